@@ -1,0 +1,1 @@
+//! Configuration: defaults, `config.toml`, environment, flags, in that order.

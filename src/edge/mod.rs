@@ -1,0 +1,4 @@
+//! The edges: parse, authorise, hand over, map errors.
+
+pub mod amqp;
+pub mod http;

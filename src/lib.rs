@@ -1,0 +1,12 @@
+//! `telewarden`: a session supervisor daemon for Telegram accounts and bots.
+//!
+//! Layers import one way only: `protocol` ← `store`, `telegram`, `edge` ← `actors` ← `app` ← `main`.
+
+pub mod actors;
+pub mod app;
+pub mod config;
+pub mod edge;
+pub mod logging;
+pub mod protocol;
+pub mod store;
+pub mod telegram;

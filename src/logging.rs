@@ -1,0 +1,1 @@
+//! Logging: one subscriber, text or JSON, with everything that could leak kept out.

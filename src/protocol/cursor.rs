@@ -1,0 +1,183 @@
+//! The cursor of a monitor: which messages of a chat have been published, so that each is
+//! published once whether it comes live, from a difference, from history, or from another account.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::AuthKeyId;
+
+/// How many ids behind the newest one a late message may lie and still be told from a repeated
+/// one. Telegram hands updates of one chat over in order; the window covers what its differences
+/// and our history reads can reorder (a page is 100 messages).
+pub const WINDOW: u32 = u128::BITS;
+
+/// Position in one chat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The newest id that was published, or the baseline.
+    pub last_id: i32,
+    /// Bit `k` is set when `last_id - k` was published or lies at or below the baseline.
+    seen: u128,
+    /// Date of the newest published message, Unix seconds.
+    pub last_date: i64,
+    /// In basic groups and private chats message ids belong to one account: whose these are.
+    /// `None` in channels and supergroups, where everyone sees the same ids.
+    pub owner: Option<AuthKeyId>,
+    /// Fingerprints of what was published with the date `last_date`; kept only where ids belong
+    /// to an account, because another account can be matched by content alone.
+    recent: Vec<u64>,
+    /// Fingerprints inherited from the previous owner, each spent by one match.
+    inherited: Vec<u64>,
+}
+
+/// Most fingerprints kept: one second of a chat that is as busy as Telegram lets a chat be
+/// (20 messages a minute a bot, about 30 a second in all) with room to spare.
+const FINGERPRINTS_MAX: usize = 256;
+
+impl Cursor {
+    /// Starts after `baseline_id`: it and everything before it counts as published.
+    pub fn starting_after(baseline_id: i32, date: i64, owner: Option<AuthKeyId>) -> Self {
+        Self {
+            last_id: baseline_id,
+            seen: u128::MAX,
+            last_date: date,
+            owner,
+            recent: Vec::new(),
+            inherited: Vec::new(),
+        }
+    }
+
+    /// Continues with another account whose ids mean something else: `baseline_id` is the newest
+    /// of its ids dated before [`Cursor::last_date`]; messages of that very second are matched by
+    /// fingerprint.
+    pub fn continued_by(&self, owner: AuthKeyId, baseline_id: i32) -> Self {
+        let mut inherited = self.recent.clone();
+        inherited.extend(&self.inherited);
+        inherited.truncate(FINGERPRINTS_MAX);
+        Self { inherited, ..Self::starting_after(baseline_id, self.last_date, Some(owner)) }
+    }
+
+    /// Takes note of a message; `true` when it has not been published before.
+    pub fn accept(&mut self, id: i32, date: i64, fingerprint: u64) -> bool {
+        if !self.mark(id) {
+            return false;
+        }
+        if let Some(spent) = self.inherited.iter().position(|&known| known == fingerprint) {
+            self.inherited.swap_remove(spent);
+            return false;
+        }
+        if self.owner.is_some() {
+            self.remember(date, fingerprint);
+        }
+        self.last_date = self.last_date.max(date);
+        true
+    }
+
+    /// Whether `id` is already covered, without taking note of it.
+    pub fn covers(&self, id: i32) -> bool {
+        id <= self.last_id && self.distance(id).is_none_or(|k| self.seen & (1 << k) != 0)
+    }
+
+    fn mark(&mut self, id: i32) -> bool {
+        if id > self.last_id {
+            let step = (i64::from(id) - i64::from(self.last_id)).min(i64::from(WINDOW)) as u32;
+            self.seen = self.seen.checked_shl(step).unwrap_or(0) | 1;
+            self.last_id = id;
+            return true;
+        }
+        match self.distance(id) {
+            Some(k) if self.seen & (1 << k) == 0 => {
+                self.seen |= 1 << k;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// How far `id` lies behind the newest one; `None` outside the window.
+    fn distance(&self, id: i32) -> Option<u32> {
+        let back = i64::from(self.last_id) - i64::from(id);
+        u32::try_from(back).ok().filter(|&k| k < WINDOW)
+    }
+
+    fn remember(&mut self, date: i64, fingerprint: u64) {
+        if date > self.last_date {
+            self.recent.clear();
+        }
+        if date >= self.last_date && self.recent.len() < FINGERPRINTS_MAX {
+            self.recent.push(fingerprint);
+        }
+    }
+}
+
+/// Content fingerprint that two accounts compute alike: FNV-1a over sender, date and text. It
+/// decides only between messages of one chat and one second.
+pub fn fingerprint(sender: Option<i64>, date: i64, text: &str) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let head = sender.unwrap_or_default().to_le_bytes();
+    for byte in head.iter().chain(&date.to_le_bytes()).chain(text.as_bytes()) {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn nothing_at_or_below_the_baseline_is_ever_new() {
+        let mut cursor = Cursor::starting_after(10, 0, None);
+        assert!(!cursor.accept(10, 1, 0));
+        assert!(cursor.accept(11, 1, 0));
+        assert!(!cursor.accept(9, 1, 0));
+        assert!(!cursor.accept(i32::MIN, 1, 0));
+    }
+
+    #[test]
+    fn a_late_message_inside_the_window_is_still_published_once() {
+        let mut cursor = Cursor::starting_after(0, 0, None);
+        assert!(cursor.accept(100, 1, 0));
+        assert!(cursor.accept(50, 1, 0));
+        assert!(!cursor.accept(50, 1, 0));
+        assert!(!cursor.accept(100, 1, 0));
+    }
+
+    #[test]
+    fn another_account_repeats_nothing_of_the_last_second_and_loses_nothing() {
+        let (a, b) = (AuthKeyId(1), AuthKeyId(2));
+        let mut cursor = Cursor::starting_after(0, 0, Some(a));
+        assert!(cursor.accept(5, 70, fingerprint(Some(1), 70, "early")));
+        assert!(cursor.accept(6, 77, fingerprint(Some(1), 77, "ok")));
+        assert!(cursor.accept(7, 77, fingerprint(Some(1), 77, "ok")));
+        let mut cursor = cursor.continued_by(b, 900);
+        assert!(!cursor.accept(901, 77, fingerprint(Some(1), 77, "ok")));
+        assert!(!cursor.accept(902, 77, fingerprint(Some(1), 77, "ok")));
+        assert!(cursor.accept(903, 77, fingerprint(Some(1), 77, "ok")), "a third one is new");
+    }
+
+    proptest! {
+        #[test]
+        fn each_id_is_accepted_at_most_once(ids in prop::collection::vec(-50..400i32, 0..300)) {
+            let mut cursor = Cursor::starting_after(0, 0, None);
+            let mut accepted = HashSet::new();
+            for id in ids {
+                let new = cursor.accept(id, 0, 0);
+                prop_assert!(!new || accepted.insert(id), "{id} accepted twice");
+                prop_assert!(!new || id > 0);
+                prop_assert!(cursor.covers(id));
+            }
+        }
+
+        #[test]
+        fn every_id_within_the_window_is_accepted(
+            ids in Just((1..=120i32).collect::<Vec<_>>()).prop_shuffle(),
+        ) {
+            let mut cursor = Cursor::starting_after(0, 0, None);
+            let accepted = ids.into_iter().filter(|&id| cursor.accept(id, 0, 0)).count();
+            prop_assert_eq!(accepted, 120);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Secrets in memory: never printed, wiped on drop.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// Length of an MTProto authorization key in bytes.
+pub const AUTH_KEY_LEN: usize = 256;
+
+/// An MTProto authorization key. Whoever has it is the account, so it has no revealing `Debug`
+/// and is wiped when dropped. (grammers copies keys without wiping; that is outside our reach.)
+#[derive(Clone)]
+pub struct AuthKey(Box<Zeroizing<[u8; AUTH_KEY_LEN]>>);
+
+impl AuthKey {
+    /// Takes over the key's bytes.
+    pub fn new(bytes: [u8; AUTH_KEY_LEN]) -> Self {
+        Self(Box::new(Zeroizing::new(bytes)))
+    }
+
+    /// The raw bytes, for the wire and for sealing only.
+    pub fn expose(&self) -> &[u8; AUTH_KEY_LEN] {
+        &self.0
+    }
+}
+
+impl PartialEq for AuthKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Eq for AuthKey {}
+
+impl fmt::Debug for AuthKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AuthKey([redacted])")
+    }
+}
+
+/// A secret text such as an `api_hash`: no revealing `Debug`, wiped when dropped.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    /// Takes over `text`.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text itself, for the wire and for sealing only.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText([redacted])")
+    }
+}

@@ -1,0 +1,1 @@
+//! Session strings of other libraries: Telethon's `StringSession` and Pyrogram's.

@@ -1,0 +1,1 @@
+//! A loopback Telegram datacenter for tests, demo and benchmarks.
