@@ -104,3 +104,33 @@ pub struct Message {
     /// Whether it tells of something that happened (a join, a pin, a new title).
     pub is_service: bool,
 }
+
+/// Why a session no longer sees a chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LostReason {
+    /// The key is unknown to Telegram.
+    AuthKeyUnregistered,
+    /// The key was connected twice.
+    AuthKeyDuplicated,
+    /// The session was ended by its owner.
+    SessionRevoked,
+    /// The session ran out.
+    SessionExpired,
+    /// The user was deleted or banned.
+    UserDeactivated,
+    /// The account is banned in the chat.
+    BannedInChat,
+    /// The chat is not open to the account.
+    ChatPrivate,
+    /// There is no such chat for the account.
+    ChatNotFound,
+    /// The account is not in the chat.
+    NotAMember,
+    /// The account was removed from the chat.
+    Kicked,
+    /// Telegram cannot be reached with the session.
+    ConnectionFailed,
+    /// No session is left.
+    NoBackupLeft,
+}

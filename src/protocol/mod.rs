@@ -3,12 +3,17 @@
 //! Nothing here performs IO, reads a clock, draws randomness or names a runtime:
 //! time and random numbers are arguments, so every rule is tested without either.
 
+pub mod account;
 pub mod chat;
 pub mod command;
 pub mod cursor;
 pub mod event;
+pub mod failure;
 pub mod ids;
 pub mod model;
+pub mod monitor;
 pub mod outbox;
+pub mod progress;
+pub mod restart;
 pub mod secret;
 pub mod session_string;

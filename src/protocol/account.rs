@@ -1,0 +1,369 @@
+//! The state machine of an account's connection. It decides when to dial, when to hang up and
+//! what the monitors are told; it knows neither sockets nor clocks.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::LostReason;
+use super::failure::{Failure, Permanence};
+use super::restart::Backoff;
+
+/// State of an account as operators see it (`spec/accounts.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountState {
+    /// First dial after it was asked for.
+    Connecting,
+    /// Connected and answering.
+    Active,
+    /// Connected, while Telegram makes some of its calls wait.
+    CoolingDown,
+    /// Connected, while Telegram forbids what it initiates.
+    Limited,
+    /// Held by an operator.
+    Paused,
+    /// Dialling again.
+    Reconnecting,
+    /// Unusable until somebody acts.
+    Error,
+}
+
+/// What the machine remembers of the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Nobody needs it.
+    Idle,
+    /// A dial is under way.
+    Dialling,
+    /// Connected.
+    Up,
+    /// Waiting before the next dial.
+    Waiting,
+    /// Held by an operator.
+    Paused,
+    /// Ended for good by Telegram, with its code.
+    Dead(String),
+}
+
+/// What happens to an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Somebody needs it.
+    Wanted,
+    /// Nobody needs it any more.
+    Unwanted,
+    /// The dial succeeded.
+    Connected,
+    /// The dial failed, or the connection ended.
+    Lost(Failure),
+    /// The connection has been stable for a while.
+    Settled,
+    /// The pause before the next dial is over.
+    RetryDue,
+    /// An operator holds it.
+    Pause,
+    /// An operator lets it go on.
+    Resume,
+    /// Somebody asks for a dead session to be tried once more.
+    Forgive,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Dial.
+    Dial,
+    /// Close the connection, if any, and forget a dial under way.
+    HangUp,
+    /// Feed [`Input::RetryDue`] after this pause.
+    RetryAfter {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// Tell the monitors that the account is up: each checks its chat for what it missed.
+    TellUp,
+    /// Tell the monitors that they have lost the account.
+    TellDown {
+        /// What they report.
+        reason: LostReason,
+        /// How lasting it is.
+        permanence: Permanence,
+    },
+    /// Remember durably that the session is over.
+    Bury {
+        /// Telegram's error name.
+        code: String,
+    },
+}
+
+/// When to dial again and when to say that it does not help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReconnectPolicy {
+    /// Pauses between dials.
+    pub backoff: Backoff,
+    /// After this many failed dials in a row the monitors are told.
+    pub attempts_max: u32,
+}
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub struct AccountMachine {
+    policy: ReconnectPolicy,
+    link: Link,
+    /// Failures since the connection was last stable.
+    failures: u32,
+    /// Whether it has been connected since it was asked for.
+    was_up: bool,
+    /// Whether the monitors believe it lost.
+    told_down: bool,
+}
+
+impl AccountMachine {
+    /// A machine at rest, or dead already when `fault` is what an earlier run was told.
+    pub fn new(policy: ReconnectPolicy, fault: Option<String>) -> Self {
+        let link = fault.map_or(Link::Idle, Link::Dead);
+        Self { policy, link, failures: 0, was_up: false, told_down: false }
+    }
+
+    /// The connection as the machine sees it.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Failures since the connection was last stable.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// The state without regard to cooldowns.
+    pub fn state(&self) -> AccountState {
+        match self.link {
+            Link::Up => AccountState::Active,
+            Link::Paused => AccountState::Paused,
+            Link::Dead(_) => AccountState::Error,
+            Link::Idle | Link::Dialling | Link::Waiting if self.was_up || self.failures > 0 => {
+                AccountState::Reconnecting
+            }
+            Link::Idle | Link::Dialling | Link::Waiting => AccountState::Connecting,
+        }
+    }
+
+    /// One step. `jitter` in 0..1 spreads the pauses. Inputs that come too late to matter (a
+    /// dial's end after hanging up, an old timer) change nothing.
+    pub fn step(&mut self, input: Input, jitter: f64) -> Vec<Effect> {
+        match (&self.link, input) {
+            (Link::Idle, Input::Wanted) => self.dial(),
+            (Link::Dead(code), Input::Wanted) => {
+                let reason = super::failure::dead_reason(code);
+                vec![Effect::TellDown { reason, permanence: Permanence::Account }]
+            }
+            (Link::Up, Input::Wanted) => vec![Effect::TellUp],
+            (Link::Dialling | Link::Waiting, Input::Wanted) if self.told_down => {
+                self.told_down = false;
+                self.failures = 0;
+                Vec::new()
+            }
+            (Link::Dialling | Link::Waiting | Link::Paused, Input::Wanted) => Vec::new(),
+
+            (Link::Dialling | Link::Up | Link::Waiting, Input::Unwanted) => self.rest(Link::Idle),
+            (Link::Idle | Link::Paused | Link::Dead(_), Input::Unwanted) => Vec::new(),
+
+            (Link::Dialling, Input::Connected) => {
+                self.link = Link::Up;
+                self.was_up = true;
+                self.told_down = false;
+                vec![Effect::TellUp]
+            }
+            (Link::Idle | Link::Waiting | Link::Paused | Link::Dead(_), Input::Connected) => {
+                vec![Effect::HangUp]
+            }
+            (Link::Up, Input::Connected) => Vec::new(),
+
+            (Link::Dialling | Link::Up, Input::Lost(failure)) => self.lost(failure, jitter),
+            (Link::Idle | Link::Waiting | Link::Paused | Link::Dead(_), Input::Lost(_)) => {
+                Vec::new()
+            }
+
+            (Link::Up, Input::Settled) => {
+                self.failures = 0;
+                Vec::new()
+            }
+            (_, Input::Settled) => Vec::new(),
+
+            (Link::Waiting, Input::RetryDue) => self.dial(),
+            (_, Input::RetryDue) => Vec::new(),
+
+            (Link::Dead(_) | Link::Paused, Input::Pause) => Vec::new(),
+            (_, Input::Pause) => self.rest(Link::Paused),
+            (Link::Paused, Input::Resume) => self.dial(),
+            (_, Input::Resume) => Vec::new(),
+
+            (Link::Dead(_), Input::Forgive) => {
+                self.link = Link::Idle;
+                self.failures = 0;
+                self.was_up = false;
+                Vec::new()
+            }
+            (_, Input::Forgive) => Vec::new(),
+        }
+    }
+
+    fn dial(&mut self) -> Vec<Effect> {
+        self.link = Link::Dialling;
+        vec![Effect::Dial]
+    }
+
+    fn rest(&mut self, link: Link) -> Vec<Effect> {
+        self.link = link;
+        self.failures = 0;
+        self.was_up = false;
+        self.told_down = false;
+        vec![Effect::HangUp]
+    }
+
+    fn lost(&mut self, failure: Failure, jitter: f64) -> Vec<Effect> {
+        if let Failure::Dead { code } = failure {
+            let reason = super::failure::dead_reason(&code);
+            self.link = Link::Dead(code.clone());
+            let permanence = Permanence::Account;
+            return vec![
+                Effect::HangUp,
+                Effect::Bury { code },
+                Effect::TellDown { reason, permanence },
+            ];
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.link = Link::Waiting;
+        let pause = self.policy.backoff.delay_ms(self.failures, jitter);
+        // A wait that Telegram asked for while connecting is kept to the second.
+        let ms = match failure {
+            Failure::Wait { seconds, .. } => pause.max(u64::from(seconds).saturating_mul(1000)),
+            _ => pause,
+        };
+        let mut effects = vec![Effect::HangUp, Effect::RetryAfter { ms }];
+        if self.failures > self.policy.attempts_max && !self.told_down {
+            self.told_down = true;
+            let reason = LostReason::ConnectionFailed;
+            effects.push(Effect::TellDown { reason, permanence: Permanence::Transient });
+        }
+        effects
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const POLICY: ReconnectPolicy =
+        ReconnectPolicy { backoff: Backoff { min_ms: 500, max_ms: 60_000 }, attempts_max: 3 };
+
+    fn machine() -> AccountMachine {
+        AccountMachine::new(POLICY, None)
+    }
+
+    fn network() -> Input {
+        Input::Lost(Failure::transient("connection reset"))
+    }
+
+    #[test]
+    fn a_short_network_loss_is_no_access_loss() {
+        let mut account = machine();
+        assert_eq!(account.step(Input::Wanted, 0.0), [Effect::Dial]);
+        assert_eq!(account.step(Input::Connected, 0.0), [Effect::TellUp]);
+        for _ in 0..3 {
+            let effects = account.step(network(), 0.0);
+            assert!(!effects.iter().any(|effect| matches!(effect, Effect::TellDown { .. })));
+            assert_eq!(account.step(Input::RetryDue, 0.0), [Effect::Dial]);
+        }
+        let effects = account.step(network(), 0.0);
+        assert!(effects.iter().any(|effect| matches!(effect, Effect::TellDown { .. })));
+        assert_eq!(account.step(Input::RetryDue, 0.0), [Effect::Dial]);
+        let effects = account.step(network(), 0.0);
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::TellDown { .. })));
+        account.step(Input::RetryDue, 0.0);
+        assert_eq!(account.step(Input::Connected, 0.0), [Effect::TellUp]);
+    }
+
+    #[test]
+    fn a_dead_session_is_never_dialled_again_unless_somebody_asks() {
+        let mut account = machine();
+        account.step(Input::Wanted, 0.0);
+        let dead = Input::Lost(Failure::Dead { code: "SESSION_REVOKED".into() });
+        let effects = account.step(dead, 0.0);
+        assert!(effects.contains(&Effect::Bury { code: "SESSION_REVOKED".into() }));
+        for input in [Input::Wanted, Input::RetryDue, Input::Connected, Input::Resume] {
+            assert!(!account.step(input, 0.0).contains(&Effect::Dial));
+        }
+        account.step(Input::Forgive, 0.0);
+        assert_eq!(account.step(Input::Wanted, 0.0), [Effect::Dial]);
+    }
+
+    #[test]
+    fn a_connection_that_flaps_backs_off_until_it_is_stable() {
+        let mut account = machine();
+        account.step(Input::Wanted, 0.0);
+        let mut pauses = Vec::new();
+        for _ in 0..4 {
+            account.step(Input::Connected, 0.0);
+            for effect in account.step(network(), 0.0) {
+                if let Effect::RetryAfter { ms } = effect {
+                    pauses.push(ms);
+                }
+            }
+            account.step(Input::RetryDue, 0.0);
+        }
+        assert_eq!(pauses, [250, 500, 1000, 2000]);
+        account.step(Input::Connected, 0.0);
+        account.step(Input::Settled, 0.0);
+        assert_eq!(account.failures(), 0);
+    }
+
+    fn input() -> impl Strategy<Value = Input> {
+        prop_oneof![
+            Just(Input::Wanted),
+            Just(Input::Unwanted),
+            Just(Input::Connected),
+            Just(network()),
+            Just(Input::Lost(Failure::Dead { code: "AUTH_KEY_DUPLICATED".into() })),
+            Just(Input::Lost(Failure::Wait {
+                code: "FLOOD_WAIT".into(),
+                seconds: 90,
+                scope: super::super::failure::WaitScope::MethodClass
+            })),
+            Just(Input::Settled),
+            Just(Input::RetryDue),
+            Just(Input::Pause),
+            Just(Input::Resume),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: never two dials at once, never a dial of a dead or
+        /// paused account, never a monitor told "up" while the link is not.
+        #[test]
+        fn no_order_of_inputs_harms_a_session(inputs in prop::collection::vec(input(), 0..60)) {
+            let mut account = machine();
+            let mut connections = 0i32;
+            for input in inputs {
+                let ends = matches!(input, Input::Lost(_));
+                let was = account.link().clone();
+                if ends && matches!(was, Link::Up | Link::Dialling) {
+                    connections = 0;
+                }
+                for effect in account.step(input, 0.5) {
+                    match effect {
+                        Effect::Dial => {
+                            prop_assert!(!matches!(was, Link::Dead(_)));
+                            connections += 1;
+                        }
+                        Effect::HangUp => connections = 0,
+                        Effect::TellUp => prop_assert_eq!(account.link(), &Link::Up),
+                        Effect::RetryAfter { ms } => prop_assert!(ms >= 250),
+                        Effect::TellDown { .. } | Effect::Bury { .. } => {}
+                    }
+                    prop_assert!(connections <= 1, "two connections for one key");
+                }
+            }
+        }
+    }
+}

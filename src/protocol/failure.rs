@@ -1,0 +1,367 @@
+//! Error classes: what a failed call means and what follows from it. One table decides, so that
+//! no other code compares error names.
+
+use super::event::LostReason;
+
+/// What a failed call to Telegram means. The class carries the decision.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Telegram asks to wait; the work goes back to its queue, unattempted.
+    #[error("telegram asks to wait {seconds} s ({code})")]
+    Wait {
+        /// Error name without its number.
+        code: String,
+        /// How long, in seconds.
+        seconds: u32,
+        /// What has to wait.
+        scope: WaitScope,
+    },
+    /// The account was reported for unwanted contact; it rests from everything it initiates.
+    #[error("telegram limits this account (PEER_FLOOD)")]
+    Limited,
+    /// The session is over for good; it is never dialled again.
+    #[error("telegram ended this session ({code})")]
+    Dead {
+        /// Error name.
+        code: String,
+    },
+    /// This account cannot use that chat.
+    #[error("the chat is out of this account's reach ({code})")]
+    ChatLost {
+        /// Error name.
+        code: String,
+    },
+    /// That target refuses; no account retries it.
+    #[error("the target refuses ({code})")]
+    TargetRefused {
+        /// Error name.
+        code: String,
+    },
+    /// What was asked for is already so.
+    #[error("already done ({code})")]
+    AlreadyDone {
+        /// Error name.
+        code: String,
+    },
+    /// The account or file lives in another datacenter.
+    #[error("the account belongs to datacenter {dc_id}")]
+    Migrate {
+        /// Where it lives.
+        dc_id: i32,
+    },
+    /// Worth another try after a pause.
+    #[error("{detail}")]
+    Transient {
+        /// What happened, free of secrets.
+        detail: String,
+    },
+    /// A bug or bad input: reported, never retried.
+    #[error("telegram rejects the call ({code})")]
+    Rejected {
+        /// Error name.
+        code: String,
+    },
+}
+
+/// What a [`Failure::Wait`] covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitScope {
+    /// The method class on that account.
+    MethodClass,
+    /// That chat (slow mode).
+    Chat,
+}
+
+/// Names that end a session for good, with the reason that monitors report.
+const DEAD: &[(&str, LostReason)] = &[
+    ("AUTH_KEY_UNREGISTERED", LostReason::AuthKeyUnregistered),
+    ("AUTH_KEY_INVALID", LostReason::AuthKeyUnregistered),
+    ("AUTH_KEY_PERM_EMPTY", LostReason::AuthKeyUnregistered),
+    ("AUTH_KEY_DUPLICATED", LostReason::AuthKeyDuplicated),
+    ("SESSION_REVOKED", LostReason::SessionRevoked),
+    ("SESSION_EXPIRED", LostReason::SessionExpired),
+    ("USER_DEACTIVATED", LostReason::UserDeactivated),
+    ("USER_DEACTIVATED_BAN", LostReason::UserDeactivated),
+    ("PHONE_NUMBER_BANNED", LostReason::UserDeactivated),
+    ("INPUT_USER_DEACTIVATED_SELF", LostReason::UserDeactivated),
+];
+
+/// Names that mean one chat is out of one account's reach.
+const CHAT_LOST: &[(&str, LostReason)] = &[
+    ("CHANNEL_PRIVATE", LostReason::ChatPrivate),
+    ("CHANNEL_INVALID", LostReason::ChatNotFound),
+    ("CHANNEL_PUBLIC_GROUP_NA", LostReason::ChatPrivate),
+    ("CHAT_FORBIDDEN", LostReason::Kicked),
+    ("CHAT_ID_INVALID", LostReason::ChatNotFound),
+    ("CHAT_INVALID", LostReason::ChatNotFound),
+    ("USER_BANNED_IN_CHANNEL", LostReason::BannedInChat),
+    ("CHAT_ADMIN_REQUIRED", LostReason::ChatPrivate),
+    ("CHAT_WRITE_FORBIDDEN", LostReason::ChatPrivate),
+    ("PEER_ID_INVALID", LostReason::ChatNotFound),
+    ("USER_NOT_PARTICIPANT", LostReason::NotAMember),
+    ("INVITE_HASH_EXPIRED", LostReason::ChatNotFound),
+    ("INVITE_HASH_INVALID", LostReason::ChatNotFound),
+    ("INVITE_HASH_EMPTY", LostReason::ChatNotFound),
+    ("CHANNELS_TOO_MUCH", LostReason::NotAMember),
+];
+
+/// Names that are permanent for the target of a call. The first two also answer who looks for a
+/// chat by its username.
+const TARGET_REFUSED: &[&str] = &[
+    "USERNAME_NOT_OCCUPIED",
+    "USERNAME_INVALID",
+    "USER_PRIVACY_RESTRICTED",
+    "USER_NOT_MUTUAL_CONTACT",
+    "USER_CHANNELS_TOO_MUCH",
+    "USER_KICKED",
+    "USER_BOT",
+    "USER_BLOCKED",
+    "USER_IS_BLOCKED",
+    "INPUT_USER_DEACTIVATED",
+    "USER_ID_INVALID",
+    "PHONE_NOT_OCCUPIED",
+    "BOTS_TOO_MUCH",
+    "USERS_TOO_MUCH",
+    "ALLOW_PAYMENT_REQUIRED",
+    "USER_RESTRICTED",
+    "YOU_BLOCKED_USER",
+];
+
+const ALREADY_DONE: &[&str] =
+    &["USER_ALREADY_PARTICIPANT", "RANDOM_ID_DUPLICATE", "INVITE_REQUEST_SENT"];
+
+const WAITS: &[(&str, WaitScope)] = &[
+    ("FLOOD_WAIT", WaitScope::MethodClass),
+    ("FLOOD_PREMIUM_WAIT", WaitScope::MethodClass),
+    ("TAKEOUT_INIT_DELAY", WaitScope::MethodClass),
+    ("FLOOD_TEST_PHONE_WAIT", WaitScope::MethodClass),
+    ("SLOWMODE_WAIT", WaitScope::Chat),
+];
+
+const TRANSIENT: &[&str] = &[
+    "RPC_CALL_FAIL",
+    "RPC_MCGET_FAIL",
+    "PERSISTENT_TIMESTAMP_OUTDATED",
+    "TIMEOUT",
+    "TIMEDOUT",
+    "INTERDC_CALL_ERROR",
+    "INTERDC_CALL_RICH_ERROR",
+    "WORKER_BUSY_TOO_LONG_RETRY",
+    "MSG_WAIT_FAILED",
+];
+
+/// A wait without a number still means a wait.
+const WAIT_UNSPECIFIED_SECONDS: u32 = 60;
+
+impl Failure {
+    /// Sorts `rpc_error(code, name)` into its class. `value` is the number that was part of the
+    /// name (`FLOOD_WAIT_31` → `FLOOD_WAIT`, 31), as grammers splits it.
+    pub fn from_rpc(code: i32, name: &str, value: Option<u32>) -> Self {
+        let owned = || name.to_owned();
+        if let Some((_, scope)) = WAITS.iter().find(|(known, _)| *known == name) {
+            let seconds = value.unwrap_or(WAIT_UNSPECIFIED_SECONDS);
+            return Self::Wait { code: owned(), seconds, scope: *scope };
+        }
+        if name == "PEER_FLOOD" {
+            return Self::Limited;
+        }
+        if DEAD.iter().any(|(known, _)| *known == name) {
+            return Self::Dead { code: owned() };
+        }
+        if CHAT_LOST.iter().any(|(known, _)| *known == name) {
+            return Self::ChatLost { code: owned() };
+        }
+        if TARGET_REFUSED.contains(&name) {
+            return Self::TargetRefused { code: owned() };
+        }
+        if ALREADY_DONE.contains(&name) {
+            return Self::AlreadyDone { code: owned() };
+        }
+        if let (Some(dc), true) = (value, name.ends_with("_MIGRATE")) {
+            return Self::Migrate { dc_id: i32::try_from(dc).unwrap_or(i32::MAX) };
+        }
+        if TRANSIENT.iter().any(|known| name.eq_ignore_ascii_case(known)) || code.abs() >= 500 {
+            return Self::Transient { detail: format!("telegram answers {code} {name}") };
+        }
+        // A 420 that is new to us still asks for patience.
+        if code == 420 {
+            let seconds = value.unwrap_or(WAIT_UNSPECIFIED_SECONDS);
+            return Self::Wait { code: owned(), seconds, scope: WaitScope::MethodClass };
+        }
+        // So does a 401 that is new to us say that the session is not usable; the two exceptions
+        // speak of a login in progress.
+        if code == 401 && !matches!(name, "SESSION_PASSWORD_NEEDED" | "PASSWORD_HASH_INVALID") {
+            return Self::Dead { code: owned() };
+        }
+        Self::Rejected { code: owned() }
+    }
+
+    /// A failure worth another try.
+    pub fn transient(detail: impl Into<String>) -> Self {
+        Self::Transient { detail: detail.into() }
+    }
+
+    /// The stable code for logs, answers and the `error` of an account.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Wait { code, .. }
+            | Self::Dead { code }
+            | Self::ChatLost { code }
+            | Self::TargetRefused { code }
+            | Self::AlreadyDone { code }
+            | Self::Rejected { code } => code,
+            Self::Limited => "PEER_FLOOD",
+            Self::Migrate { .. } => "MIGRATE",
+            Self::Transient { .. } => "CONNECTION_FAILED",
+        }
+    }
+
+    /// How a monitor that met this failure while opening or watching its chat reports it, and
+    /// whether the session is of no more use for that chat. `None`: no access was lost.
+    pub fn access_lost(&self) -> Option<(LostReason, Permanence)> {
+        match self {
+            Self::Dead { code } => Some((dead_reason(code), Permanence::Account)),
+            Self::ChatLost { code } => Some((chat_reason(code), Permanence::Chat)),
+            Self::TargetRefused { .. } | Self::Rejected { .. } => {
+                Some((LostReason::ChatNotFound, Permanence::Chat))
+            }
+            Self::Migrate { .. } | Self::Transient { .. } => {
+                Some((LostReason::ConnectionFailed, Permanence::Transient))
+            }
+            Self::Wait { .. } | Self::Limited | Self::AlreadyDone { .. } => None,
+        }
+    }
+}
+
+/// How lasting a loss of access is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permanence {
+    /// The session may work again: it goes to the back of the pool.
+    Transient,
+    /// The session is of no use for this chat: it leaves the pool.
+    Chat,
+    /// The account is gone: every session id that stands for it leaves the pool.
+    Account,
+}
+
+/// The reason that monitors report for an account's error code.
+pub fn dead_reason(code: &str) -> LostReason {
+    lookup(DEAD, code).unwrap_or(LostReason::AuthKeyUnregistered)
+}
+
+fn chat_reason(code: &str) -> LostReason {
+    lookup(CHAT_LOST, code).unwrap_or(LostReason::ChatNotFound)
+}
+
+fn lookup(table: &[(&str, LostReason)], code: &str) -> Option<LostReason> {
+    table.iter().find(|(known, _)| *known == code).map(|(_, reason)| *reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(code: i32, name: &str, value: Option<u32>) -> &'static str {
+        match Failure::from_rpc(code, name, value) {
+            Failure::Wait { .. } => "wait",
+            Failure::Limited => "limited",
+            Failure::Dead { .. } => "dead",
+            Failure::ChatLost { .. } => "chat",
+            Failure::TargetRefused { .. } => "target",
+            Failure::AlreadyDone { .. } => "done",
+            Failure::Migrate { .. } => "migrate",
+            Failure::Transient { .. } => "transient",
+            Failure::Rejected { .. } => "ours",
+        }
+    }
+
+    #[test]
+    fn every_name_of_the_specification_is_in_its_class() {
+        let table: &[(&str, i32, &[&str])] = &[
+            ("limited", 400, &["PEER_FLOOD"]),
+            (
+                "dead",
+                401,
+                &[
+                    "AUTH_KEY_UNREGISTERED",
+                    "AUTH_KEY_DUPLICATED",
+                    "AUTH_KEY_INVALID",
+                    "SESSION_REVOKED",
+                    "SESSION_EXPIRED",
+                    "USER_DEACTIVATED",
+                    "USER_DEACTIVATED_BAN",
+                    "PHONE_NUMBER_BANNED",
+                ],
+            ),
+            (
+                "chat",
+                400,
+                &[
+                    "CHANNEL_PRIVATE",
+                    "CHANNEL_INVALID",
+                    "CHAT_FORBIDDEN",
+                    "USER_BANNED_IN_CHANNEL",
+                    "CHAT_ADMIN_REQUIRED",
+                    "CHAT_WRITE_FORBIDDEN",
+                    "PEER_ID_INVALID",
+                ],
+            ),
+            (
+                "target",
+                403,
+                &[
+                    "USER_PRIVACY_RESTRICTED",
+                    "USER_NOT_MUTUAL_CONTACT",
+                    "USER_CHANNELS_TOO_MUCH",
+                    "USER_KICKED",
+                    "USER_BOT",
+                    "USER_BLOCKED",
+                    "USER_IS_BLOCKED",
+                    "INPUT_USER_DEACTIVATED",
+                    "USERNAME_NOT_OCCUPIED",
+                    "USERNAME_INVALID",
+                    "USER_ID_INVALID",
+                    "PHONE_NOT_OCCUPIED",
+                    "BOTS_TOO_MUCH",
+                    "USERS_TOO_MUCH",
+                    "ALLOW_PAYMENT_REQUIRED",
+                ],
+            ),
+            (
+                "done",
+                400,
+                &["USER_ALREADY_PARTICIPANT", "RANDOM_ID_DUPLICATE", "INVITE_REQUEST_SENT"],
+            ),
+            ("transient", 400, &["RPC_CALL_FAIL", "Timedout", "PERSISTENT_TIMESTAMP_OUTDATED"]),
+            ("transient", 500, &["ANYTHING_AT_ALL"]),
+            ("transient", -503, &["Timeout"]),
+            ("ours", 400, &["MESSAGE_EMPTY", "INPUT_METHOD_INVALID"]),
+        ];
+        for (expected, code, names) in table {
+            for name in *names {
+                assert_eq!(class(*code, name, None), *expected, "{name}");
+            }
+        }
+        for name in ["FLOOD_WAIT", "FLOOD_PREMIUM_WAIT", "SLOWMODE_WAIT", "TAKEOUT_INIT_DELAY"] {
+            assert_eq!(class(420, name, Some(7)), "wait", "{name}");
+        }
+        for name in ["PHONE_MIGRATE", "NETWORK_MIGRATE", "USER_MIGRATE", "FILE_MIGRATE"] {
+            assert_eq!(class(303, name, Some(4)), "migrate", "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_wait_or_login_error_is_taken_seriously() {
+        assert_eq!(class(420, "SOMETHING_NEW", Some(3)), "wait");
+        assert_eq!(class(401, "SOMETHING_NEW", None), "dead");
+        assert_eq!(class(401, "SESSION_PASSWORD_NEEDED", None), "ours");
+    }
+
+    #[test]
+    fn a_dead_account_tells_its_monitors_why() {
+        for (code, reason) in DEAD {
+            let failure = Failure::from_rpc(401, code, None);
+            assert_eq!(failure.access_lost(), Some((*reason, Permanence::Account)), "{code}");
+        }
+    }
+}
