@@ -17,3 +17,4 @@ pub mod progress;
 pub mod restart;
 pub mod secret;
 pub mod session_string;
+pub mod time;

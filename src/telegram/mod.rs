@@ -1,1 +1,18 @@
-//! The only code that names grammers.
+//! Telegram through grammers: dial, call, follow updates, translate. The only code that names
+//! grammers. It performs single steps, each with a deadline; when to dial, retry, wait or give
+//! up is decided by its callers.
+
+mod chats;
+mod convert;
+mod errand;
+mod error;
+mod link;
+mod peers;
+mod pump;
+mod vault;
+
+pub use errand::{Errand, Finding, HistoryPage};
+pub use link::{Caller, DialOptions, Link, LinkClosed};
+pub use peers::PeerBook;
+pub use pump::{Batch, ChatNotice, GapScope, NewMessage, UpdatePump};
+pub use vault::Servers;

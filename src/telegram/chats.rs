@@ -1,0 +1,311 @@
+//! Chats at Telegram: resolve, inspect, read history, join.
+
+use grammers_client::tl;
+use grammers_client::tl::enums::messages::{Chats, Dialogs, Messages};
+use grammers_client::tl::enums::{Chat, ChatInvite, Dialog, Message, Peer, User};
+
+use super::convert::{People, chat_id, chat_title, translate};
+use super::errand::{Finding, HistoryPage};
+use super::link::Caller;
+use super::peers::{input_channel, input_peer, marked, peer_of_chat, peer_of_user};
+use crate::protocol::chat::{ChatTarget, MarkedId, PeerKind};
+use crate::protocol::failure::Failure;
+use crate::protocol::model::PeerRecord;
+
+/// Messages and dialogs on one page: the most that Telegram gives.
+const PAGE: i32 = 100;
+/// Pages of dialogs that are searched for a chat, so at most 2,000 dialogs. An account is in at
+/// most 500 channels and 500 groups; the rest are private chats, which sort in between by date.
+const DIALOG_PAGES_MAX: usize = 20;
+
+/// A chat that was found.
+pub(super) struct Found {
+    pub(super) peer: PeerRecord,
+    pub(super) title: Option<String>,
+}
+
+/// Finds a chat: from the peer cache, by username, or in the account's dialogs.
+pub(super) async fn resolve(
+    caller: &Caller,
+    target: &ChatTarget,
+    known: Option<PeerRecord>,
+) -> Result<Found, Failure> {
+    match (target, known) {
+        (_, Some(peer)) => Ok(Found { peer, title: None }),
+        (ChatTarget::Username(name), None) => by_username(caller, name).await,
+        // A basic group needs no access hash; inspecting it tells whether it exists.
+        (ChatTarget::Marked(id), None) if id.kind() == PeerKind::Group => {
+            let peer = PeerRecord { id: *id, access_hash: 0, is_bot: false, is_broadcast: false };
+            Ok(Found { peer, title: None })
+        }
+        (ChatTarget::Marked(id), None) => in_dialogs(caller, *id).await,
+        (ChatTarget::Invite(hash), None) => match check_invite(caller, hash).await? {
+            Some(chat) => found_chat(&chat),
+            None => Err(Failure::ChatLost { code: "USER_NOT_PARTICIPANT".into() }),
+        },
+    }
+}
+
+fn not_found() -> Failure {
+    Failure::ChatLost { code: "CHAT_ID_INVALID".into() }
+}
+
+fn found_chat(chat: &Chat) -> Result<Found, Failure> {
+    let peer = peer_of_chat(chat).ok_or_else(not_found)?;
+    Ok(Found { peer, title: chat_title(chat).map(str::to_owned) })
+}
+
+fn found_user(user: &User) -> Result<Found, Failure> {
+    let peer = peer_of_user(user).ok_or_else(not_found)?;
+    let title = match user {
+        User::User(user) => user.first_name.clone(),
+        User::Empty(_) => None,
+    };
+    Ok(Found { peer, title })
+}
+
+async fn by_username(caller: &Caller, name: &str) -> Result<Found, Failure> {
+    let request = tl::functions::contacts::ResolveUsername { username: name.into(), referer: None };
+    let tl::enums::contacts::ResolvedPeer::Peer(found) = caller.call(&request).await?;
+    pick(marked(&found.peer), &found.chats, &found.users).unwrap_or_else(|| Err(not_found()))
+}
+
+/// The wanted peer among those that came with an answer.
+fn pick(wanted: MarkedId, chats: &[Chat], users: &[User]) -> Option<Result<Found, Failure>> {
+    let chat = chats.iter().find(|chat| chat_id(chat) == Some(wanted)).map(found_chat);
+    chat.or_else(|| {
+        let user = users.iter().find(|user| MarkedId::user(user.id()) == wanted);
+        user.map(found_user)
+    })
+}
+
+/// Pages through the dialogs: a session string carries no access hashes, and this is how an
+/// account learns those of the chats it is in.
+async fn in_dialogs(caller: &Caller, wanted: MarkedId) -> Result<Found, Failure> {
+    let mut request = tl::functions::messages::GetDialogs {
+        exclude_pinned: false,
+        folder_id: None,
+        offset_date: 0,
+        offset_id: 0,
+        offset_peer: tl::enums::InputPeer::Empty,
+        limit: PAGE,
+        hash: 0,
+    };
+    for _ in 0..DIALOG_PAGES_MAX {
+        let (dialogs, messages, chats, users, is_last) = match caller.call(&request).await? {
+            Dialogs::Dialogs(all) => (all.dialogs, all.messages, all.chats, all.users, true),
+            Dialogs::Slice(page) => (page.dialogs, page.messages, page.chats, page.users, false),
+            Dialogs::NotModified(_) => break,
+        };
+        if let Some(found) = pick(wanted, &chats, &users) {
+            return found;
+        }
+        let next = dialogs.last().and_then(|last| next_page(last, &messages, &chats, &users));
+        match next {
+            Some((date, id, peer)) if !is_last && date > 0 => {
+                request.exclude_pinned = true;
+                (request.offset_date, request.offset_id) = (date, id);
+                request.offset_peer = input_peer(&peer);
+            }
+            _ => break,
+        }
+    }
+    Err(not_found())
+}
+
+/// Where the page after `last` begins.
+fn next_page(
+    last: &Dialog,
+    messages: &[Message],
+    chats: &[Chat],
+    users: &[User],
+) -> Option<(i32, i32, PeerRecord)> {
+    let Dialog::Dialog(last) = last else { return None };
+    let message = messages.iter().find(|message| {
+        message.id() == last.top_message && message_peer(message) == Some(&last.peer)
+    });
+    let date = match message? {
+        Message::Message(message) => message.date,
+        Message::Service(message) => message.date,
+        Message::Empty(_) => return None,
+    };
+    let peer = pick(marked(&last.peer), chats, users)?.ok()?.peer;
+    Some((date, last.top_message, peer))
+}
+
+fn message_peer(message: &Message) -> Option<&Peer> {
+    match message {
+        Message::Message(message) => Some(&message.peer_id),
+        Message::Service(message) => Some(&message.peer_id),
+        Message::Empty(message) => message.peer_id.as_ref(),
+    }
+}
+
+/// Asks whether the account is in the chat; answers the title.
+pub(super) async fn inspect(caller: &Caller, peer: &PeerRecord) -> Result<Option<String>, Failure> {
+    let answer = match peer.id.kind() {
+        // A private chat has no members; history tells whether it can be read.
+        PeerKind::User => return Ok(None),
+        PeerKind::Group => {
+            let request = tl::functions::messages::GetChats { id: vec![peer.id.bare()] };
+            caller.call(&request).await?
+        }
+        PeerKind::Channel => {
+            let request = tl::functions::channels::GetChannels { id: vec![input_channel(peer)] };
+            caller.call(&request).await?
+        }
+    };
+    let chats = match answer {
+        Chats::Chats(all) => all.chats,
+        Chats::Slice(page) => page.chats,
+    };
+    let chat = chats.iter().find(|chat| chat_id(chat) == Some(peer.id)).ok_or_else(not_found)?;
+    membership(chat)?;
+    Ok(chat_title(chat).map(str::to_owned))
+}
+
+/// What Telegram's flags of a chat say about our place in it.
+fn membership(chat: &Chat) -> Result<(), Failure> {
+    let lost = |code: &str| Err(Failure::ChatLost { code: code.into() });
+    match chat {
+        Chat::Channel(channel) => {
+            let banned = channel.banned_rights.as_ref().is_some_and(|rights| {
+                let tl::enums::ChatBannedRights::Rights(rights) = rights;
+                rights.view_messages
+            });
+            match (banned, channel.left) {
+                (true, _) => lost("USER_BANNED_IN_CHANNEL"),
+                (false, true) => lost("USER_NOT_PARTICIPANT"),
+                (false, false) => Ok(()),
+            }
+        }
+        // With an end date it is a ban, without one a removal.
+        Chat::ChannelForbidden(channel) if channel.until_date.is_some() => {
+            lost("USER_BANNED_IN_CHANNEL")
+        }
+        Chat::ChannelForbidden(_) | Chat::Forbidden(_) => lost("CHAT_FORBIDDEN"),
+        Chat::Chat(group) if group.left => lost("USER_NOT_PARTICIPANT"),
+        Chat::Chat(group) if group.deactivated => lost("CHAT_INVALID"),
+        Chat::Chat(_) => Ok(()),
+        _ => Err(not_found()),
+    }
+}
+
+/// The id of the newest message dated before `date`, 0 when there is none.
+pub(super) async fn newest_before(
+    caller: &Caller,
+    peer: &PeerRecord,
+    date: i64,
+) -> Result<i32, Failure> {
+    let request = tl::functions::messages::GetHistory {
+        peer: input_peer(peer),
+        offset_id: 0,
+        offset_date: i32::try_from(date).unwrap_or(i32::MAX),
+        add_offset: 0,
+        limit: 1,
+        max_id: 0,
+        min_id: 0,
+        hash: 0,
+    };
+    let page = history(caller.call(&request).await?);
+    Ok(page.0.iter().map(Message::id).max().unwrap_or(0))
+}
+
+/// The oldest messages after `after_id`. With a negative `add_offset` Telegram counts from
+/// `offset_id` towards newer messages (<https://core.telegram.org/api/offsets>).
+pub(super) async fn history_after(
+    caller: &Caller,
+    peer: &PeerRecord,
+    after_id: i32,
+) -> Result<HistoryPage, Failure> {
+    let request = tl::functions::messages::GetHistory {
+        peer: input_peer(peer),
+        offset_id: after_id.saturating_add(1),
+        offset_date: 0,
+        add_offset: -PAGE,
+        limit: PAGE,
+        max_id: 0,
+        min_id: after_id,
+        hash: 0,
+    };
+    let (mut wire, chats, users) = history(caller.call(&request).await?);
+    wire.retain(|message| message.id() > after_id);
+    wire.sort_by_key(Message::id);
+    let title = chats.iter().find(|chat| chat_id(chat) == Some(peer.id)).and_then(chat_title);
+    let title = title.map(str::to_owned);
+    let newest_id = wire.last().map(Message::id);
+    let people = People { users: &users, chats: &chats };
+    // A page may come short of deleted messages; only an empty one is surely the last.
+    let more = newest_id.is_some();
+    let messages = wire.into_iter().filter_map(|message| translate(message, &people)).collect();
+    Ok(HistoryPage { messages, newest_id, more, title })
+}
+
+fn history(answer: Messages) -> (Vec<Message>, Vec<Chat>, Vec<User>) {
+    match answer {
+        Messages::Messages(all) => (all.messages, all.chats, all.users),
+        Messages::Slice(page) => (page.messages, page.chats, page.users),
+        Messages::ChannelMessages(page) => (page.messages, page.chats, page.users),
+        Messages::NotModified(_) => (Vec::new(), Vec::new(), Vec::new()),
+    }
+}
+
+/// Joins a chat; what is so already is a success.
+pub(super) async fn join(
+    caller: &Caller,
+    target: &ChatTarget,
+    known: Option<PeerRecord>,
+) -> Result<(Finding, Vec<Chat>), Failure> {
+    let (outcome, found) = match target {
+        ChatTarget::Invite(hash) => {
+            let request = tl::functions::messages::ImportChatInvite { hash: hash.clone() };
+            (caller.call(&request).await, None)
+        }
+        ChatTarget::Username(_) | ChatTarget::Marked(_) => {
+            let found = resolve(caller, target, known).await?;
+            if found.peer.id.kind() != PeerKind::Channel {
+                return Err(Failure::Rejected { code: "CHAT_NOT_JOINABLE".into() });
+            }
+            let channel = input_channel(&found.peer);
+            (caller.call(&tl::functions::channels::JoinChannel { channel }).await, Some(found))
+        }
+    };
+    let requested = match outcome {
+        Ok(tl::enums::messages::ChatInviteJoinResult::Ok(joined)) => {
+            return Ok(joined_by(&joined.updates, found));
+        }
+        Ok(_) => return Err(Failure::Rejected { code: "JOIN_NEEDS_A_PERSON".into() }),
+        Err(Failure::AlreadyDone { code }) => code == "INVITE_REQUEST_SENT",
+        Err(failure) => return Err(failure),
+    };
+    let chat = match (target, &found) {
+        (ChatTarget::Invite(hash), None) if !requested => check_invite(caller, hash).await?,
+        _ => None,
+    };
+    let met: Vec<Chat> = chat.into_iter().collect();
+    let found = found.or_else(|| met.first().and_then(|chat| found_chat(chat).ok()));
+    Ok((joined(found, requested), met))
+}
+
+fn joined_by(updates: &tl::enums::Updates, found: Option<Found>) -> (Finding, Vec<Chat>) {
+    let met = match updates {
+        tl::enums::Updates::Updates(updates) => updates.chats.clone(),
+        tl::enums::Updates::Combined(updates) => updates.chats.clone(),
+        _ => Vec::new(),
+    };
+    let found = found.or_else(|| met.first().and_then(|chat| found_chat(chat).ok()));
+    (joined(found, false), met)
+}
+
+fn joined(found: Option<Found>, requested: bool) -> Finding {
+    let (chat, title) = found.map_or((None, None), |found| (Some(found.peer.id), found.title));
+    Finding::Joined { chat, title, requested }
+}
+
+/// The chat behind an invite link, if the account is in it.
+async fn check_invite(caller: &Caller, hash: &str) -> Result<Option<Chat>, Failure> {
+    match caller.call(&tl::functions::messages::CheckChatInvite { hash: hash.into() }).await? {
+        ChatInvite::Already(invite) => Ok(Some(invite.chat)),
+        ChatInvite::Peek(_) | ChatInvite::Invite(_) => Ok(None),
+    }
+}

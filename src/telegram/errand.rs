@@ -1,0 +1,136 @@
+//! Errands: the things an account can be asked to do at Telegram. Each is a few calls, harmless
+//! to repeat, so that one which has to wait goes back to its queue unattempted.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::chats;
+use super::link::Caller;
+use super::peers::PeerBook;
+use crate::protocol::chat::{ChatTarget, MarkedId};
+use crate::protocol::event::Message;
+use crate::protocol::failure::Failure;
+use crate::protocol::model::{MethodClass, PeerRecord};
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// Find out what a chat is and how to name it.
+    Resolve(ChatTarget),
+    /// Find out whether the account is in the chat.
+    Inspect(PeerRecord),
+    /// Find the newest message dated before `date` (Unix seconds).
+    NewestBefore {
+        /// The chat.
+        peer: PeerRecord,
+        /// Exclusive.
+        date: i64,
+    },
+    /// Fetch the oldest messages after `after_id`.
+    History {
+        /// The chat.
+        peer: PeerRecord,
+        /// Exclusive.
+        after_id: i32,
+    },
+    /// Join a chat.
+    Join(ChatTarget),
+}
+
+/// What an errand found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// What the chat is.
+    Resolved {
+        /// How to name it.
+        peer: PeerRecord,
+        /// Its title.
+        title: Option<String>,
+    },
+    /// The account is in the chat.
+    Member {
+        /// The chat's title.
+        title: Option<String>,
+    },
+    /// The id of the newest message before a date; 0 when there is none.
+    NewestBefore(i32),
+    /// A page of history.
+    History(HistoryPage),
+    /// The account is in the chat now, or asked to be.
+    Joined {
+        /// The chat, if Telegram named it.
+        chat: Option<MarkedId>,
+        /// Its title.
+        title: Option<String>,
+        /// Whether an admin has to approve first.
+        requested: bool,
+    },
+}
+
+/// A page of history, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryPage {
+    /// The messages.
+    pub messages: Vec<Message>,
+    /// The highest id that Telegram sent, placeholders of deleted messages included.
+    pub newest_id: Option<i32>,
+    /// Whether there may be more after it.
+    pub more: bool,
+    /// The chat's title, if it was mentioned.
+    pub title: Option<String>,
+}
+
+impl Errand {
+    /// The class under which it is paced.
+    pub fn class(&self) -> MethodClass {
+        match self {
+            Self::Resolve(ChatTarget::Username(_)) => MethodClass::Resolve,
+            Self::Join(_) => MethodClass::Join,
+            Self::Resolve(ChatTarget::Marked(_) | ChatTarget::Invite(_))
+            | Self::Inspect(_)
+            | Self::NewestBefore { .. }
+            | Self::History { .. } => MethodClass::Read,
+        }
+    }
+
+    /// Does it. Peers met on the way are returned for the store.
+    pub async fn run(
+        &self,
+        caller: &Caller,
+        peers: &Mutex<PeerBook>,
+    ) -> Result<(Finding, Vec<PeerRecord>), Failure> {
+        let mut news = Vec::new();
+        let finding = match self {
+            Self::Resolve(target) => {
+                let known = known_peer(peers, target);
+                let found = chats::resolve(caller, target, known).await?;
+                news = lock(peers).learn_one(found.peer);
+                Finding::Resolved { peer: found.peer, title: found.title }
+            }
+            Self::Inspect(peer) => Finding::Member { title: chats::inspect(caller, peer).await? },
+            Self::NewestBefore { peer, date } => {
+                Finding::NewestBefore(chats::newest_before(caller, peer, *date).await?)
+            }
+            Self::History { peer, after_id } => {
+                Finding::History(chats::history_after(caller, peer, *after_id).await?)
+            }
+            Self::Join(target) => {
+                let known = known_peer(peers, target);
+                let (finding, met) = chats::join(caller, target, known).await?;
+                news = lock(peers).learn(&met);
+                finding
+            }
+        };
+        Ok((finding, news))
+    }
+}
+
+fn lock(peers: &Mutex<PeerBook>) -> std::sync::MutexGuard<'_, PeerBook> {
+    peers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn known_peer(peers: &Mutex<PeerBook>, target: &ChatTarget) -> Option<PeerRecord> {
+    match target {
+        ChatTarget::Marked(id) => lock(peers).get(*id),
+        ChatTarget::Username(_) | ChatTarget::Invite(_) => None,
+    }
+}

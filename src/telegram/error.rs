@@ -1,0 +1,62 @@
+//! The one place where the library's errors become failure classes.
+
+use grammers_client::InvocationError;
+use grammers_mtproto::transport;
+
+use crate::protocol::failure::{Failure, WaitScope};
+
+/// Pause after the transport says that too many connections were made (429), seconds. Telegram
+/// does not name a number there.
+const TOO_MANY_CONNECTIONS_SECONDS: u32 = 30;
+
+/// Sorts an error of the library. Texts of I/O errors are ours or the system's, never the peer's.
+pub(super) fn classify(error: &InvocationError) -> Failure {
+    match error {
+        InvocationError::Rpc(rpc) => Failure::from_rpc(rpc.code, &rpc.name, rpc.value),
+        InvocationError::Io(error) => {
+            Failure::transient(format!("connection to telegram failed ({})", error.kind()))
+        }
+        InvocationError::Deserialize(_) => {
+            Failure::transient("the server sent something unreadable")
+        }
+        InvocationError::Transport(error) => classify_transport(error),
+        InvocationError::Dropped(_) => Failure::transient("the connection ended"),
+        InvocationError::InvalidDc => Failure::Rejected { code: "DC_UNKNOWN".into() },
+        InvocationError::Session(_) | InvocationError::Authentication(_) => {
+            Failure::transient("the server does not know the authorization key (404)")
+        }
+    }
+}
+
+/// Whether the server said that it does not know the key. With a key at hand the library starts
+/// a key exchange in one case only: after the transport error 404. So a failed exchange, or our
+/// refusal to let a fresh key replace the stored one, says the same.
+pub(super) fn is_key_unknown(error: &InvocationError) -> bool {
+    match error {
+        InvocationError::Session(_) | InvocationError::Authentication(_) => true,
+        InvocationError::Transport(transport::Error::BadStatus { status }) => *status == 404,
+        _ => false,
+    }
+}
+
+fn classify_transport(error: &transport::Error) -> Failure {
+    match error {
+        transport::Error::BadStatus { status: 429 } => Failure::Wait {
+            code: "TRANSPORT_FLOOD".into(),
+            seconds: TOO_MANY_CONNECTIONS_SECONDS,
+            scope: WaitScope::MethodClass,
+        },
+        transport::Error::BadStatus { status: 404 } => {
+            Failure::transient("the server does not know the authorization key (404)")
+        }
+        transport::Error::BadStatus { status } => {
+            Failure::transient(format!("the server refuses the connection ({status})"))
+        }
+        transport::Error::MissingBytes
+        | transport::Error::BadLen { .. }
+        | transport::Error::BadSeq { .. }
+        | transport::Error::BadCrc { .. } => {
+            Failure::transient("the server does not speak MTProto as expected")
+        }
+    }
+}

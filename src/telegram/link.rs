@@ -1,0 +1,205 @@
+//! One connection of one account: dialling with a deadline, calling with a deadline.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use grammers_client::InvocationError;
+use grammers_client::sender::{ConnectionParams, NoRetries, SenderPool, SenderPoolHandle};
+use grammers_client::session::updates::UpdatesLike;
+use grammers_client::tl::{self, Deserializable, RemoteCall};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::error::{classify, is_key_unknown};
+use super::vault::{Servers, Vault};
+use crate::protocol::failure::Failure;
+use crate::protocol::model::{Credentials, Me};
+
+/// How long a dial may take, from the socket to the first answer. The library has no limit.
+pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may take. Telegram answers within seconds or not at all.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// A link that was silent for this long is asked for a sign of life.
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(30);
+/// Queued updates of one link: more than fit into one read of the library's 1 MiB buffer at the
+/// 500 bytes of a usual update, because the library drops what does not fit and says nothing.
+/// About 5.3 KiB each while queued, so 10.6 MiB at the very most.
+const UPDATES_CAPACITY: NonZeroUsize = NonZeroUsize::new(2048).expect("2048 is not zero");
+/// Second look at a key that the server does not know, before it is believed.
+const KEY_UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
+/// Telegram's code for a key it does not know.
+const KEY_UNKNOWN: &str = "AUTH_KEY_UNREGISTERED";
+
+/// What every dial needs besides the credentials.
+#[derive(Clone, Debug)]
+pub struct DialOptions {
+    /// Where the datacenters are.
+    pub servers: Servers,
+    /// The application id (<https://core.telegram.org/api/obtaining_api_id>).
+    pub api_id: i32,
+}
+
+/// A way to call Telegram over one link. Cheap to clone; ends with the link.
+#[derive(Clone)]
+pub struct Caller {
+    handle: SenderPoolHandle,
+    dc_id: i32,
+}
+
+impl Caller {
+    /// Calls a method. Never sleeps, never retries; fails with [`Failure::Transient`] when the
+    /// answer takes longer than [`CALL_TIMEOUT`].
+    pub async fn call<R: RemoteCall>(&self, request: &R) -> Result<R::Return, Failure> {
+        self.call_within(request, CALL_TIMEOUT).await.map_err(|error| match error {
+            CallError::Library(error) => classify(&error),
+            CallError::TimedOut => Failure::transient(format!(
+                "telegram did not answer within {} s",
+                CALL_TIMEOUT.as_secs()
+            )),
+        })
+    }
+
+    /// Asks for a sign of life.
+    pub async fn probe(&self) -> Result<(), Failure> {
+        self.call(&tl::functions::Ping { ping_id: 0 }).await.map(drop)
+    }
+
+    async fn call_within<R: RemoteCall>(
+        &self,
+        request: &R,
+        limit: Duration,
+    ) -> Result<R::Return, CallError> {
+        let answer = self.handle.raw_invoke_in_dc(self.dc_id, request.to_bytes());
+        let body = match timeout(limit, answer).await {
+            Ok(answer) => answer.map_err(CallError::Library)?,
+            Err(_) => return Err(CallError::TimedOut),
+        };
+        R::Return::from_bytes(&body)
+            .map_err(|error| CallError::Library(InvocationError::from(error)))
+    }
+}
+
+enum CallError {
+    Library(InvocationError),
+    TimedOut,
+}
+
+/// Marks the end of a link's runner, with the panic if it was one.
+#[derive(Debug)]
+pub struct LinkClosed {
+    /// Whether the library panicked.
+    pub panicked: bool,
+}
+
+/// A live connection. Dropping it closes the sockets.
+pub struct Link {
+    /// For calls.
+    pub caller: Caller,
+    /// Who Telegram says the account is.
+    pub me: Me,
+    /// What the library hands over, for the pump.
+    pub(super) updates: mpsc::Receiver<UpdatesLike>,
+    runner: AbortOnDropHandle<()>,
+}
+
+impl Link {
+    /// Connects, initialises and asks who the account is.
+    ///
+    /// # Errors
+    /// [`Failure::Dead`] when the session is over, also when the server twice does not know the
+    /// key; [`Failure::Transient`] when nobody answers within [`DIAL_TIMEOUT`].
+    pub async fn dial(options: &DialOptions, credentials: &Credentials) -> Result<Self, Failure> {
+        match Self::dial_once(options, credentials).await {
+            Err(DialError::KeyUnknown) => {
+                tokio::time::sleep(KEY_UNKNOWN_PAUSE).await;
+                Self::dial_once(options, credentials).await
+            }
+            outcome => outcome,
+        }
+        .map_err(|error| match error {
+            DialError::KeyUnknown => Failure::Dead { code: KEY_UNKNOWN.into() },
+            DialError::Failed(failure) => failure,
+        })
+    }
+
+    async fn dial_once(
+        options: &DialOptions,
+        credentials: &Credentials,
+    ) -> Result<Self, DialError> {
+        let vault = Arc::new(Vault::new(&options.servers, credentials));
+        let params = connection_params(options.servers.is_ipv6(credentials.dc_id));
+        let pool = SenderPool::with_configuration(vault, options.api_id, params);
+        let runner = AbortOnDropHandle::new(tokio::spawn(pool.runner.run()));
+        let caller = Caller { handle: pool.handle.thin, dc_id: credentials.dc_id };
+        let me = ask_who(&caller).await?;
+        Ok(Self { caller, me, updates: pool.updates, runner })
+    }
+
+    /// Splits the link into its parts: the caller, the raw updates, and a future that ends with
+    /// the runner. Dropping the future closes the sockets.
+    pub fn into_parts(
+        self,
+    ) -> (Caller, RawUpdates, impl Future<Output = LinkClosed> + Send + 'static) {
+        let Self { caller, updates, runner, .. } = self;
+        let closed = async move {
+            let ended = runner.await;
+            LinkClosed { panicked: ended.is_err_and(|error| error.is_panic()) }
+        };
+        (caller, RawUpdates(updates), closed)
+    }
+}
+
+/// The library's side of an update stream, for [`super::UpdatePump`].
+pub struct RawUpdates(pub(super) mpsc::Receiver<UpdatesLike>);
+
+enum DialError {
+    KeyUnknown,
+    Failed(Failure),
+}
+
+async fn ask_who(caller: &Caller) -> Result<Me, DialError> {
+    let request = tl::functions::users::GetUsers { id: vec![tl::enums::InputUser::UserSelf] };
+    let users = match caller.call_within(&request, DIAL_TIMEOUT).await {
+        Ok(users) => users,
+        Err(CallError::Library(error)) if is_key_unknown(&error) => {
+            return Err(DialError::KeyUnknown);
+        }
+        Err(CallError::Library(error)) => return Err(DialError::Failed(classify(&error))),
+        Err(CallError::TimedOut) => {
+            return Err(DialError::Failed(Failure::transient(format!(
+                "the server accepted the connection but did not answer within {} s",
+                DIAL_TIMEOUT.as_secs()
+            ))));
+        }
+    };
+    match users.into_iter().next() {
+        Some(tl::enums::User::User(user)) => Ok(Me {
+            user_id: user.id,
+            is_bot: user.bot,
+            username: user.username,
+            first_name: user.first_name,
+        }),
+        Some(tl::enums::User::Empty(_)) | None => {
+            Err(DialError::Failed(Failure::transient("the server does not say who we are")))
+        }
+    }
+}
+
+/// Explicit in every field: the library's defaults run `lsb_release` and `getconf` for each
+/// account and tell Telegram the host's operating system. The identity must stay stable, because
+/// a session whose device keeps changing looks stolen.
+fn connection_params(use_ipv6: bool) -> ConnectionParams {
+    ConnectionParams {
+        device_model: "telewarden".into(),
+        system_version: "1".into(),
+        app_version: env!("CARGO_PKG_VERSION").into(),
+        system_lang_code: "en".into(),
+        lang_code: "en".into(),
+        use_ipv6,
+        retry_policy: Box::new(NoRetries),
+        updates_channel_capacity: UPDATES_CAPACITY,
+        __non_exhaustive: (),
+    }
+}

@@ -1,0 +1,113 @@
+//! Access hashes of the chats that an account has met: a bounded cache before the store.
+
+use std::collections::HashMap;
+
+use grammers_client::tl;
+
+use crate::protocol::chat::{MarkedId, PeerKind};
+use crate::protocol::model::PeerRecord;
+
+/// Chats remembered in memory for one account. An account may be in 500 channels; those beyond
+/// are found again in its dialogs.
+pub(super) const PEERS_MAX: usize = 500;
+
+/// The chats one account knows how to name. Users are not kept yet: nothing names them.
+#[derive(Debug, Default)]
+pub struct PeerBook {
+    known: HashMap<MarkedId, PeerRecord>,
+}
+
+impl PeerBook {
+    /// Starts from what the store kept.
+    pub fn new(stored: Vec<PeerRecord>) -> Self {
+        let known = stored.into_iter().take(PEERS_MAX).map(|peer| (peer.id, peer)).collect();
+        Self { known }
+    }
+
+    /// Looks a chat up.
+    pub fn get(&self, id: MarkedId) -> Option<PeerRecord> {
+        self.known.get(&id).copied()
+    }
+
+    /// Takes note of chats that Telegram mentioned; returns those that are new or changed and
+    /// should be stored.
+    pub fn learn(&mut self, chats: &[tl::enums::Chat]) -> Vec<PeerRecord> {
+        let mut news = Vec::new();
+        for peer in chats.iter().filter_map(peer_of_chat) {
+            self.insert(peer, &mut news);
+        }
+        news
+    }
+
+    /// Takes note of one peer.
+    pub fn learn_one(&mut self, peer: PeerRecord) -> Vec<PeerRecord> {
+        let mut news = Vec::new();
+        self.insert(peer, &mut news);
+        news
+    }
+
+    fn insert(&mut self, peer: PeerRecord, news: &mut Vec<PeerRecord>) {
+        let room = self.known.len() < PEERS_MAX || self.known.contains_key(&peer.id);
+        if room && self.known.insert(peer.id, peer) != Some(peer) {
+            news.push(peer);
+        }
+    }
+}
+
+/// The record of a chat, unless Telegram mentioned it only in passing (`min`), when its access
+/// hash must not be used (<https://core.telegram.org/api/min>).
+pub(super) fn peer_of_chat(chat: &tl::enums::Chat) -> Option<PeerRecord> {
+    let (id, access_hash, is_broadcast) = match chat {
+        tl::enums::Chat::Channel(channel) if !channel.min => {
+            (MarkedId::channel(channel.id), channel.access_hash?, channel.broadcast)
+        }
+        tl::enums::Chat::ChannelForbidden(channel) => {
+            (MarkedId::channel(channel.id), channel.access_hash, channel.broadcast)
+        }
+        tl::enums::Chat::Chat(group) => (MarkedId::group(group.id), 0, false),
+        tl::enums::Chat::Forbidden(group) => (MarkedId::group(group.id), 0, false),
+        _ => return None,
+    };
+    Some(PeerRecord { id, access_hash, is_bot: false, is_broadcast })
+}
+
+/// The record of a user, unless it was mentioned only in passing.
+pub(super) fn peer_of_user(user: &tl::enums::User) -> Option<PeerRecord> {
+    match user {
+        tl::enums::User::User(user) if !user.min => Some(PeerRecord {
+            id: MarkedId::user(user.id),
+            access_hash: user.access_hash?,
+            is_bot: user.bot,
+            is_broadcast: false,
+        }),
+        _ => None,
+    }
+}
+
+/// How a call names the peer.
+pub(super) fn input_peer(peer: &PeerRecord) -> tl::enums::InputPeer {
+    let bare = peer.id.bare();
+    match peer.id.kind() {
+        PeerKind::User => {
+            tl::types::InputPeerUser { user_id: bare, access_hash: peer.access_hash }.into()
+        }
+        PeerKind::Group => tl::types::InputPeerChat { chat_id: bare }.into(),
+        PeerKind::Channel => {
+            tl::types::InputPeerChannel { channel_id: bare, access_hash: peer.access_hash }.into()
+        }
+    }
+}
+
+/// How a call names the channel.
+pub(super) fn input_channel(peer: &PeerRecord) -> tl::enums::InputChannel {
+    tl::types::InputChannel { channel_id: peer.id.bare(), access_hash: peer.access_hash }.into()
+}
+
+/// The marked id of a peer.
+pub(super) fn marked(peer: &tl::enums::Peer) -> MarkedId {
+    match peer {
+        tl::enums::Peer::User(user) => MarkedId::user(user.user_id),
+        tl::enums::Peer::Chat(chat) => MarkedId::group(chat.chat_id),
+        tl::enums::Peer::Channel(channel) => MarkedId::channel(channel.channel_id),
+    }
+}

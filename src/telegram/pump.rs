@@ -1,0 +1,385 @@
+//! The update pump: follows Telegram's numbered updates (<https://core.telegram.org/api/updates>),
+//! fetches differences, and says so when something may have been missed.
+//!
+//! It drives the library's bookkeeping (`MessageBoxes`) itself instead of its update stream,
+//! because the stream has no deadlines, retries without pause, and hides overflowing channels and
+//! "too long" differences, each of which loses messages.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use grammers_client::session::types::{ChannelState, UpdatesState};
+use grammers_client::session::updates::{
+    MessageBox, MessageBoxes, PrematureEndReason, State, UpdatesLike,
+};
+use grammers_client::tl;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout, timeout_at};
+
+use super::link::{CALL_TIMEOUT, Caller, PROBE_INTERVAL, RawUpdates};
+use super::peers::{PeerBook, marked};
+use crate::protocol::chat::MarkedId;
+use crate::protocol::failure::Failure;
+use crate::protocol::model::{PeerRecord, UpdateState, UpdateStateDelta};
+
+/// Messages a bot may take with one channel difference, and a user
+/// (<https://core.telegram.org/method/updates.getChannelDifference>).
+const CHANNEL_DIFFERENCE_LIMIT: (i32, i32) = (100_000, 100);
+/// Tries of a difference before the link is given up.
+const DIFFERENCE_TRIES: u32 = 4;
+/// First pause between two tries; doubles.
+const DIFFERENCE_PAUSE: Duration = Duration::from_millis(500);
+/// Longest wait that Telegram may ask for before the link is given up instead. Nothing but this
+/// account's own updates waits meanwhile.
+const DIFFERENCE_WAIT_MAX_SECONDS: u32 = 120;
+
+/// Something may have been missed, and only history can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapScope {
+    /// In any private chat or basic group.
+    Common,
+    /// In one channel or supergroup.
+    Channel(MarkedId),
+    /// Anywhere: the library dropped updates.
+    Everything,
+}
+
+/// A message and the chat it belongs to, as it came.
+pub struct NewMessage {
+    /// The chat.
+    pub chat: MarkedId,
+    pub(super) message: tl::enums::Message,
+}
+
+/// News about a chat itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChatNotice(
+    /// The chat whose membership or rights may have changed.
+    pub MarkedId,
+);
+
+/// Everything one packet or difference brought.
+#[derive(Default)]
+pub struct Batch {
+    /// New messages, in Telegram's order.
+    pub messages: Vec<NewMessage>,
+    /// Chats to look at again.
+    pub notices: Vec<ChatNotice>,
+    /// What may have been missed.
+    pub gaps: Vec<GapScope>,
+    /// Chats met for the first time.
+    pub new_peers: Vec<PeerRecord>,
+    /// How the update state moves once all of this is safe.
+    pub delta: UpdateStateDelta,
+    pub(super) users: Vec<tl::enums::User>,
+    pub(super) chats: Vec<tl::enums::Chat>,
+}
+
+/// The pump of one link.
+pub struct UpdatePump {
+    caller: Caller,
+    updates: mpsc::Receiver<UpdatesLike>,
+    boxes: MessageBoxes,
+    peers: Arc<Mutex<PeerBook>>,
+    is_bot: bool,
+    overflowed: bool,
+    primed: bool,
+}
+
+impl UpdatePump {
+    /// Continues from `state`, fetching what was missed since; from now on when `state` is empty.
+    pub fn new(
+        caller: Caller,
+        updates: RawUpdates,
+        state: Option<UpdateState>,
+        peers: Arc<Mutex<PeerBook>>,
+        is_bot: bool,
+    ) -> Self {
+        let known = state.filter(|state| state.pts != 0);
+        let primed = known.is_some();
+        let boxes = known.map_or_else(MessageBoxes::new, |state| {
+            let channels = state.channels.into_iter();
+            MessageBoxes::load(UpdatesState {
+                pts: state.pts,
+                qts: state.qts,
+                date: state.date,
+                seq: state.seq,
+                channels: channels.map(|(id, pts)| ChannelState { id, pts }).collect(),
+            })
+        });
+        Self { caller, updates: updates.0, boxes, peers, is_bot, overflowed: false, primed }
+    }
+
+    /// Waits for the next batch.
+    ///
+    /// # Errors
+    /// The failure that ended the link: it is of no more use and everything not yet handed out is
+    /// fetched again by the next one.
+    pub async fn next(&mut self) -> Result<Batch, Failure> {
+        if !self.primed {
+            return self.prime().await;
+        }
+        loop {
+            if let Some(batch) = self.fetch_due().await? {
+                return Ok(batch);
+            }
+            if let Some(batch) = self.receive().await? {
+                return Ok(batch);
+            }
+        }
+    }
+
+    /// Asks where the account's updates stand, to start from there.
+    async fn prime(&mut self) -> Result<Batch, Failure> {
+        let answer = self.patiently(&tl::functions::updates::GetState {}).await?;
+        let tl::enums::updates::State::State(state) = answer;
+        let delta = UpdateStateDelta {
+            common: Some((state.pts, state.date, state.seq)),
+            qts: Some(state.qts),
+            ..Default::default()
+        };
+        // Updates may have come before the answer; the library keeps the state it has then.
+        if self.boxes.is_empty() {
+            self.boxes.set_state(state);
+        }
+        self.primed = true;
+        Ok(Batch { delta, ..Default::default() })
+    }
+
+    /// Fetches a difference that is due, if any.
+    async fn fetch_due(&mut self) -> Result<Option<Batch>, Failure> {
+        self.boxes.check_deadlines();
+        if let Some(request) = self.boxes.get_difference() {
+            return self.fetch_common(request).await.map(Some);
+        }
+        match self.boxes.get_channel_difference() {
+            Some(request) => self.fetch_channel(request).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn fetch_common(
+        &mut self,
+        request: tl::functions::updates::GetDifference,
+    ) -> Result<Batch, Failure> {
+        let answer = self.patiently(&request).await?;
+        let too_long = matches!(answer, tl::enums::updates::Difference::TooLong(_));
+        let (updates, users, chats) = self.boxes.apply_difference(answer);
+        let mut batch = self.batch(updates, users, chats);
+        let state = self.boxes.session_state();
+        batch.delta.common = Some((state.pts, state.date, state.seq));
+        batch.delta.qts = Some(state.qts);
+        if too_long {
+            batch.gaps.push(GapScope::Common);
+        }
+        Ok(batch)
+    }
+
+    async fn fetch_channel(
+        &mut self,
+        mut request: tl::functions::updates::GetChannelDifference,
+    ) -> Result<Batch, Failure> {
+        let tl::enums::InputChannel::Channel(channel) = &mut request.channel else {
+            return Err(Failure::transient("the library asks for a channel without a name"));
+        };
+        let id = MarkedId::channel(channel.channel_id);
+        let Some(peer) = self.peers.lock().unwrap_or_else(PoisonError::into_inner).get(id) else {
+            return Ok(self.end_channel(id, PrematureEndReason::Banned));
+        };
+        channel.access_hash = peer.access_hash;
+        let (bot, user) = CHANNEL_DIFFERENCE_LIMIT;
+        request.limit = if self.is_bot { bot } else { user };
+        let answer = match self.patiently(&request).await {
+            Ok(answer) => answer,
+            Err(Failure::ChatLost { .. } | Failure::Rejected { .. }) => {
+                return Ok(self.end_channel(id, PrematureEndReason::Banned));
+            }
+            Err(failure) => return Err(failure),
+        };
+        let too_long = matches!(answer, tl::enums::updates::ChannelDifference::TooLong(_));
+        let (updates, users, chats) = self.boxes.apply_channel_difference(answer);
+        let mut batch = self.batch(updates, users, chats);
+        let state = self.boxes.session_state();
+        let at = state.channels.iter().find(|channel| channel.id == id.bare());
+        batch.delta.channels.retain(|(channel, _)| *channel != id.bare());
+        batch.delta.channels.extend(at.map(|channel| (channel.id, channel.pts)));
+        if too_long {
+            batch.gaps.push(GapScope::Channel(id));
+        }
+        Ok(batch)
+    }
+
+    /// The channel can no longer be followed: forget where it stood and have it looked at.
+    fn end_channel(&mut self, id: MarkedId, reason: PrematureEndReason) -> Batch {
+        self.boxes.end_channel_difference(reason);
+        Batch {
+            notices: vec![ChatNotice(id)],
+            delta: UpdateStateDelta {
+                dropped_channels: vec![id.bare()],
+                ..UpdateStateDelta::default()
+            },
+            ..Default::default()
+        }
+    }
+
+    /// Waits for a packet, probing the link when it stays silent. `None`: look for due
+    /// differences again.
+    async fn receive(&mut self) -> Result<Option<Batch>, Failure> {
+        // The library fills this queue without waiting and drops what does not fit. Only we take
+        // from it, so if anything was dropped since the last look, it is full now.
+        if self.updates.len() == self.updates.max_capacity() {
+            self.overflowed = true;
+        }
+        if self.overflowed && self.updates.is_empty() {
+            return Ok(Some(self.heal_overflow()));
+        }
+        let deadline = self.boxes.check_deadlines();
+        let packet = timeout_at(deadline.into(), timeout(PROBE_INTERVAL, self.updates.recv()));
+        match packet.await {
+            Err(_) => Ok(None),
+            Ok(Err(_)) => {
+                self.caller.probe().await?;
+                Ok(None)
+            }
+            Ok(Ok(None)) => Err(Failure::transient("the connection ended")),
+            Ok(Ok(Some(UpdatesLike::ConnectionClosed))) => {
+                Err(Failure::transient("the server closed the connection"))
+            }
+            Ok(Ok(Some(packet))) => {
+                let gap = chat_too_long(&packet);
+                let mut batch = match self.boxes.process_updates(packet) {
+                    Ok((updates, users, chats)) => self.batch(updates, users, chats),
+                    // A gap: the difference is due now.
+                    Err(_) => Batch::default(),
+                };
+                batch.gaps.extend(gap);
+                Ok(Some(batch))
+            }
+        }
+    }
+
+    /// After an overflow the common difference is fetched and the monitored chats are compared
+    /// with history.
+    fn heal_overflow(&mut self) -> Batch {
+        self.overflowed = false;
+        // Malformed updates are a gap to the library: it fetches the common difference.
+        let _ = self.boxes.process_updates(UpdatesLike::MalformedUpdates);
+        Batch { gaps: vec![GapScope::Everything], ..Default::default() }
+    }
+
+    /// Calls with a few tries and keeps the waits that Telegram asks for.
+    async fn patiently<R: tl::RemoteCall>(&self, request: &R) -> Result<R::Return, Failure> {
+        let mut pause = DIFFERENCE_PAUSE;
+        for _ in 1..DIFFERENCE_TRIES {
+            match self.caller.call(request).await {
+                Err(Failure::Transient { .. }) => sleep(pause).await,
+                Err(Failure::Wait { seconds, .. }) if seconds <= DIFFERENCE_WAIT_MAX_SECONDS => {
+                    sleep(Duration::from_secs(u64::from(seconds)) + DIFFERENCE_PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+            pause *= 2;
+        }
+        self.caller.call(request).await
+    }
+
+    fn batch(
+        &mut self,
+        updates: Vec<(tl::enums::Update, State)>,
+        users: Vec<tl::enums::User>,
+        chats: Vec<tl::enums::Chat>,
+    ) -> Batch {
+        let new_peers = if chats.is_empty() {
+            Vec::new()
+        } else {
+            self.peers.lock().unwrap_or_else(PoisonError::into_inner).learn(&chats)
+        };
+        let mut batch = Batch { new_peers, users, chats, ..Default::default() };
+        batch.messages.reserve(updates.len());
+        for (update, state) in updates {
+            batch.move_state(&state);
+            batch.take(update);
+        }
+        batch
+    }
+}
+
+impl Batch {
+    /// Whether nothing in it needs anybody's attention.
+    pub fn is_idle(&self) -> bool {
+        self.messages.is_empty() && self.notices.is_empty() && self.gaps.is_empty()
+    }
+
+    fn move_state(&mut self, state: &State) {
+        match state.message_box {
+            Some(MessageBox::Common { pts }) => {
+                let newest = self.delta.common.map_or(pts, |(known, _, _)| known.max(pts));
+                self.delta.common = Some((newest, state.date, state.seq));
+            }
+            Some(MessageBox::Secondary { qts }) => {
+                self.delta.qts = Some(self.delta.qts.map_or(qts, |known| known.max(qts)));
+            }
+            Some(MessageBox::Channel { channel_id, pts }) => {
+                match self.delta.channels.iter_mut().find(|(id, _)| *id == channel_id) {
+                    Some((_, known)) => *known = pts.max(*known),
+                    None => self.delta.channels.push((channel_id, pts)),
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn take(&mut self, update: tl::enums::Update) {
+        let message = match update {
+            tl::enums::Update::NewMessage(update) => update.message,
+            tl::enums::Update::NewChannelMessage(update) => update.message,
+            tl::enums::Update::Channel(update) => {
+                return self.notice(MarkedId::channel(update.channel_id));
+            }
+            tl::enums::Update::Chat(update) => {
+                return self.notice(MarkedId::group(update.chat_id));
+            }
+            tl::enums::Update::ChatParticipantDelete(update) => {
+                return self.notice(MarkedId::group(update.chat_id));
+            }
+            _ => return,
+        };
+        let chat = match &message {
+            tl::enums::Message::Message(message) => marked(&message.peer_id),
+            tl::enums::Message::Service(message) => {
+                let chat = marked(&message.peer_id);
+                if matches!(message.action, tl::enums::MessageAction::ChatDeleteUser(_)) {
+                    self.notice(chat);
+                }
+                chat
+            }
+            tl::enums::Message::Empty(_) => return,
+        };
+        self.messages.push(NewMessage { chat, message });
+    }
+
+    fn notice(&mut self, chat: MarkedId) {
+        if !self.notices.contains(&ChatNotice(chat)) {
+            self.notices.push(ChatNotice(chat));
+        }
+    }
+}
+
+/// The channel that a packet says too much happened in. With a pts of its own such an update
+/// makes the library jump there, over whatever lies between.
+fn chat_too_long(packet: &UpdatesLike) -> Option<GapScope> {
+    let UpdatesLike::Updates(tl::enums::Updates::Updates(packet)) = packet else {
+        return None;
+    };
+    packet.updates.iter().find_map(|update| match update {
+        tl::enums::Update::ChannelTooLong(update) => {
+            Some(GapScope::Channel(MarkedId::channel(update.channel_id)))
+        }
+        _ => None,
+    })
+}
+
+const _: () = assert!(
+    CALL_TIMEOUT.as_secs() < PROBE_INTERVAL.as_secs(),
+    "a dead link must be found within two probe intervals"
+);
