@@ -2,7 +2,6 @@
 //!
 //! Layers import one way only: `protocol` ← `store`, `telegram`, `edge` ← `actors` ← `app` ← `main`.
 
-pub mod actors;
 pub mod app;
 pub mod config;
 pub mod edge;

@@ -1,1 +1,29 @@
-//! The supervision tree, one actor a file.
+//! The supervision tree, one actor a file. Actors perform; what to do is decided in `protocol`.
+//!
+//! ```text
+//! root ── bridge ── publisher, consumer
+//!      ├─ fleet ── account/<auth key> ── link
+//!      ├─ monitors ── monitor/<chat>
+//!      └─ jobs
+//! ```
+
+mod account;
+mod board;
+mod bridge;
+mod context;
+mod delivery;
+mod errands;
+mod fleet;
+mod jobs;
+mod link;
+mod monitor;
+mod monitors;
+mod opening;
+mod orders;
+mod root;
+mod supervision;
+
+pub use board::Board;
+pub use context::{Context, Settings, now};
+pub use orders::Orders;
+pub use root::{Root, RootError};

@@ -1,9 +1,12 @@
 //! Commands of the AMQP bridge: from the bytes of a delivery to a [`Command`], or a reason.
 
-use super::chat::ChatRef;
+use serde_json::Value;
+
+use super::chat::{ChatError, ChatRef, ChatSpelling, ChatTarget};
 use super::ids::{AuthKeyId, SessionId};
 use super::model::ReplyTo;
 use super::secret::AuthKey;
+use super::session_string::{SessionString, SessionStringError};
 
 /// Largest command body that is read, in bytes.
 pub const COMMAND_BODY_MAX: usize = 1024 * 1024;
@@ -62,4 +65,369 @@ pub struct Order {
     pub command: Command,
     /// `reply_to` and `correlation_id`, if any.
     pub reply: Option<ReplyTo>,
+}
+
+impl Command {
+    /// The chat it concerns. Commands for one chat are carried out in their order.
+    pub fn chat(&self) -> &ChatRef {
+        match self {
+            Self::StartMonitoring { chat, .. }
+            | Self::StopMonitoring { chat }
+            | Self::JoinChat { chat, .. }
+            | Self::SwitchSource { chat, .. } => chat,
+        }
+    }
+}
+
+/// A delivery as far as understanding it goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Envelope<'a> {
+    /// The body.
+    pub body: &'a [u8],
+    /// AMQP property `type`.
+    pub amqp_type: Option<&'a str>,
+    /// AMQP header `type`, which may be a class name.
+    pub header_type: Option<&'a str>,
+    /// AMQP property `reply_to`.
+    pub reply_to: Option<&'a str>,
+    /// AMQP property `correlation_id`.
+    pub correlation_id: Option<&'a str>,
+}
+
+/// Most sessions in one command.
+const SESSIONS_MAX: usize = 1_000;
+/// Longest session id, in bytes; a UUID has 36.
+const SESSION_ID_MAX: usize = 128;
+
+/// Why a command could not be understood. Nothing of its content is quoted but field names and
+/// the command's own name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// Too large.
+    #[error("the message has {size} bytes; commands have at most {COMMAND_BODY_MAX}")]
+    TooLarge {
+        /// Its size.
+        size: usize,
+    },
+    /// Not a JSON object.
+    #[error("the body is not a JSON object in UTF-8 ({0})")]
+    BadJson(String),
+    /// No command is named.
+    #[error(
+        "no command is named; put it into the field `command`, the property `type` or the header `type`"
+    )]
+    NoCommand,
+    /// The named command does not exist.
+    #[error(
+        "there is no command `{0}`; known are start_monitoring_chat, stop_monitoring_chat, \
+         join_chat and switch_monitoring_source"
+    )]
+    UnknownCommand(String),
+    /// A field is missing.
+    #[error("the field `{0}` is missing")]
+    MissingField(String),
+    /// A field has the wrong type or value.
+    #[error("the field `{field}` {problem}")]
+    BadField {
+        /// Which one.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The chat is not one.
+    #[error("{0}")]
+    BadChat(#[from] ChatError),
+    /// A session string is not one.
+    #[error("in `{field}`: {reason}")]
+    BadSession {
+        /// Where.
+        field: String,
+        /// Why.
+        reason: SessionStringError,
+    },
+}
+
+impl CommandError {
+    /// The stable code for the header `x-error-code` and replies.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "too_large",
+            Self::BadJson(_) => "bad_json",
+            Self::NoCommand | Self::UnknownCommand(_) => "unknown_command",
+            Self::MissingField(_) => "missing_field",
+            Self::BadField { .. } => "bad_field",
+            Self::BadChat(_) => "bad_chat_id",
+            Self::BadSession { .. } => "bad_session_string",
+        }
+    }
+}
+
+/// Understands a delivery.
+pub fn parse(envelope: Envelope<'_>) -> Result<Order, CommandError> {
+    if envelope.body.len() > COMMAND_BODY_MAX {
+        return Err(CommandError::TooLarge { size: envelope.body.len() });
+    }
+    let fields: Fields = serde_json::from_slice(envelope.body).map_err(|error| {
+        // Only the place: serde_json's own text may quote what it found there.
+        let place = format!("line {}, column {}", error.line(), error.column());
+        CommandError::BadJson(place)
+    })?;
+    let command = match name(&envelope, &fields)?.as_str() {
+        "start_monitoring_chat" => Command::StartMonitoring {
+            chat: chat(&fields, false)?,
+            sessions: sessions(&fields, "primary_session")?,
+        },
+        "switch_monitoring_source" => Command::SwitchSource {
+            chat: chat(&fields, false)?,
+            sessions: sessions(&fields, "new_primary_session")?,
+        },
+        "stop_monitoring_chat" => Command::StopMonitoring { chat: chat(&fields, false)? },
+        "join_chat" => Command::JoinChat {
+            chat: chat(&fields, true)?,
+            session: session("session", require(&fields, "session")?)?,
+        },
+        other => return Err(CommandError::UnknownCommand(printable(other))),
+    };
+    let reply = envelope.reply_to.filter(|queue| !queue.is_empty()).map(|queue| ReplyTo {
+        queue: queue.to_owned(),
+        correlation_id: envelope.correlation_id.map(str::to_owned),
+    });
+    Ok(Order { command, reply })
+}
+
+type Fields = serde_json::Map<String, Value>;
+
+/// Where the command's name may stand: in the body, in the property, in the header.
+fn name(envelope: &Envelope<'_>, fields: &Fields) -> Result<String, CommandError> {
+    match fields.get("command") {
+        Some(Value::String(name)) => return Ok(name.clone()),
+        Some(_) => return Err(bad("command", "must be a string")),
+        None => {}
+    }
+    let named = [envelope.amqp_type, envelope.header_type].into_iter().flatten();
+    let mut candidates = named.filter(|name| !name.is_empty()).map(from_class_name);
+    candidates.next().ok_or(CommandError::NoCommand)
+}
+
+/// `App\Message\StartMonitoringChatCommand` → `start_monitoring_chat`; plain names stay.
+fn from_class_name(name: &str) -> String {
+    let segment = name.rsplit(['\\', '.', '/']).next().unwrap_or(name);
+    let segment = segment.strip_suffix("Command").filter(|rest| !rest.is_empty());
+    let segment = segment.unwrap_or_else(|| name.rsplit(['\\', '.', '/']).next().unwrap_or(name));
+    let mut snake = String::with_capacity(segment.len() + 8);
+    for (index, letter) in segment.chars().enumerate() {
+        if letter.is_ascii_uppercase() && index > 0 && !snake.ends_with('_') {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}
+
+/// A name of somebody else's making, safe for a header and a log line.
+fn printable(name: &str) -> String {
+    let safe = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+    name.chars().take(64).map(safe).collect()
+}
+
+fn require<'a>(fields: &'a Fields, field: &str) -> Result<&'a Value, CommandError> {
+    match fields.get(field) {
+        None | Some(Value::Null) => Err(CommandError::MissingField(field.to_owned())),
+        Some(value) => Ok(value),
+    }
+}
+
+fn bad(field: &str, problem: &str) -> CommandError {
+    CommandError::BadField { field: field.to_owned(), problem: problem.to_owned() }
+}
+
+fn chat(fields: &Fields, may_be_invite: bool) -> Result<ChatRef, CommandError> {
+    let spelling = match require(fields, "chat_id")? {
+        Value::Number(number) => {
+            let id = number.as_i64().ok_or_else(|| bad("chat_id", "must be a whole number"))?;
+            ChatSpelling::Number(id)
+        }
+        Value::String(text) => ChatSpelling::Text(text.clone()),
+        _ => return Err(bad("chat_id", "must be an integer or a string")),
+    };
+    let chat = ChatRef::parse(spelling)?;
+    if matches!(chat.target, ChatTarget::Invite(_)) && !may_be_invite {
+        return Err(ChatError::InviteNotAllowed.into());
+    }
+    Ok(chat)
+}
+
+/// The primary session and the pool, in order, each id once.
+fn sessions(fields: &Fields, primary: &str) -> Result<Vec<SessionData>, CommandError> {
+    const POOL: &str = "backup_sessions_pool";
+    let mut found = vec![session(primary, require(fields, primary)?)?];
+    let pool = match fields.get(POOL) {
+        None | Some(Value::Null) => &[][..],
+        Some(Value::Array(pool)) => pool,
+        Some(_) => return Err(bad(POOL, "must be a list of sessions")),
+    };
+    if pool.len() >= SESSIONS_MAX {
+        return Err(bad(POOL, "has more sessions than the 1000 that a command may carry"));
+    }
+    for (index, value) in pool.iter().enumerate() {
+        let field = format!("{POOL}[{index}]");
+        let backup = session(&field, value)?;
+        match found.iter().find(|known| known.id == backup.id) {
+            None => found.push(backup),
+            Some(known) if known.account == backup.account => {}
+            Some(_) => return Err(bad(&field, "repeats a session id with another session string")),
+        }
+    }
+    Ok(found)
+}
+
+fn session(field: &str, value: &Value) -> Result<SessionData, CommandError> {
+    let Value::Object(fields) = value else {
+        return Err(bad(field, "must be an object with id, api_hash and session_string"));
+    };
+    let text = |name: &str| -> Result<&str, CommandError> {
+        let path = format!("{field}.{name}");
+        match require(fields, name).map_err(|_| CommandError::MissingField(path.clone()))? {
+            Value::String(text) => Ok(text),
+            _ => Err(bad(&path, "must be a string")),
+        }
+    };
+    let id = text("id")?;
+    if id.is_empty() || id.len() > SESSION_ID_MAX || id.chars().any(char::is_control) {
+        return Err(bad(&format!("{field}.id"), "must have 1 to 128 printable characters"));
+    }
+    text("api_hash")?;
+    let parsed = SessionString::parse(text("session_string")?).map_err(|reason| {
+        CommandError::BadSession { field: format!("{field}.session_string"), reason }
+    })?;
+    let api_id = api_id(field, fields.get("api_id"))?.or(parsed.api_id);
+    let account = AuthKeyId::of(&parsed.auth_key);
+    let (dc_id, auth_key) = (parsed.dc_id, parsed.auth_key);
+    Ok(SessionData { id: SessionId(id.to_owned()), api_id, account, dc_id, auth_key })
+}
+
+/// A positive number, which PHP may well have written as a string.
+fn api_id(field: &str, value: Option<&Value>) -> Result<Option<i32>, CommandError> {
+    let number = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Number(number)) => number.as_i64(),
+        Some(Value::String(text)) => text.parse().ok(),
+        Some(_) => None,
+    };
+    let number = number.and_then(|number| i32::try_from(number).ok()).filter(|id| *id > 0);
+    match number {
+        Some(id) => Ok(Some(id)),
+        None => Err(bad(&format!("{field}.api_id"), "must be a positive number")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::secret::AUTH_KEY_LEN;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn session_json(id: &str, seed: u8) -> Value {
+        let mut key = [seed; AUTH_KEY_LEN];
+        key[0] = seed.wrapping_add(1);
+        let session = SessionString { dc_id: 2, auth_key: AuthKey::new(key), api_id: None };
+        let text = session.to_telethon(([127, 0, 0, 1], 443).into()).unwrap();
+        json!({ "id": id, "api_hash": "hash", "session_string": text })
+    }
+
+    fn parse_json(value: &Value) -> Result<Order, CommandError> {
+        let body = serde_json::to_vec(value).unwrap();
+        parse(Envelope { body: &body, ..Envelope::default() })
+    }
+
+    fn start(id: &str) -> Value {
+        json!({
+            "command": "start_monitoring_chat",
+            "chat_id": -1000000000042_i64,
+            "primary_session": session_json(id, 1),
+            "backup_sessions_pool": [session_json("b", 2), session_json(id, 1)],
+        })
+    }
+
+    #[test]
+    fn a_start_names_primary_and_backups_in_order_each_once() {
+        let order = parse_json(&start("a")).unwrap();
+        let Command::StartMonitoring { chat, sessions } = order.command else { panic!() };
+        assert_eq!(chat.key().0, "-1000000000042");
+        let ids: Vec<_> = sessions.iter().map(|session| session.id.0.as_str()).collect();
+        assert_eq!(ids, ["a", "b"]);
+    }
+
+    #[test]
+    fn the_name_may_stand_in_the_property_or_in_a_class_name() {
+        let body = serde_json::to_vec(&json!({ "chat_id": 42 })).unwrap();
+        for (amqp_type, header_type) in [
+            (Some("stop_monitoring_chat"), None),
+            (None, Some("stop_monitoring_chat")),
+            (None, Some("App\\Message\\StopMonitoringChatCommand")),
+            (None, Some("StopMonitoringChat")),
+        ] {
+            let envelope = Envelope { body: &body, amqp_type, header_type, ..Envelope::default() };
+            let order = parse(envelope).unwrap();
+            assert!(matches!(order.command, Command::StopMonitoring { .. }));
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_code() {
+        let code = |value: &Value| parse_json(value).unwrap_err().code();
+        let with = |field: &str, value: Value| {
+            let mut command = start("a");
+            command[field] = value;
+            command
+        };
+        assert_eq!(code(&json!([1])), "bad_json");
+        assert_eq!(code(&json!({ "chat_id": 1 })), "unknown_command");
+        assert_eq!(code(&with("command", json!("dance"))), "unknown_command");
+        assert_eq!(code(&with("primary_session", Value::Null)), "missing_field");
+        assert_eq!(code(&with("chat_id", json!(1.5))), "bad_field");
+        assert_eq!(code(&with("chat_id", json!("t.me/+abc"))), "bad_chat_id");
+        assert_eq!(code(&with("backup_sessions_pool", json!("x"))), "bad_field");
+        let mut other_key = session_json("a", 9);
+        assert_eq!(code(&with("backup_sessions_pool", json!([other_key]))), "bad_field");
+        other_key["session_string"] = json!("1secret-but-wrong");
+        let error = parse_json(&with("primary_session", other_key)).unwrap_err();
+        assert_eq!(error.code(), "bad_session_string");
+        assert!(!format!("{error} {error:?}").contains("secret"));
+        let huge = vec![b' '; COMMAND_BODY_MAX + 1];
+        let error = parse(Envelope { body: &huge, ..Envelope::default() }).unwrap_err();
+        assert_eq!(error.code(), "too_large");
+    }
+
+    #[test]
+    fn two_ids_for_one_key_are_one_account() {
+        let mut command = start("a");
+        command["backup_sessions_pool"] = json!([session_json("alias", 1)]);
+        let Command::StartMonitoring { sessions, .. } = parse_json(&command).unwrap().command
+        else {
+            panic!()
+        };
+        assert_eq!(sessions.len(), 2);
+        assert_eq!(sessions[0].account, sessions[1].account);
+    }
+
+    #[test]
+    fn hostile_json_is_an_error_and_no_crash() {
+        let deep = "[".repeat(100_000);
+        let envelope = Envelope { body: deep.as_bytes(), ..Envelope::default() };
+        assert_eq!(parse(envelope).unwrap_err().code(), "bad_json");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_command_or_a_clear_error(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(Envelope { body: &body, ..Envelope::default() });
+        }
+
+        #[test]
+        fn any_header_is_a_name_or_a_clear_error(header in any::<String>()) {
+            let _ = parse(Envelope { body: b"{}", header_type: Some(&header), ..Envelope::default() });
+        }
+    }
 }

@@ -77,6 +77,21 @@ impl Cursor {
         id <= self.last_id && self.distance(id).is_none_or(|k| self.seen & (1 << k) != 0)
     }
 
+    /// Where reading history has to begin so that no hole inside the window stays unseen.
+    pub fn resume_from(&self) -> i32 {
+        let unseen = !self.seen;
+        let deepest = WINDOW - 1 - unseen.leading_zeros().min(WINDOW - 1);
+        match unseen {
+            0 => self.last_id,
+            _ => self.last_id.saturating_sub(deepest as i32).saturating_sub(1),
+        }
+    }
+
+    /// History was read to its end: what is missing inside the window does not exist.
+    pub fn settle(&mut self) {
+        self.seen = u128::MAX;
+    }
+
     fn mark(&mut self, id: i32) -> bool {
         if id > self.last_id {
             let step = (i64::from(id) - i64::from(self.last_id)).min(i64::from(WINDOW)) as u32;
@@ -156,6 +171,19 @@ mod tests {
         assert!(!cursor.accept(901, 77, fingerprint(Some(1), 77, "ok")));
         assert!(!cursor.accept(902, 77, fingerprint(Some(1), 77, "ok")));
         assert!(cursor.accept(903, 77, fingerprint(Some(1), 77, "ok")), "a third one is new");
+    }
+
+    #[test]
+    fn reading_resumes_below_the_deepest_hole() {
+        let mut cursor = Cursor::starting_after(10, 0, None);
+        assert_eq!(cursor.resume_from(), 10);
+        for id in [11, 12, 15, 17] {
+            cursor.accept(id, 0, 0);
+        }
+        assert_eq!(cursor.resume_from(), 12);
+        cursor.settle();
+        assert_eq!(cursor.resume_from(), 17);
+        assert!(!cursor.accept(13, 0, 0));
     }
 
     proptest! {

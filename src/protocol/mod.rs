@@ -13,6 +13,7 @@ pub mod ids;
 pub mod model;
 pub mod monitor;
 pub mod outbox;
+pub mod pacing;
 pub mod progress;
 pub mod restart;
 pub mod secret;

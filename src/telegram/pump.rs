@@ -82,8 +82,11 @@ pub struct UpdatePump {
     boxes: MessageBoxes,
     peers: Arc<Mutex<PeerBook>>,
     is_bot: bool,
-    overflowed: bool,
     primed: bool,
+    /// Packets taken from `updates` so far.
+    received: u64,
+    /// After this many packets the library may have dropped some.
+    gap_at: Option<u64>,
 }
 
 impl UpdatePump {
@@ -107,7 +110,8 @@ impl UpdatePump {
                 channels: channels.map(|(id, pts)| ChannelState { id, pts }).collect(),
             })
         });
-        Self { caller, updates: updates.0, boxes, peers, is_bot, overflowed: false, primed }
+        let updates = updates.0;
+        Self { caller, updates, boxes, peers, is_bot, primed, received: 0, gap_at: None }
     }
 
     /// Waits for the next batch.
@@ -226,11 +230,14 @@ impl UpdatePump {
     /// differences again.
     async fn receive(&mut self) -> Result<Option<Batch>, Failure> {
         // The library fills this queue without waiting and drops what does not fit. Only we take
-        // from it, so if anything was dropped since the last look, it is full now.
-        if self.updates.len() == self.updates.max_capacity() {
-            self.overflowed = true;
+        // from it, so if anything was dropped since the last look, it is full now, and what was
+        // dropped belongs behind what it holds.
+        let queued = self.updates.len();
+        if queued == self.updates.max_capacity() && self.gap_at.is_none() {
+            self.gap_at = Some(self.received + queued as u64);
         }
-        if self.overflowed && self.updates.is_empty() {
+        if self.gap_at.is_some_and(|position| self.received >= position) {
+            self.gap_at = None;
             return Ok(Some(self.heal_overflow()));
         }
         let deadline = self.boxes.check_deadlines();
@@ -246,6 +253,7 @@ impl UpdatePump {
                 Err(Failure::transient("the server closed the connection"))
             }
             Ok(Ok(Some(packet))) => {
+                self.received += 1;
                 let gap = chat_too_long(&packet);
                 let mut batch = match self.boxes.process_updates(packet) {
                     Ok((updates, users, chats)) => self.batch(updates, users, chats),
@@ -258,10 +266,9 @@ impl UpdatePump {
         }
     }
 
-    /// After an overflow the common difference is fetched and the monitored chats are compared
-    /// with history.
+    /// After an overflow the common difference is fetched, and the monitors read history before
+    /// they publish anything that came after it.
     fn heal_overflow(&mut self) -> Batch {
-        self.overflowed = false;
         // Malformed updates are a gap to the library: it fetches the common difference.
         let _ = self.boxes.process_updates(UpdatesLike::MalformedUpdates);
         Batch { gaps: vec![GapScope::Everything], ..Default::default() }

@@ -1,0 +1,132 @@
+//! The status board: what each actor last said of itself. Health, and later metrics and console,
+//! read it without asking anyone, so they answer whatever else is stuck.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::protocol::account::AccountState;
+use crate::protocol::chat::ChatKey;
+use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
+use crate::protocol::model::RestartRecord;
+use crate::protocol::monitor::MonitorState;
+
+/// Restarts remembered for the summary; the store keeps more.
+const RESTARTS_MAX: usize = 16;
+
+/// What an account says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountView {
+    /// Its state.
+    pub state: AccountState,
+    /// Since when.
+    pub since: UnixMillis,
+    /// The last failure's code and text, until it works again.
+    pub error: Option<(String, String)>,
+    /// Failed dials since it was last stable.
+    pub failures: u32,
+}
+
+/// What a monitor says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MonitorView {
+    /// Its state.
+    pub state: MonitorState,
+    /// Since when.
+    pub since: UnixMillis,
+    /// The session in use.
+    pub session: Option<SessionId>,
+    /// The last trouble, until it works again.
+    pub error: Option<String>,
+}
+
+/// The board.
+#[derive(Debug, Default)]
+pub struct Board(Mutex<Views>);
+
+#[derive(Debug, Default)]
+struct Views {
+    accounts: HashMap<AuthKeyId, AccountView>,
+    monitors: HashMap<ChatKey, MonitorView>,
+    restarts: VecDeque<RestartRecord>,
+}
+
+impl Board {
+    fn views(&self) -> MutexGuard<'_, Views> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An account's new view; `since` moves only when the state changes.
+    pub fn account(&self, id: AuthKeyId, mut view: AccountView) {
+        let mut views = self.views();
+        if let Some(known) = views.accounts.get(&id).filter(|known| known.state == view.state) {
+            view.since = known.since;
+        }
+        views.accounts.insert(id, view);
+    }
+
+    /// The account is at rest: nobody needs it.
+    pub fn account_rests(&self, id: AuthKeyId) {
+        self.views().accounts.remove(&id);
+    }
+
+    /// A monitor's new view; `since` moves only when the state changes.
+    pub fn monitor(&self, key: &ChatKey, mut view: MonitorView) {
+        let mut views = self.views();
+        if let Some(known) = views.monitors.get(key).filter(|known| known.state == view.state) {
+            view.since = known.since;
+        }
+        views.monitors.insert(key.clone(), view);
+    }
+
+    /// The chat is not monitored any more.
+    pub fn monitor_gone(&self, key: &ChatKey) {
+        self.views().monitors.remove(key);
+    }
+
+    /// An actor ended.
+    pub fn restart(&self, record: RestartRecord) {
+        let mut views = self.views();
+        if views.restarts.len() == RESTARTS_MAX {
+            views.restarts.pop_front();
+        }
+        views.restarts.push_back(record);
+    }
+
+    /// Accounts by state, and those in trouble (at most `limit`).
+    pub fn accounts(
+        &self,
+        limit: usize,
+    ) -> (BTreeMap<AccountState, usize>, Vec<(AuthKeyId, AccountView)>) {
+        let views = self.views();
+        let mut states = BTreeMap::new();
+        for view in views.accounts.values() {
+            *states.entry(view.state).or_insert(0) += 1;
+        }
+        let troubled = views.accounts.iter().filter(|(_, view)| view.error.is_some());
+        let troubled = troubled.take(limit).map(|(id, view)| (*id, view.clone())).collect();
+        (states, troubled)
+    }
+
+    /// Monitors by state, and those in trouble (at most `limit`).
+    pub fn monitors(
+        &self,
+        limit: usize,
+    ) -> (BTreeMap<MonitorState, usize>, Vec<(ChatKey, MonitorView)>) {
+        let views = self.views();
+        let mut states = BTreeMap::new();
+        for view in views.monitors.values() {
+            *states.entry(view.state).or_insert(0) += 1;
+        }
+        let troubled = views.monitors.iter().filter(|(_, view)| {
+            view.error.is_some() || view.state == MonitorState::Exhausted
+        });
+        let troubled = troubled.take(limit).map(|(key, view)| (key.clone(), view.clone()));
+        let troubled = troubled.collect();
+        (states, troubled)
+    }
+
+    /// The newest restarts, oldest first.
+    pub fn restarts(&self) -> Vec<RestartRecord> {
+        self.views().restarts.iter().cloned().collect()
+    }
+}

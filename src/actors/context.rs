@@ -1,0 +1,66 @@
+//! What every actor is handed: the store, the status board, the settings. Immutable.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Semaphore;
+
+use super::board::Board;
+use crate::protocol::account::ReconnectPolicy;
+use crate::protocol::ids::UnixMillis;
+use crate::protocol::monitor::FailoverPolicy;
+use crate::protocol::pacing::Limits;
+use crate::store::Store;
+use crate::telegram::Servers;
+
+/// Dials under way at once, in all accounts together. A dial costs a key lookup, a handshake and
+/// three round trips; 64 at once bring 10,000 accounts back within a minute at 300 ms each, and
+/// do not look like an attack.
+pub const DIALS_MAX: usize = 64;
+
+/// Settings of the tree.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where Telegram is.
+    pub servers: Servers,
+    /// Application id for sessions that do not bring their own.
+    pub api_id: i32,
+    /// How monitors fail over.
+    pub failover: FailoverPolicy,
+    /// How accounts reconnect.
+    pub reconnect: ReconnectPolicy,
+    /// How calls are paced.
+    pub limits: Limits,
+    /// Whether events beyond the two of the contract are sent.
+    pub extra_events: bool,
+}
+
+/// What every actor is handed.
+pub struct Context {
+    /// The store.
+    pub store: Store,
+    /// The status board.
+    pub board: Arc<Board>,
+    /// The settings.
+    pub settings: Settings,
+    /// Permits to dial.
+    pub dials: Arc<Semaphore>,
+}
+
+impl Context {
+    /// Puts the parts together.
+    pub fn new(store: Store, board: Arc<Board>, settings: Settings) -> Arc<Self> {
+        Arc::new(Self { store, board, settings, dials: Arc::new(Semaphore::new(DIALS_MAX)) })
+    }
+}
+
+/// The wall clock. A clock before 1970 reads as 1970.
+pub fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// A random number in 0..1 for jitter.
+pub(super) fn jitter() -> f64 {
+    rand::random()
+}

@@ -1,0 +1,245 @@
+//! The errand queue of an account: bounded, by priority, paced by method class. What has to wait
+//! goes back unattempted; nothing sleeps inside a call.
+
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+
+use crate::protocol::failure::Failure;
+use crate::protocol::ids::UnixMillis;
+use crate::protocol::model::MethodClass;
+use crate::protocol::pacing::{Cooldowns, Limits, Rate};
+use crate::telegram::{Errand, Finding};
+
+/// Errands waiting for one account. A monitor has one at a time and an account may be in 500
+/// channels, so this leaves room for every one of them.
+pub(super) const QUEUE_MAX: usize = 512;
+/// Errands of one account under way at once.
+const CONCURRENT_MAX: usize = 4;
+
+/// Who asks. Earlier ones go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Priority {
+    /// Monitors and commands of the bridge.
+    Bridge,
+}
+
+/// What is done with an errand's outcome. Whoever waits hears of it in any case: a reply that is
+/// dropped unsent, because the account ended, says so.
+pub(super) struct Reply(Option<ReplyFn>);
+
+type ReplyFn = Box<dyn FnOnce(Result<Finding, Failure>) + Send>;
+
+impl Reply {
+    pub(super) fn new(reply: impl FnOnce(Result<Finding, Failure>) + Send + 'static) -> Self {
+        Self(Some(Box::new(reply)))
+    }
+
+    pub(super) fn send(mut self, outcome: Result<Finding, Failure>) {
+        if let Some(reply) = self.0.take() {
+            reply(outcome);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            reply(Err(Failure::transient("the account stopped before it came to this")));
+        }
+    }
+}
+
+/// An errand and who waits for it.
+pub(super) struct Request {
+    pub(super) errand: Errand,
+    pub(super) priority: Priority,
+    pub(super) reply: Reply,
+}
+
+/// The queue of one account.
+pub(super) struct ErrandQueue {
+    limits: Limits,
+    buckets: HashMap<MethodClass, DefaultDirectRateLimiter>,
+    clock: DefaultClock,
+    waiting: VecDeque<Request>,
+    under_way: usize,
+}
+
+/// What to do next.
+pub(super) enum Next {
+    /// Run this one.
+    Run(Request),
+    /// Look again after this pause.
+    Later(Duration),
+    /// Nothing to do until something changes.
+    Idle,
+}
+
+impl ErrandQueue {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            buckets: HashMap::new(),
+            clock: DefaultClock::default(),
+            waiting: VecDeque::new(),
+            under_way: 0,
+        }
+    }
+
+    /// Takes a request, or answers it at once when the queue is full.
+    pub(super) fn push(&mut self, request: Request) {
+        if self.waiting.len() >= QUEUE_MAX {
+            let text = "too many requests wait for this account already";
+            request.reply.send(Err(Failure::transient(text)));
+            return;
+        }
+        let ahead = |other: &Request| (other.priority as u8) <= (request.priority as u8);
+        let at = self.waiting.iter().rposition(ahead).map_or(0, |index| index + 1);
+        self.waiting.insert(at, request);
+    }
+
+    /// Puts a request back that Telegram made wait.
+    pub(super) fn put_back(&mut self, request: Request) {
+        self.waiting.push_front(request);
+    }
+
+    /// One under way has come to its end.
+    pub(super) fn finished(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    /// The link is gone and takes what was under way along.
+    pub(super) fn forget_under_way(&mut self) {
+        self.under_way = 0;
+    }
+
+    /// Whether nothing waits and nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.under_way == 0
+    }
+
+    /// Answers everything that waits with `failure`.
+    pub(super) fn refuse_all(&mut self, failure: &Failure) {
+        for request in std::mem::take(&mut self.waiting) {
+            request.reply.send(Err(failure.clone()));
+        }
+    }
+
+    /// Picks the first request that neither a cooldown nor its bucket holds back.
+    pub(super) fn next(&mut self, cooldowns: &Cooldowns, now: UnixMillis) -> Next {
+        if self.under_way >= CONCURRENT_MAX {
+            return Next::Idle;
+        }
+        let mut soonest: Option<Duration> = None;
+        let mut held: Vec<MethodClass> = Vec::new();
+        for index in 0..self.waiting.len() {
+            let class = self.waiting[index].errand.class();
+            if held.contains(&class) {
+                continue;
+            }
+            let Some(pause) = self.pause(class, cooldowns, now) else {
+                if let Some(request) = self.waiting.remove(index) {
+                    self.under_way += 1;
+                    return Next::Run(request);
+                }
+                continue;
+            };
+            held.push(class);
+            soonest = Some(soonest.map_or(pause, |known| known.min(pause)));
+        }
+        soonest.map_or(Next::Idle, Next::Later)
+    }
+
+    /// How long `class` has to wait; takes a token when it need not.
+    fn pause(
+        &mut self,
+        class: MethodClass,
+        cooldowns: &Cooldowns,
+        now: UnixMillis,
+    ) -> Option<Duration> {
+        if let Some(until) = cooldowns.holds(class, now) {
+            return Some(Duration::from_millis(u64::try_from(until.0 - now.0).unwrap_or(0)));
+        }
+        let rate = self.limits.of(class);
+        let bucket = self.buckets.entry(class).or_insert_with(|| RateLimiter::direct(quota(rate)));
+        let not_until = bucket.check().err()?;
+        Some(not_until.wait_time_from(self.clock.now()).max(Duration::from_millis(1)))
+    }
+}
+
+fn quota(rate: Rate) -> Quota {
+    let per_minute = NonZeroU32::new(rate.per_minute).unwrap_or(NonZeroU32::MIN);
+    let burst = NonZeroU32::new(rate.burst).unwrap_or(NonZeroU32::MIN);
+    Quota::per_minute(per_minute).allow_burst(burst)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::protocol::chat::{ChatTarget, MarkedId};
+    use crate::protocol::model::CooldownScope;
+
+    fn request(target: ChatTarget, log: &Arc<Mutex<Vec<bool>>>) -> Request {
+        let log = Arc::clone(log);
+        let reply = Reply::new(move |outcome| log.lock().unwrap().push(outcome.is_ok()));
+        Request { errand: Errand::Resolve(target), priority: Priority::Bridge, reply }
+    }
+
+    fn by_name() -> ChatTarget {
+        ChatTarget::Username("name".into())
+    }
+
+    fn by_id() -> ChatTarget {
+        ChatTarget::Marked(MarkedId(-1000000000042))
+    }
+
+    #[test]
+    fn a_class_that_waits_does_not_hold_the_others_back() {
+        let log = Arc::default();
+        let mut queue = ErrandQueue::new(Limits::default());
+        let mut waits = Cooldowns::default();
+        let now = UnixMillis(0);
+        waits.impose(CooldownScope::Class(MethodClass::Resolve), UnixMillis(9_000), now);
+        queue.push(request(by_name(), &log));
+        queue.push(request(by_id(), &log));
+        let Next::Run(first) = queue.next(&waits, now) else { panic!("the second one may run") };
+        assert_eq!(first.errand.class(), MethodClass::Read);
+        let Next::Later(pause) = queue.next(&waits, now) else { panic!("the first one waits") };
+        assert_eq!(pause, Duration::from_secs(9));
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_says_so() {
+        let log: Arc<Mutex<Vec<bool>>> = Arc::default();
+        let mut queue = ErrandQueue::new(Limits::default());
+        for _ in 0..QUEUE_MAX {
+            queue.push(request(by_id(), &log));
+        }
+        assert!(log.lock().unwrap().is_empty());
+        queue.push(request(by_id(), &log));
+        assert_eq!(*log.lock().unwrap(), [false]);
+        queue.refuse_all(&Failure::transient("gone"));
+        assert_eq!(log.lock().unwrap().len(), QUEUE_MAX + 1);
+    }
+
+    #[test]
+    fn the_bucket_lets_a_burst_through_and_then_paces() {
+        let log = Arc::default();
+        let mut queue = ErrandQueue::new(Limits::default());
+        let waits = Cooldowns::default();
+        for _ in 0..9 {
+            queue.push(request(by_name(), &log));
+        }
+        for _ in 0..Limits::default().resolve.burst {
+            assert!(matches!(queue.next(&waits, UnixMillis(0)), Next::Run(_)));
+            queue.finished();
+        }
+        assert!(matches!(queue.next(&waits, UnixMillis(0)), Next::Later(_)));
+    }
+}

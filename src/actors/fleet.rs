@@ -1,0 +1,355 @@
+//! The fleet: every account by its authorization key, and the one place that makes sure a key is
+//! never connected twice. Accounts are started when a monitor or a job needs them; one that
+//! crashes is started again for those who were interested, and its siblings never notice.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+
+use super::account::{Account, AccountArgs, AccountMsg, Interest};
+use super::context::{Context, now};
+use super::errands::Request;
+use super::monitor::MonitorMsg;
+use super::supervision::{CHILD_POLICY, End, Nursery};
+use crate::protocol::chat::{ChatKey, MarkedId};
+use crate::protocol::command::SessionData;
+use crate::protocol::failure::Failure;
+use crate::protocol::ids::{AuthKeyId, SessionId};
+use crate::protocol::model::{AccountRecord, Credentials, SessionRecord};
+use crate::store::{CommitError, Op};
+
+/// The actor.
+pub(super) struct Fleet;
+
+/// What it is started with.
+pub(super) struct FleetArgs {
+    pub(super) context: Arc<Context>,
+    pub(super) accounts: Vec<AccountRecord>,
+    pub(super) sessions: Vec<SessionRecord>,
+}
+
+/// Its messages.
+pub(super) enum FleetMsg {
+    /// Remember these sessions durably.
+    Register { sessions: Vec<SessionData>, reply: RpcReplyPort<Result<(), CommitError>> },
+    /// A monitor wants an account.
+    Watch { account: AuthKeyId, key: ChatKey, interest: Interest, forgive: bool },
+    /// A monitor wants it no more.
+    Unwatch { account: AuthKeyId, key: ChatKey },
+    /// A monitor learnt what its chat is.
+    Follow { account: AuthKeyId, key: ChatKey, chat: MarkedId },
+    /// Run an errand on an account.
+    Request { account: AuthKeyId, request: Request },
+    /// An account has nobody left who needs it.
+    Rests { account: AuthKeyId },
+    /// The pause before an account's restart is over.
+    RestartDue { account: AuthKeyId },
+}
+
+struct Member {
+    /// As of its last start; the account itself keeps the newer ones in the store.
+    record: AccountRecord,
+    api_id: Option<i32>,
+    interests: HashMap<ChatKey, Interest>,
+    presence: Presence,
+}
+
+enum Presence {
+    Resting,
+    Running(ActorRef<AccountMsg>),
+    /// Crashed, to be started again after a pause.
+    Recovering,
+    /// Crashed too often.
+    Parked,
+}
+
+/// Its state.
+pub(super) struct FleetState {
+    context: Arc<Context>,
+    members: HashMap<AuthKeyId, Member>,
+    sessions: HashMap<SessionId, AuthKeyId>,
+    nursery: Nursery<AuthKeyId>,
+}
+
+impl Actor for Fleet {
+    type Msg = FleetMsg;
+    type State = FleetState;
+    type Arguments = FleetArgs;
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<FleetMsg>,
+        args: FleetArgs,
+    ) -> Result<FleetState, ActorProcessingErr> {
+        Ok(FleetState::new(args))
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<FleetMsg>,
+        message: FleetMsg,
+        state: &mut FleetState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            FleetMsg::Register { sessions, reply } => state.register(sessions, reply).await,
+            FleetMsg::Watch { account, key, interest, forgive } => {
+                state.watch(&myself, account, key, interest, forgive).await
+            }
+            FleetMsg::Unwatch { account, key } => state.unwatch(account, &key),
+            FleetMsg::Follow { account, key, chat } => state.follow(account, key, chat),
+            FleetMsg::Request { account, request } => state.request(&myself, account, request).await,
+            FleetMsg::Rests { account } => state.rests(account),
+            FleetMsg::RestartDue { account } => state.restart_due(&myself, account).await,
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<FleetMsg>,
+        event: SupervisionEvent,
+        state: &mut FleetState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(ended) = state.nursery.ended(event, &state.context).await {
+            state.ended(&myself, ended.key, ended.end);
+        }
+        Ok(())
+    }
+}
+
+impl FleetState {
+    fn new(args: FleetArgs) -> Self {
+        let FleetArgs { context, accounts, sessions } = args;
+        let mut members: HashMap<AuthKeyId, Member> = HashMap::with_capacity(accounts.len());
+        for record in accounts {
+            members.insert(record.id, Member::new(record));
+        }
+        for session in &sessions {
+            if let Some(member) = members.get_mut(&session.account) {
+                member.api_id = session.api_id.or(member.api_id);
+            }
+        }
+        let sessions =
+            sessions.into_iter().map(|session| (session.id, session.account)).collect();
+        Self { context, members, sessions, nursery: Nursery::new("account", CHILD_POLICY) }
+    }
+
+    /// Remembers sessions that a command brought. Two ids for one key are one account.
+    async fn register(
+        &mut self,
+        sessions: Vec<SessionData>,
+        reply: RpcReplyPort<Result<(), CommitError>>,
+    ) {
+        let mut ops = Vec::new();
+        for session in sessions {
+            let SessionData { id, api_id, account, dc_id, auth_key } = session;
+            let member = self.members.entry(account).or_insert_with(|| {
+                let record = AccountRecord {
+                    id: account,
+                    me: None,
+                    fault: None,
+                    cooldowns: Vec::new(),
+                    created_at: now(),
+                };
+                ops.push(Op::PutAccount(record.clone()));
+                ops.push(Op::PutCredentials(Credentials { account, dc_id, auth_key }));
+                Member::new(record)
+            });
+            let known = self.sessions.get(&id) == Some(&account) && member.api_id == api_id;
+            if !known {
+                member.api_id = api_id.or(member.api_id);
+                ops.push(Op::PutSession(SessionRecord { id: id.clone(), account, api_id }));
+                self.sessions.insert(id, account);
+            }
+        }
+        if ops.is_empty() {
+            let _ = reply.send(Ok(()));
+            return;
+        }
+        let (told, done) = tokio::sync::oneshot::channel();
+        let submitted = self.context.store.submit(ops, move |outcome| drop(told.send(outcome)));
+        if let Err(error) = submitted.await {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        tokio::spawn(async move {
+            if let Ok(outcome) = done.await {
+                let _ = reply.send(outcome);
+            }
+        });
+    }
+
+    async fn watch(
+        &mut self,
+        myself: &ActorRef<FleetMsg>,
+        account: AuthKeyId,
+        key: ChatKey,
+        interest: Interest,
+        forgive: bool,
+    ) {
+        let Some(member) = self.members.get_mut(&account) else {
+            let failure = Failure::Dead { code: "AUTH_KEY_UNREGISTERED".into() };
+            let _ = interest
+                .monitor
+                .cast(MonitorMsg::SourceLost { account, failure });
+            return;
+        };
+        member.interests.insert(key.clone(), interest.clone());
+        if forgive && matches!(member.presence, Presence::Parked) {
+            member.presence = Presence::Resting;
+            self.nursery.forgive(&account);
+        }
+        match &member.presence {
+            Presence::Running(actor) => {
+                if forgive {
+                    let _ = actor.cast(AccountMsg::Forgive);
+                }
+                let _ = actor.cast(AccountMsg::Watch { key, interest });
+            }
+            Presence::Resting => self.start(myself, account, forgive).await,
+            Presence::Recovering => {}
+            Presence::Parked => {
+                let failure = Failure::transient("the account keeps crashing and is parked");
+                let _ = interest
+                    .monitor
+                    .cast(MonitorMsg::SourceLost { account, failure });
+            }
+        }
+    }
+
+    fn unwatch(&mut self, account: AuthKeyId, key: &ChatKey) {
+        if let Some(member) = self.members.get_mut(&account) {
+            member.interests.remove(key);
+            if let Presence::Running(actor) = &member.presence {
+                let _ = actor.cast(AccountMsg::Unwatch { key: key.clone() });
+            }
+        }
+    }
+
+    fn follow(
+        &mut self,
+        account: AuthKeyId,
+        key: ChatKey,
+        chat: MarkedId,
+    ) {
+        let Some(member) = self.members.get_mut(&account) else { return };
+        if let Some(interest) = member.interests.get_mut(&key) {
+            interest.chat = Some(chat);
+        }
+        if let Presence::Running(actor) = &member.presence {
+            let _ = actor.cast(AccountMsg::Follow { key, chat });
+        }
+    }
+
+    async fn request(
+        &mut self,
+        myself: &ActorRef<FleetMsg>,
+        account: AuthKeyId,
+        request: Request,
+    ) {
+        let resting = match self.members.get(&account).map(|member| &member.presence) {
+            Some(Presence::Running(actor)) => {
+                let _ = actor.cast(AccountMsg::Request(request));
+                return;
+            }
+            Some(Presence::Resting) => true,
+            Some(Presence::Recovering | Presence::Parked) | None => false,
+        };
+        if resting {
+            self.start(myself, account, false).await;
+        }
+        match self.members.get(&account).map(|member| &member.presence) {
+            Some(Presence::Running(actor)) => {
+                let _ = actor.cast(AccountMsg::Request(request));
+            }
+            _ => request.reply.send(Err(Failure::transient("the account is not running"))),
+        }
+    }
+
+    /// The account says that nobody needs it. Somebody may have asked meanwhile.
+    fn rests(&mut self, account: AuthKeyId) {
+        let Some(member) = self.members.get_mut(&account) else { return };
+        if !member.interests.is_empty() {
+            return;
+        }
+        if let Presence::Running(actor) = &member.presence {
+            actor.stop(None);
+        }
+    }
+
+    async fn restart_due(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId) {
+        let Some(member) = self.members.get_mut(&account) else { return };
+        if !matches!(member.presence, Presence::Recovering) {
+            return;
+        }
+        member.presence = Presence::Resting;
+        if !member.interests.is_empty() {
+            self.start(myself, account, false).await;
+        }
+    }
+
+    fn ended(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, end: End) {
+        let Some(member) = self.members.get_mut(&account) else { return };
+        match end {
+            End::Done => {
+                member.presence = Presence::Resting;
+                if !member.interests.is_empty() {
+                    // Somebody asked while it was stopping.
+                    member.presence = Presence::Recovering;
+                    let _ = myself.cast(FleetMsg::RestartDue { account });
+                }
+            }
+            End::RestartAfter(pause) => {
+                member.presence = Presence::Recovering;
+                myself.send_after(pause, move || FleetMsg::RestartDue { account });
+            }
+            End::Parked => {
+                member.presence = Presence::Parked;
+                for interest in member.interests.values() {
+                    let failure = Failure::transient("the account keeps crashing and is parked");
+                    let _ = interest
+                        .monitor
+                        .cast(MonitorMsg::SourceLost { account, failure });
+                }
+            }
+        }
+    }
+
+    async fn start(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, forgive: bool) {
+        let Some(member) = self.members.get_mut(&account) else { return };
+        // What the account wrote in an earlier life: its identity, its fault, its cooldowns.
+        if let Ok(Some(stored)) = self.context.store.account(account) {
+            member.record = stored;
+        }
+        if forgive && member.record.fault.take().is_some() {
+            let op = Op::PutAccount(member.record.clone());
+            // A store in trouble ends the daemon; nothing to add here.
+            let _ = self.context.store.submit(vec![op], |_| {}).await;
+        }
+        let args = AccountArgs {
+            context: Arc::clone(&self.context),
+            fleet: myself.clone(),
+            record: member.record.clone(),
+            api_id: member.api_id.unwrap_or(self.context.settings.api_id),
+            interests: member.interests.clone(),
+        };
+        match Actor::spawn_linked(None, Account, args, myself.get_cell()).await {
+            Ok((actor, _)) => {
+                self.nursery.born(&actor.get_cell(), account);
+                member.presence = Presence::Running(actor);
+            }
+            Err(error) => {
+                let cause = error.to_string();
+                let end = self.nursery.stillborn(&account, cause, &self.context).await;
+                self.ended(myself, account, end);
+            }
+        }
+    }
+}
+
+impl Member {
+    fn new(record: AccountRecord) -> Self {
+        Self { record, api_id: None, interests: HashMap::new(), presence: Presence::Resting }
+    }
+}

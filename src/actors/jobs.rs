@@ -1,0 +1,163 @@
+//! Jobs: what a command asked to be done once at Telegram (joining a chat). The command is long
+//! acknowledged; the job is in the store until its outcome is, so a crash repeats it and a flood
+//! wait of hours is simply waited out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use uuid::Uuid;
+
+use super::context::{Context, jitter, now};
+use super::errands::{Priority, Reply, Request};
+use super::fleet::FleetMsg;
+use crate::protocol::event::{self, Outcome};
+use crate::protocol::failure::Failure;
+use crate::protocol::model::{JobRecord, JobWork};
+use crate::protocol::restart::Backoff;
+use crate::store::{CommitError, Op};
+use crate::telegram::{Errand, Finding};
+
+/// Pauses between tries of a job that met a transient failure.
+const BACKOFF: Backoff = Backoff { min_ms: 2_000, max_ms: 5 * 60_000 };
+/// After this long a job that still fails is given up, milliseconds (24 h).
+const GIVE_UP_AFTER_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// The actor.
+pub(super) struct Jobs;
+
+/// What it is started with.
+pub(super) struct JobsArgs {
+    pub(super) context: Arc<Context>,
+    pub(super) fleet: ActorRef<FleetMsg>,
+    pub(super) jobs: Vec<JobRecord>,
+}
+
+/// Its messages.
+pub(super) enum JobsMsg {
+    /// Take over what the store knows.
+    Begin { jobs: Vec<JobRecord> },
+    /// A command asks for something.
+    Add { job: JobRecord, reply: RpcReplyPort<Result<(), CommitError>> },
+    /// Try a job.
+    Try { id: Uuid },
+    /// A try ended.
+    Ended { id: Uuid, outcome: Result<Finding, Failure> },
+}
+
+/// Its state.
+pub(super) struct JobsState {
+    context: Arc<Context>,
+    fleet: ActorRef<FleetMsg>,
+    jobs: HashMap<Uuid, (JobRecord, u32)>,
+}
+
+impl Actor for Jobs {
+    type Msg = JobsMsg;
+    type State = JobsState;
+    type Arguments = JobsArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<JobsMsg>,
+        args: JobsArgs,
+    ) -> Result<JobsState, ActorProcessingErr> {
+        let JobsArgs { context, fleet, jobs } = args;
+        myself.cast(JobsMsg::Begin { jobs })?;
+        Ok(JobsState { context, fleet, jobs: HashMap::new() })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<JobsMsg>,
+        message: JobsMsg,
+        state: &mut JobsState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            JobsMsg::Begin { jobs } => jobs.into_iter().for_each(|job| state.take(&myself, job)),
+            JobsMsg::Add { job, reply } => state.add(&myself, job, reply).await,
+            JobsMsg::Try { id } => state.attempt(&myself, id),
+            JobsMsg::Ended { id, outcome } => state.ended(&myself, id, outcome).await?,
+        }
+        Ok(())
+    }
+}
+
+impl JobsState {
+    fn take(&mut self, myself: &ActorRef<JobsMsg>, job: JobRecord) {
+        let id = job.id;
+        self.jobs.insert(id, (job, 0));
+        self.attempt(myself, id);
+    }
+
+    async fn add(
+        &mut self,
+        myself: &ActorRef<JobsMsg>,
+        job: JobRecord,
+        reply: RpcReplyPort<Result<(), CommitError>>,
+    ) {
+        let outcome = self.context.store.commit(vec![Op::PutJob(job.clone())]).await;
+        let committed = outcome.is_ok();
+        let _ = reply.send(outcome);
+        if committed {
+            self.take(myself, job);
+        }
+    }
+
+    fn attempt(&mut self, myself: &ActorRef<JobsMsg>, id: Uuid) {
+        let Some((job, tries)) = self.jobs.get_mut(&id) else { return };
+        *tries += 1;
+        let JobWork::Join { chat, account, .. } = &job.work;
+        let target = myself.clone();
+        let reply = Reply::new(move |outcome| {
+            let _ = target.cast(JobsMsg::Ended { id, outcome });
+        });
+        let errand = Errand::Join(chat.target.clone());
+        let request = Request { errand, priority: Priority::Bridge, reply };
+        let _ = self.fleet.cast(FleetMsg::Request { account: *account, request });
+    }
+
+    async fn ended(
+        &mut self,
+        myself: &ActorRef<JobsMsg>,
+        id: Uuid,
+        outcome: Result<Finding, Failure>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some((job, tries)) = self.jobs.get(&id) else { return Ok(()) };
+        let passing = matches!(
+            outcome,
+            Err(Failure::Transient { .. } | Failure::Migrate { .. } | Failure::Limited)
+        );
+        let too_old = now() > job.created_at.plus_ms(GIVE_UP_AFTER_MS);
+        if passing && !too_old {
+            let pause = BACKOFF.delay_ms(*tries, jitter());
+            myself.send_after(Duration::from_millis(pause), move || JobsMsg::Try { id });
+            return Ok(());
+        }
+        let outcome = describe(job, outcome);
+        let mut ops = vec![Op::DeleteJob(id)];
+        if let Some(to) = &job.reply {
+            ops.push(Op::Append(event::reply(to, &outcome, now())));
+        }
+        self.jobs.remove(&id);
+        self.context.store.submit(ops, |_| {}).await?;
+        Ok(())
+    }
+}
+
+fn describe(job: &JobRecord, outcome: Result<Finding, Failure>) -> Outcome {
+    let JobWork::Join { chat, session, .. } = &job.work;
+    match outcome {
+        Ok(Finding::Joined { chat: joined, title, requested }) => {
+            tracing::info!(chat = %chat.key(), session = %session, requested, "joined a chat");
+            let (chat, session) = (chat.clone(), session.clone());
+            Outcome::Joined { chat, session, marked_chat_id: joined, title, requested }
+        }
+        Ok(_) => Outcome::failed("internal", "the account answered something else"),
+        Err(failure) => {
+            tracing::warn!(chat = %chat.key(), session = %session, error = %failure, "joining a chat failed");
+            Outcome::failed(&failure.code().to_ascii_lowercase(), &failure.to_string())
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The link task of an account: takes batches from the pump, hands the messages of monitored
+//! chats to their monitors, and keeps the update state behind what is durable. It ends with the
+//! connection; the account actor owns its handle and decides what follows.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use ractor::ActorRef;
+use tokio::sync::Semaphore;
+
+use super::delivery::{Delivery, Share};
+use super::monitor::MonitorMsg;
+use crate::protocol::chat::{ChatKey, MarkedId, PeerKind};
+use crate::protocol::failure::Failure;
+use crate::protocol::ids::AuthKeyId;
+use crate::protocol::progress::Progress;
+use crate::store::{Op, Store};
+use crate::telegram::{Batch, ChatNotice, GapScope, NewMessage, UpdatePump};
+
+/// Batches of one link between the pump and the disk. Beyond it the pump waits, and what waits
+/// then is in Telegram's hands: at 64 batches and a commit of 2 ms one account passes 32,000
+/// batches a second.
+const WINDOW: usize = 64;
+
+/// Which monitor wants which chat of this account.
+#[derive(Default)]
+pub(super) struct Routes {
+    by_chat: RwLock<HashMap<MarkedId, Vec<Route>>>,
+}
+
+#[derive(Clone)]
+struct Route {
+    key: ChatKey,
+    monitor: ActorRef<MonitorMsg>,
+}
+
+impl Routes {
+    /// Sends the messages of `chat` to `monitor` from now on.
+    pub(super) fn add(&self, chat: MarkedId, key: ChatKey, monitor: ActorRef<MonitorMsg>) {
+        let mut routes = self.by_chat.write().unwrap_or_else(PoisonError::into_inner);
+        let targets = routes.entry(chat).or_default();
+        targets.retain(|route| route.key != key);
+        targets.push(Route { key, monitor });
+    }
+
+    /// Sends nothing to the monitor `key` any more.
+    pub(super) fn remove(&self, key: &ChatKey) {
+        let mut routes = self.by_chat.write().unwrap_or_else(PoisonError::into_inner);
+        routes.retain(|_, targets| {
+            targets.retain(|route| route.key != *key);
+            !targets.is_empty()
+        });
+    }
+
+    fn of(&self, chat: MarkedId) -> Vec<Route> {
+        let routes = self.by_chat.read().unwrap_or_else(PoisonError::into_inner);
+        routes.get(&chat).cloned().unwrap_or_default()
+    }
+
+    fn matching(&self, wanted: impl Fn(MarkedId) -> bool) -> Vec<Route> {
+        let routes = self.by_chat.read().unwrap_or_else(PoisonError::into_inner);
+        let chosen = routes.iter().filter(|(chat, _)| wanted(**chat));
+        chosen.flat_map(|(_, targets)| targets.iter().cloned()).collect()
+    }
+
+    /// Whether the channel with this bare id is wanted.
+    pub(super) fn wants_channel(&self, bare: i64) -> bool {
+        let routes = self.by_chat.read().unwrap_or_else(PoisonError::into_inner);
+        routes.contains_key(&MarkedId::channel(bare))
+    }
+}
+
+/// One link's way from the pump to the monitors.
+pub(super) struct LinkTask {
+    pub(super) account: AuthKeyId,
+    pub(super) store: Store,
+    pub(super) routes: Arc<Routes>,
+    pub(super) progress: Arc<Mutex<Progress>>,
+    pub(super) window: Arc<Semaphore>,
+}
+
+impl LinkTask {
+    pub(super) fn new(account: AuthKeyId, store: Store, routes: Arc<Routes>) -> Self {
+        let window = Arc::new(Semaphore::new(WINDOW));
+        Self { account, store, routes, progress: Arc::default(), window }
+    }
+
+    /// Runs until the link ends; answers why.
+    pub(super) async fn run(self, mut pump: UpdatePump) -> Failure {
+        loop {
+            let batch = match pump.next().await {
+                Ok(batch) => batch,
+                Err(failure) => return failure,
+            };
+            if let Err(failure) = self.forward(batch).await {
+                return failure;
+            }
+        }
+    }
+
+    async fn forward(&self, mut batch: Batch) -> Result<(), Failure> {
+        if self.progress.lock().unwrap_or_else(PoisonError::into_inner).is_broken() {
+            return Err(Failure::transient("a batch of updates was lost on its way to the store"));
+        }
+        self.remember_peers(&mut batch).await?;
+        self.reopen(&batch);
+        // Channels that nobody monitors would only make every reconnect fetch their differences.
+        batch.delta.channels.retain(|(id, _)| self.routes.wants_channel(*id));
+        let room = Arc::clone(&self.window).acquire_owned().await;
+        let room = room.map_err(|_| Failure::transient("the link is closing"))?;
+        let delta = std::mem::take(&mut batch.delta);
+        let parts = self.sort(batch);
+        let mut shares =
+            Share::split(self.account, &self.progress, delta, room, parts.len().max(1)).into_iter();
+        if parts.is_empty() {
+            // Nothing of it needs to be durable; only batches before it hold the state back.
+            shares.for_each(|share| share.finish(&self.store));
+            return Ok(());
+        }
+        for (route, mut delivery) in parts {
+            delivery.share = shares.next();
+            // A monitor that is gone drops its share, which is noticed with the next batch.
+            let _ = route.monitor.cast(MonitorMsg::Deliver(delivery));
+        }
+        Ok(())
+    }
+
+    async fn remember_peers(&self, batch: &mut Batch) -> Result<(), Failure> {
+        let peers = std::mem::take(&mut batch.new_peers);
+        if peers.is_empty() {
+            return Ok(());
+        }
+        let op = Op::PutPeers { account: self.account, peers };
+        let stored = self.store.submit(vec![op], |_| {}).await;
+        stored.map_err(|error| Failure::transient(error.to_string()))
+    }
+
+    /// Has every monitor look at its chat again that may have missed something or lost access.
+    fn reopen(&self, batch: &Batch) {
+        let mut routes = Vec::new();
+        for gap in &batch.gaps {
+            routes.extend(match gap {
+                GapScope::Everything => self.routes.matching(|_| true),
+                GapScope::Common => self.routes.matching(|chat| chat.kind() != PeerKind::Channel),
+                GapScope::Channel(id) => self.routes.of(*id),
+            });
+        }
+        for ChatNotice(chat) in &batch.notices {
+            routes.extend(self.routes.of(*chat));
+        }
+        for route in routes {
+            let _ = route.monitor.cast(MonitorMsg::Reopen { account: self.account });
+        }
+    }
+
+    /// The batch's messages by monitor. Most batches hold one message of one chat.
+    fn sort(&self, mut batch: Batch) -> Vec<(Route, Delivery)> {
+        let mut parts: Vec<(Route, Delivery)> = Vec::new();
+        for message in std::mem::take(&mut batch.messages) {
+            let chat = message.chat;
+            let targets = self.routes.of(chat);
+            if !targets.is_empty() {
+                self.assign(&batch, chat, message, targets, &mut parts);
+            }
+        }
+        parts
+    }
+
+    fn assign(
+        &self,
+        batch: &Batch,
+        chat: MarkedId,
+        message: NewMessage,
+        targets: Vec<Route>,
+        parts: &mut Vec<(Route, Delivery)>,
+    ) {
+        let Some(message) = batch.translate(message) else { return };
+        for route in targets {
+            match parts.iter_mut().find(|(known, _)| known.key == route.key) {
+                Some((_, delivery)) => delivery.messages.push(message.clone()),
+                None => {
+                    let title = batch.title_of(chat).map(str::to_owned);
+                    let messages = vec![message.clone()];
+                    let account = self.account;
+                    parts.push((route, Delivery { account, title, messages, share: None }));
+                }
+            }
+        }
+    }
+}

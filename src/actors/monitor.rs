@@ -1,0 +1,629 @@
+//! One monitored chat: listens through one account at a time, fails over as its state machine
+//! says, and publishes every message once and in order. The only owner of its record and cursor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+
+use super::account::{AccountMsg, Interest};
+use super::board::MonitorView;
+use super::context::{Context, jitter, now};
+use super::delivery::{Delivery, Share};
+use super::errands::{Priority, Reply, Request};
+use super::fleet::FleetMsg;
+use super::opening::{Opening, Step};
+use crate::protocol::chat::{ChatKey, ChatRef, MarkedId};
+use crate::protocol::cursor::{Cursor, fingerprint};
+use crate::protocol::event::{
+    self, LostReason, Message, MessageContext, MonitorChange, Outcome,
+};
+use crate::protocol::failure::{Failure, Permanence};
+use crate::protocol::ids::{AuthKeyId, SessionId};
+use crate::protocol::model::{MonitorPhase, MonitorRecord, PoolMember, ReplyTo};
+use crate::protocol::monitor::{Effect, Input, MonitorMachine, MonitorState};
+use crate::protocol::restart::Backoff;
+use crate::store::{CommitError, Op};
+use crate::telegram::{Errand, Finding, HistoryPage};
+
+/// Live messages kept while the chat is being opened. History brings those beyond it.
+const HELD_MAX: usize = 512;
+/// Failed tries of opening a chat over a live connection before the session is given up.
+const OPENING_TRIES: u32 = 4;
+/// Pauses between them.
+const OPENING_BACKOFF: Backoff = Backoff { min_ms: 1_000, max_ms: 30_000 };
+
+/// The actor.
+pub(super) struct Monitor;
+
+/// What it is started with.
+pub(super) struct MonitorArgs {
+    pub(super) context: Arc<Context>,
+    pub(super) fleet: ActorRef<FleetMsg>,
+    pub(super) key: ChatKey,
+    /// As the store has it; for a chat that is new, with no sessions.
+    pub(super) record: MonitorRecord,
+    pub(super) cursor: Option<Cursor>,
+}
+
+/// What a command asks of a monitor.
+pub(super) struct Configure {
+    pub(super) chat: ChatRef,
+    pub(super) sessions: Vec<PoolMember>,
+    pub(super) reply_to: Option<ReplyTo>,
+}
+
+/// Its messages.
+pub(super) enum MonitorMsg {
+    /// Come to life.
+    Begin,
+    /// An account is up, for the first time or again.
+    SourceUp { account: AuthKeyId, actor: ActorRef<AccountMsg>, is_bot: bool },
+    /// An account is lost.
+    SourceLost { account: AuthKeyId, failure: Failure },
+    /// New messages.
+    Deliver(Delivery),
+    /// Something may have been missed, or access lost.
+    Reopen { account: AuthKeyId },
+    /// An errand of opening number `epoch` ended.
+    Found { epoch: u64, outcome: Result<Finding, Failure> },
+    /// Try opening number `epoch` once more.
+    OpenAgain { epoch: u64 },
+    /// The pause before the next session is over.
+    RetryDue { epoch: u64 },
+    /// A command names the sessions.
+    Configure { order: Configure, reply: RpcReplyPort<Result<(), CommitError>> },
+    /// A command ends it.
+    Stop { reply_to: Option<ReplyTo>, reply: RpcReplyPort<Result<(), CommitError>> },
+}
+
+/// Its state.
+pub(super) struct MonitorActor {
+    context: Arc<Context>,
+    fleet: ActorRef<FleetMsg>,
+    key: ChatKey,
+    record: MonitorRecord,
+    cursor: Option<Cursor>,
+    machine: MonitorMachine,
+    source: Option<ActorRef<AccountMsg>>,
+    opening: Opening,
+    /// Number of the newest opening or pause; older answers and timers are recognised by it.
+    epoch: u64,
+    opening_failures: u32,
+    held: Vec<Message>,
+    held_shares: Vec<Share>,
+    overflowed: bool,
+    /// Whether the next watch may try a session once more that Telegram had ended.
+    forgive: bool,
+    last_error: Option<String>,
+}
+
+impl Actor for Monitor {
+    type Msg = MonitorMsg;
+    type State = MonitorActor;
+    type Arguments = MonitorArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<MonitorMsg>,
+        args: MonitorArgs,
+    ) -> Result<MonitorActor, ActorProcessingErr> {
+        myself.cast(MonitorMsg::Begin)?;
+        Ok(MonitorActor::new(args))
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<MonitorMsg>,
+        message: MonitorMsg,
+        state: &mut MonitorActor,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            MonitorMsg::Begin => state.step(&myself, Input::Begin).await,
+            MonitorMsg::SourceUp { account, actor, is_bot } => {
+                state.source_up(&myself, account, actor, is_bot).await
+            }
+            MonitorMsg::SourceLost { account, failure } => {
+                state.source_lost(&myself, account, failure).await
+            }
+            MonitorMsg::Deliver(delivery) => state.deliver(delivery).await,
+            MonitorMsg::Reopen { account } => state.reopen(&myself, account).await,
+            MonitorMsg::Found { epoch, outcome } if epoch == state.epoch => {
+                state.found(&myself, outcome).await
+            }
+            MonitorMsg::OpenAgain { epoch } if epoch == state.epoch => state.advance(&myself).await,
+            MonitorMsg::RetryDue { epoch } if epoch == state.epoch => {
+                state.step(&myself, Input::RetryDue).await
+            }
+            MonitorMsg::Found { .. }
+            | MonitorMsg::OpenAgain { .. }
+            | MonitorMsg::RetryDue { .. } => Ok(()),
+            MonitorMsg::Configure { order, reply } => state.configure(&myself, order, reply).await,
+            MonitorMsg::Stop { reply_to, reply } => state.stop(&myself, reply_to, reply).await,
+        }
+    }
+}
+
+impl MonitorActor {
+    fn new(args: MonitorArgs) -> Self {
+        let MonitorArgs { context, fleet, key, record, cursor } = args;
+        let policy = context.settings.failover;
+        Self {
+            machine: MonitorMachine::new(policy, record.pool.clone(), record.phase),
+            context,
+            fleet,
+            key,
+            record,
+            cursor,
+            source: None,
+            opening: Opening::default(),
+            epoch: 0,
+            opening_failures: 0,
+            held: Vec::new(),
+            held_shares: Vec::new(),
+            overflowed: false,
+            forgive: false,
+            last_error: None,
+        }
+    }
+
+    /// Feeds the machine and performs what it says. What it reports and what it remembers of its
+    /// pool become durable together.
+    async fn step(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        input: Input,
+    ) -> Result<(), ActorProcessingErr> {
+        let effects = self.machine.step(input);
+        let mut ops = Vec::new();
+        let mut open = false;
+        for effect in effects {
+            match effect {
+                Effect::Watch(member) => self.watch(myself, &member),
+                Effect::Unwatch(member) => self.unwatch(&member),
+                Effect::Open => open = true,
+                Effect::Announce { session, reason } => ops.push(self.announce(&session, reason)),
+                Effect::RetryAfter { ms } => {
+                    self.epoch += 1;
+                    let epoch = self.epoch;
+                    let due = move || MonitorMsg::RetryDue { epoch };
+                    myself.send_after(Duration::from_millis(ms), due);
+                }
+            }
+        }
+        self.remember(&mut ops);
+        if !ops.is_empty() {
+            self.context.store.submit(ops, |_| {}).await?;
+        }
+        self.show();
+        if open {
+            self.open(myself).await?;
+        }
+        Ok(())
+    }
+
+    fn watch(&mut self, myself: &ActorRef<MonitorMsg>, member: &PoolMember) {
+        let interest = Interest { monitor: myself.clone(), chat: self.record.marked_id };
+        let forgive = std::mem::take(&mut self.forgive);
+        let (account, key) = (member.account, self.key.clone());
+        let _ = self.fleet.cast(FleetMsg::Watch { account, key, interest, forgive });
+    }
+
+    fn unwatch(&mut self, member: &PoolMember) {
+        let (account, key) = (member.account, self.key.clone());
+        let _ = self.fleet.cast(FleetMsg::Unwatch { account, key });
+        self.epoch += 1;
+        self.source = None;
+        self.opening = Opening::default();
+        self.forget_held();
+    }
+
+    fn announce(&mut self, session: &SessionId, reason: LostReason) -> Op {
+        tracing::warn!(chat = %self.key, session = %session, ?reason, "access to a monitored chat is lost");
+        Op::Append(event::access_lost(&self.record.chat, session, reason, now()))
+    }
+
+    /// Adds the record to `ops` when the machine changed what a restart must know.
+    fn remember(&mut self, ops: &mut Vec<Op>) {
+        if self.machine.state() == MonitorState::Stopped || self.record.ordered.is_empty() {
+            return;
+        }
+        let phase = self.machine.phase();
+        if self.record.phase != phase || self.record.pool != self.machine.pool() {
+            self.record.phase = phase;
+            self.record.pool = self.machine.pool().to_vec();
+            ops.push(Op::PutMonitor(self.record.clone()));
+        }
+    }
+
+    fn is_current(&self, account: AuthKeyId) -> bool {
+        self.machine.current().is_some_and(|member| member.account == account)
+    }
+
+    async fn source_up(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        account: AuthKeyId,
+        actor: ActorRef<AccountMsg>,
+        is_bot: bool,
+    ) -> Result<(), ActorProcessingErr> {
+        if !self.is_current(account) {
+            return Ok(());
+        }
+        self.source = Some(actor);
+        self.opening.move_to(account, is_bot);
+        self.opening_failures = 0;
+        self.step(myself, Input::SourceUp).await
+    }
+
+    async fn source_lost(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        account: AuthKeyId,
+        failure: Failure,
+    ) -> Result<(), ActorProcessingErr> {
+        if !self.is_current(account) {
+            return Ok(());
+        }
+        self.give_up(myself, &failure).await
+    }
+
+    /// The session in use is of no more use, for now or for good.
+    async fn give_up(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        failure: &Failure,
+    ) -> Result<(), ActorProcessingErr> {
+        self.last_error = Some(failure.to_string());
+        let transient = (LostReason::ConnectionFailed, Permanence::Transient);
+        let (reason, permanence) = failure.access_lost().unwrap_or(transient);
+        self.step(myself, Input::SourceLost { reason, permanence }).await
+    }
+
+    async fn reopen(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        account: AuthKeyId,
+    ) -> Result<(), ActorProcessingErr> {
+        if !self.is_current(account) {
+            return Ok(());
+        }
+        self.step(myself, Input::Reopen).await
+    }
+
+    async fn open(&mut self, myself: &ActorRef<MonitorMsg>) -> Result<(), ActorProcessingErr> {
+        self.opening.again();
+        self.epoch += 1;
+        self.advance(myself).await
+    }
+
+    /// Takes the next step of opening the chat.
+    async fn advance(&mut self, myself: &ActorRef<MonitorMsg>) -> Result<(), ActorProcessingErr> {
+        if self.machine.state() != MonitorState::Opening {
+            return Ok(());
+        }
+        match self.opening.step(&self.record, self.cursor.as_ref()) {
+            Step::Run(errand) => {
+                self.run(myself, errand);
+                Ok(())
+            }
+            Step::StartBlind => {
+                self.start_after(0).await?;
+                Box::pin(self.advance(myself)).await
+            }
+            Step::Done => self.opened(myself).await,
+        }
+    }
+
+    fn run(&self, myself: &ActorRef<MonitorMsg>, errand: Errand) {
+        let Some(source) = &self.source else { return };
+        let (target, epoch) = (myself.clone(), self.epoch);
+        let reply = Reply::new(move |outcome| {
+            let _ = target.cast(MonitorMsg::Found { epoch, outcome });
+        });
+        let request = Request { errand, priority: Priority::Bridge, reply };
+        let _ = source.cast(AccountMsg::Request(request));
+    }
+
+    async fn found(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        outcome: Result<Finding, Failure>,
+    ) -> Result<(), ActorProcessingErr> {
+        match outcome {
+            Ok(finding) => {
+                self.opening_failures = 0;
+                self.take_finding(finding).await?;
+                self.advance(myself).await
+            }
+            Err(failure) => self.failed(myself, failure).await,
+        }
+    }
+
+    async fn take_finding(&mut self, finding: Finding) -> Result<(), ActorProcessingErr> {
+        match finding {
+            Finding::Resolved { peer, title } => {
+                self.opening.peer = Some(peer);
+                self.learn(Some(peer.id), title).await
+            }
+            Finding::Member { title } => {
+                self.opening.inspected = true;
+                self.learn(None, title).await
+            }
+            Finding::NewestBefore(id) => self.start_after(id).await,
+            Finding::History(page) => self.take_history(page).await,
+            Finding::Joined { .. } => Ok(()),
+        }
+    }
+
+    async fn failed(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        failure: Failure,
+    ) -> Result<(), ActorProcessingErr> {
+        if self.opening.peer.is_none() && self.record.marked_id.is_some() && !self.opening.id_in_vain
+            && matches!(failure, Failure::ChatLost { .. } | Failure::Rejected { .. })
+        {
+            self.opening.id_in_vain = true;
+            return self.advance(myself).await;
+        }
+        let retry = matches!(failure, Failure::Transient { .. } | Failure::Migrate { .. });
+        self.opening_failures += 1;
+        if retry && self.opening_failures < OPENING_TRIES {
+            self.last_error = Some(failure.to_string());
+            let pause = OPENING_BACKOFF.delay_ms(self.opening_failures, jitter());
+            let epoch = self.epoch;
+            let again = move || MonitorMsg::OpenAgain { epoch };
+            myself.send_after(Duration::from_millis(pause), again);
+            self.show();
+            return Ok(());
+        }
+        self.give_up(myself, &failure).await
+    }
+
+    /// Takes note of what the chat is, durably when that is news.
+    async fn learn(
+        &mut self,
+        id: Option<MarkedId>,
+        title: Option<String>,
+    ) -> Result<(), ActorProcessingErr> {
+        let id = id.or(self.record.marked_id);
+        let title = title.or_else(|| self.record.title.clone());
+        if let (Some(chat), Some(member)) = (id, self.machine.current()) {
+            let (account, key) = (member.account, self.key.clone());
+            let _ = self.fleet.cast(FleetMsg::Follow { account, key, chat });
+        }
+        if id != self.record.marked_id || title != self.record.title {
+            (self.record.marked_id, self.record.title) = (id, title);
+            let op = Op::PutMonitor(self.record.clone());
+            self.context.store.submit(vec![op], |_| {}).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the cursor: everything up to `id` counts as published.
+    async fn start_after(&mut self, id: i32) -> Result<(), ActorProcessingErr> {
+        let Some(peer) = self.opening.peer else { return Ok(()) };
+        let cursor = match (self.opening.owner(peer), &self.cursor) {
+            (Some(owner), Some(known)) => known.continued_by(owner, id),
+            (owner, _) => Cursor::starting_after(id, self.record.started_at.seconds(), owner),
+        };
+        self.cursor = Some(cursor.clone());
+        let op = Op::PutCursor { chat: self.key.clone(), cursor };
+        self.context.store.submit(vec![op], |_| {}).await?;
+        Ok(())
+    }
+
+    async fn take_history(&mut self, page: HistoryPage) -> Result<(), ActorProcessingErr> {
+        self.publish(page.messages, true, Vec::new()).await?;
+        self.opening.read_to = page.newest_id.or(self.opening.read_to);
+        self.opening.caught_up = !page.more;
+        if self.opening.caught_up
+            && let Some(cursor) = &mut self.cursor
+        {
+            cursor.settle();
+        }
+        Ok(())
+    }
+
+    async fn opened(&mut self, myself: &ActorRef<MonitorMsg>) -> Result<(), ActorProcessingErr> {
+        if std::mem::take(&mut self.overflowed) {
+            // More came live than could be kept; history has it.
+            self.held.clear();
+            self.opening.read_again();
+            return Box::pin(self.advance(myself)).await;
+        }
+        let (held, shares) = (std::mem::take(&mut self.held), std::mem::take(&mut self.held_shares));
+        self.publish(held, false, shares).await?;
+        self.last_error = None;
+        let session = self.machine.current().map(|member| member.session.to_string());
+        tracing::info!(chat = %self.key, session, "the chat is being listened to");
+        if self.context.settings.extra_events
+            && let Some(member) = self.machine.current()
+        {
+            let change = MonitorChange::Started;
+            let entry = event::monitor_changed(&self.record.chat, &member.session, change, now());
+            self.context.store.submit(vec![Op::Append(entry)], |_| {}).await?;
+        }
+        self.step(myself, Input::Opened).await
+    }
+
+    async fn deliver(&mut self, delivery: Delivery) -> Result<(), ActorProcessingErr> {
+        let Delivery { account, title, messages, share } = delivery;
+        if !self.is_current(account) {
+            // From a session that is not in use any more: the one in use reads it from history.
+            share.into_iter().for_each(|share| share.finish(&self.context.store));
+            return Ok(());
+        }
+        if title.is_some() && title != self.record.title {
+            self.record.title = title;
+        }
+        match self.machine.state() {
+            MonitorState::Active => {
+                self.publish(messages, false, share.into_iter().collect()).await
+            }
+            _ => {
+                self.hold(messages, share);
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps live messages until the chat is open. A user's shares are finished at once, because
+    /// its history brings whatever a crash would lose here; a bot's wait for durability.
+    fn hold(&mut self, messages: Vec<Message>, share: Option<Share>) {
+        if self.opening.is_bot {
+            self.held.extend(messages);
+            self.held_shares.extend(share);
+            return;
+        }
+        if self.held.len() + messages.len() > HELD_MAX {
+            self.overflowed = true;
+        } else {
+            self.held.extend(messages);
+        }
+        share.into_iter().for_each(|share| share.finish(&self.context.store));
+    }
+
+    fn forget_held(&mut self) {
+        self.held.clear();
+        self.overflowed = false;
+        for share in std::mem::take(&mut self.held_shares) {
+            share.finish(&self.context.store);
+        }
+    }
+
+    /// Hands messages that have not been published before to the outbox, together with the cursor
+    /// that says so.
+    async fn publish(
+        &mut self,
+        messages: Vec<Message>,
+        recovered: bool,
+        shares: Vec<Share>,
+    ) -> Result<(), ActorProcessingErr> {
+        let mut ops = Vec::with_capacity(messages.len() + 1);
+        if let (Some(cursor), Some(peer), Some(member)) =
+            (&mut self.cursor, self.opening.peer, self.machine.current())
+        {
+            let at = now();
+            for message in messages {
+                let sender = message.sender.as_ref().map(|sender| sender.id);
+                let print = fingerprint(sender, message.date, &message.text);
+                if !cursor.accept(message.id, message.date, print) {
+                    continue;
+                }
+                let context = MessageContext {
+                    chat: &self.record.chat,
+                    key: &self.key,
+                    marked: peer.id,
+                    title: self.record.title.as_deref(),
+                    session: &member.session,
+                    owner: cursor.owner,
+                    recovered,
+                };
+                ops.push(Op::Append(event::incoming_message(&context, &message, at)));
+            }
+            if !ops.is_empty() {
+                ops.push(Op::PutCursor { chat: self.key.clone(), cursor: cursor.clone() });
+            }
+        }
+        let store = self.context.store.clone();
+        if ops.is_empty() {
+            shares.into_iter().for_each(|share| share.finish(&store));
+            return Ok(());
+        }
+        let done = move |outcome: Result<(), CommitError>| {
+            if outcome.is_ok() {
+                shares.into_iter().for_each(|share| share.finish(&store));
+            }
+        };
+        self.context.store.submit(ops, done).await?;
+        Ok(())
+    }
+
+    async fn configure(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        order: Configure,
+        reply: RpcReplyPort<Result<(), CommitError>>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Configure { chat, sessions, reply_to } = order;
+        let same = self.record.ordered == sessions && self.record.phase == MonitorPhase::Running;
+        let mut ops = Vec::new();
+        let mut record = self.record.clone();
+        if !same || record.chat != chat {
+            record.chat = chat;
+        }
+        if !same {
+            record.ordered.clone_from(&sessions);
+            record.pool.clone_from(&sessions);
+            record.phase = MonitorPhase::Running;
+        }
+        if record != self.record {
+            ops.push(Op::PutMonitor(record.clone()));
+        }
+        if let Some(to) = reply_to {
+            let outcome = Outcome::Monitoring { chat: record.chat.clone(), changed: !same };
+            ops.push(Op::Append(event::reply(&to, &outcome, now())));
+        }
+        let outcome = match ops.is_empty() {
+            true => Ok(()),
+            false => self.context.store.commit(ops).await,
+        };
+        let committed = outcome.is_ok();
+        let _ = reply.send(outcome);
+        if !committed {
+            return Ok(());
+        }
+        self.record = record;
+        if same {
+            return Ok(());
+        }
+        self.forgive = true;
+        self.last_error = None;
+        self.step(myself, Input::Replace(sessions)).await
+    }
+
+    async fn stop(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        reply_to: Option<ReplyTo>,
+        reply: RpcReplyPort<Result<(), CommitError>>,
+    ) -> Result<(), ActorProcessingErr> {
+        let mut ops = vec![Op::DeleteMonitor(self.key.clone())];
+        if self.context.settings.extra_events
+            && let Some(member) = self.machine.current()
+        {
+            let change = MonitorChange::Stopped;
+            let chat = &self.record.chat;
+            let entry = event::monitor_changed(chat, &member.session, change, now());
+            ops.push(Op::Append(entry));
+        }
+        if let Some(to) = reply_to {
+            let outcome = Outcome::Stopped { chat: self.record.chat.clone(), was_monitored: true };
+            ops.push(Op::Append(event::reply(&to, &outcome, now())));
+        }
+        let outcome = self.context.store.commit(ops).await;
+        let committed = outcome.is_ok();
+        let _ = reply.send(outcome);
+        if committed {
+            self.step(myself, Input::Stop).await?;
+            self.context.board.monitor_gone(&self.key);
+            myself.stop(None);
+        }
+        Ok(())
+    }
+
+    fn show(&self) {
+        if self.record.ordered.is_empty() {
+            return;
+        }
+        let view = MonitorView {
+            state: self.machine.state(),
+            since: now(),
+            session: self.machine.current().map(|member| member.session.clone()),
+            error: self.last_error.clone(),
+        };
+        self.context.board.monitor(&self.key, view);
+    }
+}

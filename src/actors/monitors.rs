@@ -1,0 +1,228 @@
+//! All monitors by their chat: hands each command to the monitor it concerns, starts those that
+//! the store knows, and restarts one that crashes without its siblings noticing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+
+use super::context::{Context, now};
+use super::fleet::FleetMsg;
+use super::monitor::{Configure, Monitor, MonitorArgs, MonitorMsg};
+use super::supervision::{CHILD_POLICY, End, Ended, Nursery};
+use crate::protocol::chat::{ChatKey, ChatRef};
+use crate::protocol::event::{self, Outcome};
+use crate::protocol::model::{MonitorPhase, MonitorRecord, ReplyTo};
+use crate::store::{CommitError, Op, StoreError};
+
+/// The actor.
+pub(super) struct Monitors;
+
+/// What it is started with.
+pub(super) struct MonitorsArgs {
+    pub(super) context: Arc<Context>,
+    pub(super) fleet: ActorRef<FleetMsg>,
+    pub(super) records: Vec<MonitorRecord>,
+}
+
+/// Its messages.
+pub(super) enum MonitorsMsg {
+    /// Start what the store knows.
+    Begin { records: Vec<MonitorRecord> },
+    /// A command names the sessions of a chat.
+    Configure { order: Configure, reply: RpcReplyPort<Result<(), CommitError>> },
+    /// A command ends the monitoring of a chat.
+    Stop {
+        chat: ChatRef,
+        reply_to: Option<ReplyTo>,
+        reply: RpcReplyPort<Result<(), CommitError>>,
+    },
+    /// The pause before a monitor's restart is over.
+    RestartDue { key: ChatKey },
+}
+
+enum Presence {
+    Running(ActorRef<MonitorMsg>),
+    /// Crashed, to be started again after a pause.
+    Recovering,
+    /// Crashed too often.
+    Parked,
+}
+
+/// Its state.
+pub(super) struct MonitorsState {
+    context: Arc<Context>,
+    fleet: ActorRef<FleetMsg>,
+    present: HashMap<ChatKey, Presence>,
+    nursery: Nursery<ChatKey>,
+}
+
+impl Actor for Monitors {
+    type Msg = MonitorsMsg;
+    type State = MonitorsState;
+    type Arguments = MonitorsArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<MonitorsMsg>,
+        args: MonitorsArgs,
+    ) -> Result<MonitorsState, ActorProcessingErr> {
+        let MonitorsArgs { context, fleet, records } = args;
+        myself.cast(MonitorsMsg::Begin { records })?;
+        let nursery = Nursery::new("monitor", CHILD_POLICY);
+        Ok(MonitorsState { context, fleet, present: HashMap::new(), nursery })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<MonitorsMsg>,
+        message: MonitorsMsg,
+        state: &mut MonitorsState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            MonitorsMsg::Begin { records } => {
+                for record in records {
+                    state.start(&myself, record).await;
+                }
+            }
+            MonitorsMsg::Configure { order, reply } => {
+                state.configure(&myself, order, reply).await?;
+            }
+            MonitorsMsg::Stop { chat, reply_to, reply } => {
+                state.stop(&chat, reply_to, reply).await;
+            }
+            MonitorsMsg::RestartDue { key } => state.restart_due(&myself, &key).await?,
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<MonitorsMsg>,
+        event: SupervisionEvent,
+        state: &mut MonitorsState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(ended) = state.nursery.ended(event, &state.context).await {
+            state.ended(&myself, ended);
+        }
+        Ok(())
+    }
+}
+
+impl MonitorsState {
+    async fn start(&mut self, myself: &ActorRef<MonitorsMsg>, record: MonitorRecord) {
+        let key = record.chat.key();
+        let args = MonitorArgs {
+            context: Arc::clone(&self.context),
+            fleet: self.fleet.clone(),
+            key: key.clone(),
+            cursor: self.context.store.cursor(&key),
+            record,
+        };
+        match Actor::spawn_linked(None, Monitor, args, myself.get_cell()).await {
+            Ok((actor, _)) => {
+                self.nursery.born(&actor.get_cell(), key.clone());
+                self.present.insert(key, Presence::Running(actor));
+            }
+            Err(error) => {
+                let cause = error.to_string();
+                let end = self.nursery.stillborn(&key, cause, &self.context).await;
+                self.after(myself, key, end);
+            }
+        }
+    }
+
+    async fn configure(
+        &mut self,
+        myself: &ActorRef<MonitorsMsg>,
+        order: Configure,
+        reply: RpcReplyPort<Result<(), CommitError>>,
+    ) -> Result<(), StoreError> {
+        let key = order.chat.key();
+        if !matches!(self.present.get(&key), Some(Presence::Running(_))) {
+            self.nursery.forgive(&key);
+            let stored = self.context.store.monitor(&key)?;
+            let record = stored.unwrap_or_else(|| blank(order.chat.clone()));
+            self.start(myself, record).await;
+        }
+        // Should it not run even now, the reply is dropped and the command comes again.
+        if let Some(Presence::Running(actor)) = self.present.get(&key) {
+            let _ = actor.cast(MonitorMsg::Configure { order, reply });
+        }
+        Ok(())
+    }
+
+    async fn stop(
+        &mut self,
+        chat: &ChatRef,
+        reply_to: Option<ReplyTo>,
+        reply: RpcReplyPort<Result<(), CommitError>>,
+    ) {
+        let key = chat.key();
+        let present = self.present.remove(&key);
+        if let Some(Presence::Running(actor)) = present {
+            // It is on its own from here on; a new command for the chat starts another one.
+            let _ = actor.cast(MonitorMsg::Stop { reply_to, reply });
+            return;
+        }
+        let mut ops = vec![Op::DeleteMonitor(key.clone())];
+        if let Some(to) = reply_to {
+            let outcome = Outcome::Stopped { chat: chat.clone(), was_monitored: present.is_some() };
+            ops.push(Op::Append(event::reply(&to, &outcome, now())));
+        }
+        self.context.board.monitor_gone(&key);
+        let _ = reply.send(self.context.store.commit(ops).await);
+    }
+
+    async fn restart_due(
+        &mut self,
+        myself: &ActorRef<MonitorsMsg>,
+        key: &ChatKey,
+    ) -> Result<(), StoreError> {
+        if !matches!(self.present.get(key), Some(Presence::Recovering)) {
+            return Ok(());
+        }
+        match self.context.store.monitor(key)? {
+            Some(record) => self.start(myself, record).await,
+            None => drop(self.present.remove(key)),
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, myself: &ActorRef<MonitorsMsg>, ended: Ended<ChatKey>) {
+        let Ended { key, child, end } = ended;
+        // One that was told to stop may end after its successor was started.
+        let is_its = matches!(
+            self.present.get(&key),
+            Some(Presence::Running(actor)) if actor.get_id() == child
+        );
+        if is_its {
+            self.after(myself, key, end);
+        }
+    }
+
+    fn after(&mut self, myself: &ActorRef<MonitorsMsg>, key: ChatKey, end: End) {
+        match end {
+            End::Done => drop(self.present.remove(&key)),
+            End::RestartAfter(pause) => {
+                self.present.insert(key.clone(), Presence::Recovering);
+                myself.send_after(pause, move || MonitorsMsg::RestartDue { key });
+            }
+            End::Parked => drop(self.present.insert(key, Presence::Parked)),
+        }
+    }
+}
+
+/// The record of a chat that was never monitored: without sessions it does nothing until it is
+/// configured.
+fn blank(chat: ChatRef) -> MonitorRecord {
+    MonitorRecord {
+        chat,
+        ordered: Vec::new(),
+        pool: Vec::new(),
+        phase: MonitorPhase::Exhausted,
+        started_at: now(),
+        marked_id: None,
+        title: None,
+    }
+}

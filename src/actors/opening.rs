@@ -1,0 +1,181 @@
+//! Opening a chat: resolve it, check membership, find where to start, fetch what was missed.
+//! Decides the next errand from what is known; the monitor runs it.
+
+use crate::protocol::chat::{ChatTarget, PeerKind};
+use crate::protocol::cursor::Cursor;
+use crate::protocol::ids::{AuthKeyId, UnixMillis};
+use crate::protocol::model::{MonitorRecord, PeerRecord};
+use crate::telegram::Errand;
+
+/// What the monitor knows of its chat through the account in use.
+#[derive(Debug, Default)]
+pub(super) struct Opening {
+    /// The account in use.
+    pub(super) account: Option<AuthKeyId>,
+    /// Bots cannot read history: for them the update state is all there is.
+    pub(super) is_bot: bool,
+    /// How to name the chat, once it is resolved for this account.
+    pub(super) peer: Option<PeerRecord>,
+    /// Whether the known marked id was tried in vain before the command's own spelling.
+    pub(super) id_in_vain: bool,
+    /// Whether membership was checked since the chat was last to be opened.
+    pub(super) inspected: bool,
+    /// Up to where history was read since the chat was last to be opened.
+    pub(super) read_to: Option<i32>,
+    /// Whether history was read to its end since the chat was last to be opened.
+    pub(super) caught_up: bool,
+}
+
+/// What comes next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Run this errand.
+    Run(Errand),
+    /// Start after whatever is there already, without looking: a bot cannot look.
+    StartBlind,
+    /// Everything is done: the chat is open.
+    Done,
+}
+
+impl Opening {
+    /// Another account is in use from now on.
+    pub(super) fn move_to(&mut self, account: AuthKeyId, is_bot: bool) {
+        if self.account != Some(account) {
+            *self = Self { account: Some(account), is_bot, ..Self::default() };
+        }
+    }
+
+    /// The chat is to be opened again: membership and history anew.
+    pub(super) fn again(&mut self) {
+        self.inspected = false;
+        self.read_again();
+    }
+
+    /// History is to be read again.
+    pub(super) fn read_again(&mut self) {
+        self.read_to = None;
+        self.caught_up = false;
+    }
+
+    /// What comes next.
+    pub(super) fn step(&self, record: &MonitorRecord, cursor: Option<&Cursor>) -> Step {
+        let Some(peer) = self.peer else {
+            return Step::Run(Errand::Resolve(self.spelling(record)));
+        };
+        if !self.inspected {
+            return Step::Run(Errand::Inspect(peer));
+        }
+        match cursor {
+            None if self.is_bot => Step::StartBlind,
+            None => {
+                let date = start_date(record.started_at);
+                Step::Run(Errand::NewestBefore { peer, date })
+            }
+            Some(cursor) if self.is_foreign(cursor, peer) && self.is_bot => Step::StartBlind,
+            Some(cursor) if self.is_foreign(cursor, peer) => {
+                Step::Run(Errand::NewestBefore { peer, date: cursor.last_date })
+            }
+            Some(_) if self.caught_up || self.is_bot => Step::Done,
+            Some(cursor) => {
+                let after_id = self.read_to.unwrap_or_else(|| cursor.resume_from());
+                Step::Run(Errand::History { peer, after_id })
+            }
+        }
+    }
+
+    /// Whose message ids a cursor made now would count: everyone's in channels, the account's own
+    /// elsewhere.
+    pub(super) fn owner(&self, peer: PeerRecord) -> Option<AuthKeyId> {
+        self.account.filter(|_| peer.id.kind() != PeerKind::Channel)
+    }
+
+    fn is_foreign(&self, cursor: &Cursor, peer: PeerRecord) -> bool {
+        cursor.owner != self.owner(peer)
+    }
+
+    /// A marked id that is known already saves looking a username up, which is tightly limited.
+    fn spelling(&self, record: &MonitorRecord) -> ChatTarget {
+        match record.marked_id {
+            Some(id) if !self.id_in_vain => ChatTarget::Marked(id),
+            _ => record.chat.target.clone(),
+        }
+    }
+}
+
+/// Messages are owed from the second on in which the chat was first asked for: Telegram dates by
+/// whole seconds, and one message too many is better than one too few.
+fn start_date(started_at: UnixMillis) -> i64 {
+    started_at.seconds()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::chat::{ChatRef, ChatSpelling, MarkedId};
+    use crate::protocol::model::MonitorPhase;
+
+    const ALICE: AuthKeyId = AuthKeyId(1);
+    const BOB: AuthKeyId = AuthKeyId(2);
+
+    fn record(chat: &str) -> MonitorRecord {
+        MonitorRecord {
+            chat: ChatRef::parse(ChatSpelling::Text(chat.into())).unwrap(),
+            ordered: Vec::new(),
+            pool: Vec::new(),
+            phase: MonitorPhase::Running,
+            started_at: UnixMillis(77_900),
+            marked_id: None,
+            title: None,
+        }
+    }
+
+    fn peer(id: i64) -> PeerRecord {
+        PeerRecord { id: MarkedId(id), access_hash: 5, is_bot: false, is_broadcast: false }
+    }
+
+    #[test]
+    fn a_new_chat_is_resolved_inspected_and_read_from_the_second_it_was_asked_for() {
+        let record = record("@name");
+        let mut opening = Opening::default();
+        opening.move_to(ALICE, false);
+        assert_eq!(opening.step(&record, None), Step::Run(Errand::Resolve(record.chat.target.clone())));
+        let peer = peer(-1000000000042);
+        opening.peer = Some(peer);
+        assert_eq!(opening.step(&record, None), Step::Run(Errand::Inspect(peer)));
+        opening.inspected = true;
+        let step = opening.step(&record, None);
+        assert_eq!(step, Step::Run(Errand::NewestBefore { peer, date: 77 }));
+        let cursor = Cursor::starting_after(12, 77, None);
+        let step = opening.step(&record, Some(&cursor));
+        assert_eq!(step, Step::Run(Errand::History { peer, after_id: 12 }));
+        opening.caught_up = true;
+        assert_eq!(opening.step(&record, Some(&cursor)), Step::Done);
+    }
+
+    #[test]
+    fn in_a_basic_group_another_account_finds_its_own_place_by_date() {
+        let record = record("-42");
+        let mut opening = Opening::default();
+        opening.move_to(BOB, false);
+        let peer = peer(-42);
+        (opening.peer, opening.inspected) = (Some(peer), true);
+        let cursor = Cursor::starting_after(900, 1_000, Some(ALICE));
+        let step = opening.step(&record, Some(&cursor));
+        assert_eq!(step, Step::Run(Errand::NewestBefore { peer, date: 1_000 }));
+        let channel = Cursor::starting_after(900, 1_000, None);
+        let step = Opening { peer: Some(self::peer(-1000000000042)), ..opening }
+            .step(&record, Some(&channel));
+        assert!(matches!(step, Step::Run(Errand::History { after_id: 900, .. })));
+    }
+
+    #[test]
+    fn a_bot_reads_no_history() {
+        let record = record("-1000000000042");
+        let mut opening = Opening::default();
+        opening.move_to(ALICE, true);
+        (opening.peer, opening.inspected) = (Some(peer(-1000000000042)), true);
+        assert_eq!(opening.step(&record, None), Step::StartBlind);
+        let cursor = Cursor::starting_after(0, 0, None);
+        assert_eq!(opening.step(&record, Some(&cursor)), Step::Done);
+    }
+}

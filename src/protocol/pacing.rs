@@ -1,0 +1,166 @@
+//! Pacing: token rates per method class, and the waits that Telegram imposed.
+
+use super::ids::UnixMillis;
+use super::model::{Cooldown, CooldownScope, MethodClass};
+
+/// Added to every wait that Telegram names, so that clocks a little apart do not make us early.
+pub const WAIT_MARGIN_MS: i64 = 1_000;
+
+/// Rest after `PEER_FLOOD`, milliseconds (24 h).
+pub const LIMITED_REST_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// Most cooldowns kept for one account: seven method classes, the account, and slow-mode chats.
+pub const COOLDOWNS_MAX: usize = 64;
+
+/// Rate of one method class and account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Calls a minute in the long run.
+    pub per_minute: u32,
+    /// Calls at once after a rest.
+    pub burst: u32,
+}
+
+/// Rates of all method classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sending.
+    pub send: Rate,
+    /// Inviting.
+    pub invite: Rate,
+    /// Joining.
+    pub join: Rate,
+    /// Resolving usernames, which Telegram limits most tightly.
+    pub resolve: Rate,
+    /// Contacts.
+    pub contacts: Rate,
+    /// Reading.
+    pub read: Rate,
+    /// Logging in.
+    pub auth: Rate,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let rate = |per_minute, burst| Rate { per_minute, burst };
+        Self {
+            send: rate(20, 5),
+            invite: rate(2, 1),
+            join: rate(2, 3),
+            resolve: rate(4, 3),
+            contacts: rate(4, 2),
+            read: rate(120, 40),
+            auth: rate(4, 2),
+        }
+    }
+}
+
+impl Limits {
+    /// The rate of a class.
+    pub fn of(&self, class: MethodClass) -> Rate {
+        match class {
+            MethodClass::Send => self.send,
+            MethodClass::Invite => self.invite,
+            MethodClass::Join => self.join,
+            MethodClass::Resolve => self.resolve,
+            MethodClass::Contacts => self.contacts,
+            MethodClass::Read => self.read,
+            MethodClass::Auth => self.auth,
+        }
+    }
+}
+
+/// The waits of one account. Ends survive restarts; a wait is never shortened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cooldowns(Vec<Cooldown>);
+
+impl Cooldowns {
+    /// Continues with what the store kept.
+    pub fn new(stored: Vec<Cooldown>) -> Self {
+        Self(stored)
+    }
+
+    /// Takes note of a wait.
+    pub fn impose(&mut self, scope: CooldownScope, until: UnixMillis, now: UnixMillis) {
+        self.0.retain(|cooldown| cooldown.until > now);
+        match self.0.iter_mut().find(|cooldown| cooldown.scope == scope) {
+            Some(known) => known.until = known.until.max(until),
+            None => self.0.push(Cooldown { scope, until }),
+        }
+        if self.0.len() > COOLDOWNS_MAX {
+            // The one that ends first is the least loss: at worst Telegram names it again.
+            let soonest = self.0.iter().enumerate().min_by_key(|(_, cooldown)| cooldown.until);
+            if let Some((index, _)) = soonest {
+                self.0.swap_remove(index);
+            }
+        }
+    }
+
+    /// When a call of `class` may be made, if it may not now.
+    pub fn holds(&self, class: MethodClass, now: UnixMillis) -> Option<UnixMillis> {
+        let covers = |scope: &CooldownScope| match scope {
+            CooldownScope::Class(held) => *held == class,
+            // After PEER_FLOOD an account rests from what it initiates; it may still read.
+            CooldownScope::Account => !matches!(class, MethodClass::Read | MethodClass::Auth),
+            CooldownScope::Chat(_) => false,
+        };
+        let holding = self.0.iter().filter(|held| held.until > now && covers(&held.scope));
+        holding.map(|held| held.until).max()
+    }
+
+    /// Whether the account as a whole is limited.
+    pub fn is_limited(&self, now: UnixMillis) -> bool {
+        self.0.iter().any(|held| held.until > now && held.scope == CooldownScope::Account)
+    }
+
+    /// Whether some method class has to wait.
+    pub fn is_cooling(&self, now: UnixMillis) -> bool {
+        let class = |held: &Cooldown| matches!(held.scope, CooldownScope::Class(_));
+        self.0.iter().any(|held| held.until > now && class(held))
+    }
+
+    /// When the next wait ends.
+    pub fn next_end(&self, now: UnixMillis) -> Option<UnixMillis> {
+        self.0.iter().map(|held| held.until).filter(|until| *until > now).min()
+    }
+
+    /// For the store: the waits that are not over.
+    pub fn current(&self, now: UnixMillis) -> Vec<Cooldown> {
+        self.0.iter().filter(|held| held.until > now).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chat::MarkedId;
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_limited_account_may_read_but_not_initiate() {
+        let mut waits = Cooldowns::default();
+        waits.impose(CooldownScope::Account, UnixMillis(100), UnixMillis(0));
+        assert_eq!(waits.holds(MethodClass::Read, UnixMillis(50)), None);
+        assert_eq!(waits.holds(MethodClass::Join, UnixMillis(50)), Some(UnixMillis(100)));
+        assert!(waits.is_limited(UnixMillis(50)) && !waits.is_limited(UnixMillis(100)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_wait_is_never_shortened_and_the_list_stays_bounded(
+            waits in prop::collection::vec((0..200i64, 1..1_000i64), 1..300),
+        ) {
+            let mut cooldowns = Cooldowns::default();
+            let scope = CooldownScope::Class(MethodClass::Send);
+            let mut longest = 0;
+            for (chat, until) in waits {
+                cooldowns.impose(CooldownScope::Chat(MarkedId(chat)), UnixMillis(5_000), UnixMillis(0));
+                cooldowns.impose(scope.clone(), UnixMillis(10_000 + until), UnixMillis(0));
+                longest = longest.max(10_000 + until);
+                let held = cooldowns.holds(MethodClass::Send, UnixMillis(0));
+                prop_assert_eq!(held, Some(UnixMillis(longest)));
+                prop_assert!(cooldowns.current(UnixMillis(0)).len() <= COOLDOWNS_MAX);
+            }
+        }
+    }
+}
