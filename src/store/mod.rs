@@ -1,1 +1,393 @@
-//! The store: the only code that names sled.
+//! The store: what the daemon remembers, and the outbox. The only code that names sled, and the only
+//! code that knows how records lie on disk; it decides nothing.
+//!
+//! # Promises
+//! - A commit is atomic, and durable (`fdatasync`) before [`Store::commit`] returns or the callback
+//!   of [`Store::submit`] runs. Commits become durable in the order in which they were submitted.
+//! - An event is in the outbox until it is released. A cursor never claims a message whose event is
+//!   neither in the outbox nor released; an update state is never durable before events that were
+//!   submitted earlier. Sequence numbers are never used twice.
+//! - After a failure of the disk nothing more is written: see [`Store::failed`].
+//! - What a newer program wrote, or another key sealed, is refused and left as it is.
+//!
+//! # How
+//! Submissions wait in a bounded queue ([`queue`]); the writer thread ([`writer`]) takes them in
+//! groups ([`group`]) and writes each group as one batch with one sync. Events are packed into sealed
+//! segments ([`segment`]), cursors that moved with them into one journal record a group, so that an
+//! event costs no write of its own. [`checkpoint`] later gives cursors and update states their own
+//! records and trims journal and outbox. [`recover`] puts the journal over the records at start-up.
+//! Below lies an ordered map with atomic batches ([`engine`]), on sled or in memory.
+//!
+//! # What is sealed
+//! Sealed (AES-256-GCM, [`keys`]): credentials, and the entries of the outbox with their message
+//! texts. In clear: which accounts, sessions and monitors there are, their names and faults, the
+//! restart ledger, cursors (with 64-bit fingerprints of the newest second's messages in private chats
+//! and basic groups), update states, and peers, whose access hashes are worth nothing without the
+//! authorization key. A copy of the store without the key opens no session and shows no text.
+
+mod checkpoint;
+mod engine;
+mod error;
+mod group;
+mod hot;
+mod keys;
+mod layout;
+mod memory_engine;
+mod meters;
+mod op;
+mod outbox;
+mod queue;
+mod records;
+mod recover;
+mod segment;
+mod sled_engine;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::JoinHandle;
+
+use serde::de::DeserializeOwned;
+use tokio::sync::{oneshot, watch};
+
+use crate::protocol::chat::{ChatKey, MarkedId};
+use crate::protocol::cursor::Cursor;
+use crate::protocol::ids::{AuthKeyId, UnixMillis};
+use crate::protocol::model::{Credentials, PeerRecord, UpdateState};
+
+use checkpoint::Checkpoint;
+use engine::Engine;
+use hot::Hot;
+use keys::{KeySource, Keyring, MasterKey};
+use layout::kind;
+use memory_engine::MemoryDisk;
+use meters::Meters;
+use outbox::Ring;
+use queue::{Done, Queue};
+use records::CursorRecord;
+use recover::{Key, Recovered};
+use segment::Head;
+use sled_engine::SledEngine;
+use writer::{Writer, panic_text};
+
+pub use error::{CommitError, EngineError, StoreError};
+pub use op::{CACHE_BYTES_DEFAULT, Op, RESTARTS_KEPT, Snapshot, StoreOptions, StoreStats};
+pub use outbox::Outbox;
+
+/// What the handles, the reader of the outbox and the writer share.
+struct Shared {
+    engine: Arc<dyn Engine>,
+    master: MasterKey,
+    keyring: Keyring,
+    queue: Queue,
+    ring: Ring,
+    hot: RwLock<Hot>,
+    meters: Meters,
+    failed: watch::Sender<Option<CommitError>>,
+    /// Held as long as anyone may touch the store.
+    _lock: Option<File>,
+}
+
+impl Shared {
+    fn read_hot(&self) -> RwLockReadGuard<'_, Hot> {
+        self.hot.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_hot(&self) -> RwLockWriteGuard<'_, Hot> {
+        self.hot.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The writer's thread; told to end when the last handle goes.
+struct Thread {
+    shared: Arc<Shared>,
+    running: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+    }
+}
+
+/// A handle on the store; clones are cheap and mean the same store.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    thread: Arc<Thread>,
+}
+
+impl Store {
+    /// Opens the store, making it on first start (directory 0700, key 0600), and starts its writer.
+    /// Blocks for as long as the database takes to open.
+    pub fn open(options: StoreOptions) -> Result<(Self, Outbox), StoreError> {
+        let path = &options.path;
+        make_private(path)?;
+        let lock = lock(path)?;
+        let key = KeySource {
+            path: options.key_file.clone().unwrap_or_else(|| path.join("key")),
+            configured: options.key_file.is_some(),
+        };
+        let engine = SledEngine::open(&sled_engine::directory(path), options.cache_bytes)?;
+        Self::start(Arc::new(engine), Key::File(key), Some(lock))
+    }
+
+    /// A store that lives in memory, for tests and trials: the same code on another engine.
+    pub fn in_memory() -> Result<(Self, Outbox), StoreError> {
+        let key = Key::Given(MasterKey::ephemeral()?);
+        Self::start(Arc::new(MemoryDisk::default()), key, None)
+    }
+
+    fn start(
+        engine: Arc<dyn Engine>,
+        key: Key,
+        lock: Option<File>,
+    ) -> Result<(Self, Outbox), StoreError> {
+        let recovered = recover::recover(&engine, key)?;
+        let Recovered { master, keyring, known, hot, next_seq, released, mark } = recovered;
+        let shared = Arc::new(Shared {
+            engine,
+            master,
+            keyring,
+            queue: Queue::new(released),
+            ring: Ring::new(next_seq),
+            hot: RwLock::new(hot),
+            meters: Meters::default(),
+            failed: watch::Sender::new(None),
+            _lock: lock,
+        });
+        let checkpoint = Checkpoint::new(mark);
+        let writer = Writer { shared: Arc::clone(&shared), known, next_seq, released, checkpoint };
+        let running = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.run())
+            .map_err(StoreError::file("start the writer of", "the store"))?;
+        let running = Mutex::new(Some(running));
+        let thread = Arc::new(Thread { shared: Arc::clone(&shared), running });
+        let outbox = Outbox::new(Arc::clone(&shared), released + 1);
+        Ok((Self { shared, thread }, outbox))
+    }
+
+    /// Writes `ops` as one, and returns once they are durable.
+    ///
+    /// Cancelling it does not undo it: what was handed in becomes durable all the same.
+    pub async fn commit(&self, ops: Vec<Op>) -> Result<(), CommitError> {
+        let (sender, durable) = oneshot::channel();
+        self.shared.queue.push(ops, Done::Task(sender)).await?;
+        let ended = |_| CommitError::failed("its writer ended");
+        durable.await.map_err(ended).and_then(|outcome| outcome)
+    }
+
+    /// Hands in `ops` to be written as one, waiting only for room in the queue. `done` runs on the
+    /// writer's thread once they are durable or refused: it must not block. One task's submissions
+    /// become durable in order. On an error here `done` is dropped without being called.
+    pub async fn submit(
+        &self,
+        ops: Vec<Op>,
+        done: impl FnOnce(Result<(), CommitError>) + Send + 'static,
+    ) -> Result<(), CommitError> {
+        self.shared.queue.push(ops, Done::Call(Box::new(done))).await
+    }
+
+    /// Everything start-up needs. Blocks while it reads.
+    pub fn load(&self) -> Result<Snapshot, StoreError> {
+        let mut monitors = Vec::new();
+        for monitor in self.all_json::<crate::protocol::model::MonitorRecord>(kind::MONITOR)? {
+            let cursor = self.cursor(&monitor.chat.key())?;
+            monitors.push((monitor, cursor));
+        }
+        Ok(Snapshot {
+            sessions: self.all_json(kind::SESSION)?,
+            accounts: self.all_json(kind::ACCOUNT)?,
+            monitors,
+            jobs: self.all_json(kind::JOB)?,
+            restarts: self.all_json(kind::RESTART)?,
+        })
+    }
+
+    fn all_json<T: DeserializeOwned>(&self, kind: u8) -> Result<Vec<T>, StoreError> {
+        let (from, to) = layout::all(kind);
+        self.range(&from, &to, usize::MAX, |value| records::from_json(record_name(kind), value))
+    }
+
+    /// Decodes up to `limit` records of a range.
+    fn range<T>(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        decode: impl Fn(&[u8]) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut records = Vec::new();
+        let mut outcome = Ok(());
+        self.shared.engine.scan(from, to, &mut |_, value| {
+            if records.len() < limit {
+                match decode(value) {
+                    Ok(record) => records.push(record),
+                    Err(error) => outcome = Err(error),
+                }
+            }
+            outcome.is_ok() && records.len() < limit
+        })?;
+        outcome.map(|()| records)
+    }
+
+    /// An account's credentials, unsealed for this call only.
+    pub fn credentials(&self, account: AuthKeyId) -> Result<Option<Credentials>, StoreError> {
+        let key = layout::account(kind::CREDENTIALS, account);
+        let Some(sealed) = self.shared.engine.get(&key)? else {
+            return Ok(None);
+        };
+        let broken =
+            |_| StoreError::Damaged { record: "credentials", detail: "its seal is broken" };
+        let plain = self.shared.master.open(&key, &sealed).map_err(broken)?;
+        records::credentials_from_plain(account, &plain).map(Some)
+    }
+
+    /// An account's update state, including moves that have no record yet.
+    pub fn update_state(&self, account: AuthKeyId) -> Result<Option<UpdateState>, StoreError> {
+        let hot = self.shared.read_hot();
+        let stored = stored_state(&*self.shared.engine, account)?;
+        let Some(delta) = hot.state(account) else {
+            return Ok(stored);
+        };
+        let mut state = stored.unwrap_or_default();
+        state.apply(delta);
+        Ok(Some(state))
+    }
+
+    /// A monitor's cursor.
+    pub fn cursor(&self, chat: &ChatKey) -> Result<Option<Cursor>, StoreError> {
+        if let Some(record) = self.shared.read_hot().cursor(chat) {
+            return Ok(Some(record.cursor.clone()));
+        }
+        let stored = self.shared.engine.get(&layout::chat(kind::CURSOR, chat))?;
+        let record = stored.map(|bytes| records::from_compact::<CursorRecord>("cursor", &bytes));
+        Ok(record.transpose()?.map(|record| record.cursor))
+    }
+
+    /// Up to `limit` peers of an account, by id.
+    pub fn peers(&self, account: AuthKeyId, limit: usize) -> Result<Vec<PeerRecord>, StoreError> {
+        let (from, to) = layout::peers(account);
+        self.range(&from, &to, limit, |value| records::from_compact("peer", value))
+    }
+
+    /// One peer of an account.
+    pub fn peer(&self, account: AuthKeyId, id: MarkedId) -> Result<Option<PeerRecord>, StoreError> {
+        let stored = self.shared.engine.get(&layout::peer(account, id))?;
+        stored.map(|bytes| records::from_compact("peer", &bytes)).transpose()
+    }
+
+    /// What the store tells of itself. Reads one record and the size of one file.
+    pub fn stats(&self) -> StoreStats {
+        let shared = &self.shared;
+        let released = shared.queue.released();
+        let latencies = shared.meters.latencies();
+        let (appended, commits) = shared.meters.counts();
+        let outbox_depth = (shared.ring.end() - 1).saturating_sub(released);
+        StoreStats {
+            outbox_depth,
+            outbox_oldest_at: (outbox_depth > 0).then(|| self.oldest(released)).flatten(),
+            appended,
+            commits,
+            waiting: shared.queue.waiting(),
+            latency_last: latencies.last,
+            latency_p50: latencies.p50,
+            latency_p99: latencies.p99,
+            pending: shared.read_hot().len(),
+            disk_bytes: shared.engine.disk_bytes(),
+            failed: shared.failed.borrow().as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// When the first entry after `released` was committed.
+    fn oldest(&self, released: u64) -> Option<UnixMillis> {
+        let (from, _) = layout::all(kind::SEGMENT);
+        let to = layout::seq(kind::SEGMENT, released + 2);
+        let (_, segment) = self.shared.engine.last(&from, &to).ok().flatten()?;
+        Head::read(&segment).ok().map(|head| head.at)
+    }
+
+    /// Waits until the store fails, and tells why. Whoever is responsible for the process should
+    /// wait for this and end it.
+    pub async fn failed(&self) -> CommitError {
+        let mut failed = self.shared.failed.subscribe();
+        let seen = failed.wait_for(Option::is_some).await.ok().and_then(|seen| seen.clone());
+        seen.unwrap_or(CommitError::Closed)
+    }
+
+    /// Makes everything submitted durable, gives everything its own record, and ends the writer.
+    /// The store stays locked until the last handle and the [`Outbox`] are dropped.
+    pub async fn close(self) -> Result<(), StoreError> {
+        self.shared.queue.close();
+        let running = self.thread.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(running) = running {
+            let joined = tokio::task::spawn_blocking(move || running.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                self.shared.fail("its writer panicked");
+            }
+        }
+        let failed = self.shared.failed.borrow().clone();
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+/// The record of an account's update state, without later moves.
+fn stored_state(
+    engine: &dyn Engine,
+    account: AuthKeyId,
+) -> Result<Option<UpdateState>, StoreError> {
+    let stored = engine.get(&layout::account(kind::UPDATE_STATE, account))?;
+    stored.map(|bytes| records::from_compact("update state", &bytes)).transpose()
+}
+
+fn record_name(kind: u8) -> &'static str {
+    match kind {
+        kind::SESSION => "session",
+        kind::ACCOUNT => "account",
+        kind::MONITOR => "monitor",
+        kind::JOB => "job",
+        _ => "restart",
+    }
+}
+
+/// Makes the directory, or closes an existing one to others.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(StoreError::file("create", path))?;
+    let mode = fs::metadata(path).map_err(StoreError::file("read", path))?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    tracing::warn!(
+        path = %path.display(),
+        "the store's directory was open to others (mode {:04o}); closing it",
+        mode & 0o7777
+    );
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+        .map_err(StoreError::file("protect", path))
+}
+
+/// Takes the store for this process. The lock goes with the file handle, also after a crash.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let name = path.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&name)
+        .map_err(StoreError::file("create", &name))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Busy { path: path.into() }),
+        Err(TryLockError::Error(error)) => Err(StoreError::file("lock", &name)(error)),
+    }
+}

@@ -1,0 +1,216 @@
+//! Gives what moved its own record, then trims the journal and the outbox. Owns the pace of that
+//! work; never makes anything visible that is not durable already or harmless to lose.
+//!
+//! A pass starts at most once a second and works in small steps between groups, so that it adds
+//! little to any commit: (1) write a record for every cursor and update state that moved; (2) note
+//! that cursors moved before the pass have records, which makes older journal records and tombstones
+//! needless; (3) delete those, and the segments that were released. Steps are not synced: they become
+//! durable in order, with the next group or by sled's own clock, and a crash between any two of them
+//! only leaves work for the next pass.
+
+use std::time::{Duration, Instant};
+
+use crate::protocol::chat::ChatKey;
+use crate::protocol::ids::AuthKeyId;
+use crate::protocol::model::UpdateState;
+
+use super::Shared;
+use super::engine::{Batch, Engine};
+use super::error::{EngineError, StoreError};
+use super::group::Known;
+use super::hot::Dirty;
+use super::layout::{self, kind};
+use super::records;
+use super::segment;
+
+/// Time between the starts of two passes.
+const EVERY: Duration = Duration::from_secs(1);
+/// Most records a step writes or deletes: about 1 ms of work.
+const STEP: usize = 256;
+
+enum Stage {
+    Idle,
+    /// Records are being written; when done, cursors moved before `upto` have them.
+    Writing {
+        dirty: Dirty,
+        upto: u64,
+    },
+    Trimming,
+}
+
+/// The state of the passes.
+pub(super) struct Checkpoint {
+    stage: Stage,
+    next_at: Instant,
+    /// Cursors moved before this sequence number have records.
+    mark: u64,
+    /// Journal records below this are gone.
+    trimmed_mark: u64,
+    /// Segments up to this are gone.
+    trimmed_released: u64,
+}
+
+impl Checkpoint {
+    /// Continues from what the store says.
+    pub(super) fn new(mark: u64) -> Self {
+        let next_at = Instant::now() + EVERY;
+        Self { stage: Stage::Idle, next_at, mark, trimmed_mark: 0, trimmed_released: 0 }
+    }
+
+    /// When there is work to do next, if any.
+    pub(super) fn due(&self, shared: &Shared, known: &Known, released: u64) -> Option<Instant> {
+        match self.stage {
+            Stage::Idle => self.has_work(shared, known, released).then_some(self.next_at),
+            _ => Some(Instant::now()),
+        }
+    }
+
+    fn has_work(&self, shared: &Shared, known: &Known, released: u64) -> bool {
+        released > self.trimmed_released
+            || self.mark > self.trimmed_mark
+            || !known.tombstones.is_empty()
+            || shared.read_hot().len() > 0
+    }
+
+    /// Does one step if it is time. `released` must be on disk already.
+    pub(super) fn step(
+        &mut self,
+        shared: &Shared,
+        known: &mut Known,
+        next_seq: u64,
+        released: u64,
+    ) -> Result<(), StoreError> {
+        match &mut self.stage {
+            Stage::Idle if Instant::now() < self.next_at => Ok(()),
+            Stage::Idle => {
+                self.next_at = Instant::now() + EVERY;
+                if self.has_work(shared, known, released) {
+                    self.stage = Stage::Writing { dirty: shared.read_hot().dirty(), upto: next_seq };
+                }
+                Ok(())
+            }
+            Stage::Writing { dirty, upto } => {
+                let upto = *upto;
+                if write_records(shared, known, dirty, upto)? {
+                    self.mark = upto;
+                    self.stage = Stage::Trimming;
+                }
+                Ok(())
+            }
+            Stage::Trimming => {
+                if trim(&*shared.engine, self.mark, released)? {
+                    (self.trimmed_mark, self.trimmed_released) = (self.mark, released);
+                    self.stage = Stage::Idle;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Does a whole pass at once, for a clean end.
+    pub(super) fn finish(
+        &mut self,
+        shared: &Shared,
+        known: &mut Known,
+        next_seq: u64,
+        released: u64,
+    ) -> Result<(), StoreError> {
+        self.stage = Stage::Writing { dirty: shared.read_hot().dirty(), upto: next_seq };
+        while !matches!(self.stage, Stage::Idle) {
+            self.step(shared, known, next_seq, released)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes up to [`STEP`] records; `true` once all are written and that is noted.
+fn write_records(
+    shared: &Shared,
+    known: &mut Known,
+    dirty: &mut Dirty,
+    upto: u64,
+) -> Result<bool, StoreError> {
+    let mut batch = Batch::default();
+    let (cursors, states) = next_of(dirty);
+    for chat in &cursors {
+        if let Some(record) = shared.read_hot().cursor(chat) {
+            batch.put(layout::chat(kind::CURSOR, chat), records::to_compact(record));
+        }
+    }
+    for account in &states {
+        if let Some(state) = moved_state(shared, *account)? {
+            let key = layout::account(kind::UPDATE_STATE, *account);
+            batch.put(key, records::to_compact(&state));
+        }
+    }
+    let done = dirty.is_empty();
+    if done {
+        batch.put(layout::CHECKPOINT.to_vec(), records::to_number(upto));
+        for (_, chat) in known.tombstones.extract_if(.., |(stamp, _)| *stamp <= upto) {
+            batch.delete(layout::chat(kind::TOMBSTONE, &chat));
+        }
+    }
+    if !batch.is_empty() {
+        shared.engine.apply(batch)?;
+    }
+    let mut hot = shared.write_hot();
+    cursors.iter().for_each(|chat| hot.drop_cursor(chat));
+    states.iter().for_each(|account| hot.drop_state(*account));
+    if done {
+        hot.shrink();
+    }
+    Ok(done)
+}
+
+fn next_of(dirty: &mut Dirty) -> (Vec<ChatKey>, Vec<AuthKeyId>) {
+    let cursors = dirty.cursors.len().min(STEP);
+    let states = dirty.states.len().min(STEP - cursors);
+    let cursors = dirty.cursors.split_off(dirty.cursors.len() - cursors);
+    let states = dirty.states.split_off(dirty.states.len() - states);
+    (cursors, states)
+}
+
+/// An account's update state with its moves, if it moved.
+fn moved_state(shared: &Shared, account: AuthKeyId) -> Result<Option<UpdateState>, StoreError> {
+    let Some(delta) = shared.read_hot().state(account).cloned() else {
+        return Ok(None);
+    };
+    let mut state = super::stored_state(&*shared.engine, account)?.unwrap_or_default();
+    state.apply(&delta);
+    Ok(Some(state))
+}
+
+/// Deletes up to [`STEP`] needless journal records and segments; `true` once none is left.
+fn trim(engine: &dyn Engine, mark: u64, released: u64) -> Result<bool, StoreError> {
+    let mut batch = Batch::default();
+    let (from, _) = layout::all(kind::JOURNAL);
+    engine.scan(&from, &layout::seq(kind::JOURNAL, mark), &mut |key, _| {
+        batch.delete(key.to_vec());
+        batch.len() < STEP
+    })?;
+    let mut outcome: Result<(), StoreError> = Ok(());
+    if batch.len() < STEP {
+        let (from, to) = layout::all(kind::SEGMENT);
+        engine.scan(&from, &to, &mut |key, segment| match segment::span(key, segment) {
+            Ok((_, end)) if end <= released + 1 => {
+                batch.delete(key.to_vec());
+                batch.len() < STEP
+            }
+            Ok(_) => false,
+            Err(error) => {
+                outcome = Err(error);
+                false
+            }
+        })?;
+    }
+    outcome?;
+    let done = batch.len() < STEP;
+    if !batch.is_empty() {
+        apply(engine, batch)?;
+    }
+    Ok(done)
+}
+
+fn apply(engine: &dyn Engine, batch: Batch) -> Result<(), EngineError> {
+    engine.apply(batch)
+}

@@ -1,0 +1,284 @@
+//! From operations to one atomic batch. Owns the meaning of every [`Op`] on disk; reads records only
+//! to skip needless writes, and never writes itself.
+//!
+//! Cursors that move together with events ride in the group's journal record instead of records of
+//! their own; [`super::checkpoint`] writes those later. Every record of a cursor carries the sequence
+//! number up to which it is current, its stamp, and a deleted monitor leaves a tombstone with one, so
+//! that journal records that are read again after a crash never bring back what is older.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use crate::protocol::chat::ChatKey;
+use crate::protocol::cursor::Cursor;
+use crate::protocol::ids::{AuthKeyId, UnixMillis};
+use crate::protocol::model::{PeerRecord, RestartRecord, UpdateStateDelta};
+use crate::protocol::outbox::OutboxEntry;
+
+use super::engine::{Batch, Engine};
+use super::error::StoreError;
+use super::hot::Hot;
+use super::keys::{Keyring, MasterKey};
+use super::layout::{self, kind};
+use super::op::{Op, RESTARTS_KEPT};
+use super::records::{self, CursorRecord, JournalRecord};
+use super::segment;
+
+/// What the writer knows of the records without reading them. At 10,000 accounts and as many
+/// monitors about 1 MiB.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Chats with a monitor.
+    pub(super) monitors: HashSet<ChatKey>,
+    /// Accounts with a record.
+    pub(super) accounts: HashSet<AuthKeyId>,
+    /// Keys of the restart ledger, the oldest first.
+    pub(super) ledger: VecDeque<Vec<u8>>,
+    /// Tells apart ledger lines of one millisecond.
+    pub(super) ledger_number: u32,
+    /// Tombstones and their stamps.
+    pub(super) tombstones: Vec<(u64, ChatKey)>,
+}
+
+/// What a group does to the update state of one account.
+#[derive(Default)]
+struct StateEffect {
+    /// The record was replaced or deleted: earlier moves are void.
+    replaced: bool,
+    /// Moves after that.
+    delta: UpdateStateDelta,
+}
+
+/// Operations being gathered.
+pub(super) struct Group {
+    batch: Batch,
+    first: u64,
+    entries: Vec<Arc<OutboxEntry>>,
+    /// `None` when the monitor was deleted.
+    cursors: BTreeMap<ChatKey, Option<Cursor>>,
+    states: BTreeMap<AuthKeyId, StateEffect>,
+}
+
+/// A group that is ready to be written.
+pub(super) struct Ready {
+    /// What to write.
+    pub(super) batch: Batch,
+    /// What follows once it is durable.
+    pub(super) effects: Effects,
+}
+
+/// What a durable group means for memory.
+pub(super) struct Effects {
+    first: u64,
+    entries: Vec<Arc<OutboxEntry>>,
+    cursors: BTreeMap<ChatKey, Option<Cursor>>,
+    states: BTreeMap<AuthKeyId, StateEffect>,
+}
+
+/// What a group reads.
+pub(super) struct Context<'a> {
+    pub(super) engine: &'a dyn Engine,
+    pub(super) master: &'a MasterKey,
+    pub(super) known: &'a mut Known,
+}
+
+impl Group {
+    /// A group whose first event gets the number `first`.
+    pub(super) fn new(first: u64) -> Self {
+        Self {
+            batch: Batch::default(),
+            first,
+            entries: Vec::new(),
+            cursors: BTreeMap::new(),
+            states: BTreeMap::new(),
+        }
+    }
+
+    /// Adds an operation.
+    pub(super) fn add(&mut self, op: Op, context: &mut Context<'_>) -> Result<(), StoreError> {
+        match op {
+            Op::Append(entry) => self.entries.push(Arc::new(entry)),
+            Op::PutCursor { chat, cursor } => self.put_cursor(chat, cursor, context),
+            Op::MoveUpdateState { account, delta } => self.move_state(account, delta, context),
+            Op::SetUpdateState { account, state } => {
+                let key = layout::account(kind::UPDATE_STATE, account);
+                self.batch.put(key, records::to_compact(&state));
+                self.replace_state(account);
+            }
+            Op::PutPeers { account, peers } => self.put_peers(account, &peers, context)?,
+            Op::PutSession(record) => {
+                self.batch.put(layout::session(&record.id), records::to_json(&record));
+            }
+            Op::DeleteSession(id) => self.batch.delete(layout::session(&id)),
+            Op::PutAccount(record) => {
+                context.known.accounts.insert(record.id);
+                let key = layout::account(kind::ACCOUNT, record.id);
+                self.batch.put(key, records::to_json(&record));
+            }
+            Op::DeleteAccount(account) => self.delete_account(account, context)?,
+            Op::PutCredentials(credentials) => {
+                let key = layout::account(kind::CREDENTIALS, credentials.account);
+                let plain = records::credentials_to_plain(&credentials);
+                let sealed = context.master.seal(&key, &plain)?;
+                self.batch.put(key, sealed);
+            }
+            Op::PutMonitor(record) => {
+                let chat = record.chat.key();
+                let key = layout::chat(kind::MONITOR, &chat);
+                self.batch.put(key, records::to_json(&record));
+                context.known.monitors.insert(chat);
+            }
+            Op::DeleteMonitor(chat) => self.delete_monitor(chat, context),
+            Op::PutJob(job) => self.batch.put(layout::job(job.id), records::to_json(&job)),
+            Op::DeleteJob(id) => self.batch.delete(layout::job(id)),
+            Op::PutRestart(record) => self.put_restart(&record, context.known),
+        }
+        Ok(())
+    }
+
+    fn put_cursor(&mut self, chat: ChatKey, cursor: Cursor, context: &Context<'_>) {
+        if context.known.monitors.contains(&chat) {
+            self.cursors.insert(chat, Some(cursor));
+        } else {
+            tracing::debug!(%chat, "ignored the cursor of a chat that has no monitor");
+        }
+    }
+
+    fn delete_monitor(&mut self, chat: ChatKey, context: &mut Context<'_>) {
+        context.known.monitors.remove(&chat);
+        self.batch.delete(layout::chat(kind::MONITOR, &chat));
+        self.batch.delete(layout::chat(kind::CURSOR, &chat));
+        self.cursors.insert(chat, None);
+    }
+
+    fn move_state(&mut self, account: AuthKeyId, delta: UpdateStateDelta, context: &Context<'_>) {
+        if context.known.accounts.contains(&account) {
+            self.states.entry(account).or_default().delta.merge(delta);
+        } else {
+            tracing::debug!(%account, "ignored the update state of an account without a record");
+        }
+    }
+
+    fn replace_state(&mut self, account: AuthKeyId) {
+        let replaced = StateEffect { replaced: true, delta: UpdateStateDelta::default() };
+        self.states.insert(account, replaced);
+    }
+
+    fn delete_account(
+        &mut self,
+        account: AuthKeyId,
+        context: &mut Context<'_>,
+    ) -> Result<(), StoreError> {
+        context.known.accounts.remove(&account);
+        self.replace_state(account);
+        for kind in [kind::ACCOUNT, kind::CREDENTIALS, kind::UPDATE_STATE] {
+            self.batch.delete(layout::account(kind, account));
+        }
+        let (from, to) = layout::peers(account);
+        let mut keys: Vec<Vec<u8>> =
+            self.batch.writes.range(from.clone()..to.clone()).map(|(key, _)| key.clone()).collect();
+        context.engine.scan(&from, &to, &mut |key, _| {
+            keys.push(key.to_vec());
+            true
+        })?;
+        keys.into_iter().for_each(|key| self.batch.delete(key));
+        Ok(())
+    }
+
+    fn put_peers(
+        &mut self,
+        account: AuthKeyId,
+        peers: &[PeerRecord],
+        context: &Context<'_>,
+    ) -> Result<(), StoreError> {
+        for peer in peers {
+            let key = layout::peer(account, peer.id);
+            let record = records::to_compact(peer);
+            if self.batch.get(context.engine, &key)?.as_ref() != Some(&record) {
+                self.batch.put(key, record);
+            }
+        }
+        Ok(())
+    }
+
+    fn put_restart(&mut self, record: &RestartRecord, known: &mut Known) {
+        let key = layout::restart(record.at, known.ledger_number);
+        known.ledger_number = known.ledger_number.wrapping_add(1);
+        self.batch.put(key.clone(), records::to_json(record));
+        known.ledger.push_back(key);
+        if known.ledger.len() > RESTARTS_KEPT
+            && let Some(oldest) = known.ledger.pop_front()
+        {
+            self.batch.delete(oldest);
+        }
+    }
+
+    /// Completes the batch. `at` dates the events.
+    pub(super) fn finish(
+        mut self,
+        keyring: &Keyring,
+        at: UnixMillis,
+        known: &mut Known,
+    ) -> Result<Ready, StoreError> {
+        let end = self.first + self.entries.len() as u64;
+        let mut journal = JournalRecord { end, cursors: Vec::new() };
+        for (chat, cursor) in &self.cursors {
+            match cursor {
+                Some(cursor) if end > self.first => {
+                    journal.cursors.push((chat.clone(), cursor.clone()));
+                }
+                Some(cursor) => {
+                    let record = CursorRecord { stamp: end, cursor: cursor.clone() };
+                    let key = layout::chat(kind::CURSOR, chat);
+                    self.batch.put(key, records::to_compact(&record));
+                }
+                None => {
+                    let key = layout::chat(kind::TOMBSTONE, chat);
+                    self.batch.put(key, records::to_number(end));
+                    known.tombstones.push((end, chat.clone()));
+                }
+            }
+        }
+        if !journal.cursors.is_empty() {
+            let key = layout::seq(kind::JOURNAL, self.first);
+            self.batch.put(key, records::to_compact(&journal));
+        }
+        segment::write(&mut self.batch, keyring, self.first, at, &self.entries)?;
+        let Self { batch, first, entries, cursors, states } = self;
+        Ok(Ready { batch, effects: Effects { first, entries, cursors, states } })
+    }
+}
+
+impl Effects {
+    /// Before the batch is applied: moves that a replaced update state makes void go, so that
+    /// nobody reads them on top of the new record.
+    pub(super) fn before(&self, hot: &mut Hot) {
+        for (account, effect) in &self.states {
+            if effect.replaced {
+                hot.drop_state(*account);
+            }
+        }
+    }
+
+    /// Whether [`Effects::before`] changes anything.
+    pub(super) fn replaces_states(&self) -> bool {
+        self.states.values().any(|effect| effect.replaced)
+    }
+
+    /// Once the batch is durable. Returns the events and the number of the first one.
+    pub(super) fn after(self, hot: &mut Hot) -> (u64, Vec<Arc<OutboxEntry>>) {
+        let end = self.first + self.entries.len() as u64;
+        for (chat, cursor) in self.cursors {
+            match cursor {
+                Some(cursor) if end > self.first => hot.put_cursor(chat, cursor, end),
+                _ => hot.drop_cursor(&chat),
+            }
+        }
+        for (account, effect) in self.states {
+            if !effect.delta.is_empty() {
+                hot.move_state(account, effect.delta);
+            }
+        }
+        (self.first, self.entries)
+    }
+}

@@ -1,0 +1,82 @@
+//! What is durable in the journal (cursors), or need not be durable yet (update states), and has no
+//! record of its own so far. Owns these overlays over the records; never does IO. Entries leave once
+//! a checkpoint has written them, so memory follows what moved lately, not the number of accounts:
+//! about 250 bytes an account that moved within the last second.
+
+use std::collections::HashMap;
+
+use crate::protocol::chat::ChatKey;
+use crate::protocol::cursor::Cursor;
+use crate::protocol::ids::AuthKeyId;
+use crate::protocol::model::UpdateStateDelta;
+
+use super::records::CursorRecord;
+
+/// The overlays. Changed by the writer only, and only by what is durable (or, for update states,
+/// ordered behind it).
+#[derive(Default)]
+pub(super) struct Hot {
+    cursors: HashMap<ChatKey, CursorRecord>,
+    states: HashMap<AuthKeyId, UpdateStateDelta>,
+}
+
+impl Hot {
+    pub(super) fn put_cursor(&mut self, chat: ChatKey, cursor: Cursor, stamp: u64) {
+        self.cursors.insert(chat, CursorRecord { stamp, cursor });
+    }
+
+    pub(super) fn drop_cursor(&mut self, chat: &ChatKey) {
+        self.cursors.remove(chat);
+    }
+
+    pub(super) fn cursor(&self, chat: &ChatKey) -> Option<&CursorRecord> {
+        self.cursors.get(chat)
+    }
+
+    pub(super) fn move_state(&mut self, account: AuthKeyId, delta: UpdateStateDelta) {
+        self.states.entry(account).or_default().merge(delta);
+    }
+
+    pub(super) fn drop_state(&mut self, account: AuthKeyId) {
+        self.states.remove(&account);
+    }
+
+    pub(super) fn state(&self, account: AuthKeyId) -> Option<&UpdateStateDelta> {
+        self.states.get(&account)
+    }
+
+    /// Everything that waits for a record of its own.
+    pub(super) fn dirty(&self) -> Dirty {
+        Dirty {
+            cursors: self.cursors.keys().cloned().collect(),
+            states: self.states.keys().copied().collect(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.cursors.len() + self.states.len()
+    }
+
+    /// Gives back memory after a burst.
+    pub(super) fn shrink(&mut self) {
+        if self.cursors.is_empty() {
+            self.cursors.shrink_to(64);
+        }
+        if self.states.is_empty() {
+            self.states.shrink_to(64);
+        }
+    }
+}
+
+/// Names of what waits for a record of its own.
+#[derive(Default)]
+pub(super) struct Dirty {
+    pub(super) cursors: Vec<ChatKey>,
+    pub(super) states: Vec<AuthKeyId>,
+}
+
+impl Dirty {
+    pub(super) fn is_empty(&self) -> bool {
+        self.cursors.is_empty() && self.states.is_empty()
+    }
+}

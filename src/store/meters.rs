@@ -1,0 +1,81 @@
+//! Counters of the store. Owns numbers; never decides.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Latencies that are remembered. At 8 bytes each, 8 KiB.
+const LATENCIES: usize = 1024;
+
+/// What is counted while the store runs.
+#[derive(Default)]
+pub(super) struct Meters {
+    appended: AtomicU64,
+    commits: AtomicU64,
+    /// The newest latencies; the newest one is at `commits - 1`, modulo [`LATENCIES`].
+    latencies: Mutex<Vec<Duration>>,
+}
+
+/// Latency of the newest groups.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Latencies {
+    pub(super) last: Duration,
+    pub(super) p50: Duration,
+    pub(super) p99: Duration,
+}
+
+impl Meters {
+    pub(super) fn appended(&self, count: u64) {
+        self.appended.fetch_add(count, Relaxed);
+    }
+
+    /// Notes a group that took `latency` from the arrival of its first submission.
+    pub(super) fn committed(&self, latency: Duration) {
+        let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = self.commits.fetch_add(1, Relaxed);
+        match latencies.get_mut(slot(number)) {
+            Some(oldest) => *oldest = latency,
+            None => latencies.push(latency),
+        }
+    }
+
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.appended.load(Relaxed), self.commits.load(Relaxed))
+    }
+
+    pub(super) fn latencies(&self) -> Latencies {
+        let (mut sorted, newest) = {
+            let latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+            (latencies.clone(), self.commits.load(Relaxed).wrapping_sub(1))
+        };
+        let Some(&last) = sorted.get(slot(newest)) else {
+            return Latencies::default();
+        };
+        sorted.sort_unstable();
+        let at = |percent: usize| sorted[(sorted.len() - 1) * percent / 100];
+        Latencies { last, p50: at(50), p99: at(99) }
+    }
+}
+
+fn slot(number: u64) -> usize {
+    usize::try_from(number % LATENCIES as u64).expect("smaller than the number of slots")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_follow_the_newest_groups() {
+        let meters = Meters::default();
+        assert_eq!(meters.latencies(), Latencies::default());
+        for ms in 1..=(LATENCIES as u64 + 1000) {
+            meters.committed(Duration::from_millis(ms));
+        }
+        let seen = meters.latencies();
+        assert_eq!(seen.last, Duration::from_millis(2024));
+        assert_eq!(seen.p50, Duration::from_millis(1001 + 511));
+        assert_eq!(seen.p99, Duration::from_millis(1001 + 1012));
+        assert_eq!(meters.counts(), (0, 2024));
+    }
+}

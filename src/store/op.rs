@@ -1,0 +1,154 @@
+//! What can be written, what start-up reads, and what the store tells of itself. Plain data.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::protocol::chat::ChatKey;
+use crate::protocol::cursor::Cursor;
+use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
+use crate::protocol::model::{
+    AccountRecord, Credentials, JobRecord, MonitorRecord, PeerRecord, RestartRecord, SessionRecord,
+    UpdateState, UpdateStateDelta,
+};
+use crate::protocol::outbox::OutboxEntry;
+
+/// Page cache unless configured otherwise, in bytes.
+pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+/// Lines of the restart ledger that are kept; older ones go. At 250 bytes a line, 250 KiB.
+pub const RESTARTS_KEPT: usize = 1000;
+
+/// Where a store lies and how it is opened.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The directory; made with mode 0700.
+    pub path: PathBuf,
+    /// The key file; `None` is `<path>/key`, which is made on first start.
+    pub key_file: Option<PathBuf>,
+    /// Bound of the page cache, in bytes.
+    pub cache_bytes: u64,
+}
+
+impl StoreOptions {
+    /// The defaults for a store in `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), key_file: None, cache_bytes: CACHE_BYTES_DEFAULT }
+    }
+}
+
+/// One write. Those of one commit take effect together, in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Keeps a session.
+    PutSession(SessionRecord),
+    /// Forgets a session (not its account).
+    DeleteSession(SessionId),
+    /// Keeps the open half of an account.
+    PutAccount(AccountRecord),
+    /// Forgets an account: its record, credentials, update state and peers.
+    DeleteAccount(AuthKeyId),
+    /// Seals and keeps an account's credentials.
+    PutCredentials(Credentials),
+    /// Keeps a monitor.
+    PutMonitor(MonitorRecord),
+    /// Forgets a monitor and its cursor.
+    DeleteMonitor(ChatKey),
+    /// Moves a monitor's cursor. A cursor lives and dies with its monitor: it is ignored when the
+    /// chat has none (so put the monitor first).
+    PutCursor {
+        /// The monitor's chat.
+        chat: ChatKey,
+        /// Where it is now.
+        cursor: Cursor,
+    },
+    /// Moves an account's update state. Not durable with its commit: it becomes so within about a
+    /// second, and never before an event that was submitted earlier. Losing it only makes Telegram
+    /// repeat updates that the cursors recognise.
+    MoveUpdateState {
+        /// The account.
+        account: AuthKeyId,
+        /// The move.
+        delta: UpdateStateDelta,
+    },
+    /// Replaces an account's update state; durable with its commit.
+    SetUpdateState {
+        /// The account.
+        account: AuthKeyId,
+        /// The new state.
+        state: UpdateState,
+    },
+    /// Keeps peers that an account met; those that are known unchanged cost no write.
+    PutPeers {
+        /// The account.
+        account: AuthKeyId,
+        /// The peers.
+        peers: Vec<PeerRecord>,
+    },
+    /// Keeps a job.
+    PutJob(JobRecord),
+    /// Forgets a job.
+    DeleteJob(Uuid),
+    /// Adds a line to the restart ledger, which keeps the newest [`RESTARTS_KEPT`].
+    PutRestart(RestartRecord),
+    /// Appends to the outbox.
+    Append(OutboxEntry),
+}
+
+impl Op {
+    /// About how many bytes it holds while it waits, for the bound of the queue.
+    pub(super) fn weight(&self) -> usize {
+        const SMALL: usize = 128;
+        match self {
+            Self::Append(entry) => SMALL + entry.body.len(),
+            Self::PutPeers { peers, .. } => SMALL + size_of_val(&peers[..]),
+            Self::PutMonitor(record) => SMALL + 64 * (record.ordered.len() + record.pool.len()),
+            Self::SetUpdateState { state, .. } => SMALL + 16 * state.channels.len(),
+            Self::MoveUpdateState { delta, .. } => SMALL + size_of_val(&delta.channels[..]),
+            Self::PutCredentials(_) | Self::PutAccount(_) => 4 * SMALL,
+            _ => SMALL,
+        }
+    }
+}
+
+/// What start-up needs to know.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// All sessions.
+    pub sessions: Vec<SessionRecord>,
+    /// All accounts, without their credentials.
+    pub accounts: Vec<AccountRecord>,
+    /// All monitors with their cursors.
+    pub monitors: Vec<(MonitorRecord, Option<Cursor>)>,
+    /// All jobs, the oldest first.
+    pub jobs: Vec<JobRecord>,
+    /// The restart ledger, the oldest first.
+    pub restarts: Vec<RestartRecord>,
+}
+
+/// What the store tells of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Entries in the outbox that are durable and not yet released.
+    pub outbox_depth: u64,
+    /// When the oldest of them was committed.
+    pub outbox_oldest_at: Option<UnixMillis>,
+    /// Entries ever appended by this process.
+    pub appended: u64,
+    /// Groups made durable by this process.
+    pub commits: u64,
+    /// Submissions that wait or are being made durable.
+    pub waiting: usize,
+    /// How long the first submission of the newest group took to become durable.
+    pub latency_last: Duration,
+    /// The median of that over the newest 1024 groups.
+    pub latency_p50: Duration,
+    /// Its 99th percentile.
+    pub latency_p99: Duration,
+    /// Cursors and update states that wait for their own records.
+    pub pending: usize,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// Why the store stopped writing, if it did.
+    pub failed: Option<String>,
+}

@@ -1,0 +1,301 @@
+//! The reading side of the outbox. Owns the ring of entries that became durable just now, and the
+//! single reader, which turns to the segments on disk for what the ring does not hold; never decides
+//! what is confirmed.
+//!
+//! The ring covers `[covers, next)`; the outbox ends at `end`. When the ring is full the writer
+//! leaves it behind (`next < end`) and the reader, once it has emptied the ring, lets it start anew
+//! at `end` and reads what lies between from the segments. So a backlog of any size costs memory for
+//! one ring and one read-ahead.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::protocol::outbox::OutboxEntry;
+
+use super::Shared;
+use super::error::StoreError;
+use super::layout::{self, kind};
+use super::segment::{self, Numbered};
+
+/// Most entries the ring holds. At 600 bytes each, 5 MiB.
+const RING_ENTRIES: usize = 8192;
+/// Most bytes of bodies the ring holds.
+const RING_BYTES: usize = 8 * 1024 * 1024;
+/// Segments of up to this many bytes are read at once when the reader is behind the ring.
+const FETCH_BYTES: usize = 256 * 1024;
+
+/// What the writer and the reader share.
+pub(super) struct Ring {
+    state: Mutex<State>,
+    arrived: Notify,
+}
+
+struct State {
+    entries: VecDeque<Numbered>,
+    bytes: usize,
+    /// Where the ring's coverage starts: at its front entry, or `next` when it is empty.
+    covers: u64,
+    /// Where it ends.
+    next: u64,
+    /// The sequence number after the newest durable entry.
+    end: u64,
+}
+
+/// What the reader does next.
+enum Step {
+    Took(Vec<Numbered>),
+    /// Read the segments of `from..to`.
+    Fetch {
+        from: u64,
+        to: u64,
+    },
+    Wait,
+}
+
+impl Ring {
+    /// An empty ring of an outbox that ends at `end`.
+    pub(super) fn new(end: u64) -> Self {
+        let state = State { entries: VecDeque::new(), bytes: 0, covers: end, next: end, end };
+        Self { state: Mutex::new(state), arrived: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of entries that became durable; they follow each other and the earlier ones.
+    pub(super) fn push(&self, first: u64, entries: Vec<Arc<OutboxEntry>>) {
+        let mut state = self.lock();
+        let end = first + entries.len() as u64;
+        for (seq, entry) in (first..).zip(entries) {
+            let fits = state.entries.len() < RING_ENTRIES && state.bytes < RING_BYTES;
+            if state.next != seq || !fits {
+                break;
+            }
+            state.bytes += entry.body.len();
+            state.entries.push_back((seq, entry));
+            state.next = seq + 1;
+        }
+        state.end = end;
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// The sequence number after the newest durable entry.
+    pub(super) fn end(&self) -> u64 {
+        self.lock().end
+    }
+
+    fn step(&self, at: u64, max: usize) -> Step {
+        let mut state = self.lock();
+        if at >= state.end {
+            return Step::Wait;
+        }
+        if at >= state.next {
+            state.restart();
+        }
+        if at < state.covers {
+            return Step::Fetch { from: at, to: state.covers };
+        }
+        Step::Took(state.pop(at, max))
+    }
+}
+
+impl State {
+    /// Lets the ring start anew at the end of the outbox.
+    fn restart(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+        (self.covers, self.next) = (self.end, self.end);
+    }
+
+    fn pop(&mut self, at: u64, max: usize) -> Vec<Numbered> {
+        // A read-ahead ends with a segment, which may lie beyond the start of the ring.
+        while self.covers < at && !self.entries.is_empty() {
+            self.take(1);
+        }
+        self.take(max)
+    }
+
+    fn take(&mut self, max: usize) -> Vec<Numbered> {
+        let count = max.min(self.entries.len());
+        let taken: Vec<Numbered> = self.entries.drain(..count).collect();
+        self.covers += count as u64;
+        self.bytes -= taken.iter().map(|(_, entry)| entry.body.len()).sum::<usize>();
+        taken
+    }
+}
+
+/// The single reader of the outbox: entries in order, each once until [`Outbox::rewind`].
+pub struct Outbox {
+    shared: Arc<Shared>,
+    /// The next entry to hand out.
+    at: u64,
+    /// Entries read from segments that were not handed out yet; the front one is `at`.
+    ahead: VecDeque<Numbered>,
+    /// A read of segments under way: kept here so that a cancelled [`Outbox::next`] loses nothing.
+    fetching: Option<JoinHandle<Result<Vec<Numbered>, StoreError>>>,
+}
+
+impl Outbox {
+    pub(super) fn new(shared: Arc<Shared>, at: u64) -> Self {
+        Self { shared, at, ahead: VecDeque::new(), fetching: None }
+    }
+
+    /// Waits for durable entries and hands out up to `max` of them (at least one), with their
+    /// sequence numbers, which only grow, also over restarts. Safe to cancel: what was not handed
+    /// out is handed out by the next call. Waits forever once the store has failed.
+    pub async fn next(&mut self, max: usize) -> Vec<(u64, Arc<OutboxEntry>)> {
+        let max = max.max(1);
+        loop {
+            if !self.ahead.is_empty() {
+                let count = max.min(self.ahead.len());
+                let taken: Vec<Numbered> = self.ahead.drain(..count).collect();
+                self.at += count as u64;
+                return taken;
+            }
+            if self.fetching.is_some() {
+                self.finish_fetch().await;
+                continue;
+            }
+            let shared = Arc::clone(&self.shared);
+            match shared.ring.step(self.at, max) {
+                Step::Took(taken) => {
+                    self.at += taken.len() as u64;
+                    return taken;
+                }
+                Step::Fetch { from, to } => self.start_fetch(from, to),
+                Step::Wait => shared.ring.arrived.notified().await,
+            }
+        }
+    }
+
+    /// Hands out again from sequence number `to` on, for example after a connection broke with
+    /// confirms outstanding. What was released stays released; what lies ahead cannot be skipped.
+    pub fn rewind(&mut self, to: u64) {
+        self.at = to.max(self.shared.queue.released() + 1).min(self.at);
+        self.ahead.clear();
+        self.fetching = None;
+    }
+
+    /// Tells that everything up to and including `through` was confirmed: it leaves the outbox.
+    /// Becomes durable with the next commit or within a fraction of a second; a crash before that
+    /// only makes these entries come again.
+    pub fn release(&mut self, through: u64) {
+        self.shared.queue.release(through.min(self.at.saturating_sub(1)));
+    }
+
+    fn start_fetch(&mut self, from: u64, to: u64) {
+        let shared = Arc::clone(&self.shared);
+        self.fetching = Some(tokio::task::spawn_blocking(move || fetch(&shared, from, to)));
+    }
+
+    async fn finish_fetch(&mut self) {
+        let Some(fetching) = &mut self.fetching else {
+            return;
+        };
+        let fetched = fetching.await;
+        self.fetching = None;
+        match fetched {
+            Ok(Ok(entries)) => self.ahead.extend(entries),
+            Ok(Err(error)) => self.give_up(&error.to_string()).await,
+            Err(error) => self.give_up(&error.to_string()).await,
+        }
+    }
+
+    /// The segments cannot be read: publishing on would lose or reorder entries.
+    async fn give_up(&self, cause: &str) {
+        self.shared.fail(&format!("the outbox cannot be read: {cause}"));
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Reads entries from `from` on, below `to`, up to about [`FETCH_BYTES`].
+fn fetch(shared: &Shared, from: u64, to: u64) -> Result<Vec<Numbered>, StoreError> {
+    let (start, _) = layout::all(kind::SEGMENT);
+    let before_end = layout::seq(kind::SEGMENT, to);
+    let after_from = layout::seq(kind::SEGMENT, from + 1);
+    let first = shared.engine.last(&start, &after_from)?.map_or(after_from, |(key, _)| key);
+    let mut entries = Vec::new();
+    let mut bytes = 0;
+    let mut outcome = Ok(());
+    shared.engine.scan(&first, &before_end, &mut |key, segment| {
+        bytes += segment.len();
+        outcome = segment::read(&shared.keyring, key, segment, from, &mut entries);
+        outcome.is_ok() && bytes < FETCH_BYTES
+    })?;
+    outcome?;
+    if entries.first().map(|(seq, _)| *seq) != Some(from) {
+        return Err(StoreError::Damaged { record: "outbox", detail: "a segment is missing" });
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(count: usize, bytes: usize) -> Vec<Arc<OutboxEntry>> {
+        let entry = OutboxEntry {
+            route: crate::protocol::outbox::Route::Event,
+            kind: String::new(),
+            message_id: uuid::Uuid::nil(),
+            timestamp: 0,
+            body: vec![0; bytes],
+        };
+        vec![Arc::new(entry); count]
+    }
+
+    fn took(step: Step) -> Vec<u64> {
+        match step {
+            Step::Took(taken) => taken.into_iter().map(|(seq, _)| seq).collect(),
+            Step::Fetch { from, to } => panic!("fetch {from}..{to}"),
+            Step::Wait => vec![],
+        }
+    }
+
+    #[test]
+    fn what_just_became_durable_comes_from_the_ring() {
+        let ring = Ring::new(5);
+        ring.push(5, entries(3, 1));
+        assert_eq!(took(ring.step(5, 2)), [5, 6]);
+        assert_eq!(took(ring.step(7, 2)), [7]);
+        assert!(matches!(ring.step(8, 2), Step::Wait));
+    }
+
+    #[test]
+    fn a_reader_that_starts_behind_fetches_up_to_the_ring() {
+        let ring = Ring::new(100);
+        ring.push(100, entries(3, 1));
+        assert!(matches!(ring.step(7, 9), Step::Fetch { from: 7, to: 100 }));
+        assert_eq!(took(ring.step(100, 9)), [100, 101, 102]);
+    }
+
+    #[test]
+    fn an_overflowing_ring_is_emptied_then_bridged_from_the_segments() {
+        for (count, bytes, held) in [(RING_ENTRIES + 10, 1, RING_ENTRIES as u64), (30, 1 << 20, 8)] {
+            let ring = Ring::new(1);
+            ring.push(1, entries(count, bytes));
+            let end = 1 + count as u64;
+            ring.push(end, entries(1, 1));
+            assert_eq!(took(ring.step(1, usize::MAX)).len() as u64, held);
+            let Step::Fetch { from, to } = ring.step(1 + held, 9) else { panic!("no fetch") };
+            assert_eq!((from, to), (1 + held, end + 1));
+            ring.push(end + 1, entries(2, 1));
+            assert_eq!(took(ring.step(end + 1, 9)), [end + 1, end + 2]);
+            assert_eq!(ring.lock().bytes, 0);
+        }
+    }
+
+    #[test]
+    fn a_rewound_reader_fetches_what_the_ring_gave_away() {
+        let ring = Ring::new(1);
+        ring.push(1, entries(6, 1));
+        assert_eq!(took(ring.step(1, 4)), [1, 2, 3, 4]);
+        assert!(matches!(ring.step(2, 9), Step::Fetch { from: 2, to: 5 }));
+        assert_eq!(took(ring.step(6, 9)), [6], "a read-ahead may end inside the ring");
+    }
+}

@@ -1,0 +1,211 @@
+//! From what is on disk to a running store. Owns the checks at the door (format, key) and the
+//! reading of what the last run left in the journal; writes nothing before all checks have passed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::protocol::chat::ChatKey;
+use crate::protocol::ids::AuthKeyId;
+
+use super::engine::{Batch, Engine, collect};
+use super::error::StoreError;
+use super::group::Known;
+use super::hot::Hot;
+use super::keys::{KeySource, Keyring, MasterKey};
+use super::layout::{self, kind};
+use super::records::{self, CursorRecord, JournalRecord};
+use super::segment::{self, Head};
+
+/// The format this program writes, and the newest one it understands.
+const FORMAT: u32 = 1;
+const KEY_CHECK_TEXT: &[u8] = b"telewarden";
+
+/// What the last run left.
+pub(super) struct Recovered {
+    pub(super) master: MasterKey,
+    pub(super) keyring: Keyring,
+    pub(super) known: Known,
+    pub(super) hot: Hot,
+    /// The number of the next event.
+    pub(super) next_seq: u64,
+    /// Everything up to here has left the outbox.
+    pub(super) released: u64,
+    /// Cursors moved before this have records of their own.
+    pub(super) mark: u64,
+}
+
+/// Where the key-encryption key comes from.
+pub(super) enum Key {
+    /// From a key file.
+    File(KeySource),
+    /// It is given, for stores in memory.
+    Given(MasterKey),
+}
+
+/// Checks the store and reads what start-up needs. The work does not grow with the outbox: it
+/// reads the journal since the last checkpoint, about a second of it, and the names of records.
+pub(super) fn recover(engine: &Arc<dyn Engine>, key: Key) -> Result<Recovered, StoreError> {
+    let engine = &**engine;
+    let fresh = check_format(engine)?;
+    let master = check_key(engine, key, fresh)?;
+    let (keyring, batch) = open_keyring(engine, &master, fresh)?;
+    let released = number(engine, layout::RELEASED, "released")?;
+    let mark = number(engine, layout::CHECKPOINT, "checkpoint")?;
+    let (known, hot) = (read_known(engine)?, read_journal(engine, mark)?);
+    let next_seq = next_seq(engine, released)?;
+    engine.apply(batch)?;
+    engine.sync()?;
+    Ok(Recovered { master, keyring, known, hot, next_seq, released, mark })
+}
+
+/// Whether the store is new; refuses one that a newer program wrote.
+fn check_format(engine: &dyn Engine) -> Result<bool, StoreError> {
+    let Some(found) = engine.get(layout::FORMAT)? else {
+        let empty = engine.last(&[0], &[0xff])?.is_none();
+        let damaged = StoreError::Damaged { record: "format", detail: "it is missing" };
+        return if empty { Ok(true) } else { Err(damaged) };
+    };
+    let found = <[u8; 4]>::try_from(&found[..]).map(u32::from_be_bytes);
+    match found {
+        Ok(found) if found > FORMAT => Err(StoreError::NewerFormat { found, known: FORMAT }),
+        Ok(1..) => Ok(false),
+        _ => Err(StoreError::Damaged { record: "format", detail: "it is not a number" }),
+    }
+}
+
+fn check_key(engine: &dyn Engine, key: Key, fresh: bool) -> Result<MasterKey, StoreError> {
+    let (master, path) = match key {
+        Key::File(source) => (source.load(fresh)?, source.path),
+        Key::Given(master) => (master, "memory".into()),
+    };
+    let check = engine.get(layout::KEY_CHECK)?;
+    match check {
+        Some(check) => match master.open(layout::KEY_CHECK, &check) {
+            Ok(text) if text.as_slice() == KEY_CHECK_TEXT => Ok(master),
+            _ => Err(StoreError::WrongKey { path }),
+        },
+        None if fresh => Ok(master),
+        None => Err(StoreError::Damaged { record: "key check", detail: "it is missing" }),
+    }
+}
+
+/// Draws this opening's data key and reads those that segments in the outbox still need. Returns
+/// the writes that belong to it.
+fn open_keyring(
+    engine: &dyn Engine,
+    master: &MasterKey,
+    fresh: bool,
+) -> Result<(Keyring, Batch), StoreError> {
+    const RECORD: &str = "data key";
+    let broken = |_| StoreError::Damaged { record: RECORD, detail: "its seal is broken" };
+    let mut batch = Batch::default();
+    if fresh {
+        batch.put(layout::FORMAT.to_vec(), FORMAT.to_be_bytes().to_vec());
+        let check = master.seal(layout::KEY_CHECK, KEY_CHECK_TEXT)?;
+        batch.put(layout::KEY_CHECK.to_vec(), check);
+    }
+    let (from, to) = layout::all(kind::DATA_KEY);
+    let epoch_of = |key: &[u8]| {
+        let cut = StoreError::Damaged { record: RECORD, detail: "its key is cut short" };
+        key.get(1..).and_then(|rest| rest.try_into().ok()).map(u32::from_be_bytes).ok_or(cut)
+    };
+    let newest = engine.last(&from, &to)?.map_or(Ok(0), |(key, _)| epoch_of(&key))?;
+    let epoch = newest + 1;
+    let place = layout::data_key(epoch);
+    let (mut keyring, wrapped) = Keyring::new(master, epoch, &place)?;
+    batch.put(place, wrapped);
+    let needed = oldest_epoch(engine)?.unwrap_or(epoch);
+    for (key, wrapped) in collect(engine, &from, &to, usize::MAX)? {
+        match epoch_of(&key)? {
+            old if old < needed => batch.delete(key),
+            old => keyring.add(master, old, &key, &wrapped).map_err(broken)?,
+        }
+    }
+    Ok((keyring, batch))
+}
+
+/// The data key of the oldest segment; younger segments have the same or younger ones.
+fn oldest_epoch(engine: &dyn Engine) -> Result<Option<u32>, StoreError> {
+    let (from, to) = layout::all(kind::SEGMENT);
+    let oldest = collect(engine, &from, &to, 1)?;
+    let head = oldest.first().map(|(_, segment)| Head::read(segment)).transpose()?;
+    Ok(head.map(|head| head.epoch))
+}
+
+fn number(engine: &dyn Engine, key: &[u8], record: &'static str) -> Result<u64, StoreError> {
+    let stored = engine.get(key)?;
+    Ok(stored.map(|bytes| records::from_compact(record, &bytes)).transpose()?.unwrap_or(0))
+}
+
+fn next_seq(engine: &dyn Engine, released: u64) -> Result<u64, StoreError> {
+    let (from, to) = layout::all(kind::SEGMENT);
+    let last = engine.last(&from, &to)?;
+    let end = last.map(|(key, segment)| segment::span(&key, &segment)).transpose()?;
+    Ok(end.map_or(0, |(_, end)| end).max(released + 1))
+}
+
+/// The text after a key's kind.
+fn chat_of(key: &[u8]) -> Result<ChatKey, StoreError> {
+    let damaged = |_| StoreError::Damaged { record: "chat", detail: "its key is not text" };
+    std::str::from_utf8(&key[1..]).map(|text| ChatKey(text.to_owned())).map_err(damaged)
+}
+
+fn read_known(engine: &dyn Engine) -> Result<Known, StoreError> {
+    let mut known = Known::default();
+    for key in keys(engine, kind::MONITOR)? {
+        known.monitors.insert(chat_of(&key)?);
+    }
+    for key in keys(engine, kind::ACCOUNT)? {
+        known.accounts.extend(layout::seq_of(&key).map(AuthKeyId));
+    }
+    known.ledger = keys(engine, kind::RESTART)?.into();
+    known.ledger_number = u32::try_from(known.ledger.len()).unwrap_or(0);
+    let (from, to) = layout::all(kind::TOMBSTONE);
+    for (key, stamp) in collect(engine, &from, &to, usize::MAX)? {
+        let stamp = records::from_compact("tombstone", &stamp)?;
+        known.tombstones.push((stamp, chat_of(&key)?));
+    }
+    Ok(known)
+}
+
+fn keys(engine: &dyn Engine, kind: u8) -> Result<Vec<Vec<u8>>, StoreError> {
+    let (from, to) = layout::all(kind);
+    let mut keys = Vec::new();
+    engine.scan(&from, &to, &mut |key, _| {
+        keys.push(key.to_vec());
+        true
+    })?;
+    Ok(keys)
+}
+
+/// Lays the cursors of the journal over their records, as far as they are newer.
+fn read_journal(engine: &dyn Engine, mark: u64) -> Result<Hot, StoreError> {
+    let mut hot = Hot::default();
+    let mut floors: HashMap<ChatKey, u64> = HashMap::new();
+    let (_, to) = layout::all(kind::JOURNAL);
+    let from = layout::seq(kind::JOURNAL, mark);
+    for (key, bytes) in collect(engine, &from, &to, usize::MAX)? {
+        let first = layout::seq_of(&key)
+            .ok_or(StoreError::Damaged { record: "journal", detail: "its key is cut short" })?;
+        let journal: JournalRecord = records::from_compact("journal", &bytes)?;
+        for (chat, cursor) in journal.cursors {
+            let floor = match floors.get(&chat) {
+                Some(floor) => *floor,
+                None => *floors.entry(chat.clone()).or_insert(stamp_of(engine, &chat)?),
+            };
+            if first >= floor {
+                hot.put_cursor(chat, cursor, journal.end);
+            }
+        }
+    }
+    Ok(hot)
+}
+
+/// The stamp of a chat's cursor record or tombstone: journal records that start below it are older.
+fn stamp_of(engine: &dyn Engine, chat: &ChatKey) -> Result<u64, StoreError> {
+    let cursor = engine.get(&layout::chat(kind::CURSOR, chat))?;
+    let cursor = cursor.map(|bytes| records::from_compact::<CursorRecord>("cursor", &bytes));
+    let cursor = cursor.transpose()?.map_or(0, |record| record.stamp);
+    let tombstone = number(engine, &layout::chat(kind::TOMBSTONE, chat), "tombstone")?;
+    Ok(cursor.max(tombstone))
+}

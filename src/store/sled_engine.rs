@@ -1,0 +1,240 @@
+//! The engine on sled 0.34: the only file that names sled. Owns the database directory, its sync
+//! and the splitting of large values; never knows what a record means.
+//!
+//! What sled 0.34 leaves to its user, and what is done about it:
+//! - `flush` waits for `sync_file_range`, which neither writes metadata nor empties the disk's
+//!   cache. [`Engine::sync`] follows it with `fdatasync` on a handle of its own.
+//! - A tree page above 128 KiB (a quarter of a log segment) goes to a separate file that is never
+//!   synced. A leaf holds at most 17 records, 20 just after a merge, so no stored value is larger
+//!   than [`PART_MAX`]: 20 × (6144 + key) < 131 052. Larger values are split.
+//! - It panics on a damaged file; opening catches that.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use super::engine::{Batch, Engine, Pair};
+use super::error::{EngineError, StoreError};
+
+/// Largest value sled gets to see, in bytes; see the module's documentation.
+const PART_MAX: usize = 6 * 1024;
+/// Every stored value starts with the number of its further parts.
+const HEAD: usize = 2;
+/// Keys of further parts; above every key of the store's own.
+const PART_PREFIX: u8 = 0xff;
+/// How often sled's own thread writes out, collects garbage and syncs.
+const FLUSH_EVERY_MS: u64 = 200;
+
+/// A sled database.
+pub(super) struct SledEngine {
+    db: sled::Db,
+    /// The database file, for `fdatasync`.
+    file: File,
+    /// Keys with further parts, and how many. Held for reading while parts are read, so that a
+    /// value is never put together from two versions of it.
+    split: RwLock<BTreeMap<Vec<u8>, u16>>,
+}
+
+impl From<sled::Error> for EngineError {
+    fn from(error: sled::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl SledEngine {
+    /// Opens or creates the database in `path`. `cache_bytes` bounds sled's page cache.
+    pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        let unreadable = |detail: String| StoreError::Unreadable { path: path.into(), detail };
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let db = sled::Config::new()
+                .path(path)
+                .cache_capacity(cache_bytes)
+                .flush_every_ms(Some(FLUSH_EVERY_MS))
+                .open()?;
+            let split = split_keys(&db)?;
+            Ok::<_, sled::Error>((db, split))
+        }));
+        let (db, split) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return Err(unreadable(error.to_string())),
+            Err(panic) => return Err(unreadable(super::panic_text(&*panic))),
+        };
+        let db_file = path.join("db");
+        let file = File::open(&db_file).map_err(StoreError::file("open", &db_file))?;
+        sync_directory(path)?;
+        Ok(Self { db, file, split: RwLock::new(split) })
+    }
+
+    fn whole(&self, key: &[u8], stored: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        match parts_of(stored)? {
+            0 => Ok(Some(stored[HEAD..].to_vec())),
+            _ => self.joined(key),
+        }
+    }
+
+    /// Reads a split value anew, with the parts held still. `None` when it was just deleted.
+    fn joined(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        let _still = self.split.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(first) = self.db.get(key)? else {
+            return Ok(None);
+        };
+        let parts = parts_of(&first)?;
+        let mut value = first[HEAD..].to_vec();
+        for part in 0..parts {
+            let more = self.db.get(part_key(key, part))?;
+            let more = more.ok_or_else(|| EngineError("a part of a value is missing".into()))?;
+            value.extend_from_slice(&more);
+        }
+        Ok(Some(value))
+    }
+}
+
+fn parts_of(stored: &[u8]) -> Result<u16, EngineError> {
+    match stored.first_chunk::<HEAD>() {
+        Some(head) => Ok(u16::from_be_bytes(*head)),
+        None => Err(EngineError("a value is shorter than its head".into())),
+    }
+}
+
+fn part_key(key: &[u8], part: u16) -> Vec<u8> {
+    let mut full = Vec::with_capacity(key.len() + 3);
+    full.push(PART_PREFIX);
+    full.extend_from_slice(key);
+    full.extend_from_slice(&part.to_be_bytes());
+    full
+}
+
+fn split_keys(db: &sled::Db) -> Result<BTreeMap<Vec<u8>, u16>, sled::Error> {
+    let mut split: BTreeMap<Vec<u8>, u16> = BTreeMap::new();
+    for pair in db.range([PART_PREFIX]..) {
+        let (key, _) = pair?;
+        if let Some((key, _part)) = key[1..].split_last_chunk::<2>() {
+            *split.entry(key.to_vec()).or_default() += 1;
+        }
+    }
+    Ok(split)
+}
+
+fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(StoreError::file("sync", path))
+}
+
+/// Adds the write of one key to `batch`, split if it is large.
+fn write_key(
+    batch: &mut sled::Batch,
+    split: &mut BTreeMap<Vec<u8>, u16>,
+    key: Vec<u8>,
+    write: Option<Vec<u8>>,
+) -> Result<(), EngineError> {
+    let before = split.remove(&key).unwrap_or(0);
+    let mut parts = 0_u16;
+    if let Some(value) = &write {
+        let rest = value.get(PART_MAX..).unwrap_or_default();
+        for (number, part) in rest.chunks(PART_MAX).enumerate() {
+            let number = u16::try_from(number)
+                .ok()
+                .filter(|number| *number < u16::MAX)
+                .ok_or_else(|| EngineError("a record is larger than 384 MiB".into()))?;
+            batch.insert(part_key(&key, number), part);
+            parts = number + 1;
+        }
+    }
+    for stale in parts..before {
+        batch.remove(part_key(&key, stale));
+    }
+    if parts > 0 {
+        split.insert(key.clone(), parts);
+    }
+    match write {
+        Some(value) => {
+            let first = &value[..value.len().min(PART_MAX)];
+            let mut stored = Vec::with_capacity(HEAD + first.len());
+            stored.extend_from_slice(&parts.to_be_bytes());
+            stored.extend_from_slice(first);
+            batch.insert(key, stored);
+        }
+        None => batch.remove(key),
+    }
+    Ok(())
+}
+
+/// Whether a batch may meet split values: then readers of parts are kept out while it is applied.
+fn touches_split(batch: &Batch, split: &BTreeMap<Vec<u8>, u16>) -> bool {
+    batch.writes.iter().any(|(key, write)| {
+        write.as_ref().is_some_and(|value| value.len() > PART_MAX)
+            || (!split.is_empty() && split.contains_key(key))
+    })
+}
+
+impl Engine for SledEngine {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        match self.db.get(key)? {
+            Some(stored) => self.whole(key, &stored),
+            None => Ok(None),
+        }
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), EngineError> {
+        for pair in self.db.range(from..to) {
+            let (key, stored) = pair?;
+            let more = match parts_of(&stored)? {
+                0 => visit(&key, &stored[HEAD..]),
+                _ => self.joined(&key)?.is_none_or(|value| visit(&key, &value)),
+            };
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<Pair>, EngineError> {
+        match self.db.range(from..to).next_back().transpose()? {
+            Some((key, stored)) => {
+                Ok(self.whole(&key, &stored)?.map(|value| (key.to_vec(), value)))
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn apply(&self, batch: Batch) -> Result<(), EngineError> {
+        let mut writes = sled::Batch::default();
+        let mut split = self.split.write().unwrap_or_else(PoisonError::into_inner);
+        let held = touches_split(&batch, &split);
+        for (key, write) in batch.writes {
+            write_key(&mut writes, &mut split, key, write)?;
+        }
+        if held {
+            return Ok(self.db.apply_batch(writes)?);
+        }
+        drop(split);
+        Ok(self.db.apply_batch(writes)?)
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        self.db.flush()?;
+        self.file.sync_data().map_err(|error| EngineError(error.to_string()))
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.db.size_on_disk().unwrap_or(0)
+    }
+}
+
+/// Where the database of a store in `path` lies.
+pub(super) fn directory(path: &Path) -> PathBuf {
+    path.join("sled")
+}
+
+/// Files that sled wrote outside its log; there must be none (see the module's documentation).
+#[cfg(test)]
+pub(super) fn stray_files(path: &Path) -> usize {
+    std::fs::read_dir(directory(path).join("blobs")).map(Iterator::count).unwrap_or(0)
+}

@@ -1,0 +1,201 @@
+//! The writer: one thread that makes groups of submissions durable. Owns the order of events, the
+//! sequence numbers and the rhythm of commits; the only one who writes to the engine.
+//!
+//! Each turn takes everything that waits, writes it as one atomic batch, syncs, and only then tells
+//! anyone: first the overlays, then the reader of the outbox, then those who wait. The first failure
+//! ends the writer: everything waiting and everything later is refused with its cause.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::protocol::ids::UnixMillis;
+
+use super::Shared;
+use super::checkpoint::Checkpoint;
+use super::engine::Batch;
+use super::error::{CommitError, StoreError};
+use super::group::{Context, Group, Known};
+use super::layout;
+use super::op::Op;
+use super::queue::{self, Done, Taken};
+use super::records;
+
+/// Least time between the starts of two commits under load. One that comes alone never waits; when
+/// many come, this gathers them, because a sync costs about the same for one as for a hundred.
+const SPACING: Duration = Duration::from_micros(1500);
+/// Releases wait this long for a commit to ride on before they are written alone.
+const RELEASE_WAIT: Duration = Duration::from_millis(50);
+
+/// The writer's own state.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) known: Known,
+    /// The number of the next event.
+    pub(super) next_seq: u64,
+    /// Released, as the disk has it.
+    pub(super) released: u64,
+    pub(super) checkpoint: Checkpoint,
+}
+
+/// Releases that the disk does not know yet.
+struct Unwritten {
+    released: u64,
+    since: Option<Instant>,
+}
+
+impl Writer {
+    /// Runs until the store is closed or fails.
+    pub(super) fn run(mut self) {
+        let mut last_commit: Option<Instant> = None;
+        let mut unwritten = Unwritten { released: self.released, since: None };
+        loop {
+            self.gather(last_commit);
+            let deadline = self.deadline(&unwritten);
+            let taken = self.shared.queue.take(deadline, unwritten.released);
+            if taken.stopped {
+                return;
+            }
+            if taken.released > self.released {
+                unwritten.released = taken.released;
+                unwritten.since.get_or_insert_with(Instant::now);
+            }
+            let last = taken.closing && taken.jobs.is_empty();
+            if !taken.jobs.is_empty() {
+                last_commit = Some(Instant::now());
+            }
+            if !self.turn(taken, &mut unwritten, last) || last {
+                return;
+            }
+        }
+    }
+
+    /// Lets submissions gather when the last commit has only just begun.
+    fn gather(&self, last_commit: Option<Instant>) {
+        let since = last_commit.map(|at| at.elapsed());
+        if let Some(left) = since.and_then(|since| SPACING.checked_sub(since))
+            && !self.shared.queue.is_busy()
+        {
+            std::thread::sleep(left);
+        }
+    }
+
+    fn deadline(&self, unwritten: &Unwritten) -> Option<Instant> {
+        let release = unwritten.since.map(|since| since + RELEASE_WAIT);
+        let checkpoint = self.checkpoint.due(&self.shared, &self.known, self.released);
+        [release, checkpoint].into_iter().flatten().min()
+    }
+
+    /// One turn; `false` once the store has failed.
+    fn turn(&mut self, taken: Taken, unwritten: &mut Unwritten, last: bool) -> bool {
+        let permits = queue::permits(&taken.jobs);
+        let oldest = taken.jobs.first().map(|job| job.at);
+        let (ops, waiting): (Vec<Vec<Op>>, Vec<Done>) =
+            taken.jobs.into_iter().map(|job| (job.ops, job.done)).unzip();
+        let outcome = guarded(|| self.commit(ops, unwritten));
+        let failure = outcome.err().map(|cause| self.shared.fail(&cause));
+        if let (Some(oldest), None) = (oldest, &failure) {
+            self.shared.meters.committed(oldest.elapsed());
+        }
+        for done in waiting {
+            done.tell(failure.clone().map_or(Ok(()), Err));
+        }
+        if failure.is_some() {
+            return false;
+        }
+        self.shared.queue.answered(permits);
+        match guarded(|| self.upkeep(unwritten, last)) {
+            Ok(()) => true,
+            Err(cause) => {
+                self.shared.fail(&cause);
+                false
+            }
+        }
+    }
+
+    /// Makes a group durable and tells the overlays and the reader.
+    fn commit(&mut self, ops: Vec<Vec<Op>>, unwritten: &mut Unwritten) -> Result<(), StoreError> {
+        if ops.is_empty() {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut group = Group::new(self.next_seq);
+        let engine = &*shared.engine;
+        let mut context = Context { engine, master: &shared.master, known: &mut self.known };
+        for op in ops.into_iter().flatten() {
+            group.add(op, &mut context)?;
+        }
+        let ready = group.finish(&shared.keyring, now(), &mut self.known)?;
+        if ready.effects.replaces_states() {
+            ready.effects.before(&mut shared.write_hot());
+        }
+        if !ready.batch.is_empty() {
+            self.write(ready.batch, unwritten)?;
+            shared.engine.sync()?;
+        }
+        let (first, entries) = ready.effects.after(&mut shared.write_hot());
+        self.next_seq = first + entries.len() as u64;
+        if !entries.is_empty() {
+            shared.meters.appended(entries.len() as u64);
+            shared.ring.push(first, entries);
+        }
+        Ok(())
+    }
+
+    /// Applies a batch together with the releases that wait.
+    fn write(&mut self, mut batch: Batch, unwritten: &mut Unwritten) -> Result<(), StoreError> {
+        if unwritten.since.take().is_some() {
+            let released = records::to_number(unwritten.released);
+            batch.put(layout::RELEASED.to_vec(), released);
+        }
+        self.shared.engine.apply(batch)?;
+        self.released = unwritten.released;
+        Ok(())
+    }
+
+    fn upkeep(&mut self, unwritten: &mut Unwritten, last: bool) -> Result<(), StoreError> {
+        if unwritten.since.is_some_and(|since| last || since.elapsed() >= RELEASE_WAIT) {
+            self.write(Batch::default(), unwritten)?;
+        }
+        let (shared, known) = (&self.shared, &mut self.known);
+        if last {
+            self.checkpoint.finish(shared, known, self.next_seq, self.released)?;
+            return Ok(shared.engine.sync()?);
+        }
+        self.checkpoint.step(shared, known, self.next_seq, self.released)
+    }
+}
+
+/// Runs `work`; sled panics where other libraries return errors.
+fn guarded(work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(outcome) => outcome.map_err(|error| error.to_string()),
+        Err(panic) => Err(panic_text(&*panic)),
+    }
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the database panicked: {}", text.unwrap_or("it did not say why"))
+}
+
+fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl Shared {
+    /// Stops the store: everything waiting and everything later is refused with `cause`.
+    pub(super) fn fail(&self, cause: &str) -> CommitError {
+        let error = CommitError::failed(cause);
+        tracing::error!(cause, "the store stopped writing");
+        for job in self.queue.stop(error.clone()) {
+            job.done.tell(Err(error.clone()));
+        }
+        self.failed.send_replace(Some(error.clone()));
+        error
+    }
+}
