@@ -352,6 +352,15 @@ fn the_tables_agree_with_each_other() {
     }
 }
 
+#[test]
+fn systemd_waits_longer_than_a_soft_stop_takes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/telewarden.service");
+    let unit = fs::read_to_string(path).unwrap();
+    let wait = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+    let wait = Duration::from_secs(wait.parse().unwrap());
+    assert!(wait > Config::default().shutdown.timeout, "{wait:?}");
+}
+
 proptest! {
     #[test]
     fn any_text_gives_a_configuration_or_problems(text in "\\PC{0,200}", more in any::<String>()) {
