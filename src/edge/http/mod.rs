@@ -16,7 +16,7 @@ pub use health::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,
     MonitorsHealth, OutboxHealth, RestartNote, TroubledAccount, TroubledMonitor,
 };
-pub use serve::serve;
+pub use serve::{serve, spawn};
 
 /// The routes that need no authorisation and hold no secrets.
 pub fn router(source: Arc<dyn HealthSource>) -> Router {

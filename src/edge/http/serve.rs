@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use axum::Router;
@@ -26,8 +27,26 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long requests in hand may take once the server was told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// Serves as [`serve`] does, on a thread and a runtime of its own: so health is answered although
+/// every worker of the daemon's runtime is stuck. Handlers may still talk to tasks elsewhere.
+///
+/// # Errors
+/// When the thread or its runtime cannot be made. What [`serve`] answers comes from the thread.
+pub fn spawn(
+    listener: std::net::TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<io::Result<()>>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    listener.set_nonblocking(true)?;
+    let run = move || {
+        runtime.block_on(async move { serve(TcpListener::from_std(listener)?, router, stop).await })
+    };
+    thread::Builder::new().name("http".to_owned()).spawn(run)
+}
+
 /// Serves `router` on `listener` until `stop`, then lets requests in hand finish, within
-/// [`DRAIN_MAX`]. Give it a runtime of its own where it must answer although others are stuck.
+/// [`DRAIN_MAX`]. See [`spawn`] for where it must answer although others are stuck.
 ///
 /// # Errors
 /// When the server itself fails; trouble of single connections is passed over.

@@ -231,3 +231,34 @@ async fn the_server_stops_when_told_although_a_caller_hangs() {
     timeout(PATIENCE / 2, server.task).await.unwrap().unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
 }
+
+#[test]
+fn health_is_answered_although_every_worker_is_stuck() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let stuck = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let (blocked, is_blocked) = std::sync::mpsc::channel();
+    stuck.spawn(async move {
+        blocked.send(()).unwrap();
+        wait.recv()
+    });
+    is_blocked.recv_timeout(PATIENCE).unwrap();
+    let source = Arc::new(Told(Mutex::new(report())));
+    let server = {
+        let _inside = stuck.enter();
+        spawn(listener, router(source), stop.clone()).unwrap()
+    };
+    let asking = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let status = asking.block_on(async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        Answer::read(stream).await.status
+    });
+    assert_eq!(status, 200);
+    stop.cancel();
+    server.join().unwrap().unwrap();
+    release.send(()).unwrap();
+}
