@@ -3,6 +3,7 @@
 //! Layers import one way only: `protocol` ← `store`, `telegram`, `edge` ← `actors` ← `app` ← `main`.
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod edge;
 pub mod logging;

@@ -1,0 +1,165 @@
+//! The command line: what can be asked, and the commands that need no running daemon.
+//!
+//! Exit codes: 0 all is well; 1 the command failed, or found what would stop the daemon;
+//! 2 the command line itself was wrong. This module must never start the daemon's parts.
+
+mod check;
+mod health;
+
+use std::env;
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, ConfigFile, Flag, Sources};
+
+pub use check::check;
+pub use health::health;
+
+/// Read when no `--config` is given, if it is there.
+const DEFAULT_FILE: &str = "config.toml";
+
+#[derive(Debug, Parser)]
+#[command(name = "telewarden", version, about, disable_help_subcommand = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What the user asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground until SIGTERM.
+    Run(ConfigArgs),
+    /// Check the configuration and what it needs, and give advice.
+    Check(ConfigArgs),
+    /// Ask a running daemon whether it is alive.
+    Health(HealthArgs),
+}
+
+/// Flags that choose and override the configuration.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigArgs {
+    /// The configuration file; without it, ./config.toml where there is one.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where health and API listen, e.g. 127.0.0.1:8080 (http.listen).
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Option<String>,
+    /// The folder for everything the daemon writes (store.path).
+    #[arg(long, value_name = "FOLDER")]
+    pub state: Option<String>,
+    /// error, warn, info, debug or trace (log.level).
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// auto, text or json (log.format).
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+}
+
+impl ConfigArgs {
+    /// The sources that the daemon reads, the process's environment included.
+    pub fn sources(&self) -> Sources {
+        let file = match &self.config {
+            Some(path) => ConfigFile::Required(path.clone()),
+            None => ConfigFile::IfPresent(PathBuf::from(DEFAULT_FILE)),
+        };
+        let flags = [
+            ("--listen", "http.listen", &self.listen),
+            ("--state", "store.path", &self.state),
+            ("--log-level", "log.level", &self.log_level),
+            ("--log-format", "log.format", &self.log_format),
+        ];
+        let flags = flags
+            .into_iter()
+            .filter_map(|(name, key, value)| value.clone().map(|value| Flag { name, key, value }));
+        Sources { file, environment: env::vars_os().collect(), flags: flags.collect() }
+    }
+
+    /// The configuration file that is read; `None` when only defaults, environment and flags are.
+    pub fn file(&self) -> Option<&Path> {
+        let default = Path::new(DEFAULT_FILE);
+        self.config.as_deref().or_else(|| default.exists().then_some(default))
+    }
+
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// Every problem of every source, at once.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.sources())
+    }
+}
+
+/// Flags of `telewarden health`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthArgs {
+    /// The address to ask; without it, /health/live where the configuration says it listens.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The configuration, as for `run`.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Reads the process's arguments. Help, version and mistakes end the process here.
+pub fn parse() -> Command {
+    CommandLine::parse().command
+}
+
+/// Writes a line for the user. Nobody reads it when the pipe is closed; that is no failure.
+fn say(line: impl fmt::Display) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        CommandLine::try_parse_from(line.split_whitespace())
+            .map(|line| line.command)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn run_takes_a_configuration_and_overrides() {
+        let Ok(Command::Run(args)) =
+            parsed("telewarden run --config a.toml --listen 127.0.0.1:1 --log-level debug")
+        else {
+            panic!("not understood");
+        };
+        let sources = args.sources();
+        assert_eq!(sources.file, ConfigFile::Required(PathBuf::from("a.toml")));
+        let flags: Vec<_> = sources.flags.iter().map(|f| (f.key, f.value.as_str())).collect();
+        assert_eq!(flags, [("http.listen", "127.0.0.1:1"), ("log.level", "debug")]);
+        let sources = ConfigArgs::default().sources();
+        assert_eq!(sources.file, ConfigFile::IfPresent(PathBuf::from("config.toml")));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        assert!(parsed("telewarden").is_err());
+        assert!(parsed("telewarden dance").is_err());
+        assert!(parsed("telewarden run --colour red").is_err());
+        assert!(parsed("telewarden --version").is_err_and(|text| text.starts_with("telewarden ")));
+    }
+
+    #[test]
+    fn every_flag_sets_a_key_that_exists() {
+        let given = ConfigArgs {
+            config: None,
+            listen: Some("127.0.0.1:1".to_owned()),
+            state: Some("elsewhere".to_owned()),
+            log_level: Some("error".to_owned()),
+            log_format: Some("json".to_owned()),
+        };
+        let flags = given.sources().flags;
+        let config = Config::load(&Sources { flags, ..Sources::default() }).unwrap();
+        assert_eq!(config.http.listen.port(), 1);
+        assert_eq!(config.store.path, Path::new("elsewhere"));
+        assert_eq!(config.log.level, tracing::Level::ERROR);
+    }
+}

@@ -1,1 +1,0 @@
-//! Configuration: defaults, `config.toml`, environment, flags, in that order.

@@ -1,0 +1,78 @@
+//! Advice: what a valid configuration still lacks, or leaves open, in plain words. Pure.
+
+use tracing::Level;
+
+use super::Config;
+
+/// What the operator should know before starting with `config`, most important first. Each line
+/// is a sentence that says what to do; none holds a secret.
+pub fn advice(config: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    if config.telegram.api_id.is_none() || config.telegram.api_hash.is_none() {
+        lines.push(
+            "No application is configured, so only sessions that bring their own api_id can \
+             connect: get an id and a hash at my.telegram.org and set telegram.api_id and \
+             telegram.api_hash (or TELEGRAM_API_ID and TELEGRAM_API_HASH)."
+                .to_owned(),
+        );
+    }
+    if config.bridge.enabled {
+        lines.extend(broker_advice(config));
+    } else {
+        lines.push(
+            "The bridge is off, so no commands are taken from a message broker: set RABBITMQ_URL, \
+             or bridge.enabled and bridge.url."
+                .to_owned(),
+        );
+    }
+    if config.secrets.key_file.is_none() {
+        lines.push(format!(
+            "The key that seals sessions lies beside them, in {}: a copy of the folder is a copy \
+             of every account. Set secrets.key_file to a file elsewhere.",
+            config.key_file().display()
+        ));
+    }
+    if !config.http.listen.ip().is_loopback() {
+        lines.push(format!(
+            "HTTP listens on {}, without encryption: let only a trusted network or a TLS proxy \
+             reach it.",
+            config.http.listen
+        ));
+    }
+    if config.log.level > Level::INFO {
+        lines.push(
+            "The log level writes a line for nearly everything: use info outside of a search for \
+             a fault."
+                .to_owned(),
+        );
+    }
+    lines
+}
+
+fn broker_advice(config: &Config) -> Option<String> {
+    let url = config.bridge.url.expose();
+    let is_far = broker_address(url).is_some_and(|(host, _)| {
+        let is_loopback = host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+        !(is_loopback || host == "localhost")
+    });
+    (is_far && url.starts_with("amqp://")).then(|| {
+        "The broker is on another machine and the address begins with amqp://: the password and \
+         all messages cross the network unencrypted. Use amqps://."
+            .to_owned()
+    })
+}
+
+/// The host and port of an AMQP address, without user and password.
+/// `None` when it has no host.
+pub fn broker_address(url: &str) -> Option<(String, u16)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, after)| after);
+    let default_port = if scheme == "amqps" { 5671 } else { 5672 };
+    let (host, port) = match host_and_port.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+        _ => (host_and_port, default_port),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}

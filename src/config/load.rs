@@ -1,0 +1,311 @@
+//! Gathers what each source says, in order, and puts it into one [`Config`].
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{self, KEPT_VARIABLES, KeptKey, Key, Kind, Named};
+use super::problem::nearest;
+use super::value::Value;
+use super::{Config, ConfigError, Place, Problem};
+
+/// What our own variables begin with.
+const VARIABLE_PREFIX: &str = "TELEWARDEN__";
+
+/// A file that holds a secret is a line of text; more than this is a mistake.
+const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Configuration files are a few KiB; more than this is a mistake.
+const CONFIG_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Which configuration file is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ConfigFile {
+    /// None.
+    #[default]
+    None,
+    /// This one, if it is there.
+    IfPresent(PathBuf),
+    /// This one.
+    Required(PathBuf),
+}
+
+/// A setting given on the command line.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Flag {
+    /// The flag as the user wrote it, e.g. `--listen`.
+    pub name: &'static str,
+    /// The key it sets, e.g. `http.listen`.
+    pub key: &'static str,
+    /// The value.
+    pub value: String,
+}
+
+/// Where a configuration is read from.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The file.
+    pub file: ConfigFile,
+    /// The environment's variables; those that are not ours are passed over.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The command line.
+    pub flags: Vec<Flag>,
+}
+
+/// One value of one source.
+struct Setting {
+    key: &'static Key,
+    /// The datacenter's id, for addresses of servers.
+    name: String,
+    value: Value,
+    place: Place,
+}
+
+/// What a source says, and what is wrong with it.
+#[derive(Default)]
+struct Layer {
+    settings: Vec<Setting>,
+    problems: Vec<Problem>,
+}
+
+impl Layer {
+    fn problem(&mut self, place: Place, what: String) {
+        self.problems.push(Problem { place, what });
+    }
+
+    fn unknown(&mut self, place: Place, path: &str) {
+        let hint = nearest(path, keys::known_names()).unwrap_or_default();
+        self.problem(place, format!("unknown key {path}; the nearest known one is {hint}"));
+    }
+}
+
+pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
+    let (kept, own) = environment_layers(&sources.environment);
+    let layers = [file_layer(&sources.file), kept, own, flag_layer(&sources.flags)];
+    let mut config = Config::default();
+    let mut problems = Vec::new();
+    let mut secret_files = BTreeMap::new();
+    for layer in layers {
+        problems.extend(apply(&mut config, &mut secret_files, layer));
+    }
+    for (of, (path, place)) in secret_files {
+        if let Err(what) = read_secret(&mut config, of, &path) {
+            problems.push(Problem { place, what });
+        }
+    }
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
+}
+
+type SecretFiles = BTreeMap<&'static str, (PathBuf, Place)>;
+
+/// Puts one layer over what the earlier ones gave. A secret and its `*_file` replace each other
+/// across layers; inside one layer nobody can say which was meant.
+fn apply(config: &mut Config, secret_files: &mut SecretFiles, layer: Layer) -> Vec<Problem> {
+    let mut problems = layer.problems;
+    let mut given: Vec<&'static str> = Vec::new();
+    for setting in layer.settings {
+        let Setting { key, name, value, place } = setting;
+        if key.apply(config, &name, &value).is_none() {
+            problems.push(Problem { place, what: refusal(key, &name, &value) });
+            continue;
+        }
+        let text = value.text().unwrap_or_default();
+        let secret = match key.kind {
+            Kind::Secret { .. } => key.path,
+            Kind::SecretFile { of } => of,
+            _ => continue,
+        };
+        if text.is_empty() {
+            continue;
+        }
+        if given.contains(&secret) {
+            let what = format!("both {secret} and {secret}_file are given; keep one of them");
+            problems.push(Problem { place, what });
+            continue;
+        }
+        given.push(secret);
+        match key.kind {
+            Kind::SecretFile { .. } => secret_files.insert(secret, (PathBuf::from(text), place)),
+            _ => secret_files.remove(secret),
+        };
+    }
+    problems
+}
+
+fn refusal(key: &Key, name: &str, value: &Value) -> String {
+    let dot = if name.is_empty() { "" } else { "." };
+    let found = value.describe(key.is_secret());
+    format!("{}{dot}{name} is {found}; expected {}", key.path, key.expected())
+}
+
+fn read_secret(config: &mut Config, of: &'static str, path: &Path) -> Result<(), String> {
+    let text = read_text(path, SECRET_FILE_BYTES_MAX)
+        .map_err(|error| format!("{of}_file names {}: {error}", path.display()))?;
+    let secret = Value::Words(text.trim_end_matches(['\r', '\n']).to_owned());
+    let key = keys::by_path(of).ok_or_else(|| format!("there is no key {of}"))?;
+    if secret.text() == Some("") {
+        return Err(format!("{of}_file names {}: the file is empty", path.display()));
+    }
+    key.apply(config, "", &secret).ok_or_else(|| {
+        let expected = key.expected();
+        format!("{of} (from {}) is not shown; expected {expected}", path.display())
+    })
+}
+
+/// Reads a text file of bounded size. The error says what is wrong and shows nothing of it.
+fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
+    let file = fs::File::open(path).map_err(|error| describe_io(&error))?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| describe_io(&error))?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(format!("the file is longer than {bytes_max} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| "the file is not UTF-8 text".to_owned())
+}
+
+fn describe_io(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::PermissionDenied => "it may not be read by this user".to_owned(),
+        ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        _ => format!("it cannot be read ({error})"),
+    }
+}
+
+fn file_layer(file: &ConfigFile) -> Layer {
+    let (path, is_required) = match file {
+        ConfigFile::None => return Layer::default(),
+        ConfigFile::IfPresent(path) => (path, false),
+        ConfigFile::Required(path) => (path, true),
+    };
+    if !is_required && matches!(path.try_exists(), Ok(false)) {
+        return Layer::default();
+    }
+    match read_text(path, CONFIG_FILE_BYTES_MAX) {
+        Ok(text) => toml_layer(path, &text),
+        Err(what) => {
+            let mut layer = Layer::default();
+            layer.problem(Place::File(path.clone(), None), what);
+            layer
+        }
+    }
+}
+
+/// What the text of a configuration file says.
+fn toml_layer(path: &Path, text: &str) -> Layer {
+    let mut layer = Layer::default();
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        let mut walk = Walk { path, text, layer };
+        walk.table("", table.get_ref());
+        layer = walk.layer;
+    }
+    for error in errors {
+        // The parser's own rendering shows the line, which may hold a secret: only its words.
+        let line = error.span().map(|span| line_of(text, span.start));
+        let what = format!("this is not TOML: {}", error.message());
+        layer.problem(Place::File(path.to_owned(), line), what);
+    }
+    layer.problems.sort_by_key(|problem| match problem.place {
+        Place::File(_, line) => line,
+        _ => None,
+    });
+    layer
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// A walk over the tables of a configuration file.
+struct Walk<'f> {
+    path: &'f Path,
+    text: &'f str,
+    layer: Layer,
+}
+
+impl Walk<'_> {
+    fn table(&mut self, above: &str, table: &DeTable<'_>) {
+        for (name, value) in table {
+            let dot = if above.is_empty() { "" } else { "." };
+            let path = format!("{above}{dot}{}", name.get_ref());
+            let place =
+                Place::File(self.path.to_owned(), Some(line_of(self.text, name.span().start)));
+            self.entry(&path, place, value);
+        }
+    }
+
+    fn entry(&mut self, path: &str, place: Place, value: &Spanned<DeValue<'_>>) {
+        match (keys::look_up(path), value.get_ref()) {
+            (Named::Key(key, name), value) => {
+                let (name, value) = (name.to_owned(), Value::from_toml(value));
+                self.layer.settings.push(Setting { key, name, value, place });
+            }
+            (Named::Section, DeValue::Table(inner)) => self.table(path, inner),
+            (Named::Section, other) => {
+                let found = Value::from_toml(other).describe(true);
+                self.layer.problem(place, format!("{path} is {found}; expected a section"));
+            }
+            (Named::Unknown, _) => self.layer.unknown(place, path),
+        }
+    }
+}
+
+/// What the environment says: under the kept names, and under our own, which are more precise
+/// and therefore win. An empty variable counts as not set, as compose files leave them.
+fn environment_layers(environment: &[(OsString, OsString)]) -> (Layer, Layer) {
+    let (mut kept, mut own) = (Layer::default(), Layer::default());
+    for (name, value) in environment {
+        let Some(name) = name.to_str().filter(|_| !value.is_empty()) else { continue };
+        let Some(value) = value.to_str() else {
+            let is_ours = KEPT_VARIABLES.iter().any(|(kept_name, _)| *kept_name == name);
+            if is_ours || name.starts_with(VARIABLE_PREFIX) {
+                own.problem(Place::Variable(name.to_owned()), "is not UTF-8 text".to_owned());
+            }
+            continue;
+        };
+        let value = Value::Words(value.to_owned());
+        for (_, key) in KEPT_VARIABLES.iter().filter(|(kept_name, _)| *kept_name == name) {
+            kept.settings.extend(kept_setting(name, key, &value));
+        }
+        if let Some(path) = name.strip_prefix(VARIABLE_PREFIX) {
+            let path = path.to_ascii_lowercase().replace("__", ".");
+            named_setting(&mut own, &path, Place::Variable(name.to_owned()), value);
+        }
+    }
+    (kept, own)
+}
+
+fn kept_setting(variable: &str, kept: &KeptKey, value: &Value) -> Option<Setting> {
+    let (key, value) = match kept {
+        KeptKey::Path(path) => (keys::by_path(path)?, value.clone()),
+        KeptKey::TurnsOn(path) => (keys::by_path(path)?, Value::Boolean(true)),
+        KeptKey::Part(key) => (*key, value.clone()),
+    };
+    let place = Place::Variable(variable.to_owned());
+    Some(Setting { key, name: String::new(), value, place })
+}
+
+fn named_setting(layer: &mut Layer, path: &str, place: Place, value: Value) {
+    match keys::look_up(path) {
+        Named::Key(key, name) => {
+            let name = name.to_owned();
+            layer.settings.push(Setting { key, name, value, place });
+        }
+        Named::Section => layer.problem(place, format!("{path} is a section, not a key")),
+        Named::Unknown => layer.unknown(place, path),
+    }
+}
+
+fn flag_layer(flags: &[Flag]) -> Layer {
+    let mut layer = Layer::default();
+    for Flag { name, key, value } in flags {
+        named_setting(&mut layer, key, Place::Flag(name), Value::Words(value.clone()));
+    }
+    layer
+}

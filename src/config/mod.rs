@@ -1,0 +1,307 @@
+//! Configuration: typed sections, their defaults, and where a value may come from.
+//!
+//! Later sources win: built-in defaults, `config.toml`, environment, flags. All that is wrong is
+//! reported at once, and no secret ever appears in a message or in `Debug`. This module reads
+//! the configuration file and the files that hold secrets; it must never act on a setting.
+
+mod advice;
+mod keys;
+mod load;
+mod problem;
+mod value;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing::Level;
+
+use crate::protocol::secret::SecretText;
+
+pub use advice::{advice, broker_address};
+pub use load::{ConfigFile, Flag, Sources};
+pub use problem::{ConfigError, Place, Problem};
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// `[telegram]`.
+    pub telegram: Telegram,
+    /// `[store]`.
+    pub store: Store,
+    /// `[secrets]`.
+    pub secrets: Secrets,
+    /// `[bridge]`.
+    pub bridge: Bridge,
+    /// `[failover]`.
+    pub failover: Failover,
+    /// `[http]`.
+    pub http: Http,
+    /// `[auth]`.
+    pub auth: Auth,
+    /// `[campaign]`.
+    pub campaign: Campaign,
+    /// `[parsing]`.
+    pub parsing: Parsing,
+    /// `[log]`.
+    pub log: Log,
+    /// `[shutdown]`.
+    pub shutdown: Shutdown,
+}
+
+impl Config {
+    /// Reads all sources, the later over the earlier.
+    ///
+    /// # Errors
+    /// Every problem of every source, at once.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        load::load(sources)
+    }
+
+    /// The file that holds the key-encryption key: `secrets.key_file`, or `<store.path>/key`.
+    pub fn key_file(&self) -> PathBuf {
+        self.secrets.key_file.clone().unwrap_or_else(|| self.store.path.join("key"))
+    }
+}
+
+/// How Telegram is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Telegram {
+    /// Application id; `None` (0 in the file) until the operator sets one.
+    pub api_id: Option<i32>,
+    /// The application's hash.
+    pub api_hash: Option<SecretText>,
+    /// PEM file with the public key of a server of one's own.
+    pub server_public_key_file: Option<PathBuf>,
+    /// Datacenter id → address. Empty: Telegram's own datacenters.
+    pub servers: BTreeMap<i32, SocketAddr>,
+    /// `[telegram.limits]`.
+    pub limits: Limits,
+}
+
+/// Token buckets per method class, for each account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Sending messages.
+    pub send: Rate,
+}
+
+/// One token bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Calls a minute in the long run.
+    pub per_minute: u32,
+    /// Calls at once.
+    pub burst: u32,
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self { per_minute: 20, burst: 5 }
+    }
+}
+
+/// Where state lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Which store.
+    pub backend: Backend,
+    /// The folder for everything the daemon writes.
+    pub path: PathBuf,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { backend: Backend::Sled, path: PathBuf::from("state") }
+    }
+}
+
+/// Kinds of store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// The embedded store.
+    Sled,
+}
+
+/// How secrets are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secrets {
+    /// The key-encryption key's file; see [`Config::key_file`].
+    pub key_file: Option<PathBuf>,
+    /// How often the key is renewed.
+    pub rotate_every: Duration,
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self { key_file: None, rotate_every: Duration::from_secs(7 * 24 * 60 * 60) }
+    }
+}
+
+/// The AMQP bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// Whether the bridge runs.
+    pub enabled: bool,
+    /// The broker's address. It holds a password, so it is a secret.
+    pub url: SecretText,
+    /// The exchange.
+    pub exchange: String,
+    /// The queue that commands come from.
+    pub command_queue: String,
+    /// The queue that events go to.
+    pub event_queue: String,
+    /// Commands in hand at once, at most.
+    pub prefetch: u16,
+    /// Whether events are sent that the replaced service did not know.
+    pub extra_events: bool,
+}
+
+impl Default for Bridge {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            url: SecretText::new("amqp://guest:guest@127.0.0.1:5672/%2f".to_owned()),
+            exchange: "aivalone_python_bridge".to_owned(),
+            command_queue: "python_bridge_commands".to_owned(),
+            event_queue: "python_bridge_events".to_owned(),
+            prefetch: 64,
+            extra_events: false,
+        }
+    }
+}
+
+/// How a monitor moves to its next session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failover {
+    /// Pause before the next session takes over.
+    pub retry_delay: Duration,
+    /// Reconnects in a row before a network loss counts as access lost.
+    pub max_reconnect_attempts: u32,
+}
+
+impl Default for Failover {
+    fn default() -> Self {
+        Self { retry_delay: Duration::from_secs(5), max_reconnect_attempts: 3 }
+    }
+}
+
+/// The HTTP edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Origins that browsers may call from.
+    pub cors_origins: Vec<String>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), cors_origins: Vec::new() }
+    }
+}
+
+/// Who may use the HTTP API.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Auth {
+    /// The file with the secret that signs tokens.
+    pub jwt_secret_file: Option<PathBuf>,
+}
+
+/// Campaigns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Campaign {
+    /// Targets in one campaign, at most.
+    pub max_targets: u32,
+    /// Campaigns of one user that run at once, at most.
+    pub max_running_per_user: u32,
+    /// Days during which nobody is contacted twice.
+    pub recontact_days: u32,
+    /// Shortest pause between two actions of one account.
+    pub min_pause: Duration,
+    /// Caps per account and day.
+    pub daily: DailyCaps,
+    /// Caps per account and hour.
+    pub hourly: HourlyCaps,
+}
+
+impl Default for Campaign {
+    fn default() -> Self {
+        Self {
+            max_targets: 1000,
+            max_running_per_user: 10,
+            recontact_days: 30,
+            min_pause: Duration::from_secs(15),
+            daily: DailyCaps { invites: 50, messages: 40, messages_with_links: 10 },
+            hourly: HourlyCaps { invites: 5 },
+        }
+    }
+}
+
+/// What one account may do in a day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DailyCaps {
+    /// Invitations.
+    pub invites: u32,
+    /// Messages to people it never wrote to.
+    pub messages: u32,
+    /// Of these, messages with links.
+    pub messages_with_links: u32,
+}
+
+/// What one account may do in an hour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HourlyCaps {
+    /// Invitations.
+    pub invites: u32,
+}
+
+/// The parsing service that lists of people are imported from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parsing {
+    /// Its base address. It may hold a password, so it is a secret.
+    pub url: Option<SecretText>,
+}
+
+/// Logging.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe level that is written, for the daemon's own events.
+    pub level: Level,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: Level::INFO, format: LogFormat::Auto }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Readable text.
+    Text,
+    /// One JSON object a line, with ECS field names.
+    Json,
+}
+
+/// How the daemon stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// The longest a soft stop may take.
+    pub timeout: Duration,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,397 @@
+//! Tests of the configuration as its users meet it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{KEPT_VARIABLES, KEYS, KeptKey, SERVERS, by_path};
+use super::*;
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn load(&self, text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let file = ConfigFile::Required(self.write("config.toml", text));
+        Config::load(&Sources { file, environment: variables(environment), flags: Vec::new() })
+    }
+}
+
+fn from_text(text: &str) -> Result<Config, ConfigError> {
+    Folder::new().load(text, &[])
+}
+
+fn from_variables(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    Config::load(&Sources { environment: variables(pairs), ..Sources::default() })
+}
+
+fn complaints(result: Result<Config, ConfigError>) -> Vec<String> {
+    let ConfigError(problems) = result.expect_err("the configuration was accepted");
+    problems.iter().map(|problem| problem.what.clone()).collect()
+}
+
+fn reference() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml"))
+}
+
+fn live_keys(above: &str, table: &DeTable<'_>, found: &mut Vec<String>) {
+    for (name, value) in table {
+        let path = format!("{above}{}", name.get_ref());
+        match value.get_ref() {
+            DeValue::Table(inner) => {
+                if path == SERVERS {
+                    found.push(path.clone());
+                }
+                live_keys(&format!("{path}."), inner, found);
+            }
+            _ => found.push(path),
+        }
+    }
+}
+
+#[test]
+fn the_reference_file_equals_the_defaults() {
+    let file = ConfigFile::Required(reference().to_owned());
+    let config = Config::load(&Sources { file, ..Sources::default() }).unwrap();
+    assert_eq!(config, Config::default());
+}
+
+#[test]
+fn the_reference_file_gives_and_explains_every_key() {
+    let text = fs::read_to_string(reference()).unwrap();
+    let table = DeTable::parse(&text).unwrap();
+    let mut given = Vec::new();
+    live_keys("", table.get_ref(), &mut given);
+    let mut known: Vec<&str> = KEYS.iter().map(|key| key.path).collect();
+    given.sort();
+    known.sort_unstable();
+    assert_eq!(given, known);
+    for line in text.lines().filter(|line| line.contains(" = ")) {
+        assert!(line.contains("# "), "not explained: {line}");
+    }
+    for (variable, _) in KEPT_VARIABLES {
+        assert!(text.contains(variable), "{variable} is not mentioned");
+    }
+}
+
+#[test]
+fn without_any_source_the_defaults_apply() {
+    assert_eq!(Config::load(&Sources::default()), Ok(Config::default()));
+    let file = ConfigFile::IfPresent(PathBuf::from("/nowhere/config.toml"));
+    assert_eq!(Config::load(&Sources { file, ..Sources::default() }), Ok(Config::default()));
+}
+
+#[test]
+fn a_named_file_must_exist() {
+    let file = ConfigFile::Required(PathBuf::from("/nowhere/config.toml"));
+    let error = Config::load(&Sources { file, ..Sources::default() }).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "read the configuration: /nowhere/config.toml: there is no such file"
+    );
+}
+
+#[test]
+fn later_sources_win() {
+    let folder = Folder::new();
+    let text = "[http]\nlisten = \"127.0.0.1:1\"\n[bridge]\nprefetch = 1\n[log]\nlevel = \"warn\"";
+    let file = ConfigFile::Required(folder.write("config.toml", text));
+    let environment = variables(&[
+        ("LOG_LEVEL", "ERROR"),
+        ("TELEWARDEN__LOG__LEVEL", "debug"),
+        ("TELEWARDEN__BRIDGE__PREFETCH", "2"),
+    ]);
+    let flags = vec![Flag { name: "--log-level", key: "log.level", value: "trace".to_owned() }];
+    let config = Config::load(&Sources { file, environment, flags }).unwrap();
+    assert_eq!(config.http.listen.port(), 1);
+    assert_eq!(config.bridge.prefetch, 2);
+    assert_eq!(config.log.level, Level::TRACE);
+}
+
+#[test]
+fn every_key_can_be_set_by_file_and_by_variable() {
+    let text = r#"
+        [telegram]
+        api_id = 17
+        server_public_key_file = "server.pem"
+        servers = { 2 = "127.0.0.1:4430" }
+        [campaign.daily]
+        messages_with_links = 3
+        [secrets]
+        rotate_every = "12h"
+        [http]
+        cors_origins = ["https://a.example", "https://b.example"]
+    "#;
+    let by_file = from_text(text).unwrap();
+    let by_variable = from_variables(&[
+        ("TELEWARDEN__TELEGRAM__API_ID", "17"),
+        ("TELEWARDEN__TELEGRAM__SERVER_PUBLIC_KEY_FILE", "server.pem"),
+        ("TELEWARDEN__TELEGRAM__SERVERS__2", "127.0.0.1:4430"),
+        ("TELEWARDEN__CAMPAIGN__DAILY__MESSAGES_WITH_LINKS", "3"),
+        ("TELEWARDEN__SECRETS__ROTATE_EVERY", "12h"),
+        ("TELEWARDEN__HTTP__CORS_ORIGINS", "https://a.example, https://b.example"),
+    ])
+    .unwrap();
+    assert_eq!(by_file, by_variable);
+    assert_eq!(by_file.telegram.servers[&2], "127.0.0.1:4430".parse().unwrap());
+    assert_eq!(by_file.secrets.rotate_every, Duration::from_secs(43_200));
+}
+
+#[test]
+fn the_variables_of_the_replaced_service_still_work() {
+    let config = from_variables(&[
+        ("TELEGRAM_API_ID", "12345"),
+        ("TELEGRAM_API_HASH", "0123456789abcdef"),
+        ("RABBITMQ_URL", "amqps://user:pass@broker:5671/vhost"),
+        ("RABBITMQ_EXCHANGE", "other"),
+        ("HEALTH_CHECK_HOST", "0.0.0.0"),
+        ("HEALTH_CHECK_PORT", "9090"),
+        ("LOG_LEVEL", "WARNING"),
+        ("LOG_FORMAT", "json"),
+        ("FAILOVER_RETRY_DELAY_SECONDS", "7"),
+        ("MAX_RECONNECT_ATTEMPTS", "9"),
+        ("SHUTDOWN_TIMEOUT_SECONDS", "11"),
+    ])
+    .unwrap();
+    assert_eq!(config.telegram.api_id, Some(12345));
+    assert_eq!(config.telegram.api_hash.unwrap().expose(), "0123456789abcdef");
+    assert_eq!(config.bridge.url.expose(), "amqps://user:pass@broker:5671/vhost");
+    assert_eq!(config.bridge.exchange, "other");
+    assert_eq!(config.http.listen, "0.0.0.0:9090".parse().unwrap());
+    assert_eq!(config.log, Log { level: Level::WARN, format: LogFormat::Json });
+    assert_eq!(config.failover.retry_delay, Duration::from_secs(7));
+    assert_eq!(config.failover.max_reconnect_attempts, 9);
+    assert_eq!(config.shutdown.timeout, Duration::from_secs(11));
+}
+
+#[test]
+fn a_broker_from_the_environment_turns_the_bridge_on() {
+    let folder = Folder::new();
+    let off = "[bridge]\nenabled = false\nurl = \"amqp://a@b\"";
+    let url = ("RABBITMQ_URL", "amqp://127.0.0.1");
+    assert!(folder.load(off, &[url]).unwrap().bridge.enabled);
+    let refused = ("TELEWARDEN__BRIDGE__ENABLED", "false");
+    assert!(!folder.load(off, &[url, refused]).unwrap().bridge.enabled);
+    assert!(!folder.load(off, &[("RABBITMQ_URL", "")]).unwrap().bridge.enabled);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+    let error = from_text("[bridge]\n\nprefech = 3\n").unwrap_err().to_string();
+    assert!(error.contains("config.toml:3: "), "{error}");
+    assert!(error.contains("bridge.prefech; the nearest known one is bridge.prefetch"), "{error}");
+    let found = complaints(from_text("[brige]\nprefetch = 3\n"));
+    assert_eq!(found, ["unknown key brige; the nearest known one is bridge"]);
+    let found = complaints(from_variables(&[("TELEWARDEN__LOG__LEVLE", "info")]));
+    assert_eq!(found, ["unknown key log.levle; the nearest known one is log.level"]);
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_place() {
+    let text = "[bridge]\nprefetch = \"many\"\nenabled = 1\n[shutdown]\ntimeout_seconds = 0\n\
+                [http]\nlisten = \"here\"\n";
+    let error = Folder::new().load(text, &[("LOG_LEVEL", "loud")]).unwrap_err();
+    let lines: Vec<String> = error.0.iter().map(ToString::to_string).collect();
+    let expected = [
+        "config.toml:2: bridge.prefetch is \"many\"; expected a whole number from 1 to 10000",
+        "config.toml:3: bridge.enabled is 1; expected true or false",
+        "config.toml:5: shutdown.timeout_seconds is 0; expected a whole number from 1 to 3600",
+        "config.toml:7: http.listen is \"here\"; expected an address such as \"127.0.0.1:8080\"",
+        "variable LOG_LEVEL: log.level is \"loud\"; expected error, warn, info, debug or trace",
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    for wanted in expected {
+        assert!(lines.iter().any(|line| line.ends_with(wanted)), "{wanted} is not in {lines:?}");
+    }
+}
+
+#[test]
+fn a_section_is_not_a_value_and_a_value_no_section() {
+    assert_eq!(
+        complaints(from_text("http = 3")),
+        ["http is a number (not shown); expected a section"]
+    );
+    let found = complaints(from_text("[http.listen]\nport = 1"));
+    assert_eq!(found, ["http.listen is a section; expected an address such as \"127.0.0.1:8080\""]);
+}
+
+#[test]
+fn broken_toml_names_the_line_but_does_not_show_it() {
+    let text = "[telegram]\napi_hash = \"0123456789abcdef\nsecond\n";
+    let error = from_text(text).unwrap_err().to_string();
+    assert!(error.contains("config.toml:2: this is not TOML"), "{error}");
+    assert!(!error.contains("0123456789abcdef"), "{error}");
+}
+
+#[test]
+fn secrets_may_come_from_files() {
+    let folder = Folder::new();
+    let hash = folder.write("hash", "0123456789abcdef\n");
+    let url = folder.write("url", "amqp://u:p@127.0.0.1");
+    let text = format!(
+        "[telegram]\napi_hash_file = {:?}\n[bridge]\nurl_file = {:?}",
+        hash.display().to_string(),
+        url.display().to_string()
+    );
+    let config = folder.load(&text, &[]).unwrap();
+    assert_eq!(config.telegram.api_hash.unwrap().expose(), "0123456789abcdef");
+    assert_eq!(config.bridge.url.expose(), "amqp://u:p@127.0.0.1");
+    let config = folder.load(&text, &[("TELEGRAM_API_HASH", "newer")]).unwrap();
+    assert_eq!(config.telegram.api_hash.unwrap().expose(), "newer");
+}
+
+#[test]
+fn a_secret_given_twice_in_one_source_or_from_a_bad_file_is_refused() {
+    let folder = Folder::new();
+    let both = "[telegram]\napi_hash = \"x\"\napi_hash_file = \"/nowhere\"";
+    let found = complaints(folder.load(both, &[]));
+    assert_eq!(
+        found,
+        ["both telegram.api_hash and telegram.api_hash_file are given; keep one of them"]
+    );
+    let missing = "[telegram]\napi_hash_file = \"/nowhere\"";
+    let found = complaints(folder.load(missing, &[]));
+    assert_eq!(found, ["telegram.api_hash_file names /nowhere: there is no such file"]);
+    let empty = folder.write("empty", "\n").display().to_string();
+    let found = complaints(folder.load("", &[("TELEWARDEN__BRIDGE__URL_FILE", &empty)]));
+    assert_eq!(found, [format!("bridge.url_file names {empty}: the file is empty")]);
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let secret = "s3cret-word";
+    let config = from_variables(&[
+        ("TELEGRAM_API_HASH", secret),
+        ("RABBITMQ_URL", "amqp://user:s3cret-word@far.example"),
+        ("TELEWARDEN__PARSING__URL", "https://s3cret-word@far.example"),
+    ])
+    .unwrap();
+    assert!(!format!("{config:?}").contains(secret));
+    assert!(!advice(&config).join("\n").contains(secret));
+    let error = from_variables(&[
+        ("RABBITMQ_URL", "http://s3cret-word"),
+        ("TELEWARDEN__PARSING__URL", "s3cret-word"),
+    ]);
+    let error = error.unwrap_err();
+    assert_eq!(error.0.len(), 2);
+    assert!(!error.to_string().contains(secret));
+    assert!(!format!("{error:?}").contains(secret));
+}
+
+#[test]
+fn the_key_lies_in_the_store_unless_told_otherwise() {
+    let config = from_text("[store]\npath = \"/var/lib/telewarden\"").unwrap();
+    assert_eq!(config.key_file(), Path::new("/var/lib/telewarden/key"));
+    let config = from_text("[secrets]\nkey_file = \"/etc/key\"").unwrap();
+    assert_eq!(config.key_file(), Path::new("/etc/key"));
+}
+
+#[test]
+fn a_store_that_does_not_exist_yet_is_refused() {
+    let found = complaints(from_text("[store]\nbackend = \"postgres\""));
+    assert_eq!(found, ["store.backend is \"postgres\"; expected \"sled\""]);
+}
+
+#[test]
+fn advice_follows_the_configuration() {
+    let newcomer = advice(&Config::default()).join("\n");
+    assert!(newcomer.contains("my.telegram.org"));
+    assert!(newcomer.contains("The bridge is off"));
+    assert!(newcomer.contains("state/key"));
+    let config = from_variables(&[
+        ("TELEGRAM_API_ID", "1"),
+        ("TELEGRAM_API_HASH", "x"),
+        ("RABBITMQ_URL", "amqp://far.example"),
+        ("HEALTH_CHECK_HOST", "0.0.0.0"),
+        ("TELEWARDEN__SECRETS__KEY_FILE", "/etc/key"),
+    ]);
+    let lines = advice(&config.unwrap());
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("Use amqps://"));
+    assert!(lines[1].contains("0.0.0.0:8080"));
+}
+
+#[test]
+fn the_broker_address_comes_without_credentials() {
+    let of = |url| broker_address(url).unwrap();
+    assert_eq!(of("amqp://u:p@host:1234/%2f"), ("host".to_owned(), 1234));
+    assert_eq!(of("amqps://u:p%40x@host"), ("host".to_owned(), 5671));
+    assert_eq!(of("amqp://[::1]:5/x?heartbeat=10"), ("::1".to_owned(), 5));
+    assert_eq!(of("amqp://[::1]"), ("::1".to_owned(), 5672));
+    assert_eq!(broker_address("amqp://u:p@"), None);
+}
+
+#[test]
+fn the_tables_agree_with_each_other() {
+    for (variable, key) in KEPT_VARIABLES {
+        if let KeptKey::Path(path) | KeptKey::TurnsOn(path) = key {
+            assert!(by_path(path).is_some(), "{variable} sets {path}");
+        }
+    }
+    for key in KEYS {
+        if let super::keys::Kind::SecretFile { of } = key.kind {
+            assert!(by_path(of).is_some(), "{of}");
+            assert_eq!(key.path, format!("{of}_file"));
+        }
+    }
+}
+
+#[test]
+fn systemd_waits_longer_than_a_soft_stop_takes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/telewarden.service");
+    let unit = fs::read_to_string(path).unwrap();
+    let wait = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+    let wait = Duration::from_secs(wait.parse().unwrap());
+    assert!(wait > Config::default().shutdown.timeout, "{wait:?}");
+}
+
+proptest! {
+    #[test]
+    fn any_text_gives_a_configuration_or_problems(text in "\\PC{0,200}", more in any::<String>()) {
+        for text in [text, more] {
+            if let Err(error) = from_text(&text) {
+                prop_assert!(!error.0.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn any_value_for_any_key_gives_a_configuration_or_names_the_key(
+        index in 0..KEYS.len(),
+        value in prop_oneof![
+            any::<i64>().prop_map(|n| n.to_string()),
+            any::<bool>().prop_map(|b| b.to_string()),
+            "\"[a-z0-9:/.@]{0,40}\"",
+            Just("[1]".to_owned()),
+            Just("{ x = 1 }".to_owned()),
+            Just("1.5".to_owned()),
+            Just("2020-01-01".to_owned()),
+        ],
+        words in "\\PC{0,40}",
+    ) {
+        let path = KEYS[index].path;
+        if let Err(error) = from_text(&format!("{path} = {value}")) {
+            prop_assert!(error.to_string().contains(path), "{error}");
+        }
+        let variable = format!("TELEWARDEN__{}", path.to_uppercase().replace('.', "__"));
+        if let Err(error) = from_variables(&[(&variable, &words)]) {
+            prop_assert!(error.to_string().contains(path), "{error}");
+        }
+    }
+}

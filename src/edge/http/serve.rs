@@ -1,0 +1,191 @@
+//! The server: connections with a bound on their number and on how long one may stay silent.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::Listener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// Connections at once. Each costs about 20 KiB of buffers: 5 MiB in all.
+const CONNECTIONS_MAX: usize = 256;
+
+/// A connection on which nothing was answered for this long is closed: somebody who never
+/// finishes a request, takes no answer, or has no more questions. Bytes that trickle in do not
+/// extend it. Handlers must answer, and streams must send something, in less.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// How long requests in hand may take once the server was told to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Serves as [`serve`] does, on a thread and a runtime of its own: so health is answered although
+/// every worker of the daemon's runtime is stuck. Handlers may still talk to tasks elsewhere.
+///
+/// # Errors
+/// When the thread or its runtime cannot be made. What [`serve`] answers comes from the thread.
+pub fn spawn(
+    listener: std::net::TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<io::Result<()>>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    listener.set_nonblocking(true)?;
+    let run = move || {
+        runtime.block_on(async move { serve(TcpListener::from_std(listener)?, router, stop).await })
+    };
+    thread::Builder::new().name("http".to_owned()).spawn(run)
+}
+
+/// Serves `router` on `listener` until `stop`, then lets requests in hand finish, within
+/// [`DRAIN_MAX`]. See [`spawn`] for where it must answer although others are stuck.
+///
+/// # Errors
+/// When the server itself fails; trouble of single connections is passed over.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let listener = BoundedListener::new(listener, CONNECTIONS_MAX, SILENCE_MAX);
+    serve_bounded(listener, router, stop, DRAIN_MAX).await
+}
+
+pub(super) async fn serve_bounded(
+    listener: BoundedListener,
+    router: Router,
+    stop: CancellationToken,
+    drain_max: Duration,
+) -> io::Result<()> {
+    let server =
+        axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(drain_max).await;
+    };
+    tokio::select! {
+        ended = server.into_future() => ended,
+        () = overdue => Ok(()),
+    }
+}
+
+/// Accepts while there are free slots; further callers wait in the kernel's backlog.
+pub(super) struct BoundedListener {
+    inner: TcpListener,
+    slots: Arc<Semaphore>,
+    silence_max: Duration,
+}
+
+impl BoundedListener {
+    pub(super) fn new(inner: TcpListener, connections_max: usize, silence_max: Duration) -> Self {
+        Self { inner, slots: Arc::new(Semaphore::new(connections_max)), silence_max }
+    }
+}
+
+impl Listener for BoundedListener {
+    type Io = BoundedStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let slot = loop {
+            // Nobody closes the semaphore; were it closed, waiting is all that could be done.
+            match Arc::clone(&self.slots).acquire_owned().await {
+                Ok(slot) => break slot,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        // The listener's own `accept` passes over failed connections, and pauses when the
+        // process has no descriptors left.
+        let (inner, address) = Listener::accept(&mut self.inner).await;
+        let deadline = Box::pin(sleep_until(Instant::now() + self.silence_max));
+        let silence_max = self.silence_max;
+        (BoundedStream { inner, deadline, silence_max, _slot: slot }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.inner.local_addr()
+    }
+}
+
+/// A connection that fails once nothing was written to it for too long, and holds its slot.
+pub(super) struct BoundedStream {
+    inner: TcpStream,
+    deadline: Pin<Box<Sleep>>,
+    silence_max: Duration,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl BoundedStream {
+    /// Turns waiting into an error once the deadline has passed.
+    fn bounded<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_pending() && self.deadline.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        polled
+    }
+
+    fn wrote(&mut self, polled: &Poll<io::Result<usize>>) {
+        if matches!(polled, Poll::Ready(Ok(count)) if *count > 0) {
+            self.deadline.as_mut().reset(Instant::now() + self.silence_max);
+        }
+    }
+}
+
+impl AsyncRead for BoundedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
+        self.bounded(context, polled)
+    }
+}
+
+impl AsyncWrite for BoundedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.wrote(&polled);
+        self.bounded(context, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        self.wrote(&polled);
+        self.bounded(context, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.inner).poll_flush(context);
+        self.bounded(context, polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.inner).poll_shutdown(context);
+        self.bounded(context, polled)
+    }
+}
