@@ -1,1 +1,2 @@
 //! A loopback Telegram datacenter for tests, demo and benchmarks.
+mod wire;
