@@ -3,6 +3,9 @@
 //! Owns both paddings clients use (RSA_PAD of today, SHA-1 plus data of older ones). It is a toy
 //! for loopback use: nothing here is hardened against timing.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use grammers_crypto::aes;
@@ -27,9 +30,18 @@ pub(crate) struct RsaKey {
     fingerprint: i64,
 }
 
+/// Keys made so far in this process, by seed.
+static MADE: Mutex<BTreeMap<u64, Arc<RsaKey>>> = Mutex::new(BTreeMap::new());
+
 impl RsaKey {
-    /// The key that belongs to `seed`; takes some hundred milliseconds (seconds without optimizing).
-    pub(crate) fn from_seed(seed: u64) -> Self {
+    /// The key that belongs to `seed`. The first call takes some hundred milliseconds (seconds
+    /// without optimizing), later ones nothing.
+    pub(crate) fn of_seed(seed: u64) -> Arc<Self> {
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(made.entry(seed).or_insert_with(|| Arc::new(Self::from_seed(seed))))
+    }
+
+    fn from_seed(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed ^ 0x7273_615f_6b65_7921);
         let p = prime(&mut rng);
         let q = prime(&mut rng);
@@ -191,8 +203,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Made once: unoptimized prime search takes seconds.
-    pub(crate) static KEY: LazyLock<RsaKey> = LazyLock::new(|| RsaKey::from_seed(7));
+    pub(crate) static KEY: LazyLock<Arc<RsaKey>> = LazyLock::new(|| RsaKey::of_seed(7));
 
     impl RsaKey {
         /// Encrypts as a current client does.
