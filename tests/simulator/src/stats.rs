@@ -18,6 +18,7 @@ pub(crate) struct Counters {
     pub(crate) load_running: bool,
     pub(crate) methods: BTreeMap<&'static str, u64>,
     pub(crate) unknown_methods: BTreeMap<String, u64>,
+    pub(crate) protocol_errors: BTreeMap<String, u64>,
 }
 
 /// What `GET /stats` answers.
@@ -49,6 +50,8 @@ pub struct Stats {
     pub methods: BTreeMap<String, u64>,
     /// Calls the simulator does not know.
     pub unknown_methods: BTreeMap<String, u64>,
+    /// Connections given up because what came over them was not MTProto, by reason.
+    pub protocol_errors: BTreeMap<String, u64>,
     /// What no client must ever do; see the `violations` module.
     pub violations: BTreeMap<String, u64>,
 }
@@ -70,6 +73,7 @@ impl World {
             cpu_seconds: cpu_seconds(),
             methods: counters.methods.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect(),
             unknown_methods: counters.unknown_methods.clone(),
+            protocol_errors: counters.protocol_errors.clone(),
             violations: self.violations.counts(),
         }
     }

@@ -113,8 +113,13 @@ pub(crate) async fn serve(server: Arc<Server>, mut stream: TcpStream) {
     }
     // Answers are small and wanted at once. A failure shows at the first read.
     let _ = stream.set_nodelay(true);
-    // Why a connection ended is the client's affair; the world only notes that it did.
-    let _ = connection.run(&mut stream).await;
+    match connection.run(&mut stream).await {
+        Ok(()) | Err(ConnectionError::Io(_) | ConnectionError::Ended) => {}
+        Err(error) => {
+            let mut world = connection.presence.server.world();
+            *world.counters.protocol_errors.entry(error.to_string()).or_default() += 1;
+        }
+    }
     if connection.presence.link.ending().0 == Some(End::Reset) {
         let _ = stream.set_zero_linger();
     }

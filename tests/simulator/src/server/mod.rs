@@ -62,7 +62,13 @@ pub(crate) async fn accept(server: Arc<Server>, listener: TcpListener) {
                 // Out of file descriptors, most likely; the clients see it as a slow server.
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
             },
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => {
+                if ended.is_err() {
+                    let mut world = server.world();
+                    let errors = &mut world.counters.protocol_errors;
+                    *errors.entry("the simulator itself panicked".to_owned()).or_default() += 1;
+                }
+            }
         }
     }
 }

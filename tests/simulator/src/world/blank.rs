@@ -84,9 +84,9 @@ pub(crate) static CHANNEL_FULL: LazyLock<types::ChannelFull> = LazyLock::new(|| 
 });
 
 pub(crate) static CONFIG: LazyLock<types::Config> = LazyLock::new(|| {
-    let (no, limits, timeouts) = (false.to_bytes(), [ZERO; 16].concat(), [ZERO; 4].concat());
+    let (no, limits, timeouts) = (false.to_bytes(), [ZERO; 17].concat(), [ZERO; 4].concat());
     let tail = [EMPTY, ZERO, ZERO, ZERO].concat();
-    parse(&[&ZERO, &ZERO, &ZERO, &no, &ZERO, &NONE, &EMPTY, &limits[..60], &timeouts, &tail])
+    parse(&[&ZERO, &ZERO, &ZERO, &no, &ZERO, &NONE, &EMPTY, &limits, &timeouts, &tail])
 });
 
 #[cfg(test)]
