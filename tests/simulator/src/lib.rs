@@ -1,1 +1,31 @@
 //! A loopback Telegram datacenter for tests, demo and benchmarks.
+//!
+//! It speaks real MTProto 2.0 over real TCP to unchanged clients, keeps a world of accounts, chats
+//! and messages that behaves as Telegram's does, fails on demand, and counts what a client must
+//! never do. It shares no code with the daemon: two readings of the wire, so that a shared mistake
+//! cannot hide.
+//!
+//! Start one with [`Simulator::start`], or run the `telewarden-simulator` program and talk to its
+//! control API; both can do the same things. See the crate's README for that API.
+
+mod api;
+mod clock;
+mod control;
+mod error;
+mod faults;
+mod load;
+mod rpc;
+mod server;
+mod simulator;
+mod stats;
+mod violations;
+mod wire;
+mod world;
+
+pub use crate::api::{
+    Account, AccountInfo, ApiError, Chat, ChatKind, ChatMember, NewAccount, NewChat, StoredMessage,
+};
+pub use crate::faults::{FaultKind, FaultSpec};
+pub use crate::load::{Load, LoadChat, LoadRun, LoadSpec};
+pub use crate::simulator::{Options, Simulator, StartError};
+pub use crate::stats::Stats;

@@ -1,0 +1,279 @@
+//! Faults on demand: what goes wrong, for whom, how often.
+//!
+//! Owns the list of standing faults and which of them an event meets; performing them is the
+//! server's work. The first matching fault in order of arrival wins, and uses up one of its `times`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::RpcError;
+
+/// What goes wrong, when it is not an RPC error.
+///
+/// The kinds marked *call* strike when a call matches `method` (any, if none is given); the others
+/// ignore `method`. Connection kinds of one user strike once the auth key of the first encrypted
+/// packet tells whose connection it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// *Call*: the connection is closed instead of executing the call.
+    Disconnect,
+    /// *Call*: the connection is reset (TCP RST) instead of executing the call.
+    Reset,
+    /// *Call*: the call is executed, then the connection is closed without its answer.
+    LoseAnswer,
+    /// *Call*: random bytes go out instead of an answer, then the connection is closed.
+    Garbage,
+    /// *Call* with a `method`: the call is never executed nor answered. Without one, a connection:
+    /// it is accepted and nothing is ever answered.
+    Mute,
+    /// Connection: reset as soon as it is accepted, or as soon as its user is known.
+    RefuseConnections,
+    /// Connection: `delay_ms` (default 100) passes before each read from it.
+    SlowReader,
+    /// An update for the user is counted and numbered but not sent.
+    SwallowUpdates,
+    /// An update is sent twice.
+    DuplicateUpdates,
+    /// An update is held back until the next one for that user went out, or for 300 ms.
+    ReorderUpdates,
+    /// `updates.getChannelDifference` answers `channelDifferenceTooLong`.
+    ChannelDifferenceTooLong,
+    /// `updates.getDifference` answers `differenceTooLong`.
+    DifferenceTooLong,
+}
+
+/// A fault as it is asked for: `error`, `kind` or `delay_ms` must be there.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultSpec {
+    /// Whom it strikes; everybody, if absent.
+    pub user_id: Option<i64>,
+    /// A method's full name such as `messages.sendMessage`, or `*`.
+    pub method: Option<String>,
+    /// Name of the RPC error to answer, such as `FLOOD_WAIT_3`.
+    pub error: Option<String>,
+    /// What else goes wrong.
+    pub kind: Option<FaultKind>,
+    /// How long to wait before anything else happens, in milliseconds.
+    pub delay_ms: Option<u64>,
+    /// How often it strikes; until lifted, if absent.
+    pub times: Option<u32>,
+}
+
+/// What is to happen to one call, after `delay`.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct CallFate {
+    pub(crate) delay: Option<Duration>,
+    pub(crate) verdict: Verdict,
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub(crate) enum Verdict {
+    #[default]
+    Execute,
+    Error(RpcError),
+    Disconnect,
+    Reset,
+    LoseAnswer,
+    Garbage,
+    Ignore,
+}
+
+/// How an update goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    Once,
+    Twice,
+    Never,
+    AfterTheNext,
+}
+
+/// What is to happen to a whole connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConnectionFate {
+    Serve,
+    Refuse,
+    Mute,
+}
+
+struct Fault {
+    spec: FaultSpec,
+    left: Option<u32>,
+}
+
+/// The standing faults.
+#[derive(Default)]
+pub(crate) struct Faults {
+    faults: Vec<Fault>,
+}
+
+impl Faults {
+    /// Adds a fault; the error says what is wrong with the request.
+    pub(crate) fn add(&mut self, spec: FaultSpec) -> Result<(), &'static str> {
+        if spec.error.is_none() && spec.kind.is_none() && spec.delay_ms.is_none() {
+            return Err("a fault needs `error`, `kind` or `delay_ms`");
+        }
+        if spec.error.is_some() && spec.kind.is_some() {
+            return Err("a fault has either an `error` or a `kind`");
+        }
+        if spec.times == Some(0) {
+            return Err("`times` counts from 1");
+        }
+        self.faults.push(Fault { left: spec.times, spec });
+        Ok(())
+    }
+
+    pub(crate) fn lift_all(&mut self) {
+        self.faults.clear();
+    }
+
+    pub(crate) fn call(&mut self, user: Option<i64>, method: &str) -> CallFate {
+        let Some(spec) = self.strike(user, |spec| spec.meets_call(method)) else {
+            return CallFate::default();
+        };
+        let verdict = match (spec.error, spec.kind) {
+            (Some(error), _) => Verdict::Error(RpcError::named(error)),
+            (None, None) => Verdict::Execute,
+            (None, Some(FaultKind::Disconnect)) => Verdict::Disconnect,
+            (None, Some(FaultKind::Reset)) => Verdict::Reset,
+            (None, Some(FaultKind::LoseAnswer)) => Verdict::LoseAnswer,
+            (None, Some(FaultKind::Garbage)) => Verdict::Garbage,
+            (None, Some(_)) => Verdict::Ignore,
+        };
+        CallFate { delay: spec.delay_ms.map(Duration::from_millis), verdict }
+    }
+
+    /// What happens to a connection; `user` is `None` while it is not known whose it is.
+    pub(crate) fn connection(&mut self, user: Option<i64>) -> ConnectionFate {
+        let meets = |spec: &FaultSpec| match spec.kind {
+            Some(FaultKind::RefuseConnections) => spec.user_id == user,
+            Some(FaultKind::Mute) => spec.method.is_none() && spec.user_id == user,
+            _ => false,
+        };
+        match self.strike(user, meets).and_then(|spec| spec.kind) {
+            Some(FaultKind::RefuseConnections) => ConnectionFate::Refuse,
+            Some(_) => ConnectionFate::Mute,
+            None => ConnectionFate::Serve,
+        }
+    }
+
+    /// How long to wait before reading from a connection of `user`.
+    pub(crate) fn read_delay(&mut self, user: Option<i64>) -> Option<Duration> {
+        let spec = self.strike(user, |spec| spec.kind == Some(FaultKind::SlowReader))?;
+        Some(Duration::from_millis(spec.delay_ms.unwrap_or(100)))
+    }
+
+    /// How the next update for `user` goes out.
+    pub(crate) fn update(&mut self, user: i64) -> Manner {
+        let manner = |spec: &FaultSpec| match spec.kind {
+            Some(FaultKind::SwallowUpdates) => Some(Manner::Never),
+            Some(FaultKind::DuplicateUpdates) => Some(Manner::Twice),
+            Some(FaultKind::ReorderUpdates) => Some(Manner::AfterTheNext),
+            _ => None,
+        };
+        self.strike(Some(user), |spec| manner(spec).is_some())
+            .and_then(|spec| manner(&spec))
+            .unwrap_or(Manner::Once)
+    }
+
+    /// Whether a difference of this kind is to be too long.
+    pub(crate) fn too_long(&mut self, user: i64, kind: FaultKind) -> bool {
+        self.strike(Some(user), |spec| spec.kind == Some(kind)).is_some()
+    }
+
+    fn strike(
+        &mut self,
+        user: Option<i64>,
+        meets: impl Fn(&FaultSpec) -> bool,
+    ) -> Option<FaultSpec> {
+        let place = self.faults.iter().position(|fault| {
+            fault.spec.user_id.is_none_or(|whom| Some(whom) == user) && meets(&fault.spec)
+        })?;
+        let fault = &mut self.faults[place];
+        let spec = fault.spec.clone();
+        if let Some(left) = &mut fault.left {
+            *left -= 1;
+            if *left == 0 {
+                self.faults.remove(place);
+            }
+        }
+        Some(spec)
+    }
+}
+
+impl FaultSpec {
+    fn meets_call(&self, method: &str) -> bool {
+        use FaultKind::{Disconnect, Garbage, LoseAnswer, Mute, Reset};
+        let strikes_calls = match self.kind {
+            None | Some(Disconnect | Reset | LoseAnswer | Garbage) => true,
+            Some(Mute) => self.method.is_some(),
+            Some(_) => false,
+        };
+        strikes_calls && self.method.as_deref().is_none_or(|name| name == "*" || name == method)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(specs: Vec<FaultSpec>) -> Faults {
+        let mut faults = Faults::default();
+        specs.into_iter().for_each(|spec| faults.add(spec).unwrap());
+        faults
+    }
+
+    #[test]
+    fn an_error_strikes_its_user_and_method_as_often_as_asked() {
+        let mut faults = faults(vec![FaultSpec {
+            user_id: Some(1),
+            method: Some("messages.sendMessage".into()),
+            error: Some("FLOOD_WAIT_3".into()),
+            times: Some(2),
+            ..FaultSpec::default()
+        }]);
+        assert_eq!(faults.call(Some(2), "messages.sendMessage").verdict, Verdict::Execute);
+        assert_eq!(faults.call(Some(1), "users.getUsers").verdict, Verdict::Execute);
+        for _ in 0..2 {
+            let fate = faults.call(Some(1), "messages.sendMessage");
+            assert_eq!(fate.verdict, Verdict::Error(RpcError::named("FLOOD_WAIT_3")));
+        }
+        assert_eq!(faults.call(Some(1), "messages.sendMessage").verdict, Verdict::Execute);
+    }
+
+    #[test]
+    fn update_and_connection_faults_leave_calls_alone() {
+        let spec = |kind| FaultSpec { kind: Some(kind), ..FaultSpec::default() };
+        let mut faults = faults(vec![
+            spec(FaultKind::SwallowUpdates),
+            spec(FaultKind::Mute),
+            spec(FaultKind::ChannelDifferenceTooLong),
+        ]);
+        assert_eq!(faults.call(Some(1), "users.getUsers"), CallFate::default());
+        assert_eq!(faults.update(1), Manner::Never);
+        assert_eq!(faults.connection(None), ConnectionFate::Mute);
+        assert!(faults.too_long(1, FaultKind::ChannelDifferenceTooLong));
+        faults.lift_all();
+        assert_eq!(faults.update(1), Manner::Once);
+        assert_eq!(faults.connection(None), ConnectionFate::Serve);
+    }
+
+    #[test]
+    fn a_users_connection_fault_waits_until_the_user_is_known() {
+        let mut faults = faults(vec![FaultSpec {
+            user_id: Some(1),
+            kind: Some(FaultKind::RefuseConnections),
+            ..FaultSpec::default()
+        }]);
+        assert_eq!(faults.connection(None), ConnectionFate::Serve);
+        assert_eq!(faults.connection(Some(2)), ConnectionFate::Serve);
+        assert_eq!(faults.connection(Some(1)), ConnectionFate::Refuse);
+    }
+
+    #[test]
+    fn an_empty_fault_is_refused() {
+        assert!(Faults::default().add(FaultSpec::default()).is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! `help.*`: where the datacenters are. Every datacenter is this server.
+
+use grammers_tl_types::{enums, functions, types};
+
+use super::Answer;
+use crate::clock::unix_seconds;
+use crate::world::{World, blank};
+
+/// Session strings name this one as home.
+pub(crate) const HOME_DC: i32 = 2;
+const DCS: std::ops::RangeInclusive<i32> = 1..=5;
+/// How long a client may keep the configuration, in seconds.
+const CONFIG_LIFETIME: i32 = 3600;
+
+pub(super) fn get_config(
+    world: &mut World,
+    _: functions::help::GetConfig,
+) -> Answer<functions::help::GetConfig> {
+    let address = world.address;
+    let option = |id| {
+        enums::DcOption::from(types::DcOption {
+            ipv6: false,
+            media_only: false,
+            tcpo_only: false,
+            cdn: false,
+            // Libraries ignore options without this flag.
+            r#static: true,
+            this_port_only: true,
+            id,
+            ip_address: address.ip().to_string(),
+            port: i32::from(address.port()),
+            secret: None,
+        })
+    };
+    let now = unix_seconds();
+    Ok(types::Config {
+        date: now,
+        expires: now + CONFIG_LIFETIME,
+        this_dc: HOME_DC,
+        dc_options: DCS.map(option).collect(),
+        chat_size_max: 200,
+        megagroup_size_max: 200_000,
+        me_url_prefix: "https://t.me/".to_owned(),
+        caption_length_max: 1024,
+        message_length_max: 4096,
+        ..blank::CONFIG.clone()
+    }
+    .into())
+}
+
+pub(super) fn get_nearest_dc(
+    _: &mut World,
+    _: functions::help::GetNearestDc,
+) -> Answer<functions::help::GetNearestDc> {
+    let country = "NL".to_owned();
+    Ok(types::NearestDc { country, this_dc: HOME_DC, nearest_dc: HOME_DC }.into())
+}
+
+pub(super) fn get_app_config(
+    _: &mut World,
+    _: functions::help::GetAppConfig,
+) -> Answer<functions::help::GetAppConfig> {
+    Ok(enums::help::AppConfig::NotModified)
+}

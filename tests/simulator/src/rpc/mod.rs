@@ -1,0 +1,139 @@
+//! API methods: from a request's bytes to its result's bytes.
+//!
+//! Owns the table of known methods and who may call them. Handlers are plain functions over the
+//! world; faults, flood waits and dead keys are decided before they are reached.
+
+mod auth;
+pub(crate) mod call;
+mod channels;
+mod contacts;
+mod dialogs;
+mod groups;
+mod help;
+mod invites;
+mod messages;
+mod participants;
+mod peers;
+mod request;
+mod updates;
+mod users;
+
+use grammers_tl_types::{Cursor, Deserializable, RemoteCall, Serializable, functions as f};
+
+pub(crate) use self::help::HOME_DC;
+pub(crate) use self::request::Request;
+use crate::error::RpcError;
+use crate::world::World;
+
+/// What a handler answers.
+type Answer<R> = Result<<R as RemoteCall>::Return, RpcError>;
+
+/// One call, made by somebody who is logged in.
+struct Call<'w> {
+    world: &'w mut World,
+    /// Who calls.
+    me: i64,
+    key_id: i64,
+    /// The connection the answer goes to; it gets no update about what the answer says.
+    origin: u64,
+}
+
+/// Where a call comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller {
+    pub(crate) key_id: i64,
+    pub(crate) user: Option<i64>,
+    pub(crate) link: u64,
+}
+
+/// Methods that may be called without being logged in.
+pub(crate) fn needs_no_login(method: &str) -> bool {
+    method.starts_with("help.") || method.starts_with("auth.") && method != "auth.logOut"
+}
+
+/// Runs the handler of a method; the macro writes the table.
+macro_rules! methods {
+    ($id:expr, $body:expr, $call:expr; $($method:path => $handler:path,)*) => {
+        match $id {
+            $(<$method as grammers_tl_types::Identifiable>::CONSTRUCTOR_ID => {
+                let request = <$method>::deserialize(&mut Cursor::from_slice($body))
+                    .map_err(|_| RpcError::named("INPUT_FETCH_ERROR"))?;
+                let answer: Answer<$method> = $handler($call, request);
+                Some(answer?.to_bytes())
+            })*
+            _ => None,
+        }
+    };
+}
+
+/// Executes a call. Unknown methods are counted and refused as Telegram refuses them.
+pub(crate) fn execute(
+    world: &mut World,
+    caller: Caller,
+    request: &Request,
+) -> Result<Vec<u8>, RpcError> {
+    let anonymous = methods! { request.id, request.body, &mut *world;
+        f::help::GetConfig => help::get_config,
+        f::help::GetNearestDc => help::get_nearest_dc,
+        f::help::GetAppConfig => help::get_app_config,
+    };
+    if let Some(answer) = anonymous {
+        return Ok(answer);
+    }
+    let answer = match caller.user {
+        Some(me) => {
+            let Caller { key_id, link: origin, .. } = caller;
+            let mut call = Call { world: &mut *world, me, key_id, origin };
+            dispatch(&mut call, request)?
+        }
+        None if needs_no_login(request.method) => None,
+        None => return Err("AUTH_KEY_UNREGISTERED".into()),
+    };
+    answer.ok_or_else(|| {
+        let name = match request.method {
+            "(unknown)" => format!("{:#010x}", request.id),
+            known => known.to_owned(),
+        };
+        *world.counters.unknown_methods.entry(name).or_default() += 1;
+        RpcError::named(format!("INPUT_METHOD_INVALID_{}", request.id))
+    })
+}
+
+fn dispatch(call: &mut Call, request: &Request) -> Result<Option<Vec<u8>>, RpcError> {
+    Ok(methods! { request.id, request.body, call;
+        f::account::UpdateStatus => auth::update_status,
+        f::auth::LogOut => auth::log_out,
+        f::channels::GetChannels => channels::get_channels,
+        f::channels::GetFullChannel => channels::get_full_channel,
+        f::channels::GetMessages => messages::get_channel_messages,
+        f::channels::GetParticipant => participants::get_participant,
+        f::channels::GetParticipants => participants::get_participants,
+        f::channels::JoinChannel => channels::join_channel,
+        f::channels::LeaveChannel => channels::leave_channel,
+        f::channels::ReadHistory => channels::read_history,
+        f::contacts::ResolveUsername => contacts::resolve_username,
+        f::messages::CheckChatInvite => invites::check_chat_invite,
+        f::messages::DeleteChatUser => groups::delete_chat_user,
+        f::messages::GetAllDrafts => dialogs::get_all_drafts,
+        f::messages::GetChats => groups::get_chats,
+        f::messages::GetDialogs => dialogs::get_dialogs,
+        f::messages::GetFullChat => groups::get_full_chat,
+        f::messages::GetHistory => messages::get_history,
+        f::messages::GetMessages => messages::get_messages,
+        f::messages::GetPeerDialogs => dialogs::get_peer_dialogs,
+        f::messages::ImportChatInvite => invites::import_chat_invite,
+        f::messages::ReadHistory => messages::read_history,
+        f::messages::SendMessage => messages::send_message,
+        f::updates::GetChannelDifference => updates::get_channel_difference,
+        f::updates::GetDifference => updates::get_difference,
+        f::updates::GetState => updates::get_state,
+        f::users::GetFullUser => users::get_full_user,
+        f::users::GetUsers => users::get_users,
+    })
+}
+
+impl Call<'_> {
+    fn forbid_bots(&self) -> Result<(), RpcError> {
+        if self.world.user(self.me).is_bot() { Err("BOT_METHOD_INVALID".into()) } else { Ok(()) }
+    }
+}

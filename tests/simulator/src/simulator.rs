@@ -1,0 +1,210 @@
+//! The simulator as a library: start it, ask things of it, drop it.
+
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::api::{
+    Account, AccountInfo, ApiError, Chat, ChatMember, NewAccount, NewChat, StoredMessage,
+};
+use crate::control;
+use crate::faults::FaultSpec;
+use crate::load::{Load, LoadRun, LoadSpec};
+use crate::server::{Server, accept};
+use crate::stats::Stats;
+
+/// How to start a simulator.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where clients connect; port 0 takes a free one.
+    pub listen: SocketAddrV4,
+    /// Where the control API listens, if it is wanted.
+    pub control: Option<SocketAddrV4>,
+    /// What everything random is drawn from; random itself, if absent.
+    pub seed: Option<u64>,
+}
+
+impl Default for Options {
+    /// A free port on loopback, no control API.
+    fn default() -> Self {
+        let listen = SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0);
+        Self { listen, control: None, seed: None }
+    }
+}
+
+/// Why a simulator could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken or not to be had.
+    #[error("failed to listen on {address}: {source}")]
+    Listen {
+        /// Which one.
+        address: SocketAddrV4,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A running datacenter; dropping it closes every connection.
+pub struct Simulator {
+    server: Arc<Server>,
+    listen_addr: SocketAddrV4,
+    control_addr: Option<SocketAddrV4>,
+    _tasks: JoinSet<()>,
+}
+
+impl Simulator {
+    /// Binds the addresses and starts serving; fails if one cannot be bound.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let seed = options.seed.unwrap_or_else(rand::random);
+        let (listener, listen_addr) = listen(options.listen).await?;
+        let control = match options.control {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let server = Arc::new(Server::new(seed, listen_addr));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(Arc::clone(&server), listener));
+        let control_addr = control.as_ref().map(|(_, address)| *address);
+        if let Some((listener, _)) = control {
+            tasks.spawn(control::serve(Arc::clone(&server), listener));
+        }
+        Ok(Self { server, listen_addr, control_addr, _tasks: tasks })
+    }
+
+    /// Where clients connect.
+    pub fn listen_addr(&self) -> SocketAddrV4 {
+        self.listen_addr
+    }
+
+    /// Where the control API listens.
+    pub fn control_addr(&self) -> Option<SocketAddrV4> {
+        self.control_addr
+    }
+
+    /// What this run replays from.
+    pub fn seed(&self) -> u64 {
+        self.server.seed
+    }
+
+    /// The public key of the key exchange, as PEM `RSA PUBLIC KEY`. Slow when first asked for.
+    pub fn public_key_pem(&self) -> String {
+        self.server.rsa().public_pem()
+    }
+
+    /// Makes an account.
+    pub async fn add_account(&self, new: NewAccount) -> Result<Account, ApiError> {
+        self.server.add_account(new)
+    }
+
+    /// What the server knows about an account's use.
+    pub async fn account(&self, user_id: i64) -> Result<AccountInfo, ApiError> {
+        self.server.account(user_id)
+    }
+
+    /// A further session string of an account, with an auth key of its own.
+    pub async fn add_session(&self, user_id: i64) -> Result<String, ApiError> {
+        self.server.add_session(user_id)
+    }
+
+    /// Private messages an account received, oldest first.
+    pub async fn inbox(&self, user_id: i64) -> Result<Vec<StoredMessage>, ApiError> {
+        self.server.inbox(user_id)
+    }
+
+    /// Writes a private message; answers the id of the sender's copy.
+    pub async fn post_private(&self, to: i64, from: i64, text: &str) -> Result<i32, ApiError> {
+        self.server.post_private(to, from, text)
+    }
+
+    /// Closes an account's connections.
+    pub async fn disconnect(&self, user_id: i64) -> Result<(), ApiError> {
+        self.server.disconnect(user_id)
+    }
+
+    /// Makes an account's keys worthless: their next call fails with `error`
+    /// (`AUTH_KEY_UNREGISTERED` if absent) and the connection closes.
+    pub async fn revoke(&self, user_id: i64, error: Option<String>) -> Result<(), ApiError> {
+        self.server.revoke(user_id, error)
+    }
+
+    /// Makes a chat with its first members, without any message about it.
+    pub async fn add_chat(&self, new: NewChat) -> Result<Chat, ApiError> {
+        self.server.add_chat(new)
+    }
+
+    /// Lets somebody in, with the service message and updates that brings.
+    pub async fn add_member(&self, chat_id: i64, user_id: i64) -> Result<(), ApiError> {
+        self.server.add_member(chat_id, user_id)
+    }
+
+    /// Takes somebody out, with the service message and updates that brings.
+    pub async fn remove_member(&self, chat_id: i64, user_id: i64) -> Result<(), ApiError> {
+        self.server.remove_member(chat_id, user_id)
+    }
+
+    /// Takes somebody out for good.
+    pub async fn ban(&self, chat_id: i64, user_id: i64) -> Result<(), ApiError> {
+        self.server.ban(chat_id, user_id)
+    }
+
+    /// Who is in a chat.
+    pub async fn members(&self, chat_id: i64) -> Result<Vec<ChatMember>, ApiError> {
+        self.server.members(chat_id)
+    }
+
+    /// Writes a message; answers its id (in a basic group: of the sender's copy).
+    pub async fn post(&self, chat_id: i64, from: i64, text: &str) -> Result<i32, ApiError> {
+        self.server.post(chat_id, from, text)
+    }
+
+    /// The text messages of a chat, oldest first; in a basic group the senders' copies.
+    pub async fn messages(&self, chat_id: i64) -> Result<Vec<StoredMessage>, ApiError> {
+        self.server.messages(chat_id, None)
+    }
+
+    /// The text messages of a chat in one account's copies.
+    pub async fn messages_of(
+        &self,
+        chat_id: i64,
+        viewer: i64,
+    ) -> Result<Vec<StoredMessage>, ApiError> {
+        self.server.messages(chat_id, Some(viewer))
+    }
+
+    /// Adds a fault.
+    pub async fn add_fault(&self, spec: FaultSpec) -> Result<(), ApiError> {
+        self.server.add_fault(spec)
+    }
+
+    /// Lifts all faults.
+    pub async fn lift_faults(&self) {
+        self.server.lift_faults();
+    }
+
+    /// Makes a population and, unless it is to wait, starts its messages.
+    pub async fn load(&self, spec: LoadSpec) -> Result<Load, ApiError> {
+        self.server.load(&spec)
+    }
+
+    /// Starts messages through the chats of all loads so far.
+    pub async fn run_load(&self, run: LoadRun) -> Result<(), ApiError> {
+        self.server.run_load(&run)
+    }
+
+    /// Counters and violations.
+    pub async fn stats(&self) -> Stats {
+        self.server.stats()
+    }
+}
+
+async fn listen(address: SocketAddrV4) -> Result<(TcpListener, SocketAddrV4), StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    match listener.local_addr().map_err(failed)? {
+        SocketAddr::V4(bound) => Ok((listener, bound)),
+        SocketAddr::V6(_) => Err(failed(std::io::ErrorKind::Unsupported.into())),
+    }
+}

@@ -1,0 +1,206 @@
+//! Supergroups, channels and basic groups: who is in them, who may what.
+//!
+//! Creating a chat makes no messages. Later joins and leaves make the service messages Telegram
+//! makes: in supergroups and basic groups, not in channels.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::World;
+use super::ids::Peer;
+use super::messages::Message;
+use super::users::Event;
+use crate::clock::unix_seconds;
+
+const FIRST_CHANNEL: i64 = 2_100_000_001;
+const FIRST_GROUP: i64 = 4_000_001;
+/// Length of an invite link's hash, as Telegram makes them.
+pub(crate) const INVITE_HASH: usize = 16;
+
+/// What somebody is in a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Admin,
+    Member,
+}
+
+/// Somebody in a chat.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Member {
+    pub(crate) role: Role,
+    pub(crate) joined: i32,
+}
+
+/// What all kinds of chats have.
+pub(crate) struct Chat {
+    pub(crate) id: i64,
+    pub(crate) title: String,
+    pub(crate) date: i32,
+    pub(crate) members: BTreeMap<i64, Member>,
+    pub(crate) banned: BTreeSet<i64>,
+    pub(crate) invite_hash: String,
+}
+
+impl Chat {
+    pub(crate) fn invite_link(&self) -> String {
+        format!("https://t.me/+{}", self.invite_hash)
+    }
+
+    pub(crate) fn is_admin(&self, user: i64) -> bool {
+        self.members.get(&user).is_some_and(|member| member.role == Role::Admin)
+    }
+}
+
+/// A supergroup or a broadcast channel.
+pub(crate) struct Channel {
+    pub(crate) chat: Chat,
+    pub(crate) broadcast: bool,
+    pub(crate) username: Option<String>,
+    /// Message `n` stands at `n - 1`.
+    pub(crate) messages: Vec<Message>,
+    pub(crate) events: Vec<Event>,
+}
+
+impl Channel {
+    /// The number of the last event in the channel's sequence.
+    pub(crate) fn pts(&self) -> i32 {
+        self.events.len() as i32 + 1
+    }
+
+    pub(crate) fn events_after(&self, pts: i32) -> &[Event] {
+        let known = usize::try_from(pts - 1).unwrap_or(0).min(self.events.len());
+        &self.events[known..]
+    }
+
+    pub(crate) fn message(&self, id: i32) -> Option<&Message> {
+        self.messages.get(usize::try_from(id).ok()?.checked_sub(1)?)
+    }
+
+    /// Whether `user` may read here: members always, everybody else if it is public, and nobody
+    /// who is banned.
+    pub(crate) fn readable_by(&self, user: i64) -> bool {
+        self.chat.members.contains_key(&user)
+            || self.username.is_some() && !self.chat.banned.contains(&user)
+    }
+
+    pub(crate) fn writable_by(&self, user: i64) -> bool {
+        let member = self.chat.members.contains_key(&user);
+        member && (!self.broadcast || self.chat.is_admin(user))
+    }
+}
+
+/// A basic group: its messages live in its members' own boxes.
+pub(crate) struct Group {
+    pub(crate) chat: Chat,
+    /// The senders' copies of all messages, oldest first, for the control API.
+    pub(crate) log: Vec<Message>,
+    /// Rises with every change of the member list.
+    pub(crate) version: i32,
+}
+
+/// Which kind of chat to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Supergroup,
+    Channel,
+    Group,
+}
+
+impl World {
+    /// Makes a chat with its first members; nobody is told and no message is made.
+    pub(crate) fn add_chat(
+        &mut self,
+        kind: Kind,
+        title: String,
+        username: Option<String>,
+        members: &[i64],
+        admins: &[i64],
+    ) -> Result<Peer, String> {
+        let peer = match kind {
+            Kind::Group => Peer::Group(FIRST_GROUP + self.groups.len() as i64),
+            _ => Peer::Channel(FIRST_CHANNEL + self.channels.len() as i64),
+        };
+        if let Some(unknown) = members.iter().chain(admins).find(|id| !self.users.contains_key(id))
+        {
+            return Err(format!("there is no account {unknown}"));
+        }
+        if let Some(username) = &username {
+            if kind == Kind::Group {
+                return Err("a basic group cannot have a username".to_owned());
+            }
+            self.claim_username(username, peer)?;
+        }
+        let joined = unix_seconds();
+        let as_role = |role| move |&user: &i64| (user, Member { role, joined });
+        let members: BTreeMap<_, _> = members
+            .iter()
+            .map(as_role(Role::Member))
+            .chain(admins.iter().map(as_role(Role::Admin)))
+            .collect();
+        for user in members.keys() {
+            self.user_mut(*user).chats.insert(peer);
+        }
+        let invite_hash = self.random_text(INVITE_HASH);
+        self.invites.insert(invite_hash.clone(), peer);
+        let (Peer::User(id) | Peer::Group(id) | Peer::Channel(id)) = peer;
+        let banned = BTreeSet::new();
+        let chat = Chat { id, title, date: joined, members, banned, invite_hash };
+        if kind == Kind::Group {
+            self.groups.insert(id, Group { chat, log: Vec::new(), version: 1 });
+        } else {
+            let (messages, events) = (Vec::new(), Vec::new());
+            let broadcast = kind == Kind::Channel;
+            self.channels.insert(id, Channel { chat, broadcast, username, messages, events });
+        }
+        Ok(peer)
+    }
+
+    /// What a chat of either kind has in common; `None` for users and unknown chats.
+    pub(crate) fn chat(&self, peer: Peer) -> Option<&Chat> {
+        match peer {
+            Peer::User(_) => None,
+            Peer::Group(id) => self.groups.get(&id).map(|group| &group.chat),
+            Peer::Channel(id) => self.channels.get(&id).map(|channel| &channel.chat),
+        }
+    }
+
+    pub(crate) fn chat_mut(&mut self, peer: Peer) -> Option<&mut Chat> {
+        match peer {
+            Peer::User(_) => None,
+            Peer::Group(id) => self.groups.get_mut(&id).map(|group| &mut group.chat),
+            Peer::Channel(id) => self.channels.get_mut(&id).map(|channel| &mut channel.chat),
+        }
+    }
+
+    /// Enters `user` in the member list; answers whether that changed anything.
+    pub(crate) fn enrol(&mut self, peer: Peer, user: i64) -> bool {
+        let member = Member { role: Role::Member, joined: unix_seconds() };
+        let Some(chat) = self.chat_mut(peer) else { return false };
+        if chat.members.contains_key(&user) {
+            return false;
+        }
+        chat.banned.remove(&user);
+        chat.members.insert(user, member);
+        self.user_mut(user).chats.insert(peer);
+        self.bump_version(peer);
+        true
+    }
+
+    /// Strikes `user` off the member list; answers whether that changed anything.
+    pub(crate) fn strike_off(&mut self, peer: Peer, user: i64) -> bool {
+        let Some(chat) = self.chat_mut(peer) else { return false };
+        let was_member = chat.members.remove(&user).is_some();
+        if was_member {
+            self.user_mut(user).chats.remove(&peer);
+            self.bump_version(peer);
+        }
+        was_member
+    }
+
+    fn bump_version(&mut self, peer: Peer) {
+        if let Peer::Group(id) = peer
+            && let Some(group) = self.groups.get_mut(&id)
+        {
+            group.version += 1;
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Auth keys: whose they are, whether they still count, and which connection holds each.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::World;
+use crate::error::RpcError;
+use crate::server::link::{End, Link};
+use crate::violations::Violation;
+use crate::wire::crypto::AuthKey;
+
+/// A salt is current for this long, and accepted for twice that.
+pub(crate) const SALT_SECONDS: i32 = 1800;
+/// Most salts handed out in advance.
+const MAX_FUTURE_SALTS: i32 = 64;
+/// Sessions remembered for each key.
+const REMEMBERED_SESSIONS: usize = 8;
+/// Connections a dead key may open, once told, before they count as a violation.
+const PATIENCE: u32 = 3;
+/// How long a reconnecting client's old connection may take to be seen closed.
+pub(crate) const RECONNECT_GRACE: Duration = Duration::from_millis(300);
+
+/// What the server knows about an auth key.
+pub(crate) struct KeyRecord {
+    pub(crate) key: Arc<AuthKey>,
+    /// Derived at the key's creation and valid beside the scheduled ones.
+    pub(crate) first_salt: Option<i64>,
+    /// Whose key it is, once logged in.
+    pub(crate) user: Option<i64>,
+    /// What every call is answered with, once the key is worth nothing.
+    pub(crate) dead: Option<RpcError>,
+    told_dead: bool,
+    returns: u32,
+    /// The connection that holds the key now.
+    pub(crate) link: Option<Arc<Link>>,
+    sessions: VecDeque<i64>,
+}
+
+/// A salt and when it counts, in Unix seconds.
+pub(crate) struct Salt {
+    pub(crate) value: i64,
+    pub(crate) since: i32,
+    pub(crate) until: i32,
+}
+
+impl World {
+    /// Makes a key that is logged in as `user`.
+    pub(crate) fn issue_key(&mut self, user: i64) -> Arc<AuthKey> {
+        let mut bytes = [0; 256];
+        self.rng.fill(&mut bytes[..]);
+        let key = AuthKey::new(bytes);
+        let id = key.id();
+        self.admit_key(key, None);
+        let record = self.keys.get_mut(&id).expect("the key was just admitted");
+        record.user = Some(user);
+        Arc::clone(&record.key)
+    }
+
+    /// Registers a key nobody is logged in with.
+    pub(crate) fn admit_key(&mut self, key: AuthKey, first_salt: Option<i64>) {
+        let record = KeyRecord {
+            key: Arc::new(key),
+            first_salt,
+            user: None,
+            dead: None,
+            told_dead: false,
+            returns: 0,
+            link: None,
+            sessions: VecDeque::new(),
+        };
+        self.keys.insert(record.key.id(), record);
+    }
+
+    /// Gives the key to a connection, unless another one holds it.
+    pub(crate) fn hold_key(&mut self, key_id: i64, link: &Arc<Link>) -> bool {
+        let Some(record) = self.keys.get_mut(&key_id) else { return false };
+        if record.link.is_some() {
+            return false;
+        }
+        self.take_key(key_id, link);
+        true
+    }
+
+    /// Gives the key to a second connection, which kills the key.
+    pub(crate) fn hold_key_twice(&mut self, key_id: i64, link: &Arc<Link>) {
+        self.violations.count(Violation::AuthKeyConnectedTwice);
+        self.kill_key(key_id, "AUTH_KEY_DUPLICATED");
+        self.take_key(key_id, link);
+    }
+
+    fn take_key(&mut self, key_id: i64, link: &Arc<Link>) {
+        let Some(record) = self.keys.get_mut(&key_id) else { return };
+        record.link = Some(Arc::clone(link));
+        if record.told_dead {
+            record.returns += 1;
+            if record.returns > PATIENCE {
+                self.violations.count(Violation::ConnectedAfterRevoke);
+            }
+        }
+        if let Some(user) = record.user.and_then(|user| self.users.get_mut(&user)) {
+            user.connections_now += 1;
+            user.connections_total += 1;
+        }
+    }
+
+    /// A connection is gone.
+    pub(crate) fn release_key(&mut self, key_id: i64, link: &Link) {
+        let Some(record) = self.keys.get_mut(&key_id) else { return };
+        if record.link.as_ref().is_some_and(|held| held.id == link.id) {
+            record.link = None;
+        }
+        if let Some(user) = record.user.and_then(|user| self.users.get_mut(&user)) {
+            user.connections_now = user.connections_now.saturating_sub(1);
+            user.links.retain(|held| held.id != link.id);
+        }
+    }
+
+    /// The key stays, but is nobody's any more.
+    pub(crate) fn log_out(&mut self, key_id: i64) {
+        let Some(record) = self.keys.get_mut(&key_id) else { return };
+        let link = record.link.as_ref().map(|link| link.id);
+        if let Some(user) = record.user.take().and_then(|user| self.users.get_mut(&user)) {
+            user.connections_now = user.connections_now.saturating_sub(1);
+            user.links.retain(|held| Some(held.id) != link);
+        }
+    }
+
+    /// From now on every call with this key fails with `error`.
+    pub(crate) fn kill_key(&mut self, key_id: i64, error: impl Into<String>) {
+        let Some(record) = self.keys.get_mut(&key_id) else { return };
+        record.dead = Some(RpcError::named(error.into()));
+        if let Some(link) = &record.link
+            && let Some(user) = record.user.and_then(|user| self.users.get_mut(&user))
+        {
+            user.links.retain(|held| held.id != link.id);
+        }
+    }
+
+    /// The error a dead key's calls are answered with; the key counts as told from then on.
+    pub(crate) fn tell_dead(&mut self, key_id: i64) -> Option<RpcError> {
+        let record = self.keys.get_mut(&key_id)?;
+        let error = record.dead.clone()?;
+        record.told_dead = true;
+        Some(error)
+    }
+
+    /// Keys logged in as `user`.
+    pub(crate) fn keys_of(&self, user: i64) -> Vec<i64> {
+        let mine = self.keys.iter().filter(|(_, record)| record.user == Some(user));
+        mine.map(|(id, _)| *id).collect()
+    }
+
+    /// Ends every connection of `user`.
+    pub(crate) fn disconnect(&mut self, user: i64, end: End) {
+        for key_id in self.keys_of(user) {
+            if let Some(link) = self.keys.get(&key_id).and_then(|record| record.link.as_ref()) {
+                link.end(end);
+            }
+        }
+    }
+
+    /// Whether a session of this key is seen for the first time.
+    pub(crate) fn is_new_session(&mut self, key_id: i64, session_id: i64) -> bool {
+        let Some(record) = self.keys.get_mut(&key_id) else { return false };
+        if record.sessions.contains(&session_id) {
+            return false;
+        }
+        record.sessions.truncate(REMEMBERED_SESSIONS - 1);
+        record.sessions.push_front(session_id);
+        true
+    }
+
+    /// Forgets a session; answers whether it was known.
+    pub(crate) fn forget_session(&mut self, key_id: i64, session_id: i64) -> bool {
+        let Some(record) = self.keys.get_mut(&key_id) else { return false };
+        let before = record.sessions.len();
+        record.sessions.retain(|known| *known != session_id);
+        before != record.sessions.len()
+    }
+
+    /// The salt of the period that contains `now`.
+    pub(crate) fn current_salt(&self, key_id: i64, now: i32) -> i64 {
+        self.salt(key_id, now / SALT_SECONDS).value
+    }
+
+    /// Whether a client may use `salt` now; neighbouring periods allow for clocks and latency.
+    pub(crate) fn salt_is_valid(&self, key_id: i64, salt: i64, now: i32) -> bool {
+        let period = now / SALT_SECONDS;
+        (period - 1..=period + 1).any(|period| self.salt(key_id, period).value == salt)
+            || self.keys.get(&key_id).is_some_and(|record| record.first_salt == Some(salt))
+    }
+
+    /// The salts of this and the following periods.
+    pub(crate) fn future_salts(&self, key_id: i64, now: i32, count: i32) -> Vec<Salt> {
+        let period = now / SALT_SECONDS;
+        (0..count.clamp(1, MAX_FUTURE_SALTS)).map(|n| self.salt(key_id, period + n)).collect()
+    }
+
+    fn salt(&self, key_id: i64, period: i32) -> Salt {
+        let value = self.secret_number(key_id as u64, 0x5a17, period as u64);
+        let since = period * SALT_SECONDS;
+        Salt { value, since, until: since + 2 * SALT_SECONDS }
+    }
+}

@@ -1,0 +1,81 @@
+//! Coming and going, with everything the people concerned are told about it.
+
+use super::World;
+use super::ids::Peer;
+use super::messages::{Content, Posted};
+
+/// How somebody came into a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// On their own, through a public name, or because they were simply put there.
+    Door,
+    InviteLink,
+}
+
+impl World {
+    /// Lets `user` in and tells everybody; answers the service message, if one was made.
+    pub(crate) fn join(
+        &mut self,
+        peer: Peer,
+        user: i64,
+        entrance: Entrance,
+        origin: Option<u64>,
+    ) -> Option<Posted> {
+        if !self.enrol(peer, user) {
+            return None;
+        }
+        let content = match entrance {
+            Entrance::Door => Content::Added(user),
+            Entrance::InviteLink => Content::JoinedByLink,
+        };
+        match peer {
+            Peer::User(_) => None,
+            Peer::Group(id) => self.post_to_group(id, user, &content, None, origin),
+            Peer::Channel(id) => {
+                self.announce_channel(user, id, origin);
+                (!self.is_broadcast(peer)).then(|| self.post_to_channel(id, user, content, origin))
+            }
+        }
+    }
+
+    /// Takes `user` out, on their own or by the hand of `by`, and tells everybody; answers the
+    /// service message as the one who acted sees it.
+    pub(crate) fn leave(
+        &mut self,
+        peer: Peer,
+        user: i64,
+        by: i64,
+        origin: Option<u64>,
+    ) -> Option<Posted> {
+        if !self.strike_off(peer, user) {
+            return None;
+        }
+        let content = Content::Removed(user);
+        match peer {
+            Peer::User(_) => None,
+            Peer::Group(id) => self.post_to_group(id, by, &content, Some(user), origin),
+            Peer::Channel(id) => {
+                self.announce_channel(user, id, origin);
+                (!self.is_broadcast(peer)).then(|| self.post_to_channel(id, by, content, origin))
+            }
+        }
+    }
+
+    /// Takes `user` out, if inside, and keeps them out.
+    pub(crate) fn ban(&mut self, peer: Peer, user: i64) {
+        let by = self.somebody_in_charge(peer, user);
+        if let Some(chat) = self.chat_mut(peer) {
+            chat.banned.insert(user);
+        }
+        self.leave(peer, user, by, None);
+    }
+
+    /// Who removes `user` when the control API asks for it: an admin, or else the user.
+    pub(crate) fn somebody_in_charge(&self, peer: Peer, user: i64) -> i64 {
+        let admins = self
+            .chat(peer)
+            .into_iter()
+            .flat_map(|chat| chat.members.keys().copied().filter(|member| chat.is_admin(*member)));
+        admins.into_iter().find(|admin| *admin != user).unwrap_or(user)
+    }
+}

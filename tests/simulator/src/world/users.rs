@@ -1,0 +1,163 @@
+//! Accounts: people and bots, what each has received, and where each is connected.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use rand::Rng;
+use rand::distr::Alphanumeric;
+
+use super::World;
+use super::ids::Peer;
+use super::messages::Message;
+use crate::server::link::Link;
+
+/// First user id; above 32 bits, as new accounts have.
+const FIRST_ID: i64 = 7_000_000_001;
+
+/// Something that took a number in an account's common sequence or in a channel's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The message of that id came in.
+    NewMessage(i32),
+}
+
+/// A conversation as one account sees it: private or basic group.
+#[derive(Default)]
+pub(crate) struct Dialog {
+    /// Ids in the account's own numbering, rising.
+    pub(crate) ids: Vec<i32>,
+    pub(crate) read_inbox: i32,
+}
+
+/// An account.
+pub(crate) struct User {
+    pub(crate) id: i64,
+    pub(crate) phone: String,
+    pub(crate) first_name: String,
+    pub(crate) username: Option<String>,
+    pub(crate) bot_token: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) api_hash: String,
+    /// Messages of private chats and basic groups; id `n` stands at `n - 1`.
+    pub(crate) messages: Vec<Message>,
+    pub(crate) dialogs: BTreeMap<Peer, Dialog>,
+    /// Joined basic groups and channels.
+    pub(crate) chats: BTreeSet<Peer>,
+    /// Read position in each channel.
+    pub(crate) read_in_channel: HashMap<i64, i32>,
+    /// People whose data this account was given, so that short updates about them make sense.
+    pub(crate) acquainted: HashSet<i64>,
+    /// The common sequence: event `n` stands at `n - 2`, since it starts at 1.
+    pub(crate) events: Vec<Event>,
+    /// Random ids of accepted sends.
+    pub(crate) random_ids: HashSet<i64>,
+    /// Connections that get updates.
+    pub(crate) links: Vec<Arc<Link>>,
+    pub(crate) connections_now: u64,
+    pub(crate) connections_total: u64,
+    pub(crate) methods: BTreeMap<&'static str, u64>,
+}
+
+impl User {
+    pub(crate) fn is_bot(&self) -> bool {
+        self.bot_token.is_some()
+    }
+
+    /// The number of the last event in the common sequence.
+    pub(crate) fn pts(&self) -> i32 {
+        self.events.len() as i32 + 1
+    }
+
+    /// Events after `pts`, oldest first.
+    pub(crate) fn events_after(&self, pts: i32) -> &[Event] {
+        let known = usize::try_from(pts - 1).unwrap_or(0).min(self.events.len());
+        &self.events[known..]
+    }
+
+    pub(crate) fn message(&self, id: i32) -> Option<&Message> {
+        self.messages.get(usize::try_from(id).ok()?.checked_sub(1)?)
+    }
+
+    /// The messages of one private chat or basic group, oldest first.
+    pub(crate) fn dialog_messages(&self, peer: Peer) -> Vec<&Message> {
+        let ids = self.dialogs.get(&peer).map(|dialog| &dialog.ids[..]).unwrap_or_default();
+        ids.iter().filter_map(|&id| self.message(id)).collect()
+    }
+}
+
+/// What a new account is to be.
+#[derive(Debug, Default)]
+pub(crate) struct NewUser {
+    pub(crate) phone: Option<String>,
+    pub(crate) first_name: Option<String>,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) bot: bool,
+}
+
+impl World {
+    /// Adds an account; the error says what is taken.
+    pub(crate) fn add_user(&mut self, new: NewUser) -> Result<i64, String> {
+        let number = self.users.len() as i64;
+        let id = FIRST_ID + number;
+        let username = new.username.or_else(|| new.bot.then(|| format!("helper{number}_bot")));
+        if let Some(username) = &username {
+            self.claim_username(username, Peer::User(id))?;
+        }
+        let phone = match new.phone {
+            _ if new.bot => String::new(),
+            Some(phone) => format!("+{}", phone.trim_start_matches('+')),
+            None => format!("+7999{number:07}"),
+        };
+        if !new.bot && self.phones.insert(phone.clone(), id).is_some() {
+            return Err("phone is taken".to_owned());
+        }
+        let bot_token = new.bot.then(|| format!("{id}:{}", self.random_text(35)));
+        let user = User {
+            id,
+            phone,
+            first_name: new.first_name.unwrap_or_else(|| format!("User {number}")),
+            username,
+            bot_token,
+            password: new.password,
+            api_hash: format!("{:032x}", self.rng.random::<u128>()),
+            messages: Vec::new(),
+            dialogs: BTreeMap::new(),
+            chats: BTreeSet::new(),
+            read_in_channel: HashMap::new(),
+            acquainted: HashSet::new(),
+            events: Vec::new(),
+            random_ids: HashSet::new(),
+            links: Vec::new(),
+            connections_now: 0,
+            connections_total: 0,
+            methods: BTreeMap::new(),
+        };
+        self.users.insert(id, user);
+        Ok(id)
+    }
+
+    /// Reserves a username for a peer.
+    pub(crate) fn claim_username(&mut self, username: &str, peer: Peer) -> Result<(), String> {
+        if !valid_username(username) {
+            return Err(format!("{username:?} is not a valid username"));
+        }
+        let key = username.to_ascii_lowercase();
+        if self.usernames.contains_key(&key) {
+            return Err(format!("username {username:?} is taken"));
+        }
+        self.usernames.insert(key, peer);
+        Ok(())
+    }
+
+    pub(crate) fn random_text(&mut self, length: usize) -> String {
+        (0..length).map(|_| char::from(self.rng.sample(Alphanumeric))).collect()
+    }
+}
+
+/// Telegram's rule: 4 to 32 letters, digits and underscores, beginning with a letter.
+pub(crate) fn valid_username(username: &str) -> bool {
+    (4..=32).contains(&username.len())
+        && username.starts_with(|first: char| first.is_ascii_alphabetic())
+        && username.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
+}

@@ -1,0 +1,229 @@
+//! The world as one account sees it, in TL: users, chats, messages with that account's hashes.
+
+use std::collections::BTreeSet;
+
+use grammers_tl_types::{enums, types};
+
+use super::World;
+use super::blank;
+use super::chats::{Channel, Group};
+use super::ids::Peer;
+use super::messages::{Content, Extras, Message};
+
+impl From<Peer> for enums::Peer {
+    fn from(peer: Peer) -> Self {
+        match peer {
+            Peer::User(user_id) => types::PeerUser { user_id }.into(),
+            Peer::Group(chat_id) => types::PeerChat { chat_id }.into(),
+            Peer::Channel(channel_id) => types::PeerChannel { channel_id }.into(),
+        }
+    }
+}
+
+/// Who is mentioned in an answer and must be described in it.
+#[derive(Default)]
+pub(crate) struct Cast {
+    peers: BTreeSet<Peer>,
+}
+
+impl Cast {
+    pub(crate) fn of(peers: impl IntoIterator<Item = Peer>) -> Self {
+        Self { peers: peers.into_iter().collect() }
+    }
+
+    pub(crate) fn add(&mut self, peer: Peer) {
+        self.peers.insert(peer);
+    }
+
+    /// Everybody a message names. A post in a channel does not name its author.
+    pub(crate) fn add_message(&mut self, world: &World, message: &Message) {
+        self.add(message.peer);
+        if !world.is_broadcast(message.peer) {
+            self.add(Peer::User(message.from));
+        }
+        if let Content::Added(user) | Content::Removed(user) = message.content {
+            self.add(Peer::User(user));
+        }
+    }
+
+    pub(crate) fn with_messages<'m>(
+        mut self,
+        world: &World,
+        messages: impl IntoIterator<Item = &'m Message>,
+    ) -> Self {
+        messages.into_iter().for_each(|message| self.add_message(world, message));
+        self
+    }
+
+    pub(crate) fn users(&self, world: &World, viewer: i64) -> Vec<enums::User> {
+        let users = self.peers.iter().filter_map(|peer| match peer {
+            Peer::User(id) => Some(world.user_view(viewer, *id)),
+            _ => None,
+        });
+        users.collect()
+    }
+
+    pub(crate) fn chats(&self, world: &World, viewer: i64) -> Vec<enums::Chat> {
+        self.peers.iter().filter_map(|peer| world.chat_view(viewer, *peer)).collect()
+    }
+}
+
+impl World {
+    pub(crate) fn is_broadcast(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Channel(id) => self.channels.get(&id).is_some_and(|channel| channel.broadcast),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn user_view(&self, viewer: i64, id: i64) -> enums::User {
+        let user = self.user(id);
+        let own = viewer == id;
+        types::User {
+            is_self: own,
+            bot: user.is_bot(),
+            bot_info_version: user.is_bot().then_some(1),
+            id,
+            access_hash: Some(self.access_hash(viewer, Peer::User(id))),
+            first_name: Some(user.first_name.clone()),
+            username: user.username.clone(),
+            phone: (own && !user.is_bot()).then(|| user.phone.trim_start_matches('+').to_owned()),
+            ..blank::USER.clone()
+        }
+        .into()
+    }
+
+    /// A group or channel; `None` for users and unknown chats.
+    pub(crate) fn chat_view(&self, viewer: i64, peer: Peer) -> Option<enums::Chat> {
+        match peer {
+            Peer::User(_) => None,
+            Peer::Group(id) => self.groups.get(&id).map(|group| group_view(viewer, group)),
+            Peer::Channel(id) => self.channels.get(&id).map(|channel| {
+                channel_view(viewer, channel, self.access_hash(viewer, Peer::Channel(id)))
+            }),
+        }
+    }
+
+    /// A message as `viewer` sees it; in a channel its author sees it as outgoing.
+    pub(crate) fn message_view(&self, viewer: i64, message: &Message) -> enums::Message {
+        let broadcast = self.is_broadcast(message.peer);
+        // Private messages have no author beside the conversation, posts none at all.
+        let named = !broadcast && !matches!(message.peer, Peer::User(_));
+        let from_id = named.then(|| Peer::User(message.from).into());
+        let out = message.from == viewer;
+        let action = match &message.content {
+            Content::Text { text, extras } => {
+                let extras = extras.as_deref();
+                return types::Message {
+                    out,
+                    post: broadcast,
+                    id: message.id,
+                    from_id,
+                    peer_id: message.peer.into(),
+                    date: message.date,
+                    message: text.to_string(),
+                    reply_to: extras.and_then(reply_header),
+                    entities: extras.and_then(|extras| extras.entities.clone()),
+                    views: broadcast.then_some(1),
+                    forwards: broadcast.then_some(0),
+                    ..blank::MESSAGE.clone()
+                }
+                .into();
+            }
+            Content::Added(user) => types::MessageActionChatAddUser { users: vec![*user] }.into(),
+            Content::JoinedByLink => types::MessageActionChatJoinedByLink { inviter_id: 0 }.into(),
+            Content::Removed(user) => types::MessageActionChatDeleteUser { user_id: *user }.into(),
+        };
+        types::MessageService {
+            out,
+            id: message.id,
+            from_id,
+            peer_id: message.peer.into(),
+            date: message.date,
+            action,
+            ..blank::SERVICE_MESSAGE.clone()
+        }
+        .into()
+    }
+
+    pub(crate) fn messages_view<'m>(
+        &self,
+        viewer: i64,
+        messages: impl IntoIterator<Item = &'m Message>,
+    ) -> Vec<enums::Message> {
+        messages.into_iter().map(|message| self.message_view(viewer, message)).collect()
+    }
+}
+
+/// The reply mark of a message that has one.
+pub(crate) fn reply_header(extras: &Extras) -> Option<enums::MessageReplyHeader> {
+    let reply_to_msg_id = Some(extras.reply_to?);
+    Some(types::MessageReplyHeader { reply_to_msg_id, ..blank::REPLY_HEADER.clone() }.into())
+}
+
+fn group_view(viewer: i64, group: &Group) -> enums::Chat {
+    let chat = &group.chat;
+    if !chat.members.contains_key(&viewer) {
+        return types::ChatForbidden { id: chat.id, title: chat.title.clone() }.into();
+    }
+    types::Chat {
+        id: chat.id,
+        title: chat.title.clone(),
+        participants_count: chat.members.len() as i32,
+        date: chat.date,
+        version: group.version,
+        admin_rights: chat.is_admin(viewer).then(admin_rights),
+        default_banned_rights: Some(blank::BANNED_RIGHTS.clone().into()),
+        ..blank::CHAT.clone()
+    }
+    .into()
+}
+
+fn channel_view(viewer: i64, channel: &Channel, access_hash: i64) -> enums::Chat {
+    let chat = &channel.chat;
+    if !channel.readable_by(viewer) {
+        return types::ChannelForbidden {
+            broadcast: channel.broadcast,
+            megagroup: !channel.broadcast,
+            monoforum: false,
+            id: chat.id,
+            access_hash,
+            title: chat.title.clone(),
+            until_date: None,
+        }
+        .into();
+    }
+    let member = chat.members.get(&viewer);
+    types::Channel {
+        left: member.is_none(),
+        broadcast: channel.broadcast,
+        megagroup: !channel.broadcast,
+        id: chat.id,
+        access_hash: Some(access_hash),
+        title: chat.title.clone(),
+        username: channel.username.clone(),
+        date: member.map_or(chat.date, |member| member.joined),
+        admin_rights: chat.is_admin(viewer).then(admin_rights),
+        default_banned_rights: (!channel.broadcast).then(|| blank::BANNED_RIGHTS.clone().into()),
+        participants_count: Some(chat.members.len() as i32),
+        ..blank::CHANNEL.clone()
+    }
+    .into()
+}
+
+/// What every admin here may do.
+pub(crate) fn admin_rights() -> enums::ChatAdminRights {
+    types::ChatAdminRights {
+        change_info: true,
+        post_messages: true,
+        edit_messages: true,
+        delete_messages: true,
+        ban_users: true,
+        invite_users: true,
+        pin_messages: true,
+        manage_call: true,
+        other: true,
+        ..blank::ADMIN_RIGHTS.clone()
+    }
+    .into()
+}
