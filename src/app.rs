@@ -1,1 +1,156 @@
-//! Composition: builds the parts and runs them until told to stop.
+//! Composition: builds the parts from the configuration, runs them until told to stop, and stops
+//! them in order. Nothing here decides anything else.
+
+mod health;
+mod process;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::actors::{Board, BridgeParts, BridgeStatus, Context, Orders, Root, Settings};
+use crate::config::Config;
+use crate::edge::amqp::AmqpOptions;
+use crate::edge::http;
+use crate::protocol::account::ReconnectPolicy;
+use crate::protocol::monitor::FailoverPolicy;
+use crate::protocol::pacing::{Limits, Rate};
+use crate::protocol::restart::Backoff;
+use crate::store::{Outbox, Store, StoreOptions};
+use crate::telegram::Servers;
+
+pub use health::DaemonHealth;
+pub use process::{prepare_process, run};
+
+/// Pauses between two dials of one account.
+const RECONNECT_BACKOFF: Backoff = Backoff { min_ms: 500, max_ms: 60_000 };
+/// Longest pause of a monitor whose sessions have all failed in turn, milliseconds.
+const RETRY_DELAY_MAX_MS: u64 = 300_000;
+
+/// A running daemon.
+pub struct Daemon {
+    root: Root,
+    store: Store,
+    http_stop: CancellationToken,
+    http: Option<std::thread::JoinHandle<std::io::Result<()>>>,
+    health: Arc<DaemonHealth>,
+    shutdown_timeout: Duration,
+}
+
+impl Daemon {
+    /// Opens the store, starts the tree and the edges. Without the bridge the outbox is handed
+    /// back: whoever embeds the daemon reads events there.
+    ///
+    /// # Errors
+    /// What could not be opened or started, and why.
+    pub async fn start(config: &Config) -> Result<(Self, Option<Outbox>)> {
+        let listen = config.http.listen;
+        let listener = TcpListener::bind(listen)
+            .with_context(|| format!("failed to listen on {listen} (http.listen)"))?;
+        let (store, outbox) = open_store(config).await?;
+        let board = Arc::new(Board::default());
+        let status = config.bridge.enabled.then(BridgeStatus::new);
+        let health = Arc::new(DaemonHealth::new(Arc::clone(&board), store.clone(), status.clone()));
+        let http_stop = CancellationToken::new();
+        let router = http::router(health.clone());
+        let http = http::spawn(listener, router, http_stop.clone())
+            .context("failed to start the http edge")?;
+
+        let (outbox, bridge) = match status {
+            None => (Some(outbox), None),
+            Some(status) => {
+                (None, Some(BridgeParts { options: amqp_options(config), outbox, status }))
+            }
+        };
+        let snapshot = {
+            let store = store.clone();
+            tokio::task::spawn_blocking(move || store.load()).await??
+        };
+        let context = Context::new(store.clone(), board, settings(config));
+        // A link gets half of the time, so that what follows it has the other half.
+        let drain = config.shutdown.timeout / 2;
+        let root = Root::start(context, snapshot, bridge, drain).await?;
+        health.started();
+        let shutdown_timeout = config.shutdown.timeout;
+        let daemon = Self { root, store, http_stop, http: Some(http), health, shutdown_timeout };
+        Ok((daemon, outbox))
+    }
+
+    /// The door for commands that do not come over the bridge.
+    pub fn orders(&self) -> Orders {
+        self.root.orders()
+    }
+
+    /// What the health endpoint says.
+    pub fn health(&self) -> Arc<DaemonHealth> {
+        Arc::clone(&self.health)
+    }
+
+    /// Waits for what the daemon cannot live without to end, and tells why.
+    pub async fn failed(&self) -> anyhow::Error {
+        tokio::select! {
+            error = self.store.failed() => anyhow::Error::new(error).context("the store failed"),
+            error = self.root.ended() => anyhow::Error::new(error),
+        }
+    }
+
+    /// Stops everything in order, within `shutdown.timeout_seconds`.
+    ///
+    /// # Errors
+    /// When the store could not be closed cleanly; what was acknowledged is safe all the same.
+    pub async fn stop(mut self) -> Result<()> {
+        let deadline = Instant::now() + self.shutdown_timeout;
+        self.health.stopping();
+        self.root.stop(deadline).await;
+        self.store.close().await.context("failed to close the store")?;
+        self.http_stop.cancel();
+        if let Some(http) = self.http.take() {
+            // The thread ends within its own deadline; nothing of it needs to be waited for.
+            drop(http);
+        }
+        Ok(())
+    }
+}
+
+async fn open_store(config: &Config) -> Result<(Store, Outbox)> {
+    let mut options = StoreOptions::new(&config.store.path);
+    options.key_file.clone_from(&config.secrets.key_file);
+    let opened = tokio::task::spawn_blocking(move || Store::open(options)).await?;
+    opened.context("failed to open the store")
+}
+
+fn amqp_options(config: &Config) -> AmqpOptions {
+    AmqpOptions {
+        url: config.bridge.url.clone(),
+        exchange: config.bridge.exchange.clone(),
+        command_queue: config.bridge.command_queue.clone(),
+        event_queue: config.bridge.event_queue.clone(),
+        prefetch: config.bridge.prefetch,
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let send = &config.telegram.limits.send;
+    let retry_delay = u64::try_from(config.failover.retry_delay.as_millis()).unwrap_or(u64::MAX);
+    Settings {
+        servers: Servers::new(config.telegram.servers.clone()),
+        api_id: config.telegram.api_id.unwrap_or_default(),
+        failover: FailoverPolicy {
+            retry_delay_ms: retry_delay,
+            retry_delay_max_ms: RETRY_DELAY_MAX_MS,
+        },
+        reconnect: ReconnectPolicy {
+            backoff: RECONNECT_BACKOFF,
+            attempts_max: config.failover.max_reconnect_attempts,
+        },
+        limits: Limits {
+            send: Rate { per_minute: send.per_minute, burst: send.burst },
+            ..Limits::default()
+        },
+        extra_events: config.bridge.extra_events,
+    }
+}

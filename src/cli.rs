@@ -109,6 +109,12 @@ pub fn parse() -> Command {
     CommandLine::parse().command
 }
 
+/// Says why the daemon cannot run, and answers the exit code for it.
+pub fn fail(error: &impl fmt::Display) -> std::process::ExitCode {
+    let _ = writeln!(io::stderr(), "telewarden: {error}");
+    std::process::ExitCode::FAILURE
+}
+
 /// Writes a line for the user. Nobody reads it when the pipe is closed; that is no failure.
 fn say(line: impl fmt::Display) {
     let _ = writeln!(io::stdout(), "{line}");

@@ -2,6 +2,7 @@
 //!
 //! Layers import one way only: `protocol` ← `store`, `telegram`, `edge` ← `actors` ← `app` ← `main`.
 
+pub mod actors;
 pub mod app;
 pub mod cli;
 pub mod config;

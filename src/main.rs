@@ -1,3 +1,30 @@
 //! The daemon and its command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+use telewarden::cli::{self, Command, ConfigArgs};
+use telewarden::{app, logging};
+
+fn main() -> ExitCode {
+    app::prepare_process();
+    match cli::parse() {
+        Command::Run(args) => run(&args),
+        Command::Check(args) => cli::check(&args),
+        Command::Health(args) => cli::health(&args),
+    }
+}
+
+fn run(args: &ConfigArgs) -> ExitCode {
+    let config = match args.load() {
+        Ok(config) => config,
+        Err(error) => return cli::fail(&error),
+    };
+    let _logging = match logging::init(config.log.level, config.log.format) {
+        Ok(logging) => logging,
+        Err(error) => return cli::fail(&error),
+    };
+    match app::run(&config) {
+        Ok(code) => code,
+        Err(error) => cli::fail(&format!("{error:#}")),
+    }
+}

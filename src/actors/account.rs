@@ -21,7 +21,7 @@ use crate::protocol::ids::UnixMillis;
 use crate::protocol::model::{AccountRecord, CooldownScope, Credentials, Fault, MethodClass};
 use crate::protocol::pacing::{Cooldowns, LIMITED_REST_MS, WAIT_MARGIN_MS};
 use crate::store::Op;
-use crate::telegram::{Caller, DialOptions, Finding, Link, PeerBook, UpdatePump};
+use crate::telegram::{Caller, DialOptions, Finding, Link, PEERS_MAX, PeerBook, UpdatePump};
 
 /// A connection that holds this long is stable: failures before it are forgiven.
 const SETTLE_AFTER: Duration = Duration::from_secs(20);
@@ -179,7 +179,7 @@ impl AccountActor {
                 routes.add(chat, key.clone(), interest.monitor.clone());
             }
         }
-        let peers = PeerBook::new(context.store.peers(record.id)?);
+        let peers = PeerBook::new(context.store.peers(record.id, PEERS_MAX)?);
         Ok(Self {
             machine: AccountMachine::new(context.settings.reconnect, fault),
             queue: ErrandQueue::new(context.settings.limits),
@@ -368,7 +368,7 @@ impl AccountActor {
         self.dial = None;
         match outcome {
             Ok(link) => {
-                self.go_live(myself, *link);
+                self.go_live(myself, *link)?;
                 self.last_failure = None;
                 self.step(myself, Input::Connected).await?;
                 self.run_errands(myself);
@@ -382,14 +382,18 @@ impl AccountActor {
     }
 
     /// Starts following updates over the new link.
-    fn go_live(&mut self, myself: &ActorRef<AccountMsg>, link: Link) {
+    fn go_live(
+        &mut self,
+        myself: &ActorRef<AccountMsg>,
+        link: Link,
+    ) -> Result<(), ActorProcessingErr> {
         if self.record.me.as_ref() != Some(&link.me) {
             self.record.me = Some(link.me.clone());
             self.changed = true;
         }
         let is_bot = link.me.is_bot;
         let incarnation = self.incarnation;
-        let mut stored = self.context.store.update_state(self.record.id);
+        let mut stored = self.context.store.update_state(self.record.id)?;
         if self.panics >= PANICS_MAX {
             // What the library cannot digest would come again with the same state. Start from
             // now; the monitors fetch from history what lies between.
@@ -417,6 +421,7 @@ impl AccountActor {
         let task = AbortOnDropHandle::new(supervised(myself, incarnation, follow));
         self.live = Some(Live { caller, _task: task });
         myself.send_after(SETTLE_AFTER, move || AccountMsg::Settled { incarnation });
+        Ok(())
     }
 
     async fn link_ended(
@@ -462,12 +467,7 @@ impl AccountActor {
         }
     }
 
-    fn tell_up(
-        &self,
-        monitor: &ActorRef<MonitorMsg>,
-        _live: &Live,
-        myself: &ActorRef<AccountMsg>,
-    ) {
+    fn tell_up(&self, monitor: &ActorRef<MonitorMsg>, _live: &Live, myself: &ActorRef<AccountMsg>) {
         let is_bot = self.record.me.as_ref().is_some_and(|me| me.is_bot);
         let message =
             MonitorMsg::SourceUp { account: self.record.id, actor: myself.clone(), is_bot };

@@ -117,9 +117,10 @@ impl Board {
         for view in views.monitors.values() {
             *states.entry(view.state).or_insert(0) += 1;
         }
-        let troubled = views.monitors.iter().filter(|(_, view)| {
-            view.error.is_some() || view.state == MonitorState::Exhausted
-        });
+        let troubled = views
+            .monitors
+            .iter()
+            .filter(|(_, view)| view.error.is_some() || view.state == MonitorState::Exhausted);
         let troubled = troubled.take(limit).map(|(key, view)| (key.clone(), view.clone()));
         let troubled = troubled.collect();
         (states, troubled)

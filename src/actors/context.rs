@@ -16,7 +16,7 @@ use crate::telegram::Servers;
 /// Dials under way at once, in all accounts together. A dial costs a key lookup, a handshake and
 /// three round trips; 64 at once bring 10,000 accounts back within a minute at 300 ms each, and
 /// do not look like an attack.
-pub const DIALS_MAX: usize = 64;
+pub(super) const DIALS_MAX: usize = 64;
 
 /// Settings of the tree.
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
@@ -18,6 +19,9 @@ use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, SessionId};
 use crate::protocol::model::{AccountRecord, Credentials, SessionRecord};
 use crate::store::{CommitError, Op};
+
+/// How long accounts may take to hang up; those that take longer are ended with the process.
+const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// The actor.
 pub(super) struct Fleet;
@@ -98,10 +102,22 @@ impl Actor for Fleet {
             }
             FleetMsg::Unwatch { account, key } => state.unwatch(account, &key),
             FleetMsg::Follow { account, key, chat } => state.follow(account, key, chat),
-            FleetMsg::Request { account, request } => state.request(&myself, account, request).await,
+            FleetMsg::Request { account, request } => {
+                state.request(&myself, account, request).await
+            }
             FleetMsg::Rests { account } => state.rests(account),
             FleetMsg::RestartDue { account } => state.restart_due(&myself, account).await,
         }
+        Ok(())
+    }
+
+    /// Sessions are disconnected before the daemon goes on stopping.
+    async fn post_stop(
+        &self,
+        myself: ActorRef<FleetMsg>,
+        _state: &mut FleetState,
+    ) -> Result<(), ActorProcessingErr> {
+        myself.stop_children_and_wait(None, Some(STOP_MAX)).await;
         Ok(())
     }
 
@@ -130,8 +146,7 @@ impl FleetState {
                 member.api_id = session.api_id.or(member.api_id);
             }
         }
-        let sessions =
-            sessions.into_iter().map(|session| (session.id, session.account)).collect();
+        let sessions = sessions.into_iter().map(|session| (session.id, session.account)).collect();
         Self { context, members, sessions, nursery: Nursery::new("account", CHILD_POLICY) }
     }
 
@@ -190,9 +205,7 @@ impl FleetState {
     ) {
         let Some(member) = self.members.get_mut(&account) else {
             let failure = Failure::Dead { code: "AUTH_KEY_UNREGISTERED".into() };
-            let _ = interest
-                .monitor
-                .cast(MonitorMsg::SourceLost { account, failure });
+            let _ = interest.monitor.cast(MonitorMsg::SourceLost { account, failure });
             return;
         };
         member.interests.insert(key.clone(), interest.clone());
@@ -211,9 +224,7 @@ impl FleetState {
             Presence::Recovering => {}
             Presence::Parked => {
                 let failure = Failure::transient("the account keeps crashing and is parked");
-                let _ = interest
-                    .monitor
-                    .cast(MonitorMsg::SourceLost { account, failure });
+                let _ = interest.monitor.cast(MonitorMsg::SourceLost { account, failure });
             }
         }
     }
@@ -227,12 +238,7 @@ impl FleetState {
         }
     }
 
-    fn follow(
-        &mut self,
-        account: AuthKeyId,
-        key: ChatKey,
-        chat: MarkedId,
-    ) {
+    fn follow(&mut self, account: AuthKeyId, key: ChatKey, chat: MarkedId) {
         let Some(member) = self.members.get_mut(&account) else { return };
         if let Some(interest) = member.interests.get_mut(&key) {
             interest.chat = Some(chat);
@@ -242,12 +248,7 @@ impl FleetState {
         }
     }
 
-    async fn request(
-        &mut self,
-        myself: &ActorRef<FleetMsg>,
-        account: AuthKeyId,
-        request: Request,
-    ) {
+    async fn request(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, request: Request) {
         let resting = match self.members.get(&account).map(|member| &member.presence) {
             Some(Presence::Running(actor)) => {
                 let _ = actor.cast(AccountMsg::Request(request));
@@ -308,9 +309,7 @@ impl FleetState {
                 member.presence = Presence::Parked;
                 for interest in member.interests.values() {
                     let failure = Failure::transient("the account keeps crashing and is parked");
-                    let _ = interest
-                        .monitor
-                        .cast(MonitorMsg::SourceLost { account, failure });
+                    let _ = interest.monitor.cast(MonitorMsg::SourceLost { account, failure });
                 }
             }
         }

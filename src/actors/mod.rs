@@ -24,6 +24,7 @@ mod root;
 mod supervision;
 
 pub use board::Board;
+pub use bridge::BridgeStatus;
 pub use context::{Context, Settings, now};
 pub use orders::Orders;
-pub use root::{Root, RootError};
+pub use root::{BridgeParts, Root, RootError};

@@ -15,9 +15,7 @@ use super::fleet::FleetMsg;
 use super::opening::{Opening, Step};
 use crate::protocol::chat::{ChatKey, ChatRef, MarkedId};
 use crate::protocol::cursor::{Cursor, fingerprint};
-use crate::protocol::event::{
-    self, LostReason, Message, MessageContext, MonitorChange, Outcome,
-};
+use crate::protocol::event::{self, LostReason, Message, MessageContext, MonitorChange, Outcome};
 use crate::protocol::failure::{Failure, Permanence};
 use crate::protocol::ids::{AuthKeyId, SessionId};
 use crate::protocol::model::{MonitorPhase, MonitorRecord, PoolMember, ReplyTo};
@@ -96,6 +94,8 @@ pub(super) struct MonitorActor {
     /// Whether the next watch may try a session once more that Telegram had ended.
     forgive: bool,
     last_error: Option<String>,
+    /// The session that listened last.
+    listening: Option<SessionId>,
 }
 
 impl Actor for Monitor {
@@ -164,16 +164,31 @@ impl MonitorActor {
             overflowed: false,
             forgive: false,
             last_error: None,
+            listening: None,
         }
     }
 
-    /// Feeds the machine and performs what it says. What it reports and what it remembers of its
-    /// pool become durable together.
+    /// Feeds the machine and performs what it says.
     async fn step(
         &mut self,
         myself: &ActorRef<MonitorMsg>,
         input: Input,
     ) -> Result<(), ActorProcessingErr> {
+        if self.feed(myself, input).await? {
+            self.opening.again();
+            self.epoch += 1;
+            self.advance(myself).await?;
+        }
+        Ok(())
+    }
+
+    /// Feeds the machine; answers whether the chat is to be opened. What it reports and what it
+    /// remembers of its pool become durable together.
+    async fn feed(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        input: Input,
+    ) -> Result<bool, ActorProcessingErr> {
         let effects = self.machine.step(input);
         let mut ops = Vec::new();
         let mut open = false;
@@ -196,10 +211,7 @@ impl MonitorActor {
             self.context.store.submit(ops, |_| {}).await?;
         }
         self.show();
-        if open {
-            self.open(myself).await?;
-        }
-        Ok(())
+        Ok(open)
     }
 
     fn watch(&mut self, myself: &ActorRef<MonitorMsg>, member: &PoolMember) {
@@ -291,27 +303,26 @@ impl MonitorActor {
         self.step(myself, Input::Reopen).await
     }
 
-    async fn open(&mut self, myself: &ActorRef<MonitorMsg>) -> Result<(), ActorProcessingErr> {
-        self.opening.again();
-        self.epoch += 1;
-        self.advance(myself).await
-    }
-
     /// Takes the next step of opening the chat.
     async fn advance(&mut self, myself: &ActorRef<MonitorMsg>) -> Result<(), ActorProcessingErr> {
         if self.machine.state() != MonitorState::Opening {
             return Ok(());
         }
-        match self.opening.step(&self.record, self.cursor.as_ref()) {
-            Step::Run(errand) => {
-                self.run(myself, errand);
-                Ok(())
+        loop {
+            match self.opening.step(&self.record, self.cursor.as_ref()) {
+                Step::Run(errand) => {
+                    self.run(myself, errand);
+                    return Ok(());
+                }
+                Step::StartBlind => self.start_after(0).await?,
+                Step::Done if self.overflowed => {
+                    // More came live than could be kept; history has it.
+                    self.overflowed = false;
+                    self.held.clear();
+                    self.opening.read_again();
+                }
+                Step::Done => return self.opened(myself).await,
             }
-            Step::StartBlind => {
-                self.start_after(0).await?;
-                Box::pin(self.advance(myself)).await
-            }
-            Step::Done => self.opened(myself).await,
         }
     }
 
@@ -361,7 +372,9 @@ impl MonitorActor {
         myself: &ActorRef<MonitorMsg>,
         failure: Failure,
     ) -> Result<(), ActorProcessingErr> {
-        if self.opening.peer.is_none() && self.record.marked_id.is_some() && !self.opening.id_in_vain
+        if self.opening.peer.is_none()
+            && self.record.marked_id.is_some()
+            && !self.opening.id_in_vain
             && matches!(failure, Failure::ChatLost { .. } | Failure::Rejected { .. })
         {
             self.opening.id_in_vain = true;
@@ -427,25 +440,32 @@ impl MonitorActor {
     }
 
     async fn opened(&mut self, myself: &ActorRef<MonitorMsg>) -> Result<(), ActorProcessingErr> {
-        if std::mem::take(&mut self.overflowed) {
-            // More came live than could be kept; history has it.
-            self.held.clear();
-            self.opening.read_again();
-            return Box::pin(self.advance(myself)).await;
-        }
-        let (held, shares) = (std::mem::take(&mut self.held), std::mem::take(&mut self.held_shares));
+        let (held, shares) =
+            (std::mem::take(&mut self.held), std::mem::take(&mut self.held_shares));
         self.publish(held, false, shares).await?;
         self.last_error = None;
         let session = self.machine.current().map(|member| member.session.to_string());
         tracing::info!(chat = %self.key, session, "the chat is being listened to");
-        if self.context.settings.extra_events
-            && let Some(member) = self.machine.current()
-        {
-            let change = MonitorChange::Started;
-            let entry = event::monitor_changed(&self.record.chat, &member.session, change, now());
+        self.announce_listening().await?;
+        self.feed(myself, Input::Opened).await.map(drop)
+    }
+
+    /// Says which session listens, when that is news and wanted.
+    async fn announce_listening(&mut self) -> Result<(), ActorProcessingErr> {
+        let Some(session) = self.machine.current().map(|member| member.session.clone()) else {
+            return Ok(());
+        };
+        let change = match &self.listening {
+            Some(known) if *known == session => return Ok(()),
+            Some(_) => MonitorChange::FailedOver,
+            None => MonitorChange::Started,
+        };
+        if self.context.settings.extra_events {
+            let entry = event::monitor_changed(&self.record.chat, &session, change, now());
             self.context.store.submit(vec![Op::Append(entry)], |_| {}).await?;
         }
-        self.step(myself, Input::Opened).await
+        self.listening = Some(session);
+        Ok(())
     }
 
     async fn deliver(&mut self, delivery: Delivery) -> Result<(), ActorProcessingErr> {
@@ -551,9 +571,7 @@ impl MonitorActor {
         let same = self.record.ordered == sessions && self.record.phase == MonitorPhase::Running;
         let mut ops = Vec::new();
         let mut record = self.record.clone();
-        if !same || record.chat != chat {
-            record.chat = chat;
-        }
+        record.chat = chat;
         if !same {
             record.ordered.clone_from(&sessions);
             record.pool.clone_from(&sessions);

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
@@ -14,6 +15,10 @@ use crate::protocol::chat::{ChatKey, ChatRef};
 use crate::protocol::event::{self, Outcome};
 use crate::protocol::model::{MonitorPhase, MonitorRecord, ReplyTo};
 use crate::store::{CommitError, Op, StoreError};
+
+/// How long monitors may take to hand over what they have been given. It is in memory and goes to
+/// the disk, so this is long.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// The actor.
 pub(super) struct Monitors;
@@ -32,11 +37,7 @@ pub(super) enum MonitorsMsg {
     /// A command names the sessions of a chat.
     Configure { order: Configure, reply: RpcReplyPort<Result<(), CommitError>> },
     /// A command ends the monitoring of a chat.
-    Stop {
-        chat: ChatRef,
-        reply_to: Option<ReplyTo>,
-        reply: RpcReplyPort<Result<(), CommitError>>,
-    },
+    Stop { chat: ChatRef, reply_to: Option<ReplyTo>, reply: RpcReplyPort<Result<(), CommitError>> },
     /// The pause before a monitor's restart is over.
     RestartDue { key: ChatKey },
 }
@@ -96,6 +97,16 @@ impl Actor for Monitors {
         Ok(())
     }
 
+    /// Before the monitors are told to end, each hands to the store what it has been given.
+    async fn post_stop(
+        &self,
+        myself: ActorRef<MonitorsMsg>,
+        _state: &mut MonitorsState,
+    ) -> Result<(), ActorProcessingErr> {
+        myself.drain_children_and_wait(Some(DRAIN_MAX)).await;
+        Ok(())
+    }
+
     async fn handle_supervisor_evt(
         &self,
         myself: ActorRef<MonitorsMsg>,
@@ -112,11 +123,20 @@ impl Actor for Monitors {
 impl MonitorsState {
     async fn start(&mut self, myself: &ActorRef<MonitorsMsg>, record: MonitorRecord) {
         let key = record.chat.key();
+        let cursor = match self.context.store.cursor(&key) {
+            Ok(cursor) => cursor,
+            Err(error) => {
+                // Without its cursor it would begin anew and lose what was missed.
+                let end = self.nursery.stillborn(&key, error.to_string(), &self.context).await;
+                self.after(myself, key, end);
+                return;
+            }
+        };
         let args = MonitorArgs {
             context: Arc::clone(&self.context),
             fleet: self.fleet.clone(),
             key: key.clone(),
-            cursor: self.context.store.cursor(&key),
+            cursor,
             record,
         };
         match Actor::spawn_linked(None, Monitor, args, myself.get_cell()).await {

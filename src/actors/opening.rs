@@ -138,7 +138,10 @@ mod tests {
         let record = record("@name");
         let mut opening = Opening::default();
         opening.move_to(ALICE, false);
-        assert_eq!(opening.step(&record, None), Step::Run(Errand::Resolve(record.chat.target.clone())));
+        assert_eq!(
+            opening.step(&record, None),
+            Step::Run(Errand::Resolve(record.chat.target.clone()))
+        );
         let peer = peer(-1000000000042);
         opening.peer = Some(peer);
         assert_eq!(opening.step(&record, None), Step::Run(Errand::Inspect(peer)));

@@ -37,12 +37,8 @@ impl CommandSink for Orders {
                 self.configure(chat, sessions, reply).await
             }
             Command::StopMonitoring { chat } => {
-                ask(&self.monitors, |port| MonitorsMsg::Stop {
-                    chat,
-                    reply_to: reply,
-                    reply: port,
-                })
-                .await
+                ask(&self.monitors, |port| MonitorsMsg::Stop { chat, reply_to: reply, reply: port })
+                    .await
             }
             Command::JoinChat { chat, session } => self.join(chat, session, reply).await,
         }

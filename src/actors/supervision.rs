@@ -98,12 +98,23 @@ impl<K: Clone + Eq + Hash + Display> Nursery<K> {
         let actor = format!("{}/{key}", self.kind);
         let (attempt, next_at, end) = match verdict {
             Verdict::Restart { after_ms, attempt } => {
-                tracing::warn!(actor, cause, attempt, after_ms, "an actor crashed; it is started again");
+                tracing::warn!(
+                    actor,
+                    cause,
+                    attempt,
+                    after_ms,
+                    "an actor crashed; it is started again"
+                );
                 let next = at.plus_ms(i64::try_from(after_ms).unwrap_or(i64::MAX));
                 (attempt, Some(next), End::RestartAfter(Duration::from_millis(after_ms)))
             }
             Verdict::Park { attempt } => {
-                tracing::error!(actor, cause, attempt, "an actor keeps crashing; it is parked until a command asks for it");
+                tracing::error!(
+                    actor,
+                    cause,
+                    attempt,
+                    "an actor keeps crashing; it is parked until a command asks for it"
+                );
                 (attempt, None, End::Parked)
             }
         };

@@ -85,7 +85,8 @@ impl Checkpoint {
             Stage::Idle => {
                 self.next_at = Instant::now() + EVERY;
                 if self.has_work(shared, known, released) {
-                    self.stage = Stage::Writing { dirty: shared.read_hot().dirty(), upto: next_seq };
+                    self.stage =
+                        Stage::Writing { dirty: shared.read_hot().dirty(), upto: next_seq };
                 }
                 Ok(())
             }
@@ -138,7 +139,7 @@ fn write_records(
         }
     }
     for account in &states {
-        if let Some(state) = moved_state(shared, *account)? {
+        if let Some(state) = take_moved_state(shared, *account)? {
             let key = layout::account(kind::UPDATE_STATE, *account);
             batch.put(key, records::to_compact(&state));
         }
@@ -155,7 +156,6 @@ fn write_records(
     }
     let mut hot = shared.write_hot();
     cursors.iter().for_each(|chat| hot.drop_cursor(chat));
-    states.iter().for_each(|account| hot.drop_state(*account));
     if done {
         hot.shrink();
     }
@@ -170,9 +170,14 @@ fn next_of(dirty: &mut Dirty) -> (Vec<ChatKey>, Vec<AuthKeyId>) {
     (cursors, states)
 }
 
-/// An account's update state with its moves, if it moved.
-fn moved_state(shared: &Shared, account: AuthKeyId) -> Result<Option<UpdateState>, StoreError> {
-    let Some(delta) = shared.read_hot().state(account).cloned() else {
+/// An account's update state with its moves, if it moved. The moves leave the overlay here and not
+/// after the write, because new ones may come at any time; until the write a reader sees the state a
+/// little behind, which only makes Telegram repeat what the cursors recognise.
+fn take_moved_state(
+    shared: &Shared,
+    account: AuthKeyId,
+) -> Result<Option<UpdateState>, StoreError> {
+    let Some(delta) = shared.write_hot().take_state(account) else {
         return Ok(None);
     };
     let mut state = super::stored_state(&*shared.engine, account)?.unwrap_or_default();

@@ -41,6 +41,10 @@ impl Hot {
         self.states.remove(&account);
     }
 
+    pub(super) fn take_state(&mut self, account: AuthKeyId) -> Option<UpdateStateDelta> {
+        self.states.remove(&account)
+    }
+
     pub(super) fn state(&self, account: AuthKeyId) -> Option<&UpdateStateDelta> {
         self.states.get(&account)
     }

@@ -57,7 +57,9 @@ use tokio::sync::{oneshot, watch};
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::cursor::Cursor;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
-use crate::protocol::model::{Credentials, PeerRecord, UpdateState};
+use crate::protocol::model::{
+    AccountRecord, Credentials, MonitorRecord, PeerRecord, UpdateState, UpdateStateDelta,
+};
 
 use checkpoint::Checkpoint;
 use engine::Engine;
@@ -196,7 +198,7 @@ impl Store {
     /// Everything start-up needs. Blocks while it reads.
     pub fn load(&self) -> Result<Snapshot, StoreError> {
         let mut monitors = Vec::new();
-        for monitor in self.all_json::<crate::protocol::model::MonitorRecord>(kind::MONITOR)? {
+        for monitor in self.all_json::<MonitorRecord>(kind::MONITOR)? {
             let cursor = self.cursor(&monitor.chat.key())?;
             monitors.push((monitor, cursor));
         }
@@ -234,6 +236,28 @@ impl Store {
             outcome.is_ok() && records.len() < limit
         })?;
         outcome.map(|()| records)
+    }
+
+    /// An account's open half.
+    pub fn account(&self, account: AuthKeyId) -> Result<Option<AccountRecord>, StoreError> {
+        self.one_json(kind::ACCOUNT, &layout::account(kind::ACCOUNT, account))
+    }
+
+    /// A monitor.
+    pub fn monitor(&self, chat: &ChatKey) -> Result<Option<MonitorRecord>, StoreError> {
+        self.one_json(kind::MONITOR, &layout::chat(kind::MONITOR, chat))
+    }
+
+    fn one_json<T: DeserializeOwned>(&self, kind: u8, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let stored = self.shared.engine.get(key)?;
+        stored.map(|bytes| records::from_json(record_name(kind), &bytes)).transpose()
+    }
+
+    /// Moves an account's update state, which becomes durable within about a second. The caller
+    /// vouches that everything the move covers is durable already, as it is when the callback of
+    /// [`Store::submit`] runs.
+    pub fn note_update_state(&self, account: AuthKeyId, delta: UpdateStateDelta) {
+        self.shared.write_hot().move_state(account, delta);
     }
 
     /// An account's credentials, unsealed for this call only.

@@ -22,7 +22,9 @@ pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer may take. Telegram answers within seconds or not at all.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// A link that was silent for this long is asked for a sign of life.
-pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(30);
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long the sign of life may take: a dead link is found within 30 s.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Queued updates of one link: more than fit into one read of the library's 1 MiB buffer at the
 /// 500 bytes of a usual update, because the library drops what does not fit and says nothing.
 /// About 5.3 KiB each while queued, so 10.6 MiB at the very most.
@@ -52,18 +54,16 @@ impl Caller {
     /// Calls a method. Never sleeps, never retries; fails with [`Failure::Transient`] when the
     /// answer takes longer than [`CALL_TIMEOUT`].
     pub async fn call<R: RemoteCall>(&self, request: &R) -> Result<R::Return, Failure> {
-        self.call_within(request, CALL_TIMEOUT).await.map_err(|error| match error {
-            CallError::Library(error) => classify(&error),
-            CallError::TimedOut => Failure::transient(format!(
-                "telegram did not answer within {} s",
-                CALL_TIMEOUT.as_secs()
-            )),
-        })
+        self.call_within(request, CALL_TIMEOUT).await.map_err(CallError::classify)
     }
 
-    /// Asks for a sign of life.
-    pub async fn probe(&self) -> Result<(), Failure> {
-        self.call(&tl::functions::Ping { ping_id: 0 }).await.map(drop)
+    /// Asks for a sign of life: where the account's updates stand. Unlike a ping it also tells
+    /// that a session was ended, or that updates do not reach us.
+    pub(super) async fn probe(&self) -> Result<tl::types::updates::State, Failure> {
+        let request = tl::functions::updates::GetState {};
+        let answer = self.call_within(&request, PROBE_TIMEOUT).await;
+        let tl::enums::updates::State::State(state) = answer.map_err(CallError::classify)?;
+        Ok(state)
     }
 
     async fn call_within<R: RemoteCall>(
@@ -74,7 +74,7 @@ impl Caller {
         let answer = self.handle.raw_invoke_in_dc(self.dc_id, request.to_bytes());
         let body = match timeout(limit, answer).await {
             Ok(answer) => answer.map_err(CallError::Library)?,
-            Err(_) => return Err(CallError::TimedOut),
+            Err(_) => return Err(CallError::TimedOut(limit)),
         };
         R::Return::from_bytes(&body)
             .map_err(|error| CallError::Library(InvocationError::from(error)))
@@ -83,7 +83,18 @@ impl Caller {
 
 enum CallError {
     Library(InvocationError),
-    TimedOut,
+    TimedOut(Duration),
+}
+
+impl CallError {
+    fn classify(self) -> Failure {
+        match self {
+            Self::Library(error) => classify(&error),
+            Self::TimedOut(limit) => {
+                Failure::transient(format!("telegram did not answer within {} s", limit.as_secs()))
+            }
+        }
+    }
 }
 
 /// Marks the end of a link's runner, with the panic if it was one.
@@ -166,13 +177,7 @@ async fn ask_who(caller: &Caller) -> Result<Me, DialError> {
         Err(CallError::Library(error)) if is_key_unknown(&error) => {
             return Err(DialError::KeyUnknown);
         }
-        Err(CallError::Library(error)) => return Err(DialError::Failed(classify(&error))),
-        Err(CallError::TimedOut) => {
-            return Err(DialError::Failed(Failure::transient(format!(
-                "the server accepted the connection but did not answer within {} s",
-                DIAL_TIMEOUT.as_secs()
-            ))));
-        }
+        Err(error) => return Err(DialError::Failed(error.classify())),
     };
     match users.into_iter().next() {
         Some(tl::enums::User::User(user)) => Ok(Me {

@@ -13,6 +13,6 @@ mod vault;
 
 pub use errand::{Errand, Finding, HistoryPage};
 pub use link::{Caller, DialOptions, Link, LinkClosed};
-pub use peers::PeerBook;
+pub use peers::{PEERS_MAX, PeerBook};
 pub use pump::{Batch, ChatNotice, GapScope, NewMessage, UpdatePump};
 pub use vault::Servers;

@@ -9,7 +9,7 @@ use crate::protocol::model::PeerRecord;
 
 /// Chats remembered in memory for one account. An account may be in 500 channels; those beyond
 /// are found again in its dialogs.
-pub(super) const PEERS_MAX: usize = 500;
+pub const PEERS_MAX: usize = 500;
 
 /// The chats one account knows how to name. Users are not kept yet: nothing names them.
 #[derive(Debug, Default)]

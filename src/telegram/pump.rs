@@ -16,15 +16,16 @@ use grammers_client::tl;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout, timeout_at};
 
-use super::link::{CALL_TIMEOUT, Caller, PROBE_INTERVAL, RawUpdates};
+use super::link::{Caller, PROBE_INTERVAL, RawUpdates};
 use super::peers::{PeerBook, marked};
 use crate::protocol::chat::MarkedId;
 use crate::protocol::failure::Failure;
 use crate::protocol::model::{PeerRecord, UpdateState, UpdateStateDelta};
 
-/// Messages a bot may take with one channel difference, and a user
-/// (<https://core.telegram.org/method/updates.getChannelDifference>).
-const CHANNEL_DIFFERENCE_LIMIT: (i32, i32) = (100_000, 100);
+/// Messages that a bot takes with one channel difference, and a user. Telegram allows bots 100,000
+/// (<https://core.telegram.org/method/updates.getChannelDifference>); a batch is committed as one,
+/// so ours stay small.
+const CHANNEL_DIFFERENCE_LIMIT: (i32, i32) = (1_000, 100);
 /// Tries of a difference before the link is given up.
 const DIFFERENCE_TRIES: u32 = 4;
 /// First pause between two tries; doubles.
@@ -166,16 +167,14 @@ impl UpdatePump {
         &mut self,
         request: tl::functions::updates::GetDifference,
     ) -> Result<Batch, Failure> {
-        let answer = self.patiently(&request).await?;
-        let too_long = matches!(answer, tl::enums::updates::Difference::TooLong(_));
+        let mut answer = self.patiently(&request).await?;
+        let gaps = defuse_difference(&mut answer);
         let (updates, users, chats) = self.boxes.apply_difference(answer);
         let mut batch = self.batch(updates, users, chats);
         let state = self.boxes.session_state();
         batch.delta.common = Some((state.pts, state.date, state.seq));
         batch.delta.qts = Some(state.qts);
-        if too_long {
-            batch.gaps.push(GapScope::Common);
-        }
+        batch.gaps.extend(gaps);
         Ok(batch)
     }
 
@@ -244,26 +243,33 @@ impl UpdatePump {
         let packet = timeout_at(deadline.into(), timeout(PROBE_INTERVAL, self.updates.recv()));
         match packet.await {
             Err(_) => Ok(None),
-            Ok(Err(_)) => {
-                self.caller.probe().await?;
-                Ok(None)
-            }
+            Ok(Err(_)) => self.probe().await.map(Some),
             Ok(Ok(None)) => Err(Failure::transient("the connection ended")),
             Ok(Ok(Some(UpdatesLike::ConnectionClosed))) => {
                 Err(Failure::transient("the server closed the connection"))
             }
-            Ok(Ok(Some(packet))) => {
+            Ok(Ok(Some(mut packet))) => {
                 self.received += 1;
-                let gap = chat_too_long(&packet);
+                let gaps = defuse_packet(&mut packet);
                 let mut batch = match self.boxes.process_updates(packet) {
                     Ok((updates, users, chats)) => self.batch(updates, users, chats),
                     // A gap: the difference is due now.
                     Err(_) => Batch::default(),
                 };
-                batch.gaps.extend(gap);
+                batch.gaps.extend(gaps);
                 Ok(Some(batch))
             }
         }
+    }
+
+    /// Asks a silent link for a sign of life. Should Telegram be ahead of us and nothing have come
+    /// meanwhile, updates do not reach us: the difference is due.
+    async fn probe(&mut self) -> Result<Batch, Failure> {
+        let theirs = self.caller.probe().await?;
+        if self.updates.is_empty() && theirs.pts > self.boxes.session_state().pts {
+            let _ = self.boxes.process_updates(UpdatesLike::MalformedUpdates);
+        }
+        Ok(Batch::default())
     }
 
     /// After an overflow the common difference is fetched, and the monitors read history before
@@ -372,21 +378,42 @@ impl Batch {
     }
 }
 
-/// The channel that a packet says too much happened in. With a pts of its own such an update
-/// makes the library jump there, over whatever lies between.
-fn chat_too_long(packet: &UpdatesLike) -> Option<GapScope> {
-    let UpdatesLike::Updates(tl::enums::Updates::Updates(packet)) = packet else {
-        return None;
-    };
-    packet.updates.iter().find_map(|update| match update {
+/// Channels that Telegram says too much happened in. Such an update may carry the channel's newest
+/// pts, to which the library jumps, over whatever lies between; without it the library fetches the
+/// difference from where we stand.
+fn defuse_too_long(updates: &mut [tl::enums::Update]) -> Vec<GapScope> {
+    let channels = updates.iter_mut().filter_map(|update| match update {
         tl::enums::Update::ChannelTooLong(update) => {
+            update.pts = None;
             Some(GapScope::Channel(MarkedId::channel(update.channel_id)))
         }
         _ => None,
-    })
+    });
+    channels.collect()
 }
 
-const _: () = assert!(
-    CALL_TIMEOUT.as_secs() < PROBE_INTERVAL.as_secs(),
-    "a dead link must be found within two probe intervals"
-);
+fn defuse_packet(packet: &mut UpdatesLike) -> Vec<GapScope> {
+    match packet {
+        UpdatesLike::Updates(tl::enums::Updates::Updates(packet)) => {
+            defuse_too_long(&mut packet.updates)
+        }
+        UpdatesLike::Updates(tl::enums::Updates::Combined(packet)) => {
+            defuse_too_long(&mut packet.updates)
+        }
+        UpdatesLike::Updates(tl::enums::Updates::UpdateShort(packet)) => {
+            defuse_too_long(std::slice::from_mut(&mut packet.update))
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn defuse_difference(answer: &mut tl::enums::updates::Difference) -> Vec<GapScope> {
+    match answer {
+        tl::enums::updates::Difference::Difference(whole) => {
+            defuse_too_long(&mut whole.other_updates)
+        }
+        tl::enums::updates::Difference::Slice(part) => defuse_too_long(&mut part.other_updates),
+        tl::enums::updates::Difference::TooLong(_) => vec![GapScope::Common],
+        tl::enums::updates::Difference::Empty(_) => Vec::new(),
+    }
+}

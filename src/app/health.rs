@@ -1,0 +1,191 @@
+//! What the health endpoint says, put together from the board, the store and the links. Waits
+//! for nobody.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::UNIX_EPOCH;
+
+use serde::Serialize;
+
+use crate::actors::{Board, BridgeStatus, now};
+use crate::edge::amqp::{LinkSnapshot, LinkState};
+use crate::edge::http::{
+    AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,
+    MonitorsHealth, OutboxHealth, RestartNote, TroubledAccount, TroubledMonitor,
+};
+use crate::protocol::ids::UnixMillis;
+use crate::store::{Store, StoreStats};
+
+/// Troubled accounts and monitors that are listed.
+const LISTED_MAX: usize = 20;
+
+const STARTING: u8 = 0;
+const RUNNING: u8 = 1;
+const STOPPING: u8 = 2;
+
+/// See [`HealthSource`].
+pub struct DaemonHealth {
+    board: Arc<Board>,
+    store: Store,
+    bridge: Option<BridgeStatus>,
+    born_at: UnixMillis,
+    stage: AtomicU8,
+}
+
+impl DaemonHealth {
+    /// Of a daemon that is starting.
+    pub fn new(board: Arc<Board>, store: Store, bridge: Option<BridgeStatus>) -> Self {
+        Self { board, store, bridge, born_at: now(), stage: AtomicU8::new(STARTING) }
+    }
+
+    /// The tree runs.
+    pub fn started(&self) {
+        self.stage.store(RUNNING, Ordering::Relaxed);
+    }
+
+    /// The daemon was told to stop.
+    pub fn stopping(&self) {
+        self.stage.store(STOPPING, Ordering::Relaxed);
+    }
+
+    fn dependencies(&self, stats: &StoreStats) -> Vec<DependencyHealth> {
+        let mut dependencies = vec![self.store_health(stats)];
+        if let Some(bridge) = &self.bridge {
+            dependencies.push(link_health("amqp_publisher", &bridge.publisher.snapshot()));
+            dependencies.push(link_health("amqp_consumer", &bridge.consumer.snapshot()));
+        }
+        dependencies
+    }
+
+    fn store_health(&self, stats: &StoreStats) -> DependencyHealth {
+        let state = match &stats.failed {
+            Some(_) => DependencyState::Down,
+            None => DependencyState::Up,
+        };
+        let detail = stats.failed.clone();
+        DependencyHealth { name: "store".into(), state, since: self.born_at, detail }
+    }
+
+    fn status(&self, dependencies: &[DependencyHealth], is_troubled: bool) -> HealthStatus {
+        let is_running = self.stage.load(Ordering::Relaxed) == RUNNING;
+        let store_down = dependencies
+            .iter()
+            .any(|part| part.name == "store" && part.state == DependencyState::Down);
+        if !is_running || store_down {
+            return HealthStatus::Unavailable;
+        }
+        let all_up = dependencies.iter().all(|part| part.state == DependencyState::Up);
+        if all_up && !is_troubled { HealthStatus::Ok } else { HealthStatus::Degraded }
+    }
+}
+
+impl HealthSource for DaemonHealth {
+    fn report(&self) -> HealthReport {
+        let stats = self.store.stats();
+        let accounts = accounts(&self.board);
+        let monitors = monitors(&self.board);
+        let dependencies = self.dependencies(&stats);
+        let is_troubled = !accounts.troubled.is_empty() || !monitors.troubled.is_empty();
+        let uptime = (now().0 - self.born_at.0) / 1000;
+        HealthReport {
+            status: self.status(&dependencies, is_troubled),
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_seconds: u64::try_from(uptime).unwrap_or(0),
+            accounts,
+            monitors,
+            outbox: outbox(&stats),
+            dependencies,
+            restarts: restarts(&self.board),
+        }
+    }
+}
+
+fn outbox(stats: &StoreStats) -> OutboxHealth {
+    let age = stats.outbox_oldest_at.map(|oldest| (now().0 - oldest.0) / 1000);
+    OutboxHealth {
+        depth: stats.outbox_depth,
+        oldest_age_seconds: age.map(|age| u64::try_from(age).unwrap_or(0)),
+    }
+}
+
+/// The name that serde gives to a state, as every other document writes it.
+fn named<T: Serialize + Debug>(state: T) -> String {
+    match serde_json::to_value(&state) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => format!("{state:?}"),
+    }
+}
+
+fn by_state<T: Serialize + Debug + Copy>(states: &BTreeMap<T, usize>) -> BTreeMap<String, u64> {
+    states.iter().map(|(state, count)| (named(*state), *count as u64)).collect()
+}
+
+fn accounts(board: &Board) -> AccountsHealth {
+    let (states, troubled) = board.accounts(LISTED_MAX);
+    AccountsHealth {
+        total: states.values().sum::<usize>() as u64,
+        by_state: by_state(&states),
+        troubled: troubled
+            .into_iter()
+            .map(|(account, view)| TroubledAccount {
+                account,
+                state: named(view.state),
+                error: view.error.map(|(code, _)| code),
+                since: view.since,
+            })
+            .collect(),
+    }
+}
+
+fn monitors(board: &Board) -> MonitorsHealth {
+    let (states, troubled) = board.monitors(LISTED_MAX);
+    MonitorsHealth {
+        total: states.values().sum::<usize>() as u64,
+        by_state: by_state(&states),
+        troubled: troubled
+            .into_iter()
+            .map(|(key, view)| TroubledMonitor {
+                chat: key.0,
+                state: named(view.state),
+                error: view.error,
+                since: view.since,
+            })
+            .collect(),
+    }
+}
+
+fn restarts(board: &Board) -> Vec<RestartNote> {
+    let newest_first = board.restarts().into_iter().rev();
+    newest_first
+        .map(|record| RestartNote {
+            actor: record.actor,
+            at: record.at,
+            cause: record.cause,
+            is_parked: record.next_at.is_none(),
+        })
+        .collect()
+}
+
+fn link_health(name: &str, link: &LinkSnapshot) -> DependencyHealth {
+    let state = match link.state {
+        LinkState::Connecting => DependencyState::Starting,
+        LinkState::Up if link.mismatched.is_empty() => DependencyState::Up,
+        LinkState::Up | LinkState::Blocked => DependencyState::Degraded,
+        LinkState::Down | LinkState::Stopped => DependencyState::Down,
+    };
+    let mismatch = (!link.mismatched.is_empty())
+        .then(|| format!("used as found, declared otherwise: {}", link.mismatched.join(", ")));
+    let unroutable = (link.unroutable > 0)
+        .then(|| format!("{} events came back as unroutable and are kept", link.unroutable));
+    let parts: Vec<String> =
+        [link.detail.clone(), mismatch, unroutable].into_iter().flatten().collect();
+    let since = link.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    DependencyHealth {
+        name: name.into(),
+        state,
+        since: UnixMillis(i64::try_from(since).unwrap_or(i64::MAX)),
+        detail: (!parts.is_empty()).then(|| parts.join("; ")),
+    }
+}

@@ -1,0 +1,110 @@
+//! The daemon as a process: limits, signals, systemd, exit.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Daemon;
+use crate::config::Config;
+
+/// Exit code after a second signal, or when the stop took too long: the usual one for SIGINT.
+const HARD_STOP: i32 = 130;
+
+/// Tells the allocator how to treat big blocks, and raises the limit of open files. To be called
+/// before any thread is started.
+///
+/// The library allocates two zeroed 1 MiB buffers a connection, of which only touched pages cost
+/// memory. With glibc's moving threshold freed ones are kept and reused, and every reconnect makes
+/// more of them resident; with a fixed threshold each is mapped and given back.
+pub fn prepare_process() {
+    #[cfg(target_env = "gnu")]
+    {
+        const MMAP_THRESHOLD_BYTES: i32 = 128 * 1024;
+        const ARENAS_MAX: i32 = 2;
+        // SAFETY: called at the start of main, before any other thread exists; mallopt only sets
+        // parameters of the allocator.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES);
+            libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX);
+        }
+    }
+    raise_open_files();
+}
+
+/// Every account needs a socket: takes what the administrator allows.
+fn raise_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls get a valid pointer to a struct that lives through them. A refusal
+    // changes nothing and shows later as an error of the socket that did not fit.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}
+
+/// Runs the daemon until SIGTERM or SIGINT. A second signal ends the process at once.
+///
+/// # Errors
+/// What could not be started, or what ended without which going on would be a lie.
+pub fn run(config: &Config) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("failed to start the runtime")?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: &Config) -> Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let (daemon, outbox) = tokio::select! {
+        started = Daemon::start(config) => started?,
+        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+    };
+    greet(config, outbox.is_some());
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    let failure = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        failure = daemon.failed() => Some(failure),
+    };
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    match &failure {
+        None => tracing::info!("stopping; a second signal ends at once"),
+        Some(failure) => {
+            tracing::error!(error = format!("{failure:#}"), "stopping: it cannot go on")
+        }
+    }
+    let grace = config.shutdown.timeout;
+    let stopped = tokio::select! {
+        stopped = daemon.stop() => stopped,
+        _ = terminate.recv() => std::process::exit(HARD_STOP),
+        _ = interrupt.recv() => std::process::exit(HARD_STOP),
+    };
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    stopped?;
+    tracing::info!(grace_seconds = grace.as_secs(), "stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn greet(config: &Config, without_bridge: bool) {
+    let listen = config.http.listen;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %listen, "telewarden is up");
+    if without_bridge {
+        tracing::info!(
+            "the bridge is off, so nobody can command this daemon yet: set RABBITMQ_URL, or \
+             bridge.enabled and bridge.url in config.toml, and start it again"
+        );
+    }
+    if config.telegram.api_id.is_none() {
+        tracing::info!(
+            "telegram.api_id is not set: only sessions that bring their own can connect; get one \
+             at my.telegram.org and set TELEGRAM_API_ID"
+        );
+    }
+}

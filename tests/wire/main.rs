@@ -1,0 +1,13 @@
+//! Tests over the wire: the release binary, a real RabbitMQ, real MTProto over TCP to the
+//! simulator. Each test is a sentence; the simulator's books are the truth.
+//!
+//! `./scripts/test` starts the broker and says where it is.
+
+mod support;
+
+mod commands;
+mod connections;
+mod crash;
+mod failover;
+mod monitoring;
+mod shutdown;

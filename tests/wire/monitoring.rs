@@ -1,0 +1,244 @@
+//! Chats are listened to: live, after gaps, under several names, over one connection an account.
+
+use serde_json::{Value, json};
+use telewarden_simulator::{ChatKind, FaultKind, FaultSpec};
+
+use crate::support::{Stage, texts_of};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_live_messages_arrive_in_order_once_each() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    stage.say(&chat, 1..=100).await;
+    stage.expect_all(&chat).await;
+    let events = stage.backend.events();
+    assert_eq!(events.len(), 100, "nothing was delivered twice");
+    stage.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_says_everything_the_contract_promises() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    let id = stage.sim.post(chat.chat_id, stage.author, "hello").await.unwrap();
+    stage.expect_all(&chat).await;
+    let event = stage.backend.events().remove(0);
+    assert_eq!(event.body["event"], "incoming_telegram_message");
+    assert_eq!(event.body["chat_id"], chat.chat_id);
+    assert_eq!(event.body["message_id"], id);
+    assert_eq!(event.body["text"], "hello");
+    let date = event.body["date"].as_str().unwrap();
+    assert!(date.ends_with('Z') && date.len() == 20, "{date} is ISO 8601 in UTC");
+    let metadata = &event.body["metadata"];
+    assert_eq!(metadata["session_id"], "alice");
+    assert_eq!(metadata["marked_chat_id"], chat.chat_id);
+    assert_eq!(metadata["chat_title"], "A room");
+    assert_eq!(metadata["sender"]["id"], stage.author);
+    assert_eq!(metadata["recovered"], false);
+    assert!(metadata.as_object().unwrap().values().all(|value| !value.is_null()));
+    let properties = &event.properties;
+    let text = |value: &Option<lapin::types::ShortString>| value.clone().unwrap().to_string();
+    assert_eq!(text(properties.content_type()), "application/json");
+    assert_eq!(text(properties.kind()), "incoming_telegram_message");
+    assert_eq!(text(properties.app_id()), "telewarden");
+    assert_eq!(*properties.delivery_mode(), Some(2));
+    assert!(properties.timestamp().is_some() && !event.message_id.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_right_after_the_command_is_not_missed() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.backend.start(chat.chat_id.into(), &alice, &[]).await;
+    stage.say(&chat, 1..=20).await;
+    stage.expect_all(&chat).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_said_while_the_account_was_cut_off_is_recovered() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    stage.say(&chat, 1..=10).await;
+    stage.fault(&alice, FaultKind::RefuseConnections).await;
+    stage.sim.disconnect(alice.user_id).await.unwrap();
+    stage.say(&chat, 11..=180).await;
+    stage.sim.lift_faults().await;
+    stage.expect_all(&chat).await;
+    assert!(stage.backend.losses().is_empty(), "a short network loss is no access loss");
+    let events = stage.backend.events();
+    assert!(events.iter().any(|event| event.body["metadata"]["recovered"] == true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn swallowed_doubled_and_reordered_updates_change_nothing() {
+    for kind in [FaultKind::SwallowUpdates, FaultKind::DuplicateUpdates, FaultKind::ReorderUpdates]
+    {
+        let stage = Stage::set().await;
+        let alice = stage.listener("alice").await;
+        let chat = stage.supergroup(&[&alice]).await;
+        stage.monitor(&chat, &alice, &[]).await;
+        stage.say(&chat, 1..=5).await;
+        let spec = FaultSpec {
+            user_id: Some(alice.user_id),
+            kind: Some(kind),
+            times: Some(7),
+            ..FaultSpec::default()
+        };
+        stage.sim.add_fault(spec).await.unwrap();
+        stage.say(&chat, 6..=30).await;
+        stage.expect_all(&chat).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_long_differences_are_filled_from_history() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let room = stage.supergroup(&[&alice]).await;
+    let group = stage.chat(ChatKind::Group, None, &[&alice]).await;
+    stage.backend.start(room.chat_id.into(), &alice, &[]).await;
+    stage.backend.start(group.chat_id.into(), &alice, &[]).await;
+    stage.daemon.wait_for_monitors("active", 2).await;
+    for kind in [FaultKind::ChannelDifferenceTooLong, FaultKind::DifferenceTooLong] {
+        stage.fault(&alice, kind).await;
+    }
+    stage.fault(&alice, FaultKind::SwallowUpdates).await;
+    stage.say(&room, 1..=40).await;
+    stage.say(&group, 1..=40).await;
+    stage.sim.disconnect(alice.user_id).await.unwrap();
+    stage.expect_texts(&room, &numbers(1..=40)).await;
+    stage.expect_texts(&group, &numbers(1..=40)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_larger_than_the_librarys_queue_loses_nothing() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    stage.say(&chat, 1..=6000).await;
+    stage.expect_all(&chat).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn basic_groups_channels_and_private_chats_are_listened_to() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let group = stage.chat(ChatKind::Group, None, &[&alice]).await;
+    let channel = stage.chat(ChatKind::Channel, None, &[&alice]).await;
+    stage.sim.post_private(alice.user_id, stage.author, "before").await.unwrap();
+    stage.backend.start(group.chat_id.into(), &alice, &[]).await;
+    stage.backend.start(channel.chat_id.into(), &alice, &[]).await;
+    stage.backend.start(stage.author.into(), &alice, &[]).await;
+    stage.daemon.wait_for_monitors("active", 3).await;
+    stage.say(&group, 1..=10).await;
+    stage.say(&channel, 1..=10).await;
+    for number in 1..=10 {
+        let text = number.to_string();
+        stage.sim.post_private(alice.user_id, stage.author, &text).await.unwrap();
+    }
+    stage.expect_texts(&group, &numbers(1..=10)).await;
+    stage.expect_texts(&channel, &numbers(1..=10)).await;
+    let private = Value::from(stage.author);
+    let told = stage
+        .backend
+        .wait_until("ten private messages", |events| {
+            let texts = texts_of(events, &private);
+            texts.contains(&"10".to_owned()).then_some(texts)
+        })
+        .await;
+    // The message of the second before may be told too: one too many is better than one too few.
+    let told: Vec<_> = told.into_iter().filter(|text| text != "before").collect();
+    assert_eq!(told, numbers(1..=10));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chat_may_be_named_by_username_or_link_and_events_echo_the_name() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.chat(ChatKind::Supergroup, Some("the_room"), &[&alice]).await;
+    for name in ["@The_Room", "https://t.me/the_room"] {
+        stage.backend.start(json!(name), &alice, &[]).await;
+        stage.daemon.wait_for_monitors("active", 1).await;
+        stage.sim.post(chat.chat_id, stage.author, name).await.unwrap();
+        let event = stage
+            .backend
+            .wait_until(name, |events| {
+                events.iter().find(|event| event.body["text"] == name).cloned()
+            })
+            .await;
+        assert_eq!(event.body["chat_id"], name);
+        assert_eq!(event.body["metadata"]["marked_chat_id"], chat.chat_id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_monitors_on_one_session_make_one_connection() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let mut chats = Vec::new();
+    for _ in 0..5 {
+        let chat = stage.supergroup(&[&alice]).await;
+        stage.backend.start(chat.chat_id.into(), &alice, &[]).await;
+        chats.push(chat);
+    }
+    stage.daemon.wait_for_monitors("active", 5).await;
+    for chat in &chats {
+        stage.say(chat, 1..=3).await;
+        stage.expect_all(chat).await;
+    }
+    let books = stage.sim.account(alice.user_id).await.unwrap();
+    assert_eq!((books.connections_now, books.connections_total), (1, 1));
+    stage.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_ids_for_one_auth_key_make_one_connection() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let alias = alice.alias("alias");
+    let (one, two) = (stage.supergroup(&[&alice]).await, stage.supergroup(&[&alice]).await);
+    stage.backend.start(one.chat_id.into(), &alice, &[]).await;
+    stage.backend.start(two.chat_id.into(), &alias, &[]).await;
+    stage.daemon.wait_for_monitors("active", 2).await;
+    stage.say(&one, 1..=3).await;
+    stage.say(&two, 1..=3).await;
+    stage.expect_all(&one).await;
+    stage.expect_all(&two).await;
+    let books = stage.sim.account(alice.user_id).await.unwrap();
+    assert_eq!((books.connections_now, books.connections_total), (1, 1));
+    let sessions: std::collections::BTreeSet<_> = stage
+        .backend
+        .events()
+        .iter()
+        .map(|event| event.body["metadata"]["session_id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(sessions.into_iter().collect::<Vec<_>>(), ["alias", "alice"]);
+    stage.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bot_is_listened_through_and_misses_nothing_over_a_reconnect() {
+    let stage = Stage::set().await;
+    let bot = stage.bot("bot").await;
+    let chat = stage.supergroup(&[&bot]).await;
+    stage.monitor(&chat, &bot, &[]).await;
+    stage.say(&chat, 1..=10).await;
+    stage.expect_all(&chat).await;
+    stage.fault(&bot, FaultKind::RefuseConnections).await;
+    stage.sim.disconnect(bot.user_id).await.unwrap();
+    stage.say(&chat, 11..=30).await;
+    stage.sim.lift_faults().await;
+    stage.expect_all(&chat).await;
+}
+
+fn numbers(range: std::ops::RangeInclusive<u32>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}

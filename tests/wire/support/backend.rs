@@ -1,0 +1,273 @@
+//! The backend at the other end of the broker: sends commands, collects events.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions,
+    ConfirmSelectOptions, QueueDeclareOptions, QueuePurgeOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, LongString};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Broker, Listener, PATIENCE};
+
+const POLL: Duration = Duration::from_millis(20);
+
+/// What came out of the event queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub(crate) kind: String,
+    pub(crate) message_id: String,
+    pub(crate) body: Value,
+    pub(crate) properties: BasicProperties,
+}
+
+/// Names at the broker, a test's own.
+pub(crate) struct Names {
+    pub(crate) exchange: String,
+    pub(crate) commands: String,
+    pub(crate) events: String,
+}
+
+/// The backend.
+pub(crate) struct Backend {
+    pub(crate) broker: Broker,
+    pub(crate) names: Names,
+    events: Arc<Mutex<Vec<Event>>>,
+    _collector: AbortOnDropHandle<()>,
+}
+
+impl Backend {
+    /// Connects and begins to collect events; the queue is there before any daemon is.
+    pub(crate) async fn connect(broker: Broker) -> Self {
+        let unique = uuid::Uuid::new_v4().simple().to_string();
+        let names = Names {
+            exchange: format!("test_{unique}"),
+            commands: format!("test_{unique}_commands"),
+            events: format!("test_{unique}_events"),
+        };
+        let events = Arc::default();
+        let collect = collect(broker.clone(), names.events.clone(), Arc::clone(&events));
+        let _collector = AbortOnDropHandle::new(tokio::spawn(collect));
+        Self { broker, names, events, _collector }
+    }
+
+    /// What was collected so far, repeated deliveries included.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.events.lock().expect("the list").clone()
+    }
+
+    /// Waits until the events hold something.
+    pub(crate) async fn wait_until<T>(
+        &self,
+        what: &str,
+        wanted: impl Fn(&[Event]) -> Option<T>,
+    ) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(found) = wanted(&self.events()) {
+                return found;
+            }
+            sleep(POLL).await;
+        }
+        let events = self.events();
+        let bodies: Vec<&Value> = events.iter().rev().take(12).map(|event| &event.body).collect();
+        panic!("waited in vain for: {what}\nthe newest of {} events: {bodies:#?}", events.len());
+    }
+
+    /// Waits for an `access_lost`.
+    pub(crate) async fn wait_for_loss(&self, session: &Listener, reason: &str) {
+        let what = format!("access_lost of {} because of {reason}", session.id);
+        self.wait_until(&what, |events| {
+            events
+                .iter()
+                .any(|event| {
+                    event.kind == "access_lost"
+                        && event.body["session_id"] == session.id
+                        && event.body["reason"] == reason
+                })
+                .then_some(())
+        })
+        .await;
+    }
+
+    /// All `access_lost` so far, as (session, reason).
+    pub(crate) fn losses(&self) -> Vec<(String, String)> {
+        let events = self.events();
+        let losses = events.iter().filter(|event| event.kind == "access_lost");
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        losses.map(|e| (text(&e.body["session_id"]), text(&e.body["reason"]))).collect()
+    }
+
+    /// `start_monitoring_chat`.
+    pub(crate) async fn start(&self, chat_id: Value, primary: &Listener, backups: &[&Listener]) {
+        let pool: Vec<Value> = backups.iter().map(|backup| backup.data()).collect();
+        self.command(&json!({
+            "command": "start_monitoring_chat",
+            "chat_id": chat_id,
+            "primary_session": primary.data(),
+            "backup_sessions_pool": pool,
+        }))
+        .await;
+    }
+
+    /// `switch_monitoring_source`.
+    pub(crate) async fn switch(&self, chat_id: Value, primary: &Listener, backups: &[&Listener]) {
+        let pool: Vec<Value> = backups.iter().map(|backup| backup.data()).collect();
+        self.command(&json!({
+            "command": "switch_monitoring_source",
+            "chat_id": chat_id,
+            "new_primary_session": primary.data(),
+            "backup_sessions_pool": pool,
+        }))
+        .await;
+    }
+
+    /// `stop_monitoring_chat`.
+    pub(crate) async fn stop(&self, chat_id: Value) {
+        self.command(&json!({ "command": "stop_monitoring_chat", "chat_id": chat_id })).await;
+    }
+
+    /// Sends a command.
+    pub(crate) async fn command(&self, command: &Value) {
+        let body = serde_json::to_vec(command).expect("a command is JSON");
+        self.send(&body, BasicProperties::default()).await;
+    }
+
+    /// Sends a body as it is.
+    pub(crate) async fn send(&self, body: &[u8], properties: BasicProperties) {
+        let (_connection, channel) = open(&self.broker.url).await;
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let confirm = channel
+            .basic_publish(
+                self.names.exchange.as_str().into(),
+                "command".into(),
+                options,
+                body,
+                properties.with_delivery_mode(2),
+            )
+            .await
+            .expect("the command leaves");
+        let confirm = confirm.await.expect("the broker answers");
+        assert!(confirm.take_message().is_none(), "the command queue is bound");
+    }
+
+    /// Sends a command and waits for its outcome.
+    pub(crate) async fn ask(&self, command: &Value) -> Value {
+        let (_connection, channel) = open(&self.broker.url).await;
+        let options = QueueDeclareOptions { auto_delete: true, ..QueueDeclareOptions::default() };
+        let queue = format!("{}_answers_{}", self.names.exchange, uuid::Uuid::new_v4().simple());
+        channel
+            .queue_declare(queue.as_str().into(), options, FieldTable::default())
+            .await
+            .expect("a queue for the answer");
+        let body = serde_json::to_vec(command).expect("a command is JSON");
+        let correlation = uuid::Uuid::new_v4().to_string();
+        let properties = BasicProperties::default()
+            .with_reply_to(queue.as_str().into())
+            .with_correlation_id(correlation.as_str().into());
+        self.send(&body, properties).await;
+        let (properties, answer) = take(&channel, &queue).await;
+        let echoed = properties.correlation_id().as_ref().map(|id| id.as_str().to_owned());
+        assert_eq!(echoed, Some(correlation));
+        serde_json::from_slice(&answer).expect("an outcome is JSON")
+    }
+
+    /// Takes the next dead letter: its error code, its error message, its body.
+    pub(crate) async fn dead_letter(&self) -> (String, String, Vec<u8>) {
+        let (_connection, channel) = open(&self.broker.url).await;
+        let (properties, body) = take(&channel, &format!("{}.dead", self.names.commands)).await;
+        let headers = properties.headers().clone().expect("a dead letter has headers");
+        let text = |name: &str| match headers.inner().get(name) {
+            Some(AMQPValue::LongString(text)) => text_of(text),
+            other => panic!("header {name} is {other:?}"),
+        };
+        (text("x-error-code"), text("x-error-message"), body)
+    }
+
+    /// Throws away what is in the event queue (nothing is, while it is collected).
+    pub(crate) async fn purge_events(&self) {
+        let (_connection, channel) = open(&self.broker.url).await;
+        let queue = self.names.events.as_str().into();
+        channel.queue_purge(queue, QueuePurgeOptions::default()).await.expect("it is purged");
+    }
+}
+
+fn text_of(text: &LongString) -> String {
+    String::from_utf8_lossy(text.as_bytes()).into_owned()
+}
+
+/// A connection and a channel in confirm mode; the broker may be coming back just now.
+async fn open(url: &str) -> (Connection, Channel) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match try_open(url).await {
+            Ok(opened) => return opened,
+            Err(error) => assert!(Instant::now() < deadline, "the broker is not there: {error}"),
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn try_open(url: &str) -> Result<(Connection, Channel), String> {
+    let connecting = Connection::connect(url, ConnectionProperties::default());
+    let connecting = timeout(Duration::from_secs(10), connecting).await;
+    let connection = connecting.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+    let channel = connection.create_channel().await.map_err(|e| e.to_string())?;
+    let confirm = channel.confirm_select(ConfirmSelectOptions::default()).await;
+    confirm.map_err(|e| e.to_string())?;
+    Ok((connection, channel))
+}
+
+/// Takes one message from a queue, waiting for it.
+async fn take(channel: &Channel, queue: &str) -> (BasicProperties, Vec<u8>) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let options = BasicGetOptions { no_ack: true };
+        let got = channel.basic_get(queue.into(), options).await.expect("the queue is there");
+        if let Some(message) = got {
+            return (message.delivery.properties, message.delivery.data);
+        }
+        assert!(Instant::now() < deadline, "nothing came into {queue}");
+        sleep(POLL).await;
+    }
+}
+
+/// Collects events for as long as it is not dropped, whatever happens to the broker.
+async fn collect(broker: Broker, queue: String, events: Arc<Mutex<Vec<Event>>>) {
+    loop {
+        let (_connection, channel) = open(&broker.url).await;
+        let declare = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let name = || queue.as_str().into();
+        if channel.queue_declare(name(), declare, FieldTable::default()).await.is_err() {
+            continue;
+        }
+        let options = BasicConsumeOptions::default();
+        let consumer = channel.basic_consume(name(), "".into(), options, FieldTable::default());
+        let Ok(mut consumer) = consumer.await else { continue };
+        while let Some(Ok(delivery)) = consumer.next().await {
+            let event = read(&delivery.properties, &delivery.data);
+            events.lock().expect("the list").push(event);
+            if delivery.ack(BasicAckOptions::default()).await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+fn read(properties: &BasicProperties, body: &[u8]) -> Event {
+    let text = |value: &Option<lapin::types::ShortString>| {
+        value.as_ref().map(|text| text.as_str().to_owned()).unwrap_or_default()
+    };
+    Event {
+        kind: text(properties.kind()),
+        message_id: text(properties.message_id()),
+        body: serde_json::from_slice(body).expect("an event is JSON"),
+        properties: properties.clone(),
+    }
+}

@@ -1,0 +1,58 @@
+//! Where RabbitMQ is: the one that all tests share, or one of a test's own that it may stop.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+/// A broker.
+#[derive(Clone)]
+pub(crate) struct Broker {
+    pub(crate) url: String,
+    private: Option<Arc<Private>>,
+}
+
+struct Private {
+    home: TempDir,
+}
+
+impl Broker {
+    /// The broker that `./scripts/test` started.
+    pub(crate) fn shared() -> Self {
+        let url = std::env::var("TELEWARDEN_TEST_AMQP")
+            .expect("TELEWARDEN_TEST_AMQP is not set: run ./scripts/test, which starts a broker");
+        Self { url, private: None }
+    }
+
+    /// A broker of the test's own.
+    pub(crate) async fn private() -> Self {
+        let home = TempDir::new().expect("a folder");
+        let folder = home.path().to_owned();
+        tokio::task::spawn_blocking(move || control("start", &folder)).await.expect("it starts");
+        let url = std::fs::read_to_string(home.path().join("url")).expect("its address");
+        let url = url.trim().to_owned();
+        Self { url, private: Some(Arc::new(Private { home })) }
+    }
+
+    /// Stops it and starts it again with its queues.
+    pub(crate) async fn restart(&self) {
+        let private = self.private.clone().expect("only a broker of one's own is restarted");
+        let restarted =
+            tokio::task::spawn_blocking(move || control("restart", private.home.path()));
+        restarted.await.expect("it restarts");
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        control("stop", self.home.path());
+    }
+}
+
+fn control(what: &str, folder: &Path) {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/rabbitmq");
+    let output = Command::new(script).arg(what).arg(folder).output().expect("the script runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "scripts/rabbitmq {what}: {error}");
+}

@@ -1,0 +1,222 @@
+//! The release binary as a process: started, asked, killed, started again.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use telewarden_simulator::Simulator;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use super::{Backend, PATIENCE, http};
+
+/// How often an awaited state is looked at.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Settings that differ between tests.
+pub(crate) struct DaemonOptions {
+    pub(crate) retry_delay_seconds: u32,
+    pub(crate) max_reconnect_attempts: u32,
+    pub(crate) extra_config: String,
+}
+
+impl Default for DaemonOptions {
+    fn default() -> Self {
+        Self { retry_delay_seconds: 1, max_reconnect_attempts: 3, extra_config: String::new() }
+    }
+}
+
+/// A daemon, running or not.
+pub(crate) struct Daemon {
+    home: TempDir,
+    listen: SocketAddr,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    /// Starts a daemon on an empty store.
+    pub(crate) async fn start(sim: &Simulator, backend: &Backend, options: DaemonOptions) -> Self {
+        let home = TempDir::new().expect("a folder");
+        let listen = free_address();
+        let DaemonOptions { retry_delay_seconds, max_reconnect_attempts, extra_config } = options;
+        let config = format!(
+            r#"
+            [telegram]
+            api_id = 1
+            api_hash = "0123456789abcdef"
+            [telegram.servers]
+            2 = "{telegram}"
+            [store]
+            path = "{state}"
+            [bridge]
+            enabled = true
+            url = "{url}"
+            exchange = "{exchange}"
+            command_queue = "{commands}"
+            event_queue = "{events}"
+            [failover]
+            retry_delay_seconds = {retry_delay_seconds}
+            max_reconnect_attempts = {max_reconnect_attempts}
+            [http]
+            listen = "{listen}"
+            [log]
+            level = "debug"
+            format = "json"
+            {extra_config}
+            "#,
+            telegram = sim.listen_addr(),
+            state = home.path().join("state").display(),
+            url = backend.broker.url,
+            exchange = backend.names.exchange,
+            commands = backend.names.commands,
+            events = backend.names.events,
+        );
+        fs::write(home.path().join("config.toml"), config).expect("the config is written");
+        let mut daemon = Self { home, listen, child: None };
+        daemon.spawn().await;
+        daemon
+    }
+
+    /// Starts the process and waits until it is ready.
+    pub(crate) async fn spawn(&mut self) {
+        self.launch();
+        self.wait_until_ready().await;
+    }
+
+    /// Waits until every dependency works.
+    pub(crate) async fn wait_until_ready(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.check_alive();
+            if matches!(self.get("/health/ready").await, Ok((200, _))) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "it does not get ready: {}", self.log());
+            sleep(POLL).await;
+        }
+    }
+
+    /// Starts the process and waits for nothing.
+    pub(crate) fn launch(&mut self) {
+        let log = self.home.path().join("log");
+        let log = File::options().create(true).append(true).open(log).expect("a log");
+        let child = Command::new(binary())
+            .args(["run", "--config"])
+            .arg(self.home.path().join("config.toml"))
+            .current_dir(self.home.path())
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the log's handle"))
+            .stderr(log)
+            .spawn()
+            .expect("the daemon starts");
+        self.child = Some(child);
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("it is killed");
+        let status = child.wait().expect("it ended");
+        assert_eq!(status.signal(), Some(9), "it had ended before it was killed: {}", self.log());
+    }
+
+    /// SIGTERM; the status it ends with.
+    pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        let pid = i32::try_from(child.id()).expect("a pid");
+        // SAFETY: kill takes plain numbers; the pid is our own child's, which is not reaped yet.
+        let sent = unsafe { libc::kill(pid, libc::SIGTERM) };
+        assert_eq!(sent, 0, "SIGTERM is sent");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = child.try_wait().expect("its status") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not stop: {}", self.log());
+            sleep(POLL).await;
+        }
+    }
+
+    /// `GET` on the health endpoint.
+    pub(crate) async fn get(&self, path: &str) -> std::io::Result<(u16, Value)> {
+        http::get(self.listen, path).await
+    }
+
+    /// Waits until `count` monitors are in `state`.
+    pub(crate) async fn wait_for_monitors(&self, state: &str, count: u64) {
+        let what = format!("{count} monitors {state}");
+        self.wait(&what, |health| (health["monitors"]["by_state"][state] == count).then_some(()))
+            .await;
+    }
+
+    /// Waits until `count` accounts are in `state`.
+    pub(crate) async fn wait_for_accounts(&self, state: &str, count: u64) {
+        let what = format!("{count} accounts {state}");
+        self.wait(&what, |health| {
+            let by_state = &health["accounts"]["by_state"];
+            (by_state[state].as_u64().unwrap_or(0) == count).then_some(())
+        })
+        .await;
+    }
+
+    async fn wait<T>(&self, what: &str, wanted: impl Fn(&Value) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        let mut last = Value::Null;
+        while Instant::now() < deadline {
+            if let Ok((_, health)) = self.get("/health").await {
+                if let Some(found) = wanted(&health) {
+                    return found;
+                }
+                last = health;
+            }
+            sleep(POLL).await;
+        }
+        panic!("waited in vain for: {what}\nhealth: {last:#}\nlog: {}", self.log());
+    }
+
+    fn check_alive(&mut self) {
+        if let Some(child) = &mut self.child
+            && let Ok(Some(status)) = child.try_wait()
+        {
+            panic!("the daemon ended by itself with {status}: {}", self.log());
+        }
+    }
+
+    /// Everything it has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.home.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(60).collect();
+            let tail: Vec<&str> = tail.into_iter().rev().collect();
+            eprintln!("the daemon's last lines:\n{}", tail.join("\n"));
+        }
+    }
+}
+
+/// The binary that `./scripts/test` built alone; without it the one cargo built for this test.
+fn binary() -> PathBuf {
+    let built = std::env::var_os("TELEWARDEN_TEST_BIN").map(PathBuf::from);
+    built.unwrap_or_else(|| env!("CARGO_BIN_EXE_telewarden").into())
+}
+
+/// A loopback address that is free now. Another process may take it before we do; then the daemon
+/// says so and the test fails with its words.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address")
+}
