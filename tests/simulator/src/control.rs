@@ -105,11 +105,7 @@ async fn disconnect(State(server): Shared, Path(user_id): Path<i64>) -> Done {
     server.disconnect(user_id).map(|()| StatusCode::NO_CONTENT)
 }
 
-async fn revoke(
-    State(server): Shared,
-    Path(user_id): Path<i64>,
-    body: Bytes,
-) -> Done {
+async fn revoke(State(server): Shared, Path(user_id): Path<i64>, body: Bytes) -> Done {
     let Revocation { error } = if body.is_empty() {
         Revocation::default()
     } else {
