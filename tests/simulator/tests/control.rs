@@ -1,5 +1,7 @@
 //! The control API over HTTP, and load.
 
+#![expect(clippy::unwrap_used, reason = "what fails here is meant to fail the test")]
+
 mod support;
 
 use std::time::Duration;

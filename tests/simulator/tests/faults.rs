@@ -1,5 +1,7 @@
 //! Faults on demand, and the violations they provoke in clients that do not behave.
 
+#![expect(clippy::unwrap_used, reason = "what fails here is meant to fail the test")]
+
 mod support;
 
 use std::time::Duration;
