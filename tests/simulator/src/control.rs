@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -68,7 +69,8 @@ struct Text {
     text: String,
 }
 
-#[derive(Deserialize)]
+/// The body of a revocation, which may be left out.
+#[derive(Default, Deserialize)]
 struct Revocation {
     error: Option<String>,
 }
@@ -103,12 +105,12 @@ async fn disconnect(State(server): Shared, Path(user_id): Path<i64>) -> Done {
     server.disconnect(user_id).map(|()| StatusCode::NO_CONTENT)
 }
 
-async fn revoke(
-    State(server): Shared,
-    Path(user_id): Path<i64>,
-    body: Option<Json<Revocation>>,
-) -> Done {
-    let error = body.and_then(|Json(revocation)| revocation.error);
+async fn revoke(State(server): Shared, Path(user_id): Path<i64>, body: Bytes) -> Done {
+    let Revocation { error } = if body.is_empty() {
+        Revocation::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|error| ApiError::Invalid(error.to_string()))?
+    };
     server.revoke(user_id, error).map(|()| StatusCode::NO_CONTENT)
 }
 

@@ -1,10 +1,28 @@
 //! The simulator as an unchanged grammers client meets it.
 
+#![expect(clippy::unwrap_used, reason = "what fails here is meant to fail the test")]
+
 mod support;
 
 use grammers_client::tl::{enums, functions as f, types};
 use support::{Client, DEADLINE, Stage, peer, send};
 use telewarden_simulator::{ChatKind, NewAccount, NewChat};
+
+/// The newest hundred messages.
+fn history(peer: enums::InputPeer) -> f::messages::GetHistory {
+    let (offset_id, offset_date, add_offset, limit) = (0, 0, 0, 100);
+    let (max_id, min_id, hash) = (0, 0, 0);
+    f::messages::GetHistory {
+        peer,
+        offset_id,
+        offset_date,
+        add_offset,
+        limit,
+        max_id,
+        min_id,
+        hash,
+    }
+}
 
 #[tokio::test]
 async fn what_one_writes_in_a_supergroup_the_others_receive() {
@@ -83,16 +101,6 @@ async fn access_hashes_of_others_and_made_up_ones_are_refused() {
     stage.chat(ChatKind::Supergroup).await;
     let (mine, theirs) = (stage.client(0).await, stage.client(1).await);
     let borrowed = theirs.channel().await;
-    let history = |peer| f::messages::GetHistory {
-        peer,
-        offset_id: 0,
-        offset_date: 0,
-        add_offset: 0,
-        limit: 10,
-        max_id: 0,
-        min_id: 0,
-        hash: 0,
-    };
     assert_eq!(mine.refused(&history(peer(&borrowed))).await, "CHANNEL_INVALID");
     let stranger = types::InputPeerUser { user_id: theirs.user_id, access_hash: 0 };
     assert_eq!(mine.refused(&history(stranger.into())).await, "PEER_ID_INVALID");
@@ -118,10 +126,9 @@ async fn bots_use_channels_without_a_hash_but_have_no_history() {
     let channel_id = -1_000_000_000_000 - chat.chat_id;
     let channel = types::InputChannel { channel_id, access_hash: 0 };
     bot.invoke(&send(peer(&channel), "beep", 1)).await.unwrap();
+    assert_eq!(bot.refused(&history(peer(&channel))).await, "BOT_METHOD_INVALID");
     let request = f::channels::GetFullChannel { channel: channel.into() };
     bot.invoke(&request).await.unwrap();
-    let dialogs = f::messages::GetPeerDialogs { peers: vec![] };
-    assert_eq!(bot.refused(&dialogs).await, "BOT_METHOD_INVALID");
 }
 
 /// All pages of an account's common difference: message texts and the number of pages.
@@ -414,17 +421,8 @@ async fn a_large_request_and_a_large_answer_pass_compressed() {
     for random_id in 1..=60 {
         client.invoke(&send(input.clone(), &text, random_id)).await.unwrap();
     }
-    let request = f::messages::GetHistory {
-        peer: input,
-        offset_id: 0,
-        offset_date: 0,
-        add_offset: 0,
-        limit: 100,
-        max_id: 0,
-        min_id: 0,
-        hash: 0,
-    };
-    let enums::messages::Messages::ChannelMessages(page) = client.invoke(&request).await.unwrap()
+    let enums::messages::Messages::ChannelMessages(page) =
+        client.invoke(&history(input)).await.unwrap()
     else {
         panic!("a channel's history");
     };

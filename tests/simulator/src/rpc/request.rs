@@ -1,9 +1,7 @@
 //! Requests out of the wrappers clients put around them.
 
 use grammers_tl_types::deserialize::Error;
-use grammers_tl_types::{
-    Cursor, Deserializable, Identifiable, enums, functions as f, name_for_id, types,
-};
+use grammers_tl_types::{Cursor, Deserializable, Identifiable, enums, functions as f, name_for_id};
 
 /// Deepest nesting of wrappers accepted.
 const MAX_WRAPPERS: usize = 8;
@@ -60,12 +58,20 @@ mod invoke {
 /// Moves behind a wrapper's own parameters; `false` if `id` is no wrapper.
 fn skip_wrapper(id: u32, cursor: &mut Cursor) -> Result<bool, Error> {
     match id {
-        invoke::WITH_LAYER => drop(i32::deserialize(cursor)?),
+        invoke::WITH_LAYER => {
+            i32::deserialize(cursor)?;
+        }
         invoke::INIT_CONNECTION => skip_device(cursor)?,
         invoke::WITHOUT_UPDATES => {}
-        invoke::AFTER_MSG | invoke::WITH_TAKEOUT => drop(i64::deserialize(cursor)?),
-        invoke::AFTER_MSGS => drop(Vec::<i64>::deserialize(cursor)?),
-        invoke::WITH_RANGE => drop(enums::MessageRange::deserialize(cursor)?),
+        invoke::AFTER_MSG | invoke::WITH_TAKEOUT => {
+            i64::deserialize(cursor)?;
+        }
+        invoke::AFTER_MSGS => {
+            Vec::<i64>::deserialize(cursor)?;
+        }
+        invoke::WITH_RANGE => {
+            enums::MessageRange::deserialize(cursor)?;
+        }
         _ => return Ok(false),
     }
     Ok(true)
@@ -81,8 +87,7 @@ fn skip_device(cursor: &mut Cursor) -> Result<(), Error> {
         String::deserialize(cursor)?;
     }
     if flags & PROXY != 0 {
-        let proxy: enums::InputClientProxy = Deserializable::deserialize(cursor)?;
-        let enums::InputClientProxy::Proxy(types::InputClientProxy { .. }) = proxy;
+        enums::InputClientProxy::deserialize(cursor)?;
     }
     if flags & PARAMS != 0 {
         enums::Jsonvalue::deserialize(cursor)?;

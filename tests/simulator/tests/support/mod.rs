@@ -22,17 +22,17 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Nothing on loopback takes longer, even unoptimized on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A simulator with accounts on it.
-pub struct Stage {
-    pub simulator: Simulator,
-    pub accounts: Vec<Account>,
+pub(crate) struct Stage {
+    pub(crate) simulator: Simulator,
+    pub(crate) accounts: Vec<Account>,
 }
 
 impl Stage {
     /// A simulator with that many accounts.
-    pub async fn with_accounts(count: usize) -> Self {
+    pub(crate) async fn with_accounts(count: usize) -> Self {
         let simulator = Simulator::start(Options::default()).await.unwrap();
         let mut accounts = Vec::new();
         for _ in 0..count {
@@ -41,40 +41,40 @@ impl Stage {
         Self { simulator, accounts }
     }
 
-    pub fn ids(&self) -> Vec<i64> {
+    pub(crate) fn ids(&self) -> Vec<i64> {
         self.accounts.iter().map(|account| account.user_id).collect()
     }
 
     /// A private chat with everybody in it.
-    pub async fn chat(&self, kind: ChatKind) -> Chat {
+    pub(crate) async fn chat(&self, kind: ChatKind) -> Chat {
         let members = self.ids();
         let title = "Everybody".to_owned();
         let new = NewChat { kind, title, username: None, members, admins: vec![] };
         self.simulator.add_chat(new).await.unwrap()
     }
 
-    pub async fn client(&self, number: usize) -> Client {
+    pub(crate) async fn client(&self, number: usize) -> Client {
         Client::connect(&self.accounts[number]).await
     }
 
     /// Fails the test if any client did what none must do.
-    pub async fn assert_clean(&self) {
+    pub(crate) async fn assert_clean(&self) {
         let stats = self.simulator.stats().await;
         assert!(stats.violations.values().all(|count| *count == 0), "{:?}", stats.violations);
         assert!(stats.unknown_methods.is_empty(), "{:?}", stats.unknown_methods);
         assert!(stats.protocol_errors.is_empty(), "{:?}", stats.protocol_errors);
     }
 
-    pub async fn violations(&self, name: &str) -> u64 {
+    pub(crate) async fn violations(&self, name: &str) -> u64 {
         self.simulator.stats().await.violations[name]
     }
 }
 
 /// A grammers client without retries, and its raw updates.
-pub struct Client {
-    pub user_id: i64,
-    pub handle: SenderPoolFatHandle,
-    pub updates: mpsc::Receiver<UpdatesLike>,
+pub(crate) struct Client {
+    pub(crate) user_id: i64,
+    pub(crate) handle: SenderPoolFatHandle,
+    pub(crate) updates: mpsc::Receiver<UpdatesLike>,
     runner: JoinHandle<()>,
 }
 
@@ -85,7 +85,7 @@ impl Drop for Client {
 }
 
 /// A session as the library keeps it, out of a session string.
-pub fn session(account: &Account) -> MemorySession {
+pub(crate) fn session(account: &Account) -> MemorySession {
     let string = account.session_string.as_deref().unwrap();
     let engine = base64::engine::general_purpose::URL_SAFE;
     let bytes = engine.decode(string.strip_prefix('1').unwrap()).unwrap();
@@ -125,21 +125,21 @@ fn parameters() -> ConnectionParams {
 
 impl Client {
     /// A client of that account; it connects with its first call, and has made one.
-    pub async fn connect(account: &Account) -> Self {
+    pub(crate) async fn connect(account: &Account) -> Self {
         let client = Self::idle(account);
         client.invoke(&tl::functions::updates::GetState {}).await.unwrap();
         client
     }
 
     /// A client that has not connected yet.
-    pub fn idle(account: &Account) -> Self {
+    pub(crate) fn idle(account: &Account) -> Self {
         let pool = SenderPool::with_configuration(Arc::new(session(account)), 1, parameters());
         let SenderPool { runner, handle, updates } = pool;
         let runner = tokio::spawn(runner.run());
         Self { user_id: account.user_id, handle, updates, runner }
     }
 
-    pub async fn invoke<R: tl::RemoteCall>(
+    pub(crate) async fn invoke<R: tl::RemoteCall>(
         &self,
         request: &R,
     ) -> Result<R::Return, InvocationError> {
@@ -148,7 +148,7 @@ impl Client {
     }
 
     /// The name (digits apart) of the error a call is refused with.
-    pub async fn refused<R: tl::RemoteCall>(&self, request: &R) -> String {
+    pub(crate) async fn refused<R: tl::RemoteCall>(&self, request: &R) -> String {
         match self.invoke(request).await {
             Ok(_) => "accepted".to_owned(),
             Err(InvocationError::Rpc(error)) => error.name,
@@ -157,7 +157,10 @@ impl Client {
     }
 
     /// The next update for which `pick` has something.
-    pub async fn next<T>(&mut self, mut pick: impl FnMut(&tl::enums::Updates) -> Option<T>) -> T {
+    pub(crate) async fn next<T>(
+        &mut self,
+        mut pick: impl FnMut(&tl::enums::Updates) -> Option<T>,
+    ) -> T {
         let picked = async {
             loop {
                 let update = self.updates.recv().await.expect("the client is alive");
@@ -172,12 +175,12 @@ impl Client {
     }
 
     /// The next new message, in whatever form it comes: its id and text.
-    pub async fn next_message(&mut self) -> (i32, String) {
+    pub(crate) async fn next_message(&mut self) -> (i32, String) {
         self.next(|updates| messages(updates).into_iter().next()).await
     }
 
     /// Joined chats by title, with the caller's access hashes.
-    pub async fn chats(&self) -> Vec<tl::enums::Chat> {
+    pub(crate) async fn chats(&self) -> Vec<tl::enums::Chat> {
         let request = tl::functions::messages::GetDialogs {
             exclude_pinned: false,
             folder_id: None,
@@ -195,7 +198,7 @@ impl Client {
     }
 
     /// The only channel the caller is in.
-    pub async fn channel(&self) -> tl::types::InputChannel {
+    pub(crate) async fn channel(&self) -> tl::types::InputChannel {
         let chats = self.chats().await;
         let channel = chats.iter().find_map(|chat| match chat {
             tl::enums::Chat::Channel(channel) => Some(tl::types::InputChannel {
@@ -207,7 +210,7 @@ impl Client {
         channel.expect("the caller is in a channel")
     }
 
-    pub async fn resolve(&self, username: &str) -> tl::types::contacts::ResolvedPeer {
+    pub(crate) async fn resolve(&self, username: &str) -> tl::types::contacts::ResolvedPeer {
         let username = username.to_owned();
         let request = tl::functions::contacts::ResolveUsername { username, referer: None };
         let tl::enums::contacts::ResolvedPeer::Peer(peer) = self.invoke(&request).await.unwrap();
@@ -216,7 +219,7 @@ impl Client {
 }
 
 /// New messages in an update: id and text, `service` for those without one.
-pub fn messages(updates: &tl::enums::Updates) -> Vec<(i32, String)> {
+pub(crate) fn messages(updates: &tl::enums::Updates) -> Vec<(i32, String)> {
     use tl::enums::{Message, Update, Updates};
     let of = |message: &Message| match message {
         Message::Message(message) => (message.id, message.message.clone()),
@@ -238,12 +241,12 @@ pub fn messages(updates: &tl::enums::Updates) -> Vec<(i32, String)> {
     }
 }
 
-pub fn peer(channel: &tl::types::InputChannel) -> tl::enums::InputPeer {
+pub(crate) fn peer(channel: &tl::types::InputChannel) -> tl::enums::InputPeer {
     let tl::types::InputChannel { channel_id, access_hash } = *channel;
     tl::types::InputPeerChannel { channel_id, access_hash }.into()
 }
 
-pub fn send(
+pub(crate) fn send(
     peer: tl::enums::InputPeer,
     text: &str,
     random_id: i64,

@@ -1,0 +1,275 @@
+//! Faults on demand, and the violations they provoke in clients that do not behave.
+
+#![expect(clippy::unwrap_used, reason = "what fails here is meant to fail the test")]
+
+mod support;
+
+use std::time::Duration;
+
+use grammers_client::tl::{enums, functions as f, types};
+use support::{Client, DEADLINE, Stage, peer, send};
+use telewarden_simulator::{ChatKind, FaultKind, FaultSpec};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+fn fault(user_id: i64, kind: FaultKind) -> FaultSpec {
+    FaultSpec { user_id: Some(user_id), kind: Some(kind), ..FaultSpec::default() }
+}
+
+fn error(user_id: i64, method: &str, name: &str, times: u32) -> FaultSpec {
+    FaultSpec {
+        user_id: Some(user_id),
+        method: Some(method.to_owned()),
+        error: Some(name.to_owned()),
+        times: Some(times),
+        ..FaultSpec::default()
+    }
+}
+
+/// Waits until the server has seen all of an account's connections close.
+async fn until_disconnected(stage: &Stage, user_id: i64) {
+    let gone = async {
+        while stage.simulator.account(user_id).await.unwrap().connections_now > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, gone).await.expect("the connection closes");
+}
+
+#[tokio::test]
+async fn a_flood_wait_strikes_as_often_as_asked_and_impatience_is_counted() {
+    let stage = Stage::with_accounts(2).await;
+    stage.chat(ChatKind::Supergroup).await;
+    let client = stage.client(0).await;
+    let channel = peer(&client.channel().await);
+    let spec = error(client.user_id, "messages.sendMessage", "FLOOD_WAIT_1", 1);
+    stage.simulator.add_fault(spec).await.unwrap();
+    let refusal = client.invoke(&send(channel.clone(), "hello", 1)).await.unwrap_err();
+    let grammers_client::InvocationError::Rpc(refusal) = refusal else { panic!("an rpc error") };
+    assert_eq!((refusal.code, refusal.name.as_str(), refusal.value), (420, "FLOOD_WAIT", Some(1)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    client.invoke(&send(channel.clone(), "patient", 1)).await.unwrap();
+    assert_eq!(stage.violations("call_during_flood_wait").await, 0);
+
+    let spec = error(client.user_id, "messages.sendMessage", "FLOOD_WAIT_30", 1);
+    stage.simulator.add_fault(spec).await.unwrap();
+    client.refused(&send(channel.clone(), "again", 2)).await;
+    client.invoke(&f::updates::GetState {}).await.unwrap();
+    client.invoke(&send(channel, "impatient", 2)).await.unwrap();
+    assert_eq!(stage.violations("call_during_flood_wait").await, 1);
+}
+
+#[tokio::test]
+async fn a_lost_answer_was_executed_all_the_same() {
+    let stage = Stage::with_accounts(2).await;
+    let client = stage.client(0).await;
+    let friend = stage.accounts[1].user_id;
+    let hash = {
+        stage.simulator.post_private(client.user_id, friend, "hi").await.unwrap();
+        let request = f::updates::GetDifference {
+            pts: 1,
+            pts_limit: None,
+            pts_total_limit: None,
+            date: i32::MAX,
+            qts: 0,
+            qts_limit: None,
+        };
+        let enums::updates::Difference::Difference(news) = client.invoke(&request).await.unwrap()
+        else {
+            panic!("there is news");
+        };
+        let user = news.users.into_iter().find_map(|user| match user {
+            enums::User::User(user) if user.id == friend => user.access_hash,
+            _ => None,
+        });
+        user.unwrap()
+    };
+    let to = types::InputPeerUser { user_id: friend, access_hash: hash };
+    let method = Some("messages.sendMessage".to_owned());
+    let lose = FaultSpec { method, times: Some(1), ..fault(client.user_id, FaultKind::LoseAnswer) };
+    stage.simulator.add_fault(lose).await.unwrap();
+    let request = send(to.clone().into(), "did you get this?", 9);
+    client.invoke(&request).await.unwrap_err();
+    assert_eq!(stage.simulator.inbox(friend).await.unwrap().len(), 1);
+    // The same random id settles what happened; a new one would write twice, which is counted.
+    assert_eq!(client.refused(&request).await, "RANDOM_ID_DUPLICATE");
+    stage.assert_clean().await;
+    client.invoke(&send(to.into(), "did you get this?", 10)).await.unwrap();
+    assert_eq!(stage.violations("random_id_changed").await, 1);
+    assert_eq!(stage.simulator.inbox(friend).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_told_so_and_may_come_back_three_times() {
+    let stage = Stage::with_accounts(1).await;
+    let client = stage.client(0).await;
+    stage.simulator.revoke(client.user_id, None).await.unwrap();
+    let request = f::updates::GetState {};
+    assert_eq!(client.refused(&request).await, "AUTH_KEY_UNREGISTERED");
+    until_disconnected(&stage, client.user_id).await;
+    for _ in 0..3 {
+        assert_eq!(client.refused(&request).await, "AUTH_KEY_UNREGISTERED");
+        until_disconnected(&stage, client.user_id).await;
+    }
+    assert_eq!(stage.violations("connected_after_revoke").await, 0);
+    assert_eq!(client.refused(&request).await, "AUTH_KEY_UNREGISTERED");
+    assert_eq!(stage.violations("connected_after_revoke").await, 1);
+}
+
+#[tokio::test]
+async fn one_key_on_two_connections_is_a_violation_and_kills_the_key() {
+    let stage = Stage::with_accounts(1).await;
+    let first = stage.client(0).await;
+    let second = Client::idle(&stage.accounts[0]);
+    let request = f::updates::GetState {};
+    assert_eq!(second.refused(&request).await, "AUTH_KEY_DUPLICATED");
+    assert_eq!(stage.violations("auth_key_connected_twice").await, 1);
+    assert_eq!(first.refused(&request).await, "AUTH_KEY_DUPLICATED");
+}
+
+#[tokio::test]
+async fn reconnecting_is_no_violation_and_all_calls_share_one_connection() {
+    let stage = Stage::with_accounts(1).await;
+    let client = stage.client(0).await;
+    for round in 1..=3 {
+        for _ in 0..5 {
+            client.invoke(&f::updates::GetState {}).await.unwrap();
+        }
+        let account = stage.simulator.account(client.user_id).await.unwrap();
+        assert_eq!((account.connections_now, account.connections_total), (1, round));
+        stage.simulator.disconnect(client.user_id).await.unwrap();
+        // The library learns of the loss by a failed call, at the latest.
+        let back = async { while client.invoke(&f::updates::GetState {}).await.is_err() {} };
+        timeout(DEADLINE, back).await.unwrap();
+    }
+    stage.assert_clean().await;
+}
+
+#[tokio::test]
+async fn swallowed_updates_leave_a_gap_that_the_difference_fills() {
+    let stage = Stage::with_accounts(2).await;
+    let chat = stage.chat(ChatKind::Supergroup).await;
+    let mut reader = stage.client(0).await;
+    let writer = stage.ids()[1];
+    let swallow = FaultSpec { times: Some(2), ..fault(reader.user_id, FaultKind::SwallowUpdates) };
+    stage.simulator.add_fault(swallow).await.unwrap();
+    for text in ["lost", "lost too", "arrives"] {
+        stage.simulator.post(chat.chat_id, writer, text).await.unwrap();
+    }
+    assert_eq!(reader.next_message().await, (3, "arrives".to_owned()));
+    let request = f::updates::GetChannelDifference {
+        force: false,
+        channel: reader.channel().await.into(),
+        filter: enums::ChannelMessagesFilter::Empty,
+        pts: 1,
+        limit: 100,
+    };
+    let enums::updates::ChannelDifference::Difference(gap) = reader.invoke(&request).await.unwrap()
+    else {
+        panic!("there is a gap");
+    };
+    assert_eq!(gap.new_messages.len(), 3);
+
+    let too_long =
+        FaultSpec { times: Some(1), ..fault(reader.user_id, FaultKind::ChannelDifferenceTooLong) };
+    stage.simulator.add_fault(too_long).await.unwrap();
+    let answer = reader.invoke(&request).await.unwrap();
+    assert!(matches!(answer, enums::updates::ChannelDifference::TooLong(_)));
+}
+
+#[tokio::test]
+async fn updates_come_twice_or_in_the_wrong_order() {
+    let stage = Stage::with_accounts(2).await;
+    let chat = stage.chat(ChatKind::Supergroup).await;
+    let mut reader = stage.client(0).await;
+    let (me, writer) = (reader.user_id, stage.ids()[1]);
+    let once = |kind| FaultSpec { times: Some(1), ..fault(me, kind) };
+    stage.simulator.add_fault(once(FaultKind::DuplicateUpdates)).await.unwrap();
+    stage.simulator.add_fault(once(FaultKind::ReorderUpdates)).await.unwrap();
+    for text in ["one", "two", "three"] {
+        stage.simulator.post(chat.chat_id, writer, text).await.unwrap();
+    }
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        order.push(reader.next_message().await.0);
+    }
+    assert_eq!(order, [1, 1, 3, 2]);
+    // Even with nothing after it, a held update arrives in the end.
+    stage.simulator.add_fault(once(FaultKind::ReorderUpdates)).await.unwrap();
+    stage.simulator.post(chat.chat_id, writer, "four").await.unwrap();
+    assert_eq!(reader.next_message().await.0, 4);
+}
+
+#[tokio::test]
+async fn calls_can_be_delayed_cut_off_reset_garbled_and_ignored() {
+    let stage = Stage::with_accounts(1).await;
+    let client = stage.client(0).await;
+    let request = f::updates::GetState {};
+    let delay_ms = Some(300);
+    let delay = FaultSpec { delay_ms, times: Some(1), ..FaultSpec::default() };
+    stage.simulator.add_fault(delay).await.unwrap();
+    let start = Instant::now();
+    client.invoke(&request).await.unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(300));
+
+    for kind in [FaultKind::Disconnect, FaultKind::Reset, FaultKind::Garbage] {
+        let spec = FaultSpec { times: Some(1), ..fault(client.user_id, kind) };
+        stage.simulator.add_fault(spec).await.unwrap();
+        client.invoke(&request).await.unwrap_err();
+        client.invoke(&request).await.unwrap();
+    }
+    let method = Some("updates.getState".to_owned());
+    let ignore = FaultSpec { method, times: Some(1), ..fault(client.user_id, FaultKind::Mute) };
+    stage.simulator.add_fault(ignore).await.unwrap();
+    let short = Duration::from_millis(500);
+    assert!(timeout(short, client.invoke(&request)).await.is_err(), "the call is ignored");
+    client.invoke(&request).await.unwrap();
+    stage.assert_clean().await;
+}
+
+#[tokio::test]
+async fn connections_can_be_refused_or_left_without_an_answer() {
+    let stage = Stage::with_accounts(2).await;
+    let (refused, muted) = (&stage.accounts[0], &stage.accounts[1]);
+    let refuse = fault(refused.user_id, FaultKind::RefuseConnections);
+    stage.simulator.add_fault(refuse).await.unwrap();
+    stage.simulator.add_fault(fault(muted.user_id, FaultKind::Mute)).await.unwrap();
+    let request = f::updates::GetState {};
+    Client::idle(refused).invoke(&request).await.unwrap_err();
+    let silent = Client::idle(muted);
+    let short = Duration::from_millis(500);
+    assert!(timeout(short, silent.invoke(&request)).await.is_err(), "nothing is answered");
+    drop(silent);
+    stage.simulator.lift_faults().await;
+    Client::idle(refused).invoke(&request).await.unwrap();
+
+    let everybody = FaultSpec { kind: Some(FaultKind::RefuseConnections), ..FaultSpec::default() };
+    stage.simulator.add_fault(everybody).await.unwrap();
+    let mut stream = TcpStream::connect(stage.simulator.listen_addr()).await.unwrap();
+    assert!(matches!(stream.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_answered_with_404() {
+    let stage = Stage::with_accounts(1).await;
+    let mut stream = TcpStream::connect(stage.simulator.listen_addr()).await.unwrap();
+    // Intermediate framing, then a packet that begins with a key id nobody has.
+    stream.write_all(&[0xee; 4]).await.unwrap();
+    stream.write_all(&40u32.to_le_bytes()).await.unwrap();
+    stream.write_all(&[7; 40]).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(DEADLINE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(answer, [&4u32.to_le_bytes()[..], &(-404i32).to_le_bytes()].concat());
+}
+
+#[tokio::test]
+async fn a_slow_reader_takes_its_time() {
+    let stage = Stage::with_accounts(1).await;
+    let client = stage.client(0).await;
+    let slow = FaultSpec { delay_ms: Some(200), ..fault(client.user_id, FaultKind::SlowReader) };
+    stage.simulator.add_fault(slow).await.unwrap();
+    let start = Instant::now();
+    client.invoke(&f::updates::GetState {}).await.unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(200));
+}
