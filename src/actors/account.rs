@@ -17,10 +17,10 @@ use super::monitor::MonitorMsg;
 use crate::protocol::account::{AccountMachine, AccountState, Effect, Input};
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::failure::Failure;
-use crate::protocol::ids::UnixMillis;
+use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{AccountRecord, CooldownScope, Credentials, Fault, MethodClass};
 use crate::protocol::pacing::{Cooldowns, LIMITED_REST_MS, WAIT_MARGIN_MS};
-use crate::store::Op;
+use crate::store::{Op, Store, StoreError};
 use crate::telegram::{Caller, DialOptions, Finding, Link, PEERS_MAX, PeerBook, UpdatePump};
 
 /// A connection that holds this long is stable: failures before it are forgiven.
@@ -170,7 +170,7 @@ impl Actor for Account {
 }
 
 impl AccountActor {
-    fn new(args: AccountArgs) -> Result<Self, crate::store::StoreError> {
+    fn new(args: AccountArgs) -> Result<Self, StoreError> {
         let AccountArgs { context, fleet, record, api_id, interests } = args;
         let fault = record.fault.as_ref().map(|fault| fault.code.clone());
         let routes = Arc::new(Routes::default());
@@ -226,8 +226,8 @@ impl AccountActor {
         self.interests.insert(key, interest);
         self.linger_epoch += 1;
         // Those who were told already must not hear it again: only the newcomer is answered.
-        if let Some(live) = &self.live {
-            self.tell_up(&monitor, live, myself);
+        if self.live.is_some() {
+            self.tell_up(&monitor, myself);
             return Ok(());
         }
         if let Some(fault) = &self.record.fault {
@@ -459,18 +459,19 @@ impl AccountActor {
         self.step(myself, Input::Lost(failure)).await
     }
 
+    fn is_bot(&self) -> bool {
+        self.record.me.as_ref().is_some_and(|me| me.is_bot)
+    }
+
     fn tell_all_up(&self, myself: &ActorRef<AccountMsg>) {
-        if let Some(live) = &self.live {
-            for interest in self.interests.values() {
-                self.tell_up(&interest.monitor, live, myself);
-            }
+        for interest in self.interests.values() {
+            self.tell_up(&interest.monitor, myself);
         }
     }
 
-    fn tell_up(&self, monitor: &ActorRef<MonitorMsg>, _live: &Live, myself: &ActorRef<AccountMsg>) {
-        let is_bot = self.record.me.as_ref().is_some_and(|me| me.is_bot);
-        let message =
-            MonitorMsg::SourceUp { account: self.record.id, actor: myself.clone(), is_bot };
+    fn tell_up(&self, monitor: &ActorRef<MonitorMsg>, myself: &ActorRef<AccountMsg>) {
+        let (account, is_bot) = (self.record.id, self.is_bot());
+        let message = MonitorMsg::SourceUp { account, actor: myself.clone(), is_bot };
         let _ = monitor.cast(message);
     }
 
@@ -500,6 +501,7 @@ impl AccountActor {
                         account: self.record.id,
                         caller: live.caller.clone(),
                         peers: Arc::clone(&self.peers),
+                        is_bot: self.is_bot(),
                         store,
                     };
                     tokio::spawn(work.run(request, myself.clone(), incarnation));
@@ -639,17 +641,18 @@ fn supervised(
 
 /// An errand under way.
 struct Work {
-    account: crate::protocol::ids::AuthKeyId,
+    account: AuthKeyId,
     caller: Caller,
     peers: Arc<Mutex<PeerBook>>,
-    store: crate::store::Store,
+    is_bot: bool,
+    store: Store,
 }
 
 impl Work {
     async fn run(self, request: Request, myself: ActorRef<AccountMsg>, incarnation: u64) {
         let errand = request.errand.clone();
-        let Self { account, caller, peers, store } = self;
-        let attempt = tokio::spawn(async move { errand.run(&caller, &peers).await }).await;
+        let Self { account, caller, peers, is_bot, store } = self;
+        let attempt = tokio::spawn(async move { errand.run(&caller, &peers, is_bot).await }).await;
         let outcome = match attempt {
             Ok(Ok((finding, news))) => {
                 if !news.is_empty() {

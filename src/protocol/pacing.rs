@@ -46,7 +46,7 @@ impl Default for Limits {
         Self {
             send: rate(20, 5),
             invite: rate(2, 1),
-            join: rate(2, 3),
+            join: rate(4, 5),
             resolve: rate(4, 3),
             contacts: rate(4, 2),
             read: rate(120, 40),

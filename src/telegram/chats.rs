@@ -29,12 +29,14 @@ pub(super) async fn resolve(
     caller: &Caller,
     target: &ChatTarget,
     known: Option<PeerRecord>,
+    is_bot: bool,
 ) -> Result<Found, Failure> {
     match (target, known) {
         (_, Some(peer)) => Ok(Found { peer, title: None }),
         (ChatTarget::Username(name), None) => by_username(caller, name).await,
-        // A basic group needs no access hash; inspecting it tells whether it exists.
-        (ChatTarget::Marked(id), None) if id.kind() == PeerKind::Group => {
+        // A basic group needs no access hash, and bots may name with a zero one whatever they have
+        // met; inspecting it tells whether it exists.
+        (ChatTarget::Marked(id), None) if is_bot || id.kind() == PeerKind::Group => {
             let peer = PeerRecord { id: *id, access_hash: 0, is_bot: false, is_broadcast: false };
             Ok(Found { peer, title: None })
         }
@@ -255,6 +257,7 @@ pub(super) async fn join(
     caller: &Caller,
     target: &ChatTarget,
     known: Option<PeerRecord>,
+    is_bot: bool,
 ) -> Result<(Finding, Vec<Chat>), Failure> {
     let (outcome, found) = match target {
         ChatTarget::Invite(hash) => {
@@ -262,7 +265,7 @@ pub(super) async fn join(
             (caller.call(&request).await, None)
         }
         ChatTarget::Username(_) | ChatTarget::Marked(_) => {
-            let found = resolve(caller, target, known).await?;
+            let found = resolve(caller, target, known, is_bot).await?;
             if found.peer.id.kind() != PeerKind::Channel {
                 return Err(Failure::Rejected { code: "CHAT_NOT_JOINABLE".into() });
             }

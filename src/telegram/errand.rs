@@ -97,12 +97,13 @@ impl Errand {
         &self,
         caller: &Caller,
         peers: &Mutex<PeerBook>,
+        is_bot: bool,
     ) -> Result<(Finding, Vec<PeerRecord>), Failure> {
         let mut news = Vec::new();
         let finding = match self {
             Self::Resolve(target) => {
                 let known = known_peer(peers, target);
-                let found = chats::resolve(caller, target, known).await?;
+                let found = chats::resolve(caller, target, known, is_bot).await?;
                 news = lock(peers).learn_one(found.peer);
                 Finding::Resolved { peer: found.peer, title: found.title }
             }
@@ -115,7 +116,7 @@ impl Errand {
             }
             Self::Join(target) => {
                 let known = known_peer(peers, target);
-                let (finding, met) = chats::join(caller, target, known).await?;
+                let (finding, met) = chats::join(caller, target, known, is_bot).await?;
                 news = lock(peers).learn(&met);
                 finding
             }

@@ -165,7 +165,12 @@ async fn a_chat_may_be_named_by_username_or_link_and_events_echo_the_name() {
     let alice = stage.listener("alice").await;
     let chat = stage.chat(ChatKind::Supergroup, Some("the_room"), &[&alice]).await;
     for name in ["@The_Room", "https://t.me/the_room"] {
-        stage.backend.start(json!(name), &alice, &[]).await;
+        let start = json!({
+            "command": "start_monitoring_chat",
+            "chat_id": name,
+            "primary_session": alice.data(),
+        });
+        assert_eq!(stage.backend.ask(&start).await["ok"], true);
         stage.daemon.wait_for_monitors("active", 1).await;
         stage.sim.post(chat.chat_id, stage.author, name).await.unwrap();
         let event = stage
