@@ -85,7 +85,8 @@ impl Checkpoint {
             Stage::Idle => {
                 self.next_at = Instant::now() + EVERY;
                 if self.has_work(shared, known, released) {
-                    self.stage = Stage::Writing { dirty: shared.read_hot().dirty(), upto: next_seq };
+                    self.stage =
+                        Stage::Writing { dirty: shared.read_hot().dirty(), upto: next_seq };
                 }
                 Ok(())
             }

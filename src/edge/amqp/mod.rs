@@ -1,1 +1,76 @@
-//! The AMQP bridge.
+//! The AMQP bridge: two links to the broker, one that publishes the outbox and one that takes
+//! commands. Each has a connection of its own (a publisher that the broker blocks would stop the
+//! other's acknowledgements) and reconnects by itself for as long as it runs.
+//!
+//! This folder owns every use of lapin. It must never decide what an event or a command means,
+//! and it knows neither store nor actors: only protocol types and the two traits below.
+//!
+//! lapin prints the bodies of returned messages as warnings: its log target has to stay below.
+
+//mod consumer;
+//mod dead_letter;
+//mod lanes;
+mod link;
+mod publisher;
+mod status;
+mod topology;
+mod window;
+
+use std::sync::Arc;
+
+//pub use consumer::consume;
+pub use publisher::publish;
+pub use status::{LinkSnapshot, LinkState, LinkStatus};
+
+use crate::protocol::command::Order;
+use crate::protocol::outbox::OutboxEntry;
+use crate::protocol::secret::SecretText;
+
+/// Where the broker is and what things are called there.
+#[derive(Clone, Debug)]
+pub struct AmqpOptions {
+    /// `amqp://` or `amqps://`, with user and password. Never shown.
+    pub url: SecretText,
+    /// The direct exchange, at most 255 bytes.
+    pub exchange: String,
+    /// The queue that is consumed, at most 250 bytes: its dead letters go to `<name>.dead`.
+    pub command_queue: String,
+    /// The queue that takes the events, at most 255 bytes.
+    pub event_queue: String,
+    /// How many commands are in hand at once, at least 1.
+    pub prefetch: u16,
+}
+
+impl AmqpOptions {
+    /// The queue of commands that were not understood.
+    pub fn dead_queue(&self) -> String {
+        format!("{}.dead", self.command_queue)
+    }
+}
+
+/// What waits to be published, in order.
+pub trait OutboxSource: Send {
+    /// Waits until at least one entry is there, then yields up to `max` in the order of their
+    /// sequence numbers, which may have holes. Must be cancel-safe.
+    fn next(&mut self, max: usize) -> impl Future<Output = Vec<(u64, Arc<OutboxEntry>)>> + Send;
+
+    /// The next [`next`](Self::next) starts at `to` again.
+    fn rewind(&mut self, to: u64);
+
+    /// Everything up to and including `through` may be forgotten.
+    fn release(&mut self, through: u64);
+}
+
+/// Where commands go.
+pub trait CommandSink: Clone + Send + Sync + 'static {
+    /// Resolves when the order's effect is durable. Its reply, if any, is the sink's business.
+    fn submit(&self, order: Order) -> impl Future<Output = Result<(), Rejected>> + Send;
+}
+
+/// Why a sink did not take an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The store is in trouble, or the daemon is stopping: the order has to come again.
+    #[error("the store does not take commands now; they wait in the queue")]
+    Unavailable,
+}

@@ -1,0 +1,342 @@
+//! What both links share: connecting, saying once when an outage begins and ends, backing off,
+//! putting a bound on every wait. Must never show the URL's password.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use futures_core::Stream;
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties, ConnectionStatus, Event};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::status::{LinkState, LinkStatus};
+use super::{AmqpOptions, Rejected, topology};
+use crate::protocol::restart::Backoff;
+
+/// Pauses between two attempts: short enough that a restarted broker is not waited for, long
+/// enough that a broken one is left in peace.
+const BACKOFF: Backoff = Backoff { min_ms: 200, max_ms: 15_000 };
+/// TCP, TLS and the AMQP handshake together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Anything that the broker has to answer or the socket has to take.
+pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+/// A polite goodbye; without it the broker sees the socket close, which is the same to it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A link that lived this long without work to prove itself counts as recovered.
+pub(super) const STABLE_AFTER: Duration = Duration::from_secs(5);
+/// Both ends notice within two of these that the other is gone.
+const HEARTBEAT_SECONDS: u16 = 10;
+
+/// Why a link ended. The texts are for operators and hold no secret.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error(
+        "the broker's URL is not of the form amqp(s)://user:password@host:port/vhost; correct it"
+    )]
+    BadUrl,
+    #[error("the broker cannot be reached or refused the login: {0}")]
+    Connect(String),
+    #[error("the broker did not answer within {REPLY_TIMEOUT:?} while {0}")]
+    Timeout(&'static str),
+    #[error("{0}")]
+    Broker(String),
+    #[error("no queue took the message {message_id} ({reply}); it is kept and published again")]
+    Unroutable { message_id: String, reply: String },
+    #[error("the broker refused a message (basic.nack); it is kept and published again")]
+    Nacked,
+    #[error("the broker ended the consumer, as it does when the queue is deleted")]
+    Cancelled,
+    #[error("the connection to the broker was lost")]
+    Lost,
+    #[error("{0}")]
+    Rejected(#[from] Rejected),
+    #[error("an order's task ended unexpectedly; the order comes again")]
+    Crashed,
+    #[error("{name} needs more than the 255 bytes that AMQP allows; shorten it")]
+    NameTooLong { name: &'static str },
+}
+
+impl From<lapin::Error> for LinkError {
+    fn from(error: lapin::Error) -> Self {
+        Self::Broker(error.to_string())
+    }
+}
+
+impl LinkError {
+    /// Whether the connection worked and the trouble only shows with the next message: then
+    /// having connected proves nothing.
+    fn needs_proof(&self) -> bool {
+        matches!(self, Self::Unroutable { .. } | Self::Nacked | Self::Rejected(_) | Self::Crashed)
+    }
+}
+
+/// One link's identity and history over all its connections.
+pub(super) struct Link {
+    name: &'static str,
+    pub(super) options: AmqpOptions,
+    pub(super) status: LinkStatus,
+    failures: u32,
+    down_since: Option<Instant>,
+    needs_proof: bool,
+    mismatched: Vec<String>,
+}
+
+impl Link {
+    pub(super) fn new(name: &'static str, options: AmqpOptions, status: LinkStatus) -> Self {
+        status.set(LinkState::Connecting, None);
+        Self {
+            name,
+            options,
+            status,
+            failures: 0,
+            down_since: None,
+            needs_proof: false,
+            mismatched: Vec::new(),
+        }
+    }
+
+    /// Connects and declares the topology.
+    pub(super) async fn connect(&mut self) -> Result<Line, LinkError> {
+        let uri = parse_url(self.options.url.expose())?;
+        let password = uri.authority.userinfo.password.clone();
+        let properties = ConnectionProperties::default()
+            .with_connection_name(format!("telewarden {}", self.name).into());
+        let connection =
+            match timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(error)) => {
+                    return Err(LinkError::Connect(without(&error.to_string(), &password)));
+                }
+                Err(_) => return Err(LinkError::Connect("no answer in time".into())),
+            };
+        let line = Line { events: Box::pin(connection.events_listener()), connection };
+        let mismatched = topology::declare(&line, &self.options).await?;
+        self.report_mismatched(mismatched);
+        self.connected();
+        Ok(line)
+    }
+
+    fn report_mismatched(&mut self, found: Vec<String>) {
+        for name in found.iter().filter(|name| !self.mismatched.contains(name)) {
+            tracing::warn!(
+                link = self.name,
+                "the {name} exists with other properties than ours; it is used as it stands"
+            );
+        }
+        self.mismatched.clone_from(&found);
+        self.status.set_mismatched(found);
+    }
+
+    fn connected(&mut self) {
+        if !self.needs_proof {
+            self.status.set(LinkState::Up, None);
+        }
+    }
+
+    /// Something got through, or nothing went wrong for long enough: the outage is over.
+    pub(super) fn progressed(&mut self) {
+        self.failures = 0;
+        self.needs_proof = false;
+        if let Some(since) = self.down_since.take() {
+            let seconds = since.elapsed().as_secs();
+            tracing::info!(link = self.name, seconds, "the link to the broker works again");
+        }
+        if self.status.state() == LinkState::Down {
+            self.status.set(LinkState::Up, None);
+        }
+    }
+
+    /// Takes note of a failure and says how long to wait.
+    pub(super) fn failed(&mut self, error: &LinkError) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        self.needs_proof |= error.needs_proof();
+        if self.down_since.is_none() {
+            self.down_since = Some(Instant::now());
+            tracing::warn!(link = self.name, %error, "the link to the broker is down; it is tried again until it works");
+        }
+        self.status.set(LinkState::Down, Some(error.to_string()));
+        Duration::from_millis(BACKOFF.delay_ms(self.failures, rand::random()))
+    }
+
+    /// Follows what the broker says about the connection.
+    pub(super) fn heard(&mut self, event: Event) -> Result<(), LinkError> {
+        match event {
+            Event::ConnectionBlocked(reason) => {
+                tracing::warn!(link = self.name, reason, "the broker takes nothing for now");
+                self.status.set(LinkState::Blocked, Some(reason));
+            }
+            Event::ConnectionUnblocked => {
+                tracing::info!(link = self.name, "the broker takes messages again");
+                self.status.set(LinkState::Up, None);
+            }
+            Event::Error(error) => return Err(error.into()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn stopped(&self) {
+        self.status.set(LinkState::Stopped, None);
+    }
+}
+
+/// One connection and what the broker says about it.
+pub(super) struct Line {
+    pub(super) connection: Connection,
+    events: Pin<Box<dyn Stream<Item = Event> + Send>>,
+}
+
+impl Line {
+    /// The next thing the broker says about the connection. Cancel-safe.
+    pub(super) async fn event(&mut self) -> Event {
+        match next(self.events.as_mut()).await {
+            Some(event) => event,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What tells whether the broker has blocked the connection.
+    pub(super) fn state(&self) -> ConnectionStatus {
+        self.connection.status().clone()
+    }
+
+    pub(super) async fn close(self) {
+        let _ = timeout(CLOSE_TIMEOUT, self.connection.close(200, "OK".into())).await;
+    }
+}
+
+/// The next item of a stream.
+pub(super) async fn next<S: Stream + ?Sized>(mut stream: Pin<&mut S>) -> Option<S::Item> {
+    poll_fn(|context| stream.as_mut().poll_next(context)).await
+}
+
+/// Waits for the broker's answer, but not for ever. While it has blocked the connection nothing is
+/// sent, so that time does not count: heartbeats tell whether it is still there.
+pub(super) async fn answer<T>(
+    what: &'static str,
+    line: &ConnectionStatus,
+    reply: impl Future<Output = lapin::Result<T>>,
+) -> Result<lapin::Result<T>, LinkError> {
+    tokio::pin!(reply);
+    loop {
+        match timeout(REPLY_TIMEOUT, reply.as_mut()).await {
+            Ok(reply) => return Ok(reply),
+            Err(_) if line.blocked() && line.connected() => {}
+            Err(_) => return Err(LinkError::Timeout(what)),
+        }
+    }
+}
+
+/// As [`answer`], for whoever does not care which kind of trouble it was.
+pub(super) async fn within<T>(
+    what: &'static str,
+    line: &ConnectionStatus,
+    reply: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, LinkError> {
+    Ok(answer(what, line, reply).await??)
+}
+
+/// A stop request and the time it leaves.
+pub(super) struct Stop {
+    token: CancellationToken,
+    drain: Duration,
+    deadline: Option<tokio::time::Instant>,
+}
+
+impl Stop {
+    pub(super) fn new(token: CancellationToken, drain: Duration) -> Self {
+        Self { token, drain, deadline: None }
+    }
+
+    /// Waits for the request; then says until when there is time. Cancel-safe.
+    pub(super) async fn requested(&mut self) -> tokio::time::Instant {
+        self.token.cancelled().await;
+        *self.deadline.get_or_insert_with(|| tokio::time::Instant::now() + self.drain)
+    }
+
+    pub(super) fn is_requested(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    /// Sleeps unless a stop is requested meanwhile.
+    pub(super) async fn pause(&self, pause: Duration) {
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = self.token.cancelled() => {}
+        }
+    }
+}
+
+fn parse_url(url: &str) -> Result<AMQPUri, LinkError> {
+    // The parser's own words may quote the URL.
+    let mut uri: AMQPUri = url.parse().map_err(|_| LinkError::BadUrl)?;
+    uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+    Ok(uri)
+}
+
+/// The text without the password, should somebody's error quote it.
+fn without(text: &str, password: &str) -> String {
+    if password.is_empty() { text.to_owned() } else { text.replace(password, "[redacted]") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::secret::SecretText;
+
+    fn link() -> Link {
+        let options = AmqpOptions {
+            url: SecretText::new("amqp://user:pass-word@127.0.0.1/%2f".into()),
+            exchange: "x".into(),
+            command_queue: "c".into(),
+            event_queue: "e".into(),
+            prefetch: 1,
+        };
+        Link::new("test", options, LinkStatus::new())
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_read_is_not_quoted() {
+        for url in ["amqp://u:pass-word@host:port/", "http://u:pass-word@host", "pass-word"] {
+            let text = parse_url(url).unwrap_err().to_string();
+            assert!(!text.contains("pass-word"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_is_set_unless_the_url_names_one() {
+        assert_eq!(parse_url("amqp://h/%2f").unwrap().query.heartbeat, Some(10));
+        assert_eq!(parse_url("amqp://h/%2f?heartbeat=3").unwrap().query.heartbeat, Some(3));
+    }
+
+    #[test]
+    fn a_password_in_somebodys_error_is_struck_out() {
+        assert_eq!(without("cannot use pass-word here", "pass-word"), "cannot use [redacted] here");
+    }
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_start_over_after_progress() {
+        let mut link = link();
+        let pauses: Vec<_> = (0..12).map(|_| link.failed(&LinkError::Nacked)).collect();
+        assert!(pauses[0] <= Duration::from_millis(200), "{pauses:?}");
+        assert!(pauses[11] >= Duration::from_millis(7_500), "{pauses:?}");
+        assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(15)), "{pauses:?}");
+        link.progressed();
+        assert!(link.failed(&LinkError::Nacked) <= Duration::from_millis(200));
+    }
+
+    #[test]
+    fn connecting_alone_does_not_end_an_outage_that_only_messages_show() {
+        let mut link = link();
+        link.failed(&LinkError::Nacked);
+        link.connected();
+        assert_eq!(link.status.snapshot().state, LinkState::Down);
+        link.progressed();
+        assert_eq!(link.status.snapshot().state, LinkState::Up);
+        link.failed(&LinkError::Connect("refused".into()));
+        link.connected();
+        assert_eq!(link.status.snapshot().state, LinkState::Up);
+    }
+}

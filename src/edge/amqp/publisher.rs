@@ -1,0 +1,337 @@
+//! The link that publishes the outbox: in order, pipelined, each entry kept until the broker has
+//! confirmed it and cannot have returned it. Must never drop an entry or overtake one.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use lapin::message::BasicReturnMessage;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
+use lapin::{BasicProperties, Channel, Confirmation};
+use tokio::time::{Instant, interval, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::link::{Line, Link, LinkError, REPLY_TIMEOUT, STABLE_AFTER, Stop, within};
+use super::status::{Count, LinkStatus};
+use super::topology::{EVENT_KEY, short};
+use super::window::Fence;
+use super::{AmqpOptions, OutboxSource};
+use crate::protocol::outbox::{OutboxEntry, Route};
+
+/// Entries in flight. One round trip to a broker that writes to disk takes some 50 ms under load;
+/// 1024 of them in that time are 20,000 a second, twice what is asked for. A body is seldom over
+/// 2 KiB, so that what is in flight stays around 2 MiB.
+const WINDOW: usize = 1024;
+/// Entries taken from the outbox at once: confirms are looked at between two batches.
+const BATCH: usize = 128;
+/// How long a stopping link waits for the outbox to yield more before it takes it as empty.
+const LAST_CALL: Duration = Duration::from_millis(100);
+/// Written to disk by the broker before it is confirmed.
+const PERSISTENT: u8 = 2;
+
+/// Publishes what `source` yields until `stop`; then what is there without waiting for more, for
+/// at most `drain`. Reconnects by itself, and never ends before it is stopped.
+pub async fn publish<S: OutboxSource>(
+    options: AmqpOptions,
+    mut source: S,
+    status: LinkStatus,
+    stop: CancellationToken,
+    drain: Duration,
+) {
+    let mut link = Link::new("publisher", options, status);
+    let mut stop = Stop::new(stop, drain);
+    loop {
+        // After a stop what is left gets one attempt, unless nothing is left.
+        let is_last = stop.is_requested();
+        if is_last && timeout(LAST_CALL, peek(&mut source)).await.is_err() {
+            break;
+        }
+        let Err(error) = attempt(&mut link, &mut source, &mut stop).await else { break };
+        let pause = link.failed(&error);
+        if is_last {
+            break;
+        }
+        stop.pause(pause).await;
+    }
+    link.stopped();
+}
+
+/// Waits until the source has something, without taking it.
+async fn peek<S: OutboxSource>(source: &mut S) {
+    if let Some((first, _)) = source.next(1).await.first() {
+        source.rewind(*first);
+    }
+}
+
+/// One connection, from its beginning to its end.
+async fn attempt<S: OutboxSource>(
+    link: &mut Link,
+    source: &mut S,
+    stop: &mut Stop,
+) -> Result<(), LinkError> {
+    let mut line = link.connect().await?;
+    let mut session = Session::open(&line, &link.options.exchange).await?;
+    let ended = session.run(link, &mut line, source, stop).await;
+    if let Some(first) = session.fence.first_unsettled() {
+        source.rewind(first);
+    }
+    // What the broker has not read yet must not be routed after the topology is declared again:
+    // it would overtake what was returned.
+    line.close().await;
+    ended
+}
+
+/// What one connection has in flight.
+struct Session {
+    channel: Arc<Channel>,
+    exchange: ShortString,
+    in_flight: VecDeque<Flight>,
+    fence: Fence,
+    opened: Instant,
+    last_progress: Instant,
+}
+
+impl Session {
+    async fn open(line: &Line, exchange: &str) -> Result<Self, LinkError> {
+        let exchange = short("the exchange's name", exchange)?;
+        let channel = line.connection.create_channel();
+        let channel = within("opening a channel", &line.state(), channel).await?;
+        let confirms = channel.confirm_select(ConfirmSelectOptions::default());
+        within("asking for confirms", &line.state(), confirms).await?;
+        Ok(Self {
+            channel: Arc::new(channel),
+            exchange,
+            in_flight: VecDeque::with_capacity(WINDOW),
+            fence: Fence::default(),
+            opened: Instant::now(),
+            last_progress: Instant::now(),
+        })
+    }
+
+    async fn run<S: OutboxSource>(
+        &mut self,
+        link: &mut Link,
+        line: &mut Line,
+        source: &mut S,
+        stop: &mut Stop,
+    ) -> Result<(), LinkError> {
+        let mut tick = interval(Duration::from_secs(1));
+        let mut deadline = None;
+        loop {
+            let room = WINDOW - self.in_flight.len();
+            let is_idle = self.in_flight.is_empty();
+            tokio::select! {
+                biased;
+                event = line.event() => link.heard(event)?,
+                confirm = front(&mut self.in_flight), if !is_idle => {
+                    self.settle(confirm, link, source).await?;
+                }
+                at = stop.requested(), if deadline.is_none() => deadline = Some(at),
+                batch = source.next(room.min(BATCH)), if room > 0 => self.send(batch, link).await,
+                _ = tick.tick() => self.check(link, line)?,
+                () = last_call(deadline, is_idle), if deadline.is_some() => return Ok(()),
+            }
+        }
+    }
+
+    /// Enqueues entries, in order. The first poll of each does it; the rest is waiting.
+    async fn send(&mut self, batch: Vec<(u64, Arc<OutboxEntry>)>, link: &Link) {
+        if self.in_flight.is_empty() {
+            self.last_progress = Instant::now();
+        }
+        link.status.add(Count::Published, batch.len() as u64);
+        for (seq, entry) in batch {
+            self.fence.published(seq);
+            let mut flight = self.launch(entry);
+            poll_fn(|context| Poll::Ready(flight.advance(context))).await;
+            self.in_flight.push_back(flight);
+        }
+    }
+
+    fn launch(&self, entry: Arc<OutboxEntry>) -> Flight {
+        let Some(address) = Address::of(&entry.route, &self.exchange) else {
+            // Only a reply can get here: its queue was named by somebody else.
+            tracing::error!(message_id = %entry.message_id, "a reply's queue has a name that AMQP cannot carry; the reply is dropped");
+            return Flight::Landed(Some(Ok(Confirmation::Ack(None))));
+        };
+        let channel = Arc::clone(&self.channel);
+        Flight::Aloft(Box::pin(async move {
+            let properties = properties(&entry);
+            let Address { exchange, key, mandatory } = address;
+            let options = BasicPublishOptions { mandatory, ..Default::default() };
+            let sent = channel.basic_publish(exchange, key, options, &entry.body, properties);
+            let confirm = sent.await?;
+            drop((entry, channel));
+            confirm.await
+        }))
+    }
+
+    /// Takes a confirm and all others that are there already, then lets go of what is settled.
+    async fn settle<S: OutboxSource>(
+        &mut self,
+        first: lapin::Result<Confirmation>,
+        link: &mut Link,
+        source: &mut S,
+    ) -> Result<(), LinkError> {
+        let mut confirm = Some(first);
+        let mut settled = None;
+        let mut count = 0;
+        let mut outcome = Ok(());
+        while let Some(result) = confirm {
+            outcome = judge(result, &link.status);
+            if outcome.is_err() {
+                break;
+            }
+            count += 1;
+            settled = self.fence.confirmed().or(settled);
+            self.in_flight.pop_front();
+            confirm = front_if_ready(&mut self.in_flight).await;
+        }
+        link.status.add(Count::Confirmed, count);
+        if let Some(through) = settled {
+            source.release(through);
+            link.progressed();
+        }
+        self.last_progress = Instant::now();
+        outcome
+    }
+
+    /// Looks for what no event tells of.
+    fn check(&self, link: &mut Link, line: &Line) -> Result<(), LinkError> {
+        let state = line.state();
+        let is_stalled = !self.in_flight.is_empty() && self.last_progress.elapsed() > REPLY_TIMEOUT;
+        if is_stalled && !state.blocked() {
+            return Err(LinkError::Timeout("confirming what was published"));
+        }
+        if !state.connected() {
+            return Err(LinkError::Lost);
+        }
+        if self.in_flight.is_empty() && self.opened.elapsed() > STABLE_AFTER {
+            link.progressed();
+        }
+        Ok(())
+    }
+}
+
+/// Publishing an entry and waiting for its confirm.
+enum Flight {
+    /// Under way.
+    Aloft(Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>),
+    /// Over, with what came of it until somebody takes that.
+    Landed(Option<lapin::Result<Confirmation>>),
+}
+
+impl Flight {
+    fn advance(&mut self, context: &mut Context<'_>) {
+        if let Self::Aloft(future) = self
+            && let Poll::Ready(result) = future.as_mut().poll(context)
+        {
+            *self = Self::Landed(Some(result));
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<lapin::Result<Confirmation>> {
+        self.advance(context);
+        match self {
+            Self::Landed(result) => result.take().map_or(Poll::Pending, Poll::Ready),
+            Self::Aloft(_) => Poll::Pending,
+        }
+    }
+}
+
+/// The oldest flight's result, once it is there. Who gets it has to take the flight away.
+async fn front(in_flight: &mut VecDeque<Flight>) -> lapin::Result<Confirmation> {
+    poll_fn(|context| match in_flight.front_mut() {
+        Some(flight) => flight.poll(context),
+        None => Poll::Pending,
+    })
+    .await
+}
+
+async fn front_if_ready(in_flight: &mut VecDeque<Flight>) -> Option<lapin::Result<Confirmation>> {
+    poll_fn(|context| {
+        Poll::Ready(in_flight.front_mut().and_then(|flight| match flight.poll(context) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => None,
+        }))
+    })
+    .await
+}
+
+/// What a confirm says. The message it carries, if any, need not be the one it confirms.
+fn judge(result: lapin::Result<Confirmation>, status: &LinkStatus) -> Result<(), LinkError> {
+    match result? {
+        Confirmation::Ack(None) => Ok(()),
+        Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
+            status.add(Count::Unroutable, 1);
+            Err(unroutable(&returned))
+        }
+        Confirmation::Nack(None) => {
+            status.add(Count::Nacked, 1);
+            Err(LinkError::Nacked)
+        }
+        Confirmation::NotRequested => Err(LinkError::Broker("the channel does not confirm".into())),
+    }
+}
+
+fn unroutable(returned: &BasicReturnMessage) -> LinkError {
+    let id = returned.properties.message_id().as_ref();
+    LinkError::Unroutable {
+        message_id: id.map_or_else(|| "without an id".to_owned(), ToString::to_string),
+        reply: returned.reply_text.to_string(),
+    }
+}
+
+/// Where a message goes.
+struct Address {
+    exchange: ShortString,
+    key: ShortString,
+    mandatory: bool,
+}
+
+impl Address {
+    /// None if the name is too long for AMQP.
+    fn of(route: &Route, exchange: &ShortString) -> Option<Self> {
+        Some(match route {
+            Route::Event => {
+                Self { exchange: exchange.clone(), key: EVENT_KEY.into(), mandatory: true }
+            }
+            // Whoever asked may have left: then nobody misses the answer.
+            Route::Reply { queue, .. } => Self {
+                exchange: ShortString::default(),
+                key: ShortString::try_new(queue.as_str()).ok()?,
+                mandatory: false,
+            },
+        })
+    }
+}
+
+fn properties(entry: &OutboxEntry) -> BasicProperties {
+    let properties = BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_delivery_mode(PERSISTENT)
+        .with_timestamp(entry.timestamp)
+        .with_app_id("telewarden".into())
+        .with_message_id(entry.message_id.to_string().into());
+    let properties = match ShortString::try_new(entry.kind.as_str()) {
+        Ok(kind) => properties.with_type(kind),
+        Err(_) => properties,
+    };
+    let Route::Reply { correlation_id: Some(id), .. } = &entry.route else { return properties };
+    match ShortString::try_new(id.as_str()) {
+        Ok(id) => properties.with_correlation_id(id),
+        Err(_) => properties,
+    }
+}
+
+/// When a stopping link is done: at its deadline, or once the outbox has yielded nothing for a
+/// moment while nothing is in flight.
+async fn last_call(deadline: Option<Instant>, is_idle: bool) {
+    let Some(deadline) = deadline else { return };
+    let moment = Instant::now() + LAST_CALL;
+    sleep_until(if is_idle { deadline.min(moment) } else { deadline }).await;
+}

@@ -1,0 +1,159 @@
+//! What a link says of itself: state, counters, what was found amiss. Shared with the health page
+//! and the metrics. Must never hold a secret.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+/// Where a link stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Never connected so far.
+    Connecting,
+    /// It works.
+    Up,
+    /// It does not, and tries again by itself.
+    Down,
+    /// The broker takes nothing for now (an alarm on its memory or disk).
+    Blocked,
+    /// It was told to stop and is done.
+    Stopped,
+}
+
+/// One link at one instant.
+#[derive(Clone, Debug)]
+pub struct LinkSnapshot {
+    /// Where it stands.
+    pub state: LinkState,
+    /// Since when.
+    pub since: SystemTime,
+    /// Why it is down or blocked.
+    pub detail: Option<String>,
+    /// Exchanges and queues that exist with other properties than ours and are used as they are.
+    pub mismatched: Vec<String>,
+    /// Messages that the broker returned because no queue took them.
+    pub unroutable: u64,
+    /// Messages handed to the broker, repetitions included.
+    pub published: u64,
+    /// Messages that the broker confirmed, repetitions included.
+    pub confirmed: u64,
+    /// Messages that the broker refused.
+    pub nacked: u64,
+    /// Deliveries that were acknowledged after their effect was durable.
+    pub consumed: u64,
+    /// Deliveries that were put aside as not understood.
+    pub dead_lettered: u64,
+}
+
+/// A handle to one link's status; clones share it.
+#[derive(Clone, Debug)]
+pub struct LinkStatus(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    phase: Mutex<Phase>,
+    unroutable: AtomicU64,
+    published: AtomicU64,
+    confirmed: AtomicU64,
+    nacked: AtomicU64,
+    consumed: AtomicU64,
+    dead_lettered: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Phase {
+    state: LinkState,
+    since: SystemTime,
+    detail: Option<String>,
+    mismatched: Vec<String>,
+}
+
+/// Which counter moves.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Count {
+    Unroutable,
+    Published,
+    Confirmed,
+    Nacked,
+    Consumed,
+    DeadLettered,
+}
+
+impl LinkStatus {
+    /// A link that has not been started.
+    pub fn new() -> Self {
+        Self(Arc::new(Shared {
+            phase: Mutex::new(Phase {
+                state: LinkState::Connecting,
+                since: SystemTime::now(),
+                detail: None,
+                mismatched: Vec::new(),
+            }),
+            unroutable: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            confirmed: AtomicU64::new(0),
+            nacked: AtomicU64::new(0),
+            consumed: AtomicU64::new(0),
+            dead_lettered: AtomicU64::new(0),
+        }))
+    }
+
+    /// How it is now.
+    pub fn snapshot(&self) -> LinkSnapshot {
+        let phase = self.phase();
+        let count = |which| self.counter(which).load(Ordering::Relaxed);
+        LinkSnapshot {
+            state: phase.state,
+            since: phase.since,
+            detail: phase.detail.clone(),
+            mismatched: phase.mismatched.clone(),
+            unroutable: count(Count::Unroutable),
+            published: count(Count::Published),
+            confirmed: count(Count::Confirmed),
+            nacked: count(Count::Nacked),
+            consumed: count(Count::Consumed),
+            dead_lettered: count(Count::DeadLettered),
+        }
+    }
+
+    pub(super) fn state(&self) -> LinkState {
+        self.phase().state
+    }
+
+    pub(super) fn set(&self, state: LinkState, detail: Option<String>) {
+        let mut phase = self.phase();
+        if phase.state != state {
+            phase.since = SystemTime::now();
+        }
+        (phase.state, phase.detail) = (state, detail);
+    }
+
+    pub(super) fn set_mismatched(&self, mismatched: Vec<String>) {
+        self.phase().mismatched = mismatched;
+    }
+
+    pub(super) fn add(&self, which: Count, amount: u64) {
+        self.counter(which).fetch_add(amount, Ordering::Relaxed);
+    }
+
+    fn counter(&self, which: Count) -> &AtomicU64 {
+        match which {
+            Count::Unroutable => &self.0.unroutable,
+            Count::Published => &self.0.published,
+            Count::Confirmed => &self.0.confirmed,
+            Count::Nacked => &self.0.nacked,
+            Count::Consumed => &self.0.consumed,
+            Count::DeadLettered => &self.0.dead_lettered,
+        }
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.0.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for LinkStatus {
+    fn default() -> Self {
+        Self::new()
+    }
+}
