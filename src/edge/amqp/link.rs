@@ -191,7 +191,7 @@ pub(super) struct Line {
 impl Line {
     /// The next thing the broker says about the connection. Cancel-safe.
     pub(super) async fn event(&mut self) -> Event {
-        match next(self.events.as_mut()).await {
+        match next(&mut self.events).await {
             Some(event) => event,
             None => std::future::pending().await,
         }
@@ -208,8 +208,8 @@ impl Line {
 }
 
 /// The next item of a stream.
-pub(super) async fn next<S: Stream + ?Sized>(mut stream: Pin<&mut S>) -> Option<S::Item> {
-    poll_fn(|context| stream.as_mut().poll_next(context)).await
+pub(super) async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
 }
 
 /// Waits for the broker's answer, but not for ever. While it has blocked the connection nothing is

@@ -7,9 +7,9 @@
 //!
 //! lapin prints the bodies of returned messages as warnings: its log target has to stay below.
 
-//mod consumer;
-//mod dead_letter;
-//mod lanes;
+mod consumer;
+mod dead_letter;
+mod lanes;
 mod link;
 mod publisher;
 mod status;
@@ -18,7 +18,7 @@ mod window;
 
 use std::sync::Arc;
 
-//pub use consumer::consume;
+pub use consumer::consume;
 pub use publisher::publish;
 pub use status::{LinkSnapshot, LinkState, LinkStatus};
 

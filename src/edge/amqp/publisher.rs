@@ -144,19 +144,23 @@ impl Session {
             self.last_progress = Instant::now();
         }
         link.status.add(Count::Published, batch.len() as u64);
+        let first = self.in_flight.len();
         for (seq, entry) in batch {
             self.fence.published(seq);
-            let mut flight = self.launch(entry);
-            poll_fn(|context| Poll::Ready(flight.advance(context))).await;
-            self.in_flight.push_back(flight);
+            self.in_flight.push_back(self.launch(entry));
         }
+        poll_fn(|context| {
+            self.in_flight.range_mut(first..).for_each(|flight| flight.start(context));
+            Poll::Ready(())
+        })
+        .await;
     }
 
     fn launch(&self, entry: Arc<OutboxEntry>) -> Flight {
         let Some(address) = Address::of(&entry.route, &self.exchange) else {
             // Only a reply can get here: its queue was named by somebody else.
             tracing::error!(message_id = %entry.message_id, "a reply's queue has a name that AMQP cannot carry; the reply is dropped");
-            return Flight::Landed(Some(Ok(Confirmation::Ack(None))));
+            return Flight::Landed(Box::new(Ok(Confirmation::Ack(None))));
         };
         let channel = Arc::clone(&self.channel);
         Flight::Aloft(Box::pin(async move {
@@ -221,24 +225,27 @@ impl Session {
 enum Flight {
     /// Under way.
     Aloft(Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>),
-    /// Over, with what came of it until somebody takes that.
-    Landed(Option<lapin::Result<Confirmation>>),
+    /// Over before anybody waited for it.
+    Landed(Box<lapin::Result<Confirmation>>),
+    /// Its result was taken.
+    Gone,
 }
 
 impl Flight {
-    fn advance(&mut self, context: &mut Context<'_>) {
-        if let Self::Aloft(future) = self
-            && let Poll::Ready(result) = future.as_mut().poll(context)
-        {
-            *self = Self::Landed(Some(result));
+    /// Gets it going; whatever comes of it at once is kept.
+    fn start(&mut self, context: &mut Context<'_>) {
+        if let Poll::Ready(result) = self.poll(context) {
+            *self = Self::Landed(Box::new(result));
         }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<lapin::Result<Confirmation>> {
-        self.advance(context);
-        match self {
-            Self::Landed(result) => result.take().map_or(Poll::Pending, Poll::Ready),
-            Self::Aloft(_) => Poll::Pending,
+        if let Self::Aloft(future) = self {
+            return future.as_mut().poll(context);
+        }
+        match std::mem::replace(self, Self::Gone) {
+            Self::Landed(result) => Poll::Ready(*result),
+            Self::Aloft(_) | Self::Gone => Poll::Pending,
         }
     }
 }

@@ -53,11 +53,6 @@ impl Fence {
     pub(super) fn first_unsettled(&self) -> Option<u64> {
         self.unsettled.front().copied()
     }
-
-    /// How many wait for their confirm.
-    pub(super) fn outstanding(&self) -> usize {
-        self.unsettled.len() - self.confirmed
-    }
 }
 
 #[cfg(test)]
@@ -70,7 +65,7 @@ mod tests {
         let mut fence = Fence::default();
         fence.published(7);
         assert_eq!(fence.confirmed(), Some(7));
-        assert_eq!((fence.first_unsettled(), fence.outstanding()), (None, 0));
+        assert_eq!(fence.first_unsettled(), None);
     }
 
     #[test]

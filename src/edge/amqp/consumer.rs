@@ -1,0 +1,255 @@
+//! The link that takes commands: understands each, hands it to the sink, and acknowledges it once
+//! its effect is durable. Must never acknowledge earlier, run two orders for one chat at once or
+//! in another order, or let one chat wait for another's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions,
+};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Acker, BasicProperties, Channel, ConnectionStatus, Consumer};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, interval, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::dead_letter::{DeadLetter, text_header};
+use super::lanes::Lanes;
+use super::link::{Line, Link, LinkError, STABLE_AFTER, Stop, next, within};
+use super::status::{Count, LinkStatus};
+use super::topology::short;
+use super::{AmqpOptions, CommandSink};
+use crate::protocol::chat::ChatKey;
+use crate::protocol::command::{CommandError, Envelope, Order, parse};
+
+/// Takes commands until `stop`; then lets what is in hand finish for at most `drain`. Reconnects
+/// by itself, and never ends before it is stopped.
+pub async fn consume<C: CommandSink>(
+    options: AmqpOptions,
+    sink: C,
+    status: LinkStatus,
+    stop: CancellationToken,
+    drain: Duration,
+) {
+    let mut link = Link::new("consumer", options, status);
+    let mut stop = Stop::new(stop, drain);
+    while !stop.is_requested() {
+        let Err(error) = attempt(&mut link, &sink, &mut stop).await else { break };
+        let pause = link.failed(&error);
+        stop.pause(pause).await;
+    }
+    link.stopped();
+}
+
+/// One connection, from its beginning to its end.
+async fn attempt<C: CommandSink>(
+    link: &mut Link,
+    sink: &C,
+    stop: &mut Stop,
+) -> Result<(), LinkError> {
+    let mut line = tokio::select! {
+        line = link.connect() => line?,
+        _ = stop.requested() => return Ok(()),
+    };
+    let mut session = Session::open(&line, link, sink.clone()).await?;
+    let ended = match session.take(link, &mut line, stop).await {
+        Ok(deadline) => session.finish(&line, deadline).await,
+        Err(error) => Err(error),
+    };
+    // Nothing of this connection may still run when the next one delivers the same orders again.
+    session.tasks.shutdown().await;
+    line.close().await;
+    ended
+}
+
+/// Orders that must not overtake each other. Dead letters share a channel and go one at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Lane {
+    Chat(ChatKey),
+    Dead,
+}
+
+enum Work {
+    Order(Order),
+    Dead(Box<DeadLetter>),
+}
+
+struct Job {
+    work: Work,
+    acker: Acker,
+}
+
+/// A job that ran.
+struct Done {
+    lane: Lane,
+    acker: Acker,
+    outcome: Result<Count, LinkError>,
+}
+
+/// One connection's consumer.
+struct Session<C> {
+    sink: C,
+    status: LinkStatus,
+    line: ConnectionStatus,
+    channel: Channel,
+    consumer: Consumer,
+    dead_channel: Arc<Channel>,
+    dead_queue: ShortString,
+    lanes: Lanes<Lane, Job>,
+    tasks: JoinSet<Done>,
+    opened: Instant,
+}
+
+impl<C: CommandSink> Session<C> {
+    async fn open(line: &Line, link: &Link, sink: C) -> Result<Self, LinkError> {
+        let state = line.state();
+        let open = || within("opening a channel", &state, line.connection.create_channel());
+        let (channel, dead_channel) = (open().await?, open().await?);
+        let confirms = dead_channel.confirm_select(ConfirmSelectOptions::default());
+        within("asking for confirms", &state, confirms).await?;
+        // Zero would mean no bound at all.
+        let prefetch = link.options.prefetch.max(1);
+        let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
+        within("setting the prefetch", &state, qos).await?;
+        let queue = short("the command queue's name", &link.options.command_queue)?;
+        let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
+        let consumer = channel.basic_consume(queue, tag, options, FieldTable::default());
+        let consumer = within("starting to consume", &state, consumer).await?;
+        Ok(Self {
+            sink,
+            status: link.status.clone(),
+            line: state,
+            channel,
+            consumer,
+            dead_channel: Arc::new(dead_channel),
+            dead_queue: short("the dead-letter queue's name", &link.options.dead_queue())?,
+            lanes: Lanes::new(),
+            tasks: JoinSet::new(),
+            opened: Instant::now(),
+        })
+    }
+
+    /// Takes deliveries until a stop is requested; says until when there is time.
+    async fn take(
+        &mut self,
+        link: &mut Link,
+        line: &mut Line,
+        stop: &mut Stop,
+    ) -> Result<Instant, LinkError> {
+        let mut tick = interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                biased;
+                event = line.event() => link.heard(event)?,
+                deadline = stop.requested() => return Ok(deadline),
+                Some(done) = self.tasks.join_next() => {
+                    self.settle(done).await?;
+                    link.progressed();
+                }
+                delivery = next(&mut self.consumer) => {
+                    self.enter(delivery.ok_or(LinkError::Cancelled)??);
+                }
+                _ = tick.tick() => self.check(link)?,
+            }
+        }
+    }
+
+    /// Takes no more and lets what is in hand finish. What does not stays in the queue.
+    async fn finish(&mut self, line: &Line, deadline: Instant) -> Result<(), LinkError> {
+        let tag = self.consumer.tag();
+        let cancel = self.channel.basic_cancel(tag, BasicCancelOptions::default());
+        let _ = timeout(Duration::from_secs(2), cancel).await;
+        while line.state().connected() {
+            tokio::select! {
+                done = self.tasks.join_next() => match done {
+                    // The sink may be stopping, too: then this chat's orders come again.
+                    Some(done) => { let _ = self.settle(done).await; }
+                    None => break,
+                },
+                () = sleep_until(deadline) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a delivery in its lane.
+    fn enter(&mut self, delivery: Delivery) {
+        let Delivery { properties, data, acker, .. } = delivery;
+        let (lane, work) = match understand(&data, &properties) {
+            Ok(order) => (Lane::Chat(order.command.chat().key()), Work::Order(order)),
+            Err(error) => {
+                (Lane::Dead, Work::Dead(Box::new(DeadLetter { body: data, properties, error })))
+            }
+        };
+        if let Some(job) = self.lanes.enter(&lane, Job { work, acker }) {
+            self.run(lane, job);
+        }
+    }
+
+    fn run(&mut self, lane: Lane, Job { work, acker }: Job) {
+        match work {
+            Work::Order(order) => {
+                let sink = self.sink.clone();
+                self.tasks.spawn(async move {
+                    let submitted = sink.submit(order).await;
+                    let outcome = submitted.map(|()| Count::Consumed).map_err(LinkError::from);
+                    Done { lane, acker, outcome }
+                });
+            }
+            Work::Dead(letter) => {
+                let (channel, queue) = (Arc::clone(&self.dead_channel), self.dead_queue.clone());
+                let line = self.line.clone();
+                self.tasks.spawn(async move {
+                    let put_aside = letter.put_aside(&channel, &line, &queue).await;
+                    Done { lane, acker, outcome: put_aside.map(|()| Count::DeadLettered) }
+                });
+            }
+        }
+    }
+
+    /// Acknowledges what is done and starts what waited for it.
+    async fn settle(&mut self, done: Result<Done, JoinError>) -> Result<(), LinkError> {
+        let Done { lane, acker, outcome } = done.map_err(|_| LinkError::Crashed)?;
+        let count = match outcome {
+            Ok(count) => count,
+            Err(error) => {
+                self.lanes.abandon(&lane);
+                return Err(error);
+            }
+        };
+        let ack = acker.ack(BasicAckOptions::default());
+        if within("acknowledging a command", &self.line, ack).await? {
+            self.status.add(count, 1);
+        }
+        if let Some(job) = self.lanes.done(&lane) {
+            self.run(lane, job);
+        }
+        Ok(())
+    }
+
+    /// Looks for what no event tells of.
+    fn check(&self, link: &mut Link) -> Result<(), LinkError> {
+        if !self.line.connected() {
+            return Err(LinkError::Lost);
+        }
+        if self.tasks.is_empty() && self.opened.elapsed() > STABLE_AFTER {
+            link.progressed();
+        }
+        Ok(())
+    }
+}
+
+fn understand(body: &[u8], properties: &BasicProperties) -> Result<Order, CommandError> {
+    fn text(value: &Option<ShortString>) -> Option<&str> {
+        value.as_ref().map(ShortString::as_str)
+    }
+    parse(Envelope {
+        body,
+        amqp_type: text(properties.kind()),
+        header_type: properties.headers().as_ref().and_then(|all| text_header(all, "type")),
+        reply_to: text(properties.reply_to()),
+        correlation_id: text(properties.correlation_id()),
+    })
+}
