@@ -10,7 +10,7 @@ use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions,
 };
 use lapin::types::{FieldTable, ShortString};
-use lapin::{Acker, BasicProperties, Channel, ConnectionStatus, Consumer};
+use lapin::{Acker, BasicProperties, Channel, Connection, ConnectionStatus, Consumer};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -53,9 +53,9 @@ async fn attempt<C: CommandSink>(
         line = link.connect() => line?,
         _ = stop.requested() => return Ok(()),
     };
-    let mut session = Session::open(&line, link, sink.clone()).await?;
+    let mut session = Session::open(&line.connection, link, sink.clone()).await?;
     let ended = match session.take(link, &mut line, stop).await {
-        Ok(deadline) => session.finish(&line, deadline).await,
+        Ok(deadline) => session.finish(deadline).await,
         Err(error) => Err(error),
     };
     // Nothing of this connection may still run when the next one delivers the same orders again.
@@ -103,9 +103,9 @@ struct Session<C> {
 }
 
 impl<C: CommandSink> Session<C> {
-    async fn open(line: &Line, link: &Link, sink: C) -> Result<Self, LinkError> {
-        let state = line.state();
-        let open = || within("opening a channel", &state, line.connection.create_channel());
+    async fn open(connection: &Connection, link: &Link, sink: C) -> Result<Self, LinkError> {
+        let state = connection.status().clone();
+        let open = || within("opening a channel", &state, connection.create_channel());
         let (channel, dead_channel) = (open().await?, open().await?);
         let confirms = dead_channel.confirm_select(ConfirmSelectOptions::default());
         within("asking for confirms", &state, confirms).await?;
@@ -157,11 +157,11 @@ impl<C: CommandSink> Session<C> {
     }
 
     /// Takes no more and lets what is in hand finish. What does not stays in the queue.
-    async fn finish(&mut self, line: &Line, deadline: Instant) -> Result<(), LinkError> {
+    async fn finish(&mut self, deadline: Instant) -> Result<(), LinkError> {
         let tag = self.consumer.tag();
         let cancel = self.channel.basic_cancel(tag, BasicCancelOptions::default());
         let _ = timeout(Duration::from_secs(2), cancel).await;
-        while line.state().connected() {
+        while self.line.connected() {
             tokio::select! {
                 done = self.tasks.join_next() => match done {
                     // The sink may be stopping, too: then this chat's orders come again.

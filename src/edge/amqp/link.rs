@@ -111,11 +111,12 @@ impl Link {
                 }
                 Err(_) => return Err(LinkError::Connect("no answer in time".into())),
             };
-        let line = Line { events: Box::pin(connection.events_listener()), connection };
-        let mismatched = topology::declare(&line, &self.options).await?;
+        // Listened to from the start, so that nothing is missed.
+        let events = Box::pin(connection.events_listener());
+        let mismatched = topology::declare(&connection, &self.options).await?;
         self.report_mismatched(mismatched);
         self.connected();
-        Ok(line)
+        Ok(Line { connection, events })
     }
 
     fn report_mismatched(&mut self, found: Vec<String>) {

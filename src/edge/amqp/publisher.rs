@@ -11,7 +11,7 @@ use std::time::Duration;
 use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel, Confirmation};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::time::{Instant, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +74,7 @@ async fn attempt<S: OutboxSource>(
     stop: &mut Stop,
 ) -> Result<(), LinkError> {
     let mut line = link.connect().await?;
-    let mut session = Session::open(&line, &link.options.exchange).await?;
+    let mut session = Session::open(&line.connection, &link.options.exchange).await?;
     let ended = session.run(link, &mut line, source, stop).await;
     if let Some(first) = session.fence.first_unsettled() {
         source.rewind(first);
@@ -96,12 +96,12 @@ struct Session {
 }
 
 impl Session {
-    async fn open(line: &Line, exchange: &str) -> Result<Self, LinkError> {
+    async fn open(connection: &Connection, exchange: &str) -> Result<Self, LinkError> {
         let exchange = short("the exchange's name", exchange)?;
-        let channel = line.connection.create_channel();
-        let channel = within("opening a channel", &line.state(), channel).await?;
+        let state = connection.status();
+        let channel = within("opening a channel", state, connection.create_channel()).await?;
         let confirms = channel.confirm_select(ConfirmSelectOptions::default());
-        within("asking for confirms", &line.state(), confirms).await?;
+        within("asking for confirms", state, confirms).await?;
         Ok(Self {
             channel: Arc::new(channel),
             exchange,
