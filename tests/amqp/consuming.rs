@@ -63,7 +63,8 @@ async fn what_is_not_understood_is_put_aside_and_does_not_stop_the_next() {
     admin.queue(&answers, false, FieldTable::default()).await;
     let mut headers = FieldTable::default();
     headers.insert("x-mine".into(), AMQPValue::LongString("kept".into()));
-    headers.insert("CC".into(), AMQPValue::LongString("not followed".into()));
+    let copies = vec![AMQPValue::LongString(answers.as_str().into())];
+    headers.insert("CC".into(), AMQPValue::FieldArray(copies.into()));
     let asked = BasicProperties::default()
         .with_reply_to(answers.as_str().into())
         .with_correlation_id("42".into())
@@ -234,7 +235,10 @@ async fn commands_survive_connections_that_break() {
     for chat in 1..=300 {
         admin.stop_chat(&options, chat).await;
         if chat % 100 == 50 {
+            let before = proxy.connections();
             proxy.cut();
+            let again = async || (proxy.connections() > before).then_some(());
+            eventually("it connects again", again).await;
         }
     }
     eventually("every command", async || {
