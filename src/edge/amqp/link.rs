@@ -190,11 +190,15 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// The next thing the broker says about the connection. Cancel-safe.
+    /// The next thing that concerns the whole connection. Cancel-safe.
     pub(super) async fn event(&mut self) -> Event {
-        match next(&mut self.events).await {
-            Some(event) => event,
-            None => std::future::pending().await,
+        loop {
+            match next(&mut self.events).await {
+                // Errors of a single channel come here as well; whoever uses it learns of them.
+                Some(Event::Error(_)) if self.connection.status().connected() => {}
+                Some(event) => return event,
+                None => std::future::pending().await,
+            }
         }
     }
 

@@ -1,0 +1,6 @@
+//! The AMQP edge against a real broker. `scripts/test` starts one and names it in
+//! `TELEWARDEN_TEST_AMQP`; tests that would disturb others start one of their own.
+
+mod consuming;
+mod publishing;
+mod support;
