@@ -77,7 +77,8 @@ pub(super) struct MasterKey {
 impl MasterKey {
     /// Takes over raw key bytes.
     pub(super) fn new(key: &[u8; KEY_LEN]) -> Self {
-        let digest = Sha256::new().chain_update(b"telewarden key id\0").chain_update(key).finalize();
+        let digest =
+            Sha256::new().chain_update(b"telewarden key id\0").chain_update(key).finalize();
         let mut id = [0; KEY_ID_LEN];
         id.copy_from_slice(&digest[..KEY_ID_LEN]);
         Self { cipher: cipher(key), id }
@@ -168,8 +169,7 @@ impl Keyring {
         let cipher = self.ciphers.get(&self.epoch).ok_or(BrokenSeal)?;
         let nonce = Nonce::from(nonce_bytes(nonce));
         let tail = (&mut buffer[from..]).into();
-        let tag =
-            cipher.encrypt_inout_detached(&nonce, place, tail).map_err(|_| BrokenSeal)?;
+        let tag = cipher.encrypt_inout_detached(&nonce, place, tail).map_err(|_| BrokenSeal)?;
         buffer.extend_from_slice(&tag);
         Ok(())
     }

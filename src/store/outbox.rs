@@ -276,7 +276,8 @@ mod tests {
 
     #[test]
     fn an_overflowing_ring_is_emptied_then_bridged_from_the_segments() {
-        for (count, bytes, held) in [(RING_ENTRIES + 10, 1, RING_ENTRIES as u64), (30, 1 << 20, 8)] {
+        for (count, bytes, held) in [(RING_ENTRIES + 10, 1, RING_ENTRIES as u64), (30, 1 << 20, 8)]
+        {
             let ring = Ring::new(1);
             ring.push(1, entries(count, bytes));
             let end = 1 + count as u64;
