@@ -112,31 +112,47 @@ impl Model {
         }
     }
 
-    fn monitors_in(store: &Store) -> BTreeMap<ChatKey, Option<Cursor>> {
-        let monitors = store.load().unwrap().monitors;
-        monitors.into_iter().map(|(record, cursor)| (record.chat.key(), cursor)).collect()
-    }
-
-    /// Whether `store`, whose outbox ends with `last_event`, can be in this state.
-    fn fits(&self, store: &Store, last_event: Option<u64>) -> bool {
-        let accounts: BTreeSet<u64> =
-            store.load().unwrap().accounts.iter().map(|account| account.id.0).collect();
+    /// Whether a store that looks like this can be in this state.
+    fn fits(&self, seen: &View) -> bool {
         let states_fit = (1..=ACCOUNTS).all(|id| {
-            let pts = store.update_state(AuthKeyId(id)).unwrap().map(|state| state.pts);
+            let pts = seen.states.get(&id).copied();
             let span = self.states.get(&id).copied().unwrap_or_default();
             span.least <= pts && pts <= span.most
         });
         states_fit
-            && accounts == self.accounts
-            && Self::monitors_in(store) == self.monitors
-            && (last_event.is_none() || last_event == self.events.last().copied())
+            && seen.end == self.events.len() as u64 + 1
+            && seen.accounts == self.accounts
+            && seen.monitors == self.monitors
     }
 
     /// Goes on from what is on disk: what was lost of the update states is lost.
-    fn settle(&mut self, store: &Store) {
+    fn settle(&mut self, seen: &View) {
         for id in 1..=ACCOUNTS {
-            let pts = store.update_state(AuthKeyId(id)).unwrap().map(|state| state.pts);
+            let pts = seen.states.get(&id).copied();
             self.states.insert(id, Span { least: pts, most: pts });
+        }
+    }
+}
+
+/// What a store holds.
+struct View {
+    monitors: BTreeMap<ChatKey, Option<Cursor>>,
+    accounts: BTreeSet<u64>,
+    states: BTreeMap<u64, i32>,
+    /// The sequence number of the next event.
+    end: u64,
+}
+
+impl View {
+    fn of(store: &Store) -> Self {
+        let snapshot = store.load().unwrap();
+        let monitors = snapshot.monitors.into_iter();
+        let pts = |id| store.update_state(AuthKeyId(id)).unwrap().map(|state| (id, state.pts));
+        Self {
+            monitors: monitors.map(|(record, cursor)| (record.chat.key(), cursor)).collect(),
+            accounts: snapshot.accounts.iter().map(|account| account.id.0).collect(),
+            states: (1..=ACCOUNTS).filter_map(pts).collect(),
+            end: store.shared.ring.end(),
         }
     }
 }
@@ -183,11 +199,11 @@ impl Judge {
         }
         self.released = self.released.max(witness.released);
         let left = self.read_left(store, outbox).await;
-        let last = left.last().map(|(_, number)| *number);
+        let seen = View::of(store);
         let mut model = self.model.clone();
         let mut fitting = None;
         for index in 0..=witness.submitted {
-            if index >= witness.acked && model.fits(store, last) {
+            if index >= witness.acked && model.fits(&seen) {
                 fitting = Some(model.clone());
             }
             script(seed, round, index).into_iter().for_each(|op| model.apply(op));
@@ -202,7 +218,7 @@ impl Judge {
             let seq = at as u64 + 1;
             assert!(seq <= self.released, "seed {seed}: event {number} is lost unreleased");
         }
-        self.model.settle(store);
+        self.model.settle(&seen);
     }
 
     /// Everything in the outbox.
@@ -268,8 +284,14 @@ async fn live(
     witness
 }
 
+/// A few seconds' worth of cases in a debug build; `PROPTEST_CASES` asks for more.
+fn cases() -> u32 {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    asked.unwrap_or(12)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_crash_at_any_write_keeps_every_promise(seed in any::<u64>()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
