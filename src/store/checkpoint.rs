@@ -1,10 +1,10 @@
-//! Gives what moved its own record, then trims the journal and the outbox. Owns the pace of that
+//! Gives what moved its own record, then trims the outbox. Owns the pace of that
 //! work; never makes anything visible that is not durable already or harmless to lose.
 //!
-//! A pass starts at most once a second and works in small steps between groups, so that it adds
+//! A pass starts once a second at most and works in small steps between groups, so that it adds
 //! little to any commit: (1) write a record for every cursor and update state that moved; (2) note
-//! that cursors moved before the pass have records, which makes older journal records and tombstones
-//! needless; (3) delete those, and the segments that were released. Steps are not synced: they become
+//! that cursors moved before the pass have records, so that recovery need not look at older segments,
+//! and delete tombstones that only those need; (3) delete the segments that were released. Steps are not synced: they become
 //! durable in order, with the next group or by sled's own clock, and a crash between any two of them
 //! only leaves work for the next pass.
 
@@ -16,15 +16,13 @@ use crate::protocol::model::UpdateState;
 
 use super::Shared;
 use super::engine::{Batch, Engine};
-use super::error::{EngineError, StoreError};
+use super::error::StoreError;
 use super::group::Known;
 use super::hot::Dirty;
 use super::layout::{self, kind};
 use super::records;
 use super::segment;
 
-/// Time between the starts of two passes.
-const EVERY: Duration = Duration::from_secs(1);
 /// Most records a step writes or deletes: about 1 ms of work.
 const STEP: usize = 256;
 
@@ -41,20 +39,19 @@ enum Stage {
 /// The state of the passes.
 pub(super) struct Checkpoint {
     stage: Stage,
+    every: Duration,
     next_at: Instant,
     /// Cursors moved before this sequence number have records.
     mark: u64,
-    /// Journal records below this are gone.
-    trimmed_mark: u64,
     /// Segments up to this are gone.
-    trimmed_released: u64,
+    trimmed: u64,
 }
 
 impl Checkpoint {
-    /// Continues from what the store says.
-    pub(super) fn new(mark: u64) -> Self {
-        let next_at = Instant::now() + EVERY;
-        Self { stage: Stage::Idle, next_at, mark, trimmed_mark: 0, trimmed_released: 0 }
+    /// Continues from what the store says, with a pass `every` so often.
+    pub(super) fn new(mark: u64, every: Duration) -> Self {
+        let next_at = Instant::now() + every;
+        Self { stage: Stage::Idle, every, next_at, mark, trimmed: 0 }
     }
 
     /// When there is work to do next, if any.
@@ -66,10 +63,7 @@ impl Checkpoint {
     }
 
     fn has_work(&self, shared: &Shared, known: &Known, released: u64) -> bool {
-        released > self.trimmed_released
-            || self.mark > self.trimmed_mark
-            || !known.tombstones.is_empty()
-            || shared.read_hot().len() > 0
+        released > self.trimmed || !known.tombstones.is_empty() || shared.read_hot().len() > 0
     }
 
     /// Does one step if it is time. `released` must be on disk already.
@@ -83,7 +77,7 @@ impl Checkpoint {
         match &mut self.stage {
             Stage::Idle if Instant::now() < self.next_at => Ok(()),
             Stage::Idle => {
-                self.next_at = Instant::now() + EVERY;
+                self.next_at = Instant::now() + self.every;
                 if self.has_work(shared, known, released) {
                     self.stage =
                         Stage::Writing { dirty: shared.read_hot().dirty(), upto: next_seq };
@@ -99,8 +93,9 @@ impl Checkpoint {
                 Ok(())
             }
             Stage::Trimming => {
-                if trim(&*shared.engine, self.mark, released)? {
-                    (self.trimmed_mark, self.trimmed_released) = (self.mark, released);
+                let needless = released.min(self.mark.saturating_sub(1));
+                if trim(&*shared.engine, needless, released)? {
+                    self.trimmed = needless;
                     self.stage = Stage::Idle;
                 }
                 Ok(())
@@ -185,37 +180,28 @@ fn take_moved_state(
     Ok(Some(state))
 }
 
-/// Deletes up to [`STEP`] needless journal records and segments; `true` once none is left.
-fn trim(engine: &dyn Engine, mark: u64, released: u64) -> Result<bool, StoreError> {
+/// Deletes up to [`STEP`] segments that end at or below `needless`; `true` once none is left. Notes
+/// what was released in the same batch: the segments that said so may be among them.
+fn trim(engine: &dyn Engine, needless: u64, released: u64) -> Result<bool, StoreError> {
     let mut batch = Batch::default();
-    let (from, _) = layout::all(kind::JOURNAL);
-    engine.scan(&from, &layout::seq(kind::JOURNAL, mark), &mut |key, _| {
-        batch.delete(key.to_vec());
-        batch.len() < STEP
-    })?;
+    let (from, to) = layout::all(kind::SEGMENT);
     let mut outcome: Result<(), StoreError> = Ok(());
-    if batch.len() < STEP {
-        let (from, to) = layout::all(kind::SEGMENT);
-        engine.scan(&from, &to, &mut |key, segment| match segment::span(key, segment) {
-            Ok((_, end)) if end <= released + 1 => {
-                batch.delete(key.to_vec());
-                batch.len() < STEP
-            }
-            Ok(_) => false,
-            Err(error) => {
-                outcome = Err(error);
-                false
-            }
-        })?;
-    }
+    engine.scan(&from, &to, &mut |key, segment| match segment::span(key, segment) {
+        Ok((_, end)) if end <= needless + 1 => {
+            batch.delete(key.to_vec());
+            batch.len() < STEP
+        }
+        Ok(_) => false,
+        Err(error) => {
+            outcome = Err(error);
+            false
+        }
+    })?;
     outcome?;
     let done = batch.len() < STEP;
     if !batch.is_empty() {
-        apply(engine, batch)?;
+        batch.put(layout::RELEASED.to_vec(), records::to_number(released));
+        engine.apply(batch)?;
     }
     Ok(done)
-}
-
-fn apply(engine: &dyn Engine, batch: Batch) -> Result<(), EngineError> {
-    engine.apply(batch)
 }

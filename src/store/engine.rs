@@ -54,7 +54,8 @@ pub(super) trait Engine: Send + Sync + 'static {
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
 
-    /// Visits the pairs of `from..to` in order until `visit` returns `false`.
+    /// Visits the pairs of `from..to` in order until `visit` returns `false`. `visit` must not use
+    /// the engine.
     fn scan(
         &self,
         from: &[u8],

@@ -121,6 +121,16 @@ pub enum StoreError {
         /// What it said.
         detail: String,
     },
+    /// The database is empty, although the store was in use: sled takes a file that it cannot
+    /// understand at all for a new one.
+    #[error(
+        "the database in {path} holds nothing although this store was in use before; restore it \
+         from a backup, or move the directory aside to start anew"
+    )]
+    Emptied {
+        /// The store's directory.
+        path: PathBuf,
+    },
     /// The database failed while it was read.
     #[error("the database failed: {0}")]
     Engine(#[from] EngineError),

@@ -1,10 +1,10 @@
 //! From operations to one atomic batch. Owns the meaning of every [`Op`] on disk; reads records only
 //! to skip needless writes, and never writes itself.
 //!
-//! Cursors that move together with events ride in the group's journal record instead of records of
-//! their own; [`super::checkpoint`] writes those later. Every record of a cursor carries the sequence
-//! number up to which it is current, its stamp, and a deleted monitor leaves a tombstone with one, so
-//! that journal records that are read again after a crash never bring back what is older.
+//! Cursors that move together with events ride in the group's segments instead of records of their
+//! own; [`super::checkpoint`] writes those later. Every record of a cursor carries the sequence number
+//! up to which it is current, its stamp, and a deleted monitor leaves a tombstone with one, so that
+//! segments that are read again after a crash never bring back what is older.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use super::hot::Hot;
 use super::keys::{Keyring, MasterKey};
 use super::layout::{self, kind};
 use super::op::{Op, RESTARTS_KEPT};
-use super::records::{self, CursorRecord, JournalRecord};
-use super::segment;
+use super::records::{self, CursorRecord};
+use super::segment::{self, Content};
 
 /// What the writer knows of the records without reading them. At 10,000 accounts and as many
 /// monitors about 1 MiB.
@@ -213,20 +213,19 @@ impl Group {
         }
     }
 
-    /// Completes the batch. `at` dates the events.
+    /// Completes the batch. `at` dates the events; `released` rides along with them.
     pub(super) fn finish(
         mut self,
         keyring: &Keyring,
         at: UnixMillis,
+        released: u64,
         known: &mut Known,
     ) -> Result<Ready, StoreError> {
         let end = self.first + self.entries.len() as u64;
-        let mut journal = JournalRecord { end, cursors: Vec::new() };
+        let mut riding = Vec::new();
         for (chat, cursor) in &self.cursors {
             match cursor {
-                Some(cursor) if end > self.first => {
-                    journal.cursors.push((chat.clone(), cursor.clone()));
-                }
+                Some(cursor) if end > self.first => riding.push((chat, cursor)),
                 Some(cursor) => {
                     let record = CursorRecord { stamp: end, cursor: cursor.clone() };
                     let key = layout::chat(kind::CURSOR, chat);
@@ -239,11 +238,9 @@ impl Group {
                 }
             }
         }
-        if !journal.cursors.is_empty() {
-            let key = layout::seq(kind::JOURNAL, self.first);
-            self.batch.put(key, records::to_compact(&journal));
-        }
-        segment::write(&mut self.batch, keyring, self.first, at, &self.entries)?;
+        let content =
+            Content { first: self.first, at, released, entries: &self.entries, cursors: &riding };
+        segment::write(&mut self.batch, keyring, &content)?;
         let Self { batch, first, entries, cursors, states } = self;
         Ok(Ready { batch, effects: Effects { first, entries, cursors, states } })
     }
@@ -263,6 +260,11 @@ impl Effects {
     /// Whether [`Effects::before`] changes anything.
     pub(super) fn replaces_states(&self) -> bool {
         self.states.values().any(|effect| effect.replaced)
+    }
+
+    /// Whether there are events, with which the releases ride.
+    pub(super) fn has_events(&self) -> bool {
+        !self.entries.is_empty()
     }
 
     /// Once the batch is durable. Returns the events and the number of the first one.

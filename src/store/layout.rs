@@ -20,7 +20,6 @@ pub(super) mod kind {
     pub(crate) const ACCOUNT: u8 = b'a';
     pub(crate) const CREDENTIALS: u8 = b'c';
     pub(crate) const DATA_KEY: u8 = b'd';
-    pub(crate) const JOURNAL: u8 = b'j';
     pub(crate) const CURSOR: u8 = b'k';
     pub(crate) const MONITOR: u8 = b'm';
     pub(crate) const SEGMENT: u8 = b'o';

@@ -12,10 +12,11 @@
 //!
 //! # How
 //! Submissions wait in a bounded queue ([`queue`]); the writer thread ([`writer`]) takes them in
-//! groups ([`group`]) and writes each group as one batch with one sync. Events are packed into sealed
-//! segments ([`segment`]), cursors that moved with them into one journal record a group, so that an
-//! event costs no write of its own. [`checkpoint`] later gives cursors and update states their own
-//! records and trims journal and outbox. [`recover`] puts the journal over the records at start-up.
+//! groups ([`group`]) and writes each group as one batch with one sync. Events and the cursors that
+//! moved with them are packed into segments ([`segment`]), so that neither costs a write of its own:
+//! the outbox is the journal of the cursors. [`checkpoint`] later gives cursors and update states
+//! their own records ([`hot`] holds them until then) and trims the outbox. [`recover`] lays what the
+//! segments say over the records at start-up.
 //! Below lies an ordered map with atomic batches ([`engine`]), on sled or in memory.
 //!
 //! # What is sealed
@@ -26,6 +27,7 @@
 //! authorization key. A copy of the store without the key opens no session and shows no text.
 
 mod checkpoint;
+mod door;
 mod engine;
 mod error;
 mod group;
@@ -45,9 +47,7 @@ mod sled_engine;
 mod tests;
 mod writer;
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 
@@ -74,7 +74,7 @@ use records::CursorRecord;
 use recover::{Key, Recovered};
 use segment::Head;
 use sled_engine::SledEngine;
-use writer::{Writer, panic_text};
+use writer::{Pace, Writer, panic_text};
 
 pub use error::{CommitError, EngineError, StoreError};
 pub use op::{CACHE_BYTES_DEFAULT, Op, RESTARTS_KEPT, Snapshot, StoreOptions, StoreStats};
@@ -128,26 +128,33 @@ impl Store {
     /// Blocks for as long as the database takes to open.
     pub fn open(options: StoreOptions) -> Result<(Self, Outbox), StoreError> {
         let path = &options.path;
-        make_private(path)?;
-        let lock = lock(path)?;
+        door::make_private(path)?;
+        let lock = door::lock(path)?;
         let key = KeySource {
             path: options.key_file.clone().unwrap_or_else(|| path.join("key")),
             configured: options.key_file.is_some(),
         };
+        let used = door::read_marker(path)?;
         let engine = SledEngine::open(&sled_engine::directory(path), options.cache_bytes)?;
-        Self::start(Arc::new(engine), Key::File(key), Some(lock))
+        if used && !recover::was_used(&engine)? {
+            return Err(StoreError::Emptied { path: path.clone() });
+        }
+        let opened = Self::start(Arc::new(engine), Key::File(key), Some(lock), Pace::default())?;
+        door::write_marker(path)?;
+        Ok(opened)
     }
 
     /// A store that lives in memory, for tests and trials: the same code on another engine.
     pub fn in_memory() -> Result<(Self, Outbox), StoreError> {
         let key = Key::Given(MasterKey::ephemeral()?);
-        Self::start(Arc::new(MemoryDisk::default()), key, None)
+        Self::start(Arc::new(MemoryDisk::default()), key, None, Pace::default())
     }
 
     fn start(
         engine: Arc<dyn Engine>,
         key: Key,
         lock: Option<File>,
+        pace: Pace,
     ) -> Result<(Self, Outbox), StoreError> {
         let recovered = recover::recover(&engine, key)?;
         let Recovered { master, keyring, known, hot, next_seq, released, mark } = recovered;
@@ -162,8 +169,9 @@ impl Store {
             failed: watch::Sender::new(None),
             _lock: lock,
         });
-        let checkpoint = Checkpoint::new(mark);
-        let writer = Writer { shared: Arc::clone(&shared), known, next_seq, released, checkpoint };
+        let checkpoint = Checkpoint::new(mark, pace.checkpoint_every);
+        let writer =
+            Writer { shared: Arc::clone(&shared), known, next_seq, released, checkpoint, pace };
         let running = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run())
@@ -376,42 +384,5 @@ fn record_name(kind: u8) -> &'static str {
         kind::MONITOR => "monitor",
         kind::JOB => "job",
         _ => "restart",
-    }
-}
-
-/// Makes the directory, or closes an existing one to others.
-fn make_private(path: &Path) -> Result<(), StoreError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(StoreError::file("create", path))?;
-    let mode = fs::metadata(path).map_err(StoreError::file("read", path))?.permissions().mode();
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    tracing::warn!(
-        path = %path.display(),
-        "the store's directory was open to others (mode {:04o}); closing it",
-        mode & 0o7777
-    );
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-        .map_err(StoreError::file("protect", path))
-}
-
-/// Takes the store for this process. The lock goes with the file handle, also after a crash.
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let name = path.join("lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&name)
-        .map_err(StoreError::file("create", &name))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Busy { path: path.into() }),
-        Err(TryLockError::Error(error)) => Err(StoreError::file("lock", &name)(error)),
     }
 }

@@ -6,7 +6,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::Credentials;
@@ -72,20 +71,10 @@ pub(super) fn to_number(number: u64) -> Vec<u8> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CursorRecord {
     /// Every event appended before this sequence number was taken into account: cursors in
-    /// journal records that start below it are older.
+    /// segments that start below it are older.
     pub(super) stamp: u64,
     /// The cursor.
     pub(super) cursor: Cursor,
-}
-
-/// The cursors that moved with the events of one group. Its key is the group's first sequence
-/// number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct JournalRecord {
-    /// The sequence number after the group's last event.
-    pub(super) end: u64,
-    /// Where they are now.
-    pub(super) cursors: Vec<(ChatKey, Cursor)>,
 }
 
 /// The plain form of credentials: datacenter (4 bytes, big-endian), then the key. Wiped on drop.

@@ -1,5 +1,5 @@
 //! From what is on disk to a running store. Owns the checks at the door (format, key) and the
-//! reading of what the last run left in the journal; writes nothing before all checks have passed.
+//! reading of what the last run left in the segments; writes nothing before all checks have passed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use super::group::Known;
 use super::hot::Hot;
 use super::keys::{KeySource, Keyring, MasterKey};
 use super::layout::{self, kind};
-use super::records::{self, CursorRecord, JournalRecord};
+use super::records::{self, CursorRecord};
 use super::segment::{self, Head};
 
 /// The format this program writes, and the newest one it understands.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 const KEY_CHECK_TEXT: &[u8] = b"telewarden";
 
 /// What the last run left.
@@ -43,19 +43,23 @@ pub(super) enum Key {
 }
 
 /// Checks the store and reads what start-up needs. The work does not grow with the outbox: it
-/// reads the journal since the last checkpoint, about a second of it, and the names of records.
+/// reads the segments since the last checkpoint, about a second of them, and the names of records.
 pub(super) fn recover(engine: &Arc<dyn Engine>, key: Key) -> Result<Recovered, StoreError> {
     let engine = &**engine;
     let fresh = check_format(engine)?;
     let master = check_key(engine, key, fresh)?;
     let (keyring, batch) = open_keyring(engine, &master, fresh)?;
-    let released = number(engine, layout::RELEASED, "released")?;
+    let (released, next_seq) = outbox_span(engine)?;
     let mark = number(engine, layout::CHECKPOINT, "checkpoint")?;
-    let (known, hot) = (read_known(engine)?, read_journal(engine, mark)?);
-    let next_seq = next_seq(engine, released)?;
+    let (known, hot) = (read_known(engine)?, read_segments(engine, mark)?);
     engine.apply(batch)?;
     engine.sync()?;
     Ok(Recovered { master, keyring, known, hot, next_seq, released, mark })
+}
+
+/// Whether anything was ever written to the store.
+pub(super) fn was_used(engine: &dyn Engine) -> Result<bool, StoreError> {
+    Ok(engine.get(layout::FORMAT)?.is_some())
 }
 
 /// Whether the store is new; refuses one that a newer program wrote.
@@ -129,7 +133,7 @@ fn oldest_epoch(engine: &dyn Engine) -> Result<Option<u32>, StoreError> {
     let (from, to) = layout::all(kind::SEGMENT);
     let oldest = collect(engine, &from, &to, 1)?;
     let head = oldest.first().map(|(_, segment)| Head::read(segment)).transpose()?;
-    Ok(head.map(|head| head.epoch))
+    Ok(head.map(|head| head.epoch()))
 }
 
 fn number(engine: &dyn Engine, key: &[u8], record: &'static str) -> Result<u64, StoreError> {
@@ -137,11 +141,17 @@ fn number(engine: &dyn Engine, key: &[u8], record: &'static str) -> Result<u64, 
     Ok(stored.map(|bytes| records::from_compact(record, &bytes)).transpose()?.unwrap_or(0))
 }
 
-fn next_seq(engine: &dyn Engine, released: u64) -> Result<u64, StoreError> {
+/// What has left the outbox, and the number of the next event. Both only grow: whoever deletes the
+/// last segment first notes what was released.
+fn outbox_span(engine: &dyn Engine) -> Result<(u64, u64), StoreError> {
+    let noted = number(engine, layout::RELEASED, "released")?;
     let (from, to) = layout::all(kind::SEGMENT);
-    let last = engine.last(&from, &to)?;
-    let end = last.map(|(key, segment)| segment::span(&key, &segment)).transpose()?;
-    Ok(end.map_or(0, |(_, end)| end).max(released + 1))
+    let Some((key, segment)) = engine.last(&from, &to)? else {
+        return Ok((noted, noted + 1));
+    };
+    let released = noted.max(Head::read(&segment)?.released);
+    let (_, end) = segment::span(&key, &segment)?;
+    Ok((released, end.max(released + 1)))
 }
 
 /// The text after a key's kind.
@@ -178,30 +188,35 @@ fn keys(engine: &dyn Engine, kind: u8) -> Result<Vec<Vec<u8>>, StoreError> {
     Ok(keys)
 }
 
-/// Lays the cursors of the journal over their records, as far as they are newer.
-fn read_journal(engine: &dyn Engine, mark: u64) -> Result<Hot, StoreError> {
+/// Lays the cursors of the segments over their records, as far as they are newer.
+fn read_segments(engine: &dyn Engine, mark: u64) -> Result<Hot, StoreError> {
+    let mut moved = Vec::new();
+    let (_, to) = layout::all(kind::SEGMENT);
+    let mut outcome = Ok(());
+    engine.scan(&layout::seq(kind::SEGMENT, mark), &to, &mut |key, segment| {
+        let read = segment::span(key, segment)
+            .and_then(|span| segment::cursors(segment).map(|cursors| (span, cursors)));
+        outcome = read.map(|read| moved.push(read));
+        outcome.is_ok()
+    })?;
+    outcome?;
     let mut hot = Hot::default();
     let mut floors: HashMap<ChatKey, u64> = HashMap::new();
-    let (_, to) = layout::all(kind::JOURNAL);
-    let from = layout::seq(kind::JOURNAL, mark);
-    for (key, bytes) in collect(engine, &from, &to, usize::MAX)? {
-        let first = layout::seq_of(&key)
-            .ok_or(StoreError::Damaged { record: "journal", detail: "its key is cut short" })?;
-        let journal: JournalRecord = records::from_compact("journal", &bytes)?;
-        for (chat, cursor) in journal.cursors {
+    for ((first, end), cursors) in moved {
+        for (chat, cursor) in cursors {
             let floor = match floors.get(&chat) {
                 Some(floor) => *floor,
                 None => *floors.entry(chat.clone()).or_insert(stamp_of(engine, &chat)?),
             };
             if first >= floor {
-                hot.put_cursor(chat, cursor, journal.end);
+                hot.put_cursor(chat, cursor, end);
             }
         }
     }
     Ok(hot)
 }
 
-/// The stamp of a chat's cursor record or tombstone: journal records that start below it are older.
+/// The stamp of a chat's cursor record or tombstone: segments that start below it are older.
 fn stamp_of(engine: &dyn Engine, chat: &ChatKey) -> Result<u64, StoreError> {
     let cursor = engine.get(&layout::chat(kind::CURSOR, chat))?;
     let cursor = cursor.map(|bytes| records::from_compact::<CursorRecord>("cursor", &bytes));

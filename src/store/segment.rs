@@ -1,6 +1,9 @@
-//! Segments of the outbox: several entries in one sealed record. Owns their encoding; never does
-//! IO. The head (version, data key, time, count) is open, so that a backlog is counted and trimmed
-//! without opening seals; the entries, which hold message texts, are sealed.
+//! Segments: what one group adds to the outbox, in one or more records that hold several entries
+//! each, together with the cursors that moved with them. Owns their encoding; never does IO. Head and
+//! cursors are open, so that a backlog is counted, trimmed and recovered without opening seals; the
+//! entries, which hold message texts, are sealed.
+//!
+//! A group that fits one segment is one record, which sled writes for half of what a batch costs.
 
 use std::sync::Arc;
 
@@ -8,20 +11,22 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::protocol::chat::ChatKey;
+use crate::protocol::cursor::Cursor;
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::outbox::{OutboxEntry, Route};
 
-use super::engine::Batch;
+use super::engine::{Batch, Pair};
 use super::error::StoreError;
 use super::keys::Keyring;
 use super::layout::{self, kind};
 use super::records::strip_version;
 
-/// A segment is closed once its entries reach this many bytes. With one more entry of usual size
-/// it still fits what the sled engine stores in one piece (6 KiB).
+/// A segment is closed once its entries and cursors reach this many bytes. With one more entry of
+/// usual size it still fits what the sled engine stores in one piece (6 KiB).
 const CLOSE_AT: usize = 5 * 1024;
-/// Version, epoch, time, count.
-const HEAD_LEN: usize = 1 + 4 + 8 + 4;
+/// Version, epoch, time, released, number of entries, number of cursors, length of the cursors.
+const HEAD_LEN: usize = 1 + 4 + 8 + 8 + 4 + 4 + 4;
 const RECORD: &str = "outbox";
 
 /// An entry with its sequence number.
@@ -31,11 +36,17 @@ pub(super) type Numbered = (u64, Arc<OutboxEntry>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     /// Data key it is sealed with.
-    pub(super) epoch: u32,
+    epoch: u32,
     /// When it was committed.
     pub(super) at: UnixMillis,
+    /// Everything up to here had left the outbox by then.
+    pub(super) released: u64,
     /// How many entries it holds.
-    pub(super) count: u32,
+    count: u32,
+    /// How many cursors it holds.
+    cursors: u32,
+    /// In how many bytes.
+    cursors_len: u32,
 }
 
 /// Bytes that serialise in one piece, not one by one.
@@ -118,38 +129,83 @@ impl From<StoredEntry<'_>> for OutboxEntry {
     }
 }
 
-/// Adds the segments that hold `entries`, numbered from `first`, to `batch`.
+/// What a group adds to the outbox.
+pub(super) struct Content<'a> {
+    /// Number of the first entry.
+    pub(super) first: u64,
+    /// When the group is committed.
+    pub(super) at: UnixMillis,
+    /// Everything up to here has left the outbox.
+    pub(super) released: u64,
+    /// The entries.
+    pub(super) entries: &'a [Arc<OutboxEntry>],
+    /// The cursors that moved with them. None are kept without entries.
+    pub(super) cursors: &'a [(&'a ChatKey, &'a Cursor)],
+}
+
+/// Appends the compact form of `value`.
+fn append<T: Serialize>(buffer: Vec<u8>, value: &T) -> Vec<u8> {
+    postcard::to_extend(value, buffer)
+        .expect("plain data of known length, written to memory, always encodes")
+}
+
+/// Adds the segments that hold `content` to `batch`.
 pub(super) fn write(
     batch: &mut Batch,
     keyring: &Keyring,
-    first: u64,
-    at: UnixMillis,
-    entries: &[Arc<OutboxEntry>],
+    content: &Content<'_>,
 ) -> Result<(), StoreError> {
-    let mut first = first;
-    let mut rest = entries;
-    while !rest.is_empty() {
-        let mut buffer = vec![0; HEAD_LEN];
-        buffer.reserve(CLOSE_AT + 2 * 1024);
-        let mut count = 0;
-        while buffer.len() < CLOSE_AT && count < rest.len() {
-            buffer = postcard::to_extend(&StoredEntry::from(&*rest[count]), buffer)
-                .expect("plain data of known length, written to memory, always encodes");
+    let mut first = content.first;
+    let (mut entries, mut cursors) = (content.entries, content.cursors);
+    while !entries.is_empty() {
+        let mut open = vec![0; HEAD_LEN];
+        let mut body = Vec::with_capacity(CLOSE_AT + 1024);
+        let (mut count, mut moved) = (0, 0);
+        while open.len() + body.len() < CLOSE_AT && count < entries.len() {
+            body = append(body, &StoredEntry::from(&*entries[count]));
             count += 1;
+            if let Some(cursor) = cursors.get(moved) {
+                open = append(open, cursor);
+                moved += 1;
+            }
         }
-        let count_u32 = u32::try_from(count).expect("a segment closes after 5 KiB");
-        let head = Head { epoch: keyring.epoch(), at, count: count_u32 };
-        buffer[..HEAD_LEN].copy_from_slice(&head.to_bytes());
-        let key = layout::seq(kind::SEGMENT, first);
-        let place = [&key[..], &buffer[..HEAD_LEN]].concat();
-        keyring
-            .seal_tail(first, &place, &mut buffer, HEAD_LEN)
-            .map_err(|_| StoreError::Damaged { record: RECORD, detail: "it cannot be sealed" })?;
-        batch.put(key, buffer);
-        first += u64::from(count_u32);
-        rest = &rest[count..];
+        if count == entries.len() {
+            open = cursors[moved..].iter().fold(open, append);
+            moved = cursors.len();
+        }
+        let head = Head {
+            epoch: keyring.epoch(),
+            at: content.at,
+            released: content.released,
+            count: short(count)?,
+            cursors: short(moved)?,
+            cursors_len: short(open.len() - HEAD_LEN)?,
+        };
+        open[..HEAD_LEN].copy_from_slice(&head.to_bytes());
+        let (key, segment) = seal(keyring, first, open, &body)?;
+        batch.put(key, segment);
+        first += u64::from(head.count);
+        (entries, cursors) = (&entries[count..], &cursors[moved..]);
     }
     Ok(())
+}
+
+fn short(number: usize) -> Result<u32, StoreError> {
+    let large = |_| StoreError::Damaged { record: RECORD, detail: "it is larger than 4 GiB" };
+    u32::try_from(number).map_err(large)
+}
+
+/// Puts a segment together. Its open part is bound to its sealed one.
+fn seal(keyring: &Keyring, first: u64, open: Vec<u8>, body: &[u8]) -> Result<Pair, StoreError> {
+    let key = layout::seq(kind::SEGMENT, first);
+    let place = [&key[..], &open[..]].concat();
+    let (mut segment, open_len) = (open, place.len() - key.len());
+    segment.reserve_exact(body.len() + 16);
+    segment.extend_from_slice(body);
+    keyring
+        .seal_tail(first, &place, &mut segment, open_len)
+        .map_err(|_| StoreError::Damaged { record: RECORD, detail: "it cannot be sealed" })?;
+    Ok((key, segment))
 }
 
 impl Head {
@@ -158,7 +214,10 @@ impl Head {
         bytes[0] = 1;
         bytes[1..5].copy_from_slice(&self.epoch.to_be_bytes());
         bytes[5..13].copy_from_slice(&self.at.0.to_be_bytes());
-        bytes[13..].copy_from_slice(&self.count.to_be_bytes());
+        bytes[13..21].copy_from_slice(&self.released.to_be_bytes());
+        bytes[21..25].copy_from_slice(&self.count.to_be_bytes());
+        bytes[25..29].copy_from_slice(&self.cursors.to_be_bytes());
+        bytes[29..].copy_from_slice(&self.cursors_len.to_be_bytes());
         bytes
     }
 
@@ -168,13 +227,43 @@ impl Head {
         let rest = strip_version(RECORD, segment)?;
         let (epoch, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
         let (at, rest) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
-        let (count, _) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+        let (released, rest) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
+        let (count, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+        let (cursors, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+        let (cursors_len, _) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
         Ok(Self {
             epoch: u32::from_be_bytes(*epoch),
             at: UnixMillis(i64::from_be_bytes(*at)),
+            released: u64::from_be_bytes(*released),
             count: u32::from_be_bytes(*count),
+            cursors: u32::from_be_bytes(*cursors),
+            cursors_len: u32::from_be_bytes(*cursors_len),
         })
     }
+
+    /// Number of the data key it is sealed with.
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Bytes before the sealed part.
+    fn open_len(&self) -> usize {
+        HEAD_LEN + self.cursors_len as usize
+    }
+}
+
+/// The cursors that moved with a segment's group and are kept in this one.
+pub(super) fn cursors(segment: &[u8]) -> Result<Vec<(ChatKey, Cursor)>, StoreError> {
+    let damaged = || StoreError::Damaged { record: RECORD, detail: "its cursors cannot be read" };
+    let head = Head::read(segment)?;
+    let mut rest = segment.get(HEAD_LEN..head.open_len()).ok_or_else(damaged)?;
+    let mut cursors = Vec::new();
+    for _ in 0..head.cursors {
+        let (cursor, after) = postcard::take_from_bytes(rest).map_err(|_| damaged())?;
+        cursors.push(cursor);
+        rest = after;
+    }
+    Ok(cursors)
 }
 
 /// The sequence numbers of a segment: the first one, and the one after the last.
@@ -195,7 +284,8 @@ pub(super) fn read(
     let damaged = |detail| StoreError::Damaged { record: RECORD, detail };
     let head = Head::read(segment)?;
     let (first, end) = span(key, segment)?;
-    let (open, sealed) = segment.split_at(HEAD_LEN);
+    let cut = || damaged("it is cut short");
+    let (open, sealed) = segment.split_at_checked(head.open_len()).ok_or_else(cut)?;
     let place = [key, open].concat();
     let plain = keyring
         .open(head.epoch, first, &place, sealed)
@@ -243,25 +333,36 @@ mod tests {
             entries in prop::collection::vec(entry(), 1..60),
             first in 1..u64::MAX / 2,
             skipped in 0..60_u64,
+            cursors in 0..300,
         ) {
             let master = MasterKey::new(&[1; 32]);
             let (keyring, _) = Keyring::new(&master, 3, b"d").unwrap();
             let mut batch = Batch::default();
-            write(&mut batch, &keyring, first, UnixMillis(9), &entries).unwrap();
+            let chats: Vec<(ChatKey, Cursor)> = (0..cursors)
+                .map(|id| (ChatKey(id.to_string()), Cursor::starting_after(id, 0, None)))
+                .collect();
+            let moved: Vec<_> = chats.iter().map(|(chat, cursor)| (chat, cursor)).collect();
+            let (entries_ref, at) = (&entries[..], UnixMillis(9));
+            let content =
+                Content { first, at, released: 7, entries: entries_ref, cursors: &moved };
+            write(&mut batch, &keyring, &content).unwrap();
             let disk = MemoryDisk::default();
             disk.apply(batch).unwrap();
             let (from, to) = layout::all(kind::SEGMENT);
-            let mut read_back = Vec::new();
+            let (mut read_back, mut cursors_back) = (Vec::new(), Vec::new());
             let mut next = first;
             for (key, segment) in collect(&disk, &from, &to, usize::MAX).unwrap() {
                 let (start, end) = span(&key, &segment).unwrap();
                 prop_assert_eq!(start, next, "segments follow each other");
                 next = end;
+                prop_assert_eq!(Head::read(&segment).unwrap().released, 7);
+                cursors_back.extend(self::cursors(&segment).unwrap());
                 read(&keyring, &key, &segment, first + skipped, &mut read_back).unwrap();
             }
             let expected: Vec<Numbered> =
                 (first..).zip(entries).filter(|(seq, _)| *seq >= first + skipped).collect();
             prop_assert_eq!(read_back, expected);
+            prop_assert_eq!(cursors_back, chats);
         }
     }
 
@@ -276,7 +377,10 @@ mod tests {
             timestamp: 0,
             body: b"a private text".to_vec(),
         };
-        write(&mut batch, &keyring, 5, UnixMillis(0), &[Arc::new(entry)]).unwrap();
+        let entries = [Arc::new(entry)];
+        let content =
+            Content { first: 5, at: UnixMillis(0), released: 0, entries: &entries, cursors: &[] };
+        write(&mut batch, &keyring, &content).unwrap();
         let (key, segment) = batch.writes.pop_first().unwrap();
         let segment = segment.unwrap();
         assert!(!segment.windows(7).any(|part| part == b"private"));
@@ -284,6 +388,9 @@ mod tests {
         assert!(read(&keyring, &key, &segment, 0, &mut out).is_ok());
         let elsewhere = layout::seq(kind::SEGMENT, 6);
         assert!(read(&keyring, &elsewhere, &segment, 0, &mut out).is_err());
+        let mut touched = segment.clone();
+        touched[20] ^= 1;
+        assert!(read(&keyring, &key, &touched, 0, &mut out).is_err(), "the head is bound too");
         assert_eq!(out.len(), 1);
     }
 }

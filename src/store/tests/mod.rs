@@ -1,1 +1,85 @@
-//! Tests.
+//! Tests of the store as a whole. What they share: sample records, and a store that can be opened
+//! again on either engine.
+
+mod bench;
+mod conformance;
+mod crash;
+mod doors;
+mod model;
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::*;
+use crate::protocol::chat::{ChatRef, ChatSpelling, ChatTarget};
+use crate::protocol::ids::SessionId;
+use crate::protocol::model::{
+    AccountRecord, JobRecord, JobWork, Me, MonitorPhase, MonitorRecord, PoolMember, RestartRecord,
+    SessionRecord, UpdateStateDelta,
+};
+use crate::protocol::outbox::{OutboxEntry, Route};
+use crate::protocol::secret::AuthKey;
+
+/// Longest a test waits for what it expects.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A rhythm that meets many checkpoints in a short test.
+pub(super) fn hurried() -> Pace {
+    let zero = Duration::ZERO;
+    Pace { spacing_min: zero, spacing_max: zero, checkpoint_every: Duration::from_millis(1) }
+}
+
+pub(super) fn event(number: u64, bytes: usize) -> OutboxEntry {
+    let mut body = number.to_be_bytes().to_vec();
+    body.resize(bytes.max(8), b'x');
+    OutboxEntry {
+        route: Route::Event,
+        kind: "incoming_telegram_message".into(),
+        message_id: Uuid::from_u128(u128::from(number)),
+        timestamp: number,
+        body,
+    }
+}
+
+/// The number an [`event`] was made with.
+pub(super) fn number_of(entry: &OutboxEntry) -> u64 {
+    u64::from_be_bytes(entry.body[..8].try_into().unwrap())
+}
+
+pub(super) fn chat(number: i64) -> ChatRef {
+    let id = MarkedId::channel(number + 1);
+    ChatRef { spelling: ChatSpelling::Number(id.0), target: ChatTarget::Marked(id) }
+}
+
+pub(super) fn monitor(number: i64) -> MonitorRecord {
+    let member = PoolMember { session: SessionId("s1".into()), account: AuthKeyId(1) };
+    MonitorRecord {
+        chat: chat(number),
+        ordered: vec![member.clone()],
+        pool: vec![member],
+        phase: MonitorPhase::Running,
+        started_at: UnixMillis(17),
+        marked_id: None,
+        title: Some("Title".into()),
+    }
+}
+
+pub(super) fn account(id: u64) -> AccountRecord {
+    let me = Me { user_id: 5, is_bot: false, username: None, first_name: Some("A".into()) };
+    AccountRecord {
+        id: AuthKeyId(id),
+        me: Some(me),
+        fault: None,
+        cooldowns: vec![],
+        created_at: UnixMillis(3),
+    }
+}
+
+pub(super) fn cursor(last_id: i32) -> Cursor {
+    Cursor::starting_after(last_id, 1, None)
+}
+
+pub(super) fn moved(pts: i32) -> UpdateStateDelta {
+    UpdateStateDelta { common: Some((pts, pts, 0)), ..UpdateStateDelta::default() }
+}

@@ -1,0 +1,87 @@
+//! The store's directory: made private, taken by one process, marked once it is in use. Owns the
+//! files beside the database; never opens the database.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::error::StoreError;
+use super::recover::FORMAT;
+
+const MARKER: &str = "telewarden store, format ";
+
+/// Makes the directory, or closes an existing one to others.
+pub(super) fn make_private(path: &Path) -> Result<(), StoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(StoreError::file("create", path))?;
+    let mode = fs::metadata(path).map_err(StoreError::file("read", path))?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    tracing::warn!(
+        path = %path.display(),
+        "the store's directory was open to others (mode {:04o}); closing it",
+        mode & 0o7777
+    );
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+        .map_err(StoreError::file("protect", path))
+}
+
+/// Takes the store for this process. The lock goes with the file handle, also after a crash.
+pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+    let name = path.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&name)
+        .map_err(StoreError::file("create", &name))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Busy { path: path.into() }),
+        Err(TryLockError::Error(error)) => Err(StoreError::file("lock", &name)(error)),
+    }
+}
+
+fn marker(path: &Path) -> PathBuf {
+    path.join("format")
+}
+
+/// Whether the store was in use before. Refuses formats of newer programs before their database is
+/// touched.
+pub(super) fn read_marker(path: &Path) -> Result<bool, StoreError> {
+    let file = marker(path);
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(StoreError::file("read", &file)(error)),
+    };
+    let found = text.strip_prefix(MARKER).and_then(|rest| rest.trim_end().parse::<u32>().ok());
+    match found {
+        Some(found) if found > FORMAT => Err(StoreError::NewerFormat { found, known: FORMAT }),
+        Some(_) => Ok(true),
+        None => Err(StoreError::Damaged { record: "format", detail: "its file is not readable" }),
+    }
+}
+
+/// Marks the store as used.
+pub(super) fn write_marker(path: &Path) -> Result<(), StoreError> {
+    let file = marker(path);
+    if file.exists() {
+        return Ok(());
+    }
+    let new = path.join("format.new");
+    let write = || {
+        let mut handle = File::create(&new)?;
+        writeln!(handle, "{MARKER}{FORMAT}")?;
+        handle.sync_all()?;
+        fs::rename(&new, &file)?;
+        File::open(path)?.sync_all()
+    };
+    write().map_err(StoreError::file("create", &file))
+}

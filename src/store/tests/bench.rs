@@ -1,0 +1,234 @@
+//! Measurements, run by hand in release mode:
+//! `cargo test --release --lib store::tests::bench -- --ignored --nocapture --test-threads 1`.
+//! They print numbers and assert only what must hold at any speed.
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::*;
+
+fn cpu() -> Duration {
+    // SAFETY: the pointer is to a zeroed `rusage` of our own; `getrusage` only fills it.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
+        usage
+    };
+    let time = |at: libc::timeval| {
+        Duration::from_secs(at.tv_sec as u64) + Duration::from_micros(at.tv_usec as u64)
+    };
+    time(usage.ru_utime) + time(usage.ru_stime)
+}
+
+fn resident_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+/// What the daemon does at the start of `main`: otherwise glibc keeps what bursts leave.
+fn tame_allocator() {
+    // SAFETY: `mallopt` only sets parameters of the allocator.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024);
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}
+
+fn say(text: std::fmt::Arguments<'_>) {
+    writeln!(std::io::stderr(), "{text}").unwrap();
+}
+
+struct Load {
+    producers: u64,
+    chats: u64,
+    events: u64,
+    per_submission: u64,
+    /// Events a second in all; 0 as fast as it goes.
+    rate: u64,
+}
+
+async fn prepare(store: &Store, load: &Load) {
+    let mut ops = Vec::new();
+    for number in 0..load.chats {
+        ops.push(Op::PutMonitor(monitor(number as i64)));
+    }
+    for number in 0..load.producers {
+        ops.push(Op::PutAccount(account(number)));
+    }
+    store.commit(ops).await.unwrap();
+}
+
+/// One producer: events with the cursor of their chat and the account's update state.
+async fn produce(store: Store, load: &Load, producer: u64, durable: &Arc<AtomicU64>) {
+    let rounds = load.events / load.producers / load.per_submission;
+    let mut tick = (load.rate > 0).then(|| {
+        let per_second = load.rate as f64 / (load.producers * load.per_submission) as f64;
+        let period = Duration::from_secs_f64(1.0 / per_second);
+        let phase = period.mul_f64(producer as f64 / load.producers as f64);
+        tokio::time::interval_at((Instant::now() + phase).into(), period)
+    });
+    for round in 0..rounds {
+        if let Some(tick) = &mut tick {
+            tick.tick().await;
+        }
+        let mut ops = Vec::with_capacity(3 * load.per_submission as usize);
+        for number in 0..load.per_submission {
+            ops.push(Op::Append(event(number, 500)));
+            let chat = (producer + (round + number) * load.producers) % load.chats;
+            let cursor = cursor(round as i32);
+            ops.push(Op::PutCursor { chat: super::chat(chat as i64).key(), cursor });
+        }
+        ops.push(Op::MoveUpdateState { account: AuthKeyId(producer), delta: moved(round as i32) });
+        let durable = Arc::clone(durable);
+        let count = load.per_submission;
+        let done = move |outcome: Result<(), CommitError>| {
+            outcome.unwrap();
+            durable.fetch_add(count, Ordering::Relaxed);
+        };
+        store.submit(ops, done).await.unwrap();
+    }
+}
+
+async fn consume(outbox: &mut Outbox, events: u64) {
+    let mut seen = 0;
+    while seen < events {
+        let taken = outbox.next(256).await;
+        seen += taken.len() as u64;
+        outbox.release(taken.last().unwrap().0);
+    }
+}
+
+async fn measure(load: Load) {
+    tame_allocator();
+    let dir = tempfile::tempdir_in("/work/wt/store/target").unwrap();
+    let (store, mut outbox) = Store::open(StoreOptions::new(dir.path().join("state"))).unwrap();
+    prepare(&store, &load).await;
+    let load = Arc::new(load);
+    let durable = Arc::new(AtomicU64::new(0));
+    let (start, cpu_before) = (Instant::now(), cpu());
+    let commits_before = store.stats().commits;
+    for producer in 0..load.producers {
+        let (store, load, durable) = (store.clone(), Arc::clone(&load), Arc::clone(&durable));
+        tokio::spawn(async move { produce(store, &load, producer, &durable).await });
+    }
+    let events =
+        load.events / load.producers / load.per_submission * load.per_submission * load.producers;
+    consume(&mut outbox, events).await;
+    let (took, used) = (start.elapsed(), cpu() - cpu_before);
+    store.commit(vec![]).await.unwrap();
+    assert_eq!(durable.load(Ordering::Relaxed), events);
+    let stats = store.stats();
+    say(format_args!(
+        "producers {:5} chats {:5} per submission {:3}: {:7.0} events/s, {:5.1} us CPU/event ({:3.0} % of a core), \
+         {:5.0} commits/s, latency p50 {:?} p99 {:?}, disk {} MiB, rss {} MiB",
+        load.producers,
+        load.chats,
+        load.per_submission,
+        events as f64 / took.as_secs_f64(),
+        used.as_micros() as f64 / events as f64,
+        100.0 * used.as_secs_f64() / took.as_secs_f64(),
+        (stats.commits - commits_before) as f64 / took.as_secs_f64(),
+        stats.latency_p50,
+        stats.latency_p99,
+        stats.disk_bytes >> 20,
+        resident_mib(),
+    ));
+    drop(outbox);
+    store.close().await.unwrap();
+    assert_eq!(sled_engine::stray_files(&dir.path().join("state")), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn throughput_flat_out() {
+    for (producers, per_submission, events) in
+        [(1, 1, 200_000), (16, 1, 400_000), (1000, 1, 400_000), (1000, 10, 400_000)]
+    {
+        measure(Load { producers, chats: 1000, events, per_submission, rate: 0 }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn cost_at_a_given_rate() {
+    for rate in [100, 1000, 5000, 10_000] {
+        measure(Load { producers: 100, chats: 1000, events: 8 * rate, per_submission: 1, rate })
+            .await;
+    }
+    measure(Load {
+        producers: 10_000,
+        chats: 10_000,
+        events: 80_000,
+        per_submission: 1,
+        rate: 10_000,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn a_backlog_of_a_million_events() {
+    tame_allocator();
+    let dir = tempfile::tempdir_in("/work/wt/store/target").unwrap();
+    let options = StoreOptions::new(dir.path().join("state"));
+    let (store, outbox) = Store::open(options.clone()).unwrap();
+    let load = Load { producers: 100, chats: 1000, events: 1_000_000, per_submission: 1, rate: 0 };
+    prepare(&store, &load).await;
+    let (load, durable) = (Arc::new(load), Arc::new(AtomicU64::new(0)));
+    let start = Instant::now();
+    let mut producing = Vec::new();
+    for producer in 0..load.producers {
+        let (store, load, durable) = (store.clone(), Arc::clone(&load), Arc::clone(&durable));
+        let task = async move { produce(store, &load, producer, &durable).await };
+        producing.push(tokio::spawn(task));
+    }
+    for task in producing {
+        task.await.unwrap();
+    }
+    store.commit(vec![]).await.unwrap();
+    say(format_args!("appended in {:?}, rss {} MiB", start.elapsed(), resident_mib()));
+    drop(outbox);
+    store.close().await.unwrap();
+    let start = Instant::now();
+    let (store, mut outbox) = Store::open(options.clone()).unwrap();
+    let stats = store.stats();
+    say(format_args!(
+        "reopened in {:?}, depth {}, disk {} MiB, rss {} MiB",
+        start.elapsed(),
+        stats.outbox_depth,
+        stats.disk_bytes >> 20,
+        resident_mib()
+    ));
+    assert_eq!(stats.outbox_depth, 1_000_000);
+    let (start, used) = (Instant::now(), cpu());
+    consume(&mut outbox, 1_000_000).await;
+    say(format_args!(
+        "drained in {:?}, {:.1} us CPU/event, rss {} MiB",
+        start.elapsed(),
+        (cpu() - used).as_micros() as f64 / 1e6,
+        resident_mib()
+    ));
+    let trimmed = async {
+        while store.shared.engine.last(b"o", b"p").unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(super::PATIENCE, trimmed).await.unwrap();
+    say(format_args!("trimmed after {:?}, rss {} MiB", start.elapsed(), resident_mib()));
+    // SAFETY: `malloc_trim` only gives free memory back.
+    unsafe { libc::malloc_trim(0) };
+    say(format_args!("of which live: {} MiB", resident_mib()));
+    drop(outbox);
+    store.close().await.unwrap();
+    let (store, _outbox) = Store::open(options).unwrap();
+    say(format_args!("after that: disk {} MiB", store.stats().disk_bytes >> 20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn single_commits_at_600_a_second() {
+    measure(Load { producers: 100, chats: 1000, events: 6000, per_submission: 1, rate: 1000 })
+        .await;
+}

@@ -1,0 +1,127 @@
+//! SIGKILL against the store on sled: a child process runs the script of [`super::model`] and tells
+//! what it was promised; the parent kills it at a random moment, opens the store and judges.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::model::{Judge, Witness, script};
+use super::*;
+
+const ROUNDS: u64 = 20;
+
+fn open(dir: &Path) -> (Store, Outbox) {
+    let engine = SledEngine::open(dir, 8 << 20).unwrap();
+    let key = Key::Given(MasterKey::new(&[1; 32]));
+    Store::start(Arc::new(engine), key, None, hurried()).unwrap()
+}
+
+fn tell(line: std::fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    out.write_fmt(line).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()).unwrap();
+}
+
+fn variable(name: &str) -> u64 {
+    std::env::var(name).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the child process of the test below"]
+async fn child() {
+    let dir = std::env::var("STORE_CRASH_DIR").expect("run by the test below");
+    let (seed, round) = (variable("STORE_CRASH_SEED"), variable("STORE_CRASH_ROUND"));
+    let (store, mut outbox) = open(Path::new(&dir));
+    tell(format_args!("open"));
+    let reader = async move {
+        for turn in 0_u64.. {
+            let taken = outbox.next(32).await;
+            for (seq, entry) in &taken {
+                tell(format_args!("seen {seq} {}", number_of(entry)));
+            }
+            if turn % 3 != 0 {
+                let through = taken.last().unwrap().0;
+                tell(format_args!("released {through}"));
+                outbox.release(through);
+            }
+        }
+    };
+    let writer = async {
+        for index in 0.. {
+            tell(format_args!("submitted {}", index + 1));
+            let done = move |outcome: Result<(), CommitError>| {
+                outcome.unwrap();
+                tell(format_args!("acked {}", index + 1));
+            };
+            store.submit(script(seed, round, index), done).await.unwrap();
+            if index % 5 == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    };
+    tokio::join!(reader, writer);
+}
+
+fn spawn(dir: &Path, seed: u64, round: u64) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "store::tests::crash::child", "--ignored", "--nocapture"])
+        .env("STORE_CRASH_DIR", dir)
+        .env("STORE_CRASH_SEED", seed.to_string())
+        .env("STORE_CRASH_ROUND", round.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Runs a child and kills it: mostly at work, sometimes while it opens the store.
+fn run_and_kill(dir: &Path, seed: u64, round: u64, rng: &mut StdRng) -> Witness {
+    let mut child = spawn(dir, seed, round);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    if rng.random_ratio(4, 5) {
+        let opened = lines.by_ref().map_while(Result::ok).any(|line| line == "open");
+        assert!(opened, "the child did not open the store");
+    }
+    let after = Duration::from_millis(rng.random_range(0..300));
+    let id = std::thread::spawn(move || {
+        std::thread::sleep(after);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    });
+    let mut witness = Witness::default();
+    for line in lines.map_while(Result::ok) {
+        let mut words = line.split(' ');
+        let word = words.next().unwrap_or_default();
+        let numbers: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
+        match (word, &numbers[..]) {
+            ("submitted", [count]) => witness.submitted = *count,
+            ("acked", [count]) => witness.acked = *count,
+            ("released", [seq]) => witness.released = *seq,
+            ("seen", [seq, number]) => witness.seen.push((*seq, *number)),
+            _ => {}
+        }
+    }
+    id.join().unwrap();
+    witness
+}
+
+#[tokio::test]
+async fn a_killed_process_loses_nothing_it_was_promised() {
+    let seed = std::env::var("STORE_CRASH_SEED")
+        .map_or_else(|_| rand::random(), |_| variable("STORE_CRASH_SEED"));
+    let mut rng = StdRng::seed_from_u64(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sled");
+    let mut judge = Judge::default();
+    let mut acked = 0;
+    for round in 0..ROUNDS {
+        let witness = run_and_kill(&path, seed, round, &mut rng);
+        acked += witness.acked;
+        let (store, mut outbox) = open(&path);
+        judge.check(seed, round, &witness, &store, &mut outbox).await;
+        store.close().await.unwrap();
+    }
+    assert!(acked > 100, "seed {seed}: only {acked} commits were confirmed in all rounds");
+}
