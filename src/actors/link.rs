@@ -137,19 +137,23 @@ impl LinkTask {
 
     /// Has every monitor look at its chat again that may have missed something or lost access.
     fn reopen(&self, batch: &Batch) {
-        let mut routes = Vec::new();
         for gap in &batch.gaps {
-            routes.extend(match gap {
+            let routes = match gap {
                 GapScope::Everything => self.routes.matching(|_| true),
                 GapScope::Common => self.routes.matching(|chat| chat.kind() != PeerKind::Channel),
                 GapScope::Channel(id) => self.routes.of(*id),
-            });
+            };
+            self.tell(routes, None);
         }
-        for ChatNotice(chat) in &batch.notices {
-            routes.extend(self.routes.of(*chat));
+        for ChatNotice { chat, loss } in &batch.notices {
+            self.tell(self.routes.of(*chat), loss.as_ref());
         }
+    }
+
+    fn tell(&self, routes: Vec<Route>, loss: Option<&Failure>) {
         for route in routes {
-            let _ = route.monitor.cast(MonitorMsg::Reopen { account: self.account });
+            let (account, hint) = (self.account, loss.cloned());
+            let _ = route.monitor.cast(MonitorMsg::Reopen { account, hint });
         }
     }
 

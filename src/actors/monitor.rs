@@ -62,7 +62,11 @@ pub(super) enum MonitorMsg {
     /// New messages.
     Deliver(Delivery),
     /// Something may have been missed, or access lost.
-    Reopen { account: AuthKeyId },
+    Reopen {
+        account: AuthKeyId,
+        /// How access was lost, if Telegram said so.
+        hint: Option<Failure>,
+    },
     /// An errand of opening number `epoch` ended.
     Found { epoch: u64, outcome: Result<Finding, Failure> },
     /// Try opening number `epoch` once more.
@@ -127,7 +131,7 @@ impl Actor for Monitor {
                 state.source_lost(&myself, account, failure).await
             }
             MonitorMsg::Deliver(delivery) => state.deliver(delivery).await,
-            MonitorMsg::Reopen { account } => state.reopen(&myself, account).await,
+            MonitorMsg::Reopen { account, hint } => state.reopen(&myself, account, hint).await,
             MonitorMsg::Found { epoch, outcome } if epoch == state.epoch => {
                 state.found(&myself, outcome).await
             }
@@ -286,6 +290,7 @@ impl MonitorActor {
         myself: &ActorRef<MonitorMsg>,
         failure: &Failure,
     ) -> Result<(), ActorProcessingErr> {
+        let failure = self.opening.explain(failure);
         self.last_error = Some(failure.to_string());
         let transient = (LostReason::ConnectionFailed, Permanence::Transient);
         let (reason, permanence) = failure.access_lost().unwrap_or(transient);
@@ -296,10 +301,12 @@ impl MonitorActor {
         &mut self,
         myself: &ActorRef<MonitorMsg>,
         account: AuthKeyId,
+        hint: Option<Failure>,
     ) -> Result<(), ActorProcessingErr> {
         if !self.is_current(account) {
             return Ok(());
         }
+        self.opening.hint = hint.or(self.opening.hint.take());
         self.step(myself, Input::Reopen).await
     }
 
@@ -447,6 +454,8 @@ impl MonitorActor {
         let session = self.machine.current().map(|member| member.session.to_string());
         tracing::info!(chat = %self.key, session, "the chat is being listened to");
         self.announce_listening().await?;
+        self.opening.was_open = true;
+        self.opening.hint = None;
         self.feed(myself, Input::Opened).await.map(drop)
     }
 

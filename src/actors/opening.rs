@@ -3,6 +3,7 @@
 
 use crate::protocol::chat::{ChatTarget, PeerKind};
 use crate::protocol::cursor::Cursor;
+use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{MonitorRecord, PeerRecord};
 use crate::telegram::Errand;
@@ -24,6 +25,10 @@ pub(super) struct Opening {
     pub(super) read_to: Option<i32>,
     /// Whether history was read to its end since the chat was last to be opened.
     pub(super) caught_up: bool,
+    /// Whether the chat has been open through this account.
+    pub(super) was_open: bool,
+    /// How access was lost, as Telegram said when it happened.
+    pub(super) hint: Option<Failure>,
 }
 
 /// What comes next.
@@ -80,6 +85,18 @@ impl Opening {
                 let after_id = self.read_to.unwrap_or_else(|| cursor.resume_from());
                 Step::Run(Errand::History { peer, after_id })
             }
+        }
+    }
+
+    /// Tells a loss of the chat as well as it is known. Asked afterwards, Telegram only answers
+    /// that the chat is private; whoever was inside until now was removed.
+    pub(super) fn explain(&self, failure: &Failure) -> Failure {
+        match (failure, &self.hint) {
+            (Failure::ChatLost { .. }, Some(hint)) => hint.clone(),
+            (Failure::ChatLost { code }, None) if self.was_open && code == "CHANNEL_PRIVATE" => {
+                Failure::ChatLost { code: "CHAT_FORBIDDEN".into() }
+            }
+            _ => failure.clone(),
         }
     }
 

@@ -167,7 +167,7 @@ pub(super) async fn inspect(caller: &Caller, peer: &PeerRecord) -> Result<Option
 }
 
 /// What Telegram's flags of a chat say about our place in it.
-fn membership(chat: &Chat) -> Result<(), Failure> {
+pub(super) fn membership(chat: &Chat) -> Result<(), Failure> {
     let lost = |code: &str| Err(Failure::ChatLost { code: code.into() });
     match chat {
         Chat::Channel(channel) => {

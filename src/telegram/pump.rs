@@ -16,6 +16,8 @@ use grammers_client::tl;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout, timeout_at};
 
+use super::chats::membership;
+use super::convert::chat_id;
 use super::link::{Caller, PROBE_INTERVAL, RawUpdates};
 use super::peers::{PeerBook, marked};
 use crate::protocol::chat::MarkedId;
@@ -52,12 +54,15 @@ pub struct NewMessage {
     pub(super) message: tl::enums::Message,
 }
 
-/// News about a chat itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChatNotice(
-    /// The chat whose membership or rights may have changed.
-    pub MarkedId,
-);
+/// News about a chat itself: membership or rights may have changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatNotice {
+    /// The chat.
+    pub chat: MarkedId,
+    /// What the packet says about our place in it, when it says that we have none. Asking later
+    /// gets a less telling answer.
+    pub loss: Option<Failure>,
+}
 
 /// Everything one packet or difference brought.
 #[derive(Default)]
@@ -216,7 +221,7 @@ impl UpdatePump {
     fn end_channel(&mut self, id: MarkedId, reason: PrematureEndReason) -> Batch {
         self.boxes.end_channel_difference(reason);
         Batch {
-            notices: vec![ChatNotice(id)],
+            notices: vec![ChatNotice { chat: id, loss: None }],
             delta: UpdateStateDelta {
                 dropped_channels: vec![id.bare()],
                 ..UpdateStateDelta::default()
@@ -313,6 +318,7 @@ impl UpdatePump {
             batch.move_state(&state);
             batch.take(update);
         }
+        batch.note_losses();
         batch
     }
 }
@@ -372,8 +378,23 @@ impl Batch {
     }
 
     fn notice(&mut self, chat: MarkedId) {
-        if !self.notices.contains(&ChatNotice(chat)) {
-            self.notices.push(ChatNotice(chat));
+        if !self.notices.iter().any(|notice| notice.chat == chat) {
+            self.notices.push(ChatNotice { chat, loss: None });
+        }
+    }
+
+    /// Chats that came as forbidden are news, whatever update they came with.
+    fn note_losses(&mut self) {
+        for chat in &self.chats {
+            let forbidden = matches!(
+                chat,
+                tl::enums::Chat::Forbidden(_) | tl::enums::Chat::ChannelForbidden(_)
+            );
+            let (true, Some(id), Err(loss)) = (forbidden, chat_id(chat), membership(chat)) else {
+                continue;
+            };
+            self.notices.retain(|notice| notice.chat != id);
+            self.notices.push(ChatNotice { chat: id, loss: Some(loss) });
         }
     }
 }

@@ -189,7 +189,8 @@ fn channel_view(viewer: i64, channel: &Channel, access_hash: i64) -> enums::Chat
             id: chat.id,
             access_hash,
             title: chat.title.clone(),
-            until_date: None,
+            // A ban has an end, "for ever" being the last second of the format; a removal has none.
+            until_date: chat.banned.contains(&viewer).then_some(i32::MAX),
         }
         .into();
     }
