@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions,
-    ConfirmSelectOptions, QueueDeclareOptions, QueuePurgeOptions,
+    ConfirmSelectOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -128,11 +128,6 @@ impl Backend {
         .await;
     }
 
-    /// `stop_monitoring_chat`.
-    pub(crate) async fn stop(&self, chat_id: Value) {
-        self.command(&json!({ "command": "stop_monitoring_chat", "chat_id": chat_id })).await;
-    }
-
     /// Sends a command.
     pub(crate) async fn command(&self, command: &Value) {
         let body = serde_json::to_vec(command).expect("a command is JSON");
@@ -188,13 +183,6 @@ impl Backend {
             other => panic!("header {name} is {other:?}"),
         };
         (text("x-error-code"), text("x-error-message"), body)
-    }
-
-    /// Throws away what is in the event queue (nothing is, while it is collected).
-    pub(crate) async fn purge_events(&self) {
-        let (_connection, channel) = open(&self.broker.url).await;
-        let queue = self.names.events.as_str().into();
-        channel.queue_purge(queue, QueuePurgeOptions::default()).await.expect("it is purged");
     }
 }
 
