@@ -25,7 +25,7 @@ const WINDOW: usize = 64;
 /// Which monitor wants which chat of this account.
 #[derive(Default)]
 pub(super) struct Routes {
-    by_chat: RwLock<HashMap<MarkedId, Vec<Route>>>,
+    by_chat: RwLock<HashMap<MarkedId, Arc<[Route]>>>,
 }
 
 #[derive(Clone)]
@@ -38,23 +38,26 @@ impl Routes {
     /// Sends the messages of `chat` to `monitor` from now on.
     pub(super) fn add(&self, chat: MarkedId, key: ChatKey, monitor: ActorRef<MonitorMsg>) {
         let mut routes = self.by_chat.write().unwrap_or_else(PoisonError::into_inner);
-        let targets = routes.entry(chat).or_default();
-        targets.retain(|route| route.key != key);
-        targets.push(Route { key, monitor });
+        let known = routes.get(&chat).map(|targets| targets.to_vec()).unwrap_or_default();
+        let others = known.into_iter().filter(|route| route.key != key);
+        let targets = others.chain([Route { key: key.clone(), monitor }]).collect();
+        routes.insert(chat, targets);
     }
 
     /// Sends nothing to the monitor `key` any more.
     pub(super) fn remove(&self, key: &ChatKey) {
         let mut routes = self.by_chat.write().unwrap_or_else(PoisonError::into_inner);
-        routes.retain(|_, targets| {
-            targets.retain(|route| route.key != *key);
-            !targets.is_empty()
-        });
+        for targets in routes.values_mut() {
+            if targets.iter().any(|route| route.key == *key) {
+                *targets = targets.iter().filter(|route| route.key != *key).cloned().collect();
+            }
+        }
+        routes.retain(|_, targets| !targets.is_empty());
     }
 
-    fn of(&self, chat: MarkedId) -> Vec<Route> {
+    fn of(&self, chat: MarkedId) -> Option<Arc<[Route]>> {
         let routes = self.by_chat.read().unwrap_or_else(PoisonError::into_inner);
-        routes.get(&chat).cloned().unwrap_or_default()
+        routes.get(&chat).cloned()
     }
 
     fn matching(&self, wanted: impl Fn(MarkedId) -> bool) -> Vec<Route> {
@@ -141,16 +144,18 @@ impl LinkTask {
             let routes = match gap {
                 GapScope::Everything => self.routes.matching(|_| true),
                 GapScope::Common => self.routes.matching(|chat| chat.kind() != PeerKind::Channel),
-                GapScope::Channel(id) => self.routes.of(*id),
+                GapScope::Channel(id) => self.routes.matching(|chat| chat == *id),
             };
-            self.tell(routes, None);
+            self.tell(&routes, None);
         }
         for ChatNotice { chat, loss } in &batch.notices {
-            self.tell(self.routes.of(*chat), loss.as_ref());
+            if let Some(routes) = self.routes.of(*chat) {
+                self.tell(&routes, loss.as_ref());
+            }
         }
     }
 
-    fn tell(&self, routes: Vec<Route>, loss: Option<&Failure>) {
+    fn tell(&self, routes: &[Route], loss: Option<&Failure>) {
         for route in routes {
             let (account, hint) = (self.account, loss.cloned());
             let _ = route.monitor.cast(MonitorMsg::Reopen { account, hint });
@@ -161,10 +166,8 @@ impl LinkTask {
     fn sort(&self, mut batch: Batch) -> Vec<(Route, Delivery)> {
         let mut parts: Vec<(Route, Delivery)> = Vec::new();
         for message in std::mem::take(&mut batch.messages) {
-            let chat = message.chat;
-            let targets = self.routes.of(chat);
-            if !targets.is_empty() {
-                self.assign(&batch, chat, message, targets, &mut parts);
+            if let Some(targets) = self.routes.of(message.chat) {
+                self.assign(&batch, message, &targets, &mut parts);
             }
         }
         parts
@@ -173,20 +176,20 @@ impl LinkTask {
     fn assign(
         &self,
         batch: &Batch,
-        chat: MarkedId,
         message: NewMessage,
-        targets: Vec<Route>,
+        targets: &[Route],
         parts: &mut Vec<(Route, Delivery)>,
     ) {
+        let chat = message.chat;
         let Some(message) = batch.translate(message) else { return };
         for route in targets {
             match parts.iter_mut().find(|(known, _)| known.key == route.key) {
                 Some((_, delivery)) => delivery.messages.push(message.clone()),
                 None => {
                     let title = batch.title_of(chat).map(str::to_owned);
-                    let messages = vec![message.clone()];
-                    let account = self.account;
-                    parts.push((route, Delivery { account, title, messages, share: None }));
+                    let (account, messages) = (self.account, vec![message.clone()]);
+                    let delivery = Delivery { account, title, messages, share: None };
+                    parts.push((route.clone(), delivery));
                 }
             }
         }
