@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::board::AccountView;
@@ -42,6 +43,8 @@ pub(super) struct AccountArgs {
     pub(super) record: AccountRecord,
     pub(super) api_id: i32,
     pub(super) interests: HashMap<ChatKey, Interest>,
+    /// One permit: the right to be connected with this key.
+    pub(super) slot: Arc<Semaphore>,
 }
 
 /// A monitor that wants this account.
@@ -95,6 +98,7 @@ pub(super) struct AccountActor {
     fleet: ActorRef<FleetMsg>,
     record: AccountRecord,
     api_id: i32,
+    slot: Arc<Semaphore>,
     interests: HashMap<ChatKey, Interest>,
     machine: AccountMachine,
     /// Number of the newest dial; what older ones still send is recognised by it.
@@ -171,7 +175,7 @@ impl Actor for Account {
 
 impl AccountActor {
     fn new(args: AccountArgs) -> Result<Self, StoreError> {
-        let AccountArgs { context, fleet, record, api_id, interests } = args;
+        let AccountArgs { context, fleet, record, api_id, interests, slot } = args;
         let fault = record.fault.as_ref().map(|fault| fault.code.clone());
         let routes = Arc::new(Routes::default());
         for (key, interest) in &interests {
@@ -189,6 +193,7 @@ impl AccountActor {
             fleet,
             record,
             api_id,
+            slot,
             interests,
             incarnation: 0,
             dial: None,
@@ -338,10 +343,10 @@ impl AccountActor {
         };
         let options =
             DialOptions { servers: self.context.settings.servers.clone(), api_id: self.api_id };
-        let permits = Arc::clone(&self.context.dials);
+        let (permits, slot) = (Arc::clone(&self.context.dials), Arc::clone(&self.slot));
         let target = myself.clone();
         let task = async move {
-            let outcome = dial_with_permit(&permits, &options, &credentials).await;
+            let outcome = dial_with_permit(&permits, &options, &credentials, slot).await;
             let outcome = outcome.map(Box::new);
             let _ = target.cast(AccountMsg::DialEnded { incarnation, outcome });
         };
@@ -407,7 +412,7 @@ impl AccountActor {
             // which cannot read history, depend on the channel's difference.
             state.channels.clear();
         }
-        let (caller, updates, closed) = link.into_parts();
+        let (caller, updates, connection) = link.into_parts();
         let pump =
             UpdatePump::new(caller.clone(), updates, stored, Arc::clone(&self.peers), is_bot);
         let task =
@@ -415,7 +420,7 @@ impl AccountActor {
         let target = myself.clone();
         let follow = async move {
             let failure = task.run(pump).await;
-            drop(closed);
+            drop(connection);
             let _ = target.cast(AccountMsg::LinkEnded { incarnation, failure });
         };
         let task = AbortOnDropHandle::new(supervised(myself, incarnation, follow));
@@ -615,13 +620,14 @@ impl AccountActor {
 }
 
 async fn dial_with_permit(
-    permits: &tokio::sync::Semaphore,
+    permits: &Semaphore,
     options: &DialOptions,
     credentials: &Credentials,
+    slot: Arc<Semaphore>,
 ) -> Result<Link, Failure> {
     let permit = permits.acquire().await;
     let _permit = permit.map_err(|_| Failure::transient("the daemon is stopping"))?;
-    Link::dial(options, credentials).await
+    Link::dial(options, credentials, slot).await
 }
 
 /// Runs a link's task so that its panic is the end of that link and of nothing else.

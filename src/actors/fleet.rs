@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use tokio::sync::Semaphore;
 
 use super::account::{Account, AccountArgs, AccountMsg, Interest};
 use super::context::{Context, now};
@@ -57,6 +58,9 @@ struct Member {
     api_id: Option<i32>,
     interests: HashMap<ChatKey, Interest>,
     presence: Presence,
+    /// One permit, which goes with the connection and outlives the account's actor: whoever dials
+    /// next waits until the sockets of the last connection are closed.
+    slot: Arc<Semaphore>,
 }
 
 enum Presence {
@@ -332,6 +336,7 @@ impl FleetState {
             record: member.record.clone(),
             api_id: member.api_id.unwrap_or(self.context.settings.api_id),
             interests: member.interests.clone(),
+            slot: Arc::clone(&member.slot),
         };
         match Actor::spawn_linked(None, Account, args, myself.get_cell()).await {
             Ok((actor, _)) => {
@@ -349,6 +354,7 @@ impl FleetState {
 
 impl Member {
     fn new(record: AccountRecord) -> Self {
-        Self { record, api_id: None, interests: HashMap::new(), presence: Presence::Resting }
+        let (interests, presence) = (HashMap::new(), Presence::Resting);
+        Self { record, api_id: None, interests, presence, slot: Arc::new(Semaphore::new(1)) }
     }
 }

@@ -8,9 +8,9 @@ use grammers_client::InvocationError;
 use grammers_client::sender::{ConnectionParams, NoRetries, SenderPool, SenderPoolHandle};
 use grammers_client::session::updates::UpdatesLike;
 use grammers_client::tl::{self, Deserializable, RemoteCall};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{classify, is_key_unknown};
 use super::vault::{Servers, Vault};
@@ -31,6 +31,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 const UPDATES_CAPACITY: NonZeroUsize = NonZeroUsize::new(2048).expect("2048 is not zero");
 /// Second look at a key that the server does not know, before it is believed.
 const KEY_UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
+/// How long the library may take to say goodbye before it is cut off.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Telegram's code for a key it does not know.
 const KEY_UNKNOWN: &str = "AUTH_KEY_UNREGISTERED";
 
@@ -97,12 +99,8 @@ impl CallError {
     }
 }
 
-/// Marks the end of a link's runner, with the panic if it was one.
-#[derive(Debug)]
-pub struct LinkClosed {
-    /// Whether the library panicked.
-    pub panicked: bool,
-}
+/// The right to connect an authorization key, held until the connection is closed for certain.
+pub type Slot = OwnedSemaphorePermit;
 
 /// A live connection. Dropping it closes the sockets.
 pub struct Link {
@@ -110,9 +108,34 @@ pub struct Link {
     pub caller: Caller,
     /// Who Telegram says the account is.
     pub me: Me,
-    /// What the library hands over, for the pump.
-    pub(super) updates: mpsc::Receiver<UpdatesLike>,
-    runner: AbortOnDropHandle<()>,
+    updates: mpsc::Receiver<UpdatesLike>,
+    connection: Connection,
+}
+
+/// The sockets of a link. Dropping it closes them, and only then gives the [`Slot`] back: a key
+/// that is connected twice, if only for a moment, is one that Telegram ends.
+pub struct Connection {
+    handle: SenderPoolHandle,
+    runner: Option<JoinHandle<()>>,
+    slot: Option<Slot>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let (Some(mut runner), slot) = (self.runner.take(), self.slot.take()) else { return };
+        self.handle.quit();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            // The runtime is gone, and the sockets with it.
+            return;
+        };
+        runtime.spawn(async move {
+            if timeout(CLOSE_TIMEOUT, &mut runner).await.is_err() {
+                runner.abort();
+                let _ = runner.await;
+            }
+            drop(slot);
+        });
+    }
 }
 
 impl Link {
@@ -121,11 +144,15 @@ impl Link {
     /// # Errors
     /// [`Failure::Dead`] when the session is over, also when the server twice does not know the
     /// key; [`Failure::Transient`] when nobody answers within [`DIAL_TIMEOUT`].
-    pub async fn dial(options: &DialOptions, credentials: &Credentials) -> Result<Self, Failure> {
-        match Self::dial_once(options, credentials).await {
+    pub async fn dial(
+        options: &DialOptions,
+        credentials: &Credentials,
+        slots: Arc<Semaphore>,
+    ) -> Result<Self, Failure> {
+        match Self::dial_once(options, credentials, Arc::clone(&slots)).await {
             Err(DialError::KeyUnknown) => {
                 tokio::time::sleep(KEY_UNKNOWN_PAUSE).await;
-                Self::dial_once(options, credentials).await
+                Self::dial_once(options, credentials, slots).await
             }
             outcome => outcome,
         }
@@ -138,27 +165,28 @@ impl Link {
     async fn dial_once(
         options: &DialOptions,
         credentials: &Credentials,
+        slots: Arc<Semaphore>,
     ) -> Result<Self, DialError> {
+        let slot = slots
+            .acquire_owned()
+            .await
+            .map_err(|_| DialError::Failed(Failure::transient("the daemon is stopping")))?;
         let vault = Arc::new(Vault::new(&options.servers, credentials));
         let params = connection_params(options.servers.is_ipv6(credentials.dc_id));
         let pool = SenderPool::with_configuration(vault, options.api_id, params);
-        let runner = AbortOnDropHandle::new(tokio::spawn(pool.runner.run()));
+        let connection = Connection {
+            handle: pool.handle.thin.clone(),
+            runner: Some(tokio::spawn(pool.runner.run())),
+            slot: Some(slot),
+        };
         let caller = Caller { handle: pool.handle.thin, dc_id: credentials.dc_id };
         let me = ask_who(&caller).await?;
-        Ok(Self { caller, me, updates: pool.updates, runner })
+        Ok(Self { caller, me, updates: pool.updates, connection })
     }
 
-    /// Splits the link into its parts: the caller, the raw updates, and a future that ends with
-    /// the runner. Dropping the future closes the sockets.
-    pub fn into_parts(
-        self,
-    ) -> (Caller, RawUpdates, impl Future<Output = LinkClosed> + Send + 'static) {
-        let Self { caller, updates, runner, .. } = self;
-        let closed = async move {
-            let ended = runner.await;
-            LinkClosed { panicked: ended.is_err_and(|error| error.is_panic()) }
-        };
-        (caller, RawUpdates(updates), closed)
+    /// Splits the link into its parts.
+    pub fn into_parts(self) -> (Caller, RawUpdates, Connection) {
+        (self.caller, RawUpdates(self.updates), self.connection)
     }
 }
 

@@ -12,7 +12,7 @@ mod pump;
 mod vault;
 
 pub use errand::{Errand, Finding, HistoryPage};
-pub use link::{Caller, DialOptions, Link, LinkClosed};
+pub use link::{Caller, Connection, DialOptions, Link, RawUpdates, Slot};
 pub use peers::{PEERS_MAX, PeerBook};
 pub use pump::{Batch, ChatNotice, GapScope, NewMessage, UpdatePump};
 pub use vault::Servers;
