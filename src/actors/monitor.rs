@@ -369,6 +369,10 @@ impl MonitorActor {
                 self.learn(None, title).await
             }
             Finding::NewestBefore(id) => self.start_after(id).await,
+            Finding::Position(pts) => {
+                self.record.start_pts = Some(pts);
+                self.start_after(0).await
+            }
             Finding::History(page) => self.take_history(page).await,
             Finding::Joined { .. } => Ok(()),
         }
@@ -429,8 +433,9 @@ impl MonitorActor {
             (owner, _) => Cursor::starting_after(id, self.record.started_at.seconds(), owner),
         };
         self.cursor = Some(cursor.clone());
-        let op = Op::PutCursor { chat: self.key.clone(), cursor };
-        self.context.store.submit(vec![op], |_| {}).await?;
+        let cursor = Op::PutCursor { chat: self.key.clone(), cursor };
+        let ops = vec![Op::PutMonitor(self.record.clone()), cursor];
+        self.context.store.submit(ops, |_| {}).await?;
         Ok(())
     }
 

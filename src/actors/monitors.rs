@@ -244,5 +244,6 @@ fn blank(chat: ChatRef) -> MonitorRecord {
         started_at: now(),
         marked_id: None,
         title: None,
+        start_pts: None,
     }
 }

@@ -13,7 +13,7 @@ use crate::telegram::Errand;
 pub(super) struct Opening {
     /// The account in use.
     pub(super) account: Option<AuthKeyId>,
-    /// Bots cannot read history: for them the update state is all there is.
+    /// Bots cannot read history: they ask by difference and by id.
     pub(super) is_bot: bool,
     /// How to name the chat, once it is resolved for this account.
     pub(super) peer: Option<PeerRecord>,
@@ -36,7 +36,7 @@ pub(super) struct Opening {
 pub(super) enum Step {
     /// Run this errand.
     Run(Errand),
-    /// Start after whatever is there already, without looking: a bot cannot look.
+    /// Start with whatever comes, without looking: outside channels a bot cannot look.
     StartBlind,
     /// Everything is done: the chat is open.
     Done,
@@ -70,19 +70,31 @@ impl Opening {
         if !self.inspected {
             return Step::Run(Errand::Inspect(peer));
         }
-        match cursor {
-            None if self.is_bot => Step::StartBlind,
-            None => {
-                let date = start_date(record.started_at);
-                Step::Run(Errand::NewestBefore { peer, date })
-            }
-            Some(cursor) if self.is_foreign(cursor, peer) && self.is_bot => Step::StartBlind,
-            Some(cursor) if self.is_foreign(cursor, peer) => {
-                Step::Run(Errand::NewestBefore { peer, date: cursor.last_date })
-            }
-            Some(_) if self.caught_up || self.is_bot => Step::Done,
-            Some(cursor) => {
-                let after_id = self.read_to.unwrap_or_else(|| cursor.resume_from());
+        let Some(cursor) = cursor else {
+            return match (self.is_bot, peer.id.kind()) {
+                (true, PeerKind::Channel) => Step::Run(Errand::Position(peer)),
+                (true, _) => Step::StartBlind,
+                (false, _) => {
+                    let date = start_date(record.started_at);
+                    Step::Run(Errand::NewestBefore { peer, date })
+                }
+            };
+        };
+        if self.is_foreign(cursor, peer) {
+            return match self.is_bot {
+                true => Step::StartBlind,
+                false => Step::Run(Errand::NewestBefore { peer, date: cursor.last_date }),
+            };
+        }
+        if self.caught_up {
+            return Step::Done;
+        }
+        match (self.read_to, self.is_bot && cursor.last_id == 0, record.start_pts) {
+            (None, true, Some(pts)) => Step::Run(Errand::Since { peer, pts }),
+            // A bot that has published nothing yet knows no id to ask from.
+            (None, true, None) => Step::Done,
+            (read_to, _, _) => {
+                let after_id = read_to.unwrap_or_else(|| cursor.resume_from());
                 Step::Run(Errand::History { peer, after_id })
             }
         }
@@ -143,6 +155,7 @@ mod tests {
             started_at: UnixMillis(77_900),
             marked_id: None,
             title: None,
+            start_pts: None,
         }
     }
 
@@ -189,13 +202,32 @@ mod tests {
     }
 
     #[test]
-    fn a_bot_reads_no_history() {
-        let record = record("-1000000000042");
+    fn a_bot_asks_by_difference_until_it_has_published_and_by_id_from_then_on() {
+        let mut record = record("-1000000000042");
         let mut opening = Opening::default();
         opening.move_to(ALICE, true);
-        (opening.peer, opening.inspected) = (Some(peer(-1000000000042)), true);
-        assert_eq!(opening.step(&record, None), Step::StartBlind);
+        let peer = peer(-1000000000042);
+        (opening.peer, opening.inspected) = (Some(peer), true);
+        assert_eq!(opening.step(&record, None), Step::Run(Errand::Position(peer)));
+        record.start_pts = Some(7);
         let cursor = Cursor::starting_after(0, 0, None);
+        let step = opening.step(&record, Some(&cursor));
+        assert_eq!(step, Step::Run(Errand::Since { peer, pts: 7 }));
+        let cursor = Cursor::starting_after(30, 0, None);
+        let step = opening.step(&record, Some(&cursor));
+        assert_eq!(step, Step::Run(Errand::History { peer, after_id: 30 }));
+        opening.caught_up = true;
+        assert_eq!(opening.step(&record, Some(&cursor)), Step::Done);
+    }
+
+    #[test]
+    fn outside_channels_a_bot_starts_with_what_comes() {
+        let record = record("-42");
+        let mut opening = Opening::default();
+        opening.move_to(ALICE, true);
+        (opening.peer, opening.inspected) = (Some(peer(-42)), true);
+        assert_eq!(opening.step(&record, None), Step::StartBlind);
+        let cursor = Cursor::starting_after(0, 0, Some(ALICE));
         assert_eq!(opening.step(&record, Some(&cursor)), Step::Done);
     }
 }

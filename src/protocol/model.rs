@@ -220,6 +220,10 @@ pub struct MonitorRecord {
     pub marked_id: Option<MarkedId>,
     /// The chat's title, once it was seen.
     pub title: Option<String>,
+    /// Where the channel's updates stood when a bot opened it first; until something was published
+    /// this is all that tells what it missed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_pts: Option<i32>,
 }
 
 /// Something to be done once at Telegram, for which a command was already acknowledged.

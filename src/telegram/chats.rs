@@ -1,11 +1,11 @@
-//! Chats at Telegram: resolve, inspect, read history, join.
+//! Chats at Telegram: resolve, inspect, join.
 
 use grammers_client::tl;
-use grammers_client::tl::enums::messages::{Chats, Dialogs, Messages};
+use grammers_client::tl::enums::messages::{Chats, Dialogs};
 use grammers_client::tl::enums::{Chat, ChatInvite, Dialog, Message, Peer, User};
 
-use super::convert::{People, chat_id, chat_title, translate};
-use super::errand::{Finding, HistoryPage};
+use super::convert::{chat_id, chat_title};
+use super::errand::Finding;
 use super::link::Caller;
 use super::peers::{input_channel, input_peer, marked, peer_of_chat, peer_of_user};
 use crate::protocol::chat::{ChatTarget, MarkedId, PeerKind};
@@ -135,7 +135,7 @@ fn next_page(
     Some((date, last.top_message, peer))
 }
 
-fn message_peer(message: &Message) -> Option<&Peer> {
+pub(super) fn message_peer(message: &Message) -> Option<&Peer> {
     match message {
         Message::Message(message) => Some(&message.peer_id),
         Message::Service(message) => Some(&message.peer_id),
@@ -190,65 +190,6 @@ pub(super) fn membership(chat: &Chat) -> Result<(), Failure> {
         Chat::Chat(group) if group.deactivated => lost("CHAT_INVALID"),
         Chat::Chat(_) => Ok(()),
         _ => Err(not_found()),
-    }
-}
-
-/// The id of the newest message dated before `date`, 0 when there is none.
-pub(super) async fn newest_before(
-    caller: &Caller,
-    peer: &PeerRecord,
-    date: i64,
-) -> Result<i32, Failure> {
-    let request = tl::functions::messages::GetHistory {
-        peer: input_peer(peer),
-        offset_id: 0,
-        offset_date: i32::try_from(date).unwrap_or(i32::MAX),
-        add_offset: 0,
-        limit: 1,
-        max_id: 0,
-        min_id: 0,
-        hash: 0,
-    };
-    let page = history(caller.call(&request).await?);
-    Ok(page.0.iter().map(Message::id).max().unwrap_or(0))
-}
-
-/// The oldest messages after `after_id`. With a negative `add_offset` Telegram counts from
-/// `offset_id` towards newer messages (<https://core.telegram.org/api/offsets>).
-pub(super) async fn history_after(
-    caller: &Caller,
-    peer: &PeerRecord,
-    after_id: i32,
-) -> Result<HistoryPage, Failure> {
-    let request = tl::functions::messages::GetHistory {
-        peer: input_peer(peer),
-        offset_id: after_id.saturating_add(1),
-        offset_date: 0,
-        add_offset: -PAGE,
-        limit: PAGE,
-        max_id: 0,
-        min_id: after_id,
-        hash: 0,
-    };
-    let (mut wire, chats, users) = history(caller.call(&request).await?);
-    wire.retain(|message| message.id() > after_id);
-    wire.sort_by_key(Message::id);
-    let title = chats.iter().find(|chat| chat_id(chat) == Some(peer.id)).and_then(chat_title);
-    let title = title.map(str::to_owned);
-    let newest_id = wire.last().map(Message::id);
-    let people = People { users: &users, chats: &chats };
-    // A page may come short of deleted messages; only an empty one is surely the last.
-    let more = newest_id.is_some();
-    let messages = wire.into_iter().filter_map(|message| translate(message, &people)).collect();
-    Ok(HistoryPage { messages, newest_id, more, title })
-}
-
-fn history(answer: Messages) -> (Vec<Message>, Vec<Chat>, Vec<User>) {
-    match answer {
-        Messages::Messages(all) => (all.messages, all.chats, all.users),
-        Messages::Slice(page) => (page.messages, page.chats, page.users),
-        Messages::ChannelMessages(page) => (page.messages, page.chats, page.users),
-        Messages::NotModified(_) => (Vec::new(), Vec::new(), Vec::new()),
     }
 }
 

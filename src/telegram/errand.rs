@@ -3,9 +3,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::chats;
 use super::link::Caller;
 use super::peers::PeerBook;
+use super::{chats, history};
 use crate::protocol::chat::{ChatTarget, MarkedId};
 use crate::protocol::event::Message;
 use crate::protocol::failure::Failure;
@@ -25,7 +25,16 @@ pub enum Errand {
         /// Exclusive.
         date: i64,
     },
-    /// Fetch the oldest messages after `after_id`.
+    /// Find where a channel's updates stand, for bots, which cannot read history.
+    Position(PeerRecord),
+    /// Fetch what happened in a channel since its updates stood at `pts`, for bots.
+    Since {
+        /// The channel.
+        peer: PeerRecord,
+        /// Exclusive.
+        pts: i32,
+    },
+    /// Fetch the oldest messages after `after_id`: users from history, bots by their ids.
     History {
         /// The chat.
         peer: PeerRecord,
@@ -53,6 +62,8 @@ pub enum Finding {
     },
     /// The id of the newest message before a date; 0 when there is none.
     NewestBefore(i32),
+    /// A channel's pts.
+    Position(i32),
     /// A page of history.
     History(HistoryPage),
     /// The account is in the chat now, or asked to be.
@@ -88,6 +99,8 @@ impl Errand {
             Self::Resolve(ChatTarget::Marked(_) | ChatTarget::Invite(_))
             | Self::Inspect(_)
             | Self::NewestBefore { .. }
+            | Self::Position(_)
+            | Self::Since { .. }
             | Self::History { .. } => MethodClass::Read,
         }
     }
@@ -109,10 +122,17 @@ impl Errand {
             }
             Self::Inspect(peer) => Finding::Member { title: chats::inspect(caller, peer).await? },
             Self::NewestBefore { peer, date } => {
-                Finding::NewestBefore(chats::newest_before(caller, peer, *date).await?)
+                Finding::NewestBefore(history::newest_before(caller, peer, *date).await?)
+            }
+            Self::Position(peer) => Finding::Position(history::position(caller, peer).await?),
+            Self::Since { peer, pts } => {
+                Finding::History(history::since(caller, peer, *pts).await?)
+            }
+            Self::History { peer, after_id } if is_bot => {
+                Finding::History(history::by_ids_after(caller, peer, *after_id).await?)
             }
             Self::History { peer, after_id } => {
-                Finding::History(chats::history_after(caller, peer, *after_id).await?)
+                Finding::History(history::after(caller, peer, *after_id).await?)
             }
             Self::Join(target) => {
                 let known = known_peer(peers, target);

@@ -6,6 +6,7 @@ mod chats;
 mod convert;
 mod errand;
 mod error;
+mod history;
 mod link;
 mod peers;
 mod pump;

@@ -191,10 +191,13 @@ impl UpdatePump {
             return Err(Failure::transient("the library asks for a channel without a name"));
         };
         let id = MarkedId::channel(channel.channel_id);
-        let Some(peer) = self.peers.lock().unwrap_or_else(PoisonError::into_inner).get(id) else {
+        let known = self.peers.lock().unwrap_or_else(PoisonError::into_inner).get(id);
+        // Bots may name with a zero hash whatever they have met.
+        let Some(access_hash) = known.map(|peer| peer.access_hash).or(self.is_bot.then_some(0))
+        else {
             return Ok(self.end_channel(id, PrematureEndReason::Banned));
         };
-        channel.access_hash = peer.access_hash;
+        channel.access_hash = access_hash;
         let (bot, user) = CHANNEL_DIFFERENCE_LIMIT;
         request.limit = if self.is_bot { bot } else { user };
         let answer = match self.patiently(&request).await {

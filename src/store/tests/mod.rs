@@ -62,6 +62,7 @@ pub(super) fn monitor(number: i64) -> MonitorRecord {
         started_at: UnixMillis(17),
         marked_id: None,
         title: Some("Title".into()),
+        start_pts: None,
     }
 }
 

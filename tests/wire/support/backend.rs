@@ -68,16 +68,24 @@ impl Backend {
         what: &str,
         wanted: impl Fn(&[Event]) -> Option<T>,
     ) -> T {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            if let Some(found) = wanted(&self.events()) {
-                return found;
-            }
-            sleep(POLL).await;
+        if let Some(found) = self.look_for(wanted).await {
+            return found;
         }
         let events = self.events();
         let bodies: Vec<&Value> = events.iter().rev().take(12).map(|event| &event.body).collect();
         panic!("waited in vain for: {what}\nthe newest of {} events: {bodies:#?}", events.len());
+    }
+
+    /// The same, for who has words of its own when it waits in vain.
+    pub(crate) async fn look_for<T>(&self, wanted: impl Fn(&[Event]) -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(found) = wanted(&self.events()) {
+                return Some(found);
+            }
+            sleep(POLL).await;
+        }
+        None
     }
 
     /// Waits for an `access_lost`.

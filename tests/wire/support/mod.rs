@@ -103,13 +103,18 @@ impl Stage {
     /// The same with a truth of the test's own.
     pub(crate) async fn expect_texts(&self, chat: &Chat, truth: &[String]) {
         let chat_id = Value::from(chat.chat_id);
+        let missing = || {
+            let told = texts_of(&self.backend.events(), &chat_id);
+            truth.iter().filter(|text| !told.contains(text)).cloned().collect::<Vec<_>>()
+        };
         let told = self
             .backend
-            .wait_until(&format!("{} messages of {chat_id}", truth.len()), |events| {
+            .look_for(|events| {
                 let texts = texts_of(events, &chat_id);
                 (texts.len() >= truth.len()).then_some(texts)
             })
-            .await;
+            .await
+            .unwrap_or_else(|| panic!("of chat {chat_id} these are missing: {:?}", missing()));
         assert_eq!(told, truth, "each message once and in order");
     }
 

@@ -1,0 +1,159 @@
+//! What was said in a chat: users read history, bots ask by id or by difference.
+
+use grammers_client::tl;
+use grammers_client::tl::enums::messages::Messages;
+use grammers_client::tl::enums::updates::ChannelDifference;
+use grammers_client::tl::enums::{Chat, Message, User};
+
+use super::chats::message_peer;
+use super::convert::{People, chat_id, chat_title, translate};
+use super::errand::HistoryPage;
+use super::link::Caller;
+use super::peers::{input_channel, input_peer, marked};
+use crate::protocol::chat::PeerKind;
+use crate::protocol::failure::Failure;
+use crate::protocol::model::PeerRecord;
+
+/// Messages on one page: the most that Telegram gives.
+const PAGE: i32 = 100;
+/// Parts of a difference that are fetched in one go.
+const DIFFERENCE_PARTS_MAX: usize = 10;
+
+/// The id of the newest message dated before `date`, 0 when there is none.
+pub(super) async fn newest_before(
+    caller: &Caller,
+    peer: &PeerRecord,
+    date: i64,
+) -> Result<i32, Failure> {
+    let request = tl::functions::messages::GetHistory {
+        peer: input_peer(peer),
+        offset_id: 0,
+        offset_date: i32::try_from(date).unwrap_or(i32::MAX),
+        add_offset: 0,
+        limit: 1,
+        max_id: 0,
+        min_id: 0,
+        hash: 0,
+    };
+    let page = parts(caller.call(&request).await?);
+    Ok(page.0.iter().map(Message::id).max().unwrap_or(0))
+}
+
+/// The oldest messages after `after_id`. With a negative `add_offset` Telegram counts from
+/// `offset_id` towards newer messages (<https://core.telegram.org/api/offsets>).
+pub(super) async fn after(
+    caller: &Caller,
+    peer: &PeerRecord,
+    after_id: i32,
+) -> Result<HistoryPage, Failure> {
+    let request = tl::functions::messages::GetHistory {
+        peer: input_peer(peer),
+        offset_id: after_id.saturating_add(1),
+        offset_date: 0,
+        add_offset: -PAGE,
+        limit: PAGE,
+        max_id: 0,
+        min_id: after_id,
+        hash: 0,
+    };
+    let (mut wire, chats, users) = parts(caller.call(&request).await?);
+    wire.retain(|message| message.id() > after_id);
+    // A page may come short of deleted messages; only an empty one is surely the last.
+    Ok(page(peer, wire, &chats, &users))
+}
+
+fn parts(answer: Messages) -> (Vec<Message>, Vec<Chat>, Vec<User>) {
+    match answer {
+        Messages::Messages(all) => (all.messages, all.chats, all.users),
+        Messages::Slice(page) => (page.messages, page.chats, page.users),
+        Messages::ChannelMessages(page) => (page.messages, page.chats, page.users),
+        Messages::NotModified(_) => (Vec::new(), Vec::new(), Vec::new()),
+    }
+}
+
+/// Where a channel's updates stand.
+pub(super) async fn position(caller: &Caller, peer: &PeerRecord) -> Result<i32, Failure> {
+    let request = tl::functions::channels::GetFullChannel { channel: input_channel(peer) };
+    let tl::enums::messages::ChatFull::Full(answer) = caller.call(&request).await?;
+    match answer.full_chat {
+        tl::enums::ChatFull::ChannelFull(channel) => Ok(channel.pts),
+        _ => Err(Failure::transient("the server describes another kind of chat")),
+    }
+}
+
+/// What was said in a channel since its updates stood at `pts`.
+pub(super) async fn since(
+    caller: &Caller,
+    peer: &PeerRecord,
+    pts: i32,
+) -> Result<HistoryPage, Failure> {
+    let mut request = tl::functions::updates::GetChannelDifference {
+        force: false,
+        channel: input_channel(peer),
+        filter: tl::enums::ChannelMessagesFilter::Empty,
+        pts,
+        limit: PAGE,
+    };
+    let (mut messages, mut chats, mut users) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..DIFFERENCE_PARTS_MAX {
+        let is_last = match caller.call(&request).await? {
+            ChannelDifference::Empty(_) => true,
+            ChannelDifference::TooLong(answer) => {
+                messages.extend(answer.messages);
+                chats.extend(answer.chats);
+                users.extend(answer.users);
+                true
+            }
+            ChannelDifference::Difference(answer) => {
+                messages.extend(answer.new_messages);
+                chats.extend(answer.chats);
+                users.extend(answer.users);
+                request.pts = answer.pts;
+                answer.r#final
+            }
+        };
+        if is_last {
+            break;
+        }
+    }
+    let mut found = page(peer, messages, &chats, &users);
+    // What comes after is asked for by id.
+    found.more = found.newest_id.is_some();
+    Ok(found)
+}
+
+/// The messages with the next ids. A page without a single message is taken for the end: a hundred
+/// ids in a row are deleted together so rarely that it is worth one page less at every opening.
+pub(super) async fn by_ids_after(
+    caller: &Caller,
+    peer: &PeerRecord,
+    after_id: i32,
+) -> Result<HistoryPage, Failure> {
+    let ids = (1..=PAGE).filter_map(|step| after_id.checked_add(step));
+    let id: Vec<_> = ids.map(|id| tl::types::InputMessageId { id }.into()).collect();
+    let answer = if peer.id.kind() == PeerKind::Channel {
+        let channel = input_channel(peer);
+        caller.call(&tl::functions::channels::GetMessages { channel, id }).await?
+    } else {
+        caller.call(&tl::functions::messages::GetMessages { id }).await?
+    };
+    let (mut wire, chats, users) = parts(answer);
+    wire.retain(|message| !matches!(message, Message::Empty(_)));
+    let newest_id = wire.iter().map(Message::id).max();
+    // Outside channels ids are the account's, over all of its chats.
+    wire.retain(|message| message_peer(message).is_some_and(|of| marked(of) == peer.id));
+    let mut found = page(peer, wire, &chats, &users);
+    (found.newest_id, found.more) = (newest_id, newest_id.is_some());
+    Ok(found)
+}
+
+/// Puts messages in order and translates them.
+fn page(peer: &PeerRecord, mut wire: Vec<Message>, chats: &[Chat], users: &[User]) -> HistoryPage {
+    wire.sort_by_key(Message::id);
+    let title = chats.iter().find(|chat| chat_id(chat) == Some(peer.id)).and_then(chat_title);
+    let title = title.map(str::to_owned);
+    let newest_id = wire.last().map(Message::id);
+    let people = People { users, chats };
+    let messages = wire.into_iter().filter_map(|message| translate(message, &people)).collect();
+    HistoryPage { messages, newest_id, more: newest_id.is_some(), title }
+}
