@@ -246,7 +246,7 @@ mod tests {
             timestamp: 0,
             body: vec![0; bytes],
         };
-        vec![Arc::new(entry); count]
+        std::iter::repeat_n(Arc::new(entry), count).collect()
     }
 
     fn took(step: Step) -> Vec<u64> {

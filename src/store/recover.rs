@@ -39,7 +39,7 @@ pub(super) enum Key {
     /// From a key file.
     File(KeySource),
     /// It is given, for stores in memory.
-    Given(MasterKey),
+    Given(Box<MasterKey>),
 }
 
 /// Checks the store and reads what start-up needs. The work does not grow with the outbox: it
@@ -80,7 +80,7 @@ fn check_format(engine: &dyn Engine) -> Result<bool, StoreError> {
 fn check_key(engine: &dyn Engine, key: Key, fresh: bool) -> Result<MasterKey, StoreError> {
     let (master, path) = match key {
         Key::File(source) => (source.load(fresh)?, source.path),
-        Key::Given(master) => (master, "memory".into()),
+        Key::Given(master) => (*master, "memory".into()),
     };
     let check = engine.get(layout::KEY_CHECK)?;
     match check {

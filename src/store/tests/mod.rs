@@ -5,6 +5,7 @@ mod bench;
 mod conformance;
 mod crash;
 mod doors;
+mod fixtures;
 mod model;
 
 use std::time::Duration;

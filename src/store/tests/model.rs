@@ -239,7 +239,7 @@ impl Judge {
 }
 
 fn open(disk: &MemoryDisk) -> (Store, Outbox) {
-    let key = Key::Given(MasterKey::new(&[1; 32]));
+    let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
     Store::start(Arc::new(disk.clone()), key, None, hurried()).unwrap()
 }
 
