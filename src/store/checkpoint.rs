@@ -94,7 +94,7 @@ impl Checkpoint {
             }
             Stage::Trimming => {
                 let needless = released.min(self.mark.saturating_sub(1));
-                if trim(&*shared.engine, needless, released)? {
+                if trim(&*shared.engine, needless)? {
                     self.trimmed = needless;
                     self.stage = Stage::Idle;
                 }
@@ -180,9 +180,8 @@ fn take_moved_state(
     Ok(Some(state))
 }
 
-/// Deletes up to [`STEP`] segments that end at or below `needless`; `true` once none is left. Notes
-/// what was released in the same batch: the segments that said so may be among them.
-fn trim(engine: &dyn Engine, needless: u64, released: u64) -> Result<bool, StoreError> {
+/// Deletes up to [`STEP`] segments that end at or below `needless`; `true` once none is left.
+fn trim(engine: &dyn Engine, needless: u64) -> Result<bool, StoreError> {
     let mut batch = Batch::default();
     let (from, to) = layout::all(kind::SEGMENT);
     let mut outcome: Result<(), StoreError> = Ok(());
@@ -200,8 +199,39 @@ fn trim(engine: &dyn Engine, needless: u64, released: u64) -> Result<bool, Store
     outcome?;
     let done = batch.len() < STEP;
     if !batch.is_empty() {
-        batch.put(layout::RELEASED.to_vec(), records::to_number(released));
         engine.apply(batch)?;
     }
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{chat, cursor, event, monitor};
+    use crate::store::{Op, Store};
+
+    async fn event_on(store: &Store, number: i64) {
+        let cursor = Op::PutCursor { chat: chat(number).key(), cursor: cursor(9) };
+        let ops = vec![Op::PutMonitor(monitor(number)), cursor, Op::Append(event(1, 9))];
+        store.commit(ops).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_released_segment_stays_until_its_cursors_have_records() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let shared = &store.shared;
+        let mut known = Known::default();
+        let mut checkpoint = Checkpoint::new(0, Duration::ZERO);
+        event_on(&store, 1).await;
+        checkpoint.step(shared, &mut known, 2, 1).unwrap();
+        event_on(&store, 2).await;
+        for _ in 0..2 {
+            checkpoint.step(shared, &mut known, 3, 2).unwrap();
+        }
+        let (from, to) = layout::all(kind::SEGMENT);
+        let left = crate::store::engine::collect(&*shared.engine, &from, &to, 9).unwrap();
+        let left: Vec<_> = left.iter().map(|(key, _)| layout::seq_of(key)).collect();
+        assert_eq!(left, [Some(2)], "the pass began before the second event");
+        assert!(matches!(checkpoint.stage, Stage::Idle));
+    }
 }

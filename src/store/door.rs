@@ -5,10 +5,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::error::StoreError;
 use super::recover::FORMAT;
 
+/// How long to wait for a process that is just ending, or for a child it just forked.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 const MARKER: &str = "telewarden store, format ";
 
 /// Makes the directory, or closes an existing one to others.
@@ -41,10 +44,16 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(&name)
         .map_err(StoreError::file("create", &name))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Busy { path: path.into() }),
-        Err(TryLockError::Error(error)) => Err(StoreError::file("lock", &name)(error)),
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < patience => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { path: path.into() }),
+            Err(TryLockError::Error(error)) => return Err(StoreError::file("lock", &name)(error)),
+        }
     }
 }
 

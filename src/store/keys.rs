@@ -30,8 +30,10 @@ const NONCE_LEN: usize = 12;
 const TAG_LEN: usize = 16;
 const KEY_ID_LEN: usize = 8;
 const WRAPPED_LEN: usize = KEY_LEN + TAG_LEN;
-/// Bytes before the ciphertext: key id, nonce of the wrap, wrapped data key, nonce of the record.
-const SEAL_HEAD: usize = KEY_ID_LEN + NONCE_LEN + WRAPPED_LEN + NONCE_LEN;
+/// Version of the sealed form.
+const SEAL_VERSION: u8 = 1;
+/// Bytes before the ciphertext: version, key id, nonce of the wrap, wrapped data key, nonce of the record.
+const SEAL_HEAD: usize = 1 + KEY_ID_LEN + NONCE_LEN + WRAPPED_LEN + NONCE_LEN;
 
 type Bytes = Zeroizing<Vec<u8>>;
 
@@ -96,7 +98,7 @@ impl MasterKey {
         let wrapped = encrypt(&self.cipher, wrap_nonce, &wrap_place(place), &*data_key)?;
         let sealed = encrypt(&cipher(&data_key), nonce, place, plain)?;
         let mut out = Vec::with_capacity(SEAL_HEAD + sealed.len());
-        for part in [&self.id[..], &wrap_nonce, &wrapped, &nonce, &sealed] {
+        for part in [&[SEAL_VERSION][..], &self.id, &wrap_nonce, &wrapped, &nonce, &sealed] {
             out.extend_from_slice(part);
         }
         Ok(out)
@@ -104,6 +106,9 @@ impl MasterKey {
 
     /// Opens what [`MasterKey::seal`] made for the same `place`.
     pub(super) fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Bytes, BrokenSeal> {
+        let (&SEAL_VERSION, sealed) = sealed.split_first().ok_or(BrokenSeal)? else {
+            return Err(BrokenSeal);
+        };
         let (id, rest) = sealed.split_first_chunk::<KEY_ID_LEN>().ok_or(BrokenSeal)?;
         let (wrap_nonce, rest) = rest.split_first_chunk::<NONCE_LEN>().ok_or(BrokenSeal)?;
         let (wrapped, rest) = rest.split_first_chunk::<WRAPPED_LEN>().ok_or(BrokenSeal)?;

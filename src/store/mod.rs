@@ -146,7 +146,7 @@ impl Store {
 
     /// A store that lives in memory, for tests and trials: the same code on another engine.
     pub fn in_memory() -> Result<(Self, Outbox), StoreError> {
-        let key = Key::Given(MasterKey::ephemeral()?);
+        let key = Key::Given(Box::new(MasterKey::ephemeral()?));
         Self::start(Arc::new(MemoryDisk::default()), key, None, Pace::default())
     }
 

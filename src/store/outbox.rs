@@ -246,7 +246,7 @@ mod tests {
             timestamp: 0,
             body: vec![0; bytes],
         };
-        vec![Arc::new(entry); count]
+        std::iter::repeat_n(Arc::new(entry), count).collect()
     }
 
     fn took(step: Step) -> Vec<u64> {
@@ -281,8 +281,10 @@ mod tests {
             let ring = Ring::new(1);
             ring.push(1, entries(count, bytes));
             let end = 1 + count as u64;
+            assert_eq!(took(ring.step(1, 3)), [1, 2, 3]);
             ring.push(end, entries(1, 1));
-            assert_eq!(took(ring.step(1, usize::MAX)).len() as u64, held);
+            let rest: Vec<u64> = (4..=held).collect();
+            assert_eq!(took(ring.step(4, usize::MAX)), rest, "what follows a gap stays out");
             let Step::Fetch { from, to } = ring.step(1 + held, 9) else { panic!("no fetch") };
             assert_eq!((from, to), (1 + held, end + 1));
             ring.push(end + 1, entries(2, 1));

@@ -39,7 +39,7 @@ pub(super) enum Key {
     /// From a key file.
     File(KeySource),
     /// It is given, for stores in memory.
-    Given(MasterKey),
+    Given(Box<MasterKey>),
 }
 
 /// Checks the store and reads what start-up needs. The work does not grow with the outbox: it
@@ -80,7 +80,7 @@ fn check_format(engine: &dyn Engine) -> Result<bool, StoreError> {
 fn check_key(engine: &dyn Engine, key: Key, fresh: bool) -> Result<MasterKey, StoreError> {
     let (master, path) = match key {
         Key::File(source) => (source.load(fresh)?, source.path),
-        Key::Given(master) => (master, "memory".into()),
+        Key::Given(master) => (*master, "memory".into()),
     };
     let check = engine.get(layout::KEY_CHECK)?;
     match check {
@@ -141,8 +141,9 @@ fn number(engine: &dyn Engine, key: &[u8], record: &'static str) -> Result<u64, 
     Ok(stored.map(|bytes| records::from_compact(record, &bytes)).transpose()?.unwrap_or(0))
 }
 
-/// What has left the outbox, and the number of the next event. Both only grow: whoever deletes the
-/// last segment first notes what was released.
+/// What has left the outbox, and the number of the next event. Both only grow: what was released is
+/// noted in the head of the next segment or, when none follows soon, in a record of its own; so when
+/// the last segment is trimmed, it is the record that says so.
 fn outbox_span(engine: &dyn Engine) -> Result<(u64, u64), StoreError> {
     let noted = number(engine, layout::RELEASED, "released")?;
     let (from, to) = layout::all(kind::SEGMENT);
@@ -151,7 +152,7 @@ fn outbox_span(engine: &dyn Engine) -> Result<(u64, u64), StoreError> {
     };
     let released = noted.max(Head::read(&segment)?.released);
     let (_, end) = segment::span(&key, &segment)?;
-    Ok((released, end.max(released + 1)))
+    Ok((released, end))
 }
 
 /// The text after a key's kind.

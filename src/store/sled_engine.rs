@@ -14,6 +14,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use super::engine::{Batch, Engine, Pair};
 use super::error::{EngineError, StoreError};
@@ -26,6 +27,9 @@ const HEAD: usize = 2;
 const PART_PREFIX: u8 = 0xff;
 /// How often sled's own thread writes out, collects garbage and syncs.
 const FLUSH_EVERY_MS: u64 = 200;
+
+/// How long to wait for a database that was closed just now.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A sled database.
 pub(super) struct SledEngine {
@@ -48,11 +52,7 @@ impl SledEngine {
     pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         let unreadable = |detail: String| StoreError::Unreadable { path: path.into(), detail };
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let db = sled::Config::new()
-                .path(path)
-                .cache_capacity(cache_bytes)
-                .flush_every_ms(Some(FLUSH_EVERY_MS))
-                .open()?;
+            let db = open_patiently(path, cache_bytes)?;
             let split = split_keys(&db)?;
             Ok::<_, sled::Error>((db, split))
         }));
@@ -104,6 +104,27 @@ impl SledEngine {
             value.extend_from_slice(&more);
         }
         Ok(Some(value))
+    }
+}
+
+/// Opens the database. sled's threads keep its lock for a moment after it was dropped; nobody else
+/// can have it, because the store has a lock of its own.
+fn open_patiently(path: &Path, cache_bytes: u64) -> Result<sled::Db, sled::Error> {
+    let config = sled::Config::new()
+        .path(path)
+        .cache_capacity(cache_bytes)
+        .flush_every_ms(Some(FLUSH_EVERY_MS));
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error))
+                if error.to_string().contains("could not acquire lock")
+                    && Instant::now() < patience =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
     }
 }
 

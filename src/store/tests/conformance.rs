@@ -23,7 +23,7 @@ impl Place {
         match self {
             Self::Sled(_) => Store::open(self.options()).unwrap(),
             Self::Memory(disk) => {
-                let key = Key::Given(MasterKey::new(&[1; 32]));
+                let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
                 Store::start(Arc::new(disk.clone()), key, None, Pace::default()).unwrap()
             }
         }

@@ -103,7 +103,7 @@ async fn a_store_of_a_newer_program_is_refused() {
     let mut batch = Batch::default();
     batch.put(layout::FORMAT.to_vec(), 2_u32.to_be_bytes().to_vec());
     disk.apply(batch).unwrap();
-    let key = Key::Given(MasterKey::new(&[1; 32]));
+    let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
     let refusal = Store::start(Arc::new(disk.clone()), key, None, Pace::default()).err().unwrap();
     assert!(matches!(refusal, StoreError::NewerFormat { found: 2, known: 1 }));
     assert!(disk.last(&[0], b"!f").unwrap().is_none(), "nothing was written");
@@ -138,7 +138,7 @@ async fn a_marker_of_a_newer_program_keeps_the_database_shut() {
 async fn a_full_disk_stops_the_store_with_its_cause_and_keeps_what_was_confirmed() {
     let disk = MemoryDisk::default();
     let start = || {
-        let key = Key::Given(MasterKey::new(&[1; 32]));
+        let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
         Store::start(Arc::new(disk.clone()), key, None, Pace::default()).unwrap()
     };
     let (store, outbox) = start();

@@ -5,6 +5,7 @@ mod bench;
 mod conformance;
 mod crash;
 mod doors;
+mod fixtures;
 mod model;
 
 use std::time::Duration;
@@ -25,12 +26,12 @@ use crate::protocol::secret::AuthKey;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A rhythm that meets many checkpoints in a short test.
-pub(super) fn hurried() -> Pace {
+pub(in crate::store) fn hurried() -> Pace {
     let zero = Duration::ZERO;
     Pace { spacing_min: zero, spacing_max: zero, checkpoint_every: Duration::from_millis(1) }
 }
 
-pub(super) fn event(number: u64, bytes: usize) -> OutboxEntry {
+pub(in crate::store) fn event(number: u64, bytes: usize) -> OutboxEntry {
     let mut body = number.to_be_bytes().to_vec();
     body.resize(bytes.max(8), b'x');
     OutboxEntry {
@@ -43,16 +44,16 @@ pub(super) fn event(number: u64, bytes: usize) -> OutboxEntry {
 }
 
 /// The number an [`event`] was made with.
-pub(super) fn number_of(entry: &OutboxEntry) -> u64 {
+pub(in crate::store) fn number_of(entry: &OutboxEntry) -> u64 {
     u64::from_be_bytes(entry.body[..8].try_into().unwrap())
 }
 
-pub(super) fn chat(number: i64) -> ChatRef {
+pub(in crate::store) fn chat(number: i64) -> ChatRef {
     let id = MarkedId::channel(number + 1);
     ChatRef { spelling: ChatSpelling::Number(id.0), target: ChatTarget::Marked(id) }
 }
 
-pub(super) fn monitor(number: i64) -> MonitorRecord {
+pub(in crate::store) fn monitor(number: i64) -> MonitorRecord {
     let member = PoolMember { session: SessionId("s1".into()), account: AuthKeyId(1) };
     MonitorRecord {
         chat: chat(number),
@@ -66,7 +67,7 @@ pub(super) fn monitor(number: i64) -> MonitorRecord {
     }
 }
 
-pub(super) fn account(id: u64) -> AccountRecord {
+pub(in crate::store) fn account(id: u64) -> AccountRecord {
     let me = Me { user_id: 5, is_bot: false, username: None, first_name: Some("A".into()) };
     AccountRecord {
         id: AuthKeyId(id),
@@ -77,10 +78,10 @@ pub(super) fn account(id: u64) -> AccountRecord {
     }
 }
 
-pub(super) fn cursor(last_id: i32) -> Cursor {
+pub(in crate::store) fn cursor(last_id: i32) -> Cursor {
     Cursor::starting_after(last_id, 1, None)
 }
 
-pub(super) fn moved(pts: i32) -> UpdateStateDelta {
+pub(in crate::store) fn moved(pts: i32) -> UpdateStateDelta {
     UpdateStateDelta { common: Some((pts, pts, 0)), ..UpdateStateDelta::default() }
 }

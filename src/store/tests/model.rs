@@ -239,7 +239,7 @@ impl Judge {
 }
 
 fn open(disk: &MemoryDisk) -> (Store, Outbox) {
-    let key = Key::Given(MasterKey::new(&[1; 32]));
+    let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
     Store::start(Arc::new(disk.clone()), key, None, hurried()).unwrap()
 }
 
@@ -268,9 +268,10 @@ async fn live(
         if rng.random_ratio(1, 8) && store.commit(vec![]).await.is_err() {
             break;
         }
+        let max = if rng.random_ratio(1, 2) { 5 } else { 5000 };
+        let patience = Duration::from_micros(100);
         if rng.random_ratio(1, 4)
-            && let Ok(taken) =
-                tokio::time::timeout(Duration::from_micros(100), outbox.next(5)).await
+            && let Ok(taken) = tokio::time::timeout(patience, outbox.next(max)).await
         {
             witness.seen.extend(taken.iter().map(|(seq, entry)| (*seq, number_of(entry))));
             if rng.random_ratio(2, 3) {
