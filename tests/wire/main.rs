@@ -3,6 +3,13 @@
 //!
 //! `./scripts/test` starts the broker and says where it is.
 
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test says what it saw, and a failed step is its failure"
+)]
+
 mod support;
 
 mod commands;
