@@ -1,8 +1,10 @@
 //! Sessions are lost and others take over, with no gap and no repetition.
 
+use telewarden::protocol::secret::AuthKey;
+use telewarden::protocol::session_string::SessionString;
 use telewarden_simulator::FaultKind;
 
-use crate::support::{Broker, DaemonOptions, Stage};
+use crate::support::{Broker, DaemonOptions, Listener, Stage};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failover_fills_the_gap_from_history() {
@@ -59,6 +61,24 @@ async fn each_way_to_end_a_session_is_told_by_its_name() {
         stage.backend.wait_for_loss(&alice, "no_backup_left").await;
         stage.daemon.wait_for_monitors("exhausted", 1).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_the_server_does_not_know_is_a_dead_session_and_no_new_key_replaces_it() {
+    let stage = Stage::set().await;
+    let (alice, bob) = (stage.listener("alice").await, stage.listener("bob").await);
+    let mut key = [7; 256];
+    key[0] = 8;
+    let unknown = SessionString { dc_id: 2, auth_key: AuthKey::new(key), api_id: None };
+    let session_string = unknown.to_telethon(stage.sim.listen_addr().into()).unwrap();
+    let unknown = Listener { session_string, ..alice.alias("unknown") };
+    let chat = stage.supergroup(&[&bob]).await;
+    stage.backend.start(chat.chat_id.into(), &unknown, &[&bob]).await;
+    stage.backend.wait_for_loss(&unknown, "auth_key_unregistered").await;
+    stage.daemon.wait_for_monitors("active", 1).await;
+    stage.say(&chat, 1..=5).await;
+    stage.expect_all(&chat).await;
+    assert!(!stage.daemon.log().contains(&unknown.session_string));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

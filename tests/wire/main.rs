@@ -15,6 +15,7 @@ mod support;
 mod commands;
 mod connections;
 mod crash;
+mod edge;
 mod failover;
 mod monitoring;
 mod shutdown;

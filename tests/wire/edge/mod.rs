@@ -1,4 +1,4 @@
-//! The AMQP edge against a real broker. `scripts/test` starts one and names it in
+//! The AMQP edge alone against a real broker. `scripts/test` starts one and names it in
 //! `TELEWARDEN_TEST_AMQP`; tests that would disturb others start one of their own.
 
 mod consuming;

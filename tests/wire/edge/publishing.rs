@@ -9,7 +9,7 @@ use telewarden::protocol::secret::SecretText;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::support::{
+use super::support::{
     Admin, Broker, Outbox, Proxy, Running, event, eventually, id_of, options, shared_url,
     status_where,
 };

@@ -8,7 +8,7 @@ use telewarden::edge::amqp::{LinkSnapshot, LinkState};
 use telewarden::protocol::command::{COMMAND_BODY_MAX, Command};
 use tokio::time::sleep;
 
-use crate::support::{
+use super::support::{
     Admin, Broker, Proxy, Running, Sink, eventually, options, shared_url, status_where,
 };
 
