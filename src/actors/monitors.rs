@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
+use super::board::MonitorView;
 use super::context::{Context, now};
 use super::fleet::FleetMsg;
 use super::monitor::{Configure, Monitor, MonitorArgs, MonitorMsg};
@@ -14,6 +15,7 @@ use super::supervision::{CHILD_POLICY, End, Ended, Nursery};
 use crate::protocol::chat::{ChatKey, ChatRef};
 use crate::protocol::event::{self, Outcome};
 use crate::protocol::model::{MonitorPhase, MonitorRecord, ReplyTo};
+use crate::protocol::monitor::MonitorState;
 use crate::store::{CommitError, Op, StoreError};
 
 /// How long monitors may take to hand over what they have been given. It is in memory and goes to
@@ -222,6 +224,15 @@ impl MonitorsState {
     }
 
     fn after(&mut self, myself: &ActorRef<MonitorsMsg>, key: ChatKey, end: End) {
+        if end != End::Done {
+            let view = MonitorView {
+                state: MonitorState::Waiting,
+                since: now(),
+                session: None,
+                error: Some("its actor crashed".into()),
+            };
+            self.context.board.monitor(&key, view);
+        }
         match end {
             End::Done => drop(self.present.remove(&key)),
             End::RestartAfter(pause) => {
