@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use uuid::Uuid;
 
 use super::board::MonitorView;
 use super::context::{Context, now};
@@ -190,7 +191,7 @@ impl MonitorsState {
         let mut ops = vec![Op::DeleteMonitor(key.clone())];
         if let Some(to) = reply_to {
             let outcome = Outcome::Stopped { chat: chat.clone(), was_monitored: present.is_some() };
-            ops.push(Op::Append(event::reply(&to, &outcome, now())));
+            ops.push(Op::Append(event::reply(&to, &outcome, Uuid::now_v7(), now())));
         }
         self.context.board.monitor_gone(&key);
         let _ = reply.send(self.context.store.commit(ops).await);

@@ -142,7 +142,7 @@ fn write_records(
     let done = dirty.is_empty();
     if done {
         batch.put(layout::CHECKPOINT.to_vec(), records::to_number(upto));
-        for (_, chat) in known.tombstones.extract_if(.., |(stamp, _)| *stamp <= upto) {
+        for (chat, _) in known.tombstones.extract_if(|_, stamp| *stamp <= upto) {
             batch.delete(layout::chat(kind::TOMBSTONE, &chat));
         }
     }

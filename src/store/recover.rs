@@ -174,7 +174,7 @@ fn read_known(engine: &dyn Engine) -> Result<Known, StoreError> {
     let (from, to) = layout::all(kind::TOMBSTONE);
     for (key, stamp) in collect(engine, &from, &to, usize::MAX)? {
         let stamp = records::from_compact("tombstone", &stamp)?;
-        known.tombstones.push((stamp, chat_of(&key)?));
+        known.tombstones.insert(chat_of(&key)?, stamp);
     }
     Ok(known)
 }
