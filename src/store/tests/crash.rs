@@ -34,6 +34,7 @@ async fn child() {
     let dir = std::env::var("STORE_CRASH_DIR").expect("run by the test below");
     let (seed, round) = (variable("STORE_CRASH_SEED"), variable("STORE_CRASH_ROUND"));
     let (store, mut outbox) = open(Path::new(&dir));
+    let releases = std::env::var_os("STORE_CRASH_KEEP").is_none();
     tell(format_args!("open"));
     let reader = async move {
         for turn in 0_u64.. {
@@ -41,7 +42,7 @@ async fn child() {
             for (seq, entry) in &taken {
                 tell(format_args!("seen {seq} {}", number_of(entry)));
             }
-            if turn % 3 != 0 {
+            if turn % 3 != 0 && releases {
                 let through = taken.last().unwrap().0;
                 tell(format_args!("released {through}"));
                 outbox.release(through);
@@ -64,11 +65,15 @@ async fn child() {
     tokio::join!(reader, writer);
 }
 
-/// Starts a child; with a limit, no file of its may grow beyond so many KiB.
+/// Starts a child; with a limit, no file of its may grow beyond so many KiB, and it releases nothing.
 fn spawn(dir: &Path, seed: u64, round: u64, limit_kib: Option<u32>) -> Child {
     let limit = limit_kib.map(|kib| format!("trap '' XFSZ; ulimit -f {}; ", kib * 2));
     let command = format!(r#"{}exec "$0" "$@""#, limit.unwrap_or_default());
-    Command::new("/bin/sh")
+    let mut child = Command::new("/bin/sh");
+    if limit_kib.is_some() {
+        child.env("STORE_CRASH_KEEP", "1");
+    }
+    child
         .args(["-c", &command])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "store::tests::crash::child", "--ignored", "--nocapture"])
@@ -142,7 +147,7 @@ async fn a_database_that_may_not_grow_fails_and_keeps_what_was_confirmed() {
     let seed = rand::random();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sled");
-    let mut child = spawn(&path, seed, 0, Some(4096));
+    let mut child = spawn(&path, seed, 0, Some(2048));
     let witness = listen(BufReader::new(child.stdout.take().unwrap()).lines());
     let ended = child.wait().unwrap();
     assert_eq!(ended.code(), Some(101), "seed {seed}: the child saw the store fail");
