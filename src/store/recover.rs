@@ -43,7 +43,7 @@ pub(super) enum Key {
 }
 
 /// Checks the store and reads what start-up needs. The work does not grow with the outbox: it
-/// reads the segments since the last checkpoint, about a second of them, and the names of records.
+/// reads the segments since the last checkpoint, a few seconds of them, and the names of records.
 pub(super) fn recover(engine: &Arc<dyn Engine>, key: Key) -> Result<Recovered, StoreError> {
     let engine = &**engine;
     let fresh = check_format(engine)?;
