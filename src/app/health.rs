@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::UNIX_EPOCH;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -25,10 +25,67 @@ const STARTING: u8 = 0;
 const RUNNING: u8 = 1;
 const STOPPING: u8 = 2;
 
+/// How often the store is asked how it fares. It is asked on a thread of its own, because it may
+/// be stuck on a disk that hangs, and health must answer all the same.
+const SAMPLE_EVERY: Duration = Duration::from_millis(500);
+/// Without an answer, or with one commit under way, for longer than this something is wrong.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+
+/// What the store said last, and when.
+struct Sample {
+    at: Instant,
+    stats: StoreStats,
+    /// Since when submissions wait while no commit comes to its end.
+    stuck_since: Option<Instant>,
+}
+
+impl Sample {
+    fn of(store: &Store) -> Self {
+        Self { at: Instant::now(), stats: store.stats(), stuck_since: None }
+    }
+
+    /// The one after `before`; it remembers since when nothing moves.
+    fn after(before: &Self, fresh: Self) -> Self {
+        let is_stuck = fresh.stats.waiting > 0 && fresh.stats.commits == before.stats.commits;
+        let stuck_since = is_stuck.then(|| before.stuck_since.unwrap_or(before.at));
+        Self { stuck_since, ..fresh }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let silent = self.at.elapsed();
+        let stuck = self.stuck_since.map(|since| since.elapsed()).unwrap_or_default();
+        let longest = silent.max(stuck);
+        (longest > STUCK_AFTER)
+            .then(|| format!("the disk has not answered for {} s", longest.as_secs()))
+    }
+}
+
+/// Keeps the sample fresh for as long as anybody looks at it.
+fn keep_sampling(store: Store, latest: &Arc<Mutex<Sample>>) {
+    let latest = Arc::downgrade(latest);
+    let sample = move || {
+        while let Some(shared) = latest.upgrade() {
+            // Asked before the lock is taken: this is what may hang.
+            let fresh = Sample::of(&store);
+            let mut sample = lock(&shared);
+            *sample = Sample::after(&sample, fresh);
+            drop(sample);
+            drop(shared);
+            std::thread::sleep(SAMPLE_EVERY);
+        }
+    };
+    // Without the thread the sample grows old, and health says so.
+    let _ = std::thread::Builder::new().name("health".into()).spawn(sample);
+}
+
+fn lock(sample: &Mutex<Sample>) -> MutexGuard<'_, Sample> {
+    sample.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// See [`HealthSource`].
 pub struct DaemonHealth {
     board: Arc<Board>,
-    store: Store,
+    sample: Arc<Mutex<Sample>>,
     bridge: Option<BridgeStatus>,
     born_at: UnixMillis,
     stage: AtomicU8,
@@ -37,7 +94,9 @@ pub struct DaemonHealth {
 impl DaemonHealth {
     /// Of a daemon that is starting.
     pub fn new(board: Arc<Board>, store: Store, bridge: Option<BridgeStatus>) -> Self {
-        Self { board, store, bridge, born_at: now(), stage: AtomicU8::new(STARTING) }
+        let sample = Arc::new(Mutex::new(Sample::of(&store)));
+        keep_sampling(store, &sample);
+        Self { board, sample, bridge, born_at: now(), stage: AtomicU8::new(STARTING) }
     }
 
     /// The tree runs.
@@ -50,8 +109,8 @@ impl DaemonHealth {
         self.stage.store(STOPPING, Ordering::Relaxed);
     }
 
-    fn dependencies(&self, stats: &StoreStats) -> Vec<DependencyHealth> {
-        let mut dependencies = vec![self.store_health(stats)];
+    fn dependencies(&self, stats: &StoreStats, trouble: Option<String>) -> Vec<DependencyHealth> {
+        let mut dependencies = vec![self.store_health(stats, trouble)];
         if let Some(bridge) = &self.bridge {
             dependencies.push(link_health("amqp_publisher", &bridge.publisher.snapshot()));
             dependencies.push(link_health("amqp_consumer", &bridge.consumer.snapshot()));
@@ -59,12 +118,12 @@ impl DaemonHealth {
         dependencies
     }
 
-    fn store_health(&self, stats: &StoreStats) -> DependencyHealth {
-        let state = match &stats.failed {
-            Some(_) => DependencyState::Down,
-            None => DependencyState::Up,
+    fn store_health(&self, stats: &StoreStats, trouble: Option<String>) -> DependencyHealth {
+        let (state, detail) = match (&stats.failed, trouble) {
+            (Some(failed), _) => (DependencyState::Down, Some(failed.clone())),
+            (None, Some(trouble)) => (DependencyState::Degraded, Some(trouble)),
+            (None, None) => (DependencyState::Up, None),
         };
-        let detail = stats.failed.clone();
         DependencyHealth { name: "store".into(), state, since: self.born_at, detail }
     }
 
@@ -83,10 +142,13 @@ impl DaemonHealth {
 
 impl HealthSource for DaemonHealth {
     fn report(&self) -> HealthReport {
-        let stats = self.store.stats();
+        let (stats, trouble) = {
+            let sample = lock(&self.sample);
+            (sample.stats.clone(), sample.trouble())
+        };
         let accounts = accounts(&self.board);
         let monitors = monitors(&self.board);
-        let dependencies = self.dependencies(&stats);
+        let dependencies = self.dependencies(&stats, trouble);
         let is_troubled = !accounts.troubled.is_empty() || !monitors.troubled.is_empty();
         let uptime = (now().0 - self.born_at.0) / 1000;
         HealthReport {
@@ -177,8 +239,12 @@ fn link_health(name: &str, link: &LinkSnapshot) -> DependencyHealth {
     };
     let mismatch = (!link.mismatched.is_empty())
         .then(|| format!("used as found, declared otherwise: {}", link.mismatched.join(", ")));
-    let unroutable = (link.unroutable > 0)
-        .then(|| format!("{} events came back as unroutable and are kept", link.unroutable));
+    let unroutable = (link.unroutable > 0).then(|| {
+        format!(
+            "{} events came back as unroutable so far; each is kept until it gets through",
+            link.unroutable
+        )
+    });
     let parts: Vec<String> =
         [link.detail.clone(), mismatch, unroutable].into_iter().flatten().collect();
     let since = link.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
