@@ -389,6 +389,8 @@ impl Broker {
     }
 
     pub(crate) async fn ctl(&self, arguments: &[&str]) {
+        // It takes connections a moment before it takes orders.
+        script(self.folder.path(), "ctl", &["await_startup"]).await;
         script(self.folder.path(), "ctl", arguments).await;
     }
 }
