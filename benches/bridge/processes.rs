@@ -54,6 +54,8 @@ pub(crate) struct Simulator {
     process: Process,
     telegram: SocketAddrV4,
     control: SocketAddr,
+    // It ends when it cannot write.
+    _output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Simulator {
@@ -72,7 +74,8 @@ impl Simulator {
             let line = lines.next().context("the simulator says nothing")??;
             Ok(line.rsplit([' ', '/']).next().unwrap_or_default().to_owned())
         };
-        Ok(Self { telegram: word()?.parse()?, control: word()?.parse()?, process })
+        let (telegram, control) = (word()?.parse()?, word()?.parse()?);
+        Ok(Self { telegram, control, process, _output: lines })
     }
 
     pub(crate) fn pid(&self) -> u32 {
