@@ -103,10 +103,12 @@ impl Daemon {
     /// # Errors
     /// When the store could not be closed cleanly; what was acknowledged is safe all the same.
     pub async fn stop(mut self) -> Result<()> {
-        let deadline = Instant::now() + self.shutdown_timeout;
+        let end = Instant::now() + self.shutdown_timeout;
         self.health.stopping();
-        self.root.stop(deadline).await;
-        self.store.close().await.context("failed to close the store")?;
+        // The store takes the last part: a commit and a sync.
+        self.root.stop(end - self.shutdown_timeout / 10).await;
+        let closed = tokio::time::timeout_at(end, self.store.close()).await;
+        closed.context("the store did not close in time")?.context("failed to close the store")?;
         self.http_stop.cancel();
         if let Some(http) = self.http.take() {
             // The thread ends within its own deadline; nothing of it needs to be waited for.

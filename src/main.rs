@@ -17,11 +17,11 @@ fn main() -> ExitCode {
 fn run(args: &ConfigArgs) -> ExitCode {
     let config = match args.load() {
         Ok(config) => config,
-        Err(error) => return cli::fail(&error),
+        Err(error) => return cli::fail(&format!("failed to {error}")),
     };
     let _logging = match logging::init(config.log.level, config.log.format) {
         Ok(logging) => logging,
-        Err(error) => return cli::fail(&error),
+        Err(error) => return cli::fail(&format!("failed to {error}")),
     };
     match app::run(&config) {
         Ok(code) => code,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr};
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -111,6 +111,8 @@ pub(super) struct AccountActor {
     cooldowns: Cooldowns,
     last_failure: Option<Failure>,
     linger_epoch: u64,
+    /// The one timer for what has to wait in the queue.
+    wake: Option<AbortOnDropHandle<Result<(), MessagingErr<AccountMsg>>>>,
     /// Whether `record` differs from what the store was given.
     changed: bool,
     /// Panics of the library in a row.
@@ -201,6 +203,7 @@ impl AccountActor {
             routes,
             last_failure: None,
             linger_epoch: 0,
+            wake: None,
             changed: false,
             panics: 0,
         })
@@ -512,7 +515,8 @@ impl AccountActor {
                     tokio::spawn(work.run(request, myself.clone(), incarnation));
                 }
                 Next::Later(pause) => {
-                    myself.send_after(pause, || AccountMsg::Wake);
+                    let timer = myself.send_after(pause, || AccountMsg::Wake);
+                    self.wake = Some(AbortOnDropHandle::new(timer));
                     return;
                 }
                 Next::Idle => return,

@@ -10,10 +10,12 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 use tokio::sync::Semaphore;
 
 use super::account::{Account, AccountArgs, AccountMsg, Interest};
+use super::board::AccountView;
 use super::context::{Context, now};
 use super::errands::Request;
 use super::monitor::MonitorMsg;
 use super::supervision::{CHILD_POLICY, End, Nursery};
+use crate::protocol::account::AccountState;
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::command::SessionData;
 use crate::protocol::failure::Failure;
@@ -296,6 +298,9 @@ impl FleetState {
 
     fn ended(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, end: End) {
         let Some(member) = self.members.get_mut(&account) else { return };
+        if end != End::Done {
+            self.context.board.account(account, crashed(&end));
+        }
         match end {
             End::Done => {
                 member.presence = Presence::Resting;
@@ -350,6 +355,16 @@ impl FleetState {
             }
         }
     }
+}
+
+/// What the board says of an account whose actor crashed.
+fn crashed(end: &End) -> AccountView {
+    let state = match end {
+        End::Parked => AccountState::Error,
+        End::Done | End::RestartAfter(_) => AccountState::Reconnecting,
+    };
+    let error = Some(("CRASHED".to_owned(), "its actor crashed".to_owned()));
+    AccountView { state, since: now(), error, failures: 0 }
 }
 
 impl Member {

@@ -97,6 +97,11 @@ impl JobsState {
         job: JobRecord,
         reply: RpcReplyPort<Result<(), CommitError>>,
     ) {
+        if self.jobs.contains_key(&job.id) {
+            // The command was delivered again; the job is under way.
+            let _ = reply.send(Ok(()));
+            return;
+        }
         let outcome = self.context.store.commit(vec![Op::PutJob(job.clone())]).await;
         let committed = outcome.is_ok();
         let _ = reply.send(outcome);
@@ -138,7 +143,7 @@ impl JobsState {
         let outcome = describe(job, outcome);
         let mut ops = vec![Op::DeleteJob(id)];
         if let Some(to) = &job.reply {
-            ops.push(Op::Append(event::reply(to, &outcome, now())));
+            ops.push(Op::Append(event::reply(to, &outcome, Uuid::now_v7(), now())));
         }
         self.jobs.remove(&id);
         self.context.store.submit(ops, |_| {}).await?;
@@ -150,13 +155,13 @@ fn describe(job: &JobRecord, outcome: Result<Finding, Failure>) -> Outcome {
     let JobWork::Join { chat, session, .. } = &job.work;
     match outcome {
         Ok(Finding::Joined { chat: joined, title, requested }) => {
-            tracing::info!(chat = %chat.key(), session = %session, requested, "joined a chat");
+            tracing::info!(chat = %chat.key().redacted(), session = %session, requested, "joined a chat");
             let (chat, session) = (chat.clone(), session.clone());
             Outcome::Joined { chat, session, marked_chat_id: joined, title, requested }
         }
         Ok(_) => Outcome::failed("internal", "the account answered something else"),
         Err(failure) => {
-            tracing::warn!(chat = %chat.key(), session = %session, error = %failure, "joining a chat failed");
+            tracing::warn!(chat = %chat.key().redacted(), session = %session, error = %failure, "joining a chat failed");
             Outcome::failed(&failure.code().to_ascii_lowercase(), &failure.to_string())
         }
     }

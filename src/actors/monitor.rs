@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use uuid::Uuid;
 
 use super::account::{AccountMsg, Interest};
 use super::board::MonitorView;
@@ -26,6 +27,8 @@ use crate::telegram::{Errand, Finding, HistoryPage};
 
 /// Live messages kept while the chat is being opened. History brings those beyond it.
 const HELD_MAX: usize = 512;
+/// Batches of a bot that wait for durability meanwhile; each takes room in its account's window.
+const HELD_SHARES_MAX: usize = 16;
 /// Failed tries of opening a chat over a live connection before the session is given up.
 const OPENING_TRIES: u32 = 4;
 /// Pauses between them.
@@ -415,6 +418,11 @@ impl MonitorActor {
         let title = title.or_else(|| self.record.title.clone());
         if let (Some(chat), Some(member)) = (id, self.machine.current()) {
             let (account, key) = (member.account, self.key.clone());
+            // Straight to the account, ahead of the next errand: what comes live must find its way
+            // here before history is read to its end. The fleet keeps it for the account's restart.
+            if let Some(source) = &self.source {
+                let _ = source.cast(AccountMsg::Follow { key: key.clone(), chat });
+            }
             let _ = self.fleet.cast(FleetMsg::Follow { account, key, chat });
         }
         if id != self.record.marked_id || title != self.record.title {
@@ -484,8 +492,8 @@ impl MonitorActor {
 
     async fn deliver(&mut self, delivery: Delivery) -> Result<(), ActorProcessingErr> {
         let Delivery { account, title, messages, share } = delivery;
-        if !self.is_current(account) {
-            // From a session that is not in use any more: the one in use reads it from history.
+        if !self.is_current(account) || self.machine.state() == MonitorState::Stopped {
+            // Nobody wants it, or the session in use reads it from history.
             share.into_iter().for_each(|share| share.finish(&self.context.store));
             return Ok(());
         }
@@ -503,18 +511,19 @@ impl MonitorActor {
         }
     }
 
-    /// Keeps live messages until the chat is open. A user's shares are finished at once, because
-    /// its history brings whatever a crash would lose here; a bot's wait for durability.
+    /// Keeps live messages until the chat is open. Whatever a crash would lose here is fetched
+    /// again, so their shares are finished at once. Only of a bot that has published nothing yet
+    /// a few wait for durability: it knows no id to ask from.
     fn hold(&mut self, messages: Vec<Message>, share: Option<Share>) {
-        if self.opening.is_bot {
-            self.held.extend(messages);
-            self.held_shares.extend(share);
-            return;
-        }
         if self.held.len() + messages.len() > HELD_MAX {
             self.overflowed = true;
         } else {
             self.held.extend(messages);
+        }
+        let has_published = self.cursor.as_ref().is_some_and(|cursor| cursor.last_id > 0);
+        if self.opening.is_bot && !has_published && self.held_shares.len() < HELD_SHARES_MAX {
+            self.held_shares.extend(share);
+            return;
         }
         share.into_iter().for_each(|share| share.finish(&self.context.store));
     }
@@ -596,7 +605,7 @@ impl MonitorActor {
         }
         if let Some(to) = reply_to {
             let outcome = Outcome::Monitoring { chat: record.chat.clone(), changed: !same };
-            ops.push(Op::Append(event::reply(&to, &outcome, now())));
+            ops.push(Op::Append(event::reply(&to, &outcome, Uuid::now_v7(), now())));
         }
         let outcome = match ops.is_empty() {
             true => Ok(()),
@@ -633,7 +642,7 @@ impl MonitorActor {
         }
         if let Some(to) = reply_to {
             let outcome = Outcome::Stopped { chat: self.record.chat.clone(), was_monitored: true };
-            ops.push(Op::Append(event::reply(&to, &outcome, now())));
+            ops.push(Op::Append(event::reply(&to, &outcome, Uuid::now_v7(), now())));
         }
         let outcome = self.context.store.commit(ops).await;
         let committed = outcome.is_ok();
@@ -641,13 +650,14 @@ impl MonitorActor {
         if committed {
             self.step(myself, Input::Stop).await?;
             self.context.board.monitor_gone(&self.key);
-            myself.stop(None);
+            // What is in the mailbox is taken note of, so that no batch of the account is missed.
+            myself.drain()?;
         }
         Ok(())
     }
 
     fn show(&self) {
-        if self.record.ordered.is_empty() {
+        if self.record.ordered.is_empty() || self.machine.state() == MonitorState::Stopped {
             return;
         }
         let view = MonitorView {

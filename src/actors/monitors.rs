@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use uuid::Uuid;
 
+use super::board::MonitorView;
 use super::context::{Context, now};
 use super::fleet::FleetMsg;
 use super::monitor::{Configure, Monitor, MonitorArgs, MonitorMsg};
@@ -14,6 +16,7 @@ use super::supervision::{CHILD_POLICY, End, Ended, Nursery};
 use crate::protocol::chat::{ChatKey, ChatRef};
 use crate::protocol::event::{self, Outcome};
 use crate::protocol::model::{MonitorPhase, MonitorRecord, ReplyTo};
+use crate::protocol::monitor::MonitorState;
 use crate::store::{CommitError, Op, StoreError};
 
 /// How long monitors may take to hand over what they have been given. It is in memory and goes to
@@ -188,7 +191,7 @@ impl MonitorsState {
         let mut ops = vec![Op::DeleteMonitor(key.clone())];
         if let Some(to) = reply_to {
             let outcome = Outcome::Stopped { chat: chat.clone(), was_monitored: present.is_some() };
-            ops.push(Op::Append(event::reply(&to, &outcome, now())));
+            ops.push(Op::Append(event::reply(&to, &outcome, Uuid::now_v7(), now())));
         }
         self.context.board.monitor_gone(&key);
         let _ = reply.send(self.context.store.commit(ops).await);
@@ -222,6 +225,15 @@ impl MonitorsState {
     }
 
     fn after(&mut self, myself: &ActorRef<MonitorsMsg>, key: ChatKey, end: End) {
+        if end != End::Done {
+            let view = MonitorView {
+                state: MonitorState::Waiting,
+                since: now(),
+                session: None,
+                error: Some("its actor crashed".into()),
+            };
+            self.context.board.monitor(&key, view);
+        }
         match end {
             End::Done => drop(self.present.remove(&key)),
             End::RestartAfter(pause) => {

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use ractor::rpc::CallResult;
 use ractor::{ActorRef, RpcReplyPort};
-use uuid::Uuid;
+use tokio::time::sleep;
 
 use super::context::now;
 use super::fleet::FleetMsg;
@@ -14,11 +15,16 @@ use super::monitors::MonitorsMsg;
 use crate::edge::amqp::{CommandSink, Rejected};
 use crate::protocol::chat::ChatRef;
 use crate::protocol::command::{Command, Order, SessionData};
+use crate::protocol::event;
 use crate::protocol::model::{JobRecord, JobWork, PoolMember, ReplyTo};
 use crate::store::CommitError;
 
 /// How long a step may take: it waits for the disk and for nothing else.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
+/// A command over which its monitor crashes is tried this often before it is put aside.
+const TRIES: u32 = 3;
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// The door through which commands enter the tree.
 #[derive(Clone)]
@@ -36,10 +42,7 @@ impl CommandSink for Orders {
             | Command::SwitchSource { chat, sessions } => {
                 self.configure(chat, sessions, reply).await
             }
-            Command::StopMonitoring { chat } => {
-                ask(&self.monitors, |port| MonitorsMsg::Stop { chat, reply_to: reply, reply: port })
-                    .await
-            }
+            Command::StopMonitoring { chat } => self.stop(chat, reply).await,
             Command::JoinChat { chat, session } => self.join(chat, session, reply).await,
         }
     }
@@ -60,10 +63,30 @@ impl Orders {
         sessions: Vec<SessionData>,
         reply_to: Option<ReplyTo>,
     ) -> Result<(), Rejected> {
-        let pool = sessions.iter().map(member).collect();
+        let pool: Vec<PoolMember> = sessions.iter().map(member).collect();
         self.register(sessions).await?;
-        let order = Configure { chat, sessions: pool, reply_to };
-        ask(&self.monitors, |reply| MonitorsMsg::Configure { order, reply }).await
+        for _ in 0..TRIES {
+            let (chat, sessions) = (chat.clone(), pool.clone());
+            let order = Configure { chat, sessions, reply_to: reply_to.clone() };
+            match ask(&self.monitors, |reply| MonitorsMsg::Configure { order, reply }).await {
+                Err(Unanswered::Dropped) => sleep(PAUSE).await,
+                Err(Unanswered::Unavailable) => return Err(Rejected::Unavailable),
+                Ok(()) => return Ok(()),
+            }
+        }
+        Err(crashing())
+    }
+
+    async fn stop(&self, chat: ChatRef, reply_to: Option<ReplyTo>) -> Result<(), Rejected> {
+        for _ in 0..TRIES {
+            let (chat, reply_to) = (chat.clone(), reply_to.clone());
+            match ask(&self.monitors, |reply| MonitorsMsg::Stop { chat, reply_to, reply }).await {
+                Err(Unanswered::Dropped) => sleep(PAUSE).await,
+                Err(Unanswered::Unavailable) => return Err(Rejected::Unavailable),
+                Ok(()) => return Ok(()),
+            }
+        }
+        Err(crashing())
     }
 
     async fn join(
@@ -74,13 +97,15 @@ impl Orders {
     ) -> Result<(), Rejected> {
         let PoolMember { session: id, account } = member(&session);
         self.register(vec![session]).await?;
+        let job = event::job_id(&chat, &id, reply.as_ref());
         let work = JobWork::Join { chat, session: id, account };
-        let job = JobRecord { id: Uuid::now_v7(), work, reply, created_at: now() };
-        ask(&self.jobs, |reply| JobsMsg::Add { job, reply }).await
+        let job = JobRecord { id: job, work, reply, created_at: now() };
+        ask(&self.jobs, |reply| JobsMsg::Add { job, reply }).await.map_err(Rejected::from)
     }
 
     async fn register(&self, sessions: Vec<SessionData>) -> Result<(), Rejected> {
-        ask(&self.fleet, |reply| FleetMsg::Register { sessions, reply }).await
+        let asked = ask(&self.fleet, |reply| FleetMsg::Register { sessions, reply }).await;
+        asked.map_err(Rejected::from)
     }
 }
 
@@ -88,19 +113,40 @@ fn member(session: &SessionData) -> PoolMember {
     PoolMember { session: session.id.clone(), account: session.account }
 }
 
+fn crashing() -> Rejected {
+    let why = "the monitor of this chat fails whenever it is started; the log says why. Send the \
+               command again once that is mended";
+    Rejected::Refused(why.into())
+}
+
+/// Why nobody said that something is durable.
+enum Unanswered {
+    /// The store is in trouble, the answer took too long, or the daemon is stopping.
+    Unavailable,
+    /// The actor crashed over it.
+    Dropped,
+}
+
+impl From<Unanswered> for Rejected {
+    fn from(_: Unanswered) -> Self {
+        Self::Unavailable
+    }
+}
+
 /// Asks an actor for something durable. No answer in time means: not done, as far as we know, so
 /// the command stays with the broker.
 async fn ask<M: ractor::Message>(
     actor: &ActorRef<M>,
     message: impl FnOnce(RpcReplyPort<Result<(), CommitError>>) -> M,
-) -> Result<(), Rejected> {
+) -> Result<(), Unanswered> {
     let answer = ractor::rpc::call(&actor.get_cell(), message, Some(STEP_TIMEOUT)).await;
     match answer {
-        Ok(ractor::rpc::CallResult::Success(Ok(()))) => Ok(()),
-        Ok(ractor::rpc::CallResult::Success(Err(error))) => {
+        Ok(CallResult::Success(Ok(()))) => Ok(()),
+        Ok(CallResult::Success(Err(error))) => {
             tracing::error!(%error, "a command could not be stored");
-            Err(Rejected::Unavailable)
+            Err(Unanswered::Unavailable)
         }
-        Ok(_) | Err(_) => Err(Rejected::Unavailable),
+        Ok(CallResult::SenderError) => Err(Unanswered::Dropped),
+        Ok(CallResult::Timeout) | Err(_) => Err(Unanswered::Unavailable),
     }
 }

@@ -113,8 +113,10 @@ impl Root {
     pub async fn stop(self, deadline: Instant) {
         let Self { supervisor, fleet, monitors, jobs, bridge, .. } = self;
         if let Some(bridge) = &bridge {
+            // Half of the time at the most: what follows needs some, too.
+            let half = Instant::now() + deadline.duration_since(Instant::now()) / 2;
             let asked = bridge.call(BridgeMsg::StopConsuming, None);
-            let _ = timeout_at(deadline, asked).await;
+            let _ = timeout_at(half, asked).await;
         }
         for part in [fleet, jobs, monitors] {
             let _ = timeout_at(deadline, part.drain_and_wait(None)).await;

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Daemon;
 use crate::config::Config;
 
-/// Exit code after a second signal, or when the stop took too long: the usual one for SIGINT.
+/// Exit code after a second signal: the usual one for SIGINT.
 const HARD_STOP: i32 = 130;
 
 /// Tells the allocator how to treat big blocks, and raises the limit of open files. To be called

@@ -167,6 +167,7 @@ pub(super) static KEYS: &[Key] = &[
     ),
     switch("bridge.enabled", |c, on| c.bridge.enabled = on),
     secret("bridge.url", "an address that begins with amqp:// or amqps://", |c, s| {
+        let s = s.trim();
         let is_amqp = value::has_scheme(s, &["amqp", "amqps"]);
         c.bridge.url = is_amqp.then(|| SecretText::new(s.to_owned()))?;
         Some(())
@@ -176,8 +177,9 @@ pub(super) static KEYS: &[Key] = &[
         c.bridge.exchange = amqp_name(s)?;
         Some(())
     }),
-    text("bridge.command_queue", AMQP_NAME, |c, s| {
-        c.bridge.command_queue = amqp_name(s)?;
+    // Five bytes are left for `.dead`.
+    text("bridge.command_queue", "a name of 1 to 250 bytes", |c, s| {
+        c.bridge.command_queue = amqp_name(s).filter(|name| name.len() <= 250)?;
         Some(())
     }),
     text("bridge.event_queue", AMQP_NAME, |c, s| {

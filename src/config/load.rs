@@ -98,7 +98,20 @@ pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
             problems.push(Problem { place, what });
         }
     }
+    problems.extend(clash_of_queues(&config));
     if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
+}
+
+/// Events in a queue that the daemon itself reads or fills would come back as commands.
+fn clash_of_queues(config: &Config) -> Option<Problem> {
+    let (commands, events) = (&config.bridge.command_queue, &config.bridge.event_queue);
+    let is_clash = events == commands || *events == format!("{commands}.dead");
+    is_clash.then(|| Problem {
+        place: Place::Settings("bridge.command_queue and bridge.event_queue"),
+        what: "events need a queue of their own, which is neither that of the commands nor the \
+               one of their dead letters"
+            .to_owned(),
+    })
 }
 
 type SecretFiles = BTreeMap<&'static str, (PathBuf, Place)>;

@@ -12,6 +12,8 @@ pub enum Place {
     Variable(String),
     /// A flag of the command line.
     Flag(&'static str),
+    /// Settings that do not go together, wherever they come from.
+    Settings(&'static str),
 }
 
 impl fmt::Display for Place {
@@ -19,6 +21,7 @@ impl fmt::Display for Place {
         match self {
             Self::File(path, Some(line)) => write!(f, "{}:{line}", path.display()),
             Self::File(path, None) => write!(f, "{}", path.display()),
+            Self::Settings(names) => f.write_str(names),
             Self::Variable(name) => write!(f, "variable {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
         }

@@ -395,3 +395,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn events_need_a_queue_of_their_own() {
+    for events in ["orders", "orders.dead"] {
+        let text = format!("[bridge]\ncommand_queue = \"orders\"\nevent_queue = \"{events}\"\n");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        let sources = Sources { file: ConfigFile::Required(path), ..Sources::default() };
+        let error = Config::load(&sources).unwrap_err().to_string();
+        assert!(error.contains("bridge.event_queue"), "{error}");
+    }
+}

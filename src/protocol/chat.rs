@@ -135,6 +135,13 @@ impl fmt::Display for MarkedId {
     }
 }
 
+impl ChatKey {
+    /// For logs: whoever has an invite link may join, so its hash is not shown.
+    pub fn redacted(&self) -> &str {
+        if self.0.starts_with('+') { "an invite link" } else { &self.0 }
+    }
+}
+
 impl fmt::Display for ChatKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -145,6 +145,9 @@ pub enum CommandError {
         /// Why.
         reason: SessionStringError,
     },
+    /// It was understood, but carrying it out fails every time.
+    #[error("the command could not be carried out: {0}")]
+    Failed(String),
 }
 
 impl CommandError {
@@ -158,6 +161,7 @@ impl CommandError {
             Self::BadField { .. } => "bad_field",
             Self::BadChat(_) => "bad_chat_id",
             Self::BadSession { .. } => "bad_session_string",
+            Self::Failed(_) => "failed",
         }
     }
 }

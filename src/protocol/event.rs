@@ -213,6 +213,14 @@ impl Outcome {
 /// in every redelivery, in every process.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7e1e_3a4d_2b5c_4f60_9a1d_74b0_c5e2_91d8);
 
+/// The id of a job that a command asks for: the same when the command is delivered again.
+pub fn job_id(chat: &ChatRef, session: &SessionId, reply: Option<&ReplyTo>) -> Uuid {
+    let (queue, correlation) =
+        reply.map_or(("", None), |reply| (reply.queue.as_str(), reply.correlation_id.as_deref()));
+    let name = format!("job|{}|{session}|{queue}|{}", chat.key(), correlation.unwrap_or_default());
+    Uuid::new_v5(&NAMESPACE, name.as_bytes())
+}
+
 /// The context of an `incoming_telegram_message`.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageContext<'a> {
@@ -344,12 +352,11 @@ pub fn monitor_changed(
     entry(Route::Event, kind, &name, &body, now)
 }
 
-/// The outcome of a command, for its `reply_to`.
-pub fn reply(to: &ReplyTo, outcome: &Outcome, now: UnixMillis) -> OutboxEntry {
+/// The outcome of a command, for its `reply_to`. `id` becomes its `message_id`.
+pub fn reply(to: &ReplyTo, outcome: &Outcome, id: Uuid, now: UnixMillis) -> OutboxEntry {
     let route = Route::Reply { queue: to.queue.clone(), correlation_id: to.correlation_id.clone() };
-    let correlation = to.correlation_id.as_deref().unwrap_or_default();
-    let name = format!("reply|{}|{correlation}|{}", to.queue, now.0);
-    entry(route, "command_reply", &name, &outcome_body(outcome), now)
+    let reply = entry(route, "command_reply", "", &outcome_body(outcome), now);
+    OutboxEntry { message_id: id, ..reply }
 }
 
 /// The body of a reply to a command that could not be understood.
@@ -492,7 +499,7 @@ mod tests {
         let chat = chat(ChatSpelling::Number(-1000000000042));
         let to = ReplyTo { queue: "answers".into(), correlation_id: Some("c-1".into()) };
         let outcome = Outcome::Monitoring { chat, changed: true };
-        let told = reply(&to, &outcome, UnixMillis(5));
+        let told = reply(&to, &outcome, Uuid::nil(), UnixMillis(5));
         assert_eq!(body(&told)["ok"], true);
         assert_eq!(body(&told)["result"]["chat_id"], -1000000000042_i64);
         let failed: Value = serde_json::from_slice(&failed_reply_body("bad_json", "why")).unwrap();

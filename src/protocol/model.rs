@@ -229,7 +229,7 @@ pub struct MonitorRecord {
 /// Something to be done once at Telegram, for which a command was already acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobRecord {
-    /// Identity (v7, so that jobs sort by age).
+    /// Identity: the same for every delivery of the command that asks for it.
     pub id: Uuid,
     /// What to do.
     pub work: JobWork,

@@ -1,7 +1,7 @@
 //! Gives what moved its own record, then trims the outbox. Owns the pace of that
 //! work; never makes anything visible that is not durable already or harmless to lose.
 //!
-//! A pass starts once a second at most and works in small steps between groups, so that it adds
+//! A pass starts every few seconds at most and works in small steps between groups, so that it adds
 //! little to any commit: (1) write a record for every cursor and update state that moved; (2) note
 //! that cursors moved before the pass have records, so that recovery need not look at older segments,
 //! and delete tombstones that only those need; (3) delete the segments that were released. Steps are not synced: they become
@@ -142,7 +142,7 @@ fn write_records(
     let done = dirty.is_empty();
     if done {
         batch.put(layout::CHECKPOINT.to_vec(), records::to_number(upto));
-        for (_, chat) in known.tombstones.extract_if(.., |(stamp, _)| *stamp <= upto) {
+        for (chat, _) in known.tombstones.extract_if(|_, stamp| *stamp <= upto) {
             batch.delete(layout::chat(kind::TOMBSTONE, &chat));
         }
     }

@@ -25,6 +25,9 @@ pub(super) fn make_private(path: &Path) -> Result<(), StoreError> {
     if mode & 0o077 == 0 {
         return Ok(());
     }
+    if !is_ours(path)? {
+        return Err(StoreError::Foreign { path: path.into() });
+    }
     tracing::warn!(
         path = %path.display(),
         "the store's directory was open to others (mode {:04o}); closing it",
@@ -32,6 +35,14 @@ pub(super) fn make_private(path: &Path) -> Result<(), StoreError> {
     );
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))
         .map_err(StoreError::file("protect", path))
+}
+
+/// Whether a directory is empty or was a store before: any other may be somebody's, and closing it
+/// would shut them out.
+fn is_ours(path: &Path) -> Result<bool, StoreError> {
+    let mut entries = fs::read_dir(path).map_err(StoreError::file("read", path))?;
+    let is_empty = entries.next().is_none();
+    Ok(is_empty || path.join("lock").exists() || marker(path).exists())
 }
 
 /// Takes the store for this process. The lock goes with the file handle, also after a crash.

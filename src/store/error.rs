@@ -18,6 +18,15 @@ pub enum StoreError {
         /// Why it failed.
         source: io::Error,
     },
+    /// The directory is somebody else's.
+    #[error(
+        "{path} is open to others and holds what is not ours; give store.path a directory of its \
+         own, or close this one (chmod 700)"
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Another process holds the store.
     #[error(
         "another telewarden runs on this store ({path}); stop it first, or give this one a \

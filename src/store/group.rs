@@ -6,7 +6,7 @@
 //! up to which it is current, its stamp, and a deleted monitor leaves a tombstone with one, so that
 //! segments that are read again after a crash never bring back what is older.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::protocol::chat::ChatKey;
@@ -36,8 +36,8 @@ pub(super) struct Known {
     pub(super) ledger: VecDeque<Vec<u8>>,
     /// Tells apart ledger lines of one millisecond.
     pub(super) ledger_number: u32,
-    /// Tombstones and their stamps.
-    pub(super) tombstones: Vec<(u64, ChatKey)>,
+    /// Chats with a tombstone and its newest stamp: a chat that was stopped twice has one record.
+    pub(super) tombstones: HashMap<ChatKey, u64>,
 }
 
 /// What a group does to the update state of one account.
@@ -234,7 +234,7 @@ impl Group {
                 None => {
                     let key = layout::chat(kind::TOMBSTONE, chat);
                     self.batch.put(key, records::to_number(end));
-                    known.tombstones.push((end, chat.clone()));
+                    known.tombstones.insert(chat.clone(), end);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! What is durable in segments (cursors), or need not be durable yet (update states), and has no
 //! record of its own so far. Owns these overlays over the records; never does IO. Entries leave once
 //! a checkpoint has written them, so memory follows what moved lately, not the number of accounts:
-//! about 250 bytes an account that moved within the last second.
+//! about 250 bytes an account that moved within the last few seconds.
 
 use std::collections::HashMap;
 

@@ -11,16 +11,16 @@
 //! - What a newer program wrote, or another key sealed, is refused and left as it is.
 //!
 //! # How
-//! Submissions wait in a bounded queue ([`queue`]); the writer thread ([`writer`]) takes them in
-//! groups ([`group`]) and writes each group as one batch with one sync. Events and the cursors that
-//! moved with them are packed into segments ([`segment`]), so that neither costs a write of its own:
-//! the outbox is the journal of the cursors. [`checkpoint`] later gives cursors and update states
-//! their own records ([`hot`] holds them until then) and trims the outbox. [`recover`] lays what the
+//! Submissions wait in a bounded queue (`queue`); the writer thread (`writer`) takes them in
+//! groups (`group`) and writes each group as one batch with one sync. Events and the cursors that
+//! moved with them are packed into segments (`segment`), so that neither costs a write of its own:
+//! the outbox is the journal of the cursors. `checkpoint` later gives cursors and update states
+//! their own records (`hot` holds them until then) and trims the outbox. `recover` lays what the
 //! segments say over the records at start-up.
-//! Below lies an ordered map with atomic batches ([`engine`]), on sled or in memory.
+//! Below lies an ordered map with atomic batches (`engine`), on sled or in memory.
 //!
 //! # What is sealed
-//! Sealed (AES-256-GCM, [`keys`]): credentials, and the entries of the outbox with their message
+//! Sealed (AES-256-GCM, `keys`): credentials, and the entries of the outbox with their message
 //! texts. In clear: which accounts, sessions and monitors there are, their names and faults, the
 //! restart ledger, cursors (with 64-bit fingerprints of the newest second's messages in private chats
 //! and basic groups), update states, and peers, whose access hashes are worth nothing without the
@@ -266,6 +266,7 @@ impl Store {
     /// [`Store::submit`] runs.
     pub fn note_update_state(&self, account: AuthKeyId, delta: UpdateStateDelta) {
         self.shared.write_hot().move_state(account, delta);
+        self.shared.queue.nudge();
     }
 
     /// An account's credentials, unsealed for this call only.

@@ -62,9 +62,9 @@ pub enum Op {
         /// Where it is now.
         cursor: Cursor,
     },
-    /// Moves an account's update state. Not durable with its commit: it becomes so within about a
-    /// second, and never before an event that was submitted earlier. Losing it only makes Telegram
-    /// repeat updates that the cursors recognise.
+    /// Moves an account's update state; ignored when the account has no record. Not durable with its
+    /// commit: it becomes so within about four seconds, and never before an event that was submitted
+    /// earlier. Losing it only makes Telegram repeat updates that the cursors recognise.
     MoveUpdateState {
         /// The account.
         account: AuthKeyId,

@@ -43,7 +43,7 @@ pub(super) enum Key {
 }
 
 /// Checks the store and reads what start-up needs. The work does not grow with the outbox: it
-/// reads the segments since the last checkpoint, about a second of them, and the names of records.
+/// reads the segments since the last checkpoint, a few seconds of them, and the names of records.
 pub(super) fn recover(engine: &Arc<dyn Engine>, key: Key) -> Result<Recovered, StoreError> {
     let engine = &**engine;
     let fresh = check_format(engine)?;
@@ -174,7 +174,7 @@ fn read_known(engine: &dyn Engine) -> Result<Known, StoreError> {
     let (from, to) = layout::all(kind::TOMBSTONE);
     for (key, stamp) in collect(engine, &from, &to, usize::MAX)? {
         let stamp = records::from_compact("tombstone", &stamp)?;
-        known.tombstones.push((stamp, chat_of(&key)?));
+        known.tombstones.insert(chat_of(&key)?, stamp);
     }
     Ok(known)
 }

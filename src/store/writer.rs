@@ -38,8 +38,9 @@ pub(super) struct Pace {
     pub(super) spacing_min: Duration,
     /// The same when groups are full anyway and throughput matters more than a few milliseconds.
     pub(super) spacing_max: Duration,
-    /// Time between the starts of two checkpoints. Bounds what recovery reads, and how far an update
-    /// state on disk lags behind.
+    /// Time between the starts of two checkpoints. Bounds what recovery reads (24 MB at 10,000 events
+    /// a second) and how far an update state on disk lags behind; a record costs sled about 10 us, so
+    /// the longer it is, the more moves of one chat or account cost only one.
     pub(super) checkpoint_every: Duration,
 }
 
@@ -48,7 +49,7 @@ impl Default for Pace {
         Self {
             spacing_min: Duration::from_millis(3),
             spacing_max: Duration::from_millis(8),
-            checkpoint_every: Duration::from_secs(1),
+            checkpoint_every: Duration::from_secs(4),
         }
     }
 }

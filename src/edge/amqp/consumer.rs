@@ -20,7 +20,7 @@ use super::lanes::Lanes;
 use super::link::{Line, Link, LinkError, STABLE_AFTER, Stop, next, within};
 use super::status::{Count, LinkStatus};
 use super::topology::short;
-use super::{AmqpOptions, CommandSink};
+use super::{AmqpOptions, CommandSink, Rejected};
 use crate::protocol::chat::ChatKey;
 use crate::protocol::command::{CommandError, Envelope, Order, parse};
 
@@ -72,8 +72,17 @@ enum Lane {
 }
 
 enum Work {
-    Order(Order),
+    /// An order, and the delivery it came in.
+    Order(Order, Vec<u8>, Box<BasicProperties>),
     Dead(Box<DeadLetter>),
+}
+
+/// What became of a job.
+enum Verdict {
+    /// It is done and counts.
+    Done(Count),
+    /// It cannot be done: it is put aside with its reason.
+    PutAside(Box<DeadLetter>),
 }
 
 struct Job {
@@ -85,7 +94,7 @@ struct Job {
 struct Done {
     lane: Lane,
     acker: Acker,
-    outcome: Result<Count, LinkError>,
+    outcome: Result<Verdict, LinkError>,
 }
 
 /// One connection's consumer.
@@ -178,7 +187,10 @@ impl<C: CommandSink> Session<C> {
     fn enter(&mut self, delivery: Delivery) {
         let Delivery { properties, data, acker, .. } = delivery;
         let (lane, work) = match understand(&data, &properties) {
-            Ok(order) => (Lane::Chat(order.command.chat().key()), Work::Order(order)),
+            Ok(order) => {
+                let lane = Lane::Chat(order.command.chat().key());
+                (lane, Work::Order(order, data, Box::new(properties)))
+            }
             Err(error) => {
                 (Lane::Dead, Work::Dead(Box::new(DeadLetter { body: data, properties, error })))
             }
@@ -190,11 +202,18 @@ impl<C: CommandSink> Session<C> {
 
     fn run(&mut self, lane: Lane, Job { work, acker }: Job) {
         match work {
-            Work::Order(order) => {
+            Work::Order(order, body, properties) => {
                 let sink = self.sink.clone();
                 self.tasks.spawn(async move {
-                    let submitted = sink.submit(order).await;
-                    let outcome = submitted.map(|()| Count::Consumed).map_err(LinkError::from);
+                    let outcome = match sink.submit(order).await {
+                        Ok(()) => Ok(Verdict::Done(Count::Consumed)),
+                        Err(Rejected::Refused(why)) => {
+                            let (properties, error) = (*properties, CommandError::Failed(why));
+                            let letter = DeadLetter { body, properties, error };
+                            Ok(Verdict::PutAside(Box::new(letter)))
+                        }
+                        Err(error @ Rejected::Unavailable) => Err(error.into()),
+                    };
                     Done { lane, acker, outcome }
                 });
             }
@@ -203,7 +222,8 @@ impl<C: CommandSink> Session<C> {
                 let line = self.line.clone();
                 self.tasks.spawn(async move {
                     let put_aside = letter.put_aside(&channel, &line, &queue).await;
-                    Done { lane, acker, outcome: put_aside.map(|()| Count::DeadLettered) }
+                    let outcome = put_aside.map(|()| Verdict::Done(Count::DeadLettered));
+                    Done { lane, acker, outcome }
                 });
             }
         }
@@ -212,16 +232,23 @@ impl<C: CommandSink> Session<C> {
     /// Acknowledges what is done and starts what waited for it.
     async fn settle(&mut self, done: Result<Done, JoinError>) -> Result<(), LinkError> {
         let Done { lane, acker, outcome } = done.map_err(|_| LinkError::Crashed)?;
-        let count = match outcome {
-            Ok(count) => count,
+        match outcome {
+            Ok(Verdict::Done(count)) => {
+                let ack = acker.ack(BasicAckOptions::default());
+                if within("acknowledging a command", &self.line, ack).await? {
+                    self.status.add(count, 1);
+                }
+            }
+            Ok(Verdict::PutAside(letter)) => {
+                let job = Job { work: Work::Dead(letter), acker };
+                if let Some(job) = self.lanes.enter(&Lane::Dead, job) {
+                    self.run(Lane::Dead, job);
+                }
+            }
             Err(error) => {
                 self.lanes.abandon(&lane);
                 return Err(error);
             }
-        };
-        let ack = acker.ack(BasicAckOptions::default());
-        if within("acknowledging a command", &self.line, ack).await? {
-            self.status.add(count, 1);
         }
         if let Some(job) = self.lanes.done(&lane) {
             self.run(lane, job);

@@ -40,6 +40,12 @@ pub(super) enum LinkError {
     Connect(String),
     #[error("the broker did not answer within {REPLY_TIMEOUT:?} while {0}")]
     Timeout(&'static str),
+    #[error(
+        "the broker sent what cannot be read; most likely the message at the head of the command \
+         queue has a property that is not UTF-8: take it out by hand, for example in the broker's \
+         management page, and commands go on"
+    )]
+    Unreadable,
     #[error("{0}")]
     Broker(String),
     #[error("no queue took the message {message_id} ({reply}); it is kept and published again")]
@@ -60,11 +66,19 @@ pub(super) enum LinkError {
 
 impl From<lapin::Error> for LinkError {
     fn from(error: lapin::Error) -> Self {
-        Self::Broker(error.to_string())
+        match error.kind() {
+            lapin::ErrorKind::ParsingError(_) => Self::Unreadable,
+            _ => Self::Broker(error.to_string()),
+        }
     }
 }
 
 impl LinkError {
+    /// Whether the broker refused what goes to the default exchange.
+    fn refuses_replies(&self) -> bool {
+        matches!(self, Self::Broker(text) if text.contains("ACCESS_REFUSED") && text.contains("amq.default"))
+    }
+
     /// Whether the connection worked and the trouble only shows with the next message: then
     /// having connected proves nothing.
     fn needs_proof(&self) -> bool {
@@ -81,6 +95,8 @@ pub(super) struct Link {
     down_since: Option<Instant>,
     needs_proof: bool,
     mismatched: Vec<String>,
+    /// Whether the broker lets nobody of us write to the default exchange, where replies go.
+    pub(super) replies_refused: bool,
 }
 
 impl Link {
@@ -94,6 +110,7 @@ impl Link {
             down_since: None,
             needs_proof: false,
             mismatched: Vec::new(),
+            replies_refused: false,
         }
     }
 
@@ -153,6 +170,13 @@ impl Link {
     pub(super) fn failed(&mut self, error: &LinkError) -> Duration {
         self.failures = self.failures.saturating_add(1);
         self.needs_proof |= error.needs_proof();
+        if error.refuses_replies() && !self.replies_refused {
+            self.replies_refused = true;
+            tracing::error!(
+                link = self.name,
+                "the broker's user may not write to the exchange amq.default, so replies to commands are dropped; grant it and start again"
+            );
+        }
         if self.down_since.is_none() {
             self.down_since = Some(Instant::now());
             tracing::warn!(link = self.name, %error, "the link to the broker is down; it is tried again until it works");
@@ -170,7 +194,9 @@ impl Link {
             }
             Event::ConnectionUnblocked => {
                 tracing::info!(link = self.name, "the broker takes messages again");
-                self.status.set(LinkState::Up, None);
+                if !self.needs_proof {
+                    self.status.set(LinkState::Up, None);
+                }
             }
             Event::Error(error) => return Err(error.into()),
             _ => {}

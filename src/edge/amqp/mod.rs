@@ -68,9 +68,12 @@ pub trait CommandSink: Clone + Send + Sync + 'static {
 }
 
 /// Why a sink did not take an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// The store is in trouble, or the daemon is stopping: the order has to come again.
     #[error("the store does not take commands now; they wait in the queue")]
     Unavailable,
+    /// This order fails whenever it is tried: it is put aside, so that it delays nobody.
+    #[error("{0}")]
+    Refused(String),
 }

@@ -147,7 +147,11 @@ impl Session {
         let first = self.in_flight.len();
         for (seq, entry) in batch {
             self.fence.published(seq);
-            self.in_flight.push_back(self.launch(entry));
+            let flight = match &entry.route {
+                Route::Reply { .. } if link.replies_refused => Flight::dropped(),
+                _ => self.launch(entry),
+            };
+            self.in_flight.push_back(flight);
         }
         poll_fn(|context| {
             self.in_flight.range_mut(first..).for_each(|flight| flight.start(context));
@@ -160,7 +164,7 @@ impl Session {
         let Some(address) = Address::of(&entry.route, &self.exchange) else {
             // Only a reply can get here: its queue was named by somebody else.
             tracing::error!(message_id = %entry.message_id, "a reply's queue has a name that AMQP cannot carry; the reply is dropped");
-            return Flight::Landed(Box::new(Ok(Confirmation::Ack(None))));
+            return Flight::dropped();
         };
         let channel = Arc::clone(&self.channel);
         Flight::Aloft(Box::pin(async move {
@@ -205,8 +209,12 @@ impl Session {
     }
 
     /// Looks for what no event tells of.
-    fn check(&self, link: &mut Link, line: &Line) -> Result<(), LinkError> {
+    fn check(&mut self, link: &mut Link, line: &Line) -> Result<(), LinkError> {
         let state = line.state();
+        if state.blocked() {
+            // Nothing is read meanwhile, so nothing can be confirmed; the time does not count.
+            self.last_progress = Instant::now();
+        }
         let is_stalled = !self.in_flight.is_empty() && self.last_progress.elapsed() > REPLY_TIMEOUT;
         if is_stalled && !state.blocked() {
             return Err(LinkError::Timeout("confirming what was published"));
@@ -232,6 +240,11 @@ enum Flight {
 }
 
 impl Flight {
+    /// Of what is not sent at all and may be forgotten.
+    fn dropped() -> Self {
+        Self::Landed(Box::new(Ok(Confirmation::Ack(None))))
+    }
+
     /// Gets it going; whatever comes of it at once is kept.
     fn start(&mut self, context: &mut Context<'_>) {
         if let Poll::Ready(result) = self.poll(context) {

@@ -102,7 +102,7 @@ async fn consume(outbox: &mut Outbox, events: u64) {
 
 async fn measure(load: Load) {
     tame_allocator();
-    let dir = tempfile::tempdir_in("/work/wt/store/target").unwrap();
+    let dir = tempfile::tempdir_in("target").unwrap();
     let (store, mut outbox) = Store::open(StoreOptions::new(dir.path().join("state"))).unwrap();
     prepare(&store, &load).await;
     let load = Arc::new(load);
@@ -171,7 +171,7 @@ async fn cost_at_a_given_rate() {
 #[ignore = "a measurement"]
 async fn a_backlog_of_a_million_events() {
     tame_allocator();
-    let dir = tempfile::tempdir_in("/work/wt/store/target").unwrap();
+    let dir = tempfile::tempdir_in("target").unwrap();
     let options = StoreOptions::new(dir.path().join("state"));
     let (store, outbox) = Store::open(options.clone()).unwrap();
     let load = Load { producers: 100, chats: 1000, events: 1_000_000, per_submission: 1, rate: 0 };
@@ -202,6 +202,15 @@ async fn a_backlog_of_a_million_events() {
         resident_mib()
     ));
     assert_eq!(stats.outbox_depth, 1_000_000);
+    let mut seen = 0;
+    while seen < 1_000_000 {
+        seen += outbox.next(256).await.len();
+    }
+    say(format_args!("read once without releasing: rss {} MiB", resident_mib()));
+    // SAFETY: as below.
+    unsafe { libc::malloc_trim(0) };
+    say(format_args!("of which live: {} MiB", resident_mib()));
+    outbox.rewind(0);
     let (start, used) = (Instant::now(), cpu());
     consume(&mut outbox, 1_000_000).await;
     say(format_args!(
@@ -228,7 +237,27 @@ async fn a_backlog_of_a_million_events() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
-async fn single_commits_at_600_a_second() {
-    measure(Load { producers: 100, chats: 1000, events: 6000, per_submission: 1, rate: 1000 })
-        .await;
+async fn disk_and_memory_over_many_rounds() {
+    tame_allocator();
+    let dir = tempfile::tempdir_in("target").unwrap();
+    let (store, mut outbox) = Store::open(StoreOptions::new(dir.path().join("state"))).unwrap();
+    let load = Load { producers: 100, chats: 1000, events: 300_000, per_submission: 1, rate: 0 };
+    prepare(&store, &load).await;
+    let load = Arc::new(load);
+    for round in 1..=10 {
+        let durable = Arc::new(AtomicU64::new(0));
+        for producer in 0..load.producers {
+            let (store, load, durable) = (store.clone(), Arc::clone(&load), Arc::clone(&durable));
+            tokio::spawn(async move { produce(store, &load, producer, &durable).await });
+        }
+        consume(&mut outbox, load.events).await;
+        say(format_args!(
+            "after {} events: disk {} MiB, rss {} MiB",
+            round * load.events,
+            store.stats().disk_bytes >> 20,
+            resident_mib()
+        ));
+    }
+    drop(outbox);
+    store.close().await.unwrap();
 }

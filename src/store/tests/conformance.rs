@@ -30,6 +30,18 @@ impl Place {
     }
 }
 
+impl Place {
+    /// The same at a rhythm that meets many checkpoints.
+    fn open_hurried(&self) -> (Store, Outbox) {
+        let engine: Arc<dyn Engine> = match self {
+            Self::Sled(dir) => Arc::new(SledEngine::open(dir.path(), 8 << 20).unwrap()),
+            Self::Memory(disk) => Arc::new(disk.clone()),
+        };
+        let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
+        Store::start(engine, key, None, hurried()).unwrap()
+    }
+}
+
 async fn on_both<F: Future<Output = ()>>(test: impl Fn(Place) -> F) {
     test(Place::Memory(MemoryDisk::default())).await;
     test(Place::Sled(tempfile::tempdir().unwrap())).await;
@@ -310,7 +322,7 @@ async fn moves_of_the_update_state_are_read_at_once_and_kept_by_a_clean_end() {
 #[tokio::test]
 async fn checkpoints_run_by_themselves_and_empty_the_disk_of_what_was_released() {
     on_both(|place| async move {
-        let (store, mut outbox) = place.open();
+        let (store, mut outbox) = place.open_hurried();
         let ops = vec![Op::PutAccount(account(1)), Op::PutMonitor(monitor(1))];
         store.commit(ops).await.unwrap();
         let mut ops = appends(0..3000);

@@ -34,6 +34,7 @@ async fn child() {
     let dir = std::env::var("STORE_CRASH_DIR").expect("run by the test below");
     let (seed, round) = (variable("STORE_CRASH_SEED"), variable("STORE_CRASH_ROUND"));
     let (store, mut outbox) = open(Path::new(&dir));
+    let releases = std::env::var_os("STORE_CRASH_KEEP").is_none();
     tell(format_args!("open"));
     let reader = async move {
         for turn in 0_u64.. {
@@ -41,7 +42,7 @@ async fn child() {
             for (seq, entry) in &taken {
                 tell(format_args!("seen {seq} {}", number_of(entry)));
             }
-            if turn % 3 != 0 {
+            if turn % 3 != 0 && releases {
                 let through = taken.last().unwrap().0;
                 tell(format_args!("released {through}"));
                 outbox.release(through);
@@ -64,8 +65,17 @@ async fn child() {
     tokio::join!(reader, writer);
 }
 
-fn spawn(dir: &Path, seed: u64, round: u64) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+/// Starts a child; with a limit, no file of its may grow beyond so many KiB, and it releases nothing.
+fn spawn(dir: &Path, seed: u64, round: u64, limit_kib: Option<u32>) -> Child {
+    let limit = limit_kib.map(|kib| format!("trap '' XFSZ; ulimit -f {}; ", kib * 2));
+    let command = format!(r#"{}exec "$0" "$@""#, limit.unwrap_or_default());
+    let mut child = Command::new("/bin/sh");
+    if limit_kib.is_some() {
+        child.env("STORE_CRASH_KEEP", "1");
+    }
+    child
+        .args(["-c", &command])
+        .arg(std::env::current_exe().unwrap())
         .args(["--exact", "store::tests::crash::child", "--ignored", "--nocapture"])
         .env("STORE_CRASH_DIR", dir)
         .env("STORE_CRASH_SEED", seed.to_string())
@@ -78,18 +88,25 @@ fn spawn(dir: &Path, seed: u64, round: u64) -> Child {
 
 /// Runs a child and kills it: mostly at work, sometimes while it opens the store.
 fn run_and_kill(dir: &Path, seed: u64, round: u64, rng: &mut StdRng) -> Witness {
-    let mut child = spawn(dir, seed, round);
+    let mut child = spawn(dir, seed, round, None);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     if rng.random_ratio(4, 5) {
         let opened = lines.by_ref().map_while(Result::ok).any(|line| line == "open");
         assert!(opened, "the child did not open the store");
     }
     let after = Duration::from_millis(rng.random_range(0..300));
-    let id = std::thread::spawn(move || {
+    let killer = std::thread::spawn(move || {
         std::thread::sleep(after);
         child.kill().unwrap();
         child.wait().unwrap();
     });
+    let witness = listen(lines);
+    killer.join().unwrap();
+    witness
+}
+
+/// Notes what a child tells until it ends.
+fn listen(lines: impl Iterator<Item = std::io::Result<String>>) -> Witness {
     let mut witness = Witness::default();
     for line in lines.map_while(Result::ok) {
         let mut words = line.split(' ');
@@ -103,7 +120,6 @@ fn run_and_kill(dir: &Path, seed: u64, round: u64, rng: &mut StdRng) -> Witness 
             _ => {}
         }
     }
-    id.join().unwrap();
     witness
 }
 
@@ -124,4 +140,19 @@ async fn a_killed_process_loses_nothing_it_was_promised() {
         store.close().await.unwrap();
     }
     assert!(acked > 100, "seed {seed}: only {acked} commits were confirmed in all rounds");
+}
+
+#[tokio::test]
+async fn a_database_that_may_not_grow_fails_and_keeps_what_was_confirmed() {
+    let seed = rand::random();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sled");
+    let mut child = spawn(&path, seed, 0, Some(2048));
+    let witness = listen(BufReader::new(child.stdout.take().unwrap()).lines());
+    let ended = child.wait().unwrap();
+    assert_eq!(ended.code(), Some(101), "seed {seed}: the child saw the store fail");
+    assert!(witness.acked > 10, "seed {seed}: {} commits were confirmed", witness.acked);
+    let (store, mut outbox) = open(&path);
+    Judge::default().check(seed, 0, &witness, &store, &mut outbox).await;
+    store.close().await.unwrap();
 }

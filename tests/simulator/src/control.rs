@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{FromRequest, Path, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -19,8 +20,26 @@ use crate::server::Server;
 
 type Shared = State<Arc<Server>>;
 type Reply<T> = Result<Json<T>, ApiError>;
-/// The answer of calls that only do something.
-type Done = Result<StatusCode, ApiError>;
+/// The answer of calls that only do something: an empty object, which every client can read.
+type Done = Result<Json<serde_json::Value>, ApiError>;
+
+fn done(outcome: Result<(), ApiError>) -> Done {
+    outcome.map(|()| Json(json!({})))
+}
+
+/// A JSON body, whatever its content type says; none at all is an empty object.
+struct Input<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let invalid = |error: &dyn std::fmt::Display| ApiError::Invalid(error.to_string());
+        let body = Bytes::from_request(request, state).await.map_err(|error| invalid(&error))?;
+        let body = if body.is_empty() { b"{}".as_slice() } else { &body };
+        serde_json::from_slice(body).map(Self).map_err(|error| invalid(&error))
+    }
+}
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
@@ -75,7 +94,7 @@ struct Revocation {
     error: Option<String>,
 }
 
-async fn add_account(State(server): Shared, Json(new): Json<NewAccount>) -> Response {
+async fn add_account(State(server): Shared, Input(new): Input<NewAccount>) -> Response {
     server.add_account(new).map(Json).into_response()
 }
 
@@ -90,7 +109,7 @@ async fn inbox(State(server): Shared, Path(user_id): Path<i64>) -> Response {
 async fn post_private(
     State(server): Shared,
     Path(user_id): Path<i64>,
-    Json(text): Json<Text>,
+    Input(text): Input<Text>,
 ) -> Reply<serde_json::Value> {
     let message_id = server.post_private(user_id, text.from, &text.text)?;
     Ok(Json(json!({ "message_id": message_id })))
@@ -102,19 +121,18 @@ async fn add_session(State(server): Shared, Path(user_id): Path<i64>) -> Reply<s
 }
 
 async fn disconnect(State(server): Shared, Path(user_id): Path<i64>) -> Done {
-    server.disconnect(user_id).map(|()| StatusCode::NO_CONTENT)
+    done(server.disconnect(user_id))
 }
 
-async fn revoke(State(server): Shared, Path(user_id): Path<i64>, body: Bytes) -> Done {
-    let Revocation { error } = if body.is_empty() {
-        Revocation::default()
-    } else {
-        serde_json::from_slice(&body).map_err(|error| ApiError::Invalid(error.to_string()))?
-    };
-    server.revoke(user_id, error).map(|()| StatusCode::NO_CONTENT)
+async fn revoke(
+    State(server): Shared,
+    Path(user_id): Path<i64>,
+    Input(revocation): Input<Revocation>,
+) -> Done {
+    done(server.revoke(user_id, revocation.error))
 }
 
-async fn add_chat(State(server): Shared, Json(new): Json<NewChat>) -> Response {
+async fn add_chat(State(server): Shared, Input(new): Input<NewChat>) -> Response {
     server.add_chat(new).map(Json).into_response()
 }
 
@@ -122,16 +140,20 @@ async fn members(State(server): Shared, Path(chat_id): Path<i64>) -> Response {
     server.members(chat_id).map(Json).into_response()
 }
 
-async fn add_member(State(server): Shared, Path(chat_id): Path<i64>, Json(who): Json<Who>) -> Done {
-    server.add_member(chat_id, who.user_id).map(|()| StatusCode::NO_CONTENT)
+async fn add_member(
+    State(server): Shared,
+    Path(chat_id): Path<i64>,
+    Input(who): Input<Who>,
+) -> Done {
+    done(server.add_member(chat_id, who.user_id))
 }
 
 async fn remove_member(State(server): Shared, Path((chat_id, user_id)): Path<(i64, i64)>) -> Done {
-    server.remove_member(chat_id, user_id).map(|()| StatusCode::NO_CONTENT)
+    done(server.remove_member(chat_id, user_id))
 }
 
-async fn ban(State(server): Shared, Path(chat_id): Path<i64>, Json(who): Json<Who>) -> Done {
-    server.ban(chat_id, who.user_id).map(|()| StatusCode::NO_CONTENT)
+async fn ban(State(server): Shared, Path(chat_id): Path<i64>, Input(who): Input<Who>) -> Done {
+    done(server.ban(chat_id, who.user_id))
 }
 
 async fn messages(
@@ -146,27 +168,28 @@ async fn messages(
 async fn post_message(
     State(server): Shared,
     Path(chat_id): Path<i64>,
-    Json(text): Json<Text>,
+    Input(text): Input<Text>,
 ) -> Reply<serde_json::Value> {
     let message_id = server.post(chat_id, text.from, &text.text)?;
     Ok(Json(json!({ "message_id": message_id })))
 }
 
-async fn add_fault(State(server): Shared, Json(spec): Json<FaultSpec>) -> Done {
-    server.add_fault(spec).map(|()| StatusCode::NO_CONTENT)
+async fn add_fault(State(server): Shared, Input(spec): Input<FaultSpec>) -> Done {
+    done(server.add_fault(spec))
 }
 
-async fn lift_faults(State(server): Shared) -> StatusCode {
+async fn lift_faults(State(server): Shared) -> Done {
     server.lift_faults();
-    StatusCode::NO_CONTENT
+    done(Ok(()))
 }
 
-async fn load(State(server): Shared, Json(spec): Json<LoadSpec>) -> Response {
+async fn load(State(server): Shared, Input(spec): Input<LoadSpec>) -> Response {
     server.load(&spec).map(Json).into_response()
 }
 
-async fn run_load(State(server): Shared, Json(run): Json<LoadRun>) -> Done {
-    server.run_load(&run).map(|()| StatusCode::ACCEPTED)
+async fn run_load(State(server): Shared, Input(run): Input<LoadRun>) -> Response {
+    let started = done(server.run_load(&run));
+    started.map(|body| (StatusCode::ACCEPTED, body)).into_response()
 }
 
 async fn stats(State(server): Shared) -> Response {

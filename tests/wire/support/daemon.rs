@@ -214,9 +214,13 @@ fn binary() -> PathBuf {
     built.unwrap_or_else(|| env!("CARGO_BIN_EXE_telewarden").into())
 }
 
-/// A loopback address that is free now. Another process may take it before we do; then the daemon
-/// says so and the test fails with its words.
+/// A loopback address that is free now, below the range from which the kernel draws the ports of
+/// outgoing connections: the daemon comes back to it after each kill.
 fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address")
+    loop {
+        let port = rand::random_range(10_240..30_240);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().expect("its address");
+        }
+    }
 }
