@@ -33,9 +33,10 @@ use serde::{Deserialize, Serialize};
 use telewarden::protocol::session_string::SessionString;
 use tokio::sync::mpsc;
 
-/// The same as the daemon's, in all three.
+/// The same as the daemon's, in all four.
 const UPDATES_CAPACITY: NonZeroUsize = NonZeroUsize::new(2048).expect("2048 is not zero");
 const WINDOW: usize = 1024;
+const BATCH: usize = 128;
 const PERSISTENT: u8 = 2;
 /// Pause before a lost connection is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -259,7 +260,8 @@ fn translate(
     Some(Entry { message_id, body: serde_json::to_vec(&event).ok()? })
 }
 
-/// Publishes in order, with up to [`WINDOW`] unconfirmed.
+/// Publishes in order, with up to [`WINDOW`] unconfirmed, many at a time: one at a time costs a
+/// tenth more CPU.
 async fn publish(
     channel: Channel,
     exchange: String,
@@ -267,19 +269,25 @@ async fn publish(
     depth: Depth,
 ) -> Result<()> {
     let mut in_flight: VecDeque<Pin<Box<PublisherConfirm>>> = VecDeque::with_capacity(WINDOW);
+    let mut batch = Vec::with_capacity(BATCH);
     loop {
+        let room = WINDOW - in_flight.len();
         tokio::select! {
             biased;
             settled = settle(&mut in_flight), if !in_flight.is_empty() => {
                 depth.fetch_sub(settled?, Ordering::Relaxed);
             }
-            entry = events.recv(), if in_flight.len() < WINDOW => {
-                let Some(entry) = entry else { return Ok(()) };
-                let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-                let (name, key) = (exchange.as_str().into(), "event".into());
-                let properties = properties(&entry);
-                let sent = channel.basic_publish(name, key, options, &entry.body, properties);
-                in_flight.push_back(Box::pin(sent.await?));
+            count = events.recv_many(&mut batch, room.min(BATCH)), if room > 0 => {
+                if count == 0 {
+                    return Ok(());
+                }
+                for entry in batch.drain(..) {
+                    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+                    let (name, key) = (exchange.as_str().into(), "event".into());
+                    let properties = properties(&entry);
+                    let sent = channel.basic_publish(name, key, options, &entry.body, properties);
+                    in_flight.push_back(Box::pin(sent.await?));
+                }
             }
         }
     }

@@ -85,6 +85,8 @@ pub(crate) struct Latency {
     pub(crate) median: f64,
     pub(crate) p99: f64,
     pub(crate) max: f64,
+    /// CPU microseconds an event, of the subject.
+    pub(crate) subject: f64,
 }
 
 /// Everything that runs during a run.
@@ -198,7 +200,9 @@ impl Stage<'_> {
         for &per_second in rates {
             self.pass(&listener, per_second, WARM_UP_SECONDS)?;
             listener.reset();
+            let before = machine::cpu_of(self.subject.pid())?;
             self.pass(&listener, per_second, self.plan.latency_seconds)?;
+            let spent = machine::cpu_of(self.subject.pid())? - before;
             let taken = listener.reset();
             let mut all = taken.latencies;
             body_bytes = taken.body_bytes / all.len().max(1) as u64;
@@ -208,7 +212,9 @@ impl Stage<'_> {
                 all.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
             };
             let (median, p99, max) = (at(0.5), at(0.99), at(1.0));
-            latencies.push(Latency { per_second, count: all.len(), median, p99, max });
+            let count = all.len();
+            let subject = spent.as_secs_f64() * 1e6 / count.max(1) as f64;
+            latencies.push(Latency { per_second, count, median, p99, max, subject });
         }
         Ok((latencies, body_bytes))
     }

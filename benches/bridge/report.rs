@@ -70,6 +70,8 @@ fn figures(example: Option<&Measured>) -> Vec<(String, Figure)> {
         let name = format!("latency at {per_second}/s, ms: ");
         add(format!("{name}median"), Box::new(move |run| of(run, |latency| latency.median)));
         add(format!("{name}99th percentile"), Box::new(move |run| of(run, |latency| latency.p99)));
+        let name = format!("CPU µs an event at {per_second}/s: subject");
+        add(name, Box::new(move |run| of(run, |latency| latency.subject)));
     }
     let name = "RSS a session, KiB";
     add(format!("{name}: idle"), Box::new(|run| each(run, run.memory.idle)));
