@@ -1,0 +1,362 @@
+//! The processes that are measured: the simulator and the two subjects, each a child that ends
+//! when its handle is dropped.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::bare_pipe::{Session, Settings};
+use crate::broker::Broker;
+use crate::http;
+
+/// How long anything may take to come about.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(25);
+
+/// Waits for something that is looked at again and again.
+pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so()? {
+        ensure!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+/// A child that is killed when it is dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is noticed elsewhere.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A population at the simulator: one chat for each account.
+pub(crate) struct Member {
+    pub(crate) user_id: i64,
+    pub(crate) chat_id: i64,
+    pub(crate) session: Session,
+    api_hash: String,
+}
+
+/// A simulator of one run's own.
+pub(crate) struct Simulator {
+    process: Process,
+    telegram: SocketAddrV4,
+    control: SocketAddr,
+    // It ends when it cannot write.
+    _output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Simulator {
+    /// Starts it on free ports.
+    pub(crate) fn start(program: &Path) -> Result<Self> {
+        let arguments = ["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"];
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("failed to start {}", program.display()))?;
+        let mut lines = BufReader::new(child.stdout.take().context("a pipe")?).lines();
+        let process = Process(child);
+        let mut word = || -> Result<String> {
+            let line = lines.next().context("the simulator says nothing")??;
+            Ok(line.rsplit([' ', '/']).next().unwrap_or_default().to_owned())
+        };
+        let (telegram, control) = (word()?.parse()?, word()?.parse()?);
+        Ok(Self { telegram, control, process, _output: lines })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// Makes accounts with a chat each.
+    pub(crate) fn populate(&self, accounts: usize) -> Result<Vec<Member>> {
+        let spec = json!({ "accounts": accounts, "chats_per_account": 1, "paused": true });
+        let load = http::post(self.control, "/load", &spec)?;
+        let (accounts, chats) = (load["accounts"].as_array(), load["chats"].as_array());
+        let pairs = accounts.context("no accounts")?.iter().zip(chats.context("no chats")?);
+        let member = |(number, (account, chat)): (usize, (&Value, &Value))| {
+            let text = |field: &str| account[field].as_str().map(str::to_owned);
+            Some(Member {
+                user_id: account["user_id"].as_i64()?,
+                chat_id: chat["chat_id"].as_i64()?,
+                session: Session {
+                    id: format!("00000000-0000-4000-8000-{number:012}"),
+                    session_string: text("session_string")?,
+                },
+                api_hash: text("api_hash")?,
+            })
+        };
+        pairs.enumerate().map(member).collect::<Option<_>>().context("an unknown shape")
+    }
+
+    /// Starts messages; answers how many there will be.
+    pub(crate) fn run(&self, per_second: f64, seconds: f64, text_bytes: usize) -> Result<u64> {
+        let run = json!({
+            "messages_per_second": per_second, "seconds": seconds, "text_bytes": text_bytes,
+        });
+        wait_for("the load before to end", || Ok(self.stats()?["load_done"] == true))?;
+        http::post(self.control, "/load/run", &run)?;
+        Ok((per_second * seconds).round() as u64)
+    }
+
+    pub(crate) fn stats(&self) -> Result<Value> {
+        http::get(self.control, "/stats")
+    }
+
+    /// Closes the connections of all these accounts; answers how many there have been so far.
+    pub(crate) fn disconnect(&self, members: &[Member]) -> Result<u64> {
+        let total = self.stats()?["connections_total"].as_u64().context("no count")?;
+        for member in members {
+            let path = format!("/accounts/{}/disconnect", member.user_id);
+            http::post(self.control, &path, &Value::Null)?;
+        }
+        Ok(total)
+    }
+}
+
+/// Which program is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    Daemon,
+    BarePipe,
+}
+
+/// A program under measurement.
+pub(crate) enum Subject {
+    Daemon(Daemon),
+    BarePipe(BarePipe),
+}
+
+impl Subject {
+    /// Starts it without sessions, with its link to the broker up.
+    pub(crate) fn start(
+        kind: Kind,
+        program: &Path,
+        simulator: &Simulator,
+        broker: &Broker,
+    ) -> Result<Self> {
+        Ok(match kind {
+            Kind::Daemon => Self::Daemon(Daemon::start(program, simulator, broker)?),
+            Kind::BarePipe => Self::BarePipe(BarePipe::start(simulator, broker)?),
+        })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        match self {
+            Self::Daemon(daemon) => daemon.process.0.id(),
+            Self::BarePipe(pipe) => pipe.process.0.id(),
+        }
+    }
+
+    /// Has it listen to all these chats and waits until it does.
+    pub(crate) fn listen(&mut self, members: &[Member], broker: &Broker) -> Result<()> {
+        match self {
+            Self::Daemon(daemon) => daemon.listen(members, broker),
+            Self::BarePipe(pipe) => pipe.listen(members),
+        }
+    }
+
+    /// Waits until all connections of `simulator` are back and in use.
+    pub(crate) fn wait_for_return(
+        &self,
+        simulator: &Simulator,
+        before: u64,
+        count: u64,
+    ) -> Result<()> {
+        wait_for("the sessions to come back", || {
+            let stats = simulator.stats()?;
+            let total = stats["connections_total"].as_u64().unwrap_or(0);
+            Ok(stats["connections"] == count && total >= before + count)
+        })?;
+        match self {
+            Self::Daemon(daemon) => daemon.wait_until_active(count),
+            Self::BarePipe(_) => Ok(()),
+        }
+    }
+
+    /// Whether the broker has confirmed everything it was given.
+    pub(crate) fn is_drained(&mut self) -> Result<bool> {
+        match self {
+            Self::Daemon(daemon) => Ok(daemon.health()?["outbox"]["depth"] == 0),
+            Self::BarePipe(pipe) => Ok(pipe.ask("")? == "0"),
+        }
+    }
+}
+
+/// The release daemon on a store of its own.
+pub(crate) struct Daemon {
+    process: Process,
+    health: SocketAddr,
+    // Dropped after the process.
+    _home: TempDir,
+}
+
+impl Daemon {
+    fn start(program: &Path, simulator: &Simulator, broker: &Broker) -> Result<Self> {
+        let home = TempDir::new()?;
+        let health = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let config = home.path().join("config.toml");
+        std::fs::write(&config, daemon_config(home.path(), health, simulator, broker))?;
+        let log = File::create(home.path().join("log"))?;
+        let child = Command::new(program)
+            .args(["run", "--config"])
+            .arg(&config)
+            .current_dir(home.path())
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("failed to start {}", program.display()))?;
+        let daemon = Self { process: Process(child), health, _home: home };
+        wait_for("the daemon to be ready", || {
+            Ok(http::get(health, "/health/ready").is_ok_and(|_| daemon.is_ready()))
+        })?;
+        Ok(daemon)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.health().is_ok_and(|health| health["status"] == "ok")
+    }
+
+    fn health(&self) -> Result<Value> {
+        http::get(self.health, "/health")
+    }
+
+    fn listen(&self, members: &[Member], broker: &Broker) -> Result<()> {
+        let command = |member: &Member| {
+            json!({
+                "command": "start_monitoring_chat",
+                "chat_id": member.chat_id,
+                "primary_session": {
+                    "id": member.session.id,
+                    "api_hash": member.api_hash,
+                    "session_string": member.session.session_string,
+                },
+                "backup_sessions_pool": [],
+            })
+        };
+        broker.command(&members.iter().map(command).collect::<Vec<_>>())?;
+        self.wait_until_active(members.len() as u64)
+    }
+
+    fn wait_until_active(&self, count: u64) -> Result<()> {
+        wait_for("the monitors to be active", || {
+            let health = self.health()?;
+            let is_so = |part: &str| health[part]["by_state"]["active"] == count;
+            Ok(is_so("monitors") && is_so("accounts"))
+        })
+        .with_context(|| format!("{:#}", self.health().unwrap_or_default()))
+    }
+}
+
+fn daemon_config(
+    home: &Path,
+    health: SocketAddr,
+    simulator: &Simulator,
+    broker: &Broker,
+) -> String {
+    let Broker { url, exchange, commands, events, .. } = broker;
+    format!(
+        r#"
+        [telegram]
+        api_id = 1
+        api_hash = "0123456789abcdef"
+        [telegram.servers]
+        2 = "{telegram}"
+        [store]
+        path = "{state}"
+        [bridge]
+        enabled = true
+        url = "{url}"
+        exchange = "{exchange}"
+        command_queue = "{commands}"
+        event_queue = "{events}"
+        [http]
+        listen = "{health}"
+        "#,
+        telegram = simulator.telegram,
+        state = home.join("state").display(),
+    )
+}
+
+/// This very program as [`crate::bare_pipe`].
+pub(crate) struct BarePipe {
+    process: Process,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl BarePipe {
+    fn start(simulator: &Simulator, broker: &Broker) -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg(crate::BARE_PIPE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let input = child.stdin.take().context("a pipe")?;
+        let output = BufReader::new(child.stdout.take().context("a pipe")?).lines();
+        let mut pipe = Self { process: Process(child), input, output };
+        let settings = Settings {
+            telegram: simulator.telegram,
+            amqp: broker.url.clone(),
+            exchange: broker.exchange.clone(),
+            queue: broker.events.clone(),
+        };
+        match pipe.ask(&serde_json::to_string(&settings)?)?.as_str() {
+            "up" => Ok(pipe),
+            other => bail!("the bare pipe says {other}"),
+        }
+    }
+
+    fn listen(&mut self, members: &[Member]) -> Result<()> {
+        let sessions: Vec<&Session> = members.iter().map(|member| &member.session).collect();
+        let answer = self.ask(&serde_json::to_string(&sessions)?)?;
+        ensure!(answer == "listening", "the bare pipe says {answer}");
+        Ok(())
+    }
+
+    fn ask(&mut self, line: &str) -> Result<String> {
+        writeln!(self.input, "{line}")?;
+        Ok(self.output.next().context("the bare pipe has ended")??)
+    }
+}
+
+/// Where the programs and the broker are, as `scripts/bench` says.
+pub(crate) struct Places {
+    pub(crate) daemon: PathBuf,
+    pub(crate) simulator: PathBuf,
+    pub(crate) broker_url: String,
+    pub(crate) broker_pid: u32,
+}
+
+impl Places {
+    /// From the environment.
+    pub(crate) fn find() -> Result<Self> {
+        let read = |name: &str| {
+            std::env::var(name).with_context(|| format!("{name} is not set: run scripts/bench"))
+        };
+        let broker = PathBuf::from(read("TELEWARDEN_BENCH_RABBITMQ_DIR")?);
+        Ok(Self {
+            daemon: read("TELEWARDEN_BENCH_DAEMON")?.into(),
+            simulator: read("TELEWARDEN_BENCH_SIMULATOR")?.into(),
+            broker_url: std::fs::read_to_string(broker.join("url"))?.trim().to_owned(),
+            broker_pid: std::fs::read_to_string(broker.join("pid"))?.trim().parse()?,
+        })
+    }
+}
