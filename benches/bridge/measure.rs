@@ -163,6 +163,7 @@ impl Stage<'_> {
         }
         let subject = &mut self.subject;
         wait_for("the last confirms", || subject.is_drained())?;
+        ensure!(self.broker.queued()? <= offered, "messages came twice");
         let lost = offered.saturating_sub(last.0);
         let took = if lost == 0 { start.elapsed() } else { last.1 - start };
         self.broker.purge()?;
