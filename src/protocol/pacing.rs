@@ -49,7 +49,7 @@ impl Default for Limits {
             join: rate(4, 5),
             resolve: rate(4, 3),
             contacts: rate(4, 2),
-            read: rate(120, 40),
+            read: rate(240, 100),
             auth: rate(4, 2),
         }
     }

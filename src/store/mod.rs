@@ -266,7 +266,6 @@ impl Store {
     /// [`Store::submit`] runs.
     pub fn note_update_state(&self, account: AuthKeyId, delta: UpdateStateDelta) {
         self.shared.write_hot().move_state(account, delta);
-        self.shared.queue.nudge();
     }
 
     /// An account's credentials, unsealed for this call only.

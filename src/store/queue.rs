@@ -68,8 +68,6 @@ struct State {
     sleeping: bool,
     /// The writer sleeps without a deadline, so a release must wake it.
     wake_on_release: bool,
-    /// It was woken to look at its deadlines again.
-    nudged: bool,
 }
 
 /// What the writer found.
@@ -140,17 +138,6 @@ impl Queue {
         }
     }
 
-    /// Wakes a writer that sleeps without a deadline: something moved that needs a record of its own
-    /// in time.
-    pub(super) fn nudge(&self) {
-        let mut state = self.lock();
-        if state.wake_on_release {
-            state.wake_on_release = false;
-            state.nudged = true;
-            self.wake.notify_one();
-        }
-    }
-
     /// Lets the writer finish what was handed in and end.
     pub(super) fn close(&self) {
         self.lock().closing = true;
@@ -162,7 +149,7 @@ impl Queue {
         let mut state = self.lock();
         loop {
             let idle = state.jobs.is_empty() && !state.closing && state.stopped.is_none();
-            let news = deadline.is_none() && (state.released > released || state.nudged);
+            let news = deadline.is_none() && state.released > released;
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             if !idle || news || left.is_some_and(|left| left.is_zero()) {
                 break;
@@ -178,7 +165,6 @@ impl Queue {
             };
             (state.sleeping, state.wake_on_release) = (false, false);
         }
-        state.nudged = false;
         let jobs = state.take_jobs();
         state.taken = jobs.len();
         let stopped = state.stopped.is_some();
