@@ -142,7 +142,10 @@ impl LinkTask {
     fn reopen(&self, batch: &Batch) {
         for gap in &batch.gaps {
             let routes = match gap {
-                GapScope::Everything => self.routes.matching(|_| true),
+                GapScope::Everything => {
+                    tracing::warn!(account = %self.account, "updates came faster than they could be taken; what was dropped is read from history");
+                    self.routes.matching(|_| true)
+                }
                 GapScope::Common => self.routes.matching(|chat| chat.kind() != PeerKind::Channel),
                 GapScope::Channel(id) => self.routes.matching(|chat| chat == *id),
             };

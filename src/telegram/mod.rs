@@ -8,6 +8,7 @@ mod errand;
 mod error;
 mod history;
 mod link;
+mod overflow;
 mod peers;
 mod pump;
 mod vault;

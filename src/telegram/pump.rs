@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout, timeout_at};
 use super::chats::membership;
 use super::convert::chat_id;
 use super::link::{Caller, PROBE_INTERVAL, RawUpdates};
+use super::overflow::OverflowWatch;
 use super::peers::{PeerBook, marked};
 use crate::protocol::chat::MarkedId;
 use crate::protocol::failure::Failure;
@@ -89,10 +90,7 @@ pub struct UpdatePump {
     peers: Arc<Mutex<PeerBook>>,
     is_bot: bool,
     primed: bool,
-    /// Packets taken from `updates` so far.
-    received: u64,
-    /// After this many packets the library may have dropped some.
-    gap_at: Option<u64>,
+    overflow: OverflowWatch,
 }
 
 impl UpdatePump {
@@ -117,7 +115,8 @@ impl UpdatePump {
             })
         });
         let updates = updates.0;
-        Self { caller, updates, boxes, peers, is_bot, primed, received: 0, gap_at: None }
+        let overflow = OverflowWatch::new(updates.max_capacity());
+        Self { caller, updates, boxes, peers, is_bot, primed, overflow }
     }
 
     /// Waits for the next batch.
@@ -236,15 +235,7 @@ impl UpdatePump {
     /// Waits for a packet, probing the link when it stays silent. `None`: look for due
     /// differences again.
     async fn receive(&mut self) -> Result<Option<Batch>, Failure> {
-        // The library fills this queue without waiting and drops what does not fit. Only we take
-        // from it, so if anything was dropped since the last look, it is full now, and what was
-        // dropped belongs behind what it holds.
-        let queued = self.updates.len();
-        if queued == self.updates.max_capacity() && self.gap_at.is_none() {
-            self.gap_at = Some(self.received + queued as u64);
-        }
-        if self.gap_at.is_some_and(|position| self.received >= position) {
-            self.gap_at = None;
+        if self.overflow.look(self.updates.len()) {
             return Ok(Some(self.heal_overflow()));
         }
         let deadline = self.boxes.check_deadlines();
@@ -257,7 +248,7 @@ impl UpdatePump {
                 Err(Failure::transient("the server closed the connection"))
             }
             Ok(Ok(Some(mut packet))) => {
-                self.received += 1;
+                self.overflow.took();
                 let gaps = defuse_packet(&mut packet);
                 let mut batch = match self.boxes.process_updates(packet) {
                     Ok((updates, users, chats)) => self.batch(updates, users, chats),

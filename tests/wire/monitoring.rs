@@ -118,7 +118,6 @@ async fn too_long_differences_are_filled_from_history() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "open bug: one run in four stops after the library's queue overflowed, cause unknown"]
 async fn a_burst_larger_than_the_librarys_queue_loses_nothing() {
     let stage = Stage::set().await;
     let alice = stage.listener("alice").await;
