@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::{ConfigArgs, say};
 use crate::config::{Config, advice, broker_address};
+use crate::store::check_key_file;
 
 /// How long the broker may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -54,8 +55,8 @@ fn findings(config: &Config) -> Vec<Finding> {
     if config.bridge.enabled {
         findings.push(broker(config.bridge.url.expose()));
     }
+    findings.extend(config.secrets.key_file.as_deref().map(key_file));
     let files = [
-        ("secrets.key_file", &config.secrets.key_file),
         ("telegram.server_public_key_file", &config.telegram.server_public_key_file),
         ("auth.jwt_secret_file", &config.auth.jwt_secret_file),
     ];
@@ -70,16 +71,13 @@ fn store(path: &Path) -> Finding {
     let shown = path.display();
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Finding::Fine(format!("store.path {shown} will be made on the first start"));
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => return future_store(path),
         Err(error) => return Finding::Fault(format!("store.path {shown} cannot be used: {error}")),
     };
     if !metadata.is_dir() {
         return Finding::Fault(format!("store.path {shown} is not a folder"));
     }
-    let probe = path.join(format!(".check-{}", process::id()));
-    if let Err(error) = fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)) {
+    if let Err(error) = try_writing(path) {
         return Finding::Fault(format!("store.path {shown} cannot be written: {error}"));
     }
     if metadata.permissions().mode() & 0o077 != 0 {
@@ -88,6 +86,32 @@ fn store(path: &Path) -> Finding {
         ));
     }
     Finding::Fine(format!("store.path {shown} can be written"))
+}
+
+/// The folder is made on the first start, if the nearest one above it can be written.
+fn future_store(path: &Path) -> Finding {
+    let shown = path.display();
+    let above = path.ancestors().skip(1).find(|folder| folder.exists());
+    let above = above.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match try_writing(above) {
+        Ok(()) => Finding::Fine(format!("store.path {shown} will be made on the first start")),
+        Err(error) => Finding::Fault(format!(
+            "store.path {shown} cannot be made: {} cannot be written by this user: {error}",
+            above.display()
+        )),
+    }
+}
+
+fn try_writing(folder: &Path) -> std::io::Result<()> {
+    let probe = folder.join(format!(".check-{}", process::id()));
+    fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe))
+}
+
+fn key_file(path: &Path) -> Finding {
+    match check_key_file(path) {
+        Ok(()) => Finding::Fine(format!("secrets.key_file {} can be used", path.display())),
+        Err(error) => Finding::Fault(format!("secrets.key_file: {error}")),
+    }
 }
 
 fn listen(address: SocketAddr) -> Finding {
@@ -104,7 +128,7 @@ fn listen(address: SocketAddr) -> Finding {
 /// Only asks whether somebody accepts connections: user and password are not tried.
 fn broker(url: &str) -> Finding {
     let Some((host, port)) = broker_address(url) else {
-        return Finding::Fault("bridge.url names no host".to_owned());
+        return Finding::Fault("bridge.url cannot be read".to_owned());
     };
     let connected = (host.as_str(), port).to_socket_addrs().and_then(|mut addresses| {
         let address = addresses.next().ok_or(ErrorKind::NotFound)?;
@@ -151,6 +175,11 @@ mod tests {
         fs::write(&not_a_folder, "").unwrap();
         assert!(matches!(store(&not_a_folder), Finding::Fault(_)));
         assert!(matches!(store(&not_a_folder.join("inside")), Finding::Fault(_)));
+        let deep = folder.path().join("not/yet/there");
+        assert!(matches!(store(&deep), Finding::Fine(_)));
+        assert!(!folder.path().join("not").exists());
+        // Nobody makes folders there, not even root.
+        assert!(matches!(store(Path::new("/proc/telewarden/state")), Finding::Fault(_)));
     }
 
     #[test]
@@ -172,6 +201,20 @@ mod tests {
         );
         drop(open);
         assert!(matches!(broker(&url), Finding::Advice(text) if !text.contains("hidden")));
+    }
+
+    #[test]
+    fn a_key_file_must_be_usable_as_a_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        assert!(matches!(key_file(&path), Finding::Fault(_)));
+        fs::write(&path, "too short").unwrap();
+        mode(&path, 0o600);
+        assert!(matches!(key_file(&path), Finding::Fault(_)));
+        fs::write(&path, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+        assert!(matches!(key_file(&path), Finding::Fine(_)));
+        mode(&path, 0o644);
+        assert!(matches!(key_file(&path), Finding::Fault(text) if text.contains("chmod")));
     }
 
     #[test]

@@ -63,10 +63,15 @@ fn broker_advice(config: &Config) -> Option<String> {
 }
 
 /// The host and port of an AMQP address, without user and password.
-/// `None` when it has no host.
+/// `None` when it has no host, or when `/`, `?` or `#` in the user or the password is not written
+/// as `%2F`, `%3F` or `%23` (<https://www.rabbitmq.com/docs/uri-spec>).
 pub fn broker_address(url: &str) -> Option<(String, u16)> {
     let (scheme, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if path.contains('@') {
+        return None;
+    }
     let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, after)| after);
     let default_port = if scheme == "amqps" { 5671 } else { 5672 };
     let (host, port) = match host_and_port.rsplit_once(':') {

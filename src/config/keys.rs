@@ -123,6 +123,8 @@ fn seconds(number: u32) -> Duration {
     Duration::from_secs(number.into())
 }
 
+const BROKER_ADDRESS: &str = "an address like amqp://user:password@host:5672/vhost or amqps://…; \
+    in the user, the password and the vhost / ? # @ : are written %2F %3F %23 %40 %3A";
 const AMQP_NAME: &str = "a name of 1 to 255 bytes";
 const PATH: &str = "a path, or an empty text";
 const DAY_SECONDS: u32 = 24 * 60 * 60;
@@ -166,9 +168,10 @@ pub(super) static KEYS: &[Key] = &[
         },
     ),
     switch("bridge.enabled", |c, on| c.bridge.enabled = on),
-    secret("bridge.url", "an address that begins with amqp:// or amqps://", |c, s| {
+    secret("bridge.url", BROKER_ADDRESS, |c, s| {
         let s = s.trim();
-        let is_amqp = value::has_scheme(s, &["amqp", "amqps"]);
+        let is_amqp =
+            value::has_scheme(s, &["amqp", "amqps"]) && super::broker_address(s).is_some();
         c.bridge.url = is_amqp.then(|| SecretText::new(s.to_owned()))?;
         Some(())
     }),

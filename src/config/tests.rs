@@ -338,6 +338,19 @@ fn the_broker_address_comes_without_credentials() {
 }
 
 #[test]
+fn a_broker_password_that_is_not_escaped_is_refused_at_once_and_not_shown() {
+    let folder = Folder::new();
+    for password in ["se/cret", "1/cret", "se#cret", "se?cret", "se@cret/x@"] {
+        let text = format!("[bridge]\nurl = \"amqp://user:{password}@host/%2f\"");
+        let refused = folder.load(&text, &[]).unwrap_err().to_string();
+        assert!(refused.contains("bridge.url") && refused.contains("%2F"), "{refused}");
+        assert!(!refused.contains("cret"), "{refused}");
+    }
+    let escaped = "[bridge]\nurl = \"amqp://user:se%2Fcret@host/%2f\"";
+    assert!(folder.load(escaped, &[]).is_ok());
+}
+
+#[test]
 fn the_tables_agree_with_each_other() {
     for (variable, key) in KEPT_VARIABLES {
         if let KeptKey::Path(path) | KeptKey::TurnsOn(path) = key {

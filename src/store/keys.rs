@@ -207,6 +207,12 @@ pub(super) struct KeySource {
 }
 
 impl KeySource {
+    /// Reads the key and forgets it again.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let file = File::open(&self.path).map_err(StoreError::file("read", &self.path))?;
+        self.read(file).map(drop)
+    }
+
     /// Reads the key. `fresh` tells that nothing was sealed yet, so a missing key may be made.
     pub(super) fn load(&self, fresh: bool) -> Result<MasterKey, StoreError> {
         match File::open(&self.path) {

@@ -48,6 +48,7 @@ mod tests;
 mod writer;
 
 use std::fs::File;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 
@@ -102,6 +103,14 @@ impl Shared {
     fn write_hot(&self) -> RwLockWriteGuard<'_, Hot> {
         self.hot.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a configured key file could be used: there, whole, and closed to others.
+///
+/// # Errors
+/// What [`Store::open`] would say about it.
+pub fn check_key_file(path: &Path) -> Result<(), StoreError> {
+    KeySource { path: path.into(), configured: true }.check()
 }
 
 /// The writer's thread; told to end when the last handle goes.
@@ -261,11 +270,17 @@ impl Store {
         stored.map(|bytes| records::from_json(record_name(kind), &bytes)).transpose()
     }
 
-    /// Moves an account's update state, which becomes durable within about a second. The caller
-    /// vouches that everything the move covers is durable already, as it is when the callback of
+    /// Moves an account's update state, which becomes durable with the next checkpoint, a few
+    /// seconds later. The caller vouches that everything the move covers is durable already, as it is when the callback of
     /// [`Store::submit`] runs.
     pub fn note_update_state(&self, account: AuthKeyId, delta: UpdateStateDelta) {
-        self.shared.write_hot().move_state(account, delta);
+        let mut hot = self.shared.write_hot();
+        let was_idle = hot.len() == 0;
+        hot.move_state(account, delta);
+        drop(hot);
+        if was_idle {
+            self.shared.queue.nudge();
+        }
     }
 
     /// An account's credentials, unsealed for this call only.

@@ -68,6 +68,8 @@ struct State {
     sleeping: bool,
     /// The writer sleeps without a deadline, so a release must wake it.
     wake_on_release: bool,
+    /// The writer is to look for work of its own again.
+    nudged: bool,
 }
 
 /// What the writer found.
@@ -138,18 +140,29 @@ impl Queue {
         }
     }
 
+    /// Has the writer look for work of its own, should it sleep without a deadline.
+    pub(super) fn nudge(&self) {
+        let mut state = self.lock();
+        state.nudged = true;
+        if state.wake_on_release {
+            state.wake_on_release = false;
+            self.wake.notify_one();
+        }
+    }
+
     /// Lets the writer finish what was handed in and end.
     pub(super) fn close(&self) {
         self.lock().closing = true;
         self.wake.notify_one();
     }
 
-    /// Waits for submissions, for `deadline`, or, without one, for a release past `released`.
+    /// Waits for submissions, for `deadline`, or, without one, for a release past `released` or a
+    /// nudge.
     pub(super) fn take(&self, deadline: Option<Instant>, released: u64) -> Taken {
         let mut state = self.lock();
         loop {
             let idle = state.jobs.is_empty() && !state.closing && state.stopped.is_none();
-            let news = deadline.is_none() && state.released > released;
+            let news = deadline.is_none() && (state.released > released || state.nudged);
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             if !idle || news || left.is_some_and(|left| left.is_zero()) {
                 break;
@@ -165,6 +178,7 @@ impl Queue {
             };
             (state.sleeping, state.wake_on_release) = (false, false);
         }
+        state.nudged = false;
         let jobs = state.take_jobs();
         state.taken = jobs.len();
         let stopped = state.stopped.is_some();
@@ -276,6 +290,13 @@ mod tests {
         }
         assert_eq!(queue.take(None, 0).jobs.len(), 2);
         assert_eq!(queue.take(None, 0).jobs.len(), 2);
+    }
+
+    #[test]
+    fn a_nudge_before_the_writer_sleeps_is_not_lost() {
+        let queue = Queue::new(0);
+        queue.nudge();
+        assert!(queue.take(None, 0).jobs.is_empty(), "it returns at once");
     }
 
     #[tokio::test]

@@ -412,3 +412,31 @@ async fn a_closed_store_refuses_and_still_answers_reads() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_update_state_that_moves_alone_becomes_durable_without_a_commit() {
+    on_both(async |place| {
+        let (store, _outbox) = place.open_hurried();
+        store.commit(vec![Op::PutAccount(account(1))]).await.unwrap();
+        let id = account(1).id;
+        for pts in [7, 8] {
+            // The writer has nothing else to do, and sleeps for good.
+            let asleep = || store.shared.read_hot().len() == 0;
+            eventually(asleep).await;
+            let delta = UpdateStateDelta { common: Some((pts, 1, 1)), ..Default::default() };
+            store.note_update_state(id, delta);
+            let stored = || super::super::stored_state(&*store.shared.engine, id).unwrap();
+            eventually(|| stored().is_some_and(|state| state.pts == pts)).await;
+        }
+    })
+    .await;
+}
+
+async fn eventually(holds: impl Fn() -> bool) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited.await.expect("it becomes true");
+}
