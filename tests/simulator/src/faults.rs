@@ -42,6 +42,8 @@ pub enum FaultKind {
     ChannelDifferenceTooLong,
     /// `updates.getDifference` answers `differenceTooLong`.
     DifferenceTooLong,
+    /// `updates.getDifference` answers a slice without anything in it and never gets on.
+    DifferenceInCircles,
     /// An established connection goes silent in both directions and TCP stays open: half-open.
     /// Strikes when something next comes in or is to go out, and nobody hears of that any more.
     Freeze,
@@ -211,8 +213,8 @@ impl Faults {
             .unwrap_or(Manner::Once)
     }
 
-    /// Whether a difference of this kind is to be too long.
-    pub(crate) fn too_long(&mut self, user: i64, kind: FaultKind) -> bool {
+    /// Whether a fault of this kind meets a difference.
+    pub(crate) fn meets_difference(&mut self, user: i64, kind: FaultKind) -> bool {
         self.strike(Some(user), |spec| spec.kind == Some(kind)).is_some()
     }
 
@@ -315,7 +317,7 @@ mod tests {
         assert_eq!(faults.call(Some(1), "users.getUsers"), CallFate::default());
         assert_eq!(faults.update(1), Manner::Never);
         assert_eq!(faults.connection(None), ConnectionFate::Mute);
-        assert!(faults.too_long(1, FaultKind::ChannelDifferenceTooLong));
+        assert!(faults.meets_difference(1, FaultKind::ChannelDifferenceTooLong));
         faults.lift_all();
         assert_eq!(faults.update(1), Manner::Once);
         assert_eq!(faults.connection(None), ConnectionFate::Serve);

@@ -369,6 +369,31 @@ async fn numbers_fall_back_for_good_in_a_channel_and_in_an_account() {
 }
 
 #[tokio::test]
+async fn a_difference_can_run_in_circles() {
+    let stage = Stage::with_accounts(2).await;
+    let (client, friend) = (stage.client(0).await, stage.ids()[1]);
+    stage.simulator.post_private(client.user_id, friend, "news").await.unwrap();
+    let once =
+        FaultSpec { times: Some(1), ..fault(client.user_id, FaultKind::DifferenceInCircles) };
+    stage.simulator.add_fault(once).await.unwrap();
+    let request = f::updates::GetDifference {
+        pts: 1,
+        pts_limit: None,
+        pts_total_limit: None,
+        date: i32::MAX,
+        qts: 0,
+        qts_limit: None,
+    };
+    let enums::updates::Difference::Slice(slice) = client.invoke(&request).await.unwrap() else {
+        panic!("more is to come");
+    };
+    let enums::updates::State::State(state) = slice.intermediate_state;
+    assert_eq!((slice.new_messages.len(), state.pts), (0, 1));
+    let whole = client.invoke(&request).await.unwrap();
+    assert!(matches!(whole, enums::updates::Difference::Difference(_)));
+}
+
+#[tokio::test]
 async fn a_server_whose_clock_is_ahead_refuses_ids_until_the_client_follows_it() {
     let stage = Stage::with_accounts(1).await;
     let skewed = fault(stage.ids()[0], FaultKind::ClockSkew);
