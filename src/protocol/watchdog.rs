@@ -12,9 +12,9 @@ use std::fmt;
 
 use super::ids::UnixMillis;
 
-/// A pump listens for 20 s before it asks for a sign of life, and waits 15 s at most for an answer.
+/// A pump listens for 18 s before it asks for a sign of life, and waits 15 s at most for an answer.
 const TURN_MAX_MS: u64 = 40_000;
-/// Nothing has been heard for this long although a probe is due after 20 s and has 10 s.
+/// Nothing has been heard for this long although a probe is due after 18 s and has 10 s.
 const SILENCE_MAX_MS: u64 = 45_000;
 /// Telegram may ask for pauses of up to two minutes.
 const PAUSE_MAX_MS: u64 = 150_000;
@@ -22,6 +22,16 @@ const PAUSE_MAX_MS: u64 = 150_000;
 const STORE_DOUBT_MS: u64 = 30_000;
 /// After this many fetches in a row that lead nowhere a difference is given up.
 const VAIN_FETCHES_MAX: u32 = 8;
+
+/// Between two looks at a link, in milliseconds.
+pub const LOOK_EVERY_MS: u64 = 10_000;
+
+/// Whether the watch itself came so late to its next look that the whole process must have stood
+/// still. Every link looks stuck then, and is given the time until the next look to show that it is
+/// not.
+pub fn has_stood_still(last_look: u64, now: u64) -> bool {
+    now.saturating_sub(last_look) > 2 * LOOK_EVERY_MS
+}
 
 /// What a link is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,6 +249,13 @@ mod tests {
     fn a_listener_that_hears_nothing_is_stuck_however_often_it_looks_up() {
         let vitals = Vitals { activity: Activity::Listening, since: 99_000, heard: 0, applied: 0 };
         assert_eq!(judge(&vitals, None, 100_000), Verdict::Stuck(Activity::Listening, 100_000));
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_is_told_from_a_link_that_is_stuck() {
+        assert!(!has_stood_still(5_000, 15_000));
+        assert!(!has_stood_still(5_000, 18_000), "a busy machine is a little late");
+        assert!(has_stood_still(5_000, 65_000));
     }
 
     #[test]

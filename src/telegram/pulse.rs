@@ -29,6 +29,13 @@ impl Default for Pulse {
 }
 
 impl Pulse {
+    /// One of a link that was made this long ago and has done nothing else since.
+    #[cfg(test)]
+    pub(crate) fn aged(age: Duration, activity: Activity) -> Self {
+        let born = Instant::now().checked_sub(age).unwrap();
+        Self { born, activity: AtomicU8::new(activity as u8), ..Self::default() }
+    }
+
     /// Now, on the link's clock.
     pub fn now(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)

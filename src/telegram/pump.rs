@@ -26,8 +26,9 @@ use crate::protocol::model::{UpdateState, UpdateStateDelta};
 use crate::protocol::watchdog::{Activity, Treadmill};
 
 /// A link that was silent for this long is asked for a sign of life.
-const PROBE_INTERVAL: Duration = Duration::from_secs(20);
-/// How long the sign of life may take at least: a dead link is found within 30 s.
+const PROBE_INTERVAL: Duration = Duration::from_secs(18);
+/// How long the sign of life may take at least: a dead link is found, and dialled again, within
+/// 30 s.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A link over which something comes is asked at least this often whether anything did not: an
 /// update that is lost leaves no gap in a chat in which nothing follows.
