@@ -169,7 +169,8 @@ impl UpdatePump {
         if is_last {
             (self.checked_at, self.checked_date) = (Instant::now(), state.date);
         }
-        self.tread(None, state.pts)?;
+        // Either number may be the one that gets on.
+        self.tread(None, state.pts.saturating_add(state.qts))?;
         Ok(batch)
     }
 
@@ -329,7 +330,7 @@ impl UpdatePump {
         tracing::info!(
             ours = self.boxes.session_state().pts,
             theirs = theirs.pts,
-            "telegram's numbering of updates went back"
+            "following telegram's own account of where the updates stand"
         );
         let channels = self.boxes.session_state().channels;
         let delta = delta_to(&theirs);
