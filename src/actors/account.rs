@@ -16,11 +16,14 @@ use super::errands::{ErrandQueue, Next, Request};
 use super::fleet::FleetMsg;
 use super::link::{LinkTask, Routes};
 use super::monitor::MonitorMsg;
+use super::watch::{CHECKUP_EVERY, Watch};
 use crate::protocol::account::{AccountMachine, AccountState, Effect, Input};
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
-use crate::protocol::model::{AccountRecord, CooldownScope, Credentials, Fault, MethodClass};
+use crate::protocol::model::{
+    AccountRecord, CooldownScope, Credentials, Fault, MethodClass, RestartRecord,
+};
 use crate::protocol::pacing::{Cooldowns, LIMITED_REST_MS, WAIT_MARGIN_MS};
 use crate::store::{Op, Store, StoreError};
 use crate::telegram::{Caller, DialOptions, Finding, Link, PEERS_MAX, PeerBook, UpdatePump};
@@ -78,6 +81,8 @@ pub(super) enum AccountMsg {
     Panicked { incarnation: u64 },
     /// The link has held for a while.
     Settled { incarnation: u64 },
+    /// It is time to look whether the link gets on.
+    CheckUp { incarnation: u64 },
     /// The pause before the next dial is over.
     RetryDue { incarnation: u64 },
     /// An errand ended.
@@ -90,6 +95,7 @@ pub(super) enum AccountMsg {
 
 struct Live {
     caller: Caller,
+    watch: Watch,
     /// Follows the updates.
     task: Option<AbortOnDropHandle<()>>,
 }
@@ -162,7 +168,12 @@ impl Actor for Account {
             AccountMsg::RetryDue { incarnation } if state.is_current(incarnation) => {
                 state.step(&myself, Input::RetryDue).await
             }
-            AccountMsg::Settled { .. } | AccountMsg::RetryDue { .. } => Ok(()),
+            AccountMsg::CheckUp { incarnation } if state.is_current(incarnation) => {
+                state.check_up(&myself).await
+            }
+            AccountMsg::Settled { .. }
+            | AccountMsg::RetryDue { .. }
+            | AccountMsg::CheckUp { .. } => Ok(()),
             AccountMsg::ErrandEnded { incarnation, request, outcome } => {
                 state.errand_ended(&myself, incarnation, request, outcome).await
             }
@@ -438,17 +449,36 @@ impl AccountActor {
         let (caller, updates, connection) = link.into_parts();
         let pump =
             UpdatePump::new(caller.clone(), updates, stored, Arc::clone(&self.peers), is_bot);
+        let pulse = Arc::clone(caller.pulse());
+        let watch = Watch::over(Arc::clone(&pulse));
         let (store, routes) = (self.context.store.clone(), Arc::clone(&self.routes));
-        let task = LinkTask::new(self.record.id, store, routes, is_bot);
+        let task = LinkTask::new(self.record.id, store, routes, pulse, is_bot);
         let target = myself.clone();
         let follow = async move {
             let failure = task.run(pump).await;
             drop(connection);
             let _ = target.cast(AccountMsg::LinkEnded { incarnation, failure });
         };
-        self.live = Some(Live { caller, task: None });
+        self.live = Some(Live { caller, watch, task: None });
+        arm_check_up(myself, incarnation);
         myself.send_after(SETTLE_AFTER, move || AccountMsg::Settled { incarnation });
         Ok(follow)
+    }
+
+    /// Looks whether the link gets on; drops it when it does not, to dial again.
+    async fn check_up(&mut self, myself: &ActorRef<AccountMsg>) -> Result<(), ActorProcessingErr> {
+        let Some(live) = &mut self.live else { return Ok(()) };
+        let Some(cause) = live.watch.check_up(&self.context.store) else {
+            arm_check_up(myself, self.incarnation);
+            self.show();
+            return Ok(());
+        };
+        let (actor, at) = (format!("link/{}", self.record.id), now());
+        tracing::warn!(account = %self.record.id, cause, "the link is dropped and dialled again");
+        let attempt = self.machine.failures() + 1;
+        let record = RestartRecord { actor, at, cause: cause.clone(), attempt, next_at: Some(at) };
+        self.context.board.restart(record);
+        self.lost(myself, Failure::transient(cause)).await
     }
 
     async fn link_ended(
@@ -640,9 +670,14 @@ impl AccountActor {
             since: at,
             error: failure.map(|failure| (failure.code().to_owned(), failure.to_string())),
             failures: self.machine.failures(),
+            progress: self.live.as_ref().map(|live| live.watch.progress()),
         };
         self.context.board.account(self.record.id, view);
     }
+}
+
+fn arm_check_up(myself: &ActorRef<AccountMsg>, incarnation: u64) {
+    myself.send_after(CHECKUP_EVERY, move || AccountMsg::CheckUp { incarnation });
 }
 
 async fn dial_with_permit(

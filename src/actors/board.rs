@@ -9,6 +9,7 @@ use crate::protocol::chat::ChatKey;
 use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
 use crate::protocol::model::RestartRecord;
 use crate::protocol::monitor::MonitorState;
+use crate::protocol::watchdog::LinkProgress;
 
 /// Restarts remembered for the summary; the store keeps more.
 const RESTARTS_MAX: usize = 16;
@@ -24,6 +25,8 @@ pub struct AccountView {
     pub error: Option<(String, String)>,
     /// Failed dials since it was last stable.
     pub failures: u32,
+    /// How its link was getting on when it was last looked at; `None` while there is no link.
+    pub progress: Option<LinkProgress>,
 }
 
 /// What a monitor says of itself.

@@ -375,7 +375,7 @@ fn crashed(end: &End) -> AccountView {
         End::Done | End::RestartAfter(_) => AccountState::Reconnecting,
     };
     let error = Some(("CRASHED".to_owned(), "its actor crashed".to_owned()));
-    AccountView { state, since: now(), error, failures: 0 }
+    AccountView { state, since: now(), error, failures: 0, progress: None }
 }
 
 impl Member {

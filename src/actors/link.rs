@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ractor::{ActorId, ActorRef, MessagingErr};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::delivery::{Delivery, Loss, Origin, Share};
 use super::monitor::MonitorMsg;
@@ -14,8 +14,9 @@ use crate::protocol::chat::{ChatKey, MarkedId, PeerKind};
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::progress::Progress;
+use crate::protocol::watchdog::Activity;
 use crate::store::{Op, Store};
-use crate::telegram::{Batch, ChatNotice, GapScope, NewMessage, UpdatePump};
+use crate::telegram::{Batch, ChatNotice, GapScope, NewMessage, Pulse, UpdatePump};
 
 /// Batches of one link between the pump and the disk. Beyond it the pump waits, and what waits
 /// then is in Telegram's hands: at 64 batches and a commit of 2 ms one account passes 32,000
@@ -85,13 +86,20 @@ pub(super) struct LinkTask {
     loss: Loss,
     progress: Arc<Mutex<Progress>>,
     window: Arc<Semaphore>,
+    pulse: Arc<Pulse>,
 }
 
 impl LinkTask {
-    pub(super) fn new(account: AuthKeyId, store: Store, routes: Arc<Routes>, is_bot: bool) -> Self {
+    pub(super) fn new(
+        account: AuthKeyId,
+        store: Store,
+        routes: Arc<Routes>,
+        pulse: Arc<Pulse>,
+        is_bot: bool,
+    ) -> Self {
         let window = Arc::new(Semaphore::new(WINDOW));
         let loss = if is_bot { Loss::FetchAgain } else { Loss::ReadAgain };
-        Self { account, store, routes, loss, progress: Arc::default(), window }
+        Self { account, store, routes, loss, progress: Arc::default(), window, pulse }
     }
 
     /// Runs until the link ends; answers why.
@@ -101,8 +109,13 @@ impl LinkTask {
                 Ok(batch) => batch,
                 Err(failure) => return failure,
             };
+            self.pulse.begin(Activity::HandingOver);
+            let has_news = !batch.is_idle();
             if let Err(failure) = self.forward(batch).await {
                 return failure;
+            }
+            if has_news {
+                self.pulse.applied();
             }
         }
     }
@@ -115,8 +128,7 @@ impl LinkTask {
         self.reopen(&batch);
         // Channels that nobody monitors would only make every reconnect fetch their differences.
         batch.delta.channels.retain(|(id, _)| self.routes.wants_channel(*id));
-        let room = Arc::clone(&self.window).acquire_owned().await;
-        let room = room.map_err(|_| Failure::transient("the link is closing"))?;
+        let room = self.room().await?;
         let delta = std::mem::take(&mut batch.delta);
         let parts = self.sort(batch);
         let Self { account, store, progress, loss, .. } = self;
@@ -144,13 +156,26 @@ impl LinkTask {
         }
     }
 
+    /// Waits until few enough batches are on their way to the disk.
+    async fn room(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        if let Ok(room) = Arc::clone(&self.window).try_acquire_owned() {
+            return Ok(room);
+        }
+        self.pulse.begin(Activity::AwaitingStore);
+        let room = Arc::clone(&self.window).acquire_owned().await;
+        self.pulse.begin(Activity::HandingOver);
+        room.map_err(|_| Failure::transient("the link is closing"))
+    }
+
     async fn remember_peers(&self, batch: &mut Batch) -> Result<(), Failure> {
         let peers = std::mem::take(&mut batch.new_peers);
         if peers.is_empty() {
             return Ok(());
         }
         let op = Op::PutPeers { account: self.account, peers };
+        self.pulse.begin(Activity::AwaitingStore);
         let stored = self.store.submit(vec![op], |_| {}).await;
+        self.pulse.begin(Activity::HandingOver);
         stored.map_err(|error| Failure::transient(error.to_string()))
     }
 

@@ -23,6 +23,7 @@ mod opening;
 mod orders;
 mod root;
 mod supervision;
+mod watch;
 
 pub use board::Board;
 pub use bridge::BridgeStatus;

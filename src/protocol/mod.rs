@@ -19,3 +19,4 @@ pub mod restart;
 pub mod secret;
 pub mod session_string;
 pub mod time;
+pub mod watchdog;

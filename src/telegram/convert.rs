@@ -7,8 +7,8 @@ use grammers_client::tl::enums::{
 };
 use grammers_client::tl::{enums, types};
 
+use super::batch::{Batch, NewMessage};
 use super::peers::marked;
-use super::pump::{Batch, NewMessage};
 use crate::protocol::chat::MarkedId;
 use crate::protocol::event::{Entity, Forward, Media, Message, Sender};
 use crate::protocol::time::iso8601;

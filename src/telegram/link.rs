@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::error::{classify, is_key_unknown};
+use super::pulse::Pulse;
 use super::vault::{Servers, Vault};
 use crate::protocol::failure::Failure;
 use crate::protocol::model::{Credentials, Me};
@@ -21,14 +22,12 @@ use crate::protocol::model::{Credentials, Me};
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer may take. Telegram answers within seconds or not at all.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-/// A link that was silent for this long is asked for a sign of life.
-pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(20);
-/// How long the sign of life may take: a dead link is found within 30 s.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Queued updates of one link: more than fit into one read of the library's 1 MiB buffer at the
 /// 500 bytes of a usual update, because the library drops what does not fit and says nothing.
 /// About 5.3 KiB each while queued, so 10.6 MiB at the very most.
 const UPDATES_CAPACITY: NonZeroUsize = NonZeroUsize::new(2048).expect("2048 is not zero");
+/// How long the previous connection of a key may take to be closed before a dial gives up.
+const SLOT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Second look at a key that the server does not know, before it is believed.
 const KEY_UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
 /// How long the library may take to say goodbye before it is cut off.
@@ -50,6 +49,7 @@ pub struct DialOptions {
 pub struct Caller {
     handle: SenderPoolHandle,
     dc_id: i32,
+    pulse: Arc<Pulse>,
 }
 
 impl Caller {
@@ -59,13 +59,18 @@ impl Caller {
         self.call_within(request, CALL_TIMEOUT).await.map_err(CallError::classify)
     }
 
-    /// Asks for a sign of life: where the account's updates stand. Unlike a ping it also tells
-    /// that a session was ended, or that updates do not reach us.
-    pub(super) async fn probe(&self) -> Result<tl::types::updates::State, Failure> {
-        let request = tl::functions::updates::GetState {};
-        let answer = self.call_within(&request, PROBE_TIMEOUT).await;
-        let tl::enums::updates::State::State(state) = answer.map_err(CallError::classify)?;
-        Ok(state)
+    /// The same with a limit of its own.
+    pub(super) async fn call_for<R: RemoteCall>(
+        &self,
+        request: &R,
+        limit: Duration,
+    ) -> Result<R::Return, Failure> {
+        self.call_within(request, limit).await.map_err(CallError::classify)
+    }
+
+    /// The link's pulse.
+    pub fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 
     async fn call_within<R: RemoteCall>(
@@ -75,9 +80,13 @@ impl Caller {
     ) -> Result<R::Return, CallError> {
         let answer = self.handle.raw_invoke_in_dc(self.dc_id, request.to_bytes());
         let body = match timeout(limit, answer).await {
-            Ok(answer) => answer.map_err(CallError::Library)?,
+            Ok(answer) => answer.map_err(CallError::Library),
             Err(_) => return Err(CallError::TimedOut(limit)),
         };
+        if matches!(body, Ok(_) | Err(CallError::Library(InvocationError::Rpc(_)))) {
+            self.pulse.heard();
+        }
+        let body = body?;
         R::Return::from_bytes(&body)
             .map_err(|error| CallError::Library(InvocationError::from(error)))
     }
@@ -167,10 +176,11 @@ impl Link {
         credentials: &Credentials,
         slots: Arc<Semaphore>,
     ) -> Result<Self, DialError> {
-        let slot = slots
-            .acquire_owned()
-            .await
-            .map_err(|_| DialError::Failed(Failure::transient("the daemon is stopping")))?;
+        let slot = timeout(SLOT_TIMEOUT, slots.acquire_owned()).await;
+        let slot = slot
+            .map_err(|_| Failure::transient("the key's previous connection does not close"))
+            .and_then(|slot| slot.map_err(|_| Failure::transient("the daemon is stopping")))
+            .map_err(DialError::Failed)?;
         let vault = Arc::new(Vault::new(&options.servers, credentials));
         let params = connection_params(options.servers.is_ipv6(credentials.dc_id));
         let pool = SenderPool::with_configuration(vault, options.api_id, params);
@@ -179,7 +189,8 @@ impl Link {
             runner: Some(tokio::spawn(pool.runner.run())),
             slot: Some(slot),
         };
-        let caller = Caller { handle: pool.handle.thin, dc_id: credentials.dc_id };
+        let pulse = Arc::default();
+        let caller = Caller { handle: pool.handle.thin, dc_id: credentials.dc_id, pulse };
         let me = ask_who(&caller).await?;
         Ok(Self { caller, me, updates: pool.updates, connection })
     }

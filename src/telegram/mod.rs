@@ -2,19 +2,25 @@
 //! grammers. It performs single steps, each with a deadline; when to dial, retry, wait or give
 //! up is decided by its callers.
 
+mod batch;
 mod chats;
 mod convert;
 mod errand;
 mod error;
 mod history;
 mod link;
+mod numbers;
 mod overflow;
 mod peers;
+mod pulse;
 mod pump;
+mod setback;
 mod vault;
 
+pub use batch::{Batch, ChatNotice, GapScope, NewMessage};
 pub use errand::{Errand, Finding, HistoryPage};
 pub use link::{Caller, Connection, DialOptions, Link, RawUpdates, Slot};
 pub use peers::{PEERS_MAX, PeerBook};
-pub use pump::{Batch, ChatNotice, GapScope, NewMessage, UpdatePump};
+pub use pulse::Pulse;
+pub use pump::UpdatePump;
 pub use vault::Servers;

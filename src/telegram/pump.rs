@@ -6,25 +6,34 @@
 //! "too long" differences, each of which loses messages.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use grammers_client::session::types::{ChannelState, UpdatesState};
-use grammers_client::session::updates::{
-    MessageBox, MessageBoxes, PrematureEndReason, State, UpdatesLike,
-};
+use grammers_client::session::updates::{MessageBoxes, PrematureEndReason, State, UpdatesLike};
 use grammers_client::tl;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout_at};
 
-use super::chats::membership;
-use super::convert::chat_id;
-use super::link::{Caller, PROBE_INTERVAL, RawUpdates};
+use super::batch::{Batch, ChatNotice, GapScope};
+use super::link::{CALL_TIMEOUT, Caller, RawUpdates};
+use super::numbers::{self, defuse_difference, defuse_packet};
 use super::overflow::OverflowWatch;
-use super::peers::{PeerBook, marked};
+use super::peers::PeerBook;
+use super::setback::{Sequence, Setbacks};
 use crate::protocol::chat::MarkedId;
 use crate::protocol::failure::Failure;
-use crate::protocol::model::{PeerRecord, UpdateState, UpdateStateDelta};
+use crate::protocol::model::{UpdateState, UpdateStateDelta};
+use crate::protocol::watchdog::{Activity, Treadmill};
 
+/// A link that was silent for this long is asked for a sign of life.
+const PROBE_INTERVAL: Duration = Duration::from_secs(18);
+/// How long the sign of life may take at least: a dead link is found, and dialled again, within
+/// 30 s.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A link is asked this often whether something did not come: an update that is lost leaves no gap
+/// in a chat in which nothing follows. A difference costs Telegram more than a sign of life, so it
+/// is asked for more seldom.
+const CHECK_INTERVAL: Duration = Duration::from_secs(120);
 /// Messages that a bot takes with one channel difference, and a user. Telegram allows bots 100,000
 /// (<https://core.telegram.org/method/updates.getChannelDifference>); a batch is committed as one,
 /// so ours stay small.
@@ -37,51 +46,6 @@ const DIFFERENCE_PAUSE: Duration = Duration::from_millis(500);
 /// account's own updates waits meanwhile.
 const DIFFERENCE_WAIT_MAX_SECONDS: u32 = 120;
 
-/// Something may have been missed, and only history can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GapScope {
-    /// In any private chat or basic group.
-    Common,
-    /// In one channel or supergroup.
-    Channel(MarkedId),
-    /// Anywhere: the library dropped updates.
-    Everything,
-}
-
-/// A message and the chat it belongs to, as it came.
-pub struct NewMessage {
-    /// The chat.
-    pub chat: MarkedId,
-    pub(super) message: tl::enums::Message,
-}
-
-/// News about a chat itself: membership or rights may have changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChatNotice {
-    /// The chat.
-    pub chat: MarkedId,
-    /// What the packet says about our place in it, when it says that we have none. Asking later
-    /// gets a less telling answer.
-    pub loss: Option<Failure>,
-}
-
-/// Everything one packet or difference brought.
-#[derive(Default)]
-pub struct Batch {
-    /// New messages, in Telegram's order.
-    pub messages: Vec<NewMessage>,
-    /// Chats to look at again.
-    pub notices: Vec<ChatNotice>,
-    /// What may have been missed.
-    pub gaps: Vec<GapScope>,
-    /// Chats met for the first time.
-    pub new_peers: Vec<PeerRecord>,
-    /// How the update state moves once all of this is safe.
-    pub delta: UpdateStateDelta,
-    pub(super) users: Vec<tl::enums::User>,
-    pub(super) chats: Vec<tl::enums::Chat>,
-}
-
 /// The pump of one link.
 pub struct UpdatePump {
     caller: Caller,
@@ -91,6 +55,12 @@ pub struct UpdatePump {
     is_bot: bool,
     primed: bool,
     overflow: OverflowWatch,
+    setbacks: Setbacks,
+    treadmill: Treadmill,
+    /// When a difference last said that nothing is missing, and the server's date then (0 before
+    /// the first).
+    checked_at: Instant,
+    checked_date: i32,
 }
 
 impl UpdatePump {
@@ -116,7 +86,19 @@ impl UpdatePump {
         });
         let updates = updates.0;
         let overflow = OverflowWatch::new(updates.max_capacity());
-        Self { caller, updates, boxes, peers, is_bot, primed, overflow }
+        Self {
+            caller,
+            updates,
+            boxes,
+            peers,
+            is_bot,
+            primed,
+            overflow,
+            setbacks: Setbacks::default(),
+            treadmill: Treadmill::default(),
+            checked_at: Instant::now(),
+            checked_date: 0,
+        }
     }
 
     /// Waits for the next batch.
@@ -140,13 +122,10 @@ impl UpdatePump {
 
     /// Asks where the account's updates stand, to start from there.
     async fn prime(&mut self) -> Result<Batch, Failure> {
-        let answer = self.patiently(&tl::functions::updates::GetState {}).await?;
-        let tl::enums::updates::State::State(state) = answer;
-        let delta = UpdateStateDelta {
-            common: Some((state.pts, state.date, state.seq)),
-            qts: Some(state.qts),
-            ..Default::default()
-        };
+        let tl::enums::updates::State::State(state) =
+            self.patiently(&tl::functions::updates::GetState {}).await?;
+        self.checked_date = state.date;
+        let delta = delta_to(&state);
         self.boxes.set_state(state);
         self.primed = true;
         Ok(Batch { delta, ..Default::default() })
@@ -166,16 +145,33 @@ impl UpdatePump {
 
     async fn fetch_common(
         &mut self,
-        request: tl::functions::updates::GetDifference,
+        mut request: tl::functions::updates::GetDifference,
     ) -> Result<Batch, Failure> {
-        let mut answer = self.patiently(&request).await?;
-        let gaps = defuse_difference(&mut answer);
+        if self.checked_date > 0 {
+            // The library's date is that of the newest update; what was lost may be older.
+            request.date = request.date.min(self.checked_date);
+        }
+        let mut answer = match self.patiently(&request).await {
+            // It takes the numbers that we know for impossible.
+            Err(Failure::Rejected { .. }) => {
+                let theirs = self.ask_state().await?;
+                return Ok(self.adopt(theirs));
+            }
+            answer => answer?,
+        };
+        let gaps = defuse_difference(&mut answer, &self.boxes);
+        let is_last = !matches!(answer, tl::enums::updates::Difference::Slice(_));
         let (updates, users, chats) = self.boxes.apply_difference(answer);
         let mut batch = self.batch(updates, users, chats);
         let state = self.boxes.session_state();
         batch.delta.common = Some((state.pts, state.date, state.seq));
         batch.delta.qts = Some(state.qts);
         batch.gaps.extend(gaps);
+        if is_last {
+            (self.checked_at, self.checked_date) = (Instant::now(), state.date);
+        }
+        // Either number may be the one that gets on.
+        self.tread(None, state.pts.saturating_add(state.qts))?;
         Ok(batch)
     }
 
@@ -216,6 +212,7 @@ impl UpdatePump {
         let at = state.channels.iter().find(|channel| channel.id == id.bare());
         batch.delta.channels.retain(|(channel, _)| *channel != id.bare());
         batch.delta.channels.extend(at.map(|channel| (channel.id, channel.pts)));
+        self.tread(Some(id.bare()), at.map_or(0, |channel| channel.pts))?;
         if too_long {
             batch.gaps.push(GapScope::Channel(id));
         }
@@ -235,43 +232,131 @@ impl UpdatePump {
         }
     }
 
+    /// Gives the link up when a difference leads nowhere.
+    fn tread(&mut self, sequence: Sequence, number: i32) -> Result<(), Failure> {
+        if self.treadmill.turn(sequence, number) {
+            return Err(Failure::transient("telegram's answers to what was missed lead nowhere"));
+        }
+        Ok(())
+    }
+
     /// Waits for a packet, probing the link when it stays silent. `None`: look for due
     /// differences again.
     async fn receive(&mut self) -> Result<Option<Batch>, Failure> {
         if self.overflow.look(self.updates.len()) {
             return Ok(Some(self.heal_overflow()));
         }
-        let deadline = self.boxes.check_deadlines();
-        let packet = timeout_at(deadline.into(), timeout(PROBE_INTERVAL, self.updates.recv()));
-        match packet.await {
+        self.treadmill.rest();
+        if self.updates.is_empty()
+            && let Some((sequence, before)) = self.setbacks.take(Instant::now())
+        {
+            return self.put_right(sequence, before).await.map(Some);
+        }
+        let probe_at = self.probe_at();
+        let mend_at = self.setbacks.due_at(Instant::now());
+        let wake_at = self.boxes.check_deadlines().min(probe_at);
+        let wake_at = mend_at.map_or(wake_at, |due| due.min(wake_at));
+        self.caller.pulse().begin(Activity::Listening);
+        match timeout_at(wake_at.into(), self.updates.recv()).await {
+            Err(_) if Instant::now() >= probe_at => self.probe().await.map(Some),
             Err(_) => Ok(None),
-            Ok(Err(_)) => self.probe().await.map(Some),
-            Ok(Ok(None)) => Err(Failure::transient("the connection ended")),
-            Ok(Ok(Some(UpdatesLike::ConnectionClosed))) => {
+            Ok(None) => Err(Failure::transient("the connection ended")),
+            Ok(Some(UpdatesLike::ConnectionClosed)) => {
                 Err(Failure::transient("the server closed the connection"))
             }
-            Ok(Ok(Some(mut packet))) => {
-                self.overflow.took();
-                let gaps = defuse_packet(&mut packet);
-                let mut batch = match self.boxes.process_updates(packet) {
-                    Ok((updates, users, chats)) => self.batch(updates, users, chats),
-                    // A gap: the difference is due now.
-                    Err(_) => Batch::default(),
-                };
-                batch.gaps.extend(gaps);
-                Ok(Some(batch))
-            }
+            Ok(Some(packet)) => Ok(Some(self.take(packet))),
         }
     }
 
-    /// Asks a silent link for a sign of life. Should Telegram be ahead of us and nothing have come
-    /// meanwhile, updates do not reach us: the difference is due.
+    fn take(&mut self, mut packet: UpdatesLike) -> Batch {
+        self.overflow.took();
+        self.caller.pulse().heard();
+        let gaps = defuse_packet(&mut packet, &self.boxes);
+        let numbered = numbers::of(&packet);
+        let old = match numbers::any_is_old(&numbered, &self.boxes) {
+            true => numbers::old_messages(&packet, &self.boxes),
+            false => Vec::new(),
+        };
+        let mut batch = match self.boxes.process_updates(packet) {
+            Ok((updates, users, chats)) => {
+                numbers::compare(&numbered, &updates, &self.boxes, &mut self.setbacks);
+                self.batch(updates, users, chats)
+            }
+            // A gap: the difference is due now.
+            Err(_) => Batch::default(),
+        };
+        // Told from repetitions by their ids, which the monitors know.
+        old.into_iter().for_each(|update| batch.take(update));
+        batch.gaps.extend(gaps);
+        batch
+    }
+
+    /// When the link is to be asked for a sign of life, unless something comes before.
+    fn probe_at(&self) -> Instant {
+        let silent = self.caller.pulse().heard_at() + PROBE_INTERVAL;
+        silent.min(self.checked_at + CHECK_INTERVAL)
+    }
+
+    /// Asks the link for a sign of life. Unlike a ping the state also tells that a session was
+    /// ended, or that Telegram is ahead of us; now and then the difference is asked for instead,
+    /// which brings what did not reach us, in channels, too.
     async fn probe(&mut self) -> Result<Batch, Failure> {
-        let theirs = self.caller.probe().await?;
-        if self.updates.is_empty() && theirs.pts > self.boxes.session_state().pts {
-            let _ = self.boxes.process_updates(UpdatesLike::MalformedUpdates);
+        if self.checked_at.elapsed() < CHECK_INTERVAL {
+            let theirs = self.ask_state().await?;
+            if !self.updates.is_empty() || theirs.pts <= self.boxes.session_state().pts {
+                return Ok(Batch::default());
+            }
         }
-        Ok(Batch::default())
+        self.checked_at = Instant::now();
+        // Malformed updates are a gap to the library: it fetches the common difference.
+        let _ = self.boxes.process_updates(UpdatesLike::MalformedUpdates);
+        match self.boxes.get_difference() {
+            Some(request) => self.fetch_common(request).await,
+            None => Err(Failure::transient("the account's updates were lost track of")),
+        }
+    }
+
+    /// An update had a number below where we stand. Numbers may have gone back: the library is
+    /// told to go on from before that update, and history is read for what else there may be.
+    async fn put_right(&mut self, sequence: Sequence, before: i32) -> Result<Batch, Failure> {
+        let Some(channel_id) = sequence else {
+            let theirs = self.ask_state().await?;
+            let ours = self.boxes.session_state().pts;
+            return Ok(if theirs.pts < ours { self.adopt(theirs) } else { Batch::default() });
+        };
+        let pts = Some(before);
+        let update = tl::types::UpdateChannelTooLong { channel_id, pts }.into();
+        let packet = tl::types::UpdateShort { update, date: 0 }.into();
+        let _ = self.boxes.process_updates(UpdatesLike::Updates(packet));
+        let gaps = vec![GapScope::Channel(MarkedId::channel(channel_id))];
+        Ok(Batch { gaps, ..Default::default() })
+    }
+
+    async fn ask_state(&self) -> Result<tl::types::updates::State, Failure> {
+        let answer = self.patiently(&tl::functions::updates::GetState {}).await?;
+        let tl::enums::updates::State::State(state) = answer;
+        Ok(state)
+    }
+
+    /// Goes on with Telegram's idea of where the account's own sequence stands. What may be
+    /// missing by it is read from history.
+    fn adopt(&mut self, theirs: tl::types::updates::State) -> Batch {
+        tracing::info!(
+            ours = self.boxes.session_state().pts,
+            theirs = theirs.pts,
+            "following telegram's own account of where the updates stand"
+        );
+        let channels = self.boxes.session_state().channels;
+        let delta = delta_to(&theirs);
+        self.boxes = MessageBoxes::new();
+        self.boxes.set_state(theirs);
+        let mut gaps = vec![GapScope::Common];
+        for ChannelState { id, pts } in channels {
+            self.boxes.try_set_channel_state(id, pts);
+            // Its difference may have been due.
+            gaps.push(GapScope::Channel(MarkedId::channel(id)));
+        }
+        Batch { gaps, delta, ..Default::default() }
     }
 
     /// After an overflow the common difference is fetched, and the monitors read history before
@@ -282,20 +367,39 @@ impl UpdatePump {
         Batch { gaps: vec![GapScope::Everything], ..Default::default() }
     }
 
-    /// Calls with a few tries and keeps the waits that Telegram asks for.
+    /// Calls with a few tries and keeps the waits that Telegram asks for. When no answer comes and
+    /// nothing else either, the link is dead: there is no use in trying.
     async fn patiently<R: tl::RemoteCall>(&self, request: &R) -> Result<R::Return, Failure> {
+        let pulse = self.caller.pulse();
         let mut pause = DIFFERENCE_PAUSE;
-        for _ in 1..DIFFERENCE_TRIES {
-            match self.caller.call(request).await {
-                Err(Failure::Transient { .. }) => sleep(pause).await,
-                Err(Failure::Wait { seconds, .. }) if seconds <= DIFFERENCE_WAIT_MAX_SECONDS => {
-                    sleep(Duration::from_secs(u64::from(seconds)) + DIFFERENCE_PAUSE).await;
+        let mut attempt = 1;
+        loop {
+            let (began, queued) = (Instant::now(), self.updates.len());
+            pulse.begin(Activity::Asking);
+            let outcome = self.caller.call_for(request, self.answer_limit()).await;
+            let is_alive = self.updates.len() > queued || pulse.heard_at() > began;
+            let rest = match &outcome {
+                Err(Failure::Transient { .. }) if is_alive => Duration::ZERO,
+                Err(Failure::Wait { seconds, .. }) if *seconds <= DIFFERENCE_WAIT_MAX_SECONDS => {
+                    Duration::from_secs(u64::from(*seconds))
                 }
-                outcome => return outcome,
+                _ => return outcome,
+            };
+            if attempt == DIFFERENCE_TRIES {
+                return outcome;
             }
+            pulse.begin(Activity::Pausing);
+            sleep(rest + pause).await;
             pause *= 2;
+            attempt += 1;
         }
-        self.caller.call(request).await
+    }
+
+    /// How long an answer may take, so that a link which has been silent is found dead in time.
+    fn answer_limit(&self) -> Duration {
+        let silent = self.caller.pulse().heard_at().elapsed();
+        let left = (PROBE_INTERVAL + PROBE_TIMEOUT).saturating_sub(silent);
+        left.clamp(PROBE_TIMEOUT, CALL_TIMEOUT)
     }
 
     fn batch(
@@ -320,118 +424,11 @@ impl UpdatePump {
     }
 }
 
-impl Batch {
-    /// Whether nothing in it needs anybody's attention.
-    pub fn is_idle(&self) -> bool {
-        self.messages.is_empty() && self.notices.is_empty() && self.gaps.is_empty()
-    }
-
-    fn move_state(&mut self, state: &State) {
-        match state.message_box {
-            Some(MessageBox::Common { pts }) => {
-                let newest = self.delta.common.map_or(pts, |(known, _, _)| known.max(pts));
-                self.delta.common = Some((newest, state.date, state.seq));
-            }
-            Some(MessageBox::Secondary { qts }) => {
-                self.delta.qts = Some(self.delta.qts.map_or(qts, |known| known.max(qts)));
-            }
-            Some(MessageBox::Channel { channel_id, pts }) => {
-                match self.delta.channels.iter_mut().find(|(id, _)| *id == channel_id) {
-                    Some((_, known)) => *known = pts.max(*known),
-                    None => self.delta.channels.push((channel_id, pts)),
-                }
-            }
-            None => {}
-        }
-    }
-
-    fn take(&mut self, update: tl::enums::Update) {
-        let message = match update {
-            tl::enums::Update::NewMessage(update) => update.message,
-            tl::enums::Update::NewChannelMessage(update) => update.message,
-            tl::enums::Update::Channel(update) => {
-                return self.notice(MarkedId::channel(update.channel_id));
-            }
-            tl::enums::Update::Chat(update) => {
-                return self.notice(MarkedId::group(update.chat_id));
-            }
-            tl::enums::Update::ChatParticipantDelete(update) => {
-                return self.notice(MarkedId::group(update.chat_id));
-            }
-            _ => return,
-        };
-        let chat = match &message {
-            tl::enums::Message::Message(message) => marked(&message.peer_id),
-            tl::enums::Message::Service(message) => {
-                let chat = marked(&message.peer_id);
-                if matches!(message.action, tl::enums::MessageAction::ChatDeleteUser(_)) {
-                    self.notice(chat);
-                }
-                chat
-            }
-            tl::enums::Message::Empty(_) => return,
-        };
-        self.messages.push(NewMessage { chat, message });
-    }
-
-    fn notice(&mut self, chat: MarkedId) {
-        if !self.notices.iter().any(|notice| notice.chat == chat) {
-            self.notices.push(ChatNotice { chat, loss: None });
-        }
-    }
-
-    /// Chats that came as forbidden are news, whatever update they came with.
-    fn note_losses(&mut self) {
-        for chat in &self.chats {
-            let forbidden = matches!(
-                chat,
-                tl::enums::Chat::Forbidden(_) | tl::enums::Chat::ChannelForbidden(_)
-            );
-            let (true, Some(id), Err(loss)) = (forbidden, chat_id(chat), membership(chat)) else {
-                continue;
-            };
-            self.notices.retain(|notice| notice.chat != id);
-            self.notices.push(ChatNotice { chat: id, loss: Some(loss) });
-        }
-    }
-}
-
-/// Channels that Telegram says too much happened in. Such an update may carry the channel's newest
-/// pts, to which the library jumps, over whatever lies between; without it the library fetches the
-/// difference from where we stand.
-fn defuse_too_long(updates: &mut [tl::enums::Update]) -> Vec<GapScope> {
-    let channels = updates.iter_mut().filter_map(|update| match update {
-        tl::enums::Update::ChannelTooLong(update) => {
-            update.pts = None;
-            Some(GapScope::Channel(MarkedId::channel(update.channel_id)))
-        }
-        _ => None,
-    });
-    channels.collect()
-}
-
-fn defuse_packet(packet: &mut UpdatesLike) -> Vec<GapScope> {
-    match packet {
-        UpdatesLike::Updates(tl::enums::Updates::Updates(packet)) => {
-            defuse_too_long(&mut packet.updates)
-        }
-        UpdatesLike::Updates(tl::enums::Updates::Combined(packet)) => {
-            defuse_too_long(&mut packet.updates)
-        }
-        UpdatesLike::Updates(tl::enums::Updates::UpdateShort(packet)) => {
-            defuse_too_long(std::slice::from_mut(&mut packet.update))
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn defuse_difference(answer: &mut tl::enums::updates::Difference) -> Vec<GapScope> {
-    match answer {
-        tl::enums::updates::Difference::Difference(whole) => {
-            defuse_too_long(&mut whole.other_updates)
-        }
-        tl::enums::updates::Difference::Slice(part) => defuse_too_long(&mut part.other_updates),
-        tl::enums::updates::Difference::TooLong(_) => vec![GapScope::Common],
-        tl::enums::updates::Difference::Empty(_) => Vec::new(),
+/// The move to where Telegram says that the account stands.
+fn delta_to(state: &tl::types::updates::State) -> UpdateStateDelta {
+    UpdateStateDelta {
+        common: Some((state.pts, state.date, state.seq)),
+        qts: Some(state.qts),
+        ..Default::default()
     }
 }

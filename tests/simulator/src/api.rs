@@ -4,12 +4,13 @@
 //! exists, but no rights; `from` may be any account.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 use serde::{Deserialize, Serialize};
 
-use crate::faults::FaultSpec;
+use crate::faults::{FaultKind, FaultSpec};
 use crate::rpc::HOME_DC;
 use crate::server::Server;
 use crate::server::link::End;
@@ -275,11 +276,15 @@ impl Server {
     }
 
     pub(crate) fn add_fault(&self, spec: FaultSpec) -> Result<(), ApiError> {
+        if spec.kind == Some(FaultKind::Freeze) {
+            self.freezing.store(true, Ordering::Relaxed);
+        }
         self.world().faults.add(spec).map_err(|why| ApiError::Invalid(why.to_owned()))
     }
 
     pub(crate) fn lift_faults(&self) {
         self.world().faults.lift_all();
+        self.freezing.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn disconnect(&self, user_id: i64) -> Result<(), ApiError> {

@@ -42,6 +42,24 @@ pub enum FaultKind {
     ChannelDifferenceTooLong,
     /// `updates.getDifference` answers `differenceTooLong`.
     DifferenceTooLong,
+    /// `updates.getDifference` answers a slice without anything in it and never gets on.
+    DifferenceInCircles,
+    /// An established connection goes silent in both directions and TCP stays open: half-open.
+    /// Strikes when something next comes in or is to go out, and nobody hears of that any more.
+    Freeze,
+    /// `updatesTooLong` is sent instead of an update.
+    UpdatesTooLong,
+    /// A new message: before it is numbered, the numbers of its channel (for everybody in it), or
+    /// of the account it is for, fall back by 5, but not below the first one, and stay so.
+    PtsBackwards,
+    /// A session of that user, from its next packet on: the server's clock is `skew_seconds` ahead
+    /// of (or, if negative, behind) this machine's. Dates of messages stay as they are.
+    ClockSkew,
+    /// A packet: the key's salts are drawn anew before its salt is looked at.
+    ExpireSalt,
+    /// A packet: answered with the transport error 404 as if its key were unknown; the connection
+    /// closes.
+    RefuseKey,
 }
 
 /// A fault as it is asked for: `error`, `kind` or `delay_ms` must be there.
@@ -60,6 +78,8 @@ pub struct FaultSpec {
     pub delay_ms: Option<u64>,
     /// How often it strikes; until lifted, if absent.
     pub times: Option<u32>,
+    /// How far the clock is ahead, in seconds; behind, if negative. Only with `clock_skew`.
+    pub skew_seconds: Option<i32>,
 }
 
 /// What is to happen to one call, after `delay`.
@@ -88,6 +108,17 @@ pub(crate) enum Manner {
     Twice,
     Never,
     AfterTheNext,
+    /// `updatesTooLong` instead of it.
+    TooLong,
+}
+
+/// What is to happen to one encrypted packet.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PacketFate {
+    pub(crate) refuse_key: bool,
+    pub(crate) expire_salt: bool,
+    /// How far the server's clock is ahead, in seconds.
+    pub(crate) skew: i32,
 }
 
 /// What is to happen to a whole connection.
@@ -120,6 +151,9 @@ impl Faults {
         }
         if spec.times == Some(0) {
             return Err("`times` counts from 1");
+        }
+        if spec.skew_seconds.is_some() != (spec.kind == Some(FaultKind::ClockSkew)) {
+            return Err("`skew_seconds` and the kind `clock_skew` belong together");
         }
         self.faults.push(Fault { left: spec.times, spec });
         Ok(())
@@ -171,6 +205,7 @@ impl Faults {
             Some(FaultKind::SwallowUpdates) => Some(Manner::Never),
             Some(FaultKind::DuplicateUpdates) => Some(Manner::Twice),
             Some(FaultKind::ReorderUpdates) => Some(Manner::AfterTheNext),
+            Some(FaultKind::UpdatesTooLong) => Some(Manner::TooLong),
             _ => None,
         };
         self.strike(Some(user), |spec| manner(spec).is_some())
@@ -178,9 +213,34 @@ impl Faults {
             .unwrap_or(Manner::Once)
     }
 
-    /// Whether a difference of this kind is to be too long.
-    pub(crate) fn too_long(&mut self, user: i64, kind: FaultKind) -> bool {
+    /// Whether a fault of this kind meets a difference.
+    pub(crate) fn meets_difference(&mut self, user: i64, kind: FaultKind) -> bool {
         self.strike(Some(user), |spec| spec.kind == Some(kind)).is_some()
+    }
+
+    /// What happens to an encrypted packet of `user`.
+    pub(crate) fn packet(&mut self, user: Option<i64>) -> PacketFate {
+        if self.faults.is_empty() {
+            return PacketFate::default();
+        }
+        let mut strikes = |kind| self.strike(user, |spec| spec.kind == Some(kind));
+        PacketFate {
+            refuse_key: strikes(FaultKind::RefuseKey).is_some(),
+            expire_salt: strikes(FaultKind::ExpireSalt).is_some(),
+            skew: strikes(FaultKind::ClockSkew).and_then(|spec| spec.skew_seconds).unwrap_or(0),
+        }
+    }
+
+    /// Whether a connection of `user`, over which something is to go, goes silent instead.
+    pub(crate) fn freezes(&mut self, user: Option<i64>) -> bool {
+        self.strike(user, |spec| spec.kind == Some(FaultKind::Freeze)).is_some()
+    }
+
+    /// Whether the numbers of a sequence that `users` follow fall back before the next message.
+    pub(crate) fn falls_back(&mut self, users: impl IntoIterator<Item = i64>) -> bool {
+        let mut users = users.into_iter();
+        let meets = |spec: &FaultSpec| spec.kind == Some(FaultKind::PtsBackwards);
+        !self.faults.is_empty() && users.any(|user| self.strike(Some(user), meets).is_some())
     }
 
     fn strike(
@@ -225,6 +285,10 @@ mod tests {
         faults
     }
 
+    fn spec(kind: FaultKind) -> FaultSpec {
+        FaultSpec { kind: Some(kind), ..FaultSpec::default() }
+    }
+
     #[test]
     fn an_error_strikes_its_user_and_method_as_often_as_asked() {
         let mut faults = faults(vec![FaultSpec {
@@ -245,7 +309,6 @@ mod tests {
 
     #[test]
     fn update_and_connection_faults_leave_calls_alone() {
-        let spec = |kind| FaultSpec { kind: Some(kind), ..FaultSpec::default() };
         let mut faults = faults(vec![
             spec(FaultKind::SwallowUpdates),
             spec(FaultKind::Mute),
@@ -254,7 +317,7 @@ mod tests {
         assert_eq!(faults.call(Some(1), "users.getUsers"), CallFate::default());
         assert_eq!(faults.update(1), Manner::Never);
         assert_eq!(faults.connection(None), ConnectionFate::Mute);
-        assert!(faults.too_long(1, FaultKind::ChannelDifferenceTooLong));
+        assert!(faults.meets_difference(1, FaultKind::ChannelDifferenceTooLong));
         faults.lift_all();
         assert_eq!(faults.update(1), Manner::Once);
         assert_eq!(faults.connection(None), ConnectionFate::Serve);
@@ -273,7 +336,20 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_fault_is_refused() {
+    fn a_packet_may_meet_several_faults_at_once() {
+        let skew = FaultSpec { skew_seconds: Some(-40), ..spec(FaultKind::ClockSkew) };
+        let once = FaultSpec { times: Some(1), ..spec(FaultKind::ExpireSalt) };
+        let mut faults = faults(vec![skew, once]);
+        let fate = PacketFate { refuse_key: false, expire_salt: true, skew: -40 };
+        assert_eq!(faults.packet(Some(1)), fate);
+        assert_eq!(faults.packet(Some(1)), PacketFate { expire_salt: false, ..fate });
+    }
+
+    #[test]
+    fn faults_without_meaning_are_refused() {
         assert!(Faults::default().add(FaultSpec::default()).is_err());
+        assert!(Faults::default().add(spec(FaultKind::ClockSkew)).is_err());
+        let skewed = FaultSpec { skew_seconds: Some(1), ..spec(FaultKind::Mute) };
+        assert!(Faults::default().add(skewed).is_err());
     }
 }

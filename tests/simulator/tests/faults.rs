@@ -273,3 +273,173 @@ async fn a_slow_reader_takes_its_time() {
     client.invoke(&f::updates::GetState {}).await.unwrap();
     assert!(start.elapsed() >= Duration::from_millis(200));
 }
+
+#[tokio::test]
+async fn a_frozen_connection_is_silent_while_tcp_stays_open_and_may_be_replaced() {
+    let stage = Stage::with_accounts(2).await;
+    let chat = stage.chat(ChatKind::Supergroup).await;
+    let frozen = stage.client(0).await;
+    let once = FaultSpec { times: Some(1), ..fault(frozen.user_id, FaultKind::Freeze) };
+    stage.simulator.add_fault(once).await.unwrap();
+    stage.simulator.post(chat.chat_id, stage.ids()[1], "into the void").await.unwrap();
+    let request = f::updates::GetState {};
+    let short = Duration::from_millis(500);
+    assert!(timeout(short, frozen.invoke(&request)).await.is_err(), "nothing is answered");
+    assert!(frozen.updates.is_empty());
+    let books = stage.simulator.account(frozen.user_id).await.unwrap();
+    assert_eq!(books.connections_now, 1, "the connection stays open");
+    drop(frozen);
+    until_disconnected(&stage, stage.ids()[0]).await;
+    stage.client(0).await;
+    stage.assert_clean().await;
+}
+
+#[tokio::test]
+async fn updates_too_long_takes_the_place_of_an_update() {
+    let stage = Stage::with_accounts(2).await;
+    let chat = stage.chat(ChatKind::Supergroup).await;
+    let mut reader = stage.client(0).await;
+    let once = FaultSpec { times: Some(1), ..fault(reader.user_id, FaultKind::UpdatesTooLong) };
+    stage.simulator.add_fault(once).await.unwrap();
+    for text in ["replaced", "sent"] {
+        stage.simulator.post(chat.chat_id, stage.ids()[1], text).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let next = reader.next(|updates| match updates {
+            enums::Updates::TooLong => Some("too long".to_owned()),
+            other => support::messages(other).into_iter().next().map(|(_, text)| text),
+        });
+        seen.push(next.await);
+    }
+    assert_eq!(seen, ["too long", "sent"]);
+}
+
+#[tokio::test]
+async fn numbers_fall_back_for_good_in_a_channel_and_in_an_account() {
+    let stage = Stage::with_accounts(2).await;
+    let chat = stage.chat(ChatKind::Supergroup).await;
+    let mut reader = stage.client(0).await;
+    let (me, writer) = (reader.user_id, stage.ids()[1]);
+    let numbers = |updates: &enums::Updates| match updates {
+        enums::Updates::UpdateShortMessage(short) => Some(short.pts),
+        enums::Updates::Updates(updates) => {
+            updates.updates.iter().find_map(|update| match update {
+                enums::Update::NewChannelMessage(new) => Some(new.pts),
+                enums::Update::NewMessage(new) => Some(new.pts),
+                _ => None,
+            })
+        }
+        _ => None,
+    };
+    for (place, starts_at) in [("channel", 2), ("box", 2)] {
+        for step in 0..9 {
+            if step == 7 {
+                let once = FaultSpec { times: Some(1), ..fault(me, FaultKind::PtsBackwards) };
+                stage.simulator.add_fault(once).await.unwrap();
+            }
+            match place {
+                "channel" => stage.simulator.post(chat.chat_id, writer, "news").await.unwrap(),
+                _ => stage.simulator.post_private(me, writer, "news").await.unwrap(),
+            };
+        }
+        let mut seen = Vec::new();
+        while seen.len() < 9 {
+            seen.push(reader.next(numbers).await);
+        }
+        let expected: Vec<i32> = (0..7).chain([2, 3]).map(|step| step + starts_at).collect();
+        assert_eq!(seen, expected, "{place}");
+    }
+    let enums::updates::State::State(state) =
+        reader.invoke(&f::updates::GetState {}).await.unwrap();
+    assert_eq!(state.pts, 5);
+    let request = f::updates::GetChannelDifference {
+        force: false,
+        channel: reader.channel().await.into(),
+        filter: enums::ChannelMessagesFilter::Empty,
+        pts: 4,
+        limit: 100,
+    };
+    let enums::updates::ChannelDifference::Difference(news) =
+        reader.invoke(&request).await.unwrap()
+    else {
+        panic!("one message has a number above 4");
+    };
+    assert_eq!((news.new_messages[0].id(), news.pts), (9, 5));
+}
+
+#[tokio::test]
+async fn a_difference_can_run_in_circles() {
+    let stage = Stage::with_accounts(2).await;
+    let (client, friend) = (stage.client(0).await, stage.ids()[1]);
+    stage.simulator.post_private(client.user_id, friend, "news").await.unwrap();
+    let once =
+        FaultSpec { times: Some(1), ..fault(client.user_id, FaultKind::DifferenceInCircles) };
+    stage.simulator.add_fault(once).await.unwrap();
+    let request = f::updates::GetDifference {
+        pts: 1,
+        pts_limit: None,
+        pts_total_limit: None,
+        date: i32::MAX,
+        qts: 0,
+        qts_limit: None,
+    };
+    let enums::updates::Difference::Slice(slice) = client.invoke(&request).await.unwrap() else {
+        panic!("more is to come");
+    };
+    let enums::updates::State::State(state) = slice.intermediate_state;
+    assert_eq!((slice.new_messages.len(), state.pts), (0, 1));
+    let whole = client.invoke(&request).await.unwrap();
+    assert!(matches!(whole, enums::updates::Difference::Difference(_)));
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_is_ahead_refuses_ids_until_the_client_follows_it() {
+    let stage = Stage::with_accounts(1).await;
+    let skewed = fault(stage.ids()[0], FaultKind::ClockSkew);
+    let skewed = FaultSpec { skew_seconds: Some(3600), ..skewed };
+    stage.simulator.add_fault(skewed).await.unwrap();
+    let client = stage.client(0).await;
+    client.invoke(&f::updates::GetState {}).await.unwrap();
+    stage.assert_clean().await;
+}
+
+/// The library never lowers its message ids, so it cannot follow a clock that is behind its own.
+#[tokio::test]
+async fn a_server_whose_clock_is_behind_keeps_refusing() {
+    let stage = Stage::with_accounts(1).await;
+    let skewed = fault(stage.ids()[0], FaultKind::ClockSkew);
+    let skewed = FaultSpec { skew_seconds: Some(-3600), ..skewed };
+    stage.simulator.add_fault(skewed).await.unwrap();
+    let client = Client::idle(&stage.accounts[0]);
+    let short = Duration::from_secs(1);
+    assert!(timeout(short, client.invoke(&f::updates::GetState {})).await.is_err());
+    drop(client);
+    until_disconnected(&stage, stage.ids()[0]).await;
+    stage.simulator.lift_faults().await;
+    stage.client(0).await;
+}
+
+#[tokio::test]
+async fn expired_salts_are_replaced_without_the_caller_noticing() {
+    let stage = Stage::with_accounts(1).await;
+    let client = stage.client(0).await;
+    for _ in 0..3 {
+        let once = FaultSpec { times: Some(1), ..fault(client.user_id, FaultKind::ExpireSalt) };
+        stage.simulator.add_fault(once).await.unwrap();
+        client.invoke(&f::updates::GetState {}).await.unwrap();
+    }
+    stage.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_refused_key_is_answered_with_404_on_a_connection_in_use() {
+    let stage = Stage::with_accounts(1).await;
+    let client = stage.client(0).await;
+    let once = FaultSpec { times: Some(1), ..fault(client.user_id, FaultKind::RefuseKey) };
+    stage.simulator.add_fault(once).await.unwrap();
+    let refusal = client.refused(&f::updates::GetState {}).await;
+    assert!(refusal.contains("404"), "{refusal}");
+    until_disconnected(&stage, client.user_id).await;
+    client.invoke(&f::updates::GetState {}).await.unwrap();
+}

@@ -35,8 +35,12 @@ pub(super) fn get_difference(
         return Err("PERSISTENT_TIMESTAMP_EMPTY".into());
     }
     let pts = call.world.user(call.me).pts();
-    if call.world.faults.too_long(call.me, FaultKind::DifferenceTooLong) {
+    if call.world.faults.meets_difference(call.me, FaultKind::DifferenceTooLong) {
         return Ok(DifferenceTooLong { pts }.into());
+    }
+    if call.world.faults.meets_difference(call.me, FaultKind::DifferenceInCircles) {
+        let here = types::updates::State { pts: request.pts, ..call.world.state(call.me) };
+        return Ok(slice_without_anything(here).into());
     }
     let world = &*call.world;
     let missed = world.user(call.me).events_after(request.pts);
@@ -83,6 +87,17 @@ pub(super) fn get_difference(
     .into())
 }
 
+fn slice_without_anything(state: types::updates::State) -> types::updates::DifferenceSlice {
+    types::updates::DifferenceSlice {
+        new_messages: Vec::new(),
+        new_encrypted_messages: Vec::new(),
+        other_updates: Vec::new(),
+        chats: Vec::new(),
+        users: Vec::new(),
+        intermediate_state: state.into(),
+    }
+}
+
 /// Joined channels in which something happened since `date`, with their numbers: the real server
 /// mentions them in a difference as `updateChannelTooLong`.
 fn stirred_channels(call: &Call, date: i32) -> Vec<(i64, i32)> {
@@ -110,7 +125,7 @@ pub(super) fn get_channel_difference(
     if request.pts < 1 {
         return Err("PERSISTENT_TIMESTAMP_EMPTY".into());
     }
-    if call.world.faults.too_long(call.me, FaultKind::ChannelDifferenceTooLong) {
+    if call.world.faults.meets_difference(call.me, FaultKind::ChannelDifferenceTooLong) {
         return channel_too_long(call, id, request.limit);
     }
     let world = &*call.world;

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -23,6 +24,7 @@ use crate::clock::{unix_nanos, unix_seconds};
 use crate::faults::ConnectionFate;
 use crate::wire::handshake::{Handshake, HandshakeError, Step};
 use crate::wire::transport::{Framing, FramingError};
+use crate::world::World;
 use crate::world::keys::RECONNECT_GRACE;
 
 /// Packets are made while less than this waits in the output buffer, in bytes.
@@ -128,10 +130,14 @@ pub(crate) async fn serve(server: Arc<Server>, mut stream: TcpStream) {
 impl Connection {
     async fn run(&mut self, stream: &mut TcpStream) -> Result<(), ConnectionError> {
         loop {
+            if !self.presence.link.is_idle() {
+                self.freeze_perhaps();
+            }
             self.fill_output();
             self.perform_ending(stream).await?;
             let writing = self.written < self.output.len();
-            let reading = self.presence.link.backlog() < BACKLOG_LIMIT;
+            let is_mute = matches!(self.state, State::Mute);
+            let reading = is_mute || self.presence.link.backlog() < BACKLOG_LIMIT;
             let (alarm, hang_up) = self.alarm();
             let far = Instant::now() + std::time::Duration::from_secs(3600);
             self.input.reserve(READ_CHUNK);
@@ -142,6 +148,7 @@ impl Connection {
                         return Ok(());
                     }
                     self.read_slowly().await;
+                    self.freeze_perhaps();
                     self.take_packets().await?;
                 }
                 wrote = writer.write(&self.output[self.written..]), if writing => {
@@ -155,6 +162,36 @@ impl Connection {
                 }
             }
         }
+    }
+
+    fn user(&self, world: &World) -> Option<i64> {
+        self.presence.key_id.and_then(|key_id| world.keys.get(&key_id)?.user)
+    }
+
+    /// Goes silent for good, if a fault says so. It is still seen when the client closes, and then
+    /// lets go of its key.
+    fn freeze_perhaps(&mut self) {
+        let Presence { server, link, .. } = &self.presence;
+        if !server.freezing.load(Ordering::Relaxed) || !matches!(self.state, State::Bound(_)) {
+            return;
+        }
+        let mut world = server.world();
+        let user = self.user(&world);
+        if world.faults.freezes(user) {
+            link.freeze();
+            self.state = State::Mute;
+            self.output.clear();
+            self.written = 0;
+        }
+    }
+
+    /// Says that the key is unknown, and hangs up.
+    fn refuse_key(&mut self) {
+        if let Some(framing) = &mut self.framing {
+            framing.encode_error(UNKNOWN_KEY, &mut self.output);
+        }
+        self.state = State::Mute;
+        self.presence.link.end(End::AfterFlush);
     }
 
     fn fill_output(&mut self) {
@@ -200,8 +237,7 @@ impl Connection {
     async fn read_slowly(&mut self) {
         let delay = {
             let mut world = self.presence.server.world();
-            let key = self.presence.key_id.and_then(|key_id| world.keys.get(&key_id));
-            let user = key.and_then(|record| record.user);
+            let user = self.user(&world);
             world.faults.read_delay(user)
         };
         if let Some(delay) = delay {
@@ -227,17 +263,24 @@ impl Connection {
                 (State::Greeting(_), 0) => self.shake_hands(&packet).await?,
                 (State::Greeting(_), key_id) => {
                     self.bind(key_id).await?;
-                    if let State::Bound(session) = &mut self.state {
-                        session.receive(&mut packet)?;
-                    }
+                    self.receive(&mut packet)?;
                 }
                 (State::Bound(session), key_id) if key_id == session.key.id() => {
-                    session.receive(&mut packet)?;
+                    self.receive(&mut packet)?;
                 }
                 (State::Bound(_), _) => return Err(ConnectionError::Plain),
                 (State::Mute, _) => {}
             }
         }
+    }
+
+    fn receive(&mut self, packet: &mut [u8]) -> Result<(), ConnectionError> {
+        let State::Bound(session) = &mut self.state else { return Ok(()) };
+        match session.receive(packet) {
+            Err(SessionError::KeyRefused) => self.refuse_key(),
+            outcome => outcome?,
+        }
+        Ok(())
     }
 
     /// One step of the key exchange, on a thread of its own: the numbers are large.
@@ -294,13 +337,7 @@ impl Connection {
             (known.map(|(key, _)| key), fate)
         };
         match (key, fate) {
-            (None, _) => {
-                if let Some(framing) = &mut self.framing {
-                    framing.encode_error(UNKNOWN_KEY, &mut self.output);
-                }
-                self.state = State::Mute;
-                link.end(End::AfterFlush);
-            }
+            (None, _) => self.refuse_key(),
             (_, ConnectionFate::Refuse) => {
                 self.state = State::Mute;
                 link.end(End::Reset);

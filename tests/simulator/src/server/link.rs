@@ -40,6 +40,8 @@ struct Queue {
     overflowed: bool,
     held: Option<(Outgoing, Instant)>,
     end: Option<End>,
+    /// Whatever is to go out vanishes.
+    frozen: bool,
 }
 
 /// A connection's outgoing queue and its wakeup.
@@ -74,7 +76,7 @@ impl Link {
     /// Queues an update; answers how many were really queued.
     pub(crate) fn push(&self, body: Vec<u8>, manner: Manner) -> u64 {
         let mut queue = self.queue();
-        if queue.end.is_some() || manner == Manner::Never {
+        if queue.end.is_some() || queue.frozen || manner == Manner::Never {
             return 0;
         }
         if queue.bytes > MAX_QUEUED_BYTES {
@@ -85,6 +87,10 @@ impl Link {
         let queued = match manner {
             Manner::AfterTheNext if queue.held.is_none() => {
                 queue.held = Some((update(), Instant::now() + HOLD));
+                1
+            }
+            Manner::TooLong => {
+                queue.put(too_long());
                 1
             }
             Manner::Twice => {
@@ -101,6 +107,12 @@ impl Link {
         drop(queue);
         self.wake.notify_one();
         queued
+    }
+
+    /// What waits and what comes later is never sent.
+    pub(crate) fn freeze(&self) {
+        let mut queue = self.queue();
+        *queue = Queue { frozen: true, end: queue.end, ..Queue::default() };
     }
 
     /// Asks the connection to end; the first demand stands, but a reset overrides a flush.
@@ -129,7 +141,7 @@ impl Link {
         }
         if queue.overflowed && queue.messages.is_empty() {
             queue.overflowed = false;
-            queue.put(Outgoing { class: Class::Push, body: enums::Updates::TooLong.to_bytes() });
+            queue.put(too_long());
         }
         taken
     }
@@ -138,6 +150,11 @@ impl Link {
     pub(crate) fn ending(&self) -> (Option<End>, bool) {
         let queue = self.queue();
         (queue.end, !queue.messages.is_empty())
+    }
+
+    /// Whether anything waits to be sent.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue().messages.is_empty()
     }
 
     /// How many bytes wait to be sent.
@@ -151,8 +168,15 @@ impl Link {
     }
 }
 
+fn too_long() -> Outgoing {
+    Outgoing { class: Class::Push, body: enums::Updates::TooLong.to_bytes() }
+}
+
 impl Queue {
     fn put(&mut self, message: Outgoing) {
+        if self.frozen {
+            return;
+        }
         self.bytes += message.body.len();
         self.messages.push_back(message);
     }
@@ -183,6 +207,13 @@ mod tests {
         link.push(vec![4], Manner::AfterTheNext);
         assert_eq!(drain(&link), [[4], [3]]);
         assert!(link.held_until().is_none());
+    }
+
+    #[test]
+    fn an_update_can_be_replaced_by_one_that_says_too_long() {
+        let link = Link::new(1);
+        assert_eq!(link.push(vec![1], Manner::TooLong), 1);
+        assert_eq!(drain(&link), [enums::Updates::TooLong.to_bytes()]);
     }
 
     #[test]

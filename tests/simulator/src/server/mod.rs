@@ -7,7 +7,7 @@ pub(crate) mod link;
 mod session;
 
 use std::net::SocketAddrV4;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::TcpListener;
@@ -21,6 +21,8 @@ pub(crate) struct Server {
     pub(crate) seed: u64,
     world: Mutex<World>,
     next_link: AtomicU64,
+    /// Whether a fault that freezes connections may stand; they look here before the world.
+    pub(crate) freezing: AtomicBool,
     /// Loads in progress; they end with the server.
     pub(crate) loads: Mutex<JoinSet<()>>,
 }
@@ -31,6 +33,7 @@ impl Server {
             seed,
             world: Mutex::new(World::new(seed, address)),
             next_link: AtomicU64::new(1),
+            freezing: AtomicBool::new(false),
             loads: Mutex::default(),
         }
     }

@@ -16,6 +16,7 @@ use rand::Rng;
 use super::Server;
 use super::link::Link;
 use crate::clock::{unix_nanos, unix_seconds};
+use crate::faults::PacketFate;
 use crate::rpc::call::Ticket;
 use crate::wire::crypto::{AuthKey, Direction, OpenError};
 use crate::wire::envelope::{
@@ -41,6 +42,8 @@ pub(crate) enum SessionError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
+    #[error("the key is treated as unknown")]
+    KeyRefused,
 }
 
 /// Complaints of `bad_msg_notification`.
@@ -64,6 +67,8 @@ pub(crate) struct Session {
     seen: VecDeque<i64>,
     /// The salt of a half hour, so that it need not be computed for each packet.
     salt: (i32, i64),
+    /// How far the server's clock is ahead for this session, in seconds.
+    skew: i32,
     /// When to hang up, if the client asked for it.
     pub(crate) hang_up: Option<Instant>,
     plaintext: Vec<u8>,
@@ -79,13 +84,23 @@ impl Session {
             numbering: Numbering::default(),
             seen: VecDeque::new(),
             salt: (0, 0),
+            skew: 0,
             hang_up: None,
             plaintext: Vec::new(),
         }
     }
 
+    /// The server's clock as this session sees it.
+    fn now(&self) -> i32 {
+        unix_seconds() + self.skew
+    }
+
+    fn now_nanos(&self) -> u128 {
+        unix_nanos().saturating_add_signed(i128::from(self.skew) * 1_000_000_000)
+    }
+
     fn current_salt(&mut self) -> i64 {
-        let now = unix_seconds();
+        let now = self.now();
         if self.salt.0 != now / SALT_SECONDS {
             self.salt = (now / SALT_SECONDS, self.server.world().current_salt(self.key.id(), now));
         }
@@ -100,7 +115,7 @@ impl Session {
             if messages.is_empty() {
                 return;
             }
-            let (salt, now) = (self.current_salt(), unix_nanos());
+            let (salt, now) = (self.current_salt(), self.now_nanos());
             let mut plaintext = std::mem::take(&mut self.plaintext);
             self.numbering.pack(&messages, salt, self.session_id, now, &mut plaintext);
             packet.clear();
@@ -117,7 +132,8 @@ impl Session {
         let key = Arc::clone(&self.key);
         let Plaintext { salt, session_id, message } =
             Plaintext::parse(key.open(Direction::ToServer, packet)?)?;
-        let now = unix_seconds();
+        self.suffer()?;
+        let now = self.now();
         self.session_id = session_id;
         if !self.server.world().salt_is_valid(key.id(), salt, now) {
             self.refuse_salt(&message);
@@ -133,6 +149,22 @@ impl Session {
             Err(_) => self.complain(message.id, message.seq_no, Complaint::InvalidContainer),
         }
         Ok(())
+    }
+
+    /// Lets the faults that stand have their way with a packet.
+    fn suffer(&mut self) -> Result<(), SessionError> {
+        let mut world = self.server.world();
+        let user = world.keys.get(&self.key.id()).and_then(|record| record.user);
+        let PacketFate { refuse_key, expire_salt, skew } = world.faults.packet(user);
+        if skew != self.skew {
+            self.skew = skew;
+            self.numbering.clock_was_set();
+        }
+        if expire_salt {
+            world.expire_salts(self.key.id());
+            self.salt = (0, 0);
+        }
+        if refuse_key { Err(SessionError::KeyRefused) } else { Ok(()) }
     }
 
     fn service(&self, message: &impl Serializable) {
@@ -233,7 +265,7 @@ impl Session {
 
     /// Salts must come as a message of their own, not as a result: libraries wait for that.
     fn give_salts(&self, req_msg_id: i64, count: i32) {
-        let now = unix_seconds();
+        let now = self.now();
         let salts = self.server.world().future_salts(self.key.id(), now, count);
         let salts = salts.into_iter().map(|salt| t::FutureSalt {
             valid_since: salt.since,

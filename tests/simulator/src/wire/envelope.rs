@@ -169,6 +169,11 @@ pub(crate) struct Numbering {
 }
 
 impl Numbering {
+    /// The next id tells the new time, even if that makes it lower than the last one.
+    pub(crate) fn clock_was_set(&mut self) {
+        self.last_id = 0;
+    }
+
     /// An id that rises strictly; its low bits tell answers (1) from pushes (3).
     fn next_id(&mut self, unix_nanos: u128, answer: bool) -> i64 {
         let seconds = (unix_nanos / 1_000_000_000) as i64;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::World;
 use super::ids::Peer;
 use super::messages::Message;
-use super::users::Event;
+use super::users::{Event, SETBACK};
 use crate::clock::unix_seconds;
 
 const FIRST_CHANNEL: i64 = 2_100_000_001;
@@ -58,16 +58,23 @@ pub(crate) struct Channel {
     /// Message `n` stands at `n - 1`.
     pub(crate) messages: Vec<Message>,
     pub(crate) events: Vec<Event>,
+    /// By how much the sequence's numbers have fallen back.
+    pub(crate) setback: i32,
 }
 
 impl Channel {
     /// The number of the last event in the channel's sequence.
     pub(crate) fn pts(&self) -> i32 {
-        self.events.len() as i32 + 1
+        self.events.len() as i32 + 1 - self.setback
+    }
+
+    /// The numbers of the sequence fall back for good.
+    pub(crate) fn fall_back(&mut self) {
+        self.setback += SETBACK.min(self.pts() - 1);
     }
 
     pub(crate) fn events_after(&self, pts: i32) -> &[Event] {
-        let known = usize::try_from(pts - 1).unwrap_or(0).min(self.events.len());
+        let known = usize::try_from(pts - 1 + self.setback).unwrap_or(0).min(self.events.len());
         &self.events[known..]
     }
 
@@ -149,7 +156,8 @@ impl World {
         } else {
             let (messages, events) = (Vec::new(), Vec::new());
             let broadcast = kind == Kind::Channel;
-            self.channels.insert(id, Channel { chat, broadcast, username, messages, events });
+            let channel = Channel { chat, broadcast, username, messages, events, setback: 0 };
+            self.channels.insert(id, channel);
         }
         Ok(peer)
     }

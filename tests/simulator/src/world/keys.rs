@@ -28,6 +28,8 @@ pub(crate) struct KeyRecord {
     pub(crate) key: Arc<AuthKey>,
     /// Derived at the key's creation and valid beside the scheduled ones.
     pub(crate) first_salt: Option<i64>,
+    /// How often its salts were drawn anew.
+    salt_epoch: u64,
     /// Whose key it is, once logged in.
     pub(crate) user: Option<i64>,
     /// What every call is answered with, once the key is worth nothing.
@@ -64,6 +66,7 @@ impl World {
         let record = KeyRecord {
             key: Arc::new(key),
             first_salt,
+            salt_epoch: 0,
             user: None,
             dead: None,
             told_dead: false,
@@ -199,8 +202,17 @@ impl World {
         (0..count.clamp(1, MAX_FUTURE_SALTS)).map(|n| self.salt(key_id, period + n)).collect()
     }
 
+    /// All salts that were handed out are worthless from now on.
+    pub(crate) fn expire_salts(&mut self, key_id: i64) {
+        if let Some(record) = self.keys.get_mut(&key_id) {
+            record.first_salt = None;
+            record.salt_epoch += 1;
+        }
+    }
+
     fn salt(&self, key_id: i64, period: i32) -> Salt {
-        let value = self.secret_number(key_id as u64, 0x5a17, period as u64);
+        let epoch = self.keys.get(&key_id).map_or(0, |record| record.salt_epoch);
+        let value = self.secret_number(key_id as u64, 0x5a17 + (epoch << 16), period as u64);
         let since = period * SALT_SECONDS;
         Salt { value, since, until: since + 2 * SALT_SECONDS }
     }

@@ -80,6 +80,9 @@ impl World {
     ) -> Posted {
         let date = unix_seconds();
         let channel = self.channels.get_mut(&channel_id).expect("callers resolved the channel");
+        if self.faults.falls_back(channel.chat.members.keys().copied()) {
+            channel.fall_back();
+        }
         let id = channel.messages.len() as i32 + 1;
         let peer = Peer::Channel(channel_id);
         let message = Message { id, date, from, peer, content };
@@ -147,7 +150,11 @@ impl World {
         content: Content,
     ) -> (Posted, Message) {
         let date = unix_seconds();
+        let falls_back = self.faults.falls_back([owner]);
         let user = self.user_mut(owner);
+        if falls_back {
+            user.fall_back();
+        }
         let id = user.messages.len() as i32 + 1;
         let message = Message { id, date, from, peer, content };
         user.messages.push(message.clone());

@@ -14,6 +14,9 @@ use crate::server::link::Link;
 /// First user id; above 32 bits, as new accounts have.
 const FIRST_ID: i64 = 7_000_000_001;
 
+/// By how much numbers fall back.
+pub(crate) const SETBACK: i32 = 5;
+
 /// Something that took a number in an account's common sequence or in a channel's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -47,8 +50,11 @@ pub(crate) struct User {
     pub(crate) read_in_channel: HashMap<i64, i32>,
     /// People whose data this account was given, so that short updates about them make sense.
     pub(crate) acquainted: HashSet<i64>,
-    /// The common sequence: event `n` stands at `n - 2`, since it starts at 1.
+    /// The common sequence: event `n` stands at `n - 2`, since it starts at 1, or further on by
+    /// `setback`.
     pub(crate) events: Vec<Event>,
+    /// By how much the sequence's numbers have fallen back.
+    pub(crate) setback: i32,
     /// Random ids of accepted sends.
     pub(crate) random_ids: HashSet<i64>,
     /// Connections that get updates.
@@ -65,12 +71,17 @@ impl User {
 
     /// The number of the last event in the common sequence.
     pub(crate) fn pts(&self) -> i32 {
-        self.events.len() as i32 + 1
+        self.events.len() as i32 + 1 - self.setback
+    }
+
+    /// The numbers of the common sequence fall back for good.
+    pub(crate) fn fall_back(&mut self) {
+        self.setback += SETBACK.min(self.pts() - 1);
     }
 
     /// Events after `pts`, oldest first.
     pub(crate) fn events_after(&self, pts: i32) -> &[Event] {
-        let known = usize::try_from(pts - 1).unwrap_or(0).min(self.events.len());
+        let known = usize::try_from(pts - 1 + self.setback).unwrap_or(0).min(self.events.len());
         &self.events[known..]
     }
 
@@ -127,6 +138,7 @@ impl World {
             read_in_channel: HashMap::new(),
             acquainted: HashSet::new(),
             events: Vec::new(),
+            setback: 0,
             random_ids: HashSet::new(),
             links: Vec::new(),
             connections_now: 0,
