@@ -36,7 +36,7 @@ pub(super) struct JobsArgs {
 
 /// Its messages.
 pub(super) enum JobsMsg {
-    /// Take over what the store knows.
+    /// Take over what the store knows, or has just been given.
     Begin { jobs: Vec<JobRecord> },
     /// A command asks for something.
     Add { job: JobRecord, reply: RpcReplyPort<Result<(), CommitError>> },
@@ -44,6 +44,8 @@ pub(super) enum JobsMsg {
     Try { id: Uuid },
     /// A try ended.
     Ended { id: Uuid, outcome: Result<Finding, Failure> },
+    /// The heartbeat passes.
+    Pulse(RpcReplyPort<()>),
 }
 
 /// Its state.
@@ -79,6 +81,7 @@ impl Actor for Jobs {
             JobsMsg::Add { job, reply } => state.add(&myself, job, reply).await,
             JobsMsg::Try { id } => state.attempt(&myself, id),
             JobsMsg::Ended { id, outcome } => state.ended(&myself, id, outcome).await?,
+            JobsMsg::Pulse(reply) => drop(reply.send(())),
         }
         Ok(())
     }
@@ -87,6 +90,9 @@ impl Actor for Jobs {
 impl JobsState {
     fn take(&mut self, myself: &ActorRef<JobsMsg>, job: JobRecord) {
         let id = job.id;
+        if self.jobs.contains_key(&id) {
+            return;
+        }
         self.jobs.insert(id, (job, 0));
         self.attempt(myself, id);
     }
@@ -102,12 +108,17 @@ impl JobsState {
             let _ = reply.send(Ok(()));
             return;
         }
-        let outcome = self.context.store.commit(vec![Op::PutJob(job.clone())]).await;
-        let committed = outcome.is_ok();
-        let _ = reply.send(outcome);
-        if committed {
-            self.take(myself, job);
-        }
+        // Nobody waits here for the disk: joins behind this one share its commit, and a slow disk
+        // does not keep the heartbeat waiting.
+        let (target, ops) = (myself.clone(), vec![Op::PutJob(job.clone())]);
+        let done = move |outcome: Result<(), CommitError>| {
+            if outcome.is_ok() {
+                let _ = target.cast(JobsMsg::Begin { jobs: vec![job] });
+            }
+            let _ = reply.send(outcome);
+        };
+        // Refused at the door, the reply is dropped, and the command comes again.
+        let _ = self.context.store.submit(ops, done).await;
     }
 
     fn attempt(&mut self, myself: &ActorRef<JobsMsg>, id: Uuid) {

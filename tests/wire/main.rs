@@ -19,3 +19,4 @@ mod edge;
 mod failover;
 mod monitoring;
 mod shutdown;
+mod systemd;
