@@ -2,18 +2,22 @@
 //! them in order. Nothing here decides anything else.
 
 mod health;
+mod heartbeat;
 mod process;
+mod reload;
+mod systemd;
 
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::actors::{Board, BridgeParts, BridgeStatus, Context, Orders, Root, Settings};
-use crate::config::Config;
+use crate::actors::{Board, BridgeParts, BridgeStatus, Context, Orders, Part, Root, Settings};
+use crate::config::{self, Config};
 use crate::edge::amqp::AmqpOptions;
 use crate::edge::http;
 use crate::protocol::account::ReconnectPolicy;
@@ -25,6 +29,7 @@ use crate::telegram::Servers;
 
 pub use health::DaemonHealth;
 pub use process::{prepare_process, run};
+pub use reload::{Read, Reload};
 
 /// Pauses between two dials of one account.
 const RECONNECT_BACKOFF: Backoff = Backoff { min_ms: 500, max_ms: 60_000 };
@@ -38,6 +43,7 @@ pub struct Daemon {
     http_stop: CancellationToken,
     http: Option<std::thread::JoinHandle<std::io::Result<()>>>,
     health: Arc<DaemonHealth>,
+    limits: watch::Sender<Limits>,
     shutdown_timeout: Duration,
 }
 
@@ -70,13 +76,15 @@ impl Daemon {
             let store = store.clone();
             tokio::task::spawn_blocking(move || store.load()).await??
         };
-        let context = Context::new(store.clone(), board, settings(config));
+        let (tell_limits, limits) = watch::channel(pacing(&config.telegram.limits));
+        let context = Context::new(store.clone(), board, settings(config, limits));
         // A link gets half of the time, so that what follows it has the other half.
         let drain = config.shutdown.timeout / 2;
         let root = Root::start(context, snapshot, bridge, drain).await?;
         health.started();
         let shutdown_timeout = config.shutdown.timeout;
-        let daemon = Self { root, store, http_stop, http: Some(http), health, shutdown_timeout };
+        let (http, limits) = (Some(http), tell_limits);
+        let daemon = Self { root, store, http_stop, http, health, limits, shutdown_timeout };
         Ok((daemon, outbox))
     }
 
@@ -88,6 +96,17 @@ impl Daemon {
     /// What the health endpoint says.
     pub fn health(&self) -> Arc<DaemonHealth> {
         Arc::clone(&self.health)
+    }
+
+    /// What a heartbeat has to go through.
+    pub fn parts(&self) -> Vec<Part> {
+        self.root.parts()
+    }
+
+    /// Paces calls as `limits` say from now on. What waits for a call keeps its place.
+    pub fn set_limits(&self, limits: &config::Limits) {
+        let fresh = pacing(limits);
+        self.limits.send_if_modified(|limits| std::mem::replace(limits, fresh) != fresh);
     }
 
     /// Waits for what the daemon cannot live without to end, and tells why.
@@ -135,8 +154,13 @@ fn amqp_options(config: &Config) -> AmqpOptions {
     }
 }
 
-fn settings(config: &Config) -> Settings {
-    let send = &config.telegram.limits.send;
+/// What the configuration says of the limits; the classes that it does not name keep theirs.
+fn pacing(limits: &config::Limits) -> Limits {
+    let send = &limits.send;
+    Limits { send: Rate { per_minute: send.per_minute, burst: send.burst }, ..Limits::default() }
+}
+
+fn settings(config: &Config, limits: watch::Receiver<Limits>) -> Settings {
     let retry_delay = u64::try_from(config.failover.retry_delay.as_millis()).unwrap_or(u64::MAX);
     Settings {
         servers: Servers::new(config.telegram.servers.clone()),
@@ -149,10 +173,7 @@ fn settings(config: &Config) -> Settings {
             backoff: RECONNECT_BACKOFF,
             attempts_max: config.failover.max_reconnect_attempts,
         },
-        limits: Limits {
-            send: Rate { per_minute: send.per_minute, burst: send.burst },
-            ..Limits::default()
-        },
+        limits,
         extra_events: config.bridge.extra_events,
     }
 }

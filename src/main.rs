@@ -1,6 +1,7 @@
 //! The daemon and its command line.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use telewarden::cli::{self, Command, ConfigArgs};
 use telewarden::{app, logging};
@@ -19,11 +20,13 @@ fn run(args: &ConfigArgs) -> ExitCode {
         Ok(config) => config,
         Err(error) => return cli::fail(&format!("failed to {error}")),
     };
-    let _logging = match logging::init(config.log.level, config.log.format) {
+    let logging = match logging::init(config.log.level, config.log.format) {
         Ok(logging) => logging,
         Err(error) => return cli::fail(&format!("failed to {error}")),
     };
-    match app::run(&config) {
+    let again = args.clone();
+    let reload = app::Reload::new(config, Arc::new(move || again.load()), logging);
+    match app::run(reload) {
         Ok(code) => code,
         Err(error) => cli::fail(&format!("{error:#}")),
     }

@@ -201,7 +201,7 @@ impl AccountActor {
         let peers = PeerBook::new(context.store.peers(record.id, PEERS_MAX)?);
         Ok(Self {
             machine: AccountMachine::new(context.settings.reconnect, fault),
-            queue: ErrandQueue::new(context.settings.limits),
+            queue: ErrandQueue::new(context.settings.limits.clone()),
             cooldowns: Cooldowns::new(record.cooldowns.clone()),
             peers: Arc::new(Mutex::new(peers)),
             context,

@@ -72,6 +72,8 @@ pub(super) enum BridgeMsg {
     StopConsuming(RpcReplyPort<()>),
     /// Publish what the broker still takes; answers when that is over.
     StopPublishing(RpcReplyPort<()>),
+    /// The heartbeat passes.
+    Pulse(RpcReplyPort<()>),
 }
 
 /// Its state.
@@ -130,6 +132,7 @@ impl Actor for Bridge {
             BridgeMsg::Ended { side, panicked } => state.ended(&myself, side, panicked),
             BridgeMsg::StopConsuming(reply) => state.stop(Side::Consumer, reply),
             BridgeMsg::StopPublishing(reply) => state.stop(Side::Publisher, reply),
+            BridgeMsg::Pulse(reply) => drop(reply.send(())),
         }
         Ok(())
     }

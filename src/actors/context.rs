@@ -1,10 +1,11 @@
-//! What every actor is handed: the store, the status board, the settings. Immutable.
+//! What every actor is handed: the store, the status board, the settings. Only the limits may
+//! change while the tree runs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::board::Board;
 use super::joins::Joins;
@@ -31,8 +32,8 @@ pub struct Settings {
     pub failover: FailoverPolicy,
     /// How accounts reconnect.
     pub reconnect: ReconnectPolicy,
-    /// How calls are paced.
-    pub limits: Limits,
+    /// How calls are paced, as of now.
+    pub limits: watch::Receiver<Limits>,
     /// Whether events beyond the two of the contract are sent.
     pub extra_events: bool,
 }

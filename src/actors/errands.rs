@@ -1,6 +1,7 @@
 //! The errand queue of an account: bounded, by priority, paced by method class. What has to wait
 //! goes back unattempted; nothing sleeps inside a call. What nobody waits for any more is dropped
-//! before it costs a call.
+//! before it costs a call. Owns the buckets, which follow the limits when those change; never drops
+//! a request that is wanted without an answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::watch;
 
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::UnixMillis;
@@ -84,6 +86,8 @@ impl Request {
 /// The queue of one account.
 pub(super) struct ErrandQueue {
     limits: Limits,
+    /// Tells when the limits change.
+    newest_limits: watch::Receiver<Limits>,
     buckets: HashMap<MethodClass, DefaultDirectRateLimiter>,
     clock: DefaultClock,
     waiting: VecDeque<Request>,
@@ -101,9 +105,11 @@ pub(super) enum Next {
 }
 
 impl ErrandQueue {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(mut newest_limits: watch::Receiver<Limits>) -> Self {
+        let limits = *newest_limits.borrow_and_update();
         Self {
             limits,
+            newest_limits,
             buckets: HashMap::new(),
             clock: DefaultClock::default(),
             waiting: VecDeque::new(),
@@ -164,6 +170,7 @@ impl ErrandQueue {
             return Next::Idle;
         }
         self.drop_unwanted();
+        self.follow_limits();
         let mut soonest: Option<Duration> = None;
         let mut held: Vec<MethodClass> = Vec::new();
         for index in 0..self.waiting.len() {
@@ -182,6 +189,24 @@ impl ErrandQueue {
             soonest = Some(soonest.map_or(pause, |known| known.min(pause)));
         }
         soonest.map_or(Next::Idle, Next::Later)
+    }
+
+    /// Takes over limits that changed meanwhile. What waits stays in the queue and is asked of the
+    /// new buckets from the next look on. A bucket in use begins anew without a token, so that
+    /// changing limits never allows a burst that neither the old nor the new ones would.
+    fn follow_limits(&mut self) {
+        // An error means that they can never change again.
+        if !self.newest_limits.has_changed().unwrap_or(false) {
+            return;
+        }
+        let before = std::mem::replace(&mut self.limits, *self.newest_limits.borrow_and_update());
+        for (class, bucket) in &mut self.buckets {
+            let rate = self.limits.of(*class);
+            if rate != before.of(*class) {
+                *bucket = RateLimiter::direct(quota(rate));
+                while bucket.check().is_ok() {}
+            }
+        }
     }
 
     /// How long `class` has to wait; takes a token when it need not.
@@ -229,10 +254,18 @@ mod tests {
         ChatTarget::Marked(MarkedId(-1000000000042))
     }
 
+    fn fixed(limits: Limits) -> watch::Receiver<Limits> {
+        watch::Sender::new(limits).subscribe()
+    }
+
+    fn resolving(per_minute: u32, burst: u32) -> Limits {
+        Limits { resolve: Rate { per_minute, burst }, ..Limits::default() }
+    }
+
     #[test]
     fn a_class_that_waits_does_not_hold_the_others_back() {
         let log = Arc::default();
-        let mut queue = ErrandQueue::new(Limits::default());
+        let mut queue = ErrandQueue::new(fixed(Limits::default()));
         let mut waits = Cooldowns::default();
         let now = UnixMillis(0);
         waits.impose(CooldownScope::Class(MethodClass::Resolve), UnixMillis(9_000), now);
@@ -247,7 +280,7 @@ mod tests {
     #[test]
     fn the_queue_is_bounded_and_says_so() {
         let log: Arc<Mutex<Vec<bool>>> = Arc::default();
-        let mut queue = ErrandQueue::new(Limits::default());
+        let mut queue = ErrandQueue::new(fixed(Limits::default()));
         for _ in 0..QUEUE_MAX {
             queue.push(request(by_id(), &log));
         }
@@ -261,7 +294,7 @@ mod tests {
     #[test]
     fn what_nobody_waits_for_any_more_takes_no_room_and_costs_no_call() {
         let log: Arc<Mutex<Vec<bool>>> = Arc::default();
-        let mut queue = ErrandQueue::new(Limits::default());
+        let mut queue = ErrandQueue::new(fixed(Limits::default()));
         let mut wishes: Vec<Wish> = Vec::new();
         for _ in 0..3 {
             // Each reconnect makes every monitor ask anew.
@@ -285,7 +318,7 @@ mod tests {
     #[test]
     fn the_bucket_lets_a_burst_through_and_then_paces() {
         let log = Arc::default();
-        let mut queue = ErrandQueue::new(Limits::default());
+        let mut queue = ErrandQueue::new(fixed(Limits::default()));
         let waits = Cooldowns::default();
         for _ in 0..9 {
             queue.push(request(by_name(), &log));
@@ -295,5 +328,44 @@ mod tests {
             queue.finished();
         }
         assert!(matches!(queue.next(&waits, UnixMillis(0)), Next::Later(_)));
+    }
+    #[test]
+    fn new_limits_pace_what_waits_already_and_drop_none_of_it() {
+        let log: Arc<Mutex<Vec<bool>>> = Arc::default();
+        let limits = watch::Sender::new(resolving(1, 1));
+        let mut queue = ErrandQueue::new(limits.subscribe());
+        let waits = Cooldowns::default();
+        for _ in 0..3 {
+            queue.push(request(by_name(), &log));
+        }
+        let mut pause = || match queue.next(&waits, UnixMillis(0)) {
+            Next::Later(pause) => pause,
+            Next::Run(_) | Next::Idle => Duration::ZERO,
+        };
+        assert_eq!(pause(), Duration::ZERO, "the first one may run");
+        assert!(pause() > Duration::from_secs(50), "one a minute");
+        limits.send_replace(resolving(6000, 1000));
+        let soon = pause();
+        assert!(!soon.is_zero() && soon <= Duration::from_millis(10), "no burst, {soon:?}");
+        limits.send_replace(resolving(2, 1));
+        assert!(pause() > Duration::from_secs(20), "two a minute");
+        assert_eq!(queue.waiting.len(), 2);
+        assert_eq!(*log.lock().unwrap(), [false], "only the one that ran was answered");
+    }
+
+    #[test]
+    fn limits_of_one_class_leave_the_buckets_of_others_as_they_are() {
+        let log = Arc::default();
+        let limits = watch::Sender::new(resolving(1, 2));
+        let mut queue = ErrandQueue::new(limits.subscribe());
+        let waits = Cooldowns::default();
+        for _ in 0..3 {
+            queue.push(request(by_name(), &log));
+        }
+        assert!(matches!(queue.next(&waits, UnixMillis(0)), Next::Run(_)));
+        let send = Rate { per_minute: 1, burst: 1 };
+        limits.send_replace(Limits { send, ..resolving(1, 2) });
+        assert!(matches!(queue.next(&waits, UnixMillis(0)), Next::Run(_)), "its second token");
+        assert!(matches!(queue.next(&waits, UnixMillis(0)), Next::Later(_)), "and no third one");
     }
 }

@@ -54,6 +54,8 @@ pub(super) enum FleetMsg {
     Rests { account: AuthKeyId },
     /// The pause before an account's restart is over.
     RestartDue { account: AuthKeyId },
+    /// The heartbeat passes.
+    Pulse(RpcReplyPort<()>),
 }
 
 struct Member {
@@ -118,6 +120,7 @@ impl Actor for Fleet {
             }
             FleetMsg::Rests { account } => state.rests(account),
             FleetMsg::RestartDue { account } => state.restart_due(&myself, account).await,
+            FleetMsg::Pulse(reply) => drop(reply.send(())),
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ pub(super) struct JobsArgs {
 
 /// Its messages.
 pub(super) enum JobsMsg {
-    /// Take over what the store knows.
+    /// Take over what the store knows, or has just been given.
     Begin { jobs: Vec<JobRecord> },
     /// A command asks for something.
     Add { job: JobRecord, reply: RpcReplyPort<Result<(), CommitError>> },
@@ -45,6 +45,8 @@ pub(super) enum JobsMsg {
     Try { id: Uuid },
     /// A try ended.
     Ended { id: Uuid, outcome: Result<Finding, Failure> },
+    /// The heartbeat passes.
+    Pulse(RpcReplyPort<()>),
 }
 
 /// Its state.
@@ -73,6 +75,7 @@ impl Actor for Jobs {
         args: JobsArgs,
     ) -> Result<JobsState, ActorProcessingErr> {
         let JobsArgs { context, fleet, jobs } = args;
+        jobs.iter().for_each(|job| begin(&context, job));
         myself.cast(JobsMsg::Begin { jobs })?;
         Ok(JobsState { context, fleet, jobs: HashMap::new() })
     }
@@ -88,6 +91,7 @@ impl Actor for Jobs {
             JobsMsg::Add { job, reply } => state.add(&myself, job, reply).await,
             JobsMsg::Try { id } => state.attempt(&myself, id),
             JobsMsg::Ended { id, outcome } => state.ended(&myself, id, outcome).await?,
+            JobsMsg::Pulse(reply) => drop(reply.send(())),
         }
         Ok(())
     }
@@ -96,8 +100,11 @@ impl Actor for Jobs {
 impl JobsState {
     fn take(&mut self, myself: &ActorRef<JobsMsg>, job: JobRecord) {
         let id = job.id;
-        let JobWork::Join { chat, account, .. } = &job.work;
-        self.context.joins.begin(*account, chat.target.clone());
+        if self.jobs.contains_key(&id) {
+            let JobWork::Join { chat, account, .. } = &job.work;
+            self.context.joins.end(*account, &chat.target);
+            return;
+        }
         self.jobs.insert(id, Job { record: job, tries: 0, resolved: None });
         self.attempt(myself, id);
     }
@@ -113,12 +120,20 @@ impl JobsState {
             let _ = reply.send(Ok(()));
             return;
         }
-        let outcome = self.context.store.commit(vec![Op::PutJob(job.clone())]).await;
-        let committed = outcome.is_ok();
-        let _ = reply.send(outcome);
-        if committed {
-            self.take(myself, job);
-        }
+        // Nobody waits here for the disk: joins behind this one share its commit, and a slow disk
+        // does not keep the heartbeat waiting.
+        let (target, ops) = (myself.clone(), vec![Op::PutJob(job.clone())]);
+        let context = Arc::clone(&self.context);
+        let done = move |outcome: Result<(), CommitError>| {
+            if outcome.is_ok() {
+                // Before anybody hears of it and orders what depends on the join.
+                begin(&context, &job);
+                let _ = target.cast(JobsMsg::Begin { jobs: vec![job] });
+            }
+            let _ = reply.send(outcome);
+        };
+        // Refused at the door, the reply is dropped, and the command comes again.
+        let _ = self.context.store.submit(ops, done).await;
     }
 
     fn attempt(&mut self, myself: &ActorRef<JobsMsg>, id: Uuid) {
@@ -172,6 +187,12 @@ impl JobsState {
         self.context.store.submit(ops, |_| {}).await?;
         Ok(())
     }
+}
+
+/// Monitors may see the join from here on until it ends.
+fn begin(context: &Context, job: &JobRecord) {
+    let JobWork::Join { chat, account, .. } = &job.work;
+    context.joins.begin(*account, chat.target.clone());
 }
 
 fn describe(job: &JobRecord, outcome: Result<Finding, Failure>) -> Outcome {

@@ -29,4 +29,4 @@ pub use board::Board;
 pub use bridge::BridgeStatus;
 pub use context::{Context, Settings, now};
 pub use orders::Orders;
-pub use root::{BridgeParts, Root, RootError};
+pub use root::{BridgeParts, Part, Root, RootError};

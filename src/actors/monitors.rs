@@ -43,6 +43,8 @@ pub(super) enum MonitorsMsg {
     Stop { chat: ChatRef, reply_to: Option<ReplyTo>, reply: RpcReplyPort<Result<(), CommitError>> },
     /// The pause before a monitor's restart is over.
     RestartDue { key: ChatKey },
+    /// The heartbeat passes.
+    Pulse(RpcReplyPort<()>),
 }
 
 enum Presence {
@@ -96,6 +98,7 @@ impl Actor for Monitors {
                 state.stop(&chat, reply_to, reply).await;
             }
             MonitorsMsg::RestartDue { key } => state.restart_due(&myself, &key).await?,
+            MonitorsMsg::Pulse(reply) => drop(reply.send(())),
         }
         Ok(())
     }

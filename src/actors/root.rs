@@ -5,15 +5,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::watch;
+use ractor::{
+    Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Message, RpcReplyPort,
+    SupervisionEvent,
+};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::bridge::{Bridge, BridgeArgs, BridgeMsg, BridgeStatus};
 use super::context::Context;
-use super::fleet::{Fleet, FleetArgs};
-use super::jobs::{Jobs, JobsArgs};
-use super::monitors::{Monitors, MonitorsArgs};
+use super::fleet::{Fleet, FleetArgs, FleetMsg};
+use super::jobs::{Jobs, JobsArgs, JobsMsg};
+use super::monitors::{Monitors, MonitorsArgs, MonitorsMsg};
 use super::orders::Orders;
 use crate::edge::amqp::AmqpOptions;
 use crate::store::{Outbox, Snapshot};
@@ -49,12 +52,48 @@ pub struct BridgeParts {
     pub status: BridgeStatus,
 }
 
+/// A part that a heartbeat goes through.
+pub struct Part {
+    /// What it is called in logs.
+    pub name: &'static str,
+    ask: Box<dyn Fn() -> oneshot::Receiver<()> + Send>,
+}
+
+impl Part {
+    /// The part `name`, which is asked by `ask` and answers by what that returns.
+    pub fn new(
+        name: &'static str,
+        ask: impl Fn() -> oneshot::Receiver<()> + Send + 'static,
+    ) -> Self {
+        Self { name, ask: Box::new(ask) }
+    }
+
+    /// The part whose root is `actor`: it answers from its own mailbox, behind what waits there.
+    fn of<M: Message>(
+        name: &'static str,
+        actor: &ActorRef<M>,
+        pulse: fn(RpcReplyPort<()>) -> M,
+    ) -> Self {
+        let actor = actor.clone();
+        Self::new(name, move || {
+            let (reply, answer) = oneshot::channel();
+            let _ = actor.cast(pulse(reply.into()));
+            answer
+        })
+    }
+
+    /// Asks for a sign of life. The answer may never come; it fails when the part is gone.
+    pub fn ask(&self) -> oneshot::Receiver<()> {
+        (self.ask)()
+    }
+}
+
 /// A running tree.
 pub struct Root {
-    supervisor: ActorRef<Named>,
-    fleet: ActorCell,
-    monitors: ActorCell,
-    jobs: ActorCell,
+    supervisor: ActorRef<RootMsg>,
+    fleet: ActorRef<FleetMsg>,
+    monitors: ActorRef<MonitorsMsg>,
+    jobs: ActorRef<JobsMsg>,
     bridge: Option<ActorRef<BridgeMsg>>,
     orders: Orders,
     ended: watch::Receiver<Option<RootError>>,
@@ -89,13 +128,26 @@ impl Root {
                 Some(spawn(&supervisor, "bridge", Bridge, args).await?)
             }
         };
-        let (fleet, monitors, jobs) = (fleet.get_cell(), monitors.get_cell(), jobs.get_cell());
         Ok(Self { supervisor, fleet, monitors, jobs, bridge, orders, ended })
     }
 
     /// The door for commands that do not come over the bridge.
     pub fn orders(&self) -> Orders {
         self.orders.clone()
+    }
+
+    /// Everything that a heartbeat has to go through. An account or a monitor that hangs alone is
+    /// no reason to end the others, so the heartbeat asks their parents only.
+    pub fn parts(&self) -> Vec<Part> {
+        let mut parts = vec![
+            Part::of("root", &self.supervisor, RootMsg::Pulse),
+            Part::of("fleet", &self.fleet, FleetMsg::Pulse),
+            Part::of("monitors", &self.monitors, MonitorsMsg::Pulse),
+            Part::of("jobs", &self.jobs, JobsMsg::Pulse),
+        ];
+        let bridge = self.bridge.as_ref();
+        parts.extend(bridge.map(|bridge| Part::of("bridge", bridge, BridgeMsg::Pulse)));
+        parts
     }
 
     /// Waits until a part ends that must not, and tells why.
@@ -118,7 +170,8 @@ impl Root {
             let asked = bridge.call(BridgeMsg::StopConsuming, None);
             let _ = timeout_at(half, asked).await;
         }
-        for part in [fleet, jobs, monitors] {
+        let parts: [ActorCell; 3] = [fleet.into(), jobs.into(), monitors.into()];
+        for part in parts {
             let _ = timeout_at(deadline, part.drain_and_wait(None)).await;
         }
         if let Some(bridge) = &bridge {
@@ -131,14 +184,14 @@ impl Root {
 
 /// Starts a part of the tree under the root.
 async fn spawn<A: Actor>(
-    supervisor: &ActorRef<Named>,
+    supervisor: &ActorRef<RootMsg>,
     part: &'static str,
     actor: A,
     args: A::Arguments,
 ) -> Result<ActorRef<A::Msg>, RootError> {
     let spawned = Actor::spawn_linked(None, actor, args, supervisor.get_cell()).await;
     let (child, _) = spawned.map_err(failed(part))?;
-    let _ = supervisor.cast(Named { child: child.get_id(), part });
+    let _ = supervisor.cast(RootMsg::Named { child: child.get_id(), part });
     Ok(child)
 }
 
@@ -150,11 +203,13 @@ fn failed(part: &'static str) -> impl Fn(ractor::SpawnErr) -> RootError {
 /// process is to end, for systemd to start it again.
 struct Supervisor;
 
-/// What a child is called. Names are kept here and not in the library's registry, which is one
-/// for the whole process.
-struct Named {
-    child: ActorId,
-    part: &'static str,
+/// Its messages.
+enum RootMsg {
+    /// What a child is called. Names are kept here and not in the library's registry, which is one
+    /// for the whole process.
+    Named { child: ActorId, part: &'static str },
+    /// The heartbeat passes.
+    Pulse(RpcReplyPort<()>),
 }
 
 struct SupervisorState {
@@ -163,13 +218,13 @@ struct SupervisorState {
 }
 
 impl Actor for Supervisor {
-    type Msg = Named;
+    type Msg = RootMsg;
     type State = SupervisorState;
     type Arguments = watch::Sender<Option<RootError>>;
 
     async fn pre_start(
         &self,
-        _myself: ActorRef<Named>,
+        _myself: ActorRef<RootMsg>,
         tell: watch::Sender<Option<RootError>>,
     ) -> Result<SupervisorState, ActorProcessingErr> {
         Ok(SupervisorState { parts: HashMap::new(), tell })
@@ -177,17 +232,20 @@ impl Actor for Supervisor {
 
     async fn handle(
         &self,
-        _myself: ActorRef<Named>,
-        named: Named,
+        _myself: ActorRef<RootMsg>,
+        message: RootMsg,
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
-        state.parts.insert(named.child, named.part);
+        match message {
+            RootMsg::Named { child, part } => drop(state.parts.insert(child, part)),
+            RootMsg::Pulse(reply) => drop(reply.send(())),
+        }
         Ok(())
     }
 
     async fn handle_supervisor_evt(
         &self,
-        _myself: ActorRef<Named>,
+        _myself: ActorRef<RootMsg>,
         event: SupervisionEvent,
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
@@ -201,5 +259,101 @@ impl Actor for Supervisor {
         let part = state.parts.get(&child.get_id()).copied().unwrap_or("a part of the tree");
         state.tell.send_replace(Some(RootError::Ended { part: part.into(), cause }));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::actors::{Board, Settings, now};
+    use crate::protocol::account::ReconnectPolicy;
+    use crate::protocol::command::SessionData;
+    use crate::protocol::ids::{AuthKeyId, SessionId};
+    use crate::protocol::model::AccountRecord;
+    use crate::protocol::monitor::FailoverPolicy;
+    use crate::protocol::pacing::Limits;
+    use crate::protocol::restart::Backoff;
+    use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
+    use crate::store::{Op, Store};
+    use crate::telegram::Servers;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn settings() -> Settings {
+        let backoff = Backoff { min_ms: 500, max_ms: 60_000 };
+        Settings {
+            servers: Servers::new(BTreeMap::new()),
+            api_id: 1,
+            failover: FailoverPolicy { retry_delay_ms: 1_000, retry_delay_max_ms: 1_000 },
+            reconnect: ReconnectPolicy { backoff, attempts_max: 1 },
+            limits: watch::Sender::new(Limits::default()).subscribe(),
+            extra_events: false,
+        }
+    }
+
+    async fn tree(store: &Store) -> Root {
+        let context = Context::new(store.clone(), Arc::new(Board::default()), settings());
+        let snapshot = store.load().unwrap();
+        Root::start(context, snapshot, None, Duration::from_secs(1)).await.unwrap()
+    }
+
+    fn account(number: u64) -> AccountRecord {
+        let (id, created_at) = (AuthKeyId(number), now());
+        AccountRecord { id, me: None, fault: None, cooldowns: Vec::new(), created_at }
+    }
+
+    fn session() -> SessionData {
+        let auth_key = AuthKey::new([7; AUTH_KEY_LEN]);
+        let (id, account) = (SessionId("one".into()), AuthKeyId::of(&auth_key));
+        SessionData { id, api_id: None, account, dc_id: 2, auth_key }
+    }
+
+    #[tokio::test]
+    async fn every_part_answers_the_heartbeat() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let root = tree(&store).await;
+        let parts = root.parts();
+        let names: Vec<&str> = parts.iter().map(|part| part.name).collect();
+        assert_eq!(names, ["root", "fleet", "monitors", "jobs"]);
+        for part in parts {
+            timeout_at(Instant::now() + PATIENCE, part.ask()).await.unwrap().unwrap();
+        }
+    }
+
+    /// The one thing that handlers wait for is room at the store's door, which there is until the
+    /// disk has hung for long.
+    #[tokio::test]
+    async fn a_fleet_that_waits_for_the_store_does_not_answer_until_it_goes_on() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let root = tree(&store).await;
+        let (go_on, hang) = mpsc::channel::<()>();
+        let hold = move |_| {
+            let _ = hang.recv();
+        };
+        store.submit(vec![Op::PutAccount(account(0))], hold).await.unwrap();
+        let fill = |number| store.submit(vec![Op::PutAccount(account(number))], |_| {});
+        let mut number = 1;
+        while tokio::time::timeout(Duration::from_secs(1), fill(number)).await.is_ok() {
+            number += 1;
+        }
+        let (reply, registered) = oneshot::channel();
+        let (sessions, reply) = (vec![session()], reply.into());
+        root.fleet.cast(FleetMsg::Register { sessions, reply }).unwrap();
+        let mut answers = Vec::new();
+        for part in root.parts() {
+            answers.push((part.name, part.ask()));
+        }
+        let (_, mut fleet) = answers.remove(1);
+        for (name, answer) in answers {
+            let answer = timeout_at(Instant::now() + PATIENCE, answer).await;
+            answer.unwrap_or_else(|_| panic!("{name} has nothing to wait for")).unwrap();
+        }
+        assert!(fleet.try_recv().is_err(), "it waits");
+        drop(go_on);
+        timeout_at(Instant::now() + PATIENCE, fleet).await.unwrap().unwrap();
+        timeout_at(Instant::now() + PATIENCE, registered).await.unwrap().unwrap().unwrap();
     }
 }

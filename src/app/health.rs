@@ -9,12 +9,14 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use super::systemd::Vitals;
 use crate::actors::{Board, BridgeStatus, now};
 use crate::edge::amqp::{LinkSnapshot, LinkState};
 use crate::edge::http::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,
     MonitorsHealth, OutboxHealth, RestartNote, TroubledAccount, TroubledMonitor,
 };
+use crate::protocol::account::AccountState;
 use crate::protocol::ids::UnixMillis;
 use crate::store::{Store, StoreStats};
 
@@ -161,6 +163,20 @@ impl HealthSource for DaemonHealth {
             dependencies,
             restarts: restarts(&self.board),
         }
+    }
+}
+
+impl Vitals for Arc<DaemonHealth> {
+    fn sessions(&self) -> (usize, usize) {
+        use AccountState::{Active, CoolingDown, Limited};
+        let (states, _) = self.board.accounts(0);
+        let connected = [Active, CoolingDown, Limited];
+        let active = connected.iter().filter_map(|state| states.get(state)).sum();
+        (active, states.values().sum())
+    }
+
+    fn disk_trouble(&self) -> Option<String> {
+        lock(&self.sample).trouble()
     }
 }
 

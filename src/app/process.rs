@@ -1,12 +1,12 @@
-//! The daemon as a process: limits, signals, systemd, exit.
+//! The daemon as a process: limits, signals, exit.
 
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Daemon;
+use super::systemd::ServiceManager;
+use super::{Daemon, Reload};
 use crate::config::Config;
 
 /// Exit code after a second signal: the usual one for SIGINT.
@@ -46,39 +46,52 @@ fn raise_open_files() {
     }
 }
 
-/// Runs the daemon until SIGTERM or SIGINT. A second signal ends the process at once.
+/// Runs the daemon until SIGTERM or SIGINT. A second signal ends the process at once; SIGHUP reads
+/// the configuration again.
 ///
 /// # Errors
 /// What could not be started, or what ended without which going on would be a lie.
-pub fn run(config: &Config) -> Result<ExitCode> {
+pub fn run(reload: Reload) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("failed to start the runtime")?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(reload))
 }
 
-async fn serve(config: &Config) -> Result<ExitCode> {
+async fn serve(mut reload: Reload) -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    // Listened for from the start: by default it would end the process.
+    let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
+    let manager = ServiceManager::start();
     let (daemon, outbox) = tokio::select! {
-        started = Daemon::start(config) => started?,
+        started = Daemon::start(reload.running()) => started?,
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };
-    greet(config, outbox.is_some());
-    let _ = sd_notify::notify(&[NotifyState::Ready]);
-    let failure = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-        failure = daemon.failed() => Some(failure),
+    greet(reload.running(), outbox.is_some());
+    manager.ready(daemon.parts(), daemon.health());
+    let failure = loop {
+        tokio::select! {
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            failure = daemon.failed() => break Some(failure),
+            _ = hangup.recv() => {
+                manager.reloading();
+                manager.reloaded(reload.run(&daemon).await.err());
+            }
+        }
     };
-    let _ = sd_notify::notify(&[NotifyState::Stopping]);
     match &failure {
-        None => tracing::info!("stopping; a second signal ends at once"),
+        None => {
+            manager.stopping("stopping");
+            tracing::info!("stopping; a second signal ends at once");
+        }
         Some(failure) => {
-            tracing::error!(error = format!("{failure:#}"), "stopping: it cannot go on")
+            manager.stopping(&format!("stopping: {failure:#}"));
+            tracing::error!(error = format!("{failure:#}"), "stopping: it cannot go on");
         }
     }
-    let grace = config.shutdown.timeout;
+    let grace = reload.running().shutdown.timeout;
     let stopped = tokio::select! {
         stopped = daemon.stop() => stopped,
         _ = terminate.recv() => std::process::exit(HARD_STOP),

@@ -5,6 +5,7 @@
 //! the configuration file and the files that hold secrets; it must never act on a setting.
 
 mod advice;
+mod changes;
 mod keys;
 mod load;
 mod problem;
@@ -20,6 +21,7 @@ use tracing::Level;
 use crate::protocol::secret::SecretText;
 
 pub use advice::{advice, broker_address};
+pub use changes::changed_keys;
 pub use load::{ConfigFile, Flag, Sources};
 pub use problem::{ConfigError, Place, Problem};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{KEPT_VARIABLES, KEYS, KeptKey, SERVERS, by_path};
+use super::keys::{KEPT_VARIABLES, KEYS, KeptKey, Kind, SERVERS, by_path};
 use super::*;
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
@@ -151,6 +151,41 @@ fn every_key_can_be_set_by_file_and_by_variable() {
     assert_eq!(by_file, by_variable);
     assert_eq!(by_file.telegram.servers[&2], "127.0.0.1:4430".parse().unwrap());
     assert_eq!(by_file.secrets.rotate_every, Duration::from_secs(43_200));
+}
+
+/// A value that no key has by default.
+fn another_value(path: &str, kind: &Kind) -> &'static str {
+    match (path, kind) {
+        (SERVERS, _) => "{ 2 = \"127.0.0.1:4430\" }",
+        ("store.backend", _) => "",
+        ("secrets.rotate_every", _) => "\"8d\"",
+        ("bridge.url", _) => "\"amqp://other\"",
+        ("http.listen", _) => "\"127.0.0.1:1\"",
+        ("http.cors_origins", _) => "[\"https://a.example\"]",
+        ("parsing.url", _) => "\"https://a.example\"",
+        ("log.level", _) => "\"warn\"",
+        ("log.format", _) => "\"json\"",
+        (_, Kind::SecretFile { .. }) => "",
+        (_, Kind::Whole { .. }) => "13",
+        (_, Kind::Switch(_)) => "true",
+        _ => "\"other\"",
+    }
+}
+
+#[test]
+fn every_key_that_changes_is_named_and_no_other_one() {
+    let old = Config::default();
+    assert!(changed_keys(&old, &old).is_empty());
+    for key in KEYS {
+        let value = another_value(key.path, &key.kind);
+        if value.is_empty() {
+            // There is one backend only, and a secret's file is told as the secret.
+            continue;
+        }
+        let new = from_text(&format!("{} = {value}", key.path)).unwrap();
+        assert_eq!(changed_keys(&old, &new), [key.path]);
+        assert_eq!(changed_keys(&new, &old), [key.path]);
+    }
 }
 
 #[test]

@@ -19,4 +19,5 @@ mod edge;
 mod failover;
 mod monitoring;
 mod shutdown;
+mod systemd;
 mod zombies;

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -22,11 +22,18 @@ pub(crate) struct DaemonOptions {
     pub(crate) retry_delay_seconds: u32,
     pub(crate) max_reconnect_attempts: u32,
     pub(crate) extra_config: String,
+    /// Its environment, which is empty otherwise.
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 impl Default for DaemonOptions {
     fn default() -> Self {
-        Self { retry_delay_seconds: 1, max_reconnect_attempts: 3, extra_config: String::new() }
+        Self {
+            retry_delay_seconds: 1,
+            max_reconnect_attempts: 3,
+            extra_config: String::new(),
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -34,15 +41,28 @@ impl Default for DaemonOptions {
 pub(crate) struct Daemon {
     home: TempDir,
     listen: SocketAddr,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
 impl Daemon {
     /// Starts a daemon on an empty store.
     pub(crate) async fn start(sim: &Simulator, backend: &Backend, options: DaemonOptions) -> Self {
+        let mut daemon = Self::prepare(sim, backend, options);
+        daemon.spawn().await;
+        daemon
+    }
+
+    /// A daemon on an empty store that was not started.
+    pub(crate) fn prepare(sim: &Simulator, backend: &Backend, options: DaemonOptions) -> Self {
         let home = TempDir::new().expect("a folder");
         let listen = free_address();
-        let DaemonOptions { retry_delay_seconds, max_reconnect_attempts, extra_config } = options;
+        let DaemonOptions {
+            retry_delay_seconds,
+            max_reconnect_attempts,
+            extra_config,
+            environment,
+        } = options;
         let config = format!(
             r#"
             [telegram]
@@ -76,9 +96,34 @@ impl Daemon {
             events = backend.names.events,
         );
         fs::write(home.path().join("config.toml"), config).expect("the config is written");
-        let mut daemon = Self { home, listen, child: None };
-        daemon.spawn().await;
-        daemon
+        Self { home, listen, environment, child: None }
+    }
+
+    /// Its folder, with its configuration in `config.toml` and its store in `state`.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Writes the configuration anew.
+    pub(crate) fn reconfigure(&self, change: impl FnOnce(&str) -> String) {
+        let path = self.home.path().join("config.toml");
+        let before = fs::read_to_string(&path).expect("the config is read");
+        let after = change(&before);
+        assert_ne!(before, after, "nothing would change");
+        fs::write(path, after).expect("the config is written");
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.signal(libc::SIGHUP);
+    }
+
+    fn signal(&self, signal: i32) {
+        let child = self.child.as_ref().expect("it runs");
+        let pid = i32::try_from(child.id()).expect("a pid");
+        // SAFETY: kill takes plain numbers; the pid is our own child's, which is not reaped yet.
+        let sent = unsafe { libc::kill(pid, signal) };
+        assert_eq!(sent, 0, "the signal is sent");
     }
 
     /// Starts the process and waits until it is ready.
@@ -109,6 +154,7 @@ impl Daemon {
             .arg(self.home.path().join("config.toml"))
             .current_dir(self.home.path())
             .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log's handle"))
             .stderr(log)
@@ -127,11 +173,8 @@ impl Daemon {
 
     /// SIGTERM; the status it ends with.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        self.signal(libc::SIGTERM);
         let mut child = self.child.take().expect("it runs");
-        let pid = i32::try_from(child.id()).expect("a pid");
-        // SAFETY: kill takes plain numbers; the pid is our own child's, which is not reaped yet.
-        let sent = unsafe { libc::kill(pid, libc::SIGTERM) };
-        assert_eq!(sent, 0, "SIGTERM is sent");
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = child.try_wait().expect("its status") {
@@ -185,6 +228,13 @@ impl Daemon {
         {
             panic!("the daemon ended by itself with {status}: {}", self.log());
         }
+    }
+
+    /// Everything it has logged, line by line.
+    pub(crate) fn log_lines(&self) -> Vec<Value> {
+        let log = self.log();
+        let whole = &log[..log.rfind('\n').map_or(0, |end| end + 1)];
+        whole.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 
     /// Everything it has logged.

@@ -4,6 +4,7 @@ mod backend;
 mod broker;
 mod daemon;
 mod http;
+mod service_manager;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use telewarden_simulator::{
 pub(crate) use backend::{Backend, Event};
 pub(crate) use broker::Broker;
 pub(crate) use daemon::{Daemon, DaemonOptions};
+pub(crate) use service_manager::ServiceManager;
 
 /// How long a test waits for what should take moments, on a slow and busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,9 +38,14 @@ impl Stage {
     /// With a broker of its own, or other settings.
     pub(crate) async fn set_with(broker: Broker, options: DaemonOptions) -> Self {
         let sim = Simulator::start(Options::default()).await.expect("the simulator starts");
-        let author = sim.add_account(new_account()).await.expect("an author").user_id;
         let backend = Backend::connect(broker).await;
         let daemon = Daemon::start(&sim, &backend, options).await;
+        Self::of(sim, backend, daemon).await
+    }
+
+    /// Of parts that are there already.
+    pub(crate) async fn of(sim: Simulator, backend: Backend, daemon: Daemon) -> Self {
+        let author = sim.add_account(new_account()).await.expect("an author").user_id;
         Self { sim, backend, daemon, author }
     }
 

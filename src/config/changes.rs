@@ -1,0 +1,147 @@
+//! Which keys differ between two configurations: their names only, never a value. Pure.
+
+use super::{
+    Auth, Bridge, Campaign, Config, DailyCaps, Failover, HourlyCaps, Http, Limits, Log, Parsing,
+    Rate, Secrets, Shutdown, Store, Telegram,
+};
+
+/// Pushes the key of every field that differs. The pattern names every field of the type, so that
+/// a new one cannot be forgotten.
+macro_rules! compare {
+    ($changed:ident, $old:expr, $new:expr, $type:ident { $($field:ident: $key:literal),+ $(,)? }
+        $(, inside { $($section:ident),+ })?) => {{
+        let $type { $($field: _,)+ $($($section: _,)+)? } = $old;
+        $(if $old.$field != $new.$field {
+            $changed.push($key);
+        })+
+    }};
+}
+
+/// The keys by which `new` differs from `old`, in the order of `config.toml`. A secret that is
+/// given as a file counts under its own name.
+pub fn changed_keys(old: &Config, new: &Config) -> Vec<&'static str> {
+    let Config {
+        telegram: _,
+        store: _,
+        secrets: _,
+        bridge: _,
+        failover: _,
+        http: _,
+        auth: _,
+        campaign: _,
+        parsing: _,
+        log: _,
+        shutdown: _,
+    } = old;
+    let mut changed = Vec::new();
+    connections(&mut changed, old, new);
+    edges(&mut changed, old, new);
+    work(&mut changed, old, new);
+    changed
+}
+
+fn connections(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
+    compare!(
+        changed,
+        &old.telegram,
+        &new.telegram,
+        Telegram {
+            api_id: "telegram.api_id",
+            api_hash: "telegram.api_hash",
+            server_public_key_file: "telegram.server_public_key_file",
+            servers: "telegram.servers",
+        },
+        inside { limits }
+    );
+    let Limits { send: _ } = &old.telegram.limits;
+    compare!(
+        changed,
+        &old.telegram.limits.send,
+        &new.telegram.limits.send,
+        Rate { per_minute: "telegram.limits.send.per_minute", burst: "telegram.limits.send.burst" }
+    );
+    compare!(
+        changed,
+        &old.store,
+        &new.store,
+        Store { backend: "store.backend", path: "store.path" }
+    );
+    compare!(
+        changed,
+        &old.secrets,
+        &new.secrets,
+        Secrets { key_file: "secrets.key_file", rotate_every: "secrets.rotate_every" }
+    );
+}
+
+fn edges(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
+    compare!(
+        changed,
+        &old.bridge,
+        &new.bridge,
+        Bridge {
+            enabled: "bridge.enabled",
+            url: "bridge.url",
+            exchange: "bridge.exchange",
+            command_queue: "bridge.command_queue",
+            event_queue: "bridge.event_queue",
+            prefetch: "bridge.prefetch",
+            extra_events: "bridge.extra_events",
+        }
+    );
+    compare!(
+        changed,
+        &old.failover,
+        &new.failover,
+        Failover {
+            retry_delay: "failover.retry_delay_seconds",
+            max_reconnect_attempts: "failover.max_reconnect_attempts",
+        }
+    );
+    compare!(
+        changed,
+        &old.http,
+        &new.http,
+        Http { listen: "http.listen", cors_origins: "http.cors_origins" }
+    );
+    compare!(changed, &old.auth, &new.auth, Auth { jwt_secret_file: "auth.jwt_secret_file" });
+}
+
+fn work(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
+    compare!(
+        changed,
+        &old.campaign,
+        &new.campaign,
+        Campaign {
+            max_targets: "campaign.max_targets",
+            max_running_per_user: "campaign.max_running_per_user",
+            recontact_days: "campaign.recontact_days",
+            min_pause: "campaign.min_pause_seconds",
+        },
+        inside { daily, hourly }
+    );
+    compare!(
+        changed,
+        &old.campaign.daily,
+        &new.campaign.daily,
+        DailyCaps {
+            invites: "campaign.daily.invites",
+            messages: "campaign.daily.messages",
+            messages_with_links: "campaign.daily.messages_with_links",
+        }
+    );
+    compare!(
+        changed,
+        &old.campaign.hourly,
+        &new.campaign.hourly,
+        HourlyCaps { invites: "campaign.hourly.invites" }
+    );
+    compare!(changed, &old.parsing, &new.parsing, Parsing { url: "parsing.url" });
+    compare!(changed, &old.log, &new.log, Log { level: "log.level", format: "log.format" });
+    compare!(
+        changed,
+        &old.shutdown,
+        &new.shutdown,
+        Shutdown { timeout: "shutdown.timeout_seconds" }
+    );
+}

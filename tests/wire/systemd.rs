@@ -1,0 +1,194 @@
+//! The daemon under a service manager: what it tells it, what it takes from it.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use telewarden_simulator::{Options, Simulator};
+
+use crate::support::{Backend, Broker, Daemon, DaemonOptions, ServiceManager, Stage};
+
+/// What seals a store, as `openssl rand -base64 32` would make it.
+const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n";
+
+/// WATCHDOG_USEC of two seconds.
+fn watchdog() -> (String, String) {
+    ("WATCHDOG_USEC".into(), "2000000".into())
+}
+
+fn set(name: &str, value: impl AsRef<Path>) -> (String, String) {
+    (name.into(), value.as_ref().to_str().expect("a plain path").into())
+}
+
+fn with(environment: Vec<(String, String)>) -> DaemonOptions {
+    DaemonOptions { environment, ..DaemonOptions::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_ready_when_its_store_is_open_and_tells_its_sessions_and_its_end() {
+    let manager = ServiceManager::listen();
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    // Reading a key from a pipe waits until somebody writes it.
+    let path = CString::new(key.as_os_str().as_bytes()).unwrap();
+    // SAFETY: mkfifo gets a path that ends with a zero and lives through the call.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    let options = with(vec![manager.environment(), set("TELEWARDEN__SECRETS__KEY_FILE", &key)]);
+    let sim = Simulator::start(Options::default()).await.unwrap();
+    let backend = Backend::connect(Broker::shared()).await;
+    let mut daemon = Daemon::prepare(&sim, &backend, options);
+    daemon.launch();
+    manager.wait_for(0, "STATUS=starting").await;
+    // The pipe is opened by the daemon, so it is past everything before its store.
+    let write = tokio::task::spawn_blocking(move || fs::OpenOptions::new().write(true).open(key));
+    let mut pipe = write.await.unwrap().unwrap();
+    assert_eq!(manager.notices().len(), 1, "not ready: {:?}", manager.notices());
+    std::io::Write::write_all(&mut pipe, KEY.as_bytes()).unwrap();
+    drop(pipe);
+    let ready = manager.wait_for(0, "READY=1").await;
+    assert!(manager.notices()[ready].contains(&"STATUS=0/0 sessions active".to_owned()));
+    let (code, _) = daemon.get("/health").await.unwrap();
+    assert_eq!(code, 200);
+
+    daemon.wait_until_ready().await;
+    let mut stage = Stage::of(sim, backend, daemon).await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    manager.wait_for(ready, "STATUS=1/1 sessions active").await;
+    assert_eq!(stage.daemon.terminate().await.code(), Some(0));
+    manager.wait_for(ready, "STOPPING=1").await;
+    assert_eq!(manager.count("READY=1"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_watchdog_is_fed_while_the_broker_is_away() {
+    let manager = ServiceManager::listen();
+    let nobody = ("TELEWARDEN__BRIDGE__URL".into(), "amqp://guest:guest@127.0.0.1:1/%2f".into());
+    let options = with(vec![manager.environment(), watchdog(), nobody]);
+    let sim = Simulator::start(Options::default()).await.unwrap();
+    let backend = Backend::connect(Broker::shared()).await;
+    let mut daemon = Daemon::prepare(&sim, &backend, options);
+    daemon.launch();
+    let ready = manager.wait_for(0, "READY=1").await;
+    let enough = |notices: &[Vec<String>]| {
+        let beats = notices.iter().flatten().filter(|line| *line == "WATCHDOG=1").count();
+        (beats >= 4).then_some(())
+    };
+    manager.wait("four beats", enough).await;
+    let before = &manager.notices()[..ready];
+    assert!(!before.iter().flatten().any(|line| line == "WATCHDOG=1"), "no beat before READY");
+    assert!(!daemon.log().contains("do not answer the heartbeat"), "{}", daemon.log());
+    let (_, health) = daemon.get("/health/ready").await.unwrap();
+    assert_ne!(health["dependencies"][1]["state"], "up", "there is no broker: {health:#}");
+    assert_eq!(daemon.terminate().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_applies_the_new_level_and_limits_and_names_what_needs_a_restart() {
+    let manager = ServiceManager::listen();
+    let options = DaemonOptions {
+        extra_config: "[telegram.limits.send]\nper_minute = 20\n".into(),
+        ..with(vec![manager.environment()])
+    };
+    let stage = Stage::set_with(Broker::shared(), options).await;
+    let alice = stage.listener("alice").await;
+    let first = stage.supergroup(&[&alice]).await;
+    stage.monitor(&first, &alice, &[]).await;
+    let listening = |stage: &Stage| stage.daemon.log().matches("is being listened to").count();
+    assert_eq!(listening(&stage), 1, "which is said at the level info");
+
+    let told = manager.notices().len();
+    stage.daemon.reconfigure(|config| {
+        config
+            .replace("level = \"debug\"", "level = \"warn\"")
+            .replace("per_minute = 20", "per_minute = 30")
+            .replace("api_hash = \"0123456789abcdef\"", "api_hash = \"fedcba9876543210\"")
+    });
+    stage.daemon.hang_up();
+    let reloading = manager.wait_for(told, "RELOADING=1").await;
+    let ready = manager.wait_for(reloading, "READY=1").await;
+    let notices = manager.notices();
+    let time = notices[reloading].iter().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+    assert!(time.is_some_and(|time| time.parse::<u64>().is_ok()), "{notices:?}");
+    assert!(reloading < ready);
+
+    let lines = stage.daemon.log_lines();
+    let applied =
+        lines.iter().position(|line| line["message"] == "the configuration was read again");
+    let applied = applied.expect("it says what it did");
+    let keys = "telegram.limits.send.per_minute, log.level";
+    assert_eq!(lines[applied]["telewarden.applied"], keys);
+    assert_eq!(lines[applied]["telewarden.send_per_minute"], 30);
+    let waiting = lines.iter().find_map(|line| line["telewarden.keys"].as_str());
+    assert_eq!(waiting, Some("telegram.api_hash"), "which needs a restart");
+    assert!(!stage.daemon.log().contains("fedcba98"), "names only");
+
+    let second = stage.supergroup(&[&alice]).await;
+    stage.backend.start(second.chat_id.into(), &alice, &[]).await;
+    stage.daemon.wait_for_monitors("active", 2).await;
+    assert_eq!(listening(&stage), 1, "nothing below the new level is written");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_on_a_broken_configuration_changes_nothing_and_says_every_problem() {
+    let manager = ServiceManager::listen();
+    let mut stage = Stage::set_with(Broker::shared(), with(vec![manager.environment()])).await;
+    let good = fs::read_to_string(stage.daemon.home().join("config.toml")).unwrap();
+    let told = manager.notices().len();
+    stage.daemon.reconfigure(|config| {
+        config
+            .replace("level = \"debug\"", "level = \"warn\"\nlevle = \"warn\"")
+            .replace("max_reconnect_attempts = 3", "max_reconnect_attempts = -3")
+    });
+    stage.daemon.hang_up();
+    let reloading = manager.wait_for(told, "RELOADING=1").await;
+    let ready = manager.wait_for(reloading, "READY=1").await;
+    let status = manager.notices()[ready].concat();
+    assert!(status.contains("not reloaded: it has 2 problems"), "{status}");
+    let log = stage.daemon.log();
+    assert!(log.contains("unknown key log.levle"), "{log}");
+    assert!(log.contains("failover.max_reconnect_attempts is"), "{log}");
+    assert!(!log.contains("the configuration was read again\""), "{log}");
+
+    stage.daemon.reconfigure(|_| good.replace("level = \"debug\"", "level = \"info\""));
+    stage.daemon.hang_up();
+    let reloading = manager.wait_for(ready, "RELOADING=1").await;
+    manager.wait_for(reloading, "STATUS=0/0 sessions active").await;
+    assert!(stage.daemon.log().contains("\"telewarden.applied\":\"log.level\""));
+    assert_eq!(stage.daemon.terminate().await.code(), Some(0), "still the same process");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_are_read_from_the_credentials_that_systemd_shows() {
+    let broker = Broker::shared();
+    let credentials = tempfile::tempdir().unwrap();
+    let url = format!("{}\n", broker.url);
+    for (name, content) in [("key", KEY), ("amqp-url", &url), ("api-hash", "0123456789abcdef\n")] {
+        let path = credentials.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    }
+    let folder = credentials.path();
+    let options = with(vec![
+        set("CREDENTIALS_DIRECTORY", folder),
+        set("TELEWARDEN__SECRETS__KEY_FILE", folder.join("key")),
+        set("TELEWARDEN__BRIDGE__URL_FILE", folder.join("amqp-url")),
+        set("TELEWARDEN__TELEGRAM__API_HASH_FILE", folder.join("api-hash")),
+        // Weaker than the file, so with it alone nothing would work.
+        ("RABBITMQ_URL".into(), "amqp://nobody:nothing@127.0.0.1:1/%2f".into()),
+    ]);
+    let mut stage = Stage::set_with(broker, options).await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    stage.say(&chat, 1..=3).await;
+    stage.expect_all(&chat).await;
+    assert!(!stage.daemon.home().join("state/key").exists(), "no key of its own was made");
+    stage.daemon.terminate().await;
+    stage.daemon.spawn().await;
+    stage.say(&chat, 4..=5).await;
+    stage.expect_all(&chat).await;
+}
