@@ -310,7 +310,8 @@ pub fn incoming_message(
     };
     let owner = context.owner.map_or(0, |owner| owner.0);
     let name = format!("{}|{}|{owner:x}|{}", context.key, context.marked, message.id);
-    entry(Route::Event, kind, &name, &body, now)
+    let entry = entry(Route::Event, kind, &name, &body, now);
+    OutboxEntry { said_at: Some(message.date), ..entry }
 }
 
 /// `access_lost`. Each loss is an event of its own, so its time is part of its identity.
@@ -402,6 +403,7 @@ fn entry(
         kind: kind.to_owned(),
         message_id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
         timestamp: u64::try_from(now.seconds()).unwrap_or(0),
+        said_at: None,
         body: json(body),
     }
 }
