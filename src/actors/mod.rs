@@ -16,6 +16,7 @@ mod errands;
 mod fleet;
 mod jobs;
 mod link;
+mod meters;
 mod monitor;
 mod monitors;
 mod opening;

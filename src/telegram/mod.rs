@@ -8,6 +8,7 @@ mod errand;
 mod error;
 mod history;
 mod link;
+mod meters;
 mod overflow;
 mod peers;
 mod pump;
@@ -15,6 +16,7 @@ mod vault;
 
 pub use errand::{Errand, Finding, HistoryPage};
 pub use link::{Caller, Connection, DialOptions, Link, RawUpdates, Slot};
+pub use meters::CallMeters;
 pub use peers::{PEERS_MAX, PeerBook};
 pub use pump::{Batch, ChatNotice, GapScope, NewMessage, UpdatePump};
 pub use vault::Servers;
