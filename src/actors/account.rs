@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr};
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::board::AccountView;
@@ -61,8 +62,8 @@ pub(super) enum AccountMsg {
     Begin,
     /// A monitor wants it.
     Watch { key: ChatKey, interest: Interest },
-    /// A monitor wants it no more.
-    Unwatch { key: ChatKey },
+    /// A monitor wants it no more, or is gone.
+    Unwatch { key: ChatKey, monitor: ActorId },
     /// A monitor learnt what its chat is.
     Follow { key: ChatKey, chat: MarkedId },
     /// Try a dead session once more: a command names it anew.
@@ -89,7 +90,8 @@ pub(super) enum AccountMsg {
 
 struct Live {
     caller: Caller,
-    _task: AbortOnDropHandle<()>,
+    /// Follows the updates.
+    task: Option<AbortOnDropHandle<()>>,
 }
 
 /// Its state.
@@ -142,7 +144,7 @@ impl Actor for Account {
         match message {
             AccountMsg::Begin => state.begin(&myself).await,
             AccountMsg::Watch { key, interest } => state.watch(&myself, key, interest).await,
-            AccountMsg::Unwatch { key } => state.unwatch(&myself, &key),
+            AccountMsg::Unwatch { key, monitor } => state.unwatch(&myself, &key, monitor),
             AccountMsg::Follow { key, chat } => state.follow(key, chat),
             AccountMsg::Forgive => state.forgive(&myself).await,
             AccountMsg::Request(request) => state.request(&myself, request).await,
@@ -250,9 +252,13 @@ impl AccountActor {
         &mut self,
         myself: &ActorRef<AccountMsg>,
         key: &ChatKey,
+        monitor: ActorId,
     ) -> Result<(), ActorProcessingErr> {
-        self.interests.remove(key);
-        self.routes.remove(key);
+        self.routes.remove(monitor);
+        // The chat may have another monitor by now.
+        if self.interests.get(key).is_some_and(|interest| interest.monitor.get_id() == monitor) {
+            self.interests.remove(key);
+        }
         if self.interests.is_empty() {
             self.arm_linger(myself);
         }
@@ -326,6 +332,9 @@ impl AccountActor {
                     self.tell_down(&interest.monitor, &failure);
                 }
                 self.queue.refuse_all(&failure);
+                if self.interests.is_empty() {
+                    self.arm_linger(myself);
+                }
             }
             Effect::Bury { code } => {
                 tracing::error!(account = %self.record.id, code, "telegram ended this session; it is not dialled again");
@@ -346,9 +355,14 @@ impl AccountActor {
         };
         let options =
             DialOptions { servers: self.context.settings.servers.clone(), api_id: self.api_id };
-        let (permits, slot) = (Arc::clone(&self.context.dials), Arc::clone(&self.slot));
+        let (permits, slot) = (self.context.dials.to(credentials.dc_id), Arc::clone(&self.slot));
         let target = myself.clone();
+        // A wait that Telegram asked for while connecting is kept also by whoever dials after a
+        // restart, or because somebody wants the account anew.
+        let held = self.cooldowns.holds(MethodClass::Auth, now());
+        let left = held.and_then(|until| u64::try_from(until.0 - now().0).ok());
         let task = async move {
+            sleep(Duration::from_millis(left.unwrap_or(0))).await;
             let outcome = dial_with_permit(&permits, &options, &credentials, slot).await;
             let outcome = outcome.map(Box::new);
             let _ = target.cast(AccountMsg::DialEnded { incarnation, outcome });
@@ -376,9 +390,15 @@ impl AccountActor {
         self.dial = None;
         match outcome {
             Ok(link) => {
-                self.go_live(myself, *link)?;
+                let following = self.go_live(myself, *link)?;
                 self.last_failure = None;
                 self.step(myself, Input::Connected).await?;
+                // Only now, so that every monitor hears of the new link before its first message:
+                // what was said in between is read from history first.
+                if let Some(live) = &mut self.live {
+                    let task = supervised(myself, incarnation, following);
+                    live.task = Some(AbortOnDropHandle::new(task));
+                }
                 self.run_errands(myself);
             }
             Err(failure) => {
@@ -389,12 +409,12 @@ impl AccountActor {
         Ok(())
     }
 
-    /// Starts following updates over the new link.
+    /// Makes the new link the current one; answers the work of following its updates.
     fn go_live(
         &mut self,
         myself: &ActorRef<AccountMsg>,
         link: Link,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> Result<impl Future<Output = ()> + Send + use<>, ActorProcessingErr> {
         if self.record.me.as_ref() != Some(&link.me) {
             self.record.me = Some(link.me.clone());
             self.changed = true;
@@ -418,18 +438,17 @@ impl AccountActor {
         let (caller, updates, connection) = link.into_parts();
         let pump =
             UpdatePump::new(caller.clone(), updates, stored, Arc::clone(&self.peers), is_bot);
-        let task =
-            LinkTask::new(self.record.id, self.context.store.clone(), Arc::clone(&self.routes));
+        let (store, routes) = (self.context.store.clone(), Arc::clone(&self.routes));
+        let task = LinkTask::new(self.record.id, store, routes, is_bot);
         let target = myself.clone();
         let follow = async move {
             let failure = task.run(pump).await;
             drop(connection);
             let _ = target.cast(AccountMsg::LinkEnded { incarnation, failure });
         };
-        let task = AbortOnDropHandle::new(supervised(myself, incarnation, follow));
-        self.live = Some(Live { caller, _task: task });
+        self.live = Some(Live { caller, task: None });
         myself.send_after(SETTLE_AFTER, move || AccountMsg::Settled { incarnation });
-        Ok(())
+        Ok(follow)
     }
 
     async fn link_ended(
@@ -463,6 +482,9 @@ impl AccountActor {
         myself: &ActorRef<AccountMsg>,
         failure: Failure,
     ) -> Result<(), ActorProcessingErr> {
+        if let Failure::Wait { code, seconds, .. } = &failure {
+            self.wait(MethodClass::Auth, code, *seconds);
+        }
         self.last_failure = Some(failure.clone());
         self.step(myself, Input::Lost(failure)).await
     }

@@ -1,11 +1,13 @@
 //! What every actor is handed: the store, the status board, the settings. Immutable.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Semaphore;
 
 use super::board::Board;
+use super::joins::Joins;
 use crate::protocol::account::ReconnectPolicy;
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::monitor::FailoverPolicy;
@@ -13,7 +15,7 @@ use crate::protocol::pacing::Limits;
 use crate::store::Store;
 use crate::telegram::Servers;
 
-/// Dials under way at once, in all accounts together. A dial costs a key lookup, a handshake and
+/// Dials under way at once to one datacenter, in all accounts together. A dial costs a key lookup, a handshake and
 /// three round trips; 64 at once bring 10,000 accounts back within a minute at 300 ms each, and
 /// do not look like an attack.
 pub(super) const DIALS_MAX: usize = 64;
@@ -44,13 +46,29 @@ pub struct Context {
     /// The settings.
     pub settings: Settings,
     /// Permits to dial.
-    pub dials: Arc<Semaphore>,
+    pub(super) dials: Dials,
+    /// Joins under way.
+    pub(super) joins: Joins,
+}
+
+/// Permits to dial, for each datacenter its own: one that does not answer keeps dials to the
+/// others waiting for nothing.
+#[derive(Debug, Default)]
+pub(super) struct Dials(Mutex<HashMap<i32, Arc<Semaphore>>>);
+
+impl Dials {
+    /// Those for datacenter `dc_id`.
+    pub(super) fn to(&self, dc_id: i32) -> Arc<Semaphore> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(dc_id).or_insert_with(|| Arc::new(Semaphore::new(DIALS_MAX))))
+    }
 }
 
 impl Context {
     /// Puts the parts together.
     pub fn new(store: Store, board: Arc<Board>, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { store, board, settings, dials: Arc::new(Semaphore::new(DIALS_MAX)) })
+        let (dials, joins) = (Dials::default(), Joins::default());
+        Arc::new(Self { store, board, settings, dials, joins })
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::link::WINDOW;
 use crate::protocol::event::Message;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::UpdateStateDelta;
@@ -24,65 +25,104 @@ pub(super) struct Delivery {
 }
 
 /// A share in a batch, finished once what became of it is durable. The batch's move of the update
-/// state becomes due when all shares of it and of all batches before it are finished. A share
-/// that is dropped unfinished breaks the link's progress off: the state stays behind, and the
-/// next connection fetches the batch again.
+/// state becomes due when all shares of it and of all batches before it are finished.
+///
+/// What happens to a share that is dropped unfinished, because its monitor crashed, is said by
+/// [`Loss`].
 pub(super) struct Share(Option<Arc<Batch>>);
+
+/// What follows when a monitor is gone before its messages were durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Nothing: the monitor's next life reads history from its durable cursor.
+    ReadAgain,
+    /// A bot cannot read history. The update state stays behind, the link ends, and the next one
+    /// fetches the batch again.
+    FetchAgain,
+}
 
 struct Batch {
     account: AuthKeyId,
+    store: Store,
     progress: Arc<Mutex<Progress>>,
+    loss: Loss,
     ticket: u64,
     delta: Mutex<UpdateStateDelta>,
     shares_left: AtomicUsize,
     /// Room in the link's window, returned when the last share is gone.
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
+}
+
+/// What the batches of one link have in common.
+pub(super) struct Origin<'a> {
+    pub(super) account: AuthKeyId,
+    pub(super) store: &'a Store,
+    pub(super) progress: &'a Arc<Mutex<Progress>>,
+    pub(super) loss: Loss,
 }
 
 impl Share {
     /// Makes `count` shares of a new batch.
     pub(super) fn split(
-        account: AuthKeyId,
-        progress: &Arc<Mutex<Progress>>,
+        origin: &Origin<'_>,
         delta: UpdateStateDelta,
         room: OwnedSemaphorePermit,
         count: usize,
     ) -> Vec<Self> {
+        let progress = Arc::clone(origin.progress);
         let ticket = progress.lock().unwrap_or_else(PoisonError::into_inner).issue();
         let batch = Arc::new(Batch {
-            account,
-            progress: Arc::clone(progress),
+            account: origin.account,
+            store: origin.store.clone(),
+            progress,
+            loss: origin.loss,
             ticket,
             delta: Mutex::new(delta),
             shares_left: AtomicUsize::new(count),
-            _room: room,
+            room,
         });
         (0..count).map(|_| Self(Some(Arc::clone(&batch)))).collect()
     }
 
-    /// What the share stood for is durable; moves the update state as far as it is due.
-    pub(super) fn finish(mut self, store: &Store) {
-        let Some(batch) = self.0.take() else { return };
-        if batch.shares_left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            batch.settle(store);
+    /// What the share stood for is durable, or will be read again in any case; moves the update
+    /// state as far as it is due.
+    pub(super) fn finish(mut self) {
+        if let Some(batch) = self.0.take() {
+            batch.finish_one();
         }
+    }
+
+    /// Whether the link could hand on as many batches again as are under way now.
+    pub(super) fn has_room_behind(&self) -> bool {
+        let free = self.0.as_ref().map(|batch| batch.room.semaphore().available_permits());
+        free.is_some_and(|free| free > WINDOW / 2)
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        if let Some(batch) = &self.0 {
-            batch.progress.lock().unwrap_or_else(PoisonError::into_inner).break_off();
+        let Some(batch) = self.0.take() else { return };
+        match batch.loss {
+            Loss::ReadAgain => batch.finish_one(),
+            Loss::FetchAgain => {
+                batch.progress.lock().unwrap_or_else(PoisonError::into_inner).break_off();
+            }
         }
     }
 }
 
 impl Batch {
-    fn settle(&self, store: &Store) {
+    fn finish_one(&self) {
+        if self.shares_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.settle();
+        }
+    }
+
+    fn settle(&self) {
         let delta = std::mem::take(&mut *self.delta.lock().unwrap_or_else(PoisonError::into_inner));
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(due) = progress.finish(self.ticket, delta) {
-            store.note_update_state(self.account, due);
+            self.store.note_update_state(self.account, due);
         }
     }
 }

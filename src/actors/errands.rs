@@ -1,8 +1,10 @@
 //! The errand queue of an account: bounded, by priority, paced by method class. What has to wait
-//! goes back unattempted; nothing sleeps inside a call.
+//! goes back unattempted; nothing sleeps inside a call. What nobody waits for any more is dropped
+//! before it costs a call.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
@@ -53,11 +55,30 @@ impl Drop for Reply {
     }
 }
 
+/// Held by whoever waits for an answer; a request is void once it is gone.
+#[derive(Debug, Default)]
+pub(super) struct Wish(Arc<()>);
+
+impl Wish {
+    /// For a request.
+    pub(super) fn token(&self) -> Weak<()> {
+        Arc::downgrade(&self.0)
+    }
+}
+
 /// An errand and who waits for it.
 pub(super) struct Request {
     pub(super) errand: Errand,
     pub(super) priority: Priority,
+    /// `None`: wanted in any case.
+    pub(super) wish: Option<Weak<()>>,
     pub(super) reply: Reply,
+}
+
+impl Request {
+    fn is_wanted(&self) -> bool {
+        self.wish.as_ref().is_none_or(|wish| wish.strong_count() > 0)
+    }
 }
 
 /// The queue of one account.
@@ -93,6 +114,9 @@ impl ErrandQueue {
     /// Takes a request, or answers it at once when the queue is full.
     pub(super) fn push(&mut self, request: Request) {
         if self.waiting.len() >= QUEUE_MAX {
+            self.drop_unwanted();
+        }
+        if self.waiting.len() >= QUEUE_MAX {
             let text = "too many requests wait for this account already";
             request.reply.send(Err(Failure::transient(text)));
             return;
@@ -100,6 +124,10 @@ impl ErrandQueue {
         let ahead = |other: &Request| (other.priority as u8) <= (request.priority as u8);
         let at = self.waiting.iter().rposition(ahead).map_or(0, |index| index + 1);
         self.waiting.insert(at, request);
+    }
+
+    fn drop_unwanted(&mut self) {
+        self.waiting.retain(Request::is_wanted);
     }
 
     /// Puts a request back that Telegram made wait.
@@ -118,7 +146,8 @@ impl ErrandQueue {
     }
 
     /// Whether nothing waits and nothing is under way.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&mut self) -> bool {
+        self.drop_unwanted();
         self.waiting.is_empty() && self.under_way == 0
     }
 
@@ -134,6 +163,7 @@ impl ErrandQueue {
         if self.under_way >= CONCURRENT_MAX {
             return Next::Idle;
         }
+        self.drop_unwanted();
         let mut soonest: Option<Duration> = None;
         let mut held: Vec<MethodClass> = Vec::new();
         for index in 0..self.waiting.len() {
@@ -188,7 +218,7 @@ mod tests {
     fn request(target: ChatTarget, log: &Arc<Mutex<Vec<bool>>>) -> Request {
         let log = Arc::clone(log);
         let reply = Reply::new(move |outcome| log.lock().unwrap().push(outcome.is_ok()));
-        Request { errand: Errand::Resolve(target), priority: Priority::Bridge, reply }
+        Request { errand: Errand::Resolve(target), priority: Priority::Bridge, wish: None, reply }
     }
 
     fn by_name() -> ChatTarget {
@@ -226,6 +256,30 @@ mod tests {
         assert_eq!(*log.lock().unwrap(), [false]);
         queue.refuse_all(&Failure::transient("gone"));
         assert_eq!(log.lock().unwrap().len(), QUEUE_MAX + 1);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_takes_no_room_and_costs_no_call() {
+        let log: Arc<Mutex<Vec<bool>>> = Arc::default();
+        let mut queue = ErrandQueue::new(Limits::default());
+        let mut wishes: Vec<Wish> = Vec::new();
+        for _ in 0..3 {
+            // Each reconnect makes every monitor ask anew.
+            wishes = (0..300).map(|_| Wish::default()).collect();
+            for wish in &wishes {
+                let wish = Some(wish.token());
+                queue.push(Request { wish, ..request(by_id(), &log) });
+            }
+        }
+        let waits = Cooldowns::default();
+        let mut run = 0;
+        while let Next::Run(_) = queue.next(&waits, UnixMillis(0)) {
+            run += 1;
+            queue.finished();
+        }
+        assert_eq!(run, Limits::default().read.burst);
+        drop(wishes);
+        assert!(queue.is_idle());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::Semaphore;
 
 use super::account::{Account, AccountArgs, AccountMsg, Interest};
@@ -43,7 +43,9 @@ pub(super) enum FleetMsg {
     /// A monitor wants an account.
     Watch { account: AuthKeyId, key: ChatKey, interest: Interest, forgive: bool },
     /// A monitor wants it no more.
-    Unwatch { account: AuthKeyId, key: ChatKey },
+    Unwatch { account: AuthKeyId, key: ChatKey, monitor: ActorId },
+    /// A monitor is gone and will not come back by itself: no account is wanted for its sake.
+    Forget { key: ChatKey },
     /// A monitor learnt what its chat is.
     Follow { account: AuthKeyId, key: ChatKey, chat: MarkedId },
     /// Run an errand on an account.
@@ -60,6 +62,8 @@ struct Member {
     api_id: Option<i32>,
     interests: HashMap<ChatKey, Interest>,
     presence: Presence,
+    /// Whether its next start may try a session once more that Telegram had ended.
+    forgive: bool,
     /// One permit, which goes with the connection and outlives the account's actor: whoever dials
     /// next waits until the sockets of the last connection are closed.
     slot: Arc<Semaphore>,
@@ -106,7 +110,8 @@ impl Actor for Fleet {
             FleetMsg::Watch { account, key, interest, forgive } => {
                 state.watch(&myself, account, key, interest, forgive).await
             }
-            FleetMsg::Unwatch { account, key } => state.unwatch(account, &key),
+            FleetMsg::Unwatch { account, key, monitor } => state.unwatch(account, &key, monitor),
+            FleetMsg::Forget { key } => state.forget(&key),
             FleetMsg::Follow { account, key, chat } => state.follow(account, key, chat),
             FleetMsg::Request { account, request } => {
                 state.request(&myself, account, request).await
@@ -227,7 +232,7 @@ impl FleetState {
                 let _ = actor.cast(AccountMsg::Watch { key, interest });
             }
             Presence::Resting => self.start(myself, account, forgive).await,
-            Presence::Recovering => {}
+            Presence::Recovering => member.forgive |= forgive,
             Presence::Parked => {
                 let failure = Failure::transient("the account keeps crashing and is parked");
                 let _ = interest.monitor.cast(MonitorMsg::SourceLost { account, failure });
@@ -235,11 +240,16 @@ impl FleetState {
         }
     }
 
-    fn unwatch(&mut self, account: AuthKeyId, key: &ChatKey) {
+    fn unwatch(&mut self, account: AuthKeyId, key: &ChatKey, monitor: ActorId) {
         if let Some(member) = self.members.get_mut(&account) {
-            member.interests.remove(key);
-            if let Presence::Running(actor) = &member.presence {
-                let _ = actor.cast(AccountMsg::Unwatch { key: key.clone() });
+            member.unwatch(key, monitor);
+        }
+    }
+
+    fn forget(&mut self, key: &ChatKey) {
+        for member in self.members.values_mut() {
+            if let Some(interest) = member.interests.get(key) {
+                member.unwatch(key, interest.monitor.get_id());
             }
         }
     }
@@ -330,6 +340,7 @@ impl FleetState {
         if let Ok(Some(stored)) = self.context.store.account(account) {
             member.record = stored;
         }
+        let forgive = std::mem::take(&mut member.forgive) || forgive;
         if forgive && member.record.fault.take().is_some() {
             let op = Op::PutAccount(member.record.clone());
             // A store in trouble ends the daemon; nothing to add here.
@@ -369,7 +380,23 @@ fn crashed(end: &End) -> AccountView {
 
 impl Member {
     fn new(record: AccountRecord) -> Self {
-        let (interests, presence) = (HashMap::new(), Presence::Resting);
-        Self { record, api_id: None, interests, presence, slot: Arc::new(Semaphore::new(1)) }
+        Self {
+            record,
+            api_id: None,
+            interests: HashMap::new(),
+            presence: Presence::Resting,
+            forgive: false,
+            slot: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// The chat may have another monitor by now, which still wants the account.
+    fn unwatch(&mut self, key: &ChatKey, monitor: ActorId) {
+        if self.interests.get(key).is_some_and(|interest| interest.monitor.get_id() == monitor) {
+            self.interests.remove(key);
+        }
+        if let Presence::Running(actor) = &self.presence {
+            let _ = actor.cast(AccountMsg::Unwatch { key: key.clone(), monitor });
+        }
     }
 }

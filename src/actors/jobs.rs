@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::context::{Context, jitter, now};
 use super::errands::{Priority, Reply, Request};
 use super::fleet::FleetMsg;
+use crate::protocol::chat::{ChatTarget, MarkedId};
 use crate::protocol::event::{self, Outcome};
 use crate::protocol::failure::Failure;
 use crate::protocol::model::{JobRecord, JobWork};
@@ -50,7 +51,15 @@ pub(super) enum JobsMsg {
 pub(super) struct JobsState {
     context: Arc<Context>,
     fleet: ActorRef<FleetMsg>,
-    jobs: HashMap<Uuid, (JobRecord, u32)>,
+    jobs: HashMap<Uuid, Job>,
+}
+
+struct Job {
+    record: JobRecord,
+    tries: u32,
+    /// What its username stands for, once that is known: looking it up has limits of its own, so
+    /// it is done once and as an errand of its own.
+    resolved: Option<MarkedId>,
 }
 
 impl Actor for Jobs {
@@ -87,7 +96,9 @@ impl Actor for Jobs {
 impl JobsState {
     fn take(&mut self, myself: &ActorRef<JobsMsg>, job: JobRecord) {
         let id = job.id;
-        self.jobs.insert(id, (job, 0));
+        let JobWork::Join { chat, account, .. } = &job.work;
+        self.context.joins.begin(*account, chat.target.clone());
+        self.jobs.insert(id, Job { record: job, tries: 0, resolved: None });
         self.attempt(myself, id);
     }
 
@@ -111,15 +122,19 @@ impl JobsState {
     }
 
     fn attempt(&mut self, myself: &ActorRef<JobsMsg>, id: Uuid) {
-        let Some((job, tries)) = self.jobs.get_mut(&id) else { return };
-        *tries += 1;
-        let JobWork::Join { chat, account, .. } = &job.work;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.tries += 1;
+        let JobWork::Join { chat, account, .. } = &job.record.work;
+        let errand = match (&chat.target, job.resolved) {
+            (_, Some(chat)) => Errand::Join(ChatTarget::Marked(chat)),
+            (ChatTarget::Username(_), None) => Errand::Resolve(chat.target.clone()),
+            (target, None) => Errand::Join(target.clone()),
+        };
         let target = myself.clone();
         let reply = Reply::new(move |outcome| {
             let _ = target.cast(JobsMsg::Ended { id, outcome });
         });
-        let errand = Errand::Join(chat.target.clone());
-        let request = Request { errand, priority: Priority::Bridge, reply };
+        let request = Request { errand, priority: Priority::Bridge, wish: None, reply };
         let _ = self.fleet.cast(FleetMsg::Request { account: *account, request });
     }
 
@@ -129,17 +144,25 @@ impl JobsState {
         id: Uuid,
         outcome: Result<Finding, Failure>,
     ) -> Result<(), ActorProcessingErr> {
-        let Some((job, tries)) = self.jobs.get(&id) else { return Ok(()) };
+        let Some(job) = self.jobs.get_mut(&id) else { return Ok(()) };
+        if let Ok(Finding::Resolved { peer, .. }) = &outcome {
+            job.resolved = Some(peer.id);
+            self.attempt(myself, id);
+            return Ok(());
+        }
+        let (job, tries) = (&job.record, job.tries);
         let passing = matches!(
             outcome,
             Err(Failure::Transient { .. } | Failure::Migrate { .. } | Failure::Limited)
         );
         let too_old = now() > job.created_at.plus_ms(GIVE_UP_AFTER_MS);
         if passing && !too_old {
-            let pause = BACKOFF.delay_ms(*tries, jitter());
+            let pause = BACKOFF.delay_ms(tries, jitter());
             myself.send_after(Duration::from_millis(pause), move || JobsMsg::Try { id });
             return Ok(());
         }
+        let JobWork::Join { chat, account, .. } = &job.work;
+        self.context.joins.end(*account, &chat.target);
         let outcome = describe(job, outcome);
         let mut ops = vec![Op::DeleteJob(id)];
         if let Some(to) = &job.reply {

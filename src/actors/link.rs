@@ -5,10 +5,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use ractor::ActorRef;
+use ractor::{ActorId, ActorRef, MessagingErr};
 use tokio::sync::Semaphore;
 
-use super::delivery::{Delivery, Share};
+use super::delivery::{Delivery, Loss, Origin, Share};
 use super::monitor::MonitorMsg;
 use crate::protocol::chat::{ChatKey, MarkedId, PeerKind};
 use crate::protocol::failure::Failure;
@@ -20,7 +20,7 @@ use crate::telegram::{Batch, ChatNotice, GapScope, NewMessage, UpdatePump};
 /// Batches of one link between the pump and the disk. Beyond it the pump waits, and what waits
 /// then is in Telegram's hands: at 64 batches and a commit of 2 ms one account passes 32,000
 /// batches a second.
-const WINDOW: usize = 64;
+pub(super) const WINDOW: usize = 64;
 
 /// Which monitor wants which chat of this account.
 #[derive(Default)]
@@ -35,24 +35,19 @@ struct Route {
 }
 
 impl Routes {
-    /// Sends the messages of `chat` to `monitor` from now on.
+    /// Sends the messages of `chat`, and of no other chat, to `monitor` from now on.
     pub(super) fn add(&self, chat: MarkedId, key: ChatKey, monitor: ActorRef<MonitorMsg>) {
         let mut routes = self.by_chat.write().unwrap_or_else(PoisonError::into_inner);
+        drop_where(&mut routes, |route| route.key == key);
         let known = routes.get(&chat).map(|targets| targets.to_vec()).unwrap_or_default();
-        let others = known.into_iter().filter(|route| route.key != key);
-        let targets = others.chain([Route { key: key.clone(), monitor }]).collect();
+        let targets = known.into_iter().chain([Route { key, monitor }]).collect();
         routes.insert(chat, targets);
     }
 
-    /// Sends nothing to the monitor `key` any more.
-    pub(super) fn remove(&self, key: &ChatKey) {
+    /// Sends nothing to this monitor any more.
+    pub(super) fn remove(&self, monitor: ActorId) {
         let mut routes = self.by_chat.write().unwrap_or_else(PoisonError::into_inner);
-        for targets in routes.values_mut() {
-            if targets.iter().any(|route| route.key == *key) {
-                *targets = targets.iter().filter(|route| route.key != *key).cloned().collect();
-            }
-        }
-        routes.retain(|_, targets| !targets.is_empty());
+        drop_where(&mut routes, |route| route.monitor.get_id() == monitor);
     }
 
     fn of(&self, chat: MarkedId) -> Option<Arc<[Route]>> {
@@ -73,19 +68,30 @@ impl Routes {
     }
 }
 
+fn drop_where(routes: &mut HashMap<MarkedId, Arc<[Route]>>, gone: impl Fn(&Route) -> bool) {
+    for targets in routes.values_mut() {
+        if targets.iter().any(&gone) {
+            *targets = targets.iter().filter(|route| !gone(route)).cloned().collect();
+        }
+    }
+    routes.retain(|_, targets| !targets.is_empty());
+}
+
 /// One link's way from the pump to the monitors.
 pub(super) struct LinkTask {
     pub(super) account: AuthKeyId,
     pub(super) store: Store,
     pub(super) routes: Arc<Routes>,
-    pub(super) progress: Arc<Mutex<Progress>>,
-    pub(super) window: Arc<Semaphore>,
+    loss: Loss,
+    progress: Arc<Mutex<Progress>>,
+    window: Arc<Semaphore>,
 }
 
 impl LinkTask {
-    pub(super) fn new(account: AuthKeyId, store: Store, routes: Arc<Routes>) -> Self {
+    pub(super) fn new(account: AuthKeyId, store: Store, routes: Arc<Routes>, is_bot: bool) -> Self {
         let window = Arc::new(Semaphore::new(WINDOW));
-        Self { account, store, routes, progress: Arc::default(), window }
+        let loss = if is_bot { Loss::FetchAgain } else { Loss::ReadAgain };
+        Self { account, store, routes, loss, progress: Arc::default(), window }
     }
 
     /// Runs until the link ends; answers why.
@@ -113,19 +119,29 @@ impl LinkTask {
         let room = room.map_err(|_| Failure::transient("the link is closing"))?;
         let delta = std::mem::take(&mut batch.delta);
         let parts = self.sort(batch);
-        let mut shares =
-            Share::split(self.account, &self.progress, delta, room, parts.len().max(1)).into_iter();
+        let Self { account, store, progress, loss, .. } = self;
+        let origin = Origin { account: *account, store, progress, loss: *loss };
+        let mut shares = Share::split(&origin, delta, room, parts.len().max(1)).into_iter();
         if parts.is_empty() {
             // Nothing of it needs to be durable; only batches before it hold the state back.
-            shares.for_each(|share| share.finish(&self.store));
+            shares.for_each(Share::finish);
             return Ok(());
         }
         for (route, mut delivery) in parts {
             delivery.share = shares.next();
-            // A monitor that is gone drops its share, which is noticed with the next batch.
-            let _ = route.monitor.cast(MonitorMsg::Deliver(delivery));
+            self.deliver(&route, delivery);
         }
         Ok(())
+    }
+
+    /// A monitor that is gone takes nothing any more. When it lives again it asks Telegram for what
+    /// it missed, so nothing is to be fetched again for its sake.
+    fn deliver(&self, route: &Route, delivery: Delivery) {
+        let sent = route.monitor.cast(MonitorMsg::Deliver(delivery));
+        if let Err(MessagingErr::SendErr(MonitorMsg::Deliver(delivery))) = sent {
+            self.routes.remove(route.monitor.get_id());
+            delivery.share.into_iter().for_each(Share::finish);
+        }
     }
 
     async fn remember_peers(&self, batch: &mut Batch) -> Result<(), Failure> {

@@ -15,6 +15,7 @@ mod delivery;
 mod errands;
 mod fleet;
 mod jobs;
+mod joins;
 mod link;
 mod meters;
 mod monitor;

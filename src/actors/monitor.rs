@@ -11,11 +11,11 @@ use super::account::{AccountMsg, Interest};
 use super::board::MonitorView;
 use super::context::{Context, jitter, now};
 use super::delivery::{Delivery, Share};
-use super::errands::{Priority, Reply, Request};
+use super::errands::{Priority, Reply, Request, Wish};
 use super::fleet::FleetMsg;
 use super::opening::{Opening, Step};
-use crate::protocol::chat::{ChatKey, ChatRef, MarkedId};
-use crate::protocol::cursor::{Cursor, fingerprint};
+use crate::protocol::chat::{ChatKey, ChatRef, ChatTarget, MarkedId};
+use crate::protocol::cursor::{self, Cursor, fingerprint};
 use crate::protocol::event::{self, LostReason, Message, MessageContext, MonitorChange, Outcome};
 use crate::protocol::failure::{Failure, Permanence};
 use crate::protocol::ids::{AuthKeyId, SessionId};
@@ -27,10 +27,15 @@ use crate::telegram::{Errand, Finding, HistoryPage};
 
 /// Live messages kept while the chat is being opened. History brings those beyond it.
 const HELD_MAX: usize = 512;
-/// Batches of a bot that wait for durability meanwhile; each takes room in its account's window.
+/// The same where there is no history to bring them.
+const HELD_BLIND_MAX: usize = 8192;
+/// Batches of a bot that wait for durability meanwhile; each takes room in its account's window,
+/// of which half stays free for its other chats.
 const HELD_SHARES_MAX: usize = 16;
 /// Failed tries of opening a chat over a live connection before the session is given up.
 const OPENING_TRIES: u32 = 4;
+/// Looks at a chat that is just being joined, while other sessions stand by: some three minutes.
+const JOIN_TRIES: u32 = 10;
 /// Pauses between them.
 const OPENING_BACKOFF: Backoff = Backoff { min_ms: 1_000, max_ms: 30_000 };
 
@@ -94,6 +99,8 @@ pub(super) struct MonitorActor {
     opening: Opening,
     /// Number of the newest opening or pause; older answers and timers are recognised by it.
     epoch: u64,
+    /// Ends with the epoch, and with it what was asked for in it.
+    wish: Wish,
     opening_failures: u32,
     held: Vec<Message>,
     held_shares: Vec<Share>,
@@ -133,7 +140,7 @@ impl Actor for Monitor {
             MonitorMsg::SourceLost { account, failure } => {
                 state.source_lost(&myself, account, failure).await
             }
-            MonitorMsg::Deliver(delivery) => state.deliver(delivery).await,
+            MonitorMsg::Deliver(delivery) => state.deliver(&myself, delivery).await,
             MonitorMsg::Reopen { account, hint } => state.reopen(&myself, account, hint).await,
             MonitorMsg::Found { epoch, outcome } if epoch == state.epoch => {
                 state.found(&myself, outcome).await
@@ -165,6 +172,7 @@ impl MonitorActor {
             source: None,
             opening: Opening::default(),
             epoch: 0,
+            wish: Wish::default(),
             opening_failures: 0,
             held: Vec::new(),
             held_shares: Vec::new(),
@@ -183,7 +191,7 @@ impl MonitorActor {
     ) -> Result<(), ActorProcessingErr> {
         if self.feed(myself, input).await? {
             self.opening.again();
-            self.epoch += 1;
+            self.turn_epoch();
             self.advance(myself).await?;
         }
         Ok(())
@@ -202,11 +210,11 @@ impl MonitorActor {
         for effect in effects {
             match effect {
                 Effect::Watch(member) => self.watch(myself, &member),
-                Effect::Unwatch(member) => self.unwatch(&member),
+                Effect::Unwatch(member) => self.unwatch(myself, &member),
                 Effect::Open => open = true,
                 Effect::Announce { session, reason } => ops.push(self.announce(&session, reason)),
                 Effect::RetryAfter { ms } => {
-                    self.epoch += 1;
+                    self.turn_epoch();
                     let epoch = self.epoch;
                     let due = move || MonitorMsg::RetryDue { epoch };
                     myself.send_after(Duration::from_millis(ms), due);
@@ -228,10 +236,10 @@ impl MonitorActor {
         let _ = self.fleet.cast(FleetMsg::Watch { account, key, interest, forgive });
     }
 
-    fn unwatch(&mut self, member: &PoolMember) {
-        let (account, key) = (member.account, self.key.clone());
-        let _ = self.fleet.cast(FleetMsg::Unwatch { account, key });
-        self.epoch += 1;
+    fn unwatch(&mut self, myself: &ActorRef<MonitorMsg>, member: &PoolMember) {
+        let (account, key, monitor) = (member.account, self.key.clone(), myself.get_id());
+        let _ = self.fleet.cast(FleetMsg::Unwatch { account, key, monitor });
+        self.turn_epoch();
         self.source = None;
         self.opening = Opening::default();
         self.forget_held();
@@ -253,6 +261,12 @@ impl MonitorActor {
             self.record.pool = self.machine.pool().to_vec();
             ops.push(Op::PutMonitor(self.record.clone()));
         }
+    }
+
+    /// Whatever was asked for or set before is of no interest any more.
+    fn turn_epoch(&mut self) {
+        self.epoch += 1;
+        self.wish = Wish::default();
     }
 
     fn is_current(&self, account: AuthKeyId) -> bool {
@@ -310,6 +324,12 @@ impl MonitorActor {
             return Ok(());
         }
         self.opening.hint = hint.or(self.opening.hint.take());
+        if self.machine.state() == MonitorState::Opening {
+            // What is under way goes on: news that come faster than a chat can be opened must not
+            // keep it from ever being open.
+            self.opening.once_more = true;
+            return Ok(());
+        }
         self.step(myself, Input::Reopen).await
     }
 
@@ -325,7 +345,8 @@ impl MonitorActor {
                     return Ok(());
                 }
                 Step::StartBlind => self.start_after(0).await?,
-                Step::Done if self.overflowed => {
+                Step::Done if self.opening.once_more => self.opening.again(),
+                Step::Done if self.overflowed && !self.is_blind() => {
                     // More came live than could be kept; history has it.
                     self.overflowed = false;
                     self.held.clear();
@@ -342,7 +363,8 @@ impl MonitorActor {
         let reply = Reply::new(move |outcome| {
             let _ = target.cast(MonitorMsg::Found { epoch, outcome });
         });
-        let request = Request { errand, priority: Priority::Bridge, reply };
+        let wish = Some(self.wish.token());
+        let request = Request { errand, priority: Priority::Bridge, wish, reply };
         let _ = source.cast(AccountMsg::Request(request));
     }
 
@@ -386,17 +408,13 @@ impl MonitorActor {
         myself: &ActorRef<MonitorMsg>,
         failure: Failure,
     ) -> Result<(), ActorProcessingErr> {
-        if self.opening.peer.is_none()
-            && self.record.marked_id.is_some()
-            && !self.opening.id_in_vain
-            && matches!(failure, Failure::ChatLost { .. } | Failure::Rejected { .. })
-        {
-            self.opening.id_in_vain = true;
+        if self.may_have_moved(&failure) {
+            self.opening.look_up_anew(failure);
             return self.advance(myself).await;
         }
         let retry = matches!(failure, Failure::Transient { .. } | Failure::Migrate { .. });
         self.opening_failures += 1;
-        if retry && self.opening_failures < OPENING_TRIES {
+        if self.is_joining(&failure) || (retry && self.opening_failures < OPENING_TRIES) {
             self.last_error = Some(failure.to_string());
             let pause = OPENING_BACKOFF.delay_ms(self.opening_failures, jitter());
             let epoch = self.epoch;
@@ -405,7 +423,29 @@ impl MonitorActor {
             self.show();
             return Ok(());
         }
+        let failure = self.opening.first_failure.take().unwrap_or(failure);
         self.give_up(myself, &failure).await
+    }
+
+    /// Whether the session is out of the chat only until a join that was ordered has come through.
+    /// With others in the pool it has some minutes for that.
+    fn is_joining(&self, failure: &Failure) -> bool {
+        let is_out = matches!(failure, Failure::ChatLost { .. } | Failure::Rejected { .. });
+        let is_alone = self.machine.pool().len() == 1;
+        let Some(member) = self.machine.current() else { return false };
+        is_out
+            && (is_alone || self.opening_failures < JOIN_TRIES)
+            && self.context.joins.may_lead_to(member.account, &self.record.chat.target)
+    }
+
+    /// A chat is first looked for where it was last time. Should it not be there, its name may stand
+    /// for another one by now.
+    fn may_have_moved(&self, failure: &Failure) -> bool {
+        let was_known = self.record.marked_id.is_some() && !self.opening.id_in_vain;
+        let by_name = matches!(self.record.chat.target, ChatTarget::Username(_));
+        let unexplained = self.opening.hint.is_none() && !self.opening.inspected;
+        let is_gone = matches!(failure, Failure::ChatLost { .. } | Failure::Rejected { .. });
+        was_known && is_gone && unexplained && (by_name || self.opening.peer.is_none())
     }
 
     /// Takes note of what the chat is, durably when that is news.
@@ -425,11 +465,21 @@ impl MonitorActor {
             }
             let _ = self.fleet.cast(FleetMsg::Follow { account, key, chat });
         }
-        if id != self.record.marked_id || title != self.record.title {
-            (self.record.marked_id, self.record.title) = (id, title);
-            let op = Op::PutMonitor(self.record.clone());
-            self.context.store.submit(vec![op], |_| {}).await?;
+        if id == self.record.marked_id && title == self.record.title {
+            return Ok(());
         }
+        let mut ops = Vec::new();
+        if self.record.marked_id.is_some_and(|known| id != Some(known)) {
+            tracing::warn!(chat = %self.key, "the name stands for another chat now; it is listened to from here on");
+            // The cursor counts the old chat's messages, and goes together with it.
+            ops.push(Op::DeleteMonitor(self.key.clone()));
+            (self.cursor, self.record.start_pts) = (None, None);
+            self.record.started_at = now();
+            self.forget_held();
+        }
+        (self.record.marked_id, self.record.title) = (id, title);
+        ops.push(Op::PutMonitor(self.record.clone()));
+        self.context.store.submit(ops, |_| {}).await?;
         Ok(())
     }
 
@@ -464,11 +514,14 @@ impl MonitorActor {
             (std::mem::take(&mut self.held), std::mem::take(&mut self.held_shares));
         self.publish(held, false, shares).await?;
         self.last_error = None;
+        if std::mem::take(&mut self.overflowed) {
+            tracing::warn!(chat = %self.key, "more was said while the chat was being opened than a bot can keep; the newest of it is missing");
+        }
         let session = self.machine.current().map(|member| member.session.to_string());
         tracing::info!(chat = %self.key, session, "the chat is being listened to");
         self.announce_listening().await?;
         self.opening.was_open = true;
-        self.opening.hint = None;
+        (self.opening.hint, self.opening.first_failure) = (None, None);
         self.feed(myself, Input::Opened).await.map(drop)
     }
 
@@ -490,17 +543,25 @@ impl MonitorActor {
         Ok(())
     }
 
-    async fn deliver(&mut self, delivery: Delivery) -> Result<(), ActorProcessingErr> {
+    async fn deliver(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        delivery: Delivery,
+    ) -> Result<(), ActorProcessingErr> {
         let Delivery { account, title, messages, share } = delivery;
         if !self.is_current(account) || self.machine.state() == MonitorState::Stopped {
             // Nobody wants it, or the session in use reads it from history.
-            share.into_iter().for_each(|share| share.finish(&self.context.store));
+            share.into_iter().for_each(Share::finish);
             return Ok(());
         }
         if title.is_some() && title != self.record.title {
             self.record.title = title;
         }
         match self.machine.state() {
+            MonitorState::Active if self.is_leap(&messages) => {
+                self.hold(messages, share);
+                self.step(myself, Input::Reopen).await
+            }
             MonitorState::Active => {
                 self.publish(messages, false, share.into_iter().collect()).await
             }
@@ -511,29 +572,50 @@ impl MonitorActor {
         }
     }
 
+    /// Whether a message lies so far ahead that the cursor could not tell any more what lies between.
+    /// Everyone's ids of a channel follow each other; an account's own are spread over its chats.
+    fn is_leap(&self, messages: &[Message]) -> bool {
+        let is_countable = |cursor: &&Cursor| cursor.owner.is_none() && cursor.last_id > 0;
+        let Some(cursor) = self.cursor.as_ref().filter(is_countable) else { return false };
+        let mut last = i64::from(cursor.last_id);
+        messages.iter().any(|message| {
+            let step = i64::from(message.id) - last;
+            last = last.max(i64::from(message.id));
+            step > i64::from(cursor::WINDOW)
+        })
+    }
+
+    /// Whether there is no history to ask for: outside channels a bot that has published nothing
+    /// yet has only what comes.
+    fn is_blind(&self) -> bool {
+        let has_published = self.cursor.as_ref().is_some_and(|cursor| cursor.last_id > 0);
+        self.opening.is_bot && !has_published && self.record.start_pts.is_none()
+    }
+
     /// Keeps live messages until the chat is open. Whatever a crash would lose here is fetched
     /// again, so their shares are finished at once. Only of a bot that has published nothing yet
     /// a few wait for durability: it knows no id to ask from.
     fn hold(&mut self, messages: Vec<Message>, share: Option<Share>) {
-        if self.held.len() + messages.len() > HELD_MAX {
+        let room = if self.is_blind() { HELD_BLIND_MAX } else { HELD_MAX };
+        if self.held.len() + messages.len() > room {
             self.overflowed = true;
         } else {
             self.held.extend(messages);
         }
         let has_published = self.cursor.as_ref().is_some_and(|cursor| cursor.last_id > 0);
-        if self.opening.is_bot && !has_published && self.held_shares.len() < HELD_SHARES_MAX {
+        let may_wait = share.as_ref().is_some_and(Share::has_room_behind)
+            && self.held_shares.len() < HELD_SHARES_MAX;
+        if self.opening.is_bot && !has_published && may_wait {
             self.held_shares.extend(share);
             return;
         }
-        share.into_iter().for_each(|share| share.finish(&self.context.store));
+        share.into_iter().for_each(Share::finish);
     }
 
     fn forget_held(&mut self) {
         self.held.clear();
         self.overflowed = false;
-        for share in std::mem::take(&mut self.held_shares) {
-            share.finish(&self.context.store);
-        }
+        std::mem::take(&mut self.held_shares).into_iter().for_each(Share::finish);
     }
 
     /// Hands messages that have not been published before to the outbox, together with the cursor
@@ -570,14 +652,13 @@ impl MonitorActor {
                 ops.push(Op::PutCursor { chat: self.key.clone(), cursor: cursor.clone() });
             }
         }
-        let store = self.context.store.clone();
         if ops.is_empty() {
-            shares.into_iter().for_each(|share| share.finish(&store));
+            shares.into_iter().for_each(Share::finish);
             return Ok(());
         }
         let done = move |outcome: Result<(), CommitError>| {
             if outcome.is_ok() {
-                shares.into_iter().for_each(|share| share.finish(&store));
+                shares.into_iter().for_each(Share::finish);
             }
         };
         self.context.store.submit(ops, done).await?;
@@ -645,14 +726,13 @@ impl MonitorActor {
             ops.push(Op::Append(event::reply(&to, &outcome, Uuid::now_v7(), now())));
         }
         let outcome = self.context.store.commit(ops).await;
-        let committed = outcome.is_ok();
-        let _ = reply.send(outcome);
-        if committed {
+        if outcome.is_ok() {
+            // Before anybody hears of it and starts the chat anew.
             self.step(myself, Input::Stop).await?;
             self.context.board.monitor_gone(&self.key);
-            // What is in the mailbox is taken note of, so that no batch of the account is missed.
             myself.drain()?;
         }
+        let _ = reply.send(outcome);
         Ok(())
     }
 

@@ -193,8 +193,12 @@ impl MonitorsState {
             let outcome = Outcome::Stopped { chat: chat.clone(), was_monitored: present.is_some() };
             ops.push(Op::Append(event::reply(&to, &outcome, Uuid::now_v7(), now())));
         }
-        self.context.board.monitor_gone(&key);
-        let _ = reply.send(self.context.store.commit(ops).await);
+        let outcome = self.context.store.commit(ops).await;
+        if outcome.is_ok() {
+            self.context.board.monitor_gone(&key);
+            let _ = self.fleet.cast(FleetMsg::Forget { key });
+        }
+        let _ = reply.send(outcome);
     }
 
     async fn restart_due(
@@ -240,7 +244,10 @@ impl MonitorsState {
                 self.present.insert(key.clone(), Presence::Recovering);
                 myself.send_after(pause, move || MonitorsMsg::RestartDue { key });
             }
-            End::Parked => drop(self.present.insert(key, Presence::Parked)),
+            End::Parked => {
+                let _ = self.fleet.cast(FleetMsg::Forget { key: key.clone() });
+                self.present.insert(key, Presence::Parked);
+            }
         }
     }
 }

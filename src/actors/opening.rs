@@ -19,12 +19,16 @@ pub(super) struct Opening {
     pub(super) peer: Option<PeerRecord>,
     /// Whether the known marked id was tried in vain before the command's own spelling.
     pub(super) id_in_vain: bool,
+    /// What the marked id met, while the spelling is tried.
+    pub(super) first_failure: Option<Failure>,
     /// Whether membership was checked since the chat was last to be opened.
     pub(super) inspected: bool,
     /// Up to where history was read since the chat was last to be opened.
     pub(super) read_to: Option<i32>,
     /// Whether history was read to its end since the chat was last to be opened.
     pub(super) caught_up: bool,
+    /// Whether something happened meanwhile for which to look again before it is open.
+    pub(super) once_more: bool,
     /// Whether the chat has been open through this account.
     pub(super) was_open: bool,
     /// How access was lost, as Telegram said when it happened.
@@ -53,7 +57,15 @@ impl Opening {
     /// The chat is to be opened again: membership and history anew.
     pub(super) fn again(&mut self) {
         self.inspected = false;
+        self.once_more = false;
         self.read_again();
+    }
+
+    /// The chat is not where it was: its own spelling may lead somewhere else.
+    pub(super) fn look_up_anew(&mut self, failure: Failure) {
+        self.peer = None;
+        self.id_in_vain = true;
+        self.first_failure = Some(failure);
     }
 
     /// History is to be read again.

@@ -1,27 +1,29 @@
 //! Access hashes of the chats that an account has met: a bounded cache before the store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use grammers_client::tl;
 
 use crate::protocol::chat::{MarkedId, PeerKind};
 use crate::protocol::model::PeerRecord;
 
-/// Chats remembered in memory for one account. An account may be in 500 channels; those beyond
-/// are found again in its dialogs.
+/// Chats remembered in memory for one account. An account may be in 500 channels. Those that were
+/// looked for by name stay; of those that were only mentioned some give way, and are found again in
+/// the account's dialogs.
 pub const PEERS_MAX: usize = 500;
 
 /// The chats one account knows how to name. Users are not kept yet: nothing names them.
 #[derive(Debug, Default)]
 pub struct PeerBook {
     known: HashMap<MarkedId, PeerRecord>,
+    sought: HashSet<MarkedId>,
 }
 
 impl PeerBook {
     /// Starts from what the store kept.
     pub fn new(stored: Vec<PeerRecord>) -> Self {
         let known = stored.into_iter().take(PEERS_MAX).map(|peer| (peer.id, peer)).collect();
-        Self { known }
+        Self { known, sought: HashSet::new() }
     }
 
     /// Looks a chat up.
@@ -39,9 +41,16 @@ impl PeerBook {
         news
     }
 
-    /// Takes note of one peer.
+    /// Takes note of one peer that somebody looked for.
     pub fn learn_one(&mut self, peer: PeerRecord) -> Vec<PeerRecord> {
         let mut news = Vec::new();
+        if self.sought.len() < PEERS_MAX {
+            self.sought.insert(peer.id);
+        }
+        if self.known.len() >= PEERS_MAX && !self.known.contains_key(&peer.id) {
+            let idle = self.known.keys().find(|id| !self.sought.contains(id)).copied();
+            idle.map(|id| self.known.remove(&id));
+        }
         self.insert(peer, &mut news);
         news
     }
@@ -109,5 +118,25 @@ pub(super) fn marked(peer: &tl::enums::Peer) -> MarkedId {
         tl::enums::Peer::User(user) => MarkedId::user(user.user_id),
         tl::enums::Peer::Chat(chat) => MarkedId::group(chat.chat_id),
         tl::enums::Peer::Channel(channel) => MarkedId::channel(channel.channel_id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(id: i64) -> PeerRecord {
+        let id = MarkedId::channel(id);
+        PeerRecord { id, access_hash: 1, is_bot: false, is_broadcast: false }
+    }
+
+    #[test]
+    fn what_was_looked_for_finds_room_among_what_was_only_mentioned() {
+        let mut book = PeerBook::new((1..=PEERS_MAX as i64).map(peer).collect());
+        for id in 10_000..10_400 {
+            assert_eq!(book.learn_one(peer(id)), [peer(id)]);
+        }
+        assert!((10_000..10_400).all(|id| book.get(MarkedId::channel(id)).is_some()));
+        assert_eq!(book.known.len(), PEERS_MAX);
     }
 }

@@ -147,10 +147,7 @@ impl UpdatePump {
             qts: Some(state.qts),
             ..Default::default()
         };
-        // Updates may have come before the answer; the library keeps the state it has then.
-        if self.boxes.is_empty() {
-            self.boxes.set_state(state);
-        }
+        self.boxes.set_state(state);
         self.primed = true;
         Ok(Batch { delta, ..Default::default() })
     }
@@ -203,6 +200,12 @@ impl UpdatePump {
             Ok(answer) => answer,
             Err(Failure::ChatLost { .. } | Failure::Rejected { .. }) => {
                 return Ok(self.end_channel(id, PrematureEndReason::Banned));
+            }
+            Err(Failure::Transient { .. }) => {
+                // One channel's trouble is not the link's. Should the link itself be broken, the
+                // next look at it says so.
+                self.boxes.end_channel_difference(PrematureEndReason::TemporaryServerIssues);
+                return Ok(Batch { gaps: vec![GapScope::Channel(id)], ..Default::default() });
             }
             Err(failure) => return Err(failure),
         };

@@ -98,6 +98,41 @@ async fn a_flood_wait_on_joining_is_waited_out_and_delays_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn monitoring_ordered_right_after_a_join_waits_for_the_join() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.chat(ChatKind::Supergroup, Some("the_hall"), &[]).await;
+    let spec = FaultSpec {
+        user_id: Some(alice.user_id),
+        method: Some("channels.joinChannel".into()),
+        error: Some("FLOOD_WAIT_4".into()),
+        times: Some(1),
+        ..FaultSpec::default()
+    };
+    stage.sim.add_fault(spec).await.unwrap();
+    let join = json!({ "command": "join_chat", "chat_id": "@the_hall", "session": alice.data() });
+    let start = json!({
+        "command": "start_monitoring_chat",
+        "chat_id": "@the_hall",
+        "primary_session": alice.data(),
+    });
+    stage.backend.command(&join).await;
+    assert_eq!(stage.backend.ask(&start).await["ok"], true);
+    stage.daemon.wait_for_monitors("active", 1).await;
+    stage.say(&chat, 1..=5).await;
+    let told = stage
+        .backend
+        .wait_until("five messages", |events| {
+            let texts = crate::support::texts_of(events, &json!("@the_hall"));
+            (texts.len() == 5).then_some(texts)
+        })
+        .await;
+    assert_eq!(told, ["1", "2", "3", "4", "5"]);
+    assert_eq!(stage.backend.losses(), []);
+    stage.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_kinds_of_bad_command_are_kept_with_their_reason_and_block_nothing() {
     let stage = Stage::set().await;
     let alice = stage.listener("alice").await;

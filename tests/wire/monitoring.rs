@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use telewarden_simulator::{ChatKind, FaultKind, FaultSpec};
 
-use crate::support::{Stage, texts_of};
+use crate::support::{Stage, eventually, texts_of};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_live_messages_arrive_in_order_once_each() {
@@ -125,6 +125,34 @@ async fn a_burst_larger_than_the_librarys_queue_loses_nothing() {
     stage.monitor(&chat, &alice, &[]).await;
     stage.say(&chat, 1..=6000).await;
     stage.expect_all(&chat).await;
+}
+
+/// After a reconnect the library takes the first update of a channel without asking what was before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hole_wider_than_the_cursors_window_is_filled_before_what_came_after_it() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    stage.say(&chat, 1..=3).await;
+    stage.expect_all(&chat).await;
+    let reads = async || {
+        let books = stage.sim.account(alice.user_id).await.unwrap();
+        books.methods.get("messages.getHistory").copied().unwrap_or(0)
+    };
+    let before = reads().await;
+    stage.sim.disconnect(alice.user_id).await.unwrap();
+    eventually("history is read over the new connection", async || {
+        (reads().await > before).then_some(())
+    })
+    .await;
+    stage.daemon.wait_for_monitors("active", 1).await;
+    stage.fault(&alice, FaultKind::SwallowUpdates).await;
+    stage.say(&chat, 4..=303).await;
+    stage.sim.lift_faults().await;
+    stage.say(&chat, 304..=305).await;
+    stage.expect_all(&chat).await;
+    stage.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -178,3 +178,15 @@ impl Listener {
         json!({ "id": self.id, "api_hash": "0123456789abcdef", "session_string": self.session_string })
     }
 }
+
+/// Looks again and again until there is an answer.
+pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
