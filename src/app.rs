@@ -2,6 +2,7 @@
 //! them in order. Nothing here decides anything else.
 
 mod health;
+mod metrics;
 mod process;
 
 use std::net::TcpListener;
@@ -12,7 +13,9 @@ use anyhow::{Context as _, Result};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::actors::{Board, BridgeParts, BridgeStatus, Context, Orders, Root, Settings};
+use crate::actors::{
+    Board, BridgeParts, BridgeStatus, Context, Meters, Orders, Root, Settings,
+};
 use crate::config::Config;
 use crate::edge::amqp::AmqpOptions;
 use crate::edge::http;
@@ -22,6 +25,8 @@ use crate::protocol::pacing::{Limits, Rate};
 use crate::protocol::restart::Backoff;
 use crate::store::{Outbox, Store, StoreOptions};
 use crate::telegram::Servers;
+
+use metrics::DaemonMetrics;
 
 pub use health::DaemonHealth;
 pub use process::{prepare_process, run};
@@ -55,8 +60,10 @@ impl Daemon {
         let board = Arc::new(Board::default());
         let status = config.bridge.enabled.then(BridgeStatus::new);
         let health = Arc::new(DaemonHealth::new(Arc::clone(&board), store.clone(), status.clone()));
+        let meters = Arc::new(Meters::default());
+        let metrics = DaemonMetrics::new(&meters, &store, status.as_ref(), Arc::clone(&health));
         let http_stop = CancellationToken::new();
-        let router = http::router(health.clone());
+        let router = http::router(health.clone(), Arc::new(metrics));
         let http = http::spawn(listener, router, http_stop.clone())
             .context("failed to start the http edge")?;
 
@@ -70,7 +77,7 @@ impl Daemon {
             let store = store.clone();
             tokio::task::spawn_blocking(move || store.load()).await??
         };
-        let context = Context::new(store.clone(), board, settings(config));
+        let context = Context::new(store.clone(), board, meters, settings(config));
         // A link gets half of the time, so that what follows it has the other half.
         let drain = config.shutdown.timeout / 2;
         let root = Root::start(context, snapshot, bridge, drain).await?;

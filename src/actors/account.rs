@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr};
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::board::AccountView;
@@ -90,6 +90,7 @@ pub(super) enum AccountMsg {
 
 struct Live {
     caller: Caller,
+    since: Instant,
     /// Follows the updates.
     task: Option<AbortOnDropHandle<()>>,
 }
@@ -353,8 +354,11 @@ impl AccountActor {
             myself.cast(AccountMsg::DialEnded { incarnation, outcome: Err(failure) })?;
             return Ok(());
         };
-        let options =
-            DialOptions { servers: self.context.settings.servers.clone(), api_id: self.api_id };
+        let options = DialOptions {
+            servers: self.context.settings.servers.clone(),
+            api_id: self.api_id,
+            meters: self.context.meters.calls.clone(),
+        };
         let (permits, slot) = (self.context.dials.to(credentials.dc_id), Arc::clone(&self.slot));
         let target = myself.clone();
         // A wait that Telegram asked for while connecting is kept also by whoever dials after a
@@ -374,7 +378,9 @@ impl AccountActor {
     fn hang_up(&mut self) {
         self.incarnation += 1;
         self.dial = None;
-        self.live = None;
+        if let Some(live) = self.live.take() {
+            self.context.meters.session_ended(live.since.elapsed());
+        }
         self.queue.forget_under_way();
     }
 
@@ -438,15 +444,15 @@ impl AccountActor {
         let (caller, updates, connection) = link.into_parts();
         let pump =
             UpdatePump::new(caller.clone(), updates, stored, Arc::clone(&self.peers), is_bot);
-        let (store, routes) = (self.context.store.clone(), Arc::clone(&self.routes));
-        let task = LinkTask::new(self.record.id, store, routes, is_bot);
+        let (context, routes) = (Arc::clone(&self.context), Arc::clone(&self.routes));
+        let task = LinkTask::new(self.record.id, context, routes, is_bot);
         let target = myself.clone();
         let follow = async move {
             let failure = task.run(pump).await;
             drop(connection);
             let _ = target.cast(AccountMsg::LinkEnded { incarnation, failure });
         };
-        self.live = Some(Live { caller, task: None });
+        self.live = Some(Live { caller, since: Instant::now(), task: None });
         myself.send_after(SETTLE_AFTER, move || AccountMsg::Settled { incarnation });
         Ok(follow)
     }
@@ -584,6 +590,7 @@ impl AccountActor {
     }
 
     fn wait(&mut self, class: MethodClass, code: &str, seconds: u32) {
+        self.context.meters.waited(class);
         tracing::warn!(account = %self.record.id, ?class, code, seconds, "telegram asks to wait");
         let until = now().plus_ms(i64::from(seconds) * 1_000 + WAIT_MARGIN_MS);
         self.impose(CooldownScope::Class(class), until);

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::board::Board;
 use super::joins::Joins;
+use super::meters::Meters;
 use crate::protocol::account::ReconnectPolicy;
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::monitor::FailoverPolicy;
@@ -45,6 +46,8 @@ pub struct Context {
     pub board: Arc<Board>,
     /// The settings.
     pub settings: Settings,
+    /// What the tree counts.
+    pub meters: Arc<Meters>,
     /// Permits to dial.
     pub(super) dials: Dials,
     /// Joins under way.
@@ -66,9 +69,14 @@ impl Dials {
 
 impl Context {
     /// Puts the parts together.
-    pub fn new(store: Store, board: Arc<Board>, settings: Settings) -> Arc<Self> {
+    pub fn new(
+        store: Store,
+        board: Arc<Board>,
+        meters: Arc<Meters>,
+        settings: Settings,
+    ) -> Arc<Self> {
         let (dials, joins) = (Dials::default(), Joins::default());
-        Arc::new(Self { store, board, settings, dials, joins })
+        Arc::new(Self { store, board, settings, meters, dials, joins })
     }
 }
 

@@ -28,5 +28,6 @@ mod supervision;
 pub use board::Board;
 pub use bridge::BridgeStatus;
 pub use context::{Context, Settings, now};
+pub use meters::Meters;
 pub use orders::Orders;
 pub use root::{BridgeParts, Root, RootError};

@@ -99,6 +99,15 @@ impl DaemonHealth {
         Self { board, sample, bridge, born_at: now(), stage: AtomicU8::new(STARTING) }
     }
 
+    pub(super) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// What the store said last.
+    pub(super) fn store_stats(&self) -> StoreStats {
+        lock(&self.sample).stats.clone()
+    }
+
     /// The tree runs.
     pub fn started(&self) {
         self.stage.store(RUNNING, Ordering::Relaxed);
@@ -173,7 +182,7 @@ fn outbox(stats: &StoreStats) -> OutboxHealth {
 }
 
 /// The name that serde gives to a state, as every other document writes it.
-fn named<T: Serialize + Debug>(state: T) -> String {
+pub(super) fn named<T: Serialize + Debug>(state: T) -> String {
     match serde_json::to_value(&state) {
         Ok(serde_json::Value::String(name)) => name,
         _ => format!("{state:?}"),
