@@ -1,0 +1,85 @@
+//! What a command changes in a monitor: its sessions, or that it exists. Durable before anyone is
+//! told.
+
+use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
+use uuid::Uuid;
+
+use super::{Configure, MonitorActor, MonitorMsg};
+use crate::actors::context::now;
+use crate::protocol::event::{self, MonitorChange, Outcome};
+use crate::protocol::model::{MonitorPhase, ReplyTo};
+use crate::protocol::monitor::Input;
+use crate::store::{CommitError, Op};
+
+impl MonitorActor {
+    pub(super) async fn configure(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        order: Configure,
+        reply: RpcReplyPort<Result<(), CommitError>>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Configure { chat, sessions, reply_to } = order;
+        let same = self.record.ordered == sessions && self.record.phase == MonitorPhase::Running;
+        let mut ops = Vec::new();
+        let mut record = self.record.clone();
+        record.chat = chat;
+        if !same {
+            record.ordered.clone_from(&sessions);
+            record.pool.clone_from(&sessions);
+            record.phase = MonitorPhase::Running;
+        }
+        if record != self.record {
+            ops.push(Op::PutMonitor(record.clone()));
+        }
+        if let Some(to) = reply_to {
+            let outcome = Outcome::Monitoring { chat: record.chat.clone(), changed: !same };
+            ops.push(Op::Append(event::reply(&to, &outcome, Uuid::now_v7(), now())));
+        }
+        let outcome = match ops.is_empty() {
+            true => Ok(()),
+            false => self.context.store.commit(ops).await,
+        };
+        let committed = outcome.is_ok();
+        let _ = reply.send(outcome);
+        if !committed {
+            return Ok(());
+        }
+        self.record = record;
+        if same {
+            return Ok(());
+        }
+        self.forgive = true;
+        self.last_error = None;
+        self.step(myself, Input::Replace(sessions)).await
+    }
+
+    pub(super) async fn stop(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        reply_to: Option<ReplyTo>,
+        reply: RpcReplyPort<Result<(), CommitError>>,
+    ) -> Result<(), ActorProcessingErr> {
+        let mut ops = vec![Op::DeleteMonitor(self.key.clone())];
+        if self.context.settings.extra_events
+            && let Some(member) = self.machine.current()
+        {
+            let change = MonitorChange::Stopped;
+            let chat = &self.record.chat;
+            let entry = event::monitor_changed(chat, &member.session, change, now());
+            ops.push(Op::Append(entry));
+        }
+        if let Some(to) = reply_to {
+            let outcome = Outcome::Stopped { chat: self.record.chat.clone(), was_monitored: true };
+            ops.push(Op::Append(event::reply(&to, &outcome, Uuid::now_v7(), now())));
+        }
+        let outcome = self.context.store.commit(ops).await;
+        if outcome.is_ok() {
+            // Before anybody hears of it and starts the chat anew.
+            self.step(myself, Input::Stop).await?;
+            self.context.board.monitor_gone(&self.key);
+            myself.drain()?;
+        }
+        let _ = reply.send(outcome);
+        Ok(())
+    }
+}

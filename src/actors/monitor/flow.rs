@@ -1,0 +1,144 @@
+//! The way of a chat's messages: live ones are published, or held while the chat is being opened.
+//! Nothing is published twice, nothing out of order.
+
+use ractor::{ActorProcessingErr, ActorRef};
+
+use super::{MonitorActor, MonitorMsg};
+use crate::actors::context::now;
+use crate::actors::delivery::{Delivery, Share};
+use crate::protocol::cursor::{self, Cursor, fingerprint};
+use crate::protocol::event::{self, Message, MessageContext};
+use crate::protocol::monitor::{Input, MonitorState};
+use crate::store::{CommitError, Op};
+
+/// Live messages kept while the chat is being opened. History brings those beyond it.
+const HELD_MAX: usize = 512;
+/// The same where there is no history to bring them.
+const HELD_BLIND_MAX: usize = 8192;
+/// Batches of a bot that wait for durability meanwhile; each takes room in its account's window,
+/// of which half stays free for its other chats.
+const HELD_SHARES_MAX: usize = 16;
+
+impl MonitorActor {
+    pub(super) async fn deliver(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        delivery: Delivery,
+    ) -> Result<(), ActorProcessingErr> {
+        let Delivery { account, title, messages, share } = delivery;
+        if !self.is_current(account) || self.machine.state() == MonitorState::Stopped {
+            // Nobody wants it, or the session in use reads it from history.
+            share.into_iter().for_each(Share::finish);
+            return Ok(());
+        }
+        if title.is_some() && title != self.record.title {
+            self.record.title = title;
+        }
+        match self.machine.state() {
+            MonitorState::Active if self.is_leap(&messages) => {
+                self.hold(messages, share);
+                self.step(myself, Input::Reopen).await
+            }
+            MonitorState::Active => {
+                self.publish(messages, false, share.into_iter().collect()).await
+            }
+            _ => {
+                self.hold(messages, share);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a message lies so far ahead that the cursor could not tell any more what lies between.
+    /// Everyone's ids of a channel follow each other; an account's own are spread over its chats.
+    pub(super) fn is_leap(&self, messages: &[Message]) -> bool {
+        let is_countable = |cursor: &&Cursor| cursor.owner.is_none() && cursor.last_id > 0;
+        let Some(cursor) = self.cursor.as_ref().filter(is_countable) else { return false };
+        let mut last = i64::from(cursor.last_id);
+        messages.iter().any(|message| {
+            let step = i64::from(message.id) - last;
+            last = last.max(i64::from(message.id));
+            step > i64::from(cursor::WINDOW)
+        })
+    }
+
+    /// Whether there is no history to ask for: outside channels a bot that has published nothing
+    /// yet has only what comes.
+    pub(super) fn is_blind(&self) -> bool {
+        let has_published = self.cursor.as_ref().is_some_and(|cursor| cursor.last_id > 0);
+        self.opening.is_bot && !has_published && self.record.start_pts.is_none()
+    }
+
+    /// Keeps live messages until the chat is open. Whatever a crash would lose here is fetched
+    /// again, so their shares are finished at once. Only of a bot that has published nothing yet
+    /// a few wait for durability: it knows no id to ask from.
+    pub(super) fn hold(&mut self, messages: Vec<Message>, share: Option<Share>) {
+        let room = if self.is_blind() { HELD_BLIND_MAX } else { HELD_MAX };
+        if self.held.len() + messages.len() > room {
+            self.overflowed = true;
+        } else {
+            self.held.extend(messages);
+        }
+        let has_published = self.cursor.as_ref().is_some_and(|cursor| cursor.last_id > 0);
+        let may_wait = share.as_ref().is_some_and(Share::has_room_behind)
+            && self.held_shares.len() < HELD_SHARES_MAX;
+        if self.opening.is_bot && !has_published && may_wait {
+            self.held_shares.extend(share);
+            return;
+        }
+        share.into_iter().for_each(Share::finish);
+    }
+
+    pub(super) fn forget_held(&mut self) {
+        self.held.clear();
+        self.overflowed = false;
+        std::mem::take(&mut self.held_shares).into_iter().for_each(Share::finish);
+    }
+
+    /// Hands messages that have not been published before to the outbox, together with the cursor
+    /// that says so.
+    pub(super) async fn publish(
+        &mut self,
+        messages: Vec<Message>,
+        recovered: bool,
+        shares: Vec<Share>,
+    ) -> Result<(), ActorProcessingErr> {
+        let mut ops = Vec::with_capacity(messages.len() + 1);
+        if let (Some(cursor), Some(peer), Some(member)) =
+            (&mut self.cursor, self.opening.peer, self.machine.current())
+        {
+            let at = now();
+            for message in messages {
+                let sender = message.sender.as_ref().map(|sender| sender.id);
+                let print = fingerprint(sender, message.date, &message.text);
+                if !cursor.accept(message.id, message.date, print) {
+                    continue;
+                }
+                let context = MessageContext {
+                    chat: &self.record.chat,
+                    key: &self.key,
+                    marked: peer.id,
+                    title: self.record.title.as_deref(),
+                    session: &member.session,
+                    owner: cursor.owner,
+                    recovered,
+                };
+                ops.push(Op::Append(event::incoming_message(&context, &message, at)));
+            }
+            if !ops.is_empty() {
+                ops.push(Op::PutCursor { chat: self.key.clone(), cursor: cursor.clone() });
+            }
+        }
+        if ops.is_empty() {
+            shares.into_iter().for_each(Share::finish);
+            return Ok(());
+        }
+        let done = move |outcome: Result<(), CommitError>| {
+            if outcome.is_ok() {
+                shares.into_iter().for_each(Share::finish);
+            }
+        };
+        self.context.store.submit(ops, done).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,272 @@
+//! Opening a chat: runs the errands that `opening.rs` asks for, learns what the
+//! chat is, and publishes what history brings, until the chat is open.
+
+use std::time::Duration;
+
+use ractor::{ActorProcessingErr, ActorRef};
+
+use super::{MonitorActor, MonitorMsg};
+use crate::actors::account::AccountMsg;
+use crate::actors::context::{jitter, now};
+use crate::actors::errands::{Priority, Reply, Request};
+use crate::actors::fleet::FleetMsg;
+use crate::actors::opening::Step;
+use crate::protocol::chat::{ChatTarget, MarkedId};
+use crate::protocol::cursor::Cursor;
+use crate::protocol::event::{self, MonitorChange};
+use crate::protocol::failure::Failure;
+use crate::protocol::ids::AuthKeyId;
+use crate::protocol::monitor::{Input, MonitorState};
+use crate::protocol::restart::Backoff;
+use crate::store::Op;
+use crate::telegram::{Errand, Finding, HistoryPage};
+
+/// Failed tries of opening a chat over a live connection before the session is given up.
+const OPENING_TRIES: u32 = 4;
+/// Looks at a chat that is just being joined, while other sessions stand by: some three minutes.
+const JOIN_TRIES: u32 = 10;
+/// Pauses between them.
+const OPENING_BACKOFF: Backoff = Backoff { min_ms: 1_000, max_ms: 30_000 };
+
+impl MonitorActor {
+    pub(super) async fn reopen(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        account: AuthKeyId,
+        hint: Option<Failure>,
+    ) -> Result<(), ActorProcessingErr> {
+        if !self.is_current(account) {
+            return Ok(());
+        }
+        self.opening.hint = hint.or(self.opening.hint.take());
+        if self.machine.state() == MonitorState::Opening {
+            // What is under way goes on: news that come faster than a chat can be opened must not
+            // keep it from ever being open.
+            self.opening.once_more = true;
+            return Ok(());
+        }
+        self.step(myself, Input::Reopen).await
+    }
+
+    /// Takes the next step of opening the chat.
+    pub(super) async fn advance(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+    ) -> Result<(), ActorProcessingErr> {
+        if self.machine.state() != MonitorState::Opening {
+            return Ok(());
+        }
+        loop {
+            match self.opening.step(&self.record, self.cursor.as_ref()) {
+                Step::Run(errand) => {
+                    self.run(myself, errand);
+                    return Ok(());
+                }
+                Step::StartBlind => self.start_after(0).await?,
+                Step::Done if self.opening.once_more => self.opening.again(),
+                Step::Done if self.overflowed && !self.is_blind() => {
+                    // More came live than could be kept; history has it.
+                    self.overflowed = false;
+                    self.held.clear();
+                    self.opening.read_again();
+                }
+                Step::Done => return self.opened(myself).await,
+            }
+        }
+    }
+
+    pub(super) fn run(&self, myself: &ActorRef<MonitorMsg>, errand: Errand) {
+        let Some(source) = &self.source else { return };
+        let (target, epoch) = (myself.clone(), self.epoch);
+        let reply = Reply::new(move |outcome| {
+            let _ = target.cast(MonitorMsg::Found { epoch, outcome });
+        });
+        let wish = Some(self.wish.token());
+        let request = Request { errand, priority: Priority::Bridge, wish, reply };
+        let _ = source.cast(AccountMsg::Request(request));
+    }
+
+    pub(super) async fn found(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        outcome: Result<Finding, Failure>,
+    ) -> Result<(), ActorProcessingErr> {
+        match outcome {
+            Ok(finding) => {
+                self.opening_failures = 0;
+                self.take_finding(finding).await?;
+                self.advance(myself).await
+            }
+            Err(failure) => self.failed(myself, failure).await,
+        }
+    }
+
+    pub(super) async fn take_finding(
+        &mut self,
+        finding: Finding,
+    ) -> Result<(), ActorProcessingErr> {
+        match finding {
+            Finding::Resolved { peer, title } => {
+                self.opening.peer = Some(peer);
+                self.learn(Some(peer.id), title).await
+            }
+            Finding::Member { title } => {
+                self.opening.inspected = true;
+                self.learn(None, title).await
+            }
+            Finding::NewestBefore(id) => self.start_after(id).await,
+            Finding::Position(pts) => {
+                self.record.start_pts = Some(pts);
+                self.start_after(0).await
+            }
+            Finding::History(page) => self.take_history(page).await,
+            Finding::Joined { .. } => Ok(()),
+        }
+    }
+
+    pub(super) async fn failed(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        failure: Failure,
+    ) -> Result<(), ActorProcessingErr> {
+        if self.may_have_moved(&failure) {
+            self.opening.look_up_anew(failure);
+            return self.advance(myself).await;
+        }
+        let retry = matches!(failure, Failure::Transient { .. } | Failure::Migrate { .. });
+        self.opening_failures += 1;
+        if self.is_joining(&failure) || (retry && self.opening_failures < OPENING_TRIES) {
+            self.last_error = Some(failure.to_string());
+            let pause = OPENING_BACKOFF.delay_ms(self.opening_failures, jitter());
+            let epoch = self.epoch;
+            let again = move || MonitorMsg::OpenAgain { epoch };
+            myself.send_after(Duration::from_millis(pause), again);
+            self.show();
+            return Ok(());
+        }
+        let failure = self.opening.first_failure.take().unwrap_or(failure);
+        self.give_up(myself, &failure).await
+    }
+
+    /// Whether the session is out of the chat only until a join that was ordered has come through.
+    /// With others in the pool it has some minutes for that.
+    pub(super) fn is_joining(&self, failure: &Failure) -> bool {
+        let is_out = matches!(failure, Failure::ChatLost { .. } | Failure::Rejected { .. });
+        let is_alone = self.machine.pool().len() == 1;
+        let Some(member) = self.machine.current() else { return false };
+        is_out
+            && (is_alone || self.opening_failures < JOIN_TRIES)
+            && self.context.joins.may_lead_to(member.account, &self.record.chat.target)
+    }
+
+    /// A chat is first looked for where it was last time. Should it not be there, its name may stand
+    /// for another one by now.
+    pub(super) fn may_have_moved(&self, failure: &Failure) -> bool {
+        let was_known = self.record.marked_id.is_some() && !self.opening.id_in_vain;
+        let by_name = matches!(self.record.chat.target, ChatTarget::Username(_));
+        let unexplained = self.opening.hint.is_none() && !self.opening.inspected;
+        let is_gone = matches!(failure, Failure::ChatLost { .. } | Failure::Rejected { .. });
+        was_known && is_gone && unexplained && (by_name || self.opening.peer.is_none())
+    }
+
+    /// Takes note of what the chat is, durably when that is news.
+    pub(super) async fn learn(
+        &mut self,
+        id: Option<MarkedId>,
+        title: Option<String>,
+    ) -> Result<(), ActorProcessingErr> {
+        let id = id.or(self.record.marked_id);
+        let title = title.or_else(|| self.record.title.clone());
+        if let (Some(chat), Some(member)) = (id, self.machine.current()) {
+            let (account, key) = (member.account, self.key.clone());
+            // Straight to the account, ahead of the next errand: what comes live must find its way
+            // here before history is read to its end. The fleet keeps it for the account's restart.
+            if let Some(source) = &self.source {
+                let _ = source.cast(AccountMsg::Follow { key: key.clone(), chat });
+            }
+            let _ = self.fleet.cast(FleetMsg::Follow { account, key, chat });
+        }
+        if id == self.record.marked_id && title == self.record.title {
+            return Ok(());
+        }
+        let mut ops = Vec::new();
+        if self.record.marked_id.is_some_and(|known| id != Some(known)) {
+            tracing::warn!(chat = %self.key, "the name stands for another chat now; it is listened to from here on");
+            // The cursor counts the old chat's messages, and goes together with it.
+            ops.push(Op::DeleteMonitor(self.key.clone()));
+            (self.cursor, self.record.start_pts) = (None, None);
+            self.record.started_at = now();
+            self.forget_held();
+        }
+        (self.record.marked_id, self.record.title) = (id, title);
+        ops.push(Op::PutMonitor(self.record.clone()));
+        self.context.store.submit(ops, |_| {}).await?;
+        Ok(())
+    }
+
+    /// Makes the cursor: everything up to `id` counts as published.
+    pub(super) async fn start_after(&mut self, id: i32) -> Result<(), ActorProcessingErr> {
+        let Some(peer) = self.opening.peer else { return Ok(()) };
+        let cursor = match (self.opening.owner(peer), &self.cursor) {
+            (Some(owner), Some(known)) => known.continued_by(owner, id),
+            (owner, _) => Cursor::starting_after(id, self.record.started_at.seconds(), owner),
+        };
+        self.cursor = Some(cursor.clone());
+        let cursor = Op::PutCursor { chat: self.key.clone(), cursor };
+        let ops = vec![Op::PutMonitor(self.record.clone()), cursor];
+        self.context.store.submit(ops, |_| {}).await?;
+        Ok(())
+    }
+
+    pub(super) async fn take_history(
+        &mut self,
+        page: HistoryPage,
+    ) -> Result<(), ActorProcessingErr> {
+        self.publish(page.messages, true, Vec::new()).await?;
+        self.opening.read_to = page.newest_id.or(self.opening.read_to);
+        self.opening.caught_up = !page.more;
+        if self.opening.caught_up
+            && let Some(cursor) = &mut self.cursor
+        {
+            cursor.settle();
+        }
+        Ok(())
+    }
+
+    pub(super) async fn opened(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+    ) -> Result<(), ActorProcessingErr> {
+        let (held, shares) =
+            (std::mem::take(&mut self.held), std::mem::take(&mut self.held_shares));
+        self.publish(held, false, shares).await?;
+        self.last_error = None;
+        if std::mem::take(&mut self.overflowed) {
+            tracing::warn!(chat = %self.key, "more was said while the chat was being opened than a bot can keep; the newest of it is missing");
+        }
+        let session = self.machine.current().map(|member| member.session.to_string());
+        tracing::info!(chat = %self.key, session, "the chat is being listened to");
+        self.announce_listening().await?;
+        self.opening.was_open = true;
+        (self.opening.hint, self.opening.first_failure) = (None, None);
+        self.feed(myself, Input::Opened).await.map(drop)
+    }
+
+    /// Says which session listens, when that is news and wanted.
+    pub(super) async fn announce_listening(&mut self) -> Result<(), ActorProcessingErr> {
+        let Some(session) = self.machine.current().map(|member| member.session.clone()) else {
+            return Ok(());
+        };
+        let change = match &self.listening {
+            Some(known) if *known == session => return Ok(()),
+            Some(_) => MonitorChange::FailedOver,
+            None => MonitorChange::Started,
+        };
+        if self.context.settings.extra_events {
+            let entry = event::monitor_changed(&self.record.chat, &session, change, now());
+            self.context.store.submit(vec![Op::Append(entry)], |_| {}).await?;
+        }
+        self.listening = Some(session);
+        Ok(())
+    }
+}
