@@ -13,9 +13,7 @@ use anyhow::{Context as _, Result};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::actors::{
-    Board, BridgeParts, BridgeStatus, Context, Meters, Orders, Root, Settings,
-};
+use crate::actors::{Board, BridgeParts, BridgeStatus, Context, Meters, Orders, Root, Settings};
 use crate::config::Config;
 use crate::edge::amqp::AmqpOptions;
 use crate::edge::http;
@@ -160,6 +158,7 @@ fn settings(config: &Config) -> Settings {
             send: Rate { per_minute: send.per_minute, burst: send.burst },
             ..Limits::default()
         },
+        check_every: config.monitoring.check_every,
         extra_events: config.bridge.extra_events,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Semaphore;
 
@@ -34,6 +34,8 @@ pub struct Settings {
     pub reconnect: ReconnectPolicy,
     /// How calls are paced.
     pub limits: Limits,
+    /// How often an open chat is compared with its history; `None`: never.
+    pub check_every: Option<Duration>,
     /// Whether events beyond the two of the contract are sent.
     pub extra_events: bool,
 }

@@ -76,11 +76,11 @@ impl Default for Meters {
 }
 
 impl Meters {
-    /// Messages were missing that should have come live, `messages` of them, and are published
-    /// now.
-    pub(super) fn gap_filled(&self, messages: u64) {
-        self.gaps.inc();
-        self.filled.inc_by(messages);
+    /// History brought messages that had not come live; `is_new` when they are the first of their
+    /// gap.
+    pub(super) fn filled(&self, messages: usize, is_new: bool) {
+        self.gaps.inc_by(u64::from(is_new));
+        self.filled.inc_by(messages as u64);
     }
 
     /// Something may have been missed that nobody can tell us any more.

@@ -19,11 +19,11 @@ use crate::protocol::account::AccountState;
 use crate::store::Store;
 
 /// See [`MetricsSource`].
-pub struct DaemonMetrics(Registry);
+pub(super) struct DaemonMetrics(Registry);
 
 impl DaemonMetrics {
     /// Of all parts of a daemon.
-    pub fn new(
+    pub(super) fn new(
         meters: &Meters,
         store: &Store,
         bridge: Option<&BridgeStatus>,
@@ -91,7 +91,11 @@ impl Moment {
         out.gauge("telewarden_outbox_depth", "Events that wait for the broker", depth)?;
         let help = "How long the oldest of them has waited";
         out.gauge("telewarden_outbox_oldest_age_seconds", help, age as f64 / 1_000.0)?;
-        out.gauge("telewarden_store_bytes", "What the store takes on disk", stats.disk_bytes as f64)?;
+        out.gauge(
+            "telewarden_store_bytes",
+            "What the store takes on disk",
+            stats.disk_bytes as f64,
+        )?;
         let help = "Submissions that wait to become durable";
         out.gauge("telewarden_store_queue_depth", help, stats.waiting as f64)?;
         out.counter("telewarden_store_commits", "Commits", stats.commits)?;

@@ -86,7 +86,9 @@ mod tests {
         meters.register(&mut registry);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
-        assert!(text.contains(r#"telegram_api_latency_seconds_count{method="updates.getState"} 1"#));
+        assert!(
+            text.contains(r#"telegram_api_latency_seconds_count{method="updates.getState"} 1"#)
+        );
         assert!(text.contains(r#"method="ping""#), "{text}");
     }
 }

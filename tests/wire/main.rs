@@ -17,5 +17,6 @@ mod connections;
 mod crash;
 mod edge;
 mod failover;
+mod metrics;
 mod monitoring;
 mod shutdown;

@@ -14,8 +14,7 @@ const CONFIRM_BUCKETS: [f64; 11] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 /// Upper bounds of an event's lag, seconds. Telegram dates by whole seconds, so below one nothing
 /// can be told apart.
-const LAG_BUCKETS: [f64; 10] =
-    [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0, 86_400.0];
+const LAG_BUCKETS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0, 86_400.0];
 
 /// Where a link stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
