@@ -3,6 +3,7 @@
 
 mod health;
 mod heartbeat;
+mod metrics;
 mod process;
 mod reload;
 mod systemd;
@@ -16,7 +17,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::actors::{Board, BridgeParts, BridgeStatus, Context, Orders, Part, Root, Settings};
+use crate::actors::{
+    Board, BridgeParts, BridgeStatus, Context, Meters, Orders, Part, Root, Settings,
+};
 use crate::config::{self, Config};
 use crate::edge::amqp::AmqpOptions;
 use crate::edge::http;
@@ -26,6 +29,8 @@ use crate::protocol::pacing::{Limits, Rate};
 use crate::protocol::restart::Backoff;
 use crate::store::{Outbox, Store, StoreOptions};
 use crate::telegram::Servers;
+
+use metrics::DaemonMetrics;
 
 pub use health::DaemonHealth;
 pub use process::{prepare_process, run};
@@ -61,8 +66,10 @@ impl Daemon {
         let board = Arc::new(Board::default());
         let status = config.bridge.enabled.then(BridgeStatus::new);
         let health = Arc::new(DaemonHealth::new(Arc::clone(&board), store.clone(), status.clone()));
+        let meters = Arc::new(Meters::default());
+        let metrics = DaemonMetrics::new(&meters, &store, status.as_ref(), Arc::clone(&health));
         let http_stop = CancellationToken::new();
-        let router = http::router(health.clone());
+        let router = http::router(health.clone(), Arc::new(metrics));
         let http = http::spawn(listener, router, http_stop.clone())
             .context("failed to start the http edge")?;
 
@@ -77,7 +84,7 @@ impl Daemon {
             tokio::task::spawn_blocking(move || store.load()).await??
         };
         let (tell_limits, limits) = watch::channel(pacing(&config.telegram.limits));
-        let context = Context::new(store.clone(), board, settings(config, limits));
+        let context = Context::new(store.clone(), board, meters, settings(config, limits));
         // A link gets half of the time, so that what follows it has the other half.
         let drain = config.shutdown.timeout / 2;
         let root = Root::start(context, snapshot, bridge, drain).await?;
@@ -174,6 +181,8 @@ fn settings(config: &Config, limits: watch::Receiver<Limits>) -> Settings {
             attempts_max: config.failover.max_reconnect_attempts,
         },
         limits,
+        check_every: config.monitoring.check_every,
+        difference_every: config.monitoring.difference_every,
         extra_events: config.bridge.extra_events,
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr};
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::board::AccountView;
@@ -45,6 +45,8 @@ pub(super) struct AccountArgs {
     pub(super) context: Arc<Context>,
     pub(super) fleet: ActorRef<FleetMsg>,
     pub(super) record: AccountRecord,
+    /// The session ids under which it is known, for the log.
+    pub(super) names: Vec<String>,
     pub(super) api_id: i32,
     pub(super) interests: HashMap<ChatKey, Interest>,
     /// One permit: the right to be connected with this key.
@@ -96,6 +98,7 @@ pub(super) enum AccountMsg {
 struct Live {
     caller: Caller,
     watch: Watch,
+    since: Instant,
     /// Follows the updates.
     task: Option<AbortOnDropHandle<()>>,
 }
@@ -105,6 +108,7 @@ pub(super) struct AccountActor {
     context: Arc<Context>,
     fleet: ActorRef<FleetMsg>,
     record: AccountRecord,
+    names: Vec<String>,
     api_id: i32,
     slot: Arc<Semaphore>,
     interests: HashMap<ChatKey, Interest>,
@@ -190,7 +194,7 @@ impl Actor for Account {
 
 impl AccountActor {
     fn new(args: AccountArgs) -> Result<Self, StoreError> {
-        let AccountArgs { context, fleet, record, api_id, interests, slot } = args;
+        let AccountArgs { context, fleet, record, names, api_id, interests, slot } = args;
         let fault = record.fault.as_ref().map(|fault| fault.code.clone());
         let routes = Arc::new(Routes::default());
         for (key, interest) in &interests {
@@ -207,6 +211,7 @@ impl AccountActor {
             context,
             fleet,
             record,
+            names,
             api_id,
             slot,
             interests,
@@ -348,7 +353,8 @@ impl AccountActor {
                 }
             }
             Effect::Bury { code } => {
-                tracing::error!(account = %self.record.id, code, "telegram ended this session; it is not dialled again");
+                let sessions = self.names.join(", ");
+                tracing::error!(account = %self.record.id, sessions, code, "telegram ended this session; it is not dialled again");
                 self.record.fault = Some(Fault { code, since: now() });
                 self.changed = true;
             }
@@ -364,8 +370,11 @@ impl AccountActor {
             myself.cast(AccountMsg::DialEnded { incarnation, outcome: Err(failure) })?;
             return Ok(());
         };
-        let options =
-            DialOptions { servers: self.context.settings.servers.clone(), api_id: self.api_id };
+        let options = DialOptions {
+            servers: self.context.settings.servers.clone(),
+            api_id: self.api_id,
+            meters: self.context.meters.calls.clone(),
+        };
         let (permits, slot) = (self.context.dials.to(credentials.dc_id), Arc::clone(&self.slot));
         let target = myself.clone();
         // A wait that Telegram asked for while connecting is kept also by whoever dials after a
@@ -385,7 +394,9 @@ impl AccountActor {
     fn hang_up(&mut self) {
         self.incarnation += 1;
         self.dial = None;
-        self.live = None;
+        if let Some(live) = self.live.take() {
+            self.context.meters.session_ended(live.since.elapsed());
+        }
         self.queue.forget_under_way();
     }
 
@@ -447,19 +458,19 @@ impl AccountActor {
             state.channels.clear();
         }
         let (caller, updates, connection) = link.into_parts();
-        let pump =
-            UpdatePump::new(caller.clone(), updates, stored, Arc::clone(&self.peers), is_bot);
+        let (peers, every) = (Arc::clone(&self.peers), self.context.settings.difference_every);
+        let pump = UpdatePump::new(caller.clone(), updates, stored, peers, is_bot, every);
         let pulse = Arc::clone(caller.pulse());
         let watch = Watch::over(Arc::clone(&pulse));
-        let (store, routes) = (self.context.store.clone(), Arc::clone(&self.routes));
-        let task = LinkTask::new(self.record.id, store, routes, pulse, is_bot);
+        let (context, routes) = (Arc::clone(&self.context), Arc::clone(&self.routes));
+        let task = LinkTask::new(self.record.id, context, routes, pulse, is_bot);
         let target = myself.clone();
         let follow = async move {
             let failure = task.run(pump).await;
             drop(connection);
             let _ = target.cast(AccountMsg::LinkEnded { incarnation, failure });
         };
-        self.live = Some(Live { caller, watch, task: None });
+        self.live = Some(Live { caller, watch, since: Instant::now(), task: None });
         arm_check_up(myself, incarnation);
         myself.send_after(SETTLE_AFTER, move || AccountMsg::Settled { incarnation });
         Ok(follow)
@@ -614,6 +625,7 @@ impl AccountActor {
     }
 
     fn wait(&mut self, class: MethodClass, code: &str, seconds: u32) {
+        self.context.meters.waited(class);
         tracing::warn!(account = %self.record.id, ?class, code, seconds, "telegram asks to wait");
         let until = now().plus_ms(i64::from(seconds) * 1_000 + WAIT_MARGIN_MS);
         self.impose(CooldownScope::Class(class), until);
@@ -649,7 +661,9 @@ impl AccountActor {
             return Ok(());
         }
         self.step(myself, Input::Unwanted).await?;
-        self.context.board.account_rests(self.record.id);
+        if self.record.fault.is_none() {
+            self.context.board.account_rests(self.record.id);
+        }
         self.fleet.cast(FleetMsg::Rests { account: self.record.id })?;
         Ok(())
     }
@@ -670,6 +684,7 @@ impl AccountActor {
             since: at,
             error: failure.map(|failure| (failure.code().to_owned(), failure.to_string())),
             failures: self.machine.failures(),
+            is_wanted: !self.interests.is_empty(),
             progress: self.live.as_ref().map(|live| live.watch.progress()),
         };
         self.context.board.account(self.record.id, view);

@@ -25,6 +25,9 @@ pub struct AccountView {
     pub error: Option<(String, String)>,
     /// Failed dials since it was last stable.
     pub failures: u32,
+    /// Whether a monitor wants it. A session that ended is told of even when others have long taken
+    /// its place, but then it is no trouble any more.
+    pub is_wanted: bool,
     /// How its link was getting on when it was last looked at; `None` while there is no link.
     pub progress: Option<LinkProgress>,
 }
@@ -108,6 +111,11 @@ impl Board {
         let troubled = views.accounts.iter().filter(|(_, view)| view.error.is_some());
         let troubled = troubled.take(limit).map(|(id, view)| (*id, view.clone())).collect();
         (states, troubled)
+    }
+
+    /// Whether an account that somebody wants is in trouble.
+    pub fn is_any_account_in_trouble(&self) -> bool {
+        self.views().accounts.values().any(|view| view.is_wanted && view.error.is_some())
     }
 
     /// Monitors by state, and those in trouble (at most `limit`).

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Semaphore, watch};
 
 use super::board::Board;
 use super::joins::Joins;
+use super::meters::Meters;
 use crate::protocol::account::ReconnectPolicy;
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::monitor::FailoverPolicy;
@@ -34,6 +35,10 @@ pub struct Settings {
     pub reconnect: ReconnectPolicy,
     /// How calls are paced, as of now.
     pub limits: watch::Receiver<Limits>,
+    /// How often an open chat is compared with its history; `None`: never.
+    pub check_every: Option<Duration>,
+    /// How often an account asks whether updates did not come.
+    pub difference_every: Duration,
     /// Whether events beyond the two of the contract are sent.
     pub extra_events: bool,
 }
@@ -46,6 +51,8 @@ pub struct Context {
     pub board: Arc<Board>,
     /// The settings.
     pub settings: Settings,
+    /// What the tree counts.
+    pub meters: Arc<Meters>,
     /// Permits to dial.
     pub(super) dials: Dials,
     /// Joins under way.
@@ -67,9 +74,14 @@ impl Dials {
 
 impl Context {
     /// Puts the parts together.
-    pub fn new(store: Store, board: Arc<Board>, settings: Settings) -> Arc<Self> {
+    pub fn new(
+        store: Store,
+        board: Arc<Board>,
+        meters: Arc<Meters>,
+        settings: Settings,
+    ) -> Arc<Self> {
         let (dials, joins) = (Dials::default(), Joins::default());
-        Arc::new(Self { store, board, settings, dials, joins })
+        Arc::new(Self { store, board, settings, meters, dials, joins })
     }
 }
 

@@ -29,6 +29,8 @@ const CONCURRENT_MAX: usize = 4;
 pub(super) enum Priority {
     /// Monitors and commands of the bridge.
     Bridge,
+    /// Looking whether anything is missing: when there is time.
+    Check,
 }
 
 /// What is done with an errand's outcome. Whoever waits hears of it in any case: a reply that is

@@ -20,11 +20,14 @@ use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::command::SessionData;
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, SessionId};
-use crate::protocol::model::{AccountRecord, Credentials, SessionRecord};
+use crate::protocol::model::{AccountRecord, Credentials, Fault, SessionRecord};
 use crate::store::{CommitError, Op};
 
 /// How long accounts may take to hang up; those that take longer are ended with the process.
 const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// How long a session that Telegram ended is told of, milliseconds (30 days).
+const ENDED_SHOWN_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
 
 /// The actor.
 pub(super) struct Fleet;
@@ -61,6 +64,8 @@ pub(super) enum FleetMsg {
 struct Member {
     /// As of its last start; the account itself keeps the newer ones in the store.
     record: AccountRecord,
+    /// The session ids that stand for it.
+    names: Vec<String>,
     api_id: Option<i32>,
     interests: HashMap<ChatKey, Interest>,
     presence: Presence,
@@ -153,11 +158,17 @@ impl FleetState {
         let FleetArgs { context, accounts, sessions } = args;
         let mut members: HashMap<AuthKeyId, Member> = HashMap::with_capacity(accounts.len());
         for record in accounts {
+            if let Some(fault) = &record.fault
+                && fault.since.plus_ms(ENDED_SHOWN_MS) > now()
+            {
+                context.board.account(record.id, ended(fault));
+            }
             members.insert(record.id, Member::new(record));
         }
         for session in &sessions {
             if let Some(member) = members.get_mut(&session.account) {
                 member.api_id = session.api_id.or(member.api_id);
+                member.names.push(session.id.to_string());
             }
         }
         let sessions = sessions.into_iter().map(|session| (session.id, session.account)).collect();
@@ -188,6 +199,7 @@ impl FleetState {
             let known = self.sessions.get(&id) == Some(&account) && member.api_id == api_id;
             if !known {
                 member.api_id = api_id.or(member.api_id);
+                member.name(&id);
                 ops.push(Op::PutSession(SessionRecord { id: id.clone(), account, api_id }));
                 self.sessions.insert(id, account);
             }
@@ -353,6 +365,7 @@ impl FleetState {
             context: Arc::clone(&self.context),
             fleet: myself.clone(),
             record: member.record.clone(),
+            names: member.names.clone(),
             api_id: member.api_id.unwrap_or(self.context.settings.api_id),
             interests: member.interests.clone(),
             slot: Arc::clone(&member.slot),
@@ -371,6 +384,19 @@ impl FleetState {
     }
 }
 
+/// What the board says of a session that Telegram ended in an earlier life of the daemon.
+fn ended(fault: &Fault) -> AccountView {
+    let failure = Failure::Dead { code: fault.code.clone() };
+    AccountView {
+        state: AccountState::Error,
+        since: fault.since,
+        error: Some((fault.code.clone(), failure.to_string())),
+        failures: 0,
+        is_wanted: false,
+        progress: None,
+    }
+}
+
 /// What the board says of an account whose actor crashed.
 fn crashed(end: &End) -> AccountView {
     let state = match end {
@@ -378,18 +404,26 @@ fn crashed(end: &End) -> AccountView {
         End::Done | End::RestartAfter(_) => AccountState::Reconnecting,
     };
     let error = Some(("CRASHED".to_owned(), "its actor crashed".to_owned()));
-    AccountView { state, since: now(), error, failures: 0, progress: None }
+    AccountView { state, since: now(), error, failures: 0, is_wanted: true, progress: None }
 }
 
 impl Member {
     fn new(record: AccountRecord) -> Self {
         Self {
             record,
+            names: Vec::new(),
             api_id: None,
             interests: HashMap::new(),
             presence: Presence::Resting,
             forgive: false,
             slot: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    fn name(&mut self, id: &SessionId) {
+        let name = id.to_string();
+        if !self.names.contains(&name) {
+            self.names.push(name);
         }
     }
 

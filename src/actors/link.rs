@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use ractor::{ActorId, ActorRef, MessagingErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::context::Context;
 use super::delivery::{Delivery, Loss, Origin, Share};
 use super::monitor::MonitorMsg;
 use crate::protocol::chat::{ChatKey, MarkedId, PeerKind};
@@ -15,7 +16,7 @@ use crate::protocol::failure::Failure;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::progress::Progress;
 use crate::protocol::watchdog::Activity;
-use crate::store::{Op, Store};
+use crate::store::Op;
 use crate::telegram::{Batch, ChatNotice, GapScope, NewMessage, Pulse, UpdatePump};
 
 /// Batches of one link between the pump and the disk. Beyond it the pump waits, and what waits
@@ -80,9 +81,9 @@ fn drop_where(routes: &mut HashMap<MarkedId, Arc<[Route]>>, gone: impl Fn(&Route
 
 /// One link's way from the pump to the monitors.
 pub(super) struct LinkTask {
-    pub(super) account: AuthKeyId,
-    pub(super) store: Store,
-    pub(super) routes: Arc<Routes>,
+    account: AuthKeyId,
+    context: Arc<Context>,
+    routes: Arc<Routes>,
     loss: Loss,
     progress: Arc<Mutex<Progress>>,
     window: Arc<Semaphore>,
@@ -92,14 +93,14 @@ pub(super) struct LinkTask {
 impl LinkTask {
     pub(super) fn new(
         account: AuthKeyId,
-        store: Store,
+        context: Arc<Context>,
         routes: Arc<Routes>,
         pulse: Arc<Pulse>,
         is_bot: bool,
     ) -> Self {
         let window = Arc::new(Semaphore::new(WINDOW));
         let loss = if is_bot { Loss::FetchAgain } else { Loss::ReadAgain };
-        Self { account, store, routes, loss, progress: Arc::default(), window, pulse }
+        Self { account, context, routes, loss, progress: Arc::default(), window, pulse }
     }
 
     /// Runs until the link ends; answers why.
@@ -131,7 +132,8 @@ impl LinkTask {
         let room = self.room().await?;
         let delta = std::mem::take(&mut batch.delta);
         let parts = self.sort(batch);
-        let Self { account, store, progress, loss, .. } = self;
+        let Self { account, context, progress, loss, .. } = self;
+        let store = &context.store;
         let origin = Origin { account: *account, store, progress, loss: *loss };
         let mut shares = Share::split(&origin, delta, room, parts.len().max(1)).into_iter();
         if parts.is_empty() {
@@ -174,7 +176,7 @@ impl LinkTask {
         }
         let op = Op::PutPeers { account: self.account, peers };
         self.pulse.begin(Activity::AwaitingStore);
-        let stored = self.store.submit(vec![op], |_| {}).await;
+        let stored = self.context.store.submit(vec![op], |_| {}).await;
         self.pulse.begin(Activity::HandingOver);
         stored.map_err(|error| Failure::transient(error.to_string()))
     }
@@ -184,6 +186,7 @@ impl LinkTask {
         for gap in &batch.gaps {
             let routes = match gap {
                 GapScope::Everything => {
+                    self.context.meters.overflowed();
                     tracing::warn!(account = %self.account, "updates came faster than they could be taken; what was dropped is read from history");
                     self.routes.matching(|_| true)
                 }

@@ -1,6 +1,7 @@
 //! One monitored chat: listens through one account at a time, fails over as its state machine
 //! says, and publishes every message once and in order. The only owner of its record and cursor.
 
+mod check;
 mod commands;
 mod flow;
 mod open;
@@ -67,6 +68,10 @@ pub(super) enum MonitorMsg {
     Found { epoch: u64, outcome: Result<Finding, Failure> },
     /// Try opening number `epoch` once more.
     OpenAgain { epoch: u64 },
+    /// It is time to compare the chat with its history.
+    CheckDue { epoch: u64 },
+    /// That look at history ended.
+    Checked { epoch: u64, outcome: Result<Finding, Failure> },
     /// The pause before the next session is over.
     RetryDue { epoch: u64 },
     /// A command names the sessions.
@@ -137,8 +142,17 @@ impl Actor for Monitor {
             MonitorMsg::RetryDue { epoch } if epoch == state.epoch => {
                 state.step(&myself, Input::RetryDue).await
             }
+            MonitorMsg::CheckDue { epoch } if epoch == state.epoch => {
+                state.check(&myself);
+                Ok(())
+            }
+            MonitorMsg::Checked { epoch, outcome } if epoch == state.epoch => {
+                state.checked(&myself, outcome).await
+            }
             MonitorMsg::Found { .. }
             | MonitorMsg::OpenAgain { .. }
+            | MonitorMsg::CheckDue { .. }
+            | MonitorMsg::Checked { .. }
             | MonitorMsg::RetryDue { .. } => Ok(()),
             MonitorMsg::Configure { order, reply } => state.configure(&myself, order, reply).await,
             MonitorMsg::Stop { reply_to, reply } => state.stop(&myself, reply_to, reply).await,
@@ -234,7 +248,7 @@ impl MonitorActor {
     }
 
     fn announce(&mut self, session: &SessionId, reason: LostReason) -> Op {
-        tracing::warn!(chat = %self.key, session = %session, ?reason, "access to a monitored chat is lost");
+        tracing::warn!(chat = %self.key, session = %session, %reason, "access to a monitored chat is lost");
         Op::Append(event::access_lost(&self.record.chat, session, reason, now()))
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Opening {
     pub(super) inspected: bool,
     /// Up to where history was read since the chat was last to be opened.
     pub(super) read_to: Option<i32>,
+    /// Whether history brought anything since the chat was last to be opened.
+    pub(super) found_gap: bool,
     /// Whether history was read to its end since the chat was last to be opened.
     pub(super) caught_up: bool,
     /// Whether something happened meanwhile for which to look again before it is open.
@@ -56,8 +58,7 @@ impl Opening {
 
     /// The chat is to be opened again: membership and history anew.
     pub(super) fn again(&mut self) {
-        self.inspected = false;
-        self.once_more = false;
+        (self.inspected, self.once_more, self.found_gap) = (false, false, false);
         self.read_again();
     }
 

@@ -268,7 +268,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::actors::{Board, Settings, now};
+    use crate::actors::{Settings, now};
     use crate::protocol::account::ReconnectPolicy;
     use crate::protocol::command::SessionData;
     use crate::protocol::ids::{AuthKeyId, SessionId};
@@ -290,12 +290,14 @@ mod tests {
             failover: FailoverPolicy { retry_delay_ms: 1_000, retry_delay_max_ms: 1_000 },
             reconnect: ReconnectPolicy { backoff, attempts_max: 1 },
             limits: watch::Sender::new(Limits::default()).subscribe(),
+            check_every: None,
+            difference_every: PATIENCE,
             extra_events: false,
         }
     }
 
     async fn tree(store: &Store) -> Root {
-        let context = Context::new(store.clone(), Arc::new(Board::default()), settings());
+        let context = Context::new(store.clone(), Arc::default(), Arc::default(), settings());
         let snapshot = store.load().unwrap();
         Root::start(context, snapshot, None, Duration::from_secs(1)).await.unwrap()
     }

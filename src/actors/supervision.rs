@@ -118,6 +118,7 @@ impl<K: Clone + Eq + Hash + Display> Nursery<K> {
                 (attempt, None, End::Parked)
             }
         };
+        context.meters.crashed(self.kind, end == End::Parked);
         let record = RestartRecord { actor, at, cause, attempt, next_at };
         context.board.restart(record.clone());
         // The ledger is for people; a store in trouble is told elsewhere.

@@ -101,6 +101,15 @@ impl DaemonHealth {
         Self { board, sample, bridge, born_at: now(), stage: AtomicU8::new(STARTING) }
     }
 
+    pub(super) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// What the store said last.
+    pub(super) fn store_stats(&self) -> StoreStats {
+        lock(&self.sample).stats.clone()
+    }
+
     /// The tree runs.
     pub fn started(&self) {
         self.stage.store(RUNNING, Ordering::Relaxed);
@@ -151,7 +160,7 @@ impl HealthSource for DaemonHealth {
         let accounts = accounts(&self.board);
         let monitors = monitors(&self.board);
         let dependencies = self.dependencies(&stats, trouble);
-        let is_troubled = !accounts.troubled.is_empty() || !monitors.troubled.is_empty();
+        let is_troubled = self.board.is_any_account_in_trouble() || !monitors.troubled.is_empty();
         let uptime = (now().0 - self.born_at.0) / 1000;
         HealthReport {
             status: self.status(&dependencies, is_troubled),
@@ -189,7 +198,7 @@ fn outbox(stats: &StoreStats) -> OutboxHealth {
 }
 
 /// The name that serde gives to a state, as every other document writes it.
-fn named<T: Serialize + Debug>(state: T) -> String {
+pub(super) fn named<T: Serialize + Debug>(state: T) -> String {
     match serde_json::to_value(&state) {
         Ok(serde_json::Value::String(name)) => name,
         _ => format!("{state:?}"),

@@ -1,8 +1,8 @@
 //! Which keys differ between two configurations: their names only, never a value. Pure.
 
 use super::{
-    Auth, Bridge, Campaign, Config, DailyCaps, Failover, HourlyCaps, Http, Limits, Log, Parsing,
-    Rate, Secrets, Shutdown, Store, Telegram,
+    Auth, Bridge, Campaign, Config, DailyCaps, Failover, HourlyCaps, Http, Limits, Log, Monitoring,
+    Parsing, Rate, Secrets, Shutdown, Store, Telegram,
 };
 
 /// Pushes the key of every field that differs. The pattern names every field of the type, so that
@@ -26,6 +26,7 @@ pub fn changed_keys(old: &Config, new: &Config) -> Vec<&'static str> {
         secrets: _,
         bridge: _,
         failover: _,
+        monitoring: _,
         http: _,
         auth: _,
         campaign: _,
@@ -96,6 +97,15 @@ fn edges(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
         Failover {
             retry_delay: "failover.retry_delay_seconds",
             max_reconnect_attempts: "failover.max_reconnect_attempts",
+        }
+    );
+    compare!(
+        changed,
+        &old.monitoring,
+        &new.monitoring,
+        Monitoring {
+            check_every: "monitoring.check_every",
+            difference_every: "monitoring.difference_every",
         }
     );
     compare!(

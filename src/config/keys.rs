@@ -196,6 +196,22 @@ pub(super) static KEYS: &[Key] = &[
     whole("failover.max_reconnect_attempts", 0, 1000, |c, n| {
         c.failover.max_reconnect_attempts = n;
     }),
+    text(
+        "monitoring.check_every",
+        "a duration such as \"30m\", \"6h\" or \"90s\", or \"never\"",
+        |c, s| {
+            let every = (s != "never").then(|| value::duration(s));
+            c.monitoring.check_every = match every {
+                None => None,
+                Some(every) => Some(every?),
+            };
+            Some(())
+        },
+    ),
+    text("monitoring.difference_every", "a duration such as \"2m\" or \"90s\"", |c, s| {
+        c.monitoring.difference_every = value::duration(s)?;
+        Some(())
+    }),
     text("http.listen", "an address such as \"127.0.0.1:8080\"", |c, s| {
         c.http.listen = value::address(s)?;
         Some(())

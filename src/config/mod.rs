@@ -38,6 +38,8 @@ pub struct Config {
     pub bridge: Bridge,
     /// `[failover]`.
     pub failover: Failover,
+    /// `[monitoring]`.
+    pub monitoring: Monitoring,
     /// `[http]`.
     pub http: Http,
     /// `[auth]`.
@@ -186,6 +188,24 @@ pub struct Failover {
 impl Default for Failover {
     fn default() -> Self {
         Self { retry_delay: Duration::from_secs(5), max_reconnect_attempts: 3 }
+    }
+}
+
+/// How a chat is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Monitoring {
+    /// How often an open chat is compared with its history; `None`: never.
+    pub check_every: Option<Duration>,
+    /// How often an account asks Telegram whether updates did not come.
+    pub difference_every: Duration,
+}
+
+impl Default for Monitoring {
+    fn default() -> Self {
+        Self {
+            check_every: Some(Duration::from_secs(30 * 60)),
+            difference_every: Duration::from_secs(2 * 60),
+        }
     }
 }
 

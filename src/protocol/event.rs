@@ -1,5 +1,7 @@
 //! Events of the AMQP bridge and the messages they tell of: pure data and its JSON form.
 
+use std::fmt;
+
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -140,6 +142,13 @@ pub enum LostReason {
     ConnectionFailed,
     /// No session is left.
     NoBackupLeft,
+}
+
+impl fmt::Display for LostReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As it is written in the event.
+        self.serialize(f)
+    }
 }
 
 /// News of a monitor beyond the contract's two events, sent only when configured.
@@ -310,7 +319,8 @@ pub fn incoming_message(
     };
     let owner = context.owner.map_or(0, |owner| owner.0);
     let name = format!("{}|{}|{owner:x}|{}", context.key, context.marked, message.id);
-    entry(Route::Event, kind, &name, &body, now)
+    let entry = entry(Route::Event, kind, &name, &body, now);
+    OutboxEntry { said_at: Some(message.date), ..entry }
 }
 
 /// `access_lost`. Each loss is an event of its own, so its time is part of its identity.
@@ -402,6 +412,7 @@ fn entry(
         kind: kind.to_owned(),
         message_id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
         timestamp: u64::try_from(now.seconds()).unwrap_or(0),
+        said_at: None,
         body: json(body),
     }
 }

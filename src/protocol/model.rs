@@ -89,6 +89,21 @@ pub enum MethodClass {
     Auth,
 }
 
+impl MethodClass {
+    /// Its name, as it is stored and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Send => "send",
+            Self::Invite => "invite",
+            Self::Join => "join",
+            Self::Resolve => "resolve",
+            Self::Contacts => "contacts",
+            Self::Read => "read",
+            Self::Auth => "auth",
+        }
+    }
+}
+
 /// What a cooldown covers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

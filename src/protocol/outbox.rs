@@ -28,6 +28,9 @@ pub struct OutboxEntry {
     pub message_id: Uuid,
     /// The AMQP property `timestamp`, in seconds since the Unix epoch.
     pub timestamp: u64,
+    /// When Telegram dated what it tells of, in seconds since the Unix epoch; only of messages. For
+    /// measuring how long they were on their way.
+    pub said_at: Option<i64>,
     /// The JSON body.
     pub body: Vec<u8>,
 }

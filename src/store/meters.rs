@@ -4,16 +4,34 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
 /// Latencies that are remembered. At 8 bytes each, 8 KiB.
 const LATENCIES: usize = 1024;
 
+/// Upper bounds of the time a commit takes, seconds. Group commit alone makes it wait up to 8 ms.
+const COMMIT_BUCKETS: [f64; 11] =
+    [0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
 /// What is counted while the store runs.
-#[derive(Default)]
 pub(super) struct Meters {
     appended: AtomicU64,
     commits: AtomicU64,
     /// The newest latencies; the newest one is at `commits - 1`, modulo [`LATENCIES`].
     latencies: Mutex<Vec<Duration>>,
+    commit: Histogram,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        Self {
+            appended: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            latencies: Mutex::default(),
+            commit: Histogram::new(COMMIT_BUCKETS),
+        }
+    }
 }
 
 /// Latency of the newest groups.
@@ -31,12 +49,21 @@ impl Meters {
 
     /// Notes a group that took `latency` from the arrival of its first submission.
     pub(super) fn committed(&self, latency: Duration) {
+        self.commit.observe(latency.as_secs_f64());
         let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
         let number = self.commits.fetch_add(1, Relaxed);
         match latencies.get_mut(slot(number)) {
             Some(oldest) => *oldest = latency,
             None => latencies.push(latency),
         }
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "telewarden_store_commit_seconds",
+            "From handing something to the store until it was durable, per group",
+            self.commit.clone(),
+        );
     }
 
     pub(super) fn counts(&self) -> (u64, u64) {

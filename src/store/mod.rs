@@ -52,6 +52,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 
+use prometheus_client::registry::Registry;
 use serde::de::DeserializeOwned;
 use tokio::sync::{oneshot, watch};
 
@@ -327,6 +328,11 @@ impl Store {
     pub fn peer(&self, account: AuthKeyId, id: MarkedId) -> Result<Option<PeerRecord>, StoreError> {
         let stored = self.shared.engine.get(&layout::peer(account, id))?;
         stored.map(|bytes| records::from_compact("peer", &bytes)).transpose()
+    }
+
+    /// Registers what the store measures.
+    pub fn register(&self, registry: &mut Registry) {
+        self.shared.meters.register(registry);
     }
 
     /// What the store tells of itself. Reads one record and the size of one file.

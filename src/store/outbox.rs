@@ -244,6 +244,7 @@ mod tests {
             kind: String::new(),
             message_id: uuid::Uuid::nil(),
             timestamp: 0,
+            said_at: None,
             body: vec![0; bytes],
         };
         std::iter::repeat_n(Arc::new(entry), count).collect()

@@ -256,6 +256,7 @@ mod tests {
             kind: String::new(),
             message_id: uuid::Uuid::nil(),
             timestamp: 0,
+            said_at: None,
             body: vec![0; bytes],
         };
         vec![Op::Append(entry)]

@@ -20,7 +20,6 @@ use super::engine::{Batch, Pair};
 use super::error::StoreError;
 use super::keys::Keyring;
 use super::layout::{self, kind};
-use super::records::strip_version;
 
 /// A segment is closed once its entries and cursors reach this many bytes. With one more entry of
 /// usual size it still fits what the sled engine stores in one piece (6 KiB).
@@ -28,6 +27,8 @@ const CLOSE_AT: usize = 5 * 1024;
 /// Version, epoch, time, released, number of entries, number of cursors, length of the cursors.
 const HEAD_LEN: usize = 1 + 4 + 8 + 8 + 4 + 4 + 4;
 const RECORD: &str = "outbox";
+/// The version that is written. Version 1 knew no `said_at`.
+const VERSION: u8 = 2;
 
 /// An entry with its sequence number.
 pub(super) type Numbered = (u64, Arc<OutboxEntry>);
@@ -35,6 +36,7 @@ pub(super) type Numbered = (u64, Arc<OutboxEntry>);
 /// The open head of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
+    version: u8,
     /// Data key it is sealed with.
     epoch: u32,
     /// When it was committed.
@@ -88,8 +90,28 @@ struct StoredEntry<'a> {
     kind: &'a str,
     message_id: [u8; 16],
     timestamp: u64,
+    said_at: Option<i64>,
     #[serde(borrow)]
     body: Blob<'a>,
+}
+
+/// The same as version 1 had it.
+#[derive(Deserialize)]
+struct StoredEntryV1<'a> {
+    #[serde(borrow)]
+    route: StoredRoute<'a>,
+    kind: &'a str,
+    message_id: [u8; 16],
+    timestamp: u64,
+    #[serde(borrow)]
+    body: Blob<'a>,
+}
+
+impl<'a> From<StoredEntryV1<'a>> for StoredEntry<'a> {
+    fn from(old: StoredEntryV1<'a>) -> Self {
+        let StoredEntryV1 { route, kind, message_id, timestamp, body } = old;
+        Self { route, kind, message_id, timestamp, said_at: None, body }
+    }
 }
 
 impl<'a> From<&'a OutboxEntry> for StoredEntry<'a> {
@@ -105,6 +127,7 @@ impl<'a> From<&'a OutboxEntry> for StoredEntry<'a> {
             kind: &entry.kind,
             message_id: entry.message_id.into_bytes(),
             timestamp: entry.timestamp,
+            said_at: entry.said_at,
             body: Blob(&entry.body),
         }
     }
@@ -124,6 +147,7 @@ impl From<StoredEntry<'_>> for OutboxEntry {
             kind: stored.kind.to_owned(),
             message_id: Uuid::from_bytes(stored.message_id),
             timestamp: stored.timestamp,
+            said_at: stored.said_at,
             body: stored.body.0.to_vec(),
         }
     }
@@ -174,6 +198,7 @@ pub(super) fn write(
             moved = cursors.len();
         }
         let head = Head {
+            version: VERSION,
             epoch: keyring.epoch(),
             at: content.at,
             released: content.released,
@@ -211,7 +236,7 @@ fn seal(keyring: &Keyring, first: u64, open: Vec<u8>, body: &[u8]) -> Result<Pai
 impl Head {
     fn to_bytes(self) -> [u8; HEAD_LEN] {
         let mut bytes = [0; HEAD_LEN];
-        bytes[0] = 1;
+        bytes[0] = self.version;
         bytes[1..5].copy_from_slice(&self.epoch.to_be_bytes());
         bytes[5..13].copy_from_slice(&self.at.0.to_be_bytes());
         bytes[13..21].copy_from_slice(&self.released.to_be_bytes());
@@ -224,7 +249,12 @@ impl Head {
     /// Reads the head of a segment.
     pub(super) fn read(segment: &[u8]) -> Result<Self, StoreError> {
         let cut = || StoreError::Damaged { record: RECORD, detail: "its head is cut short" };
-        let rest = strip_version(RECORD, segment)?;
+        let (&version, rest) = segment.split_first().ok_or_else(cut)?;
+        match version {
+            1..=VERSION => {}
+            0 => return Err(StoreError::Damaged { record: RECORD, detail: "it has no version" }),
+            found => return Err(StoreError::NewerRecord { record: RECORD, found }),
+        }
         let (epoch, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
         let (at, rest) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
         let (released, rest) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
@@ -232,6 +262,7 @@ impl Head {
         let (cursors, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
         let (cursors_len, _) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
         Ok(Self {
+            version,
             epoch: u32::from_be_bytes(*epoch),
             at: UnixMillis(i64::from_be_bytes(*at)),
             released: u64::from_be_bytes(*released),
@@ -292,14 +323,24 @@ pub(super) fn read(
         .map_err(|_| damaged("its seal is broken"))?;
     let mut rest = &plain[..];
     for seq in first..end {
-        let (stored, after) = postcard::take_from_bytes::<StoredEntry<'_>>(rest)
-            .map_err(|_| damaged("its entries cannot be read"))?;
+        let (stored, after) =
+            take_entry(head.version, rest).map_err(|_| damaged("its entries cannot be read"))?;
         rest = after;
         if seq >= from {
             out.push((seq, Arc::new(stored.into())));
         }
     }
     Ok(())
+}
+
+fn take_entry(version: u8, bytes: &[u8]) -> postcard::Result<(StoredEntry<'_>, &[u8])> {
+    match version {
+        1 => {
+            let (old, rest) = postcard::take_from_bytes::<StoredEntryV1<'_>>(bytes)?;
+            Ok((old.into(), rest))
+        }
+        _ => postcard::take_from_bytes(bytes),
+    }
 }
 
 #[cfg(test)]
@@ -318,10 +359,11 @@ mod tests {
             prop::collection::vec(any::<u8>(), 0..900),
             prop::collection::vec(any::<u8>(), 20_000..20_001),
         ];
-        (route, "[a-z_]{0,30}", any::<u128>(), any::<u64>(), body).prop_map(
-            |(route, kind, id, timestamp, body)| {
+        let times = (any::<u64>(), any::<Option<i64>>());
+        (route, "[a-z_]{0,30}", any::<u128>(), times, body).prop_map(
+            |(route, kind, id, (timestamp, said_at), body)| {
                 let message_id = Uuid::from_u128(id);
-                Arc::new(OutboxEntry { route, kind, message_id, timestamp, body })
+                Arc::new(OutboxEntry { route, kind, message_id, timestamp, said_at, body })
             },
         )
     }
@@ -375,6 +417,7 @@ mod tests {
             kind: "k".into(),
             message_id: Uuid::nil(),
             timestamp: 0,
+            said_at: None,
             body: b"a private text".to_vec(),
         };
         let entries = [Arc::new(entry)];

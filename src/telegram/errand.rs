@@ -86,6 +86,8 @@ pub struct HistoryPage {
     pub newest_id: Option<i32>,
     /// Whether there may be more after it.
     pub more: bool,
+    /// Whether messages lie before it that Telegram does not give any more.
+    pub is_torn: bool,
     /// The chat's title, if it was mentioned.
     pub title: Option<String>,
 }

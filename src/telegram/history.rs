@@ -95,10 +95,12 @@ pub(super) async fn since(
         limit: PAGE,
     };
     let (mut messages, mut chats, mut users) = (Vec::new(), Vec::new(), Vec::new());
+    let mut is_torn = false;
     for _ in 0..DIFFERENCE_PARTS_MAX {
         let is_last = match caller.call(&request).await? {
             ChannelDifference::Empty(_) => true,
             ChannelDifference::TooLong(answer) => {
+                is_torn = true;
                 messages.extend(answer.messages);
                 chats.extend(answer.chats);
                 users.extend(answer.users);
@@ -118,7 +120,7 @@ pub(super) async fn since(
     }
     let mut found = page(peer, messages, &chats, &users);
     // What comes after is asked for by id.
-    found.more = found.newest_id.is_some();
+    (found.more, found.is_torn) = (found.newest_id.is_some(), is_torn);
     Ok(found)
 }
 
@@ -155,5 +157,5 @@ fn page(peer: &PeerRecord, mut wire: Vec<Message>, chats: &[Chat], users: &[User
     let newest_id = wire.last().map(Message::id);
     let people = People { users, chats };
     let messages = wire.into_iter().filter_map(|message| translate(message, &people)).collect();
-    HistoryPage { messages, newest_id, more: newest_id.is_some(), title }
+    HistoryPage { messages, newest_id, more: newest_id.is_some(), is_torn: false, title }
 }

@@ -10,9 +10,10 @@ use grammers_client::session::updates::UpdatesLike;
 use grammers_client::tl::{self, Deserializable, RemoteCall};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::error::{classify, is_key_unknown};
+use super::meters::CallMeters;
 use super::pulse::Pulse;
 use super::vault::{Servers, Vault};
 use crate::protocol::failure::Failure;
@@ -42,6 +43,8 @@ pub struct DialOptions {
     pub servers: Servers,
     /// The application id (<https://core.telegram.org/api/obtaining_api_id>).
     pub api_id: i32,
+    /// Where the time of calls is noted.
+    pub meters: CallMeters,
 }
 
 /// A way to call Telegram over one link. Cheap to clone; ends with the link.
@@ -50,6 +53,7 @@ pub struct Caller {
     handle: SenderPoolHandle,
     dc_id: i32,
     pulse: Arc<Pulse>,
+    meters: CallMeters,
 }
 
 impl Caller {
@@ -78,11 +82,11 @@ impl Caller {
         request: &R,
         limit: Duration,
     ) -> Result<R::Return, CallError> {
+        let asked = Instant::now();
         let answer = self.handle.raw_invoke_in_dc(self.dc_id, request.to_bytes());
-        let body = match timeout(limit, answer).await {
-            Ok(answer) => answer.map_err(CallError::Library),
-            Err(_) => return Err(CallError::TimedOut(limit)),
-        };
+        let answer = timeout(limit, answer).await.map_err(|_| CallError::TimedOut(limit))?;
+        self.meters.answered::<R>(asked.elapsed());
+        let body = answer.map_err(CallError::Library);
         if matches!(body, Ok(_) | Err(CallError::Library(InvocationError::Rpc(_)))) {
             self.pulse.heard();
         }
@@ -189,8 +193,8 @@ impl Link {
             runner: Some(tokio::spawn(pool.runner.run())),
             slot: Some(slot),
         };
-        let pulse = Arc::default();
-        let caller = Caller { handle: pool.handle.thin, dc_id: credentials.dc_id, pulse };
+        let (pulse, meters) = (Arc::default(), options.meters.clone());
+        let caller = Caller { handle: pool.handle.thin, dc_id: credentials.dc_id, pulse, meters };
         let me = ask_who(&caller).await?;
         Ok(Self { caller, me, updates: pool.updates, connection })
     }

@@ -30,10 +30,6 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(18);
 /// How long the sign of life may take at least: a dead link is found, and dialled again, within
 /// 30 s.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A link is asked this often whether something did not come: an update that is lost leaves no gap
-/// in a chat in which nothing follows. A difference costs Telegram more than a sign of life, so it
-/// is asked for more seldom.
-const CHECK_INTERVAL: Duration = Duration::from_secs(120);
 /// Messages that a bot takes with one channel difference, and a user. Telegram allows bots 100,000
 /// (<https://core.telegram.org/method/updates.getChannelDifference>); a batch is committed as one,
 /// so ours stay small.
@@ -57,6 +53,10 @@ pub struct UpdatePump {
     overflow: OverflowWatch,
     setbacks: Setbacks,
     treadmill: Treadmill,
+    /// How often the difference is asked for although nothing is known to be missing: an update that
+    /// is lost leaves no gap in a chat in which nothing follows. It costs Telegram more than a sign
+    /// of life.
+    check_every: Duration,
     /// When a difference last said that nothing is missing, and the server's date then (0 before
     /// the first).
     checked_at: Instant,
@@ -65,12 +65,14 @@ pub struct UpdatePump {
 
 impl UpdatePump {
     /// Continues from `state`, fetching what was missed since; from now on when `state` is empty.
+    /// Asks at least every `check_every` whether something did not come.
     pub fn new(
         caller: Caller,
         updates: RawUpdates,
         state: Option<UpdateState>,
         peers: Arc<Mutex<PeerBook>>,
         is_bot: bool,
+        check_every: Duration,
     ) -> Self {
         let known = state.filter(|state| state.pts != 0);
         let primed = known.is_some();
@@ -96,6 +98,7 @@ impl UpdatePump {
             overflow,
             setbacks: Setbacks::default(),
             treadmill: Treadmill::default(),
+            check_every,
             checked_at: Instant::now(),
             checked_date: 0,
         }
@@ -294,14 +297,14 @@ impl UpdatePump {
     /// When the link is to be asked for a sign of life, unless something comes before.
     fn probe_at(&self) -> Instant {
         let silent = self.caller.pulse().heard_at() + PROBE_INTERVAL;
-        silent.min(self.checked_at + CHECK_INTERVAL)
+        silent.min(self.checked_at + self.check_every)
     }
 
     /// Asks the link for a sign of life. Unlike a ping the state also tells that a session was
     /// ended, or that Telegram is ahead of us; now and then the difference is asked for instead,
     /// which brings what did not reach us, in channels, too.
     async fn probe(&mut self) -> Result<Batch, Failure> {
-        if self.checked_at.elapsed() < CHECK_INTERVAL {
+        if self.checked_at.elapsed() < self.check_every {
             let theirs = self.ask_state().await?;
             if !self.updates.is_empty() || theirs.pts <= self.boxes.session_state().pts {
                 return Ok(Batch::default());

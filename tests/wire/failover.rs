@@ -190,3 +190,28 @@ async fn a_transient_loss_sends_the_session_to_the_back_and_it_serves_again() {
     stage.say(&chat, 21..=30).await;
     stage.expect_all(&chat).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_ended_is_told_of_although_another_has_taken_its_place() {
+    let mut stage = Stage::set().await;
+    let (alice, bob) = (stage.listener("alice").await, stage.listener("bob").await);
+    let chat = stage.supergroup(&[&alice, &bob]).await;
+    stage.monitor(&chat, &alice, &[&bob]).await;
+    stage.sim.revoke(alice.user_id, None).await.unwrap();
+    stage.backend.wait_for_loss(&alice, "auth_key_unregistered").await;
+    stage.say(&chat, 1..=3).await;
+    stage.expect_all(&chat).await;
+    for restarted in [false, true] {
+        if restarted {
+            stage.daemon.kill();
+            stage.daemon.spawn().await;
+        }
+        stage.daemon.wait_for_accounts("active", 1).await;
+        stage.daemon.wait_for_monitors("active", 1).await;
+        let (_, health) = stage.daemon.get("/health").await.unwrap();
+        assert_eq!(health["accounts"]["by_state"]["error"], 1, "{health:#}");
+        let troubled = &health["accounts"]["troubled"][0];
+        assert_eq!(troubled["error"], "AUTH_KEY_UNREGISTERED", "{health:#}");
+        assert_eq!(health["status"], "ok", "its work is done by another: {health:#}");
+    }
+}

@@ -17,6 +17,7 @@ mod connections;
 mod crash;
 mod edge;
 mod failover;
+mod metrics;
 mod monitoring;
 mod shutdown;
 mod systemd;

@@ -20,13 +20,17 @@ struct Scene {
     bystanders: Vec<(Listener, Chat)>,
 }
 
+/// Asks for what did not come more often than usual, so that no test takes minutes.
+const INQUISITIVE: &str = "\n[monitoring]\ndifference_every = \"20s\"\n";
+
 impl Scene {
     async fn set() -> Self {
         Self::set_in(ChatKind::Supergroup, DaemonOptions::default()).await
     }
 
     /// The struck account's chat is of this kind.
-    async fn set_in(kind: ChatKind, options: DaemonOptions) -> Self {
+    async fn set_in(kind: ChatKind, mut options: DaemonOptions) -> Self {
+        options.extra_config.push_str(INQUISITIVE);
         let stage = Stage::set_with(Broker::shared(), options).await;
         let struck = stage.listener("struck").await;
         let room = stage.chat(kind, None, &[&struck]).await;
@@ -199,7 +203,8 @@ async fn updates_that_never_come_are_missed_by_the_next_probe() {
 /// Bots cannot read history: for them the difference has to bring it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn updates_that_never_come_to_a_bot_are_missed_as_well() {
-    let stage = Stage::set().await;
+    let options = DaemonOptions { extra_config: INQUISITIVE.into(), ..DaemonOptions::default() };
+    let stage = Stage::set_with(Broker::shared(), options).await;
     let bot = stage.bot("bot").await;
     let chat = stage.supergroup(&[&bot]).await;
     stage.monitor(&chat, &bot, &[]).await;

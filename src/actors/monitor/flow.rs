@@ -40,7 +40,7 @@ impl MonitorActor {
                 self.step(myself, Input::Reopen).await
             }
             MonitorState::Active => {
-                self.publish(messages, false, share.into_iter().collect()).await
+                self.publish(messages, false, share.into_iter().collect()).await.map(drop)
             }
             _ => {
                 self.hold(messages, share);
@@ -96,14 +96,15 @@ impl MonitorActor {
     }
 
     /// Hands messages that have not been published before to the outbox, together with the cursor
-    /// that says so.
+    /// that says so; answers how many.
     pub(super) async fn publish(
         &mut self,
         messages: Vec<Message>,
         recovered: bool,
         shares: Vec<Share>,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> Result<usize, ActorProcessingErr> {
         let mut ops = Vec::with_capacity(messages.len() + 1);
+        let mut published = 0;
         if let (Some(cursor), Some(peer), Some(member)) =
             (&mut self.cursor, self.opening.peer, self.machine.current())
         {
@@ -125,13 +126,14 @@ impl MonitorActor {
                 };
                 ops.push(Op::Append(event::incoming_message(&context, &message, at)));
             }
+            published = ops.len();
             if !ops.is_empty() {
                 ops.push(Op::PutCursor { chat: self.key.clone(), cursor: cursor.clone() });
             }
         }
         if ops.is_empty() {
             shares.into_iter().for_each(Share::finish);
-            return Ok(());
+            return Ok(0);
         }
         let done = move |outcome: Result<(), CommitError>| {
             if outcome.is_ok() {
@@ -139,6 +141,6 @@ impl MonitorActor {
             }
         };
         self.context.store.submit(ops, done).await?;
-        Ok(())
+        Ok(published)
     }
 }

@@ -222,7 +222,15 @@ impl MonitorActor {
         &mut self,
         page: HistoryPage,
     ) -> Result<(), ActorProcessingErr> {
-        self.publish(page.messages, true, Vec::new()).await?;
+        if page.is_torn {
+            self.context.meters.gap_unfillable();
+            tracing::warn!(chat = %self.key, "more was said than telegram lets a bot read back; what lies between is missing");
+        }
+        let published = self.publish(page.messages, true, Vec::new()).await?;
+        if published > 0 {
+            self.context.meters.filled(published, !self.opening.found_gap);
+            self.opening.found_gap = true;
+        }
         self.opening.read_to = page.newest_id.or(self.opening.read_to);
         self.opening.caught_up = !page.more;
         if self.opening.caught_up
@@ -242,12 +250,14 @@ impl MonitorActor {
         self.publish(held, false, shares).await?;
         self.last_error = None;
         if std::mem::take(&mut self.overflowed) {
+            self.context.meters.gap_unfillable();
             tracing::warn!(chat = %self.key, "more was said while the chat was being opened than a bot can keep; the newest of it is missing");
         }
         let session = self.machine.current().map(|member| member.session.to_string());
         tracing::info!(chat = %self.key, session, "the chat is being listened to");
         self.announce_listening().await?;
         self.opening.was_open = true;
+        self.plan_check(myself);
         (self.opening.hint, self.opening.first_failure) = (None, None);
         self.feed(myself, Input::Opened).await.map(drop)
     }

@@ -35,6 +35,13 @@ impl DeadLetter {
     ) -> Result<(), LinkError> {
         let Self { body, properties, error } = self;
         let (code, message) = (error.code(), error.to_string());
+        let message_id = properties.message_id().as_ref().map(ShortString::as_str);
+        tracing::warn!(
+            code,
+            error = message,
+            message_id,
+            "a command is put aside in the dead-letter queue"
+        );
         let reply_to = properties.reply_to().clone().filter(|name| !name.as_str().is_empty());
         let correlation_id = properties.correlation_id().clone();
         let explained = explain(properties, code, &message);

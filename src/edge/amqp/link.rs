@@ -149,6 +149,9 @@ impl Link {
 
     fn connected(&mut self) {
         if !self.needs_proof {
+            if self.status.state() == LinkState::Connecting {
+                tracing::info!(link = self.name, "connected to the broker");
+            }
             self.status.set(LinkState::Up, None);
         }
     }

@@ -90,6 +90,8 @@ struct Session {
     channel: Arc<Channel>,
     exchange: ShortString,
     in_flight: VecDeque<Flight>,
+    /// Of each in flight: when it was published, and when Telegram dated it.
+    departures: VecDeque<(Instant, Option<i64>)>,
     fence: Fence,
     opened: Instant,
     last_progress: Instant,
@@ -106,6 +108,7 @@ impl Session {
             channel: Arc::new(channel),
             exchange,
             in_flight: VecDeque::with_capacity(WINDOW),
+            departures: VecDeque::with_capacity(WINDOW),
             fence: Fence::default(),
             opened: Instant::now(),
             last_progress: Instant::now(),
@@ -145,8 +148,10 @@ impl Session {
         }
         link.status.add(Count::Published, batch.len() as u64);
         let first = self.in_flight.len();
+        let now = Instant::now();
         for (seq, entry) in batch {
             self.fence.published(seq);
+            self.departures.push_back((now, entry.said_at));
             let flight = match &entry.route {
                 Route::Reply { .. } if link.replies_refused => Flight::dropped(),
                 _ => self.launch(entry),
@@ -197,6 +202,9 @@ impl Session {
             count += 1;
             settled = self.fence.confirmed().or(settled);
             self.in_flight.pop_front();
+            if let Some((departed, said_at)) = self.departures.pop_front() {
+                link.status.confirmed(departed.elapsed(), said_at);
+            }
             confirm = front_if_ready(&mut self.in_flight).await;
         }
         link.status.add(Count::Confirmed, count);

@@ -3,7 +3,18 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Upper bounds of the time between publishing and confirm, seconds. A broker that writes to disk
+/// takes milliseconds, one under load up to some hundred.
+const CONFIRM_BUCKETS: [f64; 11] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+/// Upper bounds of an event's lag, seconds. Telegram dates by whole seconds, so below one nothing
+/// can be told apart.
+const LAG_BUCKETS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0, 86_400.0];
 
 /// Where a link stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +69,8 @@ struct Shared {
     nacked: AtomicU64,
     consumed: AtomicU64,
     dead_lettered: AtomicU64,
+    confirm: Histogram,
+    lag: Histogram,
 }
 
 #[derive(Debug)]
@@ -95,6 +108,8 @@ impl LinkStatus {
             nacked: AtomicU64::new(0),
             consumed: AtomicU64::new(0),
             dead_lettered: AtomicU64::new(0),
+            confirm: Histogram::new(CONFIRM_BUCKETS),
+            lag: Histogram::new(LAG_BUCKETS),
         }))
     }
 
@@ -134,6 +149,29 @@ impl LinkStatus {
 
     pub(super) fn add(&self, which: Count, amount: u64) {
         self.counter(which).fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// Notes how long a confirm took, and how old the message was by then if it is one.
+    pub(super) fn confirmed(&self, took: Duration, said_at: Option<i64>) {
+        self.0.confirm.observe(took.as_secs_f64());
+        if let Some(said_at) = said_at {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            self.0.lag.observe((now.as_secs_f64() - said_at as f64).max(0.0));
+        }
+    }
+
+    /// Registers the histograms of a link that publishes.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "telewarden_publish_confirm_seconds",
+            "From handing an event to the broker until it confirmed it",
+            self.0.confirm.clone(),
+        );
+        registry.register(
+            "telewarden_event_lag_seconds",
+            "From Telegram's date of a message (whole seconds) until the broker confirmed its event",
+            self.0.lag.clone(),
+        );
     }
 
     fn counter(&self, which: Count) -> &AtomicU64 {

@@ -2,6 +2,7 @@
 //! errors; they must never decide business rules or wait for another task.
 
 mod health;
+mod metrics;
 mod problem;
 mod serve;
 
@@ -16,15 +17,18 @@ pub use health::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,
     MonitorsHealth, OutboxHealth, RestartNote, TroubledAccount, TroubledMonitor,
 };
+pub use metrics::MetricsSource;
 pub use serve::{serve, spawn};
 
 /// The routes that need no authorisation and hold no secrets.
-pub fn router(source: Arc<dyn HealthSource>) -> Router {
+pub fn router(health: Arc<dyn HealthSource>, metrics: Arc<dyn MetricsSource>) -> Router {
+    let metrics = Router::new().route("/metrics", get(metrics::metrics)).with_state(metrics);
     Router::new()
         .route("/health", get(health::summary))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
-        .with_state(source)
+        .with_state(health)
+        .merge(metrics)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::map_response(harden))

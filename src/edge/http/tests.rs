@@ -26,6 +26,12 @@ impl HealthSource for Told {
     }
 }
 
+impl MetricsSource for Told {
+    fn text(&self) -> Result<String, std::fmt::Error> {
+        Ok("# TYPE a gauge\na 1\n# EOF\n".to_owned())
+    }
+}
+
 fn report() -> HealthReport {
     HealthReport {
         status: HealthStatus::Degraded,
@@ -72,7 +78,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let source = Arc::new(Told(Mutex::new(report())));
-        let router = router(Arc::clone(&source) as Arc<dyn HealthSource>);
+        let router = router(Arc::clone(&source) as Arc<dyn HealthSource>, source.clone());
         let stop = CancellationToken::new();
         let listener = BoundedListener::new(listener, connections_max, silence_max);
         let task = tokio::spawn(serve_bounded(listener, router, stop.clone(), drain_max));
@@ -248,7 +254,7 @@ fn health_is_answered_although_every_worker_is_stuck() {
     let source = Arc::new(Told(Mutex::new(report())));
     let server = {
         let _inside = stuck.enter();
-        spawn(listener, router(source), stop.clone()).unwrap()
+        spawn(listener, router(source.clone(), source), stop.clone()).unwrap()
     };
     let asking = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let status = asking.block_on(async {

@@ -1,5 +1,5 @@
-//! Records of version 1 as files that must load for ever. When a record grows, its new version gets
-//! files of its own; these are never rewritten. `write_missing` makes the files of a new kind:
+//! Records of every version as files that must load for ever. When a record grows, its new version
+//! gets a file of its own; none is ever rewritten. `write_missing` makes the files of a new kind:
 //! `cargo test --lib store::tests::fixtures::write_missing -- --ignored`.
 
 use std::fmt::Debug;
@@ -15,10 +15,11 @@ use crate::store::segment::{self, Content};
 type Encode = Box<dyn Fn() -> Vec<u8>>;
 type Check = Box<dyn Fn(&[u8])>;
 
-/// One file: how it was made, and what it must be read as.
+/// One file: how it was made, unless that is history, and what it must be read as.
 struct Fixture {
+    version: u8,
     name: &'static str,
-    encode: Encode,
+    encode: Option<Encode>,
     check: Check,
 }
 
@@ -28,8 +29,9 @@ where
 {
     let expected = value.clone();
     Fixture {
+        version: 1,
         name,
-        encode: Box::new(move || records::to_json(&value)),
+        encode: Some(Box::new(move || records::to_json(&value))),
         check: Box::new(move |bytes| {
             assert_eq!(records::from_json::<T>(name, bytes).unwrap(), expected);
         }),
@@ -42,8 +44,9 @@ where
 {
     let expected = value.clone();
     Fixture {
+        version: 1,
         name,
-        encode: Box::new(move || records::to_compact(&value)),
+        encode: Some(Box::new(move || records::to_compact(&value))),
         check: Box::new(move |bytes| {
             assert_eq!(records::from_compact::<T>(name, bytes).unwrap(), expected);
         }),
@@ -101,10 +104,10 @@ fn full_restart() -> RestartRecord {
     }
 }
 
-fn entries() -> Vec<Arc<OutboxEntry>> {
+fn entries(said_at: Option<i64>) -> Vec<Arc<OutboxEntry>> {
     let queue = "answers".to_owned();
     let reply = Route::Reply { queue, correlation_id: Some("c-1".into()) };
-    let event = event(1, 40);
+    let event = OutboxEntry { said_at, ..event(1, 40) };
     vec![Arc::new(OutboxEntry { route: reply, ..event.clone() }), Arc::new(event)]
 }
 
@@ -118,10 +121,11 @@ fn sealed_credentials() -> Fixture {
     let key = layout::account(kind::CREDENTIALS, AuthKeyId(7));
     let (expected, place) = (credentials.clone(), key.clone());
     Fixture {
+        version: 1,
         name: "credentials",
-        encode: Box::new(move || {
+        encode: Some(Box::new(move || {
             master().seal(&key, &records::credentials_to_plain(&credentials)).unwrap()
-        }),
+        })),
         check: Box::new(move |sealed| {
             let plain = master().open(&place, sealed).unwrap();
             let read = records::credentials_from_plain(AuthKeyId(7), &plain).unwrap();
@@ -131,12 +135,14 @@ fn sealed_credentials() -> Fixture {
 }
 
 /// A segment behind the wrapped data key it was sealed with (whose length stands first).
-fn sealed_segment() -> Fixture {
+fn sealed_segment(version: u8) -> Fixture {
+    // Version 1 did not keep when a message was said.
+    let said_at = (version > 1).then_some(1_700_000_002);
     let moved = || (full_monitor().chat.key(), full_cursor());
     let encode = move || {
         let (keyring, wrapped) = Keyring::new(&master(), 3, &layout::data_key(3)).unwrap();
         let (chat, cursor) = moved();
-        let (entries, at) = (entries(), UnixMillis(9));
+        let (entries, at) = (entries(said_at), UnixMillis(9));
         let cursors = [(&chat, &cursor)];
         let content = Content { first: 7, at, released: 5, entries: &entries, cursors: &cursors };
         let mut batch = Batch::default();
@@ -153,9 +159,10 @@ fn sealed_segment() -> Fixture {
         assert_eq!(segment::cursors(segment).unwrap(), [moved()]);
         let mut read = Vec::new();
         segment::read(&keyring, &layout::seq(kind::SEGMENT, 7), segment, 0, &mut read).unwrap();
-        assert_eq!(read, (7..).zip(entries()).collect::<Vec<_>>());
+        assert_eq!(read, (7..).zip(entries(said_at)).collect::<Vec<_>>());
     };
-    Fixture { name: "segment", encode: Box::new(encode), check: Box::new(check) }
+    let encode = (version == 2).then(|| Box::new(encode) as Encode);
+    Fixture { version, name: "segment", encode, check: Box::new(check) }
 }
 
 fn fixtures() -> Vec<Fixture> {
@@ -185,19 +192,22 @@ fn fixtures() -> Vec<Fixture> {
         compact("peer", peer),
         compact("number", 1_u64 << 40),
         sealed_credentials(),
-        sealed_segment(),
+        sealed_segment(1),
+        sealed_segment(2),
     ]
 }
 
-fn file(name: &str) -> PathBuf {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    root.join("src/store/fixtures/v1").join(name).with_extension("bin")
+impl Fixture {
+    fn file(&self) -> PathBuf {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/store/fixtures");
+        root.join(format!("v{}", self.version)).join(self.name).with_extension("bin")
+    }
 }
 
 #[test]
-fn records_of_version_1_load() {
+fn records_of_every_version_load() {
     for fixture in fixtures() {
-        let bytes = std::fs::read(file(fixture.name)).expect(fixture.name);
+        let bytes = std::fs::read(fixture.file()).expect(fixture.name);
         (fixture.check)(&bytes);
     }
 }
@@ -205,7 +215,9 @@ fn records_of_version_1_load() {
 #[test]
 fn every_record_that_is_written_today_loads() {
     for fixture in fixtures() {
-        (fixture.check)(&(fixture.encode)());
+        if let Some(encode) = &fixture.encode {
+            (fixture.check)(&encode());
+        }
     }
 }
 
@@ -213,10 +225,9 @@ fn every_record_that_is_written_today_loads() {
 #[ignore = "makes the files of new kinds of record"]
 fn write_missing() {
     for fixture in fixtures() {
-        let file = file(fixture.name);
-        if !file.exists() {
-            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(file, (fixture.encode)()).unwrap();
-        }
+        let file = fixture.file();
+        let (Some(encode), false) = (&fixture.encode, file.exists()) else { continue };
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, encode()).unwrap();
     }
 }

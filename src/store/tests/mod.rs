@@ -39,6 +39,7 @@ pub(in crate::store) fn event(number: u64, bytes: usize) -> OutboxEntry {
         kind: "incoming_telegram_message".into(),
         message_id: Uuid::from_u128(u128::from(number)),
         timestamp: number,
+        said_at: None,
         body,
     }
 }

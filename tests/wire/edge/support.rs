@@ -247,6 +247,7 @@ pub(crate) fn event(number: usize) -> OutboxEntry {
         kind: "incoming_telegram_message".into(),
         message_id: Uuid::new_v4(),
         timestamp: 1_700_000_000 + number as u64,
+        said_at: None,
         body: format!(r#"{{"event":"incoming_telegram_message","number":{number}}}"#).into_bytes(),
     }
 }

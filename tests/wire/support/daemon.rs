@@ -190,6 +190,14 @@ impl Daemon {
         http::get(self.listen, path).await
     }
 
+    /// What `/metrics` says.
+    pub(crate) async fn metrics(&self) -> String {
+        let answer = http::get_text(self.listen, "/metrics").await;
+        let (status, text) = answer.expect("the metrics come");
+        assert_eq!(status, 200, "{text}");
+        text
+    }
+
     /// Waits until `count` monitors are in `state`.
     pub(crate) async fn wait_for_monitors(&self, state: &str, count: u64) {
         let what = format!("{count} monitors {state}");

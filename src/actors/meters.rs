@@ -1,0 +1,170 @@
+//! What the tree counts. Owns the numbers and their names; never decides. Labels take few values
+//! that the code knows: no account, chat or user is ever one.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::protocol::model::MethodClass;
+use crate::telegram::CallMeters;
+
+/// Upper bounds of how long a connection lasted, seconds: from a failed start to a week.
+const SESSION_BUCKETS: [f64; 9] =
+    [10.0, 60.0, 300.0, 1_800.0, 7_200.0, 21_600.0, 86_400.0, 259_200.0, 604_800.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Class {
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    result: &'static str,
+}
+
+/// What a look at a chat's history came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Nothing was missing.
+    Whole,
+    /// Something was.
+    Gap,
+    /// History could not be read.
+    Failed,
+}
+
+/// The counters.
+#[derive(Debug)]
+pub struct Meters {
+    /// Telegram's answers.
+    pub(super) calls: CallMeters,
+    gaps: Counter,
+    filled: Counter,
+    unfillable: Counter,
+    checks: Family<Outcome, Counter>,
+    overflows: Counter,
+    restarts: Family<Kind, Counter>,
+    parked: Family<Kind, Counter>,
+    waits: Family<Class, Counter>,
+    sessions: Histogram,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        Self {
+            calls: CallMeters::default(),
+            gaps: Counter::default(),
+            filled: Counter::default(),
+            unfillable: Counter::default(),
+            checks: Family::default(),
+            overflows: Counter::default(),
+            restarts: Family::default(),
+            parked: Family::default(),
+            waits: Family::default(),
+            sessions: Histogram::new(SESSION_BUCKETS),
+        }
+    }
+}
+
+impl Meters {
+    /// History brought messages that had not come live; `is_new` when they are the first of their
+    /// gap.
+    pub(super) fn filled(&self, messages: usize, is_new: bool) {
+        self.gaps.inc_by(u64::from(is_new));
+        self.filled.inc_by(messages as u64);
+    }
+
+    /// Something may have been missed that nobody can tell us any more.
+    pub(super) fn gap_unfillable(&self) {
+        self.gaps.inc();
+        self.unfillable.inc();
+    }
+
+    /// A chat was compared with its history.
+    pub(super) fn checked(&self, check: Check) {
+        let result = match check {
+            Check::Whole => "whole",
+            Check::Gap => "gap",
+            Check::Failed => "failed",
+        };
+        self.checks.get_or_create(&Outcome { result }).inc();
+    }
+
+    /// The library dropped updates.
+    pub(super) fn overflowed(&self) {
+        self.overflows.inc();
+    }
+
+    /// An actor crashed.
+    pub(super) fn crashed(&self, kind: &'static str, is_parked: bool) {
+        self.restarts.get_or_create(&Kind { kind }).inc();
+        if is_parked {
+            self.parked.get_or_create(&Kind { kind }).inc();
+        }
+    }
+
+    /// Telegram asked to wait.
+    pub(super) fn waited(&self, class: MethodClass) {
+        self.waits.get_or_create(&Class { class: class.name() }).inc();
+    }
+
+    /// A connection ended that had been up.
+    pub(super) fn session_ended(&self, lasted: Duration) {
+        self.sessions.observe(lasted.as_secs_f64());
+    }
+
+    /// Registers all of them.
+    pub fn register(&self, registry: &mut Registry) {
+        self.calls.register(registry);
+        registry.register(
+            "telewarden_gaps_found",
+            "Holes found in what a chat had told live",
+            self.gaps.clone(),
+        );
+        registry.register(
+            "telewarden_gap_messages_filled",
+            "Messages that history brought because they had not come live",
+            self.filled.clone(),
+        );
+        registry.register(
+            "telewarden_gaps_unfillable",
+            "Holes that could not be filled",
+            self.unfillable.clone(),
+        );
+        registry.register(
+            "telewarden_chat_checks",
+            "Comparisons of a chat with its history",
+            self.checks.clone(),
+        );
+        registry.register(
+            "telewarden_update_overflows",
+            "Times that updates came faster than they could be taken",
+            self.overflows.clone(),
+        );
+        registry.register("telewarden_actor_crashes", "Actors that crashed", self.restarts.clone());
+        registry.register(
+            "telewarden_actors_parked",
+            "Actors that crashed too often and were left alone",
+            self.parked.clone(),
+        );
+        registry.register(
+            "telewarden_telegram_waits",
+            "Waits that Telegram asked for (FLOOD_WAIT and its like)",
+            self.waits.clone(),
+        );
+        registry.register(
+            "telegram_session_duration_seconds",
+            "How long connections lasted that had been up",
+            self.sessions.clone(),
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! Proof that nothing is missing: now and then an open chat is compared with its history, inside the
+//! account's read budget and behind everything that somebody waits for. What is missing makes the
+//! chat open once more, which publishes it.
+
+use std::time::Duration;
+
+use ractor::{ActorProcessingErr, ActorRef};
+
+use super::{MonitorActor, MonitorMsg};
+use crate::actors::account::AccountMsg;
+use crate::actors::context::{jitter, now};
+use crate::actors::errands::{Priority, Reply, Request};
+use crate::actors::meters::Check;
+use crate::protocol::failure::Failure;
+use crate::protocol::monitor::{Input, MonitorState};
+use crate::telegram::{Errand, Finding, HistoryPage};
+
+/// A message that is younger than this may still be on its way to us, seconds.
+const FRESH_SECONDS: i64 = 15;
+
+impl MonitorActor {
+    /// Sets the timer of the next check. Chats that were opened together are spread over the whole
+    /// interval.
+    pub(super) fn plan_check(&self, myself: &ActorRef<MonitorMsg>) {
+        let Some(every) = self.context.settings.check_every else { return };
+        let epoch = self.epoch;
+        let pause = every.mul_f64(0.5 + jitter());
+        myself.send_after(pause.max(Duration::from_millis(100)), move || MonitorMsg::CheckDue {
+            epoch,
+        });
+    }
+
+    /// Asks for what history has after the last gapless message.
+    pub(super) fn check(&self, myself: &ActorRef<MonitorMsg>) {
+        let (Some(peer), Some(source), Some(cursor)) =
+            (self.opening.peer, &self.source, &self.cursor)
+        else {
+            return;
+        };
+        let knows_where = cursor.last_id > 0 || !self.opening.is_bot;
+        if self.machine.state() != MonitorState::Active || !knows_where {
+            return self.plan_check(myself);
+        }
+        let (target, epoch) = (myself.clone(), self.epoch);
+        let reply = Reply::new(move |outcome| {
+            let _ = target.cast(MonitorMsg::Checked { epoch, outcome });
+        });
+        let errand = Errand::History { peer, after_id: cursor.resume_from() };
+        let wish = Some(self.wish.token());
+        let request = Request { errand, priority: Priority::Check, wish, reply };
+        let _ = source.cast(AccountMsg::Request(request));
+    }
+
+    pub(super) async fn checked(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        outcome: Result<Finding, Failure>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Ok(Finding::History(page)) = outcome else {
+            self.context.meters.checked(Check::Failed);
+            self.plan_check(myself);
+            return Ok(());
+        };
+        let missing = self.missing_of(&page);
+        if missing == 0 {
+            self.context.meters.checked(Check::Whole);
+            self.plan_check(myself);
+            return Ok(());
+        }
+        tracing::warn!(chat = %self.key, missing, "history has messages that did not come live; they are published now");
+        self.context.meters.checked(Check::Gap);
+        self.step(myself, Input::Reopen).await
+    }
+
+    /// Messages of a page that should have been published by now.
+    fn missing_of(&self, page: &HistoryPage) -> usize {
+        let Some(cursor) = &self.cursor else { return 0 };
+        let latest = now().seconds() - FRESH_SECONDS;
+        let is_missing = |id, date| !cursor.covers(id) && date <= latest;
+        page.messages.iter().filter(|message| is_missing(message.id, message.date)).count()
+    }
+}
