@@ -1,41 +1,36 @@
 //! One account: keeps its connection as the state machine says, runs its errands one bounded,
 //! paced queue, and tells its monitors when it comes and goes. It never touches another account.
 
+mod link_life;
+mod work;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::board::AccountView;
 use super::context::{Context, jitter, now};
-use super::errands::{ErrandQueue, Next, Request};
+use super::errands::{ErrandQueue, Request};
 use super::fleet::FleetMsg;
-use super::link::{LinkTask, Routes};
+use super::link::Routes;
 use super::monitor::MonitorMsg;
-use super::watch::{CHECKUP_EVERY, Watch};
+use super::watch::Watch;
 use crate::protocol::account::{AccountMachine, AccountState, Effect, Input};
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::failure::Failure;
-use crate::protocol::ids::{AuthKeyId, UnixMillis};
-use crate::protocol::model::{
-    AccountRecord, CooldownScope, Credentials, Fault, MethodClass, RestartRecord,
-};
-use crate::protocol::pacing::{Cooldowns, LIMITED_REST_MS, WAIT_MARGIN_MS};
-use crate::store::{Op, Store, StoreError};
-use crate::telegram::{Caller, DialOptions, Finding, Link, PEERS_MAX, PeerBook, UpdatePump};
+use crate::protocol::model::{AccountRecord, Fault};
+use crate::protocol::pacing::Cooldowns;
+use crate::store::{Op, StoreError};
+use crate::telegram::{Caller, Finding, Link, PEERS_MAX, PeerBook};
 
-/// A connection that holds this long is stable: failures before it are forgiven.
-const SETTLE_AFTER: Duration = Duration::from_secs(20);
 /// An account that nobody needs is hung up after this long, so that a monitor which moves from
 /// one session to another and back does not make it dial again.
 const LINGER: Duration = Duration::from_secs(5);
-
-/// After this many panics of the library in a row the update state is left behind.
-const PANICS_MAX: u32 = 2;
 
 /// The actor.
 pub(super) struct Account;
@@ -278,6 +273,7 @@ impl AccountActor {
         if self.interests.is_empty() {
             self.arm_linger(myself);
         }
+        self.show();
         Ok(())
     }
 
@@ -294,24 +290,6 @@ impl AccountActor {
             self.step(myself, Input::Forgive).await?;
             self.changed = true;
         }
-        Ok(())
-    }
-
-    async fn request(
-        &mut self,
-        myself: &ActorRef<AccountMsg>,
-        request: Request,
-    ) -> Result<(), ActorProcessingErr> {
-        if let Some(fault) = &self.record.fault {
-            request.reply.send(Err(Failure::Dead { code: fault.code.clone() }));
-            return Ok(());
-        }
-        self.queue.push(request);
-        self.linger_epoch += 1;
-        if self.live.is_none() {
-            self.step(myself, Input::Wanted).await?;
-        }
-        self.run_errands(myself);
         Ok(())
     }
 
@@ -362,174 +340,6 @@ impl AccountActor {
         Ok(())
     }
 
-    fn dial(&mut self, myself: &ActorRef<AccountMsg>) -> Result<(), ActorProcessingErr> {
-        self.incarnation += 1;
-        let incarnation = self.incarnation;
-        let Some(credentials) = self.context.store.credentials(self.record.id)? else {
-            let failure = Failure::Dead { code: "AUTH_KEY_UNREGISTERED".into() };
-            myself.cast(AccountMsg::DialEnded { incarnation, outcome: Err(failure) })?;
-            return Ok(());
-        };
-        let options = DialOptions {
-            servers: self.context.settings.servers.clone(),
-            api_id: self.api_id,
-            meters: self.context.meters.calls.clone(),
-        };
-        let (permits, slot) = (self.context.dials.to(credentials.dc_id), Arc::clone(&self.slot));
-        let target = myself.clone();
-        // A wait that Telegram asked for while connecting is kept also by whoever dials after a
-        // restart, or because somebody wants the account anew.
-        let held = self.cooldowns.holds(MethodClass::Auth, now());
-        let left = held.and_then(|until| u64::try_from(until.0 - now().0).ok());
-        let task = async move {
-            sleep(Duration::from_millis(left.unwrap_or(0))).await;
-            let outcome = dial_with_permit(&permits, &options, &credentials, slot).await;
-            let outcome = outcome.map(Box::new);
-            let _ = target.cast(AccountMsg::DialEnded { incarnation, outcome });
-        };
-        self.dial = Some(AbortOnDropHandle::new(supervised(myself, incarnation, task)));
-        Ok(())
-    }
-
-    fn hang_up(&mut self) {
-        self.incarnation += 1;
-        self.dial = None;
-        if let Some(live) = self.live.take() {
-            self.context.meters.session_ended(live.since.elapsed());
-        }
-        self.queue.forget_under_way();
-    }
-
-    async fn dial_ended(
-        &mut self,
-        myself: &ActorRef<AccountMsg>,
-        incarnation: u64,
-        outcome: Result<Box<Link>, Failure>,
-    ) -> Result<(), ActorProcessingErr> {
-        if !self.is_current(incarnation) {
-            return Ok(());
-        }
-        self.dial = None;
-        match outcome {
-            Ok(link) => {
-                let following = self.go_live(myself, *link)?;
-                self.last_failure = None;
-                self.step(myself, Input::Connected).await?;
-                // Only now, so that every monitor hears of the new link before its first message:
-                // what was said in between is read from history first.
-                if let Some(live) = &mut self.live {
-                    let task = supervised(myself, incarnation, following);
-                    live.task = Some(AbortOnDropHandle::new(task));
-                }
-                self.run_errands(myself);
-            }
-            Err(failure) => {
-                tracing::info!(account = %self.record.id, error = %failure, "dialling failed");
-                self.lost(myself, failure).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the new link the current one; answers the work of following its updates.
-    fn go_live(
-        &mut self,
-        myself: &ActorRef<AccountMsg>,
-        link: Link,
-    ) -> Result<impl Future<Output = ()> + Send + use<>, ActorProcessingErr> {
-        if self.record.me.as_ref() != Some(&link.me) {
-            self.record.me = Some(link.me.clone());
-            self.changed = true;
-        }
-        let is_bot = link.me.is_bot;
-        let incarnation = self.incarnation;
-        let mut stored = self.context.store.update_state(self.record.id)?;
-        if self.panics >= PANICS_MAX {
-            // What the library cannot digest would come again with the same state. Start from
-            // now; the monitors fetch from history what lies between.
-            stored = None;
-            self.panics = 0;
-        }
-        if let Some(state) = &mut stored
-            && !is_bot
-        {
-            // What a user missed in a channel is read from its history by the monitor; only bots,
-            // which cannot read history, depend on the channel's difference.
-            state.channels.clear();
-        }
-        let (caller, updates, connection) = link.into_parts();
-        let (peers, every) = (Arc::clone(&self.peers), self.context.settings.difference_every);
-        let pump = UpdatePump::new(caller.clone(), updates, stored, peers, is_bot, every);
-        let pulse = Arc::clone(caller.pulse());
-        let watch = Watch::over(Arc::clone(&pulse));
-        let (context, routes) = (Arc::clone(&self.context), Arc::clone(&self.routes));
-        let task = LinkTask::new(self.record.id, context, routes, pulse, is_bot);
-        let target = myself.clone();
-        let follow = async move {
-            let failure = task.run(pump).await;
-            drop(connection);
-            let _ = target.cast(AccountMsg::LinkEnded { incarnation, failure });
-        };
-        self.live = Some(Live { caller, watch, since: Instant::now(), task: None });
-        arm_check_up(myself, incarnation);
-        myself.send_after(SETTLE_AFTER, move || AccountMsg::Settled { incarnation });
-        Ok(follow)
-    }
-
-    /// Looks whether the link gets on; drops it when it does not, to dial again.
-    async fn check_up(&mut self, myself: &ActorRef<AccountMsg>) -> Result<(), ActorProcessingErr> {
-        let Some(live) = &mut self.live else { return Ok(()) };
-        let Some(cause) = live.watch.check_up(&self.context.store) else {
-            arm_check_up(myself, self.incarnation);
-            self.show();
-            return Ok(());
-        };
-        let (actor, at) = (format!("link/{}", self.record.id), now());
-        tracing::warn!(account = %self.record.id, cause, "the link is dropped and dialled again");
-        let attempt = self.machine.failures() + 1;
-        let record = RestartRecord { actor, at, cause: cause.clone(), attempt, next_at: Some(at) };
-        self.context.board.restart(record);
-        self.lost(myself, Failure::transient(cause)).await
-    }
-
-    async fn link_ended(
-        &mut self,
-        myself: &ActorRef<AccountMsg>,
-        incarnation: u64,
-        failure: Failure,
-    ) -> Result<(), ActorProcessingErr> {
-        if !self.is_current(incarnation) {
-            return Ok(());
-        }
-        tracing::info!(account = %self.record.id, error = %failure, "the connection ended");
-        self.lost(myself, failure).await
-    }
-
-    async fn panicked(
-        &mut self,
-        myself: &ActorRef<AccountMsg>,
-        incarnation: u64,
-    ) -> Result<(), ActorProcessingErr> {
-        if !self.is_current(incarnation) {
-            return Ok(());
-        }
-        self.panics += 1;
-        tracing::error!(account = %self.record.id, in_a_row = self.panics, "the telegram library panicked");
-        self.lost(myself, Failure::transient("the telegram library failed (panic)")).await
-    }
-
-    async fn lost(
-        &mut self,
-        myself: &ActorRef<AccountMsg>,
-        failure: Failure,
-    ) -> Result<(), ActorProcessingErr> {
-        if let Failure::Wait { code, seconds, .. } = &failure {
-            self.wait(MethodClass::Auth, code, *seconds);
-        }
-        self.last_failure = Some(failure.clone());
-        self.step(myself, Input::Lost(failure)).await
-    }
-
     fn is_bot(&self) -> bool {
         self.record.me.as_ref().is_some_and(|me| me.is_bot)
     }
@@ -559,82 +369,6 @@ impl AccountActor {
             (None, Some(failure)) => Failure::transient(failure.to_string()),
             (None, None) => Failure::transient("the account is not connected"),
         }
-    }
-
-    /// Starts what may run; sets a timer for what may not yet.
-    fn run_errands(&mut self, myself: &ActorRef<AccountMsg>) {
-        let Some(live) = &self.live else { return };
-        loop {
-            match self.queue.next(&self.cooldowns, now()) {
-                Next::Run(request) => {
-                    let (incarnation, store) = (self.incarnation, self.context.store.clone());
-                    let work = Work {
-                        account: self.record.id,
-                        caller: live.caller.clone(),
-                        peers: Arc::clone(&self.peers),
-                        is_bot: self.is_bot(),
-                        store,
-                    };
-                    tokio::spawn(work.run(request, myself.clone(), incarnation));
-                }
-                Next::Later(pause) => {
-                    let timer = myself.send_after(pause, || AccountMsg::Wake);
-                    self.wake = Some(AbortOnDropHandle::new(timer));
-                    return;
-                }
-                Next::Idle => return,
-            }
-        }
-    }
-
-    async fn errand_ended(
-        &mut self,
-        myself: &ActorRef<AccountMsg>,
-        incarnation: u64,
-        request: Request,
-        outcome: Result<Finding, Failure>,
-    ) -> Result<(), ActorProcessingErr> {
-        let current = self.is_current(incarnation);
-        if current {
-            self.queue.finished();
-        }
-        match outcome {
-            Err(Failure::Wait { code, seconds, .. }) => {
-                self.wait(request.errand.class(), &code, seconds);
-                self.queue.put_back(request);
-            }
-            Err(Failure::Limited) => {
-                let until = now().plus_ms(LIMITED_REST_MS);
-                self.impose(CooldownScope::Account, until);
-                request.reply.send(Err(Failure::Limited));
-            }
-            Err(failure @ Failure::Dead { .. }) => {
-                request.reply.send(Err(failure.clone()));
-                if current {
-                    self.lost(myself, failure).await?;
-                }
-            }
-            outcome => request.reply.send(outcome),
-        }
-        self.run_errands(myself);
-        if self.interests.is_empty() && self.queue.is_idle() {
-            self.arm_linger(myself);
-        }
-        self.show();
-        Ok(())
-    }
-
-    fn wait(&mut self, class: MethodClass, code: &str, seconds: u32) {
-        self.context.meters.waited(class);
-        tracing::warn!(account = %self.record.id, ?class, code, seconds, "telegram asks to wait");
-        let until = now().plus_ms(i64::from(seconds) * 1_000 + WAIT_MARGIN_MS);
-        self.impose(CooldownScope::Class(class), until);
-    }
-
-    fn impose(&mut self, scope: CooldownScope, until: UnixMillis) {
-        self.cooldowns.impose(scope, until, now());
-        self.record.cooldowns = self.cooldowns.current(now());
-        self.changed = true;
     }
 
     async fn save_if_changed(&mut self) -> Result<(), ActorProcessingErr> {
@@ -688,64 +422,5 @@ impl AccountActor {
             progress: self.live.as_ref().map(|live| live.watch.progress()),
         };
         self.context.board.account(self.record.id, view);
-    }
-}
-
-fn arm_check_up(myself: &ActorRef<AccountMsg>, incarnation: u64) {
-    myself.send_after(CHECKUP_EVERY, move || AccountMsg::CheckUp { incarnation });
-}
-
-async fn dial_with_permit(
-    permits: &Semaphore,
-    options: &DialOptions,
-    credentials: &Credentials,
-    slot: Arc<Semaphore>,
-) -> Result<Link, Failure> {
-    let permit = permits.acquire().await;
-    let _permit = permit.map_err(|_| Failure::transient("the daemon is stopping"))?;
-    Link::dial(options, credentials, slot).await
-}
-
-/// Runs a link's task so that its panic is the end of that link and of nothing else.
-fn supervised(
-    myself: &ActorRef<AccountMsg>,
-    incarnation: u64,
-    task: impl Future<Output = ()> + Send + 'static,
-) -> tokio::task::JoinHandle<()> {
-    let target = myself.clone();
-    tokio::spawn(async move {
-        let inner = AbortOnDropHandle::new(tokio::spawn(task));
-        if inner.await.is_err_and(|error| error.is_panic()) {
-            let _ = target.cast(AccountMsg::Panicked { incarnation });
-        }
-    })
-}
-
-/// An errand under way.
-struct Work {
-    account: AuthKeyId,
-    caller: Caller,
-    peers: Arc<Mutex<PeerBook>>,
-    is_bot: bool,
-    store: Store,
-}
-
-impl Work {
-    async fn run(self, request: Request, myself: ActorRef<AccountMsg>, incarnation: u64) {
-        let errand = request.errand.clone();
-        let Self { account, caller, peers, is_bot, store } = self;
-        let attempt = tokio::spawn(async move { errand.run(&caller, &peers, is_bot).await }).await;
-        let outcome = match attempt {
-            Ok(Ok((finding, news))) => {
-                if !news.is_empty() {
-                    let op = Op::PutPeers { account, peers: news };
-                    let _ = store.submit(vec![op], |_| {}).await;
-                }
-                Ok(finding)
-            }
-            Ok(Err(failure)) => Err(failure),
-            Err(_) => Err(Failure::transient("the telegram library failed (panic)")),
-        };
-        let _ = myself.cast(AccountMsg::ErrandEnded { incarnation, request, outcome });
     }
 }

@@ -1,13 +1,13 @@
 //! What every actor is handed: the store, the status board, the settings. Only the limits may
 //! change while the tree runs.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::board::Board;
+use super::dials::Dials;
 use super::joins::Joins;
 use super::meters::Meters;
 use crate::protocol::account::ReconnectPolicy;
@@ -16,11 +16,6 @@ use crate::protocol::monitor::FailoverPolicy;
 use crate::protocol::pacing::Limits;
 use crate::store::Store;
 use crate::telegram::Servers;
-
-/// Dials under way at once to one datacenter, in all accounts together. A dial costs a key lookup, a handshake and
-/// three round trips; 64 at once bring 10,000 accounts back within a minute at 300 ms each, and
-/// do not look like an attack.
-pub(super) const DIALS_MAX: usize = 64;
 
 /// Settings of the tree.
 #[derive(Clone, Debug)]
@@ -57,19 +52,6 @@ pub struct Context {
     pub(super) dials: Dials,
     /// Joins under way.
     pub(super) joins: Joins,
-}
-
-/// Permits to dial, for each datacenter its own: one that does not answer keeps dials to the
-/// others waiting for nothing.
-#[derive(Debug, Default)]
-pub(super) struct Dials(Mutex<HashMap<i32, Arc<Semaphore>>>);
-
-impl Dials {
-    /// Those for datacenter `dc_id`.
-    pub(super) fn to(&self, dc_id: i32) -> Arc<Semaphore> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(all.entry(dc_id).or_insert_with(|| Arc::new(Semaphore::new(DIALS_MAX))))
-    }
 }
 
 impl Context {

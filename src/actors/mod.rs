@@ -12,6 +12,7 @@ mod board;
 mod bridge;
 mod context;
 mod delivery;
+mod dials;
 mod errands;
 mod fleet;
 mod jobs;

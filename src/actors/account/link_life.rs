@@ -1,0 +1,227 @@
+//! The life of an account's link: dialled, followed, looked after, lost. Each dial has a number, by
+//! which whatever an older one still sends is recognised.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{ActorProcessingErr, ActorRef};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{AccountActor, AccountMsg, Live};
+use crate::actors::context::now;
+use crate::actors::dials::Dials;
+use crate::actors::link::LinkTask;
+use crate::actors::watch::{CHECKUP_EVERY, Watch};
+use crate::protocol::account::Input;
+use crate::protocol::failure::Failure;
+use crate::protocol::model::{Credentials, MethodClass, RestartRecord};
+use crate::telegram::{DialOptions, Link, UpdatePump};
+
+/// A connection that holds this long is stable: failures before it are forgiven.
+const SETTLE_AFTER: Duration = Duration::from_secs(20);
+/// After this many panics of the library in a row the update state is left behind.
+const PANICS_MAX: u32 = 2;
+
+impl AccountActor {
+    pub(super) fn dial(&mut self, myself: &ActorRef<AccountMsg>) -> Result<(), ActorProcessingErr> {
+        self.incarnation += 1;
+        let incarnation = self.incarnation;
+        let Some(credentials) = self.context.store.credentials(self.record.id)? else {
+            let failure = Failure::Dead { code: "AUTH_KEY_UNREGISTERED".into() };
+            myself.cast(AccountMsg::DialEnded { incarnation, outcome: Err(failure) })?;
+            return Ok(());
+        };
+        let options = DialOptions {
+            servers: self.context.settings.servers.clone(),
+            api_id: self.api_id,
+            meters: self.context.meters.calls.clone(),
+        };
+        let (context, slot) = (Arc::clone(&self.context), Arc::clone(&self.slot));
+        let target = myself.clone();
+        // A wait that Telegram asked for while connecting is kept also by whoever dials after a
+        // restart, or because somebody wants the account anew.
+        let held = self.cooldowns.holds(MethodClass::Auth, now());
+        let left = held.and_then(|until| u64::try_from(until.0 - now().0).ok());
+        let task = async move {
+            sleep(Duration::from_millis(left.unwrap_or(0))).await;
+            let outcome = dial_with_permit(&context.dials, &options, &credentials, slot).await;
+            let outcome = outcome.map(Box::new);
+            let _ = target.cast(AccountMsg::DialEnded { incarnation, outcome });
+        };
+        self.dial = Some(AbortOnDropHandle::new(supervised(myself, incarnation, task)));
+        Ok(())
+    }
+
+    pub(super) fn hang_up(&mut self) {
+        self.incarnation += 1;
+        self.dial = None;
+        if let Some(live) = self.live.take() {
+            self.context.meters.session_ended(live.since.elapsed());
+        }
+        self.queue.forget_under_way();
+    }
+
+    pub(super) async fn dial_ended(
+        &mut self,
+        myself: &ActorRef<AccountMsg>,
+        incarnation: u64,
+        outcome: Result<Box<Link>, Failure>,
+    ) -> Result<(), ActorProcessingErr> {
+        if !self.is_current(incarnation) {
+            return Ok(());
+        }
+        self.dial = None;
+        match outcome {
+            Ok(link) => {
+                let following = self.go_live(myself, *link)?;
+                self.last_failure = None;
+                self.step(myself, Input::Connected).await?;
+                // Only now, so that every monitor hears of the new link before its first message:
+                // what was said in between is read from history first.
+                if let Some(live) = &mut self.live {
+                    let task = supervised(myself, incarnation, following);
+                    live.task = Some(AbortOnDropHandle::new(task));
+                }
+                self.run_errands(myself);
+            }
+            Err(failure) => {
+                tracing::info!(account = %self.record.id, error = %failure, "dialling failed");
+                self.lost(myself, failure).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the new link the current one; answers the work of following its updates.
+    pub(super) fn go_live(
+        &mut self,
+        myself: &ActorRef<AccountMsg>,
+        link: Link,
+    ) -> Result<impl Future<Output = ()> + Send + use<>, ActorProcessingErr> {
+        if self.record.me.as_ref() != Some(&link.me) {
+            self.record.me = Some(link.me.clone());
+            self.changed = true;
+        }
+        let is_bot = link.me.is_bot;
+        let incarnation = self.incarnation;
+        let mut stored = self.context.store.update_state(self.record.id)?;
+        if self.panics >= PANICS_MAX {
+            // What the library cannot digest would come again with the same state. Start from
+            // now; the monitors fetch from history what lies between.
+            stored = None;
+            self.panics = 0;
+        }
+        if let Some(state) = &mut stored
+            && !is_bot
+        {
+            // What a user missed in a channel is read from its history by the monitor; only bots,
+            // which cannot read history, depend on the channel's difference.
+            state.channels.clear();
+        }
+        let (caller, updates, connection) = link.into_parts();
+        let (peers, every) = (Arc::clone(&self.peers), self.context.settings.difference_every);
+        let pump = UpdatePump::new(caller.clone(), updates, stored, peers, is_bot, every);
+        let pulse = Arc::clone(caller.pulse());
+        let watch = Watch::over(Arc::clone(&pulse));
+        let (context, routes) = (Arc::clone(&self.context), Arc::clone(&self.routes));
+        let task = LinkTask::new(self.record.id, context, routes, pulse, is_bot);
+        let target = myself.clone();
+        let follow = async move {
+            let failure = task.run(pump).await;
+            drop(connection);
+            let _ = target.cast(AccountMsg::LinkEnded { incarnation, failure });
+        };
+        self.live = Some(Live { caller, watch, since: Instant::now(), task: None });
+        arm_check_up(myself, incarnation);
+        myself.send_after(SETTLE_AFTER, move || AccountMsg::Settled { incarnation });
+        Ok(follow)
+    }
+
+    /// Looks whether the link gets on; drops it when it does not, to dial again.
+    pub(super) async fn check_up(
+        &mut self,
+        myself: &ActorRef<AccountMsg>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(live) = &mut self.live else { return Ok(()) };
+        let Some(cause) = live.watch.check_up(&self.context.store) else {
+            arm_check_up(myself, self.incarnation);
+            self.show();
+            return Ok(());
+        };
+        let (actor, at) = (format!("link/{}", self.record.id), now());
+        tracing::warn!(account = %self.record.id, cause, "the link is dropped and dialled again");
+        let attempt = self.machine.failures() + 1;
+        let record = RestartRecord { actor, at, cause: cause.clone(), attempt, next_at: Some(at) };
+        self.context.board.restart(record);
+        self.lost(myself, Failure::transient(cause)).await
+    }
+
+    pub(super) async fn link_ended(
+        &mut self,
+        myself: &ActorRef<AccountMsg>,
+        incarnation: u64,
+        failure: Failure,
+    ) -> Result<(), ActorProcessingErr> {
+        if !self.is_current(incarnation) {
+            return Ok(());
+        }
+        tracing::info!(account = %self.record.id, error = %failure, "the connection ended");
+        self.lost(myself, failure).await
+    }
+
+    pub(super) async fn panicked(
+        &mut self,
+        myself: &ActorRef<AccountMsg>,
+        incarnation: u64,
+    ) -> Result<(), ActorProcessingErr> {
+        if !self.is_current(incarnation) {
+            return Ok(());
+        }
+        self.panics += 1;
+        tracing::error!(account = %self.record.id, in_a_row = self.panics, "the telegram library panicked");
+        self.lost(myself, Failure::transient("the telegram library failed (panic)")).await
+    }
+
+    pub(super) async fn lost(
+        &mut self,
+        myself: &ActorRef<AccountMsg>,
+        failure: Failure,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Failure::Wait { code, seconds, .. } = &failure {
+            self.wait(MethodClass::Auth, code, *seconds);
+        }
+        self.last_failure = Some(failure.clone());
+        self.step(myself, Input::Lost(failure)).await
+    }
+}
+
+fn arm_check_up(myself: &ActorRef<AccountMsg>, incarnation: u64) {
+    myself.send_after(CHECKUP_EVERY, move || AccountMsg::CheckUp { incarnation });
+}
+
+async fn dial_with_permit(
+    dials: &Dials,
+    options: &DialOptions,
+    credentials: &Credentials,
+    slot: Arc<Semaphore>,
+) -> Result<Link, Failure> {
+    let _permit = dials.begin(credentials.dc_id).await?;
+    Link::dial(options, credentials, slot).await
+}
+
+/// Runs a link's task so that its panic is the end of that link and of nothing else.
+fn supervised(
+    myself: &ActorRef<AccountMsg>,
+    incarnation: u64,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> tokio::task::JoinHandle<()> {
+    let target = myself.clone();
+    tokio::spawn(async move {
+        let inner = AbortOnDropHandle::new(tokio::spawn(task));
+        if inner.await.is_err_and(|error| error.is_panic()) {
+            let _ = target.cast(AccountMsg::Panicked { incarnation });
+        }
+    })
+}

@@ -1,0 +1,142 @@
+//! The account's work: its errands, and the waits that Telegram asks for.
+
+use std::sync::{Arc, Mutex};
+
+use ractor::{ActorProcessingErr, ActorRef};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{AccountActor, AccountMsg};
+use crate::actors::context::now;
+use crate::actors::errands::{Next, Request};
+use crate::protocol::account::Input;
+use crate::protocol::failure::Failure;
+use crate::protocol::ids::{AuthKeyId, UnixMillis};
+use crate::protocol::model::{CooldownScope, MethodClass};
+use crate::protocol::pacing::{LIMITED_REST_MS, WAIT_MARGIN_MS};
+use crate::store::{Op, Store};
+use crate::telegram::{Caller, Finding, PeerBook};
+
+impl AccountActor {
+    pub(super) async fn request(
+        &mut self,
+        myself: &ActorRef<AccountMsg>,
+        request: Request,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(fault) = &self.record.fault {
+            request.reply.send(Err(Failure::Dead { code: fault.code.clone() }));
+            return Ok(());
+        }
+        self.queue.push(request);
+        self.linger_epoch += 1;
+        if self.live.is_none() {
+            self.step(myself, Input::Wanted).await?;
+        }
+        self.run_errands(myself);
+        Ok(())
+    }
+
+    /// Starts what may run; sets a timer for what may not yet.
+    pub(super) fn run_errands(&mut self, myself: &ActorRef<AccountMsg>) {
+        let Some(live) = &self.live else { return };
+        loop {
+            match self.queue.next(&self.cooldowns, now()) {
+                Next::Run(request) => {
+                    let (incarnation, store) = (self.incarnation, self.context.store.clone());
+                    let work = Work {
+                        account: self.record.id,
+                        caller: live.caller.clone(),
+                        peers: Arc::clone(&self.peers),
+                        is_bot: self.is_bot(),
+                        store,
+                    };
+                    tokio::spawn(work.run(request, myself.clone(), incarnation));
+                }
+                Next::Later(pause) => {
+                    let timer = myself.send_after(pause, || AccountMsg::Wake);
+                    self.wake = Some(AbortOnDropHandle::new(timer));
+                    return;
+                }
+                Next::Idle => return,
+            }
+        }
+    }
+
+    pub(super) async fn errand_ended(
+        &mut self,
+        myself: &ActorRef<AccountMsg>,
+        incarnation: u64,
+        request: Request,
+        outcome: Result<Finding, Failure>,
+    ) -> Result<(), ActorProcessingErr> {
+        let current = self.is_current(incarnation);
+        if current {
+            self.queue.finished();
+        }
+        match outcome {
+            Err(Failure::Wait { code, seconds, .. }) => {
+                self.wait(request.errand.class(), &code, seconds);
+                self.queue.put_back(request);
+            }
+            Err(Failure::Limited) => {
+                let until = now().plus_ms(LIMITED_REST_MS);
+                self.impose(CooldownScope::Account, until);
+                request.reply.send(Err(Failure::Limited));
+            }
+            Err(failure @ Failure::Dead { .. }) => {
+                request.reply.send(Err(failure.clone()));
+                if current {
+                    self.lost(myself, failure).await?;
+                }
+            }
+            outcome => request.reply.send(outcome),
+        }
+        self.run_errands(myself);
+        if self.interests.is_empty() && self.queue.is_idle() {
+            self.arm_linger(myself);
+        }
+        self.show();
+        Ok(())
+    }
+
+    pub(super) fn wait(&mut self, class: MethodClass, code: &str, seconds: u32) {
+        self.context.meters.waited(class);
+        tracing::warn!(account = %self.record.id, ?class, code, seconds, "telegram asks to wait");
+        let until = now().plus_ms(i64::from(seconds) * 1_000 + WAIT_MARGIN_MS);
+        self.impose(CooldownScope::Class(class), until);
+    }
+
+    pub(super) fn impose(&mut self, scope: CooldownScope, until: UnixMillis) {
+        self.cooldowns.impose(scope, until, now());
+        self.record.cooldowns = self.cooldowns.current(now());
+        self.changed = true;
+    }
+}
+
+/// An errand under way.
+struct Work {
+    account: AuthKeyId,
+    caller: Caller,
+    peers: Arc<Mutex<PeerBook>>,
+    is_bot: bool,
+    store: Store,
+}
+
+impl Work {
+    async fn run(self, request: Request, myself: ActorRef<AccountMsg>, incarnation: u64) {
+        let errand = request.errand.clone();
+        let Self { account, caller, peers, is_bot, store } = self;
+        let attempt = tokio::spawn(async move { errand.run(&caller, &peers, is_bot).await }).await;
+        let outcome = match attempt {
+            Ok(Ok((finding, news))) => {
+                if !news.is_empty() {
+                    let op = Op::PutPeers { account, peers: news };
+                    let _ = store.submit(vec![op], |_| {}).await;
+                }
+                Ok(finding)
+            }
+            Ok(Err(failure)) => Err(failure),
+            Err(_) => Err(Failure::transient("the telegram library failed (panic)")),
+        };
+        let _ = myself.cast(AccountMsg::ErrandEnded { incarnation, request, outcome });
+    }
+}

@@ -1,0 +1,94 @@
+//! When an account may dial: so many at once to one datacenter, and so many a second in all. Owns
+//! the permits; a thousand accounts that want to dial together become a queue.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+
+use crate::protocol::failure::Failure;
+
+/// Dials under way at once to one datacenter, in all accounts together. A dial costs a key lookup,
+/// a handshake and three round trips. A datacenter that does not answer keeps dials to the others
+/// waiting for nothing.
+const AT_ONCE_MAX: usize = 64;
+/// Dials begun within a second, in all accounts together: 10,000 accounts are back within 40 s of a
+/// start, and it does not look like an attack.
+const PER_SECOND: NonZeroU32 = NonZeroU32::new(250).expect("it is not zero");
+/// Dials that may begin at once after a quiet time.
+const BURST: NonZeroU32 = NonZeroU32::new(64).expect("it is not zero");
+
+/// The permits of all accounts.
+#[derive(Debug)]
+pub(super) struct Dials {
+    by_datacenter: Mutex<HashMap<i32, Arc<Semaphore>>>,
+    starts: DefaultDirectRateLimiter,
+    clock: DefaultClock,
+}
+
+impl Default for Dials {
+    fn default() -> Self {
+        Self {
+            by_datacenter: Mutex::default(),
+            starts: RateLimiter::direct(Quota::per_second(PER_SECOND).allow_burst(BURST)),
+            clock: DefaultClock::default(),
+        }
+    }
+}
+
+impl Dials {
+    /// Waits for the right to dial datacenter `dc_id`; it ends with what is returned.
+    pub(super) async fn begin(&self, dc_id: i32) -> Result<OwnedSemaphorePermit, Failure> {
+        let permits = {
+            let mut all = self.by_datacenter.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(dc_id).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE_MAX))))
+        };
+        let permit = permits.acquire_owned().await;
+        let permit = permit.map_err(|_| Failure::transient("the daemon is stopping"))?;
+        while let Err(not_until) = self.starts.check() {
+            sleep(not_until.wait_time_from(self.clock.now())).await;
+        }
+        Ok(permit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use futures_util::future::join_all;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_crowd_dials_at_the_rate_and_not_at_once() {
+        let dials = Dials::default();
+        let began = Instant::now();
+        let crowd = (0..BURST.get() + 50).map(|number| {
+            let dials = &dials;
+            // Several datacenters, so that only the rate holds them back.
+            async move { drop(dials.begin(number as i32 % 4).await.unwrap()) }
+        });
+        join_all(crowd).await;
+        let least = Duration::from_secs(1) * 49 / PER_SECOND.get();
+        assert!(began.elapsed() >= least, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_datacenter_that_does_not_answer_holds_up_its_own_dials_only() {
+        let dials = Dials::default();
+        let mut stuck = Vec::new();
+        for _ in 0..AT_ONCE_MAX {
+            stuck.push(dials.begin(2).await.unwrap());
+        }
+        assert!(timeout(Duration::from_millis(20), dials.begin(2)).await.is_err());
+        assert!(timeout(Duration::from_secs(10), dials.begin(4)).await.is_ok());
+        stuck.pop();
+        assert!(timeout(Duration::from_secs(10), dials.begin(2)).await.is_ok());
+    }
+}
