@@ -1,14 +1,16 @@
 //! The main job on embedded parts: a loopback Telegram with talking chats, the whole daemon, a
-//! session that dies and another that takes over. No broker: events are printed as they would be
-//! published.
+//! session that dies and another that takes over. No broker: events are told as they would be
+//! published, and at the end compared with what was said.
 //!
 //! `cargo run --release --example demo [-- --for 60s]`
 
 use std::collections::{BTreeMap, HashSet};
+use std::io::{self, Write};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use telewarden::app::Daemon;
 use telewarden::config::{Config, LogFormat};
@@ -18,74 +20,156 @@ use telewarden::protocol::command::{self, Envelope};
 use telewarden::store::Outbox;
 use telewarden::{app, logging};
 use telewarden_simulator::{Account, Chat, ChatKind, NewAccount, NewChat, Options, Simulator};
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{Instant, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::Level;
 
-/// How long the demo runs unless told otherwise.
-const DEFAULT_SECONDS: u64 = 30;
+/// How long the demo runs unless told otherwise, and at least: a failover must fit in.
+const SECONDS_DEFAULT: u64 = 30;
+const SECONDS_MIN: u64 = 10;
 /// Pause between two messages of a chat.
 const TALK_EVERY: Duration = Duration::from_millis(700);
+/// How long something may take that is due at once, on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Exit code for a wrong command line, and for a second Ctrl-C.
+const USAGE: u8 = 2;
+const HARD_STOP: i32 = 130;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     app::prepare_process();
-    let seconds = seconds()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(demo(Duration::from_secs(seconds)))
-}
-
-/// `--for 60s`.
-fn seconds() -> Result<u64> {
-    let mut arguments = std::env::args().skip(1);
-    match (arguments.next().as_deref(), arguments.next()) {
-        (None, _) => Ok(DEFAULT_SECONDS),
-        (Some("--for"), Some(text)) => {
-            let number = text.strip_suffix('s').unwrap_or(&text);
-            number.parse().with_context(|| format!("--for takes seconds such as 60s, not {text}"))
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(seconds) = seconds(&arguments) else {
+        complain(&format!(
+            "usage: demo [--for SECONDS]    such as --for 60s; at least {SECONDS_MIN}, without it \
+             {SECONDS_DEFAULT}"
+        ));
+        return ExitCode::from(USAGE);
+    };
+    match run(Duration::from_secs(seconds)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("demo: {error:#}"));
+            ExitCode::FAILURE
         }
-        (Some(other), _) => bail!("unknown argument {other}; try --for 60s"),
     }
 }
 
-async fn demo(runtime: Duration) -> Result<()> {
-    let folder = tempfile::tempdir()?;
+/// None when the arguments are not understood.
+fn seconds(arguments: &[String]) -> Option<u64> {
+    match arguments {
+        [] => Some(SECONDS_DEFAULT),
+        [flag, text] if flag == "--for" => {
+            let number = text.strip_suffix('s').unwrap_or(text).parse().ok()?;
+            (SECONDS_MIN..=86_400).contains(&number).then_some(number)
+        }
+        _ => None,
+    }
+}
+
+fn run(length: Duration) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let folder = tempfile::tempdir()?;
+        demo(length, folder.path(), interruption()?).await?;
+        Ok(folder.close()?)
+    })
+}
+
+/// Cancelled by SIGTERM or Ctrl-C; a second one ends the process at once.
+fn interruption() -> Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let interrupted = CancellationToken::new();
+    let token = interrupted.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if token.is_cancelled() {
+                std::process::exit(HARD_STOP);
+            }
+            say("Stopping early.");
+            token.cancel();
+        }
+    });
+    Ok(interrupted)
+}
+
+async fn demo(length: Duration, folder: &std::path::Path, stop: CancellationToken) -> Result<()> {
     let sim = Arc::new(Simulator::start(Options::default()).await?);
     say(&format!("A loopback Telegram speaks MTProto at {}.", sim.listen_addr()));
     let stage = Stage::set(&sim).await?;
 
-    let config = config(&sim, folder.path());
+    let config = config(&sim, folder);
     let _logging = logging::init(config.log.level, config.log.format)?;
     let (daemon, outbox) = Daemon::start(&config).await?;
     let outbox = outbox.context("without the bridge the outbox is ours")?;
     say(&format!("The daemon is up. Look at http://{}/health meanwhile.", config.http.listen));
-
-    for chat in &stage.chats {
+    for chat in stage.chats.values() {
         stage.monitor(&daemon, chat).await?;
     }
-    let printer = tokio::spawn(print_events(outbox));
-    let talk = tokio::spawn(talk(Arc::clone(&sim), stage.author, stage.chats.clone()));
+    all_listened_to(&daemon, stage.chats.len()).await?;
+    say("Both chats are listened to through the session `primary`. They begin to talk.\n");
 
-    let end = Instant::now() + runtime;
-    sleep_until(Instant::now() + runtime / 3).await;
-    say(
-        "Now Telegram ends the session of `primary`: watch the failover and the recovered messages.",
-    );
+    let (total, expected) = watch::channel(None);
+    let teller = tokio::spawn(tell_events(outbox, stage.titles(), expected));
+    let talk = tokio::spawn(talk(Arc::clone(&sim), stage.author, stage.chat_ids()));
+    perform(&sim, &stage, length, &stop).await?;
+    talk.abort();
+    let _ = talk.await;
+    let said = stage.said(&sim).await?;
+    let count = said.values().map(Vec::len).sum();
+    total.send_replace(Some(if stop.is_cancelled() { 0 } else { count }));
+    let told = teller.await?;
+    daemon.stop().await?;
+    match stop.is_cancelled() {
+        true => say("What was told so far is not compared with what was said."),
+        false => compare(&stage, &said, &told)?,
+    }
+    Ok(())
+}
+
+/// What happens while the chats talk.
+async fn perform(
+    sim: &Simulator,
+    stage: &Stage,
+    length: Duration,
+    stop: &CancellationToken,
+) -> Result<()> {
+    if stop.run_until_cancelled(sleep(length / 3)).await.is_none() {
+        return Ok(());
+    }
+    say("\nNow Telegram ends the session `primary`. The daemon logs that as an error, reports it \
+         for\neach chat, and goes on through `backup`, which first fetches what was missed.\n");
     sim.revoke(stage.primary.user_id, None).await?;
     sim.disconnect(stage.primary.user_id).await?;
-    sleep_until(end).await;
+    let _ = stop.run_until_cancelled(sleep(length - length / 3)).await;
+    Ok(())
+}
 
-    talk.abort();
-    // The printer ends once no event has come for a while.
-    let told = printer.await?;
-    let report = daemon.health().report();
-    say(&format!("Monitors at the end: {:?}", report.monitors.by_state));
-    daemon.stop().await?;
-    check(&sim, &stage.chats, &told).await
+async fn all_listened_to(daemon: &Daemon, chats: usize) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let is_active = || {
+        let states = daemon.health().report().monitors.by_state;
+        states.get("active").is_some_and(|count| *count == chats as u64)
+    };
+    while !is_active() {
+        ensure!(Instant::now() < deadline, "the chats are not listened to after {PATIENCE:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 struct Stage {
     author: i64,
     primary: Account,
     backup: Account,
-    chats: Vec<Chat>,
+    /// By title.
+    chats: BTreeMap<String, Chat>,
 }
 
 impl Stage {
@@ -93,14 +177,33 @@ impl Stage {
         let author = sim.add_account(NewAccount::default()).await?.user_id;
         let primary = sim.add_account(NewAccount::default()).await?;
         let backup = sim.add_account(NewAccount::default()).await?;
-        let mut chats = Vec::new();
+        let mut chats = BTreeMap::new();
         for (title, kind) in [("Support", ChatKind::Supergroup), ("News", ChatKind::Channel)] {
             let members = vec![primary.user_id, backup.user_id];
             let (title, admins) = (title.to_owned(), vec![author]);
-            let new = NewChat { kind, title, username: None, members, admins };
-            chats.push(sim.add_chat(new).await?);
+            let new = NewChat { kind, title: title.clone(), username: None, members, admins };
+            chats.insert(title, sim.add_chat(new).await?);
         }
         Ok(Self { author, primary, backup, chats })
+    }
+
+    fn titles(&self) -> BTreeMap<i64, String> {
+        self.chats.iter().map(|(title, chat)| (chat.chat_id, title.clone())).collect()
+    }
+
+    fn chat_ids(&self) -> Vec<i64> {
+        self.chats.values().map(|chat| chat.chat_id).collect()
+    }
+
+    /// The ids of what was said, by chat.
+    async fn said(&self, sim: &Simulator) -> Result<BTreeMap<i64, Vec<i64>>> {
+        let mut said = BTreeMap::new();
+        for chat_id in self.chat_ids() {
+            let messages = sim.messages(chat_id).await?;
+            let ids = messages.iter().map(|message| i64::from(message.message_id));
+            said.insert(chat_id, ids.collect());
+        }
+        Ok(said)
     }
 
     /// Hands the daemon the very command that a backend would send.
@@ -130,6 +233,9 @@ fn config(sim: &Simulator, folder: &std::path::Path) -> Config {
     config.failover.retry_delay = Duration::from_secs(2);
     config.http.listen = ([127, 0, 0, 1], free_port()).into();
     config.log.format = LogFormat::Text;
+    // A new key file and a connection that ends are worth a warning elsewhere; here they belong
+    // to the play.
+    config.log.level = Level::ERROR;
     config
 }
 
@@ -139,57 +245,118 @@ fn free_port() -> u16 {
 }
 
 /// Chats that talk.
-async fn talk(sim: Arc<Simulator>, author: i64, chats: Vec<Chat>) {
+async fn talk(sim: Arc<Simulator>, author: i64, chats: Vec<i64>) {
     let mut tick = interval(TALK_EVERY);
     for number in 1.. {
         tick.tick().await;
         for chat in &chats {
-            if sim.post(chat.chat_id, author, &format!("message {number}")).await.is_err() {
+            if sim.post(*chat, author, &format!("message {number}")).await.is_err() {
                 return;
             }
         }
     }
 }
 
-/// Prints events as they would be published; answers which messages were told, in order.
-async fn print_events(mut outbox: Outbox) -> BTreeMap<i64, Vec<i64>> {
-    let mut told: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
-    let mut seen = HashSet::new();
+/// What was told of one chat.
+#[derive(Default)]
+struct Told {
+    /// Ids in the order in which they came.
+    ids: Vec<i64>,
+    /// How many of them were fetched after a gap.
+    recovered: usize,
+}
+
+/// Tells of events as they would be published, until as many messages as `expected` came, or none
+/// comes any more. Answers what was told, by chat.
+async fn tell_events(
+    mut outbox: Outbox,
+    titles: BTreeMap<i64, String>,
+    mut expected: watch::Receiver<Option<usize>>,
+) -> BTreeMap<i64, Told> {
+    let mut told: BTreeMap<i64, Told> = BTreeMap::new();
+    let mut kinds = HashSet::new();
     loop {
-        let waited = tokio::time::timeout(Duration::from_secs(3), outbox.next(64)).await;
-        let Ok(entries) = waited else { return told };
+        let count: usize = told.values().map(|chat| chat.ids.len()).sum();
+        if expected.borrow_and_update().is_some_and(|total| count >= total) {
+            return told;
+        }
+        let entries = tokio::select! {
+            entries = timeout(PATIENCE, outbox.next(64)) => entries,
+            _ = expected.changed() => continue,
+        };
+        let Ok(entries) = entries else { return told };
         for (seq, entry) in entries {
             let body: Value = serde_json::from_slice(&entry.body).unwrap_or_default();
-            say(&format!("{:<26} {body}", entry.kind));
-            let message = (body["chat_id"].as_i64(), body["message_id"].as_i64());
-            if let (true, (Some(chat), Some(id))) = (seen.insert(entry.message_id), message) {
-                told.entry(chat).or_default().push(id);
+            if kinds.insert(entry.kind.clone()) {
+                say(&format!("The first {} in full: {body:#}\n", entry.kind));
+            }
+            say(&line(&body, &titles));
+            if let (Some(chat), Some(id)) = (body["chat_id"].as_i64(), body["message_id"].as_i64())
+            {
+                let chat = told.entry(chat).or_default();
+                chat.ids.push(id);
+                chat.recovered += usize::from(body["metadata"]["recovered"] == true);
             }
             outbox.release(seq);
         }
     }
 }
 
-/// Compares what was told with what was said.
-async fn check(sim: &Simulator, chats: &[Chat], told: &BTreeMap<i64, Vec<i64>>) -> Result<()> {
-    for chat in chats {
-        let said = sim.messages(chat.chat_id).await?;
-        let said: Vec<i64> = said.iter().map(|message| i64::from(message.message_id)).collect();
-        let heard = told.get(&chat.chat_id).cloned().unwrap_or_default();
-        let whole = said.len();
-        if heard != said {
-            bail!(
-                "chat {}: {} of {whole} messages told, or out of order",
-                chat.chat_id,
-                heard.len()
-            );
-        }
-        say(&format!("Chat {}: all {whole} messages told once and in order.", chat.chat_id));
+/// An event in a line: what, which chat, through which session.
+fn line(body: &Value, titles: &BTreeMap<i64, String>) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let title = body["chat_id"].as_i64().and_then(|chat| titles.get(&chat));
+    let title = title.map_or("?", String::as_str);
+    let metadata = &body["metadata"];
+    match body["message_id"].as_i64() {
+        None => format!(
+            "{title:<8} {} session={} reason={}",
+            text(&body["event"]),
+            text(&body["session_id"]),
+            text(&body["reason"])
+        ),
+        Some(id) => format!(
+            "{title:<8} #{id:<4} {:<9} {:<8} {}",
+            if metadata["recovered"] == true { "recovered" } else { "live" },
+            text(&metadata["session_id"]),
+            text(&body["text"])
+        ),
     }
+}
+
+/// Compares what was told with what was said.
+fn compare(
+    stage: &Stage,
+    said: &BTreeMap<i64, Vec<i64>>,
+    told: &BTreeMap<i64, Told>,
+) -> Result<()> {
+    let (mut whole, mut recovered) = (0, 0);
+    say("");
+    for (title, chat) in &stage.chats {
+        let said = said.get(&chat.chat_id).map(Vec::as_slice).unwrap_or_default();
+        let heard = told.get(&chat.chat_id).map(|told| told.ids.as_slice()).unwrap_or_default();
+        if heard != said {
+            bail!("{title} said {said:?}, but told was {heard:?}");
+        }
+        let fetched = told.get(&chat.chat_id).map_or(0, |told| told.recovered);
+        let live = said.len() - fetched;
+        say(&format!("{title:<8} {live} messages came live, {fetched} were recovered."));
+        whole += said.len();
+        recovered += fetched;
+    }
+    say(&format!(
+        "In all, {} messages came live and {recovered} were recovered through the failover.\n\
+         All {whole} were told once and in order.",
+        whole - recovered
+    ));
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "a demo talks to whoever started it")]
+/// Nobody reads it when the pipe is closed; that is no failure.
 fn say(line: &str) {
-    println!("{line}");
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -56,12 +56,12 @@ fn findings(config: &Config) -> Vec<Finding> {
         findings.push(broker(config.bridge.url.expose()));
     }
     findings.extend(config.secrets.key_file.as_deref().map(key_file));
-    let files = [
+    let unread = [
         ("telegram.server_public_key_file", &config.telegram.server_public_key_file),
         ("auth.jwt_secret_file", &config.auth.jwt_secret_file),
     ];
-    for (key, path) in files {
-        findings.extend(path.as_deref().map(|path| file(key, path)));
+    for (key, path) in unread {
+        findings.extend(path.as_deref().and_then(|path| unread_file(key, path)));
     }
     findings.extend(advice(config).into_iter().map(Finding::Advice));
     findings
@@ -143,12 +143,14 @@ fn broker(url: &str) -> Finding {
     }
 }
 
-fn file(key: &str, path: &Path) -> Finding {
+/// A file that the daemon does not open in this version, so that it starts whatever is wrong with
+/// it. That the setting has no effect is said by [`advice`].
+fn unread_file(key: &str, path: &Path) -> Option<Finding> {
     let shown = path.display();
     match fs::File::open(path).and_then(|file| file.metadata()) {
-        Ok(metadata) if metadata.is_file() => Finding::Fine(format!("{key} {shown} can be read")),
-        Ok(_) => Finding::Fault(format!("{key} {shown} is not a file")),
-        Err(error) => Finding::Fault(format!("{key} {shown} cannot be read: {error}")),
+        Ok(metadata) if metadata.is_file() => None,
+        Ok(_) => Some(Finding::Advice(format!("{key} {shown} is not a file"))),
+        Err(error) => Some(Finding::Advice(format!("{key} {shown} cannot be read: {error}"))),
     }
 }
 
@@ -218,12 +220,26 @@ mod tests {
     }
 
     #[test]
-    fn a_named_file_must_be_there() {
+    fn a_file_that_nothing_reads_yet_stops_nobody() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        assert!(matches!(file("secrets.key_file", &path), Finding::Fault(_)));
+        let path = folder.path().join("secret");
+        let missing = unread_file("auth.jwt_secret_file", &path);
+        assert!(matches!(missing, Some(Finding::Advice(text)) if text.contains("cannot be read")));
+        let not_a_file = unread_file("auth.jwt_secret_file", folder.path());
+        assert!(matches!(not_a_file, Some(Finding::Advice(_))));
         fs::write(&path, "x").unwrap();
-        assert!(matches!(file("secrets.key_file", &path), Finding::Fine(_)));
-        assert!(matches!(file("secrets.key_file", folder.path()), Finding::Fault(_)));
+        assert_eq!(unread_file("auth.jwt_secret_file", &path), None);
+
+        let mut config = Config::default();
+        config.auth.jwt_secret_file = Some(folder.path().join("nowhere"));
+        config.store.path = folder.path().join("state");
+        let said = findings(&config);
+        assert!(
+            !said.iter().any(|one| matches!(one, Finding::Fault(text) if text.contains("jwt")))
+        );
+        let has_advice = said.iter().any(
+            |one| matches!(one, Finding::Advice(text) if text.contains("no effect yet in this version")),
+        );
+        assert!(has_advice, "{said:?}");
     }
 }

@@ -2,17 +2,16 @@
 
 use tracing::Level;
 
-use super::Config;
+use super::{Campaign, Config, Limits, Secrets};
 
 /// What the operator should know before starting with `config`, most important first. Each line
 /// is a sentence that says what to do; none holds a secret.
 pub fn advice(config: &Config) -> Vec<String> {
     let mut lines = Vec::new();
-    if config.telegram.api_id.is_none() || config.telegram.api_hash.is_none() {
+    if config.telegram.api_id.is_none() {
         lines.push(
             "No application is configured, so only sessions that bring their own api_id can \
-             connect: get an id and a hash at my.telegram.org and set telegram.api_id and \
-             telegram.api_hash (or TELEGRAM_API_ID and TELEGRAM_API_HASH)."
+             connect: get an id at my.telegram.org and set telegram.api_id (or TELEGRAM_API_ID)."
                 .to_owned(),
         );
     }
@@ -46,8 +45,26 @@ pub fn advice(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    let set = WITHOUT_EFFECT.iter().filter(|(_, is_set)| is_set(config));
+    lines.extend(set.map(|(name, _)| {
+        format!("{name} is read but has no effect yet in this version: nothing follows from it.")
+    }));
     lines
 }
+
+/// Whether a setting differs from its default.
+type IsSet = fn(&Config) -> bool;
+
+/// Keys and sections (in brackets) whose names are fixed but on which nothing acts yet.
+pub(super) static WITHOUT_EFFECT: &[(&str, IsSet)] = &[
+    ("telegram.server_public_key_file", |c| c.telegram.server_public_key_file.is_some()),
+    ("[telegram.limits.send]", |c| c.telegram.limits != Limits::default()),
+    ("secrets.rotate_every", |c| c.secrets.rotate_every != Secrets::default().rotate_every),
+    ("http.cors_origins", |c| !c.http.cors_origins.is_empty()),
+    ("auth.jwt_secret_file", |c| c.auth.jwt_secret_file.is_some()),
+    ("[campaign]", |c| c.campaign != Campaign::default()),
+    ("[parsing]", |c| c.parsing.url.is_some()),
+];
 
 fn broker_advice(config: &Config) -> Option<String> {
     let url = config.bridge.url.expose();

@@ -10,12 +10,20 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, KEPT_VARIABLES, KeptKey, Key, Kind, Named};
-use super::problem::nearest;
+use super::problem::{nearest, nearest_within};
 use super::value::Value;
 use super::{Config, ConfigError, Place, Problem};
 
 /// What our own variables begin with.
 const VARIABLE_PREFIX: &str = "TELEWARDEN__";
+
+/// What somebody writes who does not know that it takes two underscores.
+const NEAR_PREFIX: &str = "TELEWARDEN_";
+
+/// Variables under [`NEAR_PREFIX`] that are this near to one of ours were meant to be it. Others
+/// are not ours to judge: Kubernetes, for one, sets `TELEWARDEN_SERVICE_HOST` for a service of
+/// that name, and the tests have some of their own.
+const MISTAKES_MAX: usize = 2;
 
 /// A file that holds a secret is a line of text; more than this is a mistake.
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -289,9 +297,30 @@ fn environment_layers(environment: &[(OsString, OsString)]) -> (Layer, Layer) {
         if let Some(path) = name.strip_prefix(VARIABLE_PREFIX) {
             let path = path.to_ascii_lowercase().replace("__", ".");
             named_setting(&mut own, &path, Place::Variable(name.to_owned()), value);
+        } else if let Some(meant) = name.strip_prefix(NEAR_PREFIX).and_then(meant_variable) {
+            let what = format!(
+                "is not read, because each part of a variable's name follows two underscores; the \
+                 nearest known one is {meant}"
+            );
+            own.problem(Place::Variable(name.to_owned()), what);
         }
     }
     (kept, own)
+}
+
+/// The variable that was meant by [`NEAR_PREFIX`] and `rest`, if one is near enough.
+fn meant_variable(rest: &str) -> Option<String> {
+    let words: Vec<String> =
+        rest.split('_').filter(|word| !word.is_empty()).map(str::to_ascii_lowercase).collect();
+    let (dc_id, words) = match words.split_last() {
+        Some((last, before)) if last.parse::<i32>().is_ok() => (Some(last), before),
+        _ => (None, words.as_slice()),
+    };
+    let known = keys::KEYS.iter().map(|key| (key.path.replace('.', "_"), key.path));
+    let path = nearest_within(&words.join("_"), MISTAKES_MAX, known)?;
+    let name = format!("{VARIABLE_PREFIX}{}", path.to_ascii_uppercase().replace('.', "__"));
+    let dc_id = dc_id.map_or("2", String::as_str);
+    Some(if path == keys::SERVERS { format!("{name}__{dc_id}") } else { name })
 }
 
 fn kept_setting(variable: &str, kept: &KeptKey, value: &Value) -> Option<Setting> {

@@ -62,6 +62,17 @@ pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
     known.min_by_key(|candidate| distance(word, candidate))
 }
 
+/// The one of `known` that at most `mistakes` edits turn `word` into.
+pub(super) fn nearest_within<T>(
+    word: &str,
+    mistakes: usize,
+    known: impl Iterator<Item = (String, T)>,
+) -> Option<T> {
+    let candidates = known.map(|(candidate, item)| (distance(word, &candidate), item));
+    let (edits, item) = candidates.min_by_key(|(edits, _)| *edits)?;
+    (edits <= mistakes).then_some(item)
+}
+
 /// Levenshtein's distance: insertions, deletions and replacements that turn `left` into `right`.
 /// Only the first 100 characters count, which bounds the work for any input.
 fn distance(left: &str, right: &str) -> usize {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use toml::de::{DeTable, DeValue};
 
+use super::advice::WITHOUT_EFFECT;
 use super::keys::{KEPT_VARIABLES, KEYS, KeptKey, Kind, SERVERS, by_path};
 use super::*;
 
@@ -360,6 +361,55 @@ fn advice_follows_the_configuration() {
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].contains("Use amqps://"));
     assert!(lines[1].contains("0.0.0.0:8080"));
+}
+
+#[test]
+fn what_has_no_effect_yet_is_marked_in_the_reference_and_named_when_set() {
+    let set = from_variables(&[
+        ("TELEGRAM_API_ID", "1"),
+        ("RABBITMQ_URL", "amqp://127.0.0.1"),
+        ("TELEWARDEN__SECRETS__KEY_FILE", "/etc/key"),
+        ("TELEWARDEN__TELEGRAM__SERVER_PUBLIC_KEY_FILE", "server.pem"),
+        ("TELEWARDEN__TELEGRAM__LIMITS__SEND__BURST", "1"),
+        ("TELEWARDEN__SECRETS__ROTATE_EVERY", "1d"),
+        ("TELEWARDEN__HTTP__CORS_ORIGINS", "https://a.example"),
+        ("TELEWARDEN__AUTH__JWT_SECRET_FILE", "secret"),
+        ("TELEWARDEN__CAMPAIGN__DAILY__INVITES", "1"),
+        ("TELEWARDEN__PARSING__URL", "https://b.example"),
+    ]);
+    let lines = advice(&set.unwrap());
+    assert_eq!(lines.len(), WITHOUT_EFFECT.len(), "{lines:?}");
+    let text = fs::read_to_string(reference()).unwrap();
+    for ((name, _), line) in WITHOUT_EFFECT.iter().zip(&lines) {
+        assert!(line.starts_with(&format!("{name} is read but has no effect yet")), "{line}");
+        let key = name.rsplit('.').next().filter(|_| !name.starts_with('[')).unwrap_or(name);
+        let marked = text.lines().find(|line| line.starts_with(key)).unwrap();
+        assert!(marked.contains("# not in effect yet"), "{marked}");
+    }
+}
+
+#[test]
+fn a_variable_with_single_underscores_is_refused_with_the_right_name() {
+    for (wrong, right) in [
+        ("TELEWARDEN_BRIDGE_PREFETCH", "TELEWARDEN__BRIDGE__PREFETCH"),
+        ("TELEWARDEN_BRIDGE__PREFECH", "TELEWARDEN__BRIDGE__PREFETCH"),
+        ("TELEWARDEN_store_path", "TELEWARDEN__STORE__PATH"),
+        ("TELEWARDEN_TELEGRAM_SERVERS_4", "TELEWARDEN__TELEGRAM__SERVERS__4"),
+    ] {
+        let error = from_variables(&[(wrong, "x")]).unwrap_err().to_string();
+        let expected = format!("the nearest known one is {right}");
+        assert!(error.contains(wrong) && error.ends_with(&expected), "{error}");
+    }
+    let others = [
+        ("TELEWARDEN_TEST_BIN", "x"),
+        ("TELEWARDEN_BENCH_DAEMON", "x"),
+        ("TELEWARDEN_FAIL_POINT", "x"),
+        ("TELEWARDEN_SERVICE_HOST", "10.0.0.1"),
+        ("TELEWARDEN_PORT", "tcp://10.0.0.1:8080"),
+        ("TELEWARDEN_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("TELEWARDEN_BRIDGE_PREFETCH", ""),
+    ];
+    assert_eq!(from_variables(&others), Ok(Config::default()));
 }
 
 #[test]
