@@ -16,6 +16,7 @@ use super::errands::{ErrandQueue, Next, Request};
 use super::fleet::FleetMsg;
 use super::link::{LinkTask, Routes};
 use super::monitor::MonitorMsg;
+use crate::failpoint;
 use crate::protocol::account::{AccountMachine, AccountState, Effect, Input};
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::failure::Failure;
@@ -598,7 +599,9 @@ impl AccountActor {
     async fn save_if_changed(&mut self) -> Result<(), ActorProcessingErr> {
         if std::mem::take(&mut self.changed) {
             let op = Op::PutAccount(self.record.clone());
+            failpoint::reach("account.save.before");
             self.context.store.submit(vec![op], |_| {}).await?;
+            failpoint::reach("account.save.after");
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::context::{Context, jitter, now};
 use super::errands::{Priority, Reply, Request};
 use super::fleet::FleetMsg;
+use crate::failpoint;
 use crate::protocol::chat::{ChatTarget, MarkedId};
 use crate::protocol::event::{self, Outcome};
 use crate::protocol::failure::Failure;
@@ -113,7 +114,9 @@ impl JobsState {
             let _ = reply.send(Ok(()));
             return;
         }
+        failpoint::reach("job.add.before");
         let outcome = self.context.store.commit(vec![Op::PutJob(job.clone())]).await;
+        failpoint::reach("job.add.after");
         let committed = outcome.is_ok();
         let _ = reply.send(outcome);
         if committed {
@@ -169,7 +172,9 @@ impl JobsState {
             ops.push(Op::Append(event::reply(to, &outcome, Uuid::now_v7(), now())));
         }
         self.jobs.remove(&id);
+        failpoint::reach("job.done.before");
         self.context.store.submit(ops, |_| {}).await?;
+        failpoint::reach("job.done.after");
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use super::delivery::{Delivery, Share};
 use super::errands::Wish;
 use super::fleet::FleetMsg;
 use super::opening::Opening;
+use crate::failpoint;
 use crate::protocol::chat::{ChatKey, ChatRef};
 use crate::protocol::cursor::Cursor;
 use crate::protocol::event::{self, LostReason, Message};
@@ -211,7 +212,9 @@ impl MonitorActor {
         }
         self.remember(&mut ops);
         if !ops.is_empty() {
+            failpoint::reach("monitor.failover.before");
             self.context.store.submit(ops, |_| {}).await?;
+            failpoint::reach("monitor.failover.after");
         }
         self.show();
         Ok(open)

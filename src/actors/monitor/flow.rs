@@ -6,6 +6,7 @@ use ractor::{ActorProcessingErr, ActorRef};
 use super::{MonitorActor, MonitorMsg};
 use crate::actors::context::now;
 use crate::actors::delivery::{Delivery, Share};
+use crate::failpoint;
 use crate::protocol::cursor::{self, Cursor, fingerprint};
 use crate::protocol::event::{self, Message, MessageContext};
 use crate::protocol::monitor::{Input, MonitorState};
@@ -138,7 +139,9 @@ impl MonitorActor {
                 shares.into_iter().for_each(Share::finish);
             }
         };
+        failpoint::reach("monitor.publish.before");
         self.context.store.submit(ops, done).await?;
+        failpoint::reach("monitor.publish.after");
         Ok(())
     }
 }

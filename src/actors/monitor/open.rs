@@ -11,6 +11,7 @@ use crate::actors::context::{jitter, now};
 use crate::actors::errands::{Priority, Reply, Request};
 use crate::actors::fleet::FleetMsg;
 use crate::actors::opening::Step;
+use crate::failpoint;
 use crate::protocol::chat::{ChatTarget, MarkedId};
 use crate::protocol::cursor::Cursor;
 use crate::protocol::event::{self, MonitorChange};
@@ -214,7 +215,9 @@ impl MonitorActor {
         self.cursor = Some(cursor.clone());
         let cursor = Op::PutCursor { chat: self.key.clone(), cursor };
         let ops = vec![Op::PutMonitor(self.record.clone()), cursor];
+        failpoint::reach("monitor.start.before");
         self.context.store.submit(ops, |_| {}).await?;
+        failpoint::reach("monitor.start.after");
         Ok(())
     }
 

@@ -20,6 +20,7 @@ use super::status::{Count, LinkStatus};
 use super::topology::{EVENT_KEY, short};
 use super::window::Fence;
 use super::{AmqpOptions, OutboxSource};
+use crate::failpoint;
 use crate::protocol::outbox::{OutboxEntry, Route};
 
 /// Entries in flight. One round trip to a broker that writes to disk takes some 50 ms under load;
@@ -145,6 +146,7 @@ impl Session {
         }
         link.status.add(Count::Published, batch.len() as u64);
         let first = self.in_flight.len();
+        failpoint::reach("publish.before");
         for (seq, entry) in batch {
             self.fence.published(seq);
             let flight = match &entry.route {
@@ -158,6 +160,7 @@ impl Session {
             Poll::Ready(())
         })
         .await;
+        failpoint::reach("publish.after");
     }
 
     fn launch(&self, entry: Arc<OutboxEntry>) -> Flight {
@@ -185,6 +188,7 @@ impl Session {
         link: &mut Link,
         source: &mut S,
     ) -> Result<(), LinkError> {
+        failpoint::reach("confirm.before");
         let mut confirm = Some(first);
         let mut settled = None;
         let mut count = 0;
@@ -201,7 +205,9 @@ impl Session {
         }
         link.status.add(Count::Confirmed, count);
         if let Some(through) = settled {
+            failpoint::reach("outbox.release.before");
             source.release(through);
+            failpoint::reach("outbox.release.after");
             link.progressed();
         }
         self.last_progress = Instant::now();
