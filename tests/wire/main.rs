@@ -12,10 +12,12 @@
 
 mod support;
 
+mod chaos;
 mod commands;
 mod connections;
 mod crash;
 mod edge;
 mod failover;
+mod failpoints;
 mod monitoring;
 mod shutdown;

@@ -22,27 +22,37 @@ pub(crate) struct DaemonOptions {
     pub(crate) retry_delay_seconds: u32,
     pub(crate) max_reconnect_attempts: u32,
     pub(crate) extra_config: String,
+    /// Runs the daemon that was built to die at named points.
+    pub(crate) fail_points: bool,
 }
 
 impl Default for DaemonOptions {
     fn default() -> Self {
-        Self { retry_delay_seconds: 1, max_reconnect_attempts: 3, extra_config: String::new() }
+        Self {
+            retry_delay_seconds: 1,
+            max_reconnect_attempts: 3,
+            extra_config: String::new(),
+            fail_points: false,
+        }
     }
 }
 
 /// A daemon, running or not.
 pub(crate) struct Daemon {
     home: TempDir,
+    binary: PathBuf,
     listen: SocketAddr,
     child: Option<Child>,
 }
 
 impl Daemon {
-    /// Starts a daemon on an empty store.
-    pub(crate) async fn start(sim: &Simulator, backend: &Backend, options: DaemonOptions) -> Self {
+    /// A daemon with its settings and an empty store, not running yet.
+    pub(crate) fn prepare(sim: &Simulator, backend: &Backend, options: DaemonOptions) -> Self {
         let home = TempDir::new().expect("a folder");
         let listen = free_address();
-        let DaemonOptions { retry_delay_seconds, max_reconnect_attempts, extra_config } = options;
+        let binary = if options.fail_points { dying_binary() } else { binary() };
+        let DaemonOptions { retry_delay_seconds, max_reconnect_attempts, extra_config, .. } =
+            options;
         let config = format!(
             r#"
             [telegram]
@@ -76,9 +86,7 @@ impl Daemon {
             events = backend.names.events,
         );
         fs::write(home.path().join("config.toml"), config).expect("the config is written");
-        let mut daemon = Self { home, listen, child: None };
-        daemon.spawn().await;
-        daemon
+        Self { home, binary, listen, child: None }
     }
 
     /// Starts the process and waits until it is ready.
@@ -102,13 +110,23 @@ impl Daemon {
 
     /// Starts the process and waits for nothing.
     pub(crate) fn launch(&mut self) {
+        self.launch_with(None);
+    }
+
+    /// The same, to die when it reaches `point` for the `nth` time.
+    pub(crate) fn launch_to_die_at(&mut self, point: &str, nth: u64) {
+        self.launch_with(Some(("TELEWARDEN_FAIL_POINT", format!("{point}@{nth}"))));
+    }
+
+    fn launch_with(&mut self, variable: Option<(&str, String)>) {
         let log = self.home.path().join("log");
         let log = File::options().create(true).append(true).open(log).expect("a log");
-        let child = Command::new(binary())
+        let child = Command::new(&self.binary)
             .args(["run", "--config"])
             .arg(self.home.path().join("config.toml"))
             .current_dir(self.home.path())
             .env_clear()
+            .envs(variable)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log's handle"))
             .stderr(log)
@@ -125,13 +143,17 @@ impl Daemon {
         assert_eq!(status.signal(), Some(9), "it had ended before it was killed: {}", self.log());
     }
 
+    /// The status with which it ended by itself, if it did.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().expect("its status")?;
+        self.child = None;
+        Some(status)
+    }
+
     /// SIGTERM; the status it ends with.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        self.ask_to_stop();
         let mut child = self.child.take().expect("it runs");
-        let pid = i32::try_from(child.id()).expect("a pid");
-        // SAFETY: kill takes plain numbers; the pid is our own child's, which is not reaped yet.
-        let sent = unsafe { libc::kill(pid, libc::SIGTERM) };
-        assert_eq!(sent, 0, "SIGTERM is sent");
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = child.try_wait().expect("its status") {
@@ -140,6 +162,25 @@ impl Daemon {
             assert!(Instant::now() < deadline, "it does not stop: {}", self.log());
             sleep(POLL).await;
         }
+    }
+
+    /// SIGTERM, and no waiting.
+    pub(crate) fn ask_to_stop(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        let pid = i32::try_from(child.id()).expect("a pid");
+        // SAFETY: kill takes plain numbers; the pid is our own child's, which is not reaped yet.
+        let sent = unsafe { libc::kill(pid, libc::SIGTERM) };
+        assert_eq!(sent, 0, "SIGTERM is sent");
+    }
+
+    /// Where it answers.
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where its store lies.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.home.path().join("state")
     }
 
     /// `GET` on the health endpoint.
@@ -212,6 +253,13 @@ impl Drop for Daemon {
 fn binary() -> PathBuf {
     let built = std::env::var_os("TELEWARDEN_TEST_BIN").map(PathBuf::from);
     built.unwrap_or_else(|| env!("CARGO_BIN_EXE_telewarden").into())
+}
+
+/// The binary with the feature `fail-points`, which `./scripts/test` builds beside the other one.
+fn dying_binary() -> PathBuf {
+    std::env::var_os("TELEWARDEN_TEST_FAIL_POINTS_BIN").map(PathBuf::from).expect(
+        "TELEWARDEN_TEST_FAIL_POINTS_BIN is not set: run ./scripts/test, which builds that daemon",
+    )
 }
 
 /// A loopback address that is free now, below the range from which the kernel draws the ports of

@@ -15,6 +15,7 @@ use telewarden_simulator::{
 pub(crate) use backend::{Backend, Event};
 pub(crate) use broker::Broker;
 pub(crate) use daemon::{Daemon, DaemonOptions};
+pub(crate) use http::get;
 
 /// How long a test waits for what should take moments, on a slow and busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,10 +36,17 @@ impl Stage {
 
     /// With a broker of its own, or other settings.
     pub(crate) async fn set_with(broker: Broker, options: DaemonOptions) -> Self {
+        let mut stage = Self::prepare(broker, options).await;
+        stage.daemon.spawn().await;
+        stage
+    }
+
+    /// With a daemon that does not run yet.
+    pub(crate) async fn prepare(broker: Broker, options: DaemonOptions) -> Self {
         let sim = Simulator::start(Options::default()).await.expect("the simulator starts");
         let author = sim.add_account(new_account()).await.expect("an author").user_id;
         let backend = Backend::connect(broker).await;
-        let daemon = Daemon::start(&sim, &backend, options).await;
+        let daemon = Daemon::prepare(&sim, &backend, options);
         Self { sim, backend, daemon, author }
     }
 
