@@ -94,6 +94,8 @@ pub(super) struct MonitorActor {
     held: Vec<Message>,
     held_shares: Vec<Share>,
     overflowed: bool,
+    /// Whether history was read once more because what is kept does not follow what it had.
+    looked_twice: bool,
     /// Whether the next watch may try a session once more that Telegram had ended.
     forgive: bool,
     last_error: Option<String>,
@@ -166,6 +168,7 @@ impl MonitorActor {
             held: Vec::new(),
             held_shares: Vec::new(),
             overflowed: false,
+            looked_twice: false,
             forgive: false,
             last_error: None,
             listening: None,

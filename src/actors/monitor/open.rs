@@ -71,6 +71,10 @@ impl MonitorActor {
                     self.held.clear();
                     self.opening.read_again();
                 }
+                Step::Done if self.is_leap(&self.held) && !self.looked_twice => {
+                    self.looked_twice = true;
+                    self.opening.read_again();
+                }
                 Step::Done => return self.opened(myself).await,
             }
         }
@@ -251,6 +255,7 @@ impl MonitorActor {
         tracing::info!(chat = %self.key, session, "the chat is being listened to");
         self.announce_listening().await?;
         self.opening.was_open = true;
+        self.looked_twice = false;
         (self.opening.hint, self.opening.first_failure) = (None, None);
         self.feed(myself, Input::Opened).await.map(drop)
     }

@@ -59,6 +59,7 @@ pub(super) async fn check_messages(
         }
         if told != truth {
             complaints.add(difference(room, &told, &truth));
+            backend.read(|events| show_around(room, &told, &truth, events));
         }
     }
 }
@@ -80,6 +81,23 @@ fn difference(room: &Room, told: &[String], truth: &[String]) -> String {
         some(&doubled),
         some(&strange),
     )
+}
+
+/// Shows how what is out of order, and what follows the first gap, was published.
+fn show_around(room: &Room, told: &[String], truth: &[String], events: &[Event]) {
+    let place = |text: &String| truth.iter().position(|known| known == text);
+    let disorder = told.windows(2).find(|pair| place(&pair[0]) > place(&pair[1]));
+    let gap = truth.iter().position(|text| !told.contains(text));
+    let after_gap = gap.and_then(|gap| truth.get(gap + 1));
+    for text in disorder.into_iter().flatten().chain(after_gap) {
+        let ours = |event: &&Event| {
+            event.body["chat_id"] == room.spelling && event.body["text"] == text.as_str()
+        };
+        for event in events.iter().filter(ours) {
+            let ago = event.at.elapsed().as_secs_f64();
+            println!("!!   {ago:.1} s ago: {}", event.body);
+        }
+    }
 }
 
 /// Whoever lost its last session was told so, and nobody else was.

@@ -7,6 +7,7 @@
 mod cast;
 mod checkers;
 mod faults;
+mod found;
 mod plan;
 mod report;
 mod talk;
@@ -95,6 +96,11 @@ async fn run(seed: u64, duration: Duration) {
     figures.longest_recovery = not_ready.into_inner().expect("a figure");
     checkers::count(&backend, &cast, &talk.into_said(), &mut figures);
     println!("chaos with seed {seed} is over\n{figures}");
+    if !complaints.is_empty() {
+        let place = std::env::temp_dir().join(format!("telewarden-chaos-{seed}.log"));
+        let kept = daemon.keep_log(&place).is_ok();
+        println!("the daemon's log: {} (kept: {kept})", place.display());
+    }
     complaints.expect_none(seed);
 }
 

@@ -55,6 +55,10 @@ impl Complaints {
         self.0.push(text);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn expect_none(&self, seed: u64) {
         assert!(self.0.is_empty(), "seed {seed}: {}", self.0.join("\n"));
     }

@@ -220,6 +220,11 @@ impl Daemon {
         panic!("waited in vain for: {what}\nhealth: {last:#}\nlog: {}", self.log());
     }
 
+    /// Keeps what it has logged beyond the end of the test.
+    pub(crate) fn keep_log(&self, place: &std::path::Path) -> std::io::Result<u64> {
+        fs::copy(self.home.path().join("log"), place)
+    }
+
     fn check_alive(&mut self) {
         if let Some(child) = &mut self.child
             && let Ok(Some(status)) = child.try_wait()
