@@ -28,3 +28,45 @@ async fn a_message_that_is_lost_before_the_first_update_after_a_start_is_not_ski
     stage.say(&chat, 6..=7).await;
     stage.expect_all(&chat).await;
 }
+
+/// A wait for differences was known only to the link that was told of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_for_differences_outlives_the_process() {
+    let mut stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    stage.say(&chat, 1..=5).await;
+    stage.expect_all(&chat).await;
+    // Its state is stored by a clean end, so that it has a difference to ask for.
+    stage.daemon.terminate().await;
+    let spec = FaultSpec {
+        user_id: Some(alice.user_id),
+        method: Some("updates.getDifference".into()),
+        error: Some("FLOOD_WAIT_5".into()),
+        times: Some(1),
+        ..FaultSpec::default()
+    };
+    stage.sim.add_fault(spec).await.unwrap();
+    stage.daemon.spawn().await;
+    loop {
+        let methods = stage.sim.account(alice.user_id).await.unwrap().methods;
+        if methods.get("updates.getDifference").is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    stage.daemon.kill();
+    stage.daemon.spawn().await;
+    stage.daemon.wait_for_monitors("active", 1).await;
+    loop {
+        let info = stage.sim.account(alice.user_id).await.unwrap();
+        if info.methods["updates.getDifference"] > 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    stage.say(&chat, 6..=7).await;
+    stage.expect_all(&chat).await;
+    stage.expect_clean_books().await;
+}
