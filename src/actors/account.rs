@@ -24,7 +24,9 @@ use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{AccountRecord, CooldownScope, Credentials, Fault, MethodClass};
 use crate::protocol::pacing::{Cooldowns, LIMITED_REST_MS, WAIT_MARGIN_MS};
 use crate::store::{Op, Store, StoreError};
-use crate::telegram::{Caller, DialOptions, Finding, Link, PEERS_MAX, PeerBook, UpdatePump};
+use crate::telegram::{
+    Caller, DialOptions, Finding, Link, PEERS_MAX, PeerBook, TellWait, UpdatePump,
+};
 
 /// A connection that holds this long is stable: failures before it are forgiven.
 const SETTLE_AFTER: Duration = Duration::from_secs(20);
@@ -81,6 +83,8 @@ pub(super) enum AccountMsg {
     Settled { incarnation: u64 },
     /// The pause before the next dial is over.
     RetryDue { incarnation: u64 },
+    /// Telegram asks to wait before updates are asked for again.
+    UpdatesWait { code: String, seconds: u32 },
     /// An errand ended.
     ErrandEnded { incarnation: u64, request: Request, outcome: Result<Finding, Failure> },
     /// Something in the queue may run now.
@@ -166,6 +170,11 @@ impl Actor for Account {
             AccountMsg::Settled { .. } | AccountMsg::RetryDue { .. } => Ok(()),
             AccountMsg::ErrandEnded { incarnation, request, outcome } => {
                 state.errand_ended(&myself, incarnation, request, outcome).await
+            }
+            AccountMsg::UpdatesWait { code, seconds } => {
+                state.wait(MethodClass::Updates, &code, seconds);
+                state.show();
+                Ok(())
             }
             AccountMsg::Wake => {
                 state.run_errands(&myself);
@@ -360,10 +369,9 @@ impl AccountActor {
         let target = myself.clone();
         // A wait that Telegram asked for while connecting is kept also by whoever dials after a
         // restart, or because somebody wants the account anew.
-        let held = self.cooldowns.holds(MethodClass::Auth, now());
-        let left = held.and_then(|until| u64::try_from(until.0 - now().0).ok());
+        let left = self.left_to_wait(MethodClass::Auth);
         let task = async move {
-            sleep(Duration::from_millis(left.unwrap_or(0))).await;
+            sleep(left).await;
             let outcome = dial_with_permit(&permits, &options, &credentials, slot).await;
             let outcome = outcome.map(Box::new);
             let _ = target.cast(AccountMsg::DialEnded { incarnation, outcome });
@@ -437,12 +445,18 @@ impl AccountActor {
             state.channels.clear();
         }
         let (caller, updates, connection) = link.into_parts();
+        let account = myself.clone();
+        let tell: TellWait = Box::new(move |code, seconds| {
+            let _ = account.cast(AccountMsg::UpdatesWait { code: code.to_owned(), seconds });
+        });
         let pump =
-            UpdatePump::new(caller.clone(), updates, stored, Arc::clone(&self.peers), is_bot);
+            UpdatePump::new(caller.clone(), updates, stored, Arc::clone(&self.peers), is_bot, tell);
         let (store, routes) = (self.context.store.clone(), Arc::clone(&self.routes));
         let task = LinkTask::new(self.record.id, store, routes, is_bot);
         let target = myself.clone();
+        let left = self.left_to_wait(MethodClass::Updates);
         let follow = async move {
+            sleep(left).await;
             let failure = task.run(pump).await;
             drop(connection);
             let _ = target.cast(AccountMsg::LinkEnded { incarnation, failure });
@@ -582,6 +596,13 @@ impl AccountActor {
         }
         self.show();
         Ok(())
+    }
+
+    /// What is left of a wait that Telegram asked for, maybe in an earlier life.
+    fn left_to_wait(&self, class: MethodClass) -> Duration {
+        let at = now();
+        let left = self.cooldowns.holds(class, at).map_or(0, |until| until.0 - at.0);
+        Duration::from_millis(u64::try_from(left).unwrap_or(0))
     }
 
     fn wait(&mut self, class: MethodClass, code: &str, seconds: u32) {

@@ -87,6 +87,8 @@ pub enum MethodClass {
     Read,
     /// Logging in.
     Auth,
+    /// Asking for updates that were missed; never queued, so without a rate of its own.
+    Updates,
 }
 
 /// What a cooldown covers.

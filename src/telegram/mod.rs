@@ -16,5 +16,5 @@ mod vault;
 pub use errand::{Errand, Finding, HistoryPage};
 pub use link::{Caller, Connection, DialOptions, Link, RawUpdates, Slot};
 pub use peers::{PEERS_MAX, PeerBook};
-pub use pump::{Batch, ChatNotice, GapScope, NewMessage, UpdatePump};
+pub use pump::{Batch, ChatNotice, GapScope, NewMessage, TellWait, UpdatePump};
 pub use vault::Servers;

@@ -91,7 +91,12 @@ pub struct UpdatePump {
     is_bot: bool,
     primed: bool,
     overflow: OverflowWatch,
+    told_to_wait: TellWait,
 }
+
+/// Whoever has to know of a wait that Telegram asks for before updates may be asked for again: it
+/// lasts beyond this link. Takes the error's name and the seconds.
+pub type TellWait = Box<dyn Fn(&str, u32) + Send + Sync>;
 
 impl UpdatePump {
     /// Continues from `state`, fetching what was missed since; from now on when `state` is empty.
@@ -101,6 +106,7 @@ impl UpdatePump {
         state: Option<UpdateState>,
         peers: Arc<Mutex<PeerBook>>,
         is_bot: bool,
+        told_to_wait: TellWait,
     ) -> Self {
         let known = state.filter(|state| state.pts != 0);
         let primed = known.is_some();
@@ -116,7 +122,7 @@ impl UpdatePump {
         });
         let updates = updates.0;
         let overflow = OverflowWatch::new(updates.max_capacity());
-        Self { caller, updates, boxes, peers, is_bot, primed, overflow }
+        Self { caller, updates, boxes, peers, is_bot, primed, overflow, told_to_wait }
     }
 
     /// Waits for the next batch.
@@ -288,7 +294,10 @@ impl UpdatePump {
         for _ in 1..DIFFERENCE_TRIES {
             match self.caller.call(request).await {
                 Err(Failure::Transient { .. }) => sleep(pause).await,
-                Err(Failure::Wait { seconds, .. }) if seconds <= DIFFERENCE_WAIT_MAX_SECONDS => {
+                Err(Failure::Wait { code, seconds, .. })
+                    if seconds <= DIFFERENCE_WAIT_MAX_SECONDS =>
+                {
+                    (self.told_to_wait)(&code, seconds);
                     sleep(Duration::from_secs(u64::from(seconds)) + DIFFERENCE_PAUSE).await;
                 }
                 outcome => return outcome,

@@ -2,6 +2,7 @@
 
 use telewarden_simulator::{FaultKind, FaultSpec};
 
+use super::checkers::comes_true;
 use crate::support::Stage;
 
 /// Users let go of where channels stood when they reconnect, so nothing tells the library that the
@@ -29,7 +30,8 @@ async fn a_message_that_is_lost_before_the_first_update_after_a_start_is_not_ski
     stage.expect_all(&chat).await;
 }
 
-/// A wait for differences was known only to the link that was told of it.
+/// A wait for differences was known only to the link that was told of it, so that whoever started
+/// the daemon again within it had the account call too early.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_for_differences_outlives_the_process() {
     let mut stage = Stage::set().await;
@@ -49,23 +51,14 @@ async fn a_wait_for_differences_outlives_the_process() {
     };
     stage.sim.add_fault(spec).await.unwrap();
     stage.daemon.spawn().await;
-    loop {
-        let methods = stage.sim.account(alice.user_id).await.unwrap().methods;
-        if methods.get("updates.getDifference").is_some() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    stage.daemon.kill();
+    stage.daemon.wait_for_accounts("cooling_down", 1).await;
+    stage.daemon.terminate().await;
     stage.daemon.spawn().await;
-    stage.daemon.wait_for_monitors("active", 1).await;
-    loop {
+    let asked_again = comes_true(async || {
         let info = stage.sim.account(alice.user_id).await.unwrap();
-        if info.methods["updates.getDifference"] > 1 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+        info.methods["updates.getDifference"] > 1
+    });
+    assert!(asked_again.await, "it asks again when the wait is over");
     stage.say(&chat, 6..=7).await;
     stage.expect_all(&chat).await;
     stage.expect_clean_books().await;
