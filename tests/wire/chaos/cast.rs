@@ -128,6 +128,11 @@ impl Cast {
         (order, format!("order_{}", self.orders))
     }
 
+    /// How many sessions a chat has.
+    pub(super) fn pool_size(&self, room: usize) -> usize {
+        self.rooms[room].pool.len()
+    }
+
     /// How many commands were sent.
     pub(super) fn orders(&self) -> u32 {
         self.orders

@@ -236,7 +236,8 @@ impl Director<'_> {
 
     /// Has the backend name a chat's sessions, in some order.
     pub(super) async fn name_sessions(&mut self, room: usize) {
-        let turn = self.random.random_range(0..3);
+        // The same sessions in the same order would change nothing, whoever had left the pool.
+        let turn = self.random.random_range(1..self.cast.pool_size(room).max(2));
         self.order(room, turn).await;
     }
 
