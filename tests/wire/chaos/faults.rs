@@ -229,22 +229,28 @@ impl Director<'_> {
                 self.complaints.add(format!("chat {chat}: nobody is left, and that is not told"));
             }
         }
+        let mut orders = Vec::new();
         for room in self.cast.mend(self.sim).await {
-            self.name_sessions(room).await;
+            orders.push(self.name_sessions(room).await);
+        }
+        // A command that is still on its way would meet sessions that were lost after it was sent.
+        for id in orders {
+            comes_true(async || self.backend.outcome(&id).is_some()).await;
         }
     }
 
     /// Has the backend name a chat's sessions, in some order.
-    pub(super) async fn name_sessions(&mut self, room: usize) {
+    pub(super) async fn name_sessions(&mut self, room: usize) -> String {
         // The same sessions in the same order would change nothing, whoever had left the pool.
         let turn = self.random.random_range(1..self.cast.pool_size(room).max(2));
-        self.order(room, turn).await;
+        self.order(room, turn).await
     }
 
-    /// Has the backend name a chat's sessions, turned by so many.
-    pub(super) async fn order(&mut self, room: usize, turn: usize) {
+    /// Has the backend name a chat's sessions, turned by so many; answers the command's id.
+    pub(super) async fn order(&mut self, room: usize, turn: usize) -> String {
         let (order, id) = self.cast.order(room, turn);
         self.backend.order(&order, &id).await;
+        id
     }
 
     async fn burst(&self, chat: usize, count: u32) {
