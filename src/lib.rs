@@ -7,6 +7,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod edge;
+pub mod failpoint;
 pub mod logging;
 pub mod protocol;
 pub mod store;

@@ -20,10 +20,11 @@ use super::fleet::FleetMsg;
 use super::link::Routes;
 use super::monitor::MonitorMsg;
 use super::watch::Watch;
+use crate::failpoint;
 use crate::protocol::account::{AccountMachine, AccountState, Effect, Input};
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::failure::Failure;
-use crate::protocol::model::{AccountRecord, Fault};
+use crate::protocol::model::{AccountRecord, Fault, MethodClass};
 use crate::protocol::pacing::Cooldowns;
 use crate::store::{Op, StoreError};
 use crate::telegram::{Caller, Finding, Link, PEERS_MAX, PeerBook};
@@ -82,6 +83,8 @@ pub(super) enum AccountMsg {
     CheckUp { incarnation: u64 },
     /// The pause before the next dial is over.
     RetryDue { incarnation: u64 },
+    /// Telegram asks to wait before updates are asked for again.
+    UpdatesWait { code: String, seconds: u32 },
     /// An errand ended.
     ErrandEnded { incarnation: u64, request: Request, outcome: Result<Finding, Failure> },
     /// Something in the queue may run now.
@@ -175,6 +178,11 @@ impl Actor for Account {
             | AccountMsg::CheckUp { .. } => Ok(()),
             AccountMsg::ErrandEnded { incarnation, request, outcome } => {
                 state.errand_ended(&myself, incarnation, request, outcome).await
+            }
+            AccountMsg::UpdatesWait { code, seconds } => {
+                state.wait(MethodClass::Updates, &code, seconds);
+                state.show();
+                Ok(())
             }
             AccountMsg::Wake => {
                 state.run_errands(&myself);
@@ -374,7 +382,9 @@ impl AccountActor {
     async fn save_if_changed(&mut self) -> Result<(), ActorProcessingErr> {
         if std::mem::take(&mut self.changed) {
             let op = Op::PutAccount(self.record.clone());
+            failpoint::reach("account.save.before");
             self.context.store.submit(vec![op], |_| {}).await?;
+            failpoint::reach("account.save.after");
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::link::WINDOW;
+use crate::failpoint;
 use crate::protocol::event::Message;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::UpdateStateDelta;
@@ -122,7 +123,9 @@ impl Batch {
         let delta = std::mem::take(&mut *self.delta.lock().unwrap_or_else(PoisonError::into_inner));
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(due) = progress.finish(self.ticket, delta) {
+            failpoint::reach("update_state.move.before");
             self.store.note_update_state(self.account, due);
+            failpoint::reach("update_state.move.after");
         }
     }
 }

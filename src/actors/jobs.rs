@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::context::{Context, jitter, now};
 use super::errands::{Priority, Reply, Request};
 use super::fleet::FleetMsg;
+use crate::failpoint;
 use crate::protocol::chat::{ChatTarget, MarkedId};
 use crate::protocol::event::{self, Outcome};
 use crate::protocol::failure::Failure;
@@ -120,11 +121,13 @@ impl JobsState {
             let _ = reply.send(Ok(()));
             return;
         }
+        failpoint::reach("job.add.before");
         // Nobody waits here for the disk: joins behind this one share its commit, and a slow disk
         // does not keep the heartbeat waiting.
         let (target, ops) = (myself.clone(), vec![Op::PutJob(job.clone())]);
         let context = Arc::clone(&self.context);
         let done = move |outcome: Result<(), CommitError>| {
+            failpoint::reach("job.add.after");
             if outcome.is_ok() {
                 // Before anybody hears of it and orders what depends on the join.
                 begin(&context, &job);
@@ -184,7 +187,9 @@ impl JobsState {
             ops.push(Op::Append(event::reply(to, &outcome, Uuid::now_v7(), now())));
         }
         self.jobs.remove(&id);
+        failpoint::reach("job.done.before");
         self.context.store.submit(ops, |_| {}).await?;
+        failpoint::reach("job.done.after");
         Ok(())
     }
 }

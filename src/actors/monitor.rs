@@ -18,6 +18,7 @@ use super::delivery::{Delivery, Share};
 use super::errands::Wish;
 use super::fleet::FleetMsg;
 use super::opening::Opening;
+use crate::failpoint;
 use crate::protocol::chat::{ChatKey, ChatRef};
 use crate::protocol::cursor::Cursor;
 use crate::protocol::event::{self, LostReason, Message};
@@ -98,6 +99,8 @@ pub(super) struct MonitorActor {
     held: Vec<Message>,
     held_shares: Vec<Share>,
     overflowed: bool,
+    /// Whether history was read once more because what is kept does not follow what it had.
+    looked_twice: bool,
     /// Whether the next watch may try a session once more that Telegram had ended.
     forgive: bool,
     last_error: Option<String>,
@@ -179,6 +182,7 @@ impl MonitorActor {
             held: Vec::new(),
             held_shares: Vec::new(),
             overflowed: false,
+            looked_twice: false,
             forgive: false,
             last_error: None,
             listening: None,
@@ -225,7 +229,9 @@ impl MonitorActor {
         }
         self.remember(&mut ops);
         if !ops.is_empty() {
+            failpoint::reach("monitor.failover.before");
             self.context.store.submit(ops, |_| {}).await?;
+            failpoint::reach("monitor.failover.after");
         }
         self.show();
         Ok(open)

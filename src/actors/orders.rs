@@ -13,6 +13,7 @@ use super::jobs::JobsMsg;
 use super::monitor::Configure;
 use super::monitors::MonitorsMsg;
 use crate::edge::amqp::{CommandSink, Rejected};
+use crate::failpoint;
 use crate::protocol::chat::ChatRef;
 use crate::protocol::command::{Command, Order, SessionData};
 use crate::protocol::event;
@@ -104,7 +105,9 @@ impl Orders {
     }
 
     async fn register(&self, sessions: Vec<SessionData>) -> Result<(), Rejected> {
+        failpoint::reach("session.register.before");
         let asked = ask(&self.fleet, |reply| FleetMsg::Register { sessions, reply }).await;
+        failpoint::reach("session.register.after");
         asked.map_err(Rejected::from)
     }
 }

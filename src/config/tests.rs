@@ -161,6 +161,8 @@ fn another_value(path: &str, kind: &Kind) -> &'static str {
         ("store.backend", _) => "",
         ("secrets.rotate_every", _) => "\"8d\"",
         ("bridge.url", _) => "\"amqp://other\"",
+        ("monitoring.check_every", _) => "\"never\"",
+        ("monitoring.difference_every", _) => "\"8m\"",
         ("http.listen", _) => "\"127.0.0.1:1\"",
         ("http.cors_origins", _) => "[\"https://a.example\"]",
         ("parsing.url", _) => "\"https://a.example\"",

@@ -63,6 +63,8 @@ impl Cursor {
         }
         if let Some(spent) = self.inherited.iter().position(|&known| known == fingerprint) {
             self.inherited.swap_remove(spent);
+            // Yet another account has to recognise it, too.
+            self.remember(date, fingerprint);
             return false;
         }
         if self.owner.is_some() {
@@ -141,6 +143,17 @@ mod tests {
 
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_one_successor_recognised_the_next_one_recognises_too() {
+        let mut cursor = Cursor::starting_after(10, 50, Some(AuthKeyId(1)));
+        assert!(cursor.accept(11, 60, 7));
+        for (owner, id) in [(2, 101), (3, 201), (4, 301)] {
+            cursor = cursor.continued_by(AuthKeyId(owner), id - 1);
+            assert!(!cursor.accept(id, 60, 7), "account {owner}");
+        }
+        assert!(cursor.accept(302, 60, 8));
+    }
 
     #[test]
     fn nothing_at_or_below_the_baseline_is_ever_new() {

@@ -87,6 +87,8 @@ pub enum MethodClass {
     Read,
     /// Logging in.
     Auth,
+    /// Asking for updates that were missed; never queued, so without a rate of its own.
+    Updates,
 }
 
 impl MethodClass {
@@ -100,6 +102,7 @@ impl MethodClass {
             Self::Contacts => "contacts",
             Self::Read => "read",
             Self::Auth => "auth",
+            Self::Updates => "updates",
         }
     }
 }

@@ -64,7 +64,7 @@ impl Limits {
             MethodClass::Join => self.join,
             MethodClass::Resolve => self.resolve,
             MethodClass::Contacts => self.contacts,
-            MethodClass::Read => self.read,
+            MethodClass::Read | MethodClass::Updates => self.read,
             MethodClass::Auth => self.auth,
         }
     }
@@ -101,7 +101,9 @@ impl Cooldowns {
         let covers = |scope: &CooldownScope| match scope {
             CooldownScope::Class(held) => *held == class,
             // After PEER_FLOOD an account rests from what it initiates; it may still read.
-            CooldownScope::Account => !matches!(class, MethodClass::Read | MethodClass::Auth),
+            CooldownScope::Account => {
+                !matches!(class, MethodClass::Read | MethodClass::Auth | MethodClass::Updates)
+            }
             CooldownScope::Chat(_) => false,
         };
         let holding = self.0.iter().filter(|held| held.until > now && covers(&held.scope));

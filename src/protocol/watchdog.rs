@@ -43,6 +43,8 @@ pub enum Activity {
     Asking,
     /// It keeps a pause before it asks again.
     Pausing,
+    /// It keeps a wait that Telegram asked for in an earlier life of the link.
+    Resting,
     /// It hands messages to their monitors.
     HandingOver,
     /// It waits for room on the way to the disk.
@@ -51,8 +53,14 @@ pub enum Activity {
 
 impl Activity {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Listening, Self::Asking, Self::Pausing, Self::HandingOver, Self::AwaitingStore];
+    pub const ALL: [Self; 6] = [
+        Self::Listening,
+        Self::Asking,
+        Self::Pausing,
+        Self::Resting,
+        Self::HandingOver,
+        Self::AwaitingStore,
+    ];
 }
 
 impl fmt::Display for Activity {
@@ -61,6 +69,7 @@ impl fmt::Display for Activity {
             Self::Listening => "listening",
             Self::Asking => "waiting for an answer",
             Self::Pausing => "pausing before it asks again",
+            Self::Resting => "keeping a wait that telegram asked for",
             Self::HandingOver => "handing messages over",
             Self::AwaitingStore => "waiting for its messages to be stored",
         })
@@ -127,6 +136,7 @@ pub fn judge(vitals: &Vitals, store_asked: Option<u64>, now: u64) -> Verdict {
         Activity::Listening => busy > TURN_MAX_MS || silent > SILENCE_MAX_MS,
         Activity::Asking | Activity::HandingOver => busy > TURN_MAX_MS,
         Activity::Pausing => busy > PAUSE_MAX_MS,
+        Activity::Resting => false,
         Activity::AwaitingStore if busy <= STORE_DOUBT_MS => false,
         Activity::AwaitingStore => {
             // Asked when the link had waited for long already, so that whoever is to hand in its
@@ -204,7 +214,10 @@ mod tests {
             let vitals = Vitals { activity, since, heard: now, applied: now };
             // A store that answers: what it was last asked is not older than a minute.
             let verdict = judge(&vitals, Some(now - 60_000), now);
-            prop_assert_eq!(verdict, Verdict::Stuck(activity, later));
+            // A rest has its own end, which Telegram set.
+            let is_resting = activity == Activity::Resting;
+            let stuck = Verdict::Stuck(activity, later);
+            prop_assert_eq!(verdict, if is_resting { Verdict::Sound } else { stuck });
         }
 
         #[test]

@@ -10,6 +10,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::failpoint;
 use crate::protocol::chat::ChatKey;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::UpdateState;
@@ -147,7 +148,9 @@ fn write_records(
         }
     }
     if !batch.is_empty() {
+        failpoint::reach("store.checkpoint.before");
         shared.engine.apply(batch)?;
+        failpoint::reach("store.checkpoint.after");
     }
     let mut hot = shared.write_hot();
     cursors.iter().for_each(|chat| hot.drop_cursor(chat));
@@ -199,7 +202,9 @@ fn trim(engine: &dyn Engine, needless: u64) -> Result<bool, StoreError> {
     outcome?;
     let done = batch.len() < STEP;
     if !batch.is_empty() {
+        failpoint::reach("store.trim.before");
         engine.apply(batch)?;
+        failpoint::reach("store.trim.after");
     }
     Ok(done)
 }

@@ -7,6 +7,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::failpoint;
+
 use super::error::StoreError;
 use super::recover::FORMAT;
 
@@ -103,5 +105,8 @@ pub(super) fn write_marker(path: &Path) -> Result<(), StoreError> {
         fs::rename(&new, &file)?;
         File::open(path)?.sync_all()
     };
-    write().map_err(StoreError::file("create", &file))
+    failpoint::reach("store.marker.before");
+    write().map_err(StoreError::file("create", &file))?;
+    failpoint::reach("store.marker.after");
+    Ok(())
 }

@@ -23,6 +23,8 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::failpoint;
+
 use super::error::StoreError;
 
 const KEY_LEN: usize = 32;
@@ -271,10 +273,13 @@ fn create_key_file(path: &Path, key: &[u8; KEY_LEN]) -> io::Result<()> {
     let mut text = Zeroizing::new(STANDARD.encode(key));
     text.push('\n');
     let _ = fs::remove_file(&new);
+    failpoint::reach("key.write.before");
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
+    failpoint::reach("key.rename.before");
     fs::rename(&new, path)?;
+    failpoint::reach("key.rename.after");
     match path.parent() {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),

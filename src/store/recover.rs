@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::failpoint;
 use crate::protocol::chat::ChatKey;
 use crate::protocol::ids::AuthKeyId;
 
@@ -52,8 +53,10 @@ pub(super) fn recover(engine: &Arc<dyn Engine>, key: Key) -> Result<Recovered, S
     let (released, next_seq) = outbox_span(engine)?;
     let mark = number(engine, layout::CHECKPOINT, "checkpoint")?;
     let (known, hot) = (read_known(engine)?, read_segments(engine, mark)?);
+    failpoint::reach("store.open.before");
     engine.apply(batch)?;
     engine.sync()?;
+    failpoint::reach("store.open.after");
     Ok(Recovered { master, keyring, known, hot, next_seq, released, mark })
 }
 

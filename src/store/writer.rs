@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::failpoint;
 use crate::protocol::ids::UnixMillis;
 
 use super::Shared;
@@ -136,6 +137,7 @@ impl Writer {
         if let (Some(oldest), None) = (oldest, &failure) {
             self.shared.meters.committed(oldest.elapsed());
         }
+        failpoint::reach("store.tell.before");
         for done in waiting {
             done.tell(failure.clone().map_or(Ok(()), Err));
         }
@@ -143,6 +145,7 @@ impl Writer {
             return false;
         }
         self.shared.queue.answered(permits);
+        failpoint::reach("store.tell.after");
         match guarded(|| self.upkeep(unwritten, last)) {
             Ok(()) => true,
             Err(cause) => {
@@ -173,7 +176,9 @@ impl Writer {
         }
         if !ready.batch.is_empty() {
             self.write(ready.batch, unwritten)?;
+            failpoint::reach("store.sync.before");
             shared.engine.sync()?;
+            failpoint::reach("store.sync.after");
         }
         let (first, entries) = ready.effects.after(&mut shared.write_hot());
         self.next_seq = first + entries.len() as u64;
@@ -190,19 +195,26 @@ impl Writer {
             let released = records::to_number(unwritten.released);
             batch.put(layout::RELEASED.to_vec(), released);
         }
+        failpoint::reach("store.apply.before");
         self.shared.engine.apply(batch)?;
+        failpoint::reach("store.apply.after");
         self.released = unwritten.released;
         Ok(())
     }
 
     fn upkeep(&mut self, unwritten: &mut Unwritten, last: bool) -> Result<(), StoreError> {
         if unwritten.since.is_some_and(|since| last || since.elapsed() >= RELEASE_WAIT) {
+            failpoint::reach("store.release.before");
             self.write(Batch::default(), unwritten)?;
+            failpoint::reach("store.release.after");
         }
         let (shared, known) = (&self.shared, &mut self.known);
         if last {
             self.checkpoint.finish(shared, known, self.next_seq, self.released)?;
-            return Ok(shared.engine.sync()?);
+            failpoint::reach("store.close.before");
+            shared.engine.sync()?;
+            failpoint::reach("store.close.after");
+            return Ok(());
         }
         self.checkpoint.step(shared, known, self.next_seq, self.released)
     }

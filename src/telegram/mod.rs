@@ -24,5 +24,5 @@ pub use link::{Caller, Connection, DialOptions, Link, RawUpdates, Slot};
 pub use meters::CallMeters;
 pub use peers::{PEERS_MAX, PeerBook};
 pub use pulse::Pulse;
-pub use pump::UpdatePump;
+pub use pump::{TellWait, UpdatePump};
 pub use vault::Servers;

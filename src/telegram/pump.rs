@@ -61,7 +61,12 @@ pub struct UpdatePump {
     /// the first).
     checked_at: Instant,
     checked_date: i32,
+    told_to_wait: TellWait,
 }
+
+/// Whoever has to know of a wait that Telegram asks for before updates may be asked for again: it
+/// lasts beyond this link. Takes the error's name and the seconds.
+pub type TellWait = Box<dyn Fn(&str, u32) + Send + Sync>;
 
 impl UpdatePump {
     /// Continues from `state`, fetching what was missed since; from now on when `state` is empty.
@@ -73,6 +78,7 @@ impl UpdatePump {
         peers: Arc<Mutex<PeerBook>>,
         is_bot: bool,
         check_every: Duration,
+        told_to_wait: TellWait,
     ) -> Self {
         let known = state.filter(|state| state.pts != 0);
         let primed = known.is_some();
@@ -101,6 +107,7 @@ impl UpdatePump {
             check_every,
             checked_at: Instant::now(),
             checked_date: 0,
+            told_to_wait,
         }
     }
 
@@ -383,7 +390,10 @@ impl UpdatePump {
             let is_alive = self.updates.len() > queued || pulse.heard_at() > began;
             let rest = match &outcome {
                 Err(Failure::Transient { .. }) if is_alive => Duration::ZERO,
-                Err(Failure::Wait { seconds, .. }) if *seconds <= DIFFERENCE_WAIT_MAX_SECONDS => {
+                Err(Failure::Wait { code, seconds, .. })
+                    if *seconds <= DIFFERENCE_WAIT_MAX_SECONDS =>
+                {
+                    (self.told_to_wait)(code, *seconds);
                     Duration::from_secs(u64::from(*seconds))
                 }
                 _ => return outcome,

@@ -12,11 +12,13 @@
 
 mod support;
 
+mod chaos;
 mod commands;
 mod connections;
 mod crash;
 mod edge;
 mod failover;
+mod failpoints;
 mod metrics;
 mod monitoring;
 mod shutdown;

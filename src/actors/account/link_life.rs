@@ -17,7 +17,8 @@ use crate::actors::watch::{CHECKUP_EVERY, Watch};
 use crate::protocol::account::Input;
 use crate::protocol::failure::Failure;
 use crate::protocol::model::{Credentials, MethodClass, RestartRecord};
-use crate::telegram::{DialOptions, Link, UpdatePump};
+use crate::protocol::watchdog::Activity;
+use crate::telegram::{DialOptions, Link, TellWait, UpdatePump};
 
 /// A connection that holds this long is stable: failures before it are forgiven.
 const SETTLE_AFTER: Duration = Duration::from_secs(20);
@@ -42,10 +43,9 @@ impl AccountActor {
         let target = myself.clone();
         // A wait that Telegram asked for while connecting is kept also by whoever dials after a
         // restart, or because somebody wants the account anew.
-        let held = self.cooldowns.holds(MethodClass::Auth, now());
-        let left = held.and_then(|until| u64::try_from(until.0 - now().0).ok());
+        let left = self.left_to_wait(MethodClass::Auth);
         let task = async move {
-            sleep(Duration::from_millis(left.unwrap_or(0))).await;
+            sleep(left).await;
             let outcome = dial_with_permit(&context.dials, &options, &credentials, slot).await;
             let outcome = outcome.map(Box::new);
             let _ = target.cast(AccountMsg::DialEnded { incarnation, outcome });
@@ -122,13 +122,20 @@ impl AccountActor {
         }
         let (caller, updates, connection) = link.into_parts();
         let (peers, every) = (Arc::clone(&self.peers), self.context.settings.difference_every);
-        let pump = UpdatePump::new(caller.clone(), updates, stored, peers, is_bot, every);
+        let account = myself.clone();
+        let tell: TellWait = Box::new(move |code, seconds| {
+            let _ = account.cast(AccountMsg::UpdatesWait { code: code.to_owned(), seconds });
+        });
+        let pump = UpdatePump::new(caller.clone(), updates, stored, peers, is_bot, every, tell);
         let pulse = Arc::clone(caller.pulse());
         let watch = Watch::over(Arc::clone(&pulse));
         let (context, routes) = (Arc::clone(&self.context), Arc::clone(&self.routes));
         let task = LinkTask::new(self.record.id, context, routes, pulse, is_bot);
         let target = myself.clone();
+        let (left, pulse) = (self.left_to_wait(MethodClass::Updates), Arc::clone(caller.pulse()));
         let follow = async move {
+            pulse.begin(Activity::Resting);
+            sleep(left).await;
             let failure = task.run(pump).await;
             drop(connection);
             let _ = target.cast(AccountMsg::LinkEnded { incarnation, failure });

@@ -1,6 +1,7 @@
 //! The account's work: its errands, and the waits that Telegram asks for.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio_util::task::AbortOnDropHandle;
@@ -96,6 +97,13 @@ impl AccountActor {
         }
         self.show();
         Ok(())
+    }
+
+    /// What is left of a wait that Telegram asked for, maybe in an earlier life.
+    pub(super) fn left_to_wait(&self, class: MethodClass) -> Duration {
+        let at = now();
+        let left = self.cooldowns.holds(class, at).map_or(0, |until| until.0 - at.0);
+        Duration::from_millis(u64::try_from(left).unwrap_or(0))
     }
 
     pub(super) fn wait(&mut self, class: MethodClass, code: &str, seconds: u32) {

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{Configure, MonitorActor, MonitorMsg};
 use crate::actors::context::now;
+use crate::failpoint;
 use crate::protocol::event::{self, MonitorChange, Outcome};
 use crate::protocol::model::{MonitorPhase, ReplyTo};
 use crate::protocol::monitor::Input;
@@ -35,10 +36,12 @@ impl MonitorActor {
             let outcome = Outcome::Monitoring { chat: record.chat.clone(), changed: !same };
             ops.push(Op::Append(event::reply(&to, &outcome, Uuid::now_v7(), now())));
         }
+        failpoint::reach("monitor.configure.before");
         let outcome = match ops.is_empty() {
             true => Ok(()),
             false => self.context.store.commit(ops).await,
         };
+        failpoint::reach("monitor.configure.after");
         let committed = outcome.is_ok();
         let _ = reply.send(outcome);
         if !committed {
@@ -72,7 +75,9 @@ impl MonitorActor {
             let outcome = Outcome::Stopped { chat: self.record.chat.clone(), was_monitored: true };
             ops.push(Op::Append(event::reply(&to, &outcome, Uuid::now_v7(), now())));
         }
+        failpoint::reach("monitor.stop.before");
         let outcome = self.context.store.commit(ops).await;
+        failpoint::reach("monitor.stop.after");
         if outcome.is_ok() {
             // Before anybody hears of it and starts the chat anew.
             self.step(myself, Input::Stop).await?;

@@ -6,6 +6,7 @@ use ractor::{ActorProcessingErr, ActorRef};
 use super::{MonitorActor, MonitorMsg};
 use crate::actors::context::now;
 use crate::actors::delivery::{Delivery, Share};
+use crate::failpoint;
 use crate::protocol::cursor::{self, Cursor, fingerprint};
 use crate::protocol::event::{self, Message, MessageContext};
 use crate::protocol::monitor::{Input, MonitorState};
@@ -49,16 +50,23 @@ impl MonitorActor {
         }
     }
 
-    /// Whether a message lies so far ahead that the cursor could not tell any more what lies between.
-    /// Everyone's ids of a channel follow each other; an account's own are spread over its chats.
+    /// Whether a message lies further ahead of the one before it than may be. Everyone's ids of a
+    /// channel follow each other; an account's own are spread over its chats.
+    ///
+    /// A user's link forgets where channels stand when it ends, so the first update of a channel over
+    /// a new one is not measured against any before it: whatever id is left out is looked for in the
+    /// history. Bots keep those states; for them only what the cursor could not tell any more is read.
     pub(super) fn is_leap(&self, messages: &[Message]) -> bool {
-        let is_countable = |cursor: &&Cursor| cursor.owner.is_none() && cursor.last_id > 0;
+        let is_countable = |cursor: &&Cursor| {
+            cursor.owner.is_none() && (cursor.last_id > 0 || !self.opening.is_bot)
+        };
         let Some(cursor) = self.cursor.as_ref().filter(is_countable) else { return false };
+        let widest = if self.opening.is_bot { i64::from(cursor::WINDOW) } else { 1 };
         let mut last = i64::from(cursor.last_id);
         messages.iter().any(|message| {
             let step = i64::from(message.id) - last;
             last = last.max(i64::from(message.id));
-            step > i64::from(cursor::WINDOW)
+            step > widest
         })
     }
 
@@ -92,6 +100,7 @@ impl MonitorActor {
     pub(super) fn forget_held(&mut self) {
         self.held.clear();
         self.overflowed = false;
+        self.looked_twice = false;
         std::mem::take(&mut self.held_shares).into_iter().for_each(Share::finish);
     }
 
@@ -140,7 +149,9 @@ impl MonitorActor {
                 shares.into_iter().for_each(Share::finish);
             }
         };
+        failpoint::reach("monitor.publish.before");
         self.context.store.submit(ops, done).await?;
+        failpoint::reach("monitor.publish.after");
         Ok(published)
     }
 }

@@ -11,6 +11,7 @@ use crate::actors::context::{jitter, now};
 use crate::actors::errands::{Priority, Reply, Request};
 use crate::actors::fleet::FleetMsg;
 use crate::actors::opening::Step;
+use crate::failpoint;
 use crate::protocol::chat::{ChatTarget, MarkedId};
 use crate::protocol::cursor::Cursor;
 use crate::protocol::event::{self, MonitorChange};
@@ -68,6 +69,10 @@ impl MonitorActor {
                     // More came live than could be kept; history has it.
                     self.overflowed = false;
                     self.held.clear();
+                    self.opening.read_again();
+                }
+                Step::Done if self.is_leap(&self.held) && !self.looked_twice => {
+                    self.looked_twice = true;
                     self.opening.read_again();
                 }
                 Step::Done => return self.opened(myself).await,
@@ -214,7 +219,9 @@ impl MonitorActor {
         self.cursor = Some(cursor.clone());
         let cursor = Op::PutCursor { chat: self.key.clone(), cursor };
         let ops = vec![Op::PutMonitor(self.record.clone()), cursor];
+        failpoint::reach("monitor.start.before");
         self.context.store.submit(ops, |_| {}).await?;
+        failpoint::reach("monitor.start.after");
         Ok(())
     }
 
@@ -258,6 +265,7 @@ impl MonitorActor {
         self.announce_listening().await?;
         self.opening.was_open = true;
         self.plan_check(myself);
+        self.looked_twice = false;
         (self.opening.hint, self.opening.first_failure) = (None, None);
         self.feed(myself, Input::Opened).await.map(drop)
     }

@@ -21,6 +21,7 @@ use super::link::{Line, Link, LinkError, STABLE_AFTER, Stop, next, within};
 use super::status::{Count, LinkStatus};
 use super::topology::short;
 use super::{AmqpOptions, CommandSink, Rejected};
+use crate::failpoint;
 use crate::protocol::chat::ChatKey;
 use crate::protocol::command::{CommandError, Envelope, Order, parse};
 
@@ -205,7 +206,10 @@ impl<C: CommandSink> Session<C> {
             Work::Order(order, body, properties) => {
                 let sink = self.sink.clone();
                 self.tasks.spawn(async move {
-                    let outcome = match sink.submit(order).await {
+                    failpoint::reach("command.effect.before");
+                    let submitted = sink.submit(order).await;
+                    failpoint::reach("command.effect.after");
+                    let outcome = match submitted {
                         Ok(()) => Ok(Verdict::Done(Count::Consumed)),
                         Err(Rejected::Refused(why)) => {
                             let (properties, error) = (*properties, CommandError::Failed(why));
@@ -221,7 +225,9 @@ impl<C: CommandSink> Session<C> {
                 let (channel, queue) = (Arc::clone(&self.dead_channel), self.dead_queue.clone());
                 let line = self.line.clone();
                 self.tasks.spawn(async move {
+                    failpoint::reach("dead_letter.before");
                     let put_aside = letter.put_aside(&channel, &line, &queue).await;
+                    failpoint::reach("dead_letter.after");
                     let outcome = put_aside.map(|()| Verdict::Done(Count::DeadLettered));
                     Done { lane, acker, outcome }
                 });
@@ -234,10 +240,12 @@ impl<C: CommandSink> Session<C> {
         let Done { lane, acker, outcome } = done.map_err(|_| LinkError::Crashed)?;
         match outcome {
             Ok(Verdict::Done(count)) => {
+                failpoint::reach("command.ack.before");
                 let ack = acker.ack(BasicAckOptions::default());
                 if within("acknowledging a command", &self.line, ack).await? {
                     self.status.add(count, 1);
                 }
+                failpoint::reach("command.ack.after");
             }
             Ok(Verdict::PutAside(letter)) => {
                 let job = Job { work: Work::Dead(letter), acker };

@@ -20,6 +20,7 @@ use super::status::{Count, LinkStatus};
 use super::topology::{EVENT_KEY, short};
 use super::window::Fence;
 use super::{AmqpOptions, OutboxSource};
+use crate::failpoint;
 use crate::protocol::outbox::{OutboxEntry, Route};
 
 /// Entries in flight. One round trip to a broker that writes to disk takes some 50 ms under load;
@@ -149,6 +150,7 @@ impl Session {
         link.status.add(Count::Published, batch.len() as u64);
         let first = self.in_flight.len();
         let now = Instant::now();
+        failpoint::reach("publish.before");
         for (seq, entry) in batch {
             self.fence.published(seq);
             self.departures.push_back((now, entry.said_at));
@@ -163,6 +165,7 @@ impl Session {
             Poll::Ready(())
         })
         .await;
+        failpoint::reach("publish.after");
     }
 
     fn launch(&self, entry: Arc<OutboxEntry>) -> Flight {
@@ -190,6 +193,7 @@ impl Session {
         link: &mut Link,
         source: &mut S,
     ) -> Result<(), LinkError> {
+        failpoint::reach("confirm.before");
         let mut confirm = Some(first);
         let mut settled = None;
         let mut count = 0;
@@ -209,7 +213,9 @@ impl Session {
         }
         link.status.add(Count::Confirmed, count);
         if let Some(through) = settled {
+            failpoint::reach("outbox.release.before");
             source.release(through);
+            failpoint::reach("outbox.release.after");
             link.progressed();
         }
         self.last_progress = Instant::now();

@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions,
-    ConfirmSelectOptions, QueueDeclareOptions,
+    ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, LongString};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -25,6 +25,8 @@ pub(crate) struct Event {
     pub(crate) message_id: String,
     pub(crate) body: Value,
     pub(crate) properties: BasicProperties,
+    /// When it came.
+    pub(crate) at: Instant,
 }
 
 /// Names at the broker, a test's own.
@@ -57,6 +59,32 @@ impl Backend {
         Self { broker, names, events, _collector }
     }
 
+    /// Declares what the daemon would, so that commands wait for it in their queue.
+    pub(crate) async fn declare(&self) {
+        let (_connection, channel) = open(&self.broker.url).await;
+        let Names { exchange, commands, events } = &self.names;
+        let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let arguments = FieldTable::default;
+        channel
+            .exchange_declare(exchange.as_str().into(), ExchangeKind::Direct, options, arguments())
+            .await
+            .expect("the exchange is declared");
+        for (queue, key) in [(commands, "command"), (events, "event")] {
+            let options = QueueDeclareOptions { durable: true, ..Default::default() };
+            let name = || queue.as_str().into();
+            let declared = channel.queue_declare(name(), options, arguments()).await;
+            declared.expect("the queue is declared");
+            let (exchange, options) = (exchange.as_str().into(), QueueBindOptions::default());
+            let bound = channel.queue_bind(name(), exchange, key.into(), options, arguments());
+            bound.await.expect("the queue is bound");
+        }
+    }
+
+    /// Looks at what was collected so far, repeated deliveries included.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&[Event]) -> T) -> T {
+        look(&self.events.lock().expect("the list"))
+    }
+
     /// What was collected so far, repeated deliveries included.
     pub(crate) fn events(&self) -> Vec<Event> {
         self.events.lock().expect("the list").clone()
@@ -80,7 +108,7 @@ impl Backend {
     pub(crate) async fn look_for<T>(&self, wanted: impl Fn(&[Event]) -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            if let Some(found) = wanted(&self.events()) {
+            if let Some(found) = self.read(&wanted) {
                 return Some(found);
             }
             sleep(POLL).await;
@@ -142,8 +170,37 @@ impl Backend {
         self.send(&body, BasicProperties::default()).await;
     }
 
-    /// Sends a body as it is.
+    /// Sends a command whose outcome comes among the events, found by [`Self::outcome`].
+    pub(crate) async fn order(&self, command: &Value, correlation: &str) {
+        let body = serde_json::to_vec(command).expect("a command is JSON");
+        let properties = BasicProperties::default()
+            .with_reply_to(self.names.events.as_str().into())
+            .with_correlation_id(correlation.into());
+        self.send(&body, properties).await;
+    }
+
+    /// The first outcome of what was sent with [`Self::order`].
+    pub(crate) fn outcome(&self, correlation: &str) -> Option<Value> {
+        self.read(|events| {
+            let mut replies = events.iter().filter(|event| event.kind == "command_reply");
+            let ours = replies.find(|event| {
+                let id = event.properties.correlation_id();
+                id.as_ref().is_some_and(|id| id.as_str() == correlation)
+            });
+            ours.map(|event| event.body.clone())
+        })
+    }
+
+    /// Sends a body as it is; once more when the broker goes away over it.
     pub(crate) async fn send(&self, body: &[u8], properties: BasicProperties) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = self.try_send(body, properties.clone()).await {
+            assert!(Instant::now() < deadline, "the command does not leave: {error}");
+            sleep(POLL).await;
+        }
+    }
+
+    async fn try_send(&self, body: &[u8], properties: BasicProperties) -> lapin::Result<()> {
         let (_connection, channel) = open(&self.broker.url).await;
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let confirm = channel
@@ -154,10 +211,10 @@ impl Backend {
                 body,
                 properties.with_delivery_mode(2),
             )
-            .await
-            .expect("the command leaves");
-        let confirm = confirm.await.expect("the broker answers");
+            .await?;
+        let confirm = confirm.await?;
         assert!(confirm.take_message().is_none(), "the command queue is bound");
+        Ok(())
     }
 
     /// Sends a command and waits for its outcome.
@@ -265,5 +322,6 @@ fn read(properties: &BasicProperties, body: &[u8]) -> Event {
         message_id: text(properties.message_id()),
         body: serde_json::from_slice(body).expect("an event is JSON"),
         properties: properties.clone(),
+        at: Instant::now(),
     }
 }

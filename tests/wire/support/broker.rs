@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -33,6 +34,17 @@ impl Broker {
         let url = std::fs::read_to_string(home.path().join("url")).expect("its address");
         let url = url.trim().to_owned();
         Self { url, private: Some(Arc::new(Private { home })) }
+    }
+
+    /// Stops it, waits, and starts it again with its queues.
+    pub(crate) async fn pause(&self, pause: Duration) {
+        let private = self.private.clone().expect("only a broker of one's own is stopped");
+        let paused = tokio::task::spawn_blocking(move || {
+            control("stop", private.home.path());
+            std::thread::sleep(pause);
+            control("start", private.home.path());
+        });
+        paused.await.expect("it comes back");
     }
 
     /// Stops it and starts it again with its queues.

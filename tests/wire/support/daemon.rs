@@ -24,6 +24,8 @@ pub(crate) struct DaemonOptions {
     pub(crate) extra_config: String,
     /// Its environment, which is empty otherwise.
     pub(crate) environment: Vec<(String, String)>,
+    /// Runs the daemon that was built to die at named points.
+    pub(crate) fail_points: bool,
 }
 
 impl Default for DaemonOptions {
@@ -33,6 +35,7 @@ impl Default for DaemonOptions {
             max_reconnect_attempts: 3,
             extra_config: String::new(),
             environment: Vec::new(),
+            fail_points: false,
         }
     }
 }
@@ -40,28 +43,24 @@ impl Default for DaemonOptions {
 /// A daemon, running or not.
 pub(crate) struct Daemon {
     home: TempDir,
+    binary: PathBuf,
     listen: SocketAddr,
     environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
 impl Daemon {
-    /// Starts a daemon on an empty store.
-    pub(crate) async fn start(sim: &Simulator, backend: &Backend, options: DaemonOptions) -> Self {
-        let mut daemon = Self::prepare(sim, backend, options);
-        daemon.spawn().await;
-        daemon
-    }
-
-    /// A daemon on an empty store that was not started.
+    /// A daemon with its settings and an empty store, not running yet.
     pub(crate) fn prepare(sim: &Simulator, backend: &Backend, options: DaemonOptions) -> Self {
         let home = TempDir::new().expect("a folder");
         let listen = free_address();
+        let binary = if options.fail_points { dying_binary() } else { binary() };
         let DaemonOptions {
             retry_delay_seconds,
             max_reconnect_attempts,
             extra_config,
             environment,
+            ..
         } = options;
         let config = format!(
             r#"
@@ -96,7 +95,7 @@ impl Daemon {
             events = backend.names.events,
         );
         fs::write(home.path().join("config.toml"), config).expect("the config is written");
-        Self { home, listen, environment, child: None }
+        Self { home, binary, listen, environment, child: None }
     }
 
     /// Its folder, with its configuration in `config.toml` and its store in `state`.
@@ -147,14 +146,24 @@ impl Daemon {
 
     /// Starts the process and waits for nothing.
     pub(crate) fn launch(&mut self) {
+        self.launch_with(None);
+    }
+
+    /// The same, to die when it reaches `point` for the `nth` time.
+    pub(crate) fn launch_to_die_at(&mut self, point: &str, nth: u64) {
+        self.launch_with(Some(("TELEWARDEN_FAIL_POINT", format!("{point}@{nth}"))));
+    }
+
+    fn launch_with(&mut self, variable: Option<(&str, String)>) {
         let log = self.home.path().join("log");
         let log = File::options().create(true).append(true).open(log).expect("a log");
-        let child = Command::new(binary())
+        let child = Command::new(&self.binary)
             .args(["run", "--config"])
             .arg(self.home.path().join("config.toml"))
             .current_dir(self.home.path())
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(variable)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log's handle"))
             .stderr(log)
@@ -171,9 +180,16 @@ impl Daemon {
         assert_eq!(status.signal(), Some(9), "it had ended before it was killed: {}", self.log());
     }
 
+    /// The status with which it ended by itself, if it did.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().expect("its status")?;
+        self.child = None;
+        Some(status)
+    }
+
     /// SIGTERM; the status it ends with.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
-        self.signal(libc::SIGTERM);
+        self.ask_to_stop();
         let mut child = self.child.take().expect("it runs");
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -183,6 +199,21 @@ impl Daemon {
             assert!(Instant::now() < deadline, "it does not stop: {}", self.log());
             sleep(POLL).await;
         }
+    }
+
+    /// SIGTERM, and no waiting.
+    pub(crate) fn ask_to_stop(&self) {
+        self.signal(libc::SIGTERM);
+    }
+
+    /// Where it answers.
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where its store lies.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.home.path().join("state")
     }
 
     /// `GET` on the health endpoint.
@@ -230,6 +261,11 @@ impl Daemon {
         panic!("waited in vain for: {what}\nhealth: {last:#}\nlog: {}", self.log());
     }
 
+    /// Keeps what it has logged beyond the end of the test.
+    pub(crate) fn keep_log(&self, place: &std::path::Path) -> std::io::Result<u64> {
+        fs::copy(self.home.path().join("log"), place)
+    }
+
     fn check_alive(&mut self) {
         if let Some(child) = &mut self.child
             && let Ok(Some(status)) = child.try_wait()
@@ -270,6 +306,13 @@ impl Drop for Daemon {
 fn binary() -> PathBuf {
     let built = std::env::var_os("TELEWARDEN_TEST_BIN").map(PathBuf::from);
     built.unwrap_or_else(|| env!("CARGO_BIN_EXE_telewarden").into())
+}
+
+/// The binary with the feature `fail-points`, which `./scripts/test` builds beside the other one.
+fn dying_binary() -> PathBuf {
+    std::env::var_os("TELEWARDEN_TEST_FAIL_POINTS_BIN").map(PathBuf::from).expect(
+        "TELEWARDEN_TEST_FAIL_POINTS_BIN is not set: run ./scripts/test, which builds that daemon",
+    )
 }
 
 /// A loopback address that is free now, below the range from which the kernel draws the ports of

@@ -16,6 +16,7 @@ use telewarden_simulator::{
 pub(crate) use backend::{Backend, Event};
 pub(crate) use broker::Broker;
 pub(crate) use daemon::{Daemon, DaemonOptions};
+pub(crate) use http::get;
 pub(crate) use service_manager::ServiceManager;
 
 /// How long a test waits for what should take moments, on a slow and busy machine.
@@ -37,9 +38,16 @@ impl Stage {
 
     /// With a broker of its own, or other settings.
     pub(crate) async fn set_with(broker: Broker, options: DaemonOptions) -> Self {
+        let mut stage = Self::prepare(broker, options).await;
+        stage.daemon.spawn().await;
+        stage
+    }
+
+    /// With a daemon that does not run yet.
+    pub(crate) async fn prepare(broker: Broker, options: DaemonOptions) -> Self {
         let sim = Simulator::start(Options::default()).await.expect("the simulator starts");
         let backend = Backend::connect(broker).await;
-        let daemon = Daemon::start(&sim, &backend, options).await;
+        let daemon = Daemon::prepare(&sim, &backend, options);
         Self::of(sim, backend, daemon).await
     }
 

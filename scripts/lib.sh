@@ -1,0 +1,113 @@
+# Shell functions that the scripts for tests share: installing what is missing, building the
+# daemons, a private RabbitMQ, running the tests, taking everything down again. To be sourced with
+# `set -euo pipefail` from a script in this folder, after `cd` to the root of the repository.
+# shellcheck shell=bash
+
+readonly script=scripts/${0##*/}
+readonly root=$PWD
+readonly target=${CARGO_TARGET_DIR:-$root/target}
+
+say() { printf '== %s\n' "$*"; }
+
+fail() {
+    printf '%s: %s\n' "$script" "$*" >&2
+    exit 1
+}
+
+tests_pid=
+broker_dir=
+policy_file=
+staged_root=
+cleanup() {
+    local status=$?
+    trap - EXIT
+    # The tests are a process group of their own, so that none outlives this script.
+    [[ -z $tests_pid ]] || kill -TERM -- "-$tests_pid" 2> /dev/null || true
+    [[ -z $broker_dir ]] || { "$root/scripts/rabbitmq" stop "$broker_dir" || true; rm -rf "$broker_dir"; }
+    [[ -z $policy_file ]] || as_root rm -f "$policy_file"
+    [[ -z $staged_root ]] || rm -rf "$staged_root"
+    exit "$status"
+}
+trap cleanup EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+as_root() {
+    if ((EUID == 0)); then "$@"; else sudo "$@"; fi
+}
+
+# Debian starts services while it installs them unless this file says no (exit status 101).
+forbid_autostart() {
+    local file=/usr/sbin/policy-rc.d
+    [[ ! -e $file ]] || return 0
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$file" > /dev/null
+    policy_file=$file
+    as_root chmod 0755 "$file"
+}
+
+# Installs the Debian packages in $@ and those that every run needs, if anything is missing.
+install_packages() {
+    local -a missing=("$@")
+    [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || missing+=(rabbitmq-server)
+    command -v cc > /dev/null || missing+=(gcc libc6-dev)
+    ((${#missing[@]})) || return 0
+    command -v apt-get > /dev/null || fail "please install: ${missing[*]}"
+    say "installing ${missing[*]}"
+    forbid_autostart
+    as_root apt-get update --quiet --quiet
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install --yes --quiet --no-install-recommends "${missing[@]}"
+}
+
+need_cargo() {
+    command -v cargo > /dev/null ||
+        fail "cargo is missing; install Rust (see rust-version in Cargo.toml)"
+}
+
+# The daemon as it ships: tests link the simulator, whose features would find their way into it.
+# A copy, because `cargo test` builds its own over this one.
+build_daemon() {
+    say "building the daemon"
+    cargo build --release --locked --package telewarden --bin telewarden
+    mkdir -p "$target/test-bin"
+    cp "$target/release/telewarden" "$target/test-bin/telewarden"
+    export TELEWARDEN_TEST_BIN=$target/test-bin/telewarden
+    "$TELEWARDEN_TEST_BIN" --version
+}
+
+# The same with the points at which it can be made to die (src/failpoint.rs). Only our own crate is
+# compiled once more.
+build_dying_daemon() {
+    say "building the daemon with fail points"
+    cargo build --release --locked --package telewarden --bin telewarden --features fail-points
+    mkdir -p "$target/test-bin"
+    cp "$target/release/telewarden" "$target/test-bin/telewarden-fail-points"
+    export TELEWARDEN_TEST_FAIL_POINTS_BIN=$target/test-bin/telewarden-fail-points
+}
+
+start_broker() {
+    say "starting a private RabbitMQ"
+    broker_dir=$(mktemp -d)
+    "$root/scripts/rabbitmq" start "$broker_dir"
+    export TELEWARDEN_TEST_RABBITMQ_DIR=$broker_dir
+    TELEWARDEN_TEST_AMQP=$(< "$broker_dir/url")
+    export TELEWARDEN_TEST_AMQP
+}
+
+# A failed assertion says what was awaited and seen; the frames of a runtime say nothing more.
+export RUST_BACKTRACE=0
+
+# Runs `cargo test` with the given arguments, in the background, since bash runs traps only after a
+# command in the foreground has ended.
+run_tests() {
+    local status=0
+    say "testing"
+    set -m
+    cargo test --release --locked "$@" < /dev/null &
+    tests_pid=$!
+    set +m
+    wait "$tests_pid" || status=$?
+    tests_pid=
+    return "$status"
+}

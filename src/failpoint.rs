@@ -1,0 +1,128 @@
+//! Points at which a test lets the process die as `kill -9` would: before and after every step at
+//! which durability changes hands. Owns their names and the dying. Without the cargo feature
+//! `fail-points` a point compiles to nothing; never switch it on in a build that serves anybody.
+//!
+//! With it, `TELEWARDEN_FAIL_POINT=name@N` makes the Nth time the point `name` is reached the last
+//! thing the process does: no destructor runs, nothing is flushed.
+
+/// Every point, by the way of a fact through the process. `tests/wire/failpoints.rs` kills the
+/// daemon at each.
+pub const NAMES: [&str; 52] = [
+    // The store is made.
+    "key.write.before",
+    "key.rename.before",
+    "key.rename.after",
+    "store.open.before",
+    "store.open.after",
+    "store.marker.before",
+    "store.marker.after",
+    // A group of submissions becomes durable.
+    "store.apply.before",
+    "store.apply.after",
+    "store.sync.before",
+    "store.sync.after",
+    "store.tell.before",
+    "store.tell.after",
+    // Cursors and update states get records of their own, and the outbox is trimmed.
+    "store.checkpoint.before",
+    "store.checkpoint.after",
+    "store.release.before",
+    "store.release.after",
+    "store.trim.before",
+    "store.trim.after",
+    "store.close.before",
+    "store.close.after",
+    // A command is taken, carried out and acknowledged.
+    "command.effect.before",
+    "command.effect.after",
+    "command.ack.before",
+    "command.ack.after",
+    "dead_letter.before",
+    "dead_letter.after",
+    "session.register.before",
+    "session.register.after",
+    "monitor.configure.before",
+    "monitor.configure.after",
+    "monitor.stop.before",
+    "monitor.stop.after",
+    "job.add.before",
+    "job.add.after",
+    "job.done.before",
+    "job.done.after",
+    // A message goes from Telegram into the outbox; a chat changes hands.
+    "monitor.start.before",
+    "monitor.start.after",
+    "monitor.publish.before",
+    "monitor.publish.after",
+    "update_state.move.before",
+    "update_state.move.after",
+    "monitor.failover.before",
+    "monitor.failover.after",
+    "account.save.before",
+    "account.save.after",
+    // An event leaves.
+    "publish.before",
+    "publish.after",
+    "confirm.before",
+    "outbox.release.before",
+    "outbox.release.after",
+];
+
+/// Passes the point `name`, or dies there.
+#[cfg(not(feature = "fail-points"))]
+#[inline(always)]
+pub(crate) fn reach(_name: &'static str) {}
+
+#[cfg(feature = "fail-points")]
+pub(crate) use armed::reach;
+
+#[cfg(feature = "fail-points")]
+mod armed {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Where to die.
+    const VARIABLE: &str = "TELEWARDEN_FAIL_POINT";
+
+    /// The point at which to die, and how often it is passed before.
+    struct Armed {
+        name: String,
+        passes: u64,
+        reached: AtomicU64,
+    }
+
+    /// Passes the point `name`, or dies there.
+    pub(crate) fn reach(name: &'static str) {
+        static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+        assert!(super::NAMES.contains(&name), "fail point `{name}` is not in the table");
+        let Some(armed) = ARMED.get_or_init(read) else { return };
+        if armed.name == name && armed.reached.fetch_add(1, Ordering::Relaxed) == armed.passes {
+            die();
+        }
+    }
+
+    fn read() -> Option<Armed> {
+        let text = std::env::var(VARIABLE).ok()?;
+        let (name, count) = text.split_once('@').unwrap_or((&text, "1"));
+        let count = count.parse().ok().filter(|count| *count > 0);
+        let count: u64 = count.expect("the variable ends with a number from 1 on");
+        assert!(super::NAMES.contains(&name), "{VARIABLE} names no fail point: {name}");
+        Some(Armed { name: name.into(), passes: count - 1, reached: AtomicU64::new(0) })
+    }
+
+    fn die() -> ! {
+        // SAFETY: both calls take and give plain numbers. The signal cannot be caught, and one that
+        // a process sends to itself arrives before the call returns.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        std::process::abort()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_are_told_apart() {
+        let distinct: std::collections::HashSet<_> = super::NAMES.iter().collect();
+        assert_eq!(distinct.len(), super::NAMES.len());
+    }
+}

@@ -1,0 +1,65 @@
+//! What the chaos found, reduced to the smallest play that shows it.
+
+use telewarden_simulator::{FaultKind, FaultSpec};
+
+use super::checkers::comes_true;
+use crate::support::Stage;
+
+/// Users let go of where channels stood when they reconnect, so nothing tells the library that the
+/// first update of a channel is not the next one. Message 6 stayed away until the chat was opened
+/// again, and then came after message 7.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_is_lost_before_the_first_update_after_a_start_is_not_skipped() {
+    let mut stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    stage.say(&chat, 1..=5).await;
+    stage.expect_all(&chat).await;
+    stage.daemon.kill();
+    stage.daemon.spawn().await;
+    stage.daemon.wait_for_monitors("active", 1).await;
+    let spec = FaultSpec {
+        user_id: Some(alice.user_id),
+        kind: Some(FaultKind::SwallowUpdates),
+        times: Some(1),
+        ..FaultSpec::default()
+    };
+    stage.sim.add_fault(spec).await.unwrap();
+    stage.say(&chat, 6..=7).await;
+    stage.expect_all(&chat).await;
+}
+
+/// A wait for differences was known only to the link that was told of it, so that whoever started
+/// the daemon again within it had the account call too early.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_for_differences_outlives_the_process() {
+    let mut stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    stage.say(&chat, 1..=5).await;
+    stage.expect_all(&chat).await;
+    // Its state is stored by a clean end, so that it has a difference to ask for.
+    stage.daemon.terminate().await;
+    let spec = FaultSpec {
+        user_id: Some(alice.user_id),
+        method: Some("updates.getDifference".into()),
+        error: Some("FLOOD_WAIT_5".into()),
+        times: Some(1),
+        ..FaultSpec::default()
+    };
+    stage.sim.add_fault(spec).await.unwrap();
+    stage.daemon.spawn().await;
+    stage.daemon.wait_for_accounts("cooling_down", 1).await;
+    stage.daemon.terminate().await;
+    stage.daemon.spawn().await;
+    let asked_again = comes_true(async || {
+        let info = stage.sim.account(alice.user_id).await.unwrap();
+        info.methods["updates.getDifference"] > 1
+    });
+    assert!(asked_again.await, "it asks again when the wait is over");
+    stage.say(&chat, 6..=7).await;
+    stage.expect_all(&chat).await;
+    stage.expect_clean_books().await;
+}

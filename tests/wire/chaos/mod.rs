@@ -1,0 +1,157 @@
+//! Everything goes wrong at once, for dozens of accounts and chats: kills, broker stops, refused,
+//! reset, muted and cut connections, flood waits, removals, revocations, updates that go astray.
+//! In the end every message must have come once and in order, and everybody must be well.
+//!
+//! `./scripts/chaos --seed N --minutes M` runs it for as long as one likes.
+
+mod cast;
+mod checkers;
+mod faults;
+mod found;
+mod plan;
+mod report;
+mod talk;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Broker, DaemonOptions, Stage};
+use cast::Cast;
+use checkers::comes_true;
+use faults::Director;
+use report::{Complaints, Figures};
+use talk::Talk;
+
+/// The seed of the run that belongs to the tests.
+const SEED: u64 = 20;
+/// How long it does harm.
+const SHORT: Duration = Duration::from_secs(30);
+/// How often the daemon is asked whether it is ready.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_minute_of_chaos_loses_and_doubles_nothing() {
+    run(SEED, SHORT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "as long as one likes; run by ./scripts/chaos"]
+async fn chaos() {
+    let seed = number("TELEWARDEN_CHAOS_SEED");
+    let minutes = number("TELEWARDEN_CHAOS_MINUTES");
+    run(seed, Duration::from_secs(60 * minutes)).await;
+}
+
+fn number(variable: &str) -> u64 {
+    let text = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set"));
+    text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}"))
+}
+
+async fn run(seed: u64, duration: Duration) {
+    println!("chaos with seed {seed} for {} s", duration.as_secs());
+    let options = DaemonOptions {
+        extra_config: "[shutdown]\ntimeout_seconds = 10".to_owned(),
+        ..DaemonOptions::default()
+    };
+    let stage = Stage::set_with(Broker::private().await, options).await;
+    let cast = Cast::assemble(&stage).await;
+    let Stage { sim, backend, daemon, author } = stage;
+    let chats = cast.rooms.iter().map(|room| room.chat.chat_id).collect();
+    let plan = plan::plan(seed, duration, cast.extent());
+    let talk = Talk::new(&sim, author, chats);
+    let (stop, listen) = (CancellationToken::new(), daemon.listen());
+    let not_ready = Mutex::new(Duration::ZERO);
+    let mut director = Director {
+        sim: &sim,
+        backend: &backend,
+        talk: &talk,
+        daemon,
+        cast,
+        random: StdRng::seed_from_u64(seed),
+        figures: Figures::default(),
+        complaints: Complaints::default(),
+        broker_stop: None,
+    };
+    director.begin().await;
+    let harm = async {
+        director.perform(plan, duration).await;
+        director.repair().await;
+        stop.cancel();
+    };
+    tokio::join!(harm, talk.chatter(seed, &stop), watch(listen, &stop, &not_ready));
+    director.give_everybody_a_turn().await;
+    let Director { mut daemon, cast, mut figures, mut complaints, .. } = director;
+    checkers::check_nobody_is_stuck(&daemon, &cast, &mut complaints).await;
+    checkers::check_messages(&sim, &backend, &cast, &mut complaints).await;
+    checkers::check_exhaustions(&backend, &cast, &mut complaints);
+    checkers::check_orders(&backend, &cast, &mut complaints).await;
+    checkers::check_violations(&sim, &mut figures, &mut complaints).await;
+    checkers::check_store(&mut daemon, &cast, &mut complaints).await;
+    figures.orders = cast.orders();
+    figures.longest_recovery = not_ready.into_inner().expect("a figure");
+    checkers::count(&backend, &cast, &talk.into_said(), &mut figures);
+    println!("chaos with seed {seed} is over\n{figures}");
+    if !complaints.is_empty() {
+        let place = std::env::temp_dir().join(format!("telewarden-chaos-{seed}.log"));
+        let kept = daemon.keep_log(&place).is_ok();
+        println!("the daemon's log: {} (kept: {kept})", place.display());
+    }
+    complaints.expect_none(seed);
+}
+
+impl Director<'_> {
+    /// All chats are monitored before anything goes wrong.
+    async fn begin(&mut self) {
+        let rooms = self.cast.rooms.len();
+        for room in 0..rooms {
+            self.order(room, 0).await;
+        }
+        self.daemon.wait_for_monitors("active", rooms as u64).await;
+    }
+
+    /// Nothing goes wrong any more: each chat gets messages through, whoever of its accounts
+    /// listens.
+    async fn give_everybody_a_turn(&mut self) {
+        let rooms = self.cast.rooms.len();
+        for turn in 0..3 {
+            for room in 0..rooms {
+                self.order(room, usize::from(turn > 0)).await;
+            }
+            let all_listen = comes_true(async || {
+                let health = self.daemon.get("/health").await;
+                health.is_ok_and(|(_, health)| {
+                    health["monitors"]["by_state"]["active"] == rooms as u64
+                })
+            });
+            if !all_listen.await {
+                self.complaints.add(format!("not all listen in turn {turn}"));
+            }
+            for room in 0..rooms {
+                self.talk.say(room).await;
+            }
+        }
+    }
+}
+
+/// Notes how long the daemon was not ready at most.
+async fn watch(listen: std::net::SocketAddr, stop: &CancellationToken, longest: &Mutex<Duration>) {
+    let mut since: Option<Instant> = None;
+    while !stop.is_cancelled() {
+        let answer = crate::support::get(listen, "/health/ready").await;
+        match (answer, since) {
+            (Ok((200, _)), Some(began)) => {
+                let mut longest = longest.lock().expect("a figure");
+                *longest = began.elapsed().max(*longest);
+                since = None;
+            }
+            (Ok((200, _)), None) => {}
+            _ => drop(since.get_or_insert_with(Instant::now)),
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
