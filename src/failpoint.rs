@@ -3,7 +3,8 @@
 //! `fail-points` a point compiles to nothing; never switch it on in a build that serves anybody.
 //!
 //! With it, `TELEWARDEN_FAIL_POINT=name@N` makes the Nth time the point `name` is reached the last
-//! thing the process does: no destructor runs, nothing is flushed.
+//! thing the process does: no destructor runs, nothing is flushed. `TELEWARDEN_STUMBLE=actor/key`
+//! makes one actor panic whenever it does its work, which only its supervisor may notice.
 
 /// Every point, by the way of a fact through the process. `tests/wire/failpoints.rs` kills the
 /// daemon at each.
@@ -73,8 +74,13 @@ pub const NAMES: [&str; 52] = [
 #[inline(always)]
 pub(crate) fn reach(_name: &'static str) {}
 
+/// Passes, or panics when the actor `kind/key` is the one that is to stumble.
+#[cfg(not(feature = "fail-points"))]
+#[inline(always)]
+pub(crate) fn stumble(_kind: &'static str, _key: &dyn std::fmt::Display) {}
+
 #[cfg(feature = "fail-points")]
-pub(crate) use armed::reach;
+pub(crate) use armed::{reach, stumble};
 
 #[cfg(feature = "fail-points")]
 mod armed {
@@ -83,6 +89,17 @@ mod armed {
 
     /// Where to die.
     const VARIABLE: &str = "TELEWARDEN_FAIL_POINT";
+
+    /// Who panics.
+    const STUMBLE: &str = "TELEWARDEN_STUMBLE";
+
+    /// Passes, or panics when the actor `kind/key` is the one that is to stumble.
+    pub(crate) fn stumble(kind: &'static str, key: &dyn std::fmt::Display) {
+        static WHO: OnceLock<Option<String>> = OnceLock::new();
+        let who = WHO.get_or_init(|| std::env::var(STUMBLE).ok());
+        let is_it = who.as_ref().is_some_and(|who| *who == format!("{kind}/{key}"));
+        assert!(!is_it, "{kind}/{key} stumbles, as it was told to");
+    }
 
     /// The point at which to die, and how often it is passed before.
     struct Armed {

@@ -22,5 +22,6 @@ mod failpoints;
 mod metrics;
 mod monitoring;
 mod shutdown;
+mod supervision;
 mod systemd;
 mod zombies;

@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{AccountActor, AccountMsg};
 use crate::actors::context::now;
 use crate::actors::errands::{Next, Request};
+use crate::failpoint;
 use crate::protocol::account::Input;
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
@@ -23,6 +24,9 @@ impl AccountActor {
         myself: &ActorRef<AccountMsg>,
         request: Request,
     ) -> Result<(), ActorProcessingErr> {
+        if let Some(me) = &self.record.me {
+            failpoint::stumble("account", &me.user_id);
+        }
         if let Some(fault) = &self.record.fault {
             request.reply.send(Err(Failure::Dead { code: fault.code.clone() }));
             return Ok(());

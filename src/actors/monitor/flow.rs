@@ -112,6 +112,9 @@ impl MonitorActor {
         recovered: bool,
         shares: Vec<Share>,
     ) -> Result<usize, ActorProcessingErr> {
+        if !messages.is_empty() {
+            failpoint::stumble("monitor", &self.key);
+        }
         let mut ops = Vec::with_capacity(messages.len() + 1);
         let mut published = 0;
         if let (Some(cursor), Some(peer), Some(member)) =

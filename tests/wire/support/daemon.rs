@@ -98,6 +98,16 @@ impl Daemon {
         Self { home, binary, listen, environment, child: None }
     }
 
+    /// Sets a variable of its environment, from its next start on.
+    pub(crate) fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Its environment is empty again, from its next start on.
+    pub(crate) fn clear_variables(&mut self) {
+        self.environment.clear();
+    }
+
     /// Its folder, with its configuration in `config.toml` and its store in `state`.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
