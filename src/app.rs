@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::actors::{
-    Board, BridgeParts, BridgeStatus, Context, Meters, Orders, Part, Root, Settings,
+    BacklogGate, Board, BridgeParts, BridgeStatus, Context, Meters, Orders, Part, Root, Settings,
 };
 use crate::config::{self, Config};
 use crate::edge::amqp::AmqpOptions;
@@ -65,7 +65,14 @@ impl Daemon {
         let (store, outbox) = open_store(config).await?;
         let board = Arc::new(Board::default());
         let status = config.bridge.enabled.then(BridgeStatus::new);
-        let health = Arc::new(DaemonHealth::new(Arc::clone(&board), store.clone(), status.clone()));
+        let backlog = Arc::new(BacklogGate::new(u64::from(config.store.backlog_max_mb) << 20));
+        let health = DaemonHealth::new(
+            Arc::clone(&board),
+            store.clone(),
+            status.clone(),
+            Arc::clone(&backlog),
+        );
+        let health = Arc::new(health);
         let meters = Arc::new(Meters::default());
         let metrics = DaemonMetrics::new(&meters, &store, status.as_ref(), Arc::clone(&health));
         let http_stop = CancellationToken::new();
@@ -84,7 +91,7 @@ impl Daemon {
             tokio::task::spawn_blocking(move || store.load()).await??
         };
         let (tell_limits, limits) = watch::channel(pacing(&config.telegram.limits));
-        let context = Context::new(store.clone(), board, meters, settings(config, limits));
+        let context = Context::new(store.clone(), board, meters, backlog, settings(config, limits));
         // A link gets half of the time, so that what follows it has the other half.
         let drain = config.shutdown.timeout / 2;
         let root = Root::start(context, snapshot, bridge, drain).await?;

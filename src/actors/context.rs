@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
+use super::backlog::BacklogGate;
 use super::board::Board;
 use super::dials::Dials;
 use super::joins::Joins;
@@ -48,6 +49,8 @@ pub struct Context {
     pub settings: Settings,
     /// What the tree counts.
     pub meters: Arc<Meters>,
+    /// The gate in front of a full backlog.
+    pub backlog: Arc<BacklogGate>,
     /// Permits to dial.
     pub(super) dials: Dials,
     /// Joins under way.
@@ -60,10 +63,11 @@ impl Context {
         store: Store,
         board: Arc<Board>,
         meters: Arc<Meters>,
+        backlog: Arc<BacklogGate>,
         settings: Settings,
     ) -> Arc<Self> {
         let (dials, joins) = (Dials::default(), Joins::default());
-        Arc::new(Self { store, board, settings, meters, dials, joins })
+        Arc::new(Self { store, board, settings, meters, backlog, dials, joins })
     }
 }
 

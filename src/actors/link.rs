@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use ractor::{ActorId, ActorRef, MessagingErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::backlog::BacklogGate;
 use super::context::Context;
 use super::delivery::{Delivery, Loss, Origin, Share};
 use super::monitor::MonitorMsg;
@@ -124,6 +125,9 @@ impl LinkTask {
     async fn forward(&self, mut batch: Batch) -> Result<(), Failure> {
         if self.progress.lock().unwrap_or_else(PoisonError::into_inner).is_broken() {
             return Err(Failure::transient("a batch of updates was lost on its way to the store"));
+        }
+        if self.context.backlog.is_full() {
+            return Err(BacklogGate::refusal());
         }
         self.remember_peers(&mut batch).await?;
         self.reopen(&batch);

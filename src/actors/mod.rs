@@ -8,6 +8,7 @@
 //! ```
 
 mod account;
+mod backlog;
 mod board;
 mod bridge;
 mod context;
@@ -27,6 +28,7 @@ mod root;
 mod supervision;
 mod watch;
 
+pub use backlog::BacklogGate;
 pub use board::Board;
 pub use bridge::BridgeStatus;
 pub use context::{Context, Settings, now};

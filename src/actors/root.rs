@@ -268,7 +268,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::actors::{Settings, now};
+    use crate::actors::{BacklogGate, Settings, now};
     use crate::protocol::account::ReconnectPolicy;
     use crate::protocol::command::SessionData;
     use crate::protocol::ids::{AuthKeyId, SessionId};
@@ -297,7 +297,8 @@ mod tests {
     }
 
     async fn tree(store: &Store) -> Root {
-        let context = Context::new(store.clone(), Arc::default(), Arc::default(), settings());
+        let gate = Arc::new(BacklogGate::new(1 << 30));
+        let context = Context::new(store.clone(), Arc::default(), Arc::default(), gate, settings());
         let snapshot = store.load().unwrap();
         Root::start(context, snapshot, None, Duration::from_secs(1)).await.unwrap()
     }

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::systemd::Vitals;
-use crate::actors::{Board, BridgeStatus, now};
+use crate::actors::{BacklogGate, Board, BridgeStatus, now};
 use crate::edge::amqp::{LinkSnapshot, LinkState};
 use crate::edge::http::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,
     MonitorsHealth, OutboxHealth, RestartNote, TroubledAccount, TroubledMonitor,
 };
 use crate::protocol::account::AccountState;
+use crate::protocol::backlog::Backlog;
 use crate::protocol::ids::UnixMillis;
 use crate::store::{Store, StoreStats};
 
@@ -63,12 +64,13 @@ impl Sample {
 }
 
 /// Keeps the sample fresh for as long as anybody looks at it.
-fn keep_sampling(store: Store, latest: &Arc<Mutex<Sample>>) {
+fn keep_sampling(store: Store, backlog: Arc<BacklogGate>, latest: &Arc<Mutex<Sample>>) {
     let latest = Arc::downgrade(latest);
     let sample = move || {
         while let Some(shared) = latest.upgrade() {
             // Asked before the lock is taken: this is what may hang.
             let fresh = Sample::of(&store);
+            backlog.note(fresh.stats.outbox_bytes);
             let mut sample = lock(&shared);
             *sample = Sample::after(&sample, fresh);
             drop(sample);
@@ -89,20 +91,34 @@ pub struct DaemonHealth {
     board: Arc<Board>,
     sample: Arc<Mutex<Sample>>,
     bridge: Option<BridgeStatus>,
+    backlog: Arc<BacklogGate>,
     born_at: UnixMillis,
     stage: AtomicU8,
 }
 
 impl DaemonHealth {
     /// Of a daemon that is starting.
-    pub fn new(board: Arc<Board>, store: Store, bridge: Option<BridgeStatus>) -> Self {
-        let sample = Arc::new(Mutex::new(Sample::of(&store)));
-        keep_sampling(store, &sample);
-        Self { board, sample, bridge, born_at: now(), stage: AtomicU8::new(STARTING) }
+    pub fn new(
+        board: Arc<Board>,
+        store: Store,
+        bridge: Option<BridgeStatus>,
+        backlog: Arc<BacklogGate>,
+    ) -> Self {
+        let sample = Sample::of(&store);
+        // Before anybody connects, since it may be full from an earlier life.
+        backlog.note(sample.stats.outbox_bytes);
+        let sample = Arc::new(Mutex::new(sample));
+        keep_sampling(store, Arc::clone(&backlog), &sample);
+        Self { board, sample, bridge, backlog, born_at: now(), stage: AtomicU8::new(STARTING) }
     }
 
     pub(super) fn board(&self) -> &Board {
         &self.board
+    }
+
+    /// The budget for what waits for the broker, bytes.
+    pub(super) fn backlog_max_bytes(&self) -> u64 {
+        self.backlog.max_bytes()
     }
 
     /// What the store said last.
@@ -160,7 +176,9 @@ impl HealthSource for DaemonHealth {
         let accounts = accounts(&self.board);
         let monitors = monitors(&self.board);
         let dependencies = self.dependencies(&stats, trouble);
-        let is_troubled = self.board.is_any_account_in_trouble() || !monitors.troubled.is_empty();
+        let is_troubled = self.board.is_any_account_in_trouble()
+            || !monitors.troubled.is_empty()
+            || self.backlog.state() != Backlog::Roomy;
         let uptime = (now().0 - self.born_at.0) / 1000;
         HealthReport {
             status: self.status(&dependencies, is_troubled),
@@ -168,7 +186,7 @@ impl HealthSource for DaemonHealth {
             uptime_seconds: u64::try_from(uptime).unwrap_or(0),
             accounts,
             monitors,
-            outbox: outbox(&stats),
+            outbox: outbox(&stats, &self.backlog),
             dependencies,
             restarts: restarts(&self.board),
         }
@@ -189,10 +207,13 @@ impl Vitals for Arc<DaemonHealth> {
     }
 }
 
-fn outbox(stats: &StoreStats) -> OutboxHealth {
+fn outbox(stats: &StoreStats, backlog: &BacklogGate) -> OutboxHealth {
     let age = stats.outbox_oldest_at.map(|oldest| (now().0 - oldest.0) / 1000);
     OutboxHealth {
         depth: stats.outbox_depth,
+        bytes: stats.outbox_bytes,
+        max_bytes: backlog.max_bytes(),
+        state: backlog.state(),
         oldest_age_seconds: age.map(|age| u64::try_from(age).unwrap_or(0)),
     }
 }

@@ -89,6 +89,10 @@ impl Moment {
         let age = stats.outbox_oldest_at.map_or(0, |oldest| (now().0 - oldest.0).max(0));
         let depth = stats.outbox_depth as f64;
         out.gauge("telewarden_outbox_depth", "Events that wait for the broker", depth)?;
+        let help = "Bytes of the store that they take";
+        out.gauge("telewarden_outbox_bytes", help, stats.outbox_bytes as f64)?;
+        let help = "Bytes at which no more updates are taken (store.backlog_max_mb)";
+        out.gauge("telewarden_outbox_bytes_max", help, self.health.backlog_max_bytes() as f64)?;
         let help = "How long the oldest of them has waited";
         out.gauge("telewarden_outbox_oldest_age_seconds", help, age as f64 / 1_000.0)?;
         out.gauge(

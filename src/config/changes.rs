@@ -65,7 +65,11 @@ fn connections(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
         changed,
         &old.store,
         &new.store,
-        Store { backend: "store.backend", path: "store.path" }
+        Store {
+            backend: "store.backend",
+            path: "store.path",
+            backlog_max_mb: "store.backlog_max_mb",
+        }
     );
     compare!(
         changed,

@@ -155,6 +155,7 @@ pub(super) static KEYS: &[Key] = &[
         c.store.path = optional_path(s)?;
         Some(())
     }),
+    whole("store.backlog_max_mb", 1, 16_777_216, |c, n| c.store.backlog_max_mb = n),
     text("secrets.key_file", PATH, |c, s| {
         c.secrets.key_file = optional_path(s);
         Some(())

@@ -113,11 +113,13 @@ pub struct Store {
     pub backend: Backend,
     /// The folder for everything the daemon writes.
     pub path: PathBuf,
+    /// How many MiB of events may wait for the broker before no more updates are taken.
+    pub backlog_max_mb: u32,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { backend: Backend::Sled, path: PathBuf::from("state") }
+        Self { backend: Backend::Sled, path: PathBuf::from("state"), backlog_max_mb: 4096 }
     }
 }
 

@@ -4,6 +4,7 @@
 //! time and random numbers are arguments, so every rule is tested without either.
 
 pub mod account;
+pub mod backlog;
 pub mod chat;
 pub mod command;
 pub mod cursor;

@@ -38,6 +38,8 @@ pub(super) struct Known {
     pub(super) ledger_number: u32,
     /// Chats with a tombstone and its newest stamp: a chat that was stopped twice has one record.
     pub(super) tombstones: HashMap<ChatKey, u64>,
+    /// Bytes of all segments written so far.
+    pub(super) written: u64,
 }
 
 /// What a group does to the update state of one account.
@@ -238,9 +240,15 @@ impl Group {
                 }
             }
         }
-        let content =
-            Content { first: self.first, at, released, entries: &self.entries, cursors: &riding };
-        segment::write(&mut self.batch, keyring, &content)?;
+        let content = Content {
+            first: self.first,
+            at,
+            released,
+            before: known.written,
+            entries: &self.entries,
+            cursors: &riding,
+        };
+        known.written = segment::write(&mut self.batch, keyring, &content)?;
         let Self { batch, first, entries, cursors, states } = self;
         Ok(Ready { batch, effects: Effects { first, entries, cursors, states } })
     }

@@ -17,16 +17,19 @@ const COMMIT_BUCKETS: [f64; 11] =
 /// What is counted while the store runs.
 pub(super) struct Meters {
     appended: AtomicU64,
+    written: AtomicU64,
     commits: AtomicU64,
     /// The newest latencies; the newest one is at `commits - 1`, modulo [`LATENCIES`].
     latencies: Mutex<Vec<Duration>>,
     commit: Histogram,
 }
 
-impl Default for Meters {
-    fn default() -> Self {
+impl Meters {
+    /// Of a store whose segments so far had this many bytes.
+    pub(super) fn from(written: u64) -> Self {
         Self {
             appended: AtomicU64::new(0),
+            written: AtomicU64::new(written),
             commits: AtomicU64::new(0),
             latencies: Mutex::default(),
             commit: Histogram::new(COMMIT_BUCKETS),
@@ -43,8 +46,15 @@ pub(super) struct Latencies {
 }
 
 impl Meters {
-    pub(super) fn appended(&self, count: u64) {
+    /// Notes new events, and the bytes of all segments with them.
+    pub(super) fn appended(&self, count: u64, written: u64) {
         self.appended.fetch_add(count, Relaxed);
+        self.written.store(written, Relaxed);
+    }
+
+    /// Bytes of all segments written so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Relaxed)
     }
 
     /// Notes a group that took `latency` from the arrival of its first submission.
@@ -94,7 +104,7 @@ mod tests {
 
     #[test]
     fn percentiles_follow_the_newest_groups() {
-        let meters = Meters::default();
+        let meters = Meters::from(0);
         assert_eq!(meters.latencies(), Latencies::default());
         for ms in 1..=(LATENCIES as u64 + 1000) {
             meters.committed(Duration::from_millis(ms));

@@ -58,7 +58,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::cursor::Cursor;
-use crate::protocol::ids::{AuthKeyId, UnixMillis};
+use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::{
     AccountRecord, Credentials, MonitorRecord, PeerRecord, UpdateState, UpdateStateDelta,
 };
@@ -175,7 +175,7 @@ impl Store {
             queue: Queue::new(released),
             ring: Ring::new(next_seq),
             hot: RwLock::new(hot),
-            meters: Meters::default(),
+            meters: Meters::from(known.written),
             failed: watch::Sender::new(None),
             _lock: lock,
         });
@@ -342,9 +342,12 @@ impl Store {
         let latencies = shared.meters.latencies();
         let (appended, commits) = shared.meters.counts();
         let outbox_depth = (shared.ring.end() - 1).saturating_sub(released);
+        let oldest = (outbox_depth > 0).then(|| self.oldest(released)).flatten();
         StoreStats {
             outbox_depth,
-            outbox_oldest_at: (outbox_depth > 0).then(|| self.oldest(released)).flatten(),
+            outbox_bytes: oldest
+                .map_or(0, |head| shared.meters.written().saturating_sub(head.before)),
+            outbox_oldest_at: oldest.map(|head| head.at),
             appended,
             commits,
             waiting: shared.queue.waiting(),
@@ -357,12 +360,12 @@ impl Store {
         }
     }
 
-    /// When the first entry after `released` was committed.
-    fn oldest(&self, released: u64) -> Option<UnixMillis> {
+    /// The segment that holds the first entry after `released`.
+    fn oldest(&self, released: u64) -> Option<Head> {
         let (from, _) = layout::all(kind::SEGMENT);
         let to = layout::seq(kind::SEGMENT, released + 2);
         let (_, segment) = self.shared.engine.last(&from, &to).ok().flatten()?;
-        Head::read(&segment).ok().map(|head| head.at)
+        Head::read(&segment).ok()
     }
 
     /// Waits until the store fails, and tells why. Whoever is responsible for the process should

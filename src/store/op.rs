@@ -131,6 +131,8 @@ pub struct Snapshot {
 pub struct StoreStats {
     /// Entries in the outbox that are durable and not yet released.
     pub outbox_depth: u64,
+    /// About how many bytes of segments they take.
+    pub outbox_bytes: u64,
     /// When the oldest of them was committed.
     pub outbox_oldest_at: Option<UnixMillis>,
     /// Entries ever appended by this process.

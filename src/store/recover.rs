@@ -52,7 +52,8 @@ pub(super) fn recover(engine: &Arc<dyn Engine>, key: Key) -> Result<Recovered, S
     let (keyring, batch) = open_keyring(engine, &master, fresh)?;
     let (released, next_seq) = outbox_span(engine)?;
     let mark = number(engine, layout::CHECKPOINT, "checkpoint")?;
-    let (known, hot) = (read_known(engine)?, read_segments(engine, mark)?);
+    let (mut known, hot) = (read_known(engine)?, read_segments(engine, mark)?);
+    known.written = written(engine)?;
     failpoint::reach("store.open.before");
     engine.apply(batch)?;
     engine.sync()?;
@@ -156,6 +157,13 @@ fn outbox_span(engine: &dyn Engine) -> Result<(u64, u64), StoreError> {
     let released = noted.max(Head::read(&segment)?.released);
     let (_, end) = segment::span(&key, &segment)?;
     Ok((released, end))
+}
+
+/// Bytes of all segments written so far, as the newest one tells.
+fn written(engine: &dyn Engine) -> Result<u64, StoreError> {
+    let (from, to) = layout::all(kind::SEGMENT);
+    let Some((_, segment)) = engine.last(&from, &to)? else { return Ok(0) };
+    Ok(Head::read(&segment)?.before + segment.len() as u64)
 }
 
 /// The text after a key's kind.

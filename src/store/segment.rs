@@ -25,9 +25,11 @@ use super::layout::{self, kind};
 /// usual size it still fits what the sled engine stores in one piece (6 KiB).
 const CLOSE_AT: usize = 5 * 1024;
 /// Version, epoch, time, released, number of entries, number of cursors, length of the cursors.
-const HEAD_LEN: usize = 1 + 4 + 8 + 8 + 4 + 4 + 4;
+const HEAD_LEN_V1: usize = 1 + 4 + 8 + 8 + 4 + 4 + 4;
+/// The same, and the bytes of all segments before it.
+const HEAD_LEN: usize = HEAD_LEN_V1 + 8;
 const RECORD: &str = "outbox";
-/// The version that is written. Version 1 knew no `said_at`.
+/// The version that is written. Version 1 knew neither `said_at` nor the bytes before it.
 const VERSION: u8 = 2;
 
 /// An entry with its sequence number.
@@ -49,6 +51,8 @@ pub(super) struct Head {
     cursors: u32,
     /// In how many bytes.
     cursors_len: u32,
+    /// Bytes of all segments that were written before it, as far as they were counted.
+    pub(super) before: u64,
 }
 
 /// Bytes that serialise in one piece, not one by one.
@@ -161,6 +165,8 @@ pub(super) struct Content<'a> {
     pub(super) at: UnixMillis,
     /// Everything up to here has left the outbox.
     pub(super) released: u64,
+    /// Bytes of all segments written so far.
+    pub(super) before: u64,
     /// The entries.
     pub(super) entries: &'a [Arc<OutboxEntry>],
     /// The cursors that moved with them. None are kept without entries.
@@ -173,13 +179,13 @@ fn append<T: Serialize>(buffer: Vec<u8>, value: &T) -> Vec<u8> {
         .expect("plain data of known length, written to memory, always encodes")
 }
 
-/// Adds the segments that hold `content` to `batch`.
+/// Adds the segments that hold `content` to `batch`; answers the bytes of all segments then.
 pub(super) fn write(
     batch: &mut Batch,
     keyring: &Keyring,
     content: &Content<'_>,
-) -> Result<(), StoreError> {
-    let mut first = content.first;
+) -> Result<u64, StoreError> {
+    let (mut first, mut before) = (content.first, content.before);
     let (mut entries, mut cursors) = (content.entries, content.cursors);
     while !entries.is_empty() {
         let mut open = vec![0; HEAD_LEN];
@@ -205,14 +211,16 @@ pub(super) fn write(
             count: short(count)?,
             cursors: short(moved)?,
             cursors_len: short(open.len() - HEAD_LEN)?,
+            before,
         };
         open[..HEAD_LEN].copy_from_slice(&head.to_bytes());
         let (key, segment) = seal(keyring, first, open, &body)?;
+        before += segment.len() as u64;
         batch.put(key, segment);
         first += u64::from(head.count);
         (entries, cursors) = (&entries[count..], &cursors[moved..]);
     }
-    Ok(())
+    Ok(before)
 }
 
 fn short(number: usize) -> Result<u32, StoreError> {
@@ -242,7 +250,8 @@ impl Head {
         bytes[13..21].copy_from_slice(&self.released.to_be_bytes());
         bytes[21..25].copy_from_slice(&self.count.to_be_bytes());
         bytes[25..29].copy_from_slice(&self.cursors.to_be_bytes());
-        bytes[29..].copy_from_slice(&self.cursors_len.to_be_bytes());
+        bytes[29..33].copy_from_slice(&self.cursors_len.to_be_bytes());
+        bytes[33..].copy_from_slice(&self.before.to_be_bytes());
         bytes
     }
 
@@ -260,7 +269,11 @@ impl Head {
         let (released, rest) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
         let (count, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
         let (cursors, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
-        let (cursors_len, _) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+        let (cursors_len, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+        let before = match version {
+            1 => [0; 8],
+            _ => *rest.first_chunk::<8>().ok_or_else(cut)?,
+        };
         Ok(Self {
             version,
             epoch: u32::from_be_bytes(*epoch),
@@ -269,6 +282,7 @@ impl Head {
             count: u32::from_be_bytes(*count),
             cursors: u32::from_be_bytes(*cursors),
             cursors_len: u32::from_be_bytes(*cursors_len),
+            before: u64::from_be_bytes(before),
         })
     }
 
@@ -277,9 +291,13 @@ impl Head {
         self.epoch
     }
 
+    fn len(&self) -> usize {
+        if self.version == 1 { HEAD_LEN_V1 } else { HEAD_LEN }
+    }
+
     /// Bytes before the sealed part.
     fn open_len(&self) -> usize {
-        HEAD_LEN + self.cursors_len as usize
+        self.len() + self.cursors_len as usize
     }
 }
 
@@ -287,7 +305,7 @@ impl Head {
 pub(super) fn cursors(segment: &[u8]) -> Result<Vec<(ChatKey, Cursor)>, StoreError> {
     let damaged = || StoreError::Damaged { record: RECORD, detail: "its cursors cannot be read" };
     let head = Head::read(segment)?;
-    let mut rest = segment.get(HEAD_LEN..head.open_len()).ok_or_else(damaged)?;
+    let mut rest = segment.get(head.len()..head.open_len()).ok_or_else(damaged)?;
     let mut cursors = Vec::new();
     for _ in 0..head.cursors {
         let (cursor, after) = postcard::take_from_bytes(rest).map_err(|_| damaged())?;
@@ -386,24 +404,28 @@ mod tests {
             let moved: Vec<_> = chats.iter().map(|(chat, cursor)| (chat, cursor)).collect();
             let (entries_ref, at) = (&entries[..], UnixMillis(9));
             let content =
-                Content { first, at, released: 7, entries: entries_ref, cursors: &moved };
-            write(&mut batch, &keyring, &content).unwrap();
+                Content { first, at, released: 7, before: 100, entries: entries_ref, cursors: &moved };
+            let total = write(&mut batch, &keyring, &content).unwrap();
             let disk = MemoryDisk::default();
             disk.apply(batch).unwrap();
             let (from, to) = layout::all(kind::SEGMENT);
             let (mut read_back, mut cursors_back) = (Vec::new(), Vec::new());
             let mut next = first;
+            let mut before = 100;
             for (key, segment) in collect(&disk, &from, &to, usize::MAX).unwrap() {
                 let (start, end) = span(&key, &segment).unwrap();
                 prop_assert_eq!(start, next, "segments follow each other");
                 next = end;
-                prop_assert_eq!(Head::read(&segment).unwrap().released, 7);
+                let head = Head::read(&segment).unwrap();
+                prop_assert_eq!((head.released, head.before), (7, before));
+                before += segment.len() as u64;
                 cursors_back.extend(self::cursors(&segment).unwrap());
                 read(&keyring, &key, &segment, first + skipped, &mut read_back).unwrap();
             }
             let expected: Vec<Numbered> =
                 (first..).zip(entries).filter(|(seq, _)| *seq >= first + skipped).collect();
             prop_assert_eq!(read_back, expected);
+            prop_assert_eq!(total, before);
             prop_assert_eq!(cursors_back, chats);
         }
     }
@@ -421,8 +443,14 @@ mod tests {
             body: b"a private text".to_vec(),
         };
         let entries = [Arc::new(entry)];
-        let content =
-            Content { first: 5, at: UnixMillis(0), released: 0, entries: &entries, cursors: &[] };
+        let content = Content {
+            first: 5,
+            at: UnixMillis(0),
+            released: 0,
+            before: 0,
+            entries: &entries,
+            cursors: &[],
+        };
         write(&mut batch, &keyring, &content).unwrap();
         let (key, segment) = batch.writes.pop_first().unwrap();
         let segment = segment.unwrap();

@@ -183,7 +183,7 @@ impl Writer {
         let (first, entries) = ready.effects.after(&mut shared.write_hot());
         self.next_seq = first + entries.len() as u64;
         if !entries.is_empty() {
-            shared.meters.appended(entries.len() as u64);
+            shared.meters.appended(entries.len() as u64, self.known.written);
             shared.ring.push(first, entries);
         }
         Ok(())

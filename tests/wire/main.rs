@@ -12,6 +12,7 @@
 
 mod support;
 
+mod backlog;
 mod chaos;
 mod commands;
 mod connections;

@@ -45,6 +45,7 @@ impl AccountActor {
         // restart, or because somebody wants the account anew.
         let left = self.left_to_wait(MethodClass::Auth);
         let task = async move {
+            context.backlog.room().await;
             sleep(left).await;
             let outcome = dial_with_permit(&context.dials, &options, &credentials, slot).await;
             let outcome = outcome.map(Box::new);

@@ -38,7 +38,8 @@ impl MonitorActor {
             return;
         };
         let knows_where = cursor.last_id > 0 || !self.opening.is_bot;
-        if self.machine.state() != MonitorState::Active || !knows_where {
+        let is_full = self.context.backlog.is_full();
+        if self.machine.state() != MonitorState::Active || !knows_where || is_full {
             return self.plan_check(myself);
         }
         let (target, epoch) = (myself.clone(), self.epoch);

@@ -22,6 +22,8 @@ use crate::protocol::restart::Backoff;
 use crate::store::Op;
 use crate::telegram::{Errand, Finding, HistoryPage};
 
+/// Pause before history is read while the backlog is full.
+const BACKLOG_PAUSE: Duration = Duration::from_secs(2);
 /// Failed tries of opening a chat over a live connection before the session is given up.
 const OPENING_TRIES: u32 = 4;
 /// Looks at a chat that is just being joined, while other sessions stand by: some three minutes.
@@ -59,6 +61,13 @@ impl MonitorActor {
         }
         loop {
             match self.opening.step(&self.record, self.cursor.as_ref()) {
+                Step::Run(Errand::History { .. } | Errand::Since { .. })
+                    if self.context.backlog.is_full() =>
+                {
+                    let epoch = self.epoch;
+                    myself.send_after(BACKLOG_PAUSE, move || MonitorMsg::OpenAgain { epoch });
+                    return Ok(());
+                }
                 Step::Run(errand) => {
                     self.run(myself, errand);
                     return Ok(());

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use crate::protocol::backlog::Backlog;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
 
 /// Lists in an answer have at most this many members, whatever the source gives, so that ten
@@ -117,6 +118,12 @@ pub struct TroubledMonitor {
 pub struct OutboxHealth {
     /// How many.
     pub depth: u64,
+    /// About how many bytes of the store they take.
+    pub bytes: u64,
+    /// At how many no more updates are taken.
+    pub max_bytes: u64,
+    /// How full it is.
+    pub state: Backlog,
     /// How long the oldest has waited; absent when none waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_age_seconds: Option<u64>,

@@ -43,7 +43,7 @@ fn report() -> HealthReport {
             troubled: (0..30).map(troubled).collect(),
         },
         monitors: MonitorsHealth::default(),
-        outbox: OutboxHealth { depth: 2, oldest_age_seconds: Some(9) },
+        outbox: OutboxHealth { depth: 2, oldest_age_seconds: Some(9), ..OutboxHealth::default() },
         dependencies: vec![dependency("store", DependencyState::Up)],
         restarts: Vec::new(),
     }

@@ -144,7 +144,8 @@ fn sealed_segment(version: u8) -> Fixture {
         let (chat, cursor) = moved();
         let (entries, at) = (entries(said_at), UnixMillis(9));
         let cursors = [(&chat, &cursor)];
-        let content = Content { first: 7, at, released: 5, entries: &entries, cursors: &cursors };
+        let content =
+            Content { first: 7, at, released: 5, before: 11, entries: &entries, cursors: &cursors };
         let mut batch = Batch::default();
         segment::write(&mut batch, &keyring, &content).unwrap();
         let segment = batch.writes.into_values().next().flatten().unwrap();
@@ -156,6 +157,7 @@ fn sealed_segment(version: u8) -> Fixture {
         keyring.add(&master(), 3, &layout::data_key(3), wrapped).unwrap();
         let head = Head::read(segment).unwrap();
         assert_eq!((head.at, head.released, head.epoch()), (UnixMillis(9), 5, 3));
+        assert_eq!(head.before, if version == 1 { 0 } else { 11 });
         assert_eq!(segment::cursors(segment).unwrap(), [moved()]);
         let mut read = Vec::new();
         segment::read(&keyring, &layout::seq(kind::SEGMENT, 7), segment, 0, &mut read).unwrap();

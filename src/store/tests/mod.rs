@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::protocol::chat::{ChatRef, ChatSpelling, ChatTarget};
-use crate::protocol::ids::SessionId;
+use crate::protocol::ids::{SessionId, UnixMillis};
 use crate::protocol::model::{
     AccountRecord, JobRecord, JobWork, Me, MonitorPhase, MonitorRecord, PoolMember, RestartRecord,
     SessionRecord, UpdateStateDelta,

@@ -47,12 +47,25 @@ impl Broker {
         paused.await.expect("it comes back");
     }
 
+    /// Stops it; its queues are kept.
+    pub(crate) async fn stop(&self) {
+        self.control("stop").await;
+    }
+
+    /// Starts it again with its queues.
+    pub(crate) async fn start(&self) {
+        self.control("start").await;
+    }
+
+    async fn control(&self, what: &'static str) {
+        let private = self.private.clone().expect("only a broker of one's own is stopped");
+        let done = tokio::task::spawn_blocking(move || control(what, private.home.path()));
+        done.await.expect("it obeys");
+    }
+
     /// Stops it and starts it again with its queues.
     pub(crate) async fn restart(&self) {
-        let private = self.private.clone().expect("only a broker of one's own is restarted");
-        let restarted =
-            tokio::task::spawn_blocking(move || control("restart", private.home.path()));
-        restarted.await.expect("it restarts");
+        self.control("restart").await;
     }
 }
 
