@@ -15,15 +15,23 @@ fail() {
 }
 
 tests_pid=
-broker_dir=
+brokers_dir=
 policy_file=
 staged_root=
 cleanup() {
     local status=$?
     trap - EXIT
     # The tests are a process group of their own, so that none outlives this script.
-    [[ -z $tests_pid ]] || kill -TERM -- "-$tests_pid" 2> /dev/null || true
-    [[ -z $broker_dir ]] || { "$root/scripts/rabbitmq" stop "$broker_dir" || true; rm -rf "$broker_dir"; }
+    if [[ -n $tests_pid ]]; then
+        kill -TERM -- "-$tests_pid" 2> /dev/null || true
+        wait "$tests_pid" 2> /dev/null || true
+    fi
+    # Also those of tests that were cut off.
+    local folder
+    for folder in ${brokers_dir:+"$brokers_dir"/*/}; do
+        [[ ! -d $folder ]] || "$root/scripts/rabbitmq" stop "$folder" || true
+    done
+    [[ -z $brokers_dir ]] || rm -rf "$brokers_dir"
     [[ -z $policy_file ]] || as_root rm -f "$policy_file"
     [[ -z $staged_root ]] || rm -rf "$staged_root"
     exit "$status"
@@ -86,12 +94,18 @@ build_dying_daemon() {
     export TELEWARDEN_TEST_FAIL_POINTS_BIN=$target/test-bin/telewarden-fail-points
 }
 
+# Where every broker lives that is started here or by a test, so that all are found again.
+make_brokers_folder() {
+    brokers_dir=$(mktemp -d)
+    export TELEWARDEN_TEST_BROKERS=$brokers_dir
+}
+
 start_broker() {
     say "starting a private RabbitMQ"
-    broker_dir=$(mktemp -d)
-    "$root/scripts/rabbitmq" start "$broker_dir"
-    export TELEWARDEN_TEST_RABBITMQ_DIR=$broker_dir
-    TELEWARDEN_TEST_AMQP=$(< "$broker_dir/url")
+    make_brokers_folder
+    "$root/scripts/rabbitmq" start "$brokers_dir/shared"
+    export TELEWARDEN_TEST_RABBITMQ_DIR=$brokers_dir/shared
+    TELEWARDEN_TEST_AMQP=$(< "$brokers_dir/shared/url")
     export TELEWARDEN_TEST_AMQP
 }
 

@@ -24,6 +24,7 @@ use crate::failpoint;
 use crate::protocol::account::{AccountMachine, AccountState, Effect, Input};
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::failure::Failure;
+use crate::protocol::ids::UnixMillis;
 use crate::protocol::model::{AccountRecord, Fault, MethodClass};
 use crate::protocol::pacing::Cooldowns;
 use crate::store::{Op, StoreError};
@@ -121,6 +122,7 @@ pub(super) struct AccountActor {
     cooldowns: Cooldowns,
     last_failure: Option<Failure>,
     linger_epoch: u64,
+    retry_at: Option<UnixMillis>,
     /// The one timer for what has to wait in the queue.
     wake: Option<AbortOnDropHandle<Result<(), MessagingErr<AccountMsg>>>>,
     /// Whether `record` differs from what the store was given.
@@ -224,6 +226,7 @@ impl AccountActor {
             routes,
             last_failure: None,
             linger_epoch: 0,
+            retry_at: None,
             wake: None,
             changed: false,
             panics: 0,
@@ -324,6 +327,7 @@ impl AccountActor {
             Effect::HangUp => self.hang_up(),
             Effect::RetryAfter { ms } => {
                 let incarnation = self.incarnation;
+                self.retry_at = Some(now().plus_ms(i64::try_from(ms).unwrap_or(i64::MAX)));
                 let due = move || AccountMsg::RetryDue { incarnation };
                 myself.send_after(Duration::from_millis(ms), due);
             }
@@ -429,6 +433,8 @@ impl AccountActor {
             error: failure.map(|failure| (failure.code().to_owned(), failure.to_string())),
             failures: self.machine.failures(),
             is_wanted: !self.interests.is_empty(),
+            retry_at: self.retry_at.filter(|_| self.live.is_none()),
+            cooldowns: self.cooldowns.current(at),
             progress: self.live.as_ref().map(|live| live.watch.progress()),
         };
         self.context.board.account(self.record.id, view);

@@ -7,9 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::protocol::account::AccountState;
 use crate::protocol::chat::ChatKey;
 use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
-use crate::protocol::model::RestartRecord;
+use crate::protocol::model::{Cooldown, RestartRecord};
 use crate::protocol::monitor::MonitorState;
 use crate::protocol::watchdog::LinkProgress;
+use crate::protocol::why::{Situation, Why, explain};
 
 /// Restarts remembered for the summary; the store keeps more.
 const RESTARTS_MAX: usize = 16;
@@ -28,8 +29,27 @@ pub struct AccountView {
     /// Whether a monitor wants it. A session that ended is told of even when others have long taken
     /// its place, but then it is no trouble any more.
     pub is_wanted: bool,
+    /// When it is dialled again.
+    pub retry_at: Option<UnixMillis>,
+    /// What Telegram makes wait.
+    pub cooldowns: Vec<Cooldown>,
     /// How its link was getting on when it was last looked at; `None` while there is no link.
     pub progress: Option<LinkProgress>,
+}
+
+impl AccountView {
+    /// Why it is as it is, at the moment `now`.
+    pub fn why(&self, now: UnixMillis) -> Why {
+        let situation = Situation {
+            state: self.state,
+            failure: self.error.as_ref().map(|(_, text)| text.as_str()),
+            failures: self.failures,
+            retry_at: self.retry_at,
+            cooldowns: &self.cooldowns,
+            progress: self.progress,
+        };
+        explain(&situation, now)
+    }
 }
 
 /// What a monitor says of itself.

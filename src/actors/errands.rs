@@ -140,7 +140,9 @@ impl ErrandQueue {
 
     /// Puts a request back that Telegram made wait.
     pub(super) fn put_back(&mut self, request: Request) {
-        self.waiting.push_front(request);
+        let behind = |other: &Request| (other.priority as u8) < (request.priority as u8);
+        let at = self.waiting.iter().position(|other| !behind(other));
+        self.waiting.insert(at.unwrap_or(self.waiting.len()), request);
     }
 
     /// One under way has come to its end.

@@ -324,7 +324,8 @@ impl FleetState {
     fn ended(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, end: End) {
         let Some(member) = self.members.get_mut(&account) else { return };
         if end != End::Done {
-            self.context.board.account(account, crashed(&end));
+            let is_wanted = !member.interests.is_empty();
+            self.context.board.account(account, crashed(&end, is_wanted));
         }
         match end {
             End::Done => {
@@ -393,18 +394,29 @@ fn ended(fault: &Fault) -> AccountView {
         error: Some((fault.code.clone(), failure.to_string())),
         failures: 0,
         is_wanted: false,
+        retry_at: None,
+        cooldowns: Vec::new(),
         progress: None,
     }
 }
 
 /// What the board says of an account whose actor crashed.
-fn crashed(end: &End) -> AccountView {
+fn crashed(end: &End, is_wanted: bool) -> AccountView {
     let state = match end {
         End::Parked => AccountState::Error,
         End::Done | End::RestartAfter(_) => AccountState::Reconnecting,
     };
     let error = Some(("CRASHED".to_owned(), "its actor crashed".to_owned()));
-    AccountView { state, since: now(), error, failures: 0, is_wanted: true, progress: None }
+    AccountView {
+        state,
+        since: now(),
+        error,
+        failures: 0,
+        is_wanted,
+        retry_at: None,
+        cooldowns: Vec::new(),
+        progress: None,
+    }
 }
 
 impl Member {

@@ -126,9 +126,6 @@ impl LinkTask {
         if self.progress.lock().unwrap_or_else(PoisonError::into_inner).is_broken() {
             return Err(Failure::transient("a batch of updates was lost on its way to the store"));
         }
-        if self.context.backlog.is_full() {
-            return Err(BacklogGate::refusal());
-        }
         self.remember_peers(&mut batch).await?;
         self.reopen(&batch);
         // Channels that nobody monitors would only make every reconnect fetch their differences.
@@ -136,6 +133,9 @@ impl LinkTask {
         let room = self.room().await?;
         let delta = std::mem::take(&mut batch.delta);
         let parts = self.sort(batch);
+        if !parts.is_empty() && self.context.backlog.is_full() {
+            return Err(BacklogGate::refusal());
+        }
         let Self { account, context, progress, loss, .. } = self;
         let store = &context.store;
         let origin = Origin { account: *account, store, progress, loss: *loss };

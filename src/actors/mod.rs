@@ -29,7 +29,7 @@ mod supervision;
 mod watch;
 
 pub use backlog::BacklogGate;
-pub use board::Board;
+pub use board::{AccountView, Board};
 pub use bridge::BridgeStatus;
 pub use context::{Context, Settings, now};
 pub use meters::Meters;

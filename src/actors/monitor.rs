@@ -9,7 +9,9 @@ mod open;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::account::{AccountMsg, Interest};
 use super::board::MonitorView;
@@ -99,6 +101,12 @@ pub(super) struct MonitorActor {
     held: Vec<Message>,
     held_shares: Vec<Share>,
     overflowed: bool,
+    /// Whether the chat is being opened because a live message left out ids.
+    leaping: bool,
+    /// Until then such messages are taken as they come.
+    leaps_until: Option<Instant>,
+    /// The timer of the next comparison with history.
+    check_timer: Option<AbortOnDropHandle<Result<(), MessagingErr<MonitorMsg>>>>,
     /// Whether history was read once more because what is kept does not follow what it had.
     looked_twice: bool,
     /// Whether the next watch may try a session once more that Telegram had ended.
@@ -182,6 +190,9 @@ impl MonitorActor {
             held: Vec::new(),
             held_shares: Vec::new(),
             overflowed: false,
+            leaping: false,
+            leaps_until: None,
+            check_timer: None,
             looked_twice: false,
             forgive: false,
             last_error: None,
@@ -197,6 +208,7 @@ impl MonitorActor {
     ) -> Result<(), ActorProcessingErr> {
         if self.feed(myself, input).await? {
             self.opening.again();
+            self.looked_twice = false;
             self.turn_epoch();
             self.advance(myself).await?;
         }

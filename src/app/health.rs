@@ -10,15 +10,16 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::systemd::Vitals;
-use crate::actors::{BacklogGate, Board, BridgeStatus, now};
+use crate::actors::{AccountView, BacklogGate, Board, BridgeStatus, now};
 use crate::edge::amqp::{LinkSnapshot, LinkState};
 use crate::edge::http::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,
-    MonitorsHealth, OutboxHealth, RestartNote, TroubledAccount, TroubledMonitor,
+    MonitorsHealth, OutboxHealth, RestartNote, TimerNote, TroubledAccount, TroubledMonitor,
 };
 use crate::protocol::account::AccountState;
 use crate::protocol::backlog::Backlog;
-use crate::protocol::ids::UnixMillis;
+use crate::protocol::ids::{AuthKeyId, UnixMillis};
+use crate::protocol::why::{Timer, Why};
 use crate::store::{Store, StoreStats};
 
 /// Troubled accounts and monitors that are listed.
@@ -237,13 +238,22 @@ fn accounts(board: &Board) -> AccountsHealth {
         by_state: by_state(&states),
         troubled: troubled
             .into_iter()
-            .map(|(account, view)| TroubledAccount {
-                account,
-                state: named(view.state),
-                error: view.error.map(|(code, _)| code),
-                since: view.since,
-            })
+            .map(|(account, view)| troubled_account(account, view))
             .collect(),
+    }
+}
+
+fn troubled_account(account: AuthKeyId, view: AccountView) -> TroubledAccount {
+    let Why { evidence, timers, next } = view.why(now());
+    let timers = timers.into_iter().map(|Timer { what, until }| TimerNote { what, until });
+    TroubledAccount {
+        account,
+        state: named(view.state),
+        error: view.error.map(|(code, _)| code),
+        since: view.since,
+        evidence,
+        timers: timers.collect(),
+        next,
     }
 }
 
@@ -271,6 +281,8 @@ fn restarts(board: &Board) -> Vec<RestartNote> {
             actor: record.actor,
             at: record.at,
             cause: record.cause,
+            attempt: record.attempt,
+            next_at: record.next_at,
             is_parked: record.next_at.is_none(),
         })
         .collect()

@@ -104,6 +104,9 @@ pub struct ReconnectPolicy {
     pub attempts_max: u32,
 }
 
+/// Monitors are told of a wait that is longer than this at once. Longer than any backoff.
+const LONG_WAIT_MS: u64 = 75_000;
+
 /// The machine.
 #[derive(Clone, Debug)]
 pub struct AccountMachine {
@@ -240,7 +243,9 @@ impl AccountMachine {
             _ => pause,
         };
         let mut effects = vec![Effect::HangUp, Effect::RetryAfter { ms }];
-        if self.failures > self.policy.attempts_max && !self.told_down {
+        // Whoever has another session need not sit such a wait out.
+        let is_long = ms > LONG_WAIT_MS;
+        if (is_long || self.failures > self.policy.attempts_max) && !self.told_down {
             self.told_down = true;
             let reason = LostReason::ConnectionFailed;
             effects.push(Effect::TellDown { reason, permanence: Permanence::Transient });

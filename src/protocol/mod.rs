@@ -21,3 +21,4 @@ pub mod secret;
 pub mod session_string;
 pub mod time;
 pub mod watchdog;
+pub mod why;

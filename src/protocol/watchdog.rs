@@ -134,7 +134,9 @@ pub fn judge(vitals: &Vitals, store_asked: Option<u64>, now: u64) -> Verdict {
     let silent = now.saturating_sub(heard);
     let is_stuck = match activity {
         Activity::Listening => busy > TURN_MAX_MS || silent > SILENCE_MAX_MS,
-        Activity::Asking | Activity::HandingOver => busy > TURN_MAX_MS,
+        // One call after the other may be given up in time, and still nothing ever comes.
+        Activity::Asking => busy > TURN_MAX_MS || silent > SILENCE_MAX_MS + TURN_MAX_MS,
+        Activity::HandingOver => busy > TURN_MAX_MS,
         Activity::Pausing => busy > PAUSE_MAX_MS,
         Activity::Resting => false,
         Activity::AwaitingStore if busy <= STORE_DOUBT_MS => false,

@@ -30,6 +30,8 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(18);
 /// How long the sign of life may take at least: a dead link is found, and dialled again, within
 /// 30 s.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a pump whose channels have to rest looks whether anything else is due.
+const REST_LOOK: Duration = Duration::from_secs(1);
 /// Messages that a bot takes with one channel difference, and a user. Telegram allows bots 100,000
 /// (<https://core.telegram.org/method/updates.getChannelDifference>); a batch is committed as one,
 /// so ours stay small.
@@ -62,6 +64,17 @@ pub struct UpdatePump {
     checked_at: Instant,
     checked_date: i32,
     told_to_wait: TellWait,
+    /// Telegram asked to wait before channels' differences are asked for again.
+    channels_rest_until: Option<Instant>,
+}
+
+/// What becomes of a wait that Telegram asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// It is kept, with everything behind it.
+    AreKept,
+    /// Whoever called decides.
+    AreTold,
 }
 
 /// Whoever has to know of a wait that Telegram asks for before updates may be asked for again: it
@@ -107,6 +120,7 @@ impl UpdatePump {
             check_every,
             checked_at: Instant::now(),
             checked_date: 0,
+            channels_rest_until: None,
             told_to_wait,
         }
     }
@@ -133,7 +147,7 @@ impl UpdatePump {
     /// Asks where the account's updates stand, to start from there.
     async fn prime(&mut self) -> Result<Batch, Failure> {
         let tl::enums::updates::State::State(state) =
-            self.patiently(&tl::functions::updates::GetState {}).await?;
+            self.patiently(&tl::functions::updates::GetState {}, Waits::AreKept).await?;
         self.checked_date = state.date;
         let delta = delta_to(&state);
         self.boxes.set_state(state);
@@ -146,6 +160,9 @@ impl UpdatePump {
         self.boxes.check_deadlines();
         if let Some(request) = self.boxes.get_difference() {
             return self.fetch_common(request).await.map(Some);
+        }
+        if self.channels_rest_until.is_some_and(|until| Instant::now() < until) {
+            return Ok(None);
         }
         match self.boxes.get_channel_difference() {
             Some(request) => self.fetch_channel(request).await.map(Some),
@@ -161,7 +178,7 @@ impl UpdatePump {
             // The library's date is that of the newest update; what was lost may be older.
             request.date = request.date.min(self.checked_date);
         }
-        let mut answer = match self.patiently(&request).await {
+        let mut answer = match self.patiently(&request, Waits::AreKept).await {
             // It takes the numbers that we know for impossible.
             Err(Failure::Rejected { .. }) => {
                 let theirs = self.ask_state().await?;
@@ -202,16 +219,23 @@ impl UpdatePump {
         channel.access_hash = access_hash;
         let (bot, user) = CHANNEL_DIFFERENCE_LIMIT;
         request.limit = if self.is_bot { bot } else { user };
-        let answer = match self.patiently(&request).await {
+        let (began, queued) = (Instant::now(), self.updates.len());
+        let answer = match self.patiently(&request, Waits::AreTold).await {
             Ok(answer) => answer,
             Err(Failure::ChatLost { .. } | Failure::Rejected { .. }) => {
                 return Ok(self.end_channel(id, PrematureEndReason::Banned));
             }
-            Err(Failure::Transient { .. }) => {
-                // One channel's trouble is not the link's. Should the link itself be broken, the
-                // next look at it says so.
-                self.boxes.end_channel_difference(PrematureEndReason::TemporaryServerIssues);
-                return Ok(Batch { gaps: vec![GapScope::Channel(id)], ..Default::default() });
+            Err(Failure::Wait { code, seconds, .. }) => {
+                if seconds <= DIFFERENCE_WAIT_MAX_SECONDS {
+                    (self.told_to_wait)(&code, seconds);
+                }
+                self.channels_rest_until =
+                    Some(began + Duration::from_secs(u64::from(seconds) + 1));
+                return Ok(self.postpone_channel(id));
+            }
+            // One channel's trouble is not the link's, unless nothing at all comes over it.
+            Err(Failure::Transient { .. }) if self.is_alive_since(began, queued) => {
+                return Ok(self.postpone_channel(id));
             }
             Err(failure) => return Err(failure),
         };
@@ -227,6 +251,16 @@ impl UpdatePump {
             batch.gaps.push(GapScope::Channel(id));
         }
         Ok(batch)
+    }
+
+    /// The channel's difference cannot be had for now; history says what it would have brought.
+    fn postpone_channel(&mut self, id: MarkedId) -> Batch {
+        self.boxes.end_channel_difference(PrematureEndReason::TemporaryServerIssues);
+        Batch { gaps: vec![GapScope::Channel(id)], ..Default::default() }
+    }
+
+    fn is_alive_since(&self, began: Instant, queued: usize) -> bool {
+        self.updates.len() > queued || self.caller.pulse().heard_at() > began
     }
 
     /// The channel can no longer be followed: forget where it stood and have it looked at.
@@ -266,6 +300,11 @@ impl UpdatePump {
         let mend_at = self.setbacks.due_at(Instant::now());
         let wake_at = self.boxes.check_deadlines().min(probe_at);
         let wake_at = mend_at.map_or(wake_at, |due| due.min(wake_at));
+        // What is due and has to rest is due all the time.
+        let wake_at = match self.channels_rest_until {
+            Some(until) if Instant::now() < until => wake_at.max(Instant::now() + REST_LOOK),
+            _ => wake_at,
+        };
         self.caller.pulse().begin(Activity::Listening);
         match timeout_at(wake_at.into(), self.updates.recv()).await {
             Err(_) if Instant::now() >= probe_at => self.probe().await.map(Some),
@@ -343,7 +382,7 @@ impl UpdatePump {
     }
 
     async fn ask_state(&self) -> Result<tl::types::updates::State, Failure> {
-        let answer = self.patiently(&tl::functions::updates::GetState {}).await?;
+        let answer = self.patiently(&tl::functions::updates::GetState {}, Waits::AreKept).await?;
         let tl::enums::updates::State::State(state) = answer;
         Ok(state)
     }
@@ -379,7 +418,11 @@ impl UpdatePump {
 
     /// Calls with a few tries and keeps the waits that Telegram asks for. When no answer comes and
     /// nothing else either, the link is dead: there is no use in trying.
-    async fn patiently<R: tl::RemoteCall>(&self, request: &R) -> Result<R::Return, Failure> {
+    async fn patiently<R: tl::RemoteCall>(
+        &self,
+        request: &R,
+        waits: Waits,
+    ) -> Result<R::Return, Failure> {
         let pulse = self.caller.pulse();
         let mut pause = DIFFERENCE_PAUSE;
         let mut attempt = 1;
@@ -387,11 +430,11 @@ impl UpdatePump {
             let (began, queued) = (Instant::now(), self.updates.len());
             pulse.begin(Activity::Asking);
             let outcome = self.caller.call_for(request, self.answer_limit()).await;
-            let is_alive = self.updates.len() > queued || pulse.heard_at() > began;
+            let is_alive = self.is_alive_since(began, queued);
             let rest = match &outcome {
                 Err(Failure::Transient { .. }) if is_alive => Duration::ZERO,
                 Err(Failure::Wait { code, seconds, .. })
-                    if *seconds <= DIFFERENCE_WAIT_MAX_SECONDS =>
+                    if waits == Waits::AreKept && *seconds <= DIFFERENCE_WAIT_MAX_SECONDS =>
                 {
                     (self.told_to_wait)(code, *seconds);
                     Duration::from_secs(u64::from(*seconds))

@@ -198,7 +198,8 @@ impl AccountActor {
         failure: Failure,
     ) -> Result<(), ActorProcessingErr> {
         if let Failure::Wait { code, seconds, .. } = &failure {
-            self.wait(MethodClass::Auth, code, *seconds);
+            let class = if self.live.is_some() { MethodClass::Updates } else { MethodClass::Auth };
+            self.wait(class, code, *seconds);
         }
         self.last_failure = Some(failure.clone());
         self.step(myself, Input::Lost(failure)).await

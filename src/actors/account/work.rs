@@ -78,6 +78,9 @@ impl AccountActor {
             self.queue.finished();
         }
         match outcome {
+            Err(Failure::Wait { .. }) if self.record.fault.is_some() => {
+                request.reply.send(Err(self.why()));
+            }
             Err(Failure::Wait { code, seconds, .. }) => {
                 self.wait(request.errand.class(), &code, seconds);
                 self.queue.put_back(request);

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use ractor::{ActorProcessingErr, ActorRef};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{MonitorActor, MonitorMsg};
 use crate::actors::account::AccountMsg;
@@ -21,17 +22,18 @@ const FRESH_SECONDS: i64 = 15;
 impl MonitorActor {
     /// Sets the timer of the next check. Chats that were opened together are spread over the whole
     /// interval.
-    pub(super) fn plan_check(&self, myself: &ActorRef<MonitorMsg>) {
+    pub(super) fn plan_check(&mut self, myself: &ActorRef<MonitorMsg>) {
         let Some(every) = self.context.settings.check_every else { return };
         let epoch = self.epoch;
         let pause = every.mul_f64(0.5 + jitter());
-        myself.send_after(pause.max(Duration::from_millis(100)), move || MonitorMsg::CheckDue {
-            epoch,
-        });
+        let pause = pause.max(Duration::from_millis(100));
+        let timer = myself.send_after(pause, move || MonitorMsg::CheckDue { epoch });
+        // An earlier one goes.
+        self.check_timer = Some(AbortOnDropHandle::new(timer));
     }
 
     /// Asks for what history has after the last gapless message.
-    pub(super) fn check(&self, myself: &ActorRef<MonitorMsg>) {
+    pub(super) fn check(&mut self, myself: &ActorRef<MonitorMsg>) {
         let (Some(peer), Some(source), Some(cursor)) =
             (self.opening.peer, &self.source, &self.cursor)
         else {

@@ -2,6 +2,7 @@
 //! Nothing is published twice, nothing out of order.
 
 use ractor::{ActorProcessingErr, ActorRef};
+use tokio::time::Instant;
 
 use super::{MonitorActor, MonitorMsg};
 use crate::actors::context::now;
@@ -36,7 +37,8 @@ impl MonitorActor {
             self.record.title = title;
         }
         match self.machine.state() {
-            MonitorState::Active if self.is_leap(&messages) => {
+            MonitorState::Active if self.is_leap(&messages) && !self.may_leap() => {
+                self.leaping = true;
                 self.hold(messages, share);
                 self.step(myself, Input::Reopen).await
             }
@@ -70,6 +72,13 @@ impl MonitorActor {
         })
     }
 
+    /// Whether history has just been asked and knew nothing of the ids that are left out. Where ids
+    /// are left out all the time (a bot does not see what is said to others), asking for each would
+    /// use up what the account may ask; what is really missing is found by the next check.
+    fn may_leap(&self) -> bool {
+        self.leaps_until.is_some_and(|until| Instant::now() < until)
+    }
+
     /// Whether there is no history to ask for: outside channels a bot that has published nothing
     /// yet has only what comes.
     pub(super) fn is_blind(&self) -> bool {
@@ -78,8 +87,8 @@ impl MonitorActor {
     }
 
     /// Keeps live messages until the chat is open. Whatever a crash would lose here is fetched
-    /// again, so their shares are finished at once. Only of a bot that has published nothing yet
-    /// a few wait for durability: it knows no id to ask from.
+    /// again, so their shares are finished at once. Only of a bot some wait for durability: it
+    /// cannot read history, and asks by ids, of which a hole may hide what comes after it.
     pub(super) fn hold(&mut self, messages: Vec<Message>, share: Option<Share>) {
         let room = if self.is_blind() { HELD_BLIND_MAX } else { HELD_MAX };
         if self.held.len() + messages.len() > room {
@@ -87,10 +96,9 @@ impl MonitorActor {
         } else {
             self.held.extend(messages);
         }
-        let has_published = self.cursor.as_ref().is_some_and(|cursor| cursor.last_id > 0);
         let may_wait = share.as_ref().is_some_and(Share::has_room_behind)
             && self.held_shares.len() < HELD_SHARES_MAX;
-        if self.opening.is_bot && !has_published && may_wait {
+        if self.opening.is_bot && may_wait {
             self.held_shares.extend(share);
             return;
         }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use ractor::{ActorProcessingErr, ActorRef};
+use tokio::time::Instant;
 
 use super::{MonitorActor, MonitorMsg};
 use crate::actors::account::AccountMsg;
@@ -24,6 +25,8 @@ use crate::telegram::{Errand, Finding, HistoryPage};
 
 /// Pause before history is read while the backlog is full.
 const BACKLOG_PAUSE: Duration = Duration::from_secs(2);
+/// After history knew nothing of the ids that a live message left out, others may do the same.
+const LEAPS_ALLOWED_FOR: Duration = Duration::from_secs(60);
 /// Failed tries of opening a chat over a live connection before the session is given up.
 const OPENING_TRIES: u32 = 4;
 /// Looks at a chat that is just being joined, while other sessions stand by: some three minutes.
@@ -43,8 +46,8 @@ impl MonitorActor {
         }
         self.opening.hint = hint.or(self.opening.hint.take());
         if self.machine.state() == MonitorState::Opening {
-            // What is under way goes on: news that come faster than a chat can be opened must not
-            // keep it from ever being open.
+            // What is under way goes on, and is done once more at its end: thrown away each time, it
+            // would never come to one.
             self.opening.once_more = true;
             return Ok(());
         }
@@ -275,6 +278,9 @@ impl MonitorActor {
         self.opening.was_open = true;
         self.plan_check(myself);
         self.looked_twice = false;
+        if std::mem::take(&mut self.leaping) && !self.opening.found_gap {
+            self.leaps_until = Some(Instant::now() + LEAPS_ALLOWED_FOR);
+        }
         (self.opening.hint, self.opening.first_failure) = (None, None);
         self.feed(myself, Input::Opened).await.map(drop)
     }

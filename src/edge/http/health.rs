@@ -85,6 +85,22 @@ pub struct TroubledAccount {
     /// Since when.
     #[serde(serialize_with = "rfc3339")]
     pub since: UnixMillis,
+    /// What was seen, the latest last.
+    pub evidence: Vec<String>,
+    /// What ends by itself, and when.
+    pub timers: Vec<TimerNote>,
+    /// What happens next, or what somebody has to do.
+    pub next: &'static str,
+}
+
+/// Something that ends by itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TimerNote {
+    /// What it is.
+    pub what: String,
+    /// When it ends.
+    #[serde(serialize_with = "rfc3339")]
+    pub until: UnixMillis,
 }
 
 /// Chat monitors by state.
@@ -168,6 +184,11 @@ pub struct RestartNote {
     pub at: UnixMillis,
     /// Why.
     pub cause: String,
+    /// How often it ended within its policy's window, this time included.
+    pub attempt: u32,
+    /// When it is started again; absent when it was given up.
+    #[serde(serialize_with = "maybe_rfc3339", skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<UnixMillis>,
     /// Whether it was given up.
     pub is_parked: bool,
 }
@@ -234,6 +255,13 @@ fn displayed<S: Serializer>(id: &AuthKeyId, serializer: S) -> Result<S::Ok, S::E
 }
 
 /// Times in answers are RFC 3339 in UTC. One that no calendar holds is written as the epoch.
+fn maybe_rfc3339<S: Serializer>(at: &Option<UnixMillis>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => rfc3339(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 fn rfc3339<S: Serializer>(at: &UnixMillis, serializer: S) -> Result<S::Ok, S::Error> {
     let timestamp = Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH);
     serializer.collect_str(&timestamp)

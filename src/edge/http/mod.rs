@@ -15,7 +15,7 @@ use axum::routing::get;
 
 pub use health::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,
-    MonitorsHealth, OutboxHealth, RestartNote, TroubledAccount, TroubledMonitor,
+    MonitorsHealth, OutboxHealth, RestartNote, TimerNote, TroubledAccount, TroubledMonitor,
 };
 pub use metrics::MetricsSource;
 pub use serve::{serve, spawn};

@@ -55,6 +55,9 @@ fn troubled(id: u64) -> TroubledAccount {
         state: "error".to_owned(),
         error: Some("AUTH_KEY_UNREGISTERED".to_owned()),
         since: UnixMillis(1_000),
+        evidence: vec!["it was seen".to_owned()],
+        timers: vec![TimerNote { what: "a pause".to_owned(), until: UnixMillis(2_000) }],
+        next: "it goes on",
     }
 }
 

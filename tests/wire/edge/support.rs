@@ -379,7 +379,9 @@ impl Broker {
     pub(crate) async fn start() -> Self {
         // Says where it belongs when nobody prepared the machine.
         let _ = shared_url();
-        let folder = tempfile::tempdir().unwrap();
+        let brokers = std::env::var_os("TELEWARDEN_TEST_BROKERS").map(std::path::PathBuf::from);
+        let brokers = brokers.unwrap_or_else(std::env::temp_dir);
+        let folder = tempfile::TempDir::new_in(brokers).unwrap();
         script(folder.path(), "start", &[]).await;
         let url = std::fs::read_to_string(folder.path().join("url")).unwrap().trim().to_owned();
         Self { folder, url }

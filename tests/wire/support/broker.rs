@@ -28,7 +28,10 @@ impl Broker {
 
     /// A broker of the test's own.
     pub(crate) async fn private() -> Self {
-        let home = TempDir::new().expect("a folder");
+        // Where the script that runs the tests finds it should they be cut off.
+        let folder = std::env::var_os("TELEWARDEN_TEST_BROKERS").map(PathBuf::from);
+        let folder = folder.unwrap_or_else(std::env::temp_dir);
+        let home = TempDir::new_in(folder).expect("a folder");
         let folder = home.path().to_owned();
         tokio::task::spawn_blocking(move || control("start", &folder)).await.expect("it starts");
         let url = std::fs::read_to_string(home.path().join("url")).expect("its address");

@@ -1,0 +1,158 @@
+//! Why an account is as it is, in words: evidence, timers, and what happens next. Pure; the answer
+//! for health, the API and the console alike.
+
+use serde::Serialize;
+
+use super::account::AccountState;
+use super::ids::UnixMillis;
+use super::model::{Cooldown, CooldownScope};
+use super::watchdog::LinkProgress;
+
+/// What is known of an account.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// Its state.
+    pub state: AccountState,
+    /// The last failure in words, until it works again.
+    pub failure: Option<&'a str>,
+    /// Failed dials since it was last stable.
+    pub failures: u32,
+    /// When it is dialled again.
+    pub retry_at: Option<UnixMillis>,
+    /// What Telegram makes wait.
+    pub cooldowns: &'a [Cooldown],
+    /// How its link was getting on when it was last looked at.
+    pub progress: Option<LinkProgress>,
+}
+
+/// The explanation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Why {
+    /// What was seen, the latest last.
+    pub evidence: Vec<String>,
+    /// What ends by itself, and when.
+    pub timers: Vec<Timer>,
+    /// What happens next, or what somebody has to do.
+    pub next: &'static str,
+}
+
+/// Something that ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Timer {
+    /// What it is.
+    pub what: String,
+    /// When it ends.
+    pub until: UnixMillis,
+}
+
+/// Explains the situation at the moment `now`.
+pub fn explain(situation: &Situation<'_>, now: UnixMillis) -> Why {
+    let Situation { state, failure, failures, retry_at, cooldowns, progress } = situation;
+    let mut evidence: Vec<String> = failure.iter().map(|text| (*text).to_owned()).collect();
+    if *failures > 0 {
+        evidence.push(format!("{failures} connections failed or ended since it was last stable"));
+    }
+    if let Some(progress) = progress {
+        let ago = |at: UnixMillis| (now.0.saturating_sub(at.0) / 1_000).max(0);
+        let heard = ago(progress.heard_at);
+        evidence
+            .push(format!("its link is {}; telegram was heard {heard} s ago", progress.activity));
+        if let Some(at) = progress.applied_at {
+            evidence.push(format!("the last news were handed on {} s ago", ago(at)));
+        }
+    }
+    let retry = retry_at.filter(|at| *at > now);
+    let dial = retry.map(|until| Timer { what: "the pause before the next dial".into(), until });
+    let waits = cooldowns
+        .iter()
+        .filter(|cooldown| cooldown.until > now)
+        .map(|cooldown| Timer { what: name_of(&cooldown.scope), until: cooldown.until });
+    Why {
+        evidence,
+        timers: dial.into_iter().chain(waits).collect(),
+        next: next(*state, retry.is_some()),
+    }
+}
+
+fn name_of(scope: &CooldownScope) -> String {
+    match scope {
+        CooldownScope::Class(class) => format!("telegram's wait for {} calls", class.name()),
+        CooldownScope::Chat(_) => "telegram's wait for one chat".into(),
+        CooldownScope::Account => "the rest after telegram limited it".into(),
+    }
+}
+
+fn next(state: AccountState, is_pausing: bool) -> &'static str {
+    match state {
+        AccountState::Connecting | AccountState::Reconnecting if is_pausing => {
+            "it is dialled again when the pause is over"
+        }
+        AccountState::Connecting | AccountState::Reconnecting => "a dial is under way",
+        AccountState::Active => "nothing has to happen: it works",
+        AccountState::CoolingDown => "what waits goes on when telegram's waits are over",
+        AccountState::Limited => {
+            "it initiates nothing until its rest is over; it goes on listening"
+        }
+        AccountState::Paused => "somebody has to let it go on",
+        AccountState::Error => {
+            "it is not dialled any more: name a working session in a start or switch command"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::model::MethodClass;
+    use crate::protocol::watchdog::Activity;
+
+    const CALM: Situation<'static> = Situation {
+        state: AccountState::Active,
+        failure: None,
+        failures: 0,
+        retry_at: None,
+        cooldowns: &[],
+        progress: None,
+    };
+
+    #[test]
+    fn an_account_that_reconnects_says_why_and_when() {
+        let now = UnixMillis(100_000);
+        let situation = Situation {
+            state: AccountState::Reconnecting,
+            failure: Some("telegram did not answer within 15 s"),
+            failures: 3,
+            retry_at: Some(UnixMillis(107_000)),
+            ..CALM
+        };
+        let why = explain(&situation, now);
+        assert_eq!(why.evidence[0], "telegram did not answer within 15 s");
+        assert!(why.evidence[1].starts_with("3 connections"));
+        assert_eq!(why.timers[0].until, UnixMillis(107_000));
+        assert_eq!(why.next, "it is dialled again when the pause is over");
+        let later = explain(&situation, UnixMillis(107_000));
+        assert_eq!((later.timers.len(), later.next), (0, "a dial is under way"));
+    }
+
+    #[test]
+    fn waits_are_told_until_they_are_over() {
+        let scope = CooldownScope::Class(MethodClass::Join);
+        let cooldowns = [
+            Cooldown { scope, until: UnixMillis(9_000) },
+            Cooldown { scope: CooldownScope::Account, until: UnixMillis(500) },
+        ];
+        let progress = Some(LinkProgress {
+            activity: Activity::Listening,
+            heard_at: UnixMillis(0),
+            applied_at: None,
+        });
+        let state = AccountState::CoolingDown;
+        let why = explain(
+            &Situation { state, cooldowns: &cooldowns, progress, ..CALM },
+            UnixMillis(4_000),
+        );
+        assert_eq!(why.timers.len(), 1);
+        assert_eq!(why.timers[0].what, "telegram's wait for join calls");
+        assert_eq!(why.evidence, ["its link is listening; telegram was heard 4 s ago"]);
+    }
+}
