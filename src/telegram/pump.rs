@@ -446,6 +446,9 @@ impl UpdatePump {
             }
             pulse.begin(Activity::Pausing);
             sleep(rest + pause).await;
+            if !rest.is_zero() {
+                pulse.rested();
+            }
             pause *= 2;
             attempt += 1;
         }

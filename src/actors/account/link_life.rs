@@ -96,7 +96,7 @@ impl AccountActor {
     }
 
     /// Makes the new link the current one; answers the work of following its updates.
-    pub(super) fn go_live(
+    fn go_live(
         &mut self,
         myself: &ActorRef<AccountMsg>,
         link: Link,
@@ -137,6 +137,7 @@ impl AccountActor {
         let follow = async move {
             pulse.begin(Activity::Resting);
             sleep(left).await;
+            pulse.rested();
             let failure = task.run(pump).await;
             drop(connection);
             let _ = target.cast(AccountMsg::LinkEnded { incarnation, failure });

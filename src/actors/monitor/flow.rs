@@ -89,7 +89,7 @@ impl MonitorActor {
     /// Keeps live messages until the chat is open. Whatever a crash would lose here is fetched
     /// again, so their shares are finished at once. Only of a bot some wait for durability: it
     /// cannot read history, and asks by ids, of which a hole may hide what comes after it.
-    pub(super) fn hold(&mut self, messages: Vec<Message>, share: Option<Share>) {
+    fn hold(&mut self, messages: Vec<Message>, share: Option<Share>) {
         let room = if self.is_blind() { HELD_BLIND_MAX } else { HELD_MAX };
         if self.held.len() + messages.len() > room {
             self.overflowed = true;

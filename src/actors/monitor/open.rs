@@ -92,7 +92,7 @@ impl MonitorActor {
         }
     }
 
-    pub(super) fn run(&self, myself: &ActorRef<MonitorMsg>, errand: Errand) {
+    fn run(&self, myself: &ActorRef<MonitorMsg>, errand: Errand) {
         let Some(source) = &self.source else { return };
         let (target, epoch) = (myself.clone(), self.epoch);
         let reply = Reply::new(move |outcome| {
@@ -118,10 +118,7 @@ impl MonitorActor {
         }
     }
 
-    pub(super) async fn take_finding(
-        &mut self,
-        finding: Finding,
-    ) -> Result<(), ActorProcessingErr> {
+    async fn take_finding(&mut self, finding: Finding) -> Result<(), ActorProcessingErr> {
         match finding {
             Finding::Resolved { peer, title } => {
                 self.opening.peer = Some(peer);
@@ -141,7 +138,7 @@ impl MonitorActor {
         }
     }
 
-    pub(super) async fn failed(
+    async fn failed(
         &mut self,
         myself: &ActorRef<MonitorMsg>,
         failure: Failure,
@@ -167,7 +164,7 @@ impl MonitorActor {
 
     /// Whether the session is out of the chat only until a join that was ordered has come through.
     /// With others in the pool it has some minutes for that.
-    pub(super) fn is_joining(&self, failure: &Failure) -> bool {
+    fn is_joining(&self, failure: &Failure) -> bool {
         let is_out = matches!(failure, Failure::ChatLost { .. } | Failure::Rejected { .. });
         let is_alone = self.machine.pool().len() == 1;
         let Some(member) = self.machine.current() else { return false };
@@ -178,7 +175,7 @@ impl MonitorActor {
 
     /// A chat is first looked for where it was last time. Should it not be there, its name may stand
     /// for another one by now.
-    pub(super) fn may_have_moved(&self, failure: &Failure) -> bool {
+    fn may_have_moved(&self, failure: &Failure) -> bool {
         let was_known = self.record.marked_id.is_some() && !self.opening.id_in_vain;
         let by_name = matches!(self.record.chat.target, ChatTarget::Username(_));
         let unexplained = self.opening.hint.is_none() && !self.opening.inspected;
@@ -187,7 +184,7 @@ impl MonitorActor {
     }
 
     /// Takes note of what the chat is, durably when that is news.
-    pub(super) async fn learn(
+    async fn learn(
         &mut self,
         id: Option<MarkedId>,
         title: Option<String>,
@@ -222,7 +219,7 @@ impl MonitorActor {
     }
 
     /// Makes the cursor: everything up to `id` counts as published.
-    pub(super) async fn start_after(&mut self, id: i32) -> Result<(), ActorProcessingErr> {
+    async fn start_after(&mut self, id: i32) -> Result<(), ActorProcessingErr> {
         let Some(peer) = self.opening.peer else { return Ok(()) };
         let cursor = match (self.opening.owner(peer), &self.cursor) {
             (Some(owner), Some(known)) => known.continued_by(owner, id),
@@ -237,10 +234,7 @@ impl MonitorActor {
         Ok(())
     }
 
-    pub(super) async fn take_history(
-        &mut self,
-        page: HistoryPage,
-    ) -> Result<(), ActorProcessingErr> {
+    async fn take_history(&mut self, page: HistoryPage) -> Result<(), ActorProcessingErr> {
         if page.is_torn {
             self.context.meters.gap_unfillable();
             tracing::warn!(chat = %self.key, "more was said than telegram lets a bot read back; what lies between is missing");
@@ -260,10 +254,7 @@ impl MonitorActor {
         Ok(())
     }
 
-    pub(super) async fn opened(
-        &mut self,
-        myself: &ActorRef<MonitorMsg>,
-    ) -> Result<(), ActorProcessingErr> {
+    async fn opened(&mut self, myself: &ActorRef<MonitorMsg>) -> Result<(), ActorProcessingErr> {
         let (held, shares) =
             (std::mem::take(&mut self.held), std::mem::take(&mut self.held_shares));
         self.publish(held, false, shares).await?;
@@ -272,8 +263,10 @@ impl MonitorActor {
             self.context.meters.gap_unfillable();
             tracing::warn!(chat = %self.key, "more was said while the chat was being opened than a bot can keep; the newest of it is missing");
         }
-        let session = self.machine.current().map(|member| member.session.to_string());
-        tracing::info!(chat = %self.key, session, "the chat is being listened to");
+        let session = self.machine.current().map(|member| &member.session);
+        if session != self.listening.as_ref() {
+            tracing::info!(chat = %self.key, session = session.map(ToString::to_string), "the chat is being listened to");
+        }
         self.announce_listening().await?;
         self.opening.was_open = true;
         self.plan_check(myself);
@@ -286,7 +279,7 @@ impl MonitorActor {
     }
 
     /// Says which session listens, when that is news and wanted.
-    pub(super) async fn announce_listening(&mut self) -> Result<(), ActorProcessingErr> {
+    async fn announce_listening(&mut self) -> Result<(), ActorProcessingErr> {
         let Some(session) = self.machine.current().map(|member| member.session.clone()) else {
             return Ok(());
         };
