@@ -154,7 +154,7 @@ impl Actor for Monitor {
                 state.step(&myself, Input::RetryDue).await
             }
             MonitorMsg::CheckDue { epoch } if epoch == state.epoch => {
-                state.check(&myself);
+                state.check(&myself, None);
                 Ok(())
             }
             MonitorMsg::Checked { epoch, outcome } if epoch == state.epoch => {

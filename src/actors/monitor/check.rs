@@ -32,8 +32,8 @@ impl MonitorActor {
         self.check_timer = Some(AbortOnDropHandle::new(timer));
     }
 
-    /// Asks for what history has after the last gapless message.
-    pub(super) fn check(&mut self, myself: &ActorRef<MonitorMsg>) {
+    /// Asks for what history has after the last gapless message, or after `after`.
+    pub(super) fn check(&mut self, myself: &ActorRef<MonitorMsg>, after: Option<i32>) {
         let (Some(peer), Some(source), Some(cursor)) =
             (self.opening.peer, &self.source, &self.cursor)
         else {
@@ -48,7 +48,8 @@ impl MonitorActor {
         let reply = Reply::new(move |outcome| {
             let _ = target.cast(MonitorMsg::Checked { epoch, outcome });
         });
-        let errand = Errand::History { peer, after_id: cursor.resume_from() };
+        let after_id = after.unwrap_or_else(|| cursor.resume_from());
+        let errand = Errand::History { peer, after_id };
         let wish = Some(self.wish.token());
         let request = Request { errand, priority: Priority::Check, wish, reply };
         let _ = source.cast(AccountMsg::Request(request));
@@ -66,6 +67,11 @@ impl MonitorActor {
         };
         let missing = self.missing_of(&page);
         if missing == 0 {
+            if let Some(after) = self.rest_of(&page) {
+                self.check(myself, Some(after));
+                return Ok(());
+            }
+            self.settle(&page);
             self.context.meters.checked(Check::Whole);
             self.plan_check(myself);
             return Ok(());
@@ -73,6 +79,22 @@ impl MonitorActor {
         tracing::warn!(chat = %self.key, missing, "history has messages that did not come live; they are published now");
         self.context.meters.checked(Check::Gap);
         self.step(myself, Input::Reopen).await
+    }
+
+    /// From where on to ask, when the page ends before what was published last.
+    fn rest_of(&self, page: &HistoryPage) -> Option<i32> {
+        let last = self.cursor.as_ref()?.last_id;
+        page.newest_id.filter(|newest| page.more && *newest < last)
+    }
+
+    /// What history does not know below what was published does not exist, unless something of the
+    /// page is still on its way.
+    fn settle(&mut self, page: &HistoryPage) {
+        if let Some(cursor) = &mut self.cursor
+            && page.messages.iter().all(|message| cursor.covers(message.id))
+        {
+            cursor.settle();
+        }
     }
 
     /// Messages of a page that should have been published by now.
