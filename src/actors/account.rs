@@ -27,8 +27,8 @@ use crate::protocol::failure::Failure;
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::model::{AccountRecord, Fault, MethodClass};
 use crate::protocol::pacing::Cooldowns;
-use crate::store::{Op, StoreError};
-use crate::telegram::{Caller, Finding, Link, PEERS_MAX, PeerBook};
+use crate::store::Op;
+use crate::telegram::{Caller, Finding, Link, PeerBook};
 
 /// An account that nobody needs is hung up after this long, so that a monitor which moves from
 /// one session to another and back does not make it dial again.
@@ -118,6 +118,8 @@ pub(super) struct AccountActor {
     live: Option<Live>,
     routes: Arc<Routes>,
     peers: Arc<Mutex<PeerBook>>,
+    /// Whether what the store kept is in there.
+    peers_recalled: bool,
     queue: ErrandQueue,
     cooldowns: Cooldowns,
     last_failure: Option<Failure>,
@@ -142,7 +144,7 @@ impl Actor for Account {
         args: AccountArgs,
     ) -> Result<AccountActor, ActorProcessingErr> {
         myself.cast(AccountMsg::Begin)?;
-        Ok(AccountActor::new(args)?)
+        Ok(AccountActor::new(args))
     }
 
     async fn handle(
@@ -198,7 +200,7 @@ impl Actor for Account {
 }
 
 impl AccountActor {
-    fn new(args: AccountArgs) -> Result<Self, StoreError> {
+    fn new(args: AccountArgs) -> Self {
         let AccountArgs { context, fleet, record, names, api_id, interests, slot } = args;
         let fault = record.fault.as_ref().map(|fault| fault.code.clone());
         let routes = Arc::new(Routes::default());
@@ -207,12 +209,12 @@ impl AccountActor {
                 routes.add(chat, key.clone(), interest.monitor.clone());
             }
         }
-        let peers = PeerBook::new(context.store.peers(record.id, PEERS_MAX)?);
-        Ok(Self {
+        Self {
             machine: AccountMachine::new(context.settings.reconnect, fault),
             queue: ErrandQueue::new(context.settings.limits.clone()),
             cooldowns: Cooldowns::new(record.cooldowns.clone()),
-            peers: Arc::new(Mutex::new(peers)),
+            peers: Arc::default(),
+            peers_recalled: false,
             context,
             fleet,
             record,
@@ -230,7 +232,7 @@ impl AccountActor {
             wake: None,
             changed: false,
             panics: 0,
-        })
+        }
     }
 
     fn is_current(&self, incarnation: u64) -> bool {

@@ -12,7 +12,7 @@ use crate::protocol::monitor::MonitorState;
 use crate::protocol::watchdog::LinkProgress;
 use crate::protocol::why::{Situation, Why, explain};
 
-/// Restarts remembered for the summary; the store keeps more.
+/// Crashes, and dropped links, remembered for the summary; of crashes the store keeps more.
 const RESTARTS_MAX: usize = 16;
 
 /// What an account says of itself.
@@ -73,7 +73,8 @@ pub struct Board(Mutex<Views>);
 struct Views {
     accounts: HashMap<AuthKeyId, AccountView>,
     monitors: HashMap<ChatKey, MonitorView>,
-    restarts: VecDeque<RestartRecord>,
+    crashes: VecDeque<RestartRecord>,
+    drops: VecDeque<RestartRecord>,
 }
 
 impl Board {
@@ -111,11 +112,12 @@ impl Board {
 
     /// An actor ended.
     pub fn restart(&self, record: RestartRecord) {
-        let mut views = self.views();
-        if views.restarts.len() == RESTARTS_MAX {
-            views.restarts.pop_front();
-        }
-        views.restarts.push_back(record);
+        push(&mut self.views().crashes, record);
+    }
+
+    /// An account's link was dropped.
+    pub fn link_dropped(&self, record: RestartRecord) {
+        push(&mut self.views().drops, record);
     }
 
     /// Accounts by state, and those in trouble (at most `limit`).
@@ -157,8 +159,18 @@ impl Board {
         (states, troubled)
     }
 
-    /// The newest restarts, oldest first.
+    /// The newest crashes and dropped links, oldest first.
     pub fn restarts(&self) -> Vec<RestartRecord> {
-        self.views().restarts.iter().cloned().collect()
+        let views = self.views();
+        let mut all: Vec<_> = views.crashes.iter().chain(&views.drops).cloned().collect();
+        all.sort_by_key(|record| record.at);
+        all
     }
+}
+
+fn push(lines: &mut VecDeque<RestartRecord>, record: RestartRecord) {
+    if lines.len() == RESTARTS_MAX {
+        lines.pop_front();
+    }
+    lines.push_back(record);
 }

@@ -9,16 +9,13 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::context::{Context, jitter, now};
+use super::context::Context;
+use super::ledger;
 use super::orders::Orders;
 use crate::edge::amqp::{self, AmqpOptions, LinkStatus, OutboxSource};
-use crate::protocol::model::RestartRecord;
 use crate::protocol::outbox::OutboxEntry;
-use crate::protocol::restart::Backoff;
+use crate::protocol::restart::{ChildKind, RestartHistory};
 use crate::store::Outbox;
-
-/// Pauses before a crashed link is started again. It is never parked: without it nothing leaves.
-const RESTART_BACKOFF: Backoff = Backoff { min_ms: 500, max_ms: 30_000 };
 
 /// The actor.
 pub(super) struct Bridge;
@@ -92,7 +89,7 @@ pub(super) struct BridgeState {
 struct LinkHandle {
     task: Option<AbortOnDropHandle<()>>,
     stop: CancellationToken,
-    crashes: u32,
+    crashes: RestartHistory,
     waiting: Option<RpcReplyPort<()>>,
 }
 
@@ -129,7 +126,7 @@ impl Actor for Bridge {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             BridgeMsg::Start(side) => state.start(&myself, side).await,
-            BridgeMsg::Ended { side, panicked } => state.ended(&myself, side, panicked),
+            BridgeMsg::Ended { side, panicked } => state.ended(&myself, side, panicked).await,
             BridgeMsg::StopConsuming(reply) => state.stop(Side::Consumer, reply),
             BridgeMsg::StopPublishing(reply) => state.stop(Side::Publisher, reply),
             BridgeMsg::Pulse(reply) => drop(reply.send(())),
@@ -171,7 +168,7 @@ impl BridgeState {
         self.link(side).task = Some(AbortOnDropHandle::new(watch));
     }
 
-    fn ended(&mut self, myself: &ActorRef<BridgeMsg>, side: Side, panicked: bool) {
+    async fn ended(&mut self, myself: &ActorRef<BridgeMsg>, side: Side, panicked: bool) {
         let link = self.link(side);
         link.task = None;
         if let Some(waiting) = link.waiting.take() {
@@ -181,24 +178,14 @@ impl BridgeState {
         if link.stop.is_cancelled() {
             return;
         }
-        link.crashes += 1;
-        let attempt = link.crashes;
-        let pause = RESTART_BACKOFF.delay_ms(attempt, jitter());
-        let (actor, at) = (format!("bridge/{side:?}").to_ascii_lowercase(), now());
-        tracing::error!(
-            actor,
-            attempt,
-            panicked,
-            "a link to the broker crashed; it is started again"
-        );
-        self.context.board.restart(RestartRecord {
-            actor,
-            at,
-            cause: if panicked { "panic".into() } else { "ended unexpectedly".into() },
-            attempt,
-            next_at: Some(at.plus_ms(i64::try_from(pause).unwrap_or(i64::MAX))),
-        });
-        myself.send_after(Duration::from_millis(pause), move || BridgeMsg::Start(side));
+        let mut crashes = std::mem::take(&mut link.crashes);
+        let name = format!("{side:?}").to_ascii_lowercase();
+        let cause = if panicked { "panic" } else { "ended unexpectedly" };
+        let verdict =
+            ledger::judge(&self.context, ChildKind::Bridge, &name, &mut crashes, cause).await;
+        self.link(side).crashes = crashes;
+        let pause = ledger::pause_of(verdict).unwrap_or_default();
+        myself.send_after(pause, move || BridgeMsg::Start(side));
     }
 
     fn stop(&mut self, side: Side, reply: RpcReplyPort<()>) {

@@ -1,5 +1,6 @@
 //! When an account may dial: so many at once to one datacenter, and so many a second in all. Owns
-//! the permits; a thousand accounts that want to dial together become a queue.
+//! the permits; a thousand accounts that want to dial together become a queue, unless nobody is
+//! answered where they want to go.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -7,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
 use crate::protocol::failure::Failure;
@@ -22,12 +23,46 @@ const PER_SECOND: NonZeroU32 = NonZeroU32::new(250).expect("it is not zero");
 /// Dials that may begin at once after a quiet time.
 const BURST: NonZeroU32 = NonZeroU32::new(64).expect("it is not zero");
 
+/// Dials in a row to a datacenter that nobody answered, after which those in line are told so
+/// instead of waiting for their turn: as many as may be under way at once.
+const SILENT_MAX: usize = AT_ONCE_MAX;
+
 /// The permits of all accounts.
 #[derive(Debug)]
 pub(super) struct Dials {
-    by_datacenter: Mutex<HashMap<i32, Arc<Semaphore>>>,
+    by_datacenter: Mutex<HashMap<i32, Arc<Datacenter>>>,
     starts: DefaultDirectRateLimiter,
     clock: DefaultClock,
+}
+
+#[derive(Debug)]
+struct Datacenter {
+    permits: Arc<Semaphore>,
+    /// Dials in a row that nobody answered.
+    silent: watch::Sender<usize>,
+}
+
+impl Default for Datacenter {
+    fn default() -> Self {
+        let permits = Arc::new(Semaphore::new(AT_ONCE_MAX));
+        Self { permits, silent: watch::Sender::new(0) }
+    }
+}
+
+/// The right to dial. Dropped without a word it says nothing about the datacenter.
+#[derive(Debug)]
+pub(super) struct DialPermit {
+    datacenter: Arc<Datacenter>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl DialPermit {
+    /// The dial ended; `is_answered` when the datacenter said anything, be it a refusal.
+    pub(super) fn ended(self, is_answered: bool) {
+        self.datacenter.silent.send_modify(|silent| {
+            *silent = if is_answered { 0 } else { silent.saturating_add(1) };
+        });
+    }
 }
 
 impl Default for Dials {
@@ -41,18 +76,37 @@ impl Default for Dials {
 }
 
 impl Dials {
-    /// Waits for the right to dial datacenter `dc_id`; it ends with what is returned.
-    pub(super) async fn begin(&self, dc_id: i32) -> Result<OwnedSemaphorePermit, Failure> {
-        let permits = {
+    /// Waits for the right to dial datacenter `dc_id`.
+    ///
+    /// # Errors
+    /// [`Failure::Transient`] instead of a place in line at a datacenter that answers nobody: those
+    /// whose turn it is try it, and the others' monitors move on to their next session.
+    pub(super) async fn begin(&self, dc_id: i32) -> Result<DialPermit, Failure> {
+        let datacenter = {
             let mut all = self.by_datacenter.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(all.entry(dc_id).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE_MAX))))
+            Arc::clone(all.entry(dc_id).or_default())
         };
-        let permit = permits.acquire_owned().await;
-        let permit = permit.map_err(|_| Failure::transient("the daemon is stopping"))?;
+        let permits = Arc::clone(&datacenter.permits);
+        let permit = match Arc::clone(&permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let mut silent = datacenter.silent.subscribe();
+                tokio::select! {
+                    permit = permits.acquire_owned() => {
+                        permit.map_err(|_| Failure::transient("the daemon is stopping"))?
+                    }
+                    _ = silent.wait_for(|silent| *silent >= SILENT_MAX) => {
+                        return Err(Failure::transient(format!(
+                            "datacenter {dc_id} answers nobody: the last {SILENT_MAX} dials failed"
+                        )));
+                    }
+                }
+            }
+        };
         while let Err(not_until) = self.starts.check() {
             sleep(not_until.wait_time_from(self.clock.now())).await;
         }
-        Ok(permit)
+        Ok(DialPermit { datacenter, _permit: permit })
     }
 }
 
@@ -90,5 +144,24 @@ mod tests {
         assert!(timeout(Duration::from_secs(10), dials.begin(4)).await.is_ok());
         stuck.pop();
         assert!(timeout(Duration::from_secs(10), dials.begin(2)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn in_line_at_a_datacenter_that_answers_nobody_one_is_told_so() {
+        let dials = Dials::default();
+        for _ in 0..SILENT_MAX {
+            dials.begin(2).await.unwrap().ended(false);
+        }
+        let mut under_way = Vec::new();
+        for _ in 0..AT_ONCE_MAX {
+            under_way.push(dials.begin(2).await.expect("there is no line"));
+        }
+        let told = timeout(Duration::from_secs(10), dials.begin(2)).await.expect("nobody waits");
+        let error = told.map(drop).unwrap_err().to_string();
+        assert!(error.contains("datacenter 2 answers nobody"), "{error}");
+        under_way.pop().unwrap().ended(true);
+        under_way.push(dials.begin(2).await.unwrap());
+        let waits = timeout(Duration::from_millis(20), dials.begin(2)).await;
+        assert!(waits.is_err(), "there is a line again");
     }
 }

@@ -14,13 +14,14 @@ use super::board::AccountView;
 use super::context::{Context, now};
 use super::errands::Request;
 use super::monitor::MonitorMsg;
-use super::supervision::{CHILD_POLICY, End, Nursery};
+use super::supervision::{End, Nursery};
 use crate::protocol::account::AccountState;
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::command::SessionData;
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, SessionId};
 use crate::protocol::model::{AccountRecord, Credentials, Fault, SessionRecord};
+use crate::protocol::restart::ChildKind;
 use crate::store::{CommitError, Op};
 
 /// How long accounts may take to hang up; those that take longer are ended with the process.
@@ -172,7 +173,7 @@ impl FleetState {
             }
         }
         let sessions = sessions.into_iter().map(|session| (session.id, session.account)).collect();
-        Self { context, members, sessions, nursery: Nursery::new("account", CHILD_POLICY) }
+        Self { context, members, sessions, nursery: Nursery::new(ChildKind::Account) }
     }
 
     /// Remembers sessions that a command brought. Two ids for one key are one account.
@@ -378,7 +379,7 @@ impl FleetState {
             }
             Err(error) => {
                 let cause = error.to_string();
-                let end = self.nursery.stillborn(&account, cause, &self.context).await;
+                let end = self.nursery.stillborn(&account, &cause, &self.context).await;
                 self.ended(myself, account, end);
             }
         }

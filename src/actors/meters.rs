@@ -31,6 +31,11 @@ struct Outcome {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
 /// What a look at a chat's history came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
@@ -54,6 +59,7 @@ pub struct Meters {
     overflows: Counter,
     restarts: Family<Kind, Counter>,
     parked: Family<Kind, Counter>,
+    drops: Family<Reason, Counter>,
     waits: Family<Class, Counter>,
     sessions: Histogram,
 }
@@ -69,6 +75,7 @@ impl Default for Meters {
             overflows: Counter::default(),
             restarts: Family::default(),
             parked: Family::default(),
+            drops: Family::default(),
             waits: Family::default(),
             sessions: Histogram::new(SESSION_BUCKETS),
         }
@@ -110,6 +117,11 @@ impl Meters {
         if is_parked {
             self.parked.get_or_create(&Kind { kind }).inc();
         }
+    }
+
+    /// A link that was up was given up from our side.
+    pub(super) fn link_dropped(&self, reason: &'static str) {
+        self.drops.get_or_create(&Reason { reason }).inc();
     }
 
     /// Telegram asked to wait.
@@ -155,6 +167,11 @@ impl Meters {
             "telewarden_actors_parked",
             "Actors that crashed too often and were left alone",
             self.parked.clone(),
+        );
+        registry.register(
+            "telewarden_links_dropped",
+            "Connections that were given up from our side: the watchdog saw no progress, or the library panicked",
+            self.drops.clone(),
         );
         registry.register(
             "telewarden_telegram_waits",

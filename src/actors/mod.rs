@@ -18,6 +18,7 @@ mod errands;
 mod fleet;
 mod jobs;
 mod joins;
+mod ledger;
 mod link;
 mod meters;
 mod monitor;

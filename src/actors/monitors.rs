@@ -1,7 +1,7 @@
 //! All monitors by their chat: hands each command to the monitor it concerns, starts those that
 //! the store knows, and restarts one that crashes without its siblings noticing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +12,17 @@ use super::board::MonitorView;
 use super::context::{Context, now};
 use super::fleet::FleetMsg;
 use super::monitor::{Configure, Monitor, MonitorArgs, MonitorMsg};
-use super::supervision::{CHILD_POLICY, End, Ended, Nursery};
+use super::supervision::{End, Ended, Nursery};
 use crate::protocol::chat::{ChatKey, ChatRef};
 use crate::protocol::event::{self, Outcome};
 use crate::protocol::model::{MonitorPhase, MonitorRecord, ReplyTo};
 use crate::protocol::monitor::MonitorState;
+use crate::protocol::restart::ChildKind;
 use crate::store::{CommitError, Op, StoreError};
+
+/// Monitors started at a time, so that ten thousand of them keep neither a command nor the heartbeat
+/// waiting: each costs a read and an actor, some 50 µs.
+const BEGIN_AT_ONCE: usize = 200;
 
 /// How long monitors may take to hand over what they have been given. It is in memory and goes to
 /// the disk, so this is long.
@@ -35,8 +40,8 @@ pub(super) struct MonitorsArgs {
 
 /// Its messages.
 pub(super) enum MonitorsMsg {
-    /// Start what the store knows.
-    Begin { records: Vec<MonitorRecord> },
+    /// Start some more of what the store knows.
+    Begin,
     /// A command names the sessions of a chat.
     Configure { order: Configure, reply: RpcReplyPort<Result<(), CommitError>> },
     /// A command ends the monitoring of a chat.
@@ -59,6 +64,8 @@ enum Presence {
 pub(super) struct MonitorsState {
     context: Arc<Context>,
     fleet: ActorRef<FleetMsg>,
+    /// What the store knows and nobody has started yet.
+    unstarted: BTreeMap<ChatKey, MonitorRecord>,
     present: HashMap<ChatKey, Presence>,
     nursery: Nursery<ChatKey>,
 }
@@ -74,9 +81,10 @@ impl Actor for Monitors {
         args: MonitorsArgs,
     ) -> Result<MonitorsState, ActorProcessingErr> {
         let MonitorsArgs { context, fleet, records } = args;
-        myself.cast(MonitorsMsg::Begin { records })?;
-        let nursery = Nursery::new("monitor", CHILD_POLICY);
-        Ok(MonitorsState { context, fleet, present: HashMap::new(), nursery })
+        myself.cast(MonitorsMsg::Begin)?;
+        let unstarted = records.into_iter().map(|record| (record.chat.key(), record)).collect();
+        let nursery = Nursery::new(ChildKind::Monitor);
+        Ok(MonitorsState { context, fleet, unstarted, present: HashMap::new(), nursery })
     }
 
     async fn handle(
@@ -86,16 +94,12 @@ impl Actor for Monitors {
         state: &mut MonitorsState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            MonitorsMsg::Begin { records } => {
-                for record in records {
-                    state.start(&myself, record).await;
-                }
-            }
+            MonitorsMsg::Begin => state.begin(&myself).await,
             MonitorsMsg::Configure { order, reply } => {
                 state.configure(&myself, order, reply).await?;
             }
             MonitorsMsg::Stop { chat, reply_to, reply } => {
-                state.stop(&chat, reply_to, reply).await;
+                state.stop(&myself, &chat, reply_to, reply).await;
             }
             MonitorsMsg::RestartDue { key } => state.restart_due(&myself, &key).await?,
             MonitorsMsg::Pulse(reply) => drop(reply.send(())),
@@ -127,13 +131,21 @@ impl Actor for Monitors {
 }
 
 impl MonitorsState {
+    async fn begin(&mut self, myself: &ActorRef<MonitorsMsg>) {
+        for _ in 0..BEGIN_AT_ONCE {
+            let Some((_, record)) = self.unstarted.pop_first() else { return };
+            self.start(myself, record).await;
+        }
+        let _ = myself.cast(MonitorsMsg::Begin);
+    }
+
     async fn start(&mut self, myself: &ActorRef<MonitorsMsg>, record: MonitorRecord) {
         let key = record.chat.key();
         let cursor = match self.context.store.cursor(&key) {
             Ok(cursor) => cursor,
             Err(error) => {
                 // Without its cursor it would begin anew and lose what was missed.
-                let end = self.nursery.stillborn(&key, error.to_string(), &self.context).await;
+                let end = self.nursery.stillborn(&key, &error.to_string(), &self.context).await;
                 self.after(myself, key, end);
                 return;
             }
@@ -152,7 +164,7 @@ impl MonitorsState {
             }
             Err(error) => {
                 let cause = error.to_string();
-                let end = self.nursery.stillborn(&key, cause, &self.context).await;
+                let end = self.nursery.stillborn(&key, &cause, &self.context).await;
                 self.after(myself, key, end);
             }
         }
@@ -165,6 +177,7 @@ impl MonitorsState {
         reply: RpcReplyPort<Result<(), CommitError>>,
     ) -> Result<(), StoreError> {
         let key = order.chat.key();
+        self.unstarted.remove(&key);
         if !matches!(self.present.get(&key), Some(Presence::Running(_))) {
             self.nursery.forgive(&key);
             let stored = self.context.store.monitor(&key)?;
@@ -180,11 +193,15 @@ impl MonitorsState {
 
     async fn stop(
         &mut self,
+        myself: &ActorRef<MonitorsMsg>,
         chat: &ChatRef,
         reply_to: Option<ReplyTo>,
         reply: RpcReplyPort<Result<(), CommitError>>,
     ) {
         let key = chat.key();
+        if let Some(record) = self.unstarted.remove(&key) {
+            self.start(myself, record).await;
+        }
         let present = self.present.remove(&key);
         if let Some(Presence::Running(actor)) = present {
             // It is on its own from here on; a new command for the chat starts another one.

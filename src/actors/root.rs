@@ -16,9 +16,11 @@ use super::bridge::{Bridge, BridgeArgs, BridgeMsg, BridgeStatus};
 use super::context::Context;
 use super::fleet::{Fleet, FleetArgs, FleetMsg};
 use super::jobs::{Jobs, JobsArgs, JobsMsg};
+use super::ledger;
 use super::monitors::{Monitors, MonitorsArgs, MonitorsMsg};
 use super::orders::Orders;
 use crate::edge::amqp::AmqpOptions;
+use crate::protocol::restart::{ChildKind, RestartHistory, Verdict};
 use crate::store::{Outbox, Snapshot};
 
 /// Why the tree cannot go on.
@@ -108,7 +110,13 @@ impl Root {
         drain: Duration,
     ) -> Result<Self, RootError> {
         let (tell, ended) = watch::channel(None);
-        let spawned = Actor::spawn(None, Supervisor, tell).await;
+        let state = SupervisorState {
+            context: Arc::clone(&context),
+            parts: HashMap::new(),
+            tell,
+            stopping: false,
+        };
+        let spawned = Actor::spawn(None, Supervisor, state).await;
         let (supervisor, _) = spawned.map_err(failed("root"))?;
         let Snapshot { sessions, accounts, monitors, jobs, restarts } = snapshot;
         restarts.into_iter().for_each(|record| context.board.restart(record));
@@ -164,6 +172,7 @@ impl Root {
     /// what listens to them, then what the broker still takes.
     pub async fn stop(self, deadline: Instant) {
         let Self { supervisor, fleet, monitors, jobs, bridge, .. } = self;
+        let _ = supervisor.cast(RootMsg::Stopping);
         if let Some(bridge) = &bridge {
             // Half of the time at the most: what follows needs some, too.
             let half = Instant::now() + deadline.duration_since(Instant::now()) / 2;
@@ -208,26 +217,30 @@ enum RootMsg {
     /// What a child is called. Names are kept here and not in the library's registry, which is one
     /// for the whole process.
     Named { child: ActorId, part: &'static str },
+    /// The parts end from now on because they were told to.
+    Stopping,
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
 
 struct SupervisorState {
+    context: Arc<Context>,
     parts: HashMap<ActorId, &'static str>,
     tell: watch::Sender<Option<RootError>>,
+    stopping: bool,
 }
 
 impl Actor for Supervisor {
     type Msg = RootMsg;
     type State = SupervisorState;
-    type Arguments = watch::Sender<Option<RootError>>;
+    type Arguments = SupervisorState;
 
     async fn pre_start(
         &self,
         _myself: ActorRef<RootMsg>,
-        tell: watch::Sender<Option<RootError>>,
+        state: SupervisorState,
     ) -> Result<SupervisorState, ActorProcessingErr> {
-        Ok(SupervisorState { parts: HashMap::new(), tell })
+        Ok(state)
     }
 
     async fn handle(
@@ -238,6 +251,7 @@ impl Actor for Supervisor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             RootMsg::Named { child, part } => drop(state.parts.insert(child, part)),
+            RootMsg::Stopping => state.stopping = true,
             RootMsg::Pulse(reply) => drop(reply.send(())),
         }
         Ok(())
@@ -256,7 +270,13 @@ impl Actor for Supervisor {
             }
             _ => return Ok(()),
         };
+        if state.stopping {
+            return Ok(());
+        }
         let part = state.parts.get(&child.get_id()).copied().unwrap_or("a part of the tree");
+        let history = &mut RestartHistory::default();
+        let verdict = ledger::judge(&state.context, ChildKind::Part, part, history, &cause).await;
+        debug_assert!(matches!(verdict, Verdict::Escalate { .. }));
         state.tell.send_replace(Some(RootError::Ended { part: part.into(), cause }));
         Ok(())
     }

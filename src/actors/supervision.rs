@@ -1,5 +1,5 @@
-//! What every parent does with its children's ends: note them in the ledger, decide by policy,
-//! come back to it after the pause. One child's end never touches its siblings.
+//! What every parent does with its children's ends: decide by the kind's policy, note it in the
+//! ledger, come back to it after the pause. One child's end never touches its siblings.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -8,20 +8,9 @@ use std::time::Duration;
 
 use ractor::{ActorCell, ActorId, SupervisionEvent};
 
-use super::context::{Context, jitter, now};
-use crate::protocol::model::RestartRecord;
-use crate::protocol::restart::{Backoff, RestartHistory, RestartPolicy, Verdict};
-use crate::store::Op;
-
-/// Children under `fleet` and `monitors`: five crashes within ten minutes are a loop.
-pub(super) const CHILD_POLICY: RestartPolicy = RestartPolicy {
-    backoff: Backoff { min_ms: 500, max_ms: 60_000 },
-    restarts_max: 5,
-    window_ms: 10 * 60 * 1_000,
-};
-
-/// Longest cause kept in the ledger, in characters.
-const CAUSE_MAX: usize = 200;
+use super::context::Context;
+use super::ledger;
+use crate::protocol::restart::{ChildKind, RestartHistory};
 
 /// How a child ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,17 +30,16 @@ pub(super) struct Ended<K> {
     pub(super) end: End,
 }
 
-/// The children of one parent.
+/// The children of one parent, all of one kind.
 pub(super) struct Nursery<K> {
-    kind: &'static str,
-    policy: RestartPolicy,
+    kind: ChildKind,
     living: HashMap<ActorId, K>,
     histories: HashMap<K, RestartHistory>,
 }
 
 impl<K: Clone + Eq + Hash + Display> Nursery<K> {
-    pub(super) fn new(kind: &'static str, policy: RestartPolicy) -> Self {
-        Self { kind, policy, living: HashMap::new(), histories: HashMap::new() }
+    pub(super) fn new(kind: ChildKind) -> Self {
+        Self { kind, living: HashMap::new(), histories: HashMap::new() }
     }
 
     /// A child was started.
@@ -65,7 +53,7 @@ impl<K: Clone + Eq + Hash + Display> Nursery<K> {
     }
 
     /// A child could not even be started.
-    pub(super) async fn stillborn(&mut self, key: &K, cause: String, context: &Context) -> End {
+    pub(super) async fn stillborn(&mut self, key: &K, cause: &str, context: &Context) -> End {
         self.judge(key, cause, context).await
     }
 
@@ -83,46 +71,16 @@ impl<K: Clone + Eq + Hash + Display> Nursery<K> {
             }
             SupervisionEvent::ActorFailed(child, error) => {
                 let key = self.living.remove(&child.get_id())?;
-                let cause = error.to_string().chars().take(CAUSE_MAX).collect();
-                let end = self.judge(&key, cause, context).await;
+                let end = self.judge(&key, &error.to_string(), context).await;
                 Some(Ended { key, child: child.get_id(), end })
             }
             _ => None,
         }
     }
 
-    async fn judge(&mut self, key: &K, cause: String, context: &Context) -> End {
-        let at = now();
-        let verdict =
-            self.histories.entry(key.clone()).or_default().failed(&self.policy, at, jitter());
-        let actor = format!("{}/{key}", self.kind);
-        let (attempt, next_at, end) = match verdict {
-            Verdict::Restart { after_ms, attempt } => {
-                tracing::warn!(
-                    actor,
-                    cause,
-                    attempt,
-                    after_ms,
-                    "an actor crashed; it is started again"
-                );
-                let next = at.plus_ms(i64::try_from(after_ms).unwrap_or(i64::MAX));
-                (attempt, Some(next), End::RestartAfter(Duration::from_millis(after_ms)))
-            }
-            Verdict::Park { attempt } => {
-                tracing::error!(
-                    actor,
-                    cause,
-                    attempt,
-                    "an actor keeps crashing; it is parked until a command asks for it"
-                );
-                (attempt, None, End::Parked)
-            }
-        };
-        context.meters.crashed(self.kind, end == End::Parked);
-        let record = RestartRecord { actor, at, cause, attempt, next_at };
-        context.board.restart(record.clone());
-        // The ledger is for people; a store in trouble is told elsewhere.
-        let _ = context.store.submit(vec![Op::PutRestart(record)], |_| {}).await;
-        end
+    async fn judge(&mut self, key: &K, cause: &str, context: &Context) -> End {
+        let history = self.histories.entry(key.clone()).or_default();
+        let verdict = ledger::judge(context, self.kind, &key.to_string(), history, cause).await;
+        ledger::pause_of(verdict).map_or(End::Parked, End::RestartAfter)
     }
 }

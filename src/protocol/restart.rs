@@ -1,4 +1,5 @@
-//! Restart policy as data: how long to wait before another try, and when to give up.
+//! Restart policy as data: for each kind of child how long to wait before another try, how many
+//! failures within which time are a loop, and what follows then. Pure: times in, verdicts out.
 
 use std::collections::VecDeque;
 
@@ -24,15 +25,86 @@ impl Backoff {
     }
 }
 
-/// When a failed child is started again, and when it is parked instead.
+/// What is supervised, as the restart ledger and the metrics call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChildKind {
+    /// An account's actor.
+    Account,
+    /// A chat monitor's actor.
+    Monitor,
+    /// A link to the broker.
+    Bridge,
+    /// A part of the tree that supervises others.
+    Part,
+}
+
+impl ChildKind {
+    /// Its name in the ledger.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Monitor => "monitor",
+            Self::Bridge => "bridge",
+            Self::Part => "part",
+        }
+    }
+
+    /// What follows when one of them fails.
+    pub const fn policy(self) -> RestartPolicy {
+        match self {
+            // A loop harms what it touches: a session that dials over and over, a chat that is read
+            // again and again.
+            Self::Account | Self::Monitor => RestartPolicy {
+                backoff: Backoff { min_ms: 500, max_ms: 60_000 },
+                restarts_max: 5,
+                window_ms: 10 * MINUTE_MS,
+                then: GiveUp::Park,
+            },
+            // Without it nothing leaves the machine, so it is tried for ever; the events wait on
+            // the disk.
+            Self::Bridge => RestartPolicy {
+                backoff: Backoff { min_ms: 500, max_ms: 30_000 },
+                restarts_max: 16,
+                window_ms: 10 * MINUTE_MS,
+                then: GiveUp::Never,
+            },
+            // It holds what its children rely on (who is connected, which chat is whose). A second
+            // one beside the children of the first could connect a session twice: only a new
+            // process begins with nothing.
+            Self::Part => RestartPolicy {
+                backoff: Backoff { min_ms: 0, max_ms: 0 },
+                restarts_max: 0,
+                window_ms: 10 * MINUTE_MS,
+                then: GiveUp::Escalate,
+            },
+        }
+    }
+}
+
+const MINUTE_MS: i64 = 60_000;
+
+/// When a failed child is started again, and when not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestartPolicy {
     /// Pause before each restart.
     pub backoff: Backoff,
-    /// More failures than this inside the window park the child.
+    /// More failures than this inside the window are a loop.
     pub restarts_max: u32,
     /// Length of the window, milliseconds.
     pub window_ms: i64,
+    /// What follows a loop.
+    pub then: GiveUp,
+}
+
+/// What follows a loop of failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GiveUp {
+    /// The child is left alone until somebody asks for it.
+    Park,
+    /// The parent fails, too: going on without the child would be a lie.
+    Escalate,
+    /// It is tried on with the longest pause.
+    Never,
 }
 
 /// What follows a failure.
@@ -50,6 +122,22 @@ pub enum Verdict {
         /// Failures inside the window.
         attempt: u32,
     },
+    /// The parent cannot go on either.
+    Escalate {
+        /// Failures inside the window.
+        attempt: u32,
+    },
+}
+
+impl Verdict {
+    /// Failures inside the window, this one included.
+    pub fn attempt(&self) -> u32 {
+        match self {
+            Self::Restart { attempt, .. } | Self::Park { attempt } | Self::Escalate { attempt } => {
+                *attempt
+            }
+        }
+    }
 }
 
 /// The failures of one child inside its policy's window.
@@ -67,7 +155,11 @@ impl RestartHistory {
         let attempt = u32::try_from(self.failures.len()).unwrap_or(u32::MAX);
         if attempt > policy.restarts_max {
             self.failures.pop_front();
-            return Verdict::Park { attempt };
+            match policy.then {
+                GiveUp::Park => return Verdict::Park { attempt },
+                GiveUp::Escalate => return Verdict::Escalate { attempt },
+                GiveUp::Never => {}
+            }
         }
         Verdict::Restart { after_ms: policy.backoff.delay_ms(attempt, jitter), attempt }
     }
@@ -87,6 +179,7 @@ mod tests {
         backoff: Backoff { min_ms: 100, max_ms: 5_000 },
         restarts_max: 3,
         window_ms: 60_000,
+        then: GiveUp::Park,
     };
 
     #[test]
@@ -105,6 +198,22 @@ mod tests {
             let verdict = history.failed(&POLICY, UnixMillis(minute * 61_000), 0.0);
             assert_eq!(verdict, Verdict::Restart { after_ms: 50, attempt: 1 });
         }
+    }
+
+    #[test]
+    fn what_must_not_be_given_up_is_tried_on_and_a_part_of_the_tree_never() {
+        let mut history = RestartHistory::default();
+        let policy = ChildKind::Bridge.policy();
+        for at in 0..100 {
+            let verdict = history.failed(&policy, UnixMillis(at), 1.0);
+            assert!(
+                matches!(verdict, Verdict::Restart { after_ms: 1..=30_000, .. }),
+                "{verdict:?}"
+            );
+        }
+        let mut history = RestartHistory::default();
+        let verdict = history.failed(&ChildKind::Part.policy(), UnixMillis(0), 1.0);
+        assert_eq!(verdict, Verdict::Escalate { attempt: 1 });
     }
 
     proptest! {

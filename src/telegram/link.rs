@@ -175,16 +175,22 @@ impl Link {
         })
     }
 
+    /// Waits until the key's previous connection is closed for certain.
+    ///
+    /// # Errors
+    /// [`Failure::Transient`] when that takes too long.
+    pub async fn wait_for_slot(slots: &Arc<Semaphore>) -> Result<Slot, Failure> {
+        let slot = timeout(SLOT_TIMEOUT, Arc::clone(slots).acquire_owned()).await;
+        slot.map_err(|_| Failure::transient("the key's previous connection does not close"))
+            .and_then(|slot| slot.map_err(|_| Failure::transient("the daemon is stopping")))
+    }
+
     async fn dial_once(
         options: &DialOptions,
         credentials: &Credentials,
         slots: Arc<Semaphore>,
     ) -> Result<Self, DialError> {
-        let slot = timeout(SLOT_TIMEOUT, slots.acquire_owned()).await;
-        let slot = slot
-            .map_err(|_| Failure::transient("the key's previous connection does not close"))
-            .and_then(|slot| slot.map_err(|_| Failure::transient("the daemon is stopping")))
-            .map_err(DialError::Failed)?;
+        let slot = Self::wait_for_slot(&slots).await.map_err(DialError::Failed)?;
         let vault = Arc::new(Vault::new(&options.servers, credentials));
         let params = connection_params(options.servers.is_ipv6(credentials.dc_id));
         let pool = SenderPool::with_configuration(vault, options.api_id, params);

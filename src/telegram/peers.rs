@@ -20,10 +20,12 @@ pub struct PeerBook {
 }
 
 impl PeerBook {
-    /// Starts from what the store kept.
-    pub fn new(stored: Vec<PeerRecord>) -> Self {
-        let known = stored.into_iter().take(PEERS_MAX).map(|peer| (peer.id, peer)).collect();
-        Self { known, sought: HashSet::new() }
+    /// Takes over what the store kept. What was learnt meanwhile is newer.
+    pub fn recall(&mut self, stored: Vec<PeerRecord>) {
+        let room = PEERS_MAX.saturating_sub(self.known.len());
+        for peer in stored.into_iter().take(room) {
+            self.known.entry(peer.id).or_insert(peer);
+        }
     }
 
     /// Looks a chat up.
@@ -132,7 +134,8 @@ mod tests {
 
     #[test]
     fn what_was_looked_for_finds_room_among_what_was_only_mentioned() {
-        let mut book = PeerBook::new((1..=PEERS_MAX as i64).map(peer).collect());
+        let mut book = PeerBook::default();
+        book.recall((1..=PEERS_MAX as i64).map(peer).collect());
         for id in 10_000..10_400 {
             assert_eq!(book.learn_one(peer(id)), [peer(id)]);
         }

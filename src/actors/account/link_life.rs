@@ -1,7 +1,7 @@
 //! The life of an account's link: dialled, followed, looked after, lost. Each dial has a number, by
 //! which whatever an older one still sends is recognised.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ractor::{ActorProcessingErr, ActorRef};
@@ -10,15 +10,17 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{AccountActor, AccountMsg, Live};
-use crate::actors::context::now;
 use crate::actors::dials::Dials;
+use crate::actors::ledger;
 use crate::actors::link::LinkTask;
 use crate::actors::watch::{CHECKUP_EVERY, Watch};
 use crate::protocol::account::Input;
 use crate::protocol::failure::Failure;
-use crate::protocol::model::{Credentials, MethodClass, RestartRecord};
+use crate::protocol::ids::AuthKeyId;
+use crate::protocol::model::{Credentials, MethodClass};
 use crate::protocol::watchdog::Activity;
-use crate::telegram::{DialOptions, Link, TellWait, UpdatePump};
+use crate::store::{Store, StoreError};
+use crate::telegram::{DialOptions, Link, PEERS_MAX, PeerBook, TellWait, UpdatePump};
 
 /// A connection that holds this long is stable: failures before it are forgiven.
 const SETTLE_AFTER: Duration = Duration::from_secs(20);
@@ -40,6 +42,7 @@ impl AccountActor {
             meters: self.context.meters.calls.clone(),
         };
         let (context, slot) = (Arc::clone(&self.context), Arc::clone(&self.slot));
+        let peers = (!self.peers_recalled).then(|| Arc::clone(&self.peers));
         let target = myself.clone();
         // A wait that Telegram asked for while connecting is kept also by whoever dials after a
         // restart, or because somebody wants the account anew.
@@ -47,8 +50,12 @@ impl AccountActor {
         let task = async move {
             context.backlog.room().await;
             sleep(left).await;
-            let outcome = dial_with_permit(&context.dials, &options, &credentials, slot).await;
-            let outcome = outcome.map(Box::new);
+            let outcome = match connect(&context.dials, &options, &credentials, slot).await {
+                Ok(link) => recall_peers(&context.store, credentials.account, peers)
+                    .await
+                    .map(|()| Box::new(link)),
+                Err(failure) => Err(failure),
+            };
             let _ = target.cast(AccountMsg::DialEnded { incarnation, outcome });
         };
         self.dial = Some(AbortOnDropHandle::new(supervised(myself, incarnation, task)));
@@ -76,6 +83,7 @@ impl AccountActor {
         self.dial = None;
         match outcome {
             Ok(link) => {
+                self.peers_recalled = true;
                 let following = self.go_live(myself, *link)?;
                 self.last_failure = None;
                 self.step(myself, Input::Connected).await?;
@@ -159,12 +167,21 @@ impl AccountActor {
             self.show();
             return Ok(());
         };
-        let (actor, at) = (format!("link/{}", self.record.id), now());
         tracing::warn!(account = %self.record.id, cause, "the link is dropped and dialled again");
-        let attempt = self.machine.failures() + 1;
-        let record = RestartRecord { actor, at, cause: cause.clone(), attempt, next_at: Some(at) };
-        self.context.board.restart(record);
-        self.lost(myself, Failure::transient(cause)).await
+        self.give_up(myself, "watchdog", cause).await
+    }
+
+    /// Drops the link from our side.
+    async fn give_up(
+        &mut self,
+        myself: &ActorRef<AccountMsg>,
+        reason: &'static str,
+        cause: String,
+    ) -> Result<(), ActorProcessingErr> {
+        self.lost(myself, Failure::transient(cause.clone())).await?;
+        let (context, attempt) = (&self.context, self.machine.failures());
+        ledger::link_dropped(context, self.record.id, reason, &cause, attempt, self.retry_at);
+        Ok(())
     }
 
     pub(super) async fn link_ended(
@@ -190,7 +207,7 @@ impl AccountActor {
         }
         self.panics += 1;
         tracing::error!(account = %self.record.id, in_a_row = self.panics, "the telegram library panicked");
-        self.lost(myself, Failure::transient("the telegram library failed (panic)")).await
+        self.give_up(myself, "panic", "the telegram library failed (panic)".into()).await
     }
 
     pub(super) async fn lost(
@@ -211,14 +228,37 @@ fn arm_check_up(myself: &ActorRef<AccountMsg>, incarnation: u64) {
     myself.send_after(CHECKUP_EVERY, move || AccountMsg::CheckUp { incarnation });
 }
 
-async fn dial_with_permit(
+async fn connect(
     dials: &Dials,
     options: &DialOptions,
     credentials: &Credentials,
     slot: Arc<Semaphore>,
 ) -> Result<Link, Failure> {
-    let _permit = dials.begin(credentials.dc_id).await?;
-    Link::dial(options, credentials, slot).await
+    // Others may dial while the key's previous connection closes.
+    drop(Link::wait_for_slot(&slot).await?);
+    let permit = dials.begin(credentials.dc_id).await?;
+    let outcome = Link::dial(options, credentials, slot).await;
+    permit.ended(!matches!(outcome, Err(Failure::Transient { .. })));
+    outcome
+}
+
+/// Reads what the store kept of the account's chats. It may be some hundred records, so it is read
+/// beside the actors, and by as many accounts at once as may dial.
+async fn recall_peers(
+    store: &Store,
+    account: AuthKeyId,
+    book: Option<Arc<Mutex<PeerBook>>>,
+) -> Result<(), Failure> {
+    let Some(book) = book else { return Ok(()) };
+    let store = store.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let stored = store.peers(account, PEERS_MAX)?;
+        book.lock().unwrap_or_else(PoisonError::into_inner).recall(stored);
+        Ok::<(), StoreError>(())
+    });
+    let outcome = read.await.map_err(|error| error.to_string());
+    let outcome = outcome.and_then(|read| read.map_err(|error| error.to_string()));
+    outcome.map_err(|error| Failure::transient(format!("its chats cannot be read: {error}")))
 }
 
 /// Runs a link's task so that its panic is the end of that link and of nothing else.
