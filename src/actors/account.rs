@@ -435,6 +435,7 @@ impl AccountActor {
             error: failure.map(|failure| (failure.code().to_owned(), failure.to_string())),
             failures: self.machine.failures(),
             is_wanted: !self.interests.is_empty(),
+            is_crashed: false,
             retry_at: self.retry_at.filter(|_| self.live.is_none()),
             cooldowns: self.cooldowns.current(at),
             progress: self.live.as_ref().map(|live| live.watch.progress()),

@@ -13,7 +13,7 @@ use crate::protocol::watchdog::LinkProgress;
 use crate::protocol::why::{Situation, Why, explain};
 
 /// Crashes, and dropped links, remembered for the summary; of crashes the store keeps more.
-const RESTARTS_MAX: usize = 16;
+const RESTARTS_MAX: usize = 10;
 
 /// What an account says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,9 @@ pub struct AccountView {
     /// Whether a monitor wants it. A session that ended is told of even when others have long taken
     /// its place, but then it is no trouble any more.
     pub is_wanted: bool,
-    /// When it is dialled again.
+    /// Whether its actor has crashed and is not running.
+    pub is_crashed: bool,
+    /// When it is dialled, or its actor started, again.
     pub retry_at: Option<UnixMillis>,
     /// What Telegram makes wait.
     pub cooldowns: Vec<Cooldown>,
@@ -44,6 +46,7 @@ impl AccountView {
             state: self.state,
             failure: self.error.as_ref().map(|(_, text)| text.as_str()),
             failures: self.failures,
+            is_crashed: self.is_crashed,
             retry_at: self.retry_at,
             cooldowns: &self.cooldowns,
             progress: self.progress,
@@ -133,6 +136,12 @@ impl Board {
         let troubled = views.accounts.iter().filter(|(_, view)| view.error.is_some());
         let troubled = troubled.take(limit).map(|(id, view)| (*id, view.clone())).collect();
         (states, troubled)
+    }
+
+    /// Why an account is as it is at the moment `now`; `None` when it is at rest, because nobody
+    /// needs it.
+    pub fn why(&self, id: AuthKeyId, now: UnixMillis) -> Option<Why> {
+        self.views().accounts.get(&id).map(|view| view.why(now))
     }
 
     /// Whether an account that somebody wants is in trouble.

@@ -324,9 +324,9 @@ impl FleetState {
 
     fn ended(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, end: End) {
         let Some(member) = self.members.get_mut(&account) else { return };
-        if end != End::Done {
+        if let End::Crashed { cause, again_after } = &end {
             let is_wanted = !member.interests.is_empty();
-            self.context.board.account(account, crashed(&end, is_wanted));
+            self.context.board.account(account, crashed(cause, *again_after, is_wanted));
         }
         match end {
             End::Done => {
@@ -337,11 +337,11 @@ impl FleetState {
                     let _ = myself.cast(FleetMsg::RestartDue { account });
                 }
             }
-            End::RestartAfter(pause) => {
+            End::Crashed { again_after: Some(pause), .. } => {
                 member.presence = Presence::Recovering;
                 myself.send_after(pause, move || FleetMsg::RestartDue { account });
             }
-            End::Parked => {
+            End::Crashed { again_after: None, .. } => {
                 member.presence = Presence::Parked;
                 for interest in member.interests.values() {
                     let failure = Failure::transient("the account keeps crashing and is parked");
@@ -395,6 +395,7 @@ fn ended(fault: &Fault) -> AccountView {
         error: Some((fault.code.clone(), failure.to_string())),
         failures: 0,
         is_wanted: false,
+        is_crashed: false,
         retry_at: None,
         cooldowns: Vec::new(),
         progress: None,
@@ -402,19 +403,20 @@ fn ended(fault: &Fault) -> AccountView {
 }
 
 /// What the board says of an account whose actor crashed.
-fn crashed(end: &End, is_wanted: bool) -> AccountView {
-    let state = match end {
-        End::Parked => AccountState::Error,
-        End::Done | End::RestartAfter(_) => AccountState::Reconnecting,
-    };
-    let error = Some(("CRASHED".to_owned(), "its actor crashed".to_owned()));
+fn crashed(cause: &str, again_after: Option<Duration>, is_wanted: bool) -> AccountView {
+    let at = now();
+    let pause = again_after.map(|pause| i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
     AccountView {
-        state,
-        since: now(),
-        error,
+        state: match again_after {
+            Some(_) => AccountState::Reconnecting,
+            None => AccountState::Error,
+        },
+        since: at,
+        error: Some(("CRASHED".to_owned(), format!("its actor crashed: {cause}"))),
         failures: 0,
         is_wanted,
-        retry_at: None,
+        is_crashed: true,
+        retry_at: pause.map(|pause| at.plus_ms(pause)),
         cooldowns: Vec::new(),
         progress: None,
     }

@@ -249,22 +249,22 @@ impl MonitorsState {
     }
 
     fn after(&mut self, myself: &ActorRef<MonitorsMsg>, key: ChatKey, end: End) {
-        if end != End::Done {
+        if let End::Crashed { cause, .. } = &end {
             let view = MonitorView {
                 state: MonitorState::Waiting,
                 since: now(),
                 session: None,
-                error: Some("its actor crashed".into()),
+                error: Some(format!("its actor crashed: {cause}")),
             };
             self.context.board.monitor(&key, view);
         }
         match end {
             End::Done => drop(self.present.remove(&key)),
-            End::RestartAfter(pause) => {
+            End::Crashed { again_after: Some(pause), .. } => {
                 self.present.insert(key.clone(), Presence::Recovering);
                 myself.send_after(pause, move || MonitorsMsg::RestartDue { key });
             }
-            End::Parked => {
+            End::Crashed { again_after: None, .. } => {
                 let _ = self.fleet.cast(FleetMsg::Forget { key: key.clone() });
                 self.present.insert(key, Presence::Parked);
             }

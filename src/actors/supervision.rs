@@ -17,10 +17,13 @@ use crate::protocol::restart::{ChildKind, RestartHistory};
 pub(super) enum End {
     /// On its own accord.
     Done,
-    /// It crashed and is to be started again after the pause.
-    RestartAfter(Duration),
-    /// It crashed too often.
-    Parked,
+    /// It crashed.
+    Crashed {
+        /// Why, in words.
+        cause: String,
+        /// It is to be started again after this pause; `None`: it crashed too often and is parked.
+        again_after: Option<Duration>,
+    },
 }
 
 /// A child's end.
@@ -81,6 +84,6 @@ impl<K: Clone + Eq + Hash + Display> Nursery<K> {
     async fn judge(&mut self, key: &K, cause: &str, context: &Context) -> End {
         let history = self.histories.entry(key.clone()).or_default();
         let verdict = ledger::judge(context, self.kind, &key.to_string(), history, cause).await;
-        ledger::pause_of(verdict).map_or(End::Parked, End::RestartAfter)
+        End::Crashed { cause: cause.to_owned(), again_after: ledger::pause_of(verdict) }
     }
 }

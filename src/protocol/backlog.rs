@@ -17,11 +17,12 @@ pub enum Backlog {
 
 impl Backlog {
     /// The state after `bytes` of `max` are in use. What was entered is left only with some room
-    /// to spare, so that it does not flap.
+    /// to spare, so that it does not flap: every account hangs up when it is full and dials again
+    /// when it no longer is, so a quarter of the budget has to be free by then.
     pub fn after(self, bytes: u64, max: u64) -> Self {
         let percent = bytes.saturating_mul(100) / max.max(1);
         match self {
-            Self::Full if percent >= 90 => Self::Full,
+            Self::Full if percent >= 75 => Self::Full,
             _ if percent >= 100 => Self::Full,
             Self::High | Self::Full if percent >= 45 => Self::High,
             _ if percent >= 50 => Self::High,
@@ -40,7 +41,7 @@ mod tests {
     fn each_state_is_left_later_than_it_is_entered() {
         let mut state = Backlog::default();
         let mut seen = Vec::new();
-        for bytes in [0, 49, 50, 99, 100, 150, 90, 89, 50, 45, 44, 49, 50] {
+        for bytes in [0, 49, 50, 99, 100, 150, 75, 74, 50, 45, 44, 49, 50] {
             state = state.after(bytes, 100);
             seen.push(state);
         }

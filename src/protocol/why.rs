@@ -17,7 +17,9 @@ pub struct Situation<'a> {
     pub failure: Option<&'a str>,
     /// Failed dials since it was last stable.
     pub failures: u32,
-    /// When it is dialled again.
+    /// Whether its actor has crashed and is not running.
+    pub is_crashed: bool,
+    /// When it is dialled, or its actor started, again.
     pub retry_at: Option<UnixMillis>,
     /// What Telegram makes wait.
     pub cooldowns: &'a [Cooldown],
@@ -47,7 +49,8 @@ pub struct Timer {
 
 /// Explains the situation at the moment `now`.
 pub fn explain(situation: &Situation<'_>, now: UnixMillis) -> Why {
-    let Situation { state, failure, failures, retry_at, cooldowns, progress } = situation;
+    let Situation { state, failure, failures, is_crashed, retry_at, cooldowns, progress } =
+        situation;
     let mut evidence: Vec<String> = failure.iter().map(|text| (*text).to_owned()).collect();
     if *failures > 0 {
         evidence.push(format!("{failures} connections failed or ended since it was last stable"));
@@ -62,7 +65,11 @@ pub fn explain(situation: &Situation<'_>, now: UnixMillis) -> Why {
         }
     }
     let retry = retry_at.filter(|at| *at > now);
-    let dial = retry.map(|until| Timer { what: "the pause before the next dial".into(), until });
+    let what = match is_crashed {
+        true => "the pause before its actor is started again",
+        false => "the pause before the next dial",
+    };
+    let dial = retry.map(|until| Timer { what: what.into(), until });
     let waits = cooldowns
         .iter()
         .filter(|cooldown| cooldown.until > now)
@@ -70,7 +77,17 @@ pub fn explain(situation: &Situation<'_>, now: UnixMillis) -> Why {
     Why {
         evidence,
         timers: dial.into_iter().chain(waits).collect(),
-        next: next(*state, retry.is_some()),
+        next: match is_crashed {
+            true => after_crash(retry.is_some()),
+            false => next(*state, retry.is_some()),
+        },
+    }
+}
+
+fn after_crash(is_pausing: bool) -> &'static str {
+    match is_pausing {
+        true => "its actor is started again when the pause is over",
+        false => "it is left alone until a start or switch command names it",
     }
 }
 
@@ -110,6 +127,7 @@ mod tests {
         state: AccountState::Active,
         failure: None,
         failures: 0,
+        is_crashed: false,
         retry_at: None,
         cooldowns: &[],
         progress: None,
@@ -132,6 +150,26 @@ mod tests {
         assert_eq!(why.next, "it is dialled again when the pause is over");
         let later = explain(&situation, UnixMillis(107_000));
         assert_eq!((later.timers.len(), later.next), (0, "a dial is under way"));
+    }
+
+    #[test]
+    fn an_account_whose_actor_crashed_says_so_and_whether_it_comes_back() {
+        let now = UnixMillis(1_000);
+        let (state, failure) = (AccountState::Reconnecting, Some("its actor crashed: boom"));
+        let pausing = Situation {
+            state,
+            failure,
+            is_crashed: true,
+            retry_at: Some(UnixMillis(9_000)),
+            ..CALM
+        };
+        let why = explain(&pausing, now);
+        assert_eq!(why.evidence, ["its actor crashed: boom"]);
+        assert_eq!(why.timers[0].what, "the pause before its actor is started again");
+        let parked = Situation { state: AccountState::Error, retry_at: None, ..pausing };
+        let why = explain(&parked, now);
+        assert_eq!(why.timers, []);
+        assert_eq!(why.next, "it is left alone until a start or switch command names it");
     }
 
     #[test]
