@@ -211,7 +211,10 @@ impl AccountActor {
         }
         Self {
             machine: AccountMachine::new(context.settings.reconnect, fault),
-            queue: ErrandQueue::new(context.settings.limits.clone()),
+            queue: ErrandQueue::new(
+                context.settings.limits.clone(),
+                context.meters.depth("account"),
+            ),
             cooldowns: Cooldowns::new(record.cooldowns.clone()),
             peers: Arc::default(),
             peers_recalled: false,

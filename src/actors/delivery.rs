@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::link::WINDOW;
+use super::meters::{Depth, Meters};
 use crate::failpoint;
 use crate::protocol::event::Message;
 use crate::protocol::ids::AuthKeyId;
@@ -52,6 +53,7 @@ struct Batch {
     shares_left: AtomicUsize,
     /// Room in the link's window, returned when the last share is gone.
     room: OwnedSemaphorePermit,
+    _depth: Depth,
 }
 
 /// What the batches of one link have in common.
@@ -60,6 +62,7 @@ pub(super) struct Origin<'a> {
     pub(super) store: &'a Store,
     pub(super) progress: &'a Arc<Mutex<Progress>>,
     pub(super) loss: Loss,
+    pub(super) meters: &'a Meters,
 }
 
 impl Share {
@@ -72,6 +75,8 @@ impl Share {
     ) -> Vec<Self> {
         let progress = Arc::clone(origin.progress);
         let ticket = progress.lock().unwrap_or_else(PoisonError::into_inner).issue();
+        let mut depth = origin.meters.depth("link");
+        depth.set(1);
         let batch = Arc::new(Batch {
             account: origin.account,
             store: origin.store.clone(),
@@ -81,6 +86,7 @@ impl Share {
             delta: Mutex::new(delta),
             shares_left: AtomicUsize::new(count),
             room,
+            _depth: depth,
         });
         (0..count).map(|_| Self(Some(Arc::clone(&batch)))).collect()
     }

@@ -12,6 +12,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::watch;
 
+use super::meters::Depth;
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::model::MethodClass;
@@ -93,6 +94,7 @@ pub(super) struct ErrandQueue {
     buckets: HashMap<MethodClass, DefaultDirectRateLimiter>,
     clock: DefaultClock,
     waiting: VecDeque<Request>,
+    depth: Depth,
     under_way: usize,
 }
 
@@ -107,7 +109,7 @@ pub(super) enum Next {
 }
 
 impl ErrandQueue {
-    pub(super) fn new(mut newest_limits: watch::Receiver<Limits>) -> Self {
+    pub(super) fn new(mut newest_limits: watch::Receiver<Limits>, depth: Depth) -> Self {
         let limits = *newest_limits.borrow_and_update();
         Self {
             limits,
@@ -115,6 +117,7 @@ impl ErrandQueue {
             buckets: HashMap::new(),
             clock: DefaultClock::default(),
             waiting: VecDeque::new(),
+            depth,
             under_way: 0,
         }
     }
@@ -132,10 +135,12 @@ impl ErrandQueue {
         let ahead = |other: &Request| (other.priority as u8) <= (request.priority as u8);
         let at = self.waiting.iter().rposition(ahead).map_or(0, |index| index + 1);
         self.waiting.insert(at, request);
+        self.depth.set(self.waiting.len());
     }
 
     fn drop_unwanted(&mut self) {
         self.waiting.retain(Request::is_wanted);
+        self.depth.set(self.waiting.len());
     }
 
     /// Puts a request back that Telegram made wait.
@@ -143,6 +148,7 @@ impl ErrandQueue {
         let behind = |other: &Request| (other.priority as u8) < (request.priority as u8);
         let at = self.waiting.iter().position(|other| !behind(other));
         self.waiting.insert(at.unwrap_or(self.waiting.len()), request);
+        self.depth.set(self.waiting.len());
     }
 
     /// One under way has come to its end.
@@ -166,6 +172,7 @@ impl ErrandQueue {
         for request in std::mem::take(&mut self.waiting) {
             request.reply.send(Err(failure.clone()));
         }
+        self.depth.set(0);
     }
 
     /// Picks the first request that neither a cooldown nor its bucket holds back.
@@ -185,6 +192,7 @@ impl ErrandQueue {
             let Some(pause) = self.pause(class, cooldowns, now) else {
                 if let Some(request) = self.waiting.remove(index) {
                     self.under_way += 1;
+                    self.depth.set(self.waiting.len());
                     return Next::Run(request);
                 }
                 continue;
@@ -241,6 +249,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::actors::meters::Meters;
     use crate::protocol::chat::{ChatTarget, MarkedId};
     use crate::protocol::model::CooldownScope;
 
@@ -266,10 +275,14 @@ mod tests {
         Limits { resolve: Rate { per_minute, burst }, ..Limits::default() }
     }
 
+    fn queue(limits: watch::Receiver<Limits>) -> ErrandQueue {
+        ErrandQueue::new(limits, Meters::default().depth("account"))
+    }
+
     #[test]
     fn a_class_that_waits_does_not_hold_the_others_back() {
         let log = Arc::default();
-        let mut queue = ErrandQueue::new(fixed(Limits::default()));
+        let mut queue = queue(fixed(Limits::default()));
         let mut waits = Cooldowns::default();
         let now = UnixMillis(0);
         waits.impose(CooldownScope::Class(MethodClass::Resolve), UnixMillis(9_000), now);
@@ -284,7 +297,7 @@ mod tests {
     #[test]
     fn the_queue_is_bounded_and_says_so() {
         let log: Arc<Mutex<Vec<bool>>> = Arc::default();
-        let mut queue = ErrandQueue::new(fixed(Limits::default()));
+        let mut queue = queue(fixed(Limits::default()));
         for _ in 0..QUEUE_MAX {
             queue.push(request(by_id(), &log));
         }
@@ -298,7 +311,7 @@ mod tests {
     #[test]
     fn what_nobody_waits_for_any_more_takes_no_room_and_costs_no_call() {
         let log: Arc<Mutex<Vec<bool>>> = Arc::default();
-        let mut queue = ErrandQueue::new(fixed(Limits::default()));
+        let mut queue = queue(fixed(Limits::default()));
         let mut wishes: Vec<Wish> = Vec::new();
         for _ in 0..3 {
             // Each reconnect makes every monitor ask anew.
@@ -322,7 +335,7 @@ mod tests {
     #[test]
     fn the_bucket_lets_a_burst_through_and_then_paces() {
         let log = Arc::default();
-        let mut queue = ErrandQueue::new(fixed(Limits::default()));
+        let mut queue = queue(fixed(Limits::default()));
         let waits = Cooldowns::default();
         for _ in 0..9 {
             queue.push(request(by_name(), &log));
@@ -337,7 +350,7 @@ mod tests {
     fn new_limits_pace_what_waits_already_and_drop_none_of_it() {
         let log: Arc<Mutex<Vec<bool>>> = Arc::default();
         let limits = watch::Sender::new(resolving(1, 1));
-        let mut queue = ErrandQueue::new(limits.subscribe());
+        let mut queue = queue(limits.subscribe());
         let waits = Cooldowns::default();
         for _ in 0..3 {
             queue.push(request(by_name(), &log));
@@ -361,7 +374,7 @@ mod tests {
     fn limits_of_one_class_leave_the_buckets_of_others_as_they_are() {
         let log = Arc::default();
         let limits = watch::Sender::new(resolving(1, 2));
-        let mut queue = ErrandQueue::new(limits.subscribe());
+        let mut queue = queue(limits.subscribe());
         let waits = Cooldowns::default();
         for _ in 0..3 {
             queue.push(request(by_name(), &log));

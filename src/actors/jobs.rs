@@ -2,7 +2,7 @@
 //! acknowledged; the job is in the store until its outcome is, so a crash repeats it and a flood
 //! wait of hours is simply waited out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub(super) struct JobsState {
     context: Arc<Context>,
     fleet: ActorRef<FleetMsg>,
     jobs: HashMap<Uuid, Job>,
+    /// On their way to the disk.
+    coming: HashSet<Uuid>,
 }
 
 struct Job {
@@ -78,7 +80,7 @@ impl Actor for Jobs {
         let JobsArgs { context, fleet, jobs } = args;
         jobs.iter().for_each(|job| begin(&context, job));
         myself.cast(JobsMsg::Begin { jobs })?;
-        Ok(JobsState { context, fleet, jobs: HashMap::new() })
+        Ok(JobsState { context, fleet, jobs: HashMap::new(), coming: HashSet::new() })
     }
 
     async fn handle(
@@ -101,11 +103,7 @@ impl Actor for Jobs {
 impl JobsState {
     fn take(&mut self, myself: &ActorRef<JobsMsg>, job: JobRecord) {
         let id = job.id;
-        if self.jobs.contains_key(&id) {
-            let JobWork::Join { chat, account, .. } = &job.work;
-            self.context.joins.end(*account, &chat.target);
-            return;
-        }
+        self.coming.remove(&id);
         self.jobs.insert(id, Job { record: job, tries: 0, resolved: None });
         self.attempt(myself, id);
     }
@@ -119,6 +117,12 @@ impl JobsState {
         if self.jobs.contains_key(&job.id) {
             // The command was delivered again; the job is under way.
             let _ = reply.send(Ok(()));
+            return;
+        }
+        if !self.coming.insert(job.id) {
+            // The same, and the disk does not have it yet: what is handed in now is durable later.
+            let _ =
+                self.context.store.submit(Vec::new(), |outcome| drop(reply.send(outcome))).await;
             return;
         }
         failpoint::reach("job.add.before");

@@ -138,7 +138,8 @@ impl LinkTask {
         }
         let Self { account, context, progress, loss, .. } = self;
         let store = &context.store;
-        let origin = Origin { account: *account, store, progress, loss: *loss };
+        let meters = &*context.meters;
+        let origin = Origin { account: *account, store, progress, loss: *loss, meters };
         let mut shares = Share::split(&origin, delta, room, parts.len().max(1)).into_iter();
         if parts.is_empty() {
             // Nothing of it needs to be durable; only batches before it hold the state back.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -60,6 +61,7 @@ pub struct Meters {
     restarts: Family<Kind, Counter>,
     parked: Family<Kind, Counter>,
     drops: Family<Reason, Counter>,
+    depths: Family<Kind, Gauge>,
     waits: Family<Class, Counter>,
     sessions: Histogram,
 }
@@ -76,6 +78,7 @@ impl Default for Meters {
             restarts: Family::default(),
             parked: Family::default(),
             drops: Family::default(),
+            depths: Family::default(),
             waits: Family::default(),
             sessions: Histogram::new(SESSION_BUCKETS),
         }
@@ -124,6 +127,11 @@ impl Meters {
         self.drops.get_or_create(&Reason { reason }).inc();
     }
 
+    /// A queue of this kind, counted from now on as long as what is returned lives.
+    pub(super) fn depth(&self, kind: &'static str) -> Depth {
+        Depth { gauge: self.depths.get_or_create_owned(&Kind { kind }), counted: 0 }
+    }
+
     /// Telegram asked to wait.
     pub(super) fn waited(&self, class: MethodClass) {
         self.waits.get_or_create(&Class { class: class.name() }).inc();
@@ -169,6 +177,11 @@ impl Meters {
             self.parked.clone(),
         );
         registry.register(
+            "telewarden_mailbox_depth",
+            "What waits for an actor in all queues of a kind: errands of accounts, batches of updates between a link and the disk",
+            self.depths.clone(),
+        );
+        registry.register(
             "telewarden_links_dropped",
             "Connections that were given up from our side: the watchdog saw no progress, or the library panicked",
             self.drops.clone(),
@@ -183,5 +196,45 @@ impl Meters {
             "How long connections lasted that had been up",
             self.sessions.clone(),
         );
+    }
+}
+
+/// How long one queue is, as part of the sum over all of its kind.
+#[derive(Debug)]
+pub(super) struct Depth {
+    gauge: Gauge,
+    counted: i64,
+}
+
+impl Depth {
+    /// It has this many members now.
+    pub(super) fn set(&mut self, members: usize) {
+        let members = i64::try_from(members).unwrap_or(i64::MAX);
+        self.gauge.inc_by(members - self.counted);
+        self.counted = members;
+    }
+}
+
+impl Drop for Depth {
+    fn drop(&mut self) {
+        self.gauge.dec_by(self.counted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_depth_is_the_sum_over_the_queues_that_live() {
+        let meters = Meters::default();
+        let (mut one, mut other) = (meters.depth("account"), meters.depth("account"));
+        one.set(5);
+        other.set(7);
+        one.set(2);
+        let sum = meters.depth("account").gauge.clone();
+        assert_eq!(sum.get(), 9);
+        drop(other);
+        assert_eq!(sum.get(), 2);
     }
 }
