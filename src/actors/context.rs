@@ -71,6 +71,27 @@ impl Context {
     }
 }
 
+#[cfg(test)]
+impl Context {
+    /// Around `store`, with no datacenter to dial.
+    pub(super) fn for_tests(store: Store) -> Arc<Self> {
+        use crate::protocol::restart::Backoff;
+        let backoff = Backoff { min_ms: 500, max_ms: 60_000 };
+        let settings = Settings {
+            servers: Servers::new(std::collections::BTreeMap::new()),
+            api_id: 1,
+            failover: FailoverPolicy { retry_delay_ms: 1_000, retry_delay_max_ms: 1_000 },
+            reconnect: ReconnectPolicy { backoff, attempts_max: 1 },
+            limits: watch::Sender::new(Limits::default()).subscribe(),
+            check_every: None,
+            difference_every: Duration::from_secs(30),
+            extra_events: false,
+        };
+        let gate = Arc::new(BacklogGate::new(1 << 30));
+        Self::new(store, Arc::default(), Arc::default(), gate, settings)
+    }
+}
+
 /// The wall clock. A clock before 1970 reads as 1970.
 pub fn now() -> UnixMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -247,3 +247,35 @@ impl LinkTask {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::actors::meters::Meters;
+    use crate::protocol::model::UpdateStateDelta;
+
+    #[tokio::test]
+    async fn a_link_waits_when_as_many_batches_as_it_may_have_are_not_yet_durable() {
+        let (store, _outbox) = crate::store::Store::in_memory().unwrap();
+        let context = Context::for_tests(store.clone());
+        let (account, pulse) = (AuthKeyId(1), Arc::<Pulse>::default());
+        let task = LinkTask::new(account, context, Arc::default(), Arc::clone(&pulse), false);
+        let (progress, meters) = (Arc::default(), Meters::default());
+        let (store, loss) = (&store, Loss::ReadAgain);
+        let origin = Origin { account, store, progress: &progress, loss, meters: &meters };
+        let mut under_way = Vec::new();
+        for _ in 0..WINDOW {
+            let room = task.room().await.unwrap();
+            under_way.extend(Share::split(&origin, UpdateStateDelta::default(), room, 1));
+        }
+        assert!(timeout(Duration::from_millis(20), task.room()).await.is_err());
+        assert_eq!(pulse.vitals().activity, Activity::AwaitingStore, "the watchdog knows why");
+        under_way.pop().into_iter().for_each(Share::finish);
+        let room = timeout(Duration::from_secs(10), task.room()).await;
+        assert!(room.is_ok_and(|room| room.is_ok()), "there is room again");
+    }
+}

@@ -284,41 +284,20 @@ impl Actor for Supervisor {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::mpsc;
 
     use super::*;
-    use crate::actors::{BacklogGate, Settings, now};
-    use crate::protocol::account::ReconnectPolicy;
+    use crate::actors::now;
     use crate::protocol::command::SessionData;
     use crate::protocol::ids::{AuthKeyId, SessionId};
     use crate::protocol::model::AccountRecord;
-    use crate::protocol::monitor::FailoverPolicy;
-    use crate::protocol::pacing::Limits;
-    use crate::protocol::restart::Backoff;
     use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
     use crate::store::{Op, Store};
-    use crate::telegram::Servers;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn settings() -> Settings {
-        let backoff = Backoff { min_ms: 500, max_ms: 60_000 };
-        Settings {
-            servers: Servers::new(BTreeMap::new()),
-            api_id: 1,
-            failover: FailoverPolicy { retry_delay_ms: 1_000, retry_delay_max_ms: 1_000 },
-            reconnect: ReconnectPolicy { backoff, attempts_max: 1 },
-            limits: watch::Sender::new(Limits::default()).subscribe(),
-            check_every: None,
-            difference_every: PATIENCE,
-            extra_events: false,
-        }
-    }
-
     async fn tree(store: &Store) -> Root {
-        let gate = Arc::new(BacklogGate::new(1 << 30));
-        let context = Context::new(store.clone(), Arc::default(), Arc::default(), gate, settings());
+        let context = Context::for_tests(store.clone());
         let snapshot = store.load().unwrap();
         Root::start(context, snapshot, None, Duration::from_secs(1)).await.unwrap()
     }
@@ -344,6 +323,28 @@ mod tests {
         for part in parts {
             timeout_at(Instant::now() + PATIENCE, part.ask()).await.unwrap().unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_ends_the_tree_and_the_ledger_says_which_and_why() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let root = tree(&store).await;
+        root.fleet.kill();
+        let error = timeout_at(Instant::now() + PATIENCE, root.ended()).await.unwrap();
+        assert!(matches!(&error, RootError::Ended { part, .. } if part == "fleet"), "{error}");
+        store.commit(Vec::new()).await.unwrap();
+        let ledger = store.load().unwrap().restarts;
+        assert_eq!((ledger.len(), ledger[0].actor.as_str()), (1, "part/fleet"));
+        assert_eq!(ledger[0].next_at, None, "nothing starts it again");
+    }
+
+    #[tokio::test]
+    async fn a_tree_that_is_told_to_stop_leaves_no_line_in_the_ledger() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let root = tree(&store).await;
+        root.stop(Instant::now() + PATIENCE).await;
+        store.commit(Vec::new()).await.unwrap();
+        assert_eq!(store.load().unwrap().restarts, []);
     }
 
     /// The one thing that handlers wait for is room at the store's door, which there is until the

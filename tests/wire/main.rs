@@ -13,6 +13,7 @@
 mod support;
 
 mod backlog;
+mod bounds;
 mod chaos;
 mod commands;
 mod connections;

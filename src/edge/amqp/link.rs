@@ -22,6 +22,8 @@ const BACKOFF: Backoff = Backoff { min_ms: 200, max_ms: 15_000 };
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Anything that the broker has to answer or the socket has to take.
 pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often whoever waits for an answer looks whether the connection is still there.
+const LINE_LOOK: Duration = Duration::from_millis(250);
 /// A polite goodbye; without it the broker sees the socket close, which is the same to it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A link that lived this long without work to prove itself counts as recovered.
@@ -247,18 +249,24 @@ pub(super) async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
 }
 
 /// Waits for the broker's answer, but not for ever. While it has blocked the connection nothing is
-/// sent, so that time does not count: heartbeats tell whether it is still there.
+/// sent, so that time does not count: heartbeats tell whether it is still there. An answer that lapin
+/// forgets about when the connection breaks under it is not waited for either.
 pub(super) async fn answer<T>(
     what: &'static str,
     line: &ConnectionStatus,
     reply: impl Future<Output = lapin::Result<T>>,
 ) -> Result<lapin::Result<T>, LinkError> {
     tokio::pin!(reply);
+    let mut asked = Instant::now();
     loop {
-        match timeout(REPLY_TIMEOUT, reply.as_mut()).await {
+        let was_connected = line.connected();
+        match timeout(LINE_LOOK, reply.as_mut()).await {
             Ok(reply) => return Ok(reply),
-            Err(_) if line.blocked() && line.connected() => {}
-            Err(_) => return Err(LinkError::Timeout(what)),
+            // The answer had one look's time to say it better.
+            Err(_) if !was_connected => return Err(LinkError::Lost),
+            Err(_) if line.blocked() => asked = Instant::now(),
+            Err(_) if asked.elapsed() > REPLY_TIMEOUT => return Err(LinkError::Timeout(what)),
+            Err(_) => {}
         }
     }
 }

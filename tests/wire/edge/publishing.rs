@@ -122,6 +122,34 @@ async fn a_connection_that_breaks_again_and_again_loses_and_reorders_nothing() {
 }
 
 #[tokio::test]
+async fn no_more_is_in_flight_than_the_window_allows() {
+    /// As in `src/edge/amqp/publisher.rs`.
+    const WINDOW: u32 = 1024;
+    let proxy = Proxy::before(&shared_url()).await;
+    let options = options(&proxy.url);
+    let outbox = Outbox::default();
+    let link = Running::publisher(&options, &outbox);
+    // With the first one through, nothing but confirms is waited for.
+    outbox.add_events(1);
+    outbox.wait_until_released(1).await;
+    let admin = Admin::of(&shared_url()).await;
+    admin.wait_for_one(&options.event_queue).await;
+    proxy.set_heard(false);
+    let expected = outbox.add_events(5000);
+    let full = async || (admin.depth(&options.event_queue).await == WINDOW).then_some(());
+    eventually("the window is full", full).await;
+    for _ in 0..20 {
+        assert_eq!(admin.depth(&options.event_queue).await, WINDOW, "nothing more is sent");
+    }
+    assert_eq!(outbox.released(), 1, "nothing that is not confirmed is forgotten");
+    proxy.set_heard(true);
+    outbox.wait_until_released(5001).await;
+    let (arrived, all) = admin.distinct(&options.event_queue, 5000).await;
+    assert!(arrived == expected && all == 5000, "each once and in order, {all} deliveries");
+    link.stopped().await;
+}
+
+#[tokio::test]
 async fn an_idle_connection_that_the_broker_closes_is_noticed_and_replaced() {
     let broker = Broker::start().await;
     let outbox = Outbox::default();
