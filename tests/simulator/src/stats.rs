@@ -54,6 +54,11 @@ pub struct Stats {
     pub protocol_errors: BTreeMap<String, u64>,
     /// What no client must ever do; see the `violations` module.
     pub violations: BTreeMap<String, u64>,
+    /// A line for each of the first 100 violations: whose it is, when and where.
+    pub violations_told: Vec<String>,
+    /// A line for each of the first 100 calls that were made during a flood wait of which the
+    /// client cannot be shown to have heard.
+    pub calls_excused: Vec<String>,
 }
 
 impl World {
@@ -75,6 +80,8 @@ impl World {
             unknown_methods: counters.unknown_methods.clone(),
             protocol_errors: counters.protocol_errors.clone(),
             violations: self.violations.counts(),
+            violations_told: self.violations.lines(),
+            calls_excused: self.violations.excused(),
         }
     }
 }

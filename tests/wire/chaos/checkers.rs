@@ -130,7 +130,16 @@ pub(super) async fn check_violations(
     figures: &mut Figures,
     complaints: &mut Complaints,
 ) {
-    for (name, count) in sim.stats().await.violations {
+    let stats = sim.stats().await;
+    for line in &stats.violations_told {
+        println!("!!   {line}");
+    }
+    // They say what a count that surprises may come from.
+    for line in &stats.calls_excused {
+        println!("excused: {line}");
+    }
+    figures.excused = stats.calls_excused.len();
+    for (name, count) in stats.violations {
         figures.violations += count;
         if count > 0 {
             complaints.add(format!("violation {name}: {count} times"));

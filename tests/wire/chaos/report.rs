@@ -16,6 +16,8 @@ pub(super) struct Figures {
     pub(super) repeated: usize,
     pub(super) losses: usize,
     pub(super) violations: u64,
+    /// Calls during a flood wait of which the daemon may not have heard.
+    pub(super) excused: usize,
     /// From a start of the daemon to its being ready.
     pub(super) longest_recovery: Duration,
     /// From a message's being said to its being published, outages and repairs included.
@@ -37,6 +39,7 @@ impl fmt::Display for Figures {
             ("longest recovery", format!("{:.1} s", self.longest_recovery.as_secs_f64())),
             ("longest wait of a message", format!("{:.1} s", self.longest_wait.as_secs_f64())),
             ("violations", self.violations.to_string()),
+            ("calls in unheard waits", self.excused.to_string()),
         ];
         for (name, value) in rows {
             writeln!(out, "| {name:<26} | {value:>10} |")?;
