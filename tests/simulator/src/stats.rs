@@ -59,6 +59,8 @@ pub struct Stats {
     /// A line for each of the first 100 calls that were made during a flood wait of which the
     /// client cannot be shown to have heard.
     pub calls_excused: Vec<String>,
+    /// How often faults struck, by name: the kind, the error without its number, or `delay`.
+    pub faults_struck: BTreeMap<String, u64>,
 }
 
 impl World {
@@ -82,6 +84,7 @@ impl World {
             violations: self.violations.counts(),
             violations_told: self.violations.lines(),
             calls_excused: self.violations.excused(),
+            faults_struck: self.faults.struck(),
         }
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Director<'a> {
     pub(super) figures: Figures,
     pub(super) complaints: Complaints,
     pub(super) broker_stop: Option<JoinHandle<()>>,
+    /// When the daemon or the broker was interrupted, so that events may come again.
+    pub(super) outages: Vec<Instant>,
 }
 
 impl Director<'_> {
@@ -93,7 +95,8 @@ impl Director<'_> {
     }
 
     async fn kill(&mut self, pause_ms: u64) {
-        self.figures.kills += 1;
+        self.figures.strike("kills");
+        self.outages.push(Instant::now());
         self.daemon.kill();
         sleep(Duration::from_millis(pause_ms)).await;
         self.daemon.launch();
@@ -102,7 +105,7 @@ impl Director<'_> {
     async fn terminate(&mut self, pause_ms: u64) {
         // Before it listens, the signal would just end it.
         comes_true(async || self.daemon.get("/health/live").await.is_ok()).await;
-        self.figures.terminations += 1;
+        self.figures.strike("stops by SIGTERM");
         let status = self.daemon.terminate().await;
         if status.code() != Some(0) {
             self.complaints.add(format!("SIGTERM ends it with {status}"));
@@ -113,7 +116,8 @@ impl Director<'_> {
 
     async fn stop_broker(&mut self, pause_ms: u64) {
         self.await_broker().await;
-        self.figures.broker_stops += 1;
+        self.figures.strike("broker stops");
+        self.outages.push(Instant::now());
         let broker = self.backend.broker.clone();
         let stop = async move { broker.pause(Duration::from_millis(pause_ms)).await };
         self.broker_stop = Some(tokio::spawn(stop));
@@ -197,6 +201,7 @@ impl Director<'_> {
             true => self.sim.ban(chat_id, user_id).await.expect("it is banned"),
             false => self.sim.remove_member(chat_id, user_id).await.expect("it is removed"),
         }
+        self.figures.strike(if is_ban { "bans" } else { "removals" });
         self.cast.removed(chat, account, is_ban);
     }
 
@@ -208,11 +213,13 @@ impl Director<'_> {
             self.sim.remove_member(chat_id, user_id).await.expect("it is removed");
             self.cast.removed(chat, account, false);
         }
+        self.figures.strike("chats left without anybody");
     }
 
     async fn revoke(&mut self, account: usize, error: &str) {
         if self.cast.revoked(account) {
             let user_id = self.cast.user_id(account);
+            self.figures.strike("revocations");
             self.sim.revoke(user_id, Some(error.to_owned())).await.expect("it is revoked");
             self.cut(account).await;
         }

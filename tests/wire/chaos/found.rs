@@ -1,6 +1,9 @@
 //! What the chaos found, reduced to the smallest play that shows it.
 
+use std::time::Duration;
+
 use telewarden_simulator::{FaultKind, FaultSpec};
+use tokio::time::Instant;
 
 use super::checkers::comes_true;
 use crate::support::Stage;
@@ -50,6 +53,7 @@ async fn a_wait_for_differences_outlives_the_process() {
         ..FaultSpec::default()
     };
     stage.sim.add_fault(spec).await.unwrap();
+    let before = Instant::now();
     stage.daemon.spawn().await;
     stage.daemon.wait_for_accounts("cooling_down", 1).await;
     stage.daemon.terminate().await;
@@ -59,6 +63,8 @@ async fn a_wait_for_differences_outlives_the_process() {
         info.methods["updates.getDifference"] > 1
     });
     assert!(asked_again.await, "it asks again when the wait is over");
+    // The simulator cannot know that the first process had heard of it before it ended.
+    assert!(before.elapsed() >= Duration::from_secs(5), "it asks too early");
     stage.say(&chat, 6..=7).await;
     stage.expect_all(&chat).await;
     stage.expect_clean_books().await;
