@@ -10,7 +10,7 @@ use telewarden_simulator::Simulator;
 use tokio::time::{Instant, sleep};
 
 use super::cast::{Cast, Room};
-use super::judges;
+use super::judges::{self, Outage};
 use super::plan::ENDS;
 use super::report::{Complaints, Figures};
 use crate::support::{Backend, Daemon, Event, PATIENCE, texts_of};
@@ -70,14 +70,13 @@ pub(super) async fn check_late_comers(
     sim: &Simulator,
     backend: &Backend,
     cast: &Cast,
-    outages: &[Instant],
+    outages: &[Outage],
     complaints: &mut Complaints,
 ) {
-    let outages: Vec<_> = outages.to_vec();
     if complaints.is_empty() {
         check_messages(sim, backend, cast, complaints).await;
     }
-    complaints.extend(backend.read(|events| judges::repetitions(events, &outages)));
+    complaints.extend(backend.read(|events| judges::repetitions(events, outages)));
 }
 
 /// Shows how what is out of order, and what follows the first gap, was published.

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::cast::Cast;
 use super::checkers::{comes_true, exhaustions};
+use super::judges::Outage;
 use super::plan::{Event, Planned, Trouble, UpdateTrouble};
 use super::report::{Complaints, Figures};
 use super::talk::Talk;
@@ -28,9 +29,9 @@ pub(super) struct Director<'a> {
     pub(super) random: StdRng,
     pub(super) figures: Figures,
     pub(super) complaints: Complaints,
-    pub(super) broker_stop: Option<JoinHandle<()>>,
+    pub(super) broker_stop: Option<JoinHandle<Outage>>,
     /// When the daemon or the broker was interrupted, so that events may come again.
-    pub(super) outages: Vec<Instant>,
+    pub(super) outages: Vec<Outage>,
 }
 
 impl Director<'_> {
@@ -96,10 +97,11 @@ impl Director<'_> {
 
     async fn kill(&mut self, pause_ms: u64) {
         self.figures.strike("kills");
-        self.outages.push(Instant::now());
+        let from = Instant::now();
         self.daemon.kill();
         sleep(Duration::from_millis(pause_ms)).await;
         self.daemon.launch();
+        self.outages.push(Outage { from, to: Instant::now() });
     }
 
     async fn terminate(&mut self, pause_ms: u64) {
@@ -117,15 +119,18 @@ impl Director<'_> {
     async fn stop_broker(&mut self, pause_ms: u64) {
         self.await_broker().await;
         self.figures.strike("broker stops");
-        self.outages.push(Instant::now());
         let broker = self.backend.broker.clone();
-        let stop = async move { broker.pause(Duration::from_millis(pause_ms)).await };
+        let stop = async move {
+            let from = Instant::now();
+            broker.pause(Duration::from_millis(pause_ms)).await;
+            Outage { from, to: Instant::now() }
+        };
         self.broker_stop = Some(tokio::spawn(stop));
     }
 
     async fn await_broker(&mut self) {
         if let Some(stop) = self.broker_stop.take() {
-            stop.await.expect("the broker comes back");
+            self.outages.push(stop.await.expect("the broker comes back"));
         }
     }
 

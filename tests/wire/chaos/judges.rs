@@ -11,8 +11,15 @@ use crate::support::Event;
 
 /// Of what is missing this much is shown.
 const SHOWN: usize = 12;
-/// A repetition may be due to an outage that was noted this long after its first delivery at most.
+/// What an outage sent twice may come this much later, for the first time or again.
 const SLACK: Duration = Duration::from_secs(2);
+
+/// A time in which the daemon or the broker was gone, or on its way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outage {
+    pub(super) from: Instant,
+    pub(super) to: Instant,
+}
 
 /// Every message once and in order.
 pub(super) fn messages(chat: &Value, told: &[String], truth: &[String]) -> Option<String> {
@@ -44,19 +51,21 @@ pub(super) fn disorder<'a>(told: &'a [String], truth: &[String]) -> Option<&'a [
 
 /// The same event comes again only where the daemon or the broker was interrupted: between its
 /// first delivery and the next one lies an outage.
-pub(super) fn repetitions(events: &[Event], outages: &[Instant]) -> Option<String> {
+pub(super) fn repetitions(events: &[Event], outages: &[Outage]) -> Option<String> {
     let mut last: HashMap<&str, Instant> = HashMap::new();
     let mut groundless = Vec::new();
     for event in events {
         let Some(before) = last.insert(&event.message_id, event.at) else { continue };
-        let is_due = |at: &Instant| *at + SLACK >= before && *at <= event.at;
+        let is_due = |out: &Outage| out.to + SLACK >= before && out.from <= event.at;
         if !outages.iter().any(is_due) {
-            groundless.push(&event.body);
+            groundless.push((&event.body, event.at.duration_since(before)));
         }
     }
-    let first = groundless.first()?;
-    let count = groundless.len();
-    Some(format!("{count} events came again although nothing was interrupted, first {first}"))
+    let (first, after) = groundless.first()?;
+    let (count, ago) = (groundless.len(), after.as_secs_f64());
+    Some(format!(
+        "{count} events came again although nothing was interrupted, first, {ago:.3} s later, {first}"
+    ))
 }
 
 /// Whoever lost its last session was told so as often as that happened.
@@ -153,8 +162,10 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let events = [event("a", at(100)), event("b", at(101)), event("a", at(110))];
         assert_eq!(repetitions(&events[..2], &[]), None);
-        assert_eq!(repetitions(&events, &[at(105)]), None);
-        for outages in [vec![], vec![at(90)], vec![at(111)]] {
+        let outage = |from, to| Outage { from: at(from), to: at(to) };
+        assert_eq!(repetitions(&events, &[outage(104, 105)]), None);
+        assert_eq!(repetitions(&events, &[outage(90, 120)]), None);
+        for outages in [vec![], vec![outage(80, 90)], vec![outage(111, 112)]] {
             let complaint = repetitions(&events, &outages).unwrap();
             assert!(complaint.starts_with("1 events came again"), "{complaint}");
         }

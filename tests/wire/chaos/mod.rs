@@ -151,7 +151,7 @@ impl Director<'_> {
         let rooms = self.cast.rooms.len();
         for turn in 0..3 {
             for room in 0..rooms {
-                self.order(room, usize::from(turn > 0)).await;
+                self.order(room, 1).await;
             }
             let all_listen = comes_true(async || {
                 let health = self.daemon.get("/health").await;
@@ -185,8 +185,10 @@ impl Director<'_> {
                 }
                 sleep(LOOK_EVERY).await;
             }
-            // It may have been about to come back when it was named, and lost its turn.
-            self.order(room, 0).await;
+            // It may have been about to come back when it was named, and lost its turn. Naming
+            // the same sessions in the same order would change nothing.
+            self.order(room, 1).await;
+            self.order(room, self.cast.pool_size(room) - 1).await;
         }
         false
     }
