@@ -13,6 +13,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::watch;
 
 use super::meters::Depth;
+use crate::protocol::chat::ChatTarget;
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::model::MethodClass;
@@ -189,6 +190,11 @@ impl ErrandQueue {
             if held.contains(&class) {
                 continue;
             }
+            let lent = lending_class(&self.waiting[index].errand);
+            if let Some(pause) = lent.and_then(|class| cooldown(class, cooldowns, now)) {
+                soonest = Some(soonest.map_or(pause, |known| known.min(pause)));
+                continue;
+            }
             let Some(pause) = self.pause(class, cooldowns, now) else {
                 if let Some(request) = self.waiting.remove(index) {
                     self.under_way += 1;
@@ -228,14 +234,38 @@ impl ErrandQueue {
         cooldowns: &Cooldowns,
         now: UnixMillis,
     ) -> Option<Duration> {
-        if let Some(until) = cooldowns.holds(class, now) {
-            return Some(Duration::from_millis(u64::try_from(until.0 - now.0).unwrap_or(0)));
+        if let Some(pause) = cooldown(class, cooldowns, now) {
+            return Some(pause);
         }
         let rate = self.limits.of(class);
         let bucket = self.buckets.entry(class).or_insert_with(|| RateLimiter::direct(quota(rate)));
         let not_until = bucket.check().err()?;
         Some(not_until.wait_time_from(self.clock.now()).max(Duration::from_millis(1)))
     }
+}
+
+/// The class from which an errand of another class borrows a method: a wait that Telegram asked for
+/// there holds for that method here too.
+fn lending_class(errand: &Errand) -> Option<MethodClass> {
+    match errand {
+        // `updates.getChannelDifference`, which the link asks for, too.
+        Errand::Since { .. } => Some(MethodClass::Updates),
+        // `contacts.resolveUsername` finds what is joined.
+        Errand::Join(ChatTarget::Username(_)) => Some(MethodClass::Resolve),
+        // `channels.getChannels` and `messages.getDialogs` do the same for a number.
+        Errand::Join(ChatTarget::Marked(_)) => Some(MethodClass::Read),
+        Errand::Join(ChatTarget::Invite(_))
+        | Errand::Resolve(_)
+        | Errand::Inspect(_)
+        | Errand::NewestBefore { .. }
+        | Errand::Position(_)
+        | Errand::History { .. } => None,
+    }
+}
+
+fn cooldown(class: MethodClass, cooldowns: &Cooldowns, now: UnixMillis) -> Option<Duration> {
+    let until = cooldowns.holds(class, now)?;
+    Some(Duration::from_millis(u64::try_from(until.0 - now.0).unwrap_or(0)))
 }
 
 fn quota(rate: Rate) -> Quota {
@@ -250,8 +280,8 @@ mod tests {
 
     use super::*;
     use crate::actors::meters::Meters;
-    use crate::protocol::chat::{ChatTarget, MarkedId};
-    use crate::protocol::model::CooldownScope;
+    use crate::protocol::chat::MarkedId;
+    use crate::protocol::model::{CooldownScope, PeerRecord};
 
     fn request(target: ChatTarget, log: &Arc<Mutex<Vec<bool>>>) -> Request {
         let log = Arc::clone(log);
@@ -292,6 +322,35 @@ mod tests {
         assert_eq!(first.errand.class(), MethodClass::Read);
         let Next::Later(pause) = queue.next(&waits, now) else { panic!("the first one waits") };
         assert_eq!(pause, Duration::from_secs(9));
+    }
+
+    /// A bot's monitor read what the link had just been told to wait for, and somebody who joined
+    /// by a name had it resolved during a wait for resolving.
+    #[test]
+    fn an_errand_keeps_the_waits_of_a_class_whose_method_it_borrows() {
+        let id = MarkedId(-1000000000042);
+        let peer = PeerRecord { id, access_hash: 0, is_bot: false, is_broadcast: false };
+        let since = Errand::Since { peer, pts: 7 };
+        for (class, errand) in [
+            (MethodClass::Updates, since),
+            (MethodClass::Resolve, Errand::Join(ChatTarget::Username("name".into()))),
+        ] {
+            let log = Arc::default();
+            let mut queue = queue(fixed(Limits::default()));
+            let mut waits = Cooldowns::default();
+            let now = UnixMillis(0);
+            waits.impose(CooldownScope::Class(class), UnixMillis(9_000), now);
+            queue.push(Request { errand: errand.clone(), ..request(by_id(), &log) });
+            queue.push(request(by_id(), &log));
+            let Next::Run(first) = queue.next(&waits, now) else { panic!("the others may run") };
+            assert_eq!(first.errand, Errand::Resolve(by_id()));
+            let Next::Later(pause) = queue.next(&waits, now) else { panic!("{errand:?} waits") };
+            assert_eq!(pause, Duration::from_secs(9));
+            let over = UnixMillis(9_000);
+            assert!(
+                matches!(queue.next(&waits, over), Next::Run(second) if second.errand == errand)
+            );
+        }
     }
 
     #[test]

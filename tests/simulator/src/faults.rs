@@ -3,6 +3,7 @@
 //! Owns the list of standing faults and which of them an event meets; performing them is the
 //! server's work. The first matching fault in order of arrival wins, and uses up one of its `times`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -138,6 +139,7 @@ struct Fault {
 #[derive(Default)]
 pub(crate) struct Faults {
     faults: Vec<Fault>,
+    struck: BTreeMap<String, u64>,
 }
 
 impl Faults {
@@ -157,6 +159,11 @@ impl Faults {
         }
         self.faults.push(Fault { left: spec.times, spec });
         Ok(())
+    }
+
+    /// How often faults have struck, by name: the kind, the error without its number, or `delay`.
+    pub(crate) fn struck(&self) -> BTreeMap<String, u64> {
+        self.struck.clone()
     }
 
     pub(crate) fn lift_all(&mut self) {
@@ -253,6 +260,7 @@ impl Faults {
         })?;
         let fault = &mut self.faults[place];
         let spec = fault.spec.clone();
+        *self.struck.entry(spec.name()).or_default() += 1;
         if let Some(left) = &mut fault.left {
             *left -= 1;
             if *left == 0 {
@@ -264,6 +272,17 @@ impl Faults {
 }
 
 impl FaultSpec {
+    fn name(&self) -> String {
+        let kind = || match serde_json::to_value(self.kind) {
+            Ok(serde_json::Value::String(kind)) => kind,
+            _ => "delay".to_owned(),
+        };
+        let error = self.error.as_deref().map(|error| {
+            error.trim_end_matches(|last: char| last.is_ascii_digit()).trim_end_matches('_')
+        });
+        error.map_or_else(kind, str::to_owned)
+    }
+
     fn meets_call(&self, method: &str) -> bool {
         use FaultKind::{Disconnect, Garbage, LoseAnswer, Mute, Reset};
         let strikes_calls = match self.kind {
@@ -321,6 +340,19 @@ mod tests {
         faults.lift_all();
         assert_eq!(faults.update(1), Manner::Once);
         assert_eq!(faults.connection(None), ConnectionFate::Serve);
+    }
+
+    #[test]
+    fn what_struck_is_counted_by_its_name() {
+        let error = |name: &str| FaultSpec { error: Some(name.into()), ..FaultSpec::default() };
+        let delay = FaultSpec { delay_ms: Some(1), times: Some(1), ..FaultSpec::default() };
+        let once = FaultSpec { times: Some(1), ..error("FLOOD_WAIT_3") };
+        let mut faults = faults(vec![delay, once, spec(FaultKind::LoseAnswer)]);
+        for _ in 0..4 {
+            faults.call(Some(1), "users.getUsers");
+        }
+        let counted = [("FLOOD_WAIT", 1), ("delay", 1), ("lose_answer", 2)];
+        assert_eq!(faults.struck(), counted.map(|(name, n)| (name.to_owned(), n)).into());
     }
 
     #[test]

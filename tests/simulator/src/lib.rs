@@ -13,6 +13,7 @@ mod clock;
 mod control;
 mod error;
 mod faults;
+mod flood_waits;
 mod load;
 mod rpc;
 mod server;

@@ -39,6 +39,11 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let Arguments { listen, control, public_key, seed } = arguments;
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     let simulator = Simulator::start(Options { listen, control, seed }).await?;
     if let Some(path) = public_key {
         std::fs::write(&path, simulator.public_key_pem())

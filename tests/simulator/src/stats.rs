@@ -54,6 +54,13 @@ pub struct Stats {
     pub protocol_errors: BTreeMap<String, u64>,
     /// What no client must ever do; see the `violations` module.
     pub violations: BTreeMap<String, u64>,
+    /// A line for each of the first 100 violations: whose it is, when and where.
+    pub violations_told: Vec<String>,
+    /// A line for each of the first 100 calls that were made during a flood wait of which the
+    /// client cannot be shown to have heard.
+    pub calls_excused: Vec<String>,
+    /// How often faults struck, by name: the kind, the error without its number, or `delay`.
+    pub faults_struck: BTreeMap<String, u64>,
 }
 
 impl World {
@@ -75,6 +82,9 @@ impl World {
             unknown_methods: counters.unknown_methods.clone(),
             protocol_errors: counters.protocol_errors.clone(),
             violations: self.violations.counts(),
+            violations_told: self.violations.lines(),
+            calls_excused: self.violations.excused(),
+            faults_struck: self.faults.struck(),
         }
     }
 }

@@ -5,13 +5,19 @@
 //! - `random_id_changed`: one account sends the same text to the same person within 60 seconds
 //!   with another `random_id`, and both were accepted: the person got it twice.
 //! - `call_during_flood_wait`: a method is called by an account that was answered `FLOOD_WAIT_n`
-//!   to that very method less than n seconds ago.
+//!   to that very method less than n seconds ago, and had heard of it; `flood_waits` says when.
 //! - `connected_after_revoke`: a key that was told it is dead (`AUTH_KEY_UNREGISTERED` and the
 //!   like) opens a connection again, more than three times; each one after the third counts.
+//!
+//! Each one that is counted leaves a line that says whose it is and when, in the log at warn and
+//! in `/stats`; calls during a wait that were excused leave one in a list of their own.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
+
+use crate::flood_waits::{Call, FloodWaits, Judgement};
 
 /// Names of all violations, as they stand in `/stats`.
 pub(crate) const NAMES: [&str; 4] = [
@@ -22,10 +28,10 @@ pub(crate) const NAMES: [&str; 4] = [
 ];
 /// How long the same text to the same person counts as a repetition.
 const REPEAT_WINDOW: Duration = Duration::from_secs(60);
-/// A wait announced in whole seconds is over a little early: clients count from another moment.
-const WAIT_TOLERANCE: Duration = Duration::from_millis(50);
 /// Remembered sends are swept when there are this many.
 const SWEEP_AT: usize = 50_000;
+/// Most lines kept of each kind; what comes later is only counted.
+const LINES_MAX: usize = 100;
 
 /// Which of them happened.
 #[derive(Debug, Clone, Copy)]
@@ -45,17 +51,33 @@ struct Sent {
 #[derive(Default)]
 pub(crate) struct Violations {
     counts: [u64; NAMES.len()],
+    lines: Vec<String>,
+    excused: Vec<String>,
     sent: HashMap<(i64, i64, u64), Sent>,
-    waits: HashMap<(i64, &'static str), Instant>,
+    pub(crate) waits: FloodWaits,
 }
 
 impl Violations {
-    pub(crate) fn count(&mut self, violation: Violation) {
+    /// Counts one; the text says whose it is, without the violation's name.
+    pub(crate) fn count(&mut self, violation: Violation, text: impl Display) {
         self.counts[violation as usize] += 1;
+        let name = NAMES[violation as usize];
+        tracing::warn!(violation = name, "{text}");
+        keep(&mut self.lines, format!("{name}: {text}"));
     }
 
     pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
         NAMES.iter().map(|name| (*name).to_owned()).zip(self.counts).collect()
+    }
+
+    /// A line for each violation, as many as are kept.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.clone()
+    }
+
+    /// A line for each call during a wait of which its client may not have heard.
+    pub(crate) fn excused(&self) -> Vec<String> {
+        self.excused.clone()
     }
 
     /// Notes an accepted private message.
@@ -68,33 +90,27 @@ impl Violations {
         }
         let before = self.sent.insert((from, to, hasher.finish()), Sent { random_id, at: now });
         if before.is_some_and(|sent| fresh(&sent) && sent.random_id != random_id) {
-            self.count(Violation::RandomIdChanged);
+            let text = format!("account {from} wrote the same to account {to} twice");
+            self.count(Violation::RandomIdChanged, text);
         }
     }
 
-    /// Notes that `user` was told to wait before calling `method` again.
-    pub(crate) fn told_to_wait(
-        &mut self,
-        user: i64,
-        method: &'static str,
-        seconds: u64,
-        now: Instant,
-    ) {
-        self.waits.insert((user, method), now + Duration::from_secs(seconds));
-    }
-
-    /// Judges a call by what was announced before.
-    pub(crate) fn called(&mut self, user: i64, method: &'static str, now: Instant) {
-        if self.waits.is_empty() {
-            return;
-        }
-        match self.waits.get(&(user, method)) {
-            Some(&until) if now + WAIT_TOLERANCE < until => {
-                self.count(Violation::CallDuringFloodWait);
+    /// Judges a call by the waits that were told before.
+    pub(crate) fn called(&mut self, call: Call, now: Instant) {
+        match self.waits.judge(call, now) {
+            Judgement::Free => {}
+            Judgement::Excused(finding) => {
+                tracing::debug!("excused: {finding}");
+                keep(&mut self.excused, finding.to_string());
             }
-            Some(_) => drop(self.waits.remove(&(user, method))),
-            None => {}
+            Judgement::Breaks(finding) => self.count(Violation::CallDuringFloodWait, finding),
         }
+    }
+}
+
+fn keep(lines: &mut Vec<String>, line: String) {
+    if lines.len() < LINES_MAX {
+        lines.push(line);
     }
 }
 
@@ -122,15 +138,28 @@ mod tests {
     }
 
     #[test]
-    fn calling_counts_only_before_the_wait_is_over_and_only_that_method() {
+    fn each_one_leaves_a_line_and_an_excused_call_leaves_one_elsewhere() {
         let mut violations = Violations::default();
         let start = Instant::now();
-        violations.told_to_wait(1, "messages.sendMessage", 3, start);
-        violations.called(1, "users.getUsers", start);
-        violations.called(2, "messages.sendMessage", start);
-        assert_eq!(of(&violations, "call_during_flood_wait"), 0);
-        violations.called(1, "messages.sendMessage", start + Duration::from_secs(2));
-        violations.called(1, "messages.sendMessage", start + Duration::from_secs(3));
+        let method = "messages.sendMessage";
+        let call = Call { user: 1, method, fingerprint: 1, link: 1, packet: 1 };
+        let id = violations.waits.told(call, 3, start);
+        violations.called(Call { fingerprint: 2, packet: 2, ..call }, start);
+        assert_eq!((violations.lines().len(), violations.excused().len()), (0, 1));
+        violations.waits.acknowledged(id, 3);
+        violations.called(Call { packet: 4, ..call }, start);
         assert_eq!(of(&violations, "call_during_flood_wait"), 1);
+        let line = "call_during_flood_wait: account 1 repeated messages.sendMessage";
+        assert!(violations.lines()[0].starts_with(line), "{:?}", violations.lines());
+    }
+
+    #[test]
+    fn more_are_counted_than_leave_a_line() {
+        let mut violations = Violations::default();
+        for _ in 0..LINES_MAX + 5 {
+            violations.count(Violation::ConnectedAfterRevoke, "account 1");
+        }
+        assert_eq!(of(&violations, "connected_after_revoke"), LINES_MAX as u64 + 5);
+        assert_eq!(violations.lines().len(), LINES_MAX);
     }
 }

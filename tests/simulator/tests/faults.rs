@@ -60,6 +60,91 @@ async fn a_flood_wait_strikes_as_often_as_asked_and_impatience_is_counted() {
     assert_eq!(stage.violations("call_during_flood_wait").await, 1);
 }
 
+/// A client that was refused with a wait of 30 s, and what it was refused.
+async fn refused_for_long(stage: &Stage) -> (Client, f::updates::GetDifference) {
+    let client = stage.client(0).await;
+    let spec = error(client.user_id, "updates.getDifference", "FLOOD_WAIT_30", 1);
+    stage.simulator.add_fault(spec).await.unwrap();
+    assert_eq!(client.refused(&difference(1)).await, "FLOOD_WAIT");
+    (client, difference(1))
+}
+
+fn difference(pts: i32) -> f::updates::GetDifference {
+    let (pts_limit, pts_total_limit, qts_limit) = (None, None, None);
+    f::updates::GetDifference { pts, pts_limit, pts_total_limit, date: 1, qts: 0, qts_limit }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_listen_is_counted_at_its_first_repetition() {
+    let stage = Stage::with_accounts(1).await;
+    let (client, request) = refused_for_long(&stage).await;
+    client.invoke(&request).await.unwrap();
+    let stats = stage.simulator.stats().await;
+    assert_eq!(stats.violations["call_during_flood_wait"], 1);
+    let line = format!(
+        "call_during_flood_wait: account {} repeated updates.getDifference on connection 1, ",
+        client.user_id
+    );
+    assert!(stats.violations_told[0].starts_with(&line), "{:?}", stats.violations_told);
+    assert!(stats.violations_told[0].contains("to wait 30 s"), "{:?}", stats.violations_told);
+}
+
+#[tokio::test]
+async fn a_client_that_makes_other_calls_of_the_method_is_counted_at_the_second() {
+    let stage = Stage::with_accounts(1).await;
+    let (client, _) = refused_for_long(&stage).await;
+    client.invoke(&difference(2)).await.unwrap();
+    client.invoke(&difference(3)).await.unwrap();
+    assert_eq!(stage.violations("call_during_flood_wait").await, 1);
+    assert_eq!(stage.simulator.stats().await.calls_excused.len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_was_on_its_way_with_a_refused_one_is_excused() {
+    let stage = Stage::with_accounts(1).await;
+    let client = stage.client(0).await;
+    let spec = error(client.user_id, "updates.getDifference", "FLOOD_WAIT_30", 1);
+    stage.simulator.add_fault(spec).await.unwrap();
+    let (one, other) = (difference(1), difference(2));
+    let (one, other) = tokio::join!(client.invoke(&one), client.invoke(&other));
+    assert!(one.is_err() != other.is_err(), "one of them is refused");
+    stage.assert_clean().await;
+    assert_eq!(stage.simulator.stats().await.calls_excused.len(), 1);
+}
+
+#[tokio::test]
+async fn a_wait_binds_nobody_whose_connection_broke_before_the_answer() {
+    let stage = Stage::with_accounts(1).await;
+    let client = stage.client(0).await;
+    let spec = error(client.user_id, "updates.getDifference", "FLOOD_WAIT_30", 1);
+    let spec = FaultSpec { delay_ms: Some(300), ..spec };
+    stage.simulator.add_fault(spec).await.unwrap();
+    let short = Duration::from_millis(100);
+    assert!(timeout(short, client.invoke(&difference(1))).await.is_err(), "no answer yet");
+    drop(client);
+    until_disconnected(&stage, stage.ids()[0]).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stage.client(0).await.invoke(&difference(1)).await.unwrap();
+    stage.assert_clean().await;
+    assert_eq!(stage.simulator.stats().await.calls_excused.len(), 1);
+}
+
+/// The library acknowledges with its next call, so a client that forgets the wait as soon as it
+/// comes back cannot be told from one that died with the answer unread, unless it had some time.
+#[tokio::test]
+async fn a_wait_binds_the_next_connection_if_this_one_held_for_a_while() {
+    let stage = Stage::with_accounts(1).await;
+    for (pause_ms, counted) in [(0, 0), (600, 1)] {
+        let (client, request) = refused_for_long(&stage).await;
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        drop(client);
+        until_disconnected(&stage, stage.ids()[0]).await;
+        stage.client(0).await.invoke(&request).await.unwrap();
+        assert_eq!(stage.violations("call_during_flood_wait").await, counted, "{pause_ms} ms");
+        until_disconnected(&stage, stage.ids()[0]).await;
+    }
+}
+
 #[tokio::test]
 async fn a_lost_answer_was_executed_all_the_same() {
     let stage = Stage::with_accounts(2).await;

@@ -133,6 +133,11 @@ impl Cast {
         self.rooms[room].pool.len()
     }
 
+    /// The id of the session that is to listen to a chat.
+    pub(super) fn primary(&self, room: usize) -> &str {
+        &self.members[self.rooms[room].pool[0]].listener.id
+    }
+
     /// How many commands were sent.
     pub(super) fn orders(&self) -> u32 {
         self.orders

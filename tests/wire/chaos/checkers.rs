@@ -1,21 +1,22 @@
-//! What must be so in the end, whatever went wrong. The simulator's books are the truth.
+//! What must be so in the end, whatever went wrong: gathers what there is to judge, waits where
+//! something may still be under way, and has it judged. The simulator's books are the truth.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
 use telewarden::store::{Store, StoreOptions};
 use telewarden_simulator::Simulator;
 use tokio::time::{Instant, sleep};
 
 use super::cast::{Cast, Room};
+use super::judges::{self, Outage};
+use super::plan::ENDS;
 use super::report::{Complaints, Figures};
 use crate::support::{Backend, Daemon, Event, PATIENCE, texts_of};
 
 /// How often an awaited state is looked at.
 const POLL: Duration = Duration::from_millis(200);
-/// Of what is missing this much is shown.
-const SHOWN: usize = 12;
 
 /// How often a chat was told to have nobody left.
 pub(super) fn exhaustions(backend: &Backend, room: &Room) -> usize {
@@ -41,7 +42,7 @@ pub(super) async fn comes_true(mut wanted: impl AsyncFnMut() -> bool) -> bool {
     false
 }
 
-/// Every message once and in order.
+/// Every message once and in order. Waits for what is missing.
 pub(super) async fn check_messages(
     sim: &Simulator,
     backend: &Backend,
@@ -57,36 +58,30 @@ pub(super) async fn check_messages(
             sleep(POLL).await;
             told = backend.read(|events| texts_of(events, &room.spelling));
         }
-        if told != truth {
-            complaints.add(difference(room, &told, &truth));
+        if let Some(complaint) = judges::messages(&room.spelling, &told, &truth) {
+            complaints.add(complaint);
             backend.read(|events| show_around(room, &told, &truth, events));
         }
     }
 }
 
-fn difference(room: &Room, told: &[String], truth: &[String]) -> String {
-    let (known, wanted): (HashSet<_>, HashSet<_>) = (told.iter().collect(), truth.iter().collect());
-    let missing: Vec<_> = truth.iter().filter(|text| !known.contains(text)).collect();
-    let strange: Vec<_> = told.iter().filter(|text| !wanted.contains(text)).collect();
-    let mut seen = HashSet::new();
-    let doubled: Vec<_> = told.iter().filter(|text| !seen.insert(*text)).collect();
-    let place = |text: &String| truth.iter().position(|known| known == text);
-    let disorder = told.windows(2).find(|pair| place(&pair[0]) > place(&pair[1]));
-    let chat = &room.spelling;
-    let some =
-        |texts: &[&String]| format!("{} {:?}", texts.len(), &texts[..texts.len().min(SHOWN)]);
-    format!(
-        "chat {chat}: missing {}, doubled {}, never said {}, out of order {disorder:?}",
-        some(&missing),
-        some(&doubled),
-        some(&strange),
-    )
+/// What came after the last look is as it should be, too; and what came twice had a reason to.
+pub(super) async fn check_late_comers(
+    sim: &Simulator,
+    backend: &Backend,
+    cast: &Cast,
+    outages: &[Outage],
+    complaints: &mut Complaints,
+) {
+    if complaints.is_empty() {
+        check_messages(sim, backend, cast, complaints).await;
+    }
+    complaints.extend(backend.read(|events| judges::repetitions(events, outages)));
 }
 
 /// Shows how what is out of order, and what follows the first gap, was published.
 fn show_around(room: &Room, told: &[String], truth: &[String], events: &[Event]) {
-    let place = |text: &String| truth.iter().position(|known| known == text);
-    let disorder = told.windows(2).find(|pair| place(&pair[0]) > place(&pair[1]));
+    let disorder = judges::disorder(told, truth);
     let gap = truth.iter().position(|text| !told.contains(text));
     let after_gap = gap.and_then(|gap| truth.get(gap + 1));
     for text in disorder.into_iter().flatten().chain(after_gap) {
@@ -104,11 +99,7 @@ fn show_around(room: &Room, told: &[String], truth: &[String], events: &[Event])
 pub(super) fn check_exhaustions(backend: &Backend, cast: &Cast, complaints: &mut Complaints) {
     for room in &cast.rooms {
         let told = exhaustions(backend, room);
-        if told != room.emptied {
-            let (chat, emptied) = (&room.spelling, room.emptied);
-            complaints
-                .add(format!("chat {chat}: nobody was left {emptied} times, told {told} times"));
-        }
+        complaints.extend(judges::exhaustions(&room.spelling, room.emptied, told));
     }
 }
 
@@ -117,10 +108,7 @@ pub(super) async fn check_orders(backend: &Backend, cast: &Cast, complaints: &mu
     for number in 1..=cast.orders() {
         let id = format!("order_{number}");
         comes_true(async || backend.outcome(&id).is_some()).await;
-        match backend.outcome(&id) {
-            Some(outcome) if outcome["ok"] == true => {}
-            outcome => complaints.add(format!("command {number} has the outcome {outcome:?}")),
-        }
+        complaints.extend(judges::outcome(number, backend.outcome(&id).as_ref()));
     }
 }
 
@@ -130,12 +118,18 @@ pub(super) async fn check_violations(
     figures: &mut Figures,
     complaints: &mut Complaints,
 ) {
-    for (name, count) in sim.stats().await.violations {
-        figures.violations += count;
-        if count > 0 {
-            complaints.add(format!("violation {name}: {count} times"));
-        }
+    let stats = sim.stats().await;
+    for line in &stats.violations_told {
+        println!("!!   {line}");
     }
+    // They say what a count that surprises may come from.
+    for line in &stats.calls_excused {
+        println!("excused: {line}");
+    }
+    figures.excused = stats.calls_excused.len();
+    figures.violations = stats.violations.values().sum();
+    figures.struck.extend(stats.faults_struck);
+    complaints.extend(judges::violations(&stats.violations));
 }
 
 /// Everybody listens and nobody is still about to.
@@ -145,18 +139,14 @@ pub(super) async fn check_nobody_is_stuck(
     complaints: &mut Complaints,
 ) {
     let rooms = cast.rooms.len() as u64;
-    let mut last = Value::Null;
+    let mut last = Some("it does not answer".to_owned());
     let settled = comes_true(async || {
         let Ok((_, health)) = daemon.get("/health").await else { return false };
-        let count = |what: &str, state: &str| health[what]["by_state"][state].as_u64().unwrap_or(0);
-        let good = count("monitors", "active") == rooms
-            && count("accounts", "connecting") + count("accounts", "reconnecting") == 0
-            && health["outbox"]["depth"] == 0;
-        last = health;
-        good
+        last = judges::stuck(&health, rooms, &ENDS);
+        last.is_none()
     });
     if !settled.await {
-        complaints.add(format!("somebody is stuck: {last:#}"));
+        complaints.extend(last);
     }
 }
 
@@ -166,22 +156,25 @@ pub(super) async fn check_store(daemon: &mut Daemon, cast: &Cast, complaints: &m
     if status.code() != Some(0) {
         complaints.add(format!("SIGTERM ends it with {status}"));
     }
-    let opened = Store::open(StoreOptions::new(daemon.store()));
-    let (store, _outbox) = match opened {
+    complaints.extend(find_fault_with_store(&daemon.store(), cast.rooms.len()).await);
+}
+
+async fn find_fault_with_store(path: &Path, rooms: usize) -> Option<String> {
+    let (store, _outbox) = match Store::open(StoreOptions::new(path.to_owned())) {
         Ok(opened) => opened,
-        Err(error) => return complaints.add(format!("the store does not open: {error}")),
+        Err(error) => return Some(format!("the store does not open: {error}")),
     };
-    match store.load() {
+    let found = match store.load() {
         Ok(snapshot) => {
             let placed = snapshot.monitors.iter().filter(|(_, cursor)| cursor.is_some()).count();
-            let depth = store.stats().outbox_depth;
-            if (placed, depth) != (cast.rooms.len(), 0) {
-                complaints.add(format!("the store has {placed} cursors and {depth} events left"));
-            }
+            judges::store(placed, store.stats().outbox_depth, rooms)
         }
-        Err(error) => complaints.add(format!("the store cannot be read: {error}")),
+        Err(error) => Some(format!("the store cannot be read: {error}")),
+    };
+    match store.close().await {
+        Ok(()) => found,
+        Err(error) => Some(format!("the store does not close: {error}")),
     }
-    store.close().await.expect("the store closes");
 }
 
 /// Counts what was published.
@@ -225,5 +218,26 @@ fn count_message(
         && let Some(at) = said.get(&(*place, text.to_owned()))
     {
         figures.longest_wait = figures.longest_wait.max(event.at.saturating_duration_since(*at));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_is_empty_or_in_pieces_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        assert_eq!(find_fault_with_store(&path, 0).await, None);
+        assert!(find_fault_with_store(&path, 1).await.is_some(), "a chat is not in it");
+        for entry in std::fs::read_dir(&path).unwrap() {
+            let file = entry.unwrap().path();
+            if file.is_file() {
+                std::fs::write(file, "in pieces").unwrap();
+            }
+        }
+        let complaint = find_fault_with_store(&path, 0).await.unwrap();
+        assert!(complaint.contains("does not open"), "{complaint}");
     }
 }

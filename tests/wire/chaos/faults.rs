@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::cast::Cast;
 use super::checkers::{comes_true, exhaustions};
+use super::judges::Outage;
 use super::plan::{Event, Planned, Trouble, UpdateTrouble};
 use super::report::{Complaints, Figures};
 use super::talk::Talk;
@@ -28,7 +29,9 @@ pub(super) struct Director<'a> {
     pub(super) random: StdRng,
     pub(super) figures: Figures,
     pub(super) complaints: Complaints,
-    pub(super) broker_stop: Option<JoinHandle<()>>,
+    pub(super) broker_stop: Option<JoinHandle<Outage>>,
+    /// When the daemon or the broker was interrupted, so that events may come again.
+    pub(super) outages: Vec<Outage>,
 }
 
 impl Director<'_> {
@@ -93,16 +96,18 @@ impl Director<'_> {
     }
 
     async fn kill(&mut self, pause_ms: u64) {
-        self.figures.kills += 1;
+        self.figures.strike("kills");
+        let from = Instant::now();
         self.daemon.kill();
         sleep(Duration::from_millis(pause_ms)).await;
         self.daemon.launch();
+        self.outages.push(Outage { from, to: Instant::now() });
     }
 
     async fn terminate(&mut self, pause_ms: u64) {
         // Before it listens, the signal would just end it.
         comes_true(async || self.daemon.get("/health/live").await.is_ok()).await;
-        self.figures.terminations += 1;
+        self.figures.strike("stops by SIGTERM");
         let status = self.daemon.terminate().await;
         if status.code() != Some(0) {
             self.complaints.add(format!("SIGTERM ends it with {status}"));
@@ -113,15 +118,19 @@ impl Director<'_> {
 
     async fn stop_broker(&mut self, pause_ms: u64) {
         self.await_broker().await;
-        self.figures.broker_stops += 1;
+        self.figures.strike("broker stops");
         let broker = self.backend.broker.clone();
-        let stop = async move { broker.pause(Duration::from_millis(pause_ms)).await };
+        let stop = async move {
+            let from = Instant::now();
+            broker.pause(Duration::from_millis(pause_ms)).await;
+            Outage { from, to: Instant::now() }
+        };
         self.broker_stop = Some(tokio::spawn(stop));
     }
 
     async fn await_broker(&mut self) {
         if let Some(stop) = self.broker_stop.take() {
-            stop.await.expect("the broker comes back");
+            self.outages.push(stop.await.expect("the broker comes back"));
         }
     }
 
@@ -197,6 +206,7 @@ impl Director<'_> {
             true => self.sim.ban(chat_id, user_id).await.expect("it is banned"),
             false => self.sim.remove_member(chat_id, user_id).await.expect("it is removed"),
         }
+        self.figures.strike(if is_ban { "bans" } else { "removals" });
         self.cast.removed(chat, account, is_ban);
     }
 
@@ -208,11 +218,13 @@ impl Director<'_> {
             self.sim.remove_member(chat_id, user_id).await.expect("it is removed");
             self.cast.removed(chat, account, false);
         }
+        self.figures.strike("chats left without anybody");
     }
 
     async fn revoke(&mut self, account: usize, error: &str) {
         if self.cast.revoked(account) {
             let user_id = self.cast.user_id(account);
+            self.figures.strike("revocations");
             self.sim.revoke(user_id, Some(error.to_owned())).await.expect("it is revoked");
             self.cut(account).await;
         }

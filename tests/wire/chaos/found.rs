@@ -1,6 +1,9 @@
 //! What the chaos found, reduced to the smallest play that shows it.
 
+use std::time::Duration;
+
 use telewarden_simulator::{FaultKind, FaultSpec};
+use tokio::time::Instant;
 
 use super::checkers::comes_true;
 use crate::support::Stage;
@@ -50,6 +53,7 @@ async fn a_wait_for_differences_outlives_the_process() {
         ..FaultSpec::default()
     };
     stage.sim.add_fault(spec).await.unwrap();
+    let before = Instant::now();
     stage.daemon.spawn().await;
     stage.daemon.wait_for_accounts("cooling_down", 1).await;
     stage.daemon.terminate().await;
@@ -59,7 +63,66 @@ async fn a_wait_for_differences_outlives_the_process() {
         info.methods["updates.getDifference"] > 1
     });
     assert!(asked_again.await, "it asks again when the wait is over");
+    // The simulator cannot know that the first process had heard of it before it ended.
+    assert!(before.elapsed() >= Duration::from_secs(5), "it asks too early");
     stage.say(&chat, 6..=7).await;
     stage.expect_all(&chat).await;
+    stage.expect_clean_books().await;
+}
+
+/// Three chats of one account were read at the same time when it came back. One of the calls was
+/// told to wait, and the simulator counted the other two, which no client could have held back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_for_one_of_several_calls_under_way_is_kept_by_the_next() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let mut chats = Vec::new();
+    for count in 1..=3 {
+        let chat = stage.supergroup(&[&alice]).await;
+        stage.backend.start(chat.chat_id.into(), &alice, &[]).await;
+        stage.daemon.wait_for_monitors("active", count).await;
+        chats.push(chat);
+    }
+    let spec = FaultSpec {
+        user_id: Some(alice.user_id),
+        method: Some("messages.getHistory".into()),
+        error: Some("FLOOD_WAIT_2".into()),
+        times: Some(1),
+        ..FaultSpec::default()
+    };
+    stage.sim.add_fault(spec).await.unwrap();
+    stage.sim.disconnect(alice.user_id).await.unwrap();
+    for chat in &chats {
+        stage.say(chat, 1..=3).await;
+    }
+    for chat in &chats {
+        stage.expect_all(chat).await;
+    }
+    let stats = stage.sim.stats().await;
+    assert_eq!(stats.faults_struck["FLOOD_WAIT"], 1);
+    stage.expect_clean_books().await;
+}
+
+/// A bot's link and its monitor ask for the same difference.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_for_a_channels_difference_is_kept_by_whoever_reads_the_channel() {
+    let stage = Stage::set().await;
+    let bob = stage.bot("bob").await;
+    let chat = stage.supergroup(&[&bob]).await;
+    stage.monitor(&chat, &bob, &[]).await;
+    let method = Some("updates.getChannelDifference".to_owned());
+    let wait = FaultSpec {
+        user_id: Some(bob.user_id),
+        method,
+        error: Some("FLOOD_WAIT_3".into()),
+        times: Some(1),
+        ..FaultSpec::default()
+    };
+    stage.sim.add_fault(wait).await.unwrap();
+    stage.sim.disconnect(bob.user_id).await.unwrap();
+    stage.say(&chat, 1..=2).await;
+    stage.expect_all(&chat).await;
+    let stats = stage.sim.stats().await;
+    assert_eq!(stats.faults_struck["FLOOD_WAIT"], 1);
     stage.expect_clean_books().await;
 }

@@ -8,6 +8,7 @@ mod cast;
 mod checkers;
 mod faults;
 mod found;
+mod judges;
 mod plan;
 mod report;
 mod talk;
@@ -20,7 +21,7 @@ use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Broker, DaemonOptions, Stage};
+use crate::support::{Broker, DaemonOptions, Event, PATIENCE, Stage};
 use cast::Cast;
 use checkers::comes_true;
 use faults::Director;
@@ -31,6 +32,31 @@ use talk::Talk;
 const SEED: u64 = 20;
 /// How long it does harm.
 const SHORT: Duration = Duration::from_secs(30);
+/// A run this long is one in which everything has to go wrong at least once.
+const LONG: Duration = Duration::from_secs(600);
+/// What that is; small letters and underscores are the simulator's kinds of faults.
+const NEEDED: [&str; 18] = [
+    "kills",
+    "stops by SIGTERM",
+    "broker stops",
+    "removals",
+    "bans",
+    "chats left without anybody",
+    "revocations",
+    "FLOOD_WAIT",
+    "RPC_CALL_FAIL",
+    "refuse_connections",
+    "reset",
+    "disconnect",
+    "lose_answer",
+    "garbage",
+    "mute",
+    "swallow_updates",
+    "duplicate_updates",
+    "reorder_updates",
+];
+/// How long a message may take before another one is said.
+const SAY_AGAIN: Duration = Duration::from_secs(5);
 /// How often the daemon is asked whether it is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -76,6 +102,7 @@ async fn run(seed: u64, duration: Duration) {
         figures: Figures::default(),
         complaints: Complaints::default(),
         broker_stop: None,
+        outages: Vec::new(),
     };
     director.begin().await;
     let harm = async {
@@ -85,13 +112,17 @@ async fn run(seed: u64, duration: Duration) {
     };
     tokio::join!(harm, talk.chatter(seed, &stop), watch(listen, &stop, &not_ready));
     director.give_everybody_a_turn().await;
-    let Director { mut daemon, cast, mut figures, mut complaints, .. } = director;
+    let Director { mut daemon, cast, mut figures, mut complaints, outages, .. } = director;
     checkers::check_nobody_is_stuck(&daemon, &cast, &mut complaints).await;
     checkers::check_messages(&sim, &backend, &cast, &mut complaints).await;
     checkers::check_exhaustions(&backend, &cast, &mut complaints);
     checkers::check_orders(&backend, &cast, &mut complaints).await;
     checkers::check_violations(&sim, &mut figures, &mut complaints).await;
     checkers::check_store(&mut daemon, &cast, &mut complaints).await;
+    checkers::check_late_comers(&sim, &backend, &cast, &outages, &mut complaints).await;
+    if duration >= LONG {
+        complaints.extend(judges::variety(&figures.struck, &NEEDED));
+    }
     figures.orders = cast.orders();
     figures.longest_recovery = not_ready.into_inner().expect("a figure");
     checkers::count(&backend, &cast, &talk.into_said(), &mut figures);
@@ -114,13 +145,13 @@ impl Director<'_> {
         self.daemon.wait_for_monitors("active", rooms as u64).await;
     }
 
-    /// Nothing goes wrong any more: each chat gets messages through, whoever of its accounts
-    /// listens.
+    /// Nothing goes wrong any more: each chat gets messages through, and each of its accounts in
+    /// turn is the one that listens.
     async fn give_everybody_a_turn(&mut self) {
         let rooms = self.cast.rooms.len();
         for turn in 0..3 {
             for room in 0..rooms {
-                self.order(room, usize::from(turn > 0)).await;
+                self.order(room, 1).await;
             }
             let all_listen = comes_true(async || {
                 let health = self.daemon.get("/health").await;
@@ -132,10 +163,45 @@ impl Director<'_> {
                 self.complaints.add(format!("not all listen in turn {turn}"));
             }
             for room in 0..rooms {
-                self.talk.say(room).await;
+                if !self.hears_from_primary(room).await {
+                    let (chat, session) =
+                        (&self.cast.rooms[room].spelling, self.cast.primary(room));
+                    self.complaints
+                        .add(format!("chat {chat}: {session} does not listen in turn {turn}"));
+                }
             }
         }
     }
+
+    /// Says things in a chat until one of them is published by the session that is to listen.
+    async fn hears_from_primary(&mut self, room: usize) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            self.talk.say(room).await;
+            let said = Instant::now();
+            while said.elapsed() < SAY_AGAIN {
+                if self.backend.read(|events| is_heard(events, &self.cast, room)) {
+                    return true;
+                }
+                sleep(LOOK_EVERY).await;
+            }
+            // It may have been about to come back when it was named, and lost its turn. Naming
+            // the same sessions in the same order would change nothing.
+            self.order(room, 1).await;
+            self.order(room, self.cast.pool_size(room) - 1).await;
+        }
+        false
+    }
+}
+
+/// Whether the newest message of a chat was published by the session that is to listen.
+fn is_heard(events: &[Event], cast: &Cast, room: usize) -> bool {
+    let of_chat = |event: &&Event| {
+        event.kind == "incoming_telegram_message"
+            && event.body["chat_id"] == cast.rooms[room].spelling
+    };
+    let newest = events.iter().rev().find(of_chat);
+    newest.is_some_and(|event| event.body["metadata"]["session_id"] == cast.primary(room))
 }
 
 /// Notes how long the daemon was not ready at most.

@@ -91,14 +91,17 @@ const TROUBLES: [Trouble; 7] = [
 ];
 const UPDATE_TROUBLES: [UpdateTrouble; 3] =
     [UpdateTrouble::Swallow, UpdateTrouble::Duplicate, UpdateTrouble::Reorder];
-const FLOODED: [&str; 5] = [
+const FLOODED: [&str; 7] = [
     "messages.getHistory",
     "channels.getChannels",
     "contacts.resolveUsername",
     "updates.getDifference",
     "updates.getChannelDifference",
+    "updates.getState",
+    "users.getUsers",
 ];
-const ENDS: [&str; 4] =
+/// How a session may end.
+pub(super) const ENDS: [&str; 4] =
     ["AUTH_KEY_UNREGISTERED", "SESSION_REVOKED", "SESSION_EXPIRED", "USER_DEACTIVATED_BAN"];
 
 /// Time between two events.

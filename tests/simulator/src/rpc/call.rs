@@ -1,5 +1,6 @@
 //! One call on its way from a session to its answer: counted, judged, perhaps made to fail.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,9 +9,10 @@ use grammers_tl_types::{Serializable, enums, types};
 use super::{Caller, Request, execute};
 use crate::error::RpcError;
 use crate::faults::{CallFate, Verdict};
+use crate::flood_waits::{Call, WaitId};
 use crate::server::Server;
 use crate::server::link::{End, Link};
-use crate::wire::envelope::{Class, rpc_result};
+use crate::wire::envelope::rpc_result;
 use crate::world::World;
 
 /// Where a call came from and where its answer goes.
@@ -20,11 +22,19 @@ pub(crate) struct Ticket {
     link: Arc<Link>,
     key_id: i64,
     msg_id: i64,
+    /// Message id of the packet in which the call came.
+    packet: i64,
 }
 
 impl Ticket {
-    pub(crate) fn new(server: &Arc<Server>, link: &Arc<Link>, key_id: i64, msg_id: i64) -> Self {
-        Self { server: Arc::clone(server), link: Arc::clone(link), key_id, msg_id }
+    pub(crate) fn new(
+        server: &Arc<Server>,
+        link: &Arc<Link>,
+        key_id: i64,
+        msg_id: i64,
+        packet: i64,
+    ) -> Self {
+        Self { server: Arc::clone(server), link: Arc::clone(link), key_id, msg_id, packet }
     }
 
     /// Executes a call, or does to it what a fault says; delayed ones do not hold up others.
@@ -42,6 +52,9 @@ impl Ticket {
         }
         let user = world.keys.get(&self.key_id).and_then(|record| record.user);
         world.note_call(user, request.method);
+        if let Some(user) = user {
+            world.violations.called(self.as_judged(user, &request), Instant::now());
+        }
         let CallFate { delay, verdict } = world.faults.call(user, request.method);
         match delay {
             None => self.perform(&mut world, user, &request, verdict),
@@ -70,10 +83,11 @@ impl Ticket {
                 self.link.end(End::Now);
             }
             Verdict::Error(error) => {
-                if let (Some(user), Some(seconds)) = (user, error.wait_seconds()) {
-                    world.violations.told_to_wait(user, request.method, seconds, Instant::now());
-                }
-                self.answer(Err(error));
+                let wait = user.zip(error.wait_seconds()).map(|(user, seconds)| {
+                    let call = self.as_judged(user, request);
+                    world.violations.waits.told(call, seconds, Instant::now())
+                });
+                self.send_answer(Err(error), wait);
             }
             Verdict::Disconnect => self.link.end(End::Now),
             Verdict::Reset => self.link.end(End::Reset),
@@ -96,14 +110,32 @@ impl Ticket {
         execute(world, Caller { key_id: self.key_id, user, link: self.link.id }, request)
     }
 
-    /// Queues the answer; callers hold the world's lock, so that answers and updates keep order.
+    /// The call as flood waits see it.
+    fn as_judged(&self, user: i64, request: &Request) -> Call {
+        let mut hasher = DefaultHasher::new();
+        request.body.hash(&mut hasher);
+        Call {
+            user,
+            method: request.method,
+            fingerprint: hasher.finish(),
+            link: self.link.id,
+            packet: self.packet,
+        }
+    }
+
     fn answer(&self, result: Result<Vec<u8>, RpcError>) {
+        self.send_answer(result, None);
+    }
+
+    /// Queues the answer; callers hold the world's lock, so that answers and updates keep order.
+    /// `wait` is the one that the answer tells of.
+    fn send_answer(&self, result: Result<Vec<u8>, RpcError>, wait: Option<WaitId>) {
         let result = result.unwrap_or_else(|error| {
             let RpcError { code, name } = error;
             let error = types::RpcError { error_code: code, error_message: name.into_owned() };
             enums::RpcError::Error(error).to_bytes()
         });
-        self.link.send(Class::Answer, rpc_result(self.msg_id, &result));
+        self.link.send_answer(rpc_result(self.msg_id, &result), wait);
     }
 }
 
@@ -112,7 +144,6 @@ impl World {
         *self.counters.methods.entry(method).or_default() += 1;
         let Some(user) = user else { return };
         *self.user_mut(user).methods.entry(method).or_default() += 1;
-        self.violations.called(user, method, Instant::now());
     }
 
     /// Subscribes a connection to its user's updates.

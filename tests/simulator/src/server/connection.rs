@@ -177,7 +177,10 @@ impl Connection {
         }
         let mut world = server.world();
         let user = self.user(&world);
-        if world.faults.freezes(user) {
+        let freezes = world.faults.freezes(user);
+        // The session that is dropped here looks into the world.
+        drop(world);
+        if freezes {
             link.freeze();
             self.state = State::Mute;
             self.output.clear();
@@ -206,6 +209,9 @@ impl Connection {
             self.output.clear();
             self.output.shrink_to(READ_CHUNK);
             self.written = 0;
+            if let State::Bound(session) = &mut self.state {
+                session.sent();
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use grammers_tl_types::{Serializable, enums};
 use tokio::sync::Notify;
 
 use crate::faults::Manner;
+use crate::flood_waits::WaitId;
 use crate::wire::envelope::{Class, Outgoing};
 
 /// Updates are dropped while this many bytes wait: some thousand updates.
@@ -69,7 +70,13 @@ impl Link {
 
     /// Queues an answer or a service message.
     pub(crate) fn send(&self, class: Class, body: Vec<u8>) {
-        self.queue().put(Outgoing { class, body });
+        self.queue().put(Outgoing { class, body, wait: None });
+        self.wake.notify_one();
+    }
+
+    /// Queues a call's answer, and what it tells of a flood wait.
+    pub(crate) fn send_answer(&self, body: Vec<u8>, wait: Option<WaitId>) {
+        self.queue().put(Outgoing { class: Class::Answer, body, wait });
         self.wake.notify_one();
     }
 
@@ -83,7 +90,7 @@ impl Link {
             queue.overflowed = true;
             return 0;
         }
-        let update = || Outgoing { class: Class::Push, body: body.clone() };
+        let update = || Outgoing { class: Class::Push, body: body.clone(), wait: None };
         let queued = match manner {
             Manner::AfterTheNext if queue.held.is_none() => {
                 queue.held = Some((update(), Instant::now() + HOLD));
@@ -99,7 +106,7 @@ impl Link {
                 2
             }
             _ => {
-                queue.put(Outgoing { class: Class::Push, body });
+                queue.put(Outgoing { class: Class::Push, body, wait: None });
                 queue.release();
                 1
             }
@@ -169,7 +176,7 @@ impl Link {
 }
 
 fn too_long() -> Outgoing {
-    Outgoing { class: Class::Push, body: enums::Updates::TooLong.to_bytes() }
+    Outgoing { class: Class::Push, body: enums::Updates::TooLong.to_bytes(), wait: None }
 }
 
 impl Queue {

@@ -17,6 +17,7 @@ use super::Server;
 use super::link::Link;
 use crate::clock::{unix_nanos, unix_seconds};
 use crate::faults::PacketFate;
+use crate::flood_waits::WaitId;
 use crate::rpc::call::Ticket;
 use crate::wire::crypto::{AuthKey, Direction, OpenError};
 use crate::wire::envelope::{
@@ -72,6 +73,19 @@ pub(crate) struct Session {
     /// When to hang up, if the client asked for it.
     pub(crate) hang_up: Option<Instant>,
     plaintext: Vec<u8>,
+    /// Answers that told of a flood wait, by message id.
+    waits: Vec<(i64, WaitId)>,
+    /// How many of them, the last ones, are not wholly handed to the socket.
+    waits_unsent: usize,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.waits.is_empty() {
+            let (mut world, now) = (self.server.world(), Instant::now());
+            self.waits.iter().for_each(|(_, wait)| world.violations.waits.link_ended(*wait, now));
+        }
+    }
 }
 
 impl Session {
@@ -87,7 +101,34 @@ impl Session {
             skew: 0,
             hang_up: None,
             plaintext: Vec::new(),
+            waits: Vec::new(),
+            waits_unsent: 0,
         }
+    }
+
+    /// Everything that was flushed is handed to the socket.
+    pub(crate) fn sent(&mut self) {
+        if self.waits_unsent == 0 {
+            return;
+        }
+        let (mut world, now) = (self.server.world(), Instant::now());
+        for (_, wait) in self.waits.iter().rev().take(self.waits_unsent) {
+            world.violations.waits.sent(*wait, now);
+        }
+        self.waits_unsent = 0;
+    }
+
+    fn acknowledged(&mut self, ids: &[i64], packet: i64) {
+        if self.waits.is_empty() {
+            return;
+        }
+        // What is acknowledged was sent, even if the loop has not noticed yet.
+        let (heard, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waits).into_iter().partition(|(id, _)| ids.contains(id));
+        self.waits = rest;
+        self.waits_unsent = self.waits_unsent.min(self.waits.len());
+        let mut world = self.server.world();
+        heard.iter().for_each(|(_, wait)| world.violations.waits.acknowledged(*wait, packet));
     }
 
     /// The server's clock as this session sees it.
@@ -117,7 +158,10 @@ impl Session {
             }
             let (salt, now) = (self.current_salt(), self.now_nanos());
             let mut plaintext = std::mem::take(&mut self.plaintext);
-            self.numbering.pack(&messages, salt, self.session_id, now, &mut plaintext);
+            let numbering = &mut self.numbering;
+            let waits = numbering.pack(&messages, salt, self.session_id, now, &mut plaintext);
+            self.waits_unsent += waits.len();
+            self.waits.extend(waits);
             packet.clear();
             self.key.seal(Direction::ToClient, &plaintext, &mut packet);
             framing.encode(&packet, output);
@@ -145,7 +189,7 @@ impl Session {
         }
         self.greet(session_id, message.id);
         match message.flatten() {
-            Ok(messages) => self.take_in(messages),
+            Ok(messages) => self.take_in(messages, message.id),
             Err(_) => self.complain(message.id, message.seq_no, Complaint::InvalidContainer),
         }
         Ok(())
@@ -204,7 +248,7 @@ impl Session {
         self.link.send(Class::Push, created.to_bytes());
     }
 
-    fn take_in(&mut self, messages: Vec<Incoming>) {
+    fn take_in(&mut self, messages: Vec<Incoming>, packet: i64) {
         let content = messages.iter().filter(|message| message.seq_no & 1 == 1);
         let msg_ids: Vec<i64> = content.map(|message| message.id).collect();
         if !msg_ids.is_empty() {
@@ -217,11 +261,15 @@ impl Session {
             self.seen.truncate(REMEMBERED - 1);
             self.seen.push_front(message.id);
             // What cannot be parsed is dropped, as the real server does.
-            let _ = self.handle(message);
+            let _ = self.handle(message, packet);
         }
     }
 
-    fn handle(&mut self, message: Incoming) -> Result<(), grammers_tl_types::deserialize::Error> {
+    fn handle(
+        &mut self,
+        message: Incoming,
+        packet: i64,
+    ) -> Result<(), grammers_tl_types::deserialize::Error> {
         let Incoming { id: msg_id, seq_no, body } = message;
         let Some(kind) = constructor(&body) else { return Ok(()) };
         let cursor = &mut Cursor::from_slice(&body[4..]);
@@ -230,6 +278,7 @@ impl Session {
                 if seq_no & 1 == 1 {
                     self.complain(msg_id, seq_no, Complaint::EvenExpected);
                 }
+                self.acknowledged(&t::MsgsAck::deserialize(cursor)?.msg_ids, packet);
             }
             f::Ping::CONSTRUCTOR_ID => {
                 let ping_id = f::Ping::deserialize(cursor)?.ping_id;
@@ -258,7 +307,7 @@ impl Session {
             }
             _ if is_ignorable(kind) => {}
             _ if seq_no & 1 == 0 => self.complain(msg_id, seq_no, Complaint::OddExpected),
-            _ => Ticket::new(&self.server, &self.link, self.key.id(), msg_id).call(body),
+            _ => Ticket::new(&self.server, &self.link, self.key.id(), msg_id, packet).call(body),
         }
         Ok(())
     }

@@ -11,6 +11,8 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use grammers_tl_types::{Cursor, Deserializable, Serializable};
 
+use crate::flood_waits::WaitId;
+
 const MSG_CONTAINER: u32 = 0x73f1_f8dc;
 const GZIP_PACKED: u32 = 0x3072_cfa1;
 const RPC_RESULT: u32 = 0xf35c_6d01;
@@ -159,6 +161,8 @@ pub(crate) enum Class {
 pub(crate) struct Outgoing {
     pub(crate) class: Class,
     pub(crate) body: Vec<u8>,
+    /// The flood wait that it tells of, if any: nothing of it is on the wire.
+    pub(crate) wait: Option<WaitId>,
 }
 
 /// Numbers the messages of one server-to-client stream.
@@ -190,7 +194,7 @@ impl Numbering {
     }
 
     /// Lays `messages` out as the plaintext of one packet: one alone as it is, several in a
-    /// container.
+    /// container. Answers the ids of those that tell of a flood wait.
     pub(crate) fn pack(
         &mut self,
         messages: &[Outgoing],
@@ -198,20 +202,22 @@ impl Numbering {
         session_id: i64,
         unix_nanos: u128,
         plaintext: &mut Vec<u8>,
-    ) {
+    ) -> Vec<(i64, WaitId)> {
         plaintext.clear();
         salt.serialize(plaintext);
         session_id.serialize(plaintext);
         if let [single] = messages {
-            self.put(single, unix_nanos, plaintext);
-            return;
+            let id = self.put(single, unix_nanos, plaintext);
+            return single.wait.map(|wait| (id, wait)).into_iter().collect();
         }
         let start = plaintext.len();
         plaintext.resize(start + 16, 0);
         MSG_CONTAINER.serialize(plaintext);
         (messages.len() as i32).serialize(plaintext);
+        let mut told = Vec::new();
         for message in messages {
-            self.put(message, unix_nanos, plaintext);
+            let id = self.put(message, unix_nanos, plaintext);
+            told.extend(message.wait.map(|wait| (id, wait)));
         }
         // A container's id is above those of the messages it holds.
         let id = self.next_id(unix_nanos, false);
@@ -220,14 +226,17 @@ impl Numbering {
         plaintext[start..start + 8].copy_from_slice(&id.to_le_bytes());
         plaintext[start + 8..start + 12].copy_from_slice(&seq_no.to_le_bytes());
         plaintext[start + 12..start + 16].copy_from_slice(&length.to_le_bytes());
+        told
     }
 
-    fn put(&mut self, message: &Outgoing, unix_nanos: u128, plaintext: &mut Vec<u8>) {
+    fn put(&mut self, message: &Outgoing, unix_nanos: u128, plaintext: &mut Vec<u8>) -> i64 {
         let content = message.class != Class::Service;
-        self.next_id(unix_nanos, message.class != Class::Push).serialize(plaintext);
+        let id = self.next_id(unix_nanos, message.class != Class::Push);
+        id.serialize(plaintext);
         self.next_seq_no(content).serialize(plaintext);
         (message.body.len() as i32).serialize(plaintext);
         plaintext.extend_from_slice(&message.body);
+        id
     }
 }
 
@@ -236,7 +245,7 @@ mod tests {
     use super::*;
 
     fn outgoing(class: Class, body: &[u8]) -> Outgoing {
-        Outgoing { class, body: body.to_vec() }
+        Outgoing { class, body: body.to_vec(), wait: None }
     }
 
     #[test]

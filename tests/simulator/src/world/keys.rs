@@ -89,7 +89,11 @@ impl World {
 
     /// Gives the key to a second connection, which kills the key.
     pub(crate) fn hold_key_twice(&mut self, key_id: i64, link: &Arc<Link>) {
-        self.violations.count(Violation::AuthKeyConnectedTwice);
+        let user = self.keys.get(&key_id).and_then(|record| record.user).unwrap_or_default();
+        let holder = self.keys.get(&key_id).and_then(|record| Some(record.link.as_ref()?.id));
+        let (new, old) = (link.id, holder.unwrap_or_default());
+        let text = format!("account {user} on connection {new} while connection {old} lived");
+        self.violations.count(Violation::AuthKeyConnectedTwice, text);
         self.kill_key(key_id, "AUTH_KEY_DUPLICATED");
         self.take_key(key_id, link);
     }
@@ -100,7 +104,9 @@ impl World {
         if record.told_dead {
             record.returns += 1;
             if record.returns > PATIENCE {
-                self.violations.count(Violation::ConnectedAfterRevoke);
+                let (user, returns) = (record.user.unwrap_or_default(), record.returns);
+                let text = format!("account {user} on connection {}, time {returns}", link.id);
+                self.violations.count(Violation::ConnectedAfterRevoke, text);
             }
         }
         if let Some(user) = record.user.and_then(|user| self.users.get_mut(&user)) {
