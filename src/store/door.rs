@@ -94,13 +94,14 @@ pub(super) fn read_marker(path: &Path) -> Result<bool, StoreError> {
 /// Marks the store as used.
 pub(super) fn write_marker(path: &Path) -> Result<(), StoreError> {
     let file = marker(path);
-    if file.exists() {
+    let text = format!("{MARKER}{FORMAT}\n");
+    if fs::read_to_string(&file).is_ok_and(|found| found == text) {
         return Ok(());
     }
     let new = path.join("format.new");
     let write = || {
         let mut handle = File::create(&new)?;
-        writeln!(handle, "{MARKER}{FORMAT}")?;
+        handle.write_all(text.as_bytes())?;
         handle.sync_all()?;
         fs::rename(&new, &file)?;
         File::open(path)?.sync_all()

@@ -15,6 +15,9 @@ pub(super) const RELEASED: &[u8] = b"!released";
 /// Cursors moved before this sequence number have records of their own.
 pub(super) const CHECKPOINT: &[u8] = b"!checkpoint";
 
+/// The tally of the records: see [`super::audit`].
+pub(super) const TALLY: &[u8] = b"!tally";
+
 /// Kinds of record.
 pub(super) mod kind {
     pub(crate) const ACCOUNT: u8 = b'a';

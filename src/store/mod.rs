@@ -26,6 +26,7 @@
 //! and basic groups), update states, and peers, whose access hashes are worth nothing without the
 //! authorization key. A copy of the store without the key opens no session and shows no text.
 
+mod audit;
 mod checkpoint;
 mod door;
 mod engine;
@@ -63,6 +64,7 @@ use crate::protocol::model::{
     AccountRecord, Credentials, MonitorRecord, PeerRecord, UpdateState, UpdateStateDelta,
 };
 
+use audit::{Audited, Progress, Witness};
 use checkpoint::Checkpoint;
 use engine::Engine;
 use hot::Hot;
@@ -84,7 +86,9 @@ pub use outbox::Outbox;
 
 /// What the handles, the reader of the outbox and the writer share.
 struct Shared {
-    engine: Arc<dyn Engine>,
+    engine: Arc<Audited>,
+    /// The store's directory; stores in memory have none.
+    place: Option<Arc<Path>>,
     master: MasterKey,
     keyring: Keyring,
     queue: Queue,
@@ -93,7 +97,14 @@ struct Shared {
     meters: Meters,
     failed: watch::Sender<Option<CommitError>>,
     /// Held as long as anyone may touch the store.
-    _lock: Option<File>,
+    _home: Option<Home>,
+}
+
+/// The directory of a store, and the lock on it.
+struct Home {
+    path: Arc<Path>,
+    #[expect(dead_code, reason = "it is held, and goes when the store does")]
+    lock: File,
 }
 
 impl Shared {
@@ -149,7 +160,8 @@ impl Store {
         if used && !recover::was_used(&engine)? {
             return Err(StoreError::Emptied { path: path.clone() });
         }
-        let opened = Self::start(Arc::new(engine), Key::File(key), Some(lock), Pace::default())?;
+        let home = Some(Home { path: path.as_path().into(), lock });
+        let opened = Self::start(Arc::new(engine), Key::File(key), home, Pace::default())?;
         door::write_marker(path)?;
         Ok(opened)
     }
@@ -163,13 +175,16 @@ impl Store {
     fn start(
         engine: Arc<dyn Engine>,
         key: Key,
-        lock: Option<File>,
+        home: Option<Home>,
         pace: Pace,
     ) -> Result<(Self, Outbox), StoreError> {
-        let recovered = recover::recover(&engine, key)?;
-        let Recovered { master, keyring, known, hot, next_seq, released, mark } = recovered;
+        let recovered = recover::recover(engine, key, home.as_ref().map(|home| &*home.path))?;
+        let Recovered { engine, master, keyring, known, hot, next_seq, released, mark } = recovered;
+        let synced = Progress { count: engine.count(), next_seq };
+        let witness = home.as_ref().map(|home| Witness::of(&home.path));
         let shared = Arc::new(Shared {
             engine,
+            place: home.as_ref().map(|home| Arc::clone(&home.path)),
             master,
             keyring,
             queue: Queue::new(released),
@@ -177,11 +192,19 @@ impl Store {
             hot: RwLock::new(hot),
             meters: Meters::from(known.written),
             failed: watch::Sender::new(None),
-            _lock: lock,
+            _home: home,
         });
         let checkpoint = Checkpoint::new(mark, pace.checkpoint_every);
-        let writer =
-            Writer { shared: Arc::clone(&shared), known, next_seq, released, checkpoint, pace };
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            known,
+            next_seq,
+            released,
+            checkpoint,
+            pace,
+            witness,
+            synced,
+        };
         let running = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run())

@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 use crate::protocol::outbox::OutboxEntry;
 
 use super::Shared;
-use super::error::StoreError;
+use super::engine::Engine;
+use super::error::{CommitError, StoreError};
 use super::layout::{self, kind};
 use super::segment::{self, Numbered};
 
@@ -201,14 +202,15 @@ impl Outbox {
         self.fetching = None;
         match fetched {
             Ok(Ok(entries)) => self.ahead.extend(entries),
-            Ok(Err(error)) => self.give_up(&error.to_string()).await,
-            Err(error) => self.give_up(&error.to_string()).await,
+            Ok(Err(error)) => self.give_up(&error).await,
+            Err(error) => self.give_up(&error).await,
         }
     }
 
     /// The segments cannot be read: publishing on would lose or reorder entries.
-    async fn give_up(&self, cause: &str) {
-        self.shared.fail(&format!("the outbox cannot be read: {cause}"));
+    async fn give_up(&self, cause: &impl std::fmt::Display) {
+        let cause = format!("the outbox cannot be read: {cause}").into();
+        self.shared.stop(CommitError::Damaged { cause, place: None });
         std::future::pending::<()>().await;
     }
 }
@@ -222,9 +224,11 @@ fn fetch(shared: &Shared, from: u64, to: u64) -> Result<Vec<Numbered>, StoreErro
     let mut entries = Vec::new();
     let mut bytes = 0;
     let mut outcome = Ok(());
+    let mut next = None;
     shared.engine.scan(&first, &before_end, &mut |key, segment| {
         bytes += segment.len();
-        outcome = segment::read(&shared.keyring, key, segment, from, &mut entries);
+        outcome = segment::follows(&mut next, key, segment)
+            .and_then(|_| segment::read(&shared.keyring, key, segment, from, &mut entries));
         outcome.is_ok() && bytes < FETCH_BYTES
     })?;
     outcome?;

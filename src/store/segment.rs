@@ -322,6 +322,19 @@ pub(super) fn span(key: &[u8], segment: &[u8]) -> Result<(u64, u64), StoreError>
     Ok((first, first + u64::from(Head::read(segment)?.count)))
 }
 
+/// The span of a segment that must follow the one before, which ended at `next`.
+pub(super) fn follows(
+    next: &mut Option<u64>,
+    key: &[u8],
+    segment: &[u8],
+) -> Result<(u64, u64), StoreError> {
+    let (first, end) = span(key, segment)?;
+    if next.replace(end).is_some_and(|expected| expected != first) {
+        return Err(StoreError::Damaged { record: RECORD, detail: "a segment is missing" });
+    }
+    Ok((first, end))
+}
+
 /// Opens a segment and adds its entries from sequence number `from` on to `out`.
 pub(super) fn read(
     keyring: &Keyring,

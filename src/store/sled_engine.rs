@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -51,6 +52,7 @@ impl SledEngine {
     /// Opens or creates the database in `path`. `cache_bytes` bounds sled's page cache.
     pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         let unreadable = |detail: String| StoreError::Unreadable { path: path.into(), detail };
+        refuse_what_is_in_the_way(path)?;
         let opened = catch_unwind(AssertUnwindSafe(|| {
             let db = open_patiently(path, cache_bytes)?;
             let split = split_keys(&db)?;
@@ -58,6 +60,9 @@ impl SledEngine {
         }));
         let (db, split) = match opened {
             Ok(Ok(opened)) => opened,
+            Ok(Err(sled::Error::Io(error))) if is_outside(&error) => {
+                return Err(StoreError::file("open the database in", path)(error));
+            }
             Ok(Err(error)) => return Err(unreadable(error.to_string())),
             Err(panic) => return Err(unreadable(super::panic_text(&*panic))),
         };
@@ -116,6 +121,33 @@ impl SledEngine {
             value.extend_from_slice(&more);
         }
         Ok(Some(value))
+    }
+}
+
+/// Whether the cause lies around the database, not in it: then no backup helps.
+fn is_outside(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::StorageFull
+            | Kind::QuotaExceeded
+            | Kind::FileTooLarge
+            | Kind::PermissionDenied
+            | Kind::ReadOnlyFilesystem
+            | Kind::IsADirectory
+            | Kind::NotADirectory
+            | Kind::AlreadyExists
+    )
+}
+
+/// Opens the database file as sled would, if there is one: sled's own error names no file.
+fn refuse_what_is_in_the_way(path: &Path) -> Result<(), StoreError> {
+    let file = path.join("db");
+    match File::options().read(true).write(true).open(&file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::file("open", file)(error))
+        }
+        _ => Ok(()),
     }
 }
 

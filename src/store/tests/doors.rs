@@ -101,11 +101,11 @@ async fn another_key_or_none_is_refused_and_changes_nothing() {
 async fn a_store_of_a_newer_program_is_refused() {
     let disk = MemoryDisk::default();
     let mut batch = Batch::default();
-    batch.put(layout::FORMAT.to_vec(), 2_u32.to_be_bytes().to_vec());
+    batch.put(layout::FORMAT.to_vec(), 3_u32.to_be_bytes().to_vec());
     disk.apply(batch).unwrap();
     let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
     let refusal = Store::start(Arc::new(disk.clone()), key, None, Pace::default()).err().unwrap();
-    assert!(matches!(refusal, StoreError::NewerFormat { found: 2, known: 1 }));
+    assert!(matches!(refusal, StoreError::NewerFormat { found: 3, known: 2 }));
     assert!(disk.last(&[0], b"!f").unwrap().is_none(), "nothing was written");
 }
 
@@ -145,7 +145,9 @@ async fn a_full_disk_stops_the_store_with_its_cause_and_keeps_what_was_confirmed
     store.commit(vec![Op::PutAccount(account(1))]).await.unwrap();
     disk.fail_after(0);
     let refused = store.commit(vec![Op::PutAccount(account(2))]).await;
-    assert!(matches!(&refused, Err(CommitError::Failed { cause }) if cause.contains("no space")));
+    assert!(
+        matches!(&refused, Err(CommitError::Failed { cause, .. }) if cause.contains("no space"))
+    );
     assert_eq!(store.commit(vec![]).await, refused);
     assert_eq!(Err(store.failed().await), refused);
     assert!(store.stats().failed.unwrap().contains("no space"));
