@@ -12,8 +12,8 @@ use crate::config::Config;
 /// Exit code after a second signal: the usual one for SIGINT.
 const HARD_STOP: i32 = 130;
 
-/// Tells the allocator how to treat big blocks, and raises the limit of open files. To be called
-/// before any thread is started.
+/// Tells the allocator how to treat big blocks, raises the limit of open files, and turns the limit
+/// of file sizes into an error. To be called before any thread is started.
 ///
 /// The library allocates two zeroed 1 MiB buffers a connection, of which only touched pages cost
 /// memory. With glibc's moving threshold freed ones are kept and reused, and every reconnect makes
@@ -31,6 +31,16 @@ pub fn prepare_process() {
         }
     }
     raise_open_files();
+    outlive_file_size_limits();
+}
+
+/// A file that may not grow any more comes back as an error from the write, told like a full disk,
+/// instead of a signal that ends the process without a word.
+fn outlive_file_size_limits() {
+    // SAFETY: ignoring a signal involves no handler; nobody else has one for it.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
 }
 
 /// Every account needs a socket: takes what the administrator allows.

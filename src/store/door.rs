@@ -41,7 +41,7 @@ pub(super) fn make_private(path: &Path) -> Result<(), StoreError> {
 
 /// Whether a directory is empty or was a store before: any other may be somebody's, and closing it
 /// would shut them out.
-fn is_ours(path: &Path) -> Result<bool, StoreError> {
+pub(super) fn is_ours(path: &Path) -> Result<bool, StoreError> {
     let mut entries = fs::read_dir(path).map_err(StoreError::file("read", path))?;
     let is_empty = entries.next().is_none();
     Ok(is_empty || path.join("lock").exists() || marker(path).exists())
@@ -57,6 +57,20 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(&name)
         .map_err(StoreError::file("create", &name))?;
+    wait_for(file, path)
+}
+
+/// The same without making the file: where there is none, nobody holds the store.
+pub(super) fn lock_if_made(path: &Path) -> Result<Option<File>, StoreError> {
+    let name = path.join("lock");
+    match File::open(&name) {
+        Ok(file) => wait_for(file, path).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::file("open", &name)(error)),
+    }
+}
+
+fn wait_for(file: File, path: &Path) -> Result<File, StoreError> {
     let patience = Instant::now() + LOCK_PATIENCE;
     loop {
         match file.try_lock() {
@@ -65,7 +79,7 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
                 std::thread::sleep(Duration::from_millis(10));
             }
             Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { path: path.into() }),
-            Err(TryLockError::Error(error)) => return Err(StoreError::file("lock", &name)(error)),
+            Err(TryLockError::Error(error)) => return Err(StoreError::file("lock", path)(error)),
         }
     }
 }

@@ -159,7 +159,10 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The database failed while it was read.
-    #[error("the database failed: {0}")]
+    #[error(
+        "the database failed ({0}); free or repair the disk, then start again: nothing that was \
+         acknowledged is lost"
+    )]
     Engine(#[from] EngineError),
     /// The store stopped writing, or was closed.
     #[error(transparent)]
@@ -242,6 +245,11 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 impl StoreError {
+    /// A folder that cannot be written.
+    pub fn unwritable(path: &Path, source: io::Error) -> Self {
+        Self::File { action: "write to", path: path.into(), source }
+    }
+
     /// For `map_err` on file operations.
     pub(super) fn file(
         action: &'static str,

@@ -31,6 +31,7 @@ mod checkpoint;
 mod door;
 mod engine;
 mod error;
+mod examine;
 mod group;
 mod hot;
 mod keys;
@@ -81,6 +82,7 @@ use sled_engine::SledEngine;
 use writer::{Pace, Writer, panic_text};
 
 pub use error::{CommitError, EngineError, StoreError};
+pub use examine::{Examined, examine};
 pub use op::{CACHE_BYTES_DEFAULT, Op, RESTARTS_KEPT, Snapshot, StoreOptions, StoreStats};
 pub use outbox::Outbox;
 
@@ -151,11 +153,12 @@ impl Store {
         let path = &options.path;
         door::make_private(path)?;
         let lock = door::lock(path)?;
-        let key = KeySource {
-            path: options.key_file.clone().unwrap_or_else(|| path.join("key")),
-            configured: options.key_file.is_some(),
-        };
+        let key = KeySource::of(&options);
         let used = door::read_marker(path)?;
+        sled_engine::refuse_what_is_in_the_way(&sled_engine::directory(path))?;
+        if used && !sled_engine::directory(path).join("db").exists() {
+            return Err(StoreError::Emptied { path: path.clone() });
+        }
         let engine = SledEngine::open(&sled_engine::directory(path), options.cache_bytes)?;
         if used && !recover::was_used(&engine)? {
             return Err(StoreError::Emptied { path: path.clone() });

@@ -52,7 +52,6 @@ impl SledEngine {
     /// Opens or creates the database in `path`. `cache_bytes` bounds sled's page cache.
     pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         let unreadable = |detail: String| StoreError::Unreadable { path: path.into(), detail };
-        refuse_what_is_in_the_way(path)?;
         let opened = catch_unwind(AssertUnwindSafe(|| {
             let db = open_patiently(path, cache_bytes)?;
             let split = split_keys(&db)?;
@@ -141,7 +140,7 @@ fn is_outside(error: &io::Error) -> bool {
 }
 
 /// Opens the database file as sled would, if there is one: sled's own error names no file.
-fn refuse_what_is_in_the_way(path: &Path) -> Result<(), StoreError> {
+pub(super) fn refuse_what_is_in_the_way(path: &Path) -> Result<(), StoreError> {
     let file = path.join("db");
     match File::options().read(true).write(true).open(&file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -23,6 +23,7 @@ mod failpoints;
 mod metrics;
 mod monitoring;
 mod shutdown;
+mod store;
 mod supervision;
 mod systemd;
 mod zombies;

@@ -169,7 +169,8 @@ async fn damage_anywhere_in_the_database_is_healed_or_told_and_never_passed_over
                 told += 1;
             }
         }
-        fs::remove_dir_all(place).unwrap();
+        // sled's threads may be at it still; what stays goes with the folder.
+        let _ = fs::remove_dir_all(place);
     }
     assert!(told > 0, "no damage was ever noticed");
 }
