@@ -64,6 +64,9 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
 pub(super) fn lock_if_made(path: &Path) -> Result<Option<File>, StoreError> {
     let name = path.join("lock");
     match File::open(&name) {
+        Ok(file) if file.metadata().is_ok_and(|found| found.is_dir()) => {
+            Err(StoreError::file("open", &name)(io::Error::from_raw_os_error(libc::EISDIR)))
+        }
         Ok(file) => wait_for(file, path).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StoreError::file("open", &name)(error)),

@@ -9,14 +9,14 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file or directory could not be made, read or protected.
-    #[error("could not {action} {path}: {source}{}", advice(source))]
+    #[error("could not {action} {path}: {cause}{}", advice(cause))]
     File {
         /// What was tried, e.g. `create`.
         action: &'static str,
         /// Where.
         path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
+        /// Why it failed. (Not a source: the text has it already.)
+        cause: io::Error,
     },
     /// The directory is somebody else's.
     #[error(
@@ -121,8 +121,8 @@ pub enum StoreError {
     },
     /// The database under the store does not open.
     #[error(
-        "the database in {path} does not open ({detail}); restore it from a backup, or move the \
-         directory aside to start anew"
+        "the database in {path} is damaged and does not open ({detail}); restore the store from a \
+         backup, or move it aside to start anew (nothing was deleted)"
     )]
     Unreadable {
         /// The database's directory.
@@ -134,7 +134,7 @@ pub enum StoreError {
     /// understand at all for a new one.
     #[error(
         "the database in {path} holds nothing although this store was in use before; restore it \
-         from a backup, or move the directory aside to start anew"
+         from a backup, or move the directory aside to start anew (nothing was deleted)"
     )]
     Emptied {
         /// The store's directory.
@@ -246,8 +246,8 @@ fn advice(error: &io::Error) -> &'static str {
 
 impl StoreError {
     /// A folder that cannot be written.
-    pub fn unwritable(path: &Path, source: io::Error) -> Self {
-        Self::File { action: "write to", path: path.into(), source }
+    pub fn unwritable(path: &Path, cause: io::Error) -> Self {
+        Self::File { action: "write to", path: path.into(), cause }
     }
 
     /// For `map_err` on file operations.
@@ -256,6 +256,6 @@ impl StoreError {
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File { action, path, source }
+        move |cause| Self::File { action, path, cause }
     }
 }

@@ -19,6 +19,7 @@ use crate::protocol::model::{
 use super::door;
 use super::engine::Engine;
 use super::error::StoreError;
+use super::keep::{copy_files, size_of_files};
 use super::keys::{self, KeySource, MasterKey};
 use super::layout::{self, kind};
 use super::op::StoreOptions;
@@ -144,31 +145,6 @@ impl Drop for Copy {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
-}
-
-fn size_of_files(folder: &Path) -> io::Result<u64> {
-    let mut size = 0;
-    for entry in fs::read_dir(folder)? {
-        let found = entry?.metadata()?;
-        size += if found.is_file() { found.len() } else { 0 };
-    }
-    Ok(size)
-}
-
-/// Copies a folder's files and the folders in it, which sled keeps one deep.
-fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let place = to.join(entry.file_name());
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            fs::create_dir(&place)?;
-            copy_files(&entry.path(), &place)?;
-        } else if kind.is_file() {
-            fs::copy(entry.path(), place)?;
-        }
-    }
-    Ok(())
 }
 
 /// Reads every record and every event that was not released; answers how many those are.

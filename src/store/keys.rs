@@ -253,6 +253,10 @@ impl KeySource {
     fn read(&self, file: File) -> Result<MasterKey, StoreError> {
         let malformed = || StoreError::KeyMalformed { path: self.path.clone() };
         let meta = file.metadata().map_err(StoreError::file("read", &self.path))?;
+        if meta.is_dir() {
+            let error = io::Error::from_raw_os_error(libc::EISDIR);
+            return Err(StoreError::file("read", &self.path)(error));
+        }
         let mode = meta.mode() & 0o7777;
         if mode & 0o077 != 0 && meta.uid() == effective_user() {
             return Err(StoreError::KeyExposed { path: self.path.clone(), mode });

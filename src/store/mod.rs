@@ -34,6 +34,7 @@ mod error;
 mod examine;
 mod group;
 mod hot;
+mod keep;
 mod keys;
 mod layout;
 mod memory_engine;
@@ -69,6 +70,7 @@ use audit::{Audited, Progress, Witness};
 use checkpoint::Checkpoint;
 use engine::Engine;
 use hot::Hot;
+use keep::Kept;
 use keys::{KeySource, Keyring, MasterKey};
 use layout::kind;
 use memory_engine::MemoryDisk;
@@ -159,14 +161,29 @@ impl Store {
         if used && !sled_engine::directory(path).join("db").exists() {
             return Err(StoreError::Emptied { path: path.clone() });
         }
+        let kept = Kept::of(&sled_engine::directory(path));
+        let opened = Self::open_database(&options, key, used, lock);
+        if let (Err(_), Some(kept)) = (&opened, kept) {
+            kept.put_back();
+        }
+        let opened = opened?;
+        door::write_marker(path)?;
+        Ok(opened)
+    }
+
+    fn open_database(
+        options: &StoreOptions,
+        key: KeySource,
+        used: bool,
+        lock: File,
+    ) -> Result<(Self, Outbox), StoreError> {
+        let path = &options.path;
         let engine = SledEngine::open(&sled_engine::directory(path), options.cache_bytes)?;
         if used && !recover::was_used(&engine)? {
             return Err(StoreError::Emptied { path: path.clone() });
         }
-        let home = Some(Home { path: path.as_path().into(), lock });
-        let opened = Self::start(Arc::new(engine), Key::File(key), home, Pace::default())?;
-        door::write_marker(path)?;
-        Ok(opened)
+        let home = Home { path: path.as_path().into(), lock };
+        Self::start(Arc::new(engine), Key::File(key), Some(home), Pace::default())
     }
 
     /// A store that lives in memory, for tests and trials: the same code on another engine.

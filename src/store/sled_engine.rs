@@ -44,8 +44,19 @@ pub(super) struct SledEngine {
 
 impl From<sled::Error> for EngineError {
     fn from(error: sled::Error) -> Self {
-        Self(error.to_string())
+        match error {
+            sled::Error::Io(error) => Self(plain(&error)),
+            other => Self(other.to_string()),
+        }
     }
+}
+
+/// The words of the operating system. sled hands its errors on as text of its own, which has them
+/// in quotes.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let quoted = text.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"'));
+    quoted.map_or_else(|| text.clone(), |(words, _)| words.to_owned())
 }
 
 impl SledEngine {

@@ -239,6 +239,8 @@ impl Writer {
 /// Runs `work`; sled panics where other libraries return errors.
 fn guarded(work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), String> {
     match catch_unwind(AssertUnwindSafe(work)) {
+        // Bare: what to do is said around it.
+        Ok(Err(StoreError::Engine(error))) => Err(error.to_string()),
         Ok(outcome) => outcome.map_err(|error| error.to_string()),
         Err(panic) => Err(panic_text(&*panic)),
     }

@@ -84,7 +84,8 @@ async fn expect_refusal(stage: &mut Stage, alice: &Listener, words: &[&str]) {
 
 fn expect_words(who: &str, said: &str, words: &[&str]) {
     let line = |line: &&str| words.iter().all(|word| line.contains(word));
-    assert!(said.lines().any(|one| line(&one)), "{who} does not say {words:?}: {said}");
+    let found = said.lines().find(line);
+    println!("{who}: {}", found.unwrap_or_else(|| panic!("{who} does not say {words:?}: {said}")));
 }
 
 /// What nobody may read in a log.

@@ -154,18 +154,21 @@ async fn damage_anywhere_in_the_database_is_healed_or_told_and_never_passed_over
     assert_eq!((truth.accounts, truth.credentials), (40, 40));
     assert_eq!(truth.events.len() as u64, EVENTS - RELEASED);
     let seed = seed();
-    println!("seed {seed}: set TELEWARDEN_TEST_SEED to replay");
     let mut random = StdRng::seed_from_u64(seed);
     let mut told = 0;
     for round in 0..rounds() {
         let place = folder.path().join(format!("round{round}"));
         copy(&whole, &place);
-        let what = damage(&place.join("sled/db"), &mut random);
+        let db = place.join("sled/db");
+        let what = damage(&db, &mut random);
+        let damaged = fs::read(&db).unwrap();
         match held(&place).await {
-            Ok(found) => assert_eq!(found, truth, "{what}"),
+            Ok(found) => assert_eq!(found, truth, "{what}, seed {seed}"),
             Err(text) => {
-                assert!(text.contains("backup"), "no advice after {what}: {text}");
+                assert!(text.contains("backup"), "no advice after {what}, seed {seed}: {text}");
                 assert!(!text.contains("xxxx"), "it quotes an event");
+                let is_refused = !text.contains("cannot be read on");
+                assert!(!is_refused || damaged == fs::read(&db).unwrap(), "it was changed: {what}");
                 told += 1;
             }
         }

@@ -110,6 +110,32 @@ async fn a_store_of_a_newer_program_is_refused() {
 }
 
 #[tokio::test]
+async fn a_store_from_before_the_tally_is_taken_over_and_a_lost_tally_is_not() {
+    let disk = MemoryDisk::default();
+    let start = || {
+        let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
+        Store::start(Arc::new(disk.clone()), key, None, Pace::default())
+    };
+    let (store, outbox) = start().unwrap();
+    store.commit(vec![Op::PutAccount(account(1))]).await.unwrap();
+    store.close().await.unwrap();
+    drop(outbox);
+    let mut batch = Batch::default();
+    batch.delete(layout::TALLY.to_vec());
+    disk.apply(batch.clone()).unwrap();
+    assert!(matches!(start().err(), Some(StoreError::Damaged { record: "tally", .. })));
+    batch.put(layout::FORMAT.to_vec(), 1_u32.to_be_bytes().to_vec());
+    disk.apply(batch).unwrap();
+    let (store, outbox) = start().unwrap();
+    assert_eq!(store.load().unwrap().accounts, [account(1)]);
+    store.close().await.unwrap();
+    drop(outbox);
+    assert_eq!(disk.get(layout::FORMAT).unwrap().unwrap(), 2_u32.to_be_bytes());
+    assert!(disk.get(layout::TALLY).unwrap().is_some());
+    assert!(start().is_ok());
+}
+
+#[tokio::test]
 async fn a_damaged_database_is_told_with_its_path_and_advice() {
     for stride in [1, 97] {
         let fixture = Fixture::new();

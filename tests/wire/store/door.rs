@@ -27,7 +27,7 @@ async fn another_key_or_none_or_half_of_one_is_refused_and_the_right_one_opens_a
     expect_refusal(&mut stage, &alice, &[&path, "does not exist", "put the file back"]).await;
     assert!(!key.exists(), "no new key takes the place of the lost one");
     fs::create_dir(&key).unwrap();
-    expect_refusal(&mut stage, &alice, &[&path]).await;
+    expect_refusal(&mut stage, &alice, &[&path, "folder", "move it out of the way"]).await;
     fs::remove_dir(&key).unwrap();
     fs::write(&key, &right).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
