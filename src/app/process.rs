@@ -59,6 +59,11 @@ fn raise_open_files() {
 /// Runs the daemon until SIGTERM or SIGINT. A second signal ends the process at once; SIGHUP reads
 /// the configuration again.
 ///
+/// Exit status: 0 after SIGTERM or SIGINT; 1 with an error, whatever it is (a store that cannot be
+/// opened, a disk that became full), told as the last line on stderr and, once it is up, in STATUS;
+/// 130 after a second signal. Mistakes on the command line end with 2 before this. A service manager
+/// may start it again after 1: what is broken stays refused and unchanged until somebody mends it.
+///
 /// # Errors
 /// What could not be started, or what ended without which going on would be a lie.
 pub fn run(reload: Reload) -> Result<ExitCode> {

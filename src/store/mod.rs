@@ -9,6 +9,8 @@
 //!   submitted earlier. Sequence numbers are never used twice.
 //! - After a failure of the disk nothing more is written: see [`Store::failed`].
 //! - What a newer program wrote, or another key sealed, is refused and left as it is.
+//! - A torn tail heals; a database with holes, or one that ends before what the witness saw, is
+//!   refused with its path and advice, and left as it was found (up to 256 MiB: `keep`).
 //!
 //! # How
 //! Submissions wait in a bounded queue (`queue`); the writer thread (`writer`) takes them in
@@ -17,6 +19,9 @@
 //! the outbox is the journal of the cursors. `checkpoint` later gives cursors and update states
 //! their own records (`hot` holds them until then) and trims the outbox. `recover` lays what the
 //! segments say over the records at start-up.
+//! `audit` keeps a tally of the records with every batch, and a witness of how far the store had
+//! come beside the database, because sled passes over damage that looks like a torn tail. `examine`
+//! looks at a store without changing it, for `telewarden check`.
 //! Below lies an ordered map with atomic batches (`engine`), on sled or in memory.
 //!
 //! # What is sealed

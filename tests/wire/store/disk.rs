@@ -162,7 +162,8 @@ async fn fills_up_at_work(disk: Disk) {
     let path = stage.daemon.store().display().to_string();
     let words = [&*path, cause, "free or repair the disk, then start again"];
     expect_words("the daemon", &told, &words);
-    let at_error = told.lines().filter(|line| line.contains(cause) && line.contains("error"));
+    let at_error =
+        told.lines().filter(|line| line.contains(cause) && line.contains(r#""log.level":"error""#));
     assert!(at_error.count() >= 1, "it is logged as an error: {told}");
     let stopping = manager.notices();
     let last = stopping.iter().flatten().rev().find(|line| line.starts_with("STATUS="));
