@@ -155,7 +155,7 @@ async fn open_store(config: &Config) -> Result<(Store, Outbox)> {
     let mut options = StoreOptions::new(&config.store.path);
     options.key_file.clone_from(&config.secrets.key_file);
     let opened = tokio::task::spawn_blocking(move || Store::open(options)).await?;
-    opened.context("failed to open the store")
+    opened.with_context(|| format!("failed to open the store in {}", config.store.path.display()))
 }
 
 fn amqp_options(config: &Config) -> AmqpOptions {

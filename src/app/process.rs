@@ -12,8 +12,8 @@ use crate::config::Config;
 /// Exit code after a second signal: the usual one for SIGINT.
 const HARD_STOP: i32 = 130;
 
-/// Tells the allocator how to treat big blocks, and raises the limit of open files. To be called
-/// before any thread is started.
+/// Tells the allocator how to treat big blocks, raises the limit of open files, and turns the limit
+/// of file sizes into an error. To be called before any thread is started.
 ///
 /// The library allocates two zeroed 1 MiB buffers a connection, of which only touched pages cost
 /// memory. With glibc's moving threshold freed ones are kept and reused, and every reconnect makes
@@ -31,6 +31,16 @@ pub fn prepare_process() {
         }
     }
     raise_open_files();
+    outlive_file_size_limits();
+}
+
+/// A file that may not grow any more comes back as an error from the write, told like a full disk,
+/// instead of a signal that ends the process without a word.
+fn outlive_file_size_limits() {
+    // SAFETY: ignoring a signal involves no handler; nobody else has one for it.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
 }
 
 /// Every account needs a socket: takes what the administrator allows.
@@ -48,6 +58,11 @@ fn raise_open_files() {
 
 /// Runs the daemon until SIGTERM or SIGINT. A second signal ends the process at once; SIGHUP reads
 /// the configuration again.
+///
+/// Exit status: 0 after SIGTERM or SIGINT; 1 with an error, whatever it is (a store that cannot be
+/// opened, a disk that became full), told as the last line on stderr and, once it is up, in STATUS;
+/// 130 after a second signal. Mistakes on the command line end with 2 before this. A service manager
+/// may start it again after 1: what is broken stays refused and unchanged until somebody mends it.
 ///
 /// # Errors
 /// What could not be started, or what ended without which going on would be a lie.

@@ -11,10 +11,13 @@ use std::time::Duration;
 
 use super::{ConfigArgs, say};
 use crate::config::{Config, advice, broker_address};
-use crate::store::check_key_file;
+use crate::store::{Examined, StoreError, StoreOptions, check_key_file, examine};
 
 /// How long the broker may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
+
+/// Room that the store needs to start: the first block of its database, and some.
+const PROBE_BYTES: usize = 1 << 20;
 
 /// What one look found.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,7 +54,10 @@ pub fn check(args: &ConfigArgs) -> ExitCode {
 }
 
 fn findings(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![store(&config.store.path), listen(config.http.listen)];
+    let mut findings = vec![
+        store(&config.store.path, config.secrets.key_file.as_deref()),
+        listen(config.http.listen),
+    ];
     if config.bridge.enabled {
         findings.push(broker(config.bridge.url.expose()));
     }
@@ -67,25 +73,40 @@ fn findings(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn store(path: &Path) -> Finding {
+/// What the daemon would say about its store, found without changing a byte of it.
+fn store(path: &Path, key_file: Option<&Path>) -> Finding {
     let shown = path.display();
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => return future_store(path),
+    let mut options = StoreOptions::new(path);
+    options.key_file = key_file.map(Into::into);
+    let examined = match examine(&options) {
+        Ok(Examined::New) if !path.exists() => return future_store(path),
+        Ok(examined) => examined,
+        // The daemon itself, if it runs now.
+        Err(error @ StoreError::Busy { .. }) => {
+            return Finding::Advice(format!("store.path {shown} is in use: {error}"));
+        }
         Err(error) => return Finding::Fault(format!("store.path {shown} cannot be used: {error}")),
     };
-    if !metadata.is_dir() {
-        return Finding::Fault(format!("store.path {shown} is not a folder"));
-    }
     if let Err(error) = try_writing(path) {
-        return Finding::Fault(format!("store.path {shown} cannot be written: {error}"));
+        let error = StoreError::unwritable(path, error);
+        return Finding::Fault(format!("store.path {shown} cannot be used: {error}"));
     }
-    if metadata.permissions().mode() & 0o077 != 0 {
+    let is_open = fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0);
+    if is_open {
         return Finding::Advice(format!(
             "store.path {shown} is open to other users of this machine: chmod 700 {shown}"
         ));
     }
-    Finding::Fine(format!("store.path {shown} can be written"))
+    match examined {
+        Examined::New => Finding::Fine(format!("store.path {shown} can be written")),
+        Examined::Whole { waiting } => Finding::Fine(format!(
+            "store.path {shown} can be written, and all in it can be read; {waiting} events wait \
+             for the broker"
+        )),
+        Examined::Closed(why) => Finding::Advice(format!(
+            "store.path {shown} can be written; its database was not looked into: {why}"
+        )),
+    }
 }
 
 /// The folder is made on the first start, if the nearest one above it can be written.
@@ -96,15 +117,21 @@ fn future_store(path: &Path) -> Finding {
     match try_writing(above) {
         Ok(()) => Finding::Fine(format!("store.path {shown} will be made on the first start")),
         Err(error) => Finding::Fault(format!(
-            "store.path {shown} cannot be made: {} cannot be written by this user: {error}",
-            above.display()
+            "store.path {shown} cannot be used: {}",
+            StoreError::unwritable(above, error)
         )),
     }
 }
 
+/// Writes a file of [`PROBE_BYTES`] and takes it away again.
 fn try_writing(folder: &Path) -> std::io::Result<()> {
     let probe = folder.join(format!(".check-{}", process::id()));
-    fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe))
+    let written = fs::write(&probe, vec![0; PROBE_BYTES]);
+    let removed = match fs::remove_file(&probe) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    written.and(removed)
 }
 
 fn key_file(path: &Path) -> Finding {
@@ -166,22 +193,22 @@ mod tests {
     fn the_store_may_be_missing_but_not_unusable() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        assert!(matches!(store(&path), Finding::Fine(_)));
+        assert!(matches!(store(&path, None), Finding::Fine(_)));
         fs::create_dir(&path).unwrap();
         mode(&path, 0o755);
-        assert!(matches!(store(&path), Finding::Advice(text) if text.contains("chmod 700")));
+        assert!(matches!(store(&path, None), Finding::Advice(text) if text.contains("chmod 700")));
         mode(&path, 0o700);
-        assert!(matches!(store(&path), Finding::Fine(_)));
+        assert!(matches!(store(&path, None), Finding::Fine(_)));
         assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
         let not_a_folder = folder.path().join("file");
         fs::write(&not_a_folder, "").unwrap();
-        assert!(matches!(store(&not_a_folder), Finding::Fault(_)));
-        assert!(matches!(store(&not_a_folder.join("inside")), Finding::Fault(_)));
+        assert!(matches!(store(&not_a_folder, None), Finding::Fault(_)));
+        assert!(matches!(store(&not_a_folder.join("inside"), None), Finding::Fault(_)));
         let deep = folder.path().join("not/yet/there");
-        assert!(matches!(store(&deep), Finding::Fine(_)));
+        assert!(matches!(store(&deep, None), Finding::Fine(_)));
         assert!(!folder.path().join("not").exists());
         // Nobody makes folders there, not even root.
-        assert!(matches!(store(Path::new("/proc/telewarden/state")), Finding::Fault(_)));
+        assert!(matches!(store(Path::new("/proc/telewarden/state"), None), Finding::Fault(_)));
     }
 
     #[test]

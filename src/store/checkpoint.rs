@@ -67,23 +67,23 @@ impl Checkpoint {
         released > self.trimmed || !known.tombstones.is_empty() || shared.read_hot().len() > 0
     }
 
-    /// Does one step if it is time. `released` must be on disk already.
+    /// Does one step if it is time; `true` when that ends a pass. `released` must be on disk already.
     pub(super) fn step(
         &mut self,
         shared: &Shared,
         known: &mut Known,
         next_seq: u64,
         released: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         match &mut self.stage {
-            Stage::Idle if Instant::now() < self.next_at => Ok(()),
+            Stage::Idle if Instant::now() < self.next_at => Ok(false),
             Stage::Idle => {
                 self.next_at = Instant::now() + self.every;
                 if self.has_work(shared, known, released) {
                     self.stage =
                         Stage::Writing { dirty: shared.read_hot().dirty(), upto: next_seq };
                 }
-                Ok(())
+                Ok(false)
             }
             Stage::Writing { dirty, upto } => {
                 let upto = *upto;
@@ -91,7 +91,7 @@ impl Checkpoint {
                     self.mark = upto;
                     self.stage = Stage::Trimming;
                 }
-                Ok(())
+                Ok(false)
             }
             Stage::Trimming => {
                 let needless = released.min(self.mark.saturating_sub(1));
@@ -99,7 +99,7 @@ impl Checkpoint {
                     self.trimmed = needless;
                     self.stage = Stage::Idle;
                 }
-                Ok(())
+                Ok(matches!(self.stage, Stage::Idle))
             }
         }
     }

@@ -41,7 +41,7 @@ pub(super) fn make_private(path: &Path) -> Result<(), StoreError> {
 
 /// Whether a directory is empty or was a store before: any other may be somebody's, and closing it
 /// would shut them out.
-fn is_ours(path: &Path) -> Result<bool, StoreError> {
+pub(super) fn is_ours(path: &Path) -> Result<bool, StoreError> {
     let mut entries = fs::read_dir(path).map_err(StoreError::file("read", path))?;
     let is_empty = entries.next().is_none();
     Ok(is_empty || path.join("lock").exists() || marker(path).exists())
@@ -57,6 +57,23 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(&name)
         .map_err(StoreError::file("create", &name))?;
+    wait_for(file, path)
+}
+
+/// The same without making the file: where there is none, nobody holds the store.
+pub(super) fn lock_if_made(path: &Path) -> Result<Option<File>, StoreError> {
+    let name = path.join("lock");
+    match File::open(&name) {
+        Ok(file) if file.metadata().is_ok_and(|found| found.is_dir()) => {
+            Err(StoreError::file("open", &name)(io::Error::from_raw_os_error(libc::EISDIR)))
+        }
+        Ok(file) => wait_for(file, path).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::file("open", &name)(error)),
+    }
+}
+
+fn wait_for(file: File, path: &Path) -> Result<File, StoreError> {
     let patience = Instant::now() + LOCK_PATIENCE;
     loop {
         match file.try_lock() {
@@ -65,7 +82,7 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
                 std::thread::sleep(Duration::from_millis(10));
             }
             Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { path: path.into() }),
-            Err(TryLockError::Error(error)) => return Err(StoreError::file("lock", &name)(error)),
+            Err(TryLockError::Error(error)) => return Err(StoreError::file("lock", path)(error)),
         }
     }
 }
@@ -94,13 +111,14 @@ pub(super) fn read_marker(path: &Path) -> Result<bool, StoreError> {
 /// Marks the store as used.
 pub(super) fn write_marker(path: &Path) -> Result<(), StoreError> {
     let file = marker(path);
-    if file.exists() {
+    let text = format!("{MARKER}{FORMAT}\n");
+    if fs::read_to_string(&file).is_ok_and(|found| found == text) {
         return Ok(());
     }
     let new = path.join("format.new");
     let write = || {
         let mut handle = File::create(&new)?;
-        writeln!(handle, "{MARKER}{FORMAT}")?;
+        handle.write_all(text.as_bytes())?;
         handle.sync_all()?;
         fs::rename(&new, &file)?;
         File::open(path)?.sync_all()

@@ -2,21 +2,21 @@
 //! types of this boundary; never carries a secret or a record's content.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Why the store could not be opened or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file or directory could not be made, read or protected.
-    #[error("could not {action} {path}: {source}")]
+    #[error("could not {action} {path}: {cause}{}", advice(cause))]
     File {
         /// What was tried, e.g. `create`.
         action: &'static str,
         /// Where.
         path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
+        /// Why it failed. (Not a source: the text has it already.)
+        cause: io::Error,
     },
     /// The directory is somebody else's.
     #[error(
@@ -110,8 +110,8 @@ pub enum StoreError {
     },
     /// A record cannot be understood or its seal is broken.
     #[error(
-        "a {record} record is damaged ({detail}); restore the store from a backup, or move it \
-         aside to start anew"
+        "a record ({record}) is damaged: {detail}; restore the store from a backup, or move it \
+         aside to start anew (nothing was deleted)"
     )]
     Damaged {
         /// Kind of the record.
@@ -121,8 +121,8 @@ pub enum StoreError {
     },
     /// The database under the store does not open.
     #[error(
-        "the database in {path} does not open ({detail}); restore it from a backup, or move the \
-         directory aside to start anew"
+        "the database in {path} is damaged and does not open ({detail}); restore the store from a \
+         backup, or move it aside to start anew (nothing was deleted)"
     )]
     Unreadable {
         /// The database's directory.
@@ -134,14 +134,35 @@ pub enum StoreError {
     /// understand at all for a new one.
     #[error(
         "the database in {path} holds nothing although this store was in use before; restore it \
-         from a backup, or move the directory aside to start anew"
+         from a backup, or move the directory aside to start anew (nothing was deleted)"
     )]
     Emptied {
         /// The store's directory.
         path: PathBuf,
     },
+    /// Records do not agree with their tally.
+    #[error(
+        "the database opens, but some of its records are missing or older than they were: its file \
+         was damaged or changed; restore the store from a backup, or move it aside to start anew \
+         (nothing was deleted)"
+    )]
+    Holes,
+    /// The store holds less than it did when the witness was written.
+    #[error(
+        "the database in {path} ends before what it had promised to keep: it was cut short, or an \
+         older copy was put in its place; put the right one back, or restore all of the store from \
+         a backup; to go on with this older state on purpose, delete {path}/witness (nothing was \
+         deleted)"
+    )]
+    Behind {
+        /// The store's directory.
+        path: PathBuf,
+    },
     /// The database failed while it was read.
-    #[error("the database failed: {0}")]
+    #[error(
+        "the database failed ({0}); free or repair the disk, then start again: nothing that was \
+         acknowledged is lost"
+    )]
     Engine(#[from] EngineError),
     /// The store stopped writing, or was closed.
     #[error(transparent)]
@@ -158,10 +179,27 @@ pub struct EngineError(pub String);
 pub enum CommitError {
     /// The disk or the database failed. The store writes nothing any more; what was confirmed
     /// before stays. The process should end and be started again once the cause is gone.
-    #[error("the store stopped writing ({cause}); free or repair the disk, then start again")]
+    #[error(
+        "the store{} stopped writing ({cause}); free or repair the disk, then start again: nothing \
+         that was acknowledged is lost",
+        place.as_ref().map(|path| format!(" in {}", path.display())).unwrap_or_default()
+    )]
     Failed {
         /// What failed.
         cause: Arc<str>,
+        /// The store's directory, where it has one.
+        place: Option<Arc<Path>>,
+    },
+    /// What was stored is damaged. The store writes nothing any more.
+    #[error(
+        "the store{} cannot be read on ({cause})",
+        place.as_ref().map(|path| format!(" in {}", path.display())).unwrap_or_default()
+    )]
+    Damaged {
+        /// What was found.
+        cause: Arc<str>,
+        /// The store's directory, where it has one.
+        place: Option<Arc<Path>>,
     },
     /// The store was closed before.
     #[error("the store is closed")]
@@ -171,17 +209,53 @@ pub enum CommitError {
 impl CommitError {
     /// A failure with its cause.
     pub(super) fn failed(cause: impl std::fmt::Display) -> Self {
-        Self::Failed { cause: cause.to_string().into() }
+        Self::Failed { cause: cause.to_string().into(), place: None }
+    }
+
+    /// Says where the store lies.
+    pub(super) fn at(self, path: Option<&Arc<Path>>) -> Self {
+        match self {
+            Self::Failed { cause, .. } => Self::Failed { cause, place: path.cloned() },
+            Self::Damaged { cause, .. } => Self::Damaged { cause, place: path.cloned() },
+            Self::Closed => Self::Closed,
+        }
+    }
+}
+
+/// What to do about a file that cannot be used.
+fn advice(error: &io::Error) -> &'static str {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
+            "; make room there, then start again (nothing was lost)"
+        }
+        Kind::PermissionDenied => {
+            "; let the user that runs telewarden read and write there, or set store.path to a \
+             folder where it can"
+        }
+        Kind::ReadOnlyFilesystem => {
+            "; mount it so that it can be written, or set store.path to a folder elsewhere"
+        }
+        Kind::NotADirectory | Kind::AlreadyExists => {
+            "; store.path must be a folder: move the file that is in its place out of the way"
+        }
+        Kind::IsADirectory => "; a folder is in the place of that file: move it out of the way",
+        _ => "",
     }
 }
 
 impl StoreError {
+    /// A folder that cannot be written.
+    pub fn unwritable(path: &Path, cause: io::Error) -> Self {
+        Self::File { action: "write to", path: path.into(), cause }
+    }
+
     /// For `map_err` on file operations.
     pub(super) fn file(
         action: &'static str,
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File { action, path, source }
+        move |cause| Self::File { action, path, cause }
     }
 }

@@ -270,6 +270,11 @@ impl Effects {
         self.states.values().any(|effect| effect.replaced)
     }
 
+    /// The number of the event after the last.
+    pub(super) fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
     /// Whether there are events, with which the releases ride.
     pub(super) fn has_events(&self) -> bool {
         !self.entries.is_empty()

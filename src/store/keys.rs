@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 use crate::failpoint;
 
 use super::error::StoreError;
+use super::op::StoreOptions;
 
 const KEY_LEN: usize = 32;
 const NONCE_LEN: usize = 12;
@@ -43,7 +44,7 @@ type Bytes = Zeroizing<Vec<u8>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BrokenSeal;
 
-fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
     <[u8; N]>::try_generate().map_err(|_| StoreError::NoRandomness)
 }
 
@@ -209,6 +210,14 @@ pub(super) struct KeySource {
 }
 
 impl KeySource {
+    /// What the options say of it.
+    pub(super) fn of(options: &StoreOptions) -> Self {
+        Self {
+            path: options.key_file.clone().unwrap_or_else(|| options.path.join("key")),
+            configured: options.key_file.is_some(),
+        }
+    }
+
     /// Reads the key and forgets it again.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let file = File::open(&self.path).map_err(StoreError::file("read", &self.path))?;
@@ -244,6 +253,10 @@ impl KeySource {
     fn read(&self, file: File) -> Result<MasterKey, StoreError> {
         let malformed = || StoreError::KeyMalformed { path: self.path.clone() };
         let meta = file.metadata().map_err(StoreError::file("read", &self.path))?;
+        if meta.is_dir() {
+            let error = io::Error::from_raw_os_error(libc::EISDIR);
+            return Err(StoreError::file("read", &self.path)(error));
+        }
         let mode = meta.mode() & 0o7777;
         if mode & 0o077 != 0 && meta.uid() == effective_user() {
             return Err(StoreError::KeyExposed { path: self.path.clone(), mode });

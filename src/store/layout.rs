@@ -6,6 +6,8 @@ use uuid::Uuid;
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
 
+use super::error::StoreError;
+
 /// The store's format number.
 pub(super) const FORMAT: &[u8] = b"!format";
 /// Sealed with the key-encryption key, to recognise another key.
@@ -14,6 +16,9 @@ pub(super) const KEY_CHECK: &[u8] = b"!key-check";
 pub(super) const RELEASED: &[u8] = b"!released";
 /// Cursors moved before this sequence number have records of their own.
 pub(super) const CHECKPOINT: &[u8] = b"!checkpoint";
+
+/// The tally of the records: see [`super::audit`].
+pub(super) const TALLY: &[u8] = b"!tally";
 
 /// Kinds of record.
 pub(super) mod kind {
@@ -101,6 +106,12 @@ pub(super) fn peers(account: AuthKeyId) -> (Vec<u8>, Vec<u8>) {
 /// The sequence number at the end of `key`.
 pub(super) fn seq_of(key: &[u8]) -> Option<u64> {
     key.get(1..)?.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// The account in the key of one of its records.
+pub(super) fn account_of(key: &[u8]) -> Result<AuthKeyId, StoreError> {
+    let cut = StoreError::Damaged { record: "account", detail: "its key is cut short" };
+    seq_of(key).map(AuthKeyId).ok_or(cut)
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 //!   submitted earlier. Sequence numbers are never used twice.
 //! - After a failure of the disk nothing more is written: see [`Store::failed`].
 //! - What a newer program wrote, or another key sealed, is refused and left as it is.
+//! - A torn tail heals; a database with holes, or one that ends before what the witness saw, is
+//!   refused with its path and advice, and left as it was found (up to 256 MiB: `keep`).
 //!
 //! # How
 //! Submissions wait in a bounded queue (`queue`); the writer thread (`writer`) takes them in
@@ -17,6 +19,9 @@
 //! the outbox is the journal of the cursors. `checkpoint` later gives cursors and update states
 //! their own records (`hot` holds them until then) and trims the outbox. `recover` lays what the
 //! segments say over the records at start-up.
+//! `audit` keeps a tally of the records with every batch, and a witness of how far the store had
+//! come beside the database, because sled passes over damage that looks like a torn tail. `examine`
+//! looks at a store without changing it, for `telewarden check`.
 //! Below lies an ordered map with atomic batches (`engine`), on sled or in memory.
 //!
 //! # What is sealed
@@ -26,12 +31,15 @@
 //! and basic groups), update states, and peers, whose access hashes are worth nothing without the
 //! authorization key. A copy of the store without the key opens no session and shows no text.
 
+mod audit;
 mod checkpoint;
 mod door;
 mod engine;
 mod error;
+mod examine;
 mod group;
 mod hot;
+mod keep;
 mod keys;
 mod layout;
 mod memory_engine;
@@ -63,9 +71,11 @@ use crate::protocol::model::{
     AccountRecord, Credentials, MonitorRecord, PeerRecord, UpdateState, UpdateStateDelta,
 };
 
+use audit::{Audited, Progress, Witness};
 use checkpoint::Checkpoint;
 use engine::Engine;
 use hot::Hot;
+use keep::Kept;
 use keys::{KeySource, Keyring, MasterKey};
 use layout::kind;
 use memory_engine::MemoryDisk;
@@ -79,12 +89,15 @@ use sled_engine::SledEngine;
 use writer::{Pace, Writer, panic_text};
 
 pub use error::{CommitError, EngineError, StoreError};
+pub use examine::{Examined, examine};
 pub use op::{CACHE_BYTES_DEFAULT, Op, RESTARTS_KEPT, Snapshot, StoreOptions, StoreStats};
 pub use outbox::Outbox;
 
 /// What the handles, the reader of the outbox and the writer share.
 struct Shared {
-    engine: Arc<dyn Engine>,
+    engine: Arc<Audited>,
+    /// The store's directory; stores in memory have none.
+    place: Option<Arc<Path>>,
     master: MasterKey,
     keyring: Keyring,
     queue: Queue,
@@ -93,7 +106,14 @@ struct Shared {
     meters: Meters,
     failed: watch::Sender<Option<CommitError>>,
     /// Held as long as anyone may touch the store.
-    _lock: Option<File>,
+    _home: Option<Home>,
+}
+
+/// The directory of a store, and the lock on it.
+struct Home {
+    path: Arc<Path>,
+    #[expect(dead_code, reason = "it is held, and goes when the store does")]
+    lock: File,
 }
 
 impl Shared {
@@ -140,18 +160,35 @@ impl Store {
         let path = &options.path;
         door::make_private(path)?;
         let lock = door::lock(path)?;
-        let key = KeySource {
-            path: options.key_file.clone().unwrap_or_else(|| path.join("key")),
-            configured: options.key_file.is_some(),
-        };
+        let key = KeySource::of(&options);
         let used = door::read_marker(path)?;
+        sled_engine::refuse_what_is_in_the_way(&sled_engine::directory(path))?;
+        if used && !sled_engine::directory(path).join("db").exists() {
+            return Err(StoreError::Emptied { path: path.clone() });
+        }
+        let kept = Kept::of(&sled_engine::directory(path));
+        let opened = Self::open_database(&options, key, used, lock);
+        if let (Err(_), Some(kept)) = (&opened, kept) {
+            kept.put_back();
+        }
+        let opened = opened?;
+        door::write_marker(path)?;
+        Ok(opened)
+    }
+
+    fn open_database(
+        options: &StoreOptions,
+        key: KeySource,
+        used: bool,
+        lock: File,
+    ) -> Result<(Self, Outbox), StoreError> {
+        let path = &options.path;
         let engine = SledEngine::open(&sled_engine::directory(path), options.cache_bytes)?;
         if used && !recover::was_used(&engine)? {
             return Err(StoreError::Emptied { path: path.clone() });
         }
-        let opened = Self::start(Arc::new(engine), Key::File(key), Some(lock), Pace::default())?;
-        door::write_marker(path)?;
-        Ok(opened)
+        let home = Home { path: path.as_path().into(), lock };
+        Self::start(Arc::new(engine), Key::File(key), Some(home), Pace::default())
     }
 
     /// A store that lives in memory, for tests and trials: the same code on another engine.
@@ -163,13 +200,16 @@ impl Store {
     fn start(
         engine: Arc<dyn Engine>,
         key: Key,
-        lock: Option<File>,
+        home: Option<Home>,
         pace: Pace,
     ) -> Result<(Self, Outbox), StoreError> {
-        let recovered = recover::recover(&engine, key)?;
-        let Recovered { master, keyring, known, hot, next_seq, released, mark } = recovered;
+        let recovered = recover::recover(engine, key, home.as_ref().map(|home| &*home.path))?;
+        let Recovered { engine, master, keyring, known, hot, next_seq, released, mark } = recovered;
+        let synced = Progress { count: engine.count(), next_seq };
+        let witness = home.as_ref().map(|home| Witness::of(&home.path));
         let shared = Arc::new(Shared {
             engine,
+            place: home.as_ref().map(|home| Arc::clone(&home.path)),
             master,
             keyring,
             queue: Queue::new(released),
@@ -177,11 +217,19 @@ impl Store {
             hot: RwLock::new(hot),
             meters: Meters::from(known.written),
             failed: watch::Sender::new(None),
-            _lock: lock,
+            _home: home,
         });
         let checkpoint = Checkpoint::new(mark, pace.checkpoint_every);
-        let writer =
-            Writer { shared: Arc::clone(&shared), known, next_seq, released, checkpoint, pace };
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            known,
+            next_seq,
+            released,
+            checkpoint,
+            pace,
+            witness,
+            synced,
+        };
         let running = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run())

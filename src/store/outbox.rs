@@ -16,16 +16,13 @@ use tokio::task::JoinHandle;
 use crate::protocol::outbox::OutboxEntry;
 
 use super::Shared;
-use super::error::StoreError;
-use super::layout::{self, kind};
+use super::error::{CommitError, StoreError};
 use super::segment::{self, Numbered};
 
 /// Most entries the ring holds. At 600 bytes each, 5 MiB.
 const RING_ENTRIES: usize = 8192;
 /// Most bytes of bodies the ring holds.
 const RING_BYTES: usize = 8 * 1024 * 1024;
-/// Segments of up to this many bytes are read at once when the reader is behind the ring.
-const FETCH_BYTES: usize = 256 * 1024;
 
 /// What the writer and the reader share.
 pub(super) struct Ring {
@@ -190,7 +187,9 @@ impl Outbox {
 
     fn start_fetch(&mut self, from: u64, to: u64) {
         let shared = Arc::clone(&self.shared);
-        self.fetching = Some(tokio::task::spawn_blocking(move || fetch(&shared, from, to)));
+        self.fetching = Some(tokio::task::spawn_blocking(move || {
+            segment::fetch(&*shared.engine, &shared.keyring, from, to)
+        }));
     }
 
     async fn finish_fetch(&mut self) {
@@ -201,37 +200,17 @@ impl Outbox {
         self.fetching = None;
         match fetched {
             Ok(Ok(entries)) => self.ahead.extend(entries),
-            Ok(Err(error)) => self.give_up(&error.to_string()).await,
-            Err(error) => self.give_up(&error.to_string()).await,
+            Ok(Err(error)) => self.give_up(&error).await,
+            Err(error) => self.give_up(&error).await,
         }
     }
 
     /// The segments cannot be read: publishing on would lose or reorder entries.
-    async fn give_up(&self, cause: &str) {
-        self.shared.fail(&format!("the outbox cannot be read: {cause}"));
+    async fn give_up(&self, cause: &impl std::fmt::Display) {
+        let cause = format!("the outbox cannot be read: {cause}").into();
+        self.shared.stop(CommitError::Damaged { cause, place: None });
         std::future::pending::<()>().await;
     }
-}
-
-/// Reads entries from `from` on, below `to`, up to about [`FETCH_BYTES`].
-fn fetch(shared: &Shared, from: u64, to: u64) -> Result<Vec<Numbered>, StoreError> {
-    let (start, _) = layout::all(kind::SEGMENT);
-    let before_end = layout::seq(kind::SEGMENT, to);
-    let after_from = layout::seq(kind::SEGMENT, from + 1);
-    let first = shared.engine.last(&start, &after_from)?.map_or(after_from, |(key, _)| key);
-    let mut entries = Vec::new();
-    let mut bytes = 0;
-    let mut outcome = Ok(());
-    shared.engine.scan(&first, &before_end, &mut |key, segment| {
-        bytes += segment.len();
-        outcome = segment::read(&shared.keyring, key, segment, from, &mut entries);
-        outcome.is_ok() && bytes < FETCH_BYTES
-    })?;
-    outcome?;
-    if entries.first().map(|(seq, _)| *seq) != Some(from) {
-        return Err(StoreError::Damaged { record: "outbox", detail: "a segment is missing" });
-    }
-    Ok(entries)
 }
 
 #[cfg(test)]

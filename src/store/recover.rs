@@ -2,12 +2,14 @@
 //! reading of what the last run left in the segments; writes nothing before all checks have passed.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::failpoint;
 use crate::protocol::chat::ChatKey;
 use crate::protocol::ids::AuthKeyId;
 
+use super::audit::{Audited, Progress, Witness};
 use super::engine::{Batch, Engine, collect};
 use super::error::StoreError;
 use super::group::Known;
@@ -18,11 +20,13 @@ use super::records::{self, CursorRecord};
 use super::segment::{self, Head};
 
 /// The format this program writes, and the newest one it understands.
-pub(super) const FORMAT: u32 = 1;
+/// Format 1 had no tally.
+pub(super) const FORMAT: u32 = 2;
 const KEY_CHECK_TEXT: &[u8] = b"telewarden";
 
 /// What the last run left.
 pub(super) struct Recovered {
+    pub(super) engine: Arc<Audited>,
     pub(super) master: MasterKey,
     pub(super) keyring: Keyring,
     pub(super) known: Known,
@@ -45,20 +49,40 @@ pub(super) enum Key {
 
 /// Checks the store and reads what start-up needs. The work does not grow with the outbox: it
 /// reads the segments since the last checkpoint, a few seconds of them, and the names of records.
-pub(super) fn recover(engine: &Arc<dyn Engine>, key: Key) -> Result<Recovered, StoreError> {
-    let engine = &**engine;
-    let fresh = check_format(engine)?;
-    let master = check_key(engine, key, fresh)?;
-    let (keyring, batch) = open_keyring(engine, &master, fresh)?;
+pub(super) fn recover(
+    engine: Arc<dyn Engine>,
+    key: Key,
+    home: Option<&Path>,
+) -> Result<Recovered, StoreError> {
+    let format = check_format(&*engine)?;
+    let fresh = format.is_none();
+    let master = check_key(&*engine, key, fresh)?;
+    let audited = Arc::new(Audited::open(engine, format.is_none_or(|format| format < 2))?);
+    let engine = &*audited;
+    let (keyring, mut batch) = open_keyring(engine, &master)?;
+    if format != Some(FORMAT) {
+        batch.put(layout::FORMAT.to_vec(), FORMAT.to_be_bytes().to_vec());
+    }
+    if fresh {
+        let check = master.seal(layout::KEY_CHECK, KEY_CHECK_TEXT)?;
+        batch.put(layout::KEY_CHECK.to_vec(), check);
+    }
     let (released, next_seq) = outbox_span(engine)?;
     let mark = number(engine, layout::CHECKPOINT, "checkpoint")?;
+    if mark > next_seq {
+        return Err(StoreError::Damaged { record: "outbox", detail: "its end is missing" });
+    }
+    let now = Progress { count: engine.count(), next_seq };
+    if let Some(path) = home.filter(|path| !now.reaches(Witness::read(path))) {
+        return Err(StoreError::Behind { path: path.into() });
+    }
     let (mut known, hot) = (read_known(engine)?, read_segments(engine, mark)?);
     known.written = written(engine)?;
     failpoint::reach("store.open.before");
     engine.apply(batch)?;
     engine.sync()?;
     failpoint::reach("store.open.after");
-    Ok(Recovered { master, keyring, known, hot, next_seq, released, mark })
+    Ok(Recovered { engine: audited, master, keyring, known, hot, next_seq, released, mark })
 }
 
 /// Whether anything was ever written to the store.
@@ -66,17 +90,17 @@ pub(super) fn was_used(engine: &dyn Engine) -> Result<bool, StoreError> {
     Ok(engine.get(layout::FORMAT)?.is_some())
 }
 
-/// Whether the store is new; refuses one that a newer program wrote.
-fn check_format(engine: &dyn Engine) -> Result<bool, StoreError> {
+/// The store's format, `None` when it is new; refuses one that a newer program wrote.
+fn check_format(engine: &dyn Engine) -> Result<Option<u32>, StoreError> {
     let Some(found) = engine.get(layout::FORMAT)? else {
         let empty = engine.last(&[0], &[0xff])?.is_none();
         let damaged = StoreError::Damaged { record: "format", detail: "it is missing" };
-        return if empty { Ok(true) } else { Err(damaged) };
+        return if empty { Ok(None) } else { Err(damaged) };
     };
     let found = <[u8; 4]>::try_from(&found[..]).map(u32::from_be_bytes);
     match found {
         Ok(found) if found > FORMAT => Err(StoreError::NewerFormat { found, known: FORMAT }),
-        Ok(1..) => Ok(false),
+        Ok(found @ 1..) => Ok(Some(found)),
         _ => Err(StoreError::Damaged { record: "format", detail: "it is not a number" }),
     }
 }
@@ -99,19 +123,10 @@ fn check_key(engine: &dyn Engine, key: Key, fresh: bool) -> Result<MasterKey, St
 
 /// Draws this opening's data key and reads those that segments in the outbox still need. Returns
 /// the writes that belong to it.
-fn open_keyring(
-    engine: &dyn Engine,
-    master: &MasterKey,
-    fresh: bool,
-) -> Result<(Keyring, Batch), StoreError> {
+fn open_keyring(engine: &dyn Engine, master: &MasterKey) -> Result<(Keyring, Batch), StoreError> {
     const RECORD: &str = "data key";
     let broken = |_| StoreError::Damaged { record: RECORD, detail: "its seal is broken" };
     let mut batch = Batch::default();
-    if fresh {
-        batch.put(layout::FORMAT.to_vec(), FORMAT.to_be_bytes().to_vec());
-        let check = master.seal(layout::KEY_CHECK, KEY_CHECK_TEXT)?;
-        batch.put(layout::KEY_CHECK.to_vec(), check);
-    }
     let (from, to) = layout::all(kind::DATA_KEY);
     let epoch_of = |key: &[u8]| {
         let cut = StoreError::Damaged { record: RECORD, detail: "its key is cut short" };
@@ -205,8 +220,9 @@ fn read_segments(engine: &dyn Engine, mark: u64) -> Result<Hot, StoreError> {
     let mut moved = Vec::new();
     let (_, to) = layout::all(kind::SEGMENT);
     let mut outcome = Ok(());
+    let mut next = None;
     engine.scan(&layout::seq(kind::SEGMENT, mark), &to, &mut |key, segment| {
-        let read = segment::span(key, segment)
+        let read = segment::follows(&mut next, key, segment)
             .and_then(|span| segment::cursors(segment).map(|cursors| (span, cursors)));
         outcome = read.map(|read| moved.push(read));
         outcome.is_ok()

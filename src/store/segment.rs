@@ -1,5 +1,5 @@
 //! Segments: what one group adds to the outbox, in one or more records that hold several entries
-//! each, together with the cursors that moved with them. Owns their encoding; never does IO. Head and
+//! each, together with the cursors that moved with them. Owns their encoding; never writes. Head and
 //! cursors are open, so that a backlog is counted, trimmed and recovered without opening seals; the
 //! entries, which hold message texts, are sealed.
 //!
@@ -16,7 +16,7 @@ use crate::protocol::cursor::Cursor;
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::outbox::{OutboxEntry, Route};
 
-use super::engine::{Batch, Pair};
+use super::engine::{Batch, Engine, Pair};
 use super::error::StoreError;
 use super::keys::Keyring;
 use super::layout::{self, kind};
@@ -28,6 +28,8 @@ const CLOSE_AT: usize = 5 * 1024;
 const HEAD_LEN_V1: usize = 1 + 4 + 8 + 8 + 4 + 4 + 4;
 /// The same, and the bytes of all segments before it.
 const HEAD_LEN: usize = HEAD_LEN_V1 + 8;
+/// Segments of up to this many bytes are read at once when the reader is behind the ring.
+const FETCH_BYTES: usize = 256 * 1024;
 const RECORD: &str = "outbox";
 /// The version that is written. Version 1 knew neither `said_at` nor the bytes before it.
 const VERSION: u8 = 2;
@@ -322,6 +324,19 @@ pub(super) fn span(key: &[u8], segment: &[u8]) -> Result<(u64, u64), StoreError>
     Ok((first, first + u64::from(Head::read(segment)?.count)))
 }
 
+/// The span of a segment that must follow the one before, which ended at `next`.
+pub(super) fn follows(
+    next: &mut Option<u64>,
+    key: &[u8],
+    segment: &[u8],
+) -> Result<(u64, u64), StoreError> {
+    let (first, end) = span(key, segment)?;
+    if next.replace(end).is_some_and(|expected| expected != first) {
+        return Err(StoreError::Damaged { record: RECORD, detail: "a segment is missing" });
+    }
+    Ok((first, end))
+}
+
 /// Opens a segment and adds its entries from sequence number `from` on to `out`.
 pub(super) fn read(
     keyring: &Keyring,
@@ -351,6 +366,34 @@ pub(super) fn read(
     Ok(())
 }
 
+/// Reads entries from `from` on, below `to`, up to about [`FETCH_BYTES`].
+pub(super) fn fetch(
+    engine: &dyn Engine,
+    keyring: &Keyring,
+    from: u64,
+    to: u64,
+) -> Result<Vec<Numbered>, StoreError> {
+    let (start, _) = layout::all(kind::SEGMENT);
+    let before_end = layout::seq(kind::SEGMENT, to);
+    let after_from = layout::seq(kind::SEGMENT, from + 1);
+    let first = engine.last(&start, &after_from)?.map_or(after_from, |(key, _)| key);
+    let mut entries = Vec::new();
+    let mut bytes = 0;
+    let mut outcome = Ok(());
+    let mut next = None;
+    engine.scan(&first, &before_end, &mut |key, segment| {
+        bytes += segment.len();
+        outcome = follows(&mut next, key, segment)
+            .and_then(|_| read(keyring, key, segment, from, &mut entries));
+        outcome.is_ok() && bytes < FETCH_BYTES
+    })?;
+    outcome?;
+    if entries.first().map(|(seq, _)| *seq) != Some(from) {
+        return Err(StoreError::Damaged { record: "outbox", detail: "a segment is missing" });
+    }
+    Ok(entries)
+}
+
 fn take_entry(version: u8, bytes: &[u8]) -> postcard::Result<(StoredEntry<'_>, &[u8])> {
     match version {
         1 => {
@@ -364,7 +407,7 @@ fn take_entry(version: u8, bytes: &[u8]) -> postcard::Result<(StoredEntry<'_>, &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::engine::{Engine, collect};
+    use crate::store::engine::collect;
     use crate::store::keys::MasterKey;
     use crate::store::memory_engine::MemoryDisk;
     use proptest::prelude::*;

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -43,8 +44,19 @@ pub(super) struct SledEngine {
 
 impl From<sled::Error> for EngineError {
     fn from(error: sled::Error) -> Self {
-        Self(error.to_string())
+        match error {
+            sled::Error::Io(error) => Self(plain(&error)),
+            other => Self(other.to_string()),
+        }
     }
+}
+
+/// The words of the operating system. sled hands its errors on as text of its own, which has them
+/// in quotes.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let quoted = text.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"'));
+    quoted.map_or_else(|| text.clone(), |(words, _)| words.to_owned())
 }
 
 impl SledEngine {
@@ -58,6 +70,9 @@ impl SledEngine {
         }));
         let (db, split) = match opened {
             Ok(Ok(opened)) => opened,
+            Ok(Err(sled::Error::Io(error))) if is_outside(&error) => {
+                return Err(StoreError::file("open the database in", path)(error));
+            }
             Ok(Err(error)) => return Err(unreadable(error.to_string())),
             Err(panic) => return Err(unreadable(super::panic_text(&*panic))),
         };
@@ -116,6 +131,33 @@ impl SledEngine {
             value.extend_from_slice(&more);
         }
         Ok(Some(value))
+    }
+}
+
+/// Whether the cause lies around the database, not in it: then no backup helps.
+fn is_outside(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::StorageFull
+            | Kind::QuotaExceeded
+            | Kind::FileTooLarge
+            | Kind::PermissionDenied
+            | Kind::ReadOnlyFilesystem
+            | Kind::IsADirectory
+            | Kind::NotADirectory
+            | Kind::AlreadyExists
+    )
+}
+
+/// Opens the database file as sled would, if there is one: sled's own error names no file.
+pub(super) fn refuse_what_is_in_the_way(path: &Path) -> Result<(), StoreError> {
+    let file = path.join("db");
+    match File::options().read(true).write(true).open(&file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::file("open", file)(error))
+        }
+        _ => Ok(()),
     }
 }
 

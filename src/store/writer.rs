@@ -14,8 +14,9 @@ use crate::failpoint;
 use crate::protocol::ids::UnixMillis;
 
 use super::Shared;
+use super::audit::{Progress, Witness};
 use super::checkpoint::Checkpoint;
-use super::engine::Batch;
+use super::engine::{Batch, Engine};
 use super::error::{CommitError, StoreError};
 use super::group::{Context, Group, Known};
 use super::layout;
@@ -73,6 +74,10 @@ pub(super) struct Writer {
     pub(super) released: u64,
     pub(super) checkpoint: Checkpoint,
     pub(super) pace: Pace,
+    /// Where it is noted how far the store has come; stores in memory have none.
+    pub(super) witness: Option<Witness>,
+    /// How far it had come with the last sync.
+    pub(super) synced: Progress,
 }
 
 /// When the last commit began, and how many submissions it held.
@@ -177,8 +182,11 @@ impl Writer {
         if !ready.batch.is_empty() {
             self.write(ready.batch, unwritten)?;
             failpoint::reach("store.sync.before");
+            let count = shared.engine.count();
             shared.engine.sync()?;
             failpoint::reach("store.sync.after");
+            let next_seq = ready.effects.end();
+            self.synced = Progress { count, next_seq };
         }
         let (first, entries) = ready.effects.after(&mut shared.write_hot());
         self.next_seq = first + entries.len() as u64;
@@ -214,15 +222,25 @@ impl Writer {
             failpoint::reach("store.close.before");
             shared.engine.sync()?;
             failpoint::reach("store.close.after");
-            return Ok(());
+            self.synced = Progress { count: shared.engine.count(), next_seq: self.next_seq };
+            return self.note_progress();
         }
-        self.checkpoint.step(shared, known, self.next_seq, self.released)
+        if self.checkpoint.step(shared, known, self.next_seq, self.released)? {
+            self.note_progress()?;
+        }
+        Ok(())
+    }
+
+    fn note_progress(&mut self) -> Result<(), StoreError> {
+        self.witness.as_mut().map_or(Ok(()), |witness| witness.note(self.synced))
     }
 }
 
 /// Runs `work`; sled panics where other libraries return errors.
 fn guarded(work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), String> {
     match catch_unwind(AssertUnwindSafe(work)) {
+        // Bare: what to do is said around it.
+        Ok(Err(StoreError::Engine(error))) => Err(error.to_string()),
         Ok(outcome) => outcome.map_err(|error| error.to_string()),
         Err(panic) => Err(panic_text(&*panic)),
     }
@@ -243,8 +261,13 @@ fn now() -> UnixMillis {
 impl Shared {
     /// Stops the store: everything waiting and everything later is refused with `cause`.
     pub(super) fn fail(&self, cause: &str) -> CommitError {
-        let error = CommitError::failed(cause);
-        tracing::error!(cause, "the store stopped writing");
+        self.stop(CommitError::failed(cause))
+    }
+
+    /// The same with an error of its own.
+    pub(super) fn stop(&self, error: CommitError) -> CommitError {
+        let error = error.at(self.place.as_ref());
+        tracing::error!(%error, "the store stopped");
         for job in self.queue.stop(error.clone()) {
             job.done.tell(Err(error.clone()));
         }

@@ -24,6 +24,7 @@ mod failpoints;
 mod metrics;
 mod monitoring;
 mod shutdown;
+mod store;
 mod supervision;
 mod systemd;
 mod zombies;

@@ -1,4 +1,14 @@
-//! What every engine must let the store do. Each test runs on sled and in memory.
+//! What every engine must let the store do. Each test runs on every engine.
+//!
+//! To run all of them on a third engine, say one on PostgreSQL:
+//! 1. implement [`Engine`]: its documentation is the contract, of which the order of durability is
+//!    the part that engines get wrong;
+//! 2. give [`Place`] a variant that outlives the engines opened on it (a folder, a schema of its
+//!    own), and one line in [`Place::engine`];
+//! 3. add a line to [`on_every_engine`].
+//!
+//! Nothing else in here knows which engine it runs on. `model` and `crash` then ask for a place as
+//! well; `damage` is about sled's files alone.
 
 use std::future::Future;
 
@@ -19,30 +29,34 @@ impl Place {
         }
     }
 
-    pub(super) fn open(&self) -> (Store, Outbox) {
+    /// The bare engine, opened anew.
+    fn engine(&self) -> Arc<dyn Engine> {
         match self {
-            Self::Sled(_) => Store::open(self.options()).unwrap(),
-            Self::Memory(disk) => {
-                let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
-                Store::start(Arc::new(disk.clone()), key, None, Pace::default()).unwrap()
-            }
-        }
-    }
-}
-
-impl Place {
-    /// The same at a rhythm that meets many checkpoints.
-    fn open_hurried(&self) -> (Store, Outbox) {
-        let engine: Arc<dyn Engine> = match self {
             Self::Sled(dir) => Arc::new(SledEngine::open(dir.path(), 8 << 20).unwrap()),
             Self::Memory(disk) => Arc::new(disk.clone()),
-        };
+        }
+    }
+
+    pub(super) fn open(&self) -> (Store, Outbox) {
+        match self {
+            // By the front door: with its folder, lock, key file, marker and witness.
+            Self::Sled(_) => Store::open(self.options()).unwrap(),
+            Self::Memory(_) => self.start(Pace::default()),
+        }
+    }
+
+    /// The same at a rhythm that meets many checkpoints.
+    fn open_hurried(&self) -> (Store, Outbox) {
+        self.start(hurried())
+    }
+
+    fn start(&self, pace: Pace) -> (Store, Outbox) {
         let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
-        Store::start(engine, key, None, hurried()).unwrap()
+        Store::start(self.engine(), key, None, pace).unwrap()
     }
 }
 
-async fn on_both<F: Future<Output = ()>>(test: impl Fn(Place) -> F) {
+async fn on_every_engine<F: Future<Output = ()>>(test: impl Fn(Place) -> F) {
     test(Place::Memory(MemoryDisk::default())).await;
     test(Place::Sled(tempfile::tempdir().unwrap())).await;
 }
@@ -90,7 +104,7 @@ fn restart(at: i64) -> RestartRecord {
 
 #[tokio::test]
 async fn every_record_is_there_after_a_restart() {
-    on_both(|place| async move {
+    on_every_engine(|place| async move {
         let (store, outbox) = place.open();
         let state = UpdateState { pts: 4, ..UpdateState::default() };
         let ops = vec![
@@ -130,7 +144,7 @@ async fn every_record_is_there_after_a_restart() {
 
 #[tokio::test]
 async fn a_deleted_account_leaves_nothing() {
-    on_both(|place| async move {
+    on_every_engine(|place| async move {
         let (store, _outbox) = place.open();
         for id in [7, 8] {
             let ops = vec![
@@ -156,7 +170,7 @@ async fn a_deleted_account_leaves_nothing() {
 
 #[tokio::test]
 async fn entries_come_in_order_and_again_until_they_are_released() {
-    on_both(|place| async move {
+    on_every_engine(|place| async move {
         let (store, mut outbox) = place.open();
         store.commit(appends(0..50)).await.unwrap();
         let first = take(&mut outbox, 50).await;
@@ -181,7 +195,7 @@ async fn entries_come_in_order_and_again_until_they_are_released() {
 
 #[tokio::test]
 async fn sequence_numbers_go_on_after_an_empty_outbox_was_closed() {
-    on_both(|place| async move {
+    on_every_engine(|place| async move {
         for round in 0..3 {
             let (store, mut outbox) = place.open();
             store.commit(appends(0..10)).await.unwrap();
@@ -200,7 +214,7 @@ async fn sequence_numbers_go_on_after_an_empty_outbox_was_closed() {
 
 #[tokio::test]
 async fn a_reader_far_behind_catches_up_and_misses_nothing() {
-    on_both(|place| async move {
+    on_every_engine(|place| async move {
         let (store, mut outbox) = place.open();
         for batch in 0..10_u64 {
             store.commit(appends(batch * 1000..(batch + 1) * 1000)).await.unwrap();
@@ -220,7 +234,7 @@ async fn a_reader_far_behind_catches_up_and_misses_nothing() {
 
 #[tokio::test]
 async fn a_cancelled_read_loses_nothing() {
-    on_both(|place| async move {
+    on_every_engine(|place| async move {
         let (store, outbox) = place.open();
         store.commit(appends(0..2000)).await.unwrap();
         store.close().await.unwrap();
@@ -241,7 +255,7 @@ async fn a_cancelled_read_loses_nothing() {
 
 #[tokio::test]
 async fn large_entries_and_records_come_back_whole() {
-    on_both(|place| async move {
+    on_every_engine(|place| async move {
         let (store, outbox) = place.open();
         let mut large = monitor(1);
         let member = large.pool[0].clone();
@@ -272,7 +286,7 @@ async fn large_entries_and_records_come_back_whole() {
 
 #[tokio::test]
 async fn a_deleted_monitor_takes_its_cursor_along_for_good() {
-    on_both(|place| async move {
+    on_every_engine(|place| async move {
         let (store, outbox) = place.open();
         let key = chat(1).key();
         store.commit(vec![Op::PutMonitor(monitor(1)), put_cursor(1, 5)]).await.unwrap();
@@ -294,7 +308,7 @@ async fn a_deleted_monitor_takes_its_cursor_along_for_good() {
 
 #[tokio::test]
 async fn moves_of_the_update_state_are_read_at_once_and_kept_by_a_clean_end() {
-    on_both(|place| async move {
+    on_every_engine(|place| async move {
         let (store, outbox) = place.open();
         let id = AuthKeyId(1);
         let state = UpdateState { pts: 1, qts: 8, ..UpdateState::default() };
@@ -321,7 +335,7 @@ async fn moves_of_the_update_state_are_read_at_once_and_kept_by_a_clean_end() {
 
 #[tokio::test]
 async fn checkpoints_run_by_themselves_and_empty_the_disk_of_what_was_released() {
-    on_both(|place| async move {
+    on_every_engine(|place| async move {
         let (store, mut outbox) = place.open_hurried();
         let ops = vec![Op::PutAccount(account(1)), Op::PutMonitor(monitor(1))];
         store.commit(ops).await.unwrap();
@@ -348,7 +362,7 @@ async fn checkpoints_run_by_themselves_and_empty_the_disk_of_what_was_released()
 
 #[tokio::test]
 async fn the_restart_ledger_keeps_the_newest_lines() {
-    on_both(|place| async move {
+    on_every_engine(|place| async move {
         let (store, outbox) = place.open();
         for at in 0..RESTARTS_KEPT as i64 + 5 {
             let done = |outcome: Result<(), CommitError>| outcome.unwrap();
@@ -368,7 +382,7 @@ async fn the_restart_ledger_keeps_the_newest_lines() {
 
 #[tokio::test]
 async fn submissions_become_durable_in_order_and_say_so() {
-    on_both(|place| async move {
+    on_every_engine(|place| async move {
         let (store, _outbox) = place.open();
         let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
         for number in 0..500 {
@@ -392,7 +406,7 @@ async fn submissions_become_durable_in_order_and_say_so() {
 
 #[tokio::test]
 async fn a_panicking_callback_does_not_stop_the_store() {
-    on_both(|place| async move {
+    on_every_engine(|place| async move {
         let (store, _outbox) = place.open();
         store.submit(vec![], |_| panic!("on purpose")).await.unwrap();
         store.commit(appends(0..1)).await.unwrap();
@@ -402,7 +416,7 @@ async fn a_panicking_callback_does_not_stop_the_store() {
 
 #[tokio::test]
 async fn a_closed_store_refuses_and_still_answers_reads() {
-    on_both(|place| async move {
+    on_every_engine(|place| async move {
         let (store, _outbox) = place.open();
         store.commit(vec![Op::PutAccount(account(1))]).await.unwrap();
         let other = store.clone();
@@ -415,7 +429,7 @@ async fn a_closed_store_refuses_and_still_answers_reads() {
 
 #[tokio::test]
 async fn an_update_state_that_moves_alone_becomes_durable_without_a_commit() {
-    on_both(async |place| {
+    on_every_engine(async |place| {
         let (store, _outbox) = place.open_hurried();
         store.commit(vec![Op::PutAccount(account(1))]).await.unwrap();
         let id = account(1).id;

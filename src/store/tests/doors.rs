@@ -101,12 +101,38 @@ async fn another_key_or_none_is_refused_and_changes_nothing() {
 async fn a_store_of_a_newer_program_is_refused() {
     let disk = MemoryDisk::default();
     let mut batch = Batch::default();
-    batch.put(layout::FORMAT.to_vec(), 2_u32.to_be_bytes().to_vec());
+    batch.put(layout::FORMAT.to_vec(), 3_u32.to_be_bytes().to_vec());
     disk.apply(batch).unwrap();
     let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
     let refusal = Store::start(Arc::new(disk.clone()), key, None, Pace::default()).err().unwrap();
-    assert!(matches!(refusal, StoreError::NewerFormat { found: 2, known: 1 }));
+    assert!(matches!(refusal, StoreError::NewerFormat { found: 3, known: 2 }));
     assert!(disk.last(&[0], b"!f").unwrap().is_none(), "nothing was written");
+}
+
+#[tokio::test]
+async fn a_store_from_before_the_tally_is_taken_over_and_a_lost_tally_is_not() {
+    let disk = MemoryDisk::default();
+    let start = || {
+        let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
+        Store::start(Arc::new(disk.clone()), key, None, Pace::default())
+    };
+    let (store, outbox) = start().unwrap();
+    store.commit(vec![Op::PutAccount(account(1))]).await.unwrap();
+    store.close().await.unwrap();
+    drop(outbox);
+    let mut batch = Batch::default();
+    batch.delete(layout::TALLY.to_vec());
+    disk.apply(batch.clone()).unwrap();
+    assert!(matches!(start().err(), Some(StoreError::Damaged { record: "tally", .. })));
+    batch.put(layout::FORMAT.to_vec(), 1_u32.to_be_bytes().to_vec());
+    disk.apply(batch).unwrap();
+    let (store, outbox) = start().unwrap();
+    assert_eq!(store.load().unwrap().accounts, [account(1)]);
+    store.close().await.unwrap();
+    drop(outbox);
+    assert_eq!(disk.get(layout::FORMAT).unwrap().unwrap(), 2_u32.to_be_bytes());
+    assert!(disk.get(layout::TALLY).unwrap().is_some());
+    assert!(start().is_ok());
 }
 
 #[tokio::test]
@@ -145,7 +171,9 @@ async fn a_full_disk_stops_the_store_with_its_cause_and_keeps_what_was_confirmed
     store.commit(vec![Op::PutAccount(account(1))]).await.unwrap();
     disk.fail_after(0);
     let refused = store.commit(vec![Op::PutAccount(account(2))]).await;
-    assert!(matches!(&refused, Err(CommitError::Failed { cause }) if cause.contains("no space")));
+    assert!(
+        matches!(&refused, Err(CommitError::Failed { cause, .. }) if cause.contains("no space"))
+    );
     assert_eq!(store.commit(vec![]).await, refused);
     assert_eq!(Err(store.failed().await), refused);
     assert!(store.stats().failed.unwrap().contains("no space"));

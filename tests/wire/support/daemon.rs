@@ -127,6 +127,26 @@ impl Daemon {
         self.signal(libc::SIGHUP);
     }
 
+    /// `telewarden check` on its configuration: the exit status and all it said.
+    pub(crate) fn check(&self) -> (Option<i32>, String) {
+        let said = Command::new(&self.binary)
+            .args(["check", "--config"])
+            .arg(self.home.path().join("config.toml"))
+            .current_dir(self.home.path())
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .output()
+            .expect("check runs");
+        let mut text = String::from_utf8(said.stdout).expect("it is text");
+        text.push_str(&String::from_utf8_lossy(&said.stderr));
+        (said.status.code(), text)
+    }
+
+    /// Its process, which runs.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     fn signal(&self, signal: i32) {
         let child = self.child.as_ref().expect("it runs");
         let pid = i32::try_from(child.id()).expect("a pid");

@@ -1,0 +1,223 @@
+//! Damage to the files of a real store: whatever is cut, flipped or zeroed, the store never opens
+//! with a record missing or changed without saying so.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+
+/// Accounts, sessions and monitors of the store that is damaged.
+const RECORDS: u64 = 40;
+/// Events in its outbox.
+const EVENTS: u64 = 4_000;
+/// How many of them were released.
+const RELEASED: u64 = 500;
+
+/// What a store held, as far as anybody was told.
+#[derive(Debug, PartialEq)]
+struct Held {
+    accounts: usize,
+    sessions: usize,
+    monitors: BTreeMap<String, Option<Cursor>>,
+    credentials: usize,
+    events: Vec<u64>,
+}
+
+async fn fill(path: &Path) {
+    let (store, mut outbox) = Store::open(StoreOptions::new(path)).unwrap();
+    for id in 0..RECORDS {
+        let number = i64::try_from(id).unwrap();
+        let session = SessionRecord {
+            id: SessionId(format!("s{id}")),
+            account: AuthKeyId(id),
+            api_id: Some(1),
+        };
+        let auth_key = AuthKey::new([7; 256]);
+        let credentials = Credentials { account: AuthKeyId(id), dc_id: 2, auth_key };
+        let ops = vec![
+            Op::PutAccount(account(id)),
+            Op::PutSession(session),
+            Op::PutCredentials(credentials),
+            Op::PutMonitor(monitor(number)),
+        ];
+        store.commit(ops).await.unwrap();
+    }
+    for number in 0..EVENTS {
+        let at = i64::try_from(number % RECORDS).unwrap();
+        let last_id = i32::try_from(number).unwrap();
+        let moved = Op::PutCursor { chat: chat(at).key(), cursor: cursor(last_id) };
+        let done = |outcome: Result<(), CommitError>| outcome.unwrap();
+        let ops = vec![Op::Append(event(number, 600)), moved];
+        if number % 50 == 49 {
+            store.commit(ops).await.unwrap();
+        } else {
+            store.submit(ops, done).await.unwrap();
+        }
+    }
+    let mut taken = 0;
+    while taken < RELEASED {
+        let next = outbox.next(usize::try_from(RELEASED - taken).unwrap()).await;
+        taken += next.len() as u64;
+    }
+    outbox.release(RELEASED);
+    store.close().await.unwrap();
+}
+
+/// Everything a store holds, or what it said instead.
+async fn held(path: &Path) -> Result<Held, String> {
+    let told = |error: StoreError| error.to_string();
+    let (store, mut outbox) = Store::open(StoreOptions::new(path)).map_err(told)?;
+    let snapshot = store.load().map_err(told)?;
+    let mut credentials = 0;
+    for account in &snapshot.accounts {
+        credentials += usize::from(store.credentials(account.id).map_err(told)?.is_some());
+    }
+    let depth = store.stats().outbox_depth;
+    let mut events = Vec::new();
+    while (events.len() as u64) < depth {
+        let next = tokio::select! {
+            biased;
+            error = store.failed() => return Err(error.to_string()),
+            next = tokio::time::timeout(PATIENCE, outbox.next(64)) => next.unwrap(),
+        };
+        for (seq, entry) in next {
+            assert_eq!(seq, number_of(&entry) + 1, "a number is another event's");
+            assert_eq!(*entry, event(number_of(&entry), 600), "an event was changed");
+            events.push(seq);
+        }
+    }
+    let monitors = snapshot.monitors.iter();
+    let monitors = monitors.map(|(record, cursor)| (record.chat.key().0, cursor.clone()));
+    Ok(Held {
+        accounts: snapshot.accounts.len(),
+        sessions: snapshot.sessions.len(),
+        monitors: monitors.collect(),
+        credentials,
+        events,
+    })
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let place = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &place),
+            false => drop(fs::copy(entry.path(), place).unwrap()),
+        }
+    }
+}
+
+fn damage(db: &Path, random: &mut StdRng) -> String {
+    let mut bytes = fs::read(db).unwrap();
+    let at = random.random_range(0..bytes.len());
+    let what = match random.random_range(0..4) {
+        0 => {
+            bytes.truncate(at);
+            format!("cut at {at} of {}", fs::metadata(db).unwrap().len())
+        }
+        1 => {
+            bytes[at] ^= 1 << random.random_range(0..8);
+            format!("a bit at {at}")
+        }
+        2 => {
+            let end = (at + 4096).min(bytes.len());
+            bytes[at..end].fill(0);
+            format!("zeroes at {at}")
+        }
+        _ => {
+            let end = (at + 64).min(bytes.len());
+            random.fill(&mut bytes[at..end]);
+            format!("garbage at {at}")
+        }
+    };
+    fs::write(db, bytes).unwrap();
+    what
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_anywhere_in_the_database_is_healed_or_told_and_never_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    fill(&whole).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let copied = folder.path().join("copied");
+    copy(&whole, &copied);
+    let truth = held(&copied).await.unwrap();
+    assert_eq!((truth.accounts, truth.credentials), (40, 40));
+    assert_eq!(truth.events.len() as u64, EVENTS - RELEASED);
+    let seed = seed();
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut told = 0;
+    for round in 0..rounds() {
+        let place = folder.path().join(format!("round{round}"));
+        copy(&whole, &place);
+        let db = place.join("sled/db");
+        let what = damage(&db, &mut random);
+        let damaged = fs::read(&db).unwrap();
+        match held(&place).await {
+            Ok(found) => assert_eq!(found, truth, "{what}, seed {seed}"),
+            Err(text) => {
+                assert!(text.contains("backup"), "no advice after {what}, seed {seed}: {text}");
+                assert!(!text.contains("xxxx"), "it quotes an event");
+                let is_refused = !text.contains("cannot be read on");
+                assert!(!is_refused || damaged == fs::read(&db).unwrap(), "it was changed: {what}");
+                told += 1;
+            }
+        }
+        // sled's threads may be at it still; what stays goes with the folder.
+        let _ = fs::remove_dir_all(place);
+    }
+    assert!(told > 0, "no damage was ever noticed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_torn_tail_heals_and_nothing_confirmed_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let alive = folder.path().join("alive");
+    let (store, outbox) = Store::open(StoreOptions::new(&alive)).unwrap();
+    store.commit(vec![Op::PutAccount(account(1)), Op::PutMonitor(monitor(1))]).await.unwrap();
+    let seed = seed();
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut confirmed = 0;
+    for round in 0..10 {
+        for _ in 0..random.random_range(1..40) {
+            store.commit(vec![Op::Append(event(confirmed, 600))]).await.unwrap();
+            confirmed += 1;
+        }
+        // What a kill leaves, and a write that did not get to its end.
+        let torn = folder.path().join(format!("torn{round}"));
+        copy(&alive, &torn);
+        let mut tail = vec![0; random.random_range(1..3_000)];
+        random.fill(&mut tail[..]);
+        let db = fs::File::options().append(true).open(torn.join("sled/db")).unwrap();
+        std::io::Write::write_all(&mut &db, &tail).unwrap();
+        let (again, mut outbox) = Store::open(StoreOptions::new(&torn)).unwrap();
+        assert_eq!(again.load().unwrap().accounts, [account(1)], "seed {seed}");
+        let mut seen = 0;
+        while seen < confirmed {
+            for (_, entry) in outbox.next(64).await {
+                assert_eq!(*entry, event(seen, 600), "seed {seed}");
+                seen += 1;
+            }
+        }
+    }
+    drop((store, outbox));
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("TELEWARDEN_TEST_SEED").ok();
+    given.map_or_else(rand::random, |seed| seed.parse().unwrap())
+}
+
+fn rounds() -> u32 {
+    let given = std::env::var("TELEWARDEN_TEST_ROUNDS").ok();
+    given.map_or(25, |rounds| rounds.parse().unwrap())
+}

@@ -1,0 +1,257 @@
+//! Disks that are full, limited, or cannot be written at all.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{Broker, DaemonOptions, ServiceManager, Stage};
+
+use super::{FAILURE, end, expect_refusal, expect_words, secrets, talk, works_again};
+
+/// A small file system of its own, in the memory of a process that holds nothing else. It takes no
+/// privilege where a user may make namespaces; where nobody may, there is none.
+struct SmallDisk {
+    holder: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    point: TempDir,
+}
+
+impl SmallDisk {
+    fn mount(mib: u32) -> Option<Self> {
+        let point = TempDir::new().unwrap();
+        let mut holder = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let (ask, answers) = (holder.stdin.take()?, BufReader::new(holder.stdout.take()?));
+        let mut disk = Self { holder, ask, answers, point };
+        let options = format!("size={mib}m,mode=0700");
+        let point = disk.point.path().display().to_string();
+        disk.ask(&format!("mount -t tmpfs -o {options} tmpfs {point}")).then_some(disk)
+    }
+
+    /// Runs a command where the disk can be seen; whether it succeeded.
+    fn ask(&mut self, command: &str) -> bool {
+        let mut answer = String::new();
+        writeln!(self.ask, "{command} && echo yes || echo no").is_ok()
+            && self.answers.read_line(&mut answer).is_ok()
+            && answer == "yes\n"
+    }
+
+    /// The disk, as everybody else sees it.
+    fn path(&self) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
+        root.join(self.point.path().strip_prefix("/").unwrap())
+    }
+
+    /// Writes until nothing more fits.
+    fn fill(&self) {
+        let mut ballast = fs::File::create(self.path().join("ballast")).unwrap();
+        for block in [1 << 16, 1 << 10, 1] {
+            while ballast.write_all(&vec![0; block]).is_ok() {}
+        }
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.path().join("ballast")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// What keeps the store from growing.
+enum Disk {
+    Small(SmallDisk),
+    /// No file of the running process may grow beyond a bound.
+    Limited,
+}
+
+impl Disk {
+    fn any() -> Self {
+        SmallDisk::mount(24).map_or(Self::Limited, Self::Small)
+    }
+
+    fn fill(&self, stage: &Stage) {
+        match self {
+            Self::Small(disk) => disk.fill(),
+            Self::Limited => limit(stage),
+        }
+    }
+
+    /// The bound of a process goes with it.
+    fn make_room(&self) {
+        if let Self::Small(disk) = self {
+            disk.make_room();
+        }
+    }
+}
+
+/// Lets no file of the daemon's grow beyond what its database has now.
+fn limit(stage: &Stage) {
+    let size = fs::metadata(stage.daemon.store().join("sled/db")).unwrap().len();
+    let bound = libc::rlimit { rlim_cur: size, rlim_max: libc::RLIM_INFINITY };
+    let pid = i32::try_from(stage.daemon.pid()).unwrap();
+    // SAFETY: the new limit is a valid struct, and the old one is not asked for.
+    let set = unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &bound, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "the limit is set");
+}
+
+/// A stage whose store lies on a disk of its own, if there is one.
+async fn stage_on(disk: Option<&SmallDisk>, manager: &ServiceManager) -> Stage {
+    let environment = vec![manager.environment()];
+    let options = DaemonOptions { environment, ..DaemonOptions::default() };
+    let stage = Stage::prepare(Broker::shared(), options).await;
+    if let Some(disk) = disk {
+        symlink(disk.path(), stage.daemon.store()).unwrap();
+    }
+    stage
+}
+
+/// Fills the disk under a daemon at work; looks at what it says and at what it has kept.
+async fn fills_up_at_work(disk: Disk) {
+    let manager = ServiceManager::listen();
+    let (own, cause) = match &disk {
+        Disk::Small(small) => (Some(small), "No space left on device"),
+        Disk::Limited => (None, "File too large"),
+    };
+    let mut stage = stage_on(own, &manager).await;
+    stage.daemon.spawn().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    talk(&stage, &chat, 1..=20).await;
+    stage.expect_all(&chat).await;
+    let logged = stage.daemon.log().len();
+    disk.fill(&stage);
+    let mut number = 20;
+    let filling = async {
+        let long = "x".repeat(3_000);
+        loop {
+            number += 1;
+            let text = format!("{} {number} {long}", super::TEXT);
+            stage.sim.post(chat.chat_id, stage.author, &text).await.unwrap();
+            if stage.daemon.get("/health/live").await.is_err() {
+                break;
+            }
+        }
+    };
+    let more = stage.supergroup(&[&alice]).await;
+    let command = json!({
+        "command": "start_monitoring_chat",
+        "chat_id": more.chat_id,
+        "primary_session": alice.data(),
+        "backup_sessions_pool": [],
+    });
+    tokio::join!(filling, stage.backend.command(&command));
+    let (status, told) = end(&mut stage, logged).await;
+    assert_eq!(status, FAILURE, "{told}");
+    let path = stage.daemon.store().display().to_string();
+    let words = [&*path, cause, "free or repair the disk, then start again"];
+    expect_words("the daemon", &told, &words);
+    let at_error =
+        told.lines().filter(|line| line.contains(cause) && line.contains(r#""log.level":"error""#));
+    assert!(at_error.count() >= 1, "it is logged as an error: {told}");
+    let stopping = manager.notices();
+    let last = stopping.iter().flatten().rev().find(|line| line.starts_with("STATUS="));
+    assert!(last.is_some_and(|line| line.contains(cause)), "{stopping:?}");
+    for secret in secrets(&stage, &alice).iter().filter(|secret| *secret != super::TEXT) {
+        assert!(!told.contains(secret.as_str()), "a secret is told");
+    }
+    assert!(!told.contains(super::TEXT), "a message is told");
+    if let Disk::Small(_) = &disk {
+        let (status, said) = stage.daemon.check();
+        assert_eq!(status, FAILURE, "{said}");
+        expect_words("check", &said, &[&path, cause, "make room"]);
+        // And again at the start.
+        let logged = stage.daemon.log().len();
+        stage.daemon.launch();
+        let (status, told) = end(&mut stage, logged).await;
+        assert_eq!(status, FAILURE, "{told}");
+        expect_words("the daemon", &told, &[&path, cause]);
+    }
+    disk.make_room();
+    stage.daemon.spawn().await;
+    // The command was taken before or is taken now; either way it is done.
+    stage.daemon.wait_for_monitors("active", 2).await;
+    talk(&stage, &chat, 901..=905).await;
+    talk(&stage, &more, 1..=5).await;
+    stage.expect_all(&chat).await;
+    stage.expect_all(&more).await;
+    stage.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_fills_up_at_work_ends_the_daemon_with_its_reason_and_loses_nothing() {
+    fills_up_at_work(Disk::any()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_on_file_sizes_ends_the_daemon_with_its_reason_and_loses_nothing() {
+    fills_up_at_work(Disk::Limited).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_is_full_at_the_first_start_is_told_and_with_room_the_start_succeeds() {
+    // Without namespaces there is a device that is always full, but no folder on it.
+    let Some(disk) = SmallDisk::mount(8) else {
+        return unwritable_at_the_first_start().await;
+    };
+    let manager = ServiceManager::listen();
+    let mut stage = stage_on(Some(&disk), &manager).await;
+    let alice = stage.listener("alice").await;
+    disk.fill();
+    let path = stage.daemon.store().display().to_string();
+    let words = [&*path, "No space left on device", "make room"];
+    expect_refusal(&mut stage, &alice, &words).await;
+    disk.make_room();
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.daemon.spawn().await;
+    stage.monitor(&chat, &alice, &[]).await;
+    assert_eq!(stage.daemon.terminate().await.code(), Some(0));
+    works_again(&mut stage, &chat).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_cannot_be_written_is_told_and_once_it_can_be_all_is_there() {
+    let Some(mut disk) = SmallDisk::mount(24) else {
+        return unwritable_at_the_first_start().await;
+    };
+    let manager = ServiceManager::listen();
+    let mut stage = stage_on(Some(&disk), &manager).await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.daemon.spawn().await;
+    stage.monitor(&chat, &alice, &[]).await;
+    assert_eq!(stage.daemon.terminate().await.code(), Some(0));
+    let point = disk.point.path().display().to_string();
+    assert!(disk.ask(&format!("mount -o remount,ro {point}")));
+    let path = stage.daemon.store().display().to_string();
+    let words = [&*path, "Read-only file system", "mount it so that it can be written"];
+    expect_refusal(&mut stage, &alice, &words).await;
+    assert!(disk.ask(&format!("mount -o remount,rw {point}")));
+    works_again(&mut stage, &chat).await;
+}
+
+/// Nobody makes a folder there, not even root.
+async fn unwritable_at_the_first_start() {
+    let manager = ServiceManager::listen();
+    let mut stage = stage_on(None, &manager).await;
+    let own = stage.daemon.store().display().to_string();
+    stage.daemon.reconfigure(|config| config.replace(&own, "/proc/telewarden/state"));
+    let alice = stage.listener("alice").await;
+    expect_refusal(&mut stage, &alice, &["/proc"]).await;
+}
