@@ -54,6 +54,8 @@ pub(crate) fn run(
     let Extent { healthy, failing, flood_seconds, latency_seconds, .. } = extent;
     let plan = Plan { kind, accounts: healthy, flood_seconds, latency_seconds, half_rate: None };
     let mut stage = Stage::set(runtime, places, &plan)?;
+    // Where access is lost, the daemon says so in an event.
+    stage.extras = true;
     let quiet = (0..failing).map(|number| stage.simulator.add_quiet_member(healthy + number));
     let quiet = quiet.collect::<Result<Vec<Member>>>()?;
     let ids: Vec<i64> = quiet.iter().map(|member| member.user_id).collect();
