@@ -31,13 +31,16 @@ use lapin::{
 };
 use serde::{Deserialize, Serialize};
 use telewarden::protocol::session_string::SessionString;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// The same as the daemon's, in all four.
 const UPDATES_CAPACITY: NonZeroUsize = NonZeroUsize::new(2048).expect("2048 is not zero");
 const WINDOW: usize = 1024;
 const BATCH: usize = 128;
 const PERSISTENT: u8 = 2;
+/// Sessions that connect at once when it starts: more than that overflow the server's queue of
+/// connections, and wait for seconds.
+const DIALS: usize = 256;
 /// Pause before a lost connection is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -108,10 +111,14 @@ pub(crate) fn run() -> Result<()> {
     runtime.spawn(publish(channel, settings.exchange.clone(), receiver, Arc::clone(&depth)));
     answer("up")?;
     let sessions: Vec<Session> = serde_json::from_str(&lines.next().context("no sessions")??)?;
+    let dials = Arc::new(Semaphore::new(DIALS));
     let ready = sessions.into_iter().map(|session| {
         let (sender, depth) = (sender.clone(), Arc::clone(&depth));
-        let telegram = settings.telegram;
-        runtime.spawn(async move { start(telegram, session, sender, depth).await })
+        let (telegram, dials) = (settings.telegram, Arc::clone(&dials));
+        runtime.spawn(async move {
+            let _permit = dials.acquire_owned().await;
+            start(telegram, session, sender, depth).await
+        })
     });
     let ready: Vec<_> = ready.collect();
     for started in ready {

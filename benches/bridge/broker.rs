@@ -31,12 +31,7 @@ impl Broker {
     /// Connects; the names are declared by the subject.
     pub(crate) fn connect(runtime: Arc<Runtime>, url: &str) -> Result<Self> {
         let unique = uuid::Uuid::new_v4().simple().to_string();
-        let (connection, channel) = runtime.block_on(async {
-            let connection = Connection::connect(url, ConnectionProperties::default()).await?;
-            let channel = connection.create_channel().await?;
-            channel.confirm_select(ConfirmSelectOptions::default()).await?;
-            anyhow::Ok((connection, channel))
-        })?;
+        let (connection, channel) = open(&runtime, url)?;
         Ok(Self {
             runtime,
             url: url.to_owned(),
@@ -48,16 +43,26 @@ impl Broker {
         })
     }
 
+    /// Connects once more, after the broker was restarted.
+    pub(crate) fn connect_again(&mut self) -> Result<()> {
+        (self._connection, self.channel) = open(&self.runtime, &self.url)?;
+        Ok(())
+    }
+
     /// Sends commands and waits until the broker has them.
     pub(crate) fn command(&self, commands: &[Value]) -> Result<()> {
         self.runtime.block_on(async {
+            let mut sent = Vec::with_capacity(commands.len());
             for command in commands {
                 let (exchange, body) = (self.exchange.as_str(), serde_json::to_vec(command)?);
                 let options = BasicPublishOptions { mandatory: true, ..Default::default() };
                 let properties = BasicProperties::default().with_delivery_mode(2);
                 let (exchange, key) = (exchange.into(), "command".into());
-                let sent = self.channel.basic_publish(exchange, key, options, &body, properties);
-                sent.await?.await?;
+                let publish = self.channel.basic_publish(exchange, key, options, &body, properties);
+                sent.push(publish.await?);
+            }
+            for confirm in sent {
+                confirm.await?;
             }
             Ok(())
         })
@@ -110,6 +115,15 @@ impl Broker {
             Ok(())
         })
     }
+}
+
+fn open(runtime: &Runtime, url: &str) -> Result<(Connection, Channel)> {
+    runtime.block_on(async {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok((connection, channel))
+    })
 }
 
 /// What a [`Listener`] has taken.

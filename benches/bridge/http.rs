@@ -22,6 +22,11 @@ pub(crate) fn post(address: SocketAddr, path: &str, body: &Value) -> Result<Valu
     Ok(answer)
 }
 
+/// `DELETE`, whatever the status.
+pub(crate) fn delete(address: SocketAddr, path: &str) -> Result<Value> {
+    exchange(address, "DELETE", path, "").map(|(_, body)| body)
+}
+
 fn exchange(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<(u16, Value)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(TIMEOUT))?;

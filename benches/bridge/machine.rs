@@ -53,6 +53,13 @@ pub(crate) fn memory_of(pid: u32) -> Result<Memory> {
     Ok(Memory { rss: field("Rss:")?, anonymous: field("Anonymous:")? })
 }
 
+/// The most memory a process ever had resident, KiB.
+pub(crate) fn peak_of(pid: u32) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no peak")?;
+    line.split_whitespace().next().context("no value")?.parse().context("not a number")
+}
+
 /// What the machine is.
 pub(crate) fn describe() -> String {
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);

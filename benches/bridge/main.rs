@@ -1,13 +1,17 @@
 //! The bridge's benchmark: throughput, added latency and memory of the daemon, beside those of a
-//! bare pipe made of the same libraries. `scripts/bench` builds the parts and runs it;
+//! bare pipe made of the same libraries; and what thousands of sessions cost. `scripts/bench` builds the parts and runs it;
 //! `docs/performance.md` tells what came out. Everything that is measured is a process of its own.
 //! Must never be part of the tests: it decides nothing and its figures depend on the machine.
 
 mod bare_pipe;
 mod broker;
+mod daemon;
+mod density;
+mod density_report;
 mod http;
 mod machine;
 mod measure;
+mod neighbours;
 mod processes;
 mod report;
 
@@ -17,6 +21,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use measure::{Measured, Plan};
 use processes::{Kind, Places};
+use tokio::runtime::Runtime;
 
 /// Makes this program the bare pipe.
 pub(crate) const BARE_PIPE: &str = "--bare-pipe";
@@ -34,16 +39,15 @@ fn main() -> Result<()> {
     let places = Places::find()?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = Arc::new(runtime.worker_threads(1).enable_all().build()?);
+    if has("--density") {
+        return density(&runtime, &places, &arguments);
+    }
     let extent = if has("--quick") { Extent::QUICK } else { Extent::WHOLE };
     let mut runs: Vec<Measured> = Vec::new();
     for &accounts in extent.accounts {
         let mut half_rate = None;
         for round in 0..extent.rounds {
-            let mut order = [Kind::Daemon, Kind::BarePipe];
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for kind in order {
+            for kind in order(round) {
                 let Extent { flood_seconds, latency_seconds, .. } = extent;
                 let plan = Plan { kind, accounts, flood_seconds, latency_seconds, half_rate };
                 let measured = measure::run(&runtime, &places, &plan)?;
@@ -56,6 +60,45 @@ fn main() -> Result<()> {
     }
     write!(std::io::stdout(), "{}", report::render(&runs))?;
     Ok(())
+}
+
+/// The density benchmark; the subjects take turns, in the other order each round.
+fn density(runtime: &Arc<Runtime>, places: &Places, arguments: &[String]) -> Result<()> {
+    let number = |name: &str, default: usize| -> Result<usize> {
+        let value = arguments.iter().skip_while(|argument| *argument != name).nth(1);
+        let value = value.filter(|value| !value.starts_with("--"));
+        Ok(value.map(|value| value.parse()).transpose()?.unwrap_or(default))
+    };
+    let sessions = number("--density", 10_000)?;
+    let backlog = number("--backlog", sessions * 100)? as u64;
+    let extent = density::Extent { sessions, backlog };
+    let (mut runs, mut looks) = (Vec::new(), Vec::new());
+    for round in 0..number("--rounds", 1)? {
+        for kind in order(round) {
+            let run = density::run(runtime, places, kind, extent)?;
+            say(&serde_json::to_string(&run)?);
+            runs.push(run);
+        }
+    }
+    let healthy = sessions.min(1_000);
+    let (rounds, flood_seconds, latency_seconds) = (number("--neighbours", 3)?, 3.0, 8.0);
+    let failing = healthy / 10;
+    let extent = neighbours::Extent { healthy, failing, rounds, flood_seconds, latency_seconds };
+    for kind in order(0).into_iter().filter(|_| rounds > 0) {
+        for look in neighbours::run(runtime, places, kind, extent)? {
+            say(&serde_json::to_string(&look)?);
+            looks.push(look);
+        }
+    }
+    write!(std::io::stdout(), "{}", density_report::render(&runs, &looks))?;
+    Ok(())
+}
+
+fn order(round: usize) -> [Kind; 2] {
+    match round % 2 {
+        0 => [Kind::Daemon, Kind::BarePipe],
+        _ => [Kind::BarePipe, Kind::Daemon],
+    }
 }
 
 /// How much is measured.
@@ -75,7 +118,7 @@ impl Extent {
 }
 
 /// Progress and raw figures; the report alone goes to standard output.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     // Nobody is left to tell if this fails.
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,23 +1,22 @@
 //! The processes that are measured: the simulator and the two subjects, each a child that ends
 //! when its handle is dropped.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::net::{SocketAddr, SocketAddrV4, TcpListener};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::bare_pipe::{Session, Settings};
 use crate::broker::Broker;
+use crate::daemon::Daemon;
 use crate::http;
 
 /// How long anything may take to come about.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(25);
 
 /// Waits for something that is looked at again and again.
@@ -31,7 +30,7 @@ pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> R
 }
 
 /// A child that is killed when it is dropped.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -46,13 +45,13 @@ pub(crate) struct Member {
     pub(crate) user_id: i64,
     pub(crate) chat_id: i64,
     pub(crate) session: Session,
-    api_hash: String,
+    pub(crate) api_hash: String,
 }
 
 /// A simulator of one run's own.
 pub(crate) struct Simulator {
     process: Process,
-    telegram: SocketAddrV4,
+    pub(crate) telegram: SocketAddrV4,
     control: SocketAddr,
     // It ends when it cannot write.
     _output: Lines<BufReader<ChildStdout>>,
@@ -94,13 +93,29 @@ impl Simulator {
                 user_id: account["user_id"].as_i64()?,
                 chat_id: chat["chat_id"].as_i64()?,
                 session: Session {
-                    id: format!("00000000-0000-4000-8000-{number:012}"),
+                    id: session_id(number),
                     session_string: text("session_string")?,
                 },
                 api_hash: text("api_hash")?,
             })
         };
         pairs.enumerate().map(member).collect::<Option<_>>().context("an unknown shape")
+    }
+
+    /// Makes an account with a chat that no load writes to; `number` tells it from all others.
+    pub(crate) fn add_quiet_member(&self, number: usize) -> Result<Member> {
+        let account = http::post(self.control, "/accounts", &json!({}))?;
+        let user_id = account["user_id"].as_i64().context("no account")?;
+        let title = format!("Quiet {number}");
+        let chat = json!({ "kind": "supergroup", "title": title, "members": [user_id] });
+        let chat = http::post(self.control, "/chats", &chat)?;
+        let text = |field: &str| account[field].as_str().map(str::to_owned).context("no such text");
+        Ok(Member {
+            user_id,
+            chat_id: chat["chat_id"].as_i64().context("no chat")?,
+            session: Session { id: session_id(number), session_string: text("session_string")? },
+            api_hash: text("api_hash")?,
+        })
     }
 
     /// Starts messages; answers how many there will be.
@@ -117,15 +132,23 @@ impl Simulator {
         http::get(self.control, "/stats")
     }
 
-    /// Closes the connections of all these accounts; answers how many there have been so far.
-    pub(crate) fn disconnect(&self, members: &[Member]) -> Result<u64> {
+    /// Closes the connections of all accounts of the population at one moment; answers how many
+    /// there have been so far.
+    pub(crate) fn disconnect_all(&self) -> Result<u64> {
         let total = self.stats()?["connections_total"].as_u64().context("no count")?;
-        for member in members {
-            let path = format!("/accounts/{}/disconnect", member.user_id);
-            http::post(self.control, &path, &Value::Null)?;
-        }
+        http::post(self.control, "/load/disconnect", &Value::Null)?;
         Ok(total)
     }
+
+    /// Where the control API is, for whoever disturbs accounts meanwhile.
+    pub(crate) fn control(&self) -> SocketAddr {
+        self.control
+    }
+}
+
+/// The id that stands for session `number`.
+fn session_id(number: usize) -> String {
+    format!("00000000-0000-4000-8000-{number:012}")
 }
 
 /// Which program is measured.
@@ -158,7 +181,7 @@ impl Subject {
 
     pub(crate) fn pid(&self) -> u32 {
         match self {
-            Self::Daemon(daemon) => daemon.process.0.id(),
+            Self::Daemon(daemon) => daemon.pid(),
             Self::BarePipe(pipe) => pipe.process.0.id(),
         }
     }
@@ -196,103 +219,6 @@ impl Subject {
             Self::BarePipe(pipe) => Ok(pipe.ask("")? == "0"),
         }
     }
-}
-
-/// The release daemon on a store of its own.
-pub(crate) struct Daemon {
-    process: Process,
-    health: SocketAddr,
-    // Dropped after the process.
-    _home: TempDir,
-}
-
-impl Daemon {
-    fn start(program: &Path, simulator: &Simulator, broker: &Broker) -> Result<Self> {
-        let home = TempDir::new()?;
-        let health = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let config = home.path().join("config.toml");
-        std::fs::write(&config, daemon_config(home.path(), health, simulator, broker))?;
-        let log = File::create(home.path().join("log"))?;
-        let child = Command::new(program)
-            .args(["run", "--config"])
-            .arg(&config)
-            .current_dir(home.path())
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("failed to start {}", program.display()))?;
-        let daemon = Self { process: Process(child), health, _home: home };
-        wait_for("the daemon to be ready", || {
-            Ok(http::get(health, "/health/ready").is_ok_and(|_| daemon.is_ready()))
-        })?;
-        Ok(daemon)
-    }
-
-    fn is_ready(&self) -> bool {
-        self.health().is_ok_and(|health| health["status"] == "ok")
-    }
-
-    fn health(&self) -> Result<Value> {
-        http::get(self.health, "/health")
-    }
-
-    fn listen(&self, members: &[Member], broker: &Broker) -> Result<()> {
-        let command = |member: &Member| {
-            json!({
-                "command": "start_monitoring_chat",
-                "chat_id": member.chat_id,
-                "primary_session": {
-                    "id": member.session.id,
-                    "api_hash": member.api_hash,
-                    "session_string": member.session.session_string,
-                },
-                "backup_sessions_pool": [],
-            })
-        };
-        broker.command(&members.iter().map(command).collect::<Vec<_>>())?;
-        self.wait_until_active(members.len() as u64)
-    }
-
-    fn wait_until_active(&self, count: u64) -> Result<()> {
-        wait_for("the monitors to be active", || {
-            let health = self.health()?;
-            let is_so = |part: &str| health[part]["by_state"]["active"] == count;
-            Ok(is_so("monitors") && is_so("accounts"))
-        })
-        .with_context(|| format!("{:#}", self.health().unwrap_or_default()))
-    }
-}
-
-fn daemon_config(
-    home: &Path,
-    health: SocketAddr,
-    simulator: &Simulator,
-    broker: &Broker,
-) -> String {
-    let Broker { url, exchange, commands, events, .. } = broker;
-    format!(
-        r#"
-        [telegram]
-        api_id = 1
-        api_hash = "0123456789abcdef"
-        [telegram.servers]
-        2 = "{telegram}"
-        [store]
-        path = "{state}"
-        [bridge]
-        enabled = true
-        url = "{url}"
-        exchange = "{exchange}"
-        command_queue = "{commands}"
-        event_queue = "{events}"
-        [http]
-        listen = "{health}"
-        "#,
-        telegram = simulator.telegram,
-        state = home.join("state").display(),
-    )
 }
 
 /// This very program as [`crate::bare_pipe`].
@@ -341,8 +267,7 @@ impl BarePipe {
 pub(crate) struct Places {
     pub(crate) daemon: PathBuf,
     pub(crate) simulator: PathBuf,
-    pub(crate) broker_url: String,
-    pub(crate) broker_pid: u32,
+    broker: PathBuf,
 }
 
 impl Places {
@@ -351,12 +276,28 @@ impl Places {
         let read = |name: &str| {
             std::env::var(name).with_context(|| format!("{name} is not set: run scripts/bench"))
         };
-        let broker = PathBuf::from(read("TELEWARDEN_BENCH_RABBITMQ_DIR")?);
         Ok(Self {
             daemon: read("TELEWARDEN_BENCH_DAEMON")?.into(),
             simulator: read("TELEWARDEN_BENCH_SIMULATOR")?.into(),
-            broker_url: std::fs::read_to_string(broker.join("url"))?.trim().to_owned(),
-            broker_pid: std::fs::read_to_string(broker.join("pid"))?.trim().parse()?,
+            broker: read("TELEWARDEN_BENCH_RABBITMQ_DIR")?.into(),
         })
+    }
+
+    /// The broker's address.
+    pub(crate) fn broker_url(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.broker.join("url"))?.trim().to_owned())
+    }
+
+    /// The broker's process; another one after a restart.
+    pub(crate) fn broker_pid(&self) -> Result<u32> {
+        Ok(std::fs::read_to_string(self.broker.join("pid"))?.trim().parse()?)
+    }
+
+    /// Starts or stops the broker, which keeps its data and its port.
+    pub(crate) fn broker(&self, action: &str) -> Result<()> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/rabbitmq");
+        let status = Command::new(script).arg(action).arg(&self.broker).status()?;
+        ensure!(status.success(), "scripts/rabbitmq {action} failed");
+        Ok(())
     }
 }

@@ -29,9 +29,7 @@ fn table(text: &mut String, accounts: usize, daemon: &[&Measured], pipe: &[&Meas
     let _ = writeln!(text, "| | daemon | bare pipe | daemon / bare |\n|---|---|---|---|");
     for (name, figure) in figures(daemon.first().copied()) {
         let (ours, theirs) = (Spread::of(daemon, &figure), Spread::of(pipe, &figure));
-        let ratio = ours.median / theirs.median;
-        let is_telling = ratio.is_finite() && !name.contains("others");
-        let ratio = if is_telling { format!("{ratio:.2}") } else { "—".to_owned() };
+        let ratio = ours.ratio_to(&theirs, !name.contains("others"));
         let _ = writeln!(text, "| {name} | {ours} | {theirs} | {ratio} |");
     }
     for index in 0..2 {
@@ -93,19 +91,26 @@ fn each(run: &Measured, memory: Memory) -> f64 {
 }
 
 /// Median, least and most.
-struct Spread {
+pub(crate) struct Spread {
     median: f64,
     least: f64,
     most: f64,
 }
 
 impl Spread {
-    fn of(runs: &[&Measured], figure: &dyn Fn(&Measured) -> f64) -> Self {
+    /// Of one figure of all runs.
+    pub(crate) fn of<T>(runs: &[&T], figure: &dyn Fn(&T) -> f64) -> Self {
         let mut values: Vec<f64> = runs.iter().map(|run| figure(run)).collect();
         values.sort_by(f64::total_cmp);
         let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
         let last = values.len().saturating_sub(1);
         Self { median: (at(last / 2) + at(last.div_ceil(2))) / 2.0, least: at(0), most: at(last) }
+    }
+
+    /// The ratio of the medians, where it tells anything.
+    pub(crate) fn ratio_to(&self, other: &Self, is_telling: bool) -> String {
+        let ratio = self.median / other.median;
+        if is_telling && ratio.is_finite() { format!("{ratio:.2}") } else { "—".to_owned() }
     }
 }
 
@@ -113,6 +118,9 @@ impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let digits = if self.most.abs() >= 100.0 { 0 } else { 2 };
         let Self { median, least, most } = self;
+        if median.is_nan() {
+            return write!(f, "—");
+        }
         write!(f, "{median:.digits$} ({least:.digits$}–{most:.digits$})")
     }
 }

@@ -306,15 +306,16 @@ impl UpdatePump {
             _ => wake_at,
         };
         self.caller.pulse().begin(Activity::Listening);
+        // Nothing is waited for while the packet is there: its 5 KiB would be part of every link.
         match timeout_at(wake_at.into(), self.updates.recv()).await {
-            Err(_) if Instant::now() >= probe_at => self.probe().await.map(Some),
-            Err(_) => Ok(None),
-            Ok(None) => Err(Failure::transient("the connection ended")),
+            Err(_) => {}
+            Ok(None) => return Err(Failure::transient("the connection ended")),
             Ok(Some(UpdatesLike::ConnectionClosed)) => {
-                Err(Failure::transient("the server closed the connection"))
+                return Err(Failure::transient("the server closed the connection"));
             }
-            Ok(Some(packet)) => Ok(Some(self.take(packet))),
+            Ok(Some(packet)) => return Ok(Some(self.take(packet))),
         }
+        if Instant::now() >= probe_at { self.probe().await.map(Some) } else { Ok(None) }
     }
 
     fn take(&mut self, mut packet: UpdatesLike) -> Batch {

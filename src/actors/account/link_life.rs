@@ -84,7 +84,9 @@ impl AccountActor {
         match outcome {
             Ok(link) => {
                 self.peers_recalled = true;
-                let following = self.go_live(myself, *link)?;
+                // Boxed at once: it waits for the step below, and whatever waits in a handler is
+                // part of every account, twice.
+                let following = Box::pin(self.go_live(myself, *link)?);
                 self.last_failure = None;
                 self.step(myself, Input::Connected).await?;
                 // Only now, so that every monitor hears of the new link before its first message:

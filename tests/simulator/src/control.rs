@@ -73,6 +73,7 @@ fn router(server: Arc<Server>) -> Router {
         .route("/faults", post(add_fault).delete(lift_faults))
         .route("/load", post(load))
         .route("/load/run", post(run_load))
+        .route("/load/disconnect", post(disconnect_load))
         .route("/stats", get(stats))
         .with_state(server)
 }
@@ -190,6 +191,10 @@ async fn load(State(server): Shared, Input(spec): Input<LoadSpec>) -> Response {
 async fn run_load(State(server): Shared, Input(run): Input<LoadRun>) -> Response {
     let started = done(server.run_load(&run));
     started.map(|body| (StatusCode::ACCEPTED, body)).into_response()
+}
+
+async fn disconnect_load(State(server): Shared) -> Response {
+    Json(json!({ "connections": server.disconnect_load() })).into_response()
 }
 
 async fn stats(State(server): Shared) -> Response {

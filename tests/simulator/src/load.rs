@@ -4,6 +4,7 @@
 //! message is one update. A message's text begins with the moment it was sent, as Unix nanoseconds
 //! in decimal, and a space: a reader can tell its latency.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::{Account, ApiError, ChatKind, NewAccount, NewChat};
 use crate::clock::unix_nanos;
 use crate::server::Server;
+use crate::server::link::End;
 use crate::world::World;
 use crate::world::ids::Peer;
 use crate::world::messages::Content;
@@ -78,6 +80,7 @@ pub struct LoadChat {
 #[derive(Default)]
 pub(crate) struct Population {
     author: Option<i64>,
+    accounts: HashSet<i64>,
     channels: Vec<i64>,
     next: usize,
 }
@@ -94,6 +97,21 @@ impl Server {
             })?;
         }
         Ok(load)
+    }
+
+    /// Closes all connections of the accounts of all loads at one moment; answers how many
+    /// connections there were.
+    pub(crate) fn disconnect_load(&self) -> u64 {
+        let world = self.world();
+        let accounts = &world.population.accounts;
+        for record in world.keys.values() {
+            if record.user.is_some_and(|user| accounts.contains(&user))
+                && let Some(link) = &record.link
+            {
+                link.end(End::Now);
+            }
+        }
+        world.counters.connections
     }
 
     /// Starts the messages.
@@ -145,6 +163,7 @@ fn populate(world: &mut World, spec: &LoadSpec) -> Result<Load, ApiError> {
             let members = vec![account.user_id];
             load.chats.push(LoadChat { chat_id: chat.chat_id, members });
         }
+        world.population.accounts.insert(account.user_id);
         load.accounts.push(account);
     }
     Ok(load)
@@ -176,7 +195,7 @@ impl World {
     }
 
     fn post_load(&mut self, text_bytes: usize) {
-        let Population { author, channels, next } = &mut self.population;
+        let Population { author, channels, next, .. } = &mut self.population;
         let (Some(author), Some(&channel)) = (*author, channels.get(*next)) else { return };
         *next = (*next + 1) % channels.len();
         let mut text = format!("{} ", unix_nanos());

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
 use crate::api::{
@@ -200,9 +200,15 @@ impl Simulator {
     }
 }
 
+/// Connections that may wait to be accepted. The kernel lowers it to what it allows.
+const LISTEN_BACKLOG: u32 = 4096;
+
 async fn listen(address: SocketAddrV4) -> Result<(TcpListener, SocketAddrV4), StartError> {
     let failed = |source| StartError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let socket = TcpSocket::new_v4().map_err(failed)?;
+    socket.set_reuseaddr(true).map_err(failed)?;
+    socket.bind(address.into()).map_err(failed)?;
+    let listener = socket.listen(LISTEN_BACKLOG).map_err(failed)?;
     match listener.local_addr().map_err(failed)? {
         SocketAddr::V4(bound) => Ok((listener, bound)),
         SocketAddr::V6(_) => Err(failed(std::io::ErrorKind::Unsupported.into())),
