@@ -15,6 +15,7 @@ mod overflow;
 mod peers;
 mod pulse;
 mod pump;
+mod rest;
 mod setback;
 mod vault;
 
@@ -24,5 +25,5 @@ pub use link::{Caller, Connection, DialOptions, Link, RawUpdates, Slot};
 pub use meters::CallMeters;
 pub use peers::{PEERS_MAX, PeerBook};
 pub use pulse::Pulse;
-pub use pump::{TellWait, UpdatePump};
+pub use pump::{PumpParts, TellWait, UpdatePump, WantsChannel};
 pub use vault::Servers;
