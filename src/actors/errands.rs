@@ -12,7 +12,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::watch;
 
-use crate::protocol::failure::Failure;
+use crate::protocol::failure::{Failure, WaitScope};
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::model::MethodClass;
 use crate::protocol::pacing::{Cooldowns, Limits, Rate};
@@ -74,6 +74,9 @@ impl Wish {
 pub(super) struct Request {
     pub(super) errand: Errand,
     pub(super) priority: Priority,
+    /// The longest wait of Telegram's that is kept; whoever asks knows something better to do than
+    /// to wait for longer. `None`: all are kept.
+    pub(super) patience: Option<Duration>,
     /// `None`: wanted in any case.
     pub(super) wish: Option<Weak<()>>,
     pub(super) reply: Reply,
@@ -174,6 +177,7 @@ impl ErrandQueue {
             return Next::Idle;
         }
         self.drop_unwanted();
+        self.refuse_impatient(cooldowns, now);
         self.follow_limits();
         let mut soonest: Option<Duration> = None;
         let mut held: Vec<MethodClass> = Vec::new();
@@ -193,6 +197,28 @@ impl ErrandQueue {
             soonest = Some(soonest.map_or(pause, |known| known.min(pause)));
         }
         soonest.map_or(Next::Idle, Next::Later)
+    }
+
+    /// Answers those at once for whom Telegram's wait is too long.
+    fn refuse_impatient(&mut self, cooldowns: &Cooldowns, now: UnixMillis) {
+        let left = |request: &Request| {
+            let patience = request.patience?;
+            let wait = held_for(cooldowns, request.errand.class(), now)?;
+            (wait > patience).then_some(wait)
+        };
+        let mut index = 0;
+        while let Some(request) = self.waiting.get(index) {
+            let Some(wait) = left(request) else {
+                index += 1;
+                continue;
+            };
+            if let Some(request) = self.waiting.remove(index) {
+                let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX);
+                let scope = WaitScope::MethodClass;
+                let code = "FLOOD_WAIT".to_owned();
+                request.reply.send(Err(Failure::Wait { code, seconds, scope }));
+            }
+        }
     }
 
     /// Takes over limits that changed meanwhile. What waits stays in the queue and is asked of the
@@ -220,14 +246,20 @@ impl ErrandQueue {
         cooldowns: &Cooldowns,
         now: UnixMillis,
     ) -> Option<Duration> {
-        if let Some(until) = cooldowns.holds(class, now) {
-            return Some(Duration::from_millis(u64::try_from(until.0 - now.0).unwrap_or(0)));
+        if let Some(wait) = held_for(cooldowns, class, now) {
+            return Some(wait);
         }
         let rate = self.limits.of(class);
         let bucket = self.buckets.entry(class).or_insert_with(|| RateLimiter::direct(quota(rate)));
         let not_until = bucket.check().err()?;
         Some(not_until.wait_time_from(self.clock.now()).max(Duration::from_millis(1)))
     }
+}
+
+/// How long a wait that Telegram asked for still lasts.
+fn held_for(cooldowns: &Cooldowns, class: MethodClass, now: UnixMillis) -> Option<Duration> {
+    let until = cooldowns.holds(class, now)?;
+    Some(Duration::from_millis(u64::try_from(until.0 - now.0).unwrap_or(0)))
 }
 
 fn quota(rate: Rate) -> Quota {
@@ -247,7 +279,8 @@ mod tests {
     fn request(target: ChatTarget, log: &Arc<Mutex<Vec<bool>>>) -> Request {
         let log = Arc::clone(log);
         let reply = Reply::new(move |outcome| log.lock().unwrap().push(outcome.is_ok()));
-        Request { errand: Errand::Resolve(target), priority: Priority::Bridge, wish: None, reply }
+        let errand = Errand::Resolve(target);
+        Request { errand, priority: Priority::Bridge, patience: None, wish: None, reply }
     }
 
     fn by_name() -> ChatTarget {
@@ -279,6 +312,24 @@ mod tests {
         assert_eq!(first.errand.class(), MethodClass::Read);
         let Next::Later(pause) = queue.next(&waits, now) else { panic!("the first one waits") };
         assert_eq!(pause, Duration::from_secs(9));
+    }
+
+    #[test]
+    fn who_has_something_better_to_do_hears_of_a_long_wait_at_once() {
+        let log: Arc<Mutex<Vec<bool>>> = Arc::default();
+        let mut queue = ErrandQueue::new(fixed(Limits::default()));
+        let mut waits = Cooldowns::default();
+        let now = UnixMillis(0);
+        let minute = Some(Duration::from_secs(60));
+        waits.impose(CooldownScope::Class(MethodClass::Resolve), UnixMillis(60_000), now);
+        queue.push(Request { patience: minute, ..request(by_name(), &log) });
+        queue.push(request(by_name(), &log));
+        assert!(matches!(queue.next(&waits, now), Next::Later(_)));
+        assert!(log.lock().unwrap().is_empty(), "a minute is kept");
+        waits.impose(CooldownScope::Class(MethodClass::Resolve), UnixMillis(60_001), now);
+        assert!(matches!(queue.next(&waits, now), Next::Later(_)));
+        assert_eq!(*log.lock().unwrap(), [false]);
+        assert_eq!(queue.waiting.len(), 1, "the other one has nothing better to do");
     }
 
     #[test]

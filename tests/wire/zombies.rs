@@ -561,3 +561,20 @@ async fn channels_that_nobody_monitors_cost_no_differences() {
     assert!(made <= 3, "{made} differences for one channel that is monitored");
     scene.expect_a_good_end().await;
 }
+
+/// Each of these packets says that anything may be missing, and the difference may not be asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chat_that_may_have_missed_something_all_the_time_is_read_now_and_then() {
+    let scene = Scene::set().await;
+    scene.strike(refusing("updates.getDifference", 60)).await;
+    scene.strike(always(FaultKind::UpdatesTooLong)).await;
+    let before = scene.calls("messages.getHistory").await;
+    for number in 6..=105 {
+        scene.stage.say(&scene.room, number..=number).await;
+        sleep(Duration::from_millis(100)).await;
+    }
+    scene.stage.expect_all(&scene.room).await;
+    let made = scene.calls("messages.getHistory").await - before;
+    assert!(made < 40, "history was read {made} times");
+    scene.expect_a_good_end().await;
+}

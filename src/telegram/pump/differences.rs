@@ -163,7 +163,7 @@ impl UpdatePump {
             }
             Err(failure) => return Err(failure),
         };
-        let too_long = matches!(answer, tl::enums::updates::ChannelDifference::TooLong(_));
+        let newest = newest_of_too_long(&answer);
         let (updates, users, chats) = self.boxes.apply_channel_difference(answer);
         let mut batch = self.batch(updates, users, chats);
         let state = self.boxes.session_state();
@@ -171,8 +171,9 @@ impl UpdatePump {
         batch.delta.channels.retain(|(channel, _)| *channel != id.bare());
         batch.delta.channels.extend(at.map(|channel| (channel.id, channel.pts)));
         self.tread(Some(id.bare()), at.map_or(0, |channel| channel.pts))?;
-        if too_long {
+        if let Some(newest) = newest {
             batch.gaps.push(GapScope::Channel(id));
+            newest.into_iter().for_each(|update| batch.take(update));
         }
         Ok(batch)
     }
@@ -305,6 +306,19 @@ impl UpdatePump {
         let left = (PROBE_INTERVAL + PROBE_TIMEOUT).saturating_sub(silent);
         left.clamp(PROBE_TIMEOUT, CALL_TIMEOUT)
     }
+}
+
+/// The newest messages of a channel in which too much happened, oldest first. The library throws them
+/// away; but they say up to where a bot, which reads by ids, has to look.
+fn newest_of_too_long(
+    answer: &tl::enums::updates::ChannelDifference,
+) -> Option<Vec<tl::enums::Update>> {
+    let tl::enums::updates::ChannelDifference::TooLong(answer) = answer else { return None };
+    let mut messages = answer.messages.clone();
+    messages.sort_by_key(tl::enums::Message::id);
+    let update =
+        |message| tl::types::UpdateNewChannelMessage { message, pts: 0, pts_count: 0 }.into();
+    Some(messages.into_iter().map(update).collect())
 }
 
 /// The move to where Telegram says that the account stands.
