@@ -32,7 +32,7 @@ pub(super) struct Opening {
     pub(super) known_id: i32,
     /// Up to where history was read since the chat was last to be opened.
     pub(super) read_to: Option<i32>,
-    /// Whether history brought anything since the chat was last to be opened.
+    /// Whether history brought anything that had not come live since the chat was last to be opened.
     pub(super) found_gap: bool,
     /// Whether history was read to its end since the chat was last to be opened.
     pub(super) caught_up: bool,

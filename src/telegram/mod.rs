@@ -4,6 +4,7 @@
 
 mod batch;
 mod chats;
+mod clock;
 mod convert;
 mod errand;
 mod error;

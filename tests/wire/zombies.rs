@@ -404,6 +404,31 @@ async fn a_server_clock_that_is_behind_is_told_and_costs_no_message() {
     scene.expect_a_good_end().await;
 }
 
+/// To everybody the same: then it is this machine's clock that is wrong, and that is what is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_of_this_machine_that_is_ahead_is_named() {
+    let stage = Stage::set_with(Broker::shared(), impatient()).await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    let skew = FaultSpec { skew_seconds: Some(-3_600), ..always(FaultKind::ClockSkew) };
+    stage.sim.add_fault(skew).await.unwrap();
+    stage.sim.disconnect(alice.user_id).await.unwrap();
+    stage.say(&chat, 1..=5).await;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (_, health) = stage.daemon.get("/health").await.unwrap();
+        let text = health.to_string();
+        if text.contains("this machine's clock is about 36") && text.contains("NTP") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nobody speaks of the clock: {health:#}");
+        sleep(Duration::from_millis(100)).await;
+    }
+    stage.sim.lift_faults().await;
+    stage.expect_all(&chat).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn expiring_salts_go_unnoticed() {
     let scene = Scene::set().await;

@@ -1,6 +1,7 @@
 //! Opening a chat: runs the errands that `opening.rs` asks for, learns what the
 //! chat is, and publishes what history brings, until the chat is open.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use ractor::{ActorProcessingErr, ActorRef};
@@ -291,11 +292,13 @@ impl MonitorActor {
             self.context.meters.gap_unfillable();
             tracing::warn!(chat = %self.key, "more was said than telegram lets a bot read back; what lies between is missing");
         }
+        let unheard = self.unheard_of(&page);
         let published = self.publish(page.messages, true, Vec::new()).await?;
-        if published > 0 {
+        let missed = unheard.min(published);
+        if missed > 0 {
             match self.opening.is_gap {
-                true => self.context.meters.filled(published, !self.opening.found_gap),
-                false => self.context.meters.caught_up(published),
+                true => self.context.meters.filled(missed, !self.opening.found_gap),
+                false => self.context.meters.caught_up(missed),
             }
             self.opening.found_gap = true;
         }
@@ -307,6 +310,14 @@ impl MonitorActor {
             cursor.settle();
         }
         Ok(())
+    }
+
+    /// Messages of a page that neither were published nor came live meanwhile.
+    fn unheard_of(&self, page: &HistoryPage) -> usize {
+        let held: HashSet<i32> = self.held.iter().map(|message| message.id).collect();
+        let is_known =
+            |id| held.contains(&id) || self.cursor.as_ref().is_some_and(|cursor| cursor.covers(id));
+        page.messages.iter().filter(|message| !is_known(message.id)).count()
     }
 
     async fn opened(&mut self, myself: &ActorRef<MonitorMsg>) -> Result<(), ActorProcessingErr> {
