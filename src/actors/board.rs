@@ -144,6 +144,11 @@ impl Board {
         self.views().accounts.get(&id).map(|view| view.why(now))
     }
 
+    /// Whether something is known against this account.
+    pub fn is_in_trouble(&self, id: AuthKeyId) -> bool {
+        self.views().accounts.get(&id).is_some_and(|view| view.error.is_some())
+    }
+
     /// Whether an account that somebody wants is in trouble.
     pub fn is_any_account_in_trouble(&self) -> bool {
         self.views().accounts.values().any(|view| view.is_wanted && view.error.is_some())

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::meters::Depth;
 use crate::protocol::chat::ChatTarget;
-use crate::protocol::failure::Failure;
+use crate::protocol::failure::{Failure, WaitScope};
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::model::MethodClass;
 use crate::protocol::pacing::{Cooldowns, Limits, Rate};
@@ -76,6 +76,9 @@ impl Wish {
 pub(super) struct Request {
     pub(super) errand: Errand,
     pub(super) priority: Priority,
+    /// The longest wait of Telegram's that is kept; whoever asks knows something better to do than
+    /// to wait for longer. `None`: all are kept.
+    pub(super) patience: Option<Duration>,
     /// `None`: wanted in any case.
     pub(super) wish: Option<Weak<()>>,
     pub(super) reply: Reply,
@@ -182,6 +185,7 @@ impl ErrandQueue {
             return Next::Idle;
         }
         self.drop_unwanted();
+        self.refuse_impatient(cooldowns, now);
         self.follow_limits();
         let mut soonest: Option<Duration> = None;
         let mut held: Vec<MethodClass> = Vec::new();
@@ -191,7 +195,7 @@ impl ErrandQueue {
                 continue;
             }
             let lent = lending_class(&self.waiting[index].errand);
-            if let Some(pause) = lent.and_then(|class| cooldown(class, cooldowns, now)) {
+            if let Some(pause) = lent.and_then(|class| held_for(cooldowns, class, now)) {
                 soonest = Some(soonest.map_or(pause, |known| known.min(pause)));
                 continue;
             }
@@ -207,6 +211,28 @@ impl ErrandQueue {
             soonest = Some(soonest.map_or(pause, |known| known.min(pause)));
         }
         soonest.map_or(Next::Idle, Next::Later)
+    }
+
+    /// Answers those at once for whom Telegram's wait is too long.
+    fn refuse_impatient(&mut self, cooldowns: &Cooldowns, now: UnixMillis) {
+        let left = |request: &Request| {
+            let patience = request.patience?;
+            let wait = held_for(cooldowns, request.errand.class(), now)?;
+            (wait > patience).then_some(wait)
+        };
+        let mut index = 0;
+        while let Some(request) = self.waiting.get(index) {
+            let Some(wait) = left(request) else {
+                index += 1;
+                continue;
+            };
+            if let Some(request) = self.waiting.remove(index) {
+                let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX);
+                let scope = WaitScope::MethodClass;
+                let code = "FLOOD_WAIT".to_owned();
+                request.reply.send(Err(Failure::Wait { code, seconds, scope }));
+            }
+        }
     }
 
     /// Takes over limits that changed meanwhile. What waits stays in the queue and is asked of the
@@ -234,8 +260,8 @@ impl ErrandQueue {
         cooldowns: &Cooldowns,
         now: UnixMillis,
     ) -> Option<Duration> {
-        if let Some(pause) = cooldown(class, cooldowns, now) {
-            return Some(pause);
+        if let Some(wait) = held_for(cooldowns, class, now) {
+            return Some(wait);
         }
         let rate = self.limits.of(class);
         let bucket = self.buckets.entry(class).or_insert_with(|| RateLimiter::direct(quota(rate)));
@@ -263,7 +289,8 @@ fn lending_class(errand: &Errand) -> Option<MethodClass> {
     }
 }
 
-fn cooldown(class: MethodClass, cooldowns: &Cooldowns, now: UnixMillis) -> Option<Duration> {
+/// How long a wait that Telegram asked for still lasts.
+fn held_for(cooldowns: &Cooldowns, class: MethodClass, now: UnixMillis) -> Option<Duration> {
     let until = cooldowns.holds(class, now)?;
     Some(Duration::from_millis(u64::try_from(until.0 - now.0).unwrap_or(0)))
 }
@@ -286,7 +313,8 @@ mod tests {
     fn request(target: ChatTarget, log: &Arc<Mutex<Vec<bool>>>) -> Request {
         let log = Arc::clone(log);
         let reply = Reply::new(move |outcome| log.lock().unwrap().push(outcome.is_ok()));
-        Request { errand: Errand::Resolve(target), priority: Priority::Bridge, wish: None, reply }
+        let errand = Errand::Resolve(target);
+        Request { errand, priority: Priority::Bridge, patience: None, wish: None, reply }
     }
 
     fn by_name() -> ChatTarget {
@@ -351,6 +379,24 @@ mod tests {
                 matches!(queue.next(&waits, over), Next::Run(second) if second.errand == errand)
             );
         }
+    }
+
+    #[test]
+    fn who_has_something_better_to_do_hears_of_a_long_wait_at_once() {
+        let log: Arc<Mutex<Vec<bool>>> = Arc::default();
+        let mut queue = queue(fixed(Limits::default()));
+        let mut waits = Cooldowns::default();
+        let now = UnixMillis(0);
+        let minute = Some(Duration::from_secs(60));
+        waits.impose(CooldownScope::Class(MethodClass::Resolve), UnixMillis(60_000), now);
+        queue.push(Request { patience: minute, ..request(by_name(), &log) });
+        queue.push(request(by_name(), &log));
+        assert!(matches!(queue.next(&waits, now), Next::Later(_)));
+        assert!(log.lock().unwrap().is_empty(), "a minute is kept");
+        waits.impose(CooldownScope::Class(MethodClass::Resolve), UnixMillis(60_001), now);
+        assert!(matches!(queue.next(&waits, now), Next::Later(_)));
+        assert_eq!(*log.lock().unwrap(), [false]);
+        assert_eq!(queue.waiting.len(), 1, "the other one has nothing better to do");
     }
 
     #[test]

@@ -156,7 +156,8 @@ impl JobsState {
         let reply = Reply::new(move |outcome| {
             let _ = target.cast(JobsMsg::Ended { id, outcome });
         });
-        let request = Request { errand, priority: Priority::Bridge, wish: None, reply };
+        let request =
+            Request { errand, priority: Priority::Bridge, patience: None, wish: None, reply };
         let _ = self.fleet.cast(FleetMsg::Request { account: *account, request });
     }
 

@@ -56,6 +56,7 @@ pub struct Meters {
     gaps: Counter,
     filled: Counter,
     unfillable: Counter,
+    caught_up: Counter,
     checks: Family<Outcome, Counter>,
     overflows: Counter,
     restarts: Family<Kind, Counter>,
@@ -73,6 +74,7 @@ impl Default for Meters {
             gaps: Counter::default(),
             filled: Counter::default(),
             unfillable: Counter::default(),
+            caught_up: Counter::default(),
             checks: Family::default(),
             overflows: Counter::default(),
             restarts: Family::default(),
@@ -86,11 +88,16 @@ impl Default for Meters {
 }
 
 impl Meters {
-    /// History brought messages that had not come live; `is_new` when they are the first of their
-    /// gap.
+    /// History brought messages that should have come live; `is_new` when they are the first of
+    /// their gap.
     pub(super) fn filled(&self, messages: usize, is_new: bool) {
         self.gaps.inc_by(u64::from(is_new));
         self.filled.inc_by(messages as u64);
+    }
+
+    /// History brought messages from a time in which the session did not listen.
+    pub(super) fn caught_up(&self, messages: usize) {
+        self.caught_up.inc_by(messages as u64);
     }
 
     /// Something may have been missed that nobody can tell us any more.
@@ -147,17 +154,25 @@ impl Meters {
         self.calls.register(registry);
         registry.register(
             "telewarden_gaps_found",
-            "Holes found in what a chat had told live",
+            "Holes in what a chat told while it was listened to: ids left out, updates dropped or too \
+             long, or found by comparing with history. What was said while the session was away is \
+             none",
             self.gaps.clone(),
         );
         registry.register(
             "telewarden_gap_messages_filled",
-            "Messages that history brought because they had not come live",
+            "Messages that history brought to fill such holes",
             self.filled.clone(),
         );
         registry.register(
+            "telewarden_catch_up_messages",
+            "Messages that history brought because they were said while the session did not listen: \
+             before a start, during a lost connection or a failover",
+            self.caught_up.clone(),
+        );
+        registry.register(
             "telewarden_gaps_unfillable",
-            "Holes that could not be filled",
+            "Holes that could not be filled, whenever they came about: messages are lost",
             self.unfillable.clone(),
         );
         registry.register(

@@ -6,6 +6,7 @@ mod commands;
 mod flow;
 mod open;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::context::{Context, now};
 use super::delivery::{Delivery, Share};
 use super::errands::Wish;
 use super::fleet::FleetMsg;
-use super::opening::Opening;
+use super::opening::{Brake, Opening};
 use crate::failpoint;
 use crate::protocol::chat::{ChatKey, ChatRef};
 use crate::protocol::cursor::Cursor;
@@ -98,6 +99,10 @@ pub(super) struct MonitorActor {
     /// Ends with the epoch, and with it what was asked for in it.
     wish: Wish,
     opening_failures: u32,
+    /// Slows down openings that follow each other closely.
+    brake: Brake,
+    /// Accounts that Telegram makes wait for long, and until when.
+    waits: HashMap<AuthKeyId, Instant>,
     held: Vec<Message>,
     held_shares: Vec<Share>,
     overflowed: bool,
@@ -105,6 +110,8 @@ pub(super) struct MonitorActor {
     leaping: bool,
     /// Until then such messages are taken as they come.
     leaps_until: Option<Instant>,
+    /// Up to which id the comparison under way can tell what exists.
+    check_to: i32,
     /// The timer of the next comparison with history.
     check_timer: Option<AbortOnDropHandle<Result<(), MessagingErr<MonitorMsg>>>>,
     /// Whether history was read once more because what is kept does not follow what it had.
@@ -149,7 +156,10 @@ impl Actor for Monitor {
             MonitorMsg::Found { epoch, outcome } if epoch == state.epoch => {
                 state.found(&myself, outcome).await
             }
-            MonitorMsg::OpenAgain { epoch } if epoch == state.epoch => state.advance(&myself).await,
+            MonitorMsg::OpenAgain { epoch } if epoch == state.epoch => {
+                state.opening.release();
+                state.advance(&myself).await
+            }
             MonitorMsg::RetryDue { epoch } if epoch == state.epoch => {
                 state.step(&myself, Input::RetryDue).await
             }
@@ -187,11 +197,14 @@ impl MonitorActor {
             epoch: 0,
             wish: Wish::default(),
             opening_failures: 0,
+            brake: Brake::default(),
+            waits: HashMap::new(),
             held: Vec::new(),
             held_shares: Vec::new(),
             overflowed: false,
             leaping: false,
             leaps_until: None,
+            check_to: 0,
             check_timer: None,
             looked_twice: false,
             forgive: false,
@@ -206,11 +219,15 @@ impl MonitorActor {
         myself: &ActorRef<MonitorMsg>,
         input: Input,
     ) -> Result<(), ActorProcessingErr> {
+        let is_gap = input == Input::Reopen;
         if self.feed(myself, input).await? {
             self.opening.again();
+            self.opening.is_gap = is_gap;
             self.looked_twice = false;
             self.turn_epoch();
-            self.advance(myself).await?;
+            if !(is_gap && self.keeps_pause(myself)) {
+                self.advance(myself).await?;
+            }
         }
         Ok(())
     }

@@ -1,11 +1,16 @@
 //! Opening a chat: resolve it, check membership, find where to start, fetch what was missed.
 //! Decides the next errand from what is known; the monitor runs it.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::protocol::chat::{ChatTarget, PeerKind};
 use crate::protocol::cursor::Cursor;
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{MonitorRecord, PeerRecord};
+use crate::protocol::restart::Backoff;
 use crate::telegram::Errand;
 
 /// What the monitor knows of its chat through the account in use.
@@ -23,14 +28,21 @@ pub(super) struct Opening {
     pub(super) first_failure: Option<Failure>,
     /// Whether membership was checked since the chat was last to be opened.
     pub(super) inspected: bool,
+    /// The highest id of a message that came live while the chat was being opened.
+    pub(super) known_id: i32,
     /// Up to where history was read since the chat was last to be opened.
     pub(super) read_to: Option<i32>,
-    /// Whether history brought anything since the chat was last to be opened.
+    /// Whether history brought anything that had not come live since the chat was last to be opened.
     pub(super) found_gap: bool,
     /// Whether history was read to its end since the chat was last to be opened.
     pub(super) caught_up: bool,
+    /// Whether it is opened because something that should have come live may not have, and not
+    /// because the account was away.
+    pub(super) is_gap: bool,
     /// Whether something happened meanwhile for which to look again before it is open.
     pub(super) once_more: bool,
+    /// Whether a pause before the next look is kept: it will see what happens meanwhile.
+    pub(super) is_braked: bool,
     /// Whether the chat has been open through this account.
     pub(super) was_open: bool,
     /// How access was lost, as Telegram said when it happened.
@@ -59,7 +71,15 @@ impl Opening {
     /// The chat is to be opened again: membership and history anew.
     pub(super) fn again(&mut self) {
         (self.inspected, self.once_more, self.found_gap) = (false, false, false);
+        self.is_braked = false;
         self.read_again();
+    }
+
+    /// A pause before a look is over, if there was one.
+    pub(super) fn release(&mut self) {
+        if std::mem::take(&mut self.is_braked) {
+            self.once_more = false;
+        }
     }
 
     /// The chat is not where it was: its own spelling may lead somewhere else.
@@ -108,7 +128,8 @@ impl Opening {
             (None, true, None) => Step::Done,
             (read_to, _, _) => {
                 let after_id = read_to.unwrap_or_else(|| cursor.resume_from());
-                Step::Run(Errand::History { peer, after_id })
+                let known_id = self.known_id.max(cursor.last_id);
+                Step::Run(Errand::History { peer, after_id, known_id })
             }
         }
     }
@@ -141,6 +162,37 @@ impl Opening {
             Some(id) if !self.id_in_vain => ChatTarget::Marked(id),
             _ => record.chat.target.clone(),
         }
+    }
+}
+
+/// Looks at a chat within [`CALM`] of each other that are taken at once.
+const FREE_LOOKS: u32 = 3;
+/// After this long without a look the next ones are free again.
+const CALM: Duration = Duration::from_secs(60);
+/// Pauses between those that follow. What is said meanwhile is held back, so they are short.
+const LOOK_BACKOFF: Backoff = Backoff { min_ms: 1_000, max_ms: 15_000 };
+
+/// Slows down looks at one chat that follow each other closely: each costs calls of which the
+/// account has only so many, and what happens during a pause is seen by the one look after it.
+#[derive(Debug, Default)]
+pub(super) struct Brake {
+    looks: u32,
+    last: Option<Instant>,
+}
+
+impl Brake {
+    /// The pause before a look that is to begin at `now`.
+    pub(super) fn pause(&mut self, now: Instant) -> Duration {
+        if self.last.is_none_or(|last| now.saturating_duration_since(last) >= CALM) {
+            self.looks = 0;
+        }
+        self.looks = self.looks.saturating_add(1);
+        let pause = match self.looks.saturating_sub(FREE_LOOKS) {
+            0 => Duration::ZERO,
+            extra => Duration::from_millis(LOOK_BACKOFF.delay_ms(extra, 0.5)),
+        };
+        self.last = Some(now + pause);
+        pause
     }
 }
 
@@ -193,7 +245,7 @@ mod tests {
         assert_eq!(step, Step::Run(Errand::NewestBefore { peer, date: 77 }));
         let cursor = Cursor::starting_after(12, 77, None);
         let step = opening.step(&record, Some(&cursor));
-        assert_eq!(step, Step::Run(Errand::History { peer, after_id: 12 }));
+        assert_eq!(step, Step::Run(Errand::History { peer, after_id: 12, known_id: 12 }));
         opening.caught_up = true;
         assert_eq!(opening.step(&record, Some(&cursor)), Step::Done);
     }
@@ -228,9 +280,48 @@ mod tests {
         assert_eq!(step, Step::Run(Errand::Since { peer, pts: 7 }));
         let cursor = Cursor::starting_after(30, 0, None);
         let step = opening.step(&record, Some(&cursor));
-        assert_eq!(step, Step::Run(Errand::History { peer, after_id: 30 }));
+        assert_eq!(step, Step::Run(Errand::History { peer, after_id: 30, known_id: 30 }));
         opening.caught_up = true;
         assert_eq!(opening.step(&record, Some(&cursor)), Step::Done);
+    }
+
+    #[test]
+    fn a_bot_reads_on_to_the_newest_message_that_it_knows_of() {
+        let record = record("-1000000000042");
+        let mut opening = Opening::default();
+        opening.move_to(ALICE, true);
+        let peer = peer(-1000000000042);
+        (opening.peer, opening.inspected, opening.known_id) = (Some(peer), true, 900);
+        let cursor = Cursor::starting_after(30, 0, None);
+        let step = opening.step(&record, Some(&cursor));
+        assert_eq!(step, Step::Run(Errand::History { peer, after_id: 30, known_id: 900 }));
+    }
+
+    #[test]
+    fn looks_that_follow_each_other_closely_are_braked_until_it_is_calm_again() {
+        let (mut brake, mut now) = (Brake::default(), Instant::now());
+        let mut looks = 0;
+        let end = now + Duration::from_secs(600);
+        while now < end {
+            now += brake.pause(now) + Duration::from_millis(50);
+            looks += 1;
+        }
+        assert!((30..70).contains(&looks), "{looks} looks in ten minutes, and without end");
+        now += CALM;
+        for _ in 0..FREE_LOOKS {
+            assert_eq!(brake.pause(now), Duration::ZERO);
+        }
+        assert!(brake.pause(now) > Duration::ZERO);
+    }
+
+    #[test]
+    fn the_look_after_a_pause_sees_what_happened_in_it() {
+        let mut opening = Opening { is_braked: true, once_more: true, ..Opening::default() };
+        opening.release();
+        assert!(!opening.once_more);
+        opening.once_more = true;
+        opening.release();
+        assert!(opening.once_more, "this happened during the look");
     }
 
     #[test]

@@ -94,6 +94,36 @@ impl Cursor {
         self.seen = u128::MAX;
     }
 
+    /// The same for ids up to `id` only: history was read up to there.
+    pub fn settle_to(&mut self, id: i32) {
+        let above = i64::from(self.last_id) - i64::from(id);
+        // Bit `above` is that of `id`; the bits from there on stand for the ids below.
+        let settled = match u32::try_from(above) {
+            Ok(above) => u128::MAX.checked_shl(above).unwrap_or(0),
+            Err(_) => u128::MAX,
+        };
+        self.seen |= settled;
+    }
+
+    /// Whether taking note of these would push an id out of the window that was not published, so
+    /// that nobody could tell any more whether it is missing.
+    pub fn would_forget(&self, ids: impl IntoIterator<Item = i32>) -> bool {
+        let mut ahead = Self::starting_after(self.last_id, 0, None);
+        ahead.seen = self.seen;
+        ids.into_iter().any(|id| {
+            let step = i64::from(id) - i64::from(ahead.last_id);
+            let unseen = !ahead.seen;
+            let pushed_out = match u32::try_from(step) {
+                Ok(0) | Err(_) => false,
+                Ok(step) if step > WINDOW => true,
+                // The oldest `step` ids of the window.
+                Ok(step) => unseen >> (WINDOW - step) != 0,
+            };
+            ahead.mark(id);
+            pushed_out
+        })
+    }
+
     fn mark(&mut self, id: i32) -> bool {
         if id > self.last_id {
             let step = (i64::from(id) - i64::from(self.last_id)).min(i64::from(WINDOW)) as u32;
@@ -199,7 +229,57 @@ mod tests {
         assert!(!cursor.accept(13, 0, 0));
     }
 
+    #[test]
+    fn what_history_was_not_read_for_is_not_settled() {
+        let mut cursor = Cursor::starting_after(10, 0, None);
+        for id in [11, 13, 15] {
+            cursor.accept(id, 0, 0);
+        }
+        cursor.settle_to(13);
+        assert_eq!(cursor.resume_from(), 13);
+        assert!(!cursor.accept(12, 0, 0));
+        assert!(cursor.accept(14, 0, 0));
+        cursor.settle_to(-200);
+        cursor.settle_to(i32::MAX);
+        assert_eq!(cursor.resume_from(), 15);
+    }
+
     proptest! {
+        #[test]
+        fn a_hole_is_never_forgotten_unless_somebody_was_warned(
+            ids in prop::collection::vec((1..40i32, 0..30u8), 1..200),
+        ) {
+            let mut cursor = Cursor::starting_after(0, 0, None);
+            let (mut id, mut holes) = (0, Vec::new());
+            for (step, kind) in ids {
+                // Mostly one after the other.
+                let step = if kind == 0 { step } else { 1 };
+                holes.extend(id + 1..id + step);
+                id += step;
+                if cursor.would_forget([id]) {
+                    // Then history is read.
+                    cursor.settle();
+                    holes.clear();
+                }
+                cursor.accept(id, 0, 0);
+                prop_assert!(holes.iter().all(|hole| !cursor.covers(*hole)));
+            }
+        }
+
+        #[test]
+        fn settling_up_to_an_id_settles_what_is_below_and_nothing_above(
+            ids in prop::collection::btree_set(1..128i32, 1..60), to in -10..140i32,
+        ) {
+            let mut cursor = Cursor::starting_after(0, 0, None);
+            for id in &ids {
+                cursor.accept(*id, 0, 0);
+            }
+            cursor.settle_to(to);
+            for id in 1..=cursor.last_id {
+                prop_assert_eq!(cursor.covers(id), id <= to || ids.contains(&id), "{}", id);
+            }
+        }
+
         #[test]
         fn each_id_is_accepted_at_most_once(ids in prop::collection::vec(-50..400i32, 0..300)) {
             let mut cursor = Cursor::starting_after(0, 0, None);

@@ -16,8 +16,6 @@ use super::ids::UnixMillis;
 const TURN_MAX_MS: u64 = 40_000;
 /// Nothing has been heard for this long although a probe is due after 18 s and has 10 s.
 const SILENCE_MAX_MS: u64 = 45_000;
-/// Telegram may ask for pauses of up to two minutes.
-const PAUSE_MAX_MS: u64 = 150_000;
 /// A link that waits for the store for this long is looked into.
 const STORE_DOUBT_MS: u64 = 30_000;
 /// After this many fetches in a row that lead nowhere a difference is given up.
@@ -43,8 +41,6 @@ pub enum Activity {
     Asking,
     /// It keeps a pause before it asks again.
     Pausing,
-    /// It keeps a wait that Telegram asked for in an earlier life of the link.
-    Resting,
     /// It hands messages to their monitors.
     HandingOver,
     /// It waits for room on the way to the disk.
@@ -53,14 +49,8 @@ pub enum Activity {
 
 impl Activity {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
-        Self::Listening,
-        Self::Asking,
-        Self::Pausing,
-        Self::Resting,
-        Self::HandingOver,
-        Self::AwaitingStore,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Listening, Self::Asking, Self::Pausing, Self::HandingOver, Self::AwaitingStore];
 }
 
 impl fmt::Display for Activity {
@@ -69,7 +59,6 @@ impl fmt::Display for Activity {
             Self::Listening => "listening",
             Self::Asking => "waiting for an answer",
             Self::Pausing => "pausing before it asks again",
-            Self::Resting => "keeping a wait that telegram asked for",
             Self::HandingOver => "handing messages over",
             Self::AwaitingStore => "waiting for its messages to be stored",
         })
@@ -136,9 +125,7 @@ pub fn judge(vitals: &Vitals, store_asked: Option<u64>, now: u64) -> Verdict {
         Activity::Listening => busy > TURN_MAX_MS || silent > SILENCE_MAX_MS,
         // One call after the other may be given up in time, and still nothing ever comes.
         Activity::Asking => busy > TURN_MAX_MS || silent > SILENCE_MAX_MS + TURN_MAX_MS,
-        Activity::HandingOver => busy > TURN_MAX_MS,
-        Activity::Pausing => busy > PAUSE_MAX_MS,
-        Activity::Resting => false,
+        Activity::HandingOver | Activity::Pausing => busy > TURN_MAX_MS,
         Activity::AwaitingStore if busy <= STORE_DOUBT_MS => false,
         Activity::AwaitingStore => {
             // Asked when the link had waited for long already, so that whoever is to hand in its
@@ -210,16 +197,13 @@ mod tests {
 
         #[test]
         fn nobody_is_stuck_in_silence_for_ever(
-            activity in activity(), since in 0_u64..1 << 40, later in PAUSE_MAX_MS + 1..1 << 40,
+            activity in activity(), since in 0_u64..1 << 40, later in 150_000_u64..1 << 40,
         ) {
             let now = since + later;
             let vitals = Vitals { activity, since, heard: now, applied: now };
             // A store that answers: what it was last asked is not older than a minute.
             let verdict = judge(&vitals, Some(now - 60_000), now);
-            // A rest has its own end, which Telegram set.
-            let is_resting = activity == Activity::Resting;
-            let stuck = Verdict::Stuck(activity, later);
-            prop_assert_eq!(verdict, if is_resting { Verdict::Sound } else { stuck });
+            prop_assert_eq!(verdict, Verdict::Stuck(activity, later));
         }
 
         #[test]

@@ -40,6 +40,9 @@ pub enum Errand {
         peer: PeerRecord,
         /// Exclusive.
         after_id: i32,
+        /// The highest id that the chat is known to have reached. Up to there ids that are missing
+        /// are no end.
+        known_id: i32,
     },
     /// Join a chat.
     Join(ChatTarget),
@@ -82,7 +85,8 @@ pub enum Finding {
 pub struct HistoryPage {
     /// The messages.
     pub messages: Vec<Message>,
-    /// The highest id that Telegram sent, placeholders of deleted messages included.
+    /// The highest id that Telegram sent, placeholders of deleted messages included, or up to which
+    /// there is nothing.
     pub newest_id: Option<i32>,
     /// Whether there may be more after it.
     pub more: bool,
@@ -130,10 +134,11 @@ impl Errand {
             Self::Since { peer, pts } => {
                 Finding::History(history::since(caller, peer, *pts).await?)
             }
-            Self::History { peer, after_id } if is_bot => {
-                Finding::History(history::by_ids_after(caller, peer, *after_id).await?)
+            Self::History { peer, after_id, known_id } if is_bot => {
+                let page = history::by_ids_after(caller, peer, *after_id, *known_id).await?;
+                Finding::History(page)
             }
-            Self::History { peer, after_id } => {
+            Self::History { peer, after_id, .. } => {
                 Finding::History(history::after(caller, peer, *after_id).await?)
             }
             Self::Join(target) => {

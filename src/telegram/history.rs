@@ -124,12 +124,14 @@ pub(super) async fn since(
     Ok(found)
 }
 
-/// The messages with the next ids. A page without a single message is taken for the end: a hundred
-/// ids in a row are deleted together so rarely that it is worth one page less at every opening.
+/// The messages with the next ids. Beyond `known_id`, the highest one that is known to exist, a page
+/// without a single message is taken for the end: a hundred ids in a row are deleted together so
+/// rarely that it is worth one page less at every opening.
 pub(super) async fn by_ids_after(
     caller: &Caller,
     peer: &PeerRecord,
     after_id: i32,
+    known_id: i32,
 ) -> Result<HistoryPage, Failure> {
     let ids = (1..=PAGE).filter_map(|step| after_id.checked_add(step));
     let id: Vec<_> = ids.map(|id| tl::types::InputMessageId { id }.into()).collect();
@@ -141,7 +143,9 @@ pub(super) async fn by_ids_after(
     };
     let (mut wire, chats, users) = parts(answer);
     wire.retain(|message| !matches!(message, Message::Empty(_)));
+    let looked_to = after_id.saturating_add(PAGE);
     let newest_id = wire.iter().map(Message::id).max();
+    let newest_id = newest_id.or((looked_to < known_id).then_some(looked_to));
     // Outside channels ids are the account's, over all of its chats.
     wire.retain(|message| message_peer(message).is_some_and(|of| marked(of) == peer.id));
     let mut found = page(peer, wire, &chats, &users);

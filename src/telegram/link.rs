@@ -12,8 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use super::clock;
 use super::error::{classify, is_key_unknown};
-use super::meters::CallMeters;
+use super::meters::{CallMeters, Unanswered};
 use super::pulse::Pulse;
 use super::vault::{Servers, Vault};
 use crate::protocol::failure::Failure;
@@ -84,13 +85,17 @@ impl Caller {
     ) -> Result<R::Return, CallError> {
         let asked = Instant::now();
         let answer = self.handle.raw_invoke_in_dc(self.dc_id, request.to_bytes());
-        let answer = timeout(limit, answer).await.map_err(|_| CallError::TimedOut(limit))?;
-        self.meters.answered::<R>(asked.elapsed());
-        let body = answer.map_err(CallError::Library);
-        if matches!(body, Ok(_) | Err(CallError::Library(InvocationError::Rpc(_)))) {
+        let Ok(answer) = timeout(limit, answer).await else {
+            self.meters.unanswered::<R>(Unanswered::Timeout, asked.elapsed());
+            return Err(CallError::TimedOut(limit));
+        };
+        if matches!(answer, Ok(_) | Err(InvocationError::Rpc(_))) {
+            self.meters.answered::<R>(asked.elapsed());
             self.pulse.heard();
+        } else {
+            self.meters.unanswered::<R>(Unanswered::Connection, asked.elapsed());
         }
-        let body = body?;
+        let body = answer.map_err(CallError::Library)?;
         R::Return::from_bytes(&body)
             .map_err(|error| CallError::Library(InvocationError::from(error)))
     }
@@ -163,6 +168,10 @@ impl Link {
         slots: Arc<Semaphore>,
     ) -> Result<Self, Failure> {
         match Self::dial_once(options, credentials, Arc::clone(&slots)).await {
+            Err(DialError::Silent(failure)) => {
+                let failure = Self::explain_silence(options, credentials.dc_id, failure).await;
+                Err(DialError::Failed(failure))
+            }
             Err(DialError::KeyUnknown) => {
                 tokio::time::sleep(KEY_UNKNOWN_PAUSE).await;
                 Self::dial_once(options, credentials, slots).await
@@ -171,7 +180,7 @@ impl Link {
         }
         .map_err(|error| match error {
             DialError::KeyUnknown => Failure::Dead { code: KEY_UNKNOWN.into() },
-            DialError::Failed(failure) => failure,
+            DialError::Silent(failure) | DialError::Failed(failure) => failure,
         })
     }
 
@@ -183,6 +192,19 @@ impl Link {
         let slot = timeout(SLOT_TIMEOUT, Arc::clone(slots).acquire_owned()).await;
         slot.map_err(|_| Failure::transient("the key's previous connection does not close"))
             .and_then(|slot| slot.map_err(|_| Failure::transient("the daemon is stopping")))
+    }
+
+    /// Why a server that takes connections may say nothing, as far as that can be found out.
+    async fn explain_silence(options: &DialOptions, dc_id: i32, silence: Failure) -> Failure {
+        let Some(address) = options.servers.address(dc_id) else { return silence };
+        match clock::too_far_ahead(address).await {
+            Some(ahead) => Failure::transient(format!(
+                "this machine's clock is about {ahead} s ahead of telegram's, which answers nobody \
+                 who is more than 30 s ahead; set the clock right and keep it so by NTP (chrony or \
+                 systemd-timesyncd)"
+            )),
+            None => silence,
+        }
     }
 
     async fn dial_once(
@@ -216,6 +238,8 @@ pub struct RawUpdates(pub(super) mpsc::Receiver<UpdatesLike>);
 
 enum DialError {
     KeyUnknown,
+    /// No answer came in time.
+    Silent(Failure),
     Failed(Failure),
 }
 
@@ -226,6 +250,7 @@ async fn ask_who(caller: &Caller) -> Result<Me, DialError> {
         Err(CallError::Library(error)) if is_key_unknown(&error) => {
             return Err(DialError::KeyUnknown);
         }
+        Err(error @ CallError::TimedOut(_)) => return Err(DialError::Silent(error.classify())),
         Err(error) => return Err(DialError::Failed(error.classify())),
     };
     match users.into_iter().next() {

@@ -1,20 +1,37 @@
-//! How long Telegram's answers take, by method. Owns the histogram; never decides.
+//! How long Telegram's answers take, by method, and how many never come. Owns the numbers; never
+//! decides.
 
 use std::any::type_name;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-/// Upper bounds, seconds; calls are given up after 15.
+/// Upper bounds, seconds; calls are given up after 10 to 15.
 const BUCKETS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
     method: Method,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Loss {
+    method: Method,
+    reason: &'static str,
+}
+
+/// Why a call got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unanswered {
+    /// It was given up.
+    Timeout,
+    /// The connection failed or ended.
+    Connection,
 }
 
 /// The Rust name of a method, `updates::GetState`, which is shown as Telegram writes it.
@@ -42,14 +59,18 @@ impl EncodeLabelValue for Method {
     }
 }
 
-/// The time of calls, shared by all links. Bounded: one series for each method that the daemon
+/// The time of calls, shared by all links. Bounded: a few series for each method that the daemon
 /// calls.
 #[derive(Clone, Debug)]
-pub struct CallMeters(Family<Labels, Histogram, fn() -> Histogram>);
+pub struct CallMeters {
+    took: Family<Labels, Histogram, fn() -> Histogram>,
+    unanswered: Family<Loss, Counter>,
+}
 
 impl Default for CallMeters {
     fn default() -> Self {
-        Self(Family::new_with_constructor(|| Histogram::new(BUCKETS)))
+        let took = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
+        Self { took, unanswered: Family::default() }
     }
 }
 
@@ -57,15 +78,34 @@ impl CallMeters {
     /// Notes an answer to a call of type `R`, whatever it said.
     pub(super) fn answered<R>(&self, took: Duration) {
         let method = Method::of(type_name::<R>());
-        self.0.get_or_create(&Labels { method }).observe(took.as_secs_f64());
+        self.took.get_or_create(&Labels { method }).observe(took.as_secs_f64());
     }
 
-    /// Registers the histogram.
+    /// Notes a call of type `R` that got none. One that was given up counts among the slowest.
+    pub(super) fn unanswered<R>(&self, why: Unanswered, waited: Duration) {
+        let reason = match why {
+            Unanswered::Timeout => {
+                self.answered::<R>(waited);
+                "timeout"
+            }
+            Unanswered::Connection => "connection",
+        };
+        let method = Method::of(type_name::<R>());
+        self.unanswered.get_or_create(&Loss { method, reason }).inc();
+    }
+
+    /// Registers all of them.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "telegram_api_latency_seconds",
-            "From a call until Telegram's answer, also an error's",
-            self.0.clone(),
+            "From a call until Telegram's answer, also an error's, or until it was given up",
+            self.took.clone(),
+        );
+        registry.register(
+            "telewarden_telegram_calls_unanswered",
+            "Calls without an answer: given up (timeout; they are in the latency, too), or the \
+             connection failed",
+            self.unanswered.clone(),
         );
     }
 }
@@ -90,5 +130,25 @@ mod tests {
             text.contains(r#"telegram_api_latency_seconds_count{method="updates.getState"} 1"#)
         );
         assert!(text.contains(r#"method="ping""#), "{text}");
+    }
+
+    #[test]
+    fn a_call_that_was_given_up_is_among_the_slow_ones_and_a_lost_connection_is_not() {
+        let meters = CallMeters::default();
+        let limit = Duration::from_secs(15);
+        meters.unanswered::<tl::functions::updates::GetState>(Unanswered::Timeout, limit);
+        meters.unanswered::<tl::functions::Ping>(Unanswered::Connection, limit);
+        let mut registry = Registry::default();
+        meters.register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in [
+            r#"telegram_api_latency_seconds_sum{method="updates.getState"} 15.0"#,
+            r#"calls_unanswered_total{method="updates.getState",reason="timeout"} 1"#,
+            r#"calls_unanswered_total{method="ping",reason="connection"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+        assert!(!text.contains(r#"latency_seconds_sum{method="ping"}"#), "{text}");
     }
 }

@@ -4,6 +4,7 @@
 
 mod batch;
 mod chats;
+mod clock;
 mod convert;
 mod errand;
 mod error;
@@ -15,6 +16,7 @@ mod overflow;
 mod peers;
 mod pulse;
 mod pump;
+mod rest;
 mod setback;
 mod vault;
 
@@ -24,5 +26,5 @@ pub use link::{Caller, Connection, DialOptions, Link, RawUpdates, Slot};
 pub use meters::CallMeters;
 pub use peers::{PEERS_MAX, PeerBook};
 pub use pulse::Pulse;
-pub use pump::{TellWait, UpdatePump};
+pub use pump::{PumpParts, TellWait, UpdatePump, WantsChannel};
 pub use vault::Servers;

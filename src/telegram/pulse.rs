@@ -53,11 +53,6 @@ impl Pulse {
         self.heard.store(self.now(), Ordering::Relaxed);
     }
 
-    /// A pause that Telegram asked for is over: that nothing was heard meanwhile is no silence.
-    pub fn rested(&self) {
-        self.heard.store(self.now(), Ordering::Relaxed);
-    }
-
     /// News were handed to the monitors.
     pub fn applied(&self) {
         self.applied.store(self.now().max(1), Ordering::Relaxed);
@@ -83,7 +78,6 @@ impl Pulse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::watchdog::{Verdict, judge};
 
     #[test]
     fn every_activity_is_read_as_it_was_written() {
@@ -95,15 +89,5 @@ mod tests {
         assert_eq!(pulse.vitals().applied, 0);
         pulse.applied();
         assert!(pulse.vitals().applied > 0);
-    }
-
-    #[test]
-    fn a_pause_that_telegram_asked_for_is_no_silence() {
-        let pulse = Pulse::aged(Duration::from_secs(600), Activity::Resting);
-        pulse.begin(Activity::Asking);
-        let judged = |pulse: &Pulse| judge(&pulse.vitals(), None, pulse.now());
-        assert!(matches!(judged(&pulse), Verdict::Stuck(Activity::Asking, _)));
-        pulse.rested();
-        assert_eq!(judged(&pulse), Verdict::Sound);
     }
 }

@@ -33,6 +33,12 @@ impl Servers {
         self.own.get(&dc_id).is_some_and(SocketAddr::is_ipv6)
     }
 
+    /// Where datacenter `dc_id` is reached.
+    pub(super) fn address(&self, dc_id: i32) -> Option<SocketAddr> {
+        let own = self.own.get(&dc_id).copied();
+        own.or_else(|| self.options().get(&dc_id).map(|option| option.ipv4.into()))
+    }
+
     fn options(&self) -> HashMap<i32, DcOption> {
         if self.own.is_empty() {
             return SessionData::default().dc_options;

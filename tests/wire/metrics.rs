@@ -42,6 +42,24 @@ async fn what_never_came_live_is_found_by_comparing_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_said_while_the_session_was_away_is_caught_up_and_no_gap() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    stage.say(&chat, 1..=3).await;
+    stage.expect_all(&chat).await;
+    stage.fault(&alice, FaultKind::RefuseConnections).await;
+    stage.sim.disconnect(alice.user_id).await.unwrap();
+    stage.say(&chat, 4..=10).await;
+    stage.sim.lift_faults().await;
+    stage.expect_all(&chat).await;
+    assert_eq!(number(&stage, "telewarden_catch_up_messages_total").await, 7.0);
+    assert_eq!(number(&stage, "telewarden_gaps_found_total").await, 0.0);
+    assert_eq!(number(&stage, "telewarden_gap_messages_filled_total").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_way_of_every_message_is_measured_and_nobody_is_named() {
     let stage = Stage::set().await;
     let alice = stage.listener("alice").await;

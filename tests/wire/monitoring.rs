@@ -1,9 +1,9 @@
 //! Chats are listened to: live, after gaps, under several names, over one connection an account.
 
 use serde_json::{Value, json};
-use telewarden_simulator::{ChatKind, FaultKind, FaultSpec};
+use telewarden_simulator::{Chat, ChatKind, FaultKind, FaultSpec};
 
-use crate::support::{Stage, eventually, texts_of};
+use crate::support::{Broker, DaemonOptions, Listener, Stage, eventually, texts_of};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_live_messages_arrive_in_order_once_each() {
@@ -136,17 +136,7 @@ async fn a_hole_wider_than_the_cursors_window_is_filled_before_what_came_after_i
     stage.monitor(&chat, &alice, &[]).await;
     stage.say(&chat, 1..=3).await;
     stage.expect_all(&chat).await;
-    let reads = async || {
-        let books = stage.sim.account(alice.user_id).await.unwrap();
-        books.methods.get("messages.getHistory").copied().unwrap_or(0)
-    };
-    let before = reads().await;
-    stage.sim.disconnect(alice.user_id).await.unwrap();
-    eventually("history is read over the new connection", async || {
-        (reads().await > before).then_some(())
-    })
-    .await;
-    stage.daemon.wait_for_monitors("active", 1).await;
+    reconnect(&stage, &alice).await;
     stage.fault(&alice, FaultKind::SwallowUpdates).await;
     stage.say(&chat, 4..=303).await;
     stage.sim.lift_faults().await;
@@ -270,6 +260,167 @@ async fn a_bot_is_listened_through_and_misses_nothing_over_a_reconnect() {
     stage.say(&chat, 11..=30).await;
     stage.sim.lift_faults().await;
     stage.expect_all(&chat).await;
+}
+
+/// Over a new connection the first update of a channel comes without anything to be measured by.
+async fn reconnect(stage: &Stage, listener: &Listener) {
+    let reads = async || {
+        let books = stage.sim.account(listener.user_id).await.unwrap();
+        books.methods.get("messages.getHistory").copied().unwrap_or(0)
+    };
+    let before = reads().await;
+    stage.sim.disconnect(listener.user_id).await.unwrap();
+    eventually("history is read over the new connection", async || {
+        (reads().await > before).then_some(())
+    })
+    .await;
+    stage.daemon.wait_for_monitors("active", 1).await;
+}
+
+/// A chat in which ids are left out without any message behind them, so that for a minute nobody
+/// asks when some are, and in which message 6 does not come live.
+async fn with_a_hole_at_6(extra_config: &str) -> (Stage, Chat) {
+    let extra_config = extra_config.to_owned();
+    let options = DaemonOptions { extra_config, ..DaemonOptions::default() };
+    let stage = Stage::set_with(Broker::shared(), options).await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    stage.say(&chat, 1..=3).await;
+    stage.expect_all(&chat).await;
+    reconnect(&stage, &alice).await;
+    swallow(&stage, &alice, 1).await;
+    stage.say(&chat, 4..=4).await;
+    stage.sim.delete(chat.chat_id, 4..=4).await.unwrap();
+    stage.say(&chat, 5..=5).await;
+    stage.expect_all(&chat).await;
+    reconnect(&stage, &alice).await;
+    swallow(&stage, &alice, 1).await;
+    stage.say(&chat, 6..=7).await;
+    (stage, chat)
+}
+
+async fn swallow(stage: &Stage, listener: &Listener, times: u32) {
+    let spec = FaultSpec {
+        user_id: Some(listener.user_id),
+        kind: Some(FaultKind::SwallowUpdates),
+        times: Some(times),
+        ..FaultSpec::default()
+    };
+    stage.sim.add_fault(spec).await.unwrap();
+}
+
+/// Every message of the chat is told once; what came late may stand behind what came in time.
+async fn expect_all_in_any_order(stage: &Stage, chat: &Chat) {
+    let truth = stage.sim.messages(chat.chat_id).await.unwrap();
+    let chat_id = Value::from(chat.chat_id);
+    let mut told = stage
+        .backend
+        .wait_until("every message is told", |events| {
+            let texts = texts_of(events, &chat_id);
+            (texts.len() >= truth.len()).then_some(texts)
+        })
+        .await;
+    let mut truth: Vec<_> = truth.into_iter().map(|message| message.text).collect();
+    truth.sort();
+    told.sort();
+    assert_eq!(told, truth);
+}
+
+/// The comparison finds the message while it may still be on its way, and goes on to the next page.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hole_more_than_a_page_deep_is_found_by_comparing() {
+    let (stage, chat) = with_a_hole_at_6("\n[monitoring]\ncheck_every = \"2s\"\n").await;
+    stage.say(&chat, 8..=120).await;
+    expect_all_in_any_order(&stage, &chat).await;
+    stage.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hole_is_looked_into_before_the_cursor_forgets_it() {
+    let (stage, chat) = with_a_hole_at_6("").await;
+    stage.say(&chat, 8..=200).await;
+    expect_all_in_any_order(&stage, &chat).await;
+    stage.expect_clean_books().await;
+}
+
+/// What a comparison did not find is not looked for by the next one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_exist_is_looked_for_once() {
+    let (stage, chat) = with_a_hole_at_6("\n[monitoring]\ncheck_every = \"2s\"\n").await;
+    stage.sim.delete(chat.chat_id, 6..=6).await.unwrap();
+    stage.say(&chat, 8..=120).await;
+    stage.expect_all(&chat).await;
+    let checks = async || {
+        let text = stage.daemon.metrics().await;
+        let name = r#"telewarden_chat_checks_total{result="whole"} "#;
+        let number = text.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok());
+        number.unwrap_or(0)
+    };
+    let reads = async || {
+        let stats = stage.sim.stats().await;
+        stats.methods.get("messages.getHistory").copied().unwrap_or(0)
+    };
+    let before = checks().await;
+    eventually("all of it was compared", async || (checks().await > before).then_some(())).await;
+    let (compared, read) = (checks().await, reads().await);
+    eventually("it is compared three times more", async || {
+        (checks().await >= compared + 3).then_some(())
+    })
+    .await;
+    // One more may be under way.
+    let (compared, read) = (checks().await - compared, reads().await - read);
+    assert!(read <= compared + 1, "{read} pages for {compared} comparisons");
+}
+
+/// What lies behind a hole of which a bot sees nothing but the other side.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bot_looks_behind_more_missing_ids_than_it_may_ask_for_at_once() {
+    let stage = Stage::set().await;
+    let bot = stage.bot("bot").await;
+    let chat = stage.supergroup(&[&bot]).await;
+    stage.monitor(&chat, &bot, &[]).await;
+    stage.say(&chat, 1..=3).await;
+    stage.expect_all(&chat).await;
+    stage.fault(&bot, FaultKind::SwallowUpdates).await;
+    stage.say(&chat, 4..=340).await;
+    stage.sim.delete(chat.chat_id, 4..=303).await.unwrap();
+    stage.sim.lift_faults().await;
+    // Of what was missed it brings the newest messages only.
+    stage.fault(&bot, FaultKind::ChannelDifferenceTooLong).await;
+    stage.say(&chat, 341..=342).await;
+    stage.expect_all(&chat).await;
+    stage.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_has_to_wait_for_long_hands_the_chat_on() {
+    let stage = Stage::set().await;
+    let (alice, bob) = (stage.listener("alice").await, stage.listener("bob").await);
+    let chat = stage.supergroup(&[&alice, &bob]).await;
+    for (listener, seconds) in [(&alice, 300), (&bob, 5)] {
+        let spec = FaultSpec {
+            user_id: Some(listener.user_id),
+            method: Some("messages.getHistory".into()),
+            error: Some(format!("FLOOD_WAIT_{seconds}")),
+            times: Some(1),
+            ..FaultSpec::default()
+        };
+        stage.sim.add_fault(spec).await.unwrap();
+    }
+    stage.backend.start(chat.chat_id.into(), &alice, &[&bob]).await;
+    stage.say(&chat, 1..=10).await;
+    stage.expect_all(&chat).await;
+    let events = stage.backend.events();
+    assert!(events.iter().any(|event| event.body["metadata"]["session_id"] == "bob"));
+    stage.backend.wait_for_loss(&alice, "connection_failed").await;
+    let losses = stage.backend.losses();
+    assert!(
+        losses.iter().all(|(session, _)| session == "alice"),
+        "a short wait is kept: {losses:?}"
+    );
+    assert!(stage.daemon.log().contains("another one takes over"));
+    stage.expect_clean_books().await;
 }
 
 fn numbers(range: std::ops::RangeInclusive<u32>) -> Vec<String> {

@@ -18,9 +18,8 @@ use crate::protocol::account::Input;
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::{Credentials, MethodClass};
-use crate::protocol::watchdog::Activity;
 use crate::store::{Store, StoreError};
-use crate::telegram::{DialOptions, Link, PEERS_MAX, PeerBook, TellWait, UpdatePump};
+use crate::telegram::{DialOptions, Link, PEERS_MAX, PeerBook, PumpParts, TellWait, UpdatePump};
 
 /// A connection that holds this long is stable: failures before it are forgiven.
 const SETTLE_AFTER: Duration = Duration::from_secs(20);
@@ -132,22 +131,28 @@ impl AccountActor {
             state.channels.clear();
         }
         let (caller, updates, connection) = link.into_parts();
-        let (peers, every) = (Arc::clone(&self.peers), self.context.settings.difference_every);
         let account = myself.clone();
-        let tell: TellWait = Box::new(move |code, seconds| {
+        let tell_wait: TellWait = Box::new(move |code, seconds| {
             let _ = account.cast(AccountMsg::UpdatesWait { code: code.to_owned(), seconds });
         });
-        let pump = UpdatePump::new(caller.clone(), updates, stored, peers, is_bot, every, tell);
+        let (context, routes) = (Arc::clone(&self.context), Arc::clone(&self.routes));
+        let wanted = Arc::clone(&routes);
+        let pump = UpdatePump::new(PumpParts {
+            caller: caller.clone(),
+            updates,
+            state: stored,
+            peers: Arc::clone(&self.peers),
+            is_bot,
+            check_every: self.context.settings.difference_every,
+            wait: self.left_to_wait(MethodClass::Updates),
+            tell_wait,
+            wants_channel: Box::new(move |id| wanted.wants_channel(id)),
+        });
         let pulse = Arc::clone(caller.pulse());
         let watch = Watch::over(Arc::clone(&pulse));
-        let (context, routes) = (Arc::clone(&self.context), Arc::clone(&self.routes));
         let task = LinkTask::new(self.record.id, context, routes, pulse, is_bot);
         let target = myself.clone();
-        let (left, pulse) = (self.left_to_wait(MethodClass::Updates), Arc::clone(caller.pulse()));
         let follow = async move {
-            pulse.begin(Activity::Resting);
-            sleep(left).await;
-            pulse.rested();
             let failure = task.run(pump).await;
             drop(connection);
             let _ = target.cast(AccountMsg::LinkEnded { incarnation, failure });

@@ -48,10 +48,16 @@ impl MonitorActor {
         let reply = Reply::new(move |outcome| {
             let _ = target.cast(MonitorMsg::Checked { epoch, outcome });
         });
+        let known_id = cursor.last_id;
         let after_id = after.unwrap_or_else(|| cursor.resume_from());
-        let errand = Errand::History { peer, after_id };
+        if after.is_none() {
+            // History that is asked from now on has all that there is up to here.
+            self.check_to = known_id;
+        }
+        let errand = Errand::History { peer, after_id, known_id };
         let wish = Some(self.wish.token());
-        let request = Request { errand, priority: Priority::Check, wish, reply };
+        let priority = Priority::Check;
+        let request = Request { errand, priority, patience: None, wish, reply };
         let _ = source.cast(AccountMsg::Request(request));
     }
 
@@ -67,11 +73,15 @@ impl MonitorActor {
         };
         let missing = self.missing_of(&page);
         if missing == 0 {
+            self.leave_open(&page);
             if let Some(after) = self.rest_of(&page) {
                 self.check(myself, Some(after));
                 return Ok(());
             }
-            self.settle(&page);
+            if let Some(cursor) = &mut self.cursor {
+                // What history does not know below does not exist.
+                cursor.settle_to(self.check_to);
+            }
             self.context.meters.checked(Check::Whole);
             self.plan_check(myself);
             return Ok(());
@@ -81,19 +91,18 @@ impl MonitorActor {
         self.step(myself, Input::Reopen).await
     }
 
-    /// From where on to ask, when the page ends before what was published last.
+    /// From where on to ask, when the page ends before what was published when the comparison began.
+    /// What has come since is left to the next one, or a busy chat would never be done.
     fn rest_of(&self, page: &HistoryPage) -> Option<i32> {
-        let last = self.cursor.as_ref()?.last_id;
-        page.newest_id.filter(|newest| page.more && *newest < last)
+        page.newest_id.filter(|newest| page.more && *newest < self.check_to)
     }
 
-    /// What history does not know below what was published does not exist, unless something of the
-    /// page is still on its way.
-    fn settle(&mut self, page: &HistoryPage) {
-        if let Some(cursor) = &mut self.cursor
-            && page.messages.iter().all(|message| cursor.covers(message.id))
-        {
-            cursor.settle();
+    /// What is still on its way exists: nothing from there on may be settled.
+    fn leave_open(&mut self, page: &HistoryPage) {
+        let Some(cursor) = &self.cursor else { return };
+        let uncovered = page.messages.iter().map(|message| message.id);
+        if let Some(first) = uncovered.filter(|id| !cursor.covers(*id)).min() {
+            self.check_to = self.check_to.min(first.saturating_sub(1));
         }
     }
 

@@ -37,7 +37,7 @@ impl MonitorActor {
             self.record.title = title;
         }
         match self.machine.state() {
-            MonitorState::Active if self.is_leap(&messages) && !self.may_leap() => {
+            MonitorState::Active if self.must_look(&messages) => {
                 self.leaping = true;
                 self.hold(messages, share);
                 self.step(myself, Input::Reopen).await
@@ -72,6 +72,18 @@ impl MonitorActor {
         })
     }
 
+    /// Whether history has to be read before these are published: ids are left out, or those that
+    /// were left out before could not be told from published ones any more.
+    fn must_look(&self, messages: &[Message]) -> bool {
+        (self.is_leap(messages) && !self.may_leap()) || self.would_forget(messages)
+    }
+
+    pub(super) fn would_forget(&self, messages: &[Message]) -> bool {
+        let ids = messages.iter().map(|message| message.id);
+        let is_everyones = |cursor: &&Cursor| cursor.owner.is_none() && cursor.last_id > 0;
+        self.cursor.as_ref().filter(is_everyones).is_some_and(|it| it.would_forget(ids))
+    }
+
     /// Whether history has just been asked and knew nothing of the ids that are left out. Where ids
     /// are left out all the time (a bot does not see what is said to others), asking for each would
     /// use up what the account may ask; what is really missing is found by the next check.
@@ -90,6 +102,8 @@ impl MonitorActor {
     /// again, so their shares are finished at once. Only of a bot some wait for durability: it
     /// cannot read history, and asks by ids, of which a hole may hide what comes after it.
     fn hold(&mut self, messages: Vec<Message>, share: Option<Share>) {
+        let newest = messages.iter().map(|message| message.id).max();
+        self.opening.known_id = self.opening.known_id.max(newest.unwrap_or(0));
         let room = if self.is_blind() { HELD_BLIND_MAX } else { HELD_MAX };
         if self.held.len() + messages.len() > room {
             self.overflowed = true;

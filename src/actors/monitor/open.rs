@@ -1,6 +1,7 @@
 //! Opening a chat: runs the errands that `opening.rs` asks for, learns what the
 //! chat is, and publishes what history brings, until the chat is open.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use ractor::{ActorProcessingErr, ActorRef};
@@ -31,6 +32,8 @@ const LEAPS_ALLOWED_FOR: Duration = Duration::from_secs(60);
 const OPENING_TRIES: u32 = 4;
 /// Looks at a chat that is just being joined, while other sessions stand by: some three minutes.
 const JOIN_TRIES: u32 = 10;
+/// A wait longer than this is not kept while another session of the pool may do without it.
+const LONG_WAIT: Duration = Duration::from_secs(60);
 /// Pauses between them.
 const OPENING_BACKOFF: Backoff = Backoff { min_ms: 1_000, max_ms: 30_000 };
 
@@ -76,20 +79,40 @@ impl MonitorActor {
                     return Ok(());
                 }
                 Step::StartBlind => self.start_after(0).await?,
-                Step::Done if self.opening.once_more => self.opening.again(),
+                Step::Done if self.opening.once_more => {
+                    self.opening.again();
+                    if self.keeps_pause(myself) {
+                        return Ok(());
+                    }
+                }
                 Step::Done if self.overflowed && !self.is_blind() => {
                     // More came live than could be kept; history has it.
                     self.overflowed = false;
                     self.held.clear();
                     self.opening.read_again();
                 }
-                Step::Done if self.is_leap(&self.held) && !self.looked_twice => {
+                Step::Done
+                    if !self.looked_twice
+                        && (self.is_leap(&self.held) || self.would_forget(&self.held)) =>
+                {
                     self.looked_twice = true;
                     self.opening.read_again();
                 }
                 Step::Done => return self.opened(myself).await,
             }
         }
+    }
+
+    /// Whether the next look at the chat has to wait, because there were too many of late.
+    pub(super) fn keeps_pause(&mut self, myself: &ActorRef<MonitorMsg>) -> bool {
+        let pause = self.brake.pause(Instant::now());
+        if pause.is_zero() {
+            return false;
+        }
+        self.opening.is_braked = true;
+        let epoch = self.epoch;
+        myself.send_after(pause, move || MonitorMsg::OpenAgain { epoch });
+        true
     }
 
     fn run(&self, myself: &ActorRef<MonitorMsg>, errand: Errand) {
@@ -99,8 +122,35 @@ impl MonitorActor {
             let _ = target.cast(MonitorMsg::Found { epoch, outcome });
         });
         let wish = Some(self.wish.token());
-        let request = Request { errand, priority: Priority::Bridge, wish, reply };
+        let patience = self.has_stand_in().then_some(LONG_WAIT);
+        let request = Request { errand, priority: Priority::Bridge, patience, wish, reply };
         let _ = source.cast(AccountMsg::Request(request));
+    }
+
+    /// Whether another account may open the chat sooner than one that has to wait for long.
+    fn has_stand_in(&self) -> bool {
+        let now = Instant::now();
+        self.machine.pool().iter().any(|member| {
+            let waits = self.waits.get(&member.account).is_some_and(|until| now < *until);
+            !self.is_current(member.account)
+                && !waits
+                && !self.context.board.is_in_trouble(member.account)
+        })
+    }
+
+    /// Has another session open the chat, because this one has to wait for long.
+    async fn hand_on(
+        &mut self,
+        myself: &ActorRef<MonitorMsg>,
+        seconds: u32,
+        failure: &Failure,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(member) = self.machine.current() {
+            let until = Instant::now() + Duration::from_secs(u64::from(seconds));
+            self.waits.insert(member.account, until);
+            tracing::warn!(chat = %self.key, session = %member.session, seconds, "telegram makes this session wait before the chat can be read; another one takes over");
+        }
+        self.give_up(myself, failure).await
     }
 
     pub(super) async fn found(
@@ -143,6 +193,9 @@ impl MonitorActor {
         myself: &ActorRef<MonitorMsg>,
         failure: Failure,
     ) -> Result<(), ActorProcessingErr> {
+        if let Failure::Wait { seconds, .. } = failure {
+            return self.hand_on(myself, seconds, &failure).await;
+        }
         if self.may_have_moved(&failure) {
             self.opening.look_up_anew(failure);
             return self.advance(myself).await;
@@ -239,9 +292,14 @@ impl MonitorActor {
             self.context.meters.gap_unfillable();
             tracing::warn!(chat = %self.key, "more was said than telegram lets a bot read back; what lies between is missing");
         }
+        let unheard = self.unheard_of(&page);
         let published = self.publish(page.messages, true, Vec::new()).await?;
-        if published > 0 {
-            self.context.meters.filled(published, !self.opening.found_gap);
+        let missed = unheard.min(published);
+        if missed > 0 {
+            match self.opening.is_gap {
+                true => self.context.meters.filled(missed, !self.opening.found_gap),
+                false => self.context.meters.caught_up(missed),
+            }
             self.opening.found_gap = true;
         }
         self.opening.read_to = page.newest_id.or(self.opening.read_to);
@@ -252,6 +310,14 @@ impl MonitorActor {
             cursor.settle();
         }
         Ok(())
+    }
+
+    /// Messages of a page that neither were published nor came live meanwhile.
+    fn unheard_of(&self, page: &HistoryPage) -> usize {
+        let held: HashSet<i32> = self.held.iter().map(|message| message.id).collect();
+        let is_known =
+            |id| held.contains(&id) || self.cursor.as_ref().is_some_and(|cursor| cursor.covers(id));
+        page.messages.iter().filter(|message| !is_known(message.id)).count()
     }
 
     async fn opened(&mut self, myself: &ActorRef<MonitorMsg>) -> Result<(), ActorProcessingErr> {

@@ -4,6 +4,7 @@
 //! exists, but no rights; `from` may be any account.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
 use base64::Engine;
@@ -246,10 +247,22 @@ impl Server {
                 world.user(world.existing(viewer)?).dialog_messages(peer)
             }
             (Peer::Group(id), None) => world.groups[&id].log.iter().collect(),
-            (Peer::Channel(id), _) => world.channels[&id].messages.iter().collect(),
+            (Peer::Channel(id), _) => world.channels[&id].history().collect(),
             (Peer::User(_), _) => return unreachable_chat(),
         };
         Ok(messages.into_iter().filter_map(stored).collect())
+    }
+
+    /// Deletes messages of a channel. Nobody is told.
+    pub(crate) fn delete(&self, chat_id: i64, ids: RangeInclusive<i32>) -> Result<(), ApiError> {
+        let mut world = self.world();
+        let Peer::Channel(id) = world.existing_chat(chat_id)? else {
+            return Err(ApiError::Invalid("messages are deleted in channels only".to_owned()));
+        };
+        if let Some(channel) = world.channels.get_mut(&id) {
+            channel.deleted.extend(ids);
+        }
+        Ok(())
     }
 
     pub(crate) fn members(&self, chat_id: i64) -> Result<Vec<ChatMember>, ApiError> {

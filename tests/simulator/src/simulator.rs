@@ -1,6 +1,7 @@
 //! The simulator as a library: start it, ask things of it, drop it.
 
 use std::net::{SocketAddr, SocketAddrV4};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -172,6 +173,11 @@ impl Simulator {
         viewer: i64,
     ) -> Result<Vec<StoredMessage>, ApiError> {
         self.server.messages(chat_id, Some(viewer))
+    }
+
+    /// Deletes messages of a supergroup or channel by their ids, without a word to anybody.
+    pub async fn delete(&self, chat_id: i64, ids: RangeInclusive<i32>) -> Result<(), ApiError> {
+        self.server.delete(chat_id, ids)
     }
 
     /// Adds a fault.

@@ -128,7 +128,7 @@ pub(super) fn get_history(
         min_id: request.min_id,
     };
     let all: Vec<&Message> = match peer {
-        Peer::Channel(id) => call.readable(id)?.messages.iter().collect(),
+        Peer::Channel(id) => call.readable(id)?.history().collect(),
         _ => call.world.user(call.me).dialog_messages(peer),
     };
     let total = all.len();

@@ -316,7 +316,8 @@ impl Connection {
     }
 
     fn send_plain(&mut self, answer: &[u8]) {
-        let nanos = unix_nanos();
+        let skew = self.presence.server.world().faults.packet(None).skew;
+        let nanos = unix_nanos().saturating_add_signed(i128::from(skew) * 1_000_000_000);
         let time = (nanos / 1_000_000_000) << 32 | (nanos % 1_000_000_000) << 2;
         let mut packet = Vec::with_capacity(answer.len() + 20);
         0i64.serialize(&mut packet);

@@ -57,6 +57,8 @@ pub(crate) struct Channel {
     pub(crate) username: Option<String>,
     /// Message `n` stands at `n - 1`.
     pub(crate) messages: Vec<Message>,
+    /// Ids of messages that were deleted; the others keep theirs.
+    pub(crate) deleted: BTreeSet<i32>,
     pub(crate) events: Vec<Event>,
     /// By how much the sequence's numbers have fallen back.
     pub(crate) setback: i32,
@@ -79,7 +81,13 @@ impl Channel {
     }
 
     pub(crate) fn message(&self, id: i32) -> Option<&Message> {
-        self.messages.get(usize::try_from(id).ok()?.checked_sub(1)?)
+        let message = self.messages.get(usize::try_from(id).ok()?.checked_sub(1)?);
+        message.filter(|message| !self.deleted.contains(&message.id))
+    }
+
+    /// What can be read, oldest first.
+    pub(crate) fn history(&self) -> impl Iterator<Item = &Message> {
+        self.messages.iter().filter(|message| !self.deleted.contains(&message.id))
     }
 
     /// Whether `user` may read here: members always, everybody else if it is public, and nobody
@@ -156,7 +164,8 @@ impl World {
         } else {
             let (messages, events) = (Vec::new(), Vec::new());
             let broadcast = kind == Kind::Channel;
-            let channel = Channel { chat, broadcast, username, messages, events, setback: 0 };
+            let (deleted, setback) = (BTreeSet::new(), 0);
+            let channel = Channel { chat, broadcast, username, messages, deleted, events, setback };
             self.channels.insert(id, channel);
         }
         Ok(peer)

@@ -1,0 +1,331 @@
+//! What was missed, fetched from Telegram: the account's own difference and those of channels, each
+//! with the waits that Telegram asks for, which hold up nothing but themselves.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use grammers_client::session::types::ChannelState;
+use grammers_client::session::updates::{MessageBoxes, PrematureEndReason};
+use grammers_client::tl;
+use tokio::time::sleep;
+
+use super::{PROBE_INTERVAL, PROBE_TIMEOUT, UpdatePump};
+use crate::protocol::chat::MarkedId;
+use crate::protocol::failure::Failure;
+use crate::protocol::model::UpdateStateDelta;
+use crate::protocol::watchdog::Activity;
+use crate::telegram::batch::{Batch, ChatNotice, GapScope};
+use crate::telegram::link::CALL_TIMEOUT;
+use crate::telegram::numbers::{Stands, defuse_difference};
+use crate::telegram::rest::Rest;
+use crate::telegram::setback::Sequence;
+
+/// Messages that a bot takes with one channel difference, and a user. Telegram allows bots 100,000
+/// (<https://core.telegram.org/method/updates.getChannelDifference>); a batch is committed as one,
+/// so ours stay small.
+const CHANNEL_DIFFERENCE_LIMIT: (i32, i32) = (1_000, 100);
+/// Tries of a difference before the link is given up.
+const DIFFERENCE_TRIES: u32 = 4;
+/// First pause between two tries; doubles.
+const DIFFERENCE_PAUSE: Duration = Duration::from_millis(500);
+
+impl UpdatePump {
+    /// Fetches a difference that is due, if any, and may be asked for.
+    pub(super) async fn fetch_due(&mut self) -> Result<Option<Batch>, Failure> {
+        self.boxes.check_deadlines();
+        if !self.rests() {
+            if !self.primed {
+                return self.prime().await.map(Some);
+            }
+            if let Some(request) = self.boxes.get_difference() {
+                return self.fetch_common(request).await.map(Some);
+            }
+            self.rest = None;
+        } else if self.boxes.get_difference().is_some()
+            && self.rest.as_mut().is_some_and(Rest::tell)
+        {
+            return Ok(Some(Batch { gaps: vec![GapScope::Common], ..Default::default() }));
+        }
+        let unwanted = self.drop_unwanted_channels();
+        if unwanted.is_some() {
+            return Ok(unwanted);
+        }
+        match self.boxes.get_channel_difference() {
+            Some(request) if self.channels_rest() => Ok(Some(self.leave_to_history(&request))),
+            Some(request) => self.fetch_channel(request).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Asks where the account's updates stand, to start from there.
+    async fn prime(&mut self) -> Result<Batch, Failure> {
+        let state = match self.ask_state().await {
+            Err(Failure::Wait { code, seconds, .. }) => return Ok(self.begin_rest(&code, seconds)),
+            answer => answer?,
+        };
+        self.checked_date = state.date;
+        self.primed = true;
+        // What came before was handed out as it came; something else may have been missed.
+        let gaps = self.rest.take().map(|_| GapScope::Common).into_iter().collect();
+        let delta = delta_to(&state);
+        self.boxes.set_state(state);
+        Ok(Batch { gaps, delta, ..Default::default() })
+    }
+
+    pub(super) async fn fetch_common(
+        &mut self,
+        mut request: tl::functions::updates::GetDifference,
+    ) -> Result<Batch, Failure> {
+        if self.checked_date > 0 {
+            // The library's date is that of the newest update; what was lost may be older.
+            request.date = request.date.min(self.checked_date);
+        }
+        let answer = match self.patiently(&request).await {
+            // It takes the numbers that we know for impossible.
+            Err(Failure::Rejected { .. }) => match self.ask_state().await {
+                Ok(theirs) => return Ok(self.adopt(theirs)),
+                Err(failure) => Err(failure),
+            },
+            answer => answer,
+        };
+        let mut answer = match answer {
+            Err(Failure::Wait { code, seconds, .. }) => {
+                // Updates that come meanwhile move the library's date.
+                self.checked_date = request.date;
+                return Ok(self.begin_rest(&code, seconds));
+            }
+            answer => answer?,
+        };
+        let gaps = defuse_difference(&mut answer, &Stands::of(&self.boxes));
+        let is_last = !matches!(answer, tl::enums::updates::Difference::Slice(_));
+        let (updates, users, chats) = self.boxes.apply_difference(answer);
+        let mut batch = self.batch(updates, users, chats);
+        let state = self.boxes.session_state();
+        batch.delta.common = Some((state.pts, state.date, state.seq));
+        batch.delta.qts = Some(state.qts);
+        batch.gaps.extend(gaps);
+        if is_last {
+            (self.checked_at, self.checked_date) = (Instant::now(), state.date);
+            self.rest = None;
+        }
+        // Either number may be the one that gets on.
+        self.tread(None, state.pts.saturating_add(state.qts))?;
+        Ok(batch)
+    }
+
+    /// Channels that nobody monitors are not followed: an account may be in 500 of them, and each
+    /// would cost calls. Should one be wanted later, its history is read anyway.
+    fn drop_unwanted_channels(&mut self) -> Option<Batch> {
+        let mut dropped = Vec::new();
+        while let Some(request) = self.boxes.get_channel_difference() {
+            let tl::enums::InputChannel::Channel(channel) = request.channel else { break };
+            if (self.wants_channel)(channel.channel_id) {
+                break;
+            }
+            self.boxes.end_channel_difference(PrematureEndReason::Banned);
+            dropped.push(channel.channel_id);
+        }
+        let delta = UpdateStateDelta { dropped_channels: dropped, ..Default::default() };
+        (!delta.is_empty()).then(|| Batch { delta, ..Default::default() })
+    }
+
+    async fn fetch_channel(
+        &mut self,
+        mut request: tl::functions::updates::GetChannelDifference,
+    ) -> Result<Batch, Failure> {
+        let tl::enums::InputChannel::Channel(channel) = &mut request.channel else {
+            return Err(Failure::transient("the library asks for a channel without a name"));
+        };
+        let id = MarkedId::channel(channel.channel_id);
+        let known = self.peers.lock().unwrap_or_else(PoisonError::into_inner).get(id);
+        // Bots may name with a zero hash whatever they have met.
+        let Some(access_hash) = known.map(|peer| peer.access_hash).or(self.is_bot.then_some(0))
+        else {
+            return Ok(self.end_channel(id, PrematureEndReason::Banned));
+        };
+        channel.access_hash = access_hash;
+        let (bot, user) = CHANNEL_DIFFERENCE_LIMIT;
+        request.limit = if self.is_bot { bot } else { user };
+        let (began, queued) = (Instant::now(), self.updates.len());
+        let answer = match self.patiently(&request).await {
+            Ok(answer) => answer,
+            Err(Failure::ChatLost { .. } | Failure::Rejected { .. }) => {
+                return Ok(self.end_channel(id, PrematureEndReason::Banned));
+            }
+            Err(Failure::Wait { code, seconds, .. }) => {
+                (self.tell_wait)(&code, seconds);
+                self.channels_rest_until = Some(began + Rest::asked_for(seconds));
+                return Ok(self.leave_to_history(&request));
+            }
+            // One channel's trouble is not the link's, unless nothing at all comes over it.
+            Err(Failure::Transient { .. }) if self.is_alive_since(began, queued) => {
+                return Ok(self.postpone_channel(id));
+            }
+            Err(failure) => return Err(failure),
+        };
+        let newest = newest_of_too_long(&answer);
+        let (updates, users, chats) = self.boxes.apply_channel_difference(answer);
+        let mut batch = self.batch(updates, users, chats);
+        let state = self.boxes.session_state();
+        let at = state.channels.iter().find(|channel| channel.id == id.bare());
+        batch.delta.channels.retain(|(channel, _)| *channel != id.bare());
+        batch.delta.channels.extend(at.map(|channel| (channel.id, channel.pts)));
+        self.tread(Some(id.bare()), at.map_or(0, |channel| channel.pts))?;
+        if let Some(newest) = newest {
+            batch.gaps.push(GapScope::Channel(id));
+            newest.into_iter().for_each(|update| batch.take(update));
+        }
+        Ok(batch)
+    }
+
+    /// The channel's difference may not be asked for; history says what it would have brought. What
+    /// comes live from now on is followed, wherever its numbers stand.
+    fn leave_to_history(
+        &mut self,
+        request: &tl::functions::updates::GetChannelDifference,
+    ) -> Batch {
+        self.boxes.end_channel_difference(PrematureEndReason::Banned);
+        let tl::enums::InputChannel::Channel(channel) = &request.channel else {
+            return Batch { gaps: vec![GapScope::Everything], ..Default::default() };
+        };
+        let id = MarkedId::channel(channel.channel_id);
+        Batch { gaps: vec![GapScope::Channel(id)], ..Default::default() }
+    }
+
+    /// The channel's difference cannot be had for now; history says what it would have brought.
+    fn postpone_channel(&mut self, id: MarkedId) -> Batch {
+        self.boxes.end_channel_difference(PrematureEndReason::TemporaryServerIssues);
+        Batch { gaps: vec![GapScope::Channel(id)], ..Default::default() }
+    }
+
+    /// The channel can no longer be followed: forget where it stood and have it looked at.
+    fn end_channel(&mut self, id: MarkedId, reason: PrematureEndReason) -> Batch {
+        self.boxes.end_channel_difference(reason);
+        Batch {
+            notices: vec![ChatNotice { chat: id, loss: None }],
+            delta: UpdateStateDelta {
+                dropped_channels: vec![id.bare()],
+                ..UpdateStateDelta::default()
+            },
+            ..Default::default()
+        }
+    }
+
+    /// Gives the link up when a difference leads nowhere.
+    fn tread(&mut self, sequence: Sequence, number: i32) -> Result<(), Failure> {
+        if self.treadmill.turn(sequence, number) {
+            return Err(Failure::transient("telegram's answers to what was missed lead nowhere"));
+        }
+        Ok(())
+    }
+
+    /// Telegram asks to wait before the account's own updates are asked for again. What is live
+    /// goes on; what a difference was to bring is looked for in the histories meanwhile.
+    pub(super) fn begin_rest(&mut self, code: &str, seconds: u32) -> Batch {
+        (self.tell_wait)(code, seconds);
+        let (now, wait) = (Instant::now(), Rest::asked_for(seconds));
+        if let Some(rest) = &mut self.rest {
+            rest.prolong(now, wait);
+            return Batch::default();
+        }
+        let reached = self.primed.then(|| self.boxes.session_state().pts);
+        self.rest = Some(Rest::new(now, wait, reached));
+        Batch::default()
+    }
+
+    /// Whether the account's own updates may not be asked for yet.
+    pub(super) fn rests(&self) -> bool {
+        self.rest.is_some_and(|rest| rest.lasts(Instant::now()))
+    }
+
+    /// Whether channels' differences may not be asked for yet.
+    pub(super) fn channels_rest(&self) -> bool {
+        self.rests() || self.channels_rest_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    pub(super) async fn ask_state(&self) -> Result<tl::types::updates::State, Failure> {
+        let tl::enums::updates::State::State(state) =
+            self.patiently(&tl::functions::updates::GetState {}).await?;
+        Ok(state)
+    }
+
+    /// Goes on with Telegram's idea of where the account's own sequence stands. What may be
+    /// missing by it is read from history.
+    pub(super) fn adopt(&mut self, theirs: tl::types::updates::State) -> Batch {
+        tracing::info!(
+            ours = self.boxes.session_state().pts,
+            theirs = theirs.pts,
+            "following telegram's own account of where the updates stand"
+        );
+        let channels = self.boxes.session_state().channels;
+        let delta = delta_to(&theirs);
+        self.boxes = MessageBoxes::new();
+        self.boxes.set_state(theirs);
+        self.rest = None;
+        let mut gaps = vec![GapScope::Common];
+        for ChannelState { id, pts } in channels {
+            self.boxes.try_set_channel_state(id, pts);
+            // Its difference may have been due.
+            gaps.push(GapScope::Channel(MarkedId::channel(id)));
+        }
+        Batch { gaps, delta, ..Default::default() }
+    }
+
+    /// Calls with a few tries. When no answer comes and nothing else either, the link is dead:
+    /// there is no use in trying.
+    pub(super) async fn patiently<R: tl::RemoteCall>(
+        &self,
+        request: &R,
+    ) -> Result<R::Return, Failure> {
+        let pulse = self.caller.pulse();
+        let mut pause = DIFFERENCE_PAUSE;
+        let mut attempt = 1;
+        loop {
+            let (began, queued) = (Instant::now(), self.updates.len());
+            pulse.begin(Activity::Asking);
+            let outcome = self.caller.call_for(request, self.answer_limit()).await;
+            let is_transient = matches!(outcome, Err(Failure::Transient { .. }));
+            let may_help = is_transient && self.is_alive_since(began, queued);
+            if !may_help || attempt == DIFFERENCE_TRIES {
+                return outcome;
+            }
+            pulse.begin(Activity::Pausing);
+            sleep(pause).await;
+            pause *= 2;
+            attempt += 1;
+        }
+    }
+
+    pub(super) fn is_alive_since(&self, began: Instant, queued: usize) -> bool {
+        self.updates.len() > queued || self.caller.pulse().heard_at() > began
+    }
+
+    /// How long an answer may take, so that a link which has been silent is found dead in time.
+    fn answer_limit(&self) -> Duration {
+        let silent = self.caller.pulse().heard_at().elapsed();
+        let left = (PROBE_INTERVAL + PROBE_TIMEOUT).saturating_sub(silent);
+        left.clamp(PROBE_TIMEOUT, CALL_TIMEOUT)
+    }
+}
+
+/// The newest messages of a channel in which too much happened, oldest first. The library throws them
+/// away; but they say up to where a bot, which reads by ids, has to look.
+fn newest_of_too_long(
+    answer: &tl::enums::updates::ChannelDifference,
+) -> Option<Vec<tl::enums::Update>> {
+    let tl::enums::updates::ChannelDifference::TooLong(answer) = answer else { return None };
+    let mut messages = answer.messages.clone();
+    messages.sort_by_key(tl::enums::Message::id);
+    let update =
+        |message| tl::types::UpdateNewChannelMessage { message, pts: 0, pts_count: 0 }.into();
+    Some(messages.into_iter().map(update).collect())
+}
+
+/// The move to where Telegram says that the account stands.
+fn delta_to(state: &tl::types::updates::State) -> UpdateStateDelta {
+    UpdateStateDelta {
+        common: Some((state.pts, state.date, state.seq)),
+        qts: Some(state.qts),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,99 @@
+//! A wait that Telegram asks for before an account's own difference may be asked for again. What
+//! comes live goes on being taken meanwhile, whether or not it follows what came before; here it is
+//! noticed where it does not. Pure bookkeeping over numbers.
+
+use std::time::{Duration, Instant};
+
+/// Added to every wait: Telegram counts it from another moment, in whole seconds.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rest {
+    until: Instant,
+    /// Up to which number of the account's own sequence everything has come or been told as a gap;
+    /// unknown while it is not known where the sequence stands.
+    reached: Option<i32>,
+    /// Whether somebody knows that a difference is due and has to wait.
+    is_told: bool,
+}
+
+impl Rest {
+    /// One of `wait` from `now` on, of a sequence that stands at `reached`.
+    pub(super) fn new(now: Instant, wait: Duration, reached: Option<i32>) -> Self {
+        Self { until: now + wait, reached, is_told: false }
+    }
+
+    /// The same at the beginning of a link, when everybody looks for what is missing anyway.
+    pub(super) fn inherited(now: Instant, wait: Duration, reached: Option<i32>) -> Self {
+        Self { is_told: true, ..Self::new(now, wait, reached) }
+    }
+
+    /// Whether it is still to be told that a difference is due and has to wait; it is from now on.
+    pub(super) fn tell(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_told, true)
+    }
+
+    /// When `seconds` that Telegram names are over.
+    pub(super) fn asked_for(seconds: u32) -> Duration {
+        Duration::from_secs(u64::from(seconds)) + MARGIN
+    }
+
+    /// Whether it lasts at `now`.
+    pub(super) fn lasts(&self, now: Instant) -> bool {
+        now < self.until
+    }
+
+    /// Telegram asks for more; what was noticed stays.
+    pub(super) fn prolong(&mut self, now: Instant, wait: Duration) {
+        self.until = self.until.max(now + wait);
+    }
+
+    /// An update came that moves the sequence by `count` to `number`. Answers whether something is
+    /// missing before it. `count` is not known of everything that has a number: then it is taken to
+    /// follow what came before.
+    pub(super) fn leaps(&mut self, number: i32, count: Option<i32>) -> bool {
+        let Some(reached) = self.reached else { return false };
+        self.reached = Some(reached.max(number));
+        count.is_some_and(|count| number.saturating_sub(count) > reached)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_is_kept_to_its_end_and_never_shortened() {
+        let now = Instant::now();
+        let mut rest = Rest::new(now, Rest::asked_for(5), Some(1));
+        assert!(rest.lasts(now + Duration::from_secs(5)));
+        rest.prolong(now, Rest::asked_for(2));
+        assert!(rest.lasts(now + Duration::from_secs(5)));
+        assert!(!rest.lasts(now + Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn where_the_sequence_stands_is_not_guessed() {
+        let mut rest = Rest::new(Instant::now(), Duration::ZERO, None);
+        assert!(!rest.leaps(100, Some(1)));
+        assert!(!rest.leaps(7, Some(1)));
+    }
+
+    proptest! {
+        /// Whatever is left out, repeated or comes late: a number is never passed over in silence.
+        #[test]
+        fn nothing_is_passed_over_unnoticed(numbers in prop::collection::vec(11_i32..40, 0..40)) {
+            let mut rest = Rest::new(Instant::now(), Duration::ZERO, Some(10));
+            // All up to here has come, or somebody was told.
+            let mut covered = 10;
+            for number in numbers {
+                let leaps = rest.leaps(number, Some(1));
+                prop_assert_eq!(leaps, number > covered + 1);
+                covered = covered.max(number);
+            }
+        }
+    }
+}
