@@ -7,8 +7,8 @@
 //!    own), and one line in [`Place::engine`];
 //! 3. add a line to [`on_every_engine`].
 //!
-//! Nothing else in here knows which engine it runs on. `model` and `crash` then ask for a place as
-//! well; `damage` is about sled's files alone.
+//! Nothing else in here knows which engine it runs on. `crash` and `damage` are about the files of
+//! sled alone.
 
 use std::future::Future;
 
