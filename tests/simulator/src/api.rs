@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
@@ -315,6 +316,10 @@ impl Server {
             world.kill_key(key_id, error.clone());
         }
         Ok(())
+    }
+
+    pub(crate) fn client_killed(&self) {
+        self.world().violations.waits.client_killed(Instant::now());
     }
 
     /// A further session of an account, with a key of its own.

@@ -65,6 +65,7 @@ fn router(server: Arc<Server>) -> Router {
         .route("/accounts/{user_id}/sessions", post(add_session))
         .route("/accounts/{user_id}/disconnect", post(disconnect))
         .route("/accounts/{user_id}/revoke", post(revoke))
+        .route("/killed", post(client_killed))
         .route("/chats", post(add_chat))
         .route("/chats/{chat_id}/members", get(members).post(add_member))
         .route("/chats/{chat_id}/members/{user_id}", delete(remove_member))
@@ -131,6 +132,11 @@ async fn revoke(
     Input(revocation): Input<Revocation>,
 ) -> Done {
     done(server.revoke(user_id, revocation.error))
+}
+
+async fn client_killed(State(server): Shared) -> Done {
+    server.client_killed();
+    done(Ok(()))
 }
 
 async fn add_chat(State(server): Shared, Input(new): Input<NewChat>) -> Response {

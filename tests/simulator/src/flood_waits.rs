@@ -5,7 +5,9 @@
 //!
 //! - with the acknowledgement (`msgs_ack`) of the answer that told it, or
 //! - without one, when the connection has held for [`HEARD_AFTER`] since the last byte of that
-//!   answer was handed to the socket. Whoever never acknowledges anything gains no more than that.
+//!   answer was handed to the socket, or when the client closed it in good order after that: had
+//!   anything been left unread, it would have been reset. Whoever never acknowledges anything gains
+//!   no more than that.
 //!
 //! From then until the seconds told are over, every call of that method by that account breaks it,
 //! whatever connection, session or process it comes from. Before, a call was on its way when the
@@ -14,10 +16,12 @@
 //! [`HEARD_AFTER`] of the answer the other calls in the packet that acknowledges it are excused,
 //! but never the repetition of the very call that was refused.
 //!
-//! If the connection ends before the wait binds, the answer may never have arrived, or died with
-//! the process that read it: the wait is void. A client that ignores waits is so always found out:
-//! at once if it repeats the call, with its second call if it makes another one, and after
-//! [`HEARD_AFTER`] if it does not acknowledge.
+//! If the connection ends before the wait binds, the answer may never have arrived: the wait is
+//! void. And what a client heard just before it was killed it could not keep for its next life:
+//! whoever kills it says so ([`FloodWaits::client_killed`]), for on the wire that looks like an end
+//! in good order. A client that ignores waits is so always found out: at once if it repeats the
+//! call or comes back over another connection, with its second call if it makes another one, and
+//! after [`HEARD_AFTER`] if it does not acknowledge.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -49,6 +53,15 @@ pub(crate) struct WaitId {
     number: u64,
 }
 
+/// How a connection came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The client closed it and had read everything.
+    InGoodOrder,
+    /// Anything else.
+    Cut,
+}
+
 /// How much is known of a client's having heard of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Heard {
@@ -58,7 +71,7 @@ enum Heard {
     Sent(Instant),
     /// It was acknowledged, by that packet.
     Acknowledged(i64),
-    /// The connection held long enough, and then ended.
+    /// The connection held long enough and then ended, or the client ended it in good order.
     Surely,
 }
 
@@ -144,12 +157,22 @@ impl FloodWaits {
     }
 
     /// The connection over which it was told is gone.
-    pub(crate) fn link_ended(&mut self, id: WaitId, now: Instant) {
+    pub(crate) fn link_ended(&mut self, id: WaitId, ending: Ending, now: Instant) {
         let Some(wait) = self.find(id) else { return };
-        match wait.heard {
-            Heard::Acknowledged(_) | Heard::Surely => {}
-            Heard::Sent(at) if now.duration_since(at) >= HEARD_AFTER => wait.heard = Heard::Surely,
-            Heard::NotYet | Heard::Sent(_) => self.forget(id),
+        match (wait.heard, ending) {
+            (Heard::Acknowledged(_) | Heard::Surely, _) => {}
+            (Heard::Sent(_), Ending::InGoodOrder) => wait.heard = Heard::Surely,
+            (Heard::Sent(at), Ending::Cut) if now.duration_since(at) >= HEARD_AFTER => {
+                wait.heard = Heard::Surely;
+            }
+            (Heard::NotYet | Heard::Sent(_), _) => self.forget(id),
+        }
+    }
+
+    /// The client was killed: what it was told just before is void.
+    pub(crate) fn client_killed(&mut self, now: Instant) {
+        for waits in self.waits.values_mut() {
+            waits.retain(|wait| now.duration_since(wait.told) >= HEARD_AFTER);
         }
     }
 
@@ -248,7 +271,7 @@ mod tests {
     {
         let mut play = Play::sent();
         play.waits.acknowledged(play.id, 5);
-        play.waits.link_ended(play.id, play.start + SOON);
+        play.waits.link_ended(play.id, Ending::Cut, play.start + SOON);
         assert!(play.breaks(call(200, 7, 6), SOON));
         assert!(play.breaks(call(200, 8, 9), Duration::from_millis(2_900)));
         let other_method = Call { method: "users.getUsers", ..call(200, 8, 9) };
@@ -282,7 +305,7 @@ mod tests {
         let mut play = Play::sent();
         assert!(!play.breaks(call(100, 7, 2), HEARD_AFTER - SOON));
         assert!(play.breaks(call(100, 7, 3), HEARD_AFTER));
-        play.waits.link_ended(play.id, play.start + HEARD_AFTER);
+        play.waits.link_ended(play.id, Ending::Cut, play.start + HEARD_AFTER);
         assert!(play.breaks(call(100, 8, 4), HEARD_AFTER + SOON));
     }
 
@@ -290,12 +313,30 @@ mod tests {
     fn an_answer_that_stays_behind_or_dies_with_its_connection_binds_nobody() {
         let mut play = Play::told();
         assert!(!play.breaks(call(100, 7, 2), HEARD_AFTER * 2));
-        play.waits.link_ended(play.id, play.start + HEARD_AFTER * 2);
+        play.waits.link_ended(play.id, Ending::InGoodOrder, play.start + HEARD_AFTER * 2);
         assert!(!play.breaks(call(100, 8, 3), HEARD_AFTER * 3));
 
         let mut play = Play::sent();
-        play.waits.link_ended(play.id, play.start + SOON);
+        play.waits.link_ended(play.id, Ending::Cut, play.start + SOON);
         assert!(!play.breaks(call(100, 8, 3), HEARD_AFTER * 2));
+    }
+
+    #[test]
+    fn whoever_hangs_up_and_comes_back_at_once_is_held_to_what_it_had_read() {
+        let mut play = Play::sent();
+        play.waits.link_ended(play.id, Ending::InGoodOrder, play.start + SOON);
+        assert!(play.breaks(call(100, 8, 3), SOON * 2));
+    }
+
+    #[test]
+    fn what_a_client_heard_just_before_it_was_killed_is_void_and_what_it_heard_earlier_is_not() {
+        for (after, breaks) in [(SOON, false), (HEARD_AFTER, true)] {
+            let mut play = Play::sent();
+            play.waits.acknowledged(play.id, 5);
+            play.waits.link_ended(play.id, Ending::InGoodOrder, play.start + after);
+            play.waits.client_killed(play.start + after);
+            assert_eq!(play.breaks(call(100, 8, 3), after + SOON), breaks, "{after:?}");
+        }
     }
 
     #[test]

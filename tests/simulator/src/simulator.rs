@@ -131,6 +131,12 @@ impl Simulator {
         self.server.revoke(user_id, error)
     }
 
+    /// Says that the client was killed: the flood waits it was told within the last 500 ms are
+    /// void, for it had no time to keep them for its next life.
+    pub async fn client_killed(&self) {
+        self.server.client_killed();
+    }
+
     /// Makes a chat with its first members, without any message about it.
     pub async fn add_chat(&self, new: NewChat) -> Result<Chat, ApiError> {
         self.server.add_chat(new)

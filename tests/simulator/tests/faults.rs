@@ -129,16 +129,37 @@ async fn a_wait_binds_nobody_whose_connection_broke_before_the_answer() {
     assert_eq!(stage.simulator.stats().await.calls_excused.len(), 1);
 }
 
-/// The library acknowledges with its next call, so a client that forgets the wait as soon as it
-/// comes back cannot be told from one that died with the answer unread, unless it had some time.
+/// The library acknowledges with its next call, and here makes none.
 #[tokio::test]
-async fn a_wait_binds_the_next_connection_if_this_one_held_for_a_while() {
+async fn a_client_that_hangs_up_over_a_wait_and_comes_back_early_is_counted() {
+    let stage = Stage::with_accounts(1).await;
+    let (client, request) = refused_for_long(&stage).await;
+    drop(client);
+    until_disconnected(&stage, stage.ids()[0]).await;
+    stage.client(0).await.invoke(&request).await.unwrap();
+    assert_eq!(stage.violations("call_during_flood_wait").await, 1);
+}
+
+#[tokio::test]
+async fn a_client_that_was_killed_need_not_know_what_it_was_told_just_before() {
+    let stage = Stage::with_accounts(1).await;
+    let (client, request) = refused_for_long(&stage).await;
+    drop(client);
+    stage.simulator.client_killed().await;
+    until_disconnected(&stage, stage.ids()[0]).await;
+    stage.client(0).await.invoke(&request).await.unwrap();
+    stage.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_wait_binds_the_next_connection_even_if_the_server_cut_this_one() {
     let stage = Stage::with_accounts(1).await;
     for (pause_ms, counted) in [(0, 0), (600, 1)] {
         let (client, request) = refused_for_long(&stage).await;
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        stage.simulator.disconnect(client.user_id).await.unwrap();
+        until_disconnected(&stage, client.user_id).await;
         drop(client);
-        until_disconnected(&stage, stage.ids()[0]).await;
         stage.client(0).await.invoke(&request).await.unwrap();
         assert_eq!(stage.violations("call_during_flood_wait").await, counted, "{pause_ms} ms");
         until_disconnected(&stage, stage.ids()[0]).await;

@@ -99,6 +99,7 @@ impl Director<'_> {
         self.figures.strike("kills");
         let from = Instant::now();
         self.daemon.kill();
+        self.sim.client_killed().await;
         sleep(Duration::from_millis(pause_ms)).await;
         self.daemon.launch();
         self.outages.push(Outage { from, to: Instant::now() });

@@ -22,6 +22,7 @@ use super::link::{End, Link};
 use super::session::{Session, SessionError};
 use crate::clock::{unix_nanos, unix_seconds};
 use crate::faults::ConnectionFate;
+use crate::flood_waits::Ending;
 use crate::wire::handshake::{Handshake, HandshakeError, Step};
 use crate::wire::transport::{Framing, FramingError};
 use crate::world::World;
@@ -145,6 +146,7 @@ impl Connection {
             tokio::select! {
                 read = reader.read_buf(&mut self.input), if reading => {
                     if read? == 0 {
+                        self.was_closed(stream);
                         return Ok(());
                     }
                     self.read_slowly().await;
@@ -161,6 +163,14 @@ impl Connection {
                     }
                 }
             }
+        }
+    }
+
+    /// The client closed the connection. Anything that it had not read, or that came after it had
+    /// closed, would have been answered with a reset, of which the socket keeps the error.
+    fn was_closed(&mut self, stream: &TcpStream) {
+        if let (State::Bound(session), Ok(None)) = (&mut self.state, stream.take_error()) {
+            session.ending = Ending::InGoodOrder;
         }
     }
 

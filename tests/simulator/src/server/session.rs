@@ -17,7 +17,7 @@ use super::Server;
 use super::link::Link;
 use crate::clock::{unix_nanos, unix_seconds};
 use crate::faults::PacketFate;
-use crate::flood_waits::WaitId;
+use crate::flood_waits::{Ending, WaitId};
 use crate::rpc::call::Ticket;
 use crate::wire::crypto::{AuthKey, Direction, OpenError};
 use crate::wire::envelope::{
@@ -77,13 +77,17 @@ pub(crate) struct Session {
     waits: Vec<(i64, WaitId)>,
     /// How many of them, the last ones, are not wholly handed to the socket.
     waits_unsent: usize,
+    /// How the connection ends, should it end now.
+    pub(crate) ending: Ending,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         if !self.waits.is_empty() {
             let (mut world, now) = (self.server.world(), Instant::now());
-            self.waits.iter().for_each(|(_, wait)| world.violations.waits.link_ended(*wait, now));
+            for (_, wait) in &self.waits {
+                world.violations.waits.link_ended(*wait, self.ending, now);
+            }
         }
     }
 }
@@ -103,6 +107,7 @@ impl Session {
             plaintext: Vec::new(),
             waits: Vec::new(),
             waits_unsent: 0,
+            ending: Ending::Cut,
         }
     }
 
