@@ -195,6 +195,7 @@ impl LinkTask {
                     tracing::warn!(account = %self.account, "updates came faster than they could be taken; what was dropped is read from history");
                     self.routes.matching(|_| true)
                 }
+                GapScope::Anything => self.routes.matching(|_| true),
                 GapScope::Common => self.routes.matching(|chat| chat.kind() != PeerKind::Channel),
                 GapScope::Channel(id) => self.routes.matching(|chat| chat == *id),
             };

@@ -87,7 +87,8 @@ pub enum MethodClass {
     Read,
     /// Logging in.
     Auth,
-    /// Asking for updates that were missed; never queued, so without a rate of its own.
+    /// Asking for updates that were missed: a link by itself, without a rate of its own, and bots by
+    /// errands, at the rate of reading.
     Updates,
 }
 

@@ -20,6 +20,8 @@ pub enum GapScope {
     Channel(MarkedId),
     /// Anywhere: the library dropped updates.
     Everything,
+    /// Anywhere: Telegram says that there is something, and may not be asked what it is.
+    Anything,
 }
 
 /// A message and the chat it belongs to, as it came.

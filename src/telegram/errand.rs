@@ -106,8 +106,9 @@ impl Errand {
             | Self::Inspect(_)
             | Self::NewestBefore { .. }
             | Self::Position(_)
-            | Self::Since { .. }
             | Self::History { .. } => MethodClass::Read,
+            // The same call as the link's own, and so the same waits.
+            Self::Since { .. } => MethodClass::Updates,
         }
     }
 

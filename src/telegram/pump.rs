@@ -211,7 +211,7 @@ impl UpdatePump {
             }
             // Telegram says that there is something, and it may be anywhere.
             Err(_) if is_behind => {
-                gaps.push(GapScope::Everything);
+                gaps.push(GapScope::Anything);
                 Batch::default()
             }
             // A gap: the difference is due now.
@@ -227,7 +227,7 @@ impl UpdatePump {
     /// is taken as it comes.
     fn take_unnumbered(&mut self, packet: UpdatesLike) -> Batch {
         let Some((updates, users, chats)) = numbers::unnumbered(packet) else {
-            return Batch { gaps: vec![GapScope::Everything], ..Default::default() };
+            return Batch { gaps: vec![GapScope::Anything], ..Default::default() };
         };
         let mut batch = self.batch(updates, users, chats);
         batch.delta = Default::default();

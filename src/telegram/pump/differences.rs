@@ -186,7 +186,7 @@ impl UpdatePump {
     ) -> Batch {
         self.boxes.end_channel_difference(PrematureEndReason::Banned);
         let tl::enums::InputChannel::Channel(channel) = &request.channel else {
-            return Batch { gaps: vec![GapScope::Everything], ..Default::default() };
+            return Batch { gaps: vec![GapScope::Anything], ..Default::default() };
         };
         let id = MarkedId::channel(channel.channel_id);
         Batch { gaps: vec![GapScope::Channel(id)], ..Default::default() }
