@@ -11,12 +11,13 @@ use super::board::Board;
 use super::dials::Dials;
 use super::joins::Joins;
 use super::meters::Meters;
+use super::waits::Waits;
 use crate::protocol::account::ReconnectPolicy;
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::monitor::FailoverPolicy;
 use crate::protocol::pacing::Limits;
 use crate::store::Store;
-use crate::telegram::Servers;
+use crate::telegram::{Clocks, Servers};
 
 /// Settings of the tree.
 #[derive(Clone, Debug)]
@@ -55,6 +56,10 @@ pub struct Context {
     pub(super) dials: Dials,
     /// Joins under way.
     pub(super) joins: Joins,
+    /// What is known of the servers' clocks.
+    pub(super) clocks: Clocks,
+    /// What Telegram makes wait, by person.
+    pub(super) waits: Waits,
 }
 
 impl Context {
@@ -66,8 +71,9 @@ impl Context {
         backlog: Arc<BacklogGate>,
         settings: Settings,
     ) -> Arc<Self> {
-        let (dials, joins) = (Dials::default(), Joins::default());
-        Arc::new(Self { store, board, settings, meters, backlog, dials, joins })
+        let (dials, joins, waits) = (Dials::default(), Joins::default(), Waits::default());
+        let clocks = Clocks::default();
+        Arc::new(Self { store, board, settings, meters, backlog, dials, joins, clocks, waits })
     }
 }
 

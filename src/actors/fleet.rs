@@ -20,7 +20,7 @@ use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::command::SessionData;
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, SessionId};
-use crate::protocol::model::{AccountRecord, Credentials, Fault, SessionRecord};
+use crate::protocol::model::{AccountRecord, Cooldown, Credentials, Fault, SessionRecord};
 use crate::protocol::restart::ChildKind;
 use crate::store::{CommitError, Op};
 
@@ -163,6 +163,11 @@ impl FleetState {
                 && fault.since.plus_ms(ENDED_SHOWN_MS) > now()
             {
                 context.board.account(record.id, ended(fault));
+            }
+            if let Some(me) = &record.me {
+                for Cooldown { scope, until } in record.cooldowns.clone() {
+                    context.waits.impose(me.user_id, scope, until, now());
+                }
             }
             members.insert(record.id, Member::new(record));
         }

@@ -27,6 +27,7 @@ mod opening;
 mod orders;
 mod root;
 mod supervision;
+mod waits;
 mod watch;
 
 pub use backlog::BacklogGate;

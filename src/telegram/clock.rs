@@ -4,11 +4,14 @@
 //! such a message again and again with rising ids, and all that its caller sees is silence.
 //!
 //! Asks with the first, unencrypted step of a key exchange, which is answered whatever the time and
-//! by a message id that tells the server's. Nothing is exchanged, no session is named.
+//! by a message id that tells the server's. Nothing is exchanged, no session is named, and a server
+//! is asked seldom: a thousand sessions that meet silence share one answer.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use grammers_client::tl::{self, Serializable};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,6 +20,8 @@ use tokio::time::timeout;
 
 /// How long the answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an answer, or its absence, is good for.
+const ASK_EVERY: Duration = Duration::from_secs(5 * 60);
 /// What a server takes, seconds.
 const AHEAD_MAX: i64 = 30;
 /// Marks a connection whose packets begin with their length
@@ -27,12 +32,40 @@ const HEAD: usize = 20;
 /// More is no answer to what was asked.
 const ANSWER_MAX: usize = 4096;
 
-/// Asks the server at `address` for the time. Answers by how many seconds this machine is ahead when
-/// that is too far for a server to take its messages.
-pub(super) async fn too_far_ahead(address: SocketAddr) -> Option<i64> {
-    let theirs = timeout(ANSWER_TIMEOUT, server_time(address)).await.ok()?.ok()?;
-    let ahead = seconds() - theirs;
-    (ahead > AHEAD_MAX).then_some(ahead)
+/// What is known of each server's clock. Cheap to clone; all clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Clocks(Arc<Mutex<Known>>);
+
+/// When each server was asked last, and by how many seconds we were too far ahead.
+type Known = HashMap<SocketAddr, (Instant, Option<i64>)>;
+
+impl Clocks {
+    /// By how many seconds this machine is ahead of the server at `address`, when that is too far
+    /// for it to take our messages. Asks it unless that was done within [`ASK_EVERY`].
+    pub(super) async fn too_far_ahead(&self, address: SocketAddr) -> Option<i64> {
+        if let Some(known) = self.begin(address) {
+            return known;
+        }
+        let theirs = timeout(ANSWER_TIMEOUT, server_time(address)).await.ok()?.ok()?;
+        let ahead = Some(seconds() - theirs).filter(|ahead| *ahead > AHEAD_MAX);
+        self.all().insert(address, (Instant::now(), ahead));
+        ahead
+    }
+
+    /// What is known; if that is nothing, the caller is the one who asks.
+    fn begin(&self, address: SocketAddr) -> Option<Option<i64>> {
+        let mut all = self.all();
+        let known = all.get(&address).filter(|(at, _)| at.elapsed() < ASK_EVERY);
+        let known = known.map(|(_, ahead)| *ahead);
+        if known.is_none() {
+            all.insert(address, (Instant::now(), None));
+        }
+        known
+    }
+
+    fn all(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 async fn server_time(address: SocketAddr) -> io::Result<i64> {
@@ -48,8 +81,7 @@ async fn server_time(address: SocketAddr) -> io::Result<i64> {
 }
 
 fn question() -> Vec<u8> {
-    // Nobody goes on with this exchange, so that the nonce needs not be secret.
-    let nonce: [u8; 16] = std::array::from_fn(|index| index as u8);
+    let nonce: [u8; 16] = rand::random();
     let body = tl::functions::ReqPqMulti { nonce }.to_bytes();
     let mut packet = Vec::with_capacity(8 + HEAD + body.len());
     packet.extend(INTERMEDIATE.to_le_bytes());
@@ -101,11 +133,14 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_clock_that_is_too_far_ahead_is_named() {
-        let ahead = too_far_ahead(server(-300).await).await.unwrap();
+        let (clocks, address) = (Clocks::default(), server(-300).await);
+        let ahead = clocks.too_far_ahead(address).await.unwrap();
         assert!((299..=303).contains(&ahead), "{ahead}");
+        // The server takes one connection only.
+        assert_eq!(clocks.too_far_ahead(address).await, Some(ahead), "it is not asked again");
         // A clock that is behind is put right by the library.
         for fine in [300, 0, -20] {
-            assert_eq!(too_far_ahead(server(fine).await).await, None, "{fine}");
+            assert_eq!(clocks.too_far_ahead(server(fine).await).await, None, "{fine}");
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::clock;
+use super::clock::Clocks;
 use super::error::{classify, is_key_unknown};
 use super::meters::{CallMeters, Unanswered};
 use super::pulse::Pulse;
@@ -46,6 +46,8 @@ pub struct DialOptions {
     pub api_id: i32,
     /// Where the time of calls is noted.
     pub meters: CallMeters,
+    /// What is known of the servers' clocks.
+    pub clocks: Clocks,
 }
 
 /// A way to call Telegram over one link. Cheap to clone; ends with the link.
@@ -197,7 +199,7 @@ impl Link {
     /// Why a server that takes connections may say nothing, as far as that can be found out.
     async fn explain_silence(options: &DialOptions, dc_id: i32, silence: Failure) -> Failure {
         let Some(address) = options.servers.address(dc_id) else { return silence };
-        match clock::too_far_ahead(address).await {
+        match options.clocks.too_far_ahead(address).await {
             Some(ahead) => Failure::transient(format!(
                 "this machine's clock is about {ahead} s ahead of telegram's, which answers nobody \
                  who is more than 30 s ahead; set the clock right and keep it so by NTP (chrony or \

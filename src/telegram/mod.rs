@@ -21,6 +21,7 @@ mod setback;
 mod vault;
 
 pub use batch::{Batch, ChatNotice, GapScope, NewMessage};
+pub use clock::Clocks;
 pub use errand::{Errand, Finding, HistoryPage};
 pub use link::{Caller, Connection, DialOptions, Link, RawUpdates, Slot};
 pub use meters::CallMeters;

@@ -13,7 +13,7 @@ use crate::failpoint;
 use crate::protocol::account::Input;
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
-use crate::protocol::model::{CooldownScope, MethodClass};
+use crate::protocol::model::{Cooldown, CooldownScope, MethodClass};
 use crate::protocol::pacing::{LIMITED_REST_MS, WAIT_MARGIN_MS};
 use crate::store::{Op, Store};
 use crate::telegram::{Caller, Finding, PeerBook};
@@ -42,6 +42,7 @@ impl AccountActor {
 
     /// Starts what may run; sets a timer for what may not yet.
     pub(super) fn run_errands(&mut self, myself: &ActorRef<AccountMsg>) {
+        self.hear_of_waits();
         let Some(live) = &self.live else { return };
         loop {
             match self.queue.next(&self.cooldowns, now()) {
@@ -106,8 +107,18 @@ impl AccountActor {
         Ok(())
     }
 
+    /// Takes over the waits that other sessions of the same person were told of.
+    fn hear_of_waits(&mut self) {
+        let Some(me) = &self.record.me else { return };
+        let at = now();
+        for Cooldown { scope, until } in self.context.waits.of(me.user_id, at) {
+            self.cooldowns.impose(scope, until, at);
+        }
+    }
+
     /// What is left of a wait that Telegram asked for, maybe in an earlier life.
-    pub(super) fn left_to_wait(&self, class: MethodClass) -> Duration {
+    pub(super) fn left_to_wait(&mut self, class: MethodClass) -> Duration {
+        self.hear_of_waits();
         let at = now();
         let left = self.cooldowns.holds(class, at).map_or(0, |until| until.0 - at.0);
         Duration::from_millis(u64::try_from(left).unwrap_or(0))
@@ -121,6 +132,9 @@ impl AccountActor {
     }
 
     pub(super) fn impose(&mut self, scope: CooldownScope, until: UnixMillis) {
+        if let Some(me) = &self.record.me {
+            self.context.waits.impose(me.user_id, scope.clone(), until, now());
+        }
         self.cooldowns.impose(scope, until, now());
         self.record.cooldowns = self.cooldowns.current(now());
         self.changed = true;

@@ -57,12 +57,16 @@ impl MonitorActor {
     ///
     /// A user's link forgets where channels stand when it ends, so the first update of a channel over
     /// a new one is not measured against any before it: whatever id is left out is looked for in the
-    /// history. Bots keep those states; for them only what the cursor could not tell any more is read.
+    /// history. Bots keep those states; for them only what the cursor could not tell any more is read,
+    /// and once, before their first message of a channel, everything since they were told to listen:
+    /// nothing says where a channel stands that the link has not met, so that its first update passes
+    /// for the next one.
     pub(super) fn is_leap(&self, messages: &[Message]) -> bool {
-        let is_countable = |cursor: &&Cursor| {
-            cursor.owner.is_none() && (cursor.last_id > 0 || !self.opening.is_bot)
-        };
-        let Some(cursor) = self.cursor.as_ref().filter(is_countable) else { return false };
+        let is_everyones = |cursor: &&Cursor| cursor.owner.is_none();
+        let Some(cursor) = self.cursor.as_ref().filter(is_everyones) else { return false };
+        if self.opening.is_bot && cursor.last_id == 0 {
+            return self.record.start_pts.is_some() && !messages.is_empty();
+        }
         let widest = if self.opening.is_bot { i64::from(cursor::WINDOW) } else { 1 };
         let mut last = i64::from(cursor.last_id);
         messages.iter().any(|message| {

@@ -126,3 +126,89 @@ async fn a_wait_for_a_channels_difference_is_kept_by_whoever_reads_the_channel()
     assert_eq!(stats.faults_struck["FLOOD_WAIT"], 1);
     stage.expect_clean_books().await;
 }
+
+/// A wait counts from the answer that tells it, not from the call: an answer that took its time
+/// had the link ask again before the wait was over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_counts_from_an_answer_that_was_slow() {
+    let stage = Stage::set().await;
+    let bob = stage.bot("bob").await;
+    let chat = stage.supergroup(&[&bob]).await;
+    stage.monitor(&chat, &bob, &[]).await;
+    stage.say(&chat, 1..=1).await;
+    stage.expect_all(&chat).await;
+    let slow_wait = FaultSpec {
+        user_id: Some(bob.user_id),
+        method: Some("updates.getChannelDifference".into()),
+        error: Some("FLOOD_WAIT_5".into()),
+        delay_ms: Some(6_000),
+        times: Some(1),
+        ..FaultSpec::default()
+    };
+    stage.sim.add_fault(slow_wait).await.unwrap();
+    stage.sim.disconnect(bob.user_id).await.unwrap();
+    stage.say(&chat, 2..=3).await;
+    stage.expect_all(&chat).await;
+    stage.daemon.wait_for_accounts("cooling_down", 1).await;
+    // A gap, for which the link would ask at once.
+    let swallow = FaultSpec {
+        user_id: Some(bob.user_id),
+        kind: Some(FaultKind::SwallowUpdates),
+        times: Some(1),
+        ..FaultSpec::default()
+    };
+    stage.sim.add_fault(swallow).await.unwrap();
+    stage.say(&chat, 4..=5).await;
+    stage.expect_all(&chat).await;
+    stage.expect_clean_books().await;
+}
+
+/// Nothing tells the library where a channel stands that it has not met, so the first update of one
+/// passes for the next: what was lost before it stays away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bots_first_message_of_a_channel_is_not_skipped_when_its_update_is_lost() {
+    let stage = Stage::set().await;
+    let bob = stage.bot("bob").await;
+    let chat = stage.supergroup(&[&bob]).await;
+    stage.monitor(&chat, &bob, &[]).await;
+    let swallow = FaultSpec {
+        user_id: Some(bob.user_id),
+        kind: Some(FaultKind::SwallowUpdates),
+        times: Some(1),
+        ..FaultSpec::default()
+    };
+    stage.sim.add_fault(swallow).await.unwrap();
+    stage.say(&chat, 1..=2).await;
+    stage.expect_all(&chat).await;
+}
+
+/// Telegram's waits are the account's; a further session of it is told of none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_is_kept_by_another_session_of_the_same_account() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    let wait = FaultSpec {
+        user_id: Some(alice.user_id),
+        method: Some("messages.getHistory".into()),
+        error: Some("FLOOD_WAIT_8".into()),
+        times: Some(1),
+        ..FaultSpec::default()
+    };
+    stage.sim.add_fault(wait).await.unwrap();
+    stage.sim.disconnect(alice.user_id).await.unwrap();
+    stage.daemon.wait_for_accounts("cooling_down", 1).await;
+    // The simulator takes an answer for heard after 500 ms.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let session_string = stage.sim.add_session(alice.user_id).await.unwrap();
+    let again = crate::support::Listener {
+        id: "alice_again".into(),
+        user_id: alice.user_id,
+        session_string,
+    };
+    stage.backend.start(chat.chat_id.into(), &again, &[]).await;
+    stage.say(&chat, 1..=3).await;
+    stage.expect_all(&chat).await;
+    stage.expect_clean_books().await;
+}

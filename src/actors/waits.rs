@@ -1,0 +1,60 @@
+//! Telegram's waits by person. Owns what all sessions of one account have in common: whoever is told
+//! to wait over one session must not ask over another
+//! (<https://core.telegram.org/api/errors#420-flood>). Each account's actor keeps and stores its own;
+//! this is where they hear of each other.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::protocol::ids::UnixMillis;
+use crate::protocol::model::{Cooldown, CooldownScope};
+use crate::protocol::pacing::Cooldowns;
+
+/// The waits of everybody, by user id. A person without one takes no room.
+#[derive(Debug, Default)]
+pub(super) struct Waits(Mutex<HashMap<i64, Cooldowns>>);
+
+impl Waits {
+    fn all(&self) -> MutexGuard<'_, HashMap<i64, Cooldowns>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a wait.
+    pub(super) fn impose(
+        &self,
+        user_id: i64,
+        scope: CooldownScope,
+        until: UnixMillis,
+        now: UnixMillis,
+    ) {
+        self.all().entry(user_id).or_default().impose(scope, until, now);
+    }
+
+    /// What this person still has to wait for.
+    pub(super) fn of(&self, user_id: i64, now: UnixMillis) -> Vec<Cooldown> {
+        let mut all = self.all();
+        let left = all.get(&user_id).map(|waits| waits.current(now)).unwrap_or_default();
+        if left.is_empty() {
+            all.remove(&user_id);
+        }
+        left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::model::MethodClass;
+
+    #[test]
+    fn a_wait_is_the_persons_until_it_is_over() {
+        let waits = Waits::default();
+        let scope = CooldownScope::Class(MethodClass::Read);
+        waits.impose(1, scope.clone(), UnixMillis(100), UnixMillis(0));
+        assert_eq!(waits.of(2, UnixMillis(50)), []);
+        let left = waits.of(1, UnixMillis(50));
+        assert_eq!(left, [Cooldown { scope, until: UnixMillis(100) }]);
+        assert_eq!(waits.of(1, UnixMillis(100)), []);
+        assert!(waits.all().is_empty());
+    }
+}
