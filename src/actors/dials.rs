@@ -13,10 +13,10 @@ use tokio::time::sleep;
 
 use crate::protocol::failure::Failure;
 
-/// Dials under way at once to one datacenter, in all accounts together. A dial costs a key lookup,
-/// a handshake and three round trips. A datacenter that does not answer keeps dials to the others
-/// waiting for nothing.
-const AT_ONCE_MAX: usize = 64;
+/// Dials under way at once to one datacenter, in all accounts together: with [`PER_SECOND`] as many
+/// as begin while a dial takes a second, which is long for its three round trips. A datacenter that
+/// does not answer keeps dials to the others waiting for nothing.
+const AT_ONCE_MAX: usize = 256;
 /// Dials begun within a second, in all accounts together: 10,000 accounts are back within 40 s of a
 /// start, and it does not look like an attack.
 const PER_SECOND: NonZeroU32 = NonZeroU32::new(250).expect("it is not zero");

@@ -108,7 +108,10 @@ pub(super) struct MonitorActor {
     overflowed: bool,
     /// Whether the chat is being opened because a live message left out ids.
     leaping: bool,
-    /// Until then such messages are taken as they come.
+    /// Whether a live message came since the chat was opened: the link knows where the chat stands
+    /// and sees for itself when something is left out.
+    anchored: bool,
+    /// Until then messages that leave out ids are taken as they come.
     leaps_until: Option<Instant>,
     /// Up to which id the comparison under way can tell what exists.
     check_to: i32,
@@ -203,6 +206,7 @@ impl MonitorActor {
             held_shares: Vec::new(),
             overflowed: false,
             leaping: false,
+            anchored: false,
             leaps_until: None,
             check_to: 0,
             check_timer: None,
@@ -303,6 +307,7 @@ impl MonitorActor {
     /// Whatever was asked for or set before is of no interest any more.
     fn turn_epoch(&mut self) {
         self.epoch += 1;
+        self.anchored = false;
         self.wish = Wish::default();
     }
 

@@ -38,11 +38,15 @@ impl MonitorActor {
         }
         match self.machine.state() {
             MonitorState::Active if self.must_look(&messages) => {
-                self.leaping = true;
+                // The one look before a bot's first message says nothing about those to come.
+                self.leaping = !self.opening.is_bot || self.anchored;
                 self.hold(messages, share);
-                self.step(myself, Input::Reopen).await
+                self.step(myself, Input::Reopen).await?;
+                self.anchored = true;
+                Ok(())
             }
             MonitorState::Active => {
+                self.anchored |= !messages.is_empty();
                 self.publish(messages, false, share.into_iter().collect()).await.map(drop)
             }
             _ => {
@@ -55,19 +59,19 @@ impl MonitorActor {
     /// Whether a message lies further ahead of the one before it than may be. Everyone's ids of a
     /// channel follow each other; an account's own are spread over its chats.
     ///
-    /// A user's link forgets where channels stand when it ends, so the first update of a channel over
-    /// a new one is not measured against any before it: whatever id is left out is looked for in the
-    /// history. Bots keep those states; for them only what the cursor could not tell any more is read,
-    /// and once, before their first message of a channel, everything since they were told to listen:
-    /// nothing says where a channel stands that the link has not met, so that its first update passes
-    /// for the next one.
+    /// Nothing says where a channel stands that the link has not met, or has let go of, so that its
+    /// first update passes for the next one. A user's link lets go of all when it ends: whatever id is
+    /// left out is looked for in the history. A bot's seldom does, and a bot does not see everything:
+    /// for it only what the cursor could not tell any more is read, except before the first message
+    /// since the chat was opened.
     pub(super) fn is_leap(&self, messages: &[Message]) -> bool {
         let is_everyones = |cursor: &&Cursor| cursor.owner.is_none();
         let Some(cursor) = self.cursor.as_ref().filter(is_everyones) else { return false };
         if self.opening.is_bot && cursor.last_id == 0 {
             return self.record.start_pts.is_some() && !messages.is_empty();
         }
-        let widest = if self.opening.is_bot { i64::from(cursor::WINDOW) } else { 1 };
+        let sees_gaps = self.opening.is_bot && self.anchored;
+        let widest = if sees_gaps { i64::from(cursor::WINDOW) } else { 1 };
         let mut last = i64::from(cursor.last_id);
         messages.iter().any(|message| {
             let step = i64::from(message.id) - last;

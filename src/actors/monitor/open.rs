@@ -48,6 +48,7 @@ impl MonitorActor {
             return Ok(());
         }
         self.opening.hint = hint.or(self.opening.hint.take());
+        self.anchored = false;
         if self.machine.state() == MonitorState::Opening {
             // What is under way goes on, and is done once more at its end: thrown away each time, it
             // would never come to one.

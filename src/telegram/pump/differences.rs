@@ -154,7 +154,8 @@ impl UpdatePump {
             }
             Err(Failure::Wait { code, seconds, .. }) => {
                 (self.tell_wait)(&code, seconds);
-                self.channels_rest_until = Some(began + Rest::asked_for(seconds));
+                // Counted from the answer, which may have taken its time.
+                self.channels_rest_until = Some(Instant::now() + Rest::asked_for(seconds));
                 return Ok(self.leave_to_history(&request));
             }
             // One channel's trouble is not the link's, unless nothing at all comes over it.
