@@ -27,8 +27,12 @@ const OWN_TARGET: &str = "telewarden";
 ///   reach a broker that is away; the edge says both in its own words, once.
 /// - `grammers_client` prints whole updates, message texts included, as warnings.
 /// - The other parts of grammers print requests and updates below warnings.
-const LIBRARY_CAPS: [(&str, LevelFilter); 2] =
-    [("lapin", LevelFilter::OFF), ("grammers_client", LevelFilter::ERROR)];
+/// - `grammers_mtsender` warns of every connection that ends; the account's actor says it once.
+const LIBRARY_CAPS: [(&str, LevelFilter); 3] = [
+    ("lapin", LevelFilter::OFF),
+    ("grammers_client", LevelFilter::ERROR),
+    ("grammers_mtsender", LevelFilter::ERROR),
+];
 const OTHERS_CAP: LevelFilter = LevelFilter::WARN;
 
 /// The longest part of a panic's message that is logged, in characters.

@@ -20,6 +20,8 @@ const BURST_PER_SECOND: f64 = 5_000.0;
 const BACKLOG_PER_SECOND: f64 = 12_000.0;
 /// How long CPU at rest is looked at: two probes of each session.
 const REST: Duration = Duration::from_secs(40);
+/// Until whatever the last storm left to do is done.
+const BETWEEN_STORMS: Duration = Duration::from_secs(3);
 /// A backlog that has not grown for so long does not get any more.
 const STUCK_AFTER: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
@@ -142,9 +144,10 @@ impl Density {
         ensure!(lost == 0, "{lost} messages of a burst were lost");
         for _ in 0..2 {
             let began = Instant::now();
-            let before = stage.simulator.disconnect_all()?;
-            stage.subject.wait_for_return(&stage.simulator, before, self.sessions as u64)?;
+            let total = stage.simulator.disconnect_all()?;
+            stage.subject.wait_for_return(&stage.simulator, total, self.sessions as u64)?;
             self.storms.push(began.elapsed().as_secs_f64());
+            std::thread::sleep(BETWEEN_STORMS);
         }
         self.after_storms = Some(stage.memory()?);
         if self.kind == Kind::Daemon {

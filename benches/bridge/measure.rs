@@ -161,9 +161,9 @@ impl<'a> Stage<'a> {
         ensure!(lost == 0, "{lost} messages of a burst were lost");
         let after_burst = self.memory()?;
         for _ in 0..2 {
-            let before = self.simulator.disconnect_all()?;
+            let total = self.simulator.disconnect_all()?;
             let count = self.members.len() as u64;
-            self.subject.wait_for_return(&self.simulator, before, count)?;
+            self.subject.wait_for_return(&self.simulator, total, count)?;
         }
         let after_reconnects = self.memory()?;
         Ok(MemoryCourse { empty, idle, after_burst, after_reconnects, at_end: after_reconnects })

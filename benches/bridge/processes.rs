@@ -133,11 +133,11 @@ impl Simulator {
     }
 
     /// Closes the connections of all accounts of the population at one moment; answers how many
-    /// there have been so far.
+    /// there have been once all of those are back.
     pub(crate) fn disconnect_all(&self) -> Result<u64> {
         let total = self.stats()?["connections_total"].as_u64().context("no count")?;
-        http::post(self.control, "/load/disconnect", &Value::Null)?;
-        Ok(total)
+        let closed = http::post(self.control, "/load/disconnect", &Value::Null)?;
+        Ok(total + closed["closed"].as_u64().context("no count")?)
     }
 
     /// Where the control API is, for whoever disturbs accounts meanwhile.
@@ -194,17 +194,18 @@ impl Subject {
         }
     }
 
-    /// Waits until all connections of `simulator` are back and in use.
+    /// Waits until `count` connections of `simulator` are there and in use, and it has had at least
+    /// `total`.
     pub(crate) fn wait_for_return(
         &self,
         simulator: &Simulator,
-        before: u64,
+        total: u64,
         count: u64,
     ) -> Result<()> {
         wait_for("the sessions to come back", || {
             let stats = simulator.stats()?;
-            let total = stats["connections_total"].as_u64().unwrap_or(0);
-            Ok(stats["connections"] == count && total >= before + count)
+            let had = stats["connections_total"].as_u64().unwrap_or(0);
+            Ok(stats["connections"] == count && had >= total)
         })?;
         match self {
             Self::Daemon(daemon) => daemon.wait_until_active(count),

@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::protocol::ids::UnixMillis;
-use crate::protocol::model::{Cooldown, CooldownScope};
+use crate::protocol::model::{Cooldown, CooldownScope, MethodClass};
 use crate::protocol::pacing::Cooldowns;
 
 /// The waits of everybody, by user id. A person without one takes no room.
@@ -30,6 +31,13 @@ impl Waits {
         self.all().entry(user_id).or_default().impose(scope, until, now);
     }
 
+    /// How long calls of `class` have to wait yet; zero when they need not.
+    pub(super) fn left(&self, user_id: i64, class: MethodClass, now: UnixMillis) -> Duration {
+        let until = self.all().get(&user_id).and_then(|waits| waits.holds(class, now));
+        let left = until.map_or(0, |until| until.0 - now.0);
+        Duration::from_millis(u64::try_from(left).unwrap_or(0))
+    }
+
     /// What this person still has to wait for.
     pub(super) fn of(&self, user_id: i64, now: UnixMillis) -> Vec<Cooldown> {
         let mut all = self.all();
@@ -44,7 +52,6 @@ impl Waits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::model::MethodClass;
 
     #[test]
     fn a_wait_is_the_persons_until_it_is_over() {
@@ -52,6 +59,9 @@ mod tests {
         let scope = CooldownScope::Class(MethodClass::Read);
         waits.impose(1, scope.clone(), UnixMillis(100), UnixMillis(0));
         assert_eq!(waits.of(2, UnixMillis(50)), []);
+        let left = |class| waits.left(1, class, UnixMillis(50));
+        assert_eq!(left(MethodClass::Read), Duration::from_millis(50));
+        assert_eq!(left(MethodClass::Updates), Duration::ZERO);
         let left = waits.of(1, UnixMillis(50));
         assert_eq!(left, [Cooldown { scope, until: UnixMillis(100) }]);
         assert_eq!(waits.of(1, UnixMillis(100)), []);

@@ -27,5 +27,5 @@ pub use link::{Caller, Connection, DialOptions, Link, RawUpdates, Slot};
 pub use meters::CallMeters;
 pub use peers::{PEERS_MAX, PeerBook};
 pub use pulse::Pulse;
-pub use pump::{PumpParts, TellWait, UpdatePump, WantsChannel};
+pub use pump::{PumpParts, TellWait, UpdatePump, WaitLeft, WantsChannel};
 pub use vault::Servers;

@@ -54,6 +54,7 @@ pub struct UpdatePump {
     checked_at: Instant,
     checked_date: i32,
     tell_wait: TellWait,
+    wait_left: WaitLeft,
     wants_channel: WantsChannel,
     /// Telegram asked to wait before anything is asked for again. It may be over already.
     rest: Option<Rest>,
@@ -64,6 +65,10 @@ pub struct UpdatePump {
 /// Whoever has to know of a wait that Telegram asks for before updates may be asked for again: it
 /// lasts beyond this link. Takes the error's name and the seconds.
 pub type TellWait = Box<dyn Fn(&str, u32) + Send + Sync>;
+
+/// Says how long differences may not be asked for yet; zero when they may. Others than the link
+/// call the same methods, and Telegram counts them all.
+pub type WaitLeft = Box<dyn Fn() -> Duration + Send + Sync>;
 
 /// Whether anybody wants what is said in the channel with this bare id.
 pub type WantsChannel = Box<dyn Fn(i64) -> bool + Send + Sync>;
@@ -84,8 +89,8 @@ pub struct PumpParts {
     /// is lost leaves no gap in a chat in which nothing follows. It costs Telegram more than a sign
     /// of life.
     pub check_every: Duration,
-    /// What is left of a wait before differences may be asked for.
-    pub wait: Duration,
+    /// Says what is left of a wait before differences may be asked for, whoever was told of it.
+    pub wait_left: WaitLeft,
     /// Told of further ones.
     pub tell_wait: TellWait,
     /// Differences of channels that nobody wants are not fetched.
@@ -99,7 +104,8 @@ impl UpdatePump {
         let primed = known.is_some();
         let now = Instant::now();
         let reached = known.as_ref().map(|state| state.pts);
-        let rest = (!parts.wait.is_zero()).then(|| Rest::inherited(now, parts.wait, reached));
+        let wait = (parts.wait_left)();
+        let rest = (!wait.is_zero()).then(|| Rest::inherited(now, wait, reached));
         let boxes = known.map_or_else(MessageBoxes::new, |state| {
             let channels = state.channels.into_iter();
             MessageBoxes::load(UpdatesState {
@@ -128,6 +134,7 @@ impl UpdatePump {
             checked_at: now,
             checked_date,
             tell_wait: parts.tell_wait,
+            wait_left: parts.wait_left,
             wants_channel: parts.wants_channel,
             rest,
             channels_rest_until: None,
@@ -289,7 +296,7 @@ impl UpdatePump {
     /// ended, or that Telegram is ahead of us; now and then the difference is asked for instead,
     /// which brings what did not reach us, in channels, too.
     async fn probe(&mut self) -> Result<Batch, Failure> {
-        if self.rests() {
+        if self.rests() || self.must_rest() {
             let ping_id = i64::try_from(self.caller.pulse().now()).unwrap_or(0);
             self.patiently(&tl::functions::Ping { ping_id }).await?;
             return Ok(Batch::default());

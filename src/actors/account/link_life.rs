@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{AccountActor, AccountMsg, Live};
+use crate::actors::context::now;
 use crate::actors::dials::Dials;
 use crate::actors::ledger;
 use crate::actors::link::LinkTask;
@@ -19,7 +20,9 @@ use crate::protocol::failure::Failure;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::{Credentials, MethodClass};
 use crate::store::{Store, StoreError};
-use crate::telegram::{DialOptions, Link, PEERS_MAX, PeerBook, PumpParts, TellWait, UpdatePump};
+use crate::telegram::{
+    DialOptions, Link, PEERS_MAX, PeerBook, PumpParts, TellWait, UpdatePump, WaitLeft,
+};
 
 /// A connection that holds this long is stable: failures before it are forgiven.
 const SETTLE_AFTER: Duration = Duration::from_secs(20);
@@ -115,7 +118,8 @@ impl AccountActor {
             self.record.me = Some(link.me.clone());
             self.changed = true;
         }
-        let is_bot = link.me.is_bot;
+        let (is_bot, user_id) = (link.me.is_bot, link.me.user_id);
+        self.share_waits();
         let incarnation = self.incarnation;
         let mut stored = self.context.store.update_state(self.record.id)?;
         if self.panics >= PANICS_MAX {
@@ -136,6 +140,11 @@ impl AccountActor {
         let tell_wait: TellWait = Box::new(move |code, seconds| {
             let _ = account.cast(AccountMsg::UpdatesWait { code: code.to_owned(), seconds });
         });
+        // Also what was left over from an earlier link, or is told to an errand or another session of
+        // the same person meanwhile.
+        let waits = Arc::clone(&self.context);
+        let wait_left: WaitLeft =
+            Box::new(move || waits.waits.left(user_id, MethodClass::Updates, now()));
         let (context, routes) = (Arc::clone(&self.context), Arc::clone(&self.routes));
         let wanted = Arc::clone(&routes);
         let pump = UpdatePump::new(PumpParts {
@@ -145,8 +154,8 @@ impl AccountActor {
             peers: Arc::clone(&self.peers),
             is_bot,
             check_every: self.context.settings.difference_every,
-            wait: self.left_to_wait(MethodClass::Updates),
             tell_wait,
+            wait_left,
             wants_channel: Box::new(move |id| wanted.wants_channel(id)),
         });
         let pulse = Arc::clone(caller.pulse());

@@ -116,6 +116,15 @@ impl AccountActor {
         }
     }
 
+    /// Has the other sessions of the same person hear of the waits that this one remembers: who it
+    /// is, is known only now.
+    pub(super) fn share_waits(&self) {
+        let Some(me) = &self.record.me else { return };
+        for Cooldown { scope, until } in self.cooldowns.current(now()) {
+            self.context.waits.impose(me.user_id, scope, until, now());
+        }
+    }
+
     /// What is left of a wait that Telegram asked for, maybe in an earlier life.
     pub(super) fn left_to_wait(&mut self, class: MethodClass) -> Duration {
         self.hear_of_waits();

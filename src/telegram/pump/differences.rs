@@ -34,6 +34,9 @@ impl UpdatePump {
     pub(super) async fn fetch_due(&mut self) -> Result<Option<Batch>, Failure> {
         self.boxes.check_deadlines();
         if !self.rests() {
+            if (!self.primed || self.boxes.get_difference().is_some()) && self.must_rest() {
+                return Ok(None);
+            }
             if !self.primed {
                 return self.prime().await.map(Some);
             }
@@ -224,14 +227,27 @@ impl UpdatePump {
     /// goes on; what a difference was to bring is looked for in the histories meanwhile.
     pub(super) fn begin_rest(&mut self, code: &str, seconds: u32) -> Batch {
         (self.tell_wait)(code, seconds);
-        let (now, wait) = (Instant::now(), Rest::asked_for(seconds));
+        self.rest_for(Rest::asked_for(seconds));
+        Batch::default()
+    }
+
+    /// Whether others were told to wait with what the link is about to ask; then it rests, too.
+    pub(super) fn must_rest(&mut self) -> bool {
+        let left = (self.wait_left)();
+        if !left.is_zero() {
+            self.rest_for(left);
+        }
+        !left.is_zero()
+    }
+
+    fn rest_for(&mut self, wait: Duration) {
+        let now = Instant::now();
         if let Some(rest) = &mut self.rest {
             rest.prolong(now, wait);
-            return Batch::default();
+            return;
         }
         let reached = self.primed.then(|| self.boxes.session_state().pts);
         self.rest = Some(Rest::new(now, wait, reached));
-        Batch::default()
     }
 
     /// Whether the account's own updates may not be asked for yet.
@@ -241,7 +257,9 @@ impl UpdatePump {
 
     /// Whether channels' differences may not be asked for yet.
     pub(super) fn channels_rest(&self) -> bool {
-        self.rests() || self.channels_rest_until.is_some_and(|until| Instant::now() < until)
+        self.rests()
+            || self.channels_rest_until.is_some_and(|until| Instant::now() < until)
+            || !(self.wait_left)().is_zero()
     }
 
     pub(super) async fn ask_state(&self) -> Result<tl::types::updates::State, Failure> {

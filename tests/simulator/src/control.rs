@@ -200,7 +200,7 @@ async fn run_load(State(server): Shared, Input(run): Input<LoadRun>) -> Response
 }
 
 async fn disconnect_load(State(server): Shared) -> Response {
-    Json(json!({ "connections": server.disconnect_load() })).into_response()
+    Json(json!({ "closed": server.disconnect_load() })).into_response()
 }
 
 async fn stats(State(server): Shared) -> Response {

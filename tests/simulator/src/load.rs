@@ -99,19 +99,15 @@ impl Server {
         Ok(load)
     }
 
-    /// Closes all connections of the accounts of all loads at one moment; answers how many
-    /// connections there were.
+    /// Closes the connections of the accounts of all loads at one moment; answers how many. One
+    /// whose account is not known yet is left alone.
     pub(crate) fn disconnect_load(&self) -> u64 {
         let world = self.world();
         let accounts = &world.population.accounts;
-        for record in world.keys.values() {
-            if record.user.is_some_and(|user| accounts.contains(&user))
-                && let Some(link) = &record.link
-            {
-                link.end(End::Now);
-            }
-        }
-        world.counters.connections
+        let is_of_load = |user: Option<i64>| user.is_some_and(|user| accounts.contains(&user));
+        let theirs = world.keys.values().filter(|record| is_of_load(record.user));
+        let links = theirs.filter_map(|record| record.link.as_ref());
+        links.map(|link| link.end(End::Now)).count() as u64
     }
 
     /// Starts the messages.
