@@ -227,14 +227,15 @@ mod tests {
             tracing::error!(target: "lapin", "no broker");
             tracing::warn!(target: "grammers_client::client::messages", "update");
             tracing::info!(target: "grammers_mtsender::sender", "request");
-            tracing::warn!(target: "grammers_mtsender::sender", "kept 1");
+            tracing::warn!(target: "grammers_mtsender::sender", "a connection ended");
+            tracing::warn!(target: "grammers_session::session", "kept 1");
             tracing::info!(target: "sled", "chatter");
             tracing::trace!(target: "telewarden::actors", "kept 2");
         });
         let kept: Vec<Value> = lines.records().iter().map(|r| r["message"].clone()).collect();
         assert_eq!(kept, ["kept 1", "kept 2"]);
         let lines = logged(Level::ERROR, LogFormat::Json, |_| {
-            tracing::warn!(target: "grammers_mtsender::sender", "below the level");
+            tracing::warn!(target: "grammers_session::session", "below the level");
         });
         assert_eq!(lines.text(), "");
     }
