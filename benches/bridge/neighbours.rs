@@ -18,8 +18,10 @@ use crate::processes::{Kind, Member, Places, Simulator};
 const PER_SECOND: f64 = 1_000.0;
 /// Pause between two cuts of the connections that are cut all the time.
 const CUT_EVERY: Duration = Duration::from_millis(500);
-/// Until those that fail are in full swing, and until they have recovered.
+/// Until those that fail are in full swing.
 const TURN: Duration = Duration::from_secs(6);
+/// After all of them are back.
+const CALM: Duration = Duration::from_secs(3);
 
 /// How much is measured.
 #[derive(Clone, Copy)]
@@ -65,7 +67,12 @@ pub(crate) fn run(
     for round in 0..extent.rounds * 2 {
         let beside = round % 2 == 1;
         let disturber = if beside { Some(Disturber::start(&stage.simulator, &ids)?) } else { None };
-        std::thread::sleep(TURN);
+        if beside {
+            std::thread::sleep(TURN);
+        } else if round > 0 {
+            stage.subject.wait_for_return(&stage.simulator, 0, (healthy + failing) as u64)?;
+            std::thread::sleep(CALM);
+        }
         let before = connections(&stage.simulator)?;
         let flood = stage.flood()?;
         let (latencies, _) = stage.latencies(&[PER_SECOND])?;
