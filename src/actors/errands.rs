@@ -272,7 +272,7 @@ impl ErrandQueue {
 
 /// The class from which an errand of another class borrows a method: a wait that Telegram asked for
 /// there holds for that method here too.
-fn lending_class(errand: &Errand) -> Option<MethodClass> {
+pub(super) fn lending_class(errand: &Errand) -> Option<MethodClass> {
     match errand {
         // `updates.getChannelDifference`, which the link asks for, too.
         Errand::Since { .. } => Some(MethodClass::Updates),
@@ -280,8 +280,9 @@ fn lending_class(errand: &Errand) -> Option<MethodClass> {
         Errand::Join(ChatTarget::Username(_)) => Some(MethodClass::Resolve),
         // `channels.getChannels` and `messages.getDialogs` do the same for a number.
         Errand::Join(ChatTarget::Marked(_)) => Some(MethodClass::Read),
-        Errand::Join(ChatTarget::Invite(_))
-        | Errand::Resolve(_)
+        // `messages.checkChatInvite` tells what an invite leads to.
+        Errand::Join(ChatTarget::Invite(_)) => Some(MethodClass::Read),
+        Errand::Resolve(_)
         | Errand::Inspect(_)
         | Errand::NewestBefore { .. }
         | Errand::Position(_)

@@ -24,7 +24,7 @@ pub(super) async fn judge(
     let at = now();
     let verdict = history.failed(&kind.policy(), at, jitter());
     let actor = format!("{}/{name}", kind.name());
-    let cause: String = cause.chars().take(CAUSE_MAX).collect();
+    let cause = cut(cause);
     let attempt = verdict.attempt();
     let next_at = match verdict {
         Verdict::Restart { after_ms, .. } => {
@@ -69,9 +69,14 @@ pub(super) fn link_dropped(
     next_at: Option<UnixMillis>,
 ) {
     context.meters.link_dropped(reason);
-    let cause = cause.chars().take(CAUSE_MAX).collect();
+    let cause = cut(cause);
     let (actor, at) = (format!("link/{account}"), now());
     context.board.link_dropped(RestartRecord { actor, at, cause, attempt, next_at });
+}
+
+/// As much of a cause as is shown.
+pub(super) fn cut(cause: &str) -> String {
+    cause.chars().take(CAUSE_MAX).collect()
 }
 
 /// The pause of a verdict that has one.

@@ -43,6 +43,8 @@ pub(super) struct Opening {
     pub(super) once_more: bool,
     /// Whether a pause before the next look is kept: it will see what happens meanwhile.
     pub(super) is_braked: bool,
+    /// Whether it is only a look for what may have come before a bot's first message.
+    pub(super) is_first_look: bool,
     /// Whether the chat has been open through this account.
     pub(super) was_open: bool,
     /// How access was lost, as Telegram said when it happened.

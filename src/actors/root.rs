@@ -10,7 +10,7 @@ use ractor::{
     SupervisionEvent,
 };
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::bridge::{Bridge, BridgeArgs, BridgeMsg, BridgeStatus};
 use super::context::Context;
@@ -22,6 +22,9 @@ use super::orders::Orders;
 use crate::edge::amqp::AmqpOptions;
 use crate::protocol::restart::{ChildKind, RestartHistory, Verdict};
 use crate::store::{Outbox, Snapshot};
+
+/// How long the end of a part may wait for its line in the ledger.
+const LEDGER_MAX: Duration = Duration::from_secs(1);
 
 /// Why the tree cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -275,8 +278,10 @@ impl Actor for Supervisor {
         }
         let part = state.parts.get(&child.get_id()).copied().unwrap_or("a part of the tree");
         let history = &mut RestartHistory::default();
-        let verdict = ledger::judge(&state.context, ChildKind::Part, part, history, &cause).await;
-        debug_assert!(matches!(verdict, Verdict::Escalate { .. }));
+        let judged = ledger::judge(&state.context, ChildKind::Part, part, history, &cause);
+        // A disk that hangs keeps its line, and nothing else.
+        let verdict = timeout(LEDGER_MAX, judged).await;
+        debug_assert!(verdict.is_err() || matches!(verdict, Ok(Verdict::Escalate { .. })));
         state.tell.send_replace(Some(RootError::Ended { part: part.into(), cause }));
         Ok(())
     }

@@ -74,7 +74,7 @@ impl<K: Clone + Eq + Hash + Display> Nursery<K> {
             }
             SupervisionEvent::ActorFailed(child, error) => {
                 let key = self.living.remove(&child.get_id())?;
-                let end = self.judge(&key, &error.to_string(), context).await;
+                let end = self.judge(&key, &ledger::cut(&error.to_string()), context).await;
                 Some(Ended { key, child: child.get_id(), end })
             }
             _ => None,

@@ -168,11 +168,11 @@ impl Link {
         options: &DialOptions,
         credentials: &Credentials,
         slots: Arc<Semaphore>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, DialFailure> {
         match Self::dial_once(options, credentials, Arc::clone(&slots)).await {
             Err(DialError::Silent(failure)) => {
                 let failure = Self::explain_silence(options, credentials.dc_id, failure).await;
-                Err(DialError::Failed(failure))
+                Err(DialError::Lost(failure))
             }
             Err(DialError::KeyUnknown) => {
                 tokio::time::sleep(KEY_UNKNOWN_PAUSE).await;
@@ -181,8 +181,14 @@ impl Link {
             outcome => outcome,
         }
         .map_err(|error| match error {
-            DialError::KeyUnknown => Failure::Dead { code: KEY_UNKNOWN.into() },
-            DialError::Silent(failure) | DialError::Failed(failure) => failure,
+            DialError::KeyUnknown => {
+                let failure = Failure::Dead { code: KEY_UNKNOWN.into() };
+                DialFailure { failure, is_answered: true }
+            }
+            DialError::Silent(failure) | DialError::Lost(failure) => {
+                DialFailure { failure, is_answered: false }
+            }
+            DialError::Failed(failure) => DialFailure { failure, is_answered: true },
         })
     }
 
@@ -238,10 +244,21 @@ impl Link {
 /// The library's side of an update stream, for [`super::UpdatePump`].
 pub struct RawUpdates(pub(super) mpsc::Receiver<UpdatesLike>);
 
+/// Why a dial failed.
+#[derive(Clone, Debug)]
+pub struct DialFailure {
+    /// What follows.
+    pub failure: Failure,
+    /// Whether the datacenter is there: it said something, be it a refusal, or was not asked.
+    pub is_answered: bool,
+}
+
 enum DialError {
     KeyUnknown,
     /// No answer came in time.
     Silent(Failure),
+    /// There was no connection, or it ended before an answer.
+    Lost(Failure),
     Failed(Failure),
 }
 
@@ -253,7 +270,10 @@ async fn ask_who(caller: &Caller) -> Result<Me, DialError> {
             return Err(DialError::KeyUnknown);
         }
         Err(error @ CallError::TimedOut(_)) => return Err(DialError::Silent(error.classify())),
-        Err(error) => return Err(DialError::Failed(error.classify())),
+        Err(error @ CallError::Library(InvocationError::Rpc(_))) => {
+            return Err(DialError::Failed(error.classify()));
+        }
+        Err(error) => return Err(DialError::Lost(error.classify())),
     };
     match users.into_iter().next() {
         Some(tl::enums::User::User(user)) => Ok(Me {

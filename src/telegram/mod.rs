@@ -23,7 +23,7 @@ mod vault;
 pub use batch::{Batch, ChatNotice, GapScope, NewMessage};
 pub use clock::Clocks;
 pub use errand::{Errand, Finding, HistoryPage};
-pub use link::{Caller, Connection, DialOptions, Link, RawUpdates, Slot};
+pub use link::{Caller, Connection, DialFailure, DialOptions, Link, RawUpdates, Slot};
 pub use meters::CallMeters;
 pub use peers::{PEERS_MAX, PeerBook};
 pub use pulse::Pulse;

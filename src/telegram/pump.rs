@@ -23,7 +23,7 @@ use super::overflow::OverflowWatch;
 use super::peers::PeerBook;
 use super::rest::Rest;
 use super::setback::{Sequence, Setbacks};
-use crate::protocol::chat::MarkedId;
+use crate::protocol::chat::{MarkedId, PeerKind};
 use crate::protocol::failure::Failure;
 use crate::protocol::model::UpdateState;
 use crate::protocol::watchdog::{Activity, Treadmill};
@@ -60,6 +60,8 @@ pub struct UpdatePump {
     rest: Option<Rest>,
     /// Telegram asked to wait before channels' differences are asked for again.
     channels_rest_until: Option<Instant>,
+    /// Whether it was said that updates cannot be read.
+    has_warned: bool,
 }
 
 /// Whoever has to know of a wait that Telegram asks for before updates may be asked for again: it
@@ -138,6 +140,7 @@ impl UpdatePump {
             wants_channel: parts.wants_channel,
             rest,
             channels_rest_until: None,
+            has_warned: false,
         }
     }
 
@@ -165,11 +168,16 @@ impl UpdatePump {
         }
         self.treadmill.rest();
         let mends = self.primed && !self.rests();
-        if mends
-            && self.updates.is_empty()
-            && let Some((sequence, before)) = self.setbacks.take(Instant::now())
-        {
-            return self.put_right(sequence, before).await.map(Some);
+        let now = Instant::now();
+        let is_due = mends && self.setbacks.due_at(now).is_some_and(|due| due <= now);
+        if is_due && self.updates.is_empty() {
+            // What it asks may be what others were told to wait with.
+            if self.must_rest() {
+                return Ok(None);
+            }
+            if let Some((sequence, before)) = self.setbacks.take(now) {
+                return self.put_right(sequence, before).await.map(Some);
+            }
         }
         let probe_at = self.probe_at();
         let mend_at = self.setbacks.due_at(Instant::now()).filter(|_| mends);
@@ -196,12 +204,19 @@ impl UpdatePump {
     fn take(&mut self, mut packet: UpdatesLike) -> Batch {
         self.overflow.took();
         self.caller.pulse().heard();
+        if matches!(packet, UpdatesLike::MalformedUpdates) && !self.has_warned {
+            self.has_warned = true;
+            tracing::warn!(
+                "telegram sends updates that the library cannot read; they are fetched in another way as far as possible. If this stays, look for a newer telewarden (told once a connection)"
+            );
+        }
         if !self.primed {
             return self.take_unnumbered(packet);
         }
         let numbered = numbers::of(&packet);
         let stands = Stands::before(&packet, &numbered, &self.boxes);
         let mut gaps = defuse_packet(&mut packet, &stands);
+        // Told from repetitions by their ids, which the monitors know.
         let old = match numbers::any_is_old(&numbered, &stands) {
             true => numbers::old_messages(&packet, &stands),
             false => Vec::new(),
@@ -224,8 +239,11 @@ impl UpdatePump {
             // A gap: the difference is due now.
             Err(_) => Batch::default(),
         };
-        // Told from repetitions by their ids, which the monitors know.
         old.into_iter().for_each(|update| batch.take(update));
+        if is_behind && self.is_bot {
+            // It cannot look for what came before them; the difference brings both in their order.
+            batch.messages.retain(|message| message.chat.kind() == PeerKind::Channel);
+        }
         batch.gaps.extend(gaps);
         batch
     }

@@ -289,25 +289,15 @@ async fn with_a_hole_at_6(extra_config: &str) -> (Stage, Chat) {
     stage.say(&chat, 1..=3).await;
     stage.expect_all(&chat).await;
     reconnect(&stage, &alice).await;
-    swallow(&stage, &alice, 1).await;
+    stage.lose_updates(&alice, 1).await;
     stage.say(&chat, 4..=4).await;
     stage.sim.delete(chat.chat_id, 4..=4).await.unwrap();
     stage.say(&chat, 5..=5).await;
     stage.expect_all(&chat).await;
     reconnect(&stage, &alice).await;
-    swallow(&stage, &alice, 1).await;
+    stage.lose_updates(&alice, 1).await;
     stage.say(&chat, 6..=7).await;
     (stage, chat)
-}
-
-async fn swallow(stage: &Stage, listener: &Listener, times: u32) {
-    let spec = FaultSpec {
-        user_id: Some(listener.user_id),
-        kind: Some(FaultKind::SwallowUpdates),
-        times: Some(times),
-        ..FaultSpec::default()
-    };
-    stage.sim.add_fault(spec).await.unwrap();
 }
 
 /// Every message of the chat is told once; what came late may stand behind what came in time.

@@ -9,23 +9,25 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::work::until_after;
 use super::{AccountActor, AccountMsg, Live};
-use crate::actors::context::now;
-use crate::actors::dials::Dials;
+use crate::actors::context::{Context, now};
 use crate::actors::ledger;
 use crate::actors::link::LinkTask;
 use crate::actors::watch::{CHECKUP_EVERY, Watch};
 use crate::protocol::account::Input;
-use crate::protocol::failure::Failure;
+use crate::protocol::failure::{Failure, WaitScope};
 use crate::protocol::ids::AuthKeyId;
-use crate::protocol::model::{Credentials, MethodClass};
+use crate::protocol::model::{CooldownScope, Credentials, MethodClass};
 use crate::store::{Store, StoreError};
 use crate::telegram::{
-    DialOptions, Link, PEERS_MAX, PeerBook, PumpParts, TellWait, UpdatePump, WaitLeft,
+    DialFailure, DialOptions, Link, PEERS_MAX, PeerBook, PumpParts, TellWait, UpdatePump, WaitLeft,
 };
 
 /// A connection that holds this long is stable: failures before it are forgiven.
 const SETTLE_AFTER: Duration = Duration::from_secs(20);
+/// What is left of a wait before a dial is sat out by the dial itself up to this long.
+const SHORT_WAIT: Duration = Duration::from_secs(2);
 /// After this many panics of the library in a row the update state is left behind.
 const PANICS_MAX: u32 = 2;
 
@@ -48,17 +50,19 @@ impl AccountActor {
         let peers = (!self.peers_recalled).then(|| Arc::clone(&self.peers));
         let target = myself.clone();
         // A wait that Telegram asked for while connecting is kept also by whoever dials after a
-        // restart, or because somebody wants the account anew.
+        // restart, or because somebody wants the account anew. A long one is told like a new one, so
+        // that its monitors need not sit it out.
         let left = self.left_to_wait(MethodClass::Auth);
+        if left > SHORT_WAIT {
+            myself.cast(AccountMsg::DialEnded { incarnation, outcome: Err(wait_of(left)) })?;
+            return Ok(());
+        }
+        let user_id = self.record.me.as_ref().map(|me| me.user_id);
         let task = async move {
             context.backlog.room().await;
             sleep(left).await;
-            let outcome = match connect(&context.dials, &options, &credentials, slot).await {
-                Ok(link) => recall_peers(&context.store, credentials.account, peers)
-                    .await
-                    .map(|()| Box::new(link)),
-                Err(failure) => Err(failure),
-            };
+            let outcome = connect(&context, &options, &credentials, slot, user_id, peers).await;
+            let outcome = outcome.map(Box::new);
             let _ = target.cast(AccountMsg::DialEnded { incarnation, outcome });
         };
         self.dial = Some(AbortOnDropHandle::new(supervised(myself, incarnation, task)));
@@ -136,8 +140,11 @@ impl AccountActor {
             state.channels.clear();
         }
         let (caller, updates, connection) = link.into_parts();
-        let account = myself.clone();
+        let (account, waits) = (myself.clone(), Arc::clone(&self.context));
         let tell_wait: TellWait = Box::new(move |code, seconds| {
+            // The other sessions of this person at once; this account when it comes to it.
+            let scope = CooldownScope::Class(MethodClass::Updates);
+            waits.waits.impose(user_id, scope, until_after(seconds), now());
             let _ = account.cast(AccountMsg::UpdatesWait { code: code.to_owned(), seconds });
         });
         // Also what was left over from an earlier link, or is told to an errand or another session of
@@ -234,7 +241,10 @@ impl AccountActor {
     ) -> Result<(), ActorProcessingErr> {
         if let Failure::Wait { code, seconds, .. } = &failure {
             let class = if self.live.is_some() { MethodClass::Updates } else { MethodClass::Auth };
-            self.wait(class, code, *seconds);
+            // Unless it is known already.
+            if self.left_to_wait(class) < Duration::from_secs(u64::from(*seconds)) {
+                self.wait(class, code, *seconds);
+            }
         }
         self.last_failure = Some(failure.clone());
         self.step(myself, Input::Lost(failure)).await
@@ -245,18 +255,40 @@ fn arm_check_up(myself: &ActorRef<AccountMsg>, incarnation: u64) {
     myself.send_after(CHECKUP_EVERY, move || AccountMsg::CheckUp { incarnation });
 }
 
+/// What is left of a wait, as if Telegram had just asked for it.
+fn wait_of(left: Duration) -> Failure {
+    let seconds = u32::try_from(left.as_secs()).unwrap_or(u32::MAX);
+    Failure::Wait { code: "FLOOD_WAIT".into(), seconds, scope: WaitScope::MethodClass }
+}
+
 async fn connect(
-    dials: &Dials,
+    context: &Context,
     options: &DialOptions,
     credentials: &Credentials,
     slot: Arc<Semaphore>,
+    user_id: Option<i64>,
+    peers: Option<Arc<Mutex<PeerBook>>>,
 ) -> Result<Link, Failure> {
     // Others may dial while the key's previous connection closes.
     drop(Link::wait_for_slot(&slot).await?);
-    let permit = dials.begin(credentials.dc_id).await?;
-    let outcome = Link::dial(options, credentials, slot).await;
-    permit.ended(!matches!(outcome, Err(Failure::Transient { .. })));
-    outcome
+    let permit = context.dials.begin(credentials.dc_id).await?;
+    // Another session of the same person may have been told to wait meanwhile.
+    let left =
+        user_id.map_or(Duration::ZERO, |id| context.waits.left(id, MethodClass::Auth, now()));
+    if !left.is_zero() {
+        return Err(wait_of(left));
+    }
+    match Link::dial(options, credentials, slot).await {
+        Ok(link) => {
+            recall_peers(&context.store, credentials.account, peers).await?;
+            permit.ended(true);
+            Ok(link)
+        }
+        Err(DialFailure { failure, is_answered }) => {
+            permit.ended(is_answered);
+            Err(failure)
+        }
+    }
 }
 
 /// Reads what the store kept of the account's chats. It may be some hundred records, so it is read

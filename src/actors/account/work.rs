@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{AccountActor, AccountMsg};
 use crate::actors::context::now;
-use crate::actors::errands::{Next, Request};
+use crate::actors::errands::{Next, Request, lending_class};
 use crate::failpoint;
 use crate::protocol::account::Input;
 use crate::protocol::failure::Failure;
@@ -84,6 +84,10 @@ impl AccountActor {
             }
             Err(Failure::Wait { code, seconds, .. }) => {
                 self.wait(request.errand.class(), &code, seconds);
+                // It may have been asked of the method that it borrows.
+                if let Some(class) = lending_class(&request.errand) {
+                    self.impose(CooldownScope::Class(class), until_after(seconds));
+                }
                 self.queue.put_back(request);
             }
             Err(Failure::Limited) => {
@@ -136,8 +140,7 @@ impl AccountActor {
     pub(super) fn wait(&mut self, class: MethodClass, code: &str, seconds: u32) {
         self.context.meters.waited(class);
         tracing::warn!(account = %self.record.id, ?class, code, seconds, "telegram asks to wait");
-        let until = now().plus_ms(i64::from(seconds) * 1_000 + WAIT_MARGIN_MS);
-        self.impose(CooldownScope::Class(class), until);
+        self.impose(CooldownScope::Class(class), until_after(seconds));
     }
 
     pub(super) fn impose(&mut self, scope: CooldownScope, until: UnixMillis) {
@@ -148,6 +151,11 @@ impl AccountActor {
         self.record.cooldowns = self.cooldowns.current(now());
         self.changed = true;
     }
+}
+
+/// When a wait is over that Telegram has just asked for.
+pub(super) fn until_after(seconds: u32) -> UnixMillis {
+    now().plus_ms(i64::from(seconds) * 1_000 + WAIT_MARGIN_MS)
 }
 
 /// An errand under way.

@@ -38,8 +38,10 @@ impl MonitorActor {
         }
         match self.machine.state() {
             MonitorState::Active if self.must_look(&messages) => {
-                // The one look before a bot's first message says nothing about those to come.
-                self.leaping = !self.opening.is_bot || self.anchored;
+                // The one look before a bot's first message says nothing about those to come, and
+                // holds none back for long.
+                self.opening.is_first_look = self.opening.is_bot && !self.anchored;
+                self.leaping = !self.opening.is_first_look;
                 self.hold(messages, share);
                 self.step(myself, Input::Reopen).await?;
                 self.anchored = true;
@@ -68,7 +70,7 @@ impl MonitorActor {
         let is_everyones = |cursor: &&Cursor| cursor.owner.is_none();
         let Some(cursor) = self.cursor.as_ref().filter(is_everyones) else { return false };
         if self.opening.is_bot && cursor.last_id == 0 {
-            return self.record.start_pts.is_some() && !messages.is_empty();
+            return !self.anchored && self.record.start_pts.is_some() && !messages.is_empty();
         }
         let sees_gaps = self.opening.is_bot && self.anchored;
         let widest = if sees_gaps { i64::from(cursor::WINDOW) } else { 1 };

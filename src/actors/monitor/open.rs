@@ -49,6 +49,7 @@ impl MonitorActor {
         }
         self.opening.hint = hint.or(self.opening.hint.take());
         self.anchored = false;
+        self.opening.is_first_look = false;
         if self.machine.state() == MonitorState::Opening {
             // What is under way goes on, and is done once more at its end: thrown away each time, it
             // would never come to one.
@@ -123,7 +124,7 @@ impl MonitorActor {
             let _ = target.cast(MonitorMsg::Found { epoch, outcome });
         });
         let wish = Some(self.wish.token());
-        let patience = self.has_stand_in().then_some(LONG_WAIT);
+        let patience = (self.opening.is_first_look || self.has_stand_in()).then_some(LONG_WAIT);
         let request = Request { errand, priority: Priority::Bridge, patience, wish, reply };
         let _ = source.cast(AccountMsg::Request(request));
     }
@@ -195,7 +196,12 @@ impl MonitorActor {
         failure: Failure,
     ) -> Result<(), ActorProcessingErr> {
         if let Failure::Wait { seconds, .. } = failure {
-            return self.hand_on(myself, seconds, &failure).await;
+            if !self.opening.is_first_look || self.has_stand_in() {
+                return self.hand_on(myself, seconds, &failure).await;
+            }
+            // The next comparison with history finds what this look would have found.
+            (self.opening.inspected, self.opening.caught_up) = (true, true);
+            return self.advance(myself).await;
         }
         if self.may_have_moved(&failure) {
             self.opening.look_up_anew(failure);
@@ -265,6 +271,7 @@ impl MonitorActor {
             (self.cursor, self.record.start_pts) = (None, None);
             self.record.started_at = now();
             self.forget_held();
+            self.opening.known_id = 0;
         }
         (self.record.marked_id, self.record.title) = (id, title);
         ops.push(Op::PutMonitor(self.record.clone()));
@@ -342,6 +349,7 @@ impl MonitorActor {
             self.leaps_until = Some(Instant::now() + LEAPS_ALLOWED_FOR);
         }
         (self.opening.hint, self.opening.first_failure) = (None, None);
+        self.opening.is_first_look = false;
         self.feed(myself, Input::Opened).await.map(drop)
     }
 

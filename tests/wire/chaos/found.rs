@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use telewarden_simulator::{FaultKind, FaultSpec};
+use telewarden_simulator::FaultSpec;
 use tokio::time::Instant;
 
 use super::checkers::comes_true;
@@ -22,13 +22,7 @@ async fn a_message_that_is_lost_before_the_first_update_after_a_start_is_not_ski
     stage.daemon.kill();
     stage.daemon.spawn().await;
     stage.daemon.wait_for_monitors("active", 1).await;
-    let spec = FaultSpec {
-        user_id: Some(alice.user_id),
-        kind: Some(FaultKind::SwallowUpdates),
-        times: Some(1),
-        ..FaultSpec::default()
-    };
-    stage.sim.add_fault(spec).await.unwrap();
+    stage.lose_updates(&alice, 1).await;
     stage.say(&chat, 6..=7).await;
     stage.expect_all(&chat).await;
 }
@@ -151,13 +145,7 @@ async fn a_wait_counts_from_an_answer_that_was_slow() {
     stage.expect_all(&chat).await;
     stage.daemon.wait_for_accounts("cooling_down", 1).await;
     // A gap, for which the link would ask at once.
-    let swallow = FaultSpec {
-        user_id: Some(bob.user_id),
-        kind: Some(FaultKind::SwallowUpdates),
-        times: Some(1),
-        ..FaultSpec::default()
-    };
-    stage.sim.add_fault(swallow).await.unwrap();
+    stage.lose_updates(&bob, 1).await;
     stage.say(&chat, 4..=5).await;
     stage.expect_all(&chat).await;
     stage.expect_clean_books().await;
@@ -171,13 +159,7 @@ async fn a_bots_first_message_of_a_channel_is_not_skipped_when_its_update_is_los
     let bob = stage.bot("bob").await;
     let chat = stage.supergroup(&[&bob]).await;
     stage.monitor(&chat, &bob, &[]).await;
-    let swallow = FaultSpec {
-        user_id: Some(bob.user_id),
-        kind: Some(FaultKind::SwallowUpdates),
-        times: Some(1),
-        ..FaultSpec::default()
-    };
-    stage.sim.add_fault(swallow).await.unwrap();
+    stage.lose_updates(&bob, 1).await;
     stage.say(&chat, 1..=2).await;
     stage.expect_all(&chat).await;
 }

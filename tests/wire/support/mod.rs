@@ -145,6 +145,18 @@ impl Stage {
         }
     }
 
+    /// Has the next `times` updates for one account get lost.
+    pub(crate) async fn lose_updates(&self, listener: &Listener, times: u32) {
+        let kind = FaultKind::SwallowUpdates;
+        let spec = FaultSpec {
+            user_id: Some(listener.user_id),
+            kind: Some(kind),
+            times: Some(times),
+            ..FaultSpec::default()
+        };
+        self.sim.add_fault(spec).await.expect("a fault");
+    }
+
     /// Makes everything of one account fail in this manner until faults are lifted.
     pub(crate) async fn fault(&self, listener: &Listener, kind: FaultKind) {
         let spec =
