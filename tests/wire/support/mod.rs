@@ -141,7 +141,7 @@ impl Stage {
         let violations = violations.as_object().expect("violations are counted").clone();
         assert!(!violations.is_empty());
         for (name, count) in violations {
-            assert_eq!(count, 0, "violation {name}");
+            assert_eq!(count, 0, "violation {name}: {:#?}", stats.violations_told);
         }
     }
 
