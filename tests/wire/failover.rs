@@ -2,7 +2,7 @@
 
 use telewarden::protocol::secret::AuthKey;
 use telewarden::protocol::session_string::SessionString;
-use telewarden_simulator::FaultKind;
+use telewarden_simulator::{FaultKind, FaultSpec};
 
 use crate::support::{Broker, DaemonOptions, Listener, Stage, eventually};
 
@@ -217,4 +217,35 @@ async fn a_session_that_ended_is_told_of_although_another_has_taken_its_place() 
         let troubled = &health["accounts"]["troubled"][0];
         assert_eq!(troubled["error"], "AUTH_KEY_UNREGISTERED", "{health:#}");
     }
+}
+
+/// What is left of a wait was sat out by the dial itself, and the chat with it, although another
+/// session could have listened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_wait_before_a_dial_hands_the_chat_on_also_when_it_is_known_already() {
+    let mut stage = Stage::set().await;
+    let (alice, bob) = (stage.listener("alice").await, stage.listener("bob").await);
+    let chat = stage.supergroup(&[&alice, &bob]).await;
+    stage.monitor(&chat, &alice, &[&bob]).await;
+    let spec = FaultSpec {
+        user_id: Some(alice.user_id),
+        method: Some("users.getUsers".into()),
+        error: Some("FLOOD_WAIT_300".into()),
+        times: Some(1),
+        ..FaultSpec::default()
+    };
+    stage.sim.add_fault(spec).await.unwrap();
+    stage.sim.disconnect(alice.user_id).await.unwrap();
+    stage.backend.wait_for_loss(&alice, "connection_failed").await;
+    stage.say(&chat, 1..=3).await;
+    stage.expect_all(&chat).await;
+    // The wait is known from the start now.
+    stage.daemon.kill();
+    stage.daemon.spawn().await;
+    stage.daemon.wait_for_monitors("active", 1).await;
+    stage.backend.switch(chat.chat_id.into(), &alice, &[&bob]).await;
+    stage.say(&chat, 4..=6).await;
+    stage.expect_all(&chat).await;
+    stage.daemon.wait_for_monitors("active", 1).await;
+    stage.expect_clean_books().await;
 }
