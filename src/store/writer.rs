@@ -291,3 +291,20 @@ impl Shared {
         error
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_at_work_is_told_from_a_failing_disk() {
+        let damaged = EngineError::Damaged("a page is broken".into());
+        let told = guarded(|| Err(damaged.into())).unwrap_err();
+        assert!(matches!(told, CommitError::Damaged { .. }), "{told}");
+        assert!(told.to_string().contains("a page is broken"), "{told}");
+        assert!(told.to_string().contains("backup"), "{told}");
+        let failed = guarded(|| Err(EngineError::Failed("no space".into()).into())).unwrap_err();
+        assert_eq!(failed, CommitError::failed("no space"));
+        assert!(matches!(guarded(|| panic!("oh")), Err(CommitError::Failed { .. })));
+    }
+}
