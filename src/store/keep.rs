@@ -18,6 +18,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::failpoint;
+
 use super::error::{Files, StoreError};
 
 /// Larger databases open without a copy: it would take long.
@@ -70,7 +72,7 @@ fn is_database(folder: &Path) -> bool {
 /// Refuses to make a new database where the copy of one waits to be moved back.
 pub(super) fn refuse_if_aside(database: &Path) -> Result<(), StoreError> {
     let Places { database, before, .. } = Places::of(database);
-    if !is_database(&database) && is_database(&before) {
+    if !is_database(&database) && is_database(&before) && !before.join(CHANGED).exists() {
         return Err(StoreError::Aside { database, copy: before });
     }
     Ok(())
@@ -200,8 +202,10 @@ impl Places {
     fn make_copy(&self) -> io::Result<Vec<Found>> {
         self.wait_for_sled()?;
         let found = copy_whole(&self.database, &self.copying)?;
+        failpoint::reach("store.keep.before");
         fs::rename(&self.copying, &self.before)?;
         self.sync_around()?;
+        failpoint::reach("store.keep.after");
         Ok(found)
     }
 
@@ -256,8 +260,10 @@ impl Places {
     /// Deletes what lies in the copy's place. It is out of the way before the first file goes.
     fn dispose(&self) -> io::Result<()> {
         let _ = fs::remove_dir_all(&self.done);
+        failpoint::reach("store.dispose.before");
         fs::rename(&self.before, &self.done)?;
         self.sync_around()?;
+        failpoint::reach("store.dispose.after");
         // What stays is taken away at the next start.
         let _ = fs::remove_dir_all(&self.done);
         Ok(())

@@ -7,6 +7,9 @@
 //! - A tree page above 128 KiB (a quarter of a log segment) goes to a separate file that is never
 //!   synced. A leaf holds at most 17 records, 20 just after a merge, so no stored value is larger
 //!   than [`PART_MAX`]: 20 × (6144 + key) < 131 052. Larger values are split.
+//! - After a write failed it writes nothing any more (its own `global_error`). Not so after it found
+//!   damage or panicked in the middle of a batch: its clock may then write half of that, and the tally
+//!   (`audit`) refuses what comes of it.
 //! - It panics on a damaged file; whoever reads catches that ([`guarded`]).
 
 use std::collections::BTreeMap;

@@ -250,7 +250,13 @@ impl Writer {
 fn guarded(work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), CommitError> {
     let outcome = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(outcome) => outcome,
-        Err(panic) => return Err(CommitError::failed(panic_text(&*panic))),
+        // Half of a batch may be written later, by sled's own clock; the next start would tell.
+        Err(panic) => {
+            let said = panic_text(&*panic);
+            let advice = "start again, and restore the store from a backup if it is refused then";
+            let cause = format!("{said}; {advice}").into();
+            return Err(CommitError::Damaged { cause, place: None });
+        }
     };
     outcome.map_err(|error| match error {
         // Bare: what to do is said around it.
@@ -305,6 +311,7 @@ mod tests {
         assert!(told.to_string().contains("backup"), "{told}");
         let failed = guarded(|| Err(EngineError::Failed("no space".into()).into())).unwrap_err();
         assert_eq!(failed, CommitError::failed("no space"));
-        assert!(matches!(guarded(|| panic!("oh")), Err(CommitError::Failed { .. })));
+        let panicked = guarded(|| panic!("oh")).unwrap_err().to_string();
+        assert!(panicked.contains("oh") && panicked.contains("start again"), "{panicked}");
     }
 }
