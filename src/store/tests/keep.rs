@@ -298,3 +298,29 @@ async fn a_first_segment_that_is_missing_is_noticed_before_and_after_a_checkpoin
         }
     }
 }
+
+#[tokio::test]
+async fn a_database_that_cannot_be_put_back_is_told_and_nothing_is_deleted() {
+    let place = Place::filled().await;
+    let database = place.at("sled");
+    let found = fs::read(place.at("sled/db")).unwrap();
+    let kept = Kept::of(&database);
+    place.garble("sled/db");
+    let changed = everything(&database);
+    // Whoever still has it open keeps it from being moved.
+    let open = fs::File::open(place.at("sled/db")).unwrap();
+    open.lock().unwrap();
+    let refusal = kept.after(StoreError::Holes);
+    let StoreError::Refused { files: Files::Aside { copy, why }, .. } = &refusal else {
+        panic!("it was put back: {refusal}");
+    };
+    assert!(why.contains("in use"), "{why}");
+    assert!(refusal.to_string().contains(&copy.display().to_string()), "{refusal}");
+    assert!(fs::read(copy.join("db")).unwrap() == found);
+    assert!(changed == everything(&database), "half of it was done");
+    drop(open);
+    // As the text says: what lies there is moved back by hand.
+    fs::remove_dir_all(&database).unwrap();
+    fs::rename(copy, &database).unwrap();
+    place.expect_open().await;
+}
