@@ -8,7 +8,7 @@
 
 /// Every point, by the way of a fact through the process. `tests/wire/failpoints.rs` kills the
 /// daemon at each.
-pub const NAMES: [&str; 52] = [
+pub const NAMES: [&str; 56] = [
     // The store is made.
     "key.write.before",
     "key.rename.before",
@@ -17,6 +17,11 @@ pub const NAMES: [&str; 52] = [
     "store.open.after",
     "store.marker.before",
     "store.marker.after",
+    // It is opened again, and its database kept as it was found meanwhile.
+    "store.keep.before",
+    "store.keep.after",
+    "store.dispose.before",
+    "store.dispose.after",
     // A group of submissions becomes durable.
     "store.apply.before",
     "store.apply.after",

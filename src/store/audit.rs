@@ -231,6 +231,11 @@ impl Witness {
         Self { path: Self::place(path), file: None, noted: Progress::default(), slot: 0 }
     }
 
+    /// What it says, as far as this value wrote it.
+    pub(super) fn noted(&self) -> Progress {
+        self.noted
+    }
+
     /// Notes what is durable by now, if it is news.
     pub(super) fn note(&mut self, progress: Progress) -> Result<(), StoreError> {
         if progress == self.noted {

@@ -77,7 +77,7 @@ pub enum StoreError {
     /// The key is not the one this store was sealed with.
     #[error(
         "the key in {path} is not the one this store was sealed with; put the right key file back \
-         (nothing was changed)"
+         (no record was changed)"
     )]
     WrongKey {
         /// The key file.
@@ -89,7 +89,7 @@ pub enum StoreError {
     /// The store was written by a newer program.
     #[error(
         "this store has format {found}, but this telewarden knows formats up to {known}; start the \
-         newer version again (nothing was changed)"
+         newer version again (no record was changed)"
     )]
     NewerFormat {
         /// The format found.
@@ -100,7 +100,7 @@ pub enum StoreError {
     /// A record was written by a newer program.
     #[error(
         "a {record} record has version {found}, which this telewarden does not know; start the \
-         newer version again (nothing was changed)"
+         newer version again"
     )]
     NewerRecord {
         /// Kind of the record.
@@ -111,7 +111,7 @@ pub enum StoreError {
     /// A record cannot be understood or its seal is broken.
     #[error(
         "a record ({record}) is damaged: {detail}; restore the store from a backup, or move it \
-         aside to start anew (nothing was deleted)"
+         aside to start anew"
     )]
     Damaged {
         /// Kind of the record.
@@ -119,10 +119,10 @@ pub enum StoreError {
         /// What was wrong with it.
         detail: &'static str,
     },
-    /// The database under the store does not open.
+    /// The database under the store does not open, or not all of it can be read.
     #[error(
-        "the database in {path} is damaged and does not open ({detail}); restore the store from a \
-         backup, or move it aside to start anew (nothing was deleted)"
+        "the database in {path} is damaged and cannot be read ({detail}); restore the store from a \
+         backup, or move it aside to start anew"
     )]
     Unreadable {
         /// The database's directory.
@@ -134,7 +134,7 @@ pub enum StoreError {
     /// understand at all for a new one.
     #[error(
         "the database in {path} holds nothing although this store was in use before; restore it \
-         from a backup, or move the directory aside to start anew (nothing was deleted)"
+         from a backup, or move the directory aside to start anew"
     )]
     Emptied {
         /// The store's directory.
@@ -143,36 +143,102 @@ pub enum StoreError {
     /// Records do not agree with their tally.
     #[error(
         "the database opens, but some of its records are missing or older than they were: its file \
-         was damaged or changed; restore the store from a backup, or move it aside to start anew \
-         (nothing was deleted)"
+         was damaged or changed; restore the store from a backup, or move it aside to start anew"
     )]
     Holes,
     /// The store holds less than it did when the witness was written.
     #[error(
         "the database in {path} ends before what it had promised to keep: it was cut short, or an \
          older copy was put in its place; put the right one back, or restore all of the store from \
-         a backup; to go on with this older state on purpose, delete {path}/witness (nothing was \
-         deleted)"
+         a backup; to go on with this older state on purpose, delete {path}/witness"
     )]
     Behind {
         /// The store's directory.
         path: PathBuf,
     },
-    /// The database failed while it was read.
+    /// The database is not in its place, and a copy that an earlier start made of it is there.
     #[error(
-        "the database failed ({0}); free or repair the disk, then start again: nothing that was \
-         acknowledged is lost"
+        "the database {database} is not there, but a copy of it as an earlier start found it lies \
+         in {copy}; move that to {database}, then start again"
     )]
+    Aside {
+        /// The database's directory.
+        database: PathBuf,
+        /// The copy's.
+        copy: PathBuf,
+    },
+    /// The database was opened and then refused as damaged.
+    #[error("{refusal} ({files})")]
+    Refused {
+        /// What is wrong with it.
+        refusal: Box<StoreError>,
+        /// What became of its files.
+        files: Files,
+    },
+    /// The database failed while it was read.
+    #[error("{}", failed_or_damaged(.0))]
     Engine(#[from] EngineError),
     /// The store stopped writing, or was closed.
     #[error(transparent)]
     Stopped(#[from] CommitError),
 }
 
-/// A failure below the store: the disk, or the database itself.
+/// What became of the files of a database that was opened and refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Files {
+    /// They were not changed, or put back.
+    #[error("its files are as they were found")]
+    AsFound,
+    /// They could not be put back.
+    #[error(
+        "opening it changed its files and they could not be put back: {why}; as they were found \
+         they lie in {copy}"
+    )]
+    Aside {
+        /// Where they lie.
+        copy: PathBuf,
+        /// Why they were not put back.
+        why: String,
+    },
+    /// An earlier start left a copy, and this one made none.
+    #[error(
+        "opening it may have changed its files; as an earlier start found them they lie in {copy}"
+    )]
+    Earlier {
+        /// Where they lie.
+        copy: PathBuf,
+    },
+    /// There was no copy.
+    #[error("opening it may have changed its files: no copy was made before, because {why}")]
+    NoCopy {
+        /// Why not.
+        why: String,
+    },
+}
+
+/// A failure below the store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct EngineError(pub String);
+pub enum EngineError {
+    /// The disk, or the way to it, failed.
+    #[error("{0}")]
+    Failed(String),
+    /// What was read is not what was written.
+    #[error("{0}")]
+    Damaged(String),
+}
+
+fn failed_or_damaged(error: &EngineError) -> String {
+    match error {
+        EngineError::Failed(cause) => format!(
+            "the database failed ({cause}); free or repair the disk, then start again: nothing \
+             that was acknowledged is lost"
+        ),
+        EngineError::Damaged(cause) => format!(
+            "the database is damaged ({cause}); restore the store from a backup, or move it aside \
+             to start anew"
+        ),
+    }
+}
 
 /// Why a commit was not made durable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -245,6 +311,30 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 impl StoreError {
+    /// Whether what is stored is not what was written. Anything else leaves it as good as it was.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. }
+                | Self::Unreadable { .. }
+                | Self::Emptied { .. }
+                | Self::Holes
+                | Self::Behind { .. }
+                | Self::Refused { .. }
+                | Self::Engine(EngineError::Damaged(_))
+        )
+    }
+
+    /// Names the database in which damage was found.
+    pub(super) fn in_database(self, path: &Path) -> Self {
+        match self {
+            Self::Engine(EngineError::Damaged(detail)) => {
+                Self::Unreadable { path: path.into(), detail }
+            }
+            other => other,
+        }
+    }
+
     /// A folder that cannot be written.
     pub fn unwritable(path: &Path, cause: io::Error) -> Self {
         Self::File { action: "write to", path: path.into(), cause }

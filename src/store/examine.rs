@@ -1,11 +1,12 @@
 //! Looking at a store without changing a byte of it, for `telewarden check`. Owns the copy that is
-//! opened in its place, because sled writes wherever it opens; must never write into the store.
+//! opened in its place, because sled writes wherever it opens; must never write into the store, nor
+//! hold its lock for longer than copying takes.
 //!
 //! It reads more than opening does: every seal and every event of the outbox.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,18 +20,20 @@ use crate::protocol::model::{
 use super::door;
 use super::engine::Engine;
 use super::error::StoreError;
-use super::keep::{copy_files, size_of_files};
+use super::keep::{ROOM_BYTES_MIN, copy_whole, free_bytes, size_of_files};
 use super::keys::{self, KeySource, MasterKey};
 use super::layout::{self, kind};
 use super::op::StoreOptions;
-use super::record_name;
 use super::records::{self, CursorRecord};
-use super::recover::{self, Key, Recovered};
+use super::recover::{self, Key, Recovered, Seen};
 use super::segment;
 use super::sled_engine::{self, SledEngine};
+use super::{look_first, record_name};
 
-/// Larger databases are not copied for a look: the copy may lie in memory.
-const COPY_BYTES_MAX: u64 = 2 << 30;
+/// How the names of copies begin.
+const NAME: &str = "telewarden-check-";
+/// No look takes so long: a copy that is older was left behind.
+const LEFT_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// What the copy may keep in memory.
 const CACHE_BYTES: u64 = 16 << 20;
 
@@ -48,7 +51,9 @@ pub enum Examined {
     Closed(String),
 }
 
-/// Looks at the store that [`super::Store::open`] would open.
+/// Looks at the store that [`super::Store::open`] would open: at a copy of its database in the folder
+/// for temporary files (`TMPDIR`), which must have room for it and 64 MiB to spare. Copies there that
+/// earlier looks left behind more than a day ago are deleted. The store is locked while it is copied.
 ///
 /// # Errors
 /// What opening it, or reading from it later, would say.
@@ -66,34 +71,72 @@ pub fn examine(options: &StoreOptions) -> Result<Examined, StoreError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Examined::New),
         Err(error) => return Err(StoreError::file("create", path)(error)),
     }
-    let key = KeySource::of(options);
-    // Kept until the look is over, so that no daemon writes meanwhile.
-    let _lock = door::lock_if_made(path)?;
-    let used = door::read_marker(path)?;
-    let database = sled_engine::directory(path);
-    sled_engine::refuse_what_is_in_the_way(&database)?;
-    if !database.join("db").exists() {
-        return if used {
-            Err(StoreError::Emptied { path: path.clone() })
-        } else {
-            Ok(Examined::New)
-        };
-    }
-    let copy = match Copy::of(&database) {
+    let Some(taken) = Taken::of(options)? else { return Ok(Examined::New) };
+    let copy = match taken.copy {
         Ok(copy) => copy,
         Err(why) => return Ok(Examined::Closed(why)),
     };
-    let engine = copy.open(&database)?;
-    if !recover::was_used(&engine)? {
-        return if used {
-            Err(StoreError::Emptied { path: path.clone() })
-        } else {
-            Ok(Examined::New)
-        };
+    let (used, key, seen) = (taken.used, taken.key, taken.seen);
+    let waiting = quietly(|| {
+        sled_engine::guarded(&sled_engine::directory(path), || {
+            let engine = SledEngine::open(&copy.path, CACHE_BYTES)?;
+            if !recover::was_used(&engine)? {
+                return Ok(None);
+            }
+            let recovered = recover::recover(Arc::new(engine), Key::File(key), Some(seen))?;
+            read_everything(&recovered).map(Some)
+        })
+    });
+    match waiting.map_err(|error| of_the_original(error, path))? {
+        Some(waiting) => Ok(Examined::Whole { waiting }),
+        None if used => Err(StoreError::Emptied { path: path.clone() }),
+        None => Ok(Examined::New),
     }
-    let recovered = recover::recover(Arc::new(engine), Key::File(key), Some(path))?;
-    let waiting = read_everything(&recovered)?;
-    Ok(Examined::Whole { waiting })
+}
+
+/// What was taken of a store under its lock.
+struct Taken<'a> {
+    key: KeySource,
+    used: bool,
+    seen: Seen<'a>,
+    /// The copy, or why there is none.
+    copy: Result<Copy, String>,
+}
+
+impl<'a> Taken<'a> {
+    /// Holds the store's lock only while it copies; a daemon that starts later may go on at once.
+    /// `None` when there is no database yet.
+    fn of(options: &'a StoreOptions) -> Result<Option<Self>, StoreError> {
+        let path = &options.path;
+        let _lock = door::lock_if_made(path)?;
+        let (key, used) = look_first(options)?;
+        let database = sled_engine::directory(path);
+        if !database.join("db").exists() {
+            return Ok(None);
+        }
+        let seen = Seen::by_witness(path);
+        Ok(Some(Self { key, used, seen, copy: Copy::of(&database) }))
+    }
+}
+
+/// Runs `look` without what sled says when it panics, which is part of the error: here nobody needs
+/// it twice.
+fn quietly<T>(look: impl FnOnce() -> T) -> T {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let seen = look();
+    std::panic::set_hook(hook);
+    seen
+}
+
+/// Errors speak of the original.
+fn of_the_original(error: StoreError, path: &Path) -> StoreError {
+    match error {
+        StoreError::Unreadable { detail, .. } => {
+            StoreError::Unreadable { path: sled_engine::directory(path), detail }
+        }
+        other => other,
+    }
 }
 
 /// A copy of a database, private like the original and gone with this value.
@@ -104,32 +147,41 @@ struct Copy {
 impl Copy {
     /// The copy, or why there is none.
     fn of(database: &Path) -> Result<Self, String> {
+        let folder = std::env::temp_dir();
+        sweep(&folder);
         let size = size_of_files(database).map_err(|error| error.to_string())?;
-        if size > COPY_BYTES_MAX {
-            return Err(format!("it has {} MiB, too many to be copied for a look", size >> 20));
+        // Opening writes a little, and others need that folder too.
+        if free_bytes(&folder).is_none_or(|free| free < size + ROOM_BYTES_MIN) {
+            let (size, folder) = (size >> 20, folder.display());
+            return Err(format!(
+                "there is no room in {folder} for a copy of its {size} MiB and some to spare; set \
+                 TMPDIR to a folder with more"
+            ));
         }
         let unique = keys::random().map_err(|error| error.to_string())?;
-        let name = format!("telewarden-check-{:016x}", u64::from_be_bytes(unique));
-        let path = std::env::temp_dir().join(name);
-        let made = DirBuilder::new().mode(0o700).create(&path);
-        let copy = made.map(|()| Self { path: path.clone() });
-        let copied = copy.and_then(|copy| copy_files(database, &copy.path).map(|()| copy));
-        copied.map_err(|error| format!("it could not be copied to {}: {error}", path.display()))
-    }
-
-    /// Opens it; errors speak of the original.
-    fn open(&self, original: &Path) -> Result<SledEngine, StoreError> {
-        // What sled says when it panics is part of the error; here nobody needs it twice.
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| {}));
-        let opened = SledEngine::open(&self.path, CACHE_BYTES);
-        std::panic::set_hook(hook);
-        opened.map_err(|error| match error {
-            StoreError::Unreadable { detail, .. } => {
-                StoreError::Unreadable { path: original.into(), detail }
+        let copy = Self { path: folder.join(format!("{NAME}{:016x}", u64::from_be_bytes(unique))) };
+        match copy_whole(database, &copy.path) {
+            Ok(_) => Ok(copy),
+            Err(error) => {
+                Err(format!("it could not be copied to {}: {error}", copy.path.display()))
             }
-            other => other,
-        })
+        }
+    }
+}
+
+/// Takes away what earlier looks left that were killed: folders of this user's, older than a day.
+fn sweep(folder: &Path) {
+    // SAFETY: `geteuid` has no preconditions and cannot fail.
+    let own = unsafe { libc::geteuid() };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(found) = entry.metadata() else { continue };
+        let age = found.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        let is_ours = entry.file_name().to_string_lossy().starts_with(NAME)
+            && found.is_dir()
+            && found.uid() == own;
+        if is_ours && age > LEFT_AFTER {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -137,12 +189,12 @@ impl Drop for Copy {
     fn drop(&mut self) {
         // sled's threads end a little later than its database, and write a last file meanwhile.
         for _ in 0..20 {
-            if !fs::remove_dir_all(&self.path)
-                .is_err_and(|error| error.kind() != ErrorKind::NotFound)
-            {
-                break;
+            match fs::remove_dir_all(&self.path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                _ => break,
             }
-            std::thread::sleep(Duration::from_millis(50));
         }
     }
 }

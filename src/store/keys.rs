@@ -224,6 +224,21 @@ impl KeySource {
         self.read(file).map(drop)
     }
 
+    /// The same before anything else is touched: a key that is missing is missed only if the store
+    /// is known to have been in use.
+    pub(super) fn check_first(&self, used: bool) -> Result<(), StoreError> {
+        match self.check() {
+            Err(StoreError::File { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
+                if used {
+                    Err(StoreError::KeyMissing { path: self.path.clone() })
+                } else {
+                    Ok(())
+                }
+            }
+            checked => checked,
+        }
+    }
+
     /// Reads the key. `fresh` tells that nothing was sealed yet, so a missing key may be made.
     pub(super) fn load(&self, fresh: bool) -> Result<MasterKey, StoreError> {
         match File::open(&self.path) {

@@ -60,7 +60,7 @@ impl MemoryDisk {
 impl Disk {
     fn count_write(&mut self) -> Result<(), EngineError> {
         match &mut self.fails_after {
-            Some(0) => Err(EngineError("no space left on device (simulated)".into())),
+            Some(0) => Err(EngineError::Failed("no space left on device (simulated)".into())),
             Some(left) => {
                 *left -= 1;
                 Ok(())

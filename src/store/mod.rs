@@ -8,9 +8,10 @@
 //!   neither in the outbox nor released; an update state is never durable before events that were
 //!   submitted earlier. Sequence numbers are never used twice.
 //! - After a failure of the disk nothing more is written: see [`Store::failed`].
-//! - What a newer program wrote, or another key sealed, is refused and left as it is.
+//! - What a newer program wrote, or another key sealed, is refused, and none of its records changes.
 //! - A torn tail heals; a database with holes, or one that ends before what the witness saw, is
-//!   refused with its path and advice, and left as it was found (up to 256 MiB: `keep`).
+//!   refused with its path and advice. Its files are then as they were found, or the error says
+//!   where they lie as they were found, or that no copy could be made of them (`keep`).
 //!
 //! # How
 //! Submissions wait in a bounded queue (`queue`); the writer thread (`writer`) takes them in
@@ -59,6 +60,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use prometheus_client::registry::Registry;
 use serde::de::DeserializeOwned;
@@ -83,12 +85,12 @@ use meters::Meters;
 use outbox::Ring;
 use queue::{Done, Queue};
 use records::CursorRecord;
-use recover::{Key, Recovered};
+use recover::{Key, Recovered, Seen};
 use segment::Head;
 use sled_engine::SledEngine;
 use writer::{Pace, Writer, panic_text};
 
-pub use error::{CommitError, EngineError, StoreError};
+pub use error::{CommitError, EngineError, Files, StoreError};
 pub use examine::{Examined, examine};
 pub use op::{CACHE_BYTES_DEFAULT, Op, RESTARTS_KEPT, Snapshot, StoreOptions, StoreStats};
 pub use outbox::Outbox;
@@ -155,55 +157,53 @@ pub struct Store {
 
 impl Store {
     /// Opens the store, making it on first start (directory 0700, key 0600), and starts its writer.
-    /// Blocks for as long as the database takes to open.
+    /// Blocks for as long as the database takes to be copied and to open.
+    ///
+    /// # Errors
+    /// Every reason that keeps the store from being used. After one that is damage, the error also
+    /// says what became of the database's files.
     pub fn open(options: StoreOptions) -> Result<(Self, Outbox), StoreError> {
         let path = &options.path;
         door::make_private(path)?;
+        // Held until whatever opening changed was put back.
         let lock = door::lock(path)?;
-        let key = KeySource::of(&options);
-        let used = door::read_marker(path)?;
-        sled_engine::refuse_what_is_in_the_way(&sled_engine::directory(path))?;
-        if used && !sled_engine::directory(path).join("db").exists() {
-            return Err(StoreError::Emptied { path: path.clone() });
-        }
-        let kept = Kept::of(&sled_engine::directory(path));
-        let opened = Self::open_database(&options, key, used, lock);
-        if let (Err(_), Some(kept)) = (&opened, kept) {
-            kept.put_back();
-        }
-        let opened = opened?;
-        door::write_marker(path)?;
-        Ok(opened)
-    }
-
-    fn open_database(
-        options: &StoreOptions,
-        key: KeySource,
-        used: bool,
-        lock: File,
-    ) -> Result<(Self, Outbox), StoreError> {
-        let path = &options.path;
-        let engine = SledEngine::open(&sled_engine::directory(path), options.cache_bytes)?;
-        if used && !recover::was_used(&engine)? {
-            return Err(StoreError::Emptied { path: path.clone() });
-        }
+        let database = sled_engine::directory(path);
+        let (key, used) = look_first(&options)?;
+        let kept = Kept::of(&database);
+        let opened = sled_engine::guarded(&database, || {
+            let engine = SledEngine::open(&database, options.cache_bytes)?;
+            if used && !recover::was_used(&engine)? {
+                return Err(StoreError::Emptied { path: path.clone() });
+            }
+            let seen = Seen::by_witness(path);
+            recover::recover(Arc::new(engine), Key::File(key), Some(seen))
+        });
+        let recovered = match opened.and_then(|opened| door::write_marker(path).map(|()| opened)) {
+            Ok(recovered) => recovered,
+            Err(error) => return Err(kept.after(error)),
+        };
+        kept.let_go()?;
         let home = Home { path: path.as_path().into(), lock };
-        Self::start(Arc::new(engine), Key::File(key), Some(home), Pace::default())
+        Self::run(recovered, Some(home), Pace::default())
     }
 
     /// A store that lives in memory, for tests and trials: the same code on another engine.
     pub fn in_memory() -> Result<(Self, Outbox), StoreError> {
         let key = Key::Given(Box::new(MasterKey::ephemeral()?));
-        Self::start(Arc::new(MemoryDisk::default()), key, None, Pace::default())
+        Self::start(Arc::new(MemoryDisk::default()), key, Pace::default())
     }
 
-    fn start(
-        engine: Arc<dyn Engine>,
-        key: Key,
+    /// A store on any engine, without a directory.
+    fn start(engine: Arc<dyn Engine>, key: Key, pace: Pace) -> Result<(Self, Outbox), StoreError> {
+        Self::run(recover::recover(engine, key, None)?, None, pace)
+    }
+
+    /// Starts the writer of a store that was recovered.
+    fn run(
+        recovered: Recovered,
         home: Option<Home>,
         pace: Pace,
     ) -> Result<(Self, Outbox), StoreError> {
-        let recovered = recover::recover(engine, key, home.as_ref().map(|home| &*home.path))?;
         let Recovered { engine, master, keyring, known, hot, next_seq, released, mark } = recovered;
         let synced = Progress { count: engine.count(), next_seq };
         let witness = home.as_ref().map(|home| Witness::of(&home.path));
@@ -229,6 +229,7 @@ impl Store {
             pace,
             witness,
             synced,
+            note_at: Instant::now() + pace.checkpoint_every,
         };
         let running = std::thread::Builder::new()
             .name("store-writer".into())
@@ -438,6 +439,22 @@ impl Store {
         let failed = self.shared.failed.borrow().clone();
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
+}
+
+/// What can be told of a store before its database is touched: the format of a newer program, a key
+/// that cannot be used, things in the way, a database that is gone. Answers where the key lies, and
+/// whether the store was in use before.
+fn look_first(options: &StoreOptions) -> Result<(KeySource, bool), StoreError> {
+    let used = door::read_marker(&options.path)?;
+    let key = KeySource::of(options);
+    key.check_first(used)?;
+    let database = sled_engine::directory(&options.path);
+    keep::refuse_if_aside(&database)?;
+    sled_engine::refuse_what_is_in_the_way(&database)?;
+    if used && !database.join("db").exists() {
+        return Err(StoreError::Emptied { path: options.path.clone() });
+    }
+    Ok((key, used))
 }
 
 /// The record of an account's update state, without later moves.

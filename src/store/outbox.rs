@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::protocol::outbox::OutboxEntry;
 
 use super::Shared;
-use super::error::{CommitError, StoreError};
+use super::error::{CommitError, EngineError, StoreError};
 use super::segment::{self, Numbered};
 
 /// Most entries the ring holds. At 600 bytes each, 5 MiB.
@@ -201,12 +201,16 @@ impl Outbox {
         match fetched {
             Ok(Ok(entries)) => self.ahead.extend(entries),
             Ok(Err(error)) => self.give_up(&error).await,
-            Err(error) => self.give_up(&error).await,
+            // sled panics where it cannot go on.
+            Err(_) => {
+                let cause = EngineError::Damaged("reading it panicked".into());
+                self.give_up(&StoreError::from(cause)).await;
+            }
         }
     }
 
     /// The segments cannot be read: publishing on would lose or reorder entries.
-    async fn give_up(&self, cause: &impl std::fmt::Display) {
+    async fn give_up(&self, cause: &StoreError) {
         let cause = format!("the outbox cannot be read: {cause}").into();
         self.shared.stop(CommitError::Damaged { cause, place: None });
         std::future::pending::<()>().await;

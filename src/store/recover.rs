@@ -47,18 +47,33 @@ pub(super) enum Key {
     Given(Box<MasterKey>),
 }
 
+/// What the witness of a store said, and where that lies.
+pub(super) struct Seen<'a> {
+    path: &'a Path,
+    progress: Progress,
+}
+
+impl<'a> Seen<'a> {
+    /// Reads the witness of the store in `path`.
+    pub(super) fn by_witness(path: &'a Path) -> Self {
+        Self { path, progress: Witness::read(path) }
+    }
+}
+
 /// Checks the store and reads what start-up needs. The work does not grow with the outbox: it
-/// reads the segments since the last checkpoint, a few seconds of them, and the names of records.
+/// reads the segments since the last checkpoint, a few seconds of them, and the records once.
+/// `seen` is what the store's witness said no later than when the database was closed.
 pub(super) fn recover(
     engine: Arc<dyn Engine>,
     key: Key,
-    home: Option<&Path>,
+    seen: Option<Seen<'_>>,
 ) -> Result<Recovered, StoreError> {
     let format = check_format(&*engine)?;
     let fresh = format.is_none();
-    let master = check_key(&*engine, key, fresh)?;
+    // Before the key: what says that it is the wrong one is then known to be whole.
     let audited = Arc::new(Audited::open(engine, format.is_none_or(|format| format < 2))?);
     let engine = &*audited;
+    let master = check_key(engine, key, fresh)?;
     let (keyring, mut batch) = open_keyring(engine, &master)?;
     if format != Some(FORMAT) {
         batch.put(layout::FORMAT.to_vec(), FORMAT.to_be_bytes().to_vec());
@@ -73,8 +88,8 @@ pub(super) fn recover(
         return Err(StoreError::Damaged { record: "outbox", detail: "its end is missing" });
     }
     let now = Progress { count: engine.count(), next_seq };
-    if let Some(path) = home.filter(|path| !now.reaches(Witness::read(path))) {
-        return Err(StoreError::Behind { path: path.into() });
+    if let Some(seen) = seen.filter(|seen| !now.reaches(seen.progress)) {
+        return Err(StoreError::Behind { path: seen.path.into() });
     }
     let (mut known, hot) = (read_known(engine)?, read_segments(engine, mark)?);
     known.written = written(engine)?;
@@ -220,7 +235,8 @@ fn read_segments(engine: &dyn Engine, mark: u64) -> Result<Hot, StoreError> {
     let mut moved = Vec::new();
     let (_, to) = layout::all(kind::SEGMENT);
     let mut outcome = Ok(());
-    let mut next = None;
+    // A checkpoint falls between two segments, and none from there on is trimmed.
+    let mut next = Some(mark.max(1));
     engine.scan(&layout::seq(kind::SEGMENT, mark), &to, &mut |key, segment| {
         let read = segment::follows(&mut next, key, segment)
             .and_then(|span| segment::cursors(segment).map(|cursors| (span, cursors)));

@@ -7,7 +7,10 @@
 //! - A tree page above 128 KiB (a quarter of a log segment) goes to a separate file that is never
 //!   synced. A leaf holds at most 17 records, 20 just after a merge, so no stored value is larger
 //!   than [`PART_MAX`]: 20 × (6144 + key) < 131 052. Larger values are split.
-//! - It panics on a damaged file; opening catches that.
+//! - After a write failed it writes nothing any more (its own `global_error`). Not so after it found
+//!   damage or panicked in the middle of a batch: its clock may then write half of that, and the tally
+//!   (`audit`) refuses what comes of it.
+//! - It panics on a damaged file; whoever reads catches that ([`guarded`]).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -45,8 +48,20 @@ pub(super) struct SledEngine {
 impl From<sled::Error> for EngineError {
     fn from(error: sled::Error) -> Self {
         match error {
-            sled::Error::Io(error) => Self(plain(&error)),
-            other => Self(other.to_string()),
+            // A file that ends too early, or holds what sled did not write.
+            sled::Error::Io(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
+                ) =>
+            {
+                Self::Damaged(plain(&error))
+            }
+            sled::Error::Io(error) => Self::Failed(plain(&error)),
+            error @ (sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)) => {
+                Self::Damaged(error.to_string())
+            }
+            other => Self::Failed(other.to_string()),
         }
     }
 }
@@ -62,20 +77,12 @@ fn plain(error: &io::Error) -> String {
 impl SledEngine {
     /// Opens or creates the database in `path`. `cache_bytes` bounds sled's page cache.
     pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
-        let unreadable = |detail: String| StoreError::Unreadable { path: path.into(), detail };
-        let opened = catch_unwind(AssertUnwindSafe(|| {
-            let db = open_patiently(path, cache_bytes)?;
-            let split = split_keys(&db)?;
-            Ok::<_, sled::Error>((db, split))
-        }));
-        let (db, split) = match opened {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(sled::Error::Io(error))) if is_outside(&error) => {
-                return Err(StoreError::file("open the database in", path)(error));
-            }
-            Ok(Err(error)) => return Err(unreadable(error.to_string())),
-            Err(panic) => return Err(unreadable(super::panic_text(&*panic))),
-        };
+        let opened = guarded(path, || {
+            let db = open_patiently(path, cache_bytes).map_err(|error| not_opened(path, error))?;
+            let split = split_keys(&db).map_err(|error| not_opened(path, error))?;
+            Ok((db, split))
+        });
+        let (db, split) = opened?;
         let db_file = path.join("db");
         let file = File::open(&db_file).map_err(StoreError::file("open", &db_file))?;
         sync_directory(path)?;
@@ -127,10 +134,33 @@ impl SledEngine {
         let mut value = first[HEAD..].to_vec();
         for part in 0..parts {
             let more = self.db.get(part_key(key, part))?;
-            let more = more.ok_or_else(|| EngineError("a part of a value is missing".into()))?;
+            let more =
+                more.ok_or_else(|| EngineError::Damaged("a part of a value is missing".into()))?;
             value.extend_from_slice(&more);
         }
         Ok(Some(value))
+    }
+}
+
+/// Runs what reads the database in `path`; damage that sled finds, also by panicking, names it.
+pub(super) fn guarded<T>(
+    path: &Path,
+    read: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(outcome) => outcome.map_err(|error| error.in_database(path)),
+        Err(panic) => {
+            Err(StoreError::Unreadable { path: path.into(), detail: super::panic_text(&*panic) })
+        }
+    }
+}
+
+fn not_opened(path: &Path, error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(error) if is_outside(&error) => {
+            StoreError::file("open the database in", path)(error)
+        }
+        other => StoreError::Unreadable { path: path.into(), detail: other.to_string() },
     }
 }
 
@@ -185,7 +215,7 @@ fn open_patiently(path: &Path, cache_bytes: u64) -> Result<sled::Db, sled::Error
 fn parts_of(stored: &[u8]) -> Result<u16, EngineError> {
     match stored.first_chunk::<HEAD>() {
         Some(head) => Ok(u16::from_be_bytes(*head)),
-        None => Err(EngineError("a value is shorter than its head".into())),
+        None => Err(EngineError::Damaged("a value is shorter than its head".into())),
     }
 }
 
@@ -235,7 +265,7 @@ fn write_key(
             let number = u16::try_from(number)
                 .ok()
                 .filter(|number| *number < u16::MAX)
-                .ok_or_else(|| EngineError("a record is larger than 384 MiB".into()))?;
+                .ok_or_else(|| EngineError::Failed("a record is larger than 384 MiB".into()))?;
             batch.insert(part_key(&key, number), part);
             parts = number + 1;
         }
@@ -320,7 +350,7 @@ impl Engine for SledEngine {
 
     fn sync(&self) -> Result<(), EngineError> {
         self.db.flush()?;
-        self.file.sync_data().map_err(|error| EngineError(error.to_string()))
+        self.file.sync_data().map_err(|error| EngineError::Failed(error.to_string()))
     }
 
     fn disk_bytes(&self) -> u64 {

@@ -17,7 +17,7 @@ use super::Shared;
 use super::audit::{Progress, Witness};
 use super::checkpoint::Checkpoint;
 use super::engine::{Batch, Engine};
-use super::error::{CommitError, StoreError};
+use super::error::{CommitError, EngineError, StoreError};
 use super::group::{Context, Group, Known};
 use super::layout;
 use super::op::Op;
@@ -40,7 +40,7 @@ pub(super) struct Pace {
     pub(super) spacing_min: Duration,
     /// The same when groups are full anyway and throughput matters more than a few milliseconds.
     pub(super) spacing_max: Duration,
-    /// Time between the starts of two checkpoints. Bounds what recovery reads (24 MB at 10,000 events
+    /// Time between the starts of two checkpoints, and between two notes of the witness. Bounds what recovery reads (24 MB at 10,000 events
     /// a second) and how far an update state on disk lags behind; a record costs sled about 10 us, so
     /// the longer it is, the more moves of one chat or account cost only one.
     pub(super) checkpoint_every: Duration,
@@ -78,6 +78,8 @@ pub(super) struct Writer {
     pub(super) witness: Option<Witness>,
     /// How far it had come with the last sync.
     pub(super) synced: Progress,
+    /// When that is to be noted next.
+    pub(super) note_at: Instant,
 }
 
 /// When the last commit began, and how many submissions it held.
@@ -128,7 +130,8 @@ impl Writer {
     fn deadline(&self, unwritten: &Unwritten) -> Option<Instant> {
         let release = unwritten.since.map(|since| since + RELEASE_WAIT);
         let checkpoint = self.checkpoint.due(&self.shared, &self.known, self.released);
-        [release, checkpoint].into_iter().flatten().min()
+        let note = self.is_news().then_some(self.note_at);
+        [release, checkpoint, note].into_iter().flatten().min()
     }
 
     /// One turn; `false` once the store has failed.
@@ -138,7 +141,7 @@ impl Writer {
         let (ops, waiting): (Vec<Vec<Op>>, Vec<Done>) =
             taken.jobs.into_iter().map(|job| (job.ops, job.done)).unzip();
         let outcome = guarded(|| self.commit(ops, unwritten));
-        let failure = outcome.err().map(|cause| self.shared.fail(&cause));
+        let failure = outcome.err().map(|error| self.shared.stop(error));
         if let (Some(oldest), None) = (oldest, &failure) {
             self.shared.meters.committed(oldest.elapsed());
         }
@@ -153,8 +156,8 @@ impl Writer {
         failpoint::reach("store.tell.after");
         match guarded(|| self.upkeep(unwritten, last)) {
             Ok(()) => true,
-            Err(cause) => {
-                self.shared.fail(&cause);
+            Err(error) => {
+                self.shared.stop(error);
                 false
             }
         }
@@ -225,25 +228,44 @@ impl Writer {
             self.synced = Progress { count: shared.engine.count(), next_seq: self.next_seq };
             return self.note_progress();
         }
-        if self.checkpoint.step(shared, known, self.next_seq, self.released)? {
+        self.checkpoint.step(shared, known, self.next_seq, self.released)?;
+        if self.is_news() && self.note_at <= Instant::now() {
             self.note_progress()?;
         }
         Ok(())
     }
 
+    /// Whether more is durable than the witness says.
+    fn is_news(&self) -> bool {
+        self.witness.as_ref().is_some_and(|witness| witness.noted() != self.synced)
+    }
+
     fn note_progress(&mut self) -> Result<(), StoreError> {
+        self.note_at = Instant::now() + self.pace.checkpoint_every;
         self.witness.as_mut().map_or(Ok(()), |witness| witness.note(self.synced))
     }
 }
 
 /// Runs `work`; sled panics where other libraries return errors.
-fn guarded(work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
+fn guarded(work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), CommitError> {
+    let outcome = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(outcome) => outcome,
+        // Half of a batch may be written later, by sled's own clock; the next start would tell.
+        Err(panic) => {
+            let said = panic_text(&*panic);
+            let advice = "start again, and restore the store from a backup if it is refused then";
+            let cause = format!("{said}; {advice}").into();
+            return Err(CommitError::Damaged { cause, place: None });
+        }
+    };
+    outcome.map_err(|error| match error {
         // Bare: what to do is said around it.
-        Ok(Err(StoreError::Engine(error))) => Err(error.to_string()),
-        Ok(outcome) => outcome.map_err(|error| error.to_string()),
-        Err(panic) => Err(panic_text(&*panic)),
-    }
+        StoreError::Engine(EngineError::Failed(cause)) => CommitError::failed(cause),
+        damage if damage.is_damage() => {
+            CommitError::Damaged { cause: damage.to_string().into(), place: None }
+        }
+        other => CommitError::failed(other),
+    })
 }
 
 /// What a panic said.
@@ -273,5 +295,23 @@ impl Shared {
         }
         self.failed.send_replace(Some(error.clone()));
         error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_at_work_is_told_from_a_failing_disk() {
+        let damaged = EngineError::Damaged("a page is broken".into());
+        let told = guarded(|| Err(damaged.into())).unwrap_err();
+        assert!(matches!(told, CommitError::Damaged { .. }), "{told}");
+        assert!(told.to_string().contains("a page is broken"), "{told}");
+        assert!(told.to_string().contains("backup"), "{told}");
+        let failed = guarded(|| Err(EngineError::Failed("no space".into()).into())).unwrap_err();
+        assert_eq!(failed, CommitError::failed("no space"));
+        let panicked = guarded(|| panic!("oh")).unwrap_err().to_string();
+        assert!(panicked.contains("oh") && panicked.contains("start again"), "{panicked}");
     }
 }

@@ -37,6 +37,10 @@ points! {
     store_open_after: "store.open.after" @ 1,
     store_marker_before: "store.marker.before" @ 1,
     store_marker_after: "store.marker.after" @ 1,
+    store_keep_before: "store.keep.before" @ 1,
+    store_keep_after: "store.keep.after" @ 1,
+    store_dispose_before: "store.dispose.before" @ 1,
+    store_dispose_after: "store.dispose.after" @ 1,
     store_apply_before: "store.apply.before" @ 40,
     store_apply_after: "store.apply.after" @ 60,
     store_sync_before: "store.sync.before" @ 80,
@@ -163,6 +167,9 @@ impl Play {
     }
 
     async fn dies_at(mut self, point: &str, nth: u64) {
+        if ["store.keep", "store.dispose"].iter().any(|opening| point.starts_with(opening)) {
+            self.lives_once().await;
+        }
         self.stage.daemon.launch_to_die_at(point, nth);
         let death = self.until_it_dies(point).await;
         let log = || self.stage.daemon.log();
@@ -176,6 +183,17 @@ impl Play {
         self.expect_messages().await;
         self.stage.expect_clean_books().await;
         self.expect_readable_store().await;
+    }
+
+    /// Lets a daemon run and end by itself, so that the next one finds a database.
+    async fn lives_once(&mut self) {
+        self.stage.daemon.launch();
+        let deadline = Instant::now() + PATIENCE;
+        while !self.bot_listens {
+            assert!(Instant::now() < deadline, "it does not start: {}", self.stage.daemon.log());
+            self.go_on().await;
+        }
+        assert_eq!(self.stage.daemon.terminate().await.code(), Some(0));
     }
 
     /// Talks until the daemon is dead; sees to it that it comes past every point.
@@ -288,7 +306,11 @@ impl Play {
     async fn expect_readable_store(&mut self) {
         let status = self.stage.daemon.terminate().await;
         assert_eq!(status.code(), Some(0), "{}", self.stage.daemon.log());
-        let (store, _outbox) = Store::open(StoreOptions::new(self.stage.daemon.store())).unwrap();
+        let path = self.stage.daemon.store();
+        for left in ["sled.copying", "sled.before", "sled.done"] {
+            assert!(!path.join(left).exists(), "{left} is left");
+        }
+        let (store, _outbox) = Store::open(StoreOptions::new(path)).unwrap();
         let snapshot = store.load().unwrap();
         assert_eq!(snapshot.monitors.len(), 3);
         assert!(snapshot.monitors.iter().all(|(_, cursor)| cursor.is_some()));

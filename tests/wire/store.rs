@@ -6,9 +6,9 @@ mod damage;
 mod disk;
 mod door;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use tokio::time::{Instant, sleep};
@@ -63,9 +63,31 @@ async fn end(stage: &mut Stage, before: usize) -> (Option<i32>, String) {
     }
 }
 
-/// `check` and the daemon both refuse this store with these words, `check` without changing a byte
-/// of it; neither tells a secret.
+/// `check` and the daemon both refuse this store with these words; neither tells a secret. Afterwards
+/// a store that has a database is as it was, to every byte, mode and owner.
 async fn expect_refusal(stage: &mut Stage, alice: &Listener, words: &[&str]) {
+    let before = refused(stage, alice, words).await;
+    if before.keys().any(|place| place.ends_with("sled/db")) {
+        expect_same(&before, &files(&stage.daemon.store()));
+    }
+}
+
+/// The same for what only the database can tell, which is therefore opened and is fine: sled writes
+/// down where it is, and all else is as it was.
+async fn expect_refusal_by_database(stage: &mut Stage, alice: &Listener, words: &[&str]) {
+    let mut before = refused(stage, alice, words).await;
+    let mut after = files(&stage.daemon.store());
+    for files in [&mut before, &mut after] {
+        files.retain(|place, _| !place.to_string_lossy().contains("/sled/snap."));
+        files.iter_mut().filter(|(place, _)| place.ends_with("sled/db")).for_each(|(_, file)| {
+            file.3.clear();
+        });
+    }
+    expect_same(&before, &after);
+}
+
+/// Has `check` and the daemon refuse the store; answers what it was before the daemon came.
+async fn refused(stage: &mut Stage, alice: &Listener, words: &[&str]) -> Files {
     let before = files(&stage.daemon.store());
     let (status, said) = stage.daemon.check();
     assert_eq!(status, FAILURE, "{said}");
@@ -80,6 +102,7 @@ async fn expect_refusal(stage: &mut Stage, alice: &Listener, words: &[&str]) {
     for secret in secrets {
         assert!(!said.contains(&secret) && !told.contains(&secret), "a secret is told");
     }
+    before
 }
 
 fn expect_words(who: &str, said: &str, words: &[&str]) {
@@ -95,8 +118,18 @@ fn secrets(stage: &Stage, alice: &Listener) -> Vec<String> {
     known.into_iter().chain([key.trim().to_owned()]).filter(|text| !text.is_empty()).collect()
 }
 
-/// Every file below `path` with its mode and its bytes, every folder with its mode.
-fn files(path: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+/// What a refusal may not change.
+fn expect_same(before: &Files, after: &Files) {
+    let names = before.keys().chain(after.keys());
+    let changed: BTreeSet<_> = names.filter(|name| before.get(*name) != after.get(*name)).collect();
+    assert!(changed.is_empty(), "the daemon changed the store: {changed:?}");
+}
+
+/// Mode, owner, group and bytes by path.
+type Files = BTreeMap<PathBuf, (u32, u32, u32, Vec<u8>)>;
+
+/// Every file below `path` with its mode, owner and bytes, every folder with its mode and owner.
+fn files(path: &Path) -> Files {
     let mut found = BTreeMap::new();
     let mut waiting = vec![path.to_owned()];
     while let Some(place) = waiting.pop() {
@@ -108,7 +141,7 @@ fn files(path: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
         } else {
             bytes = fs::read(&place).unwrap();
         }
-        found.insert(place, (about.permissions().mode(), bytes));
+        found.insert(place, (about.mode(), about.uid(), about.gid(), bytes));
     }
     found
 }

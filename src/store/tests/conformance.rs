@@ -52,7 +52,7 @@ impl Place {
 
     fn start(&self, pace: Pace) -> (Store, Outbox) {
         let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
-        Store::start(self.engine(), key, None, pace).unwrap()
+        Store::start(self.engine(), key, pace).unwrap()
     }
 }
 

@@ -16,7 +16,7 @@ const ROUNDS: u64 = 20;
 fn open(dir: &Path) -> (Store, Outbox) {
     let engine = SledEngine::open(dir, 8 << 20).unwrap();
     let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
-    Store::start(Arc::new(engine), key, None, hurried()).unwrap()
+    Store::start(Arc::new(engine), key, hurried()).unwrap()
 }
 
 fn tell(line: std::fmt::Arguments<'_>) {

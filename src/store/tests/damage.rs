@@ -102,7 +102,7 @@ async fn held(path: &Path) -> Result<Held, String> {
     })
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -144,9 +144,24 @@ fn damage(db: &Path, random: &mut StdRng) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damage_anywhere_in_the_database_is_healed_or_told_and_never_passed_over() {
+    damage_is_told(false).await;
+}
+
+/// Then sled has written down what lies where, and reads old pages only when they are asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_anywhere_in_a_database_that_was_opened_again_is_told_as_well() {
+    damage_is_told(true).await;
+}
+
+async fn damage_is_told(reopened: bool) {
     let folder = tempfile::tempdir().unwrap();
     let whole = folder.path().join("whole");
     fill(&whole).await;
+    if reopened {
+        let (store, outbox) = Store::open(StoreOptions::new(&whole)).unwrap();
+        store.close().await.unwrap();
+        drop(outbox);
+    }
     tokio::time::sleep(Duration::from_millis(300)).await;
     let copied = folder.path().join("copied");
     copy(&whole, &copied);
@@ -167,6 +182,7 @@ async fn damage_anywhere_in_the_database_is_healed_or_told_and_never_passed_over
             Err(text) => {
                 assert!(text.contains("backup"), "no advice after {what}, seed {seed}: {text}");
                 assert!(!text.contains("xxxx"), "it quotes an event");
+                assert!(!text.contains("repair the disk"), "damage, told as the disk's: {text}");
                 let is_refused = !text.contains("cannot be read on");
                 assert!(!is_refused || damaged == fs::read(&db).unwrap(), "it was changed: {what}");
                 told += 1;
@@ -176,6 +192,59 @@ async fn damage_anywhere_in_the_database_is_healed_or_told_and_never_passed_over
         let _ = fs::remove_dir_all(place);
     }
     assert!(told > 0, "no damage was ever noticed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_is_torn_anywhere_is_there_as_a_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let [alive, base] = ["alive", "base"].map(|name| folder.path().join(name));
+    let (store, outbox) = Store::open(StoreOptions::new(&alive)).unwrap();
+    let batch = |id: u64| {
+        let number = i64::try_from(id).unwrap();
+        let auth_key = AuthKey::new([7; 256]);
+        let credentials = Credentials { account: AuthKeyId(id), dc_id: 2, auth_key };
+        let mut ops = vec![
+            Op::PutAccount(account(id)),
+            Op::PutCredentials(credentials),
+            Op::PutMonitor(monitor(number)),
+            Op::PutCursor { chat: chat(number).key(), cursor: cursor(5) },
+        ];
+        ops.extend((id * 20..id * 20 + 20).map(|number| Op::Append(event(number, 600))));
+        ops
+    };
+    store.commit(batch(0)).await.unwrap();
+    copy(&alive, &base);
+    store.commit(batch(1)).await.unwrap();
+    let after = fs::read(alive.join("sled/db")).unwrap();
+    let mut before = fs::read(base.join("sled/db")).unwrap();
+    before.resize(after.len(), 0);
+    let differs = |at: &usize| before[*at] != after[*at];
+    let first = (0..after.len()).find(differs).unwrap();
+    let end = (0..after.len()).rfind(differs).unwrap() + 1;
+    assert!(end - first > 12_000, "the batch takes {} bytes", end - first);
+    let step = (end - first) / usize::try_from(rounds()).unwrap();
+    let cuts = (first..end).step_by(step).chain([first + 1, first + 30, end - 30, end - 1, end]);
+    let (mut without, mut with) = (0, 0);
+    for (number, cut) in cuts.flat_map(|cut| [(0, cut), (1, cut)]) {
+        // Each in a place of its own: the store before is not quite closed yet.
+        let torn = folder.path().join(format!("torn{number}at{cut}"));
+        copy(&base, &torn);
+        // A file that ends there, and one that has something else there.
+        let rest = if number == 0 { &[] } else { &before[cut..] };
+        fs::write(torn.join("sled/db"), [&after[..cut], rest].concat()).unwrap();
+        let found = held(&torn).await.unwrap_or_else(|refused| panic!("cut at {cut}: {refused}"));
+        let events = found.events.len();
+        let all = (found.accounts, found.credentials, found.monitors.len(), events);
+        match all {
+            (1, 1, 1, 20) => without += 1,
+            (2, 2, 2, 40) => with += 1,
+            torn => panic!("half of the batch, cut at {cut}: {torn:?}"),
+        }
+        assert!(found.monitors.values().all(|at| *at == Some(cursor(5))), "cut at {cut}");
+        assert!(cut < end || all.0 == 2, "what was confirmed is missing");
+    }
+    assert!(without > 10 && with > 0, "{without} without it, {with} with it");
+    drop((store, outbox));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -104,7 +104,7 @@ async fn a_store_of_a_newer_program_is_refused() {
     batch.put(layout::FORMAT.to_vec(), 3_u32.to_be_bytes().to_vec());
     disk.apply(batch).unwrap();
     let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
-    let refusal = Store::start(Arc::new(disk.clone()), key, None, Pace::default()).err().unwrap();
+    let refusal = Store::start(Arc::new(disk.clone()), key, Pace::default()).err().unwrap();
     assert!(matches!(refusal, StoreError::NewerFormat { found: 3, known: 2 }));
     assert!(disk.last(&[0], b"!f").unwrap().is_none(), "nothing was written");
 }
@@ -114,7 +114,7 @@ async fn a_store_from_before_the_tally_is_taken_over_and_a_lost_tally_is_not() {
     let disk = MemoryDisk::default();
     let start = || {
         let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
-        Store::start(Arc::new(disk.clone()), key, None, Pace::default())
+        Store::start(Arc::new(disk.clone()), key, Pace::default())
     };
     let (store, outbox) = start().unwrap();
     store.commit(vec![Op::PutAccount(account(1))]).await.unwrap();
@@ -165,7 +165,7 @@ async fn a_full_disk_stops_the_store_with_its_cause_and_keeps_what_was_confirmed
     let disk = MemoryDisk::default();
     let start = || {
         let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
-        Store::start(Arc::new(disk.clone()), key, None, Pace::default()).unwrap()
+        Store::start(Arc::new(disk.clone()), key, Pace::default()).unwrap()
     };
     let (store, outbox) = start();
     store.commit(vec![Op::PutAccount(account(1))]).await.unwrap();

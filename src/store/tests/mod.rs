@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod doors;
 mod fixtures;
+mod keep;
 mod model;
 
 use std::time::Duration;

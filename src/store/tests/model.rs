@@ -240,7 +240,7 @@ impl Judge {
 
 fn open(disk: &MemoryDisk) -> (Store, Outbox) {
     let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
-    Store::start(Arc::new(disk.clone()), key, None, hurried()).unwrap()
+    Store::start(Arc::new(disk.clone()), key, hurried()).unwrap()
 }
 
 /// One round: submits until the disk fails, reading and releasing now and then.

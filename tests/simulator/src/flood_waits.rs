@@ -13,15 +13,22 @@
 //! whatever connection, session or process it comes from. Before, a call was on its way when the
 //! answer was, and is excused: several may be under way at once. An acknowledgement travels in the
 //! packet of the next call, which may have waited to be sent while the answer came; so within
-//! [`HEARD_AFTER`] of the answer the other calls in the packet that acknowledges it are excused,
-//! but never the repetition of the very call that was refused.
+//! [`HEARD_AFTER`] of the answer the other calls in the packet that acknowledges it are excused.
+//!
+//! Never excused is the repetition of the very call that was refused, with the same parameters, in a
+//! later packet on the same connection once the answer was sent: nobody asks the same twice at once,
+//! so whoever repeats has read the answer, acknowledged or not.
 //!
 //! If the connection ends before the wait binds, the answer may never have arrived: the wait is
 //! void. And what a client heard just before it was killed it could not keep for its next life:
 //! whoever kills it says so ([`FloodWaits::client_killed`]), for on the wire that looks like an end
-//! in good order. A client that ignores waits is so always found out: at once if it repeats the
-//! call or comes back over another connection, with its second call if it makes another one, and
-//! after [`HEARD_AFTER`] if it does not acknowledge.
+//! in good order.
+//!
+//! Of a client that ignores waits this finds: the repetition of the refused call on its connection,
+//! at once; calls after it came back over another connection, if it had closed the first in good
+//! order; other calls of the method from the packet on that follows its acknowledgement, or after
+//! [`HEARD_AFTER`] without one. It does not find calls made before that, nor any during a wait whose
+//! connection was cut within [`HEARD_AFTER`] of the answer, unacknowledged.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -207,11 +214,20 @@ impl Wait {
         self.told + Duration::from_secs(self.seconds)
     }
 
+    /// Whether a call came in a later packet over the connection of the refused one. The message ids
+    /// of a connection grow.
+    fn is_followed_by(&self, call: Call) -> bool {
+        call.link == self.refused.link && call.packet > self.refused.packet
+    }
+
     fn judge(&self, call: Call, now: Instant) -> Judgement {
         let repeats = call.fingerprint == self.refused.fingerprint;
         let ago = now.duration_since(self.told);
         let (breaks, why) = match self.heard {
             Heard::NotYet => (false, "the answer was not sent yet"),
+            Heard::Sent(_) if repeats && self.is_followed_by(call) => {
+                (true, "the refused call again, in a later packet of the same connection")
+            }
             Heard::Sent(at) if now.duration_since(at) < HEARD_AFTER => {
                 (false, "the answer was not acknowledged yet")
             }
@@ -303,10 +319,21 @@ mod tests {
     #[test]
     fn whoever_never_acknowledges_is_held_to_it_once_the_connection_held_long_enough() {
         let mut play = Play::sent();
-        assert!(!play.breaks(call(100, 7, 2), HEARD_AFTER - SOON));
-        assert!(play.breaks(call(100, 7, 3), HEARD_AFTER));
+        assert!(!play.breaks(call(200, 7, 2), HEARD_AFTER - SOON));
+        assert!(play.breaks(call(200, 7, 3), HEARD_AFTER));
         play.waits.link_ended(play.id, Ending::Cut, play.start + HEARD_AFTER);
         assert!(play.breaks(call(100, 8, 4), HEARD_AFTER + SOON));
+    }
+
+    #[test]
+    fn the_refused_call_again_on_its_connection_breaks_the_wait_though_nothing_was_acknowledged() {
+        let mut play = Play::told();
+        assert!(!play.breaks(call(100, 7, 2), SOON), "the answer was not sent yet");
+        play.waits.sent(play.id, play.start);
+        assert!(play.breaks(call(100, 7, 2), SOON));
+        assert!(!play.breaks(call(100, 7, 1), SOON), "it came with the refused one");
+        assert!(!play.breaks(call(200, 7, 2), SOON), "another call may have been on its way");
+        assert!(!play.breaks(call(100, 8, 9), SOON), "over there it may not be known yet");
     }
 
     #[test]
