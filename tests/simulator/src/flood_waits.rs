@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 
 /// From when on a client is taken to have heard an answer that it has not acknowledged: loopback
 /// brings it within a millisecond, but a busy machine may not let the client run for a while.
-pub(crate) const HEARD_AFTER: Duration = Duration::from_millis(500);
+pub(crate) const HEARD_AFTER: Duration = Duration::from_millis(1_500);
 /// A wait announced in whole seconds is over a little early: clients count from another moment.
 const TOLERANCE: Duration = Duration::from_millis(50);
 

@@ -131,7 +131,7 @@ impl Simulator {
         self.server.revoke(user_id, error)
     }
 
-    /// Says that the client was killed: the flood waits it was told within the last 500 ms are
+    /// Says that the client was killed: the flood waits it was told within the last 1.5 s are
     /// void, for it had no time to keep them for its next life.
     pub async fn client_killed(&self) {
         self.server.client_killed();

@@ -154,7 +154,7 @@ async fn a_client_that_was_killed_need_not_know_what_it_was_told_just_before() {
 #[tokio::test]
 async fn a_wait_binds_the_next_connection_even_if_the_server_cut_this_one() {
     let stage = Stage::with_accounts(1).await;
-    for (pause_ms, counted) in [(0, 0), (600, 1)] {
+    for (pause_ms, counted) in [(0, 0), (1_700, 1)] {
         let (client, request) = refused_for_long(&stage).await;
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         stage.simulator.disconnect(client.user_id).await.unwrap();

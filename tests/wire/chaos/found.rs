@@ -181,8 +181,8 @@ async fn a_wait_is_kept_by_another_session_of_the_same_account() {
     stage.sim.add_fault(wait).await.unwrap();
     stage.sim.disconnect(alice.user_id).await.unwrap();
     stage.daemon.wait_for_accounts("cooling_down", 1).await;
-    // The simulator takes an answer for heard after 500 ms.
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    // The simulator takes an answer for heard after 1.5 s.
+    tokio::time::sleep(Duration::from_millis(1_700)).await;
     let session_string = stage.sim.add_session(alice.user_id).await.unwrap();
     let again = crate::support::Listener {
         id: "alice_again".into(),
