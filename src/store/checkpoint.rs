@@ -67,23 +67,22 @@ impl Checkpoint {
         released > self.trimmed || !known.tombstones.is_empty() || shared.read_hot().len() > 0
     }
 
-    /// Does one step if it is time; `true` when that ends a pass. `released` must be on disk already.
+    /// Does one step if it is time. `released` must be on disk already.
     pub(super) fn step(
         &mut self,
         shared: &Shared,
         known: &mut Known,
         next_seq: u64,
         released: u64,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
         match &mut self.stage {
-            Stage::Idle if Instant::now() < self.next_at => Ok(false),
+            Stage::Idle if Instant::now() < self.next_at => {}
             Stage::Idle => {
                 self.next_at = Instant::now() + self.every;
                 if self.has_work(shared, known, released) {
                     self.stage =
                         Stage::Writing { dirty: shared.read_hot().dirty(), upto: next_seq };
                 }
-                Ok(false)
             }
             Stage::Writing { dirty, upto } => {
                 let upto = *upto;
@@ -91,7 +90,6 @@ impl Checkpoint {
                     self.mark = upto;
                     self.stage = Stage::Trimming;
                 }
-                Ok(false)
             }
             Stage::Trimming => {
                 let needless = released.min(self.mark.saturating_sub(1));
@@ -99,9 +97,9 @@ impl Checkpoint {
                     self.trimmed = needless;
                     self.stage = Stage::Idle;
                 }
-                Ok(matches!(self.stage, Stage::Idle))
             }
         }
+        Ok(())
     }
 
     /// Does a whole pass at once, for a clean end.

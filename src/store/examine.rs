@@ -261,3 +261,33 @@ fn outbox(recovered: &Recovered) -> Result<u64, StoreError> {
     }
     Ok(*next_seq - 1 - *released)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn only_old_copies_of_earlier_looks_are_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |name: &str, age: Duration| {
+            let path = folder.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("db"), "x").unwrap();
+            fs::File::open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
+            path
+        };
+        let left = make("telewarden-check-1", LEFT_AFTER * 2);
+        let stay = [
+            make("telewarden-check-2", LEFT_AFTER / 2),
+            make("somebody-elses", LEFT_AFTER * 2),
+            make("telewarden", LEFT_AFTER * 2),
+        ];
+        let link = folder.path().join("telewarden-check-3");
+        std::os::unix::fs::symlink(&stay[1], &link).unwrap();
+        sweep(folder.path());
+        assert!(!left.exists());
+        assert!(stay.iter().all(|path| path.join("db").exists()));
+        assert!(link.is_symlink());
+    }
+}
