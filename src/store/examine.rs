@@ -21,7 +21,7 @@ use super::door;
 use super::engine::Engine;
 use super::error::StoreError;
 use super::keep::{ROOM_BYTES_MIN, copy_whole, free_bytes, size_of_files};
-use super::keys::{self, KeySource, MasterKey};
+use super::keys::{self, MasterKey};
 use super::layout::{self, kind};
 use super::op::StoreOptions;
 use super::records::{self, CursorRecord};
@@ -83,7 +83,7 @@ pub fn examine(options: &StoreOptions) -> Result<Examined, StoreError> {
             if !recover::was_used(&engine)? {
                 return Ok(None);
             }
-            let recovered = recover::recover(Arc::new(engine), Key::File(key), Some(seen))?;
+            let recovered = recover::recover(Arc::new(engine), key, Some(seen))?;
             read_everything(&recovered).map(Some)
         })
     });
@@ -96,7 +96,7 @@ pub fn examine(options: &StoreOptions) -> Result<Examined, StoreError> {
 
 /// What was taken of a store under its lock.
 struct Taken<'a> {
-    key: KeySource,
+    key: Key,
     used: bool,
     seen: Seen<'a>,
     /// The copy, or why there is none.

@@ -224,18 +224,16 @@ impl KeySource {
         self.read(file).map(drop)
     }
 
-    /// The same before anything else is touched: a key that is missing is missed only if the store
-    /// is known to have been in use.
-    pub(super) fn check_first(&self, used: bool) -> Result<(), StoreError> {
-        match self.check() {
-            Err(StoreError::File { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
-                if used {
-                    Err(StoreError::KeyMissing { path: self.path.clone() })
-                } else {
-                    Ok(())
-                }
+    /// Reads the key before anything else is touched; it may come through a pipe, and then only once.
+    /// One that is missing is missed only if the store is known to have been in use.
+    pub(super) fn read_first(&self, used: bool) -> Result<Option<MasterKey>, StoreError> {
+        match File::open(&self.path) {
+            Ok(file) => self.read(file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && used => {
+                Err(StoreError::KeyMissing { path: self.path.clone() })
             }
-            checked => checked,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::file("read", &self.path)(error)),
         }
     }
 

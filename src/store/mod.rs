@@ -176,7 +176,7 @@ impl Store {
                 return Err(StoreError::Emptied { path: path.clone() });
             }
             let seen = Seen::by_witness(path);
-            recover::recover(Arc::new(engine), Key::File(key), Some(seen))
+            recover::recover(Arc::new(engine), key, Some(seen))
         });
         let recovered = match opened.and_then(|opened| door::write_marker(path).map(|()| opened)) {
             Ok(recovered) => recovered,
@@ -442,12 +442,15 @@ impl Store {
 }
 
 /// What can be told of a store before its database is touched: the format of a newer program, a key
-/// that cannot be used, things in the way, a database that is gone. Answers where the key lies, and
-/// whether the store was in use before.
-fn look_first(options: &StoreOptions) -> Result<(KeySource, bool), StoreError> {
+/// that cannot be used, things in the way, a database that is gone. Answers the key, and whether the
+/// store was in use before.
+fn look_first(options: &StoreOptions) -> Result<(Key, bool), StoreError> {
     let used = door::read_marker(&options.path)?;
-    let key = KeySource::of(options);
-    key.check_first(used)?;
+    let source = KeySource::of(options);
+    let key = match source.read_first(used)? {
+        Some(master) => Key::Read(Box::new(master), source.path),
+        None => Key::File(source),
+    };
     let database = sled_engine::directory(&options.path);
     keep::refuse_if_aside(&database)?;
     sled_engine::refuse_what_is_in_the_way(&database)?;

@@ -2,7 +2,7 @@
 //! reading of what the last run left in the segments; writes nothing before all checks have passed.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::failpoint;
@@ -43,6 +43,8 @@ pub(super) struct Recovered {
 pub(super) enum Key {
     /// From a key file.
     File(KeySource),
+    /// From a key file, which was read already.
+    Read(Box<MasterKey>, PathBuf),
     /// It is given, for stores in memory.
     Given(Box<MasterKey>),
 }
@@ -123,6 +125,7 @@ fn check_format(engine: &dyn Engine) -> Result<Option<u32>, StoreError> {
 fn check_key(engine: &dyn Engine, key: Key, fresh: bool) -> Result<MasterKey, StoreError> {
     let (master, path) = match key {
         Key::File(source) => (source.load(fresh)?, source.path),
+        Key::Read(master, path) => (*master, path),
         Key::Given(master) => (*master, "memory".into()),
     };
     let check = engine.get(layout::KEY_CHECK)?;

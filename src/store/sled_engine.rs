@@ -59,7 +59,7 @@ impl From<sled::Error> for EngineError {
             }
             sled::Error::Io(error) => Self::Failed(plain(&error)),
             error @ (sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)) => {
-                Self::Damaged(error.to_string())
+                Self::Damaged(in_short(&error))
             }
             other => Self::Failed(other.to_string()),
         }
@@ -160,8 +160,13 @@ fn not_opened(path: &Path, error: sled::Error) -> StoreError {
         sled::Error::Io(error) if is_outside(&error) => {
             StoreError::file("open the database in", path)(error)
         }
-        other => StoreError::Unreadable { path: path.into(), detail: other.to_string() },
+        other => StoreError::Unreadable { path: path.into(), detail: in_short(&other) },
     }
+}
+
+/// What sled says, without what it leaves empty.
+fn in_short(error: &sled::Error) -> String {
+    error.to_string().replace(" at file offset None", "").replace(" backtrace ()", "")
 }
 
 /// Whether the cause lies around the database, not in it: then no backup helps.
