@@ -194,7 +194,13 @@ impl Backend {
     /// Sends a body as it is; once more when the broker goes away over it.
     pub(crate) async fn send(&self, body: &[u8], properties: BasicProperties) {
         let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = self.try_send(body, properties.clone()).await {
+        loop {
+            let sending = timeout(Duration::from_secs(10), self.try_send(body, properties.clone()));
+            let error = match sending.await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
             assert!(Instant::now() < deadline, "the command does not leave: {error}");
             sleep(POLL).await;
         }
@@ -268,13 +274,14 @@ async fn open(url: &str) -> (Connection, Channel) {
 }
 
 async fn try_open(url: &str) -> Result<(Connection, Channel), String> {
-    let connecting = Connection::connect(url, ConnectionProperties::default());
-    let connecting = timeout(Duration::from_secs(10), connecting).await;
-    let connection = connecting.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-    let channel = connection.create_channel().await.map_err(|e| e.to_string())?;
-    let confirm = channel.confirm_select(ConfirmSelectOptions::default()).await;
-    confirm.map_err(|e| e.to_string())?;
-    Ok((connection, channel))
+    let opening = async {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok::<_, lapin::Error>((connection, channel))
+    };
+    let opened = timeout(Duration::from_secs(10), opening).await;
+    opened.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
 /// Takes one message from a queue, waiting for it.
@@ -292,25 +299,41 @@ async fn take(channel: &Channel, queue: &str) -> (BasicProperties, Vec<u8>) {
 }
 
 /// Collects events for as long as it is not dropped, whatever happens to the broker.
+/// Collects events for as long as the test runs, over one connection after the other.
 async fn collect(broker: Broker, queue: String, events: Arc<Mutex<Vec<Event>>>) {
     loop {
-        let (_connection, channel) = open(&broker.url).await;
-        let declare = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        let name = || queue.as_str().into();
-        if channel.queue_declare(name(), declare, FieldTable::default()).await.is_err() {
+        // The broker may be away for as long as a test likes.
+        let Ok((connection, channel)) = try_open(&broker.url).await else {
+            sleep(Duration::from_millis(200)).await;
             continue;
-        }
-        let options = BasicConsumeOptions::default();
-        let consumer = channel.basic_consume(name(), "".into(), options, FieldTable::default());
-        let Ok(mut consumer) = consumer.await else { continue };
-        while let Some(Ok(delivery)) = consumer.next().await {
-            let event = read(&delivery.properties, &delivery.data);
-            events.lock().expect("the list").push(event);
-            if delivery.ack(BasicAckOptions::default()).await.is_err() {
-                break;
+        };
+        // lapin may forget whoever waits for something when the connection breaks.
+        let status = connection.status().clone();
+        let breaks = async {
+            while status.connected() {
+                sleep(Duration::from_millis(200)).await;
             }
+        };
+        tokio::select! {
+            _ = consume(&channel, &queue, &events) => {}
+            () = breaks => {}
         }
     }
+}
+
+async fn consume(channel: &Channel, queue: &str, events: &Mutex<Vec<Event>>) -> lapin::Result<()> {
+    let declare = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.into(), declare, FieldTable::default()).await?;
+    let options = BasicConsumeOptions::default();
+    let consumer = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+    let mut consumer = consumer.await?;
+    while let Some(delivery) = consumer.next().await {
+        let delivery = delivery?;
+        let event = read(&delivery.properties, &delivery.data);
+        events.lock().expect("the list").push(event);
+        delivery.ack(BasicAckOptions::default()).await?;
+    }
+    Ok(())
 }
 
 fn read(properties: &BasicProperties, body: &[u8]) -> Event {
