@@ -53,7 +53,8 @@ pub fn explain(situation: &Situation<'_>, now: UnixMillis) -> Why {
         situation;
     let mut evidence: Vec<String> = failure.iter().map(|text| (*text).to_owned()).collect();
     if *failures > 0 {
-        evidence.push(format!("{failures} connections failed or ended since it was last stable"));
+        let connections = if *failures == 1 { "connection" } else { "connections" };
+        evidence.push(format!("{failures} {connections} failed or ended since it was last stable"));
     }
     if let Some(progress) = progress {
         let ago = |at: UnixMillis| (now.0.saturating_sub(at.0) / 1_000).max(0);
