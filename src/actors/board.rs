@@ -75,6 +75,8 @@ pub struct Board(Mutex<Views>);
 #[derive(Debug, Default)]
 struct Views {
     accounts: HashMap<AuthKeyId, AccountView>,
+    /// The session ids of each account, as commands name it.
+    names: HashMap<AuthKeyId, Vec<String>>,
     monitors: HashMap<ChatKey, MonitorView>,
     crashes: VecDeque<RestartRecord>,
     drops: VecDeque<RestartRecord>,
@@ -92,6 +94,16 @@ impl Board {
             view.since = known.since;
         }
         views.accounts.insert(id, view);
+    }
+
+    /// How commands call an account.
+    pub fn named(&self, id: AuthKeyId, names: &[String]) {
+        self.views().names.insert(id, names.to_vec());
+    }
+
+    /// The session ids by which commands call an account.
+    pub fn names(&self, id: AuthKeyId) -> Vec<String> {
+        self.views().names.get(&id).cloned().unwrap_or_default()
     }
 
     /// The account is at rest: nobody needs it.

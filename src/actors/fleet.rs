@@ -177,6 +177,9 @@ impl FleetState {
                 member.names.push(session.id.to_string());
             }
         }
+        for (id, member) in &members {
+            context.board.named(*id, &member.names);
+        }
         let sessions = sessions.into_iter().map(|session| (session.id, session.account)).collect();
         Self { context, members, sessions, nursery: Nursery::new(ChildKind::Account) }
     }
@@ -206,6 +209,7 @@ impl FleetState {
             if !known {
                 member.api_id = api_id.or(member.api_id);
                 member.name(&id);
+                self.context.board.named(account, &member.names);
                 ops.push(Op::PutSession(SessionRecord { id: id.clone(), account, api_id }));
                 self.sessions.insert(id, account);
             }

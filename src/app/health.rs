@@ -238,16 +238,21 @@ fn accounts(board: &Board) -> AccountsHealth {
         by_state: by_state(&states),
         troubled: troubled
             .into_iter()
-            .map(|(account, view)| troubled_account(account, view))
+            .map(|(account, view)| troubled_account(account, board.names(account), view))
             .collect(),
     }
 }
 
-fn troubled_account(account: AuthKeyId, view: AccountView) -> TroubledAccount {
+fn troubled_account(
+    account: AuthKeyId,
+    sessions: Vec<String>,
+    view: AccountView,
+) -> TroubledAccount {
     let Why { evidence, timers, next } = view.why(now());
     let timers = timers.into_iter().map(|Timer { what, until }| TimerNote { what, until });
     TroubledAccount {
         account,
+        sessions,
         state: named(view.state),
         error: view.error.map(|(code, _)| code),
         since: view.since,

@@ -237,6 +237,8 @@ async fn a_long_wait_before_a_dial_hands_the_chat_on_also_when_it_is_known_alrea
     stage.sim.add_fault(spec).await.unwrap();
     stage.sim.disconnect(alice.user_id).await.unwrap();
     stage.backend.wait_for_loss(&alice, "connection_failed").await;
+    let (_, health) = stage.daemon.get("/health").await.unwrap();
+    assert_eq!(health["accounts"]["troubled"][0]["sessions"][0], "alice", "{health:#}");
     stage.say(&chat, 1..=3).await;
     stage.expect_all(&chat).await;
     // The wait is known from the start now.

@@ -77,6 +77,8 @@ pub struct TroubledAccount {
     /// Which, as 16 hexadecimal digits.
     #[serde(serialize_with = "displayed")]
     pub account: AuthKeyId,
+    /// The session ids by which commands and events call it.
+    pub sessions: Vec<String>,
     /// Its state.
     pub state: String,
     /// The error's code, e.g. `AUTH_KEY_UNREGISTERED`.

@@ -52,6 +52,7 @@ fn report() -> HealthReport {
 fn troubled(id: u64) -> TroubledAccount {
     TroubledAccount {
         account: AuthKeyId(id),
+        sessions: vec!["listener".to_owned()],
         state: "error".to_owned(),
         error: Some("AUTH_KEY_UNREGISTERED".to_owned()),
         since: UnixMillis(1_000),
