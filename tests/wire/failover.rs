@@ -42,6 +42,7 @@ async fn failover_in_a_basic_group_repeats_nothing_although_ids_differ() {
     stage.say(&chat, 21..=60).await;
     stage.backend.wait_for_loss(&alice, "auth_key_unregistered").await;
     stage.expect_all(&chat).await;
+    stage.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,6 +80,7 @@ async fn a_key_that_the_server_does_not_know_is_a_dead_session_and_no_new_key_re
     stage.say(&chat, 1..=5).await;
     stage.expect_all(&chat).await;
     assert!(!stage.daemon.log().contains(&unknown.session_string));
+    stage.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,6 +100,7 @@ async fn a_dead_session_is_not_dialled_again_even_after_a_restart() {
     stage.expect_all(&chat).await;
     let after = stage.sim.account(alice.user_id).await.unwrap().connections_total;
     assert_eq!(before, after);
+    stage.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,6 +131,7 @@ async fn a_switch_brings_back_what_was_said_while_nobody_listened() {
     stage.daemon.wait_for_monitors("active", 1).await;
     stage.say(&chat, 131..=140).await;
     stage.expect_all(&chat).await;
+    stage.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,6 +193,7 @@ async fn a_transient_loss_sends_the_session_to_the_back_and_it_serves_again() {
     stage.backend.wait_for_loss(&bob, "auth_key_unregistered").await;
     stage.say(&chat, 21..=30).await;
     stage.expect_all(&chat).await;
+    stage.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
