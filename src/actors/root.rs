@@ -175,7 +175,8 @@ impl Root {
     /// what listens to them, then what the broker still takes.
     pub async fn stop(self, deadline: Instant) {
         let Self { supervisor, fleet, monitors, jobs, bridge, .. } = self;
-        let _ = supervisor.cast(RootMsg::Stopping);
+        // Known before the first part ends: supervision events overtake messages.
+        let _ = timeout_at(deadline, supervisor.call(RootMsg::Stopping, None)).await;
         if let Some(bridge) = &bridge {
             // Half of the time at the most: what follows needs some, too.
             let half = Instant::now() + deadline.duration_since(Instant::now()) / 2;
@@ -221,7 +222,7 @@ enum RootMsg {
     /// for the whole process.
     Named { child: ActorId, part: &'static str },
     /// The parts end from now on because they were told to.
-    Stopping,
+    Stopping(RpcReplyPort<()>),
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
@@ -254,7 +255,10 @@ impl Actor for Supervisor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             RootMsg::Named { child, part } => drop(state.parts.insert(child, part)),
-            RootMsg::Stopping => state.stopping = true,
+            RootMsg::Stopping(reply) => {
+                state.stopping = true;
+                drop(reply.send(()));
+            }
             RootMsg::Pulse(reply) => drop(reply.send(())),
         }
         Ok(())

@@ -239,11 +239,12 @@ impl UpdatePump {
             // A gap: the difference is due now.
             Err(_) => Batch::default(),
         };
-        old.into_iter().for_each(|update| batch.take(update));
         if is_behind && self.is_bot {
             // It cannot look for what came before them; the difference brings both in their order.
             batch.messages.retain(|message| message.chat.kind() == PeerKind::Channel);
         }
+        // No difference brings these: their numbers lie behind us.
+        old.into_iter().for_each(|update| batch.take(update));
         batch.gaps.extend(gaps);
         batch
     }

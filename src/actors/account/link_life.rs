@@ -140,18 +140,7 @@ impl AccountActor {
             state.channels.clear();
         }
         let (caller, updates, connection) = link.into_parts();
-        let (account, waits) = (myself.clone(), Arc::clone(&self.context));
-        let tell_wait: TellWait = Box::new(move |code, seconds| {
-            // The other sessions of this person at once; this account when it comes to it.
-            let scope = CooldownScope::Class(MethodClass::Updates);
-            waits.waits.impose(user_id, scope, until_after(seconds), now());
-            let _ = account.cast(AccountMsg::UpdatesWait { code: code.to_owned(), seconds });
-        });
-        // Also what was left over from an earlier link, or is told to an errand or another session of
-        // the same person meanwhile.
-        let waits = Arc::clone(&self.context);
-        let wait_left: WaitLeft =
-            Box::new(move || waits.waits.left(user_id, MethodClass::Updates, now()));
+        let (tell_wait, wait_left) = self.waits_of_link(myself, user_id);
         let (context, routes) = (Arc::clone(&self.context), Arc::clone(&self.routes));
         let wanted = Arc::clone(&routes);
         let pump = UpdatePump::new(PumpParts {
@@ -178,6 +167,23 @@ impl AccountActor {
         arm_check_up(myself, incarnation);
         myself.send_after(SETTLE_AFTER, move || AccountMsg::Settled { incarnation });
         Ok(follow)
+    }
+
+    /// How the link of this person tells of waits, and hears of them.
+    fn waits_of_link(&self, myself: &ActorRef<AccountMsg>, user_id: i64) -> (TellWait, WaitLeft) {
+        let (account, waits) = (myself.clone(), Arc::clone(&self.context));
+        let tell_wait: TellWait = Box::new(move |code, seconds| {
+            // The other sessions of this person at once; this account when it comes to it.
+            let scope = CooldownScope::Class(MethodClass::Updates);
+            waits.waits.impose(user_id, scope, until_after(seconds), now());
+            let _ = account.cast(AccountMsg::UpdatesWait { code: code.to_owned(), seconds });
+        });
+        // Also what was left over from an earlier link, or is told to an errand or another session of
+        // the same person meanwhile.
+        let waits = Arc::clone(&self.context);
+        let wait_left: WaitLeft =
+            Box::new(move || waits.waits.left(user_id, MethodClass::Updates, now()));
+        (tell_wait, wait_left)
     }
 
     /// Looks whether the link gets on; drops it when it does not, to dial again.

@@ -40,8 +40,9 @@ impl MonitorActor {
             MonitorState::Active if self.must_look(&messages) => {
                 // The one look before a bot's first message says nothing about those to come, and
                 // holds none back for long.
-                self.opening.is_first_look = self.opening.is_bot && !self.anchored;
-                self.leaping = !self.opening.is_first_look;
+                let is_first = self.opening.is_bot && !self.anchored;
+                self.opening.is_first_look = is_first;
+                self.leaping = !is_first;
                 self.hold(messages, share);
                 self.step(myself, Input::Reopen).await?;
                 self.anchored = true;

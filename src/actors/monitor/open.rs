@@ -199,8 +199,13 @@ impl MonitorActor {
             if !self.opening.is_first_look || self.has_stand_in() {
                 return self.hand_on(myself, seconds, &failure).await;
             }
-            // The next comparison with history finds what this look would have found.
-            (self.opening.inspected, self.opening.caught_up) = (true, true);
+            // The next comparison finds what is left out among the newest ids. Where the cursor would
+            // forget what is left out, the look is waited for.
+            let may_skip = !self.would_forget(&self.held);
+            self.opening.is_first_look = may_skip;
+            if may_skip {
+                (self.opening.inspected, self.opening.caught_up) = (true, true);
+            }
             return self.advance(myself).await;
         }
         if self.may_have_moved(&failure) {
