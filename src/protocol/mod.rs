@@ -8,6 +8,7 @@ pub mod backlog;
 pub mod chat;
 pub mod command;
 pub mod cursor;
+pub mod estate;
 pub mod event;
 pub mod failure;
 pub mod ids;

@@ -26,8 +26,8 @@
 //! Below lies an ordered map with atomic batches (`engine`), on sled or in memory.
 //!
 //! # What is sealed
-//! Sealed (AES-256-GCM, `keys`): credentials, and the entries of the outbox with their message
-//! texts. In clear: which accounts, sessions and monitors there are, their names and faults, the
+//! Sealed (AES-256-GCM, `keys`): credentials, logins under way, and the entries of the outbox with their
+//! message texts. In clear: users and their accounts with masked phone numbers, which accounts, sessions and monitors there are, their names and faults, the
 //! restart ledger, cursors (with 64-bit fingerprints of the newest second's messages in private chats
 //! and basic groups), update states, and peers, whose access hashes are worth nothing without the
 //! authorization key. A copy of the store without the key opens no session and shows no text.
@@ -50,6 +50,7 @@ mod outbox;
 mod queue;
 mod records;
 mod recover;
+mod rows;
 mod segment;
 mod sled_engine;
 #[cfg(test)]
@@ -94,6 +95,7 @@ pub use error::{CommitError, EngineError, Files, StoreError};
 pub use examine::{Examined, examine};
 pub use op::{CACHE_BYTES_DEFAULT, Op, RESTARTS_KEPT, Snapshot, StoreOptions, StoreStats};
 pub use outbox::Outbox;
+pub use rows::{RawRow, Row, RowId, Table};
 
 /// What the handles, the reader of the outbox and the writer share.
 struct Shared {

@@ -7,12 +7,16 @@ use uuid::Uuid;
 
 use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
+use crate::protocol::estate::DayCount;
 use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
 use crate::protocol::model::{
     AccountRecord, Credentials, JobRecord, MonitorRecord, PeerRecord, RestartRecord, SessionRecord,
     UpdateState, UpdateStateDelta,
 };
 use crate::protocol::outbox::OutboxEntry;
+use crate::protocol::owner::UserId;
+
+use super::rows::RawRow;
 
 /// Page cache unless configured otherwise, in bytes.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
@@ -91,6 +95,16 @@ pub enum Op {
     DeleteJob(Uuid),
     /// Adds a line to the restart ledger, which keeps the newest [`RESTARTS_KEPT`].
     PutRestart(RestartRecord),
+    /// Keeps a user's row: see [`Op::put_row`].
+    PutRow(RawRow),
+    /// Forgets a user's row: see [`Op::delete_row`].
+    DeleteRow(Vec<u8>),
+    /// Forgets all rows of a user.
+    DeleteOwner(UserId),
+    /// Forgets rows whose time is over at this moment, some thousand at the most.
+    Expire(UnixMillis),
+    /// Keeps what an account did in a day.
+    PutDayCount(DayCount),
     /// Appends to the outbox.
     Append(OutboxEntry),
 }
@@ -106,6 +120,7 @@ impl Op {
             Self::SetUpdateState { state, .. } => SMALL + 16 * state.channels.len(),
             Self::MoveUpdateState { delta, .. } => SMALL + size_of_val(&delta.channels[..]),
             Self::PutCredentials(_) | Self::PutAccount(_) => 4 * SMALL,
+            Self::PutRow(row) => SMALL + row.key.len() + row.value.len(),
             _ => SMALL,
         }
     }

@@ -9,6 +9,7 @@ mod doors;
 mod fixtures;
 mod keep;
 mod model;
+mod rows;
 
 use std::time::Duration;
 
