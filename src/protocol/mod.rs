@@ -23,5 +23,6 @@ pub mod restart;
 pub mod secret;
 pub mod session_string;
 pub mod time;
+pub mod trail;
 pub mod watchdog;
 pub mod why;

@@ -25,6 +25,7 @@ use super::op::{Op, RESTARTS_KEPT};
 use super::records::{self, CursorRecord};
 use super::rows::{RawRow, TABLES};
 use super::segment::{self, Content};
+use super::trail::{self, TrailMark};
 
 /// Rows that one [`Op::Expire`] forgets at the most: some milliseconds of the writer's time.
 const EXPIRE_MAX: usize = 4_096;
@@ -45,6 +46,8 @@ pub(super) struct Known {
     pub(super) tombstones: HashMap<ChatKey, u64>,
     /// Bytes of all segments written so far.
     pub(super) written: u64,
+    /// The newest entry of the audit log.
+    pub(super) trail: TrailMark,
 }
 
 /// What a group does to the update state of one account.
@@ -143,6 +146,15 @@ impl Group {
             Op::DeleteRow(key) => self.batch.delete(key),
             Op::DeleteOwner(owner) => self.delete_owner(&owner, context)?,
             Op::Expire(at) => self.expire(at, context)?,
+            Op::Audit(deed) => {
+                trail::append(&mut self.batch, &mut context.known.trail, deed)?;
+            }
+            Op::Pseudonymise { user, pseudonym } => {
+                trail::forget(&mut self.batch, context.engine, &user, &pseudonym)?;
+            }
+            Op::TrimTrail(at) => {
+                trail::trim(&mut self.batch, context.engine, context.known.trail, at)?;
+            }
             Op::PutDayCount(count) => {
                 self.batch.put(layout::day_count(count.telegram_id), records::to_json(&count));
             }

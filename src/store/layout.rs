@@ -21,6 +21,9 @@ pub(super) const CHECKPOINT: &[u8] = b"!checkpoint";
 /// The tally of the records: see [`super::audit`].
 pub(super) const TALLY: &[u8] = b"!tally";
 
+/// The last entry of the audit log that was trimmed.
+pub(super) const TRIMMED: &[u8] = b"!trimmed";
+
 /// Kinds of record.
 pub(super) mod kind {
     pub(crate) const ACCOUNT: u8 = b'a';
@@ -32,6 +35,12 @@ pub(super) mod kind {
     pub(crate) const EXPIRY: u8 = b'e';
     /// Sealed.
     pub(crate) const LOGIN: u8 = b'l';
+    /// The chain of the audit log.
+    pub(crate) const TRAIL: u8 = b'T';
+    /// What its entries tell of people.
+    pub(crate) const TRAIL_PERSONS: u8 = b'P';
+    /// Its entries by user.
+    pub(crate) const TRAIL_INDEX: u8 = b'Q';
     pub(crate) const CREDENTIALS: u8 = b'c';
     pub(crate) const DATA_KEY: u8 = b'd';
     pub(crate) const CURSOR: u8 = b'k';
@@ -120,6 +129,21 @@ pub(super) fn rows(kind: u8, owner: &UserId, prefix: &[u8]) -> (Vec<u8>, Vec<u8>
         *last += 1;
     }
     (from, to)
+}
+
+/// A record of one `kind` of the entry `number` of the audit log; newer ones lie first.
+pub(super) fn trail(kind: u8, number: u64) -> Vec<u8> {
+    key(kind, &(!number).to_be_bytes())
+}
+
+/// Notes that the entry `number` tells of `user`.
+pub(super) fn trail_of(user: &UserId, number: u64) -> Vec<u8> {
+    row(kind::TRAIL_INDEX, user, &(!number).to_be_bytes())
+}
+
+/// The entry's number at the end of either key.
+pub(super) fn trail_number(key: &[u8]) -> u64 {
+    !key.last_chunk::<8>().map_or(u64::MAX, |number| u64::from_be_bytes(*number))
 }
 
 /// What an account did in its newest day.

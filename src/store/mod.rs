@@ -55,6 +55,7 @@ mod segment;
 mod sled_engine;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod writer;
 
 use std::fs::File;
@@ -96,6 +97,7 @@ pub use examine::{Examined, examine};
 pub use op::{CACHE_BYTES_DEFAULT, Op, RESTARTS_KEPT, Snapshot, StoreOptions, StoreStats};
 pub use outbox::Outbox;
 pub use rows::{RawRow, Row, RowId, Table};
+pub use trail::{TrailMark, TrailPage, TrailQuery, TrailReport};
 
 /// What the handles, the reader of the outbox and the writer share.
 struct Shared {

@@ -15,6 +15,7 @@ use crate::protocol::model::{
 };
 use crate::protocol::outbox::OutboxEntry;
 use crate::protocol::owner::UserId;
+use crate::protocol::trail::Deed;
 
 use super::rows::RawRow;
 
@@ -103,6 +104,17 @@ pub enum Op {
     DeleteOwner(UserId),
     /// Forgets rows whose time is over at this moment, some thousand at the most.
     Expire(UnixMillis),
+    /// Adds an entry to the audit log.
+    Audit(Deed),
+    /// Puts a pseudonym in a user's place in the whole audit log.
+    Pseudonymise {
+        /// The user.
+        user: UserId,
+        /// What takes the place.
+        pseudonym: String,
+    },
+    /// Lets entries of the audit log from before this moment go, some at a time.
+    TrimTrail(UnixMillis),
     /// Keeps what an account did in a day.
     PutDayCount(DayCount),
     /// Appends to the outbox.
@@ -120,6 +132,7 @@ impl Op {
             Self::SetUpdateState { state, .. } => SMALL + 16 * state.channels.len(),
             Self::MoveUpdateState { delta, .. } => SMALL + size_of_val(&delta.channels[..]),
             Self::PutCredentials(_) | Self::PutAccount(_) => 4 * SMALL,
+            Self::Audit(_) => 6 * SMALL,
             Self::PutRow(row) => SMALL + row.key.len() + row.value.len(),
             _ => SMALL,
         }
