@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::backlog::BacklogGate;
 use super::board::Board;
 use super::dials::Dials;
+use super::directory::Directory;
 use super::joins::Joins;
 use super::meters::Meters;
 use super::waits::Waits;
@@ -60,6 +61,8 @@ pub struct Context {
     pub(super) clocks: Clocks,
     /// What Telegram makes wait, by person.
     pub(super) waits: Waits,
+    /// Which accounts belong to whom.
+    pub(super) directory: Directory,
 }
 
 impl Context {
@@ -72,8 +75,19 @@ impl Context {
         settings: Settings,
     ) -> Arc<Self> {
         let (dials, joins, waits) = (Dials::default(), Joins::default(), Waits::default());
-        let clocks = Clocks::default();
-        Arc::new(Self { store, board, settings, meters, backlog, dials, joins, clocks, waits })
+        let (clocks, directory) = (Clocks::default(), Directory::default());
+        Arc::new(Self {
+            store,
+            board,
+            settings,
+            meters,
+            backlog,
+            dials,
+            joins,
+            clocks,
+            waits,
+            directory,
+        })
     }
 }
 

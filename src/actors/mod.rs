@@ -14,6 +14,7 @@ mod bridge;
 mod context;
 mod delivery;
 mod dials;
+mod directory;
 mod errands;
 mod fleet;
 mod jobs;

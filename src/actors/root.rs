@@ -121,9 +121,9 @@ impl Root {
         };
         let spawned = Actor::spawn(None, Supervisor, state).await;
         let (supervisor, _) = spawned.map_err(failed("root"))?;
-        let Snapshot { sessions, accounts, monitors, jobs, restarts } = snapshot;
+        let Snapshot { sessions, accounts, owned, monitors, jobs, restarts } = snapshot;
         restarts.into_iter().for_each(|record| context.board.restart(record));
-        let args = FleetArgs { context: Arc::clone(&context), accounts, sessions };
+        let args = FleetArgs { context: Arc::clone(&context), accounts, sessions, owned };
         let fleet = spawn(&supervisor, "fleet", Fleet, args).await?;
         let records = monitors.into_iter().map(|(record, _)| record).collect();
         let args = MonitorsArgs { context: Arc::clone(&context), fleet: fleet.clone(), records };

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::account::Standing;
 use super::chat::MarkedId;
 use super::ids::{AuthKeyId, UnixMillis};
 use super::owner::{AccountId, LoginId, UserId};
@@ -40,6 +41,13 @@ pub struct OwnedAccount {
     pub created_at: UnixMillis,
     /// When what is kept of it changed last.
     pub updated_at: UnixMillis,
+}
+
+impl OwnedAccount {
+    /// Whether it is to be connected.
+    pub fn standing(&self) -> Standing {
+        if self.is_paused { Standing::Held } else { Standing::Kept }
+    }
 }
 
 /// A chat that was attached to an account.

@@ -276,6 +276,7 @@ impl Store {
         Ok(Snapshot {
             sessions: self.all_json(kind::SESSION)?,
             accounts: self.all_json(kind::ACCOUNT)?,
+            owned: self.all_rows()?,
             monitors,
             jobs: self.all_json(kind::JOB)?,
             restarts: self.all_json(kind::RESTART)?,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
-use crate::protocol::estate::DayCount;
+use crate::protocol::estate::{DayCount, OwnedAccount};
 use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
 use crate::protocol::model::{
     AccountRecord, Credentials, JobRecord, MonitorRecord, PeerRecord, RestartRecord, SessionRecord,
@@ -146,6 +146,8 @@ pub struct Snapshot {
     pub sessions: Vec<SessionRecord>,
     /// All accounts, without their credentials.
     pub accounts: Vec<AccountRecord>,
+    /// All accounts of users.
+    pub owned: Vec<OwnedAccount>,
     /// All monitors with their cursors.
     pub monitors: Vec<(MonitorRecord, Option<Cursor>)>,
     /// All jobs, the oldest first.
