@@ -87,7 +87,8 @@ mod tests {
     }
 
     fn prime() -> impl Strategy<Value = u64> {
-        let is_prime = |n: &u64| (3..).step_by(2).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+        let is_prime =
+            |n: &u64| (3..).step_by(2).take_while(|d| d * d <= *n).all(|d| !n.is_multiple_of(d));
         ((1_u64 << 29)..(1 << 31))
             .prop_filter_map("not prime", move |n| (n | 1..n + 200).step_by(2).find(is_prime))
     }

@@ -95,7 +95,6 @@ fn the_known_prime_fits_the_generators_it_is_taken_with() {
     let rest = |divisor: u32| (&prime % divisor).iter_u32_digits().next().unwrap();
     assert_eq!(prime.bits(), 2048);
     assert_eq!(rest(3), 2);
-    assert!(matches!(rest(5), 1 | 4));
     assert!(matches!(rest(7), 3 | 5 | 6));
 }
 
@@ -166,7 +165,7 @@ fn weak_or_foreign_halves_are_refused() {
         let error = outcome(half(|inner| inner.g_a = g_a.to_bytes_be())).unwrap_err();
         assert!(matches!(error, ExchangeError::Unsafe(_)), "{error}");
     }
-    for g in [-3, 0, 1, 2, 6, 8, i32::MIN] {
+    for g in [-3, 0, 1, 2, 5, 6, 8, i32::MIN] {
         let error = outcome(half(|inner| inner.g = g)).unwrap_err();
         assert!(matches!(error, ExchangeError::Unsafe(_)), "{g}: {error}");
     }
