@@ -11,6 +11,7 @@ pub mod cursor;
 pub mod event;
 pub mod failure;
 pub mod ids;
+pub mod login;
 pub mod model;
 pub mod monitor;
 pub mod outbox;

@@ -39,7 +39,7 @@ const PQ_RANDOM: usize = 32 + 224;
 const DH_RANDOM: usize = AUTH_KEY_LEN + 16;
 /// The prime that Telegram's servers use and publish: known to be safe, and to fit the generators 3,
 /// 4 and 7, so that it need not be tested for seconds.
-const KNOWN_PRIME: &str = "\
+pub(super) const KNOWN_PRIME: &str = "\
 c71caeb9c6b1c9048e6c522f70f13f73980d40238e3e21c14934d037563d930f\
 48198a0aa7c14058229493d22530f4dbfa336f6e0ac925139543aed44cce7c37\
 20fd51f69458705ac68cd4fe6b6b13abdc9746512969328454f18faf8c595f64\
@@ -308,7 +308,7 @@ impl AwaitProof {
 }
 
 /// Whether the prime is a safe one of 2048 bits and `generator` fits it.
-fn check_prime(bytes: &[u8], generator: i32) -> Result<(), ExchangeError> {
+pub(super) fn check_prime(bytes: &[u8], generator: i32) -> Result<(), ExchangeError> {
     let is_known = BigUint::parse_bytes(KNOWN_PRIME.as_bytes(), 16)
         .is_some_and(|known| known.to_bytes_be() == bytes);
     if is_known && matches!(generator, 3 | 4 | 7) {
@@ -376,7 +376,7 @@ fn split<const A: usize, const B: usize>(random: &[u8]) -> ([u8; A], [u8; B]) {
     (first, second)
 }
 
-fn random<const N: usize>() -> Zeroizing<[u8; N]> {
+pub(super) fn random<const N: usize>() -> Zeroizing<[u8; N]> {
     let mut bytes = Zeroizing::new([0; N]);
     rand::rng().fill_bytes(&mut bytes[..]);
     bytes
