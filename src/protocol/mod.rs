@@ -12,6 +12,7 @@ pub mod estate;
 pub mod event;
 pub mod failure;
 pub mod ids;
+pub mod login;
 pub mod model;
 pub mod monitor;
 pub mod outbox;
