@@ -162,13 +162,13 @@ pub enum LoginStage {
         phone: String,
         /// Telegram's name for the code.
         code_hash: String,
+        /// Whether it went to the account's login address.
+        by_email: bool,
     },
     /// A picture waits to be scanned.
     WaitingScan,
     /// The password is needed.
     PasswordRequired {
-        /// The phone number, where it is known.
-        phone: Option<String>,
         /// The hint.
         hint: Option<String>,
     },

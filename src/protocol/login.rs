@@ -5,6 +5,30 @@ use super::failure::Failure;
 use super::model::Me;
 use super::secret::SecretText;
 
+/// Where a login stands, as its user sees it (`spec/accounts.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginState {
+    /// Telegram sent a code.
+    CodeSent,
+    /// A picture waits to be scanned.
+    WaitingScan,
+    /// The password is needed.
+    PasswordRequired,
+    /// Done.
+    Active,
+    /// It cannot go on.
+    Failed,
+    /// Its time is over.
+    Expired,
+}
+
+impl LoginState {
+    /// Whether nothing follows any more.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Active | Self::Failed | Self::Expired)
+    }
+}
+
 /// What a step of a login led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -43,6 +67,13 @@ pub struct CodeTicket {
     pub phone_code_hash: SecretText,
     /// Whether the code is sent to the account's login address.
     pub by_email: bool,
+}
+
+impl From<CodeTicket> for CodeSent {
+    /// A code that was sent before, of which nothing else is known any more.
+    fn from(ticket: CodeTicket) -> Self {
+        Self { ticket, via: CodeVia::Other, length: None, resend_after: None }
+    }
 }
 
 /// How a code is delivered.
@@ -153,7 +184,9 @@ pub enum LoginFailure {
         seconds: u32,
     },
     /// Telegram names no wait.
-    #[error("telegram takes no further attempts for this number today ({code}); try again tomorrow")]
+    #[error(
+        "telegram takes no further attempts for this number today ({code}); try again tomorrow"
+    )]
     TooManyAttempts {
         /// Telegram's error name.
         code: String,
@@ -171,7 +204,9 @@ pub enum LoginFailure {
     )]
     EmailNeeded,
     /// Telegram wants to be paid for sending the code.
-    #[error("telegram wants to be paid for sending this code; log in with an official app, or by QR")]
+    #[error(
+        "telegram wants to be paid for sending this code; log in with an official app, or by QR"
+    )]
     PaymentNeeded,
     /// Everything else.
     #[error(transparent)]
@@ -230,9 +265,9 @@ impl LoginFailure {
         match &failure {
             _ if APPLICATION.contains(&code.as_str()) => Self::ApplicationInvalid { code: owned },
             _ if TOO_MANY.contains(&code.as_str()) => Self::TooManyAttempts { code: owned },
-            _ if AGAIN.contains(&code.as_str()) => {
-                Self::Other(Failure::transient(format!("telegram asks to send this again ({owned})")))
-            }
+            _ if AGAIN.contains(&code.as_str()) => Self::Other(Failure::transient(format!(
+                "telegram asks to send this again ({owned})"
+            ))),
             Failure::Dead { .. } => Self::SessionEnded { code: owned },
             _ => Self::Other(failure),
         }

@@ -277,6 +277,7 @@ impl Store {
             sessions: self.all_json(kind::SESSION)?,
             accounts: self.all_json(kind::ACCOUNT)?,
             owned: self.all_rows()?,
+            logins: self.all_rows()?,
             monitors,
             jobs: self.all_json(kind::JOB)?,
             restarts: self.all_json(kind::RESTART)?,

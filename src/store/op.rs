@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
-use crate::protocol::estate::{DayCount, OwnedAccount};
+use crate::protocol::estate::{DayCount, LoginRecord, OwnedAccount};
 use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
 use crate::protocol::model::{
     AccountRecord, Credentials, JobRecord, MonitorRecord, PeerRecord, RestartRecord, SessionRecord,
@@ -148,6 +148,8 @@ pub struct Snapshot {
     pub accounts: Vec<AccountRecord>,
     /// All accounts of users.
     pub owned: Vec<OwnedAccount>,
+    /// All logins that were under way.
+    pub logins: Vec<LoginRecord>,
     /// All monitors with their cursors.
     pub monitors: Vec<(MonitorRecord, Option<Cursor>)>,
     /// All jobs, the oldest first.

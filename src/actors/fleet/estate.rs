@@ -150,7 +150,8 @@ impl FleetState {
     }
 
     async fn adopt(&mut self, myself: &ActorRef<FleetMsg>, newcomer: Newcomer, reply: Answer) {
-        let Newcomer { user, credentials, api_id, me, phone_masked, slot, mut deed, also } = newcomer;
+        let Newcomer { user, credentials, api_id, me, phone_masked, slot, mut deed, also } =
+            newcomer;
         let known = self.context.directory.of_person(me.user_id);
         if let Err(refusal) = self.may_adopt(&user, &me, known.as_ref()) {
             let _ = reply.send(Err(refusal));
@@ -273,7 +274,8 @@ impl FleetState {
 
     /// Tries a session once more that Telegram had ended, since it has just proved to be alive.
     fn redial_dead(&self, key: AuthKeyId) {
-        if let Some(Presence::Running(actor)) = self.members.get(&key).map(|known| &known.presence) {
+        if let Some(Presence::Running(actor)) = self.members.get(&key).map(|known| &known.presence)
+        {
             let _ = actor.cast(AccountMsg::Forgive);
             let _ = actor.cast(AccountMsg::Stand(Standing::Kept));
         }

@@ -34,7 +34,11 @@ fn login() -> LoginRecord {
         user: user("one"),
         dc_id: 2,
         auth_key: vec![7; 256],
-        stage: LoginStage::CodeSent { phone: "+79990001122".into(), code_hash: "hash".into() },
+        stage: LoginStage::CodeSent {
+            phone: "+79990001122".into(),
+            code_hash: "hash".into(),
+            by_email: false,
+        },
         created_at: UnixMillis(1),
         expires_at: UnixMillis(2),
     }
