@@ -153,7 +153,9 @@ pub enum LoginFailure {
         seconds: u32,
     },
     /// Telegram names no wait.
-    #[error("telegram takes no further attempts for this number today ({code}); try again tomorrow")]
+    #[error(
+        "telegram takes no further attempts for this number today ({code}); try again tomorrow"
+    )]
     TooManyAttempts {
         /// Telegram's error name.
         code: String,
@@ -171,8 +173,18 @@ pub enum LoginFailure {
     )]
     EmailNeeded,
     /// Telegram wants to be paid for sending the code.
-    #[error("telegram wants to be paid for sending this code; log in with an official app, or by QR")]
+    #[error(
+        "telegram wants to be paid for sending this code; log in with an official app, or by QR"
+    )]
     PaymentNeeded,
+    /// No key could be made with a server of one's own.
+    #[error("no authorization key could be made: {detail}")]
+    NoKey {
+        /// A name like Telegram's.
+        code: String,
+        /// What happened and what to do.
+        detail: String,
+    },
     /// Everything else.
     #[error(transparent)]
     Other(#[from] Failure),
@@ -230,9 +242,9 @@ impl LoginFailure {
         match &failure {
             _ if APPLICATION.contains(&code.as_str()) => Self::ApplicationInvalid { code: owned },
             _ if TOO_MANY.contains(&code.as_str()) => Self::TooManyAttempts { code: owned },
-            _ if AGAIN.contains(&code.as_str()) => {
-                Self::Other(Failure::transient(format!("telegram asks to send this again ({owned})")))
-            }
+            _ if AGAIN.contains(&code.as_str()) => Self::Other(Failure::transient(format!(
+                "telegram asks to send this again ({owned})"
+            ))),
             Failure::Dead { .. } => Self::SessionEnded { code: owned },
             _ => Self::Other(failure),
         }
@@ -255,6 +267,7 @@ impl LoginFailure {
             Self::ApplicationInvalid { code }
             | Self::Wait { code, .. }
             | Self::TooManyAttempts { code }
+            | Self::NoKey { code, .. }
             | Self::SessionEnded { code } => code,
             Self::Other(failure) => failure.code(),
         }

@@ -20,6 +20,7 @@ pub mod progress;
 pub mod restart;
 pub mod secret;
 pub mod session_string;
+pub mod target;
 pub mod time;
 pub mod watchdog;
 pub mod why;

@@ -230,7 +230,11 @@ impl Link {
     }
 
     /// Why a server that takes connections may say nothing, as far as that can be found out.
-    pub(super) async fn explain_silence(options: &DialOptions, dc_id: i32, silence: Failure) -> Failure {
+    pub(super) async fn explain_silence(
+        options: &DialOptions,
+        dc_id: i32,
+        silence: Failure,
+    ) -> Failure {
         let Some(address) = options.servers.address(dc_id) else { return silence };
         match options.clocks.too_far_ahead(address).await {
             Some(ahead) => Failure::transient(format!(

@@ -54,13 +54,12 @@ mod tests {
     use super::*;
 
     fn asked(p: Vec<u8>, g: i32, srp_b: Option<Vec<u8>>) -> types::account::Password {
-        let algorithm =
-            types::PasswordKdfAlgoSha256Sha256Pbkdf2Hmacsha512iter100000Sha256ModPow {
-                salt1: vec![1],
-                salt2: vec![2],
-                g,
-                p,
-            };
+        let algorithm = types::PasswordKdfAlgoSha256Sha256Pbkdf2Hmacsha512iter100000Sha256ModPow {
+            salt1: vec![1],
+            salt2: vec![2],
+            g,
+            p,
+        };
         types::account::Password {
             has_recovery: false,
             has_secure_values: false,
@@ -80,7 +79,8 @@ mod tests {
 
     #[test]
     fn what_a_hostile_server_asks_is_refused_without_a_panic() {
-        let known = || grammers_crypto::hex::from_hex(super::super::super::key_exchange::KNOWN_PRIME);
+        let known =
+            || grammers_crypto::hex::from_hex(super::super::super::key_exchange::KNOWN_PRIME);
         let password = SecretText::new("p".into());
         let refused = |asked| prove(asked, &password, &[9; NUMBER_LEN]).unwrap_err();
         let half = || Some(vec![1; 200]);
