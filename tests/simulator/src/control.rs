@@ -17,6 +17,7 @@ use crate::api::{ApiError, NewAccount, NewChat};
 use crate::faults::FaultSpec;
 use crate::load::{LoadRun, LoadSpec};
 use crate::server::Server;
+use crate::world::logins::Limits;
 
 type Shared = State<Arc<Server>>;
 type Reply<T> = Result<Json<T>, ApiError>;
@@ -63,6 +64,10 @@ fn router(server: Arc<Server>) -> Router {
         .route("/accounts/{user_id}", get(account))
         .route("/accounts/{user_id}/inbox", get(inbox).post(post_private))
         .route("/accounts/{user_id}/sessions", post(add_session))
+        .route("/accounts/{user_id}/code", get(login_code))
+        .route("/phones/{phone}/code", get(phone_code))
+        .route("/sessions", post(add_stranger))
+        .route("/limits", post(set_limits))
         .route("/accounts/{user_id}/disconnect", post(disconnect))
         .route("/accounts/{user_id}/revoke", post(revoke))
         .route("/killed", post(client_killed))
@@ -88,6 +93,12 @@ struct Who {
 struct Text {
     from: i64,
     text: String,
+}
+
+/// Which datacenter, if not the usual one.
+#[derive(Deserialize)]
+struct Whereabouts {
+    dc: Option<i32>,
 }
 
 /// The body of a revocation, which may be left out.
@@ -120,6 +131,26 @@ async fn post_private(
 async fn add_session(State(server): Shared, Path(user_id): Path<i64>) -> Reply<serde_json::Value> {
     let session_string = server.add_session(user_id)?;
     Ok(Json(json!({ "session_string": session_string })))
+}
+
+async fn add_stranger(
+    State(server): Shared,
+    Input(at): Input<Whereabouts>,
+) -> Reply<serde_json::Value> {
+    Ok(Json(json!({ "session_string": server.add_stranger(at.dc)? })))
+}
+
+async fn login_code(State(server): Shared, Path(user_id): Path<i64>) -> Reply<serde_json::Value> {
+    Ok(Json(json!({ "code": server.login_code(user_id)? })))
+}
+
+async fn phone_code(State(server): Shared, Path(phone): Path<String>) -> Reply<serde_json::Value> {
+    Ok(Json(json!({ "code": server.phone_code(&phone)? })))
+}
+
+async fn set_limits(State(server): Shared, Input(limits): Input<Limits>) -> Done {
+    server.set_limits(limits);
+    done(Ok(()))
 }
 
 async fn disconnect(State(server): Shared, Path(user_id): Path<i64>) -> Done {

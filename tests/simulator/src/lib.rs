@@ -30,3 +30,4 @@ pub use crate::faults::{FaultKind, FaultSpec};
 pub use crate::load::{Load, LoadChat, LoadRun, LoadSpec};
 pub use crate::simulator::{Options, Simulator, StartError};
 pub use crate::stats::Stats;
+pub use crate::world::logins::Limits;

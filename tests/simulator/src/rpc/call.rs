@@ -55,7 +55,8 @@ impl Ticket {
         if let Some(user) = user {
             world.violations.called(self.as_judged(user, &request), Instant::now());
         }
-        let CallFate { delay, verdict } = world.faults.call(user, request.method);
+        let concerned = user.or_else(|| world.concerned(self.key_id, &request));
+        let CallFate { delay, verdict } = world.faults.call(concerned, request.method);
         match delay {
             None => self.perform(&mut world, user, &request, verdict),
             Some(delay) => {
@@ -107,7 +108,7 @@ impl Ticket {
         {
             world.attach(user, &self.link);
         }
-        execute(world, Caller { key_id: self.key_id, user, link: self.link.id }, request)
+        execute(world, Caller { key_id: self.key_id, user, link: &self.link }, request)
     }
 
     /// The call as flood waits see it.
