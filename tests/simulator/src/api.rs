@@ -18,6 +18,7 @@ use crate::server::Server;
 use crate::server::link::End;
 use crate::stats::Stats;
 use crate::wire::crypto::AuthKey;
+use crate::wire::srp::Verifier;
 use crate::world::World;
 use crate::world::chats::{self, Role};
 use crate::world::dcs::HOME_DC;
@@ -25,6 +26,7 @@ use crate::world::ids::Peer;
 use crate::world::logins::{Limits, normal_phone};
 use crate::world::membership::Entrance;
 use crate::world::messages::{Content, Message};
+use crate::world::passwords::Password;
 use crate::world::users::NewUser;
 
 /// Why the control API refused something.
@@ -50,6 +52,8 @@ pub struct NewAccount {
     pub username: Option<String>,
     /// Password of two-factor authentication.
     pub password: Option<String>,
+    /// What the account is reminded of its password by.
+    pub password_hint: Option<String>,
     /// A bot has a token instead of a phone.
     pub bot: bool,
     /// Whether the account comes with a usable session string.
@@ -65,11 +69,22 @@ impl Default for NewAccount {
             first_name: None,
             username: None,
             password: None,
+            password_hint: None,
             bot: false,
             logged_in: true,
             dc: None,
         }
     }
+}
+
+/// A password of two-factor authentication; none at all switches it off.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewPassword {
+    /// What must be known.
+    pub password: Option<String>,
+    /// What reminds of it.
+    pub hint: Option<String>,
 }
 
 /// An account that was made.
@@ -179,8 +194,34 @@ pub struct AccountInfo {
 }
 
 impl Server {
-    pub(crate) fn add_account(&self, new: NewAccount) -> Result<Account, ApiError> {
-        self.world().add_account(new)
+    /// Blocks for long if the account has a password.
+    pub(crate) fn add_account(&self, mut new: NewAccount) -> Result<Account, ApiError> {
+        let password = self.password(new.password.take(), new.password_hint.take())?;
+        self.world().add_account(new, password)
+    }
+
+    /// Blocks for long if there is a password.
+    pub(crate) fn set_password(&self, user_id: i64, new: NewPassword) -> Result<(), ApiError> {
+        let password = self.password(new.password, new.hint)?;
+        let mut world = self.world();
+        let user = world.existing(user_id)?;
+        world.user_mut(user).password = password;
+        Ok(())
+    }
+
+    fn password(
+        &self,
+        password: Option<String>,
+        hint: Option<String>,
+    ) -> Result<Option<Password>, ApiError> {
+        let Some(password) = password else {
+            let no_hint = hint.is_none();
+            let why = || ApiError::Invalid("a hint needs a password".to_owned());
+            return no_hint.then_some(None).ok_or_else(why);
+        };
+        let (salt1, salt2) = self.world().draw_salts();
+        // The world is not locked meanwhile.
+        Ok(Some(Password::new(Verifier::of(&password, salt1, salt2), hint)))
     }
 
     pub(crate) fn account(&self, user_id: i64) -> Result<AccountInfo, ApiError> {
@@ -375,8 +416,16 @@ impl Server {
 }
 
 impl World {
-    pub(crate) fn add_account(&mut self, new: NewAccount) -> Result<Account, ApiError> {
-        let NewAccount { phone, first_name, username, password, bot, logged_in, dc } = new;
+    /// The password is made before, since that takes long.
+    pub(crate) fn add_account(
+        &mut self,
+        new: NewAccount,
+        password: Option<Password>,
+    ) -> Result<Account, ApiError> {
+        let NewAccount { phone, first_name, username, bot, logged_in, dc, .. } = new;
+        if bot && password.is_some() {
+            return Err(ApiError::Invalid("a bot has no password".to_owned()));
+        }
         let new = NewUser { phone, first_name, username, password, bot, dc };
         let user_id = self.add_user(new).map_err(ApiError::Invalid)?;
         let session_string = logged_in.then(|| self.session_string(user_id));

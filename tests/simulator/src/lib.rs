@@ -24,7 +24,8 @@ mod wire;
 mod world;
 
 pub use crate::api::{
-    Account, AccountInfo, ApiError, Chat, ChatKind, ChatMember, NewAccount, NewChat, StoredMessage,
+    Account, AccountInfo, ApiError, Chat, ChatKind, ChatMember, NewAccount, NewChat, NewPassword,
+    StoredMessage,
 };
 pub use crate::faults::{FaultKind, FaultSpec};
 pub use crate::load::{Load, LoadChat, LoadRun, LoadSpec};

@@ -8,7 +8,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
 use crate::api::{
-    Account, AccountInfo, ApiError, Chat, ChatMember, NewAccount, NewChat, StoredMessage,
+    Account, AccountInfo, ApiError, Chat, ChatMember, NewAccount, NewChat, NewPassword,
+    StoredMessage,
 };
 use crate::control;
 use crate::faults::FaultSpec;
@@ -123,7 +124,12 @@ impl Simulator {
 
     /// Makes an account.
     pub async fn add_account(&self, new: NewAccount) -> Result<Account, ApiError> {
-        self.server.add_account(new)
+        unhurried(&self.server, move |server| server.add_account(new)).await
+    }
+
+    /// Gives an account another password of two-factor authentication, or none.
+    pub async fn set_password(&self, user_id: i64, new: NewPassword) -> Result<(), ApiError> {
+        unhurried(&self.server, move |server| server.set_password(user_id, new)).await
     }
 
     /// What the server knows about an account's use.
@@ -257,6 +263,16 @@ impl Simulator {
     pub async fn stats(&self) -> Stats {
         self.server.stats()
     }
+}
+
+/// Does what may take long on a thread of its own.
+pub(crate) async fn unhurried<T: Send + 'static>(
+    server: &Arc<Server>,
+    work: impl FnOnce(&Server) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let server = Arc::clone(server);
+    let done = tokio::task::spawn_blocking(move || work(&server)).await;
+    done.unwrap_or_else(|error| Err(ApiError::Invalid(error.to_string())))
 }
 
 /// Connections that may wait to be accepted. The kernel lowers it to what it allows.

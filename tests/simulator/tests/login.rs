@@ -6,7 +6,7 @@ mod support;
 
 use grammers_client::tl::{enums, functions as f, types};
 use support::{Client, Stage};
-use telewarden_simulator::{FaultSpec, Limits, NewAccount};
+use telewarden_simulator::{Account, FaultSpec, Limits, NewAccount, NewPassword};
 
 const API_HASH: &str = "0123456789abcdef0123456789abcdef";
 
@@ -223,4 +223,93 @@ async fn faults_of_an_account_strike_its_login_before_it_is_logged_in() {
     let banned = send_code(&stage.accounts[0].phone);
     assert_eq!(client.refused(&banned).await, "PHONE_NUMBER_BANNED");
     asked(&client, &stage.accounts[1].phone).await;
+}
+
+/// A client of the account that gave the right code and is asked for the password.
+async fn at_the_password(stage: &Stage, account: &Account) -> Client {
+    let client = stage.stranger().await;
+    let hash = asked(&client, &account.phone).await;
+    let code = stage.simulator.login_code(account.user_id).await.unwrap();
+    let request = sign_in(&account.phone, &hash, &code);
+    assert_eq!(client.refused(&request).await, "SESSION_PASSWORD_NEEDED");
+    client
+}
+
+async fn question(client: &Client) -> types::account::Password {
+    let enums::account::Password::Password(password) =
+        client.invoke(&f::account::GetPassword {}).await.unwrap();
+    password
+}
+
+fn answer(question: &types::account::Password, password: &str) -> f::auth::CheckPassword {
+    use enums::PasswordKdfAlgo::Sha256Sha256Pbkdf2Hmacsha512iter100000Sha256ModPow as Known;
+    let Some(Known(algo)) = &question.current_algo else { panic!("a known algorithm") };
+    let (salt1, salt2, b) = (&algo.salt1, &algo.salt2, question.srp_b.clone().unwrap());
+    let a = question.secure_random.clone();
+    let (m1, a) = grammers_crypto::two_factor_auth::calculate_2fa(
+        salt1, salt2, &algo.p, &algo.g, b, a, password,
+    );
+    let srp_id = question.srp_id.unwrap();
+    let answer = types::InputCheckPasswordSrp { srp_id, a: a.to_vec(), m1: m1.to_vec() };
+    f::auth::CheckPassword { password: answer.into() }
+}
+
+fn guarded() -> NewAccount {
+    NewAccount {
+        password: Some("open sesame".to_owned()),
+        password_hint: Some("a cave".to_owned()),
+        ..NewAccount::default()
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_after_the_code_and_only_the_right_one_opens() {
+    let stage = Stage::with_accounts(0).await;
+    let account = stage.simulator.add_account(guarded()).await.unwrap();
+    let stranger = stage.stranger().await;
+    let ask = f::account::GetPassword {};
+    assert_eq!(stranger.refused(&ask).await, "AUTH_KEY_UNREGISTERED");
+    let client = at_the_password(&stage, &account).await;
+    assert_eq!(client.refused(&f::updates::GetState {}).await, "AUTH_KEY_UNREGISTERED");
+    let first = question(&client).await;
+    assert_eq!((first.has_password, first.hint.as_deref()), (true, Some("a cave")));
+    let wrong = answer(&first, "open barley");
+    assert_eq!(client.refused(&wrong).await, "PASSWORD_HASH_INVALID");
+    // Each question can be answered once.
+    assert_eq!(client.refused(&answer(&first, "open sesame")).await, "SRP_ID_INVALID");
+    let right = answer(&question(&client).await, "open sesame");
+    client.invoke(&right).await.unwrap();
+    client.invoke(&f::updates::GetState {}).await.unwrap();
+    let known = stage.simulator.account(account.user_id).await.unwrap();
+    assert_eq!((known.sessions, known.connections_now), (2, 1));
+    stage.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_password_that_changed_meanwhile_must_be_asked_for_anew() {
+    let stage = Stage::with_accounts(0).await;
+    let account = stage.simulator.add_account(guarded()).await.unwrap();
+    let client = at_the_password(&stage, &account).await;
+    let stale = question(&client).await;
+    let password = Some("new words".to_owned());
+    let new = NewPassword { password, hint: None };
+    stage.simulator.set_password(account.user_id, new).await.unwrap();
+    let late = answer(&stale, "open sesame");
+    assert_eq!(client.refused(&late).await, "SRP_PASSWORD_CHANGED");
+    let fresh = question(&client).await;
+    assert_eq!(fresh.hint, None);
+    client.invoke(&answer(&fresh, "new words")).await.unwrap();
+}
+
+#[tokio::test]
+async fn too_many_wrong_passwords_bring_a_wait() {
+    let stage = Stage::with_accounts(0).await;
+    let account = stage.simulator.add_account(guarded()).await.unwrap();
+    let limits = Limits { wrong_passwords: 1, ..Limits::default() };
+    stage.simulator.set_limits(limits).await;
+    let client = at_the_password(&stage, &account).await;
+    let wrong = answer(&question(&client).await, "wrong");
+    assert_eq!(client.refused(&wrong).await, "PASSWORD_HASH_INVALID");
+    let right = answer(&question(&client).await, "open sesame");
+    assert_eq!(client.refused(&right).await, "FLOOD_WAIT");
 }

@@ -14,6 +14,7 @@ mod invites;
 mod logins;
 mod messages;
 mod participants;
+mod password;
 mod peers;
 mod request;
 mod updates;
@@ -109,7 +110,9 @@ pub(crate) fn execute(
 /// What anybody may call.
 fn receive(visit: &mut Visit, request: &Request) -> Result<Option<Vec<u8>>, RpcError> {
     Ok(methods! { request.id, request.body, visit;
+        f::account::GetPassword => password::get_password,
         f::auth::CancelCode => logins::cancel_code,
+        f::auth::CheckPassword => password::check_password,
         f::auth::LogOut => auth::log_out,
         f::auth::ResendCode => logins::resend_code,
         f::auth::SendCode => logins::send_code,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::Rng;
 
 use super::World;
+use super::passwords::Check;
 use crate::error::RpcError;
 use crate::server::link::{End, Link};
 use crate::violations::Violation;
@@ -36,6 +37,8 @@ pub(crate) struct KeyRecord {
     pub(crate) user: Option<i64>,
     /// Who may become its user by giving the password.
     pub(crate) pending: Option<i64>,
+    /// The question about a password that it was asked last.
+    pub(crate) check: Option<Check>,
     /// What every call is answered with, once the key is worth nothing.
     pub(crate) dead: Option<RpcError>,
     told_dead: bool,
@@ -74,6 +77,7 @@ impl World {
             dc,
             user: None,
             pending: None,
+            check: None,
             dead: None,
             told_dead: false,
             returns: 0,

@@ -28,7 +28,8 @@ pub struct Limits {
     /// Codes that may be asked for by `auth.sendCode` for one phone within ten minutes; the next
     /// one is answered `FLOOD_WAIT_x`.
     pub codes_per_phone: u32,
-    /// Wrong passwords in a row before an account answers `PHONE_PASSWORD_FLOOD` for ten minutes.
+    /// Wrong passwords an account takes within ten minutes; the next one, right or wrong, is
+    /// answered `FLOOD_WAIT_x`.
     pub wrong_passwords: u32,
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod keys;
 pub(crate) mod logins;
 pub(crate) mod membership;
 pub(crate) mod messages;
+pub(crate) mod passwords;
 pub(crate) mod updates;
 pub(crate) mod users;
 pub(crate) mod view;

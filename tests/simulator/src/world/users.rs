@@ -11,6 +11,7 @@ use super::dcs::HOME_DC;
 use super::ids::Peer;
 use super::logins::normal_phone;
 use super::messages::Message;
+use super::passwords::Password;
 use crate::server::link::Link;
 
 /// First user id; above 32 bits, as new accounts have.
@@ -41,7 +42,7 @@ pub(crate) struct User {
     pub(crate) first_name: String,
     pub(crate) username: Option<String>,
     pub(crate) bot_token: Option<String>,
-    pub(crate) password: Option<String>,
+    pub(crate) password: Option<Password>,
     pub(crate) api_hash: String,
     /// The datacenter it lives at.
     pub(crate) dc: i32,
@@ -101,12 +102,12 @@ impl User {
 }
 
 /// What a new account is to be.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct NewUser {
     pub(crate) phone: Option<String>,
     pub(crate) first_name: Option<String>,
     pub(crate) username: Option<String>,
-    pub(crate) password: Option<String>,
+    pub(crate) password: Option<Password>,
     pub(crate) bot: bool,
     /// Home, if it is not the usual one.
     pub(crate) dc: Option<i32>,
