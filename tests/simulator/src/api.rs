@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use crate::faults::{FaultKind, FaultSpec};
@@ -369,6 +369,32 @@ impl Server {
             world.kill_key(key_id, error.clone());
         }
         Ok(())
+    }
+
+    /// Accepts a QR login as that account.
+    pub(crate) fn scan_qr(&self, user_id: i64, url: &str) -> Result<(), ApiError> {
+        let invalid = |why: &str| ApiError::Invalid(why.to_owned());
+        let mut world = self.world();
+        let user = world.existing(user_id)?;
+        if world.user(user).is_bot() {
+            return Err(invalid("a bot cannot scan anything"));
+        }
+        let token = url
+            .strip_prefix("tg://login?token=")
+            .and_then(|token| URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).ok())
+            .ok_or_else(|| invalid("that is not like tg://login?token=<base64url>"))?;
+        let accepted = world.accept_token(&token, user, Instant::now());
+        accepted.map_err(|error| ApiError::Invalid(error.name.into_owned()))
+    }
+
+    /// Gives a bot another token.
+    pub(crate) fn renew_token(&self, user_id: i64) -> Result<String, ApiError> {
+        let mut world = self.world();
+        let user = world.existing(user_id)?;
+        if !world.user(user).is_bot() {
+            return Err(ApiError::Invalid(format!("account {user_id} is not a bot")));
+        }
+        world.renew_token(user).ok_or_else(|| ApiError::Invalid("it has no token".to_owned()))
     }
 
     /// The last code that was sent to an account's phone.

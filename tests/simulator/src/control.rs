@@ -66,6 +66,8 @@ fn router(server: Arc<Server>) -> Router {
         .route("/accounts/{user_id}/inbox", get(inbox).post(post_private))
         .route("/accounts/{user_id}/sessions", post(add_session))
         .route("/accounts/{user_id}/code", get(login_code))
+        .route("/accounts/{user_id}/scan_qr", post(scan_qr))
+        .route("/accounts/{user_id}/bot_token", post(renew_token))
         .route("/accounts/{user_id}/password", post(set_password))
         .route("/phones/{phone}/code", get(phone_code))
         .route("/sessions", post(add_stranger))
@@ -95,6 +97,12 @@ struct Who {
 struct Text {
     from: i64,
     text: String,
+}
+
+/// What a QR code shows.
+#[derive(Deserialize)]
+struct Seen {
+    url: String,
 }
 
 /// Which datacenter, if not the usual one.
@@ -141,6 +149,18 @@ async fn set_password(
     Input(new): Input<NewPassword>,
 ) -> Done {
     done(unhurried(&server, move |server| server.set_password(user_id, new)).await)
+}
+
+async fn scan_qr(
+    State(server): Shared,
+    Path(user_id): Path<i64>,
+    Input(seen): Input<Seen>,
+) -> Done {
+    done(server.scan_qr(user_id, &seen.url))
+}
+
+async fn renew_token(State(server): Shared, Path(user_id): Path<i64>) -> Reply<serde_json::Value> {
+    Ok(Json(json!({ "bot_token": server.renew_token(user_id)? })))
 }
 
 async fn add_stranger(

@@ -153,6 +153,16 @@ impl Simulator {
         self.server.phone_code(phone)
     }
 
+    /// Accepts the QR login of a `tg://login?token=…` as that account.
+    pub async fn scan_qr(&self, user_id: i64, url: &str) -> Result<(), ApiError> {
+        self.server.scan_qr(user_id, url)
+    }
+
+    /// Revokes a bot's token; answers its new one. Its sessions go on.
+    pub async fn renew_bot_token(&self, user_id: i64) -> Result<String, ApiError> {
+        self.server.renew_token(user_id)
+    }
+
     /// Sets the limits of logging in.
     pub async fn set_limits(&self, limits: Limits) {
         self.server.set_limits(limits);

@@ -4,9 +4,14 @@
 
 mod support;
 
+use base64::Engine;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+use grammers_client::sender::InvocationError;
 use grammers_client::tl::{enums, functions as f, types};
 use support::{Client, Stage};
-use telewarden_simulator::{Account, FaultSpec, Limits, NewAccount, NewPassword};
+use telewarden_simulator::{
+    Account, FaultSpec, Limits, NewAccount, NewPassword, Options, Simulator,
+};
 
 const API_HASH: &str = "0123456789abcdef0123456789abcdef";
 
@@ -312,4 +317,216 @@ async fn too_many_wrong_passwords_bring_a_wait() {
     assert_eq!(client.refused(&wrong).await, "PASSWORD_HASH_INVALID");
     let right = answer(&question(&client).await, "open sesame");
     assert_eq!(client.refused(&right).await, "FLOOD_WAIT");
+}
+
+fn bot_login(token: &str) -> f::auth::ImportBotAuthorization {
+    let (api_hash, bot_auth_token) = (API_HASH.to_owned(), token.to_owned());
+    f::auth::ImportBotAuthorization { flags: 0, api_id: 1, api_hash, bot_auth_token }
+}
+
+#[tokio::test]
+async fn a_bot_logs_in_by_its_token_until_that_is_revoked() {
+    let stage = Stage::with_accounts(1).await;
+    let new = NewAccount { bot: true, logged_in: false, ..NewAccount::default() };
+    let bot = stage.simulator.add_account(new).await.unwrap();
+    let token = bot.bot_token.unwrap();
+    let client = stage.stranger().await;
+    for wrong in ["", "5:abc", &format!("{}:abc", bot.user_id), &format!("{}:a", stage.ids()[0])] {
+        assert_eq!(client.refused(&bot_login(wrong)).await, "ACCESS_TOKEN_INVALID", "{wrong}");
+    }
+    let enums::auth::Authorization::Authorization(login) =
+        client.invoke(&bot_login(&token)).await.unwrap()
+    else {
+        panic!("a bot needs no sign-up");
+    };
+    let enums::User::User(user) = login.user else { panic!("a user") };
+    assert!(user.bot && user.is_self && user.id == bot.user_id);
+    client.invoke(&f::updates::GetState {}).await.unwrap();
+    let renewed = stage.simulator.renew_bot_token(bot.user_id).await.unwrap();
+    let another = stage.stranger().await;
+    assert_eq!(another.refused(&bot_login(&token)).await, "ACCESS_TOKEN_EXPIRED");
+    another.invoke(&bot_login(&renewed)).await.unwrap();
+    client.invoke(&f::updates::GetState {}).await.unwrap();
+    stage.assert_clean().await;
+}
+
+fn export(except_ids: Vec<i64>) -> f::auth::ExportLoginToken {
+    f::auth::ExportLoginToken { api_id: 1, api_hash: API_HASH.to_owned(), except_ids }
+}
+
+async fn shown(client: &Client, except: Vec<i64>) -> Vec<u8> {
+    match client.invoke(&export(except)).await.unwrap() {
+        enums::auth::LoginToken::Token(token) => token.token,
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+fn url(token: &[u8]) -> String {
+    format!("tg://login?token={}", URL_SAFE_NO_PAD.encode(token))
+}
+
+async fn told_of_the_scan(client: &mut Client) {
+    client
+        .next(|updates| match updates {
+            enums::Updates::UpdateShort(short) => {
+                matches!(short.update, enums::Update::LoginToken).then_some(())
+            }
+            _ => None,
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_scanned_code_is_told_of_at_once_and_logs_in() {
+    let stage = Stage::with_accounts(2).await;
+    let mut waiting = stage.stranger().await;
+    let token = shown(&waiting, vec![stage.ids()[1]]).await;
+    assert_ne!(token, shown(&waiting, vec![]).await);
+    let enums::auth::LoginToken::Token(same) =
+        waiting.invoke(&f::auth::ImportLoginToken { token: token.clone() }).await.unwrap()
+    else {
+        panic!("nobody accepted it yet");
+    };
+    assert_eq!(same.token, token);
+    let excepted = stage.client(1).await;
+    let accept = f::auth::AcceptLoginToken { token: token.clone() };
+    assert_eq!(excepted.refused(&accept).await, "AUTH_TOKEN_EXCEPTION");
+    let scanning = stage.client(0).await;
+    let nothing = f::auth::AcceptLoginToken { token: vec![1] };
+    assert_eq!(scanning.refused(&nothing).await, "AUTH_TOKEN_INVALID");
+    scanning.invoke(&accept).await.unwrap();
+    assert_eq!(scanning.refused(&accept).await, "AUTH_TOKEN_ALREADY_ACCEPTED");
+    told_of_the_scan(&mut waiting).await;
+    let enums::auth::LoginToken::Success(success) = waiting.invoke(&export(vec![])).await.unwrap()
+    else {
+        panic!("it was accepted");
+    };
+    let enums::auth::Authorization::Authorization(login) = success.authorization else {
+        panic!("the account exists");
+    };
+    assert_eq!(login.user.id(), stage.ids()[0]);
+    waiting.invoke(&f::updates::GetState {}).await.unwrap();
+    assert_eq!(stage.simulator.account(stage.ids()[0]).await.unwrap().sessions, 2);
+    stage.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_scan_by_somebody_with_a_password_asks_for_it() {
+    let stage = Stage::with_accounts(0).await;
+    let account = stage.simulator.add_account(guarded()).await.unwrap();
+    let mut waiting = stage.stranger().await;
+    let token = shown(&waiting, vec![]).await;
+    stage.simulator.scan_qr(account.user_id, "https://example.org").await.unwrap_err();
+    let padded = format!("tg://login?token={}", URL_SAFE.encode(&token));
+    stage.simulator.scan_qr(account.user_id, &padded).await.unwrap();
+    let twice = stage.simulator.scan_qr(account.user_id, &url(&token)).await.unwrap_err();
+    assert_eq!(twice.to_string(), "AUTH_TOKEN_ALREADY_ACCEPTED");
+    told_of_the_scan(&mut waiting).await;
+    for _ in 0..2 {
+        assert_eq!(waiting.refused(&export(vec![])).await, "SESSION_PASSWORD_NEEDED");
+    }
+    let right = answer(&question(&waiting).await, "open sesame");
+    waiting.invoke(&right).await.unwrap();
+    waiting.invoke(&f::updates::GetState {}).await.unwrap();
+}
+
+/// A world of two datacenters, with somebody who lives at the second one.
+async fn two_datacenters(new: NewAccount) -> (Stage, Account) {
+    let anywhere = Options::default().listen;
+    let options = Options { dcs: vec![(4, anywhere)], ..Options::default() };
+    let simulator = Simulator::start(options).await.unwrap();
+    let account = simulator.add_account(NewAccount { dc: Some(4), ..new }).await.unwrap();
+    (Stage { simulator, accounts: vec![] }, account)
+}
+
+impl Stage {
+    async fn stranger_at(&self, dc: i32) -> Client {
+        Client::stranger(&self.simulator.add_stranger(Some(dc)).await.unwrap())
+    }
+}
+
+/// Where a call's answer says that somebody lives.
+async fn migrated<R: grammers_client::tl::RemoteCall>(client: &Client, request: &R) -> String {
+    match client.invoke(request).await {
+        Err(InvocationError::Rpc(error)) => {
+            format!("{} {}_{}", error.code, error.name, error.value.unwrap_or_default())
+        }
+        _ => panic!("the call is refused"),
+    }
+}
+
+#[tokio::test]
+async fn who_lives_at_another_datacenter_is_sent_there() {
+    let (stage, account) = two_datacenters(NewAccount::default()).await;
+    let here = stage.stranger_at(2).await;
+    assert_eq!(migrated(&here, &send_code(&account.phone)).await, "303 PHONE_MIGRATE_4");
+    let enums::Config::Config(config) = here.invoke(&f::help::GetConfig {}).await.unwrap();
+    let options = config.dc_options.iter().map(|enums::DcOption::Option(dc)| (dc.id, dc.port));
+    let expected = [2, 4].map(|dc| (dc, i32::from(stage.simulator.dc_addr(dc).unwrap().port())));
+    assert_eq!((config.this_dc, options.collect::<Vec<_>>()), (2, expected.to_vec()));
+
+    let there = stage.stranger_at(4).await;
+    let hash = asked(&there, &account.phone).await;
+    let code = stage.simulator.login_code(account.user_id).await.unwrap();
+    signed_in(&there, &sign_in(&account.phone, &hash, &code)).await;
+    // The session that came with the account is one of that datacenter, too.
+    let issued = Client::stranger(account.session_string.as_deref().unwrap());
+    issued.invoke(&f::updates::GetState {}).await.unwrap();
+    assert_eq!(stage.simulator.account(account.user_id).await.unwrap().connections_now, 2);
+    let elsewhere = NewAccount { dc: Some(3), ..NewAccount::default() };
+    assert!(stage.simulator.add_account(elsewhere).await.is_err());
+    stage.simulator.add_stranger(Some(3)).await.unwrap_err();
+    stage.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_bot_of_another_datacenter_is_sent_there() {
+    let bot = NewAccount { bot: true, logged_in: false, ..NewAccount::default() };
+    let (stage, bot) = two_datacenters(bot).await;
+    let request = bot_login(bot.bot_token.as_deref().unwrap());
+    let here = stage.stranger_at(2).await;
+    assert_eq!(migrated(&here, &request).await, "303 USER_MIGRATE_4");
+    stage.stranger_at(4).await.invoke(&request).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_code_scanned_by_somebody_of_another_datacenter_is_redeemed_there() {
+    let (stage, account) = two_datacenters(NewAccount::default()).await;
+    let mut here = stage.stranger_at(2).await;
+    let token = shown(&here, vec![]).await;
+    stage.simulator.scan_qr(account.user_id, &url(&token)).await.unwrap();
+    told_of_the_scan(&mut here).await;
+    let enums::auth::LoginToken::MigrateTo(away) = here.invoke(&export(vec![])).await.unwrap()
+    else {
+        panic!("the account lives elsewhere");
+    };
+    assert_eq!(away.dc_id, 4);
+    let there = stage.stranger_at(4).await;
+    let import = f::auth::ImportLoginToken { token: away.token };
+    let success = there.invoke(&import).await.unwrap();
+    assert!(matches!(success, enums::auth::LoginToken::Success(_)));
+    there.invoke(&f::updates::GetState {}).await.unwrap();
+    assert_eq!(there.refused(&import).await, "AUTH_TOKEN_INVALID");
+}
+
+#[tokio::test]
+async fn a_key_is_unknown_to_other_datacenters_than_its_own() {
+    let (stage, account) = two_datacenters(NewAccount::default()).await;
+    let mut string = URL_SAFE
+        .decode(account.session_string.as_deref().unwrap().strip_prefix('1').unwrap())
+        .unwrap();
+    assert_eq!(string[0], 4);
+    string[5..7].copy_from_slice(&stage.simulator.listen_addr().port().to_be_bytes());
+    let lost = Client::stranger(&format!("1{}", URL_SAFE.encode(string)));
+    lost.invoke(&f::updates::GetState {}).await.unwrap_err();
+    assert_eq!(stage.simulator.account(account.user_id).await.unwrap().connections_total, 0);
+}
+
+#[tokio::test]
+async fn datacenters_need_numbers_of_their_own() {
+    let anywhere = Options::default().listen;
+    for dcs in [vec![(2, anywhere)], vec![(0, anywhere)], vec![(4, anywhere), (4, anywhere)]] {
+        let options = Options { dcs, ..Options::default() };
+        assert!(Simulator::start(options).await.is_err());
+    }
 }

@@ -132,21 +132,42 @@ impl World {
     /// Whom a call is about that comes from a key which is nobody's yet, so that faults of that
     /// account strike it.
     pub(crate) fn concerned(&self, key_id: i64, request: &Request) -> Option<i64> {
+        if let Some(phone) = phone_of(request) {
+            return self.phones.get(&phone).copied();
+        }
         let pending = || self.keys.get(&key_id)?.pending;
-        self.phone_of(request).map_or_else(pending, |phone| self.phones.get(&phone).copied())
+        self.bot_of(request).or_else(|| self.scanner_of(key_id, request)).or_else(pending)
     }
 
-    /// The phone that a login's call names.
-    fn phone_of(&self, request: &Request) -> Option<String> {
-        use functions::auth::{CancelCode, ResendCode, SendCode, SignIn};
-        let cursor = &mut Cursor::from_slice(request.body);
-        let phone = match request.id {
-            SendCode::CONSTRUCTOR_ID => SendCode::deserialize(cursor).ok()?.phone_number,
-            SignIn::CONSTRUCTOR_ID => SignIn::deserialize(cursor).ok()?.phone_number,
-            ResendCode::CONSTRUCTOR_ID => ResendCode::deserialize(cursor).ok()?.phone_number,
-            CancelCode::CONSTRUCTOR_ID => CancelCode::deserialize(cursor).ok()?.phone_number,
-            _ => return None,
-        };
-        normal_phone(&phone)
+    /// The bot that a login's call names.
+    fn bot_of(&self, request: &Request) -> Option<i64> {
+        let login: functions::auth::ImportBotAuthorization = parsed(request)?;
+        self.bot_named_in(&login.bot_auth_token)
     }
+
+    /// Who accepted the token that a call is about.
+    fn scanner_of(&self, key_id: i64, request: &Request) -> Option<i64> {
+        if request.id == functions::auth::ExportLoginToken::CONSTRUCTOR_ID {
+            return self.login_tokens.accepted(key_id).map(|(_, user)| user);
+        }
+        let import: functions::auth::ImportLoginToken = parsed(request)?;
+        self.login_tokens.accepted_by(&import.token)
+    }
+}
+
+/// The parameters of a call, if it is of that method.
+fn parsed<R: Identifiable + Deserializable>(request: &Request) -> Option<R> {
+    let body = (request.id == R::CONSTRUCTOR_ID).then_some(request.body)?;
+    R::deserialize(&mut Cursor::from_slice(body)).ok()
+}
+
+/// The phone that a login's call names.
+fn phone_of(request: &Request) -> Option<String> {
+    use functions::auth::{CancelCode, ResendCode, SendCode, SignIn};
+    let phone = parsed::<SendCode>(request)
+        .map(|call| call.phone_number)
+        .or_else(|| Some(parsed::<SignIn>(request)?.phone_number))
+        .or_else(|| Some(parsed::<ResendCode>(request)?.phone_number))
+        .or_else(|| Some(parsed::<CancelCode>(request)?.phone_number));
+    normal_phone(&phone?)
 }

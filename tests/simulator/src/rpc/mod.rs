@@ -4,6 +4,7 @@
 //! world; faults, flood waits and dead keys are decided before they are reached.
 
 mod auth;
+mod bots;
 pub(crate) mod call;
 mod channels;
 mod contacts;
@@ -16,6 +17,7 @@ mod messages;
 mod participants;
 mod password;
 mod peers;
+mod qr;
 mod request;
 mod updates;
 mod users;
@@ -113,6 +115,9 @@ fn receive(visit: &mut Visit, request: &Request) -> Result<Option<Vec<u8>>, RpcE
         f::account::GetPassword => password::get_password,
         f::auth::CancelCode => logins::cancel_code,
         f::auth::CheckPassword => password::check_password,
+        f::auth::ExportLoginToken => qr::export_login_token,
+        f::auth::ImportBotAuthorization => bots::import_bot_authorization,
+        f::auth::ImportLoginToken => qr::import_login_token,
         f::auth::LogOut => auth::log_out,
         f::auth::ResendCode => logins::resend_code,
         f::auth::SendCode => logins::send_code,
@@ -127,6 +132,7 @@ fn receive(visit: &mut Visit, request: &Request) -> Result<Option<Vec<u8>>, RpcE
 fn dispatch(call: &mut Call, request: &Request) -> Result<Option<Vec<u8>>, RpcError> {
     Ok(methods! { request.id, request.body, call;
         f::account::UpdateStatus => auth::update_status,
+        f::auth::AcceptLoginToken => qr::accept_login_token,
         f::channels::GetChannels => channels::get_channels,
         f::channels::GetFullChannel => channels::get_full_channel,
         f::channels::GetMessages => messages::get_channel_messages,

@@ -140,6 +140,7 @@ impl World {
     /// The key becomes the user's; a connection that holds it counts as theirs from now on.
     pub(crate) fn log_in(&mut self, key_id: i64, user: i64) {
         self.log_out(key_id);
+        self.login_tokens.forget(key_id);
         let Some(record) = self.keys.get_mut(&key_id) else { return };
         record.user = Some(user);
         let connected = u64::from(record.link.is_some());

@@ -13,6 +13,7 @@ pub(crate) mod logins;
 pub(crate) mod membership;
 pub(crate) mod messages;
 pub(crate) mod passwords;
+pub(crate) mod qr;
 pub(crate) mod updates;
 pub(crate) mod users;
 pub(crate) mod view;
@@ -27,6 +28,7 @@ use self::dcs::Dcs;
 use self::ids::Peer;
 use self::keys::KeyRecord;
 use self::logins::Logins;
+use self::qr::LoginTokens;
 use self::users::User;
 use crate::faults::Faults;
 use crate::load::Population;
@@ -46,6 +48,7 @@ pub(crate) struct World {
     pub(crate) invites: HashMap<String, Peer>,
     pub(crate) keys: HashMap<i64, KeyRecord>,
     pub(crate) logins: Logins,
+    pub(crate) login_tokens: LoginTokens,
     pub(crate) faults: Faults,
     pub(crate) violations: Violations,
     pub(crate) counters: Counters,
@@ -68,6 +71,7 @@ impl World {
             invites: HashMap::new(),
             keys: HashMap::new(),
             logins: Logins::default(),
+            login_tokens: LoginTokens::default(),
             faults: Faults::default(),
             violations: Violations::default(),
             counters: Counters::default(),

@@ -42,6 +42,8 @@ pub(crate) struct User {
     pub(crate) first_name: String,
     pub(crate) username: Option<String>,
     pub(crate) bot_token: Option<String>,
+    /// Tokens it had before.
+    pub(crate) old_tokens: Vec<String>,
     pub(crate) password: Option<Password>,
     pub(crate) api_hash: String,
     /// The datacenter it lives at.
@@ -139,13 +141,14 @@ impl World {
         if !new.bot {
             self.phones.insert(phone.clone(), id);
         }
-        let bot_token = new.bot.then(|| format!("{id}:{}", self.random_text(35)));
+        let bot_token = new.bot.then(|| self.draw_token(id));
         let user = User {
             id,
             phone,
             first_name: new.first_name.unwrap_or_else(|| format!("User {number}")),
             username,
             bot_token,
+            old_tokens: Vec::new(),
             password: new.password,
             dc,
             api_hash: format!("{:032x}", self.rng.random::<u128>()),
@@ -164,6 +167,19 @@ impl World {
         };
         self.users.insert(id, user);
         Ok(id)
+    }
+
+    /// Gives a bot another token; the old one is worth nothing any more, but its sessions go on.
+    pub(crate) fn renew_token(&mut self, id: i64) -> Option<String> {
+        let token = self.draw_token(id);
+        let user = self.user_mut(id);
+        let old = user.bot_token.replace(token.clone())?;
+        user.old_tokens.push(old);
+        Some(token)
+    }
+
+    fn draw_token(&mut self, id: i64) -> String {
+        format!("{id}:{}", self.random_text(35))
     }
 
     /// Reserves a username for a peer.
