@@ -21,7 +21,14 @@ pub(super) const HOME_DC: i32 = 2;
 
 /// One with a key that is made once for all tests.
 pub(super) async fn simulator() -> Simulator {
-    Simulator::start(Options { seed: Some(7), ..Options::default() }).await.unwrap()
+    simulator_of(&[]).await
+}
+
+/// The same with further datacenters.
+pub(super) async fn simulator_of(further: &[i32]) -> Simulator {
+    let anywhere = Options::default().listen;
+    let dcs = further.iter().map(|dc| (*dc, anywhere)).collect();
+    Simulator::start(Options { seed: Some(7), dcs, ..Options::default() }).await.unwrap()
 }
 
 /// An account that is logged in.
@@ -30,7 +37,8 @@ pub(super) async fn account(sim: &Simulator, new: NewAccount) -> Account {
 }
 
 pub(super) fn dial_options(sim: &Simulator) -> DialOptions {
-    let own = (1..=5).map(|dc| (dc, sim.listen_addr().into())).collect();
+    let address = |dc| sim.dc_addr(dc).unwrap_or(sim.listen_addr()).into();
+    let own = (1..=5).map(|dc| (dc, address(dc))).collect();
     DialOptions {
         servers: Servers::new(own),
         api_id: 1,
