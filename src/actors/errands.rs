@@ -293,7 +293,11 @@ pub(super) fn lending_class(errand: &Errand) -> Option<MethodClass> {
         | Errand::Inspect(_)
         | Errand::NewestBefore { .. }
         | Errand::Position(_)
-        | Errand::History { .. } => None,
+        | Errand::History { .. }
+        | Errand::ResolveTarget(_)
+        | Errand::Rights(_)
+        | Errand::Send(_)
+        | Errand::LogOut => None,
     }
 }
 

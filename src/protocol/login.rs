@@ -208,6 +208,14 @@ pub enum LoginFailure {
         "telegram wants to be paid for sending this code; log in with an official app, or by QR"
     )]
     PaymentNeeded,
+    /// No key could be made with a server of one's own.
+    #[error("no authorization key could be made: {detail}")]
+    NoKey {
+        /// A name like Telegram's.
+        code: String,
+        /// What happened and what to do.
+        detail: String,
+    },
     /// Everything else.
     #[error(transparent)]
     Other(#[from] Failure),
@@ -290,6 +298,7 @@ impl LoginFailure {
             Self::ApplicationInvalid { code }
             | Self::Wait { code, .. }
             | Self::TooManyAttempts { code }
+            | Self::NoKey { code, .. }
             | Self::SessionEnded { code } => code,
             Self::Other(failure) => failure.code(),
         }

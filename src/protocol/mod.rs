@@ -23,6 +23,7 @@ pub mod refusal;
 pub mod restart;
 pub mod secret;
 pub mod session_string;
+pub mod target;
 pub mod time;
 pub mod trail;
 pub mod watchdog;

@@ -69,7 +69,7 @@ impl LoginLink {
     /// here and now; with Telegram's by the first step.
     ///
     /// # Errors
-    /// [`LoginFailure::Other`] when no key can be made.
+    /// [`LoginFailure::NoKey`] when no key can be made; [`LoginFailure::Other`] when nobody answers.
     pub async fn open(options: &LoginOptions, dc_id: i32) -> Result<Self, LoginFailure> {
         let servers = &options.dial.servers;
         let vault = if servers.are_own() {
@@ -282,15 +282,22 @@ impl LoginLink {
     }
 }
 
-async fn fresh_key(options: &LoginOptions, dc_id: i32) -> Result<Credentials, Failure> {
+async fn fresh_key(options: &LoginOptions, dc_id: i32) -> Result<Credentials, LoginFailure> {
     let Some(address) = options.dial.servers.address(dc_id) else {
-        return Err(Failure::Rejected { code: "DC_UNKNOWN".into() });
+        let detail = format!("telegram.servers names no datacenter {dc_id}; add it there");
+        return Err(LoginFailure::NoKey { code: "DC_UNKNOWN".into(), detail });
     };
     let Some(key) = &options.server_key else {
-        return Err(Failure::Rejected { code: "SERVER_KEY_MISSING".into() });
+        let detail = "these servers are not telegram's, so their public key is needed; set \
+                      telegram.server_public_key_file";
+        let (code, detail) = ("SERVER_KEY_MISSING".into(), detail.into());
+        return Err(LoginFailure::NoKey { code, detail });
     };
-    let made = exchange(address, dc_id, key).await.map_err(|error| error.classify())?;
-    let auth_key = made.auth_key;
+    let made = exchange(address, dc_id, key).await.map_err(|error| match error.classify() {
+        failure @ Failure::Transient { .. } => failure.into(),
+        failure => LoginFailure::NoKey { code: failure.code().into(), detail: error.to_string() },
+    });
+    let auth_key = made?.auth_key;
     Ok(Credentials { account: AuthKeyId::of(&auth_key), dc_id, auth_key })
 }
 
