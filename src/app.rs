@@ -28,6 +28,7 @@ use crate::protocol::account::ReconnectPolicy;
 use crate::protocol::monitor::FailoverPolicy;
 use crate::protocol::pacing::{Limits, Rate};
 use crate::protocol::restart::Backoff;
+use crate::secrets;
 use crate::store::{Outbox, Store, StoreOptions};
 use crate::telegram::{Clocks, DialOptions, LoginOptions, ServerKey, Servers};
 
@@ -156,7 +157,9 @@ impl Daemon {
 
 async fn open_store(config: &Config) -> Result<(Store, Outbox)> {
     let mut options = StoreOptions::new(&config.store.path);
-    options.key_file.clone_from(&config.secrets.key_file);
+    let chosen = secrets::choose(config);
+    chosen.tell();
+    (options.key, options.previous_keys) = (chosen.key, chosen.previous);
     let opened = tokio::task::spawn_blocking(move || Store::open(options)).await?;
     opened.with_context(|| format!("failed to open the store in {}", config.store.path.display()))
 }

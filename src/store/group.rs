@@ -19,7 +19,7 @@ use crate::protocol::owner::UserId;
 use super::engine::{Batch, Engine, collect};
 use super::error::StoreError;
 use super::hot::Hot;
-use super::keys::{Keyring, MasterKey};
+use super::keys::{Keyring, Keys, Seal};
 use super::layout::{self, kind};
 use super::op::{Op, RESTARTS_KEPT};
 use super::records::{self, CursorRecord};
@@ -88,7 +88,7 @@ pub(super) struct Effects {
 /// What a group reads.
 pub(super) struct Context<'a> {
     pub(super) engine: &'a dyn Engine,
-    pub(super) master: &'a MasterKey,
+    pub(super) master: &'a Keys,
     pub(super) known: &'a mut Known,
 }
 

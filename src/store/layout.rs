@@ -11,13 +11,16 @@ use super::error::StoreError;
 
 /// The store's format number.
 pub(super) const FORMAT: &[u8] = b"!format";
-/// Sealed with the key-encryption key, to recognise another key.
+/// Sealed with the root of a store that had no generations of keys yet, to recognise another root;
+/// gone once nothing is sealed with it any more.
 pub(super) const KEY_CHECK: &[u8] = b"!key-check";
 /// Everything up to this sequence number has left the outbox.
 pub(super) const RELEASED: &[u8] = b"!released";
 /// Cursors moved before this sequence number have records of their own.
 pub(super) const CHECKPOINT: &[u8] = b"!checkpoint";
 
+/// When a rotation of the keys was last through.
+pub(super) const ROTATED: &[u8] = b"!rotated";
 /// The tally of the records: see [`super::audit`].
 pub(super) const TALLY: &[u8] = b"!tally";
 
@@ -43,6 +46,7 @@ pub(super) mod kind {
     pub(crate) const TRAIL_INDEX: u8 = b'Q';
     pub(crate) const CREDENTIALS: u8 = b'c';
     pub(crate) const DATA_KEY: u8 = b'd';
+    pub(crate) const GENERATION: u8 = b'g';
     pub(crate) const CURSOR: u8 = b'k';
     pub(crate) const MONITOR: u8 = b'm';
     pub(crate) const SEGMENT: u8 = b'o';
@@ -82,6 +86,11 @@ pub(super) fn seq(kind: u8, seq: u64) -> Vec<u8> {
 
 pub(super) fn data_key(epoch: u32) -> Vec<u8> {
     key(kind::DATA_KEY, &epoch.to_be_bytes())
+}
+
+/// The key of a generation of keys.
+pub(super) fn generation(number: u32) -> Vec<u8> {
+    key(kind::GENERATION, &number.to_be_bytes())
 }
 
 pub(super) fn job(id: Uuid) -> Vec<u8> {

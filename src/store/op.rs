@@ -19,6 +19,8 @@ use crate::protocol::trail::Deed;
 
 use super::rows::RawRow;
 
+use super::keys::KeyOrigin;
+
 /// Page cache unless configured otherwise, in bytes.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 /// Lines of the restart ledger that are kept; older ones go. At 250 bytes a line, 250 KiB.
@@ -29,8 +31,10 @@ pub const RESTARTS_KEPT: usize = 1000;
 pub struct StoreOptions {
     /// The directory; made with mode 0700.
     pub path: PathBuf,
-    /// The key file; `None` is `<path>/key`, which is made on first start.
-    pub key_file: Option<PathBuf>,
+    /// Where the root comes from, the key that wraps all others.
+    pub key: KeyOrigin,
+    /// Where roots came from that it replaces; looked at only when they are needed.
+    pub previous_keys: Vec<KeyOrigin>,
     /// Bound of the page cache, in bytes.
     pub cache_bytes: u64,
 }
@@ -38,7 +42,12 @@ pub struct StoreOptions {
 impl StoreOptions {
     /// The defaults for a store in `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), key_file: None, cache_bytes: CACHE_BYTES_DEFAULT }
+        Self {
+            path: path.into(),
+            key: KeyOrigin::Own,
+            previous_keys: vec![],
+            cache_bytes: CACHE_BYTES_DEFAULT,
+        }
     }
 }
 

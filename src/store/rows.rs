@@ -192,8 +192,12 @@ impl Store {
         id: impl Into<RowId>,
     ) -> Result<Option<R>, StoreError> {
         let key = layout::row(R::TABLE.kind, owner, &id.into().0);
-        let stored = self.shared.engine.get(&key)?;
-        stored.map(|value| self.decode_row::<R>(&key, &value)).transpose()
+        let (engine, name) = (&*self.shared.engine, R::TABLE.name);
+        if R::TABLE.is_sealed {
+            let plain = self.shared.master.read(engine, name, &key)?;
+            return plain.map(|plain| records::from_json(name, &plain)).transpose();
+        }
+        engine.get(&key)?.map(|value| records::from_json(name, &value)).transpose()
     }
 
     /// Up to `limit` rows of `owner` whose ids begin with `prefix`, in the order of their ids, after
@@ -232,28 +236,12 @@ impl Store {
         to: &[u8],
         limit: usize,
     ) -> Result<Vec<R>, StoreError> {
-        let mut rows = Vec::new();
-        let mut outcome = Ok(());
-        self.shared.engine.scan(from, to, &mut |key, value| {
-            if rows.len() < limit {
-                match self.decode_row(key, value) {
-                    Ok(row) => rows.push(row),
-                    Err(error) => outcome = Err(error),
-                }
-            }
-            outcome.is_ok() && rows.len() < limit
-        })?;
-        outcome.map(|()| rows)
-    }
-
-    fn decode_row<R: Row>(&self, key: &[u8], value: &[u8]) -> Result<R, StoreError> {
         let name = R::TABLE.name;
         if !R::TABLE.is_sealed {
-            return records::from_json(name, value);
+            return self.range(from, to, limit, |value| records::from_json(name, value));
         }
-        let broken = |_| StoreError::Damaged { record: name, detail: "its seal is broken" };
-        let plain = self.shared.master.open(key, value).map_err(broken)?;
-        records::from_json(name, &plain)
+        let sealed = self.shared.master.read_all(&*self.shared.engine, name, (from, to))?;
+        sealed.iter().take(limit).map(|(_, plain)| records::from_json(name, plain)).collect()
     }
 
     /// What the person or bot `telegram_id` did on `day`, if anything.

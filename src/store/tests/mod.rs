@@ -26,6 +26,8 @@ use crate::protocol::model::{
 use crate::protocol::outbox::{OutboxEntry, Route};
 use crate::protocol::secret::AuthKey;
 
+pub(in crate::store) use rows::login;
+
 /// Longest a test waits for what it expects.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -28,7 +28,7 @@ fn owned(owner: &str, number: u128) -> OwnedAccount {
     }
 }
 
-fn login() -> LoginRecord {
+pub(in crate::store) fn login() -> LoginRecord {
     LoginRecord {
         id: LoginId(Uuid::from_u128(9)),
         user: user("one"),
