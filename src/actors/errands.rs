@@ -31,6 +31,8 @@ const CONCURRENT_MAX: usize = 4;
 pub(super) enum Priority {
     /// Monitors and commands of the bridge.
     Bridge,
+    /// Users of the API.
+    Api,
     /// Looking whether anything is missing: when there is time.
     Check,
 }
@@ -163,6 +165,11 @@ impl ErrandQueue {
     /// The link is gone and takes what was under way along.
     pub(super) fn forget_under_way(&mut self) {
         self.under_way = 0;
+    }
+
+    /// Requests that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Whether nothing waits and nothing is under way.

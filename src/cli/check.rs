@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use super::{ConfigArgs, say};
 use crate::config::{Config, advice, broker_address};
-use crate::store::{Examined, StoreError, StoreOptions, check_key_file, examine};
+use crate::secrets::{self, Chosen};
+use crate::store::{Examined, KeyOrigin, StoreError, StoreOptions, examine};
 
 /// How long the broker may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -54,14 +55,13 @@ pub fn check(args: &ConfigArgs) -> ExitCode {
 }
 
 fn findings(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![
-        store(&config.store.path, config.secrets.key_file.as_deref()),
-        listen(config.http.listen),
-    ];
+    let mut findings = vec![listen(config.http.listen)];
+    let chosen = secrets::choose(config);
+    findings.insert(0, store(&config.store.path, &chosen));
+    findings.extend(key(&chosen));
     if config.bridge.enabled {
         findings.push(broker(config.bridge.url.expose()));
     }
-    findings.extend(config.secrets.key_file.as_deref().map(key_file));
     let unread = [
         ("telegram.server_public_key_file", &config.telegram.server_public_key_file),
         ("auth.jwt_secret_file", &config.auth.jwt_secret_file),
@@ -74,10 +74,10 @@ fn findings(config: &Config) -> Vec<Finding> {
 }
 
 /// What the daemon would say about its store, found without changing a byte of it.
-fn store(path: &Path, key_file: Option<&Path>) -> Finding {
+fn store(path: &Path, chosen: &Chosen) -> Finding {
     let shown = path.display();
     let mut options = StoreOptions::new(path);
-    options.key_file = key_file.map(Into::into);
+    (options.key, options.previous_keys) = (chosen.key.clone(), chosen.previous.clone());
     let examined = match examine(&options) {
         Ok(Examined::New) if !path.exists() => return future_store(path),
         Ok(examined) => examined,
@@ -134,11 +134,23 @@ fn try_writing(folder: &Path) -> std::io::Result<()> {
     written.and(removed)
 }
 
-fn key_file(path: &Path) -> Finding {
-    match check_key_file(path) {
-        Ok(()) => Finding::Fine(format!("secrets.key_file {} can be used", path.display())),
-        Err(error) => Finding::Fault(format!("secrets.key_file: {error}")),
+/// Whether the key that wraps all others can be used. The store's own is looked at with the store.
+fn key(chosen: &Chosen) -> Vec<Finding> {
+    let key = &chosen.key;
+    let mut findings = Vec::new();
+    match key.check() {
+        Ok(()) if matches!(key, KeyOrigin::Own) => {}
+        Ok(()) => {
+            findings.push(Finding::Fine(format!("the keys are wrapped by {key}, which works")))
+        }
+        Err(error) => {
+            findings.push(Finding::Fault(format!("the keys are wrapped by {key}: {error}")))
+        }
     }
+    findings.extend(chosen.unused.iter().map(|unused| {
+        Finding::Advice(format!("{unused} is configured, too, and not used: {key} comes first"))
+    }));
+    findings
 }
 
 fn listen(address: SocketAddr) -> Finding {
@@ -193,22 +205,29 @@ mod tests {
     fn the_store_may_be_missing_but_not_unusable() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        assert!(matches!(store(&path, None), Finding::Fine(_)));
+        assert!(matches!(store(&path, &own()), Finding::Fine(_)));
         fs::create_dir(&path).unwrap();
         mode(&path, 0o755);
-        assert!(matches!(store(&path, None), Finding::Advice(text) if text.contains("chmod 700")));
+        assert!(
+            matches!(store(&path, &own()), Finding::Advice(text) if text.contains("chmod 700"))
+        );
         mode(&path, 0o700);
-        assert!(matches!(store(&path, None), Finding::Fine(_)));
+        assert!(matches!(store(&path, &own()), Finding::Fine(_)));
         assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
         let not_a_folder = folder.path().join("file");
         fs::write(&not_a_folder, "").unwrap();
-        assert!(matches!(store(&not_a_folder, None), Finding::Fault(_)));
-        assert!(matches!(store(&not_a_folder.join("inside"), None), Finding::Fault(_)));
+        assert!(matches!(store(&not_a_folder, &own()), Finding::Fault(_)));
+        assert!(matches!(store(&not_a_folder.join("inside"), &own()), Finding::Fault(_)));
         let deep = folder.path().join("not/yet/there");
-        assert!(matches!(store(&deep, None), Finding::Fine(_)));
+        assert!(matches!(store(&deep, &own()), Finding::Fine(_)));
         assert!(!folder.path().join("not").exists());
         // Nobody makes folders there, not even root.
-        assert!(matches!(store(Path::new("/proc/telewarden/state"), None), Finding::Fault(_)));
+        assert!(matches!(store(Path::new("/proc/telewarden/state"), &own()), Finding::Fault(_)));
+    }
+
+    /// The store's own key.
+    fn own() -> Chosen {
+        secrets::choose(&Config::default())
     }
 
     #[test]
@@ -234,16 +253,21 @@ mod tests {
 
     #[test]
     fn a_key_file_must_be_usable_as_a_key() {
+        let of = |path: &Path| {
+            let mut config = Config::default();
+            config.secrets.key_file = Some(path.into());
+            key(&secrets::choose(&config)).remove(0)
+        };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        assert!(matches!(key_file(&path), Finding::Fault(_)));
+        assert!(matches!(of(&path), Finding::Fault(_)));
         fs::write(&path, "too short").unwrap();
         mode(&path, 0o600);
-        assert!(matches!(key_file(&path), Finding::Fault(_)));
+        assert!(matches!(of(&path), Finding::Fault(_)));
         fs::write(&path, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
-        assert!(matches!(key_file(&path), Finding::Fine(_)));
+        assert!(matches!(of(&path), Finding::Fine(_)));
         mode(&path, 0o644);
-        assert!(matches!(key_file(&path), Finding::Fault(text) if text.contains("chmod")));
+        assert!(matches!(of(&path), Finding::Fault(text) if text.contains("chmod")));
     }
 
     #[test]

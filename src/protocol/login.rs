@@ -5,6 +5,30 @@ use super::failure::Failure;
 use super::model::Me;
 use super::secret::SecretText;
 
+/// Where a login stands, as its user sees it (`spec/accounts.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginState {
+    /// Telegram sent a code.
+    CodeSent,
+    /// A picture waits to be scanned.
+    WaitingScan,
+    /// The password is needed.
+    PasswordRequired,
+    /// Done.
+    Active,
+    /// It cannot go on.
+    Failed,
+    /// Its time is over.
+    Expired,
+}
+
+impl LoginState {
+    /// Whether nothing follows any more.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Active | Self::Failed | Self::Expired)
+    }
+}
+
 /// What a step of a login led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -43,6 +67,13 @@ pub struct CodeTicket {
     pub phone_code_hash: SecretText,
     /// Whether the code is sent to the account's login address.
     pub by_email: bool,
+}
+
+impl From<CodeTicket> for CodeSent {
+    /// A code that was sent before, of which nothing else is known any more.
+    fn from(ticket: CodeTicket) -> Self {
+        Self { ticket, via: CodeVia::Other, length: None, resend_after: None }
+    }
 }
 
 /// How a code is delivered.

@@ -44,6 +44,15 @@ pub struct LoginOptions {
     pub server_key: Option<Arc<ServerKey>>,
 }
 
+impl LoginOptions {
+    /// The same for another application, of which the hash is not needed.
+    #[must_use]
+    pub fn with_api_id(mut self, api_id: i32) -> Self {
+        self.dial.api_id = api_id;
+        self
+    }
+}
+
 /// See the module. Dropping it closes the sockets some time later; [`LoginLink::close`] tells when.
 pub struct LoginLink {
     options: LoginOptions,

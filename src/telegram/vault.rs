@@ -35,6 +35,15 @@ impl Servers {
         self.own.get(&dc_id).is_some_and(SocketAddr::is_ipv6)
     }
 
+    /// Where a login begins; Telegram sends it on to where the account belongs.
+    pub fn first_dc(&self) -> i32 {
+        const FIRST: i32 = 2;
+        match self.own.contains_key(&FIRST) {
+            true => FIRST,
+            false => self.own.keys().next().copied().unwrap_or(FIRST),
+        }
+    }
+
     /// Where datacenter `dc_id` is reached.
     pub(super) fn address(&self, dc_id: i32) -> Option<SocketAddr> {
         let own = self.own.get(&dc_id).copied();

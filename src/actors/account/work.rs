@@ -10,7 +10,7 @@ use super::{AccountActor, AccountMsg};
 use crate::actors::context::now;
 use crate::actors::errands::{Next, Request, lending_class};
 use crate::failpoint;
-use crate::protocol::account::Input;
+use crate::protocol::account::{Input, Standing};
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{Cooldown, CooldownScope, MethodClass};
@@ -29,6 +29,10 @@ impl AccountActor {
         }
         if let Some(fault) = &self.record.fault {
             request.reply.send(Err(Failure::Dead { code: fault.code.clone() }));
+            return Ok(());
+        }
+        if self.standing == Standing::Held {
+            request.reply.send(Err(self.why()));
             return Ok(());
         }
         self.queue.push(request);
@@ -104,7 +108,7 @@ impl AccountActor {
             outcome => request.reply.send(outcome),
         }
         self.run_errands(myself);
-        if self.interests.is_empty() && self.queue.is_idle() {
+        if !self.is_needed() && self.queue.is_idle() {
             self.arm_linger(myself);
         }
         self.show();

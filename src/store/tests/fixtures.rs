@@ -134,6 +134,35 @@ fn sealed_credentials() -> Fixture {
     }
 }
 
+/// A generation of keys, in a store that it opens.
+fn generation() -> Fixture {
+    let wrapped = || {
+        let disk = crate::store::memory_engine::MemoryDisk::default();
+        let opened = keys::open(&disk, given(), None, UnixMillis(9)).unwrap();
+        let (place, record) = opened.batch.writes.into_iter().next().unwrap();
+        assert_eq!(place, layout::generation(1));
+        record.unwrap()
+    };
+    let check = |record: &[u8]| {
+        let disk = crate::store::memory_engine::MemoryDisk::default();
+        let mut batch = Batch::default();
+        batch.put(layout::generation(1), record.to_vec());
+        disk.apply(batch).unwrap();
+        let opened = keys::open(&disk, given(), Some(3), UnixMillis(9)).unwrap();
+        assert!(opened.batch.is_empty(), "it is used as it is");
+    };
+    Fixture {
+        version: 1,
+        name: "generation",
+        encode: Some(Box::new(wrapped)),
+        check: Box::new(check),
+    }
+}
+
+fn given() -> Key {
+    Key::Given(Box::new(master()))
+}
+
 /// A segment behind the wrapped data key it was sealed with (whose length stands first).
 fn sealed_segment(version: u8) -> Fixture {
     // Version 1 did not keep when a message was said.
@@ -194,6 +223,7 @@ fn fixtures() -> Vec<Fixture> {
         compact("peer", peer),
         compact("number", 1_u64 << 40),
         sealed_credentials(),
+        generation(),
         sealed_segment(1),
         sealed_segment(2),
     ]

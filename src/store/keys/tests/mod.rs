@@ -1,0 +1,5 @@
+//! Tests of seals, key files and rotations.
+
+mod files;
+mod rotating;
+mod seals;
