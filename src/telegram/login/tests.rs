@@ -4,6 +4,7 @@ use telewarden_simulator::{Account, FaultKind, FaultSpec, NewAccount, NewPasswor
 
 use super::super::sim::{HOME_DC, account, credentials, login_options, simulator, simulator_of};
 use super::*;
+use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
 
 fn slots() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(1))
@@ -43,6 +44,30 @@ async fn a_brought_session_says_who_it_is_or_that_it_is_over() {
     sim.revoke(account.user_id, Some("SESSION_REVOKED".into())).await.unwrap();
     let over = LoginFailure::SessionEnded { code: "SESSION_REVOKED".into() };
     assert_eq!(link.who().await, Err(over));
+}
+
+#[tokio::test]
+async fn a_key_that_the_server_never_saw_is_over_and_is_not_replaced() {
+    let sim = simulator().await;
+    let auth_key = AuthKey::new([5; AUTH_KEY_LEN]);
+    let account = AuthKeyId::of(&auth_key);
+    let foreign = Credentials { account, dc_id: HOME_DC, auth_key };
+    let mut link = LoginLink::resume(&login_options(&sim), &foreign, slots()).await.unwrap();
+    let unknown = LoginFailure::SessionEnded { code: "AUTH_KEY_UNREGISTERED".into() };
+    assert_eq!(link.who().await, Err(unknown));
+    assert_eq!(link.credentials(), Some(foreign));
+}
+
+#[tokio::test]
+async fn where_no_key_can_be_agreed_on_the_next_attempt_may_succeed() {
+    let sim = simulator().await;
+    let options = login_options(&sim);
+    // As against Telegram's servers, whose keys the library knows.
+    let vault = Vault::fresh(&options.dial.servers, HOME_DC);
+    let mut link = LoginLink::connect(&options, HOME_DC, vault, slots()).await.unwrap();
+    let failure = link.who().await.unwrap_err();
+    assert!(matches!(failure, LoginFailure::Other(Failure::Transient { .. })), "{failure}");
+    assert_eq!(link.credentials(), None);
 }
 
 #[tokio::test]
