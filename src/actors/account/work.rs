@@ -11,7 +11,7 @@ use crate::actors::context::now;
 use crate::actors::errands::{Next, Request, lending_class};
 use crate::failpoint;
 use crate::protocol::account::{Input, Standing};
-use crate::protocol::failure::Failure;
+use crate::protocol::failure::{Failure, WaitScope};
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{Cooldown, CooldownScope, MethodClass};
 use crate::protocol::pacing::{LIMITED_REST_MS, WAIT_MARGIN_MS};
@@ -85,6 +85,12 @@ impl AccountActor {
         match outcome {
             Err(Failure::Wait { .. }) if self.record.fault.is_some() => {
                 request.reply.send(Err(self.why()));
+            }
+            Err(Failure::Wait { seconds, scope: WaitScope::Chat, .. })
+                if let Some(chat) = request.errand.sends_into() =>
+            {
+                self.impose(CooldownScope::Chat(chat), until_after(seconds));
+                self.queue.put_back(request);
             }
             Err(Failure::Wait { code, seconds, .. }) => {
                 self.wait(request.errand.class(), &code, seconds);
