@@ -55,7 +55,7 @@ pub enum ExchangeError {
     /// There is no connection, or it ended.
     #[error("connection to the server failed ({0})")]
     Io(std::io::ErrorKind),
-    /// No end within [`EXCHANGE_TIMEOUT`].
+    /// No end within 10 s.
     #[error("the server did not finish the key exchange within {} s", EXCHANGE_TIMEOUT.as_secs())]
     TimedOut,
     /// The server says an error of the transport.
@@ -382,7 +382,7 @@ pub(super) fn random<const N: usize>() -> Zeroizing<[u8; N]> {
     bytes
 }
 
-/// Makes a key with the server of datacenter `dc_id` at `address`, within [`EXCHANGE_TIMEOUT`].
+/// Makes a key with the server of datacenter `dc_id` at `address`, within 10 s.
 ///
 /// # Errors
 /// See [`ExchangeError`]; nothing was kept by either side then.

@@ -35,7 +35,7 @@ const KEY_UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
 /// How long the library may take to say goodbye before it is cut off.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Telegram's code for a key it does not know.
-const KEY_UNKNOWN: &str = "AUTH_KEY_UNREGISTERED";
+pub(super) const KEY_UNKNOWN: &str = "AUTH_KEY_UNREGISTERED";
 
 /// What every dial needs besides the credentials.
 #[derive(Clone, Debug)]
@@ -75,6 +75,19 @@ impl Caller {
         self.call_within(request, limit).await.map_err(CallError::classify)
     }
 
+    /// The same for those who have to tell a key that nobody knows, and silence, from the rest.
+    pub(super) async fn call_keenly<R: RemoteCall>(
+        &self,
+        request: &R,
+        limit: Duration,
+    ) -> Result<R::Return, Unheard> {
+        self.call_within(request, limit).await.map_err(|error| match error {
+            CallError::Library(error) if is_key_unknown(&error) => Unheard::KeyUnknown,
+            CallError::TimedOut(_) => Unheard::Silence(error.classify()),
+            CallError::Library(_) => Unheard::Failed(error.classify()),
+        })
+    }
+
     /// The link's pulse.
     pub fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
@@ -101,6 +114,16 @@ impl Caller {
         R::Return::from_bytes(&body)
             .map_err(|error| CallError::Library(InvocationError::from(error)))
     }
+}
+
+/// Why [`Caller::call_keenly`] has no answer.
+pub(super) enum Unheard {
+    /// The server does not know the key, or would not agree on one.
+    KeyUnknown,
+    /// Nothing came in time.
+    Silence(Failure),
+    /// Everything else.
+    Failed(Failure),
 }
 
 enum CallError {

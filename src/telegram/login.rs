@@ -16,7 +16,7 @@ use grammers_client::tl::{RemoteCall, enums, functions, types};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::key_exchange::{ServerKey, exchange, random};
-use super::link::{Caller, Connection, DialOptions, Link, me_of, wire};
+use super::link::{Caller, Connection, DialOptions, KEY_UNKNOWN, Link, Unheard, me_of, wire};
 use super::vault::Vault;
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::AuthKeyId;
@@ -234,13 +234,20 @@ impl LoginLink {
     }
 
     async fn call<R: RemoteCall>(&self, request: &R) -> Result<R::Return, LoginFailure> {
-        let outcome = self.caller.call_for(request, STEP_TIMEOUT).await;
-        match outcome {
-            Err(failure @ Failure::Transient { .. }) => {
-                let dial = &self.options.dial;
-                Err(Link::explain_silence(dial, self.dc_id, failure).await.into())
+        let has_key = self.vault.credentials().is_some();
+        match self.caller.call_keenly(request, STEP_TIMEOUT).await {
+            Ok(answer) => Ok(answer),
+            Err(Unheard::KeyUnknown) if has_key => {
+                Err(LoginFailure::SessionEnded { code: KEY_UNKNOWN.into() })
             }
-            outcome => outcome.map_err(LoginFailure::sort),
+            Err(Unheard::KeyUnknown) => {
+                let detail = "the server did not agree on an authorization key";
+                Err(Failure::transient(detail).into())
+            }
+            Err(Unheard::Silence(silence)) => {
+                Err(Link::explain_silence(&self.options.dial, self.dc_id, silence).await.into())
+            }
+            Err(Unheard::Failed(failure)) => Err(LoginFailure::sort(failure)),
         }
     }
 

@@ -11,7 +11,7 @@ mod tests;
 use grammers_client::tl::{enums::MessageEntity, types};
 
 /// Longest source that is read, bytes: Telegram takes 4,096 UTF-16 units of text, which is at most
-/// 12 KiB; the rest is markup. Reading hostile Markdown takes the square of it.
+/// 12 KiB; the rest is markup.
 const SOURCE_MAX: usize = 20 * 1024;
 
 /// How a text is formatted.

@@ -177,7 +177,14 @@ async fn settle(
         min_id: 0,
         hash: 0,
     };
-    let (newest, ..) = parts(caller.call(&request).await?);
+    let newest = match caller.call(&request).await {
+        Ok(page) => parts(page).0,
+        // It was sent, although what became of it may not be looked at.
+        Err(
+            Failure::ChatLost { .. } | Failure::TargetRefused { .. } | Failure::Rejected { .. },
+        ) => Vec::new(),
+        Err(failure) => return Err(failure),
+    };
     Ok(only_own(&newest, text, message.reply_to)
         .map_or(Finding::SentBefore, |(message_id, date)| Finding::Sent { message_id, date }))
 }

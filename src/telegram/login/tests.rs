@@ -1,9 +1,10 @@
 //! Logins at the simulator, over TCP.
 
-use telewarden_simulator::{Account, FaultSpec, NewAccount, NewPassword, Simulator};
+use telewarden_simulator::{Account, FaultKind, FaultSpec, NewAccount, NewPassword, Simulator};
 
 use super::super::sim::{HOME_DC, account, credentials, login_options, simulator, simulator_of};
 use super::*;
+use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
 
 fn slots() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(1))
@@ -43,6 +44,30 @@ async fn a_brought_session_says_who_it_is_or_that_it_is_over() {
     sim.revoke(account.user_id, Some("SESSION_REVOKED".into())).await.unwrap();
     let over = LoginFailure::SessionEnded { code: "SESSION_REVOKED".into() };
     assert_eq!(link.who().await, Err(over));
+}
+
+#[tokio::test]
+async fn a_key_that_the_server_never_saw_is_over_and_is_not_replaced() {
+    let sim = simulator().await;
+    let auth_key = AuthKey::new([5; AUTH_KEY_LEN]);
+    let account = AuthKeyId::of(&auth_key);
+    let foreign = Credentials { account, dc_id: HOME_DC, auth_key };
+    let mut link = LoginLink::resume(&login_options(&sim), &foreign, slots()).await.unwrap();
+    let unknown = LoginFailure::SessionEnded { code: "AUTH_KEY_UNREGISTERED".into() };
+    assert_eq!(link.who().await, Err(unknown));
+    assert_eq!(link.credentials(), Some(foreign));
+}
+
+#[tokio::test]
+async fn where_no_key_can_be_agreed_on_the_next_attempt_may_succeed() {
+    let sim = simulator().await;
+    let options = login_options(&sim);
+    // As against Telegram's servers, whose keys the library knows.
+    let vault = Vault::fresh(&options.dial.servers, HOME_DC);
+    let mut link = LoginLink::connect(&options, HOME_DC, vault, slots()).await.unwrap();
+    let failure = link.who().await.unwrap_err();
+    assert!(matches!(failure, LoginFailure::Other(Failure::Transient { .. })), "{failure}");
+    assert_eq!(link.credentials(), None);
 }
 
 #[tokio::test]
@@ -182,4 +207,95 @@ async fn what_is_wrong_with_a_phone_number_is_said() {
     .unwrap();
     let wait = LoginFailure::Wait { code: "FLOOD_WAIT".into(), seconds: 77 };
     assert_eq!(link.send_code(&secret("+79991234514")).await, Err(wait));
+}
+
+async fn url(link: &mut LoginLink) -> SecretText {
+    match link.export_token().await.unwrap() {
+        Step::Token(token) => token.url,
+        step => panic!("unexpected {step:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_scanned_code_logs_in_wherever_the_account_lives() {
+    let sim = simulator_of(&[4]).await;
+    let limit = Duration::from_secs(5);
+    for dc in [HOME_DC, 4] {
+        let phone = account(&sim, NewAccount { dc: Some(dc), ..NewAccount::default() }).await;
+        let mut link = LoginLink::open(&login_options(&sim), HOME_DC).await.unwrap();
+        let _old = url(&mut link).await;
+        assert_eq!(link.wait_for_scan(Duration::from_millis(20)).await, Ok(false));
+        let newest = url(&mut link).await;
+        sim.scan_qr(phone.user_id, newest.expose()).await.unwrap();
+        assert_eq!(link.wait_for_scan(limit).await, Ok(true));
+        let signed_in = who(link.export_token().await.unwrap());
+        assert_eq!(signed_in.me.user_id, phone.user_id);
+        assert_eq!(link.credentials().unwrap().dc_id, dc);
+        assert_eq!(link.who().await.unwrap(), signed_in);
+    }
+}
+
+#[tokio::test]
+async fn a_scan_by_somebody_with_a_password_asks_for_it_and_a_lost_connection_is_told() {
+    let sim = simulator().await;
+    let password = Some("correct horse".to_owned());
+    let phone = account(&sim, NewAccount { password, ..NewAccount::default() }).await;
+    let mut link = LoginLink::open(&login_options(&sim), HOME_DC).await.unwrap();
+    let shown = url(&mut link).await;
+    sim.add_fault(FaultSpec {
+        method: Some("auth.exportLoginToken".into()),
+        kind: Some(FaultKind::Disconnect),
+        times: Some(1),
+        ..FaultSpec::default()
+    })
+    .await
+    .unwrap();
+    let lost = link.export_token().await.unwrap_err();
+    assert!(matches!(lost, LoginFailure::Other(Failure::Transient { .. })), "{lost}");
+    let waited = link.wait_for_scan(Duration::from_secs(5)).await.unwrap_err();
+    assert!(matches!(waited, LoginFailure::Other(Failure::Transient { .. })), "{waited}");
+
+    sim.scan_qr(phone.user_id, shown.expose()).await.unwrap();
+    assert_eq!(link.export_token().await.unwrap(), Step::PasswordNeeded { hint: None });
+    let signed_in = who(link.check_password(&secret("correct horse")).await.unwrap());
+    assert_eq!(signed_in.me.user_id, phone.user_id);
+}
+
+#[tokio::test]
+async fn a_bot_logs_in_by_its_token_until_that_is_revoked() {
+    let sim = simulator_of(&[4]).await;
+    let new = NewAccount { bot: true, logged_in: false, dc: Some(4), ..NewAccount::default() };
+    let bot = account(&sim, new).await;
+    let token = secret(bot.bot_token.as_deref().unwrap());
+    let options = login_options(&sim);
+    let mut link = LoginLink::open(&options, HOME_DC).await.unwrap();
+    let signed_in = who(link.bot_sign_in(&token).await.unwrap());
+    assert!(signed_in.me.is_bot && signed_in.phone_masked.is_none());
+    assert_eq!(signed_in.me.user_id, bot.user_id);
+    assert_eq!(link.credentials().unwrap().dc_id, 4);
+
+    sim.renew_bot_token(bot.user_id).await.unwrap();
+    let mut link = LoginLink::open(&options, HOME_DC).await.unwrap();
+    for wrong in [token, secret("123:abc"), secret("")] {
+        assert_eq!(link.bot_sign_in(&wrong).await, Err(LoginFailure::TokenInvalid));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_sends_in_circles_is_not_followed_for_ever() {
+    let sim = simulator().await;
+    let mut link = LoginLink::open(&login_options(&sim), HOME_DC).await.unwrap();
+    for (error, times) in [("PHONE_MIGRATE_3", 1), ("NETWORK_MIGRATE_2", 1), ("PHONE_MIGRATE_3", 1)]
+    {
+        sim.add_fault(FaultSpec {
+            method: Some("auth.sendCode".into()),
+            error: Some(error.into()),
+            times: Some(times),
+            ..FaultSpec::default()
+        })
+        .await
+        .unwrap();
+    }
+    let failure = link.send_code(&secret("+79991234530")).await.unwrap_err();
+    assert_eq!(failure, LoginFailure::Other(Failure::Migrate { dc_id: 3 }));
 }

@@ -11,6 +11,9 @@ const FENCE: &str = "```";
 const MARKERS: [(&str, Style); 4] =
     [("**", Style::Bold), ("__", Style::Italic), ("~~", Style::Strike), ("||", Style::Spoiler)];
 
+/// Where a link's text ends.
+const LINK_END: &str = "]";
+
 pub(super) fn parse(source: &str) -> (String, Vec<MessageEntity>) {
     let mut composer = Composer::default();
     read(source, &mut composer);
@@ -18,14 +21,40 @@ pub(super) fn parse(source: &str) -> (String, Vec<MessageEntity>) {
 }
 
 fn read(source: &str, composer: &mut Composer) {
+    let mut ends = Ends { source, known: Vec::new() };
     let mut at = 0;
     while at < source.len() {
         let rest = &source[at..];
-        at += special(rest, composer).unwrap_or_else(|| {
+        at += special(at, &mut ends, composer).unwrap_or_else(|| {
             let plain = plain_length(rest);
             composer.push(&rest[..plain]);
             plain
         });
+    }
+}
+
+/// Where markers stand that were looked for: without this, reading would take the square of a text
+/// that opens much and closes nothing.
+struct Ends<'a> {
+    source: &'a str,
+    /// A marker, and where it stands next after where it was looked for last.
+    known: Vec<(&'static str, Option<usize>)>,
+}
+
+impl Ends<'_> {
+    /// Where `marker` stands first at `from` or later, which never goes back.
+    fn find(&mut self, from: usize, marker: &'static str) -> Option<usize> {
+        let known = self.known.iter().position(|(known, _)| *known == marker);
+        match known.map(|index| self.known[index].1) {
+            Some(Some(end)) if end >= from => Some(end),
+            Some(None) => None,
+            _ => {
+                let end = find(&self.source[from..], marker).map(|end| from + end);
+                self.known.retain(|(known, _)| *known != marker);
+                self.known.push((marker, end));
+                end
+            }
+        }
     }
 }
 
@@ -37,8 +66,9 @@ fn plain_length(text: &str) -> usize {
     next.map_or(text.len(), |next| first + next)
 }
 
-/// Reads what begins here if it is special; answers its length.
-fn special(text: &str, composer: &mut Composer) -> Option<usize> {
+/// Reads what begins at `at` if it is special; answers its length.
+fn special(at: usize, ends: &mut Ends<'_>, composer: &mut Composer) -> Option<usize> {
+    let text = &ends.source[at..];
     if let Some(character) = escaped(text) {
         composer.push(character.encode_utf8(&mut [0; 4]));
         return Some(1 + character.len_utf8());
@@ -48,13 +78,14 @@ fn special(text: &str, composer: &mut Composer) -> Option<usize> {
         return Some(length);
     }
     if text.starts_with('[') {
-        return link(text, composer);
+        let middle = ends.find(at + 1, LINK_END)? - at;
+        return link(text, middle, composer);
     }
     let (marker, style) = MARKERS.iter().find(|(marker, _)| text.starts_with(marker))?;
-    let inner = &text[marker.len()..];
-    let end = find(inner, marker).filter(|end| *end > 0)?;
-    styled(&inner[..end], style.clone(), composer);
-    Some(end + 2 * marker.len())
+    let begin = at + marker.len();
+    let end = ends.find(begin, marker).filter(|end| *end > begin)?;
+    styled(&ends.source[begin..end], style.clone(), composer);
+    Some(end + marker.len() - at)
 }
 
 fn styled(inner: &str, style: Style, composer: &mut Composer) {
@@ -93,9 +124,8 @@ fn code(text: &str, composer: &mut Composer) {
     composer.style(Style::Pre { language: language.to_owned() }, offset);
 }
 
-/// `[text](url)`.
-fn link(text: &str, composer: &mut Composer) -> Option<usize> {
-    let middle = find(&text[1..], "]")? + 1;
+/// `[text](url)`, whose text ends at `middle`.
+fn link(text: &str, middle: usize, composer: &mut Composer) -> Option<usize> {
     let address = text[middle + 1..].strip_prefix('(')?;
     let end = address.find(')').filter(|end| *end > 0)?;
     let url = &address[..end];

@@ -13,12 +13,15 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::api::{ApiError, NewAccount, NewChat, NewPassword};
 use crate::faults::FaultSpec;
 use crate::load::{LoadRun, LoadSpec};
 use crate::server::Server;
+use crate::shapes::{
+    ApiError, ChatKind, ChatRules, MemberRights, NewAccount, NewChat, NewPassword,
+};
 use crate::simulator::unhurried;
 use crate::world::logins::Limits;
+use crate::world::users::Privacy;
 
 type Shared = State<Arc<Server>>;
 type Reply<T> = Result<Json<T>, ApiError>;
@@ -68,6 +71,7 @@ fn router(server: Arc<Server>) -> Router {
         .route("/accounts/{user_id}/code", get(login_code))
         .route("/accounts/{user_id}/scan_qr", post(scan_qr))
         .route("/accounts/{user_id}/bot_token", post(renew_token))
+        .route("/accounts/{user_id}/privacy", post(set_privacy))
         .route("/accounts/{user_id}/password", post(set_password))
         .route("/phones/{phone}/code", get(phone_code))
         .route("/sessions", post(add_stranger))
@@ -78,6 +82,8 @@ fn router(server: Arc<Server>) -> Router {
         .route("/chats", post(add_chat))
         .route("/chats/{chat_id}/members", get(members).post(add_member))
         .route("/chats/{chat_id}/members/{user_id}", delete(remove_member))
+        .route("/chats/{chat_id}/members/{user_id}/rights", post(set_rights))
+        .route("/chats/{chat_id}/rules", post(set_rules))
         .route("/chats/{chat_id}/ban", post(ban))
         .route("/chats/{chat_id}/messages", get(messages).post(post_message))
         .route("/faults", post(add_fault).delete(lift_faults))
@@ -97,6 +103,23 @@ struct Who {
 struct Text {
     from: i64,
     text: String,
+}
+
+/// A chat to make and what is allowed in it, side by side.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChatBody {
+    kind: ChatKind,
+    title: String,
+    username: Option<String>,
+    #[serde(default)]
+    members: Vec<i64>,
+    #[serde(default)]
+    admins: Vec<i64>,
+    slowmode_seconds: Option<u32>,
+    members_may_post: Option<bool>,
+    members_may_invite: Option<bool>,
+    creator: Option<i64>,
 }
 
 /// What a QR code shows.
@@ -200,8 +223,40 @@ async fn client_killed(State(server): Shared) -> Done {
     done(Ok(()))
 }
 
-async fn add_chat(State(server): Shared, Input(new): Input<NewChat>) -> Response {
-    server.add_chat(new).map(Json).into_response()
+async fn add_chat(State(server): Shared, Input(body): Input<ChatBody>) -> Response {
+    let ChatBody { kind, title, username, members, admins, .. } = body;
+    let rules = ChatRules {
+        slowmode_seconds: body.slowmode_seconds,
+        members_may_post: body.members_may_post,
+        members_may_invite: body.members_may_invite,
+        creator: body.creator,
+    };
+    let new = NewChat { kind, title, username, members, admins };
+    server.add_chat(new, &rules).map(Json).into_response()
+}
+
+async fn set_rules(
+    State(server): Shared,
+    Path(chat_id): Path<i64>,
+    Input(rules): Input<ChatRules>,
+) -> Done {
+    done(server.set_rules(chat_id, &rules))
+}
+
+async fn set_rights(
+    State(server): Shared,
+    Path((chat_id, user_id)): Path<(i64, i64)>,
+    Input(rights): Input<MemberRights>,
+) -> Done {
+    done(server.set_rights(chat_id, user_id, rights))
+}
+
+async fn set_privacy(
+    State(server): Shared,
+    Path(user_id): Path<i64>,
+    Input(privacy): Input<Privacy>,
+) -> Done {
+    done(server.set_privacy(user_id, privacy))
 }
 
 async fn members(State(server): Shared, Path(chat_id): Path<i64>) -> Response {

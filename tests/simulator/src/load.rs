@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Account, ApiError, ChatKind, NewAccount, NewChat};
 use crate::clock::unix_nanos;
 use crate::server::Server;
 use crate::server::link::End;
+use crate::shapes::{Account, ApiError, ChatKind, NewAccount, NewChat};
 use crate::world::World;
 use crate::world::ids::Peer;
 use crate::world::messages::Content;

@@ -7,17 +7,18 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
-use crate::api::{
-    Account, AccountInfo, ApiError, Chat, ChatMember, NewAccount, NewChat, NewPassword,
-    StoredMessage,
-};
 use crate::control;
 use crate::faults::FaultSpec;
 use crate::load::{Load, LoadRun, LoadSpec};
 use crate::server::{Server, accept};
+use crate::shapes::{
+    Account, AccountInfo, ApiError, Chat, ChatMember, ChatRules, MemberRights, NewAccount, NewChat,
+    NewPassword, StoredMessage,
+};
 use crate::stats::Stats;
 use crate::world::dcs::{Dcs, HOME_DC};
 use crate::world::logins::Limits;
+use crate::world::users::Privacy;
 
 /// How to start a simulator.
 #[derive(Debug, Clone)]
@@ -202,7 +203,32 @@ impl Simulator {
 
     /// Makes a chat with its first members, without any message about it.
     pub async fn add_chat(&self, new: NewChat) -> Result<Chat, ApiError> {
-        self.server.add_chat(new)
+        self.server.add_chat(new, &ChatRules::default())
+    }
+
+    /// Makes a chat in which not everything is allowed.
+    pub async fn add_chat_with(&self, new: NewChat, rules: ChatRules) -> Result<Chat, ApiError> {
+        self.server.add_chat(new, &rules)
+    }
+
+    /// Changes what is allowed in a chat.
+    pub async fn set_rules(&self, chat_id: i64, rules: ChatRules) -> Result<(), ApiError> {
+        self.server.set_rules(chat_id, &rules)
+    }
+
+    /// Changes the rights of somebody in a chat.
+    pub async fn set_rights(
+        &self,
+        chat_id: i64,
+        user_id: i64,
+        rights: MemberRights,
+    ) -> Result<(), ApiError> {
+        self.server.set_rights(chat_id, user_id, rights)
+    }
+
+    /// Says whose private messages an account takes.
+    pub async fn set_privacy(&self, user_id: i64, privacy: Privacy) -> Result<(), ApiError> {
+        self.server.set_privacy(user_id, privacy)
     }
 
     /// Lets somebody in, with the service message and updates that brings.

@@ -2,6 +2,8 @@
 //!
 //! The interpreter comes from `TELEWARDEN_TEST_PYTHON` and must have `telethon` installed.
 
+#![expect(clippy::unwrap_used, reason = "what fails here is meant to fail the test")]
+
 use std::path::Path;
 use std::process::Command;
 

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
-use grammers_tl_types::{Serializable, enums, types};
+use grammers_tl_types::{Identifiable, Serializable, enums, functions, types};
 
 use super::{Caller, Request, execute, password};
 use crate::error::RpcError;
@@ -24,6 +24,8 @@ pub(crate) struct Ticket {
     msg_id: i64,
     /// Message id of the packet in which the call came.
     packet: i64,
+    /// When that packet was decrypted.
+    opened: Instant,
 }
 
 impl Ticket {
@@ -32,9 +34,10 @@ impl Ticket {
         link: &Arc<Link>,
         key_id: i64,
         msg_id: i64,
-        packet: i64,
+        (packet, opened): (i64, Instant),
     ) -> Self {
-        Self { server: Arc::clone(server), link: Arc::clone(link), key_id, msg_id, packet }
+        let (server, link) = (Arc::clone(server), Arc::clone(link));
+        Self { server, link, key_id, msg_id, packet, opened }
     }
 
     /// Executes a call, or does to it what a fault says; delayed ones do not hold up others.
@@ -60,6 +63,7 @@ impl Ticket {
         let is_slow = password::is_slow(&request);
         if delay.is_none() && !is_slow {
             self.perform(&mut world, user, &request, verdict);
+            world.note_time(request.id, self.opened);
             return;
         }
         drop(world);
@@ -160,6 +164,14 @@ impl World {
         *self.counters.methods.entry(method).or_default() += 1;
         let Some(user) = user else { return };
         *self.user_mut(user).methods.entry(method).or_default() += 1;
+    }
+
+    /// Notes how long a send took that nothing delayed.
+    fn note_time(&mut self, method: u32, opened: Instant) {
+        if method == functions::messages::SendMessage::CONSTRUCTOR_ID {
+            self.counters.sends_timed += 1;
+            self.counters.sends_time += opened.elapsed();
+        }
     }
 
     /// Subscribes a connection to its user's updates.

@@ -19,6 +19,7 @@ mod password;
 mod peers;
 mod qr;
 mod request;
+mod sending;
 mod updates;
 mod users;
 
@@ -141,6 +142,7 @@ fn dispatch(call: &mut Call, request: &Request) -> Result<Option<Vec<u8>>, RpcEr
         f::channels::JoinChannel => channels::join_channel,
         f::channels::LeaveChannel => channels::leave_channel,
         f::channels::ReadHistory => channels::read_history,
+        f::contacts::ResolvePhone => contacts::resolve_phone,
         f::contacts::ResolveUsername => contacts::resolve_username,
         f::messages::CheckChatInvite => invites::check_chat_invite,
         f::messages::DeleteChatUser => groups::delete_chat_user,
@@ -153,7 +155,7 @@ fn dispatch(call: &mut Call, request: &Request) -> Result<Option<Vec<u8>>, RpcEr
         f::messages::GetPeerDialogs => dialogs::get_peer_dialogs,
         f::messages::ImportChatInvite => invites::import_chat_invite,
         f::messages::ReadHistory => messages::read_history,
-        f::messages::SendMessage => messages::send_message,
+        f::messages::SendMessage => sending::send_message,
         f::updates::GetChannelDifference => updates::get_channel_difference,
         f::updates::GetDifference => updates::get_difference,
         f::updates::GetState => updates::get_state,

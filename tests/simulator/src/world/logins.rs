@@ -12,8 +12,6 @@ use serde::{Deserialize, Serialize};
 use super::World;
 use crate::error::RpcError;
 
-/// How long a code may be used.
-const CODE_LIFETIME: Duration = Duration::from_secs(300);
 /// Wrong codes a sent one survives, one less.
 const MAX_WRONG: u32 = 3;
 /// Within this time codes to one phone are counted.
@@ -21,21 +19,25 @@ const CODES_WINDOW: Duration = Duration::from_secs(600);
 /// Phones are swept when so many are remembered.
 const SWEEP_AT: usize = 50_000;
 
-/// Limits that behave like Telegram's; 0 stands for none.
+/// Limits that behave like Telegram's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Codes that may be asked for by `auth.sendCode` for one phone within ten minutes; the next
-    /// one is answered `FLOOD_WAIT_x`.
+    /// one is answered `FLOOD_WAIT_x`. 0 is any number.
     pub codes_per_phone: u32,
     /// Wrong passwords an account takes within ten minutes; the next one, right or wrong, is
-    /// answered `FLOOD_WAIT_x`.
+    /// answered `FLOOD_WAIT_x`. 0 is any number.
     pub wrong_passwords: u32,
+    /// How long a code may be used, in seconds; also those that were sent already.
+    pub code_seconds: u32,
+    /// How long a token of a QR code may be scanned, in seconds; only those that come later.
+    pub token_seconds: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { codes_per_phone: 5, wrong_passwords: 10 }
+        Self { codes_per_phone: 5, wrong_passwords: 10, code_seconds: 300, token_seconds: 30 }
     }
 }
 
@@ -117,8 +119,9 @@ impl Logins {
         key_id: i64,
         now: Instant,
     ) -> Result<&mut Code, RpcError> {
+        let lifetime = Duration::from_secs(u64::from(self.limits.code_seconds));
         let code = self.codes.get_mut(phone).filter(|code| {
-            let fresh = now.duration_since(code.sent) < CODE_LIFETIME;
+            let fresh = now.duration_since(code.sent) < lifetime;
             fresh && !code.spent && code.hash == hash && code.key_id == key_id
         });
         code.ok_or_else(|| "PHONE_CODE_EXPIRED".into())
@@ -227,7 +230,8 @@ mod tests {
         let expired = Err("PHONE_CODE_EXPIRED".into());
         assert_eq!(logins.redeem(PHONE, &hash, &code, 8, now), expired);
         assert_eq!(logins.redeem(PHONE, "another", &code, 7, now), expired);
-        assert_eq!(logins.redeem(PHONE, &hash, &code, 7, now + CODE_LIFETIME), expired);
+        let late = now + Duration::from_secs(300);
+        assert_eq!(logins.redeem(PHONE, &hash, &code, 7, late), expired);
         assert_eq!(logins.redeem(PHONE, &hash, &code, 7, now), Ok(()));
         assert_eq!(logins.redeem(PHONE, &hash, &code, 7, now), expired);
         assert_eq!(logins.last_code(PHONE), Some(code.as_str()));

@@ -14,6 +14,7 @@ pub(crate) mod membership;
 pub(crate) mod messages;
 pub(crate) mod passwords;
 pub(crate) mod qr;
+pub(crate) mod rights;
 pub(crate) mod updates;
 pub(crate) mod users;
 pub(crate) mod view;
@@ -54,6 +55,8 @@ pub(crate) struct World {
     pub(crate) counters: Counters,
     pub(crate) population: Population,
     pub(crate) rng: StdRng,
+    /// Messages of private chats and basic groups so far; all copies of one have its number.
+    posts: u64,
     secret: u64,
 }
 
@@ -77,6 +80,7 @@ impl World {
             counters: Counters::default(),
             population: Population::default(),
             rng,
+            posts: 0,
             secret,
         }
     }

@@ -12,8 +12,6 @@ use crate::clock::unix_seconds;
 use crate::error::RpcError;
 use crate::faults::Manner;
 
-/// How long a token may be scanned.
-const LIFETIME: Duration = Duration::from_secs(30);
 /// How long an expired token is still told from one that never was.
 const REMEMBERED: Duration = Duration::from_secs(600);
 /// Size of a token in bytes.
@@ -75,10 +73,12 @@ impl World {
     ) -> types::auth::LoginToken {
         let mut bytes = vec![0; SIZE];
         self.rng.fill(&mut bytes[..]);
+        let seconds = self.logins.limits.token_seconds;
+        let lifetime = Duration::from_secs(u64::from(seconds));
         let tokens = &mut self.login_tokens.0;
         tokens.retain(|_, token| now < token.expires + REMEMBERED);
-        let expires_at = unix_seconds() + LIFETIME.as_secs() as i32;
-        let (expires, accepted_by) = (now + LIFETIME, None);
+        let expires_at = unix_seconds().saturating_add_unsigned(seconds);
+        let (expires, accepted_by) = (now + lifetime, None);
         let token = LoginToken { key_id, expires, expires_at, except, accepted_by };
         tokens.insert(bytes.clone(), token);
         types::auth::LoginToken { expires: expires_at, token: bytes }
@@ -126,18 +126,19 @@ mod tests {
         let mut world = World::new(1, Dcs::new(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1), &[]));
         let now = Instant::now();
         let token = world.make_token(7, vec![5], now).token;
+        let late = now + Duration::from_secs(30);
         let refused = |world: &mut World, bytes: &[u8], user, now| {
             world.accept_token(bytes, user, now).unwrap_err().name
         };
         assert_eq!(refused(&mut world, b"none", 1, now), "AUTH_TOKEN_INVALID");
         assert_eq!(refused(&mut world, &token, 5, now), "AUTH_TOKEN_EXCEPTION");
-        assert_eq!(refused(&mut world, &token, 1, now + LIFETIME), "AUTH_TOKEN_EXPIRED");
+        assert_eq!(refused(&mut world, &token, 1, late), "AUTH_TOKEN_EXPIRED");
         assert_eq!(world.login_tokens.accepted(7), None);
         world.accept_token(&token, 1, now).unwrap();
         assert_eq!(refused(&mut world, &token, 2, now), "AUTH_TOKEN_ALREADY_ACCEPTED");
         assert_eq!(world.login_tokens.accepted(7), Some((token.clone(), 1)));
         // Who accepted it in time need not hurry.
-        assert!(world.login_tokens.find(&token, now + LIFETIME).is_ok());
+        assert!(world.login_tokens.find(&token, late).is_ok());
         world.login_tokens.forget(7);
         assert_eq!(refused(&mut world, &token, 1, now), "AUTH_TOKEN_INVALID");
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rand::Rng;
 use rand::distr::Alphanumeric;
+use serde::Deserialize;
 
 use super::World;
 use super::dcs::HOME_DC;
@@ -35,6 +36,24 @@ pub(crate) struct Dialog {
     pub(crate) read_inbox: i32,
 }
 
+/// A message that a client sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Accepted {
+    pub(crate) peer: Peer,
+    pub(crate) id: i32,
+    pub(crate) pts: i32,
+}
+
+/// Whom an account lets write to it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Privacy {
+    /// Their private messages are answered `USER_IS_BLOCKED`.
+    pub blocked: BTreeSet<i64>,
+    /// The error that everybody else's private messages are answered with, if any.
+    pub refuse_messages: Option<String>,
+}
+
 /// An account.
 pub(crate) struct User {
     pub(crate) id: i64,
@@ -62,8 +81,9 @@ pub(crate) struct User {
     pub(crate) events: Vec<Event>,
     /// By how much the sequence's numbers have fallen back.
     pub(crate) setback: i32,
-    /// Random ids of accepted sends.
-    pub(crate) random_ids: HashSet<i64>,
+    /// What became of accepted sends, by their random ids.
+    pub(crate) random_ids: HashMap<i64, Accepted>,
+    pub(crate) privacy: Privacy,
     /// Connections that get updates.
     pub(crate) links: Vec<Arc<Link>>,
     pub(crate) connections_now: u64,
@@ -94,6 +114,13 @@ impl User {
 
     pub(crate) fn message(&self, id: i32) -> Option<&Message> {
         self.messages.get(usize::try_from(id).ok()?.checked_sub(1)?)
+    }
+
+    /// The id of this account's copy of a message, looked for from the newest on.
+    pub(crate) fn copy_of(&self, peer: Peer, post: u64) -> Option<i32> {
+        let ids = &self.dialogs.get(&peer)?.ids;
+        let has = |id: &&i32| self.message(**id).is_some_and(|message| message.post == post);
+        ids.iter().rev().find(has).copied()
     }
 
     /// The messages of one private chat or basic group, oldest first.
@@ -159,7 +186,8 @@ impl World {
             acquainted: HashSet::new(),
             events: Vec::new(),
             setback: 0,
-            random_ids: HashSet::new(),
+            random_ids: HashMap::new(),
+            privacy: Privacy::default(),
             links: Vec::new(),
             connections_now: 0,
             connections_total: 0,

@@ -156,6 +156,11 @@ impl Client {
         Self { user_id, dc, handle, updates, runner }
     }
 
+    /// The library's own client over the same connection.
+    pub(crate) fn high_level(&self) -> grammers_client::Client {
+        grammers_client::Client::new(self.handle.clone())
+    }
+
     pub(crate) async fn invoke<R: tl::RemoteCall>(
         &self,
         request: &R,
