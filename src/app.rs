@@ -154,7 +154,7 @@ impl Daemon {
 
 async fn open_store(config: &Config) -> Result<(Store, Outbox)> {
     let mut options = StoreOptions::new(&config.store.path);
-    let chosen = secrets::choose(config);
+    let chosen = secrets::choose(config).context("failed to find the key of the store")?;
     chosen.tell();
     (options.key, options.previous_keys) = (chosen.key, chosen.previous);
     let opened = tokio::task::spawn_blocking(move || Store::open(options)).await?;

@@ -32,6 +32,12 @@ pub trait RemoteRoot: Send + Sync {
     /// What the service said, or why it did not answer.
     fn unwrap(&self, wrapped: &[u8]) -> Result<zeroize::Zeroizing<Vec<u8>>, RootError>;
 
+    /// Whether logging in there uses something up, so that nobody should do it only to see whether
+    /// it works.
+    fn is_spent_by_asking(&self) -> bool {
+        false
+    }
+
     /// Whether it could be used now. Changes nothing.
     ///
     /// # Errors
