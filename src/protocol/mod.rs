@@ -17,6 +17,7 @@ pub mod outbox;
 pub mod pacing;
 pub mod progress;
 pub mod restart;
+pub mod rotation;
 pub mod secret;
 pub mod session_string;
 pub mod time;

@@ -54,7 +54,7 @@ pub(super) enum Root {
     /// A key at hand.
     Local {
         /// The key.
-        key: MasterKey,
+        key: Box<MasterKey>,
         /// What it is to the operator.
         name: String,
     },
@@ -90,7 +90,7 @@ impl Root {
     /// The key, when it is at hand: only such a one sealed records before there were generations.
     pub(super) fn into_key(self) -> Option<MasterKey> {
         match self {
-            Self::Local { key, .. } => Some(key),
+            Self::Local { key, .. } => Some(*key),
             Self::Remote { .. } => None,
         }
     }

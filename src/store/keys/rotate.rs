@@ -125,6 +125,11 @@ impl Store {
         })
     }
 
+    /// When the newest generation of keys was made. Reads nothing from disk.
+    pub fn key_created_at(&self) -> UnixMillis {
+        self.shared.master.ring().generation.created_at
+    }
+
     async fn new_generation(&self) -> Result<Rotated, RotateError> {
         let keys = &self.shared.master;
         let (root, number, at) = (keys.root(), keys.ring().generation.number + 1, now());
@@ -187,7 +192,7 @@ fn prepare_root(shared: &Shared, own: &KeySource, at: UnixMillis) -> Result<Prep
     let old = keys.root();
     let raw = random_key()?;
     own.write_next(&raw)?;
-    let root = Root::Local { key: MasterKey::new(&raw), name: own.name() };
+    let root = Root::Local { key: Box::new(MasterKey::new(&raw)), name: own.name() };
     let number = keys.ring().generation.number + 1;
     let fresh = Fresh::draw(&root, number, at)?;
     let mut with = Vec::new();

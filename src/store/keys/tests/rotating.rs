@@ -308,7 +308,7 @@ fn a_generation_that_lies_in_the_place_of_another_is_refused() {
     let (from, to) = layout::all(kind::GENERATION);
     let (place, record) = collect(&disk, &from, &to, 1).unwrap().remove(0);
     let generation = generation::Generation::from_bytes(&record).unwrap();
-    let opener = root::Root::Local { key: MasterKey::new(&[1; 32]), name: "it".into() };
+    let opener = root::Root::Local { key: Box::new(MasterKey::new(&[1; 32])), name: "it".into() };
     assert!(generation.open(&opener).is_ok());
     for at in [1, 5, 13, 21, 29, record.len() - 1] {
         let mut changed = record.clone();
