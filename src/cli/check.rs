@@ -177,9 +177,8 @@ fn key(chosen: &Chosen) -> Vec<Finding> {
         Ok(()) => {
             findings.push(Finding::Fine(format!("the keys are wrapped by {key}, which works")))
         }
-        Err(error) => {
-            findings.push(Finding::Fault(format!("the keys are wrapped by {key}: {error}")))
-        }
+        Err(error) => findings
+            .push(Finding::Fault(format!("the key that wraps all others cannot be used: {error}"))),
     }
     findings.extend(chosen.unused.iter().map(|unused| {
         Finding::Advice(format!("{unused} is configured, too, and not used: {key} comes first"))

@@ -26,9 +26,7 @@ pub enum VaultError {
         why: String,
     },
     /// Nobody answers.
-    #[error(
-        "Vault at {address} does not answer ({why}); see that it runs and can be reached from here"
-    )]
+    #[error("Vault at {address} does not answer ({why}); {}", advice(why))]
     Unreachable {
         /// Its address.
         address: String,
@@ -109,6 +107,15 @@ pub enum VaultError {
     /// The call could not be made at all.
     #[error("the call to Vault could not be made ({0})")]
     NoRuntime(String),
+}
+
+fn advice(why: &str) -> &'static str {
+    if why.contains("certificate") {
+        "let secrets.vault.ca_file name the authority that signed its certificate, if it is the right \
+         Vault"
+    } else {
+        "see that it runs and can be reached from here"
+    }
 }
 
 /// What Vault says, in short and on one line.

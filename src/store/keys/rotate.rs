@@ -210,7 +210,8 @@ async fn aside<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(ended).and_then(|outcome| outcome)
 }
 
-fn pending(engine: &dyn Engine, newest: &super::KeyId) -> Result<u64, StoreError> {
+/// How many records an older key than `newest` wraps.
+pub(super) fn pending(engine: &dyn Engine, newest: &super::KeyId) -> Result<u64, StoreError> {
     let mut count = 0;
     for (kind, _) in SEALED_KINDS {
         let (from, to) = layout::all(*kind);
