@@ -150,7 +150,7 @@ impl Store {
 
 impl Shared {
     /// Has the writer use a new generation, and waits until that is durable.
-    async fn adopt(
+    pub(super) async fn adopt(
         &self,
         fresh: Fresh,
         with: Vec<Pair>,

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use zeroize::Zeroizing;
 
 use super::super::*;
-use super::rotating::{credentials, expect_one_generation, expect_readable, put, start};
+use super::rotating::{credentials, expect_one_generation, expect_readable, filled, put, start};
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::secret::SecretText;
 use crate::store::memory_engine::MemoryDisk;
-use crate::store::tests::event;
+use crate::store::tests::{event, hurried};
 use crate::store::{Op, Store, StoreOptions};
 
 /// A root that a service keeps, which may be out of order.
@@ -213,6 +213,40 @@ async fn a_crash_at_any_write_of_a_change_of_roots_leaves_a_store_that_opens() {
         assert!(!folder.path().join("key.next").exists());
         store.close().await.unwrap();
         if outcome.is_ok() {
+            assert!(writes > 4, "it died at {writes} writes only");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_crash_at_any_write_while_another_root_takes_over_leaves_a_store_that_opens() {
+    let template = MemoryDisk::default();
+    filled(&template, 150).await;
+    let other = |previous: &[KeyOrigin]| {
+        Key::read_first(std::path::Path::new("nowhere"), &text(2), previous, true).unwrap()
+    };
+    for writes in 0.. {
+        let disk = template.copy();
+        disk.fail_after(writes);
+        let opened = Store::start(Arc::new(disk.clone()), other(&[text(1)]), hurried());
+        let mut is_through = false;
+        if let Ok((store, outbox)) = opened {
+            is_through = store.try_settled().await;
+            let _ = store.close().await;
+            drop(outbox);
+        }
+        disk.crash((writes % 2) as usize);
+        let (store, mut outbox) = start(&disk, other(&[text(1)]));
+        expect_readable(&store, &mut outbox, 150).await;
+        store.shared_settled().await;
+        expect_one_generation(&disk);
+        store.close().await.unwrap();
+        drop(outbox);
+        let (store, mut outbox) = start(&disk, other(&[]));
+        expect_readable(&store, &mut outbox, 150).await;
+        store.close().await.unwrap();
+        if is_through {
             assert!(writes > 4, "it died at {writes} writes only");
             return;
         }

@@ -34,7 +34,7 @@ pub(super) fn start(disk: &MemoryDisk, key: Key) -> (Store, Outbox) {
 }
 
 /// A store with credentials and an event that was not released.
-async fn filled(disk: &MemoryDisk, accounts: u64) {
+pub(super) async fn filled(disk: &MemoryDisk, accounts: u64) {
     let (store, outbox) = start(disk, root(1));
     for id in 0..accounts {
         store.commit(put(id, 7)).await.unwrap();
@@ -191,6 +191,22 @@ async fn a_rotation_that_nobody_waits_for_any_more_does_not_confuse_the_next() {
     store.rotate_key().await.unwrap();
     expect_readable(&store, &mut outbox, 100).await;
     expect_one_generation(&disk);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_generation_that_comes_too_late_is_turned_away_and_replaces_none() {
+    let disk = MemoryDisk::default();
+    filled(&disk, 3).await;
+    let (store, mut outbox) = start(&disk, root(1));
+    let keys = &store.shared.master;
+    let late = generation::Fresh::draw(&keys.root(), 2, crate::protocol::ids::UnixMillis(1));
+    store.rotate_key().await.unwrap();
+    let refused = store.shared.adopt(late.unwrap(), vec![], None).await.unwrap_err();
+    assert!(refused.to_string().contains("another rotation came first"), "{refused}");
+    store.rotate_key().await.unwrap();
+    expect_readable(&store, &mut outbox, 3).await;
+    assert_eq!(store.key_status().unwrap().generation, 3);
     store.close().await.unwrap();
 }
 
