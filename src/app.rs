@@ -6,6 +6,7 @@ mod heartbeat;
 mod metrics;
 mod process;
 mod reload;
+mod rotation;
 mod systemd;
 
 use std::net::TcpListener;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::actors::{
     BacklogGate, Board, BridgeParts, BridgeStatus, Context, Meters, Orders, Part, Root, Settings,
@@ -52,6 +53,8 @@ pub struct Daemon {
     health: Arc<DaemonHealth>,
     limits: watch::Sender<Limits>,
     shutdown_timeout: Duration,
+    /// Renews the keys as long as it is there.
+    rotation: DropGuard,
 }
 
 impl Daemon {
@@ -102,7 +105,9 @@ impl Daemon {
         health.started();
         let shutdown_timeout = config.shutdown.timeout;
         let (http, limits) = (Some(http), tell_limits);
-        let daemon = Self { root, store, http_stop, http, health, limits, shutdown_timeout };
+        let rotation = rotation::keep(store.clone(), config.secrets.rotate_every);
+        let daemon =
+            Self { root, store, http_stop, http, health, limits, shutdown_timeout, rotation };
         Ok((daemon, outbox))
     }
 
@@ -142,6 +147,7 @@ impl Daemon {
     pub async fn stop(mut self) -> Result<()> {
         let end = Instant::now() + self.shutdown_timeout;
         self.health.stopping();
+        drop(self.rotation);
         // The store takes the last part: a commit and a sync.
         self.root.stop(end - self.shutdown_timeout / 10).await;
         let closed = tokio::time::timeout_at(end, self.store.close()).await;
@@ -157,7 +163,7 @@ impl Daemon {
 
 async fn open_store(config: &Config) -> Result<(Store, Outbox)> {
     let mut options = StoreOptions::new(&config.store.path);
-    let chosen = secrets::choose(config);
+    let chosen = secrets::choose(config).context("failed to find the key of the store")?;
     chosen.tell();
     (options.key, options.previous_keys) = (chosen.key, chosen.previous);
     let opened = tokio::task::spawn_blocking(move || Store::open(options)).await?;

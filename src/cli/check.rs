@@ -33,7 +33,7 @@ enum Finding {
 
 /// Checks, prints what it found, and answers 0, or 1 when the daemon would not start.
 pub fn check(args: &ConfigArgs) -> ExitCode {
-    let config = match args.load() {
+    let mut config = match args.load() {
         Ok(config) => config,
         Err(error) => {
             say(format_args!("failed to {error}"));
@@ -42,7 +42,8 @@ pub fn check(args: &ConfigArgs) -> ExitCode {
     };
     let source = args.file().map_or("no file, built-in defaults".into(), Path::to_string_lossy);
     say(format_args!("fine    the configuration can be read ({source})"));
-    let findings = findings(&config);
+    let mut findings = resolve(&mut config);
+    findings.extend(self::findings(&config));
     for finding in &findings {
         match finding {
             Finding::Fine(text) => say(format_args!("fine    {text}")),
@@ -54,12 +55,35 @@ pub fn check(args: &ConfigArgs) -> ExitCode {
     if is_faulty { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
+/// Reads the secrets that Vault keeps.
+fn resolve(config: &mut Config) -> Vec<Finding> {
+    let count = config.references.len();
+    if count == 0 {
+        return vec![];
+    }
+    if config.secrets.vault.secret_id_wrapped {
+        return vec![Finding::Advice(
+            "the secrets that Vault keeps were not read: the secret id is wrapped, and reading would \
+             use it up"
+                .to_owned(),
+        )];
+    }
+    match secrets::resolve(config) {
+        Ok(()) => vec![Finding::Fine(format!("the {count} secrets that Vault keeps can be read"))],
+        Err(error) => vec![Finding::Fault(format!("failed to {error}"))],
+    }
+}
+
 fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = vec![listen(config.http.listen)];
-    let chosen = secrets::choose(config);
-    findings.insert(0, store(&config.store.path, &chosen));
-    findings.extend(key(&chosen));
-    if config.bridge.enabled {
+    match secrets::choose(config) {
+        Ok(chosen) => {
+            findings.insert(0, store(&config.store.path, &chosen));
+            findings.extend(key(&chosen));
+        }
+        Err(error) => findings.push(Finding::Fault(format!("failed to find the key: {error}"))),
+    }
+    if config.bridge.enabled && !config.references.contains_key("bridge.url") {
         findings.push(broker(config.bridge.url.expose()));
     }
     let unread = [
@@ -76,6 +100,12 @@ fn findings(config: &Config) -> Vec<Finding> {
 /// What the daemon would say about its store, found without changing a byte of it.
 fn store(path: &Path, chosen: &Chosen) -> Finding {
     let shown = path.display();
+    if is_spent_by_asking(&chosen.key) {
+        return Finding::Advice(format!(
+            "store.path {shown} was not looked into: the secret id for Vault is wrapped, and looking \
+             would use it up"
+        ));
+    }
     let mut options = StoreOptions::new(path);
     (options.key, options.previous_keys) = (chosen.key.clone(), chosen.previous.clone());
     let examined = match examine(&options) {
@@ -138,19 +168,26 @@ fn try_writing(folder: &Path) -> std::io::Result<()> {
 fn key(chosen: &Chosen) -> Vec<Finding> {
     let key = &chosen.key;
     let mut findings = Vec::new();
+    if is_spent_by_asking(key) {
+        let advice = format!("the keys are wrapped by {key}, which was not asked");
+        return vec![Finding::Advice(advice)];
+    }
     match key.check() {
         Ok(()) if matches!(key, KeyOrigin::Own) => {}
         Ok(()) => {
             findings.push(Finding::Fine(format!("the keys are wrapped by {key}, which works")))
         }
-        Err(error) => {
-            findings.push(Finding::Fault(format!("the keys are wrapped by {key}: {error}")))
-        }
+        Err(error) => findings
+            .push(Finding::Fault(format!("the key that wraps all others cannot be used: {error}"))),
     }
     findings.extend(chosen.unused.iter().map(|unused| {
         Finding::Advice(format!("{unused} is configured, too, and not used: {key} comes first"))
     }));
     findings
+}
+
+fn is_spent_by_asking(key: &KeyOrigin) -> bool {
+    matches!(key, KeyOrigin::Remote(root) if root.is_spent_by_asking())
 }
 
 fn listen(address: SocketAddr) -> Finding {
@@ -227,7 +264,7 @@ mod tests {
 
     /// The store's own key.
     fn own() -> Chosen {
-        secrets::choose(&Config::default())
+        secrets::choose(&Config::default()).unwrap()
     }
 
     #[test]
@@ -256,7 +293,7 @@ mod tests {
         let of = |path: &Path| {
             let mut config = Config::default();
             config.secrets.key_file = Some(path.into());
-            key(&secrets::choose(&config)).remove(0)
+            key(&secrets::choose(&config).unwrap()).remove(0)
         };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");

@@ -22,6 +22,7 @@ pub mod pacing;
 pub mod progress;
 pub mod refusal;
 pub mod restart;
+pub mod rotation;
 pub mod secret;
 pub mod session_string;
 pub mod target;

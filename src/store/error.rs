@@ -85,8 +85,8 @@ pub enum StoreError {
     },
     /// The key is not the one this store was sealed with.
     #[error(
-        "{origin} is not the key this store was sealed with; put the right one back, or, if it is \
-         to replace that one, let secrets.previous_key_file name a file with the old one (no \
+        "{origin} is not the one this store was sealed with; put the right one back, or, if it is \
+         to replace that one, let secrets.previous_key_file name a file with the old key (no \
          record was changed)"
     )]
     WrongKey {

@@ -21,7 +21,7 @@ use super::door;
 use super::engine::Engine;
 use super::error::StoreError;
 use super::keep::{ROOM_BYTES_MIN, copy_whole, free_bytes, size_of_files};
-use super::keys::{self, Key, SEALED_KINDS, Seal};
+use super::keys::{self, Key, Keys, SEALED_KINDS};
 use super::layout::{self, kind};
 use super::op::StoreOptions;
 use super::records::{self, CursorRecord};
@@ -242,17 +242,14 @@ fn compact<T: DeserializeOwned>(
 }
 
 /// Opens everything that is sealed; what is in it is looked at where its form is known.
-fn sealed(engine: &dyn Engine, master: &impl Seal) -> Result<(), StoreError> {
+fn sealed(engine: &dyn Engine, keys: &Keys) -> Result<(), StoreError> {
     for (kind, record) in SEALED_KINDS {
-        let broken = |_| StoreError::Damaged { record, detail: "its seal is broken" };
-        each(engine, *kind, |key, sealed| {
-            let plain = master.open(key, sealed).map_err(broken)?;
-            match *kind {
-                kind::CREDENTIALS => {
-                    records::credentials_from_plain(layout::account_of(key)?, &plain).map(drop)
-                }
-                _ => Ok(()),
+        let (from, to) = layout::all(*kind);
+        keys.read_each(engine, record, (&from, &to), |key, plain| match *kind {
+            kind::CREDENTIALS => {
+                records::credentials_from_plain(layout::account_of(key)?, &plain).map(drop)
             }
+            _ => Ok(()),
         })?;
     }
     Ok(())

@@ -240,8 +240,14 @@ impl Store {
         if !R::TABLE.is_sealed {
             return self.range(from, to, limit, |value| records::from_json(name, value));
         }
-        let sealed = self.shared.master.read_all(&*self.shared.engine, name, (from, to))?;
-        sealed.iter().take(limit).map(|(_, plain)| records::from_json(name, plain)).collect()
+        let mut rows = Vec::new();
+        self.shared.master.read_each(&*self.shared.engine, name, (from, to), |_, plain| {
+            if rows.len() < limit {
+                rows.push(records::from_json(name, &plain)?);
+            }
+            Ok(())
+        })?;
+        Ok(rows)
     }
 
     /// What the person or bot `telegram_id` did on `day`, if anything.

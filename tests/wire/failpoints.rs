@@ -176,6 +176,9 @@ impl Play {
         if ["store.keep", "store.dispose"].iter().any(|opening| point.starts_with(opening)) {
             self.lives_once().await;
         }
+        if point.starts_with("keys.") {
+            self.stage.daemon.set_variable("TELEWARDEN__SECRETS__ROTATE_EVERY", "1s");
+        }
         self.stage.daemon.launch_to_die_at(point, nth);
         let death = self.until_it_dies(point).await;
         let log = || self.stage.daemon.log();

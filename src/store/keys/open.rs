@@ -61,7 +61,7 @@ impl Key {
             Some(source) => match source.read_first(used)? {
                 Some(key) => {
                     let name = if is_own { source.name() } else { origin.to_string() };
-                    Found::Root(Root::Local { key, name })
+                    Found::Root(Root::Local { key: Box::new(key), name })
                 }
                 None => Found::Missing(source),
             },
@@ -89,7 +89,7 @@ impl Roots {
     fn of(key: Key, fresh: bool) -> Result<Self, StoreError> {
         let origin = match key {
             Key::Given(key) => {
-                let root = Root::Local { key: *key, name: "memory".into() };
+                let root = Root::Local { key, name: "memory".into() };
                 return Ok(Self {
                     store: PathBuf::new(),
                     root,
@@ -103,11 +103,13 @@ impl Roots {
         let Origin { store, found, own, previous } = origin;
         let root = match found {
             Found::Root(root) => root,
-            Found::Missing(source) => Root::Local { key: source.load(fresh)?, name: source.name() },
+            Found::Missing(source) => {
+                Root::Local { key: Box::new(source.load(fresh)?), name: source.name() }
+            }
         };
-        let next = own
-            .as_ref()
-            .and_then(|own| own.read_next().map(|key| Root::Local { key, name: own.name() }));
+        let next = own.as_ref().and_then(|own| {
+            own.read_next().map(|key| Root::Local { key: Box::new(key), name: own.name() })
+        });
         Ok(Self { store, root, next, previous, own })
     }
 

@@ -145,26 +145,24 @@ impl Keys {
         ring.open(place, &sealed).map(Some).map_err(broken)
     }
 
-    /// All sealed records of `from..to`, opened, with their places; for ranges known to be small.
-    /// As safe against the end of a rotation as [`Keys::read`].
-    pub(in crate::store) fn read_all(
+    /// Opens all sealed records of `from..to` in their order, until `visit` fails; it must not use the
+    /// engine. As safe against the end of a rotation as [`Keys::read`].
+    pub(in crate::store) fn read_each(
         &self,
         engine: &dyn Engine,
         record: &'static str,
         (from, to): (&[u8], &[u8]),
-    ) -> Result<Vec<(Vec<u8>, Bytes)>, StoreError> {
+        mut visit: impl FnMut(&[u8], Bytes) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let ring = self.ring();
-        let mut opened = Vec::new();
-        let mut is_broken = false;
+        let mut outcome = Ok(());
         engine.scan(from, to, &mut |place, sealed| {
-            match ring.open(place, sealed) {
-                Ok(plain) => opened.push((place.to_vec(), plain)),
-                Err(BrokenSeal) => is_broken = true,
-            }
-            !is_broken
+            let broken = |_| StoreError::Damaged { record, detail: "its seal is broken" };
+            let opened = ring.open(place, sealed).map_err(broken);
+            outcome = opened.and_then(|plain| visit(place, plain));
+            outcome.is_ok()
         })?;
-        let broken = StoreError::Damaged { record, detail: "its seal is broken" };
-        if is_broken { Err(broken) } else { Ok(opened) }
+        outcome
     }
 
     /// Has the writer use a new generation. Answers `false` when there is no writer any more.

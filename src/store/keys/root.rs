@@ -32,6 +32,12 @@ pub trait RemoteRoot: Send + Sync {
     /// What the service said, or why it did not answer.
     fn unwrap(&self, wrapped: &[u8]) -> Result<zeroize::Zeroizing<Vec<u8>>, RootError>;
 
+    /// Whether logging in there uses something up, so that nobody should do it only to see whether
+    /// it works.
+    fn is_spent_by_asking(&self) -> bool {
+        false
+    }
+
     /// Whether it could be used now. Changes nothing.
     ///
     /// # Errors
@@ -48,7 +54,7 @@ pub(super) enum Root {
     /// A key at hand.
     Local {
         /// The key.
-        key: MasterKey,
+        key: Box<MasterKey>,
         /// What it is to the operator.
         name: String,
     },
@@ -84,7 +90,7 @@ impl Root {
     /// The key, when it is at hand: only such a one sealed records before there were generations.
     pub(super) fn into_key(self) -> Option<MasterKey> {
         match self {
-            Self::Local { key, .. } => Some(key),
+            Self::Local { key, .. } => Some(*key),
             Self::Remote { .. } => None,
         }
     }

@@ -125,6 +125,11 @@ impl Store {
         })
     }
 
+    /// When the newest generation of keys was made. Reads nothing from disk.
+    pub fn key_created_at(&self) -> UnixMillis {
+        self.shared.master.ring().generation.created_at
+    }
+
     async fn new_generation(&self) -> Result<Rotated, RotateError> {
         let keys = &self.shared.master;
         let (root, number, at) = (keys.root(), keys.ring().generation.number + 1, now());
@@ -145,7 +150,7 @@ impl Store {
 
 impl Shared {
     /// Has the writer use a new generation, and waits until that is durable.
-    async fn adopt(
+    pub(super) async fn adopt(
         &self,
         fresh: Fresh,
         with: Vec<Pair>,
@@ -187,7 +192,7 @@ fn prepare_root(shared: &Shared, own: &KeySource, at: UnixMillis) -> Result<Prep
     let old = keys.root();
     let raw = random_key()?;
     own.write_next(&raw)?;
-    let root = Root::Local { key: MasterKey::new(&raw), name: own.name() };
+    let root = Root::Local { key: Box::new(MasterKey::new(&raw)), name: own.name() };
     let number = keys.ring().generation.number + 1;
     let fresh = Fresh::draw(&root, number, at)?;
     let mut with = Vec::new();
@@ -205,7 +210,8 @@ async fn aside<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(ended).and_then(|outcome| outcome)
 }
 
-fn pending(engine: &dyn Engine, newest: &super::KeyId) -> Result<u64, StoreError> {
+/// How many records an older key than `newest` wraps.
+pub(super) fn pending(engine: &dyn Engine, newest: &super::KeyId) -> Result<u64, StoreError> {
     let mut count = 0;
     for (kind, _) in SEALED_KINDS {
         let (from, to) = layout::all(*kind);

@@ -90,7 +90,7 @@ impl KeyOrigin {
             Self::Text { name, text } => from_text(name, text)?,
             Self::Remote(root) => return Ok(Root::remote(root)),
         };
-        Ok(Root::Local { key, name: self.to_string() })
+        Ok(Root::Local { key: Box::new(key), name: self.to_string() })
     }
 }
 
@@ -253,7 +253,7 @@ fn create_key_file(path: &Path, key: &RawKey) -> io::Result<()> {
 }
 
 fn write_key(path: &Path, key: &RawKey) -> io::Result<()> {
-    let mut text = Zeroizing::new(STANDARD.encode(&**key));
+    let mut text = Zeroizing::new(STANDARD.encode(key.as_slice()));
     text.push('\n');
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
