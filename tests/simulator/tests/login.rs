@@ -127,8 +127,7 @@ async fn a_key_that_logged_in_reconnects_and_logs_out_cleanly() {
     let hash = asked(&client, &account.phone).await;
     let code = stage.simulator.login_code(account.user_id).await.unwrap();
     signed_in(&client, &sign_in(&account.phone, &hash, &code)).await;
-    client.invoke(&f::updates::GetState {}).await.unwrap();
-    // The second life of the connection hears of updates, too.
+    // The second life of the connection hears of updates, too, and at once.
     stage.simulator.post_private(account.user_id, account.user_id, "back").await.unwrap();
     assert_eq!(client.next_message().await.1, "back");
     assert_eq!(stage.simulator.account(account.user_id).await.unwrap().sessions, 2);

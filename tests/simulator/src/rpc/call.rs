@@ -122,12 +122,19 @@ impl Ticket {
         user: Option<i64>,
         request: &Request,
     ) -> Result<Vec<u8>, RpcError> {
-        if let Some(user) = user
-            && !request.without_updates
-        {
-            world.attach(user, &self.link);
+        let attach = |world: &mut World, user: Option<i64>| {
+            if let Some(user) = user.filter(|_| !request.without_updates) {
+                world.attach(user, &self.link);
+            }
+        };
+        attach(world, user);
+        let caller = Caller { key_id: self.key_id, user, link: &self.link };
+        let result = execute(world, caller, request);
+        if user.is_none() {
+            // Who has just logged in need not call anything else to get updates.
+            attach(world, world.keys.get(&self.key_id).and_then(|record| record.user));
         }
-        execute(world, Caller { key_id: self.key_id, user, link: &self.link }, request)
+        result
     }
 
     /// The call as flood waits see it.
