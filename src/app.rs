@@ -176,8 +176,8 @@ fn amqp_options(config: &Config) -> AmqpOptions {
 
 /// What the configuration says of the limits; the classes that it does not name keep theirs.
 fn pacing(limits: &config::Limits) -> Limits {
-    let send = &limits.send;
-    Limits { send: Rate { per_minute: send.per_minute, burst: send.burst }, ..Limits::default() }
+    let config::Rate { per_minute, burst, per_day } = limits.send;
+    Limits { send: Rate { per_minute, burst }, sends_per_day: per_day, ..Limits::default() }
 }
 
 fn login_options(config: &Config, meters: &Meters) -> Result<LoginOptions> {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::backlog::BacklogGate;
 use super::board::Board;
+use super::caps::Caps;
 use super::dials::Dials;
 use super::directory::Directory;
 use super::joins::Joins;
@@ -68,6 +69,8 @@ pub struct Context {
     pub(super) directory: Directory,
     /// What logins last said.
     pub(super) lobby: Lobby,
+    /// What was done today, for the daily limits.
+    pub(super) caps: Caps,
 }
 
 impl Context {
@@ -94,6 +97,7 @@ impl Context {
             waits,
             directory,
             lobby,
+            caps: Caps::default(),
         })
     }
 }

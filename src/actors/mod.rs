@@ -8,11 +8,14 @@
 //! ```
 
 mod account;
+mod asking;
 mod backlog;
 mod board;
 mod bridge;
+mod caps;
 mod context;
 mod delivery;
+mod desk;
 mod dials;
 mod directory;
 mod errands;

@@ -60,7 +60,11 @@ fn connections(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
         changed,
         &old.telegram.limits.send,
         &new.telegram.limits.send,
-        Rate { per_minute: "telegram.limits.send.per_minute", burst: "telegram.limits.send.burst" }
+        Rate {
+            per_minute: "telegram.limits.send.per_minute",
+            burst: "telegram.limits.send.burst",
+            per_day: "telegram.limits.send.per_day",
+        }
     );
     compare!(
         changed,

@@ -163,6 +163,9 @@ pub(super) static KEYS: &[Key] = &[
     Key { path: SERVERS, kind: Kind::Server },
     whole("telegram.limits.send.per_minute", 1, 6000, |c, n| c.telegram.limits.send.per_minute = n),
     whole("telegram.limits.send.burst", 1, 1000, |c, n| c.telegram.limits.send.burst = n),
+    whole("telegram.limits.send.per_day", 1, 10_000_000, |c, n| {
+        c.telegram.limits.send.per_day = n;
+    }),
     text("store.backend", "\"sled\"", |c, s| {
         c.store.backend = (s == "sled").then_some(Backend::Sled)?;
         Some(())

@@ -110,11 +110,13 @@ pub struct Rate {
     pub per_minute: u32,
     /// Calls at once.
     pub burst: u32,
+    /// Calls a day (UTC), whatever crashes or restarts.
+    pub per_day: u32,
 }
 
 impl Default for Rate {
     fn default() -> Self {
-        Self { per_minute: 20, burst: 5 }
+        Self { per_minute: 20, burst: 5, per_day: 1000 }
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod backlog;
+pub mod caps;
 pub mod chat;
 pub mod command;
 pub mod cursor;

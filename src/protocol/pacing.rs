@@ -39,6 +39,8 @@ pub struct Limits {
     pub read: Rate,
     /// Logging in.
     pub auth: Rate,
+    /// Messages that an account may send in a day (UTC).
+    pub sends_per_day: u32,
 }
 
 impl Default for Limits {
@@ -52,6 +54,7 @@ impl Default for Limits {
             contacts: rate(4, 2),
             read: rate(240, 100),
             auth: rate(4, 2),
+            sends_per_day: 1_000,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
+use crate::protocol::estate::DayCount;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{PeerRecord, RestartRecord, UpdateStateDelta};
 use crate::protocol::outbox::OutboxEntry;
@@ -133,7 +134,7 @@ impl Group {
                 self.batch.put(key, sealed);
             }
             Op::PutMonitor(record) => {
-                let chat = record.chat.key();
+                let chat = record.key();
                 let key = layout::chat(kind::MONITOR, &chat);
                 self.batch.put(key, records::to_json(&record));
                 context.known.monitors.insert(chat);
@@ -155,9 +156,7 @@ impl Group {
             Op::TrimTrail(at) => {
                 trail::trim(&mut self.batch, context.engine, context.known.trail, at)?;
             }
-            Op::PutDayCount(count) => {
-                self.batch.put(layout::day_count(count.telegram_id), records::to_json(&count));
-            }
+            Op::PutDayCount(count) => self.put_day_count(count, context)?,
         }
         Ok(())
     }
@@ -218,6 +217,20 @@ impl Group {
             true
         })?;
         keys.into_iter().for_each(|key| self.batch.delete(key));
+        Ok(())
+    }
+
+    /// Two who count at once may hand in their counts in the wrong order.
+    fn put_day_count(
+        &mut self,
+        mut count: DayCount,
+        context: &Context<'_>,
+    ) -> Result<(), StoreError> {
+        let key = layout::day_count(count.telegram_id);
+        if let Some(known) = self.batch.get(context.engine, &key)? {
+            count.merge(&records::from_json("day count", &known)?);
+        }
+        self.batch.put(key, records::to_json(&count));
         Ok(())
     }
 

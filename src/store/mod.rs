@@ -273,7 +273,7 @@ impl Store {
     pub fn load(&self) -> Result<Snapshot, StoreError> {
         let mut monitors = Vec::new();
         for monitor in self.all_json::<MonitorRecord>(kind::MONITOR)? {
-            let cursor = self.cursor(&monitor.chat.key())?;
+            let cursor = self.cursor(&monitor.key())?;
             monitors.push((monitor, cursor));
         }
         Ok(Snapshot {

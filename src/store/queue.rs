@@ -261,6 +261,7 @@ mod tests {
 
     fn sized(bytes: usize) -> Vec<Op> {
         let entry = crate::protocol::outbox::OutboxEntry {
+            owner: None,
             route: crate::protocol::outbox::Route::Event,
             kind: String::new(),
             message_id: uuid::Uuid::nil(),

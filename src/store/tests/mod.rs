@@ -46,6 +46,7 @@ pub(in crate::store) fn event(number: u64, bytes: usize) -> OutboxEntry {
         message_id: Uuid::from_u128(u128::from(number)),
         timestamp: number,
         said_at: None,
+        owner: None,
         body,
     }
 }
@@ -63,6 +64,7 @@ pub(in crate::store) fn chat(number: i64) -> ChatRef {
 pub(in crate::store) fn monitor(number: i64) -> MonitorRecord {
     let member = PoolMember { session: SessionId("s1".into()), account: AuthKeyId(1) };
     MonitorRecord {
+        owner: None,
         chat: chat(number),
         ordered: vec![member.clone()],
         pool: vec![member],
