@@ -348,6 +348,7 @@ mod tests {
             ("target", 400, &["USER_IS_BOT", "YOU_BLOCKED_USER", "USER_RESTRICTED"]),
             ("transient", 400, &["RPC_CALL_FAIL", "Timedout", "PERSISTENT_TIMESTAMP_OUTDATED"]),
             ("transient", 500, &["AUTH_RESTART"]),
+            ("done", 500, &["RANDOM_ID_DUPLICATE"]),
             ("transient", 500, &["ANYTHING_AT_ALL"]),
             ("transient", -503, &["Timeout"]),
             ("ours", 400, &["MESSAGE_EMPTY", "INPUT_METHOD_INVALID"]),

@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use telewarden_simulator::{ChatKind as Kind, NewAccount, NewChat};
+use telewarden_simulator::{ChatKind as Kind, ChatRules, MemberRights, NewAccount, NewChat};
 
 use super::super::errand::{Errand, Finding};
 use super::super::peers::PeerBook;
@@ -65,6 +65,35 @@ async fn rights_follow_ones_place_in_a_chat_and_looking_joins_nothing() {
 
     let person = look(ChatTarget::Marked(MarkedId(5))).await.unwrap_err();
     assert_eq!(person.code(), "NOT_A_CHAT");
+}
+
+#[tokio::test]
+async fn what_a_chat_or_its_admins_forbid_is_not_allowed() {
+    let sim = simulator().await;
+    let me = account(&sim, NewAccount::default()).await;
+    let (caller, _, _connection) = link(&sim, &me).await.into_parts();
+    let peers: Arc<Mutex<PeerBook>> = Arc::default();
+    let look = async |chat_id| {
+        let errand = Errand::Rights(ChatTarget::Marked(MarkedId(chat_id)));
+        match errand.run(&caller, &peers, false).await.unwrap().0 {
+            Finding::Rights(rights) => place(&rights),
+            finding => panic!("unexpected {finding:?}"),
+        }
+    };
+    for kind in [Kind::Group, Kind::Supergroup] {
+        let (title, members) = ("Some".to_owned(), vec![me.user_id]);
+        let new = NewChat { kind, title, username: None, members, admins: vec![] };
+        let chat = sim.add_chat(new).await.unwrap().chat_id;
+        assert_eq!(look(chat).await, (true, false, true, true), "{kind:?}");
+        let (no, yes) = (Some(false), Some(true));
+        let rules =
+            ChatRules { members_may_post: no, members_may_invite: no, ..ChatRules::default() };
+        sim.set_rules(chat, rules).await.unwrap();
+        assert_eq!(look(chat).await, (true, false, false, false), "{kind:?}");
+        let rights = MemberRights { admin: yes, may_post: yes, may_invite: yes };
+        sim.set_rights(chat, me.user_id, rights).await.unwrap();
+        assert_eq!(look(chat).await, (true, true, true, true), "{kind:?}");
+    }
 }
 
 fn restricted(

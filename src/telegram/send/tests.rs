@@ -114,28 +114,49 @@ async fn markup_and_answers_arrive_as_such() {
     assert_eq!(failure.code(), "ENTITIES_UNREADABLE");
 }
 
+/// What happens to every such call from now on, or once.
+fn fault(kind: FaultKind, times: Option<u32>) -> FaultSpec {
+    let method = (kind == FaultKind::LoseAnswer).then(|| "messages.sendMessage".into());
+    FaultSpec { method, kind: Some(kind), times, ..FaultSpec::default() }
+}
+
 #[tokio::test]
 async fn a_message_whose_answer_was_lost_is_sent_once_and_found_again() {
     let stage = Stage::new().await;
-    let peer = stage.to_other().await;
-    let lost = FaultSpec {
-        method: Some("messages.sendMessage".into()),
-        kind: Some(FaultKind::LoseAnswer),
-        times: Some(1),
-        ..FaultSpec::default()
-    };
-    stage.sim.add_fault(lost).await.unwrap();
-    let errand = Errand::Send(message(peer, "only once ", 77));
-    let failure = stage.run(errand.clone()).await.unwrap_err();
-    assert!(matches!(failure, Failure::Transient { .. }), "{failure}");
-    let again = id_of(stage.run(errand.clone()).await.unwrap());
-    assert_eq!(stage.sim.inbox(stage.other.user_id).await.unwrap().len(), 1);
-    assert_eq!(id_of(stage.run(errand).await.unwrap()), again);
+    let group = stage.chat(ChatKind::Supergroup, vec![stage.me.user_id], vec![]).await;
+    let group = Target::Chat(ChatTarget::Marked(MarkedId(group.chat_id)));
+    for (peer, random_id) in [(stage.to_other().await, 77), (stage.resolved(group).await, 87)] {
+        stage.sim.add_fault(fault(FaultKind::LoseAnswer, Some(1))).await.unwrap();
+        let errand = Errand::Send(message(peer, "only once ", random_id));
+        let failure = stage.run(errand.clone()).await.unwrap_err();
+        assert!(matches!(failure, Failure::Transient { .. }), "{failure}");
+        let again = id_of(stage.run(errand.clone()).await.unwrap());
 
-    // With a second one that looks the same it cannot be told which it was.
-    let twin = Errand::Send(message(peer, "only once", 78));
-    id_of(stage.run(twin.clone()).await.unwrap());
-    assert_eq!(stage.run(twin).await, Ok(Finding::SentBefore));
+        // The same where the server says no more than that it knows the number.
+        stage.sim.add_fault(fault(FaultKind::RefuseDuplicates, None)).await.unwrap();
+        assert_eq!(id_of(stage.run(errand).await.unwrap()), again);
+        // With a second one that looks the same it cannot be told which it was.
+        let twin = Errand::Send(message(peer, "only once", random_id + 1));
+        id_of(stage.run(twin.clone()).await.unwrap());
+        assert_eq!(stage.run(twin).await, Ok(Finding::SentBefore));
+        stage.sim.lift_faults().await;
+    }
+    assert_eq!(stage.sim.inbox(stage.other.user_id).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_bot_that_may_not_look_says_only_that_it_was_sent() {
+    let stage = Stage::new().await;
+    let bot = account(&stage.sim, NewAccount { bot: true, ..NewAccount::default() }).await;
+    let (caller, _, _connection) = link(&stage.sim, &bot).await.into_parts();
+    let group = stage.chat(ChatKind::Group, vec![bot.user_id, stage.me.user_id], vec![]).await;
+    let id = MarkedId(group.chat_id);
+    let peer = PeerRecord { id, access_hash: 0, is_bot: false, is_broadcast: false };
+    let errand = Errand::Send(message(peer, "from a bot", 1));
+    let run = async || Ok::<_, Failure>(errand.run(&caller, &stage.peers, true).await?.0);
+    id_of(run().await.unwrap());
+    stage.sim.add_fault(fault(FaultKind::RefuseDuplicates, None)).await.unwrap();
+    assert_eq!(run().await, Ok(Finding::SentBefore));
 }
 
 #[tokio::test]
@@ -146,6 +167,10 @@ async fn people_are_found_by_phone_and_number_and_oneself() {
     assert_eq!(by_name.id, other);
     let by_number = stage.resolved(Target::Chat(ChatTarget::Marked(other))).await;
     assert_eq!(by_number, by_name);
+    let phone = |text: &str| Target::Phone(SecretText::new(text.into()));
+    assert_eq!(stage.resolved(phone("79990001122")).await, by_name);
+    let nobody = stage.run(Errand::ResolveTarget(phone("79990001199"))).await.unwrap_err();
+    assert_eq!(nobody, Failure::TargetRefused { code: "PHONE_NOT_OCCUPIED".into() });
     let myself = stage.resolved(Target::Me).await;
     assert_eq!(myself.id, MarkedId::user(stage.me.user_id));
     id_of(stage.run(Errand::Send(message(myself, "note", 1))).await.unwrap());
