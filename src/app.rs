@@ -10,6 +10,7 @@ mod rotation;
 mod systemd;
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ use crate::protocol::pacing::{Limits, Rate};
 use crate::protocol::restart::Backoff;
 use crate::secrets;
 use crate::store::{Outbox, Store, StoreOptions};
-use crate::telegram::Servers;
+use crate::telegram::{Clocks, DialOptions, LoginOptions, ServerKey, Servers};
 
 use metrics::DaemonMetrics;
 
@@ -95,7 +96,9 @@ impl Daemon {
             tokio::task::spawn_blocking(move || store.load()).await??
         };
         let (tell_limits, limits) = watch::channel(pacing(&config.telegram.limits));
-        let context = Context::new(store.clone(), board, meters, backlog, settings(config, limits));
+        let login = login_options(config, &meters)?;
+        let settings = settings(config, limits, login);
+        let context = Context::new(store.clone(), board, meters, backlog, settings);
         // A link gets half of the time, so that what follows it has the other half.
         let drain = config.shutdown.timeout / 2;
         let root = Root::start(context, snapshot, bridge, drain).await?;
@@ -183,11 +186,34 @@ fn pacing(limits: &config::Limits) -> Limits {
     Limits { send: Rate { per_minute: send.per_minute, burst: send.burst }, ..Limits::default() }
 }
 
-fn settings(config: &Config, limits: watch::Receiver<Limits>) -> Settings {
-    let retry_delay = u64::try_from(config.failover.retry_delay.as_millis()).unwrap_or(u64::MAX);
-    Settings {
+fn login_options(config: &Config, meters: &Meters) -> Result<LoginOptions> {
+    let read = |path: &PathBuf| {
+        let pem = std::fs::read_to_string(path).with_context(|| {
+            format!("failed to read {} (telegram.server_public_key_file)", path.display())
+        })?;
+        ServerKey::from_pem(&pem).map(Arc::new).with_context(|| {
+            format!("failed to use {} (telegram.server_public_key_file)", path.display())
+        })
+    };
+    let dial = DialOptions {
         servers: Servers::new(config.telegram.servers.clone()),
         api_id: config.telegram.api_id.unwrap_or_default(),
+        meters: meters.calls.clone(),
+        clocks: Clocks::default(),
+    };
+    Ok(LoginOptions {
+        dial,
+        api_hash: config.telegram.api_hash.clone().unwrap_or_default(),
+        server_key: config.telegram.server_public_key_file.as_ref().map(read).transpose()?,
+    })
+}
+
+fn settings(config: &Config, limits: watch::Receiver<Limits>, login: LoginOptions) -> Settings {
+    let retry_delay = u64::try_from(config.failover.retry_delay.as_millis()).unwrap_or(u64::MAX);
+    Settings {
+        servers: login.dial.servers.clone(),
+        api_id: login.dial.api_id,
+        login,
         failover: FailoverPolicy {
             retry_delay_ms: retry_delay,
             retry_delay_max_ms: RETRY_DELAY_MAX_MS,

@@ -52,7 +52,7 @@ pub(super) enum Check {
 #[derive(Debug)]
 pub struct Meters {
     /// Telegram's answers.
-    pub(super) calls: CallMeters,
+    pub calls: CallMeters,
     gaps: Counter,
     filled: Counter,
     unfillable: Counter,

@@ -26,8 +26,9 @@
 //! Below lies an ordered map with atomic batches (`engine`), on sled or in memory.
 //!
 //! # What is sealed
-//! Sealed (AES-256-GCM, `keys`, which also tells how keys are renewed): credentials, and the entries of the outbox with their message
-//! texts. In clear: which accounts, sessions and monitors there are, their names and faults, the
+//! Sealed (AES-256-GCM, `keys`, which also tells how keys are renewed): credentials, logins under way,
+//! and the entries of the outbox with their message texts. In clear: users and their accounts with masked
+//! phone numbers, which accounts, sessions and monitors there are, their names and faults, the
 //! restart ledger, cursors (with 64-bit fingerprints of the newest second's messages in private chats
 //! and basic groups), update states, and peers, whose access hashes are worth nothing without the
 //! authorization key. A copy of the store without the key opens no session and shows no text.
@@ -50,10 +51,12 @@ mod outbox;
 mod queue;
 mod records;
 mod recover;
+mod rows;
 mod segment;
 mod sled_engine;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod writer;
 
 use std::fs::File;
@@ -99,6 +102,8 @@ pub use examine::{Examined, examine};
 pub use keys::{KeyOrigin, KeyStatus, RemoteRoot, RootError, RotateError, Rotated};
 pub use op::{CACHE_BYTES_DEFAULT, Op, RESTARTS_KEPT, Snapshot, StoreOptions, StoreStats};
 pub use outbox::Outbox;
+pub use rows::{RawRow, Row, RowId, Table};
+pub use trail::{TrailMark, TrailPage, TrailQuery, TrailReport};
 
 /// What the handles, the reader of the outbox and the writer share.
 struct Shared {
@@ -274,6 +279,8 @@ impl Store {
         Ok(Snapshot {
             sessions: self.all_json(kind::SESSION)?,
             accounts: self.all_json(kind::ACCOUNT)?,
+            owned: self.all_rows()?,
+            logins: self.all_rows()?,
             monitors,
             jobs: self.all_json(kind::JOB)?,
             restarts: self.all_json(kind::RESTART)?,

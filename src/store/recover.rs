@@ -18,6 +18,7 @@ use super::keys::{self, Key, Keyring, Keys, Opened};
 use super::layout::{self, kind};
 use super::records::{self, CursorRecord};
 use super::segment::{self, Head};
+use super::trail;
 use super::writer::now;
 
 /// The format this program writes, and the newest one it understands.
@@ -191,6 +192,7 @@ fn read_known(engine: &dyn Engine) -> Result<Known, StoreError> {
         let stamp = records::from_compact("tombstone", &stamp)?;
         known.tombstones.insert(chat_of(&key)?, stamp);
     }
+    known.trail = trail::head(engine)?;
     Ok(known)
 }
 

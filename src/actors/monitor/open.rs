@@ -186,7 +186,11 @@ impl MonitorActor {
                 self.start_after(0).await
             }
             Finding::History(page) => self.take_history(page).await,
-            Finding::Joined { .. } => Ok(()),
+            Finding::Joined { .. }
+            | Finding::Rights(_)
+            | Finding::Sent { .. }
+            | Finding::SentBefore
+            | Finding::LoggedOut => Ok(()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The HTTP edge: routes, the server, and how refusals look. Handlers parse, ask, and map
 //! errors; they must never decide business rules or wait for another task.
 
+pub mod api;
 mod health;
 mod metrics;
 mod problem;

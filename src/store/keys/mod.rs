@@ -42,7 +42,7 @@ pub use source::KeyOrigin;
 /// Every kind of record that is sealed as a whole: what a rotation walks over and what
 /// `telewarden check` opens. A new sealed kind needs nothing more than its line here.
 pub(super) const SEALED_KINDS: &[(u8, &str)] =
-    &[(kind::CREDENTIALS, "credentials"), (kind::DATA_KEY, "data key")];
+    &[(kind::CREDENTIALS, "credentials"), (kind::DATA_KEY, "data key"), (kind::LOGIN, "login")];
 
 const KEY_LEN: usize = 32;
 const NONCE_LEN: usize = 12;

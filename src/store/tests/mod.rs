@@ -9,6 +9,8 @@ mod doors;
 mod fixtures;
 mod keep;
 mod model;
+mod rows;
+mod trail;
 
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ use crate::protocol::model::{
 };
 use crate::protocol::outbox::{OutboxEntry, Route};
 use crate::protocol::secret::AuthKey;
+
+pub(in crate::store) use rows::login;
 
 /// Longest a test waits for what it expects.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -4,24 +4,29 @@
 //! exists, but no rights; `from` may be any account.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use crate::faults::{FaultKind, FaultSpec};
-use crate::rpc::HOME_DC;
 use crate::server::Server;
 use crate::server::link::End;
 use crate::stats::Stats;
+use crate::wire::crypto::AuthKey;
+use crate::wire::srp::Verifier;
 use crate::world::World;
 use crate::world::chats::{self, Role};
+use crate::world::dcs::HOME_DC;
 use crate::world::ids::Peer;
+use crate::world::logins::{Limits, normal_phone};
 use crate::world::membership::Entrance;
 use crate::world::messages::{Content, Message};
+use crate::world::passwords::Password;
 use crate::world::users::NewUser;
 
 /// Why the control API refused something.
@@ -47,10 +52,14 @@ pub struct NewAccount {
     pub username: Option<String>,
     /// Password of two-factor authentication.
     pub password: Option<String>,
+    /// What the account is reminded of its password by.
+    pub password_hint: Option<String>,
     /// A bot has a token instead of a phone.
     pub bot: bool,
     /// Whether the account comes with a usable session string.
     pub logged_in: bool,
+    /// The datacenter it lives at; 2, if absent. It must have an address of its own.
+    pub dc: Option<i32>,
 }
 
 impl Default for NewAccount {
@@ -60,10 +69,22 @@ impl Default for NewAccount {
             first_name: None,
             username: None,
             password: None,
+            password_hint: None,
             bot: false,
             logged_in: true,
+            dc: None,
         }
     }
+}
+
+/// A password of two-factor authentication; none at all switches it off.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewPassword {
+    /// What must be known.
+    pub password: Option<String>,
+    /// What reminds of it.
+    pub hint: Option<String>,
 }
 
 /// An account that was made.
@@ -160,6 +181,10 @@ pub struct AccountInfo {
     pub bot: bool,
     /// Whether two-factor authentication is on.
     pub has_password: bool,
+    /// The datacenter it lives at.
+    pub dc: i32,
+    /// Auth keys that are logged in as it and not revoked.
+    pub sessions: u64,
     /// TCP connections now.
     pub connections_now: u64,
     /// TCP connections ever.
@@ -169,8 +194,34 @@ pub struct AccountInfo {
 }
 
 impl Server {
-    pub(crate) fn add_account(&self, new: NewAccount) -> Result<Account, ApiError> {
-        self.world().add_account(new)
+    /// Blocks for long if the account has a password.
+    pub(crate) fn add_account(&self, mut new: NewAccount) -> Result<Account, ApiError> {
+        let password = self.password(new.password.take(), new.password_hint.take())?;
+        self.world().add_account(new, password)
+    }
+
+    /// Blocks for long if there is a password.
+    pub(crate) fn set_password(&self, user_id: i64, new: NewPassword) -> Result<(), ApiError> {
+        let password = self.password(new.password, new.hint)?;
+        let mut world = self.world();
+        let user = world.existing(user_id)?;
+        world.user_mut(user).password = password;
+        Ok(())
+    }
+
+    fn password(
+        &self,
+        password: Option<String>,
+        hint: Option<String>,
+    ) -> Result<Option<Password>, ApiError> {
+        let Some(password) = password else {
+            let no_hint = hint.is_none();
+            let why = || ApiError::Invalid("a hint needs a password".to_owned());
+            return no_hint.then_some(None).ok_or_else(why);
+        };
+        let (salt1, salt2) = self.world().draw_salts();
+        // The world is not locked meanwhile.
+        Ok(Some(Password::new(Verifier::of(&password, salt1, salt2), hint)))
     }
 
     pub(crate) fn account(&self, user_id: i64) -> Result<AccountInfo, ApiError> {
@@ -183,6 +234,8 @@ impl Server {
             username: user.username.clone(),
             bot: user.is_bot(),
             has_password: user.password.is_some(),
+            dc: user.dc,
+            sessions: world.live_keys(user_id).count() as u64,
             connections_now: user.connections_now,
             connections_total: user.connections_total,
             methods: user.methods.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect(),
@@ -318,6 +371,52 @@ impl Server {
         Ok(())
     }
 
+    /// Accepts a QR login as that account.
+    pub(crate) fn scan_qr(&self, user_id: i64, url: &str) -> Result<(), ApiError> {
+        let invalid = |why: &str| ApiError::Invalid(why.to_owned());
+        let mut world = self.world();
+        let user = world.existing(user_id)?;
+        if world.user(user).is_bot() {
+            return Err(invalid("a bot cannot scan anything"));
+        }
+        let token = url
+            .strip_prefix("tg://login?token=")
+            .and_then(|token| URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).ok())
+            .ok_or_else(|| invalid("that is not like tg://login?token=<base64url>"))?;
+        let accepted = world.accept_token(&token, user, Instant::now());
+        accepted.map_err(|error| ApiError::Invalid(error.name.into_owned()))
+    }
+
+    /// Gives a bot another token.
+    pub(crate) fn renew_token(&self, user_id: i64) -> Result<String, ApiError> {
+        let mut world = self.world();
+        let user = world.existing(user_id)?;
+        if !world.user(user).is_bot() {
+            return Err(ApiError::Invalid(format!("account {user_id} is not a bot")));
+        }
+        world.renew_token(user).ok_or_else(|| ApiError::Invalid("it has no token".to_owned()))
+    }
+
+    /// The last code that was sent to an account's phone.
+    pub(crate) fn login_code(&self, user_id: i64) -> Result<String, ApiError> {
+        let world = self.world();
+        let phone = &world.user(world.existing(user_id)?).phone;
+        let none = || ApiError::NotFound(format!("login code of account {user_id}"));
+        world.logins.last_code(phone).map(str::to_owned).ok_or_else(none)
+    }
+
+    /// The last code that was sent to a phone, be it anybody's or nobody's.
+    pub(crate) fn phone_code(&self, phone: &str) -> Result<String, ApiError> {
+        let phone = normal_phone(phone)
+            .ok_or_else(|| ApiError::Invalid("that is not a phone number".to_owned()))?;
+        let none = || ApiError::NotFound("login code of that phone".to_owned());
+        self.world().logins.last_code(&phone).map(str::to_owned).ok_or_else(none)
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.world().logins.limits = limits;
+    }
+
     pub(crate) fn client_killed(&self) {
         self.world().violations.waits.client_killed(Instant::now());
     }
@@ -329,15 +428,31 @@ impl Server {
         Ok(world.session_string(user))
     }
 
+    /// A session that nobody is logged in with, as after an exchange of keys.
+    pub(crate) fn add_stranger(&self, dc: Option<i32>) -> Result<String, ApiError> {
+        let (mut world, dc) = (self.world(), dc.unwrap_or(HOME_DC));
+        let none = || ApiError::Invalid(format!("there is no datacenter {dc}"));
+        let address = world.dcs.address(dc).ok_or_else(none)?;
+        Ok(written(dc, address, &world.issue_key(None, dc)))
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         self.world().stats(self.seed)
     }
 }
 
 impl World {
-    pub(crate) fn add_account(&mut self, new: NewAccount) -> Result<Account, ApiError> {
-        let NewAccount { phone, first_name, username, password, bot, logged_in } = new;
-        let new = NewUser { phone, first_name, username, password, bot };
+    /// The password is made before, since that takes long.
+    pub(crate) fn add_account(
+        &mut self,
+        new: NewAccount,
+        password: Option<Password>,
+    ) -> Result<Account, ApiError> {
+        let NewAccount { phone, first_name, username, bot, logged_in, dc, .. } = new;
+        if bot && password.is_some() {
+            return Err(ApiError::Invalid("a bot has no password".to_owned()));
+        }
+        let new = NewUser { phone, first_name, username, password, bot, dc };
         let user_id = self.add_user(new).map_err(ApiError::Invalid)?;
         let session_string = logged_in.then(|| self.session_string(user_id));
         let user = self.user(user_id);
@@ -374,15 +489,20 @@ impl World {
             .ok_or_else(|| ApiError::NotFound(format!("chat {chat_id}")))
     }
 
-    /// Telethon's form: `1`, then datacenter, IPv4 address, port and key in URL-safe base64.
     fn session_string(&mut self, user: i64) -> String {
-        let key = self.issue_key(user);
-        let mut bytes = vec![HOME_DC as u8];
-        bytes.extend(self.address.ip().octets());
-        bytes.extend(self.address.port().to_be_bytes());
-        bytes.extend(key.bytes());
-        format!("1{}", URL_SAFE.encode(bytes))
+        let dc = self.user(user).dc;
+        let address = self.dcs.address(dc).expect("accounts live where there is a datacenter");
+        written(dc, address, &self.issue_key(Some(user), dc))
     }
+}
+
+/// Telethon's form: `1`, then datacenter, IPv4 address, port and key in URL-safe base64.
+fn written(dc: i32, address: SocketAddrV4, key: &AuthKey) -> String {
+    let mut bytes = vec![dc as u8];
+    bytes.extend(address.ip().octets());
+    bytes.extend(address.port().to_be_bytes());
+    bytes.extend(key.bytes());
+    format!("1{}", URL_SAFE.encode(bytes))
 }
 
 fn stored(message: &Message) -> Option<StoredMessage> {

@@ -13,10 +13,12 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::api::{ApiError, NewAccount, NewChat};
+use crate::api::{ApiError, NewAccount, NewChat, NewPassword};
 use crate::faults::FaultSpec;
 use crate::load::{LoadRun, LoadSpec};
 use crate::server::Server;
+use crate::simulator::unhurried;
+use crate::world::logins::Limits;
 
 type Shared = State<Arc<Server>>;
 type Reply<T> = Result<Json<T>, ApiError>;
@@ -63,6 +65,13 @@ fn router(server: Arc<Server>) -> Router {
         .route("/accounts/{user_id}", get(account))
         .route("/accounts/{user_id}/inbox", get(inbox).post(post_private))
         .route("/accounts/{user_id}/sessions", post(add_session))
+        .route("/accounts/{user_id}/code", get(login_code))
+        .route("/accounts/{user_id}/scan_qr", post(scan_qr))
+        .route("/accounts/{user_id}/bot_token", post(renew_token))
+        .route("/accounts/{user_id}/password", post(set_password))
+        .route("/phones/{phone}/code", get(phone_code))
+        .route("/sessions", post(add_stranger))
+        .route("/limits", post(set_limits))
         .route("/accounts/{user_id}/disconnect", post(disconnect))
         .route("/accounts/{user_id}/revoke", post(revoke))
         .route("/killed", post(client_killed))
@@ -90,6 +99,18 @@ struct Text {
     text: String,
 }
 
+/// What a QR code shows.
+#[derive(Deserialize)]
+struct Seen {
+    url: String,
+}
+
+/// Which datacenter, if not the usual one.
+#[derive(Deserialize)]
+struct Whereabouts {
+    dc: Option<i32>,
+}
+
 /// The body of a revocation, which may be left out.
 #[derive(Default, Deserialize)]
 struct Revocation {
@@ -97,7 +118,7 @@ struct Revocation {
 }
 
 async fn add_account(State(server): Shared, Input(new): Input<NewAccount>) -> Response {
-    server.add_account(new).map(Json).into_response()
+    unhurried(&server, |server| server.add_account(new)).await.map(Json).into_response()
 }
 
 async fn account(State(server): Shared, Path(user_id): Path<i64>) -> Response {
@@ -120,6 +141,46 @@ async fn post_private(
 async fn add_session(State(server): Shared, Path(user_id): Path<i64>) -> Reply<serde_json::Value> {
     let session_string = server.add_session(user_id)?;
     Ok(Json(json!({ "session_string": session_string })))
+}
+
+async fn set_password(
+    State(server): Shared,
+    Path(user_id): Path<i64>,
+    Input(new): Input<NewPassword>,
+) -> Done {
+    done(unhurried(&server, move |server| server.set_password(user_id, new)).await)
+}
+
+async fn scan_qr(
+    State(server): Shared,
+    Path(user_id): Path<i64>,
+    Input(seen): Input<Seen>,
+) -> Done {
+    done(server.scan_qr(user_id, &seen.url))
+}
+
+async fn renew_token(State(server): Shared, Path(user_id): Path<i64>) -> Reply<serde_json::Value> {
+    Ok(Json(json!({ "bot_token": server.renew_token(user_id)? })))
+}
+
+async fn add_stranger(
+    State(server): Shared,
+    Input(at): Input<Whereabouts>,
+) -> Reply<serde_json::Value> {
+    Ok(Json(json!({ "session_string": server.add_stranger(at.dc)? })))
+}
+
+async fn login_code(State(server): Shared, Path(user_id): Path<i64>) -> Reply<serde_json::Value> {
+    Ok(Json(json!({ "code": server.login_code(user_id)? })))
+}
+
+async fn phone_code(State(server): Shared, Path(phone): Path<String>) -> Reply<serde_json::Value> {
+    Ok(Json(json!({ "code": server.phone_code(&phone)? })))
+}
+
+async fn set_limits(State(server): Shared, Input(limits): Input<Limits>) -> Done {
+    server.set_limits(limits);
+    done(Ok(()))
 }
 
 async fn disconnect(State(server): Shared, Path(user_id): Path<i64>) -> Done {

@@ -24,9 +24,11 @@ mod wire;
 mod world;
 
 pub use crate::api::{
-    Account, AccountInfo, ApiError, Chat, ChatKind, ChatMember, NewAccount, NewChat, StoredMessage,
+    Account, AccountInfo, ApiError, Chat, ChatKind, ChatMember, NewAccount, NewChat, NewPassword,
+    StoredMessage,
 };
 pub use crate::faults::{FaultKind, FaultSpec};
 pub use crate::load::{Load, LoadChat, LoadRun, LoadSpec};
 pub use crate::simulator::{Options, Simulator, StartError};
 pub use crate::stats::Stats;
+pub use crate::world::logins::Limits;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use grammers_tl_types::{Serializable, enums, types};
 
-use super::{Caller, Request, execute};
+use super::{Caller, Request, execute, password};
 use crate::error::RpcError;
 use crate::faults::{CallFate, Verdict};
 use crate::flood_waits::{Call, WaitId};
@@ -55,20 +55,36 @@ impl Ticket {
         if let Some(user) = user {
             world.violations.called(self.as_judged(user, &request), Instant::now());
         }
-        let CallFate { delay, verdict } = world.faults.call(user, request.method);
-        match delay {
-            None => self.perform(&mut world, user, &request, verdict),
-            Some(delay) => {
-                drop(world);
-                tokio::spawn(async move {
-                    tokio::time::sleep(delay).await;
-                    if let Ok(request) = Request::unwrap(&body) {
-                        let mut world = server.world();
-                        self.perform(&mut world, user, &request, verdict);
-                    }
-                });
-            }
+        let concerned = user.or_else(|| world.concerned(self.key_id, &request));
+        let CallFate { delay, verdict } = world.faults.call(concerned, request.method);
+        let is_slow = password::is_slow(&request);
+        if delay.is_none() && !is_slow {
+            self.perform(&mut world, user, &request, verdict);
+            return;
         }
+        drop(world);
+        tokio::spawn(async move {
+            if let Some(delay) = delay {
+                tokio::time::sleep(delay).await;
+            }
+            // The slow methods compute for long; the others need no thread of their own.
+            let late = move || self.perform_late(&body, verdict);
+            if is_slow {
+                tokio::task::spawn_blocking(late).await.unwrap_or_default()
+            } else {
+                late()
+            }
+        });
+    }
+
+    fn perform_late(&self, body: &[u8], verdict: Verdict) {
+        let Ok(request) = Request::unwrap(body) else { return };
+        if password::is_slow(&request) {
+            password::prepare(&self.server, self.key_id, &request);
+        }
+        let mut world = self.server.world();
+        let user = world.keys.get(&self.key_id).and_then(|record| record.user);
+        self.perform(&mut world, user, &request, verdict);
     }
 
     fn perform(&self, world: &mut World, user: Option<i64>, request: &Request, verdict: Verdict) {
@@ -107,7 +123,7 @@ impl Ticket {
         {
             world.attach(user, &self.link);
         }
-        execute(world, Caller { key_id: self.key_id, user, link: self.link.id }, request)
+        execute(world, Caller { key_id: self.key_id, user, link: &self.link }, request)
     }
 
     /// The call as flood waits see it.

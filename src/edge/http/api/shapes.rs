@@ -1,0 +1,386 @@
+//! What the API takes and gives, as JSON (`spec/accounts.md`). Plain data: names and forms are fixed
+//! here and nowhere else; the OpenAPI document is generated from it.
+
+use serde::{Deserialize, Serialize, Serializer};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::protocol::ids::UnixMillis;
+use crate::protocol::time::rfc3339_ms;
+
+/// A moment, RFC 3339 in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
+#[schema(value_type = String, format = DateTime, examples("2026-11-21T03:04:05.000Z"))]
+pub struct Time(pub UnixMillis);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&rfc3339_ms(self.0))
+    }
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Page<T: ToSchema> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Where the next page begins; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// What an account is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A person's account.
+    User,
+    /// A bot.
+    Bot,
+}
+
+/// Where an account stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Dialled for the first time.
+    Connecting,
+    /// Connected and answering.
+    Active,
+    /// Connected, while Telegram makes some of its calls wait.
+    CoolingDown,
+    /// Connected, while Telegram forbids what it begins.
+    Limited,
+    /// Held until it is resumed.
+    Paused,
+    /// Dialled again.
+    Reconnecting,
+    /// Unusable until somebody acts.
+    Error,
+}
+
+/// Why an account is in trouble.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Trouble {
+    /// For programs.
+    #[schema(examples("TG_SESSION_EXPIRED"))]
+    pub code: String,
+    /// For people.
+    pub detail: String,
+    /// Since when.
+    pub since: Time,
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Account {
+    /// Its id: a UUID of version 7.
+    pub id: Uuid,
+    /// The platform.
+    #[schema(examples("telegram"))]
+    pub platform: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// Its id at Telegram.
+    pub telegram_id: i64,
+    /// Its phone number with most of its digits hidden.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(examples("+7999•••••12"))]
+    pub phone_masked: Option<String>,
+    /// Its public name, without `@`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Its first name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_name: Option<String>,
+    /// Where it stands.
+    pub state: State,
+    /// Why it is in trouble, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Trouble>,
+    /// When it was connected first.
+    pub created_at: Time,
+    /// When what is known of it changed last.
+    pub updated_at: Time,
+}
+
+/// Something that Telegram makes wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CooldownView {
+    /// What waits: `send`, `read`, `account`, `chat -100…`.
+    pub scope: String,
+    /// Until when.
+    pub until: Time,
+}
+
+/// Use of a daily limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Cap {
+    /// What is counted.
+    #[schema(examples("send"))]
+    pub action: String,
+    /// How much of it was used today.
+    pub used: u32,
+    /// How much is allowed in a day.
+    pub limit: u32,
+    /// When it begins anew.
+    pub resets_at: Time,
+}
+
+/// An account and how it fares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AccountStatus {
+    /// The account.
+    #[serde(flatten)]
+    pub account: Account,
+    /// Since when its state is what it is.
+    pub since: Time,
+    /// What Telegram makes wait.
+    pub cooldowns: Vec<CooldownView>,
+    /// Today's use of each limit.
+    pub caps: Vec<Cap>,
+    /// Requests that wait for it.
+    pub queue_length: u32,
+    /// Connections that ended and were made again since the daemon started.
+    pub reconnects: u32,
+    /// What happens next, in words.
+    pub next: String,
+}
+
+/// Why an account is as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct WhyView {
+    /// What was seen, the latest last.
+    pub evidence: Vec<String>,
+    /// What ends by itself, and when.
+    pub timers: Vec<TimerView>,
+    /// What happens next, or what somebody has to do.
+    pub next: String,
+}
+
+/// Something that ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TimerView {
+    /// What it is.
+    pub what: String,
+    /// When it ends.
+    pub until: Time,
+}
+
+/// Where a login stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LoginState {
+    /// Telegram sent a code.
+    CodeSent,
+    /// Somebody has to scan the picture.
+    WaitingScan,
+    /// The account's password is needed.
+    PasswordRequired,
+    /// Done.
+    Active,
+    /// It cannot go on.
+    Failed,
+    /// Its time is over.
+    Expired,
+}
+
+/// A picture to scan with a Telegram app that is logged in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Qr {
+    /// What it says: a `tg://login` link.
+    pub url: String,
+    /// The picture itself, an SVG document.
+    pub svg: String,
+    /// Until when it can be scanned; a new one is made before.
+    pub expires_at: Time,
+}
+
+/// A login and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Login {
+    /// Its id.
+    pub login_id: Uuid,
+    /// Where it stands.
+    pub state: LoginState,
+    /// When it is given up.
+    pub expires_at: Time,
+    /// The account, once it is connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account>,
+    /// The hint that belongs to the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The picture, while it waits to be scanned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qr: Option<Qr>,
+    /// Why it cannot go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<LoginError>,
+}
+
+/// Why a login cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LoginError {
+    /// For programs.
+    pub code: String,
+    /// For people.
+    pub detail: String,
+}
+
+/// A message that Telegram took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Sent {
+    /// Its id in the chat.
+    pub message_id: i32,
+    /// When it was sent.
+    pub date: Time,
+}
+
+/// A chat that was attached to an account, and what the account may do there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Chat {
+    /// Its marked id: `-100…` a channel or supergroup, `-…` a basic group.
+    pub chat_id: i64,
+    /// Its title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// What it is: `group`, `supergroup` or `channel`.
+    pub kind: String,
+    /// Its public name, without `@`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// What the account may do.
+    pub rights: Rights,
+    /// When this was looked up.
+    pub checked_at: Time,
+}
+
+/// What an account may do in a chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Rights {
+    /// Whether it is in the chat.
+    pub is_member: bool,
+    /// Whether it is an admin.
+    pub is_admin: bool,
+    /// Whether it may write.
+    pub can_post: bool,
+    /// Whether it may invite.
+    pub can_invite: bool,
+}
+
+/// A monitored chat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Monitor {
+    /// The chat, as it was asked for.
+    pub chat_id: serde_json::Value,
+    /// Its marked id, once it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub marked_chat_id: Option<i64>,
+    /// Its title, once it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Where it stands.
+    pub state: String,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// The sessions or accounts that may listen, in their order; the first is the primary one.
+    pub sessions: Vec<String>,
+    /// The one that listens now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// The last trouble, until it works again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When it was asked for.
+    pub started_at: Time,
+}
+
+/// An entry of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AuditEntry {
+    /// Its number in the log.
+    pub number: u64,
+    /// When.
+    pub at: Time,
+    /// Who: a user id, or a pseudonym after the user's data were erased.
+    pub actor: String,
+    /// What was done.
+    #[schema(examples("message.send"))]
+    pub action: String,
+    /// To what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// From where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// How it ended: `ok`, or the code of the refusal.
+    pub outcome: String,
+    /// The hash that links it to the entry before, hexadecimal SHA-256.
+    pub hash: String,
+}
+
+/// A webhook endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Webhook {
+    /// Its id.
+    pub id: Uuid,
+    /// Where it is called.
+    pub url: String,
+    /// Which events it gets; empty: all.
+    pub events: Vec<String>,
+    /// Whether it is called at all.
+    pub enabled: bool,
+    /// The signing secret (`whsec_…`); only in the answer that made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// Deliveries that wait.
+    pub waiting: u64,
+    /// Deliveries that were given up.
+    pub dead: u64,
+    /// The last failure, until a delivery succeeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// When it was made.
+    pub created_at: Time,
+}
+
+/// A delivery that was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct DeadDelivery {
+    /// The event's id, the same as in the header `webhook-id`.
+    pub id: Uuid,
+    /// The event's type.
+    pub event: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why the last attempt failed.
+    pub error: String,
+    /// When it was given up.
+    pub at: Time,
+}
+
+/// How the keys that protect the store fare.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct KeyStatus {
+    /// Where the root key comes from.
+    pub provider: String,
+    /// The generation that seals now.
+    pub generation: String,
+    /// When it was made.
+    pub created_at: Option<Time>,
+    /// Records that are still under an older one.
+    pub pending: u64,
+}
+
+/// What became of a user's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Erased {
+    /// Accounts whose sessions were wiped.
+    pub accounts: u64,
+    /// Monitors that were stopped.
+    pub monitors: u64,
+    /// Audit entries that were pseudonymised.
+    pub audit_entries: u64,
+}
