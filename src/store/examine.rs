@@ -247,9 +247,9 @@ fn sealed(engine: &dyn Engine, keys: &Keys) -> Result<(), StoreError> {
         let (from, to) = layout::all(*kind);
         keys.read_each(engine, record, (&from, &to), |key, plain| match *kind {
             kind::CREDENTIALS => {
-                records::credentials_from_plain(layout::account_of(key)?, &plain).map(drop)
+                records::credentials_from_plain(layout::account_of(key)?, &plain).map(|_| true)
             }
-            _ => Ok(()),
+            _ => Ok(true),
         })?;
     }
     Ok(())

@@ -245,7 +245,7 @@ impl Store {
             if rows.len() < limit {
                 rows.push(records::from_json(name, &plain)?);
             }
-            Ok(())
+            Ok(rows.len() < limit)
         })?;
         Ok(rows)
     }

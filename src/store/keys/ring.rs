@@ -145,24 +145,24 @@ impl Keys {
         ring.open(place, &sealed).map(Some).map_err(broken)
     }
 
-    /// Opens all sealed records of `from..to` in their order, until `visit` fails; it must not use the
-    /// engine. As safe against the end of a rotation as [`Keys::read`].
+    /// Opens the sealed records of `from..to` in their order, until `visit` answers `false` or fails; it
+    /// must not use the engine. As safe against the end of a rotation as [`Keys::read`].
     pub(in crate::store) fn read_each(
         &self,
         engine: &dyn Engine,
         record: &'static str,
         (from, to): (&[u8], &[u8]),
-        mut visit: impl FnMut(&[u8], Bytes) -> Result<(), StoreError>,
+        mut visit: impl FnMut(&[u8], Bytes) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let ring = self.ring();
-        let mut outcome = Ok(());
+        let mut outcome = Ok(true);
         engine.scan(from, to, &mut |place, sealed| {
             let broken = |_| StoreError::Damaged { record, detail: "its seal is broken" };
             let opened = ring.open(place, sealed).map_err(broken);
             outcome = opened.and_then(|plain| visit(place, plain));
-            outcome.is_ok()
+            matches!(outcome, Ok(true))
         })?;
-        outcome
+        outcome.map(drop)
     }
 
     /// Has the writer use a new generation. Answers `false` when there is no writer any more.
