@@ -165,6 +165,8 @@ fn another_value(path: &str, kind: &Kind) -> &'static str {
         ("monitoring.difference_every", _) => "\"8m\"",
         ("http.listen", _) => "\"127.0.0.1:1\"",
         ("http.cors_origins", _) => "[\"https://a.example\"]",
+        ("http.trusted_proxies", _) => "[\"10.0.0.0/8\"]",
+        ("auth.jwt_secret", _) => "\"0123456789abcdef0123456789abcdef\"",
         ("parsing.url", _) => "\"https://a.example\"",
         ("log.level", _) => "\"warn\"",
         ("log.format", _) => "\"json\"",
@@ -374,8 +376,6 @@ fn what_has_no_effect_yet_is_marked_in_the_reference_and_named_when_set() {
         ("TELEWARDEN__TELEGRAM__SERVER_PUBLIC_KEY_FILE", "server.pem"),
         ("TELEWARDEN__TELEGRAM__LIMITS__SEND__BURST", "1"),
         ("TELEWARDEN__SECRETS__ROTATE_EVERY", "1d"),
-        ("TELEWARDEN__HTTP__CORS_ORIGINS", "https://a.example"),
-        ("TELEWARDEN__AUTH__JWT_SECRET_FILE", "secret"),
         ("TELEWARDEN__CAMPAIGN__DAILY__INVITES", "1"),
         ("TELEWARDEN__PARSING__URL", "https://b.example"),
     ]);
