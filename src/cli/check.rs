@@ -135,7 +135,10 @@ fn try_writing(folder: &Path) -> std::io::Result<()> {
 fn token_secret(config: &Config) -> Finding {
     match TokenSecret::find(config.auth.jwt_secret.as_ref(), &config.store.path) {
         Ok(_) => Finding::Fine("the secret that signs tokens can be used".to_owned()),
-        Err(error @ TokenSecretError::NotMade(_)) => Finding::Fine(error.to_string()),
+        Err(TokenSecretError::NotMade(path)) => Finding::Fine(format!(
+            "the secret that signs tokens will be made on the first start, in {}",
+            path.display()
+        )),
         Err(error) => Finding::Fault(format!("the daemon would fail to {error}")),
     }
 }

@@ -20,7 +20,8 @@ use utoipa::openapi::OpenApi;
 use crate::protocol::refusal::Code;
 
 pub use api::{
-    ApiOptions, RequestLimits, TokenError, TokenSecret, TokenSecretError, Tokens, openapi,
+    ApiOptions, IN_HAND_MAX, RequestLimits, TokenError, TokenSecret, TokenSecretError, Tokens,
+    openapi,
 };
 pub use health::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,

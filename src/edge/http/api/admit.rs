@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::field::display;
 use tracing::{Instrument, Span};
 
-use super::limits::{Class, Limits};
+use super::limits::{Budget, Class, Limits};
 use super::token::{Grant, TokenError, Tokens};
 use crate::edge::http::origin::caller_address;
 use crate::edge::http::problem::problem;
@@ -24,9 +24,6 @@ use crate::edge::http::serve::Peer;
 use crate::protocol::network::Network;
 use crate::protocol::owner::Caller;
 use crate::protocol::refusal::{Code, Refusal};
-
-/// Requests in hand at once. With bodies of 64 KiB each takes 16 MiB at the most.
-const IN_HAND_MAX: usize = 256;
 
 /// How long a request may take. Less than the connection may be silent, more than the longest send.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(28);
@@ -41,6 +38,7 @@ pub(super) struct Door {
     trusted: Vec<Network>,
     runtime: Handle,
     in_hand: Arc<Semaphore>,
+    in_hand_max: usize,
 }
 
 impl Door {
@@ -49,8 +47,10 @@ impl Door {
         limits: Limits,
         trusted: Vec<Network>,
         runtime: Handle,
+        in_hand_max: usize,
     ) -> Self {
-        Self { tokens, limits, trusted, runtime, in_hand: Arc::new(Semaphore::new(IN_HAND_MAX)) }
+        let in_hand = Arc::new(Semaphore::new(in_hand_max));
+        Self { tokens, limits, trusted, runtime, in_hand, in_hand_max }
     }
 
     fn address(&self, request: &Request) -> IpAddr {
@@ -63,7 +63,8 @@ impl Door {
     /// is done by half.
     async fn perform(&self, request: Request, next: Next) -> Response {
         let Ok(permit) = Arc::clone(&self.in_hand).try_acquire_owned() else {
-            let detail = format!("{IN_HAND_MAX} requests are in hand already; try again soon");
+            let count = self.in_hand_max;
+            let detail = format!("{count} requests are in hand already; try again soon");
             return Refusal::new(Code::Overloaded, detail).after(1).into_response();
         };
         let work = async move {
@@ -87,41 +88,47 @@ impl Door {
     }
 }
 
+/// Keeps the last connections for health and metrics; see `serve.rs`.
+pub(super) async fn reserve(request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<Peer>>();
+    match peer {
+        Some(ConnectInfo(peer)) if peer.is_reserved => crowded(),
+        _ => next.run(request).await,
+    }
+}
+
 /// Lets a request in, or says why not.
 pub(super) async fn admit(
     State(door): State<Arc<Door>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let peer = request.extensions().get::<ConnectInfo<Peer>>();
-    if peer.is_some_and(|peer| peer.0.is_reserved) {
-        return crowded();
-    }
     let address = door.address(&request);
     let grant = match token(request.headers()).and_then(|token| door.tokens.check(&token)) {
         Ok(grant) => grant,
         Err(error) => {
             return match door.limits.unauthorized(address) {
-                Ok(()) => unauthorized(error),
-                Err(refusal) => refusal.into_response(),
+                Ok(budget) => told(budget, unauthorized(error)),
+                Err((budget, refusal)) => told(budget, refusal.into_response()),
             };
         }
     };
     Span::current().record("user.id", display(&grant.user));
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let class = Class::of(request.method(), route);
-    let budget = match door.limits.take(&grant.user, class) {
-        Ok(budget) => budget,
-        Err((budget, refusal)) => {
-            let mut response = refusal.into_response();
-            budget.write(response.headers_mut());
-            return response;
+    match door.limits.take(&grant.user, class) {
+        Ok(budget) => {
+            let (user, role) = (grant.user.clone(), grant.role);
+            let caller = Caller { user, role, address: Some(address) };
+            request.extensions_mut().insert(caller);
+            request.extensions_mut().insert::<Grant>(grant);
+            told(budget, door.perform(request, next).await)
         }
-    };
-    let caller = Caller { user: grant.user.clone(), role: grant.role, address: Some(address) };
-    request.extensions_mut().insert(caller);
-    request.extensions_mut().insert::<Grant>(grant);
-    let mut response = door.perform(request, next).await;
+        Err((budget, refusal)) => told(budget, refusal.into_response()),
+    }
+}
+
+fn told(budget: Budget, mut response: Response) -> Response {
     budget.write(response.headers_mut());
     response
 }

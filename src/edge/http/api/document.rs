@@ -12,7 +12,8 @@ const ABOUT: &str = "The HTTP API of telewarden, a session supervisor for Telegr
     bots. Every request needs a bearer token; what belongs to somebody else does not exist for you. \
     Refusals are problem documents (RFC 9457) with a stable `code`; see [the codes](/docs/errors).";
 
-/// Headers by which every answer to a valid token tells what is left of the user's limit.
+/// Headers by which every answer tells what is left of the limit: the user's, or, without a valid
+/// token, the address's.
 const LIMIT_HEADERS: [(&str, &str); 3] = [
     ("RateLimit-Limit", "Requests of this kind that a user may make in a minute"),
     ("RateLimit-Remaining", "How many are left now"),
@@ -122,14 +123,12 @@ fn add_refusal(response: &mut Value, status: u16, code: Code) {
                 "examples": {},
             }},
         });
-        if status != 401 {
-            response["headers"] = limit_headers();
-        }
+        response["headers"] = limit_headers();
         if matches!(status, 429 | 503) {
             response["headers"]["Retry-After"] = header("Seconds until it may be tried again");
         }
         if status == 401 {
-            response["headers"] = json!({"WWW-Authenticate": header("Bearer")});
+            response["headers"]["WWW-Authenticate"] = header("Bearer");
         }
     }
     let before = response["description"].as_str().unwrap_or_default();

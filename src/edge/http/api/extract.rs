@@ -126,7 +126,7 @@ impl ChatParameter {
     }
 
     /// The chat, where something is made for it.
-    pub(super) fn new(self) -> Result<ChatRef, Refusal> {
+    pub(super) fn wanted(self) -> Result<ChatRef, Refusal> {
         let wrong = "is neither a marked id, a @username nor a t.me link (percent-encoded)";
         self.0.ok_or_else(|| Refusal::field("chat_id", wrong))
     }
@@ -138,7 +138,7 @@ impl<S: Sync> FromRequestParts<S> for ChatParameter {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         let text = parameter(parts, "chat_id").await?;
         let number = text.parse().ok().filter(|number: &i64| number.to_string() == text);
-        let spelling = number.map_or(Value::String(text), |number| Value::from(number));
+        let spelling = number.map_or(Value::String(text), Value::from);
         Ok(Self(request::chat(spelling).ok()))
     }
 }

@@ -176,14 +176,14 @@ impl Limits {
     ///
     /// # Errors
     /// When the address had too many of them.
-    pub(super) fn unauthorized(&self, address: IpAddr) -> Result<(), Refusal> {
-        self.unauthorized.take(&network_of(address)).map(drop).map_err(|(budget, wait)| {
+    pub(super) fn unauthorized(&self, address: IpAddr) -> Result<Budget, (Budget, Refusal)> {
+        self.unauthorized.take(&network_of(address)).map_err(|(budget, wait)| {
             let detail = format!(
                 "an address may make {} requests without a valid token in a minute; get one, or \
                  try again in {wait} s",
                 budget.limit
             );
-            Refusal::new(Code::RateLimited, detail).after(wait)
+            (budget, Refusal::new(Code::RateLimited, detail).after(wait))
         })
     }
 }

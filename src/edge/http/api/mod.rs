@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -32,7 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::protocol::network::Network;
 
 use super::meters::HttpMeters;
-use admit::{Door, admit};
+use admit::{Door, admit, reserve};
 use limits::Limits;
 use streams::Streams;
 
@@ -52,6 +52,10 @@ pub use token::{Grant, TokenError, Tokens};
 /// Where the API lies.
 const PREFIX: &str = "/api/v1";
 
+/// Requests in hand at once, unless somebody says otherwise. With bodies of 64 KiB they take 32 MiB at
+/// the most.
+pub const IN_HAND_MAX: usize = 512;
+
 /// How long a browser may remember what it is allowed across origins.
 const CORS_MAX_AGE: Duration = Duration::from_secs(600);
 
@@ -65,6 +69,8 @@ pub struct ApiOptions {
     pub secret: TokenSecret,
     /// Requests a minute.
     pub limits: RequestLimits,
+    /// Requests in hand at once; see [`IN_HAND_MAX`].
+    pub in_hand_max: usize,
     /// Origins that browsers may call from.
     pub cors_origins: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -83,21 +89,21 @@ struct Shared {
 
 /// The API and its documents.
 pub(super) fn router(options: ApiOptions) -> Router {
-    let ApiOptions { service, runtime, secret, limits, trusted_proxies, meters, stop, .. } =
-        options;
-    let tokens = Tokens::new(&secret);
-    let door = Arc::new(Door::new(tokens, Limits::new(limits), trusted_proxies, runtime));
-    let shared = Arc::new(Shared { service, streams: Streams::new(meters, stop) });
+    let (tokens, limits) = (Tokens::new(&options.secret), Limits::new(options.limits));
+    let (trusted, in_hand_max) = (options.trusted_proxies, options.in_hand_max);
+    let door = Door::new(tokens, limits, trusted, options.runtime, in_hand_max);
+    let streams = Streams::new(options.meters, options.stop);
+    let shared = Arc::new(Shared { service: options.service, streams });
     let (routes, _) = routes().split_for_parts();
     let routes = routes
         .method_not_allowed_fallback(super::method_not_allowed)
-        .layer(from_fn_with_state(door, admit))
+        .layer(from_fn_with_state(Arc::new(door), admit))
         .with_state(shared);
     let routes = match options.cors_origins.as_slice() {
         [] => routes,
         origins => routes.layer(cors(origins)),
     };
-    routes.merge(pages::router(&openapi()))
+    routes.merge(pages::router(&openapi())).layer(from_fn(reserve))
 }
 
 /// The OpenAPI document of everything that is routed.

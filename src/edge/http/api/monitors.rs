@@ -83,7 +83,7 @@ async fn put_monitor(
 ) -> Result<(StatusCode, Json<Monitor>), Refusal> {
     let accounts = fields.required("accounts", request::account_ids);
     let accounts = fields.finish(accounts)?;
-    let (monitor, is_new) = api.service.put_monitor(&who, chat.new()?, accounts).await?;
+    let (monitor, is_new) = api.service.put_monitor(&who, chat.wanted()?, accounts).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(monitor)))
 }

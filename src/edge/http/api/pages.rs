@@ -1,10 +1,12 @@
 //! Documents for people and programs: `/openapi.json`, the browser for it at `/docs`, and the list of
 //! codes at `/docs/errors`. Everything comes from this process; nothing is loaded from elsewhere.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -32,16 +34,19 @@ const HEAD: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><me
     <table><tr><th>Code</th><th>Status</th><th>Meaning</th></tr>";
 
 struct Pages {
-    document: String,
-    errors: String,
+    document: Bytes,
+    errors: Bytes,
     browser: Arc<Config<'static>>,
 }
 
 /// The routes for documents.
 pub(super) fn router(document: &serde_json::Value) -> Router {
     let browser = Config::from("/openapi.json").validator_url("none").try_it_out_enabled(true);
-    let pages =
-        Pages { document: document.to_string(), errors: errors(), browser: Arc::new(browser) };
+    let pages = Pages {
+        document: document.to_string().into(),
+        errors: errors().into(),
+        browser: Arc::new(browser),
+    };
     Router::new()
         .route("/openapi.json", get(openapi))
         .route("/docs", get(async || Redirect::permanent("/docs/")))
@@ -82,7 +87,12 @@ fn browser(pages: &Pages, file: &str) -> Response {
     if file.gzpipped {
         headers.push((header::CONTENT_ENCODING, "gzip".to_owned()));
     }
-    let mut response = file.bytes.into_owned().into_response();
+    // Nothing is copied but the one small file that is made for this document.
+    let bytes = match file.bytes {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    };
+    let mut response = bytes.into_response();
     for (name, value) in headers {
         if let Ok(value) = value.parse() {
             response.headers_mut().insert(name, value);

@@ -71,6 +71,7 @@ impl Server {
             runtime: Handle::current(),
             secret: secret(),
             limits: PLENTY,
+            in_hand_max: 16,
             cors_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             meters: HttpMeters::default(),
