@@ -5,6 +5,7 @@
 
 mod check;
 mod health;
+mod token;
 
 use std::env;
 use std::fmt;
@@ -18,6 +19,7 @@ use crate::secrets;
 
 pub use check::check;
 pub use health::health;
+pub use token::token;
 
 /// Read when no `--config` is given, if it is there.
 const DEFAULT_FILE: &str = "config.toml";
@@ -38,6 +40,8 @@ pub enum Command {
     Check(ConfigArgs),
     /// Ask a running daemon whether it is alive.
     Health(HealthArgs),
+    /// Print a token for the HTTP API.
+    Token(TokenArgs),
 }
 
 /// Flags that choose and override the configuration.
@@ -111,6 +115,23 @@ pub struct HealthArgs {
     /// The address to ask; without it, /health/live where the configuration says it listens.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+    /// The configuration, as for `run`.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Flags of `telewarden token`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenArgs {
+    /// The user whose token it is: the owner of accounts and everything else.
+    #[arg(long, value_name = "ID")]
+    pub user: String,
+    /// user (its own things) or admin (everybody's).
+    #[arg(long, value_name = "ROLE", default_value = "user")]
+    pub role: String,
+    /// How long it is valid: a number with s, m, h or d.
+    #[arg(long, value_name = "TIME", default_value = "12h")]
+    pub ttl: String,
     /// The configuration, as for `run`.
     #[command(flatten)]
     pub config: ConfigArgs,

@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Check(args) => cli::check(&args),
         Command::Health(args) => cli::health(&args),
+        Command::Token(args) => cli::token(&args),
     }
 }
 

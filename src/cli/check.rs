@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::{ConfigArgs, say};
 use crate::config::{Config, advice, broker_address};
+use crate::edge::http::{TokenSecret, TokenSecretError};
 use crate::secrets::{self, Chosen};
 use crate::store::{Examined, KeyOrigin, StoreError, StoreOptions, examine};
 
@@ -86,13 +87,9 @@ fn findings(config: &Config) -> Vec<Finding> {
     if config.bridge.enabled && !config.references.contains_key("bridge.url") {
         findings.push(broker(config.bridge.url.expose()));
     }
-    let unread = [
-        ("telegram.server_public_key_file", &config.telegram.server_public_key_file),
-        ("auth.jwt_secret_file", &config.auth.jwt_secret_file),
-    ];
-    for (key, path) in unread {
-        findings.extend(path.as_deref().and_then(|path| unread_file(key, path)));
-    }
+    findings.push(token_secret(config));
+    let unread = config.telegram.server_public_key_file.as_deref();
+    findings.extend(unread.and_then(|path| unread_file("telegram.server_public_key_file", path)));
     findings.extend(advice(config).into_iter().map(Finding::Advice));
     findings
 }
@@ -162,6 +159,18 @@ fn try_writing(folder: &Path) -> std::io::Result<()> {
         _ => Ok(()),
     };
     written.and(removed)
+}
+
+/// What signs the tokens of the API.
+fn token_secret(config: &Config) -> Finding {
+    match TokenSecret::find(config.auth.jwt_secret.as_ref(), &config.store.path) {
+        Ok(_) => Finding::Fine("the secret that signs tokens can be used".to_owned()),
+        Err(TokenSecretError::NotMade(path)) => Finding::Fine(format!(
+            "the secret that signs tokens will be made on the first start, in {}",
+            path.display()
+        )),
+        Err(error) => Finding::Fault(format!("the daemon would fail to {error}")),
+    }
 }
 
 /// Whether the key that wraps all others can be used. The store's own is looked at with the store.
@@ -311,19 +320,21 @@ mod tests {
     fn a_file_that_nothing_reads_yet_stops_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
-        let missing = unread_file("auth.jwt_secret_file", &path);
+        let missing = unread_file("telegram.server_public_key_file", &path);
         assert!(matches!(missing, Some(Finding::Advice(text)) if text.contains("cannot be read")));
-        let not_a_file = unread_file("auth.jwt_secret_file", folder.path());
+        let not_a_file = unread_file("telegram.server_public_key_file", folder.path());
         assert!(matches!(not_a_file, Some(Finding::Advice(_))));
         fs::write(&path, "x").unwrap();
-        assert_eq!(unread_file("auth.jwt_secret_file", &path), None);
+        assert_eq!(unread_file("telegram.server_public_key_file", &path), None);
 
         let mut config = Config::default();
-        config.auth.jwt_secret_file = Some(folder.path().join("nowhere"));
+        config.telegram.server_public_key_file = Some(folder.path().join("nowhere"));
         config.store.path = folder.path().join("state");
         let said = findings(&config);
         assert!(
-            !said.iter().any(|one| matches!(one, Finding::Fault(text) if text.contains("jwt")))
+            !said.iter().any(
+                |one| matches!(one, Finding::Fault(text) if text.contains("server_public_key"))
+            )
         );
         let has_advice = said.iter().any(
             |one| matches!(one, Finding::Advice(text) if text.contains("no effect yet in this version")),

@@ -66,10 +66,6 @@ type IsSet = fn(&Config) -> bool;
 
 /// Keys and sections (in brackets) whose names are fixed but on which nothing acts yet.
 pub(super) static WITHOUT_EFFECT: &[(&str, IsSet)] = &[
-    ("telegram.server_public_key_file", |c| c.telegram.server_public_key_file.is_some()),
-    ("[telegram.limits.send]", |c| c.telegram.limits != Limits::default()),
-    ("http.cors_origins", |c| !c.http.cors_origins.is_empty()),
-    ("auth.jwt_secret_file", |c| c.auth.jwt_secret_file.is_some()),
     ("[campaign]", |c| c.campaign != Campaign::default()),
     ("[parsing]", |c| c.parsing.url.is_some()),
 ];

@@ -1,8 +1,8 @@
 //! Which keys differ between two configurations: their names only, never a value. Pure.
 
 use super::{
-    Auth, Bridge, Campaign, Config, DailyCaps, Failover, HourlyCaps, Http, Limits, Log, Monitoring,
-    Parsing, Rate, Secrets, Shutdown, Store, Telegram, Vault,
+    Auth, Bridge, Campaign, Config, DailyCaps, Failover, HourlyCaps, Http, HttpLimits, Limits, Log,
+    Monitoring, Parsing, Rate, Secrets, Shutdown, Store, Telegram, Vault,
 };
 
 /// Pushes the key of every field that differs. The pattern names every field of the type, so that
@@ -148,9 +148,25 @@ fn edges(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
         changed,
         &old.http,
         &new.http,
-        Http { listen: "http.listen", cors_origins: "http.cors_origins" }
+        Http {
+            listen: "http.listen",
+            cors_origins: "http.cors_origins",
+            trusted_proxies: "http.trusted_proxies",
+        },
+        inside { limits }
     );
-    compare!(changed, &old.auth, &new.auth, Auth { jwt_secret_file: "auth.jwt_secret_file" });
+    compare!(
+        changed,
+        &old.http.limits,
+        &new.http.limits,
+        HttpLimits {
+            connect_per_minute: "http.limits.connect_per_minute",
+            send_per_minute: "http.limits.send_per_minute",
+            other_per_minute: "http.limits.other_per_minute",
+            unauthorized_per_minute: "http.limits.unauthorized_per_minute",
+        }
+    );
+    compare!(changed, &old.auth, &new.auth, Auth { jwt_secret: "auth.jwt_secret" });
 }
 
 fn work(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::value::{self, Value};
 use super::{Backend, Config};
-use crate::protocol::secret::SecretText;
+use crate::protocol::network::Network;
+use crate::protocol::secret::{SecretText, TOKEN_SECRET_BYTES_MIN};
 
 /// The table that maps datacenter ids to addresses: its keys are numbers.
 pub(super) const SERVERS: &str = "telegram.servers";
@@ -143,6 +144,9 @@ const VAULT_ADDRESS: &str = "an address like https://vault.example.org:8200 (htt
     machine: 127.0.0.1, [::1] or localhost)";
 const VAULT_NAME: &str = "a name of letters, digits, - _ . and /, without a / at either end";
 const PATH: &str = "a path, or an empty text";
+const JWT_SECRET: &str = "a text of at least 32 bytes, such as openssl rand -base64 48 prints";
+/// Requests a minute; more is no limit.
+const PER_MINUTE_MAX: u32 = 10_000_000;
 const DAY_SECONDS: u32 = 24 * 60 * 60;
 
 /// All keys, in the order of `config.toml`.
@@ -288,10 +292,36 @@ pub(super) static KEYS: &[Key] = &[
             },
         },
     },
-    text("auth.jwt_secret_file", PATH, |c, s| {
-        c.auth.jwt_secret_file = optional_path(s);
+    Key {
+        path: "http.trusted_proxies",
+        kind: Kind::Texts {
+            expected: "a list of addresses or networks such as \"10.0.0.0/8\"",
+            set: |c, texts| {
+                let networks = texts.iter().map(|text| Network::parse(text));
+                c.http.trusted_proxies = networks.collect::<Option<_>>()?;
+                Some(())
+            },
+        },
+    },
+    whole("http.limits.connect_per_minute", 1, PER_MINUTE_MAX, |c, n| {
+        c.http.limits.connect_per_minute = n;
+    }),
+    whole("http.limits.send_per_minute", 1, PER_MINUTE_MAX, |c, n| {
+        c.http.limits.send_per_minute = n;
+    }),
+    whole("http.limits.other_per_minute", 1, PER_MINUTE_MAX, |c, n| {
+        c.http.limits.other_per_minute = n;
+    }),
+    whole("http.limits.unauthorized_per_minute", 1, PER_MINUTE_MAX, |c, n| {
+        c.http.limits.unauthorized_per_minute = n;
+    }),
+    secret("auth.jwt_secret", JWT_SECRET, |c, s| {
+        let is_usable = s.is_empty() || s.len() >= TOKEN_SECRET_BYTES_MIN;
+        let secret = is_usable.then(|| SecretText::new(s.to_owned()))?;
+        c.auth.jwt_secret = (!s.is_empty()).then_some(secret);
         Some(())
     }),
+    secret_file("auth.jwt_secret_file", "auth.jwt_secret"),
     whole("campaign.max_targets", 1, 100_000, |c, n| c.campaign.max_targets = n),
     whole("campaign.max_running_per_user", 1, 1000, |c, n| c.campaign.max_running_per_user = n),
     whole("campaign.recontact_days", 0, 3650, |c, n| c.campaign.recontact_days = n),

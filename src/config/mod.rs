@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
+use crate::protocol::network::Network;
 use crate::protocol::secret::SecretText;
 
 pub use advice::{advice, broker_address, is_key_beside_store};
@@ -26,6 +27,7 @@ pub use changes::changed_keys;
 pub use load::{ConfigFile, Flag, Sources};
 pub use problem::{ConfigError, Place, Problem};
 pub use reference::Reference;
+pub use value::duration;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -296,19 +298,52 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Origins that browsers may call from.
     pub cors_origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// `[http.limits]`.
+    pub limits: HttpLimits,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), cors_origins: Vec::new() }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            cors_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            limits: HttpLimits::default(),
+        }
+    }
+}
+
+/// Requests of one user in a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// For connecting accounts.
+    pub connect_per_minute: u32,
+    /// For sending messages.
+    pub send_per_minute: u32,
+    /// For everything else.
+    pub other_per_minute: u32,
+    /// Of one address: those without a valid token.
+    pub unauthorized_per_minute: u32,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            connect_per_minute: 10,
+            send_per_minute: 100,
+            other_per_minute: 1000,
+            unauthorized_per_minute: 60,
+        }
     }
 }
 
 /// Who may use the HTTP API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Auth {
-    /// The file with the secret that signs tokens.
-    pub jwt_secret_file: Option<PathBuf>,
+    /// The secret that signs tokens; without one the daemon makes its own on first start.
+    pub jwt_secret: Option<SecretText>,
 }
 
 /// Campaigns.

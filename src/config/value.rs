@@ -108,7 +108,7 @@ fn describe_text(text: &str) -> String {
 }
 
 /// `90s`, `15m`, `12h`, `7d`: a whole number and a unit, more than nothing, up to ten years.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     const TEN_YEARS_SECONDS: u64 = 10 * 366 * 24 * 60 * 60;
     let (number, unit_seconds) = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]
         .into_iter()

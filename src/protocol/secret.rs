@@ -7,6 +7,9 @@ use zeroize::Zeroizing;
 /// Length of an MTProto authorization key in bytes.
 pub const AUTH_KEY_LEN: usize = 256;
 
+/// Shortest secret that signs tokens, in bytes: as long as the hash (RFC 7518 section 3.2).
+pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
+
 /// An MTProto authorization key. Whoever has it is the account, so it has no revealing `Debug`
 /// and is wiped when dropped. (grammers copies keys without wiping; that is outside our reach.)
 #[derive(Clone)]

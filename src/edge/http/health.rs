@@ -12,6 +12,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::protocol::backlog::Backlog;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
@@ -227,21 +229,50 @@ struct Ready {
     dependencies: Vec<DependencyHealth>,
 }
 
-/// `GET /health`: everything, 200 while the daemon can do its job.
-pub(super) async fn summary(State(source): State<Arc<dyn HealthSource>>) -> Response {
+pub(super) fn routes() -> OpenApiRouter<Arc<dyn HealthSource>> {
+    OpenApiRouter::new().routes(routes!(summary)).routes(routes!(live)).routes(routes!(ready))
+}
+
+/// How the daemon fares
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "operations",
+    responses(
+        (status = 200, description = "It can do its job", body = Object),
+        (status = 503, description = "It cannot", body = Object),
+    ),
+)]
+async fn summary(State(source): State<Arc<dyn HealthSource>>) -> Response {
     let report = source.report().bounded();
     let is_able = report.status != HealthStatus::Unavailable;
     (status_code(is_able), Json(report)).into_response()
 }
 
-/// `GET /health/live`: that the process answers. A restart would not help against anything that
-/// the other two report, so this asks nobody.
-pub(super) async fn live() -> Response {
+/// That the process answers
+///
+/// A restart would not help against anything that the other two report, so this asks nobody.
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    tag = "operations",
+    responses((status = 200, description = "It does", body = Object)),
+)]
+async fn live() -> Response {
     Json(Live { status: HealthStatus::Ok }).into_response()
 }
 
-/// `GET /health/ready`: the dependencies, 200 while all of them work.
-pub(super) async fn ready(State(source): State<Arc<dyn HealthSource>>) -> Response {
+/// Whether everything works that the daemon needs
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    tag = "operations",
+    responses(
+        (status = 200, description = "All of it does", body = Object),
+        (status = 503, description = "Something does not", body = Object),
+    ),
+)]
+async fn ready(State(source): State<Arc<dyn HealthSource>>) -> Response {
     let report = source.report();
     let ready = report.is_ready();
     let answer = Ready { ready, status: report.status, dependencies: report.dependencies };

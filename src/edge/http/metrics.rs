@@ -8,7 +8,11 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
 use super::problem::problem;
+use crate::protocol::refusal::Code;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -21,12 +25,23 @@ pub trait MetricsSource: Send + Sync {
     fn text(&self) -> Result<String, std::fmt::Error>;
 }
 
-pub(super) async fn metrics(State(source): State<Arc<dyn MetricsSource>>) -> Response {
+pub(super) fn routes() -> OpenApiRouter<Arc<dyn MetricsSource>> {
+    OpenApiRouter::new().routes(routes!(metrics))
+}
+
+/// Metrics for Prometheus
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "operations",
+    responses((status = 200, description = "OpenMetrics", body = String, content_type = OPENMETRICS)),
+)]
+async fn metrics(State(source): State<Arc<dyn MetricsSource>>) -> Response {
     match source.text() {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(_) => problem(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "INTERNAL",
+            Code::Internal,
             "the metrics cannot be written; this is a bug",
         ),
     }

@@ -3,53 +3,76 @@
 
 pub mod api;
 mod health;
+mod meters;
 mod metrics;
+mod observe;
+mod origin;
 mod problem;
 mod serve;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{Method, StatusCode};
 use axum::response::Response;
-use axum::routing::get;
+use utoipa::openapi::OpenApi;
 
+use crate::protocol::refusal::Code;
+
+pub use api::{
+    ApiOptions, IN_HAND_MAX, RequestLimits, TokenError, TokenSecret, TokenSecretError, Tokens,
+    openapi,
+};
 pub use health::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,
     MonitorsHealth, OutboxHealth, RestartNote, TimerNote, TroubledAccount, TroubledMonitor,
 };
+pub use meters::HttpMeters;
 pub use metrics::MetricsSource;
 pub use serve::{serve, spawn};
 
-/// The routes that need no authorisation and hold no secrets.
+/// The routes that need no authorisation and hold no secrets, and no others.
 pub fn router(health: Arc<dyn HealthSource>, metrics: Arc<dyn MetricsSource>) -> Router {
-    let metrics = Router::new().route("/metrics", get(metrics::metrics)).with_state(metrics);
-    Router::new()
-        .route("/health", get(health::summary))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .with_state(health)
-        .merge(metrics)
+    finish(open_routes(health, metrics), HttpMeters::default())
+}
+
+/// These, and the API for users with its documents.
+pub fn router_with_api(
+    health: Arc<dyn HealthSource>,
+    metrics: Arc<dyn MetricsSource>,
+    api: ApiOptions,
+) -> Router {
+    let meters = api.meters.clone();
+    finish(open_routes(health, metrics).merge(api::router(api)), meters)
+}
+
+fn open_routes(health: Arc<dyn HealthSource>, metrics: Arc<dyn MetricsSource>) -> Router {
+    let (health_routes, _) = health::routes().with_state::<()>(health).split_for_parts();
+    let (metrics_routes, _) = metrics::routes().with_state::<()>(metrics).split_for_parts();
+    health_routes.merge(metrics_routes)
+}
+
+/// What the document says of these.
+fn open_document() -> OpenApi {
+    let mut document = health::routes().into_openapi();
+    document.merge(metrics::routes().into_openapi());
+    document
+}
+
+fn finish(routes: Router, meters: HttpMeters) -> Router {
+    routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(axum::middleware::map_response(harden))
+        .layer(axum::middleware::from_fn_with_state(meters, observe::observe))
 }
 
 async fn not_found() -> Response {
-    problem::problem(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this address")
+    problem::problem(StatusCode::NOT_FOUND, Code::NotFound, "there is nothing at this address")
 }
 
 async fn method_not_allowed(method: Method) -> Response {
     let detail = format!("this address does not take {method}");
-    problem::problem(StatusCode::METHOD_NOT_ALLOWED, "VALIDATION", &detail)
-}
-
-/// Answers describe a moment and are data: nobody keeps them, nobody guesses their type.
-async fn harden(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    problem::problem(StatusCode::METHOD_NOT_ALLOWED, Code::Validation, &detail)
 }
 
 #[cfg(test)]

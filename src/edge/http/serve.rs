@@ -4,24 +4,35 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// Connections at once. Each costs about 20 KiB of buffers: 5 MiB in all.
-const CONNECTIONS_MAX: usize = 256;
+/// Connections at once. Each costs about 20 KiB of buffers: 20 MiB in all.
+const CONNECTIONS_MAX: usize = 1024;
+
+/// The last connections of these are kept for health and metrics: what else is asked on them is
+/// refused, and whoever is silent on one loses it after [`RESERVED_SILENCE_MAX`]. So the API's users
+/// and those who only connect cannot keep health from answering for longer than that.
+const RESERVED: usize = 64;
+
+/// See [`RESERVED`].
+const RESERVED_SILENCE_MAX: Duration = Duration::from_secs(2);
 
 /// A connection on which nothing was answered for this long is closed: somebody who never
 /// finishes a request, takes no answer, or has no more questions. Bytes that trickle in do not
-/// extend it. Handlers must answer, and streams must send something, in less.
+/// extend it; the head of a request does, once. Handlers must answer, and streams must send
+/// something, in less.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// How long requests in hand may take once the server was told to stop.
@@ -55,7 +66,7 @@ pub async fn serve(
     router: Router,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let listener = BoundedListener::new(listener, CONNECTIONS_MAX, SILENCE_MAX);
+    let listener = BoundedListener::new(listener, CONNECTIONS_MAX, SILENCE_MAX).reserving(RESERVED);
     serve_bounded(listener, router, stop, DRAIN_MAX).await
 }
 
@@ -65,8 +76,8 @@ pub(super) async fn serve_bounded(
     stop: CancellationToken,
     drain_max: Duration,
 ) -> io::Result<()> {
-    let server =
-        axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let server = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>())
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
     let overdue = async {
         stop.cancelled().await;
         tokio::time::sleep(drain_max).await;
@@ -77,16 +88,55 @@ pub(super) async fn serve_bounded(
     }
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    /// The address at the other end.
+    pub(super) address: SocketAddr,
+    /// Whether this is one of the last connections; see [`RESERVED`].
+    pub(super) is_reserved: bool,
+    touched: Arc<Touched>,
+}
+
+impl Peer {
+    /// Notes that a request's head came, so that its answer has its full time.
+    pub(super) fn touch(&self) {
+        let since = u64::try_from(self.touched.accepted.elapsed().as_millis());
+        self.touched.millis.store(since.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+impl Connected<IncomingStream<'_, BoundedListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
+        let io = stream.io();
+        let (address, is_reserved) = (*stream.remote_addr(), io.is_reserved);
+        Self { address, is_reserved, touched: Arc::clone(&io.touched) }
+    }
+}
+
+/// When the head of a request came last, in milliseconds since the connection was accepted.
+#[derive(Debug)]
+struct Touched {
+    accepted: Instant,
+    millis: AtomicU64,
+}
+
 /// Accepts while there are free slots; further callers wait in the kernel's backlog.
 pub(super) struct BoundedListener {
     inner: TcpListener,
     slots: Arc<Semaphore>,
+    reserved: usize,
     silence_max: Duration,
 }
 
 impl BoundedListener {
     pub(super) fn new(inner: TcpListener, connections_max: usize, silence_max: Duration) -> Self {
-        Self { inner, slots: Arc::new(Semaphore::new(connections_max)), silence_max }
+        Self { inner, slots: Arc::new(Semaphore::new(connections_max)), reserved: 0, silence_max }
+    }
+
+    /// Keeps the last `reserved` of the connections for health; see [`RESERVED`].
+    pub(super) fn reserving(self, reserved: usize) -> Self {
+        Self { reserved, ..self }
     }
 }
 
@@ -105,9 +155,14 @@ impl Listener for BoundedListener {
         // The listener's own `accept` passes over failed connections, and pauses when the
         // process has no descriptors left.
         let (inner, address) = Listener::accept(&mut self.inner).await;
-        let deadline = Box::pin(sleep_until(Instant::now() + self.silence_max));
+        let is_reserved = self.slots.available_permits() < self.reserved;
         let silence_max = self.silence_max;
-        (BoundedStream { inner, deadline, silence_max, _slot: slot }, address)
+        let silence_max =
+            if is_reserved { silence_max.min(RESERVED_SILENCE_MAX) } else { silence_max };
+        let accepted = Instant::now();
+        let deadline = Box::pin(sleep_until(accepted + silence_max));
+        let touched = Arc::new(Touched { accepted, millis: AtomicU64::new(0) });
+        (BoundedStream { inner, deadline, silence_max, is_reserved, touched, _slot: slot }, address)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -120,6 +175,8 @@ pub(super) struct BoundedStream {
     inner: TcpStream,
     deadline: Pin<Box<Sleep>>,
     silence_max: Duration,
+    is_reserved: bool,
+    touched: Arc<Touched>,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -130,8 +187,13 @@ impl BoundedStream {
         context: &mut Context<'_>,
         polled: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if polled.is_pending() && self.deadline.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        while polled.is_pending() && self.deadline.as_mut().poll(context).is_ready() {
+            let touched = Duration::from_millis(self.touched.millis.load(Ordering::Relaxed));
+            let end = self.touched.accepted + touched + self.silence_max;
+            if end <= self.deadline.deadline() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.deadline.as_mut().reset(end);
         }
         polled
     }

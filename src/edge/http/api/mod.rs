@@ -1,8 +1,43 @@
 //! The API for users (`/api/v1`): parses, authorises, hands over to a [`Service`], and maps refusals.
 
+mod accounts;
+mod admin;
+mod admit;
+mod bodies;
+mod document;
+mod extract;
+mod limits;
+mod logins;
+mod monitors;
+mod pages;
+mod records;
+mod secret;
 mod service;
 mod shapes;
+mod streams;
+mod token;
+mod webhooks;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::protocol::network::Network;
+
+use super::meters::HttpMeters;
+use admit::{Door, admit, reserve};
+use limits::Limits;
+use streams::Streams;
+
+pub use limits::RequestLimits;
+pub use secret::{TokenSecret, TokenSecretError};
 pub use service::{
     AccountQuery, AuditQuery, Change, Outgoing, PageQuery, ParseMode, PastedSession, Phone,
     Service, WebhookOrder,
@@ -12,3 +47,104 @@ pub use shapes::{
     Kind, Login, LoginError, LoginState, Monitor, Page, Qr, Rights, Sent, State, Time, TimerView,
     Trouble, Webhook, WhyView,
 };
+pub use token::{Grant, TokenError, Tokens};
+
+/// Where the API lies.
+const PREFIX: &str = "/api/v1";
+
+/// Requests in hand at once, unless somebody says otherwise. With bodies of 64 KiB they take 32 MiB at
+/// the most.
+pub const IN_HAND_MAX: usize = 512;
+
+/// How long a browser may remember what it is allowed across origins.
+const CORS_MAX_AGE: Duration = Duration::from_secs(600);
+
+/// What the API needs.
+pub struct ApiOptions {
+    /// Who does what is asked.
+    pub service: Arc<dyn Service>,
+    /// Where requests are done: the daemon's runtime, not the one that serves health.
+    pub runtime: Handle,
+    /// What signs tokens.
+    pub secret: TokenSecret,
+    /// Requests a minute.
+    pub limits: RequestLimits,
+    /// Requests in hand at once; see [`IN_HAND_MAX`].
+    pub in_hand_max: usize,
+    /// Origins that browsers may call from.
+    pub cors_origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// What is counted.
+    pub meters: HttpMeters,
+    /// Ends the event streams.
+    pub stop: CancellationToken,
+}
+
+/// What handlers share.
+struct Shared {
+    service: Arc<dyn Service>,
+    streams: Arc<Streams>,
+}
+
+/// The API and its documents.
+pub(super) fn router(options: ApiOptions) -> Router {
+    let (tokens, limits) = (Tokens::new(&options.secret), Limits::new(options.limits));
+    let (trusted, in_hand_max) = (options.trusted_proxies, options.in_hand_max);
+    let door = Door::new(tokens, limits, trusted, options.runtime, in_hand_max);
+    let streams = Streams::new(options.meters, options.stop);
+    let shared = Arc::new(Shared { service: options.service, streams });
+    let (routes, _) = routes().split_for_parts();
+    let routes = routes
+        .method_not_allowed_fallback(super::method_not_allowed)
+        .layer(from_fn_with_state(Arc::new(door), admit))
+        .with_state(shared);
+    let routes = match options.cors_origins.as_slice() {
+        [] => routes,
+        origins => routes.layer(cors(origins)),
+    };
+    routes.merge(pages::router(&openapi())).layer(from_fn(reserve))
+}
+
+/// The OpenAPI document of everything that is routed.
+pub fn openapi() -> serde_json::Value {
+    document::complete(super::open_document(), routes().into_openapi())
+}
+
+fn routes() -> OpenApiRouter<Arc<Shared>> {
+    let routes = OpenApiRouter::new()
+        .merge(logins::routes())
+        .merge(accounts::routes())
+        .merge(monitors::routes())
+        .merge(records::routes())
+        .merge(streams::routes())
+        .merge(webhooks::routes())
+        .merge(admin::routes());
+    OpenApiRouter::new().nest(PREFIX, routes)
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    let names = |names: &[&'static str]| -> Vec<HeaderName> {
+        names.iter().map(|name| HeaderName::from_static(name)).collect()
+    };
+    let mut allowed = names(&["idempotency-key", "last-event-id", "x-request-id", "traceparent"]);
+    allowed.extend([header::AUTHORIZATION, header::CONTENT_TYPE]);
+    let mut exposed = names(&[
+        "ratelimit-limit",
+        "ratelimit-remaining",
+        "ratelimit-reset",
+        "idempotency-replayed",
+        "x-request-id",
+    ]);
+    exposed.push(header::RETRY_AFTER);
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers(allowed)
+        .expose_headers(exposed)
+        .max_age(CORS_MAX_AGE)
+}
+
+#[cfg(test)]
+mod tests;

@@ -228,6 +228,8 @@ pub trait Service: Send + Sync + 'static {
 
     /// The caller's webhooks.
     async fn webhooks(&self, who: &Caller, page: PageQuery) -> Result<Page<Webhook>, Refusal>;
+    /// One webhook.
+    async fn webhook(&self, who: &Caller, id: WebhookId) -> Result<Webhook, Refusal>;
     /// Makes one; the answer is the only one that shows its secret.
     async fn create_webhook(&self, who: &Caller, order: WebhookOrder) -> Result<Webhook, Refusal>;
     /// Changes one.

@@ -1,0 +1,323 @@
+//! Using accounts: looking at them, holding and removing them, sending, chats.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Shared;
+use super::bodies::{AttachChat, Message, Paging};
+use super::extract::{Body, Id, Query, page};
+use super::service::{AccountQuery, Outgoing, ParseMode};
+use super::shapes::{
+    Account, AccountStatus, Chat, Kind, Page, Sent, State as AccountState, WhyView,
+};
+use crate::protocol::owner::{AccountId, Caller};
+use crate::protocol::refusal::Refusal;
+use crate::protocol::request::{self, Fields};
+
+/// Header by which a caller names a message.
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Header of an answer that was given before.
+pub(super) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// How long a caller waits for a message to be sent who does not say.
+const TIMEOUT_SECONDS: u32 = 10;
+
+const STATES: &[(&str, AccountState)] = &[
+    ("connecting", AccountState::Connecting),
+    ("active", AccountState::Active),
+    ("cooling_down", AccountState::CoolingDown),
+    ("limited", AccountState::Limited),
+    ("paused", AccountState::Paused),
+    ("reconnecting", AccountState::Reconnecting),
+    ("error", AccountState::Error),
+];
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new()
+        .routes(routes!(accounts))
+        .routes(routes!(account, remove_account))
+        .routes(routes!(account_status))
+        .routes(routes!(account_why))
+        .routes(routes!(pause_account))
+        .routes(routes!(resume_account))
+        .routes(routes!(reconnect_account))
+        .routes(routes!(send_message))
+        .routes(routes!(chats, attach_chat))
+}
+
+/// List accounts
+#[utoipa::path(
+    get,
+    path = "/accounts",
+    tag = "accounts",
+    params(
+        ("platform" = Option<String>, Query, description = "Only those of this platform: `telegram`"),
+        ("status" = Option<AccountState>, Query, description = "Only those in this state"),
+        ("kind" = Option<Kind>, Query, description = "Only those of this kind"),
+        ("q" = Option<String>, Query,
+            description = "Only those whose username, first name or Telegram id holds this text"),
+        Paging,
+    ),
+    responses((status = 200, description = "A page of them", body = Page<Account>)),
+)]
+async fn accounts(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Query(mut fields): Query,
+) -> Result<Json<Page<Account>>, Refusal> {
+    let kinds = [("user", Kind::User), ("bot", Kind::Bot)];
+    fields.optional("platform", |value| request::one_of(value, &[("telegram", ())]));
+    let query = AccountQuery {
+        state: fields.optional("status", |value| request::one_of(value, STATES)),
+        kind: fields.optional("kind", |value| request::one_of(value, &kinds)),
+        text: fields.optional("q", request::words),
+        page: page(&mut fields),
+    };
+    let query = fields.finish(Some(query))?;
+    api.service.accounts(&who, query).await.map(Json)
+}
+
+/// An account
+#[utoipa::path(
+    get,
+    path = "/accounts/{id}",
+    tag = "accounts",
+    params(("id" = Uuid, Path, description = "The account")),
+    responses((status = 200, description = "The account", body = Account)),
+)]
+async fn account(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<AccountId>,
+) -> Result<Json<Account>, Refusal> {
+    api.service.account(&who, id).await.map(Json)
+}
+
+/// How an account fares
+///
+/// State, cooldowns with their ends, today's use of each limit, queue, reconnects, what happens next.
+#[utoipa::path(
+    get,
+    path = "/accounts/{id}/status",
+    tag = "accounts",
+    params(("id" = Uuid, Path, description = "The account")),
+    responses((status = 200, description = "How it fares", body = AccountStatus)),
+)]
+async fn account_status(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<AccountId>,
+) -> Result<Json<AccountStatus>, Refusal> {
+    api.service.account_status(&who, id).await.map(Json)
+}
+
+/// Why an account is as it is
+#[utoipa::path(
+    get,
+    path = "/accounts/{id}/why",
+    tag = "accounts",
+    params(("id" = Uuid, Path, description = "The account")),
+    responses((status = 200, description = "What was seen, and what follows", body = WhyView)),
+)]
+async fn account_why(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<AccountId>,
+) -> Result<Json<WhyView>, Refusal> {
+    api.service.why(&who, id).await.map(Json)
+}
+
+/// Hold an account
+#[utoipa::path(
+    post,
+    path = "/accounts/{id}/pause",
+    tag = "accounts",
+    params(("id" = Uuid, Path, description = "The account")),
+    responses((status = 200, description = "How it fares now", body = AccountStatus)),
+    extensions(("x-codes" = json!(["CONFLICT"]))),
+)]
+async fn pause_account(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<AccountId>,
+) -> Result<Json<AccountStatus>, Refusal> {
+    api.service.pause(&who, id).await.map(Json)
+}
+
+/// Let an account go on
+#[utoipa::path(
+    post,
+    path = "/accounts/{id}/resume",
+    tag = "accounts",
+    params(("id" = Uuid, Path, description = "The account")),
+    responses((status = 200, description = "How it fares now", body = AccountStatus)),
+    extensions(("x-codes" = json!(["CONFLICT", "TG_SESSION_EXPIRED"]))),
+)]
+async fn resume_account(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<AccountId>,
+) -> Result<Json<AccountStatus>, Refusal> {
+    api.service.resume(&who, id).await.map(Json)
+}
+
+/// Connect an account anew
+#[utoipa::path(
+    post,
+    path = "/accounts/{id}/reconnect",
+    tag = "accounts",
+    params(("id" = Uuid, Path, description = "The account")),
+    responses((status = 200, description = "How it fares now", body = AccountStatus)),
+    extensions(("x-codes" = json!(["CONFLICT", "TG_SESSION_EXPIRED"]))),
+)]
+async fn reconnect_account(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<AccountId>,
+) -> Result<Json<AccountStatus>, Refusal> {
+    api.service.reconnect(&who, id).await.map(Json)
+}
+
+/// Remove an account
+///
+/// Stops it and wipes its session; with `logout=true` Telegram is told to forget the session, too.
+#[utoipa::path(
+    delete,
+    path = "/accounts/{id}",
+    tag = "accounts",
+    params(
+        ("id" = Uuid, Path, description = "The account"),
+        ("logout" = Option<bool>, Query, description = "Also log out at Telegram"),
+    ),
+    responses((status = 204, description = "It is gone")),
+    extensions(("x-codes" = json!(["TG_UNAVAILABLE"]))),
+)]
+async fn remove_account(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<AccountId>,
+    Query(mut fields): Query,
+) -> Result<StatusCode, Refusal> {
+    let logout = fields.optional("logout", request::switch).unwrap_or(false);
+    let logout = fields.finish(Some(logout))?;
+    api.service.remove(&who, id, logout).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Send a message
+///
+/// With `Idempotency-Key` a repetition within 24 hours sends nothing and gets the first answer, with
+/// the header `Idempotency-Replayed: true`. When Telegram makes the account wait for longer than
+/// `timeout`, the answer is 429 `TG_API_429` with `Retry-After`.
+#[utoipa::path(
+    post,
+    path = "/accounts/{id}/messages",
+    tag = "accounts",
+    params(
+        ("id" = Uuid, Path, description = "The account"),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "The caller's name for this message: 1 to 255 visible ASCII characters"),
+    ),
+    request_body = Message,
+    responses((status = 201, description = "Telegram has taken it", body = Sent)),
+    extensions(("x-codes" = json!([
+        "TG_API_429", "TG_SESSION_EXPIRED", "TG_CHAT_FORBIDDEN", "TG_TARGET_REFUSED",
+        "TG_UNAVAILABLE", "CONFLICT"
+    ]))),
+)]
+async fn send_message(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<AccountId>,
+    headers: HeaderMap,
+    Body(fields): Body,
+) -> Result<Response, Refusal> {
+    let message = outgoing(&headers, fields)?;
+    let (sent, is_replayed) = api.service.send(&who, id, message).await?;
+    let mut response = (StatusCode::CREATED, Json(sent)).into_response();
+    if is_replayed {
+        response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+fn outgoing(headers: &HeaderMap, mut fields: Fields) -> Result<Outgoing, Refusal> {
+    let modes = [("markdown", ParseMode::Markdown), ("html", ParseMode::Html)];
+    let text = fields.required("text", request::message_text);
+    let to = fields.required("to", request::recipient);
+    let parse_mode = fields.optional("parse_mode", |value| request::one_of(value, &modes));
+    let reply_to = fields.optional("reply_to", request::message_id);
+    let silent = fields.optional("silent", request::switch).unwrap_or(false);
+    let seconds = fields.optional("timeout", request::timeout_seconds).unwrap_or(TIMEOUT_SECONDS);
+    let timeout = Duration::from_secs(seconds.into());
+    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let key = keys.next().map(|key| request::idempotency_key(key.as_bytes())).transpose();
+    let idempotency_key = key.unwrap_or_else(|wrong| {
+        fields.wrong("Idempotency-Key", wrong);
+        None
+    });
+    if keys.next().is_some() {
+        fields.wrong("Idempotency-Key", "is given more than once");
+    }
+    let message = to.zip(text).map(|(to, text)| Outgoing {
+        to,
+        text,
+        parse_mode,
+        reply_to,
+        silent,
+        timeout,
+        idempotency_key,
+    });
+    fields.finish(message)
+}
+
+/// List the chats of an account
+#[utoipa::path(
+    get,
+    path = "/accounts/{id}/chats",
+    tag = "accounts",
+    params(("id" = Uuid, Path, description = "The account"), Paging),
+    responses((status = 200, description = "A page of them", body = Page<Chat>)),
+)]
+async fn chats(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<AccountId>,
+    Query(mut fields): Query,
+) -> Result<Json<Page<Chat>>, Refusal> {
+    let page = page(&mut fields);
+    let page = fields.finish(Some(page))?;
+    api.service.chats(&who, id, page).await.map(Json)
+}
+
+/// Attach a chat to an account
+///
+/// Looks up what the chat is and what the account may do there.
+#[utoipa::path(
+    post,
+    path = "/accounts/{id}/chats",
+    tag = "accounts",
+    params(("id" = Uuid, Path, description = "The account")),
+    request_body = AttachChat,
+    responses((status = 201, description = "The chat", body = Chat)),
+    extensions(("x-codes" = json!([
+        "TG_API_429", "TG_SESSION_EXPIRED", "TG_CHAT_FORBIDDEN", "TG_UNAVAILABLE"
+    ]))),
+)]
+async fn attach_chat(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<AccountId>,
+    Body(mut fields): Body,
+) -> Result<(StatusCode, Json<Chat>), Refusal> {
+    let chat = fields.required("chat", request::chat);
+    let chat = fields.finish(chat)?;
+    Ok((StatusCode::CREATED, Json(api.service.attach_chat(&who, id, chat).await?)))
+}

@@ -1,0 +1,247 @@
+//! What handlers take from a request: who asks, typed ids, fields. What cannot be taken is refused with
+//! a problem document, and no message quotes what was sent.
+
+use std::time::Duration;
+
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+use uuid::Uuid;
+use zeroize::Zeroize;
+
+use super::admit::too_slow;
+use super::service::PageQuery;
+use super::token::Grant;
+use crate::edge::http::problem::problem;
+use crate::protocol::chat::ChatRef;
+use crate::protocol::owner::{AccountId, Caller, LoginId, Role, UserId, WebhookId};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::request::{self, Fields};
+
+/// Longest body, in bytes.
+pub(super) const BODY_MAX: usize = 64 * 1024;
+/// How long a body may take to arrive.
+const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Exists only once the door has let the request in.
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let none = || Refusal::new(Code::Unauthorized, "there is no token");
+        parts.extensions.get::<Self>().cloned().ok_or_else(none)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Grant {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let none = || Refusal::new(Code::Unauthorized, "there is no token");
+        parts.extensions.get::<Self>().cloned().ok_or_else(none)
+    }
+}
+
+/// A caller who is an admin. For everybody else the address does not exist.
+pub(super) struct Admin(pub(super) Caller);
+
+impl<S: Sync> FromRequestParts<S> for Admin {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        match caller.role {
+            Role::Admin => Ok(Self(caller)),
+            Role::User => Err(nothing_here()),
+        }
+    }
+}
+
+fn nothing_here() -> Refusal {
+    Refusal::new(Code::NotFound, "there is nothing at this address")
+}
+
+/// One parameter of the path, percent-decoded.
+async fn parameter(parts: &mut Parts, name: &str) -> Result<String, Refusal> {
+    let parameters = RawPathParams::from_request_parts(parts, &());
+    let parameters = parameters.await.map_err(|_| nothing_here())?;
+    let found = parameters.iter().find(|(own, _)| *own == name);
+    found.map(|(_, value)| value.to_owned()).ok_or_else(nothing_here)
+}
+
+/// Something that a path names by a UUID.
+pub(super) trait Identity: From<Uuid> {
+    /// The parameter's name.
+    const PARAMETER: &'static str = "id";
+    /// What it is called.
+    const WHAT: &'static str;
+}
+
+macro_rules! identity {
+    ($type:ident, $what:literal) => {
+        impl From<Uuid> for $type {
+            fn from(id: Uuid) -> Self {
+                Self(id)
+            }
+        }
+        impl Identity for $type {
+            const WHAT: &'static str = $what;
+        }
+    };
+}
+
+identity!(AccountId, "account");
+identity!(LoginId, "login");
+identity!(WebhookId, "webhook");
+
+impl Identity for Uuid {
+    const PARAMETER: &'static str = "delivery_id";
+    const WHAT: &'static str = "delivery";
+}
+
+/// The id in the path. One that cannot be an id names nothing.
+pub(super) struct Id<T>(pub(super) T);
+
+impl<S: Sync, T: Identity> FromRequestParts<S> for Id<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let text = parameter(parts, T::PARAMETER).await?;
+        let id = Uuid::parse_str(&text).map_err(|_| Refusal::not_found(T::WHAT))?;
+        Ok(Self(id.into()))
+    }
+}
+
+/// The chat in the path, in any spelling.
+pub(super) struct ChatParameter(Option<ChatRef>);
+
+impl ChatParameter {
+    /// The chat, where one is looked for.
+    pub(super) fn existing(self) -> Result<ChatRef, Refusal> {
+        self.0.ok_or_else(|| Refusal::not_found("monitor"))
+    }
+
+    /// The chat, where something is made for it.
+    pub(super) fn wanted(self) -> Result<ChatRef, Refusal> {
+        let wrong = "is neither a marked id, a @username nor a t.me link (percent-encoded)";
+        self.0.ok_or_else(|| Refusal::field("chat_id", wrong))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for ChatParameter {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let text = parameter(parts, "chat_id").await?;
+        let number = text.parse().ok().filter(|number: &i64| number.to_string() == text);
+        let spelling = number.map_or(Value::String(text), Value::from);
+        Ok(Self(request::chat(spelling).ok()))
+    }
+}
+
+/// The user in the path, if the caller may see that one.
+pub(super) struct VisibleUser(pub(super) UserId);
+
+impl<S: Sync> FromRequestParts<S> for VisibleUser {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let user = UserId::new(parameter(parts, "user_id").await?).ok();
+        let user = user.filter(|user| caller.is_or_may_see(user));
+        user.map(Self).ok_or_else(|| Refusal::not_found("user"))
+    }
+}
+
+/// The fields of a JSON body. An empty body has none.
+pub(super) struct Body(pub(super) Fields);
+
+impl<S: Sync> FromRequest<S> for Body {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        let is_json = is_json(request.headers());
+        let body = timeout(BODY_TIME_MAX, to_bytes(request.into_body(), BODY_MAX));
+        let bytes = match body.await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(_)) => {
+                let detail = format!("the body has more than {BODY_MAX} bytes, or broke off");
+                return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, Code::Validation, &detail));
+            }
+            Err(_) => return Err(too_slow()),
+        };
+        if bytes.is_empty() {
+            return Ok(Self(Fields::new(Map::new())));
+        }
+        if !is_json {
+            wipe(bytes);
+            let detail = "send the body as JSON, with Content-Type: application/json";
+            return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Validation, detail));
+        }
+        let parsed = serde_json::from_slice::<Value>(&bytes);
+        wipe(bytes);
+        match parsed {
+            Ok(Value::Object(map)) => Ok(Self(Fields::new(map))),
+            Ok(_) => {
+                let refusal = Refusal::new(Code::Validation, "the body must be a JSON object");
+                Err(refusal.into_response())
+            }
+            Err(error) => {
+                let (line, column) = (error.line(), error.column());
+                let detail = format!("the body is not JSON: see line {line}, column {column}");
+                Err(problem(StatusCode::BAD_REQUEST, Code::Validation, &detail))
+            }
+        }
+    }
+}
+
+/// Bodies hold passwords and sessions. (What hyper read them into is outside our reach.)
+fn wipe(bytes: Bytes) {
+    if let Ok(mut bytes) = bytes.try_into_mut() {
+        bytes.zeroize();
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json")
+}
+
+/// The fields of the query.
+pub(super) struct Query(pub(super) Fields);
+
+impl<S: Sync> FromRequestParts<S> for Query {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        type Pairs = axum::extract::Query<Vec<(String, String)>>;
+        let pairs = Pairs::try_from_uri(&parts.uri).map_err(|_| {
+            Refusal::new(Code::Validation, "the query cannot be read; it must be percent-encoded")
+        })?;
+        let mut given = Map::new();
+        let mut twice = Vec::new();
+        for (name, value) in pairs.0 {
+            if given.insert(name.clone(), Value::String(value)).is_some() {
+                twice.push(name);
+            }
+        }
+        let mut fields = Fields::new(given);
+        for name in twice {
+            fields.wrong(&name, "is given more than once");
+        }
+        Ok(Self(fields))
+    }
+}
+
+/// The page that a query asks for.
+pub(super) fn page(fields: &mut Fields) -> PageQuery {
+    let default = PageQuery::default();
+    let cursor = fields.optional("cursor", request::cursor);
+    let limit = fields.optional("limit", request::limit);
+    PageQuery { cursor, limit: limit.unwrap_or(default.limit) }
+}

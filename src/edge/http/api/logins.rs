@@ -1,0 +1,201 @@
+//! Connecting accounts: by code, picture, bot token or session, and the steps of a login.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Shared;
+use super::bodies::{ConnectBot, ConnectQr, ConnectSession, ConnectSms, LoginCode, LoginPassword};
+use super::extract::{Body, Id};
+use super::service::PastedSession;
+use super::shapes::{Account, Login};
+use crate::protocol::owner::{Caller, LoginId};
+use crate::protocol::refusal::Refusal;
+use crate::protocol::request;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new()
+        .routes(routes!(connect_sms))
+        .routes(routes!(connect_qr))
+        .routes(routes!(connect_bot))
+        .routes(routes!(connect_session))
+        .routes(routes!(login, abandon_login))
+        .routes(routes!(login_code))
+        .routes(routes!(login_password))
+}
+
+/// Begin a login by phone number
+///
+/// Telegram sends a code; hand it in at `/logins/{id}/code`.
+#[utoipa::path(
+    post,
+    path = "/accounts/telegram/connect/sms",
+    tag = "connect",
+    request_body = ConnectSms,
+    responses((status = 202, description = "The login has begun", body = Login)),
+    extensions(("x-codes" = json!(["TG_PHONE_INVALID", "TG_API_429", "TG_UNAVAILABLE", "CONFLICT"]))),
+)]
+async fn connect_sms(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Body(mut fields): Body,
+) -> Result<(StatusCode, Json<Login>), Refusal> {
+    let phone = fields.required("phone", request::phone);
+    let phone = fields.finish(phone)?;
+    Ok((StatusCode::ACCEPTED, Json(api.service.connect_sms(&who, phone).await?)))
+}
+
+/// Begin a login by QR code
+///
+/// Show the picture; it is renewed before it expires, so ask `/logins/{id}` for the current one.
+#[utoipa::path(
+    post,
+    path = "/accounts/telegram/connect/qr",
+    tag = "connect",
+    request_body = ConnectQr,
+    responses((status = 202, description = "The login has begun", body = Login)),
+    extensions(("x-codes" = json!(["TG_API_429", "TG_UNAVAILABLE", "CONFLICT"]))),
+)]
+async fn connect_qr(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Body(fields): Body,
+) -> Result<(StatusCode, Json<Login>), Refusal> {
+    fields.finish(Some(()))?;
+    Ok((StatusCode::ACCEPTED, Json(api.service.connect_qr(&who).await?)))
+}
+
+/// Connect a bot
+#[utoipa::path(
+    post,
+    path = "/accounts/telegram/connect/bot",
+    tag = "connect",
+    request_body = ConnectBot,
+    responses((status = 201, description = "The account", body = Account)),
+    extensions((
+        "x-codes" = json!(["TG_BOT_TOKEN_INVALID", "TG_API_429", "TG_UNAVAILABLE", "CONFLICT"])
+    )),
+)]
+async fn connect_bot(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Body(mut fields): Body,
+) -> Result<(StatusCode, Json<Account>), Refusal> {
+    let token = fields.required("token", request::bot_token);
+    let token = fields.finish(token)?;
+    Ok((StatusCode::CREATED, Json(api.service.connect_bot(&who, token).await?)))
+}
+
+/// Connect a session that was made elsewhere
+#[utoipa::path(
+    post,
+    path = "/accounts/telegram/connect/session",
+    tag = "connect",
+    request_body = ConnectSession,
+    responses((status = 201, description = "The account", body = Account)),
+    extensions((
+        "x-codes" = json!(["TG_SESSION_EXPIRED", "TG_API_429", "TG_UNAVAILABLE", "CONFLICT"])
+    )),
+)]
+async fn connect_session(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Body(mut fields): Body,
+) -> Result<(StatusCode, Json<Account>), Refusal> {
+    let session_string = fields.required("session_string", request::session_string);
+    let api_id = fields.optional("api_id", request::api_id);
+    fields.optional("api_hash", request::api_hash);
+    let session = session_string.map(|session_string| PastedSession { session_string, api_id });
+    let session = fields.finish(session)?;
+    Ok((StatusCode::CREATED, Json(api.service.connect_session(&who, session).await?)))
+}
+
+/// Where a login stands
+///
+/// For a QR login with the current picture.
+#[utoipa::path(
+    get,
+    path = "/logins/{id}",
+    tag = "connect",
+    params(("id" = Uuid, Path, description = "The login")),
+    responses((status = 200, description = "Where it stands", body = Login)),
+)]
+async fn login(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<LoginId>,
+) -> Result<Json<Login>, Refusal> {
+    api.service.login(&who, id).await.map(Json)
+}
+
+/// Hand in the code of a login
+///
+/// Answers `active` with the account, or `password_required`. A wrong code leaves the login usable
+/// until it expires.
+#[utoipa::path(
+    post,
+    path = "/logins/{id}/code",
+    tag = "connect",
+    params(("id" = Uuid, Path, description = "The login")),
+    request_body = LoginCode,
+    responses((status = 200, description = "Where the login stands now", body = Login)),
+    extensions(("x-codes" = json!([
+        "TG_CODE_INVALID", "TG_2FA_REQUIRED", "TG_API_429", "TG_UNAVAILABLE", "CONFLICT"
+    ]))),
+)]
+async fn login_code(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<LoginId>,
+    Body(mut fields): Body,
+) -> Result<Json<Login>, Refusal> {
+    let code = fields.required("code", request::code);
+    let code = fields.finish(code)?;
+    api.service.login_code(&who, id, code).await.map(Json)
+}
+
+/// Hand in the password of a login
+///
+/// It is used once, and neither stored nor logged.
+#[utoipa::path(
+    post,
+    path = "/logins/{id}/password",
+    tag = "connect",
+    params(("id" = Uuid, Path, description = "The login")),
+    request_body = LoginPassword,
+    responses((status = 200, description = "Where the login stands now", body = Login)),
+    extensions(("x-codes" = json!([
+        "TG_PASSWORD_INVALID", "TG_API_429", "TG_UNAVAILABLE", "CONFLICT"
+    ]))),
+)]
+async fn login_password(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<LoginId>,
+    Body(mut fields): Body,
+) -> Result<Json<Login>, Refusal> {
+    let password = fields.required("password", request::password);
+    let password = fields.finish(password)?;
+    api.service.login_password(&who, id, password).await.map(Json)
+}
+
+/// Abandon a login
+#[utoipa::path(
+    delete,
+    path = "/logins/{id}",
+    tag = "connect",
+    params(("id" = Uuid, Path, description = "The login")),
+    responses((status = 204, description = "It is abandoned")),
+)]
+async fn abandon_login(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<LoginId>,
+) -> Result<StatusCode, Refusal> {
+    api.service.abandon_login(&who, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,116 @@
+//! Documents for people and programs: `/openapi.json`, the browser for it at `/docs`, and the list of
+//! codes at `/docs/errors`. Everything comes from this process; nothing is loaded from elsewhere.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use utoipa_swagger_ui::Config;
+
+use crate::edge::http::problem::problem;
+use crate::protocol::refusal::Code;
+
+/// What the browser for the document may load: itself. It sets styles on elements, and has small
+/// pictures inside its style sheet.
+const BROWSER_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self' \
+    'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'";
+/// What the list of codes may load: its own style.
+const LIST_SECURITY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'none'";
+
+const HEAD: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
+    content=\"width=device-width\"><title>telewarden: codes of refusals</title><style>:root{\
+    color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;\
+    padding:0 1rem}td,th{text-align:left;padding:.3rem 1rem .3rem 0;border-bottom:1px solid #8886}\
+    tr:target{background:#fc05}</style><h1>Codes of refusals</h1><p>Every refusal is a problem \
+    document (RFC 9457) with one of these codes. See also <a href=\"/docs\">the API</a>.</p>\
+    <table><tr><th>Code</th><th>Status</th><th>Meaning</th></tr>";
+
+struct Pages {
+    document: Bytes,
+    errors: Bytes,
+    browser: Arc<Config<'static>>,
+}
+
+/// The routes for documents.
+pub(super) fn router(document: &serde_json::Value) -> Router {
+    let browser = Config::from("/openapi.json").validator_url("none").try_it_out_enabled(true);
+    let pages = Pages {
+        document: document.to_string().into(),
+        errors: errors().into(),
+        browser: Arc::new(browser),
+    };
+    Router::new()
+        .route("/openapi.json", get(openapi))
+        .route("/docs", get(async || Redirect::permanent("/docs/")))
+        .route("/docs/", get(browser_start))
+        .route("/docs/errors", get(error_list))
+        .route("/docs/{*file}", get(browser_file))
+        .with_state(Arc::new(pages))
+}
+
+async fn openapi(State(pages): State<Arc<Pages>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], pages.document.clone()).into_response()
+}
+
+async fn error_list(State(pages): State<Arc<Pages>>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, LIST_SECURITY),
+    ];
+    (headers, pages.errors.clone()).into_response()
+}
+
+async fn browser_start(State(pages): State<Arc<Pages>>) -> Response {
+    browser(&pages, "index.html")
+}
+
+async fn browser_file(State(pages): State<Arc<Pages>>, Path(file): Path<String>) -> Response {
+    browser(&pages, &file)
+}
+
+fn browser(pages: &Pages, file: &str) -> Response {
+    let Ok(Some(file)) = utoipa_swagger_ui::serve(file, Arc::clone(&pages.browser)) else {
+        return problem(StatusCode::NOT_FOUND, Code::NotFound, "there is nothing at this address");
+    };
+    let mut headers: Vec<(HeaderName, String)> = vec![
+        (header::CONTENT_TYPE, file.content_type),
+        (header::CONTENT_SECURITY_POLICY, BROWSER_SECURITY.to_owned()),
+    ];
+    if file.gzpipped {
+        headers.push((header::CONTENT_ENCODING, "gzip".to_owned()));
+    }
+    // Nothing is copied but the one small file that is made for this document.
+    let bytes = match file.bytes {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    };
+    let mut response = bytes.into_response();
+    for (name, value) in headers {
+        if let Ok(value) = value.parse() {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+fn errors() -> String {
+    let mut page = HEAD.to_owned();
+    for code in Code::ALL {
+        let (name, status, title) = (code.name(), code.status(), code.title());
+        // Writing to a text cannot fail.
+        let _ = write!(
+            page,
+            "<tr id=\"{name}\"><td><code>{name}</code></td><td>{status}</td><td>{title}</td></tr>"
+        );
+    }
+    page.push_str("</table></html>");
+    page
+}

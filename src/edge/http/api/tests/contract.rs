@@ -1,0 +1,280 @@
+//! What requests may say, and how refusals look.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::*;
+
+const MESSAGES: &str = "/api/v1/accounts/{id}/messages";
+
+fn message(body: &Value) -> Request {
+    Request::to("POST", MESSAGES).by(&alice()).json(body)
+}
+
+fn fields(answer: &Answer) -> Vec<String> {
+    let errors = answer.json()["errors"].as_array().cloned().unwrap_or_default();
+    errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The names in "… the known ones are a, b".
+fn known(answer: &Answer) -> BTreeSet<String> {
+    let errors = answer.json()["errors"].as_array().cloned().unwrap_or_default();
+    let message = errors.iter().find(|error| error["field"] == "surprise").expect("it is refused");
+    let message = message["message"].as_str().unwrap();
+    let names = message.split_once("the known ones are ").map_or("", |(_, names)| names);
+    names.split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn bodies_have_the_fields_of_the_document_and_no_others() {
+    let server = Server::start().await;
+    let mut bodies = 0;
+    for (method, path, operation) in operations() {
+        let Some(schema) = body_schema(&operation) else { continue };
+        bodies += 1;
+        assert_eq!(schema["additionalProperties"], false, "{path}");
+        let documented = schema["properties"].as_object().cloned().unwrap_or_default();
+        let ask = async |body: Value| {
+            server.ask(Request::to(&method, &path).by(&alice()).json(&body)).await
+        };
+        let answer = ask(json!({"surprise": 1})).await;
+        assert_eq!(answer.refusal(), refusal(422, "VALIDATION"), "{path}");
+        assert_eq!(known(&answer), documented.keys().cloned().collect(), "{path}");
+        let required = schema["required"].as_array().cloned().unwrap_or_default();
+        for name in required {
+            let name = name.as_str().unwrap().to_owned();
+            assert!(fields(&answer).contains(&name), "{path}: {name}");
+        }
+        let wrong = documented.keys().map(|name| (name.clone(), json!([{"x": "s3cret"}])));
+        let answer = ask(Value::Object(wrong.collect())).await;
+        let named: BTreeSet<_> = fields(&answer).into_iter().collect();
+        assert_eq!(named, documented.keys().cloned().collect(), "{path}: all at once");
+        assert!(!answer.body.contains("s3cret"));
+    }
+    assert_eq!(bodies, 11);
+}
+
+#[tokio::test]
+async fn queries_have_the_parameters_of_the_document_and_no_others() {
+    let server = Server::start().await;
+    for (method, path, operation) in operations() {
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        let documented: BTreeSet<_> = parameters
+            .iter()
+            .filter(|parameter| parameter["in"] == "query")
+            .map(|parameter| parameter["name"].as_str().unwrap().to_owned())
+            .collect();
+        if documented.is_empty() {
+            continue;
+        }
+        let request = Request::to(&method, &path).by(&alice()).query("surprise=1");
+        let answer = server.ask(request).await;
+        assert_eq!(known(&answer), documented, "{method} {path}");
+        let twice: Vec<_> = documented.iter().map(|name| format!("{name}=&{name}=")).collect();
+        let answer =
+            server.ask(Request::to(&method, &path).by(&alice()).query(&twice.join("&"))).await;
+        let named: BTreeSet<_> = fields(&answer).into_iter().collect();
+        assert_eq!(named, documented, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_reaches_the_service_as_it_was_meant() {
+    let server = Server::start().await;
+    let body = json!({"to": -1001234567890_i64, "text": "hello", "parse_mode": "html", "reply_to": 5,
+        "silent": true, "timeout": 25});
+    let answer = server.ask(message(&body).header("Idempotency-Key", "a-1")).await;
+    assert_eq!((answer.status, &answer.json()["message_id"]), (201, &json!(7)));
+    assert_eq!(answer.header("idempotency-replayed"), None);
+    let sent = server.service.last.lock().unwrap().clone().unwrap();
+    assert_eq!((sent.to.as_str(), sent.text.expose()), ("-1001234567890", "hello"));
+    assert_eq!(
+        (sent.parse_mode, sent.reply_to, sent.silent),
+        (Some(ParseMode::Html), Some(5), true)
+    );
+    assert_eq!((sent.timeout.as_secs(), sent.idempotency_key.as_deref()), (25, Some("a-1")));
+    let plain = json!({"to": "me", "text": "x"});
+    let answer = server.ask(message(&plain).header("Idempotency-Key", "again")).await;
+    assert_eq!((answer.status, answer.header("idempotency-replayed")), (201, Some("true")));
+    let sent = server.service.last.lock().unwrap().clone().unwrap();
+    assert_eq!((sent.timeout.as_secs(), sent.parse_mode), (10, None));
+    for key in ["a b", "ключ", &"x".repeat(256), ""] {
+        let answer = server.ask(message(&plain).header("Idempotency-Key", key)).await;
+        assert_eq!(answer.refusal(), refusal(422, "VALIDATION"), "{key}");
+        assert_eq!(fields(&answer), ["Idempotency-Key"], "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_wait_of_telegram_tells_when_to_try_again() {
+    let server = Server::start().await;
+    let answer = server.ask(message(&json!({"to": "@wait", "text": "x"}))).await;
+    assert_eq!(answer.refusal(), refusal(429, "TG_API_429"));
+    assert_eq!(
+        (answer.header("retry-after"), &answer.json()["retry_after"]),
+        (Some("30"), &json!(30))
+    );
+    assert_eq!(answer.json()["type"], "/docs/errors#TG_API_429");
+    let code = Request::to("POST", "/api/v1/logins/{id}/code").by(&alice());
+    let answer = server.ask(code.json(&json!({"code": "99-999"}))).await;
+    assert_eq!(answer.refusal(), refusal(422, "TG_CODE_INVALID"));
+}
+
+#[tokio::test]
+async fn broken_requests_are_problem_documents() {
+    let server = Server::start().await;
+    let to = || Request::to("POST", MESSAGES).by(&alice());
+    let json_type = |request: Request| request.header("Content-Type", "application/json");
+    for (request, status) in [
+        (json_type(to()).body("{\"to\": \"s3cret"), 400),
+        (json_type(to()).body("[]"), 422),
+        (json_type(to()).body("\"s3cret\""), 422),
+        (to().body("{}"), 415),
+        (to().header("Content-Type", "text/plain").body("s3cret"), 415),
+        (to(), 422),
+        (json_type(to()).body(&format!("{{\"text\": \"{}\"}}", "x".repeat(70_000))), 413),
+    ] {
+        let answer = server.ask(request).await;
+        assert_eq!(answer.refusal(), refusal(status, "VALIDATION"));
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        assert!(!answer.body.contains("s3cret"), "{}", answer.body);
+    }
+    let answer = server.ask(Request::new("PATCH", "/api/v1/accounts").by(&alice())).await;
+    assert_eq!(answer.refusal(), refusal(405, "VALIDATION"));
+    assert!(answer.header("allow").is_some());
+    let answer = server.ask(Request::new("GET", "/api/v1/nothing").by(&alice())).await;
+    assert_eq!(answer.refusal(), refusal(404, "NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn chats_may_be_spelled_in_every_way() {
+    let server = Server::start().await;
+    for spelling in [
+        "%40some_channel",
+        "some_channel",
+        "https%3A%2F%2Ft.me%2FSome_Channel",
+        "t.me%2Fs%2Fsome_channel",
+    ] {
+        let mut request = Request::to("GET", "/api/v1/monitors/{chat_id}").by(&alice());
+        request.path = format!("/api/v1/monitors/{spelling}");
+        assert_eq!(server.ask(request).await.status, 200, "{spelling}");
+    }
+    let mut request = Request::to("PUT", "/api/v1/monitors/{chat_id}").by(&alice());
+    request.path = "/api/v1/monitors/-1001234567890".to_owned();
+    let answer = server.ask(request.json(&json!({"accounts": [fake::ACCOUNT]}))).await;
+    assert_eq!(answer.status, 201);
+}
+
+#[tokio::test]
+async fn every_answer_has_an_id_and_is_kept_by_nobody() {
+    let server = Server::start().await;
+    for path in ["/health", "/api/v1/accounts", "/nothing", "/docs/", "/openapi.json"] {
+        let answer = server.ask(Request::new("GET", path).header("X-Request-Id", "my-1")).await;
+        assert_eq!(answer.header("x-request-id"), Some("my-1"), "{path}");
+        let answer =
+            server.ask(Request::new("GET", path).header("X-Request-Id", "a b\u{e9}")).await;
+        assert_eq!(answer.header("x-request-id").map(str::len), Some(36), "{path}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("x-frame-options"), Some("DENY"));
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
+    }
+}
+
+#[tokio::test]
+async fn the_documents_need_nothing_from_elsewhere() {
+    let server = Server::start().await;
+    let answer = server.ask(Request::new("GET", "/openapi.json")).await;
+    assert_eq!(answer.json(), *DOCUMENT);
+    assert!(answer.json()["openapi"].as_str().unwrap().starts_with("3.1"));
+    let answer = server.ask(Request::new("GET", "/docs")).await;
+    assert_eq!((answer.status, answer.header("location")), (308, Some("/docs/")));
+    for file in ["", "swagger-ui.css", "swagger-ui-bundle.js", "swagger-initializer.js", "errors"] {
+        let answer = server.ask(Request::new("GET", &format!("/docs/{file}"))).await;
+        assert_eq!(answer.status, 200, "{file}");
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(!policy.contains("http") && !policy.contains('*'), "{policy}");
+    }
+    let start = server.ask(Request::new("GET", "/docs/swagger-initializer.js")).await;
+    assert!(start.body.contains("/openapi.json"), "{}", start.body);
+    assert_eq!(server.ask(Request::new("GET", "/docs/other")).await.status, 404);
+    let list = server.ask(Request::new("GET", "/docs/errors")).await;
+    for code in crate::protocol::refusal::Code::ALL {
+        assert!(list.body.contains(&format!("id=\"{}\"", code.name())));
+    }
+}
+
+#[tokio::test]
+async fn the_document_describes_every_route() {
+    let mut names = BTreeSet::new();
+    for (method, path, operation) in operations() {
+        assert!(
+            operation["summary"].as_str().is_some_and(|text| text.len() > 5),
+            "{method} {path}"
+        );
+        assert!(names.insert(operation["operationId"].to_string()), "{method} {path}");
+        let told = operation["x-codes"].as_array().unwrap();
+        assert!(told.len() >= 4, "{method} {path}");
+        for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+            let parameters = operation["parameters"].as_array().unwrap();
+            assert!(parameters.iter().any(|one| one["name"] == name), "{method} {path}");
+        }
+        if let Some(schema) = body_schema(&operation) {
+            assert!(schema["examples"].is_array(), "{method} {path}");
+        }
+        assert_eq!(operation["security"], json!([{"token": []}]));
+    }
+    let text = DOCUMENT.to_string();
+    for reference in text.split("\"$ref\":\"#").skip(1) {
+        let pointer = reference.split('"').next().unwrap();
+        assert!(DOCUMENT.pointer(pointer).is_some(), "{pointer}");
+    }
+    for open in ["/health", "/health/live", "/health/ready", "/metrics"] {
+        assert!(DOCUMENT["paths"][open]["get"]["security"].is_null(), "{open}");
+    }
+    let server = Server::start().await;
+    for open in ["/health", "/health/live", "/health/ready", "/metrics"] {
+        assert_eq!(server.ask(Request::to("GET", open)).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn browsers_of_configured_origins_may_call() {
+    let server = Server::with(|options| {
+        options.cors_origins = vec!["https://console.example.org".to_owned()];
+    })
+    .await;
+    let preflight = |origin: &str| {
+        Request::new("OPTIONS", "/api/v1/accounts")
+            .header("Origin", origin)
+            .header("Access-Control-Request-Method", "GET")
+            .header("Access-Control-Request-Headers", "authorization")
+    };
+    let answer = server.ask(preflight("https://console.example.org")).await;
+    let allowed = answer.header("access-control-allow-origin");
+    assert_eq!((answer.status, allowed), (200, Some("https://console.example.org")));
+    let answer = server.ask(preflight("https://evil.example.org")).await;
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+    let server = Server::start().await;
+    let answer = server.ask(preflight("https://console.example.org")).await;
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+}
+
+#[tokio::test]
+async fn the_callers_address_is_believed_only_from_trusted_proxies() {
+    let sms = || {
+        let request = Request::to("POST", "/api/v1/accounts/telegram/connect/sms").by(&alice());
+        request.json(&json!({"phone": "+79991234567"})).header("X-Forwarded-For", "1.2.3.4")
+    };
+    let server = Server::start().await;
+    server.ask(sms()).await;
+    assert_eq!(*server.service.addresses.lock().unwrap(), [Some([127, 0, 0, 1].into())]);
+    let server = Server::with(|options| {
+        options.trusted_proxies = vec![Network::parse("127.0.0.1").unwrap()];
+    })
+    .await;
+    server.ask(sms()).await;
+    assert_eq!(*server.service.addresses.lock().unwrap(), [Some([1, 2, 3, 4].into())]);
+}

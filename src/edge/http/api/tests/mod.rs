@@ -1,0 +1,248 @@
+//! The API as a client on the network sees it. Every answer is held against the OpenAPI document.
+
+mod contract;
+mod fake;
+mod isolation;
+mod room;
+mod schema;
+mod streaming;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use self::fake::Fake;
+use super::*;
+use crate::edge::http::router_with_api;
+use crate::edge::http::serve::{BoundedListener, serve_bounded};
+use crate::edge::http::tests::Told;
+use crate::protocol::owner::{Role, UserId};
+use crate::protocol::secret::SecretText;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// More than any test uses.
+const PLENTY: RequestLimits =
+    RequestLimits { connect: 100_000, send: 100_000, other: 100_000, unauthorized: 100_000 };
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(openapi);
+
+fn secret() -> TokenSecret {
+    TokenSecret::new(SecretText::new(SECRET.to_owned())).unwrap()
+}
+
+fn token(user: &str, role: Role) -> String {
+    let ttl = Duration::from_secs(600);
+    Tokens::new(&secret()).mint(&UserId::new(user).unwrap(), role, ttl).unwrap()
+}
+
+fn alice() -> String {
+    token("alice", Role::User)
+}
+
+struct Server {
+    address: SocketAddr,
+    service: Arc<Fake>,
+    stop: CancellationToken,
+}
+
+impl Server {
+    async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut ApiOptions)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(BoundedListener::new(listener, 600, PATIENCE), change).await
+    }
+
+    async fn on(listener: BoundedListener, change: impl FnOnce(&mut ApiOptions)) -> Self {
+        let address = axum::serve::Listener::local_addr(&listener).unwrap();
+        let (service, stop) = (Arc::new(Fake::new()), CancellationToken::new());
+        let mut options = ApiOptions {
+            service: service.clone(),
+            runtime: Handle::current(),
+            secret: secret(),
+            limits: PLENTY,
+            in_hand_max: 16,
+            cors_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            meters: HttpMeters::default(),
+            stop: stop.clone(),
+        };
+        change(&mut options);
+        let told = Told::some();
+        let router = router_with_api(told.clone(), told, options);
+        tokio::spawn(serve_bounded(listener, router, stop.clone(), PATIENCE));
+        Self { address, service, stop }
+    }
+
+    /// Sends a request; the answer is whatever comes until the end.
+    async fn send(&self, request: &Request) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.text().as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn ask(&self, request: Request) -> Answer {
+        let answer = Answer::read(self.send(&request).await).await;
+        if let Some(template) = request.template {
+            let faults = schema::faults(&DOCUMENT, &request.method, &template, &answer);
+            assert!(
+                faults.is_empty(),
+                "{} {}: {faults:?}\n{answer:?}",
+                request.method,
+                request.path
+            );
+        }
+        answer
+    }
+}
+
+/// A request to be sent.
+#[derive(Clone)]
+struct Request {
+    method: String,
+    path: String,
+    /// The path in the document, if the answer is to be held against it.
+    template: Option<String>,
+    headers: Vec<(String, String)>,
+    body: Option<String>,
+}
+
+impl Request {
+    fn new(method: &str, path: &str) -> Self {
+        let (method, path) = (method.to_owned(), path.to_owned());
+        Self { method, path, template: None, headers: Vec::new(), body: None }
+    }
+
+    /// One to a route of the document, with the ids of what `alice` has.
+    fn to(method: &str, template: &str) -> Self {
+        let thing = match template {
+            _ if template.contains("/logins/") => fake::LOGIN,
+            _ if template.contains("/webhooks/") => fake::WEBHOOK,
+            _ => fake::ACCOUNT,
+        };
+        let path = template
+            .replace("{id}", &thing.to_string())
+            .replace("{delivery_id}", &fake::DELIVERY.to_string())
+            .replace("{chat_id}", "%40some_channel")
+            .replace("{user_id}", "alice");
+        Self { template: Some(template.to_owned()), ..Self::new(method, &path) }
+    }
+
+    fn by(self, token: &str) -> Self {
+        self.header("Authorization", &format!("Bearer {token}"))
+    }
+
+    fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn json(self, body: &Value) -> Self {
+        self.header("Content-Type", "application/json").body(&body.to_string())
+    }
+
+    fn body(self, body: &str) -> Self {
+        Self { body: Some(body.to_owned()), ..self }
+    }
+
+    fn query(mut self, query: &str) -> Self {
+        self.path = format!("{}?{query}", self.path);
+        self
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{} {} HTTP/1.1\r\nHost: x\r\n", self.method, self.path);
+        let is_upgrade = self.headers.iter().any(|(name, _)| name == "Upgrade");
+        if !is_upgrade {
+            text.push_str("Connection: close\r\n");
+        }
+        for (name, value) in &self.headers {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let body = self.body.as_deref().unwrap_or_default();
+        if self.body.is_some() {
+            text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        format!("{text}\r\n{body}")
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Answer {
+    async fn read(mut stream: TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        // A refused body may be answered and reset.
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("an answer");
+        let text = String::from_utf8_lossy(&bytes);
+        let (head, body) = text.split_once("\r\n\r\n").expect("an answer's head");
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = head.lines().skip(1).filter_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            Some((name.to_ascii_lowercase(), value.to_owned()))
+        });
+        Self { status, headers: headers.collect(), body: body.to_owned() }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    /// Its status and code.
+    fn refusal(&self) -> (u16, String) {
+        (self.status, self.json()["code"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+fn refusal(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+/// Every operation of the document that needs a token: method, path, and the operation.
+fn operations() -> Vec<(String, String, Value)> {
+    let mut found = Vec::new();
+    for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if path.starts_with(PREFIX) {
+                found.push((method.to_ascii_uppercase(), path.clone(), operation.clone()));
+            }
+        }
+    }
+    assert!(found.len() >= 38, "{}", found.len());
+    found
+}
+
+/// The form of an operation's body.
+fn body_schema(operation: &Value) -> Option<&'static Value> {
+    let name =
+        operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str()?;
+    DOCUMENT.pointer(name.trim_start_matches('#'))
+}
+
+/// A request to an operation with the example of its body.
+fn example(method: &str, path: &str, operation: &Value) -> Request {
+    let request = Request::to(method, path);
+    match body_schema(operation) {
+        Some(schema) => request.json(&schema["examples"][0]),
+        None => request,
+    }
+}

@@ -1,0 +1,204 @@
+//! Limits and room: nobody takes more than their share, and health answers whatever the API does.
+
+use std::sync::atomic::Ordering;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+
+use super::*;
+
+fn message(to: &str) -> Request {
+    let request = Request::to("POST", "/api/v1/accounts/{id}/messages").by(&alice());
+    request.json(&json!({"to": to, "text": "x"}))
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+#[tokio::test]
+async fn each_kind_of_request_has_its_limit() {
+    let limits = RequestLimits { connect: 2, send: 3, other: 4, unauthorized: 100 };
+    let server = Server::with(|options| options.limits = limits).await;
+    let connect = || {
+        let request = Request::to("POST", "/api/v1/accounts/telegram/connect/qr");
+        request.json(&json!({}))
+    };
+    let accounts = || Request::to("GET", "/api/v1/accounts").by(&alice());
+    for (limit, request) in [(2, connect().by(&alice())), (3, message("me")), (4, accounts())] {
+        for taken in 1..=limit {
+            let answer = server.ask(request.clone()).await;
+            assert!(answer.status < 300, "{answer:?}");
+            let header = |name| answer.header(name).unwrap().parse::<u64>().unwrap();
+            assert_eq!(header("ratelimit-limit"), limit);
+            assert_eq!(header("ratelimit-remaining"), limit - taken);
+            assert!((1..=60).contains(&header("ratelimit-reset")));
+        }
+        let answer = server.ask(request).await;
+        assert_eq!(answer.refusal(), refusal(429, "RATE_LIMITED"));
+        assert_eq!(answer.header("ratelimit-remaining"), Some("0"));
+        let after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=60).contains(&after));
+    }
+    let answer = server.ask(connect().by(&token("bob", Role::User))).await;
+    assert_eq!(answer.status, 202);
+}
+
+#[tokio::test]
+async fn an_address_that_keeps_failing_is_slowed_and_valid_tokens_still_pass() {
+    let limits = RequestLimits { unauthorized: 3, ..PLENTY };
+    let server = Server::with(|options| options.limits = limits).await;
+    for status in [401, 401, 401, 429, 429] {
+        let answer = server.ask(Request::to("GET", "/api/v1/accounts").by("garbage")).await;
+        assert_eq!(answer.status, status);
+    }
+    let answer = server.ask(Request::to("GET", "/api/v1/accounts").by(&alice())).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_request_and_nothing_else() {
+    let server = Server::start().await;
+    let answer = server.ask(message("@panic")).await;
+    assert_eq!(answer.refusal(), refusal(500, "INTERNAL"));
+    assert!(!answer.body.contains("on purpose"));
+    assert_eq!(server.ask(message("me")).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_cancels_nothing() {
+    let server = Server::start().await;
+    let stream = server.send(&message("@hold")).await;
+    // The service has it once it waits to be released.
+    tokio::task::yield_now().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(stream);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.service.sent.load(Ordering::SeqCst), 0);
+    server.service.release.notify_one();
+    until("it was sent", || server.service.sent.load(Ordering::SeqCst) == 1).await;
+}
+
+#[tokio::test]
+async fn too_many_requests_in_hand_are_refused_and_health_answers() {
+    let server = Server::start().await;
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.push(server.send(&message("@hold")).await);
+    }
+    let mut answer = server.ask(message("me")).await;
+    // The last of them may still be on their way.
+    for _ in 0..100 {
+        if answer.status == 503 {
+            break;
+        }
+        answer = server.ask(message("me")).await;
+    }
+    assert_eq!(answer.refusal(), refusal(503, "OVERLOADED"));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(server.ask(Request::to("GET", "/health")).await.status, 200);
+    let service = &server.service;
+    until("all held ones were sent", || {
+        service.release.notify_waiters();
+        service.sent.load(Ordering::SeqCst) == 16
+    })
+    .await;
+    for stream in held {
+        assert_eq!(Answer::read(stream).await.status, 201);
+    }
+    assert_eq!(server.ask(message("me")).await.status, 201);
+}
+
+#[tokio::test]
+async fn the_last_connections_are_kept_for_health() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = BoundedListener::new(listener, 4, PATIENCE).reserving(2);
+    let server = Server::on(listener, |_| {}).await;
+    let first = TcpStream::connect(server.address).await.unwrap();
+    let _second = TcpStream::connect(server.address).await.unwrap();
+    let accounts = || Request::to("GET", "/api/v1/accounts").by(&alice());
+    let answer = server.ask(accounts()).await;
+    assert_eq!(answer.refusal(), refusal(503, "OVERLOADED"));
+    assert_eq!(server.ask(Request::to("GET", "/health")).await.status, 200);
+    // Whoever is silent on the last ones gives way soon.
+    let _third = TcpStream::connect(server.address).await.unwrap();
+    let _fourth = TcpStream::connect(server.address).await.unwrap();
+    assert_eq!(server.ask(Request::to("GET", "/health")).await.status, 200);
+    drop(first);
+    let mut status = 503;
+    while status == 503 {
+        status = server.ask(accounts()).await.status;
+    }
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn an_answer_has_its_full_time_although_the_connection_was_idle_before() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silence = Duration::from_millis(1500);
+    let server = Server::on(BoundedListener::new(listener, 16, silence), |_| {}).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    tokio::time::sleep(silence * 2 / 3).await;
+    stream.write_all(message("@hold").text().as_bytes()).await.unwrap();
+    tokio::time::sleep(silence * 2 / 3).await;
+    server.service.release.notify_one();
+    assert_eq!(Answer::read(stream).await.status, 201);
+}
+
+#[test]
+fn health_answers_although_every_worker_of_the_daemon_is_stuck() {
+    let stuck =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let (blocked, is_blocked) = std::sync::mpsc::channel();
+    stuck.spawn(async move {
+        blocked.send(()).unwrap();
+        wait.recv()
+    });
+    is_blocked.recv_timeout(PATIENCE).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = Server::with(|options| options.runtime = stuck.handle().clone()).await;
+        let waiting = server.send(&message("me")).await;
+        assert_eq!(server.ask(Request::to("GET", "/health")).await.status, 200);
+        release.send(()).unwrap();
+        assert_eq!(Answer::read(waiting).await.status, 201);
+    });
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_and_nobody_is_named() {
+    let meters = HttpMeters::default();
+    let server = Server::with(|options| options.meters = meters.clone()).await;
+    server.ask(message("me")).await;
+    server.ask(message("nobody at all")).await;
+    server.ask(Request::new("GET", "/some/where")).await;
+    server.ask(Request::new("BREW", "/health")).await;
+    let mut registry = Registry::default();
+    meters.register(&mut registry);
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    let route = r#"method="POST",route="/api/v1/accounts/{id}/messages""#;
+    for line in [
+        format!("telewarden_http_requests_total{{{route},status=\"2xx\"}} 1"),
+        format!("telewarden_http_requests_total{{{route},status=\"4xx\"}} 1"),
+        format!("telewarden_http_request_seconds_count{{{route}}} 2"),
+        r#"{method="GET",route="other",status="4xx"} 1"#.to_owned(),
+        r#"{method="other",route="/health",status="4xx"} 1"#.to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line} is not in {text}");
+    }
+    let documented = include_str!("../../../../../docs/metrics.md");
+    for line in text.lines() {
+        let Some(name) = line.strip_prefix("# TYPE ") else { continue };
+        let name = name.split(' ').next().unwrap();
+        assert!(documented.contains(&format!("`{name}`")), "docs/metrics.md lacks {name}");
+    }
+    assert!(!text.contains("alice") && !text.contains(&fake::ACCOUNT.to_string()));
+}

@@ -1,0 +1,560 @@
+//! What requests to the API may say: each field's form, and a collector that finds everything wrong
+//! with a request at once. Pure. No message quotes a value, since values may be secrets.
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::chat::{ChatRef, ChatSpelling, ChatTarget};
+use super::ids::UnixMillis;
+use super::owner::AccountId;
+use super::refusal::{Code, FieldError, Refusal};
+use super::secret::SecretText;
+use super::time::parse_rfc3339;
+
+/// Longest text of a message, in UTF-16 units, as Telegram counts
+/// (<https://core.telegram.org/method/messages.sendMessage>).
+pub const TEXT_UNITS_MAX: usize = 4096;
+/// Most rows of a page.
+pub const LIMIT_MAX: u32 = 200;
+/// Longest that a caller may wait for a message to be sent, in seconds.
+pub const TIMEOUT_MAX: u32 = 25;
+/// Longest `Idempotency-Key`, in bytes.
+pub const IDEMPOTENCY_KEY_MAX: usize = 255;
+/// Most accounts of a monitor.
+pub const MONITOR_ACCOUNTS_MAX: usize = 100;
+/// Most event types that a webhook names.
+const EVENTS_MAX: usize = 64;
+/// Longest address of a webhook, in bytes.
+const URL_MAX: usize = 2048;
+/// Longest cursor, in bytes.
+const CURSOR_MAX: usize = 1024;
+/// Longest session string, in bytes. Telethon's have 353, Pyrogram's 362.
+const SESSION_MAX: usize = 4096;
+/// Longest password, in bytes.
+const PASSWORD_MAX: usize = 4096;
+
+/// What is wrong with one value: a fragment that follows the field's name.
+pub type Wrong = String;
+
+/// A request's fields, taken one by one; what is wrong with them is gathered.
+#[derive(Debug)]
+pub struct Fields {
+    given: Map<String, Value>,
+    known: Vec<&'static str>,
+    errors: Vec<FieldError>,
+}
+
+impl Fields {
+    /// The fields of a body or of a query.
+    pub fn new(given: Map<String, Value>) -> Self {
+        Self { given, known: Vec::new(), errors: Vec::new() }
+    }
+
+    /// Notes that `field` is wrong.
+    pub fn wrong(&mut self, field: &str, message: impl Into<String>) {
+        self.errors.push(FieldError { field: field.to_owned(), message: message.into() });
+    }
+
+    /// Takes a field that may be absent; `null` counts as absent.
+    pub fn optional<T>(
+        &mut self,
+        field: &'static str,
+        parse: impl FnOnce(Value) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        self.known.push(field);
+        let value = self.given.remove(field).filter(|value| !value.is_null())?;
+        parse(value).map_err(|message| self.wrong(field, message)).ok()
+    }
+
+    /// Takes a field that must be there.
+    pub fn required<T>(
+        &mut self,
+        field: &'static str,
+        parse: impl FnOnce(Value) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        if self.given.get(field).is_none_or(Value::is_null) {
+            self.known.push(field);
+            self.given.remove(field);
+            self.wrong(field, "is missing");
+            return None;
+        }
+        self.optional(field, parse)
+    }
+
+    /// The request, if every field was well and none is left over.
+    ///
+    /// # Errors
+    /// `VALIDATION` with everything that is wrong.
+    pub fn finish<T>(mut self, request: Option<T>) -> Result<T, Refusal> {
+        let known = match self.known.as_slice() {
+            [] => "there is none here".to_owned(),
+            names => format!("the known ones are {}", names.join(", ")),
+        };
+        let left: Vec<String> = self.given.keys().cloned().collect();
+        for field in left {
+            // A name that nobody knows may be anything; only what looks like one is repeated.
+            let is_name = field.len() <= 64 && field.bytes().all(|b| b.is_ascii_graphic());
+            let shown = if is_name { field.as_str() } else { "?" };
+            self.wrong(shown, format!("is unknown; {known}"));
+        }
+        match (request, self.errors.as_slice()) {
+            (Some(request), []) => Ok(request),
+            (_, errors) => {
+                let parts: Vec<_> =
+                    errors.iter().map(|one| format!("{} {}", one.field, one.message)).collect();
+                let refusal = Refusal::new(Code::Validation, parts.join("; "));
+                Err(Refusal { errors: self.errors, ..refusal })
+            }
+        }
+    }
+}
+
+fn text(value: Value) -> Result<String, Wrong> {
+    match value {
+        Value::String(text) => Ok(text),
+        _ => Err("must be a text".to_owned()),
+    }
+}
+
+fn bounded(value: Value, max: usize) -> Result<String, Wrong> {
+    let text = text(value)?;
+    match text.len() {
+        0 => Err("is empty".to_owned()),
+        length if length > max => Err(format!("has more than {max} bytes")),
+        _ => Ok(text),
+    }
+}
+
+fn whole(value: &Value, min: u32, max: u32) -> Result<u32, Wrong> {
+    let number = match value {
+        Value::Number(number) => number.as_u64(),
+        // In a query everything is text.
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    let number = number.and_then(|number| u32::try_from(number).ok());
+    number
+        .filter(|number| (min..=max).contains(number))
+        .ok_or_else(|| format!("must be a whole number from {min} to {max}"))
+}
+
+/// A phone number in international form (E.164: `+` and up to 15 digits, the first not 0), after
+/// spaces, dashes and parentheses were taken out.
+pub fn phone(value: Value) -> Result<SecretText, Wrong> {
+    let given = SecretText::new(text(value)?);
+    let bare = SecretText::new(given.expose().replace([' ', '-', '(', ')'], ""));
+    let digits = bare.expose().strip_prefix('+').unwrap_or_default();
+    let is_phone = (7..=15).contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && !digits.starts_with('0');
+    is_phone.then_some(bare).ok_or_else(|| {
+        "must be in international form, such as +79991234567: a plus, the country's code, and 7 to \
+         15 digits in all"
+            .to_owned()
+    })
+}
+
+/// A bot's token, as BotFather writes it: `123456:ABC…`.
+pub fn bot_token(value: Value) -> Result<SecretText, Wrong> {
+    let token = SecretText::new(bounded(value, 256)?);
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    let is_token = token.expose().split_once(':').is_some_and(|(id, rest)| {
+        !id.is_empty()
+            && id.bytes().all(|byte| byte.is_ascii_digit())
+            && !rest.is_empty()
+            && rest.bytes().all(is_word)
+    });
+    is_token.then_some(token).ok_or_else(|| {
+        "must be a bot token such as 123456:ABC-def, as BotFather gives it".to_owned()
+    })
+}
+
+/// A login code: its digits, without spaces and dashes between them.
+pub fn code(value: Value) -> Result<SecretText, Wrong> {
+    let given = SecretText::new(text(value)?);
+    let digits = SecretText::new(given.expose().replace([' ', '-'], ""));
+    let is_code = (3..=10).contains(&digits.expose().len())
+        && digits.expose().bytes().all(|byte| byte.is_ascii_digit());
+    is_code.then_some(digits).ok_or_else(|| "must be the 3 to 10 digits of the code".to_owned())
+}
+
+/// The password of an account.
+pub fn password(value: Value) -> Result<SecretText, Wrong> {
+    bounded(value, PASSWORD_MAX).map(SecretText::new)
+}
+
+/// A session string; what it holds is looked at later.
+pub fn session_string(value: Value) -> Result<SecretText, Wrong> {
+    let text = SecretText::new(bounded(value, SESSION_MAX)?);
+    let bare = text.expose().trim();
+    if bare.is_empty() || !bare.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("must be a session string of Telethon or Pyrogram".to_owned());
+    }
+    Ok(SecretText::new(bare.to_owned()))
+}
+
+/// An application's id.
+pub fn api_id(value: Value) -> Result<i32, Wrong> {
+    whole(&value, 1, i32::MAX.cast_unsigned()).map(u32::cast_signed)
+}
+
+/// An application's hash: 32 hexadecimal digits. Only looked at: an imported session needs none.
+pub fn api_hash(value: Value) -> Result<(), Wrong> {
+    let hash = SecretText::new(text(value)?);
+    let is_hash =
+        hash.expose().len() == 32 && hash.expose().bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash.then_some(()).ok_or_else(|| "must be 32 hexadecimal digits".to_owned())
+}
+
+/// The text of a message.
+pub fn message_text(value: Value) -> Result<SecretText, Wrong> {
+    let text = SecretText::new(text(value)?);
+    match text.expose().encode_utf16().count() {
+        0 => Err("is empty".to_owned()),
+        units if units > TEXT_UNITS_MAX => {
+            Err(format!("has {units} UTF-16 units; Telegram takes at most {TEXT_UNITS_MAX}"))
+        }
+        _ => Ok(text),
+    }
+}
+
+fn spelling(value: Value) -> Result<ChatSpelling, Wrong> {
+    match value {
+        // A phone number would be taken for the id of somebody else.
+        Value::String(text) if text.trim_start().starts_with('+') => {
+            Err("must not begin with +: phone numbers name nobody here".to_owned())
+        }
+        Value::String(text) => Ok(ChatSpelling::Text(text)),
+        Value::Number(number) => number.as_i64().map(ChatSpelling::Number).ok_or_else(|| {
+            "is not a valid marked id (-100… channel, -… group, positive user)".to_owned()
+        }),
+        _ => Err("must be a text or a whole number".to_owned()),
+    }
+}
+
+/// A chat: a marked id, a `@username` or a `t.me` link.
+pub fn chat(value: Value) -> Result<ChatRef, Wrong> {
+    let parsed = ChatRef::parse(spelling(value)?);
+    parsed.map_err(|_| "is neither a marked id, a @username nor a t.me link".to_owned())
+}
+
+/// Whom a message goes to: a chat as in [`chat`], or `me`; as it was spelled.
+pub fn recipient(value: Value) -> Result<String, Wrong> {
+    let spelling = spelling(value)?;
+    let given = match &spelling {
+        ChatSpelling::Number(number) => number.to_string(),
+        ChatSpelling::Text(text) => text.clone(),
+    };
+    let is_invite = |chat: &ChatRef| matches!(chat.target, ChatTarget::Invite(_));
+    match ChatRef::parse(spelling) {
+        _ if given == "me" => return Ok(given),
+        Ok(chat) if is_invite(&chat) => {
+            return Err("is an invite link; join the chat, then use its id".to_owned());
+        }
+        Ok(_) => return Ok(given),
+        Err(_) => {}
+    }
+    Err("is neither \"me\", a marked id, a @username nor a t.me link".to_owned())
+}
+
+/// A message's number in its chat.
+pub fn message_id(value: Value) -> Result<i32, Wrong> {
+    whole(&value, 1, i32::MAX.cast_unsigned()).map(u32::cast_signed)
+}
+
+/// Seconds from 1 to [`TIMEOUT_MAX`].
+pub fn timeout_seconds(value: Value) -> Result<u32, Wrong> {
+    whole(&value, 1, TIMEOUT_MAX)
+}
+
+/// `true` or `false`, also as the text of a query.
+pub fn switch(value: Value) -> Result<bool, Wrong> {
+    match value {
+        Value::Bool(flag) => Ok(flag),
+        Value::String(text) if text == "true" => Ok(true),
+        Value::String(text) if text == "false" => Ok(false),
+        _ => Err("must be true or false".to_owned()),
+    }
+}
+
+/// One of `names`.
+pub fn one_of<T: Copy>(value: Value, names: &[(&str, T)]) -> Result<T, Wrong> {
+    let text = text(value)?;
+    let found = names.iter().find(|(name, _)| *name == text);
+    found.map(|(_, one)| *one).ok_or_else(|| {
+        let names: Vec<_> = names.iter().map(|(name, _)| *name).collect();
+        format!("must be one of {}", names.join(", "))
+    })
+}
+
+/// How many rows a page has at the most.
+pub fn limit(value: Value) -> Result<usize, Wrong> {
+    whole(&value, 1, LIMIT_MAX).map(|number| number as usize)
+}
+
+/// Where a page begins. What it says is nobody's business but the one's who made it.
+pub fn cursor(value: Value) -> Result<String, Wrong> {
+    let text = bounded(value, CURSOR_MAX)?;
+    let is_visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_visible.then_some(text).ok_or_else(|| "must be the next_cursor of a page before".to_owned())
+}
+
+/// A short text to search by.
+pub fn words(value: Value) -> Result<String, Wrong> {
+    let text = bounded(value, 256)?;
+    let is_plain = !text.chars().any(char::is_control);
+    is_plain.then_some(text).ok_or_else(|| "holds control characters".to_owned())
+}
+
+/// A moment, RFC 3339.
+pub fn moment(value: Value) -> Result<UnixMillis, Wrong> {
+    parse_rfc3339(&text(value)?)
+        .ok_or_else(|| "must be a moment such as 2026-11-21T03:04:05Z (RFC 3339)".to_owned())
+}
+
+/// The accounts of a monitor, the primary one first: 1 to [`MONITOR_ACCOUNTS_MAX`], none twice.
+pub fn account_ids(value: Value) -> Result<Vec<AccountId>, Wrong> {
+    let Value::Array(items) = value else {
+        return Err("must be a list of account ids".to_owned());
+    };
+    if items.is_empty() || items.len() > MONITOR_ACCOUNTS_MAX {
+        return Err(format!("must hold 1 to {MONITOR_ACCOUNTS_MAX} account ids"));
+    }
+    let mut ids = Vec::with_capacity(items.len());
+    for (place, item) in items.iter().enumerate() {
+        let id = item.as_str().and_then(|text| Uuid::parse_str(text).ok()).map(AccountId);
+        let id = id.ok_or_else(|| format!("must hold UUIDs; number {} is none", place + 1))?;
+        if ids.contains(&id) {
+            return Err(format!("holds the same account twice, at number {}", place + 1));
+        }
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+/// The address of a webhook: `http` or `https`, with a host, without user and password.
+pub fn webhook_url(value: Value) -> Result<String, Wrong> {
+    let url = bounded(value, URL_MAX)?;
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let authority = rest.map(|rest| &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())]);
+    let is_visible = url.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let is_url = authority
+        .is_some_and(|host| !host.is_empty() && !host.starts_with(':') && !host.contains('@'));
+    (is_url && is_visible).then_some(url).ok_or_else(|| {
+        "must be an address such as https://example.org/hook, without user and password".to_owned()
+    })
+}
+
+/// Names of events such as `account.changed`; an empty list means all.
+pub fn event_names(value: Value) -> Result<Vec<String>, Wrong> {
+    let Value::Array(items) = value else {
+        return Err("must be a list of event names".to_owned());
+    };
+    if items.len() > EVENTS_MAX {
+        return Err(format!("must hold at most {EVENTS_MAX} names"));
+    }
+    let is_name = |name: &str| {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.');
+        (1..=64).contains(&name.len()) && name.bytes().all(allowed)
+    };
+    items
+        .into_iter()
+        .map(|item| text(item).ok().filter(|name| is_name(name)))
+        .collect::<Option<_>>()
+        .ok_or_else(|| "must hold event names such as account.changed".to_owned())
+}
+
+/// A caller's name for a message: 1 to [`IDEMPOTENCY_KEY_MAX`] visible ASCII characters.
+pub fn idempotency_key(key: &[u8]) -> Result<String, Wrong> {
+    let is_key =
+        (1..=IDEMPOTENCY_KEY_MAX).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
+    let text = std::str::from_utf8(key).ok().filter(|_| is_key);
+    text.map(str::to_owned)
+        .ok_or_else(|| format!("must be 1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn fields(value: Value) -> Fields {
+        let Value::Object(map) = value else { panic!("not an object") };
+        Fields::new(map)
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once_and_no_value_is_quoted() {
+        let mut given = fields(json!({"phone": "s3cret", "silent": "s3cret", "colour": "s3cret"}));
+        let phone = given.required("phone", phone);
+        let text = given.required("text", message_text);
+        let silent = given.optional("silent", switch);
+        let refusal = given.finish(phone.zip(text).zip(silent)).unwrap_err();
+        let named: Vec<_> = refusal.errors.iter().map(|one| one.field.as_str()).collect();
+        assert_eq!(named, ["phone", "text", "silent", "colour"]);
+        assert_eq!(refusal.errors[3].message, "is unknown; the known ones are phone, text, silent");
+        assert!(!format!("{refusal:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn null_counts_as_absent() {
+        let mut given = fields(json!({"limit": null, "text": null}));
+        assert_eq!(given.optional("limit", limit), None);
+        assert!(given.required("text", message_text).is_none());
+        assert_eq!(given.finish(Some(())).unwrap_err().errors.len(), 1);
+    }
+
+    #[test]
+    fn phones_are_written_in_many_ways() {
+        for text in ["+79991234567", "+7 (999) 123-45-67", " +7-999-123-4567 "] {
+            assert_eq!(phone(json!(text)).unwrap().expose(), "+79991234567", "{text}");
+        }
+        for text in ["", "79991234567", "+0999123456", "+7999", "+7999123456789012", "+7x99123456"]
+        {
+            assert!(phone(json!(text)).is_err(), "{text}");
+        }
+        assert!(phone(json!(79991234567_u64)).is_err());
+    }
+
+    #[test]
+    fn tokens_and_codes_have_their_form() {
+        assert!(bot_token(json!("123:AB_c-9")).is_ok());
+        for text in ["", "123", "123:", ":abc", "12a:abc", "123:a b", "123:a:b", "123:ы"] {
+            assert!(bot_token(json!(text)).is_err(), "{text}");
+        }
+        assert_eq!(code(json!("12-3 45")).unwrap().expose(), "12345");
+        for text in ["", "12", "12a45", "12345678901"] {
+            assert!(code(json!(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_are_measured_as_telegram_measures_them() {
+        assert!(message_text(json!("x".repeat(4096))).is_ok());
+        assert!(message_text(json!("x".repeat(4097))).is_err());
+        assert!(message_text(json!("😀".repeat(2048))).is_ok());
+        assert!(message_text(json!("😀".repeat(2049))).is_err());
+        assert!(message_text(json!("")).is_err());
+    }
+
+    #[test]
+    fn a_recipient_is_a_chat_or_me() {
+        for (given, expected) in [
+            (json!("me"), "me"),
+            (json!("@durov"), "@durov"),
+            (json!(-1001234567890_i64), "-1001234567890"),
+        ] {
+            assert_eq!(recipient(given).unwrap(), expected);
+        }
+        for given in [
+            json!(0),
+            json!("a b"),
+            json!(null),
+            json!(1.5),
+            json!("+79991234567"),
+            json!("t.me/+AbC"),
+        ] {
+            assert!(recipient(given.clone()).is_err(), "{given}");
+        }
+    }
+
+    #[test]
+    fn accounts_of_a_monitor_are_distinct() {
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert_eq!(account_ids(json!([one, other])), Ok(vec![AccountId(one), AccountId(other)]));
+        for given in [json!([]), json!([one, one]), json!(["x"]), json!("x"), json!([1])] {
+            assert!(account_ids(given.clone()).is_err(), "{given}");
+        }
+    }
+
+    #[test]
+    fn webhooks_are_called_at_plain_addresses() {
+        for url in ["https://example.org/hook?x=1", "http://127.0.0.1:1", "https://[::1]:8/x"] {
+            assert!(webhook_url(json!(url)).is_ok(), "{url}");
+        }
+        for url in
+            ["", "ftp://x", "https://", "https://u:p@x/", "https:///x", "http://a b", "https://:1"]
+        {
+            assert!(webhook_url(json!(url)).is_err(), "{url}");
+        }
+        assert!(event_names(json!(["account.changed"])).is_ok());
+        assert!(event_names(json!(["Account"])).is_err());
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "\\PC{0,40}".prop_map(Value::from),
+            "[+0-9() -]{0,20}".prop_map(Value::from),
+            "[0-9]{1,9}:[A-Za-z0-9_-]{1,30}".prop_map(Value::from),
+            prop::collection::vec("[a-z.]{0,8}", 0..4).prop_map(Value::from),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_phone_that_is_taken_is_e164(value in any_json()) {
+            if let Ok(phone) = phone(value) {
+                let digits = phone.expose().strip_prefix('+').unwrap();
+                prop_assert!((7..=15).contains(&digits.len()));
+                prop_assert!(digits.bytes().all(|byte| byte.is_ascii_digit()));
+            }
+        }
+
+        #[test]
+        fn separators_in_a_phone_mean_nothing(digits in "[1-9][0-9]{6,14}", at in 0usize..7, mark in "[ ()-]") {
+            let mut written = digits.clone();
+            written.insert_str(at, &mark);
+            let taken = phone(json!(format!("+{written}"))).unwrap();
+            prop_assert_eq!(taken.expose(), format!("+{digits}"));
+        }
+
+        #[test]
+        fn no_parser_panics_or_quotes(value in any_json(), secret in "[A-Z]{12}") {
+            let marked = match value {
+                Value::String(text) => json!(format!("{text}\u{1}{secret}")),
+                other => other,
+            };
+            let wrongs = [
+                phone(marked.clone()).err(),
+                bot_token(marked.clone()).err(),
+                code(marked.clone()).err(),
+                session_string(marked.clone()).err(),
+                api_hash(marked.clone()).err(),
+                recipient(marked.clone()).err(),
+                chat(marked.clone()).err(),
+                limit(marked.clone()).err(),
+                cursor(marked.clone()).err(),
+                moment(marked.clone()).err(),
+                account_ids(marked.clone()).err(),
+                webhook_url(marked.clone()).err(),
+                event_names(marked).err(),
+            ];
+            for wrong in wrongs.into_iter().flatten() {
+                prop_assert!(!wrong.contains(&secret), "{}", wrong);
+            }
+        }
+
+        #[test]
+        fn an_idempotency_key_that_is_taken_is_unchanged(key in prop::collection::vec(any::<u8>(), 0..300)) {
+            match idempotency_key(&key) {
+                Ok(taken) => prop_assert_eq!(taken.as_bytes(), &key[..]),
+                Err(_) => prop_assert!(
+                    key.is_empty() || key.len() > 255 || !key.iter().all(u8::is_ascii_graphic)
+                ),
+            }
+        }
+
+        #[test]
+        fn a_limit_is_one_to_two_hundred(number in any::<i64>()) {
+            let expected = (1..=200).contains(&number);
+            prop_assert_eq!(limit(json!(number)).is_ok(), expected);
+            prop_assert_eq!(limit(json!(number.to_string())).is_ok(), expected);
+        }
+    }
+}
