@@ -88,8 +88,7 @@ impl Daemon {
             metered_health,
             &http_meters,
         );
-        let secret = TokenSecret::find(config.auth.jwt_secret.as_ref(), &config.store.path)
-            .context("failed to find the secret that signs tokens")?;
+        let secret = token_secret(config)?;
 
         let (outbox, bridge) = match status {
             None => (Some(outbox), None),
@@ -179,6 +178,19 @@ async fn open_store(config: &Config) -> Result<(Store, Outbox)> {
     (options.key, options.previous_keys) = (chosen.key, chosen.previous);
     let opened = tokio::task::spawn_blocking(move || Store::open(options)).await?;
     opened.with_context(|| format!("failed to open the store in {}", config.store.path.display()))
+}
+
+fn token_secret(config: &Config) -> Result<TokenSecret> {
+    let configured = config.auth.jwt_secret.as_ref();
+    let secret = TokenSecret::find_or_make(configured, &config.store.path)
+        .context("failed to find the secret that signs tokens")?;
+    if let Some(path) = secret.made() {
+        tracing::info!(
+            path = %path.display(),
+            "made the secret that signs tokens of the API; telewarden token --user NAME makes one"
+        );
+    }
+    Ok(secret)
 }
 
 fn api_options(
