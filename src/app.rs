@@ -6,16 +6,18 @@ mod heartbeat;
 mod metrics;
 mod process;
 mod reload;
+mod rotation;
 mod systemd;
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::actors::{
     BacklogGate, Board, BridgeParts, BridgeStatus, Context, Meters, Orders, Part, Root, Settings,
@@ -27,8 +29,9 @@ use crate::protocol::account::ReconnectPolicy;
 use crate::protocol::monitor::FailoverPolicy;
 use crate::protocol::pacing::{Limits, Rate};
 use crate::protocol::restart::Backoff;
+use crate::secrets;
 use crate::store::{Outbox, Store, StoreOptions};
-use crate::telegram::Servers;
+use crate::telegram::{Clocks, DialOptions, LoginOptions, ServerKey, Servers};
 
 use metrics::DaemonMetrics;
 
@@ -50,6 +53,8 @@ pub struct Daemon {
     health: Arc<DaemonHealth>,
     limits: watch::Sender<Limits>,
     shutdown_timeout: Duration,
+    /// Renews the keys as long as it is there.
+    rotation: DropGuard,
 }
 
 impl Daemon {
@@ -91,14 +96,18 @@ impl Daemon {
             tokio::task::spawn_blocking(move || store.load()).await??
         };
         let (tell_limits, limits) = watch::channel(pacing(&config.telegram.limits));
-        let context = Context::new(store.clone(), board, meters, backlog, settings(config, limits));
+        let login = login_options(config, &meters)?;
+        let settings = settings(config, limits, login);
+        let context = Context::new(store.clone(), board, meters, backlog, settings);
         // A link gets half of the time, so that what follows it has the other half.
         let drain = config.shutdown.timeout / 2;
         let root = Root::start(context, snapshot, bridge, drain).await?;
         health.started();
         let shutdown_timeout = config.shutdown.timeout;
         let (http, limits) = (Some(http), tell_limits);
-        let daemon = Self { root, store, http_stop, http, health, limits, shutdown_timeout };
+        let rotation = rotation::keep(store.clone(), config.secrets.rotate_every);
+        let daemon =
+            Self { root, store, http_stop, http, health, limits, shutdown_timeout, rotation };
         Ok((daemon, outbox))
     }
 
@@ -138,6 +147,7 @@ impl Daemon {
     pub async fn stop(mut self) -> Result<()> {
         let end = Instant::now() + self.shutdown_timeout;
         self.health.stopping();
+        drop(self.rotation);
         // The store takes the last part: a commit and a sync.
         self.root.stop(end - self.shutdown_timeout / 10).await;
         let closed = tokio::time::timeout_at(end, self.store.close()).await;
@@ -153,7 +163,9 @@ impl Daemon {
 
 async fn open_store(config: &Config) -> Result<(Store, Outbox)> {
     let mut options = StoreOptions::new(&config.store.path);
-    options.key_file.clone_from(&config.secrets.key_file);
+    let chosen = secrets::choose(config).context("failed to find the key of the store")?;
+    chosen.tell();
+    (options.key, options.previous_keys) = (chosen.key, chosen.previous);
     let opened = tokio::task::spawn_blocking(move || Store::open(options)).await?;
     opened.with_context(|| format!("failed to open the store in {}", config.store.path.display()))
 }
@@ -170,15 +182,38 @@ fn amqp_options(config: &Config) -> AmqpOptions {
 
 /// What the configuration says of the limits; the classes that it does not name keep theirs.
 fn pacing(limits: &config::Limits) -> Limits {
-    let send = &limits.send;
-    Limits { send: Rate { per_minute: send.per_minute, burst: send.burst }, ..Limits::default() }
+    let config::Rate { per_minute, burst, per_day } = limits.send;
+    Limits { send: Rate { per_minute, burst }, sends_per_day: per_day, ..Limits::default() }
 }
 
-fn settings(config: &Config, limits: watch::Receiver<Limits>) -> Settings {
-    let retry_delay = u64::try_from(config.failover.retry_delay.as_millis()).unwrap_or(u64::MAX);
-    Settings {
+fn login_options(config: &Config, meters: &Meters) -> Result<LoginOptions> {
+    let read = |path: &PathBuf| {
+        let pem = std::fs::read_to_string(path).with_context(|| {
+            format!("failed to read {} (telegram.server_public_key_file)", path.display())
+        })?;
+        ServerKey::from_pem(&pem).map(Arc::new).with_context(|| {
+            format!("failed to use {} (telegram.server_public_key_file)", path.display())
+        })
+    };
+    let dial = DialOptions {
         servers: Servers::new(config.telegram.servers.clone()),
         api_id: config.telegram.api_id.unwrap_or_default(),
+        meters: meters.calls.clone(),
+        clocks: Clocks::default(),
+    };
+    Ok(LoginOptions {
+        dial,
+        api_hash: config.telegram.api_hash.clone().unwrap_or_default(),
+        server_key: config.telegram.server_public_key_file.as_ref().map(read).transpose()?,
+    })
+}
+
+fn settings(config: &Config, limits: watch::Receiver<Limits>, login: LoginOptions) -> Settings {
+    let retry_delay = u64::try_from(config.failover.retry_delay.as_millis()).unwrap_or(u64::MAX);
+    Settings {
+        servers: login.dial.servers.clone(),
+        api_id: login.dial.api_id,
+        login,
         failover: FailoverPolicy {
             retry_delay_ms: retry_delay,
             retry_delay_max_ms: RETRY_DELAY_MAX_MS,

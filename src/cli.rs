@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, ConfigFile, Flag, Sources};
+use crate::secrets;
 
 pub use check::check;
 pub use health::health;
@@ -79,7 +80,8 @@ impl ConfigArgs {
         let flags = flags
             .into_iter()
             .filter_map(|(name, key, value)| value.clone().map(|value| Flag { name, key, value }));
-        Sources { file, environment: env::vars_os().collect(), flags: flags.collect() }
+        let environment = env::vars_os().chain(secrets::hidden_key_variable()).collect();
+        Sources { file, environment, flags: flags.collect() }
     }
 
     /// The configuration file that is read; `None` when only defaults, environment and flags are.
@@ -94,6 +96,16 @@ impl ConfigArgs {
     /// Every problem of every source, at once.
     pub fn load(&self) -> Result<Config, ConfigError> {
         Config::load(&self.sources())
+    }
+
+    /// Reads the configuration, and the secrets of it that Vault keeps. Blocks while Vault is asked.
+    ///
+    /// # Errors
+    /// As [`ConfigArgs::load`]; and every secret that was not read.
+    pub fn load_whole(&self) -> Result<Config, ConfigError> {
+        let mut config = self.load()?;
+        secrets::resolve(&mut config)?;
+        Ok(config)
     }
 }
 

@@ -8,7 +8,7 @@
 
 /// Every point, by the way of a fact through the process. `tests/wire/failpoints.rs` kills the
 /// daemon at each.
-pub const NAMES: [&str; 56] = [
+pub const NAMES: [&str; 62] = [
     // The store is made.
     "key.write.before",
     "key.rename.before",
@@ -29,13 +29,19 @@ pub const NAMES: [&str; 56] = [
     "store.sync.after",
     "store.tell.before",
     "store.tell.after",
-    // Cursors and update states get records of their own, and the outbox is trimmed.
+    // Cursors and update states get records of their own, and the outbox is trimmed; the keys rotate.
     "store.checkpoint.before",
     "store.checkpoint.after",
     "store.release.before",
     "store.release.after",
     "store.trim.before",
     "store.trim.after",
+    "keys.generation.before",
+    "keys.generation.after",
+    "keys.rewrap.before",
+    "keys.rewrap.after",
+    "keys.retire.before",
+    "keys.retire.after",
     "store.close.before",
     "store.close.after",
     // A command is taken, carried out and acknowledged.

@@ -1,6 +1,6 @@
 //! `telewarden`: a session supervisor daemon for Telegram accounts and bots.
 //!
-//! Layers import one way only: `protocol` ← `store`, `telegram`, `edge` ← `actors` ← `app` ← `main`.
+//! Layers import one way only: `protocol` ← `store`, `secrets`, `telegram`, `edge` ← `actors` ← `app` ← `main`.
 
 pub mod actors;
 pub mod app;
@@ -10,5 +10,6 @@ pub mod edge;
 pub mod failpoint;
 pub mod logging;
 pub mod protocol;
+pub mod secrets;
 pub mod store;
 pub mod telegram;

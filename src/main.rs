@@ -4,9 +4,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use telewarden::cli::{self, Command, ConfigArgs};
-use telewarden::{app, logging};
+use telewarden::{app, logging, secrets};
 
 fn main() -> ExitCode {
+    // SAFETY: nothing has started a thread yet.
+    unsafe { secrets::hide_key_variable() };
     app::prepare_process();
     match cli::parse() {
         Command::Run(args) => run(&args),
@@ -17,7 +19,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &ConfigArgs) -> ExitCode {
-    let config = match args.load() {
+    let config = match args.load_whole() {
         Ok(config) => config,
         Err(error) => return cli::fail(&format!("failed to {error}")),
     };
@@ -26,7 +28,7 @@ fn run(args: &ConfigArgs) -> ExitCode {
         Err(error) => return cli::fail(&format!("failed to {error}")),
     };
     let again = args.clone();
-    let reload = app::Reload::new(config, Arc::new(move || again.load()), logging);
+    let reload = app::Reload::new(config, Arc::new(move || again.load_whole()), logging);
     match app::run(reload) {
         Ok(code) => code,
         Err(error) => cli::fail(&format!("{error:#}")),

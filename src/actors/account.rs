@@ -2,6 +2,7 @@
 //! paced queue, and tells its monitors when it comes and goes. It never touches another account.
 
 mod link_life;
+mod standing;
 mod work;
 
 use std::collections::HashMap;
@@ -21,10 +22,10 @@ use super::link::Routes;
 use super::monitor::MonitorMsg;
 use super::watch::Watch;
 use crate::failpoint;
-use crate::protocol::account::{AccountMachine, AccountState, Effect, Input};
+use crate::protocol::account::{AccountMachine, AccountState, Effect, Input, Standing};
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::failure::Failure;
-use crate::protocol::ids::UnixMillis;
+use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{AccountRecord, Fault, MethodClass};
 use crate::protocol::pacing::Cooldowns;
 use crate::store::Op;
@@ -46,6 +47,7 @@ pub(super) struct AccountArgs {
     pub(super) names: Vec<String>,
     pub(super) api_id: i32,
     pub(super) interests: HashMap<ChatKey, Interest>,
+    pub(super) standing: Standing,
     /// One permit: the right to be connected with this key.
     pub(super) slot: Arc<Semaphore>,
 }
@@ -56,6 +58,14 @@ pub(super) struct Interest {
     pub(super) monitor: ActorRef<MonitorMsg>,
     /// The chat's marked id, once it is known.
     pub(super) chat: Option<MarkedId>,
+}
+
+impl Interest {
+    /// Tells the monitor that there is no such account any more.
+    pub(super) fn lose(self, account: AuthKeyId) {
+        let failure = Failure::Dead { code: "AUTH_KEY_UNREGISTERED".into() };
+        let _ = self.monitor.cast(MonitorMsg::SourceLost { account, failure });
+    }
 }
 
 /// Its messages.
@@ -70,6 +80,10 @@ pub(super) enum AccountMsg {
     Follow { key: ChatKey, chat: MarkedId },
     /// Try a dead session once more: a command names it anew.
     Forgive,
+    /// Its user holds it, lets it go on, or gives it up.
+    Stand(Standing),
+    /// Connect anew, also a session that Telegram had ended.
+    Redial,
     /// Run an errand.
     Request(Request),
     /// A dial ended.
@@ -111,6 +125,7 @@ pub(super) struct AccountActor {
     api_id: i32,
     slot: Arc<Semaphore>,
     interests: HashMap<ChatKey, Interest>,
+    standing: Standing,
     machine: AccountMachine,
     /// Number of the newest dial; what older ones still send is recognised by it.
     incarnation: u64,
@@ -131,6 +146,8 @@ pub(super) struct AccountActor {
     changed: bool,
     /// Panics of the library in a row.
     panics: u32,
+    /// How often it was connected.
+    connects: u32,
 }
 
 impl Actor for Account {
@@ -159,6 +176,8 @@ impl Actor for Account {
             AccountMsg::Unwatch { key, monitor } => state.unwatch(&myself, &key, monitor),
             AccountMsg::Follow { key, chat } => state.follow(key, chat),
             AccountMsg::Forgive => state.forgive(&myself).await,
+            AccountMsg::Stand(standing) => state.stand(&myself, standing).await,
+            AccountMsg::Redial => state.redial(&myself).await,
             AccountMsg::Request(request) => state.request(&myself, request).await,
             AccountMsg::DialEnded { incarnation, outcome } => {
                 state.dial_ended(&myself, incarnation, outcome).await
@@ -201,7 +220,7 @@ impl Actor for Account {
 
 impl AccountActor {
     fn new(args: AccountArgs) -> Self {
-        let AccountArgs { context, fleet, record, names, api_id, interests, slot } = args;
+        let AccountArgs { context, fleet, record, names, api_id, interests, standing, slot } = args;
         let fault = record.fault.as_ref().map(|fault| fault.code.clone());
         let routes = Arc::new(Routes::default());
         for (key, interest) in &interests {
@@ -225,6 +244,7 @@ impl AccountActor {
             api_id,
             slot,
             interests,
+            standing,
             incarnation: 0,
             dial: None,
             live: None,
@@ -235,6 +255,7 @@ impl AccountActor {
             wake: None,
             changed: false,
             panics: 0,
+            connects: 0,
         }
     }
 
@@ -243,11 +264,14 @@ impl AccountActor {
     }
 
     async fn begin(&mut self, myself: &ActorRef<AccountMsg>) -> Result<(), ActorProcessingErr> {
-        if self.interests.is_empty() {
-            self.arm_linger(myself);
-            return Ok(());
+        match self.standing {
+            Standing::Held => self.step(myself, Input::Pause).await,
+            Standing::OnDemand if self.interests.is_empty() => {
+                self.arm_linger(myself);
+                Ok(())
+            }
+            Standing::OnDemand | Standing::Kept => self.step(myself, Input::Wanted).await,
         }
-        self.step(myself, Input::Wanted).await
     }
 
     async fn watch(
@@ -270,6 +294,10 @@ impl AccountActor {
         if let Some(fault) = &self.record.fault {
             let dead = Failure::Dead { code: fault.code.clone() };
             self.tell_down(&monitor, &dead);
+            return Ok(());
+        }
+        if self.standing == Standing::Held {
+            self.tell_down(&monitor, &self.why());
             return Ok(());
         }
         self.step(myself, Input::Wanted).await
@@ -380,6 +408,9 @@ impl AccountActor {
 
     /// Why the account is down, as monitors and callers are told.
     fn why(&self) -> Failure {
+        if self.standing == Standing::Held {
+            return Failure::transient("the account is paused");
+        }
         match (&self.record.fault, &self.last_failure) {
             (Some(fault), _) => Failure::Dead { code: fault.code.clone() },
             (None, Some(Failure::Transient { detail })) => Failure::transient(detail.clone()),
@@ -409,7 +440,7 @@ impl AccountActor {
         myself: &ActorRef<AccountMsg>,
         epoch: u64,
     ) -> Result<(), ActorProcessingErr> {
-        let needed = !self.interests.is_empty() || !self.queue.is_idle();
+        let needed = self.is_needed() || !self.queue.is_idle();
         if needed || epoch != self.linger_epoch {
             return Ok(());
         }
@@ -437,11 +468,13 @@ impl AccountActor {
             since: at,
             error: failure.map(|failure| (failure.code().to_owned(), failure.to_string())),
             failures: self.machine.failures(),
-            is_wanted: !self.interests.is_empty(),
+            is_wanted: self.is_needed(),
             is_crashed: false,
             retry_at: self.retry_at.filter(|_| self.live.is_none()),
             cooldowns: self.cooldowns.current(at),
             progress: self.live.as_ref().map(|live| live.watch.progress()),
+            queued: self.queue.len(),
+            reconnects: self.connects.saturating_sub(1),
         };
         self.context.board.account(self.record.id, view);
     }

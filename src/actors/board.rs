@@ -37,6 +37,10 @@ pub struct AccountView {
     pub cooldowns: Vec<Cooldown>,
     /// How its link was getting on when it was last looked at; `None` while there is no link.
     pub progress: Option<LinkProgress>,
+    /// Requests that wait in its queue.
+    pub queued: usize,
+    /// Connections that it made anew since its actor was started.
+    pub reconnects: u32,
 }
 
 impl AccountView {
@@ -148,6 +152,11 @@ impl Board {
         let troubled = views.accounts.iter().filter(|(_, view)| view.error.is_some());
         let troubled = troubled.take(limit).map(|(id, view)| (*id, view.clone())).collect();
         (states, troubled)
+    }
+
+    /// What an account last said of itself; `None` when it is at rest.
+    pub fn view(&self, id: AuthKeyId) -> Option<AccountView> {
+        self.views().accounts.get(&id).cloned()
     }
 
     /// Why an account is as it is at the moment `now`; `None` when it is at rest, because nobody

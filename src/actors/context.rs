@@ -8,8 +8,11 @@ use tokio::sync::watch;
 
 use super::backlog::BacklogGate;
 use super::board::Board;
+use super::caps::Caps;
 use super::dials::Dials;
+use super::directory::Directory;
 use super::joins::Joins;
+use super::lobby::Lobby;
 use super::meters::Meters;
 use super::waits::Waits;
 use crate::protocol::account::ReconnectPolicy;
@@ -17,13 +20,15 @@ use crate::protocol::ids::UnixMillis;
 use crate::protocol::monitor::FailoverPolicy;
 use crate::protocol::pacing::Limits;
 use crate::store::Store;
-use crate::telegram::{Clocks, Servers};
+use crate::telegram::{Clocks, LoginOptions, Servers};
 
 /// Settings of the tree.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where Telegram is.
     pub servers: Servers,
+    /// What logins need.
+    pub login: LoginOptions,
     /// Application id for sessions that do not bring their own.
     pub api_id: i32,
     /// How monitors fail over.
@@ -60,6 +65,12 @@ pub struct Context {
     pub(super) clocks: Clocks,
     /// What Telegram makes wait, by person.
     pub(super) waits: Waits,
+    /// Which accounts belong to whom.
+    pub(super) directory: Directory,
+    /// What logins last said.
+    pub(super) lobby: Lobby,
+    /// What was done today, for the daily limits.
+    pub(super) caps: Caps,
 }
 
 impl Context {
@@ -72,8 +83,22 @@ impl Context {
         settings: Settings,
     ) -> Arc<Self> {
         let (dials, joins, waits) = (Dials::default(), Joins::default(), Waits::default());
-        let clocks = Clocks::default();
-        Arc::new(Self { store, board, settings, meters, backlog, dials, joins, clocks, waits })
+        let (directory, lobby) = (Directory::default(), Lobby::default());
+        let clocks = settings.login.dial.clocks.clone();
+        Arc::new(Self {
+            store,
+            board,
+            settings,
+            meters,
+            backlog,
+            dials,
+            joins,
+            clocks,
+            waits,
+            directory,
+            lobby,
+            caps: Caps::default(),
+        })
     }
 }
 
@@ -83,8 +108,15 @@ impl Context {
     pub(super) fn for_tests(store: Store) -> Arc<Self> {
         use crate::protocol::restart::Backoff;
         let backoff = Backoff { min_ms: 500, max_ms: 60_000 };
-        let settings = Settings {
+        let dial = crate::telegram::DialOptions {
             servers: Servers::new(std::collections::BTreeMap::new()),
+            api_id: 1,
+            meters: crate::telegram::CallMeters::default(),
+            clocks: Clocks::default(),
+        };
+        let settings = Settings {
+            servers: dial.servers.clone(),
+            login: LoginOptions { dial, api_hash: Default::default(), server_key: None },
             api_id: 1,
             failover: FailoverPolicy { retry_delay_ms: 1_000, retry_delay_max_ms: 1_000 },
             reconnect: ReconnectPolicy { backoff, attempts_max: 1 },

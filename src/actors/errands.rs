@@ -5,7 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
@@ -31,6 +32,8 @@ const CONCURRENT_MAX: usize = 4;
 pub(super) enum Priority {
     /// Monitors and commands of the bridge.
     Bridge,
+    /// Users of the API.
+    Api,
     /// Looking whether anything is missing: when there is time.
     Check,
 }
@@ -61,14 +64,54 @@ impl Drop for Reply {
     }
 }
 
-/// Held by whoever waits for an answer; a request is void once it is gone.
+/// Held by whoever waits for an answer; a request that has not begun is void once it is gone.
 #[derive(Debug, Default)]
-pub(super) struct Wish(Arc<()>);
+pub(super) struct Wish(Arc<AtomicU8>);
+
+/// A request's side of a [`Wish`].
+#[derive(Debug)]
+pub(super) struct Token(Arc<AtomicU8>);
+
+/// It waits in the queue.
+const WAITING: u8 = 0;
+/// It is under way.
+const BEGUN: u8 = 1;
+/// Nobody wants it any more.
+const WITHDRAWN: u8 = 2;
 
 impl Wish {
     /// For a request.
-    pub(super) fn token(&self) -> Weak<()> {
-        Arc::downgrade(&self.0)
+    pub(super) fn token(&self) -> Token {
+        Token(Arc::clone(&self.0))
+    }
+
+    /// Takes it back. `false` when it has begun: then it may have happened already.
+    pub(super) fn withdraw(&self) -> bool {
+        let now = self.0.compare_exchange(WAITING, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire);
+        now.is_ok() || self.0.load(Ordering::Acquire) == WITHDRAWN
+    }
+}
+
+impl Drop for Wish {
+    fn drop(&mut self) {
+        self.0.store(WITHDRAWN, Ordering::Release);
+    }
+}
+
+impl Token {
+    fn is_wanted(&self) -> bool {
+        self.0.load(Ordering::Acquire) != WITHDRAWN
+    }
+
+    /// From here on it cannot be taken back; `false` when it just was.
+    fn begin(&self) -> bool {
+        let now = self.0.compare_exchange(WAITING, BEGUN, Ordering::AcqRel, Ordering::Acquire);
+        now.is_ok()
+    }
+
+    /// It came back unattempted.
+    fn wait_again(&self) {
+        let _ = self.0.compare_exchange(BEGUN, WAITING, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 
@@ -80,13 +123,25 @@ pub(super) struct Request {
     /// to wait for longer. `None`: all are kept.
     pub(super) patience: Option<Duration>,
     /// `None`: wanted in any case.
-    pub(super) wish: Option<Weak<()>>,
+    pub(super) wish: Option<Token>,
     pub(super) reply: Reply,
 }
 
 impl Request {
     fn is_wanted(&self) -> bool {
-        self.wish.as_ref().is_none_or(|wish| wish.strong_count() > 0)
+        self.wish.as_ref().is_none_or(Token::is_wanted)
+    }
+
+    fn begin(&self) -> bool {
+        self.wish.as_ref().is_none_or(Token::begin)
+    }
+
+    /// How long Telegram holds it back: its class, the method that it borrows, its chat.
+    fn held_for(&self, cooldowns: &Cooldowns, now: UnixMillis) -> Option<Duration> {
+        let chat = self.errand.sends_into().and_then(|chat| cooldowns.holds_chat(chat, now));
+        let lent = lending_class(&self.errand).and_then(|class| cooldowns.holds(class, now));
+        let until = cooldowns.holds(self.errand.class(), now).max(lent).max(chat)?;
+        Some(Duration::from_millis(u64::try_from(until.0 - now.0).unwrap_or(0)))
     }
 }
 
@@ -149,6 +204,7 @@ impl ErrandQueue {
 
     /// Puts a request back that Telegram made wait.
     pub(super) fn put_back(&mut self, request: Request) {
+        request.wish.iter().for_each(Token::wait_again);
         let behind = |other: &Request| (other.priority as u8) < (request.priority as u8);
         let at = self.waiting.iter().position(|other| !behind(other));
         self.waiting.insert(at.unwrap_or(self.waiting.len()), request);
@@ -163,6 +219,11 @@ impl ErrandQueue {
     /// The link is gone and takes what was under way along.
     pub(super) fn forget_under_way(&mut self) {
         self.under_way = 0;
+    }
+
+    /// Requests that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Whether nothing waits and nothing is under way.
@@ -194,18 +255,23 @@ impl ErrandQueue {
             if held.contains(&class) {
                 continue;
             }
-            let lent = lending_class(&self.waiting[index].errand);
-            if let Some(pause) = lent.and_then(|class| held_for(cooldowns, class, now)) {
+            // What Telegram holds back only here does not hold others of its class back.
+            if let Some(pause) = self.waiting[index].held_for(cooldowns, now) {
                 soonest = Some(soonest.map_or(pause, |known| known.min(pause)));
                 continue;
             }
-            let Some(pause) = self.pause(class, cooldowns, now) else {
-                if let Some(request) = self.waiting.remove(index) {
+            if !self.waiting[index].is_wanted() {
+                continue;
+            }
+            let Some(pause) = self.pause(class) else {
+                let Some(request) = self.waiting.remove(index) else { continue };
+                self.depth.set(self.waiting.len());
+                if request.begin() {
                     self.under_way += 1;
-                    self.depth.set(self.waiting.len());
                     return Next::Run(request);
                 }
-                continue;
+                // Taken back in this very moment; its token of the bucket is lost, which is harmless.
+                return Next::Later(Duration::from_millis(1));
             };
             held.push(class);
             soonest = Some(soonest.map_or(pause, |known| known.min(pause)));
@@ -217,8 +283,7 @@ impl ErrandQueue {
     fn refuse_impatient(&mut self, cooldowns: &Cooldowns, now: UnixMillis) {
         let left = |request: &Request| {
             let patience = request.patience?;
-            let wait = held_for(cooldowns, request.errand.class(), now)?;
-            (wait > patience).then_some(wait)
+            request.held_for(cooldowns, now).filter(|wait| *wait > patience)
         };
         let mut index = 0;
         while let Some(request) = self.waiting.get(index) {
@@ -253,16 +318,8 @@ impl ErrandQueue {
         }
     }
 
-    /// How long `class` has to wait; takes a token when it need not.
-    fn pause(
-        &mut self,
-        class: MethodClass,
-        cooldowns: &Cooldowns,
-        now: UnixMillis,
-    ) -> Option<Duration> {
-        if let Some(wait) = held_for(cooldowns, class, now) {
-            return Some(wait);
-        }
+    /// How long the bucket of `class` makes wait; takes a token when it need not.
+    fn pause(&mut self, class: MethodClass) -> Option<Duration> {
         let rate = self.limits.of(class);
         let bucket = self.buckets.entry(class).or_insert_with(|| RateLimiter::direct(quota(rate)));
         let not_until = bucket.check().err()?;
@@ -286,14 +343,12 @@ pub(super) fn lending_class(errand: &Errand) -> Option<MethodClass> {
         | Errand::Inspect(_)
         | Errand::NewestBefore { .. }
         | Errand::Position(_)
-        | Errand::History { .. } => None,
+        | Errand::History { .. }
+        | Errand::ResolveTarget(_)
+        | Errand::Rights(_)
+        | Errand::Send(_)
+        | Errand::LogOut => None,
     }
-}
-
-/// How long a wait that Telegram asked for still lasts.
-fn held_for(cooldowns: &Cooldowns, class: MethodClass, now: UnixMillis) -> Option<Duration> {
-    let until = cooldowns.holds(class, now)?;
-    Some(Duration::from_millis(u64::try_from(until.0 - now.0).unwrap_or(0)))
 }
 
 fn quota(rate: Rate) -> Quota {

@@ -2,8 +2,10 @@
 //! never connected twice. Accounts are started when a monitor or a job needs them; one that
 //! crashes is started again for those who were interested, and its siblings never notice.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+mod estate;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -15,14 +17,17 @@ use super::context::{Context, now};
 use super::errands::Request;
 use super::monitor::MonitorMsg;
 use super::supervision::{End, Nursery};
-use crate::protocol::account::AccountState;
+use crate::protocol::account::{AccountState, Standing};
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::command::SessionData;
+use crate::protocol::estate::OwnedAccount;
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, SessionId};
 use crate::protocol::model::{AccountRecord, Cooldown, Credentials, Fault, SessionRecord};
 use crate::protocol::restart::ChildKind;
 use crate::store::{CommitError, Op};
+
+pub(super) use estate::{EstateMsg, Newcomer};
 
 /// How long accounts may take to hang up; those that take longer are ended with the process.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -38,6 +43,7 @@ pub(super) struct FleetArgs {
     pub(super) context: Arc<Context>,
     pub(super) accounts: Vec<AccountRecord>,
     pub(super) sessions: Vec<SessionRecord>,
+    pub(super) owned: Vec<OwnedAccount>,
 }
 
 /// Its messages.
@@ -58,6 +64,8 @@ pub(super) enum FleetMsg {
     Rests { account: AuthKeyId },
     /// The pause before an account's restart is over.
     RestartDue { account: AuthKeyId },
+    /// Something about accounts that belong to users.
+    Estate(EstateMsg),
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
@@ -70,6 +78,10 @@ struct Member {
     api_id: Option<i32>,
     interests: HashMap<ChatKey, Interest>,
     presence: Presence,
+    /// Whether it is connected although nobody needs it just now.
+    standing: Standing,
+    /// Its user gave it up: it goes once its actor has ended.
+    is_released: bool,
     /// Whether its next start may try a session once more that Telegram had ended.
     forgive: bool,
     /// One permit, which goes with the connection and outlives the account's actor: whoever dials
@@ -92,6 +104,10 @@ pub(super) struct FleetState {
     members: HashMap<AuthKeyId, Member>,
     sessions: HashMap<SessionId, AuthKeyId>,
     nursery: Nursery<AuthKeyId>,
+    /// Slots of keys that logins have brought and no account has taken over yet.
+    guests: HashMap<AuthKeyId, Weak<Semaphore>>,
+    /// The people at Telegram whose accounts are on their way to the disk.
+    adopting: HashSet<i64>,
 }
 
 impl Actor for Fleet {
@@ -101,9 +117,11 @@ impl Actor for Fleet {
 
     async fn pre_start(
         &self,
-        _myself: ActorRef<FleetMsg>,
+        myself: ActorRef<FleetMsg>,
         args: FleetArgs,
     ) -> Result<FleetState, ActorProcessingErr> {
+        let waiting = args.owned.iter().map(|account| account.key).collect();
+        myself.cast(FleetMsg::Estate(EstateMsg::Rouse { waiting }))?;
         Ok(FleetState::new(args))
     }
 
@@ -126,6 +144,7 @@ impl Actor for Fleet {
             }
             FleetMsg::Rests { account } => state.rests(account),
             FleetMsg::RestartDue { account } => state.restart_due(&myself, account).await,
+            FleetMsg::Estate(message) => state.estate(&myself, message).await,
             FleetMsg::Pulse(reply) => drop(reply.send(())),
         }
         Ok(())
@@ -156,7 +175,7 @@ impl Actor for Fleet {
 
 impl FleetState {
     fn new(args: FleetArgs) -> Self {
-        let FleetArgs { context, accounts, sessions } = args;
+        let FleetArgs { context, accounts, sessions, owned } = args;
         let mut members: HashMap<AuthKeyId, Member> = HashMap::with_capacity(accounts.len());
         for record in accounts {
             if let Some(fault) = &record.fault
@@ -177,11 +196,19 @@ impl FleetState {
                 member.names.push(session.id.to_string());
             }
         }
+        for account in owned {
+            if let Some(member) = members.get_mut(&account.key) {
+                member.own(&account);
+            }
+            context.directory.put(account);
+        }
         for (id, member) in &members {
             context.board.named(*id, &member.names);
         }
         let sessions = sessions.into_iter().map(|session| (session.id, session.account)).collect();
-        Self { context, members, sessions, nursery: Nursery::new(ChildKind::Account) }
+        let nursery = Nursery::new(ChildKind::Account);
+        let (guests, adopting) = (HashMap::new(), HashSet::new());
+        Self { context, members, sessions, nursery, guests, adopting }
     }
 
     /// Remembers sessions that a command brought. Two ids for one key are one account.
@@ -312,7 +339,7 @@ impl FleetState {
     /// The account says that nobody needs it. Somebody may have asked meanwhile.
     fn rests(&mut self, account: AuthKeyId) {
         let Some(member) = self.members.get_mut(&account) else { return };
-        if !member.interests.is_empty() {
+        if member.is_needed() {
             return;
         }
         if let Presence::Running(actor) = &member.presence {
@@ -326,21 +353,25 @@ impl FleetState {
             return;
         }
         member.presence = Presence::Resting;
-        if !member.interests.is_empty() {
+        if member.is_needed() {
             self.start(myself, account, false).await;
         }
     }
 
     fn ended(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, end: End) {
         let Some(member) = self.members.get_mut(&account) else { return };
+        if member.is_released {
+            self.forget_member(account);
+            return;
+        }
         if let End::Crashed { cause, again_after } = &end {
-            let is_wanted = !member.interests.is_empty();
+            let is_wanted = member.is_needed();
             self.context.board.account(account, crashed(cause, *again_after, is_wanted));
         }
         match end {
             End::Done => {
                 member.presence = Presence::Resting;
-                if !member.interests.is_empty() {
+                if member.is_needed() {
                     // Somebody asked while it was stopping.
                     member.presence = Presence::Recovering;
                     let _ = myself.cast(FleetMsg::RestartDue { account });
@@ -379,6 +410,7 @@ impl FleetState {
             names: member.names.clone(),
             api_id: member.api_id.unwrap_or(self.context.settings.api_id),
             interests: member.interests.clone(),
+            standing: member.standing,
             slot: Arc::clone(&member.slot),
         };
         match Actor::spawn_linked(None, Account, args, myself.get_cell()).await {
@@ -408,6 +440,8 @@ fn ended(fault: &Fault) -> AccountView {
         retry_at: None,
         cooldowns: Vec::new(),
         progress: None,
+        queued: 0,
+        reconnects: 0,
     }
 }
 
@@ -428,6 +462,8 @@ fn crashed(cause: &str, again_after: Option<Duration>, is_wanted: bool) -> Accou
         retry_at: pause.map(|pause| at.plus_ms(pause)),
         cooldowns: Vec::new(),
         progress: None,
+        queued: 0,
+        reconnects: 0,
     }
 }
 
@@ -439,9 +475,15 @@ impl Member {
             api_id: None,
             interests: HashMap::new(),
             presence: Presence::Resting,
+            standing: Standing::OnDemand,
+            is_released: false,
             forgive: false,
             slot: Arc::new(Semaphore::new(1)),
         }
+    }
+
+    fn is_needed(&self) -> bool {
+        !self.interests.is_empty() || self.standing != Standing::OnDemand
     }
 
     fn name(&mut self, id: &SessionId) {

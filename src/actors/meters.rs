@@ -52,7 +52,7 @@ pub(super) enum Check {
 #[derive(Debug)]
 pub struct Meters {
     /// Telegram's answers.
-    pub(super) calls: CallMeters,
+    pub calls: CallMeters,
     gaps: Counter,
     filled: Counter,
     unfillable: Counter,
@@ -65,6 +65,7 @@ pub struct Meters {
     depths: Family<Kind, Gauge>,
     waits: Family<Class, Counter>,
     sessions: Histogram,
+    sent: Counter,
 }
 
 impl Default for Meters {
@@ -83,6 +84,7 @@ impl Default for Meters {
             depths: Family::default(),
             waits: Family::default(),
             sessions: Histogram::new(SESSION_BUCKETS),
+            sent: Counter::default(),
         }
     }
 }
@@ -149,8 +151,18 @@ impl Meters {
         self.sessions.observe(lasted.as_secs_f64());
     }
 
+    /// Telegram took a message.
+    pub(super) fn sent(&self) {
+        self.sent.inc();
+    }
+
     /// Registers all of them.
     pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "telegram_messages_sent",
+            "Messages that Telegram took from accounts of this daemon",
+            self.sent.clone(),
+        );
         self.calls.register(registry);
         registry.register(
             "telewarden_gaps_found",

@@ -8,18 +8,25 @@
 //! ```
 
 mod account;
+mod asking;
 mod backlog;
 mod board;
 mod bridge;
+mod caps;
 mod context;
 mod delivery;
+mod desk;
 mod dials;
+mod directory;
 mod errands;
 mod fleet;
 mod jobs;
 mod joins;
 mod ledger;
 mod link;
+mod lobby;
+mod login;
+mod logins;
 mod meters;
 mod monitor;
 mod monitors;

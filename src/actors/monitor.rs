@@ -29,6 +29,8 @@ use crate::protocol::failure::{Failure, Permanence};
 use crate::protocol::ids::{AuthKeyId, SessionId};
 use crate::protocol::model::{MonitorRecord, PoolMember, ReplyTo};
 use crate::protocol::monitor::{Effect, Input, MonitorMachine, MonitorState};
+use crate::protocol::outbox::OutboxEntry;
+use crate::protocol::owner::UserId;
 use crate::store::{CommitError, Op};
 use crate::telegram::Finding;
 
@@ -47,9 +49,13 @@ pub(super) struct MonitorArgs {
 
 /// What a command asks of a monitor.
 pub(super) struct Configure {
+    /// Whose monitor; `None`: the bridge's.
+    pub(super) owner: Option<UserId>,
     pub(super) chat: ChatRef,
     pub(super) sessions: Vec<PoolMember>,
     pub(super) reply_to: Option<ReplyTo>,
+    /// What becomes durable together with it.
+    pub(super) also: Vec<Op>,
 }
 
 /// Its messages.
@@ -81,7 +87,7 @@ pub(super) enum MonitorMsg {
     /// A command names the sessions.
     Configure { order: Configure, reply: RpcReplyPort<Result<(), CommitError>> },
     /// A command ends it.
-    Stop { reply_to: Option<ReplyTo>, reply: RpcReplyPort<Result<(), CommitError>> },
+    Stop { reply_to: Option<ReplyTo>, also: Vec<Op>, reply: RpcReplyPort<Result<(), CommitError>> },
 }
 
 /// Its state.
@@ -179,7 +185,9 @@ impl Actor for Monitor {
             | MonitorMsg::Checked { .. }
             | MonitorMsg::RetryDue { .. } => Ok(()),
             MonitorMsg::Configure { order, reply } => state.configure(&myself, order, reply).await,
-            MonitorMsg::Stop { reply_to, reply } => state.stop(&myself, reply_to, reply).await,
+            MonitorMsg::Stop { reply_to, also, reply } => {
+                state.stop(&myself, reply_to, also, reply).await
+            }
         }
     }
 }
@@ -286,9 +294,14 @@ impl MonitorActor {
         self.forget_held();
     }
 
+    /// Puts an event of this monitor into the outbox.
+    fn append(&self, event: OutboxEntry) -> Op {
+        Op::Append(OutboxEntry { owner: self.record.owner.clone(), ..event })
+    }
+
     fn announce(&mut self, session: &SessionId, reason: LostReason) -> Op {
         tracing::warn!(chat = %self.key, session = %session, %reason, "access to a monitored chat is lost");
-        Op::Append(event::access_lost(&self.record.chat, session, reason, now()))
+        self.append(event::access_lost(&self.record.chat, session, reason, now()))
     }
 
     /// Adds the record to `ops` when the machine changed what a restart must know.

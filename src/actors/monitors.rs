@@ -17,6 +17,7 @@ use crate::protocol::chat::{ChatKey, ChatRef};
 use crate::protocol::event::{self, Outcome};
 use crate::protocol::model::{MonitorPhase, MonitorRecord, ReplyTo};
 use crate::protocol::monitor::MonitorState;
+use crate::protocol::owner::UserId;
 use crate::protocol::restart::ChildKind;
 use crate::store::{CommitError, Op, StoreError};
 
@@ -38,6 +39,17 @@ pub(super) struct MonitorsArgs {
     pub(super) records: Vec<MonitorRecord>,
 }
 
+/// An order to stop monitoring a chat.
+#[derive(Clone)]
+pub(super) struct Stop {
+    /// Whose monitor; `None`: the bridge's.
+    pub(super) owner: Option<UserId>,
+    pub(super) chat: ChatRef,
+    pub(super) reply_to: Option<ReplyTo>,
+    /// What becomes durable together with it.
+    pub(super) also: Vec<Op>,
+}
+
 /// Its messages.
 pub(super) enum MonitorsMsg {
     /// Start some more of what the store knows.
@@ -45,7 +57,7 @@ pub(super) enum MonitorsMsg {
     /// A command names the sessions of a chat.
     Configure { order: Configure, reply: RpcReplyPort<Result<(), CommitError>> },
     /// A command ends the monitoring of a chat.
-    Stop { chat: ChatRef, reply_to: Option<ReplyTo>, reply: RpcReplyPort<Result<(), CommitError>> },
+    Stop { order: Stop, reply: RpcReplyPort<Result<(), CommitError>> },
     /// The pause before a monitor's restart is over.
     RestartDue { key: ChatKey },
     /// The heartbeat passes.
@@ -82,7 +94,7 @@ impl Actor for Monitors {
     ) -> Result<MonitorsState, ActorProcessingErr> {
         let MonitorsArgs { context, fleet, records } = args;
         myself.cast(MonitorsMsg::Begin)?;
-        let unstarted = records.into_iter().map(|record| (record.chat.key(), record)).collect();
+        let unstarted = records.into_iter().map(|record| (record.key(), record)).collect();
         let nursery = Nursery::new(ChildKind::Monitor);
         Ok(MonitorsState { context, fleet, unstarted, present: HashMap::new(), nursery })
     }
@@ -98,9 +110,7 @@ impl Actor for Monitors {
             MonitorsMsg::Configure { order, reply } => {
                 state.configure(&myself, order, reply).await?;
             }
-            MonitorsMsg::Stop { chat, reply_to, reply } => {
-                state.stop(&myself, &chat, reply_to, reply).await;
-            }
+            MonitorsMsg::Stop { order, reply } => state.stop(&myself, order, reply).await,
             MonitorsMsg::RestartDue { key } => state.restart_due(&myself, &key).await?,
             MonitorsMsg::Pulse(reply) => drop(reply.send(())),
         }
@@ -140,7 +150,7 @@ impl MonitorsState {
     }
 
     async fn start(&mut self, myself: &ActorRef<MonitorsMsg>, record: MonitorRecord) {
-        let key = record.chat.key();
+        let key = record.key();
         let cursor = match self.context.store.cursor(&key) {
             Ok(cursor) => cursor,
             Err(error) => {
@@ -176,12 +186,12 @@ impl MonitorsState {
         order: Configure,
         reply: RpcReplyPort<Result<(), CommitError>>,
     ) -> Result<(), StoreError> {
-        let key = order.chat.key();
+        let key = ChatKey::of(order.owner.as_ref(), &order.chat);
         self.unstarted.remove(&key);
         if !matches!(self.present.get(&key), Some(Presence::Running(_))) {
             self.nursery.forgive(&key);
             let stored = self.context.store.monitor(&key)?;
-            let record = stored.unwrap_or_else(|| blank(order.chat.clone()));
+            let record = stored.unwrap_or_else(|| blank(order.owner.clone(), order.chat.clone()));
             self.start(myself, record).await;
         }
         // Should it not run even now, the reply is dropped and the command comes again.
@@ -194,21 +204,22 @@ impl MonitorsState {
     async fn stop(
         &mut self,
         myself: &ActorRef<MonitorsMsg>,
-        chat: &ChatRef,
-        reply_to: Option<ReplyTo>,
+        order: Stop,
         reply: RpcReplyPort<Result<(), CommitError>>,
     ) {
-        let key = chat.key();
+        let Stop { owner, chat, reply_to, also } = order;
+        let key = ChatKey::of(owner.as_ref(), &chat);
         if let Some(record) = self.unstarted.remove(&key) {
             self.start(myself, record).await;
         }
         let present = self.present.remove(&key);
         if let Some(Presence::Running(actor)) = present {
             // It is on its own from here on; a new command for the chat starts another one.
-            let _ = actor.cast(MonitorMsg::Stop { reply_to, reply });
+            let _ = actor.cast(MonitorMsg::Stop { reply_to, also, reply });
             return;
         }
-        let mut ops = vec![Op::DeleteMonitor(key.clone())];
+        let mut ops = also;
+        ops.push(Op::DeleteMonitor(key.clone()));
         if let Some(to) = reply_to {
             let outcome = Outcome::Stopped { chat: chat.clone(), was_monitored: present.is_some() };
             ops.push(Op::Append(event::reply(&to, &outcome, Uuid::now_v7(), now())));
@@ -274,8 +285,9 @@ impl MonitorsState {
 
 /// The record of a chat that was never monitored: without sessions it does nothing until it is
 /// configured.
-fn blank(chat: ChatRef) -> MonitorRecord {
+fn blank(owner: Option<UserId>, chat: ChatRef) -> MonitorRecord {
     MonitorRecord {
+        owner,
         chat,
         ordered: Vec::new(),
         pool: Vec::new(),

@@ -215,6 +215,7 @@ mod tests {
 
     fn record(chat: &str) -> MonitorRecord {
         MonitorRecord {
+            owner: None,
             chat: ChatRef::parse(ChatSpelling::Text(chat.into())).unwrap(),
             ordered: Vec::new(),
             pool: Vec::new(),

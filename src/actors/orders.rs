@@ -11,14 +11,15 @@ use super::context::now;
 use super::fleet::FleetMsg;
 use super::jobs::JobsMsg;
 use super::monitor::Configure;
-use super::monitors::MonitorsMsg;
+use super::monitors::{MonitorsMsg, Stop};
 use crate::edge::amqp::{CommandSink, Rejected};
 use crate::failpoint;
 use crate::protocol::chat::ChatRef;
 use crate::protocol::command::{Command, Order, SessionData};
 use crate::protocol::event;
 use crate::protocol::model::{JobRecord, JobWork, PoolMember, ReplyTo};
-use crate::store::CommitError;
+use crate::protocol::owner::UserId;
+use crate::store::{CommitError, Op};
 
 /// How long a step may take: it waits for the disk and for nothing else.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -66,9 +67,23 @@ impl Orders {
     ) -> Result<(), Rejected> {
         let pool: Vec<PoolMember> = sessions.iter().map(member).collect();
         self.register(sessions).await?;
+        self.watch(None, chat, pool, reply_to, Vec::new()).await
+    }
+
+    /// Has `pool` monitor a chat for `owner`, or for the bridge. `also` becomes durable together with
+    /// it.
+    pub(super) async fn watch(
+        &self,
+        owner: Option<UserId>,
+        chat: ChatRef,
+        pool: Vec<PoolMember>,
+        reply_to: Option<ReplyTo>,
+        also: Vec<Op>,
+    ) -> Result<(), Rejected> {
         for _ in 0..TRIES {
             let (chat, sessions) = (chat.clone(), pool.clone());
-            let order = Configure { chat, sessions, reply_to: reply_to.clone() };
+            let (reply_to, also) = (reply_to.clone(), also.clone());
+            let order = Configure { owner: owner.clone(), chat, sessions, reply_to, also };
             match ask(&self.monitors, |reply| MonitorsMsg::Configure { order, reply }).await {
                 Err(Unanswered::Dropped) => sleep(PAUSE).await,
                 Err(Unanswered::Unavailable) => return Err(Rejected::Unavailable),
@@ -79,9 +94,14 @@ impl Orders {
     }
 
     async fn stop(&self, chat: ChatRef, reply_to: Option<ReplyTo>) -> Result<(), Rejected> {
+        self.unwatch(Stop { owner: None, chat, reply_to, also: Vec::new() }).await
+    }
+
+    /// Stops a monitor.
+    pub(super) async fn unwatch(&self, order: Stop) -> Result<(), Rejected> {
         for _ in 0..TRIES {
-            let (chat, reply_to) = (chat.clone(), reply_to.clone());
-            match ask(&self.monitors, |reply| MonitorsMsg::Stop { chat, reply_to, reply }).await {
+            let order = order.clone();
+            match ask(&self.monitors, |reply| MonitorsMsg::Stop { order, reply }).await {
                 Err(Unanswered::Dropped) => sleep(PAUSE).await,
                 Err(Unanswered::Unavailable) => return Err(Rejected::Unavailable),
                 Ok(()) => return Ok(()),

@@ -17,6 +17,7 @@ use super::context::Context;
 use super::fleet::{Fleet, FleetArgs, FleetMsg};
 use super::jobs::{Jobs, JobsArgs, JobsMsg};
 use super::ledger;
+use super::logins::{Logins, LoginsArgs, LoginsMsg};
 use super::monitors::{Monitors, MonitorsArgs, MonitorsMsg};
 use super::orders::Orders;
 use crate::edge::amqp::AmqpOptions;
@@ -99,6 +100,7 @@ pub struct Root {
     fleet: ActorRef<FleetMsg>,
     monitors: ActorRef<MonitorsMsg>,
     jobs: ActorRef<JobsMsg>,
+    logins: ActorRef<LoginsMsg>,
     bridge: Option<ActorRef<BridgeMsg>>,
     orders: Orders,
     ended: watch::Receiver<Option<RootError>>,
@@ -121,15 +123,18 @@ impl Root {
         };
         let spawned = Actor::spawn(None, Supervisor, state).await;
         let (supervisor, _) = spawned.map_err(failed("root"))?;
-        let Snapshot { sessions, accounts, monitors, jobs, restarts } = snapshot;
+        let Snapshot { sessions, accounts, owned, logins, monitors, jobs, restarts } = snapshot;
         restarts.into_iter().for_each(|record| context.board.restart(record));
-        let args = FleetArgs { context: Arc::clone(&context), accounts, sessions };
+        let args = FleetArgs { context: Arc::clone(&context), accounts, sessions, owned };
         let fleet = spawn(&supervisor, "fleet", Fleet, args).await?;
         let records = monitors.into_iter().map(|(record, _)| record).collect();
         let args = MonitorsArgs { context: Arc::clone(&context), fleet: fleet.clone(), records };
         let monitors = spawn(&supervisor, "monitors", Monitors, args).await?;
         let args = JobsArgs { context: Arc::clone(&context), fleet: fleet.clone(), jobs };
         let jobs = spawn(&supervisor, "jobs", Jobs, args).await?;
+        let (login_context, login_fleet) = (Arc::clone(&context), fleet.clone());
+        let args = LoginsArgs { context: login_context, fleet: login_fleet, interrupted: logins };
+        let logins = spawn(&supervisor, "logins", Logins, args).await?;
         let orders = Orders::new(fleet.clone(), monitors.clone(), jobs.clone());
         let bridge = match bridge {
             None => None,
@@ -139,7 +144,7 @@ impl Root {
                 Some(spawn(&supervisor, "bridge", Bridge, args).await?)
             }
         };
-        Ok(Self { supervisor, fleet, monitors, jobs, bridge, orders, ended })
+        Ok(Self { supervisor, fleet, monitors, jobs, logins, bridge, orders, ended })
     }
 
     /// The door for commands that do not come over the bridge.
@@ -155,6 +160,7 @@ impl Root {
             Part::of("fleet", &self.fleet, FleetMsg::Pulse),
             Part::of("monitors", &self.monitors, MonitorsMsg::Pulse),
             Part::of("jobs", &self.jobs, JobsMsg::Pulse),
+            Part::of("logins", &self.logins, LoginsMsg::Pulse),
         ];
         let bridge = self.bridge.as_ref();
         parts.extend(bridge.map(|bridge| Part::of("bridge", bridge, BridgeMsg::Pulse)));
@@ -174,7 +180,7 @@ impl Root {
     /// Stops the tree from the leaves up before `deadline`: commands first, then sessions, then
     /// what listens to them, then what the broker still takes.
     pub async fn stop(self, deadline: Instant) {
-        let Self { supervisor, fleet, monitors, jobs, bridge, .. } = self;
+        let Self { supervisor, fleet, monitors, jobs, logins, bridge, .. } = self;
         // Known before the first part ends: supervision events overtake messages.
         let _ = timeout_at(deadline, supervisor.call(RootMsg::Stopping, None)).await;
         if let Some(bridge) = &bridge {
@@ -183,7 +189,8 @@ impl Root {
             let asked = bridge.call(BridgeMsg::StopConsuming, None);
             let _ = timeout_at(half, asked).await;
         }
-        let parts: [ActorCell; 3] = [fleet.into(), jobs.into(), monitors.into()];
+        // Logins before the fleet, which takes in the accounts of those that have just succeeded.
+        let parts: [ActorCell; 4] = [logins.into(), fleet.into(), jobs.into(), monitors.into()];
         for part in parts {
             let _ = timeout_at(deadline, part.drain_and_wait(None)).await;
         }
@@ -328,7 +335,7 @@ mod tests {
         let root = tree(&store).await;
         let parts = root.parts();
         let names: Vec<&str> = parts.iter().map(|part| part.name).collect();
-        assert_eq!(names, ["root", "fleet", "monitors", "jobs"]);
+        assert_eq!(names, ["root", "fleet", "monitors", "jobs", "logins"]);
         for part in parts {
             timeout_at(Instant::now() + PATIENCE, part.ask()).await.unwrap().unwrap();
         }

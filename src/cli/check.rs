@@ -12,7 +12,9 @@ use std::time::Duration;
 use super::{ConfigArgs, say};
 use crate::config::{Config, advice, broker_address};
 use crate::edge::http::{TokenSecret, TokenSecretError};
-use crate::store::{Examined, StoreError, StoreOptions, check_key_file, examine};
+use crate::secrets::{self, Chosen};
+use crate::store::{Examined, KeyOrigin, StoreError, StoreOptions, examine};
+use crate::telegram::ServerKey;
 
 /// How long the broker may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -33,7 +35,7 @@ enum Finding {
 
 /// Checks, prints what it found, and answers 0, or 1 when the daemon would not start.
 pub fn check(args: &ConfigArgs) -> ExitCode {
-    let config = match args.load() {
+    let mut config = match args.load() {
         Ok(config) => config,
         Err(error) => {
             say(format_args!("failed to {error}"));
@@ -42,7 +44,8 @@ pub fn check(args: &ConfigArgs) -> ExitCode {
     };
     let source = args.file().map_or("no file, built-in defaults".into(), Path::to_string_lossy);
     say(format_args!("fine    the configuration can be read ({source})"));
-    let findings = findings(&config);
+    let mut findings = resolve(&mut config);
+    findings.extend(self::findings(&config));
     for finding in &findings {
         match finding {
             Finding::Fine(text) => say(format_args!("fine    {text}")),
@@ -54,27 +57,57 @@ pub fn check(args: &ConfigArgs) -> ExitCode {
     if is_faulty { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
+/// Reads the secrets that Vault keeps.
+fn resolve(config: &mut Config) -> Vec<Finding> {
+    let count = config.references.len();
+    if count == 0 {
+        return vec![];
+    }
+    if config.secrets.vault.secret_id_wrapped {
+        return vec![Finding::Advice(
+            "the secrets that Vault keeps were not read: the secret id is wrapped, and reading would \
+             use it up"
+                .to_owned(),
+        )];
+    }
+    match secrets::resolve(config) {
+        Ok(()) => vec![Finding::Fine(format!("the {count} secrets that Vault keeps can be read"))],
+        Err(error) => vec![Finding::Fault(format!("failed to {error}"))],
+    }
+}
+
 fn findings(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![
-        store(&config.store.path, config.secrets.key_file.as_deref()),
-        listen(config.http.listen),
-    ];
-    if config.bridge.enabled {
+    let mut findings = vec![listen(config.http.listen)];
+    match secrets::choose(config) {
+        Ok(chosen) => {
+            findings.insert(0, store(&config.store.path, &chosen));
+            findings.extend(key(&chosen));
+        }
+        Err(error) => findings.push(Finding::Fault(format!("failed to find the key: {error}"))),
+    }
+    if config.bridge.enabled && !config.references.contains_key("bridge.url") {
         findings.push(broker(config.bridge.url.expose()));
     }
-    findings.extend(config.secrets.key_file.as_deref().map(key_file));
-    findings.push(token_secret(config));
-    let unread = config.telegram.server_public_key_file.as_deref();
-    findings.extend(unread.and_then(|path| unread_file("telegram.server_public_key_file", path)));
+    // A secret that Vault keeps and that was not read was told of before.
+    if !config.references.contains_key("auth.jwt_secret") {
+        findings.push(token_secret(config));
+    }
+    findings.extend(config.telegram.server_public_key_file.as_deref().map(server_key));
     findings.extend(advice(config).into_iter().map(Finding::Advice));
     findings
 }
 
 /// What the daemon would say about its store, found without changing a byte of it.
-fn store(path: &Path, key_file: Option<&Path>) -> Finding {
+fn store(path: &Path, chosen: &Chosen) -> Finding {
     let shown = path.display();
+    if is_spent_by_asking(&chosen.key) {
+        return Finding::Advice(format!(
+            "store.path {shown} was not looked into: the secret id for Vault is wrapped, and looking \
+             would use it up"
+        ));
+    }
     let mut options = StoreOptions::new(path);
-    options.key_file = key_file.map(Into::into);
+    (options.key, options.previous_keys) = (chosen.key.clone(), chosen.previous.clone());
     let examined = match examine(&options) {
         Ok(Examined::New) if !path.exists() => return future_store(path),
         Ok(examined) => examined,
@@ -143,11 +176,30 @@ fn token_secret(config: &Config) -> Finding {
     }
 }
 
-fn key_file(path: &Path) -> Finding {
-    match check_key_file(path) {
-        Ok(()) => Finding::Fine(format!("secrets.key_file {} can be used", path.display())),
-        Err(error) => Finding::Fault(format!("secrets.key_file: {error}")),
+/// Whether the key that wraps all others can be used. The store's own is looked at with the store.
+fn key(chosen: &Chosen) -> Vec<Finding> {
+    let key = &chosen.key;
+    let mut findings = Vec::new();
+    if is_spent_by_asking(key) {
+        let advice = format!("the keys are wrapped by {key}, which was not asked");
+        return vec![Finding::Advice(advice)];
     }
+    match key.check() {
+        Ok(()) if matches!(key, KeyOrigin::Own) => {}
+        Ok(()) => {
+            findings.push(Finding::Fine(format!("the keys are wrapped by {key}, which works")))
+        }
+        Err(error) => findings
+            .push(Finding::Fault(format!("the key that wraps all others cannot be used: {error}"))),
+    }
+    findings.extend(chosen.unused.iter().map(|unused| {
+        Finding::Advice(format!("{unused} is configured, too, and not used: {key} comes first"))
+    }));
+    findings
+}
+
+fn is_spent_by_asking(key: &KeyOrigin) -> bool {
+    matches!(key, KeyOrigin::Remote(root) if root.is_spent_by_asking())
 }
 
 fn listen(address: SocketAddr) -> Finding {
@@ -179,14 +231,21 @@ fn broker(url: &str) -> Finding {
     }
 }
 
-/// A file that the daemon does not open in this version, so that it starts whatever is wrong with
-/// it. That the setting has no effect is said by [`advice`].
-fn unread_file(key: &str, path: &Path) -> Option<Finding> {
+/// The public key of servers of one's own.
+fn server_key(path: &Path) -> Finding {
     let shown = path.display();
-    match fs::File::open(path).and_then(|file| file.metadata()) {
-        Ok(metadata) if metadata.is_file() => None,
-        Ok(_) => Some(Finding::Advice(format!("{key} {shown} is not a file"))),
-        Err(error) => Some(Finding::Advice(format!("{key} {shown} cannot be read: {error}"))),
+    let pem = match fs::read_to_string(path) {
+        Ok(pem) => pem,
+        Err(error) => {
+            let text = format!("telegram.server_public_key_file {shown} cannot be read: {error}");
+            return Finding::Fault(text);
+        }
+    };
+    match ServerKey::from_pem(&pem) {
+        Ok(_) => Finding::Fine(format!("telegram.server_public_key_file {shown} can be used")),
+        Err(error) => {
+            Finding::Fault(format!("telegram.server_public_key_file {shown}: failed to {error}"))
+        }
     }
 }
 
@@ -202,22 +261,29 @@ mod tests {
     fn the_store_may_be_missing_but_not_unusable() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        assert!(matches!(store(&path, None), Finding::Fine(_)));
+        assert!(matches!(store(&path, &own()), Finding::Fine(_)));
         fs::create_dir(&path).unwrap();
         mode(&path, 0o755);
-        assert!(matches!(store(&path, None), Finding::Advice(text) if text.contains("chmod 700")));
+        assert!(
+            matches!(store(&path, &own()), Finding::Advice(text) if text.contains("chmod 700"))
+        );
         mode(&path, 0o700);
-        assert!(matches!(store(&path, None), Finding::Fine(_)));
+        assert!(matches!(store(&path, &own()), Finding::Fine(_)));
         assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
         let not_a_folder = folder.path().join("file");
         fs::write(&not_a_folder, "").unwrap();
-        assert!(matches!(store(&not_a_folder, None), Finding::Fault(_)));
-        assert!(matches!(store(&not_a_folder.join("inside"), None), Finding::Fault(_)));
+        assert!(matches!(store(&not_a_folder, &own()), Finding::Fault(_)));
+        assert!(matches!(store(&not_a_folder.join("inside"), &own()), Finding::Fault(_)));
         let deep = folder.path().join("not/yet/there");
-        assert!(matches!(store(&deep, None), Finding::Fine(_)));
+        assert!(matches!(store(&deep, &own()), Finding::Fine(_)));
         assert!(!folder.path().join("not").exists());
         // Nobody makes folders there, not even root.
-        assert!(matches!(store(Path::new("/proc/telewarden/state"), None), Finding::Fault(_)));
+        assert!(matches!(store(Path::new("/proc/telewarden/state"), &own()), Finding::Fault(_)));
+    }
+
+    /// The store's own key.
+    fn own() -> Chosen {
+        secrets::choose(&Config::default()).unwrap()
     }
 
     #[test]
@@ -243,41 +309,49 @@ mod tests {
 
     #[test]
     fn a_key_file_must_be_usable_as_a_key() {
+        let of = |path: &Path| {
+            let mut config = Config::default();
+            config.secrets.key_file = Some(path.into());
+            key(&secrets::choose(&config).unwrap()).remove(0)
+        };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        assert!(matches!(key_file(&path), Finding::Fault(_)));
+        assert!(matches!(of(&path), Finding::Fault(_)));
         fs::write(&path, "too short").unwrap();
         mode(&path, 0o600);
-        assert!(matches!(key_file(&path), Finding::Fault(_)));
+        assert!(matches!(of(&path), Finding::Fault(_)));
         fs::write(&path, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
-        assert!(matches!(key_file(&path), Finding::Fine(_)));
+        assert!(matches!(of(&path), Finding::Fine(_)));
         mode(&path, 0o644);
-        assert!(matches!(key_file(&path), Finding::Fault(text) if text.contains("chmod")));
+        assert!(matches!(of(&path), Finding::Fault(text) if text.contains("chmod")));
     }
 
     #[test]
-    fn a_file_that_nothing_reads_yet_stops_nobody() {
+    fn a_server_key_that_cannot_be_used_is_a_fault() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("secret");
-        let missing = unread_file("telegram.server_public_key_file", &path);
-        assert!(matches!(missing, Some(Finding::Advice(text)) if text.contains("cannot be read")));
-        let not_a_file = unread_file("telegram.server_public_key_file", folder.path());
-        assert!(matches!(not_a_file, Some(Finding::Advice(_))));
+        let path = folder.path().join("server.pem");
+        let is_fault =
+            |text: &str| matches!(server_key(&path), Finding::Fault(said) if said.contains(text));
+        assert!(is_fault("cannot be read"));
         fs::write(&path, "x").unwrap();
-        assert_eq!(unread_file("telegram.server_public_key_file", &path), None);
-
+        assert!(is_fault("server.pem"));
         let mut config = Config::default();
-        config.telegram.server_public_key_file = Some(folder.path().join("nowhere"));
+        config.telegram.server_public_key_file = Some(path.clone());
         config.store.path = folder.path().join("state");
-        let said = findings(&config);
-        assert!(
-            !said.iter().any(
-                |one| matches!(one, Finding::Fault(text) if text.contains("server_public_key"))
-            )
-        );
-        let has_advice = said.iter().any(
-            |one| matches!(one, Finding::Advice(text) if text.contains("no effect yet in this version")),
-        );
-        assert!(has_advice, "{said:?}");
+        let named =
+            |one: &Finding| matches!(one, Finding::Fault(text) if text.contains("server.pem"));
+        assert!(findings(&config).iter().any(named));
+    }
+
+    #[test]
+    fn the_secret_of_tokens_is_looked_at_and_not_made() {
+        let state = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.store.path = state.path().to_owned();
+        let said = token_secret(&config);
+        assert!(matches!(said, Finding::Fine(text) if text.contains("on the first start")));
+        assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
+        fs::write(state.path().join("jwt-secret"), "short").unwrap();
+        assert!(matches!(token_secret(&config), Finding::Fault(text) if text.contains("5 bytes")));
     }
 }

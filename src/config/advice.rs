@@ -2,7 +2,7 @@
 
 use tracing::Level;
 
-use super::{Campaign, Config, Limits, Secrets};
+use super::{Campaign, Config};
 
 /// What the operator should know before starting with `config`, most important first. Each line
 /// is a sentence that says what to do; none holds a secret.
@@ -24,10 +24,11 @@ pub fn advice(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if config.secrets.key_file.is_none() {
+    if crate::config::is_key_beside_store(config) {
         lines.push(format!(
             "The key that seals sessions lies beside them, in {}: a copy of the folder is a copy \
-             of every account. Set secrets.key_file to a file elsewhere.",
+             of every account. Set secrets.key_file to a file elsewhere, or use a systemd \
+             credential or Vault.",
             config.key_file().display()
         ));
     }
@@ -52,14 +53,19 @@ pub fn advice(config: &Config) -> Vec<String> {
     lines
 }
 
+/// Whether the key that wraps all others is the one that the daemon makes for itself.
+pub fn is_key_beside_store(config: &Config) -> bool {
+    let secrets = &config.secrets;
+    let is_vault = secrets.vault.address.is_some() && secrets.vault.transit_key.is_some();
+    let is_given = secrets.credential().is_some() || secrets.key_file.is_some();
+    !(is_given || secrets.key.is_some() || is_vault)
+}
+
 /// Whether a setting differs from its default.
 type IsSet = fn(&Config) -> bool;
 
 /// Keys and sections (in brackets) whose names are fixed but on which nothing acts yet.
 pub(super) static WITHOUT_EFFECT: &[(&str, IsSet)] = &[
-    ("telegram.server_public_key_file", |c| c.telegram.server_public_key_file.is_some()),
-    ("[telegram.limits.send]", |c| c.telegram.limits != Limits::default()),
-    ("secrets.rotate_every", |c| c.secrets.rotate_every != Secrets::default().rotate_every),
     ("[campaign]", |c| c.campaign != Campaign::default()),
     ("[parsing]", |c| c.parsing.url.is_some()),
 ];

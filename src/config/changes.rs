@@ -2,7 +2,7 @@
 
 use super::{
     Auth, Bridge, Campaign, Config, DailyCaps, Failover, HourlyCaps, Http, HttpLimits, Limits, Log,
-    Monitoring, Parsing, Rate, Secrets, Shutdown, Store, Telegram,
+    Monitoring, Parsing, Rate, Secrets, Shutdown, Store, Telegram, Vault,
 };
 
 /// Pushes the key of every field that differs. The pattern names every field of the type, so that
@@ -33,6 +33,7 @@ pub fn changed_keys(old: &Config, new: &Config) -> Vec<&'static str> {
         parsing: _,
         log: _,
         shutdown: _,
+        references: _,
     } = old;
     let mut changed = Vec::new();
     connections(&mut changed, old, new);
@@ -59,7 +60,11 @@ fn connections(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
         changed,
         &old.telegram.limits.send,
         &new.telegram.limits.send,
-        Rate { per_minute: "telegram.limits.send.per_minute", burst: "telegram.limits.send.burst" }
+        Rate {
+            per_minute: "telegram.limits.send.per_minute",
+            burst: "telegram.limits.send.burst",
+            per_day: "telegram.limits.send.per_day",
+        }
     );
     compare!(
         changed,
@@ -75,7 +80,34 @@ fn connections(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
         changed,
         &old.secrets,
         &new.secrets,
-        Secrets { key_file: "secrets.key_file", rotate_every: "secrets.rotate_every" }
+        Secrets {
+            credentials: "CREDENTIALS_DIRECTORY",
+            key_file: "secrets.key_file",
+            key: "TELEWARDEN_KEY",
+            previous_key_file: "secrets.previous_key_file",
+            rotate_every: "secrets.rotate_every",
+        },
+        inside { vault }
+    );
+    vault(changed, &old.secrets.vault, &new.secrets.vault);
+}
+
+fn vault(changed: &mut Vec<&'static str>, old: &Vault, new: &Vault) {
+    compare!(
+        changed,
+        old,
+        new,
+        Vault {
+            address: "secrets.vault.address",
+            namespace: "secrets.vault.namespace",
+            ca_file: "secrets.vault.ca_file",
+            role_id: "secrets.vault.role_id",
+            secret_id: "secrets.vault.secret_id",
+            secret_id_wrapped: "secrets.vault.secret_id_wrapped",
+            approle_mount: "secrets.vault.approle_mount",
+            transit_mount: "secrets.vault.transit_mount",
+            transit_key: "secrets.vault.transit_key",
+        }
     );
 }
 

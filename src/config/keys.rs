@@ -128,6 +128,19 @@ fn is_origin(text: &str) -> bool {
     value::has_scheme(text, &["http", "https"]) && !host.is_empty() && is_bare
 }
 
+/// An empty text means "none given".
+fn optional(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// A part of a path below Vault's address.
+fn vault_name(text: &str) -> Option<&str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    let is_clean = text.chars().all(plain)
+        && text.split('/').all(|name| text.is_empty() || !["", ".", ".."].contains(&name));
+    is_clean.then_some(text)
+}
+
 fn seconds(number: u32) -> Duration {
     Duration::from_secs(number.into())
 }
@@ -135,6 +148,9 @@ fn seconds(number: u32) -> Duration {
 const BROKER_ADDRESS: &str = "an address like amqp://user:password@host:5672/vhost or amqps://…; \
     in the user, the password and the vhost / ? # @ : are written %2F %3F %23 %40 %3A";
 const AMQP_NAME: &str = "a name of 1 to 255 bytes";
+const VAULT_ADDRESS: &str = "an address like https://vault.example.org:8200 (http:// only on this \
+    machine: 127.0.0.1, [::1] or localhost)";
+const VAULT_NAME: &str = "a name of letters, digits, - _ . and /, without a / at either end";
 const PATH: &str = "a path, or an empty text";
 const JWT_SECRET: &str = "a text of at least 32 bytes, such as openssl rand -base64 48 prints";
 /// Requests a minute; more is no limit.
@@ -159,6 +175,9 @@ pub(super) static KEYS: &[Key] = &[
     Key { path: SERVERS, kind: Kind::Server },
     whole("telegram.limits.send.per_minute", 1, 6000, |c, n| c.telegram.limits.send.per_minute = n),
     whole("telegram.limits.send.burst", 1, 1000, |c, n| c.telegram.limits.send.burst = n),
+    whole("telegram.limits.send.per_day", 1, 10_000_000, |c, n| {
+        c.telegram.limits.send.per_day = n;
+    }),
     text("store.backend", "\"sled\"", |c, s| {
         c.store.backend = (s == "sled").then_some(Backend::Sled)?;
         Some(())
@@ -172,6 +191,10 @@ pub(super) static KEYS: &[Key] = &[
         c.secrets.key_file = optional_path(s);
         Some(())
     }),
+    text("secrets.previous_key_file", PATH, |c, s| {
+        c.secrets.previous_key_file = optional_path(s);
+        Some(())
+    }),
     text(
         "secrets.rotate_every",
         "a duration such as \"7d\", \"12h\", \"15m\" or \"90s\"",
@@ -180,6 +203,43 @@ pub(super) static KEYS: &[Key] = &[
             Some(())
         },
     ),
+    text("secrets.vault.address", VAULT_ADDRESS, |c, s| {
+        let is_usable = s.is_empty() || value::is_safe_https(s);
+        let address = is_usable.then(|| s.trim_end_matches('/').to_owned())?;
+        c.secrets.vault.address = optional(&address);
+        Some(())
+    }),
+    text("secrets.vault.namespace", VAULT_NAME, |c, s| {
+        c.secrets.vault.namespace = optional(vault_name(s)?);
+        Some(())
+    }),
+    text("secrets.vault.ca_file", PATH, |c, s| {
+        c.secrets.vault.ca_file = optional_path(s);
+        Some(())
+    }),
+    text("secrets.vault.role_id", "a text", |c, s| {
+        c.secrets.vault.role_id = optional(s.trim());
+        Some(())
+    }),
+    secret("secrets.vault.secret_id", "a text", |c, s| {
+        let s = s.trim();
+        c.secrets.vault.secret_id = (!s.is_empty()).then(|| SecretText::new(s.to_owned()));
+        Some(())
+    }),
+    secret_file("secrets.vault.secret_id_file", "secrets.vault.secret_id"),
+    switch("secrets.vault.secret_id_wrapped", |c, on| c.secrets.vault.secret_id_wrapped = on),
+    text("secrets.vault.approle_mount", VAULT_NAME, |c, s| {
+        c.secrets.vault.approle_mount = optional(vault_name(s)?)?;
+        Some(())
+    }),
+    text("secrets.vault.transit_mount", VAULT_NAME, |c, s| {
+        c.secrets.vault.transit_mount = optional(vault_name(s)?)?;
+        Some(())
+    }),
+    text("secrets.vault.transit_key", VAULT_NAME, |c, s| {
+        c.secrets.vault.transit_key = optional(vault_name(s)?);
+        Some(())
+    }),
     switch("bridge.enabled", |c, on| c.bridge.enabled = on),
     secret("bridge.url", BROKER_ADDRESS, |c, s| {
         let s = s.trim();
@@ -308,9 +368,23 @@ pub(super) static LISTEN_HOST: Key = text("http.listen", "an IP address, or loca
 pub(super) static LISTEN_PORT: Key =
     whole("http.listen", 0, 65_535, |c, n| c.http.listen.set_port(n as u16));
 
-/// Variables kept from the replaced service, and the keys they set. `RABBITMQ_URL` is there
+/// The folder of systemd's credentials, which only systemd sets.
+static CREDENTIALS: Key = text("CREDENTIALS_DIRECTORY", PATH, |c, s| {
+    c.secrets.credentials = optional_path(s);
+    Some(())
+});
+
+/// The key that wraps all others. It has no place in a configuration file.
+static KEY_VARIABLE: Key = secret("TELEWARDEN_KEY", "32 bytes in base64", |c, s| {
+    c.secrets.key = Some(SecretText::new(s.trim().to_owned()));
+    Some(())
+});
+
+/// Variables with names of their own: systemd's, the key's, and those kept from the replaced service; and the keys they set. `RABBITMQ_URL` is there
 /// twice: its users had no other switch, so giving a broker means using it.
 pub(super) static KEPT_VARIABLES: &[(&str, KeptKey)] = &[
+    ("CREDENTIALS_DIRECTORY", KeptKey::Part(&CREDENTIALS)),
+    ("TELEWARDEN_KEY", KeptKey::Part(&KEY_VARIABLE)),
     ("TELEGRAM_API_ID", KeptKey::Path("telegram.api_id")),
     ("TELEGRAM_API_HASH", KeptKey::Path("telegram.api_hash")),
     ("RABBITMQ_URL", KeptKey::Path("bridge.url")),

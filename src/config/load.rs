@@ -11,8 +11,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, KEPT_VARIABLES, KeptKey, Key, Kind, Named};
 use super::problem::{nearest, nearest_within};
+use super::reference::{self, Reference};
 use super::value::Value;
 use super::{Config, ConfigError, Place, Problem};
+use crate::protocol::secret::SecretText;
 
 /// What our own variables begin with.
 const VARIABLE_PREFIX: &str = "TELEWARDEN__";
@@ -106,6 +108,7 @@ pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
             problems.push(Problem { place, what });
         }
     }
+    problems.extend(references_without_vault(&config));
     problems.extend(clash_of_queues(&config));
     if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
 }
@@ -122,6 +125,27 @@ fn clash_of_queues(config: &Config) -> Option<Problem> {
     })
 }
 
+fn references_without_vault(config: &Config) -> Option<Problem> {
+    let vault = &config.secrets.vault;
+    let (key, reference) = config.references.first_key_value()?;
+    vault.address.is_none().then(|| Problem {
+        place: Place::Settings(key),
+        what: format!("{reference} is kept in Vault; set secrets.vault.address, too"),
+    })
+}
+
+/// See [`Config::fill`].
+pub(super) fn fill(config: &mut Config, of: &str, secret: &SecretText) -> Result<(), String> {
+    let key = keys::by_path(of).ok_or_else(|| format!("there is no key {of}"))?;
+    let value = Value::Words(secret.expose().to_owned());
+    key.apply(config, "", &value).ok_or_else(|| {
+        let expected = key.expected();
+        format!("{of} (from Vault) is not shown; expected {expected}")
+    })?;
+    config.references.remove(of);
+    Ok(())
+}
+
 type SecretFiles = BTreeMap<&'static str, (PathBuf, Place)>;
 
 /// Puts one layer over what the earlier ones gave. A secret and its `*_file` replace each other
@@ -131,7 +155,14 @@ fn apply(config: &mut Config, secret_files: &mut SecretFiles, layer: Layer) -> V
     let mut given: Vec<&'static str> = Vec::new();
     for setting in layer.settings {
         let Setting { key, name, value, place } = setting;
-        if key.apply(config, &name, &value).is_none() {
+        let reference = match take_reference(key, &value) {
+            Ok(reference) => reference,
+            Err(what) => {
+                problems.push(Problem { place, what });
+                continue;
+            }
+        };
+        if reference.is_none() && key.apply(config, &name, &value).is_none() {
             problems.push(Problem { place, what: refusal(key, &name, &value) });
             continue;
         }
@@ -150,12 +181,31 @@ fn apply(config: &mut Config, secret_files: &mut SecretFiles, layer: Layer) -> V
             continue;
         }
         given.push(secret);
+        config.references.remove(secret);
+        if let Some(reference) = reference {
+            config.references.insert(secret, reference);
+        }
         match key.kind {
             Kind::SecretFile { .. } => secret_files.insert(secret, (PathBuf::from(text), place)),
             _ => secret_files.remove(secret),
         };
     }
     problems
+}
+
+/// The place in Vault that stands for a secret, if one does.
+fn take_reference(key: &Key, value: &Value) -> Result<Option<Reference>, String> {
+    let text = value.text().unwrap_or_default();
+    if !key.is_secret() || !text.starts_with(reference::PREFIX) {
+        return Ok(None);
+    }
+    let bad =
+        || format!("{} is not shown; expected vault:<mount>/<path>#<field>, or a secret", key.path);
+    let is_for_vault = key.path.starts_with("secrets.vault.") || keys::by_path(key.path).is_none();
+    if is_for_vault {
+        return Err(format!("{} is needed to reach Vault, so it cannot be kept there", key.path));
+    }
+    Reference::parse(text).map(Some).ok_or_else(bad)
 }
 
 fn refusal(key: &Key, name: &str, value: &Value) -> String {
@@ -297,7 +347,9 @@ fn environment_layers(environment: &[(OsString, OsString)]) -> (Layer, Layer) {
         if let Some(path) = name.strip_prefix(VARIABLE_PREFIX) {
             let path = path.to_ascii_lowercase().replace("__", ".");
             named_setting(&mut own, &path, Place::Variable(name.to_owned()), value);
-        } else if let Some(meant) = name.strip_prefix(NEAR_PREFIX).and_then(meant_variable) {
+        } else if !KEPT_VARIABLES.iter().any(|(kept_name, _)| *kept_name == name)
+            && let Some(meant) = name.strip_prefix(NEAR_PREFIX).and_then(meant_variable)
+        {
             let what = format!(
                 "is not read, because each part of a variable's name follows two underscores; the \
                  nearest known one is {meant}"

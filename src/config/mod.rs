@@ -9,6 +9,7 @@ mod changes;
 mod keys;
 mod load;
 mod problem;
+mod reference;
 mod value;
 
 use std::collections::BTreeMap;
@@ -21,10 +22,11 @@ use tracing::Level;
 use crate::protocol::network::Network;
 use crate::protocol::secret::SecretText;
 
-pub use advice::{advice, broker_address};
+pub use advice::{advice, broker_address, is_key_beside_store};
 pub use changes::changed_keys;
 pub use load::{ConfigFile, Flag, Sources};
 pub use problem::{ConfigError, Place, Problem};
+pub use reference::Reference;
 pub use value::duration;
 
 /// Everything that can be configured.
@@ -54,9 +56,19 @@ pub struct Config {
     pub log: Log,
     /// `[shutdown]`.
     pub shutdown: Shutdown,
+    /// Secrets that Vault keeps, by their keys: not known until they were read there.
+    pub references: BTreeMap<&'static str, Reference>,
 }
 
 impl Config {
+    /// Puts a secret that was read elsewhere in the place of its reference.
+    ///
+    /// # Errors
+    /// When the key does not take it, in words that do not show it.
+    pub fn fill(&mut self, key: &str, secret: &SecretText) -> Result<(), String> {
+        load::fill(self, key, secret)
+    }
+
     /// Reads all sources, the later over the earlier.
     ///
     /// # Errors
@@ -100,11 +112,13 @@ pub struct Rate {
     pub per_minute: u32,
     /// Calls at once.
     pub burst: u32,
+    /// Calls a day (UTC), whatever crashes or restarts.
+    pub per_day: u32,
 }
 
 impl Default for Rate {
     fn default() -> Self {
-        Self { per_minute: 20, burst: 5 }
+        Self { per_minute: 20, burst: 5, per_day: 1000 }
     }
 }
 
@@ -135,15 +149,79 @@ pub enum Backend {
 /// How secrets are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secrets {
-    /// The key-encryption key's file; see [`Config::key_file`].
+    /// The folder in which systemd shows credentials to this service, from the variable
+    /// `CREDENTIALS_DIRECTORY`.
+    pub credentials: Option<PathBuf>,
+    /// The file of the key that wraps all others; see [`Config::key_file`].
     pub key_file: Option<PathBuf>,
-    /// How often the key is renewed.
+    /// The same as text, from the variable `TELEWARDEN_KEY` and from nowhere else.
+    pub key: Option<SecretText>,
+    /// The file of a key that another one has replaced.
+    pub previous_key_file: Option<PathBuf>,
+    /// How often the keys in the store are renewed.
     pub rotate_every: Duration,
+    /// `[secrets.vault]`.
+    pub vault: Vault,
+}
+
+impl Secrets {
+    /// The credential that holds the key, if systemd shows one to this service. Looks whether the
+    /// file exists.
+    pub fn credential(&self) -> Option<PathBuf> {
+        let path = self.credentials.as_ref()?.join("telewarden-key");
+        path.exists().then_some(path)
+    }
+}
+
+/// HashiCorp Vault: where it is, and how to log in there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vault {
+    /// Its address; `None`: there is no Vault.
+    pub address: Option<String>,
+    /// The namespace of an enterprise Vault.
+    pub namespace: Option<String>,
+    /// PEM file of the authority that signed its certificate; `None`: the system's authorities.
+    pub ca_file: Option<PathBuf>,
+    /// Who logs in.
+    pub role_id: Option<String>,
+    /// The password of that.
+    pub secret_id: Option<SecretText>,
+    /// Whether `secret_id` is a token that unwraps it, once.
+    pub secret_id_wrapped: bool,
+    /// Where the AppRole method is mounted.
+    pub approle_mount: String,
+    /// Where the Transit engine is mounted.
+    pub transit_mount: String,
+    /// The name of the Transit key that wraps the store's keys; `None`: Vault does not do that.
+    pub transit_key: Option<String>,
+}
+
+impl Default for Vault {
+    fn default() -> Self {
+        Self {
+            address: None,
+            namespace: None,
+            ca_file: None,
+            role_id: None,
+            secret_id: None,
+            secret_id_wrapped: false,
+            approle_mount: "approle".to_owned(),
+            transit_mount: "transit".to_owned(),
+            transit_key: None,
+        }
+    }
 }
 
 impl Default for Secrets {
     fn default() -> Self {
-        Self { key_file: None, rotate_every: Duration::from_secs(7 * 24 * 60 * 60) }
+        Self {
+            credentials: None,
+            key_file: None,
+            key: None,
+            previous_key_file: None,
+            rotate_every: Duration::from_secs(7 * 24 * 60 * 60),
+            vault: Vault::default(),
+        }
     }
 }
 

@@ -167,6 +167,27 @@ pub(super) fn has_scheme(text: &str, schemes: &[&str]) -> bool {
         })
 }
 
+/// Whether `text` is an `https://` address, or an `http://` address of this machine, with nothing
+/// behind the port: secrets may go there.
+pub(super) fn is_safe_https(text: &str) -> bool {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    let Some((scheme, authority)) = text.split_once("://") else { return false };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    if authority.is_empty() || !authority.chars().all(is_plain) {
+        return false;
+    }
+    let name = match authority.rsplit_once(':') {
+        Some((name, port)) if !name.is_empty() && port.parse::<u16>().is_ok() => name,
+        Some(_) if !authority.ends_with(']') => return false,
+        _ => authority,
+    };
+    match scheme {
+        "https" => true,
+        "http" => host(name).is_some_and(|ip| ip.is_loopback()),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +210,37 @@ mod tests {
         assert_eq!(address("[::1]:443"), "[::1]:443".parse().ok());
         for bad in ["", "127.0.0.1", ":80", "::1:80", "example.org:80", "127.0.0.1:65536"] {
             assert_eq!(address(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn secrets_go_over_https_or_stay_on_this_machine() {
+        for good in [
+            "https://vault.example.org",
+            "https://10.0.0.7:8200/",
+            "http://127.0.0.1:8200",
+            "http://localhost:8200",
+            "http://[::1]:8200",
+            "http://[::1]",
+            "https://[fe80::1]:8200",
+        ] {
+            assert!(is_safe_https(good), "{good}");
+        }
+        for bad in [
+            "",
+            "vault.example.org",
+            "http://vault.example.org",
+            "http://10.0.0.7:8200",
+            "http://127.0.0.1@far.example",
+            "https://",
+            "https://a/b",
+            "https://a?b",
+            "ftp://a",
+            "http://localhost.example.org",
+            "https://a:b:c",
+            "https://host:99999",
+        ] {
+            assert!(!is_safe_https(bad), "{bad}");
         }
     }
 

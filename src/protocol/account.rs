@@ -27,6 +27,18 @@ pub enum AccountState {
     Error,
 }
 
+/// Whether an account is to be connected although no monitor or job needs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Only while somebody needs it: sessions that commands of the bridge brought.
+    #[default]
+    OnDemand,
+    /// Always: accounts of users.
+    Kept,
+    /// Never, whoever needs it: its user holds it.
+    Held,
+}
+
 /// What the machine remembers of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Link {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::owner::UserId;
+
 /// A chat id exactly as a command spelled it, echoed in every event about that chat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -136,6 +138,16 @@ impl fmt::Display for MarkedId {
 }
 
 impl ChatKey {
+    /// The key of a chat that `owner` has monitored; `None` is the bridge. Two who monitor one chat are
+    /// two monitors, and neither sees the other. (No spelling of a chat holds a space.)
+    pub fn of(owner: Option<&UserId>, chat: &ChatRef) -> Self {
+        let key = chat.key();
+        match owner {
+            None => key,
+            Some(owner) => Self(format!("{} of {owner}", key.0)),
+        }
+    }
+
     /// For logs: whoever has an invite link may join, so its hash is not shown.
     pub fn redacted(&self) -> &str {
         if self.0.starts_with('+') { "an invite link" } else { &self.0 }

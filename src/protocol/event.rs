@@ -413,6 +413,7 @@ fn entry(
         message_id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
         timestamp: u64::try_from(now.seconds()).unwrap_or(0),
         said_at: None,
+        owner: None,
         body: json(body),
     }
 }

@@ -97,6 +97,11 @@ const CHAT_LOST: &[(&str, LostReason)] = &[
     ("USER_BANNED_IN_CHANNEL", LostReason::BannedInChat),
     ("CHAT_ADMIN_REQUIRED", LostReason::ChatPrivate),
     ("CHAT_WRITE_FORBIDDEN", LostReason::ChatPrivate),
+    ("CHAT_SEND_PLAIN_FORBIDDEN", LostReason::ChatPrivate),
+    ("CHAT_GUEST_SEND_FORBIDDEN", LostReason::NotAMember),
+    ("CHAT_RESTRICTED", LostReason::ChatPrivate),
+    ("TOPIC_CLOSED", LostReason::ChatPrivate),
+    ("TOPIC_DELETED", LostReason::ChatNotFound),
     ("PEER_ID_INVALID", LostReason::ChatNotFound),
     ("USER_NOT_PARTICIPANT", LostReason::NotAMember),
     ("INVITE_HASH_EXPIRED", LostReason::ChatNotFound),
@@ -125,6 +130,10 @@ const TARGET_REFUSED: &[&str] = &[
     "ALLOW_PAYMENT_REQUIRED",
     "USER_RESTRICTED",
     "YOU_BLOCKED_USER",
+    "PRIVACY_PREMIUM_REQUIRED",
+    "USER_IS_BOT",
+    "USER_INVALID",
+    "PEER_ID_NOT_SUPPORTED",
 ];
 
 const ALREADY_DONE: &[&str] =
@@ -148,6 +157,7 @@ const TRANSIENT: &[&str] = &[
     "INTERDC_CALL_RICH_ERROR",
     "WORKER_BUSY_TOO_LONG_RETRY",
     "MSG_WAIT_FAILED",
+    "AUTH_RESTART",
 ];
 
 /// A wait without a number still means a wait.
@@ -332,10 +342,36 @@ mod tests {
                 400,
                 &["USER_ALREADY_PARTICIPANT", "RANDOM_ID_DUPLICATE", "INVITE_REQUEST_SENT"],
             ),
+            ("chat", 403, &["CHAT_SEND_PLAIN_FORBIDDEN", "CHAT_GUEST_SEND_FORBIDDEN"]),
+            ("chat", 400, &["CHAT_RESTRICTED", "TOPIC_CLOSED", "TOPIC_DELETED"]),
+            ("target", 406, &["PRIVACY_PREMIUM_REQUIRED"]),
+            ("target", 400, &["USER_IS_BOT", "YOU_BLOCKED_USER", "USER_RESTRICTED"]),
             ("transient", 400, &["RPC_CALL_FAIL", "Timedout", "PERSISTENT_TIMESTAMP_OUTDATED"]),
+            ("transient", 500, &["AUTH_RESTART"]),
+            ("done", 500, &["RANDOM_ID_DUPLICATE"]),
             ("transient", 500, &["ANYTHING_AT_ALL"]),
             ("transient", -503, &["Timeout"]),
             ("ours", 400, &["MESSAGE_EMPTY", "INPUT_METHOD_INVALID"]),
+            // What a login makes of these is in `protocol/login.rs`.
+            (
+                "ours",
+                400,
+                &[
+                    "PHONE_NUMBER_INVALID",
+                    "PHONE_NUMBER_UNOCCUPIED",
+                    "PHONE_CODE_INVALID",
+                    "PHONE_CODE_EXPIRED",
+                    "PASSWORD_HASH_INVALID",
+                    "SRP_ID_INVALID",
+                    "ACCESS_TOKEN_INVALID",
+                    "ACCESS_TOKEN_EXPIRED",
+                    "AUTH_TOKEN_EXPIRED",
+                    "AUTH_TOKEN_INVALID",
+                    "API_ID_INVALID",
+                ],
+            ),
+            ("ours", 401, &["SESSION_PASSWORD_NEEDED", "PASSWORD_HASH_INVALID"]),
+            ("ours", 406, &["PHONE_NUMBER_FLOOD", "PHONE_PASSWORD_FLOOD"]),
         ];
         for (expected, code, names) in table {
             for name in *names {
@@ -347,6 +383,17 @@ mod tests {
         }
         for name in ["PHONE_MIGRATE", "NETWORK_MIGRATE", "USER_MIGRATE", "FILE_MIGRATE"] {
             assert_eq!(class(303, name, Some(4)), "migrate", "{name}");
+        }
+    }
+
+    #[test]
+    fn slow_mode_holds_its_chat_and_every_other_wait_its_method_class() {
+        for (name, expected) in WAITS {
+            let Failure::Wait { scope, seconds, .. } = Failure::from_rpc(420, name, Some(7)) else {
+                panic!("{name} is no wait");
+            };
+            assert_eq!((scope, seconds), (*expected, 7), "{name}");
+            assert_eq!(scope == WaitScope::Chat, *name == "SLOWMODE_WAIT");
         }
     }
 

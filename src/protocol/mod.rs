@@ -5,12 +5,15 @@
 
 pub mod account;
 pub mod backlog;
+pub mod caps;
 pub mod chat;
 pub mod command;
 pub mod cursor;
+pub mod estate;
 pub mod event;
 pub mod failure;
 pub mod ids;
+pub mod login;
 pub mod model;
 pub mod monitor;
 pub mod network;
@@ -21,8 +24,11 @@ pub mod progress;
 pub mod refusal;
 pub mod request;
 pub mod restart;
+pub mod rotation;
 pub mod secret;
 pub mod session_string;
+pub mod target;
 pub mod time;
+pub mod trail;
 pub mod watchdog;
 pub mod why;

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::chat::{ChatRef, MarkedId};
+use super::chat::{ChatKey, ChatRef, MarkedId};
 use super::ids::{AuthKeyId, SessionId, UnixMillis};
+use super::owner::UserId;
 use super::secret::AuthKey;
 
 /// A session id of the backend and the account it stands for.
@@ -225,6 +226,9 @@ pub enum MonitorPhase {
 /// A chat that should be monitored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MonitorRecord {
+    /// Whose it is; `None` for those that commands of the bridge asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<UserId>,
     /// The chat, as the newest command named it.
     pub chat: ChatRef,
     /// The sessions in the order of the newest command, the primary first.
@@ -243,6 +247,13 @@ pub struct MonitorRecord {
     /// this is all that tells what it missed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_pts: Option<i32>,
+}
+
+impl MonitorRecord {
+    /// What the monitor is known by.
+    pub fn key(&self) -> ChatKey {
+        ChatKey::of(self.owner.as_ref(), &self.chat)
+    }
 }
 
 /// Something to be done once at Telegram, for which a command was already acknowledged.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::owner::UserId;
+
 /// Where an [`OutboxEntry`] goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Route {
@@ -31,6 +33,8 @@ pub struct OutboxEntry {
     /// When Telegram dated what it tells of, in seconds since the Unix epoch; only of messages. For
     /// measuring how long they were on their way.
     pub said_at: Option<i64>,
+    /// Whose monitor it comes from, for webhooks; `None` for the bridge's.
+    pub owner: Option<UserId>,
     /// The JSON body.
     pub body: Vec<u8>,
 }

@@ -1,5 +1,6 @@
 //! Pacing: token rates per method class, and the waits that Telegram imposed.
 
+use super::chat::MarkedId;
 use super::ids::UnixMillis;
 use super::model::{Cooldown, CooldownScope, MethodClass};
 
@@ -38,6 +39,8 @@ pub struct Limits {
     pub read: Rate,
     /// Logging in.
     pub auth: Rate,
+    /// Messages that an account may send in a day (UTC).
+    pub sends_per_day: u32,
 }
 
 impl Default for Limits {
@@ -51,6 +54,7 @@ impl Default for Limits {
             contacts: rate(4, 2),
             read: rate(240, 100),
             auth: rate(4, 2),
+            sends_per_day: 1_000,
         }
     }
 }
@@ -110,6 +114,12 @@ impl Cooldowns {
         holding.map(|held| held.until).max()
     }
 
+    /// When sending into `chat` may go on, if it may not now (slow mode).
+    pub fn holds_chat(&self, chat: MarkedId, now: UnixMillis) -> Option<UnixMillis> {
+        let covers = |held: &&Cooldown| held.scope == CooldownScope::Chat(chat) && held.until > now;
+        self.0.iter().find(covers).map(|held| held.until)
+    }
+
     /// Whether the account as a whole is limited.
     pub fn is_limited(&self, now: UnixMillis) -> bool {
         self.0.iter().any(|held| held.until > now && held.scope == CooldownScope::Account)
@@ -134,7 +144,6 @@ impl Cooldowns {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chat::MarkedId;
     use super::*;
     use proptest::prelude::*;
 

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::failure::{Failure, WaitScope};
+use super::login::LoginFailure;
 
 /// Stable codes of refusals (`spec/accounts.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -232,6 +233,35 @@ impl From<Failure> for Refusal {
             }
             Failure::AlreadyDone { .. } => Self::new(Code::Conflict, detail),
             Failure::Rejected { .. } => Self::new(Code::Validation, detail),
+        }
+    }
+}
+
+impl From<LoginFailure> for Refusal {
+    fn from(failure: LoginFailure) -> Self {
+        let detail = failure.to_string();
+        match failure {
+            LoginFailure::PhoneInvalid
+            | LoginFailure::PhoneBanned
+            | LoginFailure::NotRegistered
+            | LoginFailure::PaymentNeeded
+            | LoginFailure::EmailNeeded => Self::new(Code::PhoneInvalid, detail),
+            LoginFailure::CodeInvalid | LoginFailure::CodeExpired | LoginFailure::QrExpired => {
+                Self::new(Code::CodeInvalid, detail)
+            }
+            LoginFailure::PasswordNeeded => Self::new(Code::PasswordRequired, detail),
+            LoginFailure::PasswordInvalid => Self::new(Code::PasswordInvalid, detail),
+            LoginFailure::TokenInvalid => Self::new(Code::BotTokenInvalid, detail),
+            LoginFailure::Wait { seconds, .. } => {
+                Self::new(Code::TelegramWait, detail).after(u64::from(seconds.max(1)))
+            }
+            LoginFailure::TooManyAttempts { .. } => {
+                Self::new(Code::TelegramWait, detail).after(24 * 60 * 60)
+            }
+            LoginFailure::SessionEnded { .. } => Self::new(Code::SessionExpired, detail),
+            LoginFailure::Other(failure) => failure.into(),
+            // What is left is ours to mend: the application id, the servers' key.
+            _ => Self::new(Code::Internal, detail),
         }
     }
 }

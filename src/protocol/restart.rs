@@ -32,6 +32,8 @@ pub enum ChildKind {
     Account,
     /// A chat monitor's actor.
     Monitor,
+    /// A login's actor.
+    Login,
     /// A link to the broker.
     Bridge,
     /// A part of the tree that supervises others.
@@ -44,6 +46,7 @@ impl ChildKind {
         match self {
             Self::Account => "account",
             Self::Monitor => "monitor",
+            Self::Login => "login",
             Self::Bridge => "bridge",
             Self::Part => "part",
         }
@@ -57,6 +60,13 @@ impl ChildKind {
             Self::Account | Self::Monitor => RestartPolicy {
                 backoff: Backoff { min_ms: 500, max_ms: 60_000 },
                 restarts_max: 5,
+                window_ms: 10 * MINUTE_MS,
+                then: GiveUp::Park,
+            },
+            // Somebody waits for it, and Telegram counts attempts: a few, soon, and then no more.
+            Self::Login => RestartPolicy {
+                backoff: Backoff { min_ms: 500, max_ms: 2_000 },
+                restarts_max: 2,
                 window_ms: 10 * MINUTE_MS,
                 then: GiveUp::Park,
             },

@@ -74,14 +74,32 @@ pub enum StoreError {
         /// The key file.
         path: PathBuf,
     },
+    /// A key that was given as text is none.
+    #[error(
+        "{name} does not hold a key: expected 32 bytes in base64 (44 characters), as `openssl rand \
+         -base64 32` prints them"
+    )]
+    KeyTextMalformed {
+        /// What was given.
+        name: &'static str,
+    },
     /// The key is not the one this store was sealed with.
     #[error(
-        "the key in {path} is not the one this store was sealed with; put the right key file back \
-         (no record was changed)"
+        "{origin} is not the one this store was sealed with; put the right one back, or, if it is \
+         to replace that one, let secrets.previous_key_file name a file with the old key (no \
+         record was changed)"
     )]
     WrongKey {
-        /// The key file.
-        path: PathBuf,
+        /// Where the key comes from.
+        origin: String,
+    },
+    /// A service that keeps the root did not do its part.
+    #[error("{origin} does not unlock the store: {cause}")]
+    Root {
+        /// The service.
+        origin: String,
+        /// What it said, or why it did not answer, and what to do.
+        cause: String,
     },
     /// The operating system gave no random numbers.
     #[error("the operating system gave no random numbers")]

@@ -11,18 +11,25 @@ use std::sync::Arc;
 
 use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
+use crate::protocol::estate::DayCount;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{PeerRecord, RestartRecord, UpdateStateDelta};
 use crate::protocol::outbox::OutboxEntry;
+use crate::protocol::owner::UserId;
 
-use super::engine::{Batch, Engine};
+use super::engine::{Batch, Engine, collect};
 use super::error::StoreError;
 use super::hot::Hot;
-use super::keys::{Keyring, MasterKey};
+use super::keys::{Keyring, Keys, Seal};
 use super::layout::{self, kind};
 use super::op::{Op, RESTARTS_KEPT};
 use super::records::{self, CursorRecord};
+use super::rows::{RawRow, TABLES};
 use super::segment::{self, Content};
+use super::trail::{self, TrailMark};
+
+/// Rows that one [`Op::Expire`] forgets at the most: some milliseconds of the writer's time.
+const EXPIRE_MAX: usize = 4_096;
 
 /// What the writer knows of the records without reading them. At 10,000 accounts and as many
 /// monitors about 1 MiB.
@@ -40,6 +47,8 @@ pub(super) struct Known {
     pub(super) tombstones: HashMap<ChatKey, u64>,
     /// Bytes of all segments written so far.
     pub(super) written: u64,
+    /// The newest entry of the audit log.
+    pub(super) trail: TrailMark,
 }
 
 /// What a group does to the update state of one account.
@@ -80,7 +89,7 @@ pub(super) struct Effects {
 /// What a group reads.
 pub(super) struct Context<'a> {
     pub(super) engine: &'a dyn Engine,
-    pub(super) master: &'a MasterKey,
+    pub(super) master: &'a Keys,
     pub(super) known: &'a mut Known,
 }
 
@@ -125,7 +134,7 @@ impl Group {
                 self.batch.put(key, sealed);
             }
             Op::PutMonitor(record) => {
-                let chat = record.chat.key();
+                let chat = record.key();
                 let key = layout::chat(kind::MONITOR, &chat);
                 self.batch.put(key, records::to_json(&record));
                 context.known.monitors.insert(chat);
@@ -134,6 +143,20 @@ impl Group {
             Op::PutJob(job) => self.batch.put(layout::job(job.id), records::to_json(&job)),
             Op::DeleteJob(id) => self.batch.delete(layout::job(id)),
             Op::PutRestart(record) => self.put_restart(&record, context.known),
+            Op::PutRow(row) => self.put_row(row, context)?,
+            Op::DeleteRow(key) => self.batch.delete(key),
+            Op::DeleteOwner(owner) => self.delete_owner(&owner, context)?,
+            Op::Expire(at) => self.expire(at, context)?,
+            Op::Audit(deed) => {
+                trail::append(&mut self.batch, &mut context.known.trail, deed)?;
+            }
+            Op::Pseudonymise { user, pseudonym } => {
+                trail::forget(&mut self.batch, context.engine, &user, &pseudonym)?;
+            }
+            Op::TrimTrail(at) => {
+                trail::trim(&mut self.batch, context.engine, context.known.trail, at)?;
+            }
+            Op::PutDayCount(count) => self.put_day_count(count, context)?,
         }
         Ok(())
     }
@@ -177,13 +200,70 @@ impl Group {
             self.batch.delete(layout::account(kind, account));
         }
         let (from, to) = layout::peers(account);
-        let mut keys: Vec<Vec<u8>> =
-            self.batch.writes.range(from.clone()..to.clone()).map(|(key, _)| key.clone()).collect();
+        self.delete_range(from, to, context)
+    }
+
+    /// Deletes what is in `from..to` on disk, and what this group was to write there.
+    fn delete_range(
+        &mut self,
+        from: Vec<u8>,
+        to: Vec<u8>,
+        context: &Context<'_>,
+    ) -> Result<(), StoreError> {
+        let written = self.batch.writes.range(from.clone()..to.clone());
+        let mut keys: Vec<Vec<u8>> = written.map(|(key, _)| key.clone()).collect();
         context.engine.scan(&from, &to, &mut |key, _| {
             keys.push(key.to_vec());
             true
         })?;
         keys.into_iter().for_each(|key| self.batch.delete(key));
+        Ok(())
+    }
+
+    /// Two who count at once may hand in their counts in the wrong order.
+    fn put_day_count(
+        &mut self,
+        mut count: DayCount,
+        context: &Context<'_>,
+    ) -> Result<(), StoreError> {
+        let key = layout::day_count(count.telegram_id);
+        if let Some(known) = self.batch.get(context.engine, &key)? {
+            count.merge(&records::from_json("day count", &known)?);
+        }
+        self.batch.put(key, records::to_json(&count));
+        Ok(())
+    }
+
+    fn put_row(&mut self, row: RawRow, context: &Context<'_>) -> Result<(), StoreError> {
+        let RawRow { key, value, is_sealed, expires_at } = row;
+        if let Some(at) = expires_at {
+            self.batch.put(layout::expiry(at, &key), Vec::new());
+        }
+        let value = match is_sealed {
+            true => context.master.seal(&key, &value)?,
+            false => value.to_vec(),
+        };
+        self.batch.put(key, value);
+        Ok(())
+    }
+
+    fn delete_owner(&mut self, owner: &UserId, context: &Context<'_>) -> Result<(), StoreError> {
+        for table in TABLES {
+            let (from, to) = layout::rows(table.kind, owner, &[]);
+            self.delete_range(from, to, context)?;
+        }
+        Ok(())
+    }
+
+    fn expire(&mut self, at: UnixMillis, context: &Context<'_>) -> Result<(), StoreError> {
+        let (from, _) = layout::all(kind::EXPIRY);
+        let due = collect(context.engine, &from, &layout::expiry_hour(at), EXPIRE_MAX)?;
+        for (note, _) in due {
+            if let Some(row) = layout::expiring_row(&note) {
+                self.batch.delete(row.to_vec());
+            }
+            self.batch.delete(note);
+        }
         Ok(())
     }
 

@@ -5,26 +5,48 @@ use uuid::Uuid;
 
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
+use crate::protocol::owner::UserId;
 
 use super::error::StoreError;
 
 /// The store's format number.
 pub(super) const FORMAT: &[u8] = b"!format";
-/// Sealed with the key-encryption key, to recognise another key.
+/// Sealed with the root of a store that had no generations of keys yet, to recognise another root;
+/// gone once nothing is sealed with it any more.
 pub(super) const KEY_CHECK: &[u8] = b"!key-check";
 /// Everything up to this sequence number has left the outbox.
 pub(super) const RELEASED: &[u8] = b"!released";
 /// Cursors moved before this sequence number have records of their own.
 pub(super) const CHECKPOINT: &[u8] = b"!checkpoint";
 
+/// When a rotation of the keys was last through.
+pub(super) const ROTATED: &[u8] = b"!rotated";
 /// The tally of the records: see [`super::audit`].
 pub(super) const TALLY: &[u8] = b"!tally";
+
+/// The last entry of the audit log that was trimmed.
+pub(super) const TRIMMED: &[u8] = b"!trimmed";
 
 /// Kinds of record.
 pub(super) mod kind {
     pub(crate) const ACCOUNT: u8 = b'a';
+    pub(crate) const OWNED_ACCOUNT: u8 = b'A';
+    pub(crate) const CHAT: u8 = b'C';
+    pub(crate) const SEND: u8 = b'I';
+    pub(crate) const DAY_COUNT: u8 = b'N';
+    /// Rows that go by themselves, by the hour.
+    pub(crate) const EXPIRY: u8 = b'e';
+    /// Sealed.
+    pub(crate) const LOGIN: u8 = b'l';
+    /// The chain of the audit log.
+    pub(crate) const TRAIL: u8 = b'T';
+    /// What its entries tell of people.
+    pub(crate) const TRAIL_PERSONS: u8 = b'P';
+    /// Its entries by user.
+    pub(crate) const TRAIL_INDEX: u8 = b'Q';
     pub(crate) const CREDENTIALS: u8 = b'c';
     pub(crate) const DATA_KEY: u8 = b'd';
+    pub(crate) const GENERATION: u8 = b'g';
     pub(crate) const CURSOR: u8 = b'k';
     pub(crate) const MONITOR: u8 = b'm';
     pub(crate) const SEGMENT: u8 = b'o';
@@ -66,12 +88,17 @@ pub(super) fn data_key(epoch: u32) -> Vec<u8> {
     key(kind::DATA_KEY, &epoch.to_be_bytes())
 }
 
+/// The key of a generation of keys.
+pub(super) fn generation(number: u32) -> Vec<u8> {
+    key(kind::GENERATION, &number.to_be_bytes())
+}
+
 pub(super) fn job(id: Uuid) -> Vec<u8> {
     key(kind::JOB, id.as_bytes())
 }
 
 /// Negative numbers before positive ones.
-fn ordered(number: i64) -> [u8; 8] {
+pub(super) fn ordered(number: i64) -> [u8; 8] {
     (number ^ i64::MIN).to_be_bytes()
 }
 
@@ -86,6 +113,68 @@ pub(super) fn restart(at: UnixMillis, number: u32) -> Vec<u8> {
     let mut key = key(kind::RESTART, &ordered(at.0));
     key.extend_from_slice(&number.to_be_bytes());
     key
+}
+
+/// A row of a user. The user's length comes first, so that no user's rows lie among another's.
+pub(super) fn row(kind: u8, owner: &UserId, id: &[u8]) -> Vec<u8> {
+    let owner = owner.as_str().as_bytes();
+    let mut key = Vec::with_capacity(2 + owner.len() + id.len());
+    // User ids have at most 128 bytes.
+    key.extend_from_slice(&[kind, owner.len() as u8]);
+    key.extend_from_slice(owner);
+    key.extend_from_slice(id);
+    key
+}
+
+/// A user's rows of one `kind` whose ids begin with `prefix`.
+pub(super) fn rows(kind: u8, owner: &UserId, prefix: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let from = row(kind, owner, prefix);
+    let mut to = from.clone();
+    // The kind is below 0xff, so there is always a byte to raise.
+    while to.last() == Some(&0xff) {
+        to.pop();
+    }
+    if let Some(last) = to.last_mut() {
+        *last += 1;
+    }
+    (from, to)
+}
+
+/// A record of one `kind` of the entry `number` of the audit log; newer ones lie first.
+pub(super) fn trail(kind: u8, number: u64) -> Vec<u8> {
+    key(kind, &(!number).to_be_bytes())
+}
+
+/// Notes that the entry `number` tells of `user`.
+pub(super) fn trail_of(user: &UserId, number: u64) -> Vec<u8> {
+    row(kind::TRAIL_INDEX, user, &(!number).to_be_bytes())
+}
+
+/// The entry's number at the end of either key.
+pub(super) fn trail_number(key: &[u8]) -> u64 {
+    !key.last_chunk::<8>().map_or(u64::MAX, |number| u64::from_be_bytes(*number))
+}
+
+/// What an account did in its newest day.
+pub(super) fn day_count(telegram_id: i64) -> Vec<u8> {
+    key(kind::DAY_COUNT, &ordered(telegram_id))
+}
+
+/// Notes that the row at `row` goes in the hour of `at`.
+pub(super) fn expiry(at: UnixMillis, row: &[u8]) -> Vec<u8> {
+    let mut key = expiry_hour(at);
+    key.extend_from_slice(row);
+    key
+}
+
+/// Where the notes of the hour of `at` begin.
+pub(super) fn expiry_hour(at: UnixMillis) -> Vec<u8> {
+    key(kind::EXPIRY, &ordered(at.0.div_euclid(60 * 60 * 1_000)))
+}
+
+/// The row that such a note is about.
+pub(super) fn expiring_row(note: &[u8]) -> Option<&[u8]> {
+    note.get(9..)
 }
 
 /// All keys of one kind.
@@ -131,6 +220,25 @@ mod tests {
             let other = peer(AuthKeyId(id.0.wrapping_add(1)), MarkedId(i64::MIN));
             assert!(other < from || other >= to);
         }
+    }
+
+    #[test]
+    fn rows_of_one_user_lie_together_and_apart_from_others() {
+        let user = |id: &str| UserId::new(id).unwrap();
+        let (from, to) = rows(kind::SEND, &user("ab"), b"");
+        for id in [&b""[..], b"\0", b"\xff\xff\xff"] {
+            let own = row(kind::SEND, &user("ab"), id);
+            assert!(from <= own && own < to, "{id:?}");
+        }
+        for other in ["a", "abc", "b", "ab\u{10ffff}", "aa", "ac"] {
+            for id in [&b""[..], b"b", b"\xff\xff"] {
+                let key = row(kind::SEND, &user(other), id);
+                assert!(key < from || key >= to, "{other} {id:?}");
+            }
+        }
+        let (from, to) = rows(kind::SEND, &user("ab"), b"\xff\xff");
+        let own = row(kind::SEND, &user("ab"), b"\xff\xff\xff");
+        assert!(from <= own && own < to);
     }
 
     #[test]

@@ -43,6 +43,14 @@ impl MemoryDisk {
         self.lock().fails_after = Some(writes);
     }
 
+    /// A medium of its own that holds the same.
+    #[cfg(test)]
+    pub(super) fn copy(&self) -> Self {
+        let disk = self.lock();
+        let (visible, durable) = (disk.visible.clone(), disk.durable.clone());
+        Self(Arc::new(Mutex::new(Disk { visible, durable, ..Disk::default() })))
+    }
+
     /// Cuts the power: of the batches that were not synced, only the first `kept` survive. Heals
     /// a failing medium.
     #[cfg(test)]

@@ -26,8 +26,9 @@
 //! Below lies an ordered map with atomic batches (`engine`), on sled or in memory.
 //!
 //! # What is sealed
-//! Sealed (AES-256-GCM, `keys`): credentials, and the entries of the outbox with their message
-//! texts. In clear: which accounts, sessions and monitors there are, their names and faults, the
+//! Sealed (AES-256-GCM, `keys`, which also tells how keys are renewed): credentials, logins under way,
+//! and the entries of the outbox with their message texts. In clear: users and their accounts with masked
+//! phone numbers, which accounts, sessions and monitors there are, their names and faults, the
 //! restart ledger, cursors (with 64-bit fingerprints of the newest second's messages in private chats
 //! and basic groups), update states, and peers, whose access hashes are worth nothing without the
 //! authorization key. A copy of the store without the key opens no session and shows no text.
@@ -50,10 +51,12 @@ mod outbox;
 mod queue;
 mod records;
 mod recover;
+mod rows;
 mod segment;
 mod sled_engine;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod writer;
 
 use std::fs::File;
@@ -78,29 +81,36 @@ use checkpoint::Checkpoint;
 use engine::Engine;
 use hot::Hot;
 use keep::Kept;
-use keys::{KeySource, Keyring, MasterKey};
+use keys::Key;
+use keys::MasterKey;
+#[cfg(test)]
+use keys::Seal;
+use keys::{Keyring, Keys, Rotation};
 use layout::kind;
 use memory_engine::MemoryDisk;
 use meters::Meters;
 use outbox::Ring;
 use queue::{Done, Queue};
 use records::CursorRecord;
-use recover::{Key, Recovered, Seen};
+use recover::{Recovered, Seen};
 use segment::Head;
 use sled_engine::SledEngine;
 use writer::{Pace, Writer, panic_text};
 
 pub use error::{CommitError, EngineError, Files, StoreError};
 pub use examine::{Examined, examine};
+pub use keys::{KeyOrigin, KeyStatus, RemoteRoot, RootError, RotateError, Rotated};
 pub use op::{CACHE_BYTES_DEFAULT, Op, RESTARTS_KEPT, Snapshot, StoreOptions, StoreStats};
 pub use outbox::Outbox;
+pub use rows::{RawRow, Row, RowId, Table};
+pub use trail::{TrailMark, TrailPage, TrailQuery, TrailReport};
 
 /// What the handles, the reader of the outbox and the writer share.
 struct Shared {
     engine: Arc<Audited>,
     /// The store's directory; stores in memory have none.
     place: Option<Arc<Path>>,
-    master: MasterKey,
+    master: Keys,
     keyring: Keyring,
     queue: Queue,
     ring: Ring,
@@ -126,14 +136,6 @@ impl Shared {
     fn write_hot(&self) -> RwLockWriteGuard<'_, Hot> {
         self.hot.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether a configured key file could be used: there, whole, and closed to others.
-///
-/// # Errors
-/// What [`Store::open`] would say about it.
-pub fn check_key_file(path: &Path) -> Result<(), StoreError> {
-    KeySource { path: path.into(), configured: true }.check()
 }
 
 /// The writer's thread; told to end when the last handle goes.
@@ -182,6 +184,7 @@ impl Store {
             Ok(recovered) => recovered,
             Err(error) => return Err(kept.after(error)),
         };
+        recovered.master.settle_file()?;
         kept.let_go()?;
         let home = Home { path: path.as_path().into(), lock };
         Self::run(recovered, Some(home), Pace::default())
@@ -195,7 +198,9 @@ impl Store {
 
     /// A store on any engine, without a directory.
     fn start(engine: Arc<dyn Engine>, key: Key, pace: Pace) -> Result<(Self, Outbox), StoreError> {
-        Self::run(recover::recover(engine, key, None)?, None, pace)
+        let recovered = recover::recover(engine, key, None)?;
+        recovered.master.settle_file()?;
+        Self::run(recovered, None, pace)
     }
 
     /// Starts the writer of a store that was recovered.
@@ -220,12 +225,14 @@ impl Store {
             _home: home,
         });
         let checkpoint = Checkpoint::new(mark, pace.checkpoint_every);
+        let rotation = Rotation::new(&shared.master);
         let writer = Writer {
             shared: Arc::clone(&shared),
             known,
             next_seq,
             released,
             checkpoint,
+            rotation,
             pace,
             witness,
             synced,
@@ -266,12 +273,14 @@ impl Store {
     pub fn load(&self) -> Result<Snapshot, StoreError> {
         let mut monitors = Vec::new();
         for monitor in self.all_json::<MonitorRecord>(kind::MONITOR)? {
-            let cursor = self.cursor(&monitor.chat.key())?;
+            let cursor = self.cursor(&monitor.key())?;
             monitors.push((monitor, cursor));
         }
         Ok(Snapshot {
             sessions: self.all_json(kind::SESSION)?,
             accounts: self.all_json(kind::ACCOUNT)?,
+            owned: self.all_rows()?,
+            logins: self.all_rows()?,
             monitors,
             jobs: self.all_json(kind::JOB)?,
             restarts: self.all_json(kind::RESTART)?,
@@ -336,13 +345,8 @@ impl Store {
     /// An account's credentials, unsealed for this call only.
     pub fn credentials(&self, account: AuthKeyId) -> Result<Option<Credentials>, StoreError> {
         let key = layout::account(kind::CREDENTIALS, account);
-        let Some(sealed) = self.shared.engine.get(&key)? else {
-            return Ok(None);
-        };
-        let broken =
-            |_| StoreError::Damaged { record: "credentials", detail: "its seal is broken" };
-        let plain = self.shared.master.open(&key, &sealed).map_err(broken)?;
-        records::credentials_from_plain(account, &plain).map(Some)
+        let plain = self.shared.master.read(&*self.shared.engine, "credentials", &key)?;
+        plain.map(|plain| records::credentials_from_plain(account, &plain)).transpose()
     }
 
     /// An account's update state, including moves that have no record yet.
@@ -446,11 +450,7 @@ impl Store {
 /// store was in use before.
 fn look_first(options: &StoreOptions) -> Result<(Key, bool), StoreError> {
     let used = door::read_marker(&options.path)?;
-    let source = KeySource::of(options);
-    let key = match source.read_first(used)? {
-        Some(master) => Key::Read(Box::new(master), source.path),
-        None => Key::File(source),
-    };
+    let key = Key::read_first(&options.path, &options.key, &options.previous_keys, used)?;
     let database = sled_engine::directory(&options.path);
     keep::refuse_if_aside(&database)?;
     sled_engine::refuse_what_is_in_the_way(&database)?;

@@ -7,12 +7,19 @@ use uuid::Uuid;
 
 use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
+use crate::protocol::estate::{DayCount, LoginRecord, OwnedAccount};
 use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
 use crate::protocol::model::{
     AccountRecord, Credentials, JobRecord, MonitorRecord, PeerRecord, RestartRecord, SessionRecord,
     UpdateState, UpdateStateDelta,
 };
 use crate::protocol::outbox::OutboxEntry;
+use crate::protocol::owner::UserId;
+use crate::protocol::trail::Deed;
+
+use super::rows::RawRow;
+
+use super::keys::KeyOrigin;
 
 /// Page cache unless configured otherwise, in bytes.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
@@ -24,8 +31,10 @@ pub const RESTARTS_KEPT: usize = 1000;
 pub struct StoreOptions {
     /// The directory; made with mode 0700.
     pub path: PathBuf,
-    /// The key file; `None` is `<path>/key`, which is made on first start.
-    pub key_file: Option<PathBuf>,
+    /// Where the root comes from, the key that wraps all others.
+    pub key: KeyOrigin,
+    /// Where roots came from that it replaces; looked at only when they are needed.
+    pub previous_keys: Vec<KeyOrigin>,
     /// Bound of the page cache, in bytes.
     pub cache_bytes: u64,
 }
@@ -33,7 +42,12 @@ pub struct StoreOptions {
 impl StoreOptions {
     /// The defaults for a store in `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), key_file: None, cache_bytes: CACHE_BYTES_DEFAULT }
+        Self {
+            path: path.into(),
+            key: KeyOrigin::Own,
+            previous_keys: vec![],
+            cache_bytes: CACHE_BYTES_DEFAULT,
+        }
     }
 }
 
@@ -91,6 +105,27 @@ pub enum Op {
     DeleteJob(Uuid),
     /// Adds a line to the restart ledger, which keeps the newest [`RESTARTS_KEPT`].
     PutRestart(RestartRecord),
+    /// Keeps a user's row: see [`Op::put_row`].
+    PutRow(RawRow),
+    /// Forgets a user's row: see [`Op::delete_row`].
+    DeleteRow(Vec<u8>),
+    /// Forgets all rows of a user.
+    DeleteOwner(UserId),
+    /// Forgets rows whose time is over at this moment, some thousand at the most.
+    Expire(UnixMillis),
+    /// Adds an entry to the audit log.
+    Audit(Deed),
+    /// Puts a pseudonym in a user's place in the whole audit log.
+    Pseudonymise {
+        /// The user.
+        user: UserId,
+        /// What takes the place.
+        pseudonym: String,
+    },
+    /// Lets entries of the audit log from before this moment go, some at a time.
+    TrimTrail(UnixMillis),
+    /// Keeps what an account did in a day.
+    PutDayCount(DayCount),
     /// Appends to the outbox.
     Append(OutboxEntry),
 }
@@ -106,6 +141,8 @@ impl Op {
             Self::SetUpdateState { state, .. } => SMALL + 16 * state.channels.len(),
             Self::MoveUpdateState { delta, .. } => SMALL + size_of_val(&delta.channels[..]),
             Self::PutCredentials(_) | Self::PutAccount(_) => 4 * SMALL,
+            Self::Audit(_) => 6 * SMALL,
+            Self::PutRow(row) => SMALL + row.key.len() + row.value.len(),
             _ => SMALL,
         }
     }
@@ -118,6 +155,10 @@ pub struct Snapshot {
     pub sessions: Vec<SessionRecord>,
     /// All accounts, without their credentials.
     pub accounts: Vec<AccountRecord>,
+    /// All accounts of users.
+    pub owned: Vec<OwnedAccount>,
+    /// All logins that were under way.
+    pub logins: Vec<LoginRecord>,
     /// All monitors with their cursors.
     pub monitors: Vec<(MonitorRecord, Option<Cursor>)>,
     /// All jobs, the oldest first.

@@ -223,6 +223,7 @@ mod tests {
 
     fn entries(count: usize, bytes: usize) -> Vec<Arc<OutboxEntry>> {
         let entry = OutboxEntry {
+            owner: None,
             route: crate::protocol::outbox::Route::Event,
             kind: String::new(),
             message_id: uuid::Uuid::nil(),

@@ -70,6 +70,8 @@ struct State {
     wake_on_release: bool,
     /// The writer is to look for work of its own again.
     nudged: bool,
+    /// The same, and at once.
+    woken: bool,
 }
 
 /// What the writer found.
@@ -150,6 +152,12 @@ impl Queue {
         }
     }
 
+    /// Has the writer look for work of its own again, at once.
+    pub(super) fn wake(&self) {
+        self.lock().woken = true;
+        self.wake.notify_one();
+    }
+
     /// Lets the writer finish what was handed in and end.
     pub(super) fn close(&self) {
         self.lock().closing = true;
@@ -162,7 +170,8 @@ impl Queue {
         let mut state = self.lock();
         loop {
             let idle = state.jobs.is_empty() && !state.closing && state.stopped.is_none();
-            let news = deadline.is_none() && (state.released > released || state.nudged);
+            let news =
+                state.woken || deadline.is_none() && (state.released > released || state.nudged);
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             if !idle || news || left.is_some_and(|left| left.is_zero()) {
                 break;
@@ -178,7 +187,7 @@ impl Queue {
             };
             (state.sleeping, state.wake_on_release) = (false, false);
         }
-        state.nudged = false;
+        (state.nudged, state.woken) = (false, false);
         let jobs = state.take_jobs();
         state.taken = jobs.len();
         let stopped = state.stopped.is_some();
@@ -252,6 +261,7 @@ mod tests {
 
     fn sized(bytes: usize) -> Vec<Op> {
         let entry = crate::protocol::outbox::OutboxEntry {
+            owner: None,
             route: crate::protocol::outbox::Route::Event,
             kind: String::new(),
             message_id: uuid::Uuid::nil(),

@@ -2,7 +2,7 @@
 //! reading of what the last run left in the segments; writes nothing before all checks have passed.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::failpoint;
@@ -14,20 +14,21 @@ use super::engine::{Batch, Engine, collect};
 use super::error::StoreError;
 use super::group::Known;
 use super::hot::Hot;
-use super::keys::{KeySource, Keyring, MasterKey};
+use super::keys::{self, Key, Keyring, Keys, Opened};
 use super::layout::{self, kind};
 use super::records::{self, CursorRecord};
 use super::segment::{self, Head};
+use super::trail;
+use super::writer::now;
 
 /// The format this program writes, and the newest one it understands.
-/// Format 1 had no tally.
-pub(super) const FORMAT: u32 = 2;
-const KEY_CHECK_TEXT: &[u8] = b"telewarden";
+/// Format 1 had no tally; format 2 had no generations of keys.
+pub(super) const FORMAT: u32 = 3;
 
 /// What the last run left.
 pub(super) struct Recovered {
     pub(super) engine: Arc<Audited>,
-    pub(super) master: MasterKey,
+    pub(super) master: Keys,
     pub(super) keyring: Keyring,
     pub(super) known: Known,
     pub(super) hot: Hot,
@@ -37,16 +38,6 @@ pub(super) struct Recovered {
     pub(super) released: u64,
     /// Cursors moved before this have records of their own.
     pub(super) mark: u64,
-}
-
-/// Where the key-encryption key comes from.
-pub(super) enum Key {
-    /// From a key file.
-    File(KeySource),
-    /// From a key file, which was read already.
-    Read(Box<MasterKey>, PathBuf),
-    /// It is given, for stores in memory.
-    Given(Box<MasterKey>),
 }
 
 /// What the witness of a store said, and where that lies.
@@ -71,26 +62,21 @@ pub(super) fn recover(
     seen: Option<Seen<'_>>,
 ) -> Result<Recovered, StoreError> {
     let format = check_format(&*engine)?;
-    let fresh = format.is_none();
     // Before the key: what says that it is the wrong one is then known to be whole.
     let audited = Arc::new(Audited::open(engine, format.is_none_or(|format| format < 2))?);
     let engine = &*audited;
-    let master = check_key(engine, key, fresh)?;
-    let (keyring, mut batch) = open_keyring(engine, &master)?;
+    let Opened { keys: master, mut batch } = keys::open(engine, key, format, now())?;
+    let keyring = open_keyring(engine, &master, &mut batch)?;
     if format != Some(FORMAT) {
         batch.put(layout::FORMAT.to_vec(), FORMAT.to_be_bytes().to_vec());
-    }
-    if fresh {
-        let check = master.seal(layout::KEY_CHECK, KEY_CHECK_TEXT)?;
-        batch.put(layout::KEY_CHECK.to_vec(), check);
     }
     let (released, next_seq) = outbox_span(engine)?;
     let mark = number(engine, layout::CHECKPOINT, "checkpoint")?;
     if mark > next_seq {
         return Err(StoreError::Damaged { record: "outbox", detail: "its end is missing" });
     }
-    let now = Progress { count: engine.count(), next_seq };
-    if let Some(seen) = seen.filter(|seen| !now.reaches(seen.progress)) {
+    let reached = Progress { count: engine.count(), next_seq };
+    if let Some(seen) = seen.filter(|seen| !reached.reaches(seen.progress)) {
         return Err(StoreError::Behind { path: seen.path.into() });
     }
     let (mut known, hot) = (read_known(engine)?, read_segments(engine, mark)?);
@@ -122,29 +108,15 @@ fn check_format(engine: &dyn Engine) -> Result<Option<u32>, StoreError> {
     }
 }
 
-fn check_key(engine: &dyn Engine, key: Key, fresh: bool) -> Result<MasterKey, StoreError> {
-    let (master, path) = match key {
-        Key::File(source) => (source.load(fresh)?, source.path),
-        Key::Read(master, path) => (*master, path),
-        Key::Given(master) => (*master, "memory".into()),
-    };
-    let check = engine.get(layout::KEY_CHECK)?;
-    match check {
-        Some(check) => match master.open(layout::KEY_CHECK, &check) {
-            Ok(text) if text.as_slice() == KEY_CHECK_TEXT => Ok(master),
-            _ => Err(StoreError::WrongKey { path }),
-        },
-        None if fresh => Ok(master),
-        None => Err(StoreError::Damaged { record: "key check", detail: "it is missing" }),
-    }
-}
-
-/// Draws this opening's data key and reads those that segments in the outbox still need. Returns
-/// the writes that belong to it.
-fn open_keyring(engine: &dyn Engine, master: &MasterKey) -> Result<(Keyring, Batch), StoreError> {
+/// Draws this opening's data key and reads those that segments in the outbox still need. Adds
+/// the writes that belong to it to `batch`.
+fn open_keyring(
+    engine: &dyn Engine,
+    master: &Keys,
+    batch: &mut Batch,
+) -> Result<Keyring, StoreError> {
     const RECORD: &str = "data key";
     let broken = |_| StoreError::Damaged { record: RECORD, detail: "its seal is broken" };
-    let mut batch = Batch::default();
     let (from, to) = layout::all(kind::DATA_KEY);
     let epoch_of = |key: &[u8]| {
         let cut = StoreError::Damaged { record: RECORD, detail: "its key is cut short" };
@@ -162,7 +134,7 @@ fn open_keyring(engine: &dyn Engine, master: &MasterKey) -> Result<(Keyring, Bat
             old => keyring.add(master, old, &key, &wrapped).map_err(broken)?,
         }
     }
-    Ok((keyring, batch))
+    Ok(keyring)
 }
 
 /// The data key of the oldest segment; younger segments have the same or younger ones.
@@ -220,6 +192,7 @@ fn read_known(engine: &dyn Engine) -> Result<Known, StoreError> {
         let stamp = records::from_compact("tombstone", &stamp)?;
         known.tombstones.insert(chat_of(&key)?, stamp);
     }
+    known.trail = trail::head(engine)?;
     Ok(known)
 }
 

@@ -15,6 +15,7 @@ use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::outbox::{OutboxEntry, Route};
+use crate::protocol::owner::UserId;
 
 use super::engine::{Batch, Engine, Pair};
 use super::error::StoreError;
@@ -31,8 +32,9 @@ const HEAD_LEN: usize = HEAD_LEN_V1 + 8;
 /// Segments of up to this many bytes are read at once when the reader is behind the ring.
 const FETCH_BYTES: usize = 256 * 1024;
 const RECORD: &str = "outbox";
-/// The version that is written. Version 1 knew neither `said_at` nor the bytes before it.
-const VERSION: u8 = 2;
+/// The version that is written. Version 1 knew neither `said_at` nor the bytes before it, version 2 no
+/// owners.
+const VERSION: u8 = 3;
 
 /// An entry with its sequence number.
 pub(super) type Numbered = (u64, Arc<OutboxEntry>);
@@ -97,6 +99,20 @@ struct StoredEntry<'a> {
     message_id: [u8; 16],
     timestamp: u64,
     said_at: Option<i64>,
+    owner: Option<&'a str>,
+    #[serde(borrow)]
+    body: Blob<'a>,
+}
+
+/// The same as version 2 had it.
+#[derive(Deserialize)]
+struct StoredEntryV2<'a> {
+    #[serde(borrow)]
+    route: StoredRoute<'a>,
+    kind: &'a str,
+    message_id: [u8; 16],
+    timestamp: u64,
+    said_at: Option<i64>,
     #[serde(borrow)]
     body: Blob<'a>,
 }
@@ -116,7 +132,14 @@ struct StoredEntryV1<'a> {
 impl<'a> From<StoredEntryV1<'a>> for StoredEntry<'a> {
     fn from(old: StoredEntryV1<'a>) -> Self {
         let StoredEntryV1 { route, kind, message_id, timestamp, body } = old;
-        Self { route, kind, message_id, timestamp, said_at: None, body }
+        Self { route, kind, message_id, timestamp, said_at: None, owner: None, body }
+    }
+}
+
+impl<'a> From<StoredEntryV2<'a>> for StoredEntry<'a> {
+    fn from(old: StoredEntryV2<'a>) -> Self {
+        let StoredEntryV2 { route, kind, message_id, timestamp, said_at, body } = old;
+        Self { route, kind, message_id, timestamp, said_at, owner: None, body }
     }
 }
 
@@ -134,6 +157,7 @@ impl<'a> From<&'a OutboxEntry> for StoredEntry<'a> {
             message_id: entry.message_id.into_bytes(),
             timestamp: entry.timestamp,
             said_at: entry.said_at,
+            owner: entry.owner.as_ref().map(UserId::as_str),
             body: Blob(&entry.body),
         }
     }
@@ -154,6 +178,7 @@ impl From<StoredEntry<'_>> for OutboxEntry {
             message_id: Uuid::from_bytes(stored.message_id),
             timestamp: stored.timestamp,
             said_at: stored.said_at,
+            owner: stored.owner.and_then(|owner| UserId::new(owner).ok()),
             body: stored.body.0.to_vec(),
         }
     }
@@ -400,6 +425,10 @@ fn take_entry(version: u8, bytes: &[u8]) -> postcard::Result<(StoredEntry<'_>, &
             let (old, rest) = postcard::take_from_bytes::<StoredEntryV1<'_>>(bytes)?;
             Ok((old.into(), rest))
         }
+        2 => {
+            let (old, rest) = postcard::take_from_bytes::<StoredEntryV2<'_>>(bytes)?;
+            Ok((old.into(), rest))
+        }
         _ => postcard::take_from_bytes(bytes),
     }
 }
@@ -420,11 +449,12 @@ mod tests {
             prop::collection::vec(any::<u8>(), 0..900),
             prop::collection::vec(any::<u8>(), 20_000..20_001),
         ];
-        let times = (any::<u64>(), any::<Option<i64>>());
+        let times = (any::<u64>(), any::<Option<i64>>(), prop::option::of("[a-z]{1,9}"));
         (route, "[a-z_]{0,30}", any::<u128>(), times, body).prop_map(
-            |(route, kind, id, (timestamp, said_at), body)| {
+            |(route, kind, id, (timestamp, said_at, owner), body)| {
                 let message_id = Uuid::from_u128(id);
-                Arc::new(OutboxEntry { route, kind, message_id, timestamp, said_at, body })
+                let owner = owner.map(|owner| UserId::new(owner).unwrap());
+                Arc::new(OutboxEntry { route, kind, message_id, timestamp, said_at, owner, body })
             },
         )
     }
@@ -483,6 +513,7 @@ mod tests {
             message_id: Uuid::nil(),
             timestamp: 0,
             said_at: None,
+            owner: None,
             body: b"a private text".to_vec(),
         };
         let entries = [Arc::new(entry)];

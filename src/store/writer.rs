@@ -19,6 +19,7 @@ use super::checkpoint::Checkpoint;
 use super::engine::{Batch, Engine};
 use super::error::{CommitError, EngineError, StoreError};
 use super::group::{Context, Group, Known};
+use super::keys::Rotation;
 use super::layout;
 use super::op::Op;
 use super::queue::{self, Done, Taken};
@@ -73,6 +74,7 @@ pub(super) struct Writer {
     /// Released, as the disk has it.
     pub(super) released: u64,
     pub(super) checkpoint: Checkpoint,
+    pub(super) rotation: Rotation,
     pub(super) pace: Pace,
     /// Where it is noted how far the store has come; stores in memory have none.
     pub(super) witness: Option<Witness>,
@@ -93,7 +95,13 @@ struct Unwritten {
 
 impl Writer {
     /// Runs until the store is closed or fails.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(self) {
+        let shared = Arc::clone(&self.shared);
+        self.work();
+        shared.master.close();
+    }
+
+    fn work(mut self) {
         let mut last_commit: LastCommit = None;
         let mut unwritten = Unwritten { released: self.released, since: None };
         loop {
@@ -131,7 +139,8 @@ impl Writer {
         let release = unwritten.since.map(|since| since + RELEASE_WAIT);
         let checkpoint = self.checkpoint.due(&self.shared, &self.known, self.released);
         let note = self.is_news().then_some(self.note_at);
-        [release, checkpoint, note].into_iter().flatten().min()
+        let rotation = self.rotation.due(&self.shared.master);
+        [release, checkpoint, note, rotation].into_iter().flatten().min()
     }
 
     /// One turn; `false` once the store has failed.
@@ -229,6 +238,7 @@ impl Writer {
             return self.note_progress();
         }
         self.checkpoint.step(shared, known, self.next_seq, self.released)?;
+        self.rotation.step(&*shared.engine, &shared.master, now())?;
         if self.is_news() && self.note_at <= Instant::now() {
             self.note_progress()?;
         }
@@ -275,7 +285,8 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     format!("the database panicked: {}", text.unwrap_or("it did not say why"))
 }
 
-fn now() -> UnixMillis {
+/// The time by the system's clock.
+pub(super) fn now() -> UnixMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,4 +1,4 @@
-//! Chats at Telegram: resolve, inspect, join.
+//! Chats and people at Telegram: resolve, inspect, join.
 
 use grammers_client::tl;
 use grammers_client::tl::enums::messages::{Chats, Dialogs};
@@ -11,6 +11,7 @@ use super::peers::{input_channel, input_peer, marked, peer_of_chat, peer_of_user
 use crate::protocol::chat::{ChatTarget, MarkedId, PeerKind};
 use crate::protocol::failure::Failure;
 use crate::protocol::model::PeerRecord;
+use crate::protocol::target::Target;
 
 /// Messages and dialogs on one page: the most that Telegram gives.
 const PAGE: i32 = 100;
@@ -48,7 +49,29 @@ pub(super) async fn resolve(
     }
 }
 
-fn not_found() -> Failure {
+/// Finds whom a message is for.
+pub(super) async fn resolve_target(
+    caller: &Caller,
+    target: &Target,
+    known: Option<PeerRecord>,
+    is_bot: bool,
+) -> Result<Found, Failure> {
+    match target {
+        Target::Chat(target) => resolve(caller, target, known, is_bot).await,
+        Target::Me => {
+            let myself = tl::enums::InputUser::UserSelf;
+            let users = caller.call(&tl::functions::users::GetUsers { id: vec![myself] }).await?;
+            users.first().map_or_else(|| Err(not_found()), found_user)
+        }
+        Target::Phone(phone) => {
+            let phone = phone.expose().to_owned();
+            let request = tl::functions::contacts::ResolvePhone { phone };
+            picked(caller.call(&request).await?)
+        }
+    }
+}
+
+pub(super) fn not_found() -> Failure {
     Failure::ChatLost { code: "CHAT_ID_INVALID".into() }
 }
 
@@ -68,7 +91,11 @@ fn found_user(user: &User) -> Result<Found, Failure> {
 
 async fn by_username(caller: &Caller, name: &str) -> Result<Found, Failure> {
     let request = tl::functions::contacts::ResolveUsername { username: name.into(), referer: None };
-    let tl::enums::contacts::ResolvedPeer::Peer(found) = caller.call(&request).await?;
+    picked(caller.call(&request).await?)
+}
+
+fn picked(answer: tl::enums::contacts::ResolvedPeer) -> Result<Found, Failure> {
+    let tl::enums::contacts::ResolvedPeer::Peer(found) = answer;
     pick(marked(&found.peer), &found.chats, &found.users).unwrap_or_else(|| Err(not_found()))
 }
 
@@ -145,9 +172,19 @@ pub(super) fn message_peer(message: &Message) -> Option<&Peer> {
 
 /// Asks whether the account is in the chat; answers the title.
 pub(super) async fn inspect(caller: &Caller, peer: &PeerRecord) -> Result<Option<String>, Failure> {
-    let answer = match peer.id.kind() {
+    if peer.id.kind() == PeerKind::User {
         // A private chat has no members; history tells whether it can be read.
-        PeerKind::User => return Ok(None),
+        return Ok(None);
+    }
+    let chat = look_at(caller, peer).await?;
+    membership(&chat)?;
+    Ok(chat_title(&chat).map(str::to_owned))
+}
+
+/// What Telegram says about a group or channel.
+pub(super) async fn look_at(caller: &Caller, peer: &PeerRecord) -> Result<Chat, Failure> {
+    let answer = match peer.id.kind() {
+        PeerKind::User => return Err(not_found()),
         PeerKind::Group => {
             let request = tl::functions::messages::GetChats { id: vec![peer.id.bare()] };
             caller.call(&request).await?
@@ -161,9 +198,7 @@ pub(super) async fn inspect(caller: &Caller, peer: &PeerRecord) -> Result<Option
         Chats::Chats(all) => all.chats,
         Chats::Slice(page) => page.chats,
     };
-    let chat = chats.iter().find(|chat| chat_id(chat) == Some(peer.id)).ok_or_else(not_found)?;
-    membership(chat)?;
-    Ok(chat_title(chat).map(str::to_owned))
+    chats.into_iter().find(|chat| chat_id(chat) == Some(peer.id)).ok_or_else(not_found)
 }
 
 /// What Telegram's flags of a chat say about our place in it.

@@ -8,15 +8,14 @@
 //! is asked seldom: a thousand sessions that meet silence share one answer.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use grammers_client::tl::{self, Serializable};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use super::plain::{PlainError, PlainLink};
 
 /// How long the answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -24,14 +23,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 const ASK_EVERY: Duration = Duration::from_secs(5 * 60);
 /// What a server takes, seconds.
 const AHEAD_MAX: i64 = 30;
-/// Marks a connection whose packets begin with their length
-/// (<https://core.telegram.org/mtproto/mtproto-transports#intermediate>).
-const INTERMEDIATE: u32 = 0xeeee_eeee;
-/// An unencrypted message begins with the key id 0, its id and its length.
-const HEAD: usize = 20;
-/// More is no answer to what was asked.
-const ANSWER_MAX: usize = 4096;
-
 /// What is known of each server's clock. Cheap to clone; all clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Clocks(Arc<Mutex<Known>>);
@@ -68,37 +59,9 @@ impl Clocks {
     }
 }
 
-async fn server_time(address: SocketAddr) -> io::Result<i64> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(&question()).await?;
-    let length = stream.read_u32_le().await? as usize;
-    if !(HEAD..=ANSWER_MAX).contains(&length) {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut answer = vec![0; length];
-    stream.read_exact(&mut answer).await?;
-    told_time(&answer).ok_or_else(|| io::ErrorKind::InvalidData.into())
-}
-
-fn question() -> Vec<u8> {
-    let nonce: [u8; 16] = rand::random();
-    let body = tl::functions::ReqPqMulti { nonce }.to_bytes();
-    let mut packet = Vec::with_capacity(8 + HEAD + body.len());
-    packet.extend(INTERMEDIATE.to_le_bytes());
-    packet.extend(((HEAD + body.len()) as u32).to_le_bytes());
-    packet.extend(0_i64.to_le_bytes());
-    packet.extend((seconds() << 32).to_le_bytes());
-    packet.extend((body.len() as u32).to_le_bytes());
-    packet.extend(body);
-    packet
-}
-
-/// The time in an unencrypted answer's message id.
-fn told_time(answer: &[u8]) -> Option<i64> {
-    let (key_id, rest) = answer.split_first_chunk::<8>()?;
-    let (message_id, _) = rest.split_first_chunk::<8>()?;
-    let time = i64::from_le_bytes(*message_id) >> 32;
-    (*key_id == [0; 8] && time > 0).then_some(time)
+async fn server_time(address: SocketAddr) -> Result<i64, PlainError> {
+    let question = tl::functions::ReqPqMulti { nonce: rand::random() };
+    Ok(PlainLink::connect(address).await?.ask(&question.to_bytes()).await?.time)
 }
 
 fn seconds() -> i64 {
@@ -108,9 +71,14 @@ fn seconds() -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
+
+    /// The tag of the transport, then a packet of length, head, constructor and nonce.
+    const QUESTION: usize = 4 + 4 + HEAD + 4 + 16;
+    const HEAD: usize = 20;
 
     /// A server that knows one answer.
     async fn server(ahead_of_us: i64) -> SocketAddr {
@@ -118,9 +86,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let mut asked = vec![0; question().len()];
+            let mut asked = vec![0; QUESTION];
             stream.read_exact(&mut asked).await.unwrap();
-            assert_eq!(asked[..4], INTERMEDIATE.to_le_bytes());
             let id = (seconds() + ahead_of_us) << 32 | 1;
             let mut answer = (HEAD as u32).to_le_bytes().to_vec();
             answer.extend(0_i64.to_le_bytes());
@@ -142,12 +109,5 @@ mod tests {
         for fine in [300, 0, -20] {
             assert_eq!(clocks.too_far_ahead(server(fine).await).await, None, "{fine}");
         }
-    }
-
-    #[test]
-    fn what_is_no_answer_tells_no_time() {
-        assert_eq!(told_time(&[0; 12]), None);
-        assert_eq!(told_time(&[0; 20]), None);
-        assert_eq!(told_time(&[1; 20]), None);
     }
 }

@@ -214,7 +214,7 @@ fn document(media: types::MessageMediaDocument) -> Media {
     result
 }
 
-fn entity(entity: MessageEntity) -> Entity {
+pub(super) fn entity(entity: MessageEntity) -> Entity {
     let mut extra = (None, None, None);
     let kind = match &entity {
         MessageEntity::Mention(_) => "mention",

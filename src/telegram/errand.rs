@@ -3,13 +3,18 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use grammers_client::tl;
+
 use super::link::Caller;
 use super::peers::PeerBook;
-use super::{chats, history};
+use super::rights::ChatRights;
+use super::send::SendMessage;
+use super::{chats, history, rights, send};
 use crate::protocol::chat::{ChatTarget, MarkedId};
 use crate::protocol::event::Message;
 use crate::protocol::failure::Failure;
 use crate::protocol::model::{MethodClass, PeerRecord};
+use crate::protocol::target::Target;
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +51,14 @@ pub enum Errand {
     },
     /// Join a chat.
     Join(ChatTarget),
+    /// Find out how to name whom a message is for, people and bots included.
+    ResolveTarget(Target),
+    /// Find out what the account may do in a chat, without joining it.
+    Rights(ChatTarget),
+    /// Send a message. Harmless to repeat with the same `random_id`, which Telegram remembers.
+    Send(SendMessage),
+    /// End the session at Telegram. Its success ends the key.
+    LogOut,
 }
 
 /// What an errand found.
@@ -78,6 +91,19 @@ pub enum Finding {
         /// Whether an admin has to approve first.
         requested: bool,
     },
+    /// What the account may do in a chat.
+    Rights(ChatRights),
+    /// The message was sent.
+    Sent {
+        /// Its id in that chat, as this account sees it.
+        message_id: i32,
+        /// When, by Telegram's clock, Unix seconds.
+        date: i64,
+    },
+    /// The message was sent before, and which of the chat's messages it is cannot be told.
+    SentBefore,
+    /// The session is over.
+    LoggedOut,
 }
 
 /// A page of history, oldest first.
@@ -100,15 +126,42 @@ impl Errand {
     /// The class under which it is paced.
     pub fn class(&self) -> MethodClass {
         match self {
-            Self::Resolve(ChatTarget::Username(_)) => MethodClass::Resolve,
+            Self::Resolve(ChatTarget::Username(_))
+            | Self::Rights(ChatTarget::Username(_))
+            | Self::ResolveTarget(Target::Chat(ChatTarget::Username(_)) | Target::Phone(_)) => {
+                MethodClass::Resolve
+            }
             Self::Join(_) => MethodClass::Join,
+            Self::Send(_) => MethodClass::Send,
+            Self::LogOut => MethodClass::Auth,
             Self::Resolve(ChatTarget::Marked(_) | ChatTarget::Invite(_))
+            | Self::Rights(ChatTarget::Marked(_) | ChatTarget::Invite(_))
+            | Self::ResolveTarget(
+                Target::Me | Target::Chat(ChatTarget::Marked(_) | ChatTarget::Invite(_)),
+            )
             | Self::Inspect(_)
             | Self::NewestBefore { .. }
             | Self::Position(_)
             | Self::History { .. } => MethodClass::Read,
             // The same call as the link's own, and so the same waits.
             Self::Since { .. } => MethodClass::Updates,
+        }
+    }
+
+    /// The chat that it sends into: slow mode holds that one only.
+    pub fn sends_into(&self) -> Option<MarkedId> {
+        match self {
+            Self::Send(message) => Some(message.peer.id),
+            Self::Resolve(_)
+            | Self::Inspect(_)
+            | Self::NewestBefore { .. }
+            | Self::Position(_)
+            | Self::Since { .. }
+            | Self::History { .. }
+            | Self::Join(_)
+            | Self::ResolveTarget(_)
+            | Self::Rights(_)
+            | Self::LogOut => None,
         }
     }
 
@@ -147,6 +200,26 @@ impl Errand {
                 let (finding, met) = chats::join(caller, target, known, is_bot).await?;
                 news = lock(peers).learn(&met);
                 finding
+            }
+            Self::ResolveTarget(target) => {
+                let known = match target {
+                    Target::Chat(target) => known_peer(peers, target),
+                    Target::Me | Target::Phone(_) => None,
+                };
+                let found = chats::resolve_target(caller, target, known, is_bot).await?;
+                news = lock(peers).learn_one(found.peer);
+                Finding::Resolved { peer: found.peer, title: found.title }
+            }
+            Self::Rights(target) => {
+                let known = known_peer(peers, target);
+                let rights = rights::look_up(caller, target, known, is_bot).await?;
+                news = lock(peers).learn_one(rights.peer);
+                Finding::Rights(rights)
+            }
+            Self::Send(message) => send::send(caller, message, is_bot).await?,
+            Self::LogOut => {
+                caller.call(&tl::functions::auth::LogOut {}).await?;
+                Finding::LoggedOut
             }
         };
         Ok((finding, news))

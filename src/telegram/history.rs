@@ -62,7 +62,7 @@ pub(super) async fn after(
     Ok(page(peer, wire, &chats, &users))
 }
 
-fn parts(answer: Messages) -> (Vec<Message>, Vec<Chat>, Vec<User>) {
+pub(super) fn parts(answer: Messages) -> (Vec<Message>, Vec<Chat>, Vec<User>) {
     match answer {
         Messages::Messages(all) => (all.messages, all.chats, all.users),
         Messages::Slice(page) => (page.messages, page.chats, page.users),

@@ -35,7 +35,7 @@ const KEY_UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
 /// How long the library may take to say goodbye before it is cut off.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Telegram's code for a key it does not know.
-const KEY_UNKNOWN: &str = "AUTH_KEY_UNREGISTERED";
+pub(super) const KEY_UNKNOWN: &str = "AUTH_KEY_UNREGISTERED";
 
 /// What every dial needs besides the credentials.
 #[derive(Clone, Debug)]
@@ -75,6 +75,19 @@ impl Caller {
         self.call_within(request, limit).await.map_err(CallError::classify)
     }
 
+    /// The same for those who have to tell a key that nobody knows, and silence, from the rest.
+    pub(super) async fn call_keenly<R: RemoteCall>(
+        &self,
+        request: &R,
+        limit: Duration,
+    ) -> Result<R::Return, Unheard> {
+        self.call_within(request, limit).await.map_err(|error| match error {
+            CallError::Library(error) if is_key_unknown(&error) => Unheard::KeyUnknown,
+            CallError::TimedOut(_) => Unheard::Silence(error.classify()),
+            CallError::Library(_) => Unheard::Failed(error.classify()),
+        })
+    }
+
     /// The link's pulse.
     pub fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
@@ -101,6 +114,16 @@ impl Caller {
         R::Return::from_bytes(&body)
             .map_err(|error| CallError::Library(InvocationError::from(error)))
     }
+}
+
+/// Why [`Caller::call_keenly`] has no answer.
+pub(super) enum Unheard {
+    /// The server does not know the key, or would not agree on one.
+    KeyUnknown,
+    /// Nothing came in time.
+    Silence(Failure),
+    /// Everything else.
+    Failed(Failure),
 }
 
 enum CallError {
@@ -142,20 +165,47 @@ pub struct Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let (Some(mut runner), slot) = (self.runner.take(), self.slot.take()) else { return };
+        let (Some(runner), slot) = (self.runner.take(), self.slot.take()) else { return };
         self.handle.quit();
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             // The runtime is gone, and the sockets with it.
             return;
         };
-        runtime.spawn(async move {
-            if timeout(CLOSE_TIMEOUT, &mut runner).await.is_err() {
-                runner.abort();
-                let _ = runner.await;
-            }
-            drop(slot);
-        });
+        runtime.spawn(end(runner, slot));
     }
+}
+
+impl Connection {
+    /// Closes the sockets and waits until they are.
+    pub async fn close(mut self) {
+        let (Some(runner), slot) = (self.runner.take(), self.slot.take()) else { return };
+        self.handle.quit();
+        end(runner, slot).await;
+    }
+}
+
+async fn end(mut runner: JoinHandle<()>, slot: Option<Slot>) {
+    if timeout(CLOSE_TIMEOUT, &mut runner).await.is_err() {
+        runner.abort();
+        let _ = runner.await;
+    }
+    drop(slot);
+}
+
+/// What belongs to a connection: how to call, what comes unasked, and the sockets.
+pub(super) type Wires = (Caller, mpsc::Receiver<UpdatesLike>, Connection);
+
+/// Makes ready what the first call connects.
+pub(super) fn wire(options: &DialOptions, dc_id: i32, vault: Arc<Vault>, slot: Slot) -> Wires {
+    let params = connection_params(options.servers.is_ipv6(dc_id));
+    let pool = SenderPool::with_configuration(vault, options.api_id, params);
+    let connection = Connection {
+        handle: pool.handle.thin.clone(),
+        runner: Some(tokio::spawn(pool.runner.run())),
+        slot: Some(slot),
+    };
+    let (pulse, meters) = (Arc::default(), options.meters.clone());
+    (Caller { handle: pool.handle.thin, dc_id, pulse, meters }, pool.updates, connection)
 }
 
 impl Link {
@@ -203,7 +253,11 @@ impl Link {
     }
 
     /// Why a server that takes connections may say nothing, as far as that can be found out.
-    async fn explain_silence(options: &DialOptions, dc_id: i32, silence: Failure) -> Failure {
+    pub(super) async fn explain_silence(
+        options: &DialOptions,
+        dc_id: i32,
+        silence: Failure,
+    ) -> Failure {
         let Some(address) = options.servers.address(dc_id) else { return silence };
         match options.clocks.too_far_ahead(address).await {
             Some(ahead) => Failure::transient(format!(
@@ -222,17 +276,9 @@ impl Link {
     ) -> Result<Self, DialError> {
         let slot = Self::wait_for_slot(&slots).await.map_err(DialError::Failed)?;
         let vault = Arc::new(Vault::new(&options.servers, credentials));
-        let params = connection_params(options.servers.is_ipv6(credentials.dc_id));
-        let pool = SenderPool::with_configuration(vault, options.api_id, params);
-        let connection = Connection {
-            handle: pool.handle.thin.clone(),
-            runner: Some(tokio::spawn(pool.runner.run())),
-            slot: Some(slot),
-        };
-        let (pulse, meters) = (Arc::default(), options.meters.clone());
-        let caller = Caller { handle: pool.handle.thin, dc_id: credentials.dc_id, pulse, meters };
+        let (caller, updates, connection) = wire(options, credentials.dc_id, vault, slot);
         let me = ask_who(&caller).await?;
-        Ok(Self { caller, me, updates: pool.updates, connection })
+        Ok(Self { caller, me, updates, connection })
     }
 
     /// Splits the link into its parts.
@@ -276,16 +322,16 @@ async fn ask_who(caller: &Caller) -> Result<Me, DialError> {
         Err(error) => return Err(DialError::Lost(error.classify())),
     };
     match users.into_iter().next() {
-        Some(tl::enums::User::User(user)) => Ok(Me {
-            user_id: user.id,
-            is_bot: user.bot,
-            username: user.username,
-            first_name: user.first_name,
-        }),
+        Some(tl::enums::User::User(user)) => Ok(me_of(user)),
         Some(tl::enums::User::Empty(_)) | None => {
             Err(DialError::Failed(Failure::transient("the server does not say who we are")))
         }
     }
+}
+
+pub(super) fn me_of(user: tl::types::User) -> Me {
+    let tl::types::User { id: user_id, bot: is_bot, username, first_name, .. } = user;
+    Me { user_id, is_bot, username, first_name }
 }
 
 /// Explicit in every field: the library's defaults run `lsb_release` and `getconf` for each

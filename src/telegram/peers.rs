@@ -12,7 +12,7 @@ use crate::protocol::model::PeerRecord;
 /// the account's dialogs.
 pub const PEERS_MAX: usize = 500;
 
-/// The chats one account knows how to name. Users are not kept yet: nothing names them.
+/// The chats one account knows how to name. Of users only those are kept that somebody looked for.
 #[derive(Debug, Default)]
 pub struct PeerBook {
     known: HashMap<MarkedId, PeerRecord>,

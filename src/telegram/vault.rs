@@ -8,7 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use grammers_session::types::{DcOption, PeerId, PeerInfo, UpdateState, UpdatesState};
 use grammers_session::{BoxFuture, Session, SessionData};
 
+use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::Credentials;
+use crate::protocol::secret::AuthKey;
 
 /// Where the datacenters are: Telegram's own, or a table of one's own. What a session string or a
 /// server says about addresses is never trusted.
@@ -31,6 +33,15 @@ impl Servers {
     /// Whether datacenter `dc_id` is reached over IPv6.
     pub(super) fn is_ipv6(&self, dc_id: i32) -> bool {
         self.own.get(&dc_id).is_some_and(SocketAddr::is_ipv6)
+    }
+
+    /// Where a login begins; Telegram sends it on to where the account belongs.
+    pub fn first_dc(&self) -> i32 {
+        const FIRST: i32 = 2;
+        match self.own.contains_key(&FIRST) {
+            true => FIRST,
+            false => self.own.keys().next().copied().unwrap_or(FIRST),
+        }
     }
 
     /// Where datacenter `dc_id` is reached.
@@ -77,6 +88,17 @@ impl Vault {
             home.auth_key = Some(*credentials.auth_key.expose());
         }
         Self { home_dc: credentials.dc_id, options: Mutex::new(options) }
+    }
+
+    /// Without a key at datacenter `home_dc`: the library makes one, once.
+    pub(super) fn fresh(servers: &Servers, home_dc: i32) -> Self {
+        Self { home_dc, options: Mutex::new(servers.options()) }
+    }
+
+    /// The home datacenter's key, once there is one.
+    pub(super) fn credentials(&self) -> Option<Credentials> {
+        let auth_key = AuthKey::new(self.options().get(&self.home_dc)?.auth_key?);
+        Some(Credentials { account: AuthKeyId::of(&auth_key), dc_id: self.home_dc, auth_key })
     }
 
     fn options(&self) -> MutexGuard<'_, HashMap<i32, DcOption>> {
@@ -134,8 +156,7 @@ impl Session for Vault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::ids::AuthKeyId;
-    use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
+    use crate::protocol::secret::AUTH_KEY_LEN;
 
     fn vault() -> Vault {
         let auth_key = AuthKey::new([7; AUTH_KEY_LEN]);
@@ -154,6 +175,21 @@ mod tests {
         option.auth_key = None;
         assert!(vault.set_dc_option(&option).await.is_err());
         assert_eq!(vault.dc_option(2).unwrap().unwrap().auth_key, Some([7; AUTH_KEY_LEN]));
+    }
+
+    #[tokio::test]
+    async fn a_key_is_taken_once_where_there_is_none() {
+        let servers = Servers::new([(2, SocketAddr::from(([127, 0, 0, 1], 4430)))].into());
+        let vault = Vault::fresh(&servers, 2);
+        assert_eq!(vault.credentials(), None);
+        let mut option = vault.dc_option(2).unwrap().unwrap();
+        vault.set_dc_option(&option).await.unwrap();
+        option.auth_key = Some([8; AUTH_KEY_LEN]);
+        vault.set_dc_option(&option).await.unwrap();
+        let credentials = vault.credentials().unwrap();
+        assert_eq!((credentials.dc_id, credentials.auth_key.expose()), (2, &[8; AUTH_KEY_LEN]));
+        option.auth_key = Some([9; AUTH_KEY_LEN]);
+        assert!(vault.set_dc_option(&option).await.is_err());
     }
 
     #[tokio::test]

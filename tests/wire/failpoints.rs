@@ -53,6 +53,12 @@ points! {
     store_release_after: "store.release.after" @ 1,
     store_trim_before: "store.trim.before" @ 1,
     store_trim_after: "store.trim.after" @ 1,
+    keys_generation_before: "keys.generation.before" @ 1,
+    keys_generation_after: "keys.generation.after" @ 1,
+    keys_rewrap_before: "keys.rewrap.before" @ 2,
+    keys_rewrap_after: "keys.rewrap.after" @ 2,
+    keys_retire_before: "keys.retire.before" @ 2,
+    keys_retire_after: "keys.retire.after" @ 2,
     store_close_before: "store.close.before" @ 1,
     store_close_after: "store.close.after" @ 1,
     command_effect_before: "command.effect.before" @ 3,
@@ -169,6 +175,9 @@ impl Play {
     async fn dies_at(mut self, point: &str, nth: u64) {
         if ["store.keep", "store.dispose"].iter().any(|opening| point.starts_with(opening)) {
             self.lives_once().await;
+        }
+        if point.starts_with("keys.") {
+            self.stage.daemon.set_variable("TELEWARDEN__SECRETS__ROTATE_EVERY", "1s");
         }
         self.stage.daemon.launch_to_die_at(point, nth);
         let death = self.until_it_dies(point).await;

@@ -21,6 +21,7 @@ mod crash;
 mod edge;
 mod failover;
 mod failpoints;
+mod keys;
 mod metrics;
 mod monitoring;
 mod shutdown;

@@ -166,7 +166,8 @@ async fn secrets_are_read_from_the_credentials_that_systemd_shows() {
     let broker = Broker::shared();
     let credentials = tempfile::tempdir().unwrap();
     let url = format!("{}\n", broker.url);
-    for (name, content) in [("key", KEY), ("amqp-url", &url), ("api-hash", "0123456789abcdef\n")] {
+    let api_hash = "0123456789abcdef\n";
+    for (name, content) in [("telewarden-key", KEY), ("amqp-url", &url), ("api-hash", api_hash)] {
         let path = credentials.path().join(name);
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
@@ -174,7 +175,6 @@ async fn secrets_are_read_from_the_credentials_that_systemd_shows() {
     let folder = credentials.path();
     let options = with(vec![
         set("CREDENTIALS_DIRECTORY", folder),
-        set("TELEWARDEN__SECRETS__KEY_FILE", folder.join("key")),
         set("TELEWARDEN__BRIDGE__URL_FILE", folder.join("amqp-url")),
         set("TELEWARDEN__TELEGRAM__API_HASH_FILE", folder.join("api-hash")),
         // Weaker than the file, so with it alone nothing would work.

@@ -95,6 +95,7 @@ impl AccountActor {
                 // part of every account, twice.
                 let following = Box::pin(self.go_live(myself, *link)?);
                 self.last_failure = None;
+                self.connects = self.connects.saturating_add(1);
                 self.step(myself, Input::Connected).await?;
                 // Only now, so that every monitor hears of the new link before its first message:
                 // what was said in between is read from history first.

@@ -10,8 +10,8 @@ use super::{AccountActor, AccountMsg};
 use crate::actors::context::now;
 use crate::actors::errands::{Next, Request, lending_class};
 use crate::failpoint;
-use crate::protocol::account::Input;
-use crate::protocol::failure::Failure;
+use crate::protocol::account::{Input, Standing};
+use crate::protocol::failure::{Failure, WaitScope};
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{Cooldown, CooldownScope, MethodClass};
 use crate::protocol::pacing::{LIMITED_REST_MS, WAIT_MARGIN_MS};
@@ -29,6 +29,10 @@ impl AccountActor {
         }
         if let Some(fault) = &self.record.fault {
             request.reply.send(Err(Failure::Dead { code: fault.code.clone() }));
+            return Ok(());
+        }
+        if self.standing == Standing::Held {
+            request.reply.send(Err(self.why()));
             return Ok(());
         }
         self.queue.push(request);
@@ -82,6 +86,12 @@ impl AccountActor {
             Err(Failure::Wait { .. }) if self.record.fault.is_some() => {
                 request.reply.send(Err(self.why()));
             }
+            Err(Failure::Wait { seconds, scope: WaitScope::Chat, .. })
+                if let Some(chat) = request.errand.sends_into() =>
+            {
+                self.impose(CooldownScope::Chat(chat), until_after(seconds));
+                self.queue.put_back(request);
+            }
             Err(Failure::Wait { code, seconds, .. }) => {
                 self.wait(request.errand.class(), &code, seconds);
                 // It may have been asked of the method that it borrows.
@@ -104,7 +114,7 @@ impl AccountActor {
             outcome => request.reply.send(outcome),
         }
         self.run_errands(myself);
-        if self.interests.is_empty() && self.queue.is_idle() {
+        if !self.is_needed() && self.queue.is_idle() {
             self.arm_linger(myself);
         }
         self.show();

@@ -19,9 +19,9 @@ impl MonitorActor {
         order: Configure,
         reply: RpcReplyPort<Result<(), CommitError>>,
     ) -> Result<(), ActorProcessingErr> {
-        let Configure { chat, sessions, reply_to } = order;
+        let Configure { chat, sessions, reply_to, also, .. } = order;
         let same = self.record.ordered == sessions && self.record.phase == MonitorPhase::Running;
-        let mut ops = Vec::new();
+        let mut ops = also;
         let mut record = self.record.clone();
         record.chat = chat;
         if !same {
@@ -60,16 +60,18 @@ impl MonitorActor {
         &mut self,
         myself: &ActorRef<MonitorMsg>,
         reply_to: Option<ReplyTo>,
+        also: Vec<Op>,
         reply: RpcReplyPort<Result<(), CommitError>>,
     ) -> Result<(), ActorProcessingErr> {
-        let mut ops = vec![Op::DeleteMonitor(self.key.clone())];
+        let mut ops = also;
+        ops.push(Op::DeleteMonitor(self.key.clone()));
         if self.context.settings.extra_events
             && let Some(member) = self.machine.current()
         {
             let change = MonitorChange::Stopped;
             let chat = &self.record.chat;
             let entry = event::monitor_changed(chat, &member.session, change, now());
-            ops.push(Op::Append(entry));
+            ops.push(self.append(entry));
         }
         if let Some(to) = reply_to {
             let outcome = Outcome::Stopped { chat: self.record.chat.clone(), was_monitored: true };

@@ -11,6 +11,7 @@ use crate::failpoint;
 use crate::protocol::cursor::{self, Cursor, fingerprint};
 use crate::protocol::event::{self, Message, MessageContext};
 use crate::protocol::monitor::{Input, MonitorState};
+use crate::protocol::outbox::OutboxEntry;
 use crate::store::{CommitError, Op};
 
 /// Live messages kept while the chat is being opened. History brings those beyond it.
@@ -169,7 +170,9 @@ impl MonitorActor {
                     owner: cursor.owner,
                     recovered,
                 };
-                ops.push(Op::Append(event::incoming_message(&context, &message, at)));
+                let event = event::incoming_message(&context, &message, at);
+                let owner = self.record.owner.clone();
+                ops.push(Op::Append(OutboxEntry { owner, ..event }));
             }
             published = ops.len();
             if !ops.is_empty() {

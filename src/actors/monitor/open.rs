@@ -186,7 +186,11 @@ impl MonitorActor {
                 self.start_after(0).await
             }
             Finding::History(page) => self.take_history(page).await,
-            Finding::Joined { .. } => Ok(()),
+            Finding::Joined { .. }
+            | Finding::Rights(_)
+            | Finding::Sent { .. }
+            | Finding::SentBefore
+            | Finding::LoggedOut => Ok(()),
         }
     }
 
@@ -370,7 +374,7 @@ impl MonitorActor {
         };
         if self.context.settings.extra_events {
             let entry = event::monitor_changed(&self.record.chat, &session, change, now());
-            self.context.store.submit(vec![Op::Append(entry)], |_| {}).await?;
+            self.context.store.submit(vec![self.append(entry)], |_| {}).await?;
         }
         self.listening = Some(session);
         Ok(())

@@ -8,7 +8,12 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::*;
+use crate::protocol::estate::{
+    AttachedChat, DayCount, Fingerprint, OwnedAccount, SendRecord, SentMessage,
+};
 use crate::protocol::model::{Cooldown, CooldownScope, Fault, MethodClass, ReplyTo};
+use crate::protocol::owner::{AccountId, UserId};
+use crate::protocol::trail::{Deed, Entry, ORIGIN};
 use crate::store::engine::Batch;
 use crate::store::segment::{self, Content};
 
@@ -104,10 +109,76 @@ fn full_restart() -> RestartRecord {
     }
 }
 
-fn entries(said_at: Option<i64>) -> Vec<Arc<OutboxEntry>> {
+fn full_owned() -> OwnedAccount {
+    OwnedAccount {
+        id: AccountId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002)),
+        user: UserId::new("somebody").unwrap(),
+        key: AuthKeyId(7),
+        api_id: Some(6),
+        is_bot: false,
+        telegram_id: 7_000_000_001,
+        phone_masked: Some("+7999•••••12".into()),
+        username: Some("name".into()),
+        first_name: Some("First".into()),
+        is_paused: true,
+        created_at: UnixMillis(1),
+        updated_at: UnixMillis(2),
+    }
+}
+
+fn full_chat() -> AttachedChat {
+    AttachedChat {
+        user: full_owned().user,
+        account: full_owned().id,
+        chat: MarkedId(-1_000_000_000_005),
+        title: Some("Title".into()),
+        kind: "supergroup".into(),
+        username: Some("name".into()),
+        is_member: true,
+        is_admin: false,
+        can_post: true,
+        can_invite: false,
+        checked_at: UnixMillis(3),
+    }
+}
+
+fn full_send() -> SendRecord {
+    SendRecord {
+        user: full_owned().user,
+        account: full_owned().id,
+        key: Fingerprint([1; 32]),
+        request: Fingerprint([2; 32]),
+        random_id: i64::MIN,
+        sent: Some(SentMessage { message_id: 9, date: 1_700_000_000 }),
+        created_at: UnixMillis(4),
+    }
+}
+
+fn full_day() -> DayCount {
+    DayCount { telegram_id: 7_000_000_001, day: 20_000, used: [("send".to_owned(), 3)].into() }
+}
+
+fn full_entry() -> Entry {
+    let deed = Deed {
+        at: UnixMillis(5),
+        actor: full_owned().user,
+        owner: full_owned().user,
+        action: "account.connect".into(),
+        target: Some("target".into()),
+        address: Some("127.0.0.1".into()),
+        outcome: "ok".into(),
+    };
+    Entry::of(deed, 1, &ORIGIN, [9; 16])
+}
+
+/// What segments of that version keep of two entries.
+fn entries(version: u8) -> Vec<Arc<OutboxEntry>> {
     let queue = "answers".to_owned();
     let reply = Route::Reply { queue, correlation_id: Some("c-1".into()) };
-    let event = OutboxEntry { said_at, ..event(1, 40) };
+    // Version 1 did not keep when a message was said, version 2 not whose it is.
+    let said_at = (version > 1).then_some(1_700_000_002);
+    let owner = (version > 2).then(|| UserId::new("somebody").unwrap());
+    let event = OutboxEntry { said_at, owner, ..event(1, 40) };
     vec![Arc::new(OutboxEntry { route: reply, ..event.clone() }), Arc::new(event)]
 }
 
@@ -134,15 +205,42 @@ fn sealed_credentials() -> Fixture {
     }
 }
 
+/// A generation of keys, in a store that it opens.
+fn generation() -> Fixture {
+    let wrapped = || {
+        let disk = crate::store::memory_engine::MemoryDisk::default();
+        let opened = keys::open(&disk, given(), None, UnixMillis(9)).unwrap();
+        let (place, record) = opened.batch.writes.into_iter().next().unwrap();
+        assert_eq!(place, layout::generation(1));
+        record.unwrap()
+    };
+    let check = |record: &[u8]| {
+        let disk = crate::store::memory_engine::MemoryDisk::default();
+        let mut batch = Batch::default();
+        batch.put(layout::generation(1), record.to_vec());
+        disk.apply(batch).unwrap();
+        let opened = keys::open(&disk, given(), Some(3), UnixMillis(9)).unwrap();
+        assert!(opened.batch.is_empty(), "it is used as it is");
+    };
+    Fixture {
+        version: 1,
+        name: "generation",
+        encode: Some(Box::new(wrapped)),
+        check: Box::new(check),
+    }
+}
+
+fn given() -> Key {
+    Key::Given(Box::new(master()))
+}
+
 /// A segment behind the wrapped data key it was sealed with (whose length stands first).
 fn sealed_segment(version: u8) -> Fixture {
-    // Version 1 did not keep when a message was said.
-    let said_at = (version > 1).then_some(1_700_000_002);
     let moved = || (full_monitor().chat.key(), full_cursor());
     let encode = move || {
         let (keyring, wrapped) = Keyring::new(&master(), 3, &layout::data_key(3)).unwrap();
         let (chat, cursor) = moved();
-        let (entries, at) = (entries(said_at), UnixMillis(9));
+        let (entries, at) = (entries(version), UnixMillis(9));
         let cursors = [(&chat, &cursor)];
         let content =
             Content { first: 7, at, released: 5, before: 11, entries: &entries, cursors: &cursors };
@@ -161,9 +259,9 @@ fn sealed_segment(version: u8) -> Fixture {
         assert_eq!(segment::cursors(segment).unwrap(), [moved()]);
         let mut read = Vec::new();
         segment::read(&keyring, &layout::seq(kind::SEGMENT, 7), segment, 0, &mut read).unwrap();
-        assert_eq!(read, (7..).zip(entries(said_at)).collect::<Vec<_>>());
+        assert_eq!(read, (7..).zip(entries(version)).collect::<Vec<_>>());
     };
-    let encode = (version == 2).then(|| Box::new(encode) as Encode);
+    let encode = (version == 3).then(|| Box::new(encode) as Encode);
     Fixture { version, name: "segment", encode, check: Box::new(check) }
 }
 
@@ -194,8 +292,17 @@ fn fixtures() -> Vec<Fixture> {
         compact("peer", peer),
         compact("number", 1_u64 << 40),
         sealed_credentials(),
+        generation(),
         sealed_segment(1),
         sealed_segment(2),
+        sealed_segment(3),
+        json("owned_account", full_owned()),
+        json("attached_chat", full_chat()),
+        json("send", full_send()),
+        json("day_count", full_day()),
+        json("login", super::login()),
+        json("audit_link", full_entry().link),
+        json("audit_persons", full_entry().persons),
     ]
 }
 

@@ -9,6 +9,8 @@ mod doors;
 mod fixtures;
 mod keep;
 mod model;
+mod rows;
+mod trail;
 
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ use crate::protocol::model::{
 };
 use crate::protocol::outbox::{OutboxEntry, Route};
 use crate::protocol::secret::AuthKey;
+
+pub(in crate::store) use rows::login;
 
 /// Longest a test waits for what it expects.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,6 +46,7 @@ pub(in crate::store) fn event(number: u64, bytes: usize) -> OutboxEntry {
         message_id: Uuid::from_u128(u128::from(number)),
         timestamp: number,
         said_at: None,
+        owner: None,
         body,
     }
 }
@@ -59,6 +64,7 @@ pub(in crate::store) fn chat(number: i64) -> ChatRef {
 pub(in crate::store) fn monitor(number: i64) -> MonitorRecord {
     let member = PoolMember { session: SessionId("s1".into()), account: AuthKeyId(1) };
     MonitorRecord {
+        owner: None,
         chat: chat(number),
         ordered: vec![member.clone()],
         pool: vec![member],

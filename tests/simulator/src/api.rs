@@ -1,178 +1,31 @@
 //! What a test can ask of the server from outside the wire: the same for the library and HTTP.
 //!
-//! Owns the shapes of the control API. It is the hand of god: it checks that what it is given
+//! It is the hand of god: it checks that what it is given
 //! exists, but no rights; `from` may be any account.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE;
-use serde::{Deserialize, Serialize};
-
+use crate::api_logins::written;
+use crate::entities::StoredEntity;
 use crate::faults::{FaultKind, FaultSpec};
-use crate::rpc::HOME_DC;
 use crate::server::Server;
 use crate::server::link::End;
+use crate::shapes::{
+    Account, AccountInfo, ApiError, Chat, ChatKind, ChatMember, ChatRules, MemberRights,
+    NewAccount, NewChat, StoredMessage,
+};
 use crate::stats::Stats;
 use crate::world::World;
 use crate::world::chats::{self, Role};
 use crate::world::ids::Peer;
 use crate::world::membership::Entrance;
 use crate::world::messages::{Content, Message};
-use crate::world::users::NewUser;
-
-/// Why the control API refused something.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ApiError {
-    /// No such account or chat.
-    #[error("there is no {0}")]
-    NotFound(String),
-    /// The request makes no sense; the text says why.
-    #[error("{0}")]
-    Invalid(String),
-}
-
-/// An account to make.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NewAccount {
-    /// With or without the plus; made up if absent.
-    pub phone: Option<String>,
-    /// Made up if absent.
-    pub first_name: Option<String>,
-    /// Without the at sign.
-    pub username: Option<String>,
-    /// Password of two-factor authentication.
-    pub password: Option<String>,
-    /// A bot has a token instead of a phone.
-    pub bot: bool,
-    /// Whether the account comes with a usable session string.
-    pub logged_in: bool,
-}
-
-impl Default for NewAccount {
-    fn default() -> Self {
-        Self {
-            phone: None,
-            first_name: None,
-            username: None,
-            password: None,
-            bot: false,
-            logged_in: true,
-        }
-    }
-}
-
-/// An account that was made.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Account {
-    /// Telegram's id.
-    pub user_id: i64,
-    /// Empty for bots.
-    pub phone: String,
-    /// In Telethon's form, with the listen address; absent for accounts that are not logged in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub session_string: Option<String>,
-    /// What the application identifies itself with; the simulator accepts any.
-    pub api_hash: String,
-    /// Only bots have one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bot_token: Option<String>,
-}
-
-/// Which kind of chat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChatKind {
-    /// A group whose messages are numbered for everybody.
-    Supergroup,
-    /// Only admins write.
-    Channel,
-    /// A basic group, in which each member has copies of their own.
-    Group,
-}
-
-/// A chat to make.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewChat {
-    /// Which kind.
-    pub kind: ChatKind,
-    /// Its name.
-    pub title: String,
-    /// Makes it public.
-    #[serde(default)]
-    pub username: Option<String>,
-    /// Joined at creation, without a message about it.
-    #[serde(default)]
-    pub members: Vec<i64>,
-    /// Joined as admins at creation.
-    #[serde(default)]
-    pub admins: Vec<i64>,
-}
-
-/// A chat that was made.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Chat {
-    /// Marked: negative, channels and supergroups below -1000000000000.
-    pub chat_id: i64,
-    /// `https://t.me/+…`.
-    pub invite_link: String,
-}
-
-/// A message as the server holds it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredMessage {
-    /// In a basic group or private chat: the id of the copy that was asked for.
-    pub message_id: i32,
-    /// Who wrote it, also in channels that do not tell their readers.
-    pub from: i64,
-    /// What it says.
-    pub text: String,
-    /// Unix seconds.
-    pub date: i32,
-}
-
-/// Somebody in a chat.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChatMember {
-    /// Who.
-    pub user_id: i64,
-    /// `admin` or `member`.
-    pub role: String,
-}
-
-/// What the server knows about an account's use.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct AccountInfo {
-    /// Telegram's id.
-    pub user_id: i64,
-    /// Empty for bots.
-    pub phone: String,
-    /// As given or made up.
-    pub first_name: String,
-    /// Without the at sign.
-    pub username: Option<String>,
-    /// Whether it is a bot.
-    pub bot: bool,
-    /// Whether two-factor authentication is on.
-    pub has_password: bool,
-    /// TCP connections now.
-    pub connections_now: u64,
-    /// TCP connections ever.
-    pub connections_total: u64,
-    /// Calls by method.
-    pub methods: BTreeMap<String, u64>,
-}
+use crate::world::passwords::Password;
+use crate::world::users::{NewUser, Privacy};
 
 impl Server {
-    pub(crate) fn add_account(&self, new: NewAccount) -> Result<Account, ApiError> {
-        self.world().add_account(new)
-    }
-
     pub(crate) fn account(&self, user_id: i64) -> Result<AccountInfo, ApiError> {
         let world = self.world();
         let user = world.existing(user_id).map(|id| world.user(id))?;
@@ -183,14 +36,62 @@ impl Server {
             username: user.username.clone(),
             bot: user.is_bot(),
             has_password: user.password.is_some(),
+            dc: user.dc,
+            sessions: world.live_keys(user_id).count() as u64,
             connections_now: user.connections_now,
             connections_total: user.connections_total,
             methods: user.methods.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect(),
         })
     }
 
-    pub(crate) fn add_chat(&self, new: NewChat) -> Result<Chat, ApiError> {
-        self.world().create_chat(new)
+    pub(crate) fn add_chat(&self, new: NewChat, rules: &ChatRules) -> Result<Chat, ApiError> {
+        let mut world = self.world();
+        if rules.slowmode_seconds.is_some() && new.kind != ChatKind::Supergroup {
+            return Err(no_slow_mode());
+        }
+        if let Some(creator) = rules.creator {
+            world.existing(creator)?;
+        }
+        let chat = world.create_chat(new)?;
+        let peer = world.existing_chat(chat.chat_id)?;
+        world.rule(peer, rules)?;
+        Ok(chat)
+    }
+
+    pub(crate) fn set_rules(&self, chat_id: i64, rules: &ChatRules) -> Result<(), ApiError> {
+        let mut world = self.world();
+        let peer = world.existing_chat(chat_id)?;
+        world.rule(peer, rules)
+    }
+
+    pub(crate) fn set_rights(
+        &self,
+        chat_id: i64,
+        user_id: i64,
+        rights: MemberRights,
+    ) -> Result<(), ApiError> {
+        let mut world = self.world();
+        let (peer, user) = (world.existing_chat(chat_id)?, world.existing(user_id)?);
+        let chat = world.chat_mut(peer);
+        let member = chat.and_then(|chat| chat.members.get_mut(&user));
+        let missing = || ApiError::NotFound(format!("account {user_id} in that chat"));
+        let member = member.ok_or_else(missing)?;
+        member.may.post = rights.may_post.unwrap_or(member.may.post);
+        member.may.invite = rights.may_invite.unwrap_or(member.may.invite);
+        match rights.admin {
+            Some(true) => member.role = Role::Admin,
+            Some(false) => member.role = Role::Member,
+            None => {}
+        }
+        world.tell_of_rights(peer, user);
+        Ok(())
+    }
+
+    pub(crate) fn set_privacy(&self, user_id: i64, privacy: Privacy) -> Result<(), ApiError> {
+        let mut world = self.world();
+        let user = world.existing(user_id)?;
+        world.user_mut(user).privacy = privacy;
+        Ok(())
     }
 
     pub(crate) fn add_member(&self, chat_id: i64, user_id: i64) -> Result<(), ApiError> {
@@ -272,6 +173,7 @@ impl Server {
         let members = chat.into_iter().flat_map(|chat| &chat.members);
         let view = |(&user_id, member): (&i64, &chats::Member)| {
             let role = match member.role {
+                Role::Creator => "creator",
                 Role::Admin => "admin",
                 Role::Member => "member",
             };
@@ -335,9 +237,17 @@ impl Server {
 }
 
 impl World {
-    pub(crate) fn add_account(&mut self, new: NewAccount) -> Result<Account, ApiError> {
-        let NewAccount { phone, first_name, username, password, bot, logged_in } = new;
-        let new = NewUser { phone, first_name, username, password, bot };
+    /// The password is made before, since that takes long.
+    pub(crate) fn add_account(
+        &mut self,
+        new: NewAccount,
+        password: Option<Password>,
+    ) -> Result<Account, ApiError> {
+        let NewAccount { phone, first_name, username, bot, logged_in, dc, .. } = new;
+        if bot && password.is_some() {
+            return Err(ApiError::Invalid("a bot has no password".to_owned()));
+        }
+        let new = NewUser { phone, first_name, username, password, bot, dc };
         let user_id = self.add_user(new).map_err(ApiError::Invalid)?;
         let session_string = logged_in.then(|| self.session_string(user_id));
         let user = self.user(user_id);
@@ -363,7 +273,31 @@ impl World {
         Ok(Chat { chat_id: peer.marked(), invite_link })
     }
 
-    fn existing(&self, user_id: i64) -> Result<i64, ApiError> {
+    fn rule(&mut self, peer: Peer, rules: &ChatRules) -> Result<(), ApiError> {
+        if let Some(seconds) = rules.slowmode_seconds {
+            let channel = match peer {
+                Peer::Channel(id) => self.channels.get_mut(&id),
+                _ => None,
+            };
+            let supergroup = channel.filter(|channel| !channel.broadcast);
+            supergroup.ok_or_else(no_slow_mode)?.slow.seconds = seconds;
+        }
+        if let Some(creator) = rules.creator {
+            let creator = self.existing(creator)?;
+            self.enrol(peer, creator);
+            let chat = self.chat_mut(peer);
+            if let Some(member) = chat.and_then(|chat| chat.members.get_mut(&creator)) {
+                member.role = Role::Creator;
+            }
+        }
+        if let Some(chat) = self.chat_mut(peer) {
+            chat.open.post = rules.members_may_post.unwrap_or(chat.open.post);
+            chat.open.invite = rules.members_may_invite.unwrap_or(chat.open.invite);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn existing(&self, user_id: i64) -> Result<i64, ApiError> {
         let known = self.users.contains_key(&user_id);
         known.then_some(user_id).ok_or_else(|| ApiError::NotFound(format!("account {user_id}")))
     }
@@ -374,20 +308,30 @@ impl World {
             .ok_or_else(|| ApiError::NotFound(format!("chat {chat_id}")))
     }
 
-    /// Telethon's form: `1`, then datacenter, IPv4 address, port and key in URL-safe base64.
     fn session_string(&mut self, user: i64) -> String {
-        let key = self.issue_key(user);
-        let mut bytes = vec![HOME_DC as u8];
-        bytes.extend(self.address.ip().octets());
-        bytes.extend(self.address.port().to_be_bytes());
-        bytes.extend(key.bytes());
-        format!("1{}", URL_SAFE.encode(bytes))
+        let dc = self.user(user).dc;
+        let address = self.dcs.address(dc).expect("accounts live where there is a datacenter");
+        written(dc, address, &self.issue_key(Some(user), dc))
     }
 }
 
+fn no_slow_mode() -> ApiError {
+    ApiError::Invalid("slow mode is for supergroups".to_owned())
+}
+
 fn stored(message: &Message) -> Option<StoredMessage> {
-    let text = message.content.as_text()?.to_owned();
-    Some(StoredMessage { message_id: message.id, from: message.from, text, date: message.date })
+    let Content::Text { text, extras } = &message.content else { return None };
+    let extras = extras.as_deref();
+    let marked = extras.and_then(|extras| extras.entities.as_deref()).unwrap_or_default();
+    Some(StoredMessage {
+        message_id: message.id,
+        from: message.from,
+        text: text.to_string(),
+        date: message.date,
+        silent: extras.is_some_and(|extras| extras.silent),
+        reply_to: extras.and_then(|extras| extras.reply_to),
+        entities: marked.iter().map(StoredEntity::of).collect(),
+    })
 }
 
 fn unreachable_chat<T>() -> Result<T, ApiError> {

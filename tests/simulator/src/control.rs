@@ -13,10 +13,15 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::api::{ApiError, NewAccount, NewChat};
 use crate::faults::FaultSpec;
 use crate::load::{LoadRun, LoadSpec};
 use crate::server::Server;
+use crate::shapes::{
+    ApiError, ChatKind, ChatRules, MemberRights, NewAccount, NewChat, NewPassword,
+};
+use crate::simulator::unhurried;
+use crate::world::logins::Limits;
+use crate::world::users::Privacy;
 
 type Shared = State<Arc<Server>>;
 type Reply<T> = Result<Json<T>, ApiError>;
@@ -63,12 +68,22 @@ fn router(server: Arc<Server>) -> Router {
         .route("/accounts/{user_id}", get(account))
         .route("/accounts/{user_id}/inbox", get(inbox).post(post_private))
         .route("/accounts/{user_id}/sessions", post(add_session))
+        .route("/accounts/{user_id}/code", get(login_code))
+        .route("/accounts/{user_id}/scan_qr", post(scan_qr))
+        .route("/accounts/{user_id}/bot_token", post(renew_token))
+        .route("/accounts/{user_id}/privacy", post(set_privacy))
+        .route("/accounts/{user_id}/password", post(set_password))
+        .route("/phones/{phone}/code", get(phone_code))
+        .route("/sessions", post(add_stranger))
+        .route("/limits", post(set_limits))
         .route("/accounts/{user_id}/disconnect", post(disconnect))
         .route("/accounts/{user_id}/revoke", post(revoke))
         .route("/killed", post(client_killed))
         .route("/chats", post(add_chat))
         .route("/chats/{chat_id}/members", get(members).post(add_member))
         .route("/chats/{chat_id}/members/{user_id}", delete(remove_member))
+        .route("/chats/{chat_id}/members/{user_id}/rights", post(set_rights))
+        .route("/chats/{chat_id}/rules", post(set_rules))
         .route("/chats/{chat_id}/ban", post(ban))
         .route("/chats/{chat_id}/messages", get(messages).post(post_message))
         .route("/faults", post(add_fault).delete(lift_faults))
@@ -90,6 +105,35 @@ struct Text {
     text: String,
 }
 
+/// A chat to make and what is allowed in it, side by side.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChatBody {
+    kind: ChatKind,
+    title: String,
+    username: Option<String>,
+    #[serde(default)]
+    members: Vec<i64>,
+    #[serde(default)]
+    admins: Vec<i64>,
+    slowmode_seconds: Option<u32>,
+    members_may_post: Option<bool>,
+    members_may_invite: Option<bool>,
+    creator: Option<i64>,
+}
+
+/// What a QR code shows.
+#[derive(Deserialize)]
+struct Seen {
+    url: String,
+}
+
+/// Which datacenter, if not the usual one.
+#[derive(Deserialize)]
+struct Whereabouts {
+    dc: Option<i32>,
+}
+
 /// The body of a revocation, which may be left out.
 #[derive(Default, Deserialize)]
 struct Revocation {
@@ -97,7 +141,7 @@ struct Revocation {
 }
 
 async fn add_account(State(server): Shared, Input(new): Input<NewAccount>) -> Response {
-    server.add_account(new).map(Json).into_response()
+    unhurried(&server, |server| server.add_account(new)).await.map(Json).into_response()
 }
 
 async fn account(State(server): Shared, Path(user_id): Path<i64>) -> Response {
@@ -122,6 +166,46 @@ async fn add_session(State(server): Shared, Path(user_id): Path<i64>) -> Reply<s
     Ok(Json(json!({ "session_string": session_string })))
 }
 
+async fn set_password(
+    State(server): Shared,
+    Path(user_id): Path<i64>,
+    Input(new): Input<NewPassword>,
+) -> Done {
+    done(unhurried(&server, move |server| server.set_password(user_id, new)).await)
+}
+
+async fn scan_qr(
+    State(server): Shared,
+    Path(user_id): Path<i64>,
+    Input(seen): Input<Seen>,
+) -> Done {
+    done(server.scan_qr(user_id, &seen.url))
+}
+
+async fn renew_token(State(server): Shared, Path(user_id): Path<i64>) -> Reply<serde_json::Value> {
+    Ok(Json(json!({ "bot_token": server.renew_token(user_id)? })))
+}
+
+async fn add_stranger(
+    State(server): Shared,
+    Input(at): Input<Whereabouts>,
+) -> Reply<serde_json::Value> {
+    Ok(Json(json!({ "session_string": server.add_stranger(at.dc)? })))
+}
+
+async fn login_code(State(server): Shared, Path(user_id): Path<i64>) -> Reply<serde_json::Value> {
+    Ok(Json(json!({ "code": server.login_code(user_id)? })))
+}
+
+async fn phone_code(State(server): Shared, Path(phone): Path<String>) -> Reply<serde_json::Value> {
+    Ok(Json(json!({ "code": server.phone_code(&phone)? })))
+}
+
+async fn set_limits(State(server): Shared, Input(limits): Input<Limits>) -> Done {
+    server.set_limits(limits);
+    done(Ok(()))
+}
+
 async fn disconnect(State(server): Shared, Path(user_id): Path<i64>) -> Done {
     done(server.disconnect(user_id))
 }
@@ -139,8 +223,40 @@ async fn client_killed(State(server): Shared) -> Done {
     done(Ok(()))
 }
 
-async fn add_chat(State(server): Shared, Input(new): Input<NewChat>) -> Response {
-    server.add_chat(new).map(Json).into_response()
+async fn add_chat(State(server): Shared, Input(body): Input<ChatBody>) -> Response {
+    let ChatBody { kind, title, username, members, admins, .. } = body;
+    let rules = ChatRules {
+        slowmode_seconds: body.slowmode_seconds,
+        members_may_post: body.members_may_post,
+        members_may_invite: body.members_may_invite,
+        creator: body.creator,
+    };
+    let new = NewChat { kind, title, username, members, admins };
+    server.add_chat(new, &rules).map(Json).into_response()
+}
+
+async fn set_rules(
+    State(server): Shared,
+    Path(chat_id): Path<i64>,
+    Input(rules): Input<ChatRules>,
+) -> Done {
+    done(server.set_rules(chat_id, &rules))
+}
+
+async fn set_rights(
+    State(server): Shared,
+    Path((chat_id, user_id)): Path<(i64, i64)>,
+    Input(rights): Input<MemberRights>,
+) -> Done {
+    done(server.set_rights(chat_id, user_id, rights))
+}
+
+async fn set_privacy(
+    State(server): Shared,
+    Path(user_id): Path<i64>,
+    Input(privacy): Input<Privacy>,
+) -> Done {
+    done(server.set_privacy(user_id, privacy))
 }
 
 async fn members(State(server): Shared, Path(chat_id): Path<i64>) -> Response {

@@ -48,6 +48,9 @@ pub enum FaultKind {
     /// An established connection goes silent in both directions and TCP stays open: half-open.
     /// Strikes when something next comes in or is to go out, and nobody hears of that any more.
     Freeze,
+    /// A send whose `random_id` was accepted before is answered `RANDOM_ID_DUPLICATE` (500), not
+    /// with the message that it made then.
+    RefuseDuplicates,
     /// `updatesTooLong` is sent instead of an update.
     UpdatesTooLong,
     /// A new message: before it is numbered, the numbers of its channel (for everybody in it), or
@@ -241,6 +244,11 @@ impl Faults {
     /// Whether a connection of `user`, over which something is to go, goes silent instead.
     pub(crate) fn freezes(&mut self, user: Option<i64>) -> bool {
         self.strike(user, |spec| spec.kind == Some(FaultKind::Freeze)).is_some()
+    }
+
+    /// Whether a repeated `random_id` of `user` is refused instead of answered again.
+    pub(crate) fn refuses_duplicate(&mut self, user: i64) -> bool {
+        self.strike(Some(user), |spec| spec.kind == Some(FaultKind::RefuseDuplicates)).is_some()
     }
 
     /// Whether the numbers of a sequence that `users` follow fall back before the next message.

@@ -9,24 +9,31 @@
 //! control API; both can do the same things. See the crate's README for that API.
 
 mod api;
+mod api_logins;
 mod clock;
 mod control;
+mod entities;
 mod error;
 mod faults;
 mod flood_waits;
 mod load;
 mod rpc;
 mod server;
+mod shapes;
 mod simulator;
 mod stats;
 mod violations;
 mod wire;
 mod world;
 
-pub use crate::api::{
-    Account, AccountInfo, ApiError, Chat, ChatKind, ChatMember, NewAccount, NewChat, StoredMessage,
-};
+pub use crate::entities::StoredEntity;
 pub use crate::faults::{FaultKind, FaultSpec};
 pub use crate::load::{Load, LoadChat, LoadRun, LoadSpec};
+pub use crate::shapes::{
+    Account, AccountInfo, ApiError, Chat, ChatKind, ChatMember, ChatRules, MemberRights,
+    NewAccount, NewChat, NewPassword, StoredMessage,
+};
 pub use crate::simulator::{Options, Simulator, StartError};
 pub use crate::stats::Stats;
+pub use crate::world::logins::Limits;
+pub use crate::world::users::Privacy;

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Account, ApiError, ChatKind, NewAccount, NewChat};
 use crate::clock::unix_nanos;
 use crate::server::Server;
 use crate::server::link::End;
+use crate::shapes::{Account, ApiError, ChatKind, NewAccount, NewChat};
 use crate::world::World;
 use crate::world::ids::Peer;
 use crate::world::messages::Content;
@@ -138,13 +138,13 @@ fn populate(world: &mut World, spec: &LoadSpec) -> Result<Load, ApiError> {
         None => {
             let first_name = Some("Load author".to_owned());
             let new = NewAccount { first_name, logged_in: false, ..NewAccount::default() };
-            world.add_account(new)?.user_id
+            world.add_account(new, None)?.user_id
         }
     };
     world.population.author = Some(author);
     let mut load = Load { accounts: Vec::new(), chats: Vec::new() };
     for _ in 0..spec.accounts {
-        let account = world.add_account(NewAccount::default())?;
+        let account = world.add_account(NewAccount::default(), None)?;
         for number in 0..spec.chats_per_account {
             let chat = world.create_chat(NewChat {
                 kind: ChatKind::Supergroup,

@@ -7,14 +7,18 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
-use crate::api::{
-    Account, AccountInfo, ApiError, Chat, ChatMember, NewAccount, NewChat, StoredMessage,
-};
 use crate::control;
 use crate::faults::FaultSpec;
 use crate::load::{Load, LoadRun, LoadSpec};
 use crate::server::{Server, accept};
+use crate::shapes::{
+    Account, AccountInfo, ApiError, Chat, ChatMember, ChatRules, MemberRights, NewAccount, NewChat,
+    NewPassword, StoredMessage,
+};
 use crate::stats::Stats;
+use crate::world::dcs::{Dcs, HOME_DC};
+use crate::world::logins::Limits;
+use crate::world::users::Privacy;
 
 /// How to start a simulator.
 #[derive(Debug, Clone)]
@@ -25,13 +29,15 @@ pub struct Options {
     pub control: Option<SocketAddrV4>,
     /// What everything random is drawn from; random itself, if absent.
     pub seed: Option<u64>,
+    /// Further datacenters of the same world and where they listen. The one at `listen` is 2.
+    pub dcs: Vec<(i32, SocketAddrV4)>,
 }
 
 impl Default for Options {
     /// A free port on loopback, no control API.
     fn default() -> Self {
         let listen = SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0);
-        Self { listen, control: None, seed: None }
+        Self { listen, control: None, seed: None, dcs: Vec::new() }
     }
 }
 
@@ -46,6 +52,12 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Datacenter 2 is the one that always listens, and each other one needs a number of its own
+    /// from 1 to 99.
+    #[error(
+        "cannot have datacenter {0} at a further address: numbers are 1 to 99, each once, and 2 is the main one"
+    )]
+    Dc(i32),
 }
 
 /// A running datacenter; dropping it closes every connection.
@@ -65,9 +77,20 @@ impl Simulator {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let server = Arc::new(Server::new(seed, listen_addr));
+        let mut doors = vec![(HOME_DC, listener, listen_addr)];
+        for (dc, address) in options.dcs {
+            if !(1..=99).contains(&dc) || doors.iter().any(|(taken, ..)| *taken == dc) {
+                return Err(StartError::Dc(dc));
+            }
+            let (listener, address) = listen(address).await?;
+            doors.push((dc, listener, address));
+        }
+        let addresses: Vec<_> = doors.iter().map(|(dc, _, address)| (*dc, *address)).collect();
+        let server = Arc::new(Server::new(seed, Dcs::new(listen_addr, &addresses)));
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(Arc::clone(&server), listener));
+        for (dc, listener, _) in doors {
+            tasks.spawn(accept(Arc::clone(&server), listener, dc));
+        }
         let control_addr = control.as_ref().map(|(_, address)| *address);
         if let Some((listener, _)) = control {
             tasks.spawn(control::serve(Arc::clone(&server), listener));
@@ -78,6 +101,11 @@ impl Simulator {
     /// Where clients connect.
     pub fn listen_addr(&self) -> SocketAddrV4 {
         self.listen_addr
+    }
+
+    /// Where clients of a datacenter connect, if it has an address of its own.
+    pub fn dc_addr(&self, dc: i32) -> Option<SocketAddrV4> {
+        self.server.world().dcs.address(dc)
     }
 
     /// Where the control API listens.
@@ -97,12 +125,48 @@ impl Simulator {
 
     /// Makes an account.
     pub async fn add_account(&self, new: NewAccount) -> Result<Account, ApiError> {
-        self.server.add_account(new)
+        unhurried(&self.server, move |server| server.add_account(new)).await
+    }
+
+    /// Gives an account another password of two-factor authentication, or none.
+    pub async fn set_password(&self, user_id: i64, new: NewPassword) -> Result<(), ApiError> {
+        unhurried(&self.server, move |server| server.set_password(user_id, new)).await
     }
 
     /// What the server knows about an account's use.
     pub async fn account(&self, user_id: i64) -> Result<AccountInfo, ApiError> {
         self.server.account(user_id)
+    }
+
+    /// The session string of a key that nobody is logged in with, at datacenter 2 or another one:
+    /// what a client has after its exchange of keys.
+    pub async fn add_stranger(&self, dc: Option<i32>) -> Result<String, ApiError> {
+        self.server.add_stranger(dc)
+    }
+
+    /// The last login code that was sent to an account.
+    pub async fn login_code(&self, user_id: i64) -> Result<String, ApiError> {
+        self.server.login_code(user_id)
+    }
+
+    /// The last login code that was sent to a phone, whether an account has it or not.
+    pub async fn phone_code(&self, phone: &str) -> Result<String, ApiError> {
+        self.server.phone_code(phone)
+    }
+
+    /// Accepts the QR login of a `tg://login?token=…` as that account.
+    pub async fn scan_qr(&self, user_id: i64, url: &str) -> Result<(), ApiError> {
+        self.server.scan_qr(user_id, url)
+    }
+
+    /// Revokes a bot's token; answers its new one. Its sessions go on.
+    pub async fn renew_bot_token(&self, user_id: i64) -> Result<String, ApiError> {
+        self.server.renew_token(user_id)
+    }
+
+    /// Sets the limits of logging in.
+    pub async fn set_limits(&self, limits: Limits) {
+        self.server.set_limits(limits);
     }
 
     /// A further session string of an account, with an auth key of its own.
@@ -139,7 +203,32 @@ impl Simulator {
 
     /// Makes a chat with its first members, without any message about it.
     pub async fn add_chat(&self, new: NewChat) -> Result<Chat, ApiError> {
-        self.server.add_chat(new)
+        self.server.add_chat(new, &ChatRules::default())
+    }
+
+    /// Makes a chat in which not everything is allowed.
+    pub async fn add_chat_with(&self, new: NewChat, rules: ChatRules) -> Result<Chat, ApiError> {
+        self.server.add_chat(new, &rules)
+    }
+
+    /// Changes what is allowed in a chat.
+    pub async fn set_rules(&self, chat_id: i64, rules: ChatRules) -> Result<(), ApiError> {
+        self.server.set_rules(chat_id, &rules)
+    }
+
+    /// Changes the rights of somebody in a chat.
+    pub async fn set_rights(
+        &self,
+        chat_id: i64,
+        user_id: i64,
+        rights: MemberRights,
+    ) -> Result<(), ApiError> {
+        self.server.set_rights(chat_id, user_id, rights)
+    }
+
+    /// Says whose private messages an account takes.
+    pub async fn set_privacy(&self, user_id: i64, privacy: Privacy) -> Result<(), ApiError> {
+        self.server.set_privacy(user_id, privacy)
     }
 
     /// Lets somebody in, with the service message and updates that brings.
@@ -210,6 +299,16 @@ impl Simulator {
     pub async fn stats(&self) -> Stats {
         self.server.stats()
     }
+}
+
+/// Does what may take long on a thread of its own.
+pub(crate) async fn unhurried<T: Send + 'static>(
+    server: &Arc<Server>,
+    work: impl FnOnce(&Server) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let server = Arc::clone(server);
+    let done = tokio::task::spawn_blocking(move || work(&server)).await;
+    done.unwrap_or_else(|error| Err(ApiError::Invalid(error.to_string())))
 }
 
 /// Connections that may wait to be accepted. The kernel lowers it to what it allows.

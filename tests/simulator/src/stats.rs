@@ -1,6 +1,7 @@
 //! Counters of everything worth knowing about a run, and their JSON shape.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,10 @@ pub(crate) struct Counters {
     pub(crate) updates_sent: u64,
     pub(crate) updates_withheld: u64,
     pub(crate) handshakes: u64,
+    pub(crate) sends_accepted: u64,
+    pub(crate) sends_repeated: u64,
+    pub(crate) sends_timed: u64,
+    pub(crate) sends_time: Duration,
     pub(crate) load_sent: u64,
     pub(crate) load_running: bool,
     pub(crate) methods: BTreeMap<&'static str, u64>,
@@ -40,6 +45,15 @@ pub struct Stats {
     pub updates_sent: u64,
     /// Updates not sent because of a fault or a reader that is too slow.
     pub updates_withheld: u64,
+    /// New messages that clients sent.
+    pub sends_accepted: u64,
+    /// Sends whose `random_id` was accepted before.
+    pub sends_repeated: u64,
+    /// Calls of `messages.sendMessage` that were timed, whatever came of them. Those that a fault
+    /// delayed are left out.
+    pub send_handling_count: u64,
+    /// How long those took in all, in microseconds, from the request decrypted to the answer queued.
+    pub send_handling_micros: u64,
     /// Messages posted by the load generator.
     pub load_sent: u64,
     /// Whether the last load has run to its end (also true before any).
@@ -75,6 +89,10 @@ impl World {
             handshakes: counters.handshakes,
             updates_sent: counters.updates_sent,
             updates_withheld: counters.updates_withheld,
+            sends_accepted: counters.sends_accepted,
+            sends_repeated: counters.sends_repeated,
+            send_handling_count: counters.sends_timed,
+            send_handling_micros: counters.sends_time.as_micros() as u64,
             load_sent: counters.load_sent,
             load_done: !counters.load_running,
             cpu_seconds: cpu_seconds(),

@@ -169,3 +169,69 @@ async fn dropping_the_simulator_closes_its_connections() {
     let refused = async { while TcpStream::connect(address).await.is_ok() {} };
     tokio::time::timeout(DEADLINE, refused).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_logins_need_is_to_be_had_over_http() {
+    let sim = start().await;
+    let new = json!({"phone": "+7 999 000 11 22", "logged_in": false});
+    let (_, account) = http(&sim, "POST", "/accounts", &new).await;
+    let path = format!("/accounts/{}", account["user_id"]);
+    let (status, _) = http(&sim, "GET", &format!("{path}/code"), &Value::Null).await;
+    assert_eq!(status, 404);
+    let (_, key) = http(&sim, "POST", "/sessions", &json!({"dc": 2})).await;
+    let client = Client::stranger(key["session_string"].as_str().unwrap());
+    let request = grammers_client::tl::functions::auth::ExportLoginToken {
+        api_id: 1,
+        api_hash: "hash".to_owned(),
+        except_ids: vec![],
+    };
+    let grammers_client::tl::enums::auth::LoginToken::Token(token) =
+        client.invoke(&request).await.unwrap()
+    else {
+        panic!("a token");
+    };
+    let shown = base64::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, &token.token);
+    let seen = json!({"url": format!("tg://login?token={shown}")});
+    assert_eq!(http(&sim, "POST", &format!("{path}/scan_qr"), &seen).await.0, 200);
+    let (status, problem) = http(&sim, "POST", &format!("{path}/scan_qr"), &seen).await;
+    assert_eq!((status, problem), (400, json!({"error": "AUTH_TOKEN_ALREADY_ACCEPTED"})));
+    client.invoke(&request).await.unwrap();
+    let (_, known) = http(&sim, "GET", &path, &Value::Null).await;
+    assert_eq!((&known["sessions"], &known["dc"]), (&json!(1), &json!(2)));
+    assert_eq!(http(&sim, "POST", "/limits", &json!({"codes_per_phone": 0})).await.0, 200);
+    assert_eq!(http(&sim, "GET", "/phones/79990001122/code", &Value::Null).await.0, 404);
+    let (_, bot) = http(&sim, "POST", "/accounts", &json!({"bot": true})).await;
+    let renew = format!("/accounts/{}/bot_token", bot["user_id"]);
+    let (_, renewed) = http(&sim, "POST", &renew, &Value::Null).await;
+    assert!(renewed["bot_token"].is_string() && renewed["bot_token"] != bot["bot_token"]);
+}
+
+#[tokio::test]
+async fn rules_and_rights_are_given_over_http() {
+    let sim = start().await;
+    let (_, a) = http(&sim, "POST", "/accounts", &json!({})).await;
+    let (_, b) = http(&sim, "POST", "/accounts", &json!({})).await;
+    let new = json!({"kind": "supergroup", "title": "Slow", "members": [b["user_id"]],
+        "creator": a["user_id"], "slowmode_seconds": 10, "members_may_invite": false});
+    let (status, chat) = http(&sim, "POST", "/chats", &new).await;
+    assert_eq!(status, 200, "{chat}");
+    let path = format!("/chats/{}", chat["chat_id"]);
+    let (_, members) = http(&sim, "GET", &format!("{path}/members"), &Value::Null).await;
+    assert_eq!(members[0], json!({"user_id": a["user_id"], "role": "creator"}));
+    let rules = json!({"members_may_post": false, "slowmode_seconds": 0});
+    assert_eq!(http(&sim, "POST", &format!("{path}/rules"), &rules).await.0, 200);
+    let rights = format!("{path}/members/{}/rights", b["user_id"]);
+    let admin = json!({"admin": true, "may_post": false});
+    assert_eq!(http(&sim, "POST", &rights, &admin).await.0, 200);
+    let (_, members) = http(&sim, "GET", &format!("{path}/members"), &Value::Null).await;
+    assert_eq!(members[1]["role"], "admin");
+    let nowhere = format!("{path}/members/5/rights");
+    assert_eq!(http(&sim, "POST", &nowhere, &admin).await.0, 404);
+    let closed = json!({"refuse_messages": "USER_PRIVACY_RESTRICTED", "blocked": [a["user_id"]]});
+    let privacy = format!("/accounts/{}/privacy", b["user_id"]);
+    assert_eq!(http(&sim, "POST", &privacy, &closed).await.0, 200);
+    let odd = json!({"kind": "channel", "title": "Odd", "slowmode_seconds": 10});
+    assert_eq!(http(&sim, "POST", "/chats", &odd).await.0, 400);
+    let misspelt = json!({"kind": "channel", "title": "Odd", "slowmode": 10});
+    assert_eq!(http(&sim, "POST", "/chats", &misspelt).await.0, 400);
+}

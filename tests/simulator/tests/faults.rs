@@ -199,6 +199,9 @@ async fn a_lost_answer_was_executed_all_the_same() {
     client.invoke(&request).await.unwrap_err();
     assert_eq!(stage.simulator.inbox(friend).await.unwrap().len(), 1);
     // The same random id settles what happened; a new one would write twice, which is counted.
+    client.invoke(&request).await.unwrap();
+    let refuse = fault(client.user_id, FaultKind::RefuseDuplicates);
+    stage.simulator.add_fault(refuse).await.unwrap();
     assert_eq!(client.refused(&request).await, "RANDOM_ID_DUPLICATE");
     stage.assert_clean().await;
     client.invoke(&send(to.into(), "did you get this?", 10)).await.unwrap();

@@ -85,17 +85,6 @@ async fn each_member_of_a_basic_group_has_copies_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_repeated_random_id_is_refused_and_nothing_is_sent_twice() {
-    let stage = Stage::with_accounts(2).await;
-    let chat = stage.chat(ChatKind::Supergroup).await;
-    let client = stage.client(0).await;
-    let request = send(peer(&client.channel().await), "once", 5);
-    client.invoke(&request).await.unwrap();
-    assert_eq!(client.refused(&request).await, "RANDOM_ID_DUPLICATE");
-    assert_eq!(stage.simulator.messages(chat.chat_id).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
 async fn access_hashes_of_others_and_made_up_ones_are_refused() {
     let stage = Stage::with_accounts(2).await;
     stage.chat(ChatKind::Supergroup).await;

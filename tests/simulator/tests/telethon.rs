@@ -2,17 +2,45 @@
 //!
 //! The interpreter comes from `TELEWARDEN_TEST_PYTHON` and must have `telethon` installed.
 
+#![expect(clippy::unwrap_used, reason = "what fails here is meant to fail the test")]
+
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
 use telewarden_simulator::{ChatKind, NewAccount, NewChat, Options, Simulator};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unrelated_client_connects_sends_receives_and_exchanges_keys() {
+/// Runs a script with a plan, to which the public key is added; fails unless all went well and no
+/// counter of what must not happen rose.
+async fn witness(simulator: &Simulator, script: &str, mut plan: serde_json::Value) {
     let python = std::env::var("TELEWARDEN_TEST_PYTHON").expect(
         "TELEWARDEN_TEST_PYTHON must name a Python interpreter that has Telethon: \
          run ./scripts/test, which prepares one",
     );
+    let folder = std::env::temp_dir().join(format!("{script}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let public_key = folder.join("key.pem");
+    std::fs::write(&public_key, simulator.public_key_pem()).unwrap();
+    plan["public_key"] = json!(public_key);
+    let plan_file = folder.join("plan.json");
+    std::fs::write(&plan_file, plan.to_string()).unwrap();
+
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
+    let mut witness = Command::new(python);
+    witness.arg(script).arg(&plan_file);
+    let output = tokio::task::spawn_blocking(move || witness.output()).await.unwrap().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let stats = simulator.stats().await;
+    assert!(output.status.success(), "the witness objects: {complaint}\n{stats:#?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "witnessed");
+    assert!(stats.protocol_errors.is_empty(), "errors: {:?}", stats.protocol_errors);
+    assert!(stats.unknown_methods.is_empty(), "unknown: {:?}", stats.unknown_methods);
+    assert!(stats.violations.values().all(|count| *count == 0), "{:?}", stats.violations);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unrelated_client_connects_sends_receives_and_exchanges_keys() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let me = simulator.add_account(NewAccount::default()).await.unwrap();
     let username = Some("old_friend".to_owned());
@@ -28,36 +56,44 @@ async fn an_unrelated_client_connects_sends_receives_and_exchanges_keys() {
         })
         .await
         .unwrap();
-    let folder = std::env::temp_dir().join(format!("telewarden-witness-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let public_key = folder.join("key.pem");
-    std::fs::write(&public_key, simulator.public_key_pem()).unwrap();
-    let plan = folder.join("plan.json");
-    let contents = json!({
+    let plan = json!({
         "host": simulator.listen_addr().ip().to_string(),
         "port": simulator.listen_addr().port(),
         "session_string": me.session_string,
         "friend_session_string": friend.session_string,
         "friend": "old_friend",
         "chat_id": chat.chat_id,
-        "public_key": public_key,
     });
-    std::fs::write(&plan, contents.to_string()).unwrap();
-
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/telethon_witness.py");
-    let mut witness = Command::new(python);
-    witness.arg(script).arg(&plan);
-    let output = tokio::task::spawn_blocking(move || witness.output()).await.unwrap().unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    let stats = simulator.stats().await;
-    assert!(output.status.success(), "the witness objects: {complaint}\n{stats:#?}");
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "witnessed");
-
-    assert!(stats.protocol_errors.is_empty(), "errors: {:?}", stats.protocol_errors);
-    assert!(stats.unknown_methods.is_empty(), "unknown: {:?}", stats.unknown_methods);
-    assert!(stats.violations.values().all(|count| *count == 0), "{:?}", stats.violations);
-    assert_eq!(stats.handshakes, 1);
+    witness(&simulator, "telethon_witness.py", plan).await;
+    assert_eq!(simulator.stats().await.handshakes, 1);
     let inbox = simulator.inbox(friend.user_id).await.unwrap();
     assert_eq!(inbox.len(), 3, "one private message for each transport");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unrelated_client_logs_in_by_code_password_scan_and_token() {
+    let anywhere = Options::default().listen;
+    let dcs = vec![(4, anywhere)];
+    let options = Options { control: Some(anywhere), dcs, ..Options::default() };
+    let simulator = Simulator::start(options).await.unwrap();
+    let guarded = NewAccount {
+        password: Some("open sesame".to_owned()),
+        password_hint: Some("a cave".to_owned()),
+        ..NewAccount::default()
+    };
+    let remote = NewAccount { dc: Some(4), ..NewAccount::default() };
+    let bot = NewAccount { bot: true, logged_in: false, ..NewAccount::default() };
+    let plain = simulator.add_account(NewAccount::default()).await.unwrap();
+    let plan = json!({
+        "host": simulator.listen_addr().ip().to_string(),
+        "port": simulator.listen_addr().port(),
+        "control": format!("http://{}", simulator.control_addr().unwrap()),
+        "plain": plain,
+        "guarded": simulator.add_account(guarded).await.unwrap(),
+        "remote": simulator.add_account(remote).await.unwrap(),
+        "bot": simulator.add_account(bot).await.unwrap(),
+    });
+    witness(&simulator, "telethon_login.py", plan).await;
+    // The one that was issued and the one that came by a scan; the one by code was logged out.
+    assert_eq!(simulator.account(plain.user_id).await.unwrap().sessions, 2);
 }

@@ -76,6 +76,14 @@ async def formats_and_pages(plan):
     assert forward == [f"number {n}" for n in range(1, 120)], forward
     [found] = await me.get_messages(chat, ids=[first.id])
     assert found.message == "bold number 0", found
+    quiet = await me.send_message(chat, "`quiet` reply", reply_to=first.id, silent=True)
+    [found] = await me.get_messages(chat, ids=[quiet.id])
+    assert found.silent and found.reply_to.reply_to_msg_id == first.id, found
+    assert isinstance(found.entities[0], types.MessageEntityCode), found
+    again = functions.messages.SendMessageRequest(chat, "once", random_id=77)
+    once, twice = await me(again), await me(again)
+    assert once.updates[0].id == twice.updates[0].id, (once, twice)
+    assert (twice.updates[1].message.message, twice.updates[1].pts_count) == ("once", 0), twice
     everyone = await me.get_participants(chat)
     assert len(everyone) == 2, everyone
     try:

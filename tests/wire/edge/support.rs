@@ -248,6 +248,7 @@ pub(crate) fn event(number: usize) -> OutboxEntry {
         message_id: Uuid::new_v4(),
         timestamp: 1_700_000_000 + number as u64,
         said_at: None,
+        owner: None,
         body: format!(r#"{{"event":"incoming_telegram_message","number":{number}}}"#).into_bytes(),
     }
 }

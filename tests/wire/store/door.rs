@@ -19,8 +19,7 @@ async fn another_key_or_none_or_half_of_one_is_refused_and_the_right_one_opens_a
     let right = fs::read(&key).unwrap();
     let path = key.display().to_string();
     fs::write(&key, OTHER_KEY).unwrap();
-    let words =
-        [&*path, "is not the one this store was sealed with", "put the right key file back"];
+    let words = [&*path, "is not the one this store was sealed with", "put the right one back"];
     expect_refusal_by_database(&mut stage, &alice, &words).await;
     fs::write(&key, &right[..20]).unwrap();
     let words = [&*path, "does not hold a key", "openssl rand -base64 32"];

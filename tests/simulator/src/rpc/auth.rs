@@ -1,14 +1,17 @@
-//! `auth.*` and `account.*` of those who are logged in.
+//! `auth.*` and `account.*` beside logging in.
 
 use grammers_tl_types::{functions, types};
 
-use super::{Answer, Call};
+use super::{Answer, Call, Visit};
 
+/// Works for a key that waits for its password, too: it gives up.
 pub(super) fn log_out(
-    call: &mut Call,
+    visit: &mut Visit,
     _: functions::auth::LogOut,
 ) -> Answer<functions::auth::LogOut> {
-    call.world.log_out(call.key_id);
+    if !visit.world.log_out(visit.key_id) {
+        return Err("AUTH_KEY_UNREGISTERED".into());
+    }
     Ok(types::auth::LoggedOut { future_auth_token: None }.into())
 }
 

@@ -4,9 +4,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
-use grammers_tl_types::{Serializable, enums, types};
+use grammers_tl_types::{Identifiable, Serializable, enums, functions, types};
 
-use super::{Caller, Request, execute};
+use super::{Caller, Request, execute, password};
 use crate::error::RpcError;
 use crate::faults::{CallFate, Verdict};
 use crate::flood_waits::{Call, WaitId};
@@ -24,6 +24,8 @@ pub(crate) struct Ticket {
     msg_id: i64,
     /// Message id of the packet in which the call came.
     packet: i64,
+    /// When that packet was decrypted.
+    opened: Instant,
 }
 
 impl Ticket {
@@ -32,9 +34,10 @@ impl Ticket {
         link: &Arc<Link>,
         key_id: i64,
         msg_id: i64,
-        packet: i64,
+        (packet, opened): (i64, Instant),
     ) -> Self {
-        Self { server: Arc::clone(server), link: Arc::clone(link), key_id, msg_id, packet }
+        let (server, link) = (Arc::clone(server), Arc::clone(link));
+        Self { server, link, key_id, msg_id, packet, opened }
     }
 
     /// Executes a call, or does to it what a fault says; delayed ones do not hold up others.
@@ -55,20 +58,37 @@ impl Ticket {
         if let Some(user) = user {
             world.violations.called(self.as_judged(user, &request), Instant::now());
         }
-        let CallFate { delay, verdict } = world.faults.call(user, request.method);
-        match delay {
-            None => self.perform(&mut world, user, &request, verdict),
-            Some(delay) => {
-                drop(world);
-                tokio::spawn(async move {
-                    tokio::time::sleep(delay).await;
-                    if let Ok(request) = Request::unwrap(&body) {
-                        let mut world = server.world();
-                        self.perform(&mut world, user, &request, verdict);
-                    }
-                });
-            }
+        let concerned = user.or_else(|| world.concerned(self.key_id, &request));
+        let CallFate { delay, verdict } = world.faults.call(concerned, request.method);
+        let is_slow = password::is_slow(&request);
+        if delay.is_none() && !is_slow {
+            self.perform(&mut world, user, &request, verdict);
+            world.note_time(request.id, self.opened);
+            return;
         }
+        drop(world);
+        tokio::spawn(async move {
+            if let Some(delay) = delay {
+                tokio::time::sleep(delay).await;
+            }
+            // The slow methods compute for long; the others need no thread of their own.
+            let late = move || self.perform_late(&body, verdict);
+            if is_slow {
+                tokio::task::spawn_blocking(late).await.unwrap_or_default()
+            } else {
+                late()
+            }
+        });
+    }
+
+    fn perform_late(&self, body: &[u8], verdict: Verdict) {
+        let Ok(request) = Request::unwrap(body) else { return };
+        if password::is_slow(&request) {
+            password::prepare(&self.server, self.key_id, &request);
+        }
+        let mut world = self.server.world();
+        let user = world.keys.get(&self.key_id).and_then(|record| record.user);
+        self.perform(&mut world, user, &request, verdict);
     }
 
     fn perform(&self, world: &mut World, user: Option<i64>, request: &Request, verdict: Verdict) {
@@ -102,12 +122,19 @@ impl Ticket {
         user: Option<i64>,
         request: &Request,
     ) -> Result<Vec<u8>, RpcError> {
-        if let Some(user) = user
-            && !request.without_updates
-        {
-            world.attach(user, &self.link);
+        let attach = |world: &mut World, user: Option<i64>| {
+            if let Some(user) = user.filter(|_| !request.without_updates) {
+                world.attach(user, &self.link);
+            }
+        };
+        attach(world, user);
+        let caller = Caller { key_id: self.key_id, user, link: &self.link };
+        let result = execute(world, caller, request);
+        if user.is_none() {
+            // Who has just logged in need not call anything else to get updates.
+            attach(world, world.keys.get(&self.key_id).and_then(|record| record.user));
         }
-        execute(world, Caller { key_id: self.key_id, user, link: self.link.id }, request)
+        result
     }
 
     /// The call as flood waits see it.
@@ -144,6 +171,14 @@ impl World {
         *self.counters.methods.entry(method).or_default() += 1;
         let Some(user) = user else { return };
         *self.user_mut(user).methods.entry(method).or_default() += 1;
+    }
+
+    /// Notes how long a send took that nothing delayed.
+    fn note_time(&mut self, method: u32, opened: Instant) {
+        if method == functions::messages::SendMessage::CONSTRUCTOR_ID {
+            self.counters.sends_timed += 1;
+            self.counters.sends_time += opened.elapsed();
+        }
     }
 
     /// Subscribes a connection to its user's updates.

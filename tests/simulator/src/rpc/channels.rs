@@ -1,8 +1,11 @@
 //! Supergroups and channels: looking at them, coming and going.
 
+use std::time::Instant;
+
 use grammers_tl_types::{enums, functions, types};
 
 use super::{Answer, Call};
+use crate::clock::unix_seconds;
 use crate::error::RpcError;
 use crate::world::blank;
 use crate::world::ids::Peer;
@@ -35,6 +38,7 @@ pub(super) fn get_full_channel(
     let peer = Peer::Channel(chat.id);
     let admins = chat.members.keys().filter(|member| chat.is_admin(**member)).count() as i32;
     let banned = chat.banned.len() as i32;
+    let slow = &channel.slow;
     let read = call.world.user(me).read_in_channel.get(&chat.id).copied();
     let full_chat = types::ChannelFull {
         can_view_participants: admin || !channel.broadcast,
@@ -46,6 +50,10 @@ pub(super) fn get_full_channel(
         read_inbox_max_id: read.unwrap_or(0),
         unread_count: call.world.unread(me, peer),
         exported_invite: admin.then(|| exported(me, chat.invite_link(), chat.date)),
+        slowmode_seconds: (slow.seconds > 0).then_some(slow.seconds as i32),
+        slowmode_next_send_date: slow
+            .seconds_left(me, Instant::now())
+            .map(|left| unix_seconds() + left as i32),
         pts: channel.pts(),
         ..blank::CHANNEL_FULL.clone()
     };

@@ -39,6 +39,7 @@ pub(super) fn get_full_chat(
     let participants = chat.members.iter().map(|(&user_id, member)| {
         let (inviter_id, date, rank) = (user_id, member.joined, None);
         match member.role {
+            Role::Creator => types::ChatParticipantCreator { user_id, rank }.into(),
             Role::Admin => enums::ChatParticipant::from(types::ChatParticipantAdmin {
                 user_id,
                 inviter_id,

@@ -1,23 +1,19 @@
-//! `help.*`: where the datacenters are. Every datacenter is this server.
+//! `help.*`: where the datacenters are.
 
 use grammers_tl_types::{enums, functions, types};
 
-use super::Answer;
+use super::{Answer, Visit};
 use crate::clock::unix_seconds;
-use crate::world::{World, blank};
+use crate::world::blank;
 
-/// Session strings name this one as home.
-pub(crate) const HOME_DC: i32 = 2;
-const DCS: std::ops::RangeInclusive<i32> = 1..=5;
 /// How long a client may keep the configuration, in seconds.
 const CONFIG_LIFETIME: i32 = 3600;
 
 pub(super) fn get_config(
-    world: &mut World,
+    visit: &mut Visit,
     _: functions::help::GetConfig,
 ) -> Answer<functions::help::GetConfig> {
-    let address = world.address;
-    let option = |id| {
+    let option = |(id, address): (i32, std::net::SocketAddrV4)| {
         enums::DcOption::from(types::DcOption {
             ipv6: false,
             media_only: false,
@@ -36,8 +32,8 @@ pub(super) fn get_config(
     Ok(types::Config {
         date: now,
         expires: now + CONFIG_LIFETIME,
-        this_dc: HOME_DC,
-        dc_options: DCS.map(option).collect(),
+        this_dc: visit.dc,
+        dc_options: visit.world.dcs.all().map(option).collect(),
         chat_size_max: 200,
         megagroup_size_max: 200_000,
         me_url_prefix: "https://t.me/".to_owned(),
@@ -49,15 +45,15 @@ pub(super) fn get_config(
 }
 
 pub(super) fn get_nearest_dc(
-    _: &mut World,
+    visit: &mut Visit,
     _: functions::help::GetNearestDc,
 ) -> Answer<functions::help::GetNearestDc> {
     let country = "NL".to_owned();
-    Ok(types::NearestDc { country, this_dc: HOME_DC, nearest_dc: HOME_DC }.into())
+    Ok(types::NearestDc { country, this_dc: visit.dc, nearest_dc: visit.dc }.into())
 }
 
 pub(super) fn get_app_config(
-    _: &mut World,
+    _: &mut Visit,
     _: functions::help::GetAppConfig,
 ) -> Answer<functions::help::GetAppConfig> {
     Ok(enums::help::AppConfig::NotModified)

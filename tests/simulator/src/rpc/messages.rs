@@ -1,7 +1,4 @@
-//! Sending and reading messages.
-
-use std::sync::Arc;
-use std::time::Instant;
+//! Reading messages.
 
 use grammers_tl_types::{enums, functions, types};
 
@@ -9,109 +6,11 @@ use super::{Answer, Call};
 use crate::error::RpcError;
 use crate::world::history::{Page, select};
 use crate::world::ids::Peer;
-use crate::world::messages::{Content, Extras, Message, Posted};
+use crate::world::messages::Message;
 use crate::world::view::Cast;
 
-/// Longest message, in UTF-16 code units.
-const MAX_LENGTH: usize = 4096;
 /// Most messages one call may ask for by id.
 const MAX_IDS: usize = 100;
-
-pub(super) fn send_message(
-    call: &mut Call,
-    request: functions::messages::SendMessage,
-) -> Answer<functions::messages::SendMessage> {
-    let peer = call.input_peer(&request.peer)?;
-    if request.message.is_empty() {
-        return Err("MESSAGE_EMPTY".into());
-    }
-    if request.message.encode_utf16().count() > MAX_LENGTH {
-        return Err("MESSAGE_TOO_LONG".into());
-    }
-    call.may_write(peer)?;
-    if !call.world.user_mut(call.me).random_ids.insert(request.random_id) {
-        return Err("RANDOM_ID_DUPLICATE".into());
-    }
-    let content = content(&request);
-    let (me, origin) = (call.me, Some(call.origin));
-    match peer {
-        Peer::User(to) => {
-            let posted = call.world.post_to_user(to, me, content, origin);
-            let (text, random_id) = (&request.message, request.random_id);
-            call.world.violations.sent(me, to, text, random_id, Instant::now());
-            Ok(sent_to_user(posted, request.entities))
-        }
-        Peer::Group(id) => {
-            let posted = call
-                .world
-                .post_to_group(id, me, &content, None, origin)
-                .ok_or("CHAT_WRITE_FORBIDDEN")?;
-            Ok(call.sent(peer, posted, Some(request.random_id)))
-        }
-        Peer::Channel(id) => {
-            let posted = call.world.post_to_channel(id, me, content, origin);
-            Ok(call.sent(peer, posted, Some(request.random_id)))
-        }
-    }
-}
-
-fn content(request: &functions::messages::SendMessage) -> Content {
-    let reply_to = match &request.reply_to {
-        Some(enums::InputReplyTo::Message(reply)) => Some(reply.reply_to_msg_id),
-        _ => None,
-    };
-    let entities = request.entities.clone().filter(|entities| !entities.is_empty());
-    let extras = Extras { entities, reply_to };
-    let plain = extras.entities.is_none() && extras.reply_to.is_none();
-    let extras = (!plain).then(|| Arc::new(extras));
-    Content::Text { text: request.message.as_str().into(), extras }
-}
-
-fn sent_to_user(posted: Posted, entities: Option<Vec<enums::MessageEntity>>) -> enums::Updates {
-    let Posted { id, pts, date } = posted;
-    let (media, ttl_period) = (None, None);
-    let (out, pts_count) = (true, 1);
-    types::UpdateShortSentMessage { out, id, pts, pts_count, date, media, entities, ttl_period }
-        .into()
-}
-
-impl Call<'_> {
-    fn may_write(&self, peer: Peer) -> Result<(), RpcError> {
-        let may = match peer {
-            Peer::User(_) => true,
-            Peer::Group(_) => {
-                self.world.chat(peer).is_some_and(|chat| chat.members.contains_key(&self.me))
-            }
-            Peer::Channel(id) => self.readable(id)?.writable_by(self.me),
-        };
-        if may { Ok(()) } else { Err("CHAT_WRITE_FORBIDDEN".into()) }
-    }
-
-    /// Updates that answer a call which made a message in a group or channel.
-    pub(super) fn sent(
-        &self,
-        peer: Peer,
-        posted: Posted,
-        random_id: Option<i64>,
-    ) -> enums::Updates {
-        let world = &*self.world;
-        let message = match peer {
-            Peer::Channel(id) => {
-                world.channels.get(&id).and_then(|channel| channel.message(posted.id))
-            }
-            _ => world.user(self.me).message(posted.id),
-        };
-        let message = message.expect("the message was just posted");
-        let new = match peer {
-            Peer::Channel(_) => world.channel_message_update(self.me, message, posted.pts),
-            _ => world.new_message_update(self.me, message, posted.pts),
-        };
-        let number =
-            random_id.map(|random_id| types::UpdateMessageId { id: posted.id, random_id }.into());
-        let updates = number.into_iter().chain([new]).collect();
-        world.updates(self.me, updates, &world.cast_of(message))
-    }
-}
 
 pub(super) fn get_history(
     call: &mut Call,

@@ -4,6 +4,7 @@
 //! world; faults, flood waits and dead keys are decided before they are reached.
 
 mod auth;
+mod bots;
 pub(crate) mod call;
 mod channels;
 mod contacts;
@@ -11,19 +12,26 @@ mod dialogs;
 mod groups;
 mod help;
 mod invites;
+mod logins;
 mod messages;
 mod participants;
+mod password;
 mod peers;
+mod qr;
 mod request;
+mod sending;
 mod updates;
 mod users;
 
+use std::sync::Arc;
+
 use grammers_tl_types::{Cursor, Deserializable, RemoteCall, Serializable, functions as f};
 
-pub(crate) use self::help::HOME_DC;
 pub(crate) use self::request::Request;
 use crate::error::RpcError;
+use crate::server::link::Link;
 use crate::world::World;
+use crate::world::dcs::HOME_DC;
 
 /// What a handler answers.
 type Answer<R> = Result<<R as RemoteCall>::Return, RpcError>;
@@ -33,22 +41,29 @@ struct Call<'w> {
     world: &'w mut World,
     /// Who calls.
     me: i64,
-    key_id: i64,
     /// The connection the answer goes to; it gets no update about what the answer says.
     origin: u64,
 }
 
+/// One call that needs nobody to be logged in.
+struct Visit<'w> {
+    world: &'w mut World,
+    key_id: i64,
+    /// The datacenter that is asked.
+    dc: i32,
+}
+
 /// Where a call comes from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Caller {
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'l> {
     pub(crate) key_id: i64,
     pub(crate) user: Option<i64>,
-    pub(crate) link: u64,
+    pub(crate) link: &'l Arc<Link>,
 }
 
 /// Methods that may be called without being logged in.
 pub(crate) fn needs_no_login(method: &str) -> bool {
-    method.starts_with("help.") || method.starts_with("auth.") && method != "auth.logOut"
+    method.starts_with("help.") || method.starts_with("auth.") && method != "auth.acceptLoginToken"
 }
 
 /// Runs the handler of a method; the macro writes the table.
@@ -72,18 +87,14 @@ pub(crate) fn execute(
     caller: Caller,
     request: &Request,
 ) -> Result<Vec<u8>, RpcError> {
-    let anonymous = methods! { request.id, request.body, &mut *world;
-        f::help::GetConfig => help::get_config,
-        f::help::GetNearestDc => help::get_nearest_dc,
-        f::help::GetAppConfig => help::get_app_config,
-    };
-    if let Some(answer) = anonymous {
+    let dc = world.keys.get(&caller.key_id).map_or(HOME_DC, |record| record.dc);
+    let mut visit = Visit { world: &mut *world, key_id: caller.key_id, dc };
+    if let Some(answer) = receive(&mut visit, request)? {
         return Ok(answer);
     }
     let answer = match caller.user {
         Some(me) => {
-            let Caller { key_id, link: origin, .. } = caller;
-            let mut call = Call { world: &mut *world, me, key_id, origin };
+            let mut call = Call { world: &mut *world, me, origin: caller.link.id };
             dispatch(&mut call, request)?
         }
         None if needs_no_login(request.method) => None,
@@ -99,10 +110,30 @@ pub(crate) fn execute(
     })
 }
 
+/// What anybody may call.
+fn receive(visit: &mut Visit, request: &Request) -> Result<Option<Vec<u8>>, RpcError> {
+    Ok(methods! { request.id, request.body, visit;
+        f::account::GetPassword => password::get_password,
+        f::auth::CancelCode => logins::cancel_code,
+        f::auth::CheckPassword => password::check_password,
+        f::auth::ExportLoginToken => qr::export_login_token,
+        f::auth::ImportBotAuthorization => bots::import_bot_authorization,
+        f::auth::ImportLoginToken => qr::import_login_token,
+        f::auth::LogOut => auth::log_out,
+        f::auth::ResendCode => logins::resend_code,
+        f::auth::SendCode => logins::send_code,
+        f::auth::SignIn => logins::sign_in,
+        f::help::GetAppConfig => help::get_app_config,
+        f::help::GetConfig => help::get_config,
+        f::help::GetNearestDc => help::get_nearest_dc,
+    })
+}
+
+/// What only those who are logged in may call.
 fn dispatch(call: &mut Call, request: &Request) -> Result<Option<Vec<u8>>, RpcError> {
     Ok(methods! { request.id, request.body, call;
         f::account::UpdateStatus => auth::update_status,
-        f::auth::LogOut => auth::log_out,
+        f::auth::AcceptLoginToken => qr::accept_login_token,
         f::channels::GetChannels => channels::get_channels,
         f::channels::GetFullChannel => channels::get_full_channel,
         f::channels::GetMessages => messages::get_channel_messages,
@@ -111,6 +142,7 @@ fn dispatch(call: &mut Call, request: &Request) -> Result<Option<Vec<u8>>, RpcEr
         f::channels::JoinChannel => channels::join_channel,
         f::channels::LeaveChannel => channels::leave_channel,
         f::channels::ReadHistory => channels::read_history,
+        f::contacts::ResolvePhone => contacts::resolve_phone,
         f::contacts::ResolveUsername => contacts::resolve_username,
         f::messages::CheckChatInvite => invites::check_chat_invite,
         f::messages::DeleteChatUser => groups::delete_chat_user,
@@ -123,7 +155,7 @@ fn dispatch(call: &mut Call, request: &Request) -> Result<Option<Vec<u8>>, RpcEr
         f::messages::GetPeerDialogs => dialogs::get_peer_dialogs,
         f::messages::ImportChatInvite => invites::import_chat_invite,
         f::messages::ReadHistory => messages::read_history,
-        f::messages::SendMessage => messages::send_message,
+        f::messages::SendMessage => sending::send_message,
         f::updates::GetChannelDifference => updates::get_channel_difference,
         f::updates::GetDifference => updates::get_difference,
         f::updates::GetState => updates::get_state,

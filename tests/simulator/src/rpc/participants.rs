@@ -10,7 +10,8 @@ use super::{Answer, Call};
 use crate::world::blank;
 use crate::world::chats::{Chat, Member, Role};
 use crate::world::ids::Peer;
-use crate::world::view::{Cast, admin_rights};
+use crate::world::rights::{Permissions, admin_rights, banned_rights};
+use crate::world::view::Cast;
 
 /// Most participants one page holds.
 const MAX_LIMIT: i32 = 200;
@@ -100,9 +101,22 @@ fn matching(call: &Call, chat: &Chat, filter: &enums::ChannelParticipantsFilter)
 
 fn participant(viewer: i64, user_id: i64, member: Member) -> enums::ChannelParticipant {
     let own = viewer == user_id;
-    let Member { role, joined: date } = member;
+    let Member { role, joined: date, may } = member;
     let (rank, subscription_until_date) = (None, None);
     match role {
+        Role::Creator => {
+            let admin_rights = admin_rights(may);
+            types::ChannelParticipantCreator { user_id, admin_rights, rank }.into()
+        }
+        Role::Member if may != Permissions::ALL => types::ChannelParticipantBanned {
+            left: false,
+            peer: Peer::User(user_id).into(),
+            kicked_by: user_id,
+            date,
+            banned_rights: banned_rights(may, i32::MAX),
+            rank,
+        }
+        .into(),
         Role::Admin => types::ChannelParticipantAdmin {
             can_edit: false,
             is_self: own,
@@ -110,7 +124,7 @@ fn participant(viewer: i64, user_id: i64, member: Member) -> enums::ChannelParti
             inviter_id: own.then_some(user_id),
             promoted_by: user_id,
             date,
-            admin_rights: admin_rights(),
+            admin_rights: admin_rights(may),
             rank,
         }
         .into(),

@@ -82,6 +82,8 @@ enum State {
 }
 
 struct Connection {
+    /// The datacenter it was made to.
+    dc: i32,
     presence: Presence,
     framing: Option<Framing>,
     input: BytesMut,
@@ -92,7 +94,7 @@ struct Connection {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(server: Arc<Server>, mut stream: TcpStream) {
+pub(crate) async fn serve(server: Arc<Server>, mut stream: TcpStream, dc: i32) {
     let link = Arc::new(Link::new(server.next_link_id()));
     let (fate, rng) = {
         let mut world = server.world();
@@ -101,6 +103,7 @@ pub(crate) async fn serve(server: Arc<Server>, mut stream: TcpStream) {
         (world.faults.connection(None), StdRng::seed_from_u64(world.rng.random()))
     };
     let mut connection = Connection {
+        dc,
         presence: Presence { server, link, key_id: None },
         framing: None,
         input: BytesMut::new(),
@@ -317,7 +320,7 @@ impl Connection {
         if let Some(finished) = finished {
             let mut world = self.presence.server.world();
             world.counters.handshakes += 1;
-            world.admit_key(finished.key, Some(finished.first_salt));
+            world.admit_key(finished.key, Some(finished.first_salt), self.dc);
         }
         if !answer.is_empty() {
             self.send_plain(&answer);
@@ -345,7 +348,7 @@ impl Connection {
         let (server, link) = (Arc::clone(server), Arc::clone(link));
         let (key, fate) = {
             let mut world = server.world();
-            let known = world.keys.get(&key_id);
+            let known = world.keys.get(&key_id).filter(|record| record.dc == self.dc);
             let known = known.map(|record| (Arc::clone(&record.key), record.user));
             let fate = match &known {
                 Some((_, Some(user))) => world.faults.connection(Some(*user)),

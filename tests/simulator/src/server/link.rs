@@ -68,6 +68,11 @@ impl Link {
         self.attached.swap(true, Ordering::Relaxed)
     }
 
+    /// The connection gets no updates until it is attached again.
+    pub(crate) fn detach(&self) {
+        self.attached.store(false, Ordering::Relaxed);
+    }
+
     /// Queues an answer or a service message.
     pub(crate) fn send(&self, class: Class, body: Vec<u8>) {
         self.queue().put(Outgoing { class, body, wait: None });

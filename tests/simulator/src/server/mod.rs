@@ -6,7 +6,6 @@ mod connection;
 pub(crate) mod link;
 mod session;
 
-use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::wire::rsa::RsaKey;
 use crate::world::World;
+use crate::world::dcs::Dcs;
 
 /// What all connections and the control API share.
 pub(crate) struct Server {
@@ -28,10 +28,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(seed: u64, address: SocketAddrV4) -> Self {
+    pub(crate) fn new(seed: u64, dcs: Dcs) -> Self {
         Self {
             seed,
-            world: Mutex::new(World::new(seed, address)),
+            world: Mutex::new(World::new(seed, dcs)),
             next_link: AtomicU64::new(1),
             freezing: AtomicBool::new(false),
             loads: Mutex::default(),
@@ -53,14 +53,14 @@ impl Server {
     }
 }
 
-/// Accepts connections until it is dropped, which ends them all.
-pub(crate) async fn accept(server: Arc<Server>, listener: TcpListener) {
+/// Accepts connections to a datacenter until it is dropped, which ends them all.
+pub(crate) async fn accept(server: Arc<Server>, listener: TcpListener, dc: i32) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection::serve(Arc::clone(&server), stream));
+                    connections.spawn(connection::serve(Arc::clone(&server), stream, dc));
                 }
                 // Out of file descriptors, most likely; the clients see it as a slow server.
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,

@@ -181,6 +181,7 @@ impl Session {
         let key = Arc::clone(&self.key);
         let Plaintext { salt, session_id, message } =
             Plaintext::parse(key.open(Direction::ToServer, packet)?)?;
+        let opened = Instant::now();
         self.suffer()?;
         let now = self.now();
         self.session_id = session_id;
@@ -194,7 +195,7 @@ impl Session {
         }
         self.greet(session_id, message.id);
         match message.flatten() {
-            Ok(messages) => self.take_in(messages, message.id),
+            Ok(messages) => self.take_in(messages, message.id, opened),
             Err(_) => self.complain(message.id, message.seq_no, Complaint::InvalidContainer),
         }
         Ok(())
@@ -253,7 +254,7 @@ impl Session {
         self.link.send(Class::Push, created.to_bytes());
     }
 
-    fn take_in(&mut self, messages: Vec<Incoming>, packet: i64) {
+    fn take_in(&mut self, messages: Vec<Incoming>, packet: i64, opened: Instant) {
         let content = messages.iter().filter(|message| message.seq_no & 1 == 1);
         let msg_ids: Vec<i64> = content.map(|message| message.id).collect();
         if !msg_ids.is_empty() {
@@ -266,7 +267,7 @@ impl Session {
             self.seen.truncate(REMEMBERED - 1);
             self.seen.push_front(message.id);
             // What cannot be parsed is dropped, as the real server does.
-            let _ = self.handle(message, packet);
+            let _ = self.handle(message, packet, opened);
         }
     }
 
@@ -274,6 +275,7 @@ impl Session {
         &mut self,
         message: Incoming,
         packet: i64,
+        opened: Instant,
     ) -> Result<(), grammers_tl_types::deserialize::Error> {
         let Incoming { id: msg_id, seq_no, body } = message;
         let Some(kind) = constructor(&body) else { return Ok(()) };
@@ -312,7 +314,10 @@ impl Session {
             }
             _ if is_ignorable(kind) => {}
             _ if seq_no & 1 == 0 => self.complain(msg_id, seq_no, Complaint::OddExpected),
-            _ => Ticket::new(&self.server, &self.link, self.key.id(), msg_id, packet).call(body),
+            _ => {
+                let (key_id, server, link) = (self.key.id(), &self.server, &self.link);
+                Ticket::new(server, link, key_id, msg_id, (packet, opened)).call(body);
+            }
         }
         Ok(())
     }

@@ -26,9 +26,9 @@ a4a695811051907e162753b56b0f6b410dba74d8a84b2a14b3144e0ef1284754\
 fd17ed950d5965b4b9dd46582db1178d169c6bc465b0d6ff9ca3928fef5b9ae4\
 e418fc15e83ebea0f87fa9ff5eed70050ded2849f47bf959d956850ce929851f\
 0d8115f635b105ee2e4e15d04b2454bf6f4fadf034b10403119cd8e3b92fcc5b";
-const GENERATOR: i32 = 3;
+pub(crate) const GENERATOR: i32 = 3;
 
-static PRIME: LazyLock<BigUint> = LazyLock::new(|| {
+pub(super) static PRIME: LazyLock<BigUint> = LazyLock::new(|| {
     BigUint::parse_bytes(DH_PRIME.as_bytes(), 16).expect("the constant is a hexadecimal number")
 });
 

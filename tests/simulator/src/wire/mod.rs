@@ -7,4 +7,5 @@ pub(crate) mod crypto;
 pub(crate) mod envelope;
 pub(crate) mod handshake;
 pub(crate) mod rsa;
+pub(crate) mod srp;
 pub(crate) mod transport;

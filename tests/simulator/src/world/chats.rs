@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::World;
 use super::ids::Peer;
 use super::messages::Message;
+use super::rights::{Permissions, SlowMode};
 use super::users::{Event, SETBACK};
 use crate::clock::unix_seconds;
 
@@ -19,6 +20,7 @@ pub(crate) const INVITE_HASH: usize = 16;
 /// What somebody is in a chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
+    Creator,
     Admin,
     Member,
 }
@@ -28,6 +30,8 @@ pub(crate) enum Role {
 pub(crate) struct Member {
     pub(crate) role: Role,
     pub(crate) joined: i32,
+    /// An admin's rights, or what is left to a member.
+    pub(crate) may: Permissions,
 }
 
 /// What all kinds of chats have.
@@ -38,6 +42,8 @@ pub(crate) struct Chat {
     pub(crate) members: BTreeMap<i64, Member>,
     pub(crate) banned: BTreeSet<i64>,
     pub(crate) invite_hash: String,
+    /// What members may do.
+    pub(crate) open: Permissions,
 }
 
 impl Chat {
@@ -46,7 +52,7 @@ impl Chat {
     }
 
     pub(crate) fn is_admin(&self, user: i64) -> bool {
-        self.members.get(&user).is_some_and(|member| member.role == Role::Admin)
+        self.members.get(&user).is_some_and(|member| member.role != Role::Member)
     }
 }
 
@@ -55,6 +61,7 @@ pub(crate) struct Channel {
     pub(crate) chat: Chat,
     pub(crate) broadcast: bool,
     pub(crate) username: Option<String>,
+    pub(crate) slow: SlowMode,
     /// Message `n` stands at `n - 1`.
     pub(crate) messages: Vec<Message>,
     /// Ids of messages that were deleted; the others keep theirs.
@@ -95,11 +102,6 @@ impl Channel {
     pub(crate) fn readable_by(&self, user: i64) -> bool {
         self.chat.members.contains_key(&user)
             || self.username.is_some() && !self.chat.banned.contains(&user)
-    }
-
-    pub(crate) fn writable_by(&self, user: i64) -> bool {
-        let member = self.chat.members.contains_key(&user);
-        member && (!self.broadcast || self.chat.is_admin(user))
     }
 }
 
@@ -145,7 +147,8 @@ impl World {
             self.claim_username(username, peer)?;
         }
         let joined = unix_seconds();
-        let as_role = |role| move |&user: &i64| (user, Member { role, joined });
+        let may = Permissions::ALL;
+        let as_role = |role| move |&user: &i64| (user, Member { role, joined, may });
         let members: BTreeMap<_, _> = members
             .iter()
             .map(as_role(Role::Member))
@@ -158,14 +161,23 @@ impl World {
         self.invites.insert(invite_hash.clone(), peer);
         let (Peer::User(id) | Peer::Group(id) | Peer::Channel(id)) = peer;
         let banned = BTreeSet::new();
-        let chat = Chat { id, title, date: joined, members, banned, invite_hash };
+        let open = Permissions::ALL;
+        let chat = Chat { id, title, date: joined, members, banned, invite_hash, open };
         if kind == Kind::Group {
             self.groups.insert(id, Group { chat, log: Vec::new(), version: 1 });
         } else {
             let (messages, events) = (Vec::new(), Vec::new());
             let broadcast = kind == Kind::Channel;
-            let (deleted, setback) = (BTreeSet::new(), 0);
-            let channel = Channel { chat, broadcast, username, messages, deleted, events, setback };
+            let channel = Channel {
+                chat,
+                broadcast,
+                username,
+                slow: SlowMode::default(),
+                messages,
+                deleted: BTreeSet::new(),
+                events,
+                setback: 0,
+            };
             self.channels.insert(id, channel);
         }
         Ok(peer)
@@ -190,7 +202,8 @@ impl World {
 
     /// Enters `user` in the member list; answers whether that changed anything.
     pub(crate) fn enrol(&mut self, peer: Peer, user: i64) -> bool {
-        let member = Member { role: Role::Member, joined: unix_seconds() };
+        let (role, may) = (Role::Member, Permissions::ALL);
+        let member = Member { role, joined: unix_seconds(), may };
         let Some(chat) = self.chat_mut(peer) else { return false };
         if chat.members.contains_key(&user) {
             return false;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::Rng;
 
 use super::World;
+use super::passwords::Check;
 use crate::error::RpcError;
 use crate::server::link::{End, Link};
 use crate::violations::Violation;
@@ -30,8 +31,14 @@ pub(crate) struct KeyRecord {
     pub(crate) first_salt: Option<i64>,
     /// How often its salts were drawn anew.
     salt_epoch: u64,
+    /// The datacenter at which it was made; others do not know it.
+    pub(crate) dc: i32,
     /// Whose key it is, once logged in.
     pub(crate) user: Option<i64>,
+    /// Who may become its user by giving the password.
+    pub(crate) pending: Option<i64>,
+    /// The question about a password that it was asked last.
+    pub(crate) check: Option<Check>,
     /// What every call is answered with, once the key is worth nothing.
     pub(crate) dead: Option<RpcError>,
     told_dead: bool,
@@ -49,25 +56,28 @@ pub(crate) struct Salt {
 }
 
 impl World {
-    /// Makes a key that is logged in as `user`.
-    pub(crate) fn issue_key(&mut self, user: i64) -> Arc<AuthKey> {
+    /// Makes a key that is logged in as `user`, or that nobody is logged in with.
+    pub(crate) fn issue_key(&mut self, user: Option<i64>, dc: i32) -> Arc<AuthKey> {
         let mut bytes = [0; 256];
         self.rng.fill(&mut bytes[..]);
         let key = AuthKey::new(bytes);
         let id = key.id();
-        self.admit_key(key, None);
+        self.admit_key(key, None, dc);
         let record = self.keys.get_mut(&id).expect("the key was just admitted");
-        record.user = Some(user);
+        record.user = user;
         Arc::clone(&record.key)
     }
 
     /// Registers a key nobody is logged in with.
-    pub(crate) fn admit_key(&mut self, key: AuthKey, first_salt: Option<i64>) {
+    pub(crate) fn admit_key(&mut self, key: AuthKey, first_salt: Option<i64>, dc: i32) {
         let record = KeyRecord {
             key: Arc::new(key),
             first_salt,
             salt_epoch: 0,
+            dc,
             user: None,
+            pending: None,
+            check: None,
             dead: None,
             told_dead: false,
             returns: 0,
@@ -127,14 +137,31 @@ impl World {
         }
     }
 
-    /// The key stays, but is nobody's any more.
-    pub(crate) fn log_out(&mut self, key_id: i64) {
+    /// The key becomes the user's; a connection that holds it counts as theirs from now on.
+    pub(crate) fn log_in(&mut self, key_id: i64, user: i64) {
+        self.log_out(key_id);
+        self.login_tokens.forget(key_id);
         let Some(record) = self.keys.get_mut(&key_id) else { return };
-        let link = record.link.as_ref().map(|link| link.id);
-        if let Some(user) = record.user.take().and_then(|user| self.users.get_mut(&user)) {
+        record.user = Some(user);
+        let connected = u64::from(record.link.is_some());
+        let user = self.user_mut(user);
+        user.connections_now += connected;
+        user.connections_total += connected;
+    }
+
+    /// The key stays, but is nobody's any more; answers whether it was somebody's, or about to be.
+    pub(crate) fn log_out(&mut self, key_id: i64) -> bool {
+        let Some(record) = self.keys.get_mut(&key_id) else { return false };
+        let (was, pending) = (record.user.take(), record.pending.take());
+        let link = record.link.clone();
+        if let Some(user) = was.and_then(|user| self.users.get_mut(&user))
+            && let Some(link) = link
+        {
             user.connections_now = user.connections_now.saturating_sub(1);
-            user.links.retain(|held| Some(held.id) != link);
+            user.links.retain(|held| held.id != link.id);
+            link.detach();
         }
+        was.is_some() || pending.is_some()
     }
 
     /// From now on every call with this key fails with `error`.
@@ -160,6 +187,12 @@ impl World {
     pub(crate) fn keys_of(&self, user: i64) -> Vec<i64> {
         let mine = self.keys.iter().filter(|(_, record)| record.user == Some(user));
         mine.map(|(id, _)| *id).collect()
+    }
+
+    /// Those of them that count.
+    pub(crate) fn live_keys(&self, user: i64) -> impl Iterator<Item = &KeyRecord> {
+        let theirs = self.keys.values().filter(move |record| record.user == Some(user));
+        theirs.filter(|record| record.dead.is_none())
     }
 
     /// Ends every connection of `user`.

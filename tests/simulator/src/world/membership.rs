@@ -70,6 +70,13 @@ impl World {
         self.leave(peer, user, by, None);
     }
 
+    /// Tells `user` that their rights in a chat changed.
+    pub(crate) fn tell_of_rights(&mut self, peer: Peer, user: i64) {
+        if let Peer::Channel(id) = peer {
+            self.announce_channel(user, id, None);
+        }
+    }
+
     /// Who removes `user` when the control API asks for it: an admin, or else the user.
     pub(crate) fn somebody_in_charge(&self, peer: Peer, user: i64) -> i64 {
         let admins = self

@@ -17,7 +17,7 @@ use crate::clock::unix_seconds;
 pub(crate) enum Content {
     Text {
         text: Arc<str>,
-        /// Formatting and the message replied to; most messages have neither.
+        /// Formatting and the like; most messages have none.
         extras: Option<Arc<Extras>>,
     },
     /// Somebody came in by themselves or was let in by somebody.
@@ -32,20 +32,15 @@ pub(crate) enum Content {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extras {
     pub(crate) entities: Option<Vec<enums::MessageEntity>>,
+    /// The message replied to, in the numbering of the copy's owner.
     pub(crate) reply_to: Option<i32>,
+    /// Whether it came without a sound.
+    pub(crate) silent: bool,
 }
 
 impl Content {
     pub(crate) fn text(text: &str) -> Self {
         Self::Text { text: text.into(), extras: None }
-    }
-
-    /// The text, unless this is a service message.
-    pub(crate) fn as_text(&self) -> Option<&str> {
-        match self {
-            Self::Text { text, .. } => Some(text),
-            _ => None,
-        }
     }
 }
 
@@ -58,6 +53,8 @@ pub(crate) struct Message {
     /// The conversation as the owner of this copy sees it.
     pub(crate) peer: Peer,
     pub(crate) content: Content,
+    /// The number that all copies of a message have; 0 in channels, where there are no copies.
+    pub(crate) post: u64,
 }
 
 /// Where a new message stands in a sequence.
@@ -85,7 +82,7 @@ impl World {
         }
         let id = channel.messages.len() as i32 + 1;
         let peer = Peer::Channel(channel_id);
-        let message = Message { id, date, from, peer, content };
+        let message = Message { id, date, from, peer, content, post: 0 };
         channel.messages.push(message.clone());
         channel.events.push(Event::NewMessage(id));
         let posted = Posted { id, pts: channel.pts(), date };
@@ -101,8 +98,10 @@ impl World {
         content: Content,
         origin: Option<u64>,
     ) -> Posted {
+        self.posts += 1;
         if to != from {
-            let (theirs, message) = self.deposit(to, Peer::User(from), from, content.clone());
+            let content = self.as_copied(&content, (from, Peer::User(to)), (to, Peer::User(from)));
+            let (theirs, message) = self.deposit(to, Peer::User(from), from, content);
             self.announce_to_account(to, &message, theirs, None);
         }
         let (mine, message) = self.deposit(from, Peer::User(to), from, content);
@@ -122,10 +121,12 @@ impl World {
     ) -> Option<Posted> {
         let group = self.groups.get(&group_id).expect("callers resolved the group");
         let receivers: Vec<i64> = group.chat.members.keys().copied().chain(also).collect();
+        self.posts += 1;
         let mut own = None;
         for receiver in receivers {
             let peer = Peer::Group(group_id);
-            let (posted, message) = self.deposit(receiver, peer, from, content.clone());
+            let content = self.as_copied(content, (from, peer), (receiver, peer));
+            let (posted, message) = self.deposit(receiver, peer, from, content);
             let origin = if receiver == from { origin } else { None };
             self.announce_to_account(receiver, &message, posted, origin);
             if receiver == from {
@@ -134,6 +135,21 @@ impl World {
             }
         }
         own
+    }
+
+    /// A content as it goes into another one's box: what it replies to has another number there,
+    /// or none if the other one never had it.
+    fn as_copied(&self, content: &Content, from: (i64, Peer), to: (i64, Peer)) -> Content {
+        let mut copy = content.clone();
+        if let Content::Text { extras: Some(extras), .. } = &mut copy
+            && from.0 != to.0
+            && let Some(id) = extras.reply_to
+        {
+            let post = self.user(from.0).message(id).map(|message| message.post);
+            let theirs = post.and_then(|post| self.user(to.0).copy_of(to.1, post));
+            *extras = Arc::new(Extras { reply_to: theirs, ..Extras::clone(extras) });
+        }
+        copy
     }
 
     fn log_in_group(&mut self, group_id: i64, message: Message) {
@@ -150,13 +166,13 @@ impl World {
         content: Content,
     ) -> (Posted, Message) {
         let date = unix_seconds();
-        let falls_back = self.faults.falls_back([owner]);
+        let (falls_back, post) = (self.faults.falls_back([owner]), self.posts);
         let user = self.user_mut(owner);
         if falls_back {
             user.fall_back();
         }
         let id = user.messages.len() as i32 + 1;
-        let message = Message { id, date, from, peer, content };
+        let message = Message { id, date, from, peer, content, post };
         user.messages.push(message.clone());
         user.dialogs.entry(peer).or_default().ids.push(id);
         user.events.push(Event::NewMessage(id));

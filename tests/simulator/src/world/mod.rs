@@ -5,24 +5,31 @@
 
 pub(crate) mod blank;
 pub(crate) mod chats;
+pub(crate) mod dcs;
 pub(crate) mod history;
 pub(crate) mod ids;
 pub(crate) mod keys;
+pub(crate) mod logins;
 pub(crate) mod membership;
 pub(crate) mod messages;
+pub(crate) mod passwords;
+pub(crate) mod qr;
+pub(crate) mod rights;
 pub(crate) mod updates;
 pub(crate) mod users;
 pub(crate) mod view;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddrV4;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use self::chats::{Channel, Group};
+use self::dcs::Dcs;
 use self::ids::Peer;
 use self::keys::KeyRecord;
+use self::logins::Logins;
+use self::qr::LoginTokens;
 use self::users::User;
 use crate::faults::Faults;
 use crate::load::Population;
@@ -31,8 +38,7 @@ use crate::violations::Violations;
 
 /// Everything the server knows.
 pub(crate) struct World {
-    /// Where clients are told every datacenter is.
-    pub(crate) address: SocketAddrV4,
+    pub(crate) dcs: Dcs,
     pub(crate) users: HashMap<i64, User>,
     pub(crate) phones: HashMap<String, i64>,
     pub(crate) channels: BTreeMap<i64, Channel>,
@@ -42,20 +48,24 @@ pub(crate) struct World {
     /// Chats by the hash of their invite link.
     pub(crate) invites: HashMap<String, Peer>,
     pub(crate) keys: HashMap<i64, KeyRecord>,
+    pub(crate) logins: Logins,
+    pub(crate) login_tokens: LoginTokens,
     pub(crate) faults: Faults,
     pub(crate) violations: Violations,
     pub(crate) counters: Counters,
     pub(crate) population: Population,
     pub(crate) rng: StdRng,
+    /// Messages of private chats and basic groups so far; all copies of one have its number.
+    posts: u64,
     secret: u64,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, address: SocketAddrV4) -> Self {
+    pub(crate) fn new(seed: u64, dcs: Dcs) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let secret = rng.random();
         Self {
-            address,
+            dcs,
             users: HashMap::new(),
             phones: HashMap::new(),
             channels: BTreeMap::new(),
@@ -63,11 +73,14 @@ impl World {
             usernames: HashMap::new(),
             invites: HashMap::new(),
             keys: HashMap::new(),
+            logins: Logins::default(),
+            login_tokens: LoginTokens::default(),
             faults: Faults::default(),
             violations: Violations::default(),
             counters: Counters::default(),
             population: Population::default(),
             rng,
+            posts: 0,
             secret,
         }
     }

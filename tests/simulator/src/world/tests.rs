@@ -11,7 +11,7 @@ use super::users::{Event, NewUser};
 use super::*;
 
 fn world(accounts: usize) -> (World, Vec<i64>) {
-    let mut world = World::new(1, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
+    let mut world = World::new(1, Dcs::new(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1), &[]));
     let ids = (0..accounts).map(|_| world.add_user(NewUser::default()).unwrap()).collect();
     (world, ids)
 }
@@ -117,7 +117,7 @@ fn access_hashes_differ_for_every_account_and_peer() {
 #[test]
 fn salts_count_for_their_half_hour_and_its_neighbours() {
     let (mut world, ids) = world(1);
-    let key_id = world.issue_key(ids[0]).id();
+    let key_id = world.issue_key(Some(ids[0]), dcs::HOME_DC).id();
     let now = 1_800_000_000;
     let salt = world.current_salt(key_id, now);
     assert!(world.salt_is_valid(key_id, salt, now + keys::SALT_SECONDS));

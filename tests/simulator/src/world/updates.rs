@@ -124,7 +124,8 @@ impl World {
         let message_text = text.to_string();
         let reply_to = extras.as_deref().and_then(reply_header);
         let entities = extras.as_deref().and_then(|extras| extras.entities.clone());
-        let (mentioned, media_unread, silent) = (false, false, false);
+        let (mentioned, media_unread) = (false, false);
+        let silent = extras.as_deref().is_some_and(|extras| extras.silent);
         let (fwd_from, via_bot_id, ttl_period, pts_count) = (None, None, None, 1);
         match message.peer {
             Peer::User(user_id) => Some(

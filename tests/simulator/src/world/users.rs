@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use rand::Rng;
 use rand::distr::Alphanumeric;
+use serde::Deserialize;
 
 use super::World;
+use super::dcs::HOME_DC;
 use super::ids::Peer;
+use super::logins::normal_phone;
 use super::messages::Message;
+use super::passwords::Password;
 use crate::server::link::Link;
 
 /// First user id; above 32 bits, as new accounts have.
@@ -32,6 +36,24 @@ pub(crate) struct Dialog {
     pub(crate) read_inbox: i32,
 }
 
+/// A message that a client sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Accepted {
+    pub(crate) peer: Peer,
+    pub(crate) id: i32,
+    pub(crate) pts: i32,
+}
+
+/// Whom an account lets write to it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Privacy {
+    /// Their private messages are answered `USER_IS_BLOCKED`.
+    pub blocked: BTreeSet<i64>,
+    /// The error that everybody else's private messages are answered with, if any.
+    pub refuse_messages: Option<String>,
+}
+
 /// An account.
 pub(crate) struct User {
     pub(crate) id: i64,
@@ -39,8 +61,12 @@ pub(crate) struct User {
     pub(crate) first_name: String,
     pub(crate) username: Option<String>,
     pub(crate) bot_token: Option<String>,
-    pub(crate) password: Option<String>,
+    /// Tokens it had before.
+    pub(crate) old_tokens: Vec<String>,
+    pub(crate) password: Option<Password>,
     pub(crate) api_hash: String,
+    /// The datacenter it lives at.
+    pub(crate) dc: i32,
     /// Messages of private chats and basic groups; id `n` stands at `n - 1`.
     pub(crate) messages: Vec<Message>,
     pub(crate) dialogs: BTreeMap<Peer, Dialog>,
@@ -55,8 +81,9 @@ pub(crate) struct User {
     pub(crate) events: Vec<Event>,
     /// By how much the sequence's numbers have fallen back.
     pub(crate) setback: i32,
-    /// Random ids of accepted sends.
-    pub(crate) random_ids: HashSet<i64>,
+    /// What became of accepted sends, by their random ids.
+    pub(crate) random_ids: HashMap<i64, Accepted>,
+    pub(crate) privacy: Privacy,
     /// Connections that get updates.
     pub(crate) links: Vec<Arc<Link>>,
     pub(crate) connections_now: u64,
@@ -89,6 +116,13 @@ impl User {
         self.messages.get(usize::try_from(id).ok()?.checked_sub(1)?)
     }
 
+    /// The id of this account's copy of a message, looked for from the newest on.
+    pub(crate) fn copy_of(&self, peer: Peer, post: u64) -> Option<i32> {
+        let ids = &self.dialogs.get(&peer)?.ids;
+        let has = |id: &&i32| self.message(**id).is_some_and(|message| message.post == post);
+        ids.iter().rev().find(has).copied()
+    }
+
     /// The messages of one private chat or basic group, oldest first.
     pub(crate) fn dialog_messages(&self, peer: Peer) -> Vec<&Message> {
         let ids = self.dialogs.get(&peer).map(|dialog| &dialog.ids[..]).unwrap_or_default();
@@ -97,40 +131,53 @@ impl User {
 }
 
 /// What a new account is to be.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct NewUser {
     pub(crate) phone: Option<String>,
     pub(crate) first_name: Option<String>,
     pub(crate) username: Option<String>,
-    pub(crate) password: Option<String>,
+    pub(crate) password: Option<Password>,
     pub(crate) bot: bool,
+    /// Home, if it is not the usual one.
+    pub(crate) dc: Option<i32>,
 }
 
 impl World {
     /// Adds an account; the error says what is taken.
     pub(crate) fn add_user(&mut self, new: NewUser) -> Result<i64, String> {
         let number = self.users.len() as i64;
+        let dc = new.dc.unwrap_or(HOME_DC);
+        if self.dcs.address(dc).is_none() {
+            return Err(format!("there is no datacenter {dc}: it needs an address of its own"));
+        }
         let id = FIRST_ID + number;
         let username = new.username.or_else(|| new.bot.then(|| format!("helper{number}_bot")));
+        let phone = match new.phone {
+            _ if new.bot => String::new(),
+            Some(phone) => {
+                normal_phone(&phone).ok_or_else(|| "that is not a phone number".to_owned())?
+            }
+            None => format!("+7999{number:07}"),
+        };
+        if self.phones.contains_key(&phone) {
+            return Err("phone is taken".to_owned());
+        }
         if let Some(username) = &username {
             self.claim_username(username, Peer::User(id))?;
         }
-        let phone = match new.phone {
-            _ if new.bot => String::new(),
-            Some(phone) => format!("+{}", phone.trim_start_matches('+')),
-            None => format!("+7999{number:07}"),
-        };
-        if !new.bot && self.phones.insert(phone.clone(), id).is_some() {
-            return Err("phone is taken".to_owned());
+        if !new.bot {
+            self.phones.insert(phone.clone(), id);
         }
-        let bot_token = new.bot.then(|| format!("{id}:{}", self.random_text(35)));
+        let bot_token = new.bot.then(|| self.draw_token(id));
         let user = User {
             id,
             phone,
             first_name: new.first_name.unwrap_or_else(|| format!("User {number}")),
             username,
             bot_token,
+            old_tokens: Vec::new(),
             password: new.password,
+            dc,
             api_hash: format!("{:032x}", self.rng.random::<u128>()),
             messages: Vec::new(),
             dialogs: BTreeMap::new(),
@@ -139,7 +186,8 @@ impl World {
             acquainted: HashSet::new(),
             events: Vec::new(),
             setback: 0,
-            random_ids: HashSet::new(),
+            random_ids: HashMap::new(),
+            privacy: Privacy::default(),
             links: Vec::new(),
             connections_now: 0,
             connections_total: 0,
@@ -147,6 +195,19 @@ impl World {
         };
         self.users.insert(id, user);
         Ok(id)
+    }
+
+    /// Gives a bot another token; the old one is worth nothing any more, but its sessions go on.
+    pub(crate) fn renew_token(&mut self, id: i64) -> Option<String> {
+        let token = self.draw_token(id);
+        let user = self.user_mut(id);
+        let old = user.bot_token.replace(token.clone())?;
+        user.old_tokens.push(old);
+        Some(token)
+    }
+
+    fn draw_token(&mut self, id: i64) -> String {
+        format!("{id}:{}", self.random_text(35))
     }
 
     /// Reserves a username for a peer.

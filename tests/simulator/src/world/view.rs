@@ -9,6 +9,7 @@ use super::blank;
 use super::chats::{Channel, Group};
 use super::ids::Peer;
 use super::messages::{Content, Extras, Message};
+use super::rights::banned_rights;
 
 impl From<Peer> for enums::Peer {
     fn from(peer: Peer) -> Self {
@@ -116,6 +117,7 @@ impl World {
                 let extras = extras.as_deref();
                 return types::Message {
                     out,
+                    silent: extras.is_some_and(|extras| extras.silent),
                     post: broadcast,
                     id: message.id,
                     from_id,
@@ -172,8 +174,9 @@ fn group_view(viewer: i64, group: &Group) -> enums::Chat {
         participants_count: chat.members.len() as i32,
         date: chat.date,
         version: group.version,
-        admin_rights: chat.is_admin(viewer).then(admin_rights),
-        default_banned_rights: Some(blank::BANNED_RIGHTS.clone().into()),
+        creator: chat.is_creator(viewer),
+        admin_rights: chat.admin_rights(viewer),
+        default_banned_rights: Some(banned_rights(chat.open, 0)),
         ..blank::CHAT.clone()
     }
     .into()
@@ -204,27 +207,13 @@ fn channel_view(viewer: i64, channel: &Channel, access_hash: i64) -> enums::Chat
         title: chat.title.clone(),
         username: channel.username.clone(),
         date: member.map_or(chat.date, |member| member.joined),
-        admin_rights: chat.is_admin(viewer).then(admin_rights),
-        default_banned_rights: (!channel.broadcast).then(|| blank::BANNED_RIGHTS.clone().into()),
+        creator: chat.is_creator(viewer),
+        slowmode_enabled: channel.slow.seconds > 0,
+        admin_rights: chat.admin_rights(viewer),
+        banned_rights: chat.taken_rights(viewer),
+        default_banned_rights: (!channel.broadcast).then(|| banned_rights(chat.open, 0)),
         participants_count: Some(chat.members.len() as i32),
         ..blank::CHANNEL.clone()
-    }
-    .into()
-}
-
-/// What every admin here may do.
-pub(crate) fn admin_rights() -> enums::ChatAdminRights {
-    types::ChatAdminRights {
-        change_info: true,
-        post_messages: true,
-        edit_messages: true,
-        delete_messages: true,
-        ban_users: true,
-        invite_users: true,
-        pin_messages: true,
-        manage_call: true,
-        other: true,
-        ..blank::ADMIN_RIGHTS.clone()
     }
     .into()
 }

@@ -72,7 +72,9 @@ impl Stage {
 
 /// A grammers client without retries, and its raw updates.
 pub(crate) struct Client {
+    /// 0 for a stranger.
     pub(crate) user_id: i64,
+    dc: i32,
     pub(crate) handle: SenderPoolFatHandle,
     pub(crate) updates: mpsc::Receiver<UpdatesLike>,
     runner: JoinHandle<()>,
@@ -86,7 +88,18 @@ impl Drop for Client {
 
 /// A session as the library keeps it, out of a session string.
 pub(crate) fn session(account: &Account) -> MemorySession {
-    let string = account.session_string.as_deref().unwrap();
+    let mut data = session_data(account.session_string.as_deref().unwrap());
+    let myself = PeerInfo::User {
+        id: account.user_id,
+        auth: None,
+        bot: Some(account.bot_token.is_some()),
+        is_self: Some(true),
+    };
+    data.peer_infos.insert(PeerId::self_user(), myself);
+    MemorySession::from(data)
+}
+
+fn session_data(string: &str) -> SessionData {
     let engine = base64::engine::general_purpose::URL_SAFE;
     let bytes = engine.decode(string.strip_prefix('1').unwrap()).unwrap();
     let ip = Ipv4Addr::new(bytes[1], bytes[2], bytes[3], bytes[4]);
@@ -99,14 +112,7 @@ pub(crate) fn session(account: &Account) -> MemorySession {
     };
     let mut data = SessionData { home_dc: dc_option.id, ..SessionData::default() };
     data.dc_options = [(dc_option.id, dc_option)].into();
-    let myself = PeerInfo::User {
-        id: account.user_id,
-        auth: None,
-        bot: Some(account.bot_token.is_some()),
-        is_self: Some(true),
-    };
-    data.peer_infos.insert(PeerId::self_user(), myself);
-    MemorySession::from(data)
+    data
 }
 
 fn parameters() -> ConnectionParams {
@@ -133,17 +139,33 @@ impl Client {
 
     /// A client that has not connected yet.
     pub(crate) fn idle(account: &Account) -> Self {
-        let pool = SenderPool::with_configuration(Arc::new(session(account)), 1, parameters());
+        Self::over(session(account), account.user_id, 2)
+    }
+
+    /// A client with a key that nobody is logged in with.
+    pub(crate) fn stranger(session_string: &str) -> Self {
+        let data = session_data(session_string);
+        let dc = data.home_dc;
+        Self::over(MemorySession::from(data), 0, dc)
+    }
+
+    fn over(session: MemorySession, user_id: i64, dc: i32) -> Self {
+        let pool = SenderPool::with_configuration(Arc::new(session), 1, parameters());
         let SenderPool { runner, handle, updates } = pool;
         let runner = tokio::spawn(runner.run());
-        Self { user_id: account.user_id, handle, updates, runner }
+        Self { user_id, dc, handle, updates, runner }
+    }
+
+    /// The library's own client over the same connection.
+    pub(crate) fn high_level(&self) -> grammers_client::Client {
+        grammers_client::Client::new(self.handle.clone())
     }
 
     pub(crate) async fn invoke<R: tl::RemoteCall>(
         &self,
         request: &R,
     ) -> Result<R::Return, InvocationError> {
-        let call = self.handle.invoke_in_dc(2, request);
+        let call = self.handle.invoke_in_dc(self.dc, request);
         tokio::time::timeout(DEADLINE, call).await.expect("the simulator answers in time")
     }
 

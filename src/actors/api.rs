@@ -1,0 +1,302 @@
+//! What the HTTP API may ask of the tree. Looks rows up in the scope of the one who asks, has the parts of
+//! the tree do what is asked, and puts what they say into the API's shapes. Decides nothing itself.
+
+mod accounts;
+mod chats;
+mod logins;
+mod monitors;
+mod people;
+mod views;
+mod webhooks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ractor::rpc::CallResult;
+use ractor::{ActorRef, Message, RpcReplyPort};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::changes::Follower;
+use super::context::{Context, now};
+use super::desk::Desk;
+use super::fleet::FleetMsg;
+use super::logins::LoginsMsg;
+use super::monitors::MonitorsMsg;
+use super::orders::Orders;
+use crate::edge::http::api::{
+    Account, AccountQuery, AccountStatus, AuditEntry, AuditQuery, Change, Chat, DeadDelivery,
+    Erased, KeyStatus, Login, Monitor, Outgoing, Page, PageQuery, PastedSession, Phone, Sent,
+    Service, Webhook, WebhookOrder, WhyView,
+};
+use crate::protocol::chat::ChatRef;
+use crate::protocol::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::secret::SecretText;
+use crate::protocol::trail::Deed;
+use crate::store::Op;
+
+/// How long a part of the tree may take that waits for nothing but the disk.
+const STEP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The service behind the API. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    context: Arc<Context>,
+    fleet: ActorRef<FleetMsg>,
+    logins: ActorRef<LoginsMsg>,
+    monitors: ActorRef<MonitorsMsg>,
+    orders: Orders,
+    desk: Arc<Desk>,
+}
+
+impl Api {
+    pub(super) fn new(
+        context: Arc<Context>,
+        fleet: ActorRef<FleetMsg>,
+        logins: ActorRef<LoginsMsg>,
+        monitors: ActorRef<MonitorsMsg>,
+        orders: Orders,
+    ) -> Self {
+        let desk = Desk::new(Arc::clone(&context), fleet.clone());
+        Self { context, fleet, logins, monitors, orders, desk }
+    }
+
+    /// A line for the audit log about something of `owner`'s.
+    fn deed(&self, who: &Caller, owner: &UserId, action: &str, target: impl ToString) -> Deed {
+        Deed {
+            at: now(),
+            actor: who.user.clone(),
+            owner: owner.clone(),
+            action: action.to_owned(),
+            target: Some(target.to_string()),
+            address: who.address.map(|address| address.to_string()),
+            outcome: "ok".to_owned(),
+        }
+    }
+
+    async fn commit(&self, ops: Vec<Op>) -> Result<(), Refusal> {
+        self.context.store.commit(ops).await.map_err(|error| broken(&error))
+    }
+}
+
+/// Asks a part of the tree.
+async fn ask<M: Message, T: Send + 'static>(
+    actor: &ActorRef<M>,
+    message: impl FnOnce(RpcReplyPort<Result<T, Refusal>>) -> M,
+    limit: Duration,
+) -> Result<T, Refusal> {
+    match actor.call(message, Some(limit)).await {
+        Ok(CallResult::Success(answer)) => answer,
+        Ok(CallResult::Timeout) => {
+            let detail = "the daemon did not come to this in time; ask again";
+            Err(Refusal::new(Code::Overloaded, detail).after(5))
+        }
+        Ok(CallResult::SenderError) | Err(_) => {
+            let detail = "this failed inside, or the daemon is stopping; the log says more";
+            Err(Refusal::new(Code::Internal, detail))
+        }
+    }
+}
+
+fn broken(error: &dyn std::error::Error) -> Refusal {
+    tracing::error!(%error, "the store failed behind the API");
+    Refusal::new(Code::Internal, "the store does not answer as it should; try again later")
+}
+
+#[async_trait]
+impl Service for Api {
+    async fn connect_sms(&self, who: &Caller, phone: Phone) -> Result<Login, Refusal> {
+        self.begin_sms(who, phone).await
+    }
+
+    async fn connect_qr(&self, who: &Caller) -> Result<Login, Refusal> {
+        self.begin_qr(who).await
+    }
+
+    async fn connect_bot(&self, who: &Caller, token: SecretText) -> Result<Account, Refusal> {
+        self.bring_bot(who, token).await
+    }
+
+    async fn connect_session(
+        &self,
+        who: &Caller,
+        session: PastedSession,
+    ) -> Result<Account, Refusal> {
+        self.bring_session(who, session).await
+    }
+
+    async fn login(&self, who: &Caller, id: LoginId) -> Result<Login, Refusal> {
+        self.look_at_login(who, id)
+    }
+
+    async fn login_code(
+        &self,
+        who: &Caller,
+        id: LoginId,
+        code: SecretText,
+    ) -> Result<Login, Refusal> {
+        self.hand_in_code(who, id, code).await
+    }
+
+    async fn login_password(
+        &self,
+        who: &Caller,
+        id: LoginId,
+        password: SecretText,
+    ) -> Result<Login, Refusal> {
+        self.hand_in_password(who, id, password).await
+    }
+
+    async fn abandon_login(&self, who: &Caller, id: LoginId) -> Result<(), Refusal> {
+        self.give_up_login(who, id).await
+    }
+
+    async fn accounts(&self, who: &Caller, query: AccountQuery) -> Result<Page<Account>, Refusal> {
+        self.list_accounts(who, query)
+    }
+
+    async fn account(&self, who: &Caller, id: AccountId) -> Result<Account, Refusal> {
+        Ok(self.account_view(&self.find(who, id)?))
+    }
+
+    async fn account_status(&self, who: &Caller, id: AccountId) -> Result<AccountStatus, Refusal> {
+        self.status(&self.find(who, id)?)
+    }
+
+    async fn why(&self, who: &Caller, id: AccountId) -> Result<WhyView, Refusal> {
+        Ok(self.explain(&self.find(who, id)?))
+    }
+
+    async fn pause(&self, who: &Caller, id: AccountId) -> Result<AccountStatus, Refusal> {
+        self.hold(who, id, true).await
+    }
+
+    async fn resume(&self, who: &Caller, id: AccountId) -> Result<AccountStatus, Refusal> {
+        self.hold(who, id, false).await
+    }
+
+    async fn reconnect(&self, who: &Caller, id: AccountId) -> Result<AccountStatus, Refusal> {
+        self.redial(who, id).await
+    }
+
+    async fn remove(&self, who: &Caller, id: AccountId, logout: bool) -> Result<(), Refusal> {
+        self.give_up(who, &self.find(who, id)?, logout).await
+    }
+
+    async fn send(
+        &self,
+        who: &Caller,
+        id: AccountId,
+        message: Outgoing,
+    ) -> Result<(Sent, bool), Refusal> {
+        let (sent, again) = self.desk.send(who, self.find(who, id)?, message).await?;
+        Ok((views::sent(sent), again))
+    }
+
+    async fn chats(
+        &self,
+        who: &Caller,
+        id: AccountId,
+        page: PageQuery,
+    ) -> Result<Page<Chat>, Refusal> {
+        self.list_chats(&self.find(who, id)?, &page)
+    }
+
+    async fn attach_chat(
+        &self,
+        who: &Caller,
+        id: AccountId,
+        chat: ChatRef,
+    ) -> Result<Chat, Refusal> {
+        self.look_up_chat(who, &self.find(who, id)?, chat).await
+    }
+
+    async fn monitors(&self, who: &Caller, page: PageQuery) -> Result<Page<Monitor>, Refusal> {
+        self.list_monitors(who, &page)
+    }
+
+    async fn monitor(&self, who: &Caller, chat: ChatRef) -> Result<Monitor, Refusal> {
+        self.look_at_monitor(who, &chat)
+    }
+
+    async fn put_monitor(
+        &self,
+        who: &Caller,
+        chat: ChatRef,
+        accounts: Vec<AccountId>,
+    ) -> Result<(Monitor, bool), Refusal> {
+        self.configure_monitor(who, chat, &accounts).await
+    }
+
+    async fn delete_monitor(&self, who: &Caller, chat: ChatRef) -> Result<(), Refusal> {
+        self.stop_monitor(who, chat).await
+    }
+
+    async fn audit(&self, who: &Caller, query: AuditQuery) -> Result<Page<AuditEntry>, Refusal> {
+        self.read_trail(who, query)
+    }
+
+    async fn erase(&self, who: &Caller, user: UserId) -> Result<Erased, Refusal> {
+        self.wipe(who, user).await
+    }
+
+    async fn export(&self, who: &Caller, user: UserId) -> Result<Vec<u8>, Refusal> {
+        self.hand_out(who, user).await
+    }
+
+    fn follow(
+        &self,
+        who: &Caller,
+        after: Option<String>,
+    ) -> Result<mpsc::Receiver<Change>, Refusal> {
+        Ok(Follower::start(&self.context, who.scope(), after))
+    }
+
+    async fn webhooks(&self, who: &Caller, page: PageQuery) -> Result<Page<Webhook>, Refusal> {
+        self.list_webhooks(who, &page)
+    }
+
+    async fn create_webhook(&self, who: &Caller, order: WebhookOrder) -> Result<Webhook, Refusal> {
+        self.make_webhook(who, order).await
+    }
+
+    async fn update_webhook(
+        &self,
+        who: &Caller,
+        id: WebhookId,
+        order: WebhookOrder,
+    ) -> Result<Webhook, Refusal> {
+        self.change_webhook(who, id, order).await
+    }
+
+    async fn delete_webhook(&self, who: &Caller, id: WebhookId) -> Result<(), Refusal> {
+        self.drop_webhook(who, id).await
+    }
+
+    async fn dead_deliveries(
+        &self,
+        who: &Caller,
+        id: WebhookId,
+        page: PageQuery,
+    ) -> Result<Page<DeadDelivery>, Refusal> {
+        self.list_dead(who, id, &page)
+    }
+
+    async fn redeliver(&self, who: &Caller, id: WebhookId, delivery: Uuid) -> Result<(), Refusal> {
+        self.put_back_in_line(who, id, delivery).await
+    }
+
+    async fn key_status(&self, who: &Caller) -> Result<KeyStatus, Refusal> {
+        self.keys(who)
+    }
+
+    async fn rotate_keys(&self, who: &Caller) -> Result<KeyStatus, Refusal> {
+        self.renew_keys(who).await
+    }
+
+    async fn detailed_health(&self, who: &Caller) -> Result<serde_json::Value, Refusal> {
+        self.detailed(who)
+    }
+}

@@ -1,0 +1,170 @@
+//! One's own accounts: found, listed, explained, held, connected anew, and given up.
+
+use std::time::Duration;
+
+use super::{Api, STEP_TIMEOUT, ask, broken, views};
+use crate::actors::asking::ask_plainly;
+use crate::actors::context::now;
+use crate::actors::fleet::{EstateMsg, FleetMsg};
+use crate::edge::http::api::{
+    Account, AccountQuery, AccountStatus, Cap, Kind, Page, State, Time, WhyView,
+};
+use crate::protocol::caps::SEND;
+use crate::protocol::estate::{AttachedChat, OwnedAccount};
+use crate::protocol::owner::{AccountId, Caller};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::store::Op;
+use crate::telegram::Errand;
+
+/// How long Telegram may take to end a session.
+const LOGOUT_MAX: Duration = Duration::from_secs(8);
+
+impl Api {
+    /// The account `id`, if it exists for the one who asks.
+    pub(super) fn find(&self, who: &Caller, id: AccountId) -> Result<OwnedAccount, Refusal> {
+        let found = self.context.directory.get(&who.scope(), id);
+        found.ok_or_else(|| Refusal::not_found("account"))
+    }
+
+    pub(super) fn account_view(&self, account: &OwnedAccount) -> Account {
+        views::account(account, self.context.board.view(account.key).as_ref())
+    }
+
+    pub(super) fn list_accounts(
+        &self,
+        who: &Caller,
+        query: AccountQuery,
+    ) -> Result<Page<Account>, Refusal> {
+        let after = query.page.cursor.as_deref().map(parse_cursor).transpose()?;
+        let text = query.text.as_ref().map(|text| text.trim_start_matches('@').to_lowercase());
+        let is_wanted = |account: &OwnedAccount| {
+            let state = || views::state(account, self.context.board.view(account.key).as_ref());
+            query.kind.is_none_or(|kind| (kind == Kind::Bot) == account.is_bot)
+                && text.as_ref().is_none_or(|text| holds(account, text))
+                && query.state.is_none_or(|wanted: State| wanted == state())
+        };
+        let limit = query.page.limit;
+        let mut rows = self.context.directory.list(&who.scope(), after, limit + 1, is_wanted);
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next_cursor = rows.last().filter(|_| more).map(|last| last.id.to_string());
+        let items = rows.iter().map(|account| self.account_view(account)).collect();
+        Ok(Page { items, next_cursor })
+    }
+
+    pub(super) fn status(&self, account: &OwnedAccount) -> Result<AccountStatus, Refusal> {
+        let view = self.context.board.view(account.key);
+        let at = now();
+        let why = self.explain(account);
+        let limit = self.context.settings.limits.borrow().sends_per_day;
+        let used = self.context.caps.used(&self.context.store, account.telegram_id, SEND, at);
+        let (used, resets_at) = used.map_err(|error| broken(&error))?;
+        let cap = Cap { action: SEND.into(), used, limit, resets_at: Time(resets_at) };
+        Ok(AccountStatus {
+            account: views::account(account, view.as_ref()),
+            since: Time(view.as_ref().map_or(account.updated_at, |view| view.since)),
+            cooldowns: views::cooldowns(view.as_ref().map_or(&[], |view| &view.cooldowns)),
+            caps: vec![cap],
+            queue_length: view.as_ref().map_or(0, |view| u32::try_from(view.queued).unwrap_or(u32::MAX)),
+            reconnects: view.as_ref().map_or(0, |view| view.reconnects),
+            next: why.next,
+        })
+    }
+
+    pub(super) fn explain(&self, account: &OwnedAccount) -> WhyView {
+        if account.is_paused {
+            let evidence = vec!["it is paused".to_owned()];
+            let next = "it stays disconnected until somebody resumes it".to_owned();
+            return WhyView { evidence, timers: Vec::new(), next };
+        }
+        match self.context.board.why(account.key, now()) {
+            Some(why) => views::why(why),
+            None => WhyView {
+                evidence: vec!["it has not been dialled yet".to_owned()],
+                timers: Vec::new(),
+                next: "it is dialled when its turn comes".to_owned(),
+            },
+        }
+    }
+
+    pub(super) async fn hold(
+        &self,
+        who: &Caller,
+        id: AccountId,
+        is_paused: bool,
+    ) -> Result<AccountStatus, Refusal> {
+        let account = self.find(who, id)?;
+        if account.is_paused == is_paused {
+            return self.status(&account);
+        }
+        let action = if is_paused { "account.pause" } else { "account.resume" };
+        let deed = self.deed(who, &account.user, action, id);
+        let hold = |reply| EstateMsg::Hold { account, is_paused, deed, reply };
+        let account = ask(&self.fleet, |reply| FleetMsg::Estate(hold(reply)), STEP_TIMEOUT).await?;
+        self.status(&account)
+    }
+
+    pub(super) async fn redial(
+        &self,
+        who: &Caller,
+        id: AccountId,
+    ) -> Result<AccountStatus, Refusal> {
+        let account = self.find(who, id)?;
+        if account.is_paused {
+            let detail = "the account is paused; resume it, which connects it, too";
+            return Err(Refusal::new(Code::Conflict, detail));
+        }
+        let deed = self.deed(who, &account.user, "account.reconnect", id);
+        let redial = |reply| EstateMsg::Redial { account, deed, reply };
+        let account = ask(&self.fleet, |reply| FleetMsg::Estate(redial(reply)), STEP_TIMEOUT).await?;
+        self.status(&account)
+    }
+
+    /// Stops an account and wipes its session; `logout` has Telegram forget the session first.
+    pub(super) async fn give_up(
+        &self,
+        who: &Caller,
+        account: &OwnedAccount,
+        logout: bool,
+    ) -> Result<(), Refusal> {
+        if logout {
+            let ended = ask_plainly(&self.fleet, account.key, Errand::LogOut, LOGOUT_MAX).await;
+            match ended {
+                Ok(_) => {}
+                // It is over already, which is what was asked for.
+                Err(refusal) if refusal.code == Code::SessionExpired => {}
+                Err(refusal) => {
+                    let detail = format!(
+                        "telegram did not end the session, so nothing was removed ({}); try again, \
+                         or remove the account without logging out",
+                        refusal.detail
+                    );
+                    return Err(Refusal { detail, ..refusal });
+                }
+            }
+        }
+        let deed = self.deed(who, &account.user, "account.remove", account.id);
+        let (user, id) = (account.user.clone(), account.id);
+        let removed = account.clone();
+        let remove = |reply| EstateMsg::Remove { account: removed, deed, reply };
+        ask(&self.fleet, |reply| FleetMsg::Estate(remove(reply)), STEP_TIMEOUT).await?;
+        let chats = self.context.store.rows::<AttachedChat>(&user, Some(id.into()), None, usize::MAX);
+        let chats = chats.map_err(|error| broken(&error))?;
+        let forget = |chat: &AttachedChat| Op::delete_row::<AttachedChat>(&user, (id, chat.chat));
+        self.commit(chats.iter().map(forget).collect()).await
+    }
+}
+
+pub(super) fn parse_cursor(text: &str) -> Result<AccountId, Refusal> {
+    let id = uuid::Uuid::parse_str(text);
+    id.map(AccountId).map_err(|_| Refusal::field("cursor", "it is none that a page gave"))
+}
+
+fn holds(account: &OwnedAccount, text: &str) -> bool {
+    let name = |name: &Option<String>| {
+        name.as_ref().is_some_and(|name| name.to_lowercase().contains(text))
+    };
+    name(&account.username)
+        || name(&account.first_name)
+        || account.telegram_id.to_string().contains(text)
+}

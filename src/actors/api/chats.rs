@@ -1,0 +1,76 @@
+//! Channels and groups of an account: looked up, kept, listed.
+
+use std::time::Duration;
+
+use super::{Api, broken, views};
+use crate::actors::asking::ask_plainly;
+use crate::actors::context::now;
+use crate::edge::http::api::{Chat, Page, PageQuery};
+use crate::protocol::chat::{ChatRef, MarkedId};
+use crate::protocol::estate::{AttachedChat, OwnedAccount};
+use crate::protocol::owner::Caller;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::store::{Op, RowId};
+use crate::telegram::{Errand, Finding};
+
+/// How long looking up a chat may take.
+const LOOK_UP_MAX: Duration = Duration::from_secs(15);
+
+impl Api {
+    pub(super) async fn look_up_chat(
+        &self,
+        who: &Caller,
+        account: &OwnedAccount,
+        chat: ChatRef,
+    ) -> Result<Chat, Refusal> {
+        if account.is_paused {
+            return Err(Refusal::new(Code::Conflict, "the account is paused; resume it first"));
+        }
+        let errand = Errand::Rights(chat.target);
+        let Finding::Rights(rights) =
+            ask_plainly(&self.fleet, account.key, errand, LOOK_UP_MAX).await?
+        else {
+            return Err(Refusal::new(Code::Internal, "the chat was not looked up"));
+        };
+        let chat = AttachedChat {
+            user: account.user.clone(),
+            account: account.id,
+            chat: rights.peer.id,
+            title: Some(rights.title),
+            kind: rights.kind.name().to_owned(),
+            username: rights.username,
+            is_member: rights.is_member,
+            is_admin: rights.is_admin,
+            can_post: rights.can_post,
+            can_invite: rights.can_invite,
+            checked_at: now(),
+        };
+        let target = format!("{} {}", account.id, chat.chat);
+        let deed = self.deed(who, &account.user, "chat.attach", target);
+        self.commit(vec![Op::put_row(&chat), Op::Audit(deed)]).await?;
+        Ok(views::chat(chat))
+    }
+
+    pub(super) fn list_chats(
+        &self,
+        account: &OwnedAccount,
+        page: &PageQuery,
+    ) -> Result<Page<Chat>, Refusal> {
+        let after = page.cursor.as_deref().map(|cursor| {
+            let id = cursor.parse().map_err(|_| Refusal::field("cursor", "it is none that a page gave"));
+            id.map(|id| RowId::from((account.id, MarkedId(id))))
+        });
+        let own = Some(RowId::from(account.id));
+        let rows = self.context.store.rows::<AttachedChat>(
+            &account.user,
+            own,
+            after.transpose()?,
+            page.limit + 1,
+        );
+        let mut rows = rows.map_err(|error| broken(&error))?;
+        let more = rows.len() > page.limit;
+        rows.truncate(page.limit);
+        let next_cursor = rows.last().filter(|_| more).map(|last| last.chat.to_string());
+        Ok(Page { items: rows.into_iter().map(views::chat).collect(), next_cursor })
+    }
+}

@@ -1,0 +1,143 @@
+//! Connecting accounts: begun, looked at, gone on with, given up.
+
+use std::time::Duration;
+
+use super::{Api, ask, views};
+use crate::actors::login::{LoginMsg, LoginReply, Way};
+use crate::actors::logins::LoginsMsg;
+use crate::actors::lobby::LoginView;
+use crate::edge::http::api::{Account, Login, PastedSession, Phone};
+use crate::protocol::estate::OwnedAccount;
+use crate::protocol::ids::AuthKeyId;
+use crate::protocol::model::Credentials;
+use crate::protocol::owner::{Caller, LoginId, UserId};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::secret::SecretText;
+use crate::protocol::session_string::SessionString;
+
+/// How long a step may take: a key is made, Telegram is asked, and sometimes another datacenter.
+const STEP_MAX: Duration = Duration::from_secs(28);
+
+impl Api {
+    pub(super) async fn begin_sms(&self, who: &Caller, phone: Phone) -> Result<Login, Refusal> {
+        self.can_connect()?;
+        let (view, _) = self.begin(who, Way::Sms(phone)).await?;
+        views::login(view.0, view.1, None)
+    }
+
+    pub(super) async fn begin_qr(&self, who: &Caller) -> Result<Login, Refusal> {
+        self.can_connect()?;
+        let (view, _) = self.begin(who, Way::Qr).await?;
+        views::login(view.0, view.1, None)
+    }
+
+    pub(super) async fn bring_bot(
+        &self,
+        who: &Caller,
+        token: SecretText,
+    ) -> Result<Account, Refusal> {
+        self.can_connect()?;
+        let (_, account) = self.begin(who, Way::Bot(token)).await?;
+        self.connected(account)
+    }
+
+    pub(super) async fn bring_session(
+        &self,
+        who: &Caller,
+        session: PastedSession,
+    ) -> Result<Account, Refusal> {
+        let parsed = SessionString::parse(session.session_string.expose())
+            .map_err(|error| Refusal::field("session_string", error.to_string()))?;
+        let api_id = session.api_id.or(parsed.api_id);
+        if api_id.is_none() {
+            self.can_connect()?;
+        }
+        let account = AuthKeyId::of(&parsed.auth_key);
+        let credentials =
+            Credentials { account, dc_id: parsed.dc_id, auth_key: parsed.auth_key };
+        let (_, account) = self.begin(who, Way::Session { credentials, api_id }).await?;
+        self.connected(account)
+    }
+
+    /// Telegram takes no login without an application.
+    fn can_connect(&self) -> Result<(), Refusal> {
+        if self.context.settings.api_id > 0 {
+            return Ok(());
+        }
+        let detail = "the daemon has no application id: its operator has to set telegram.api_id and \
+                      telegram.api_hash (from https://my.telegram.org) and restart it";
+        Err(Refusal::new(Code::TelegramUnavailable, detail))
+    }
+
+    fn connected(&self, account: Option<OwnedAccount>) -> Result<Account, Refusal> {
+        let missing = || Refusal::new(Code::Internal, "the account was not connected");
+        account.map(|account| self.account_view(&account)).ok_or_else(missing)
+    }
+
+    async fn begin(
+        &self,
+        who: &Caller,
+        way: Way,
+    ) -> Result<((LoginId, LoginView), Option<OwnedAccount>), Refusal> {
+        let (id, who) = (LoginId(uuid::Uuid::now_v7()), who.clone());
+        let begin = |reply| LoginsMsg::Begin { id, who, way, reply };
+        let (view, account) = ask(&self.logins, begin, STEP_MAX).await?;
+        Ok(((id, view), account))
+    }
+
+    /// Whose login it is, if it exists for the one who asks.
+    fn find_login(&self, who: &Caller, id: LoginId) -> Result<(UserId, LoginView), Refusal> {
+        let found = self.context.lobby.get(&who.scope(), id);
+        found.ok_or_else(|| Refusal::not_found("login"))
+    }
+
+    pub(super) fn look_at_login(&self, who: &Caller, id: LoginId) -> Result<Login, Refusal> {
+        let (_, view) = self.find_login(who, id)?;
+        let account = view.account.and_then(|id| self.find(who, id).ok());
+        let account = account.map(|account| self.account_view(&account));
+        views::login(id, view, account)
+    }
+
+    pub(super) async fn hand_in_code(
+        &self,
+        who: &Caller,
+        id: LoginId,
+        code: SecretText,
+    ) -> Result<Login, Refusal> {
+        self.tell_login(who, id, |reply| LoginMsg::Code { code, reply }).await
+    }
+
+    pub(super) async fn hand_in_password(
+        &self,
+        who: &Caller,
+        id: LoginId,
+        password: SecretText,
+    ) -> Result<Login, Refusal> {
+        self.tell_login(who, id, |reply| LoginMsg::Password { password, reply }).await
+    }
+
+    pub(super) async fn give_up_login(&self, who: &Caller, id: LoginId) -> Result<(), Refusal> {
+        let (user, view) = self.find_login(who, id)?;
+        if view.state.is_over() {
+            self.context.lobby.remove(&user, id);
+            return Ok(());
+        }
+        self.tell_login(who, id, |reply| LoginMsg::Abandon { reply }).await.map(drop)
+    }
+
+    async fn tell_login(
+        &self,
+        who: &Caller,
+        id: LoginId,
+        message: impl FnOnce(LoginReply) -> LoginMsg,
+    ) -> Result<Login, Refusal> {
+        let (user, view) = self.find_login(who, id)?;
+        if view.state.is_over() {
+            let detail = "this login is over; begin another one";
+            return Err(Refusal::new(Code::Conflict, detail));
+        }
+        let tell = |reply| LoginsMsg::Tell { user, id, message: message(reply) };
+        let (view, account) = ask(&self.logins, tell, STEP_MAX).await?;
+        views::login(id, view, account.map(|account| self.account_view(&account)))
+    }
+}

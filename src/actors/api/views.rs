@@ -1,0 +1,135 @@
+//! From what the tree knows to the API's shapes. Pure.
+
+use crate::actors::board::AccountView;
+use crate::actors::lobby::LoginView;
+use crate::edge::http::api::{
+    Account, Chat, CooldownView, Kind, Login, LoginError, LoginState, Qr, Rights, Sent, State, Time,
+    TimerView, Trouble, WhyView,
+};
+use crate::protocol::account::AccountState;
+use crate::protocol::estate::{AttachedChat, OwnedAccount, SentMessage};
+use crate::protocol::failure::{is_dead, is_wait};
+use crate::protocol::ids::UnixMillis;
+use crate::protocol::login;
+use crate::protocol::model::{Cooldown, CooldownScope};
+use crate::protocol::owner::LoginId;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::why::Why;
+
+/// An account as its owner sees it; `view` is what its actor last said, if it runs.
+pub(super) fn account(owned: &OwnedAccount, view: Option<&AccountView>) -> Account {
+    Account {
+        id: owned.id.0,
+        platform: "telegram",
+        kind: if owned.is_bot { Kind::Bot } else { Kind::User },
+        telegram_id: owned.telegram_id,
+        phone_masked: owned.phone_masked.clone(),
+        username: owned.username.clone(),
+        first_name: owned.first_name.clone(),
+        state: state(owned, view),
+        error: view.and_then(trouble),
+        created_at: Time(owned.created_at),
+        updated_at: Time(owned.updated_at),
+    }
+}
+
+pub(super) fn state(owned: &OwnedAccount, view: Option<&AccountView>) -> State {
+    if owned.is_paused {
+        return State::Paused;
+    }
+    match view.map_or(AccountState::Connecting, |view| view.state) {
+        AccountState::Connecting => State::Connecting,
+        AccountState::Active => State::Active,
+        AccountState::CoolingDown => State::CoolingDown,
+        AccountState::Limited => State::Limited,
+        // Its user has just let it go on.
+        AccountState::Paused => State::Connecting,
+        AccountState::Reconnecting => State::Reconnecting,
+        AccountState::Error => State::Error,
+    }
+}
+
+fn trouble(view: &AccountView) -> Option<Trouble> {
+    let (code, detail) = view.error.as_ref()?;
+    let code = match code.as_str() {
+        code if is_dead(code) => Code::SessionExpired,
+        code if is_wait(code) || code == "PEER_FLOOD" => Code::TelegramWait,
+        "CRASHED" => Code::Internal,
+        _ => Code::TelegramUnavailable,
+    };
+    Some(Trouble { code: code.name().into(), detail: detail.clone(), since: Time(view.since) })
+}
+
+/// What Telegram makes wait.
+pub(super) fn cooldowns(cooldowns: &[Cooldown]) -> Vec<CooldownView> {
+    let view = |cooldown: &Cooldown| CooldownView {
+        scope: match &cooldown.scope {
+            CooldownScope::Class(class) => class.name().to_owned(),
+            CooldownScope::Chat(chat) => format!("chat {chat}"),
+            CooldownScope::Account => "account".to_owned(),
+        },
+        until: Time(cooldown.until),
+    };
+    cooldowns.iter().map(view).collect()
+}
+
+/// The explanation of an account.
+pub(super) fn why(why: Why) -> WhyView {
+    let timer = |timer: crate::protocol::why::Timer| TimerView {
+        what: timer.what,
+        until: Time(timer.until),
+    };
+    WhyView {
+        evidence: why.evidence,
+        timers: why.timers.into_iter().map(timer).collect(),
+        next: why.next.to_owned(),
+    }
+}
+
+/// A login as its user sees it; `account` once it is connected.
+pub(super) fn login(id: LoginId, view: LoginView, account: Option<Account>) -> Result<Login, Refusal> {
+    let LoginView { state, expires_at, hint, token, error, .. } = view;
+    let qr = token.map(|(url, until)| picture(url.expose(), until)).transpose()?;
+    Ok(Login {
+        login_id: id.0,
+        state: match state {
+            login::LoginState::CodeSent => LoginState::CodeSent,
+            login::LoginState::WaitingScan => LoginState::WaitingScan,
+            login::LoginState::PasswordRequired => LoginState::PasswordRequired,
+            login::LoginState::Active => LoginState::Active,
+            login::LoginState::Failed => LoginState::Failed,
+            login::LoginState::Expired => LoginState::Expired,
+        },
+        expires_at: Time(expires_at),
+        account,
+        hint,
+        qr,
+        error: error.map(|(code, detail)| LoginError { code, detail }),
+    })
+}
+
+fn picture(url: &str, until: UnixMillis) -> Result<Qr, Refusal> {
+    let code = qrcode::QrCode::new(url.as_bytes())
+        .map_err(|_| Refusal::new(Code::Internal, "the QR code could not be drawn"))?;
+    let svg = code.render::<qrcode::render::svg::Color<'_>>().min_dimensions(240, 240).build();
+    Ok(Qr { url: url.to_owned(), svg, expires_at: Time(until) })
+}
+
+/// A message that Telegram took.
+pub(super) fn sent(sent: SentMessage) -> Sent {
+    let date = Time(UnixMillis(sent.date.saturating_mul(1_000)));
+    Sent { message_id: sent.message_id, date }
+}
+
+/// A chat that was attached.
+pub(super) fn chat(chat: AttachedChat) -> Chat {
+    let AttachedChat { is_member, is_admin, can_post, can_invite, .. } = chat;
+    Chat {
+        chat_id: chat.chat.0,
+        title: chat.title,
+        kind: chat.kind,
+        username: chat.username,
+        rights: Rights { is_member, is_admin, can_post, can_invite },
+        checked_at: Time(chat.checked_at),
+    }
+}

@@ -1,0 +1,406 @@
+//! The desk: messages that users send. Under an idempotency key an intent with its `random_id` is durable
+//! before Telegram is called and the outcome before the caller is told; a repetition gets the same answer
+//! or, after a crash in between, sends with the same `random_id`, which Telegram recognises. A caller that
+//! goes away does not stop what was begun.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ractor::ActorRef;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::asking::{Unmet, ask, busy};
+use super::context::{Context, now};
+use super::fleet::FleetMsg;
+use crate::edge::http::api::{Outgoing, ParseMode};
+use crate::failpoint;
+use crate::protocol::caps::SEND;
+use crate::protocol::chat::{ChatSpelling, ChatTarget};
+use crate::protocol::estate::{Fingerprint, OwnedAccount, SendRecord, SentMessage};
+use crate::protocol::failure::Failure;
+use crate::protocol::ids::{AuthKeyId, UnixMillis};
+use crate::protocol::model::{MethodClass, PeerRecord};
+use crate::protocol::owner::{AccountId, Caller, UserId};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::target::Target;
+use crate::protocol::trail::Deed;
+use crate::store::Op;
+use crate::telegram::{self, Errand, Finding, SendMessage, measure_markup};
+
+/// Longest message, in UTF-16 units (<https://core.telegram.org/method/messages.sendMessage>).
+const TEXT_MAX: usize = 4096;
+/// Pause before a send is tried again that a lost connection cut off.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// How much longer than their timeout callers wait for the answer to what has begun.
+const GRACE: Duration = Duration::from_secs(1);
+/// Looked-up recipients that are remembered: about 100 bytes each.
+const PEERS_MAX: usize = 50_000;
+
+type Answer = Result<(SentMessage, bool), Refusal>;
+
+/// One message under an idempotency key.
+type Name = (UserId, AccountId, Fingerprint);
+
+/// The desk.
+pub(super) struct Desk {
+    context: Arc<Context>,
+    fleet: ActorRef<FleetMsg>,
+    /// What is under way under idempotency keys.
+    open: Mutex<HashMap<Name, Open>>,
+    /// Recipients that were looked up: by account and how they were spelled.
+    peers: Mutex<HashMap<(AuthKeyId, Fingerprint), PeerRecord>>,
+}
+
+struct Open {
+    request: Fingerprint,
+    outcome: watch::Receiver<Option<Answer>>,
+}
+
+/// A message on its way.
+struct Dispatch {
+    who: Caller,
+    account: OwnedAccount,
+    message: Outgoing,
+    target: Target,
+    deadline: Instant,
+    name: Option<(Name, Fingerprint)>,
+}
+
+impl Desk {
+    pub(super) fn new(context: Arc<Context>, fleet: ActorRef<FleetMsg>) -> Arc<Self> {
+        Arc::new(Self { context, fleet, open: Mutex::default(), peers: Mutex::default() })
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<Name, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends `message` from `account`. The flag tells that it was sent before.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        who: &Caller,
+        account: OwnedAccount,
+        message: Outgoing,
+    ) -> Answer {
+        let target = Target::parse(ChatSpelling::Text(message.to.clone()))
+            .map_err(|error| Refusal::field("to", error.to_string()))?;
+        check_text(&message)?;
+        let name = message.idempotency_key.as_ref().map(|key| {
+            let (user, id) = (account.user.clone(), account.id);
+            let parts = [user.as_str().as_bytes(), id.0.as_bytes(), key.as_bytes()];
+            ((user.clone(), id, Fingerprint::of(parts)), request_of(key, &message))
+        });
+        let deadline = Instant::now() + message.timeout;
+        let dispatch = Dispatch { who: who.clone(), account, message, target, deadline, name };
+        let mut outcome = self.begin(dispatch)?;
+        let seen = timeout_at(deadline + GRACE, outcome.wait_for(Option::is_some)).await;
+        match seen {
+            Ok(Ok(seen)) => seen.clone().unwrap_or_else(|| Err(unclear())),
+            // The dispatch panicked.
+            Ok(Err(_)) => Err(Refusal::new(Code::Internal, "sending failed inside; try again")),
+            Err(_) => Err(unclear()),
+        }
+    }
+
+    /// Begins, or joins what is under way under the same key.
+    fn begin(
+        self: &Arc<Self>,
+        dispatch: Dispatch,
+    ) -> Result<watch::Receiver<Option<Answer>>, Refusal> {
+        let (tell, outcome) = watch::channel(None);
+        if let Some((name, request)) = &dispatch.name {
+            let mut open = self.open();
+            if let Some(known) = open.get(name) {
+                let same = known.request == *request;
+                return same.then(|| known.outcome.clone()).ok_or_else(other_request);
+            }
+            let entry = Open { request: *request, outcome: outcome.clone() };
+            open.insert(name.clone(), entry);
+        }
+        let desk = Arc::clone(self);
+        tokio::spawn(async move {
+            let entry = Entry { desk: &desk, name: dispatch.name.clone().map(|(name, _)| name) };
+            let answer = desk.dispatch(&dispatch).await;
+            tell.send_replace(Some(answer));
+            drop(entry);
+        });
+        Ok(outcome)
+    }
+
+    async fn dispatch(&self, dispatch: &Dispatch) -> Answer {
+        let known = self.known(dispatch)?;
+        if let Some(SendRecord { sent: Some(sent), .. }) = known {
+            return Ok((sent, true));
+        }
+        let outcome = self.attempt(dispatch, known).await;
+        if let Err(refusal) = &outcome {
+            let deed = dispatch.deed(refusal.code.name());
+            let _ = self.context.store.submit(vec![Op::Audit(deed)], |_| {}).await;
+        }
+        outcome.map(|sent| (sent, false))
+    }
+
+    /// What an earlier life of the daemon, or an earlier try, left under this key.
+    fn known(&self, dispatch: &Dispatch) -> Result<Option<SendRecord>, Refusal> {
+        let Some(((user, account, key), request)) = &dispatch.name else { return Ok(None) };
+        let known = self.context.store.row::<SendRecord>(user, (*account, *key));
+        match known.map_err(|error| broken(&error))? {
+            Some(known) if known.request != *request => Err(other_request()),
+            known => Ok(known),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        dispatch: &Dispatch,
+        known: Option<SendRecord>,
+    ) -> Result<SentMessage, Refusal> {
+        let account = &dispatch.account;
+        if account.is_paused {
+            let detail = "the account is paused; resume it first";
+            return Err(Refusal::new(Code::Conflict, detail));
+        }
+        let peer = self.peer(dispatch).await?;
+        let random_id = known.as_ref().map_or_else(rand::random, |known| known.random_id);
+        let intent = dispatch.record(random_id, known.map(|known| known.created_at));
+        self.intend(account, intent.as_ref()).await?;
+        let message = SendMessage {
+            peer,
+            text: dispatch.message.text.expose().to_owned(),
+            parse_mode: dispatch.message.parse_mode.map(parse_mode),
+            reply_to: dispatch.message.reply_to,
+            silent: dispatch.message.silent,
+            random_id,
+        };
+        let sent = self.call(dispatch, message).await?;
+        failpoint::reach("send.outcome.before");
+        let mut ops = vec![Op::Audit(dispatch.deed("ok"))];
+        ops.extend(intent.map(|intent| Op::put_row(&SendRecord { sent: Some(sent), ..intent })));
+        self.context.store.commit(ops).await.map_err(|error| broken(&error))?;
+        failpoint::reach("send.outcome.after");
+        Ok(sent)
+    }
+
+    /// Counts it and, under a key, notes what Telegram will recognise it by: durable before the call.
+    async fn intend(
+        &self,
+        account: &OwnedAccount,
+        intent: Option<&SendRecord>,
+    ) -> Result<(), Refusal> {
+        let (store, at) = (&self.context.store, now());
+        let limit = self.context.settings.limits.borrow().sends_per_day;
+        let taken = self.context.caps.take(store, account.telegram_id, SEND, limit, at);
+        let Some(count) = taken.map_err(|error| broken(&error))? else {
+            let until = crate::protocol::caps::next_day(at);
+            let detail = format!(
+                "this account has sent {limit} messages today, which is its daily limit \
+                 (telegram.limits.send.per_day); it begins anew at midnight UTC"
+            );
+            return Err(Refusal::new(Code::RateLimited, detail).after(seconds_until(until, at)));
+        };
+        failpoint::reach("send.intent.before");
+        let ops = [Some(count), intent.map(Op::put_row)].into_iter().flatten().collect();
+        store.commit(ops).await.map_err(|error| broken(&error))?;
+        failpoint::reach("send.intent.after");
+        Ok(())
+    }
+
+    /// Has the account send it. A lost connection is tried again with the same `random_id`.
+    async fn call(
+        &self,
+        dispatch: &Dispatch,
+        message: SendMessage,
+    ) -> Result<SentMessage, Refusal> {
+        let Dispatch { account, deadline, .. } = dispatch;
+        loop {
+            let errand = Errand::Send(message.clone());
+            let outcome = match ask(&self.fleet, account.key, errand, *deadline).await {
+                Err(Unmet::Unclear(answer)) => {
+                    let ended = |_| Err(Failure::transient("the daemon is stopping"));
+                    answer.await.unwrap_or_else(ended).map_err(Unmet::Failed)
+                }
+                outcome => outcome,
+            };
+            match outcome {
+                Ok(Finding::Sent { message_id, date }) => {
+                    self.context.meters.sent();
+                    return Ok(SentMessage { message_id, date });
+                }
+                Ok(_) => return Err(sent_before()),
+                Err(Unmet::Failed(Failure::Transient { .. }))
+                    if Instant::now() + AGAIN_AFTER < *deadline =>
+                {
+                    sleep(AGAIN_AFTER).await;
+                }
+                Err(unmet) => return Err(self.unsent(dispatch, message.peer, unmet)),
+            }
+        }
+    }
+
+    /// It was not sent: what does not count any more, and what the caller is told.
+    fn unsent(&self, dispatch: &Dispatch, peer: PeerRecord, unmet: Unmet) -> Refusal {
+        let telegram_id = dispatch.account.telegram_id;
+        match unmet {
+            Unmet::TakenBack => {
+                self.context.caps.give_back(telegram_id, SEND, now());
+                busy(self.next_token(dispatch.account.key))
+            }
+            Unmet::Failed(failure @ Failure::Wait { .. }) => {
+                self.context.caps.give_back(telegram_id, SEND, now());
+                failure.into()
+            }
+            Unmet::Failed(failure) => {
+                if matches!(failure, Failure::ChatLost { .. } | Failure::TargetRefused { .. }) {
+                    self.forget_peer(dispatch.account.key, peer);
+                }
+                failure.into()
+            }
+            Unmet::Unclear(_) => unclear(),
+        }
+    }
+
+    /// When the account may send again, seconds.
+    fn next_token(&self, key: AuthKeyId) -> u64 {
+        let at = now();
+        let waits = self.context.board.view(key).map(|view| view.cooldowns).unwrap_or_default();
+        let held = crate::protocol::pacing::Cooldowns::new(waits).holds(MethodClass::Send, at);
+        let per_minute = u64::from(self.context.settings.limits.borrow().send.per_minute.max(1));
+        held.map_or(60_u64.div_ceil(per_minute), |until| seconds_until(until, at))
+    }
+
+    async fn peer(&self, dispatch: &Dispatch) -> Result<PeerRecord, Refusal> {
+        let (key, target) = (dispatch.account.key, dispatch.target.clone());
+        if let Target::Chat(ChatTarget::Marked(id)) = target
+            && let Ok(Some(peer)) = self.context.store.peer(key, id)
+        {
+            return Ok(peer);
+        }
+        let spelled = (key, Fingerprint::of([b"to", dispatch.message.to.trim().as_bytes()]));
+        let known = self.peers().get(&spelled).copied();
+        if let Some(peer) = known {
+            return Ok(peer);
+        }
+        let errand = Errand::ResolveTarget(target);
+        let found = match ask(&self.fleet, key, errand, dispatch.deadline).await {
+            Ok(Finding::Resolved { peer, .. }) => peer,
+            Ok(_) => return Err(Refusal::new(Code::Internal, "the recipient was not looked up")),
+            Err(Unmet::Failed(failure)) => return Err(failure.into()),
+            Err(Unmet::TakenBack) => return Err(busy(15)),
+            Err(Unmet::Unclear(_)) => {
+                let detail = "telegram did not say in time who the recipient is; nothing was sent";
+                return Err(Refusal::new(Code::TelegramUnavailable, detail).after(5));
+            }
+        };
+        let mut peers = self.peers();
+        if peers.len() >= PEERS_MAX {
+            peers.clear();
+        }
+        peers.insert(spelled, found);
+        Ok(found)
+    }
+
+    fn peers(&self) -> MutexGuard<'_, HashMap<(AuthKeyId, Fingerprint), PeerRecord>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A name may belong to somebody else by now.
+    fn forget_peer(&self, key: AuthKeyId, peer: PeerRecord) {
+        self.peers().retain(|(account, _), known| *account != key || known.id != peer.id);
+    }
+}
+
+/// Takes a message out of what is under way, however it ends.
+struct Entry<'a> {
+    desk: &'a Desk,
+    name: Option<Name>,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            self.desk.open().remove(name);
+        }
+    }
+}
+
+impl Dispatch {
+    /// What is kept under its idempotency key, if it has one.
+    fn record(&self, random_id: i64, created_at: Option<UnixMillis>) -> Option<SendRecord> {
+        let ((user, account, key), request) = self.name.clone()?;
+        let created_at = created_at.unwrap_or_else(now);
+        Some(SendRecord { user, account, key, request, random_id, sent: None, created_at })
+    }
+
+    fn deed(&self, outcome: &str) -> Deed {
+        Deed {
+            at: now(),
+            actor: self.who.user.clone(),
+            owner: self.account.user.clone(),
+            action: "message.send".to_owned(),
+            target: Some(self.account.id.to_string()),
+            address: self.who.address.map(|address| address.to_string()),
+            outcome: outcome.to_owned(),
+        }
+    }
+}
+
+fn check_text(message: &Outgoing) -> Result<(), Refusal> {
+    let text = message.text.expose();
+    let units = match message.parse_mode {
+        None => text.encode_utf16().count(),
+        Some(mode) => measure_markup(text, parse_mode(mode))
+            .map_err(|error| Refusal::field("text", error.to_string()))?,
+    };
+    match units {
+        0 => Err(Refusal::field("text", "there is nothing to send")),
+        1..=TEXT_MAX => Ok(()),
+        _ => Err(Refusal::field(
+            "text",
+            format!("it has {units} UTF-16 units and telegram takes {TEXT_MAX}; send it in parts"),
+        )),
+    }
+}
+
+fn parse_mode(mode: ParseMode) -> telegram::ParseMode {
+    match mode {
+        ParseMode::Markdown => telegram::ParseMode::Markdown,
+        ParseMode::Html => telegram::ParseMode::Html,
+    }
+}
+
+/// Tells whether a repetition asks for the same.
+fn request_of(key: &str, message: &Outgoing) -> Fingerprint {
+    let mode = [message.parse_mode.map_or(0, |mode| 1 + mode as u8), u8::from(message.silent)];
+    let reply_to = message.reply_to.unwrap_or(0).to_be_bytes();
+    let text = message.text.expose().as_bytes();
+    Fingerprint::of([key.as_bytes(), message.to.as_bytes(), text, &mode, &reply_to])
+}
+
+fn seconds_until(until: UnixMillis, now: UnixMillis) -> u64 {
+    u64::try_from((until.0 - now.0).max(0)).unwrap_or(0).div_ceil(1_000).max(1)
+}
+
+fn broken(error: &dyn std::error::Error) -> Refusal {
+    tracing::error!(%error, "a message could not be noted");
+    Refusal::new(Code::Internal, "the store does not take the message; try again later")
+}
+
+fn other_request() -> Refusal {
+    let detail =
+        "this Idempotency-Key was used for another message; use a new one for each message";
+    Refusal::new(Code::Conflict, detail)
+}
+
+fn sent_before() -> Refusal {
+    let detail = "this very message was sent before, but telegram does not tell which one of the \
+                  chat's messages it is; it is not sent again";
+    Refusal::new(Code::Conflict, detail)
+}
+
+fn unclear() -> Refusal {
+    let detail = "the message is under way and telegram has not answered in time; repeat the request \
+                  with the same Idempotency-Key to learn the outcome without sending twice";
+    Refusal::new(Code::TelegramUnavailable, detail).after(5)
+}

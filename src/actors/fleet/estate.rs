@@ -1,0 +1,355 @@
+//! Accounts that belong to users: taken in, held, let go on, connected anew, and given up. The fleet is
+//! the one place where this is decided, so that two who ask at once cannot both be right. What changes is
+//! durable, with its line in the audit log, before the directory says so and before anybody is told.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ractor::{ActorRef, RpcReplyPort};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::{FleetMsg, FleetState, Member, Presence};
+use crate::actors::account::AccountMsg;
+use crate::actors::context::now;
+use crate::failpoint;
+use crate::protocol::account::Standing;
+use crate::protocol::estate::OwnedAccount;
+use crate::protocol::ids::AuthKeyId;
+use crate::protocol::model::{AccountRecord, Credentials, Me};
+use crate::protocol::owner::{AccountId, UserId};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::trail::Deed;
+use crate::store::{CommitError, Op};
+
+/// Accounts that are started between two other messages.
+const ROUSED_AT_ONCE: usize = 64;
+
+/// An account that has just logged in.
+pub(in crate::actors) struct Newcomer {
+    pub(in crate::actors) user: UserId,
+    pub(in crate::actors) credentials: Credentials,
+    pub(in crate::actors) api_id: Option<i32>,
+    pub(in crate::actors) me: Me,
+    pub(in crate::actors) phone_masked: Option<String>,
+    /// The slot of its key, which the login's connection held.
+    pub(in crate::actors) slot: Arc<Semaphore>,
+    /// The line in the audit log; its target is filled in.
+    pub(in crate::actors) deed: Deed,
+    /// What becomes durable together with it.
+    pub(in crate::actors) also: Vec<Op>,
+}
+
+/// What may be asked about accounts of users.
+pub(in crate::actors) enum EstateMsg {
+    /// Start the next ones of those that are to be connected.
+    Rouse { waiting: VecDeque<AuthKeyId> },
+    /// The slot of a key, for a login that brings the key along; and who it is, if that is known and
+    /// the session is not over.
+    Slot { key: AuthKeyId, reply: RpcReplyPort<(Arc<Semaphore>, Option<Me>)> },
+    /// Take an account in.
+    Adopt { newcomer: Box<Newcomer>, reply: Answer },
+    /// Hold it, or let it go on.
+    Hold { account: OwnedAccount, is_paused: bool, deed: Deed, reply: Answer },
+    /// Connect it anew.
+    Redial { account: OwnedAccount, deed: Deed, reply: Answer },
+    /// Give it up: stop it and wipe its session.
+    Remove { account: OwnedAccount, deed: Deed, reply: Answer },
+    /// What was asked for is durable, or is not.
+    Kept { outcome: Result<(), CommitError>, change: Box<Change>, reply: Answer },
+}
+
+pub(in crate::actors) type Answer = RpcReplyPort<Result<OwnedAccount, Refusal>>;
+
+/// What follows once it is durable.
+pub(in crate::actors) enum Change {
+    Adopted { account: OwnedAccount, before: Option<AuthKeyId>, slot: Arc<Semaphore> },
+    Held(OwnedAccount),
+    Redialled(OwnedAccount),
+    Removed(OwnedAccount),
+}
+
+impl FleetState {
+    pub(super) async fn estate(&mut self, myself: &ActorRef<FleetMsg>, message: EstateMsg) {
+        match message {
+            EstateMsg::Rouse { waiting } => self.rouse(myself, waiting).await,
+            EstateMsg::Slot { key, reply } => {
+                let _ = reply.send(self.slot_of(key));
+            }
+            EstateMsg::Adopt { newcomer, reply } => self.adopt(myself, *newcomer, reply).await,
+            EstateMsg::Hold { account, is_paused, deed, reply } => {
+                let account = OwnedAccount { is_paused, updated_at: now(), ..account };
+                let ops = vec![Op::put_row(&account), Op::Audit(deed)];
+                self.keep(myself, ops, Change::Held(account), reply).await;
+            }
+            EstateMsg::Redial { account, deed, reply } => {
+                self.keep(myself, vec![Op::Audit(deed)], Change::Redialled(account), reply).await;
+            }
+            EstateMsg::Remove { account, deed, reply } => {
+                let mut ops = vec![Op::delete_row::<OwnedAccount>(&account.user, account.id)];
+                if !self.is_session(account.key) {
+                    ops.push(Op::DeleteAccount(account.key));
+                }
+                ops.push(Op::Audit(deed));
+                self.keep(myself, ops, Change::Removed(account), reply).await;
+            }
+            EstateMsg::Kept { outcome, change, reply } => {
+                self.kept(myself, outcome, *change, reply).await;
+            }
+        }
+    }
+
+    /// Has `ops` written, and comes back to `change` when they are durable.
+    async fn keep(
+        &mut self,
+        myself: &ActorRef<FleetMsg>,
+        ops: Vec<Op>,
+        change: Change,
+        reply: Answer,
+    ) {
+        failpoint::reach("estate.keep.before");
+        let fleet = myself.clone();
+        let submitted = self.context.store.submit(ops, move |outcome| {
+            let kept = EstateMsg::Kept { outcome, change: Box::new(change), reply };
+            let _ = fleet.cast(FleetMsg::Estate(kept));
+        });
+        // On an error the reply is dropped, which tells the one who waits.
+        let _ = submitted.await;
+        failpoint::reach("estate.keep.after");
+    }
+
+    /// Whether a command of the bridge brought this key, too.
+    fn is_session(&self, key: AuthKeyId) -> bool {
+        self.sessions.values().any(|account| *account == key)
+    }
+
+    async fn rouse(&mut self, myself: &ActorRef<FleetMsg>, mut waiting: VecDeque<AuthKeyId>) {
+        for _ in 0..ROUSED_AT_ONCE {
+            let Some(key) = waiting.pop_front() else { return };
+            if self.members.get(&key).is_some_and(Member::is_resting_needlessly) {
+                self.start(myself, key, false).await;
+            }
+        }
+        let _ = myself.cast(FleetMsg::Estate(EstateMsg::Rouse { waiting }));
+    }
+
+    fn slot_of(&mut self, key: AuthKeyId) -> (Arc<Semaphore>, Option<Me>) {
+        if let Some(member) = self.members.get(&key) {
+            let stored = self.context.store.account(key).ok().flatten();
+            let record = stored.as_ref().unwrap_or(&member.record);
+            let me = record.me.clone().filter(|_| record.fault.is_none());
+            return (Arc::clone(&member.slot), me);
+        }
+        self.guests.retain(|_, slot| slot.strong_count() > 0);
+        if let Some(slot) = self.guests.get(&key).and_then(std::sync::Weak::upgrade) {
+            return (slot, None);
+        }
+        let slot = Arc::new(Semaphore::new(1));
+        self.guests.insert(key, Arc::downgrade(&slot));
+        (slot, None)
+    }
+
+    async fn adopt(&mut self, myself: &ActorRef<FleetMsg>, newcomer: Newcomer, reply: Answer) {
+        let Newcomer { user, credentials, api_id, me, phone_masked, slot, mut deed, also } =
+            newcomer;
+        let known = self.context.directory.of_person(me.user_id);
+        if let Err(refusal) = self.may_adopt(&user, &me, known.as_ref()) {
+            let _ = reply.send(Err(refusal));
+            return;
+        }
+        let (key, at) = (credentials.account, now());
+        let account = OwnedAccount {
+            id: known.as_ref().map_or_else(|| AccountId(Uuid::now_v7()), |known| known.id),
+            user,
+            key,
+            api_id,
+            is_bot: me.is_bot,
+            telegram_id: me.user_id,
+            phone_masked: phone_masked.or_else(|| known.as_ref()?.phone_masked.clone()),
+            username: me.username.clone(),
+            first_name: me.first_name.clone(),
+            is_paused: false,
+            created_at: known.as_ref().map_or(at, |known| known.created_at),
+            updated_at: at,
+        };
+        let cooldowns = self.context.waits.of(me.user_id, at);
+        let record =
+            AccountRecord { id: key, me: Some(me), fault: None, cooldowns, created_at: at };
+        deed.target = Some(account.id.to_string());
+        let mut ops = vec![Op::PutAccount(record), Op::PutCredentials(credentials)];
+        ops.extend([Op::put_row(&account), Op::Audit(deed)]);
+        let before = known.map(|known| known.key).filter(|before| *before != key);
+        ops.extend(before.filter(|key| !self.is_session(*key)).map(Op::DeleteAccount));
+        ops.extend(also);
+        self.adopting.insert(account.telegram_id);
+        self.keep(myself, ops, Change::Adopted { account, before, slot }, reply).await;
+    }
+
+    fn may_adopt(
+        &self,
+        user: &UserId,
+        me: &Me,
+        known: Option<&OwnedAccount>,
+    ) -> Result<(), Refusal> {
+        if known.is_some_and(|known| known.user != *user) {
+            let detail = "this telegram account is connected by somebody else; who owns it has to \
+                          remove it there first";
+            return Err(Refusal::new(Code::Conflict, detail));
+        }
+        if self.adopting.contains(&me.user_id) {
+            let detail = "this telegram account is being connected by another request; ask again";
+            return Err(Refusal::new(Code::Conflict, detail).after(1));
+        }
+        Ok(())
+    }
+
+    async fn kept(
+        &mut self,
+        myself: &ActorRef<FleetMsg>,
+        outcome: Result<(), CommitError>,
+        change: Change,
+        reply: Answer,
+    ) {
+        if let Change::Adopted { account, .. } = &change {
+            self.adopting.remove(&account.telegram_id);
+        }
+        if let Err(error) = outcome {
+            let detail = format!("the store does not take it ({error}); try again later");
+            let _ = reply.send(Err(Refusal::new(Code::Internal, detail)));
+            return;
+        }
+        let account = match change {
+            Change::Adopted { account, before, slot } => {
+                self.context.directory.put(account.clone());
+                if let Some(before) = before {
+                    self.release(before);
+                }
+                self.take_in(myself, &account, slot).await;
+                account
+            }
+            Change::Held(account) => {
+                self.context.directory.put(account.clone());
+                self.stand(myself, account.key, account.standing()).await;
+                account
+            }
+            Change::Redialled(account) => {
+                self.redial(myself, account.key).await;
+                account
+            }
+            Change::Removed(account) => {
+                self.context.directory.remove(&account.user, account.id);
+                self.release(account.key);
+                account
+            }
+        };
+        let _ = reply.send(Ok(account));
+    }
+
+    /// An account's session is in the store: connect it.
+    async fn take_in(
+        &mut self,
+        myself: &ActorRef<FleetMsg>,
+        account: &OwnedAccount,
+        slot: Arc<Semaphore>,
+    ) {
+        let key = account.key;
+        self.guests.remove(&key);
+        let member = self.members.entry(key).or_insert_with(|| {
+            let (me, created_at) = (None, account.created_at);
+            let record =
+                AccountRecord { id: key, me, fault: None, cooldowns: Vec::new(), created_at };
+            Member { slot, ..Member::new(record) }
+        });
+        member.own(account);
+        self.context.board.named(key, &member.names);
+        if matches!(member.presence, Presence::Running(_)) {
+            // A command of the bridge brought the same session.
+            self.stand(myself, key, Standing::Kept).await;
+            self.redial_dead(key);
+        } else {
+            self.nursery.forgive(&key);
+            self.start(myself, key, true).await;
+        }
+    }
+
+    /// Tries a session once more that Telegram had ended, since it has just proved to be alive.
+    fn redial_dead(&self, key: AuthKeyId) {
+        if let Some(Presence::Running(actor)) = self.members.get(&key).map(|known| &known.presence)
+        {
+            let _ = actor.cast(AccountMsg::Forgive);
+            let _ = actor.cast(AccountMsg::Stand(Standing::Kept));
+        }
+    }
+
+    async fn stand(&mut self, myself: &ActorRef<FleetMsg>, key: AuthKeyId, standing: Standing) {
+        let Some(member) = self.members.get_mut(&key) else { return };
+        member.standing = standing;
+        match &member.presence {
+            Presence::Running(actor) => drop(actor.cast(AccountMsg::Stand(standing))),
+            Presence::Resting => self.start(myself, key, false).await,
+            Presence::Recovering => {}
+            Presence::Parked => {
+                member.presence = Presence::Resting;
+                self.nursery.forgive(&key);
+                self.start(myself, key, false).await;
+            }
+        }
+    }
+
+    async fn redial(&mut self, myself: &ActorRef<FleetMsg>, key: AuthKeyId) {
+        let Some(member) = self.members.get_mut(&key) else { return };
+        match &member.presence {
+            Presence::Running(actor) => drop(actor.cast(AccountMsg::Redial)),
+            Presence::Resting | Presence::Recovering | Presence::Parked => {
+                member.presence = Presence::Resting;
+                self.nursery.forgive(&key);
+                self.start(myself, key, true).await;
+            }
+        }
+    }
+
+    /// A key belongs to no user any more. What a command of the bridge brought stays for the bridge.
+    fn release(&mut self, key: AuthKeyId) {
+        let shared = self.is_session(key);
+        let Some(member) = self.members.get_mut(&key) else { return };
+        member.standing = Standing::OnDemand;
+        member.is_released = !shared;
+        match (&member.presence, shared) {
+            (Presence::Running(actor), true) => {
+                let _ = actor.cast(AccountMsg::Stand(Standing::OnDemand));
+            }
+            (Presence::Running(actor), false) => actor.stop(None),
+            (_, true) => {}
+            (_, false) => self.forget_member(key),
+        }
+    }
+
+    /// What a released account still noted on its way out goes, too.
+    pub(super) fn forget_member(&mut self, key: AuthKeyId) {
+        let Some(member) = self.members.remove(&key) else { return };
+        self.context.board.account_rests(key);
+        for interest in member.interests.into_values() {
+            interest.lose(key);
+        }
+        let store = self.context.store.clone();
+        tokio::spawn(async move { store.submit(vec![Op::DeleteAccount(key)], |_| {}).await });
+    }
+}
+
+impl Member {
+    /// The account that this key stands for.
+    pub(super) fn own(&mut self, account: &OwnedAccount) {
+        self.standing = account.standing();
+        self.api_id = account.api_id.or(self.api_id);
+        self.is_released = false;
+        let name = account.id.to_string();
+        if !self.names.contains(&name) {
+            self.names.push(name);
+        }
+    }
+
+    /// Whether it is to be started although no monitor wants it.
+    fn is_resting_needlessly(&self) -> bool {
+        matches!(self.presence, Presence::Resting) && self.standing != Standing::OnDemand
+    }
+}

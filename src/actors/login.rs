@@ -1,0 +1,411 @@
+//! One login: takes its user through the steps, gives up at its deadline, and hands the account over
+//! once Telegram knows it. How far it is lies sealed in the store before its user is told, so that a
+//! restart of the daemon goes on where it was; a crash after Telegram's yes and before ours is settled by
+//! asking Telegram who the key is. One step at a time; nothing of it holds up another login.
+
+mod steps;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::context::{Context, now};
+use super::fleet::FleetMsg;
+use super::lobby::LoginView;
+use crate::failpoint;
+use crate::protocol::estate::{LoginRecord, LoginStage, OwnedAccount};
+use crate::protocol::ids::{AuthKeyId, UnixMillis};
+use crate::protocol::login::{CodeTicket, LoginFailure, LoginState, LoginToken, Step};
+use crate::protocol::model::Credentials;
+use crate::protocol::owner::{Caller, LoginId};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey, SecretText};
+use crate::protocol::trail::Deed;
+use crate::store::Op;
+use crate::telegram::LoginLink;
+
+/// How long a login may take, milliseconds: about as long as Telegram's codes are good for.
+const LOGIN_MAX_MS: i64 = 10 * 60 * 1_000;
+/// How long connecting a bot or a session that is pasted may take, milliseconds. Its caller waits.
+const PROMPT_MAX_MS: i64 = 25 * 1_000;
+/// Failures in a row after which a picture is given up.
+const QR_FAILURES_MAX: u32 = 10;
+
+/// The actor.
+pub(super) struct Login;
+
+/// How somebody logs in.
+pub(super) enum Way {
+    /// By a code that Telegram sends.
+    Sms(SecretText),
+    /// By a picture that is scanned.
+    Qr,
+    /// By a bot's token.
+    Bot(SecretText),
+    /// By a session that was made elsewhere.
+    Session { credentials: Credentials, api_id: Option<i32> },
+    /// By whatever it was before the daemon was restarted.
+    Interrupted(LoginRecord),
+}
+
+/// What a caller is told: where the login stands, and the account once there is one.
+pub(super) type LoginAnswer = Result<(LoginView, Option<OwnedAccount>), Refusal>;
+pub(super) type LoginReply = RpcReplyPort<LoginAnswer>;
+
+/// What it is started with.
+pub(super) struct LoginArgs {
+    pub(super) context: Arc<Context>,
+    pub(super) fleet: ActorRef<FleetMsg>,
+    pub(super) id: LoginId,
+    pub(super) who: Caller,
+    pub(super) way: Way,
+    /// Who waits for the first answer.
+    pub(super) reply: Option<LoginReply>,
+}
+
+/// Its messages.
+pub(super) enum LoginMsg {
+    /// Begin.
+    Begin(Way),
+    /// Its user hands in the code.
+    Code { code: SecretText, reply: LoginReply },
+    /// Its user hands in the password.
+    Password { password: SecretText, reply: LoginReply },
+    /// Its user gives it up.
+    Abandon { reply: LoginReply },
+    /// A step ended; the link comes back.
+    Stepped { link: Option<Box<LoginLink>>, outcome: Result<Step, LoginFailure> },
+    /// The fleet has taken the account in, or not.
+    Adopted(Box<Result<OwnedAccount, Refusal>>),
+    /// The time is over.
+    Deadline,
+}
+
+impl LoginMsg {
+    /// Answers whoever waits behind it.
+    pub(super) fn refuse(self, refusal: &Refusal) {
+        if let Self::Code { reply, .. } | Self::Password { reply, .. } | Self::Abandon { reply } =
+            self
+        {
+            let _ = reply.send(Err(refusal.clone()));
+        }
+    }
+}
+
+/// Where it stands.
+enum Stage {
+    /// Nothing came back yet.
+    Beginning,
+    CodeSent(CodeTicket),
+    WaitingScan(LoginToken),
+    PasswordRequired {
+        hint: Option<String>,
+    },
+    /// The fleet takes the account in.
+    Finishing,
+}
+
+/// Its state.
+pub(super) struct LoginActor {
+    context: Arc<Context>,
+    fleet: ActorRef<FleetMsg>,
+    id: LoginId,
+    who: Caller,
+    stage: Stage,
+    /// The application that a pasted session was made for.
+    api_id: Option<i32>,
+    /// Whether its key was made here: then nobody else misses the session if it comes to nothing.
+    is_fresh: bool,
+    created_at: UnixMillis,
+    expires_at: UnixMillis,
+    /// Here between two steps.
+    link: Option<Box<LoginLink>>,
+    /// The step under way.
+    task: Option<AbortOnDropHandle<()>>,
+    /// Who waits for its outcome.
+    reply: Option<LoginReply>,
+    /// What the caller was doing, for the audit log.
+    doing: &'static str,
+    /// Failures in a row while waiting for a scan.
+    failures: u32,
+}
+
+impl Actor for Login {
+    type Msg = LoginMsg;
+    type State = LoginActor;
+    type Arguments = LoginArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<LoginMsg>,
+        args: LoginArgs,
+    ) -> Result<LoginActor, ActorProcessingErr> {
+        let LoginArgs { context, fleet, id, who, way, reply } = args;
+        let (created_at, expires_at) = span(&way, now());
+        let is_fresh = !matches!(way, Way::Session { .. });
+        let left = u64::try_from(expires_at.0 - now().0).unwrap_or(0);
+        myself.send_after(Duration::from_millis(left), || LoginMsg::Deadline);
+        myself.cast(LoginMsg::Begin(way))?;
+        Ok(LoginActor {
+            context,
+            fleet,
+            id,
+            who,
+            stage: Stage::Beginning,
+            api_id: None,
+            is_fresh,
+            created_at,
+            expires_at,
+            link: None,
+            task: None,
+            reply,
+            doing: "login.begin",
+            failures: 0,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<LoginMsg>,
+        message: LoginMsg,
+        state: &mut LoginActor,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            LoginMsg::Begin(way) => state.begin(&myself, way),
+            LoginMsg::Code { code, reply } => state.code(&myself, code, reply),
+            LoginMsg::Password { password, reply } => state.password(&myself, password, reply),
+            LoginMsg::Abandon { reply } => state.abandon(&myself, reply).await,
+            LoginMsg::Stepped { link, outcome } => state.stepped(&myself, link, outcome).await,
+            LoginMsg::Adopted(outcome) => state.adopted(&myself, *outcome).await,
+            LoginMsg::Deadline => state.deadline(&myself).await,
+        }
+        Ok(())
+    }
+}
+
+/// When a login began, and when it is given up.
+fn span(way: &Way, now: UnixMillis) -> (UnixMillis, UnixMillis) {
+    match way {
+        Way::Sms(_) | Way::Qr => (now, now.plus_ms(LOGIN_MAX_MS)),
+        Way::Bot(_) | Way::Session { .. } => (now, now.plus_ms(PROMPT_MAX_MS)),
+        Way::Interrupted(record) => (record.created_at, record.expires_at),
+    }
+}
+
+impl LoginActor {
+    /// A step came to its end.
+    async fn stepped(
+        &mut self,
+        myself: &ActorRef<LoginMsg>,
+        link: Option<Box<LoginLink>>,
+        outcome: Result<Step, LoginFailure>,
+    ) {
+        self.task = None;
+        self.link = link;
+        match outcome {
+            Ok(Step::CodeSent(sent)) => {
+                self.stage = Stage::CodeSent(sent.ticket);
+                self.settle_in(myself, "login.begin").await;
+            }
+            Ok(Step::Token(token)) => {
+                self.failures = 0;
+                let is_first = !matches!(self.stage, Stage::WaitingScan(_));
+                self.stage = Stage::WaitingScan(token);
+                if is_first {
+                    self.settle_in(myself, "login.begin").await;
+                } else {
+                    self.show(LoginState::WaitingScan);
+                }
+                self.wait_for_scan(myself);
+            }
+            Ok(Step::PasswordNeeded { hint }) => {
+                self.stage = Stage::PasswordRequired { hint };
+                self.settle_in(myself, "login.code").await;
+            }
+            Ok(Step::SignedIn(signed_in)) => self.signed_in(myself, signed_in).await,
+            Err(failure) => self.failed_step(myself, failure).await,
+        }
+    }
+
+    async fn failed_step(&mut self, myself: &ActorRef<LoginMsg>, failure: LoginFailure) {
+        match &self.stage {
+            Stage::WaitingScan(_) if !failure.is_final() && self.failures < QR_FAILURES_MAX => {
+                self.failures += 1;
+                self.wait_for_scan(myself);
+            }
+            Stage::CodeSent(_) | Stage::PasswordRequired { .. } if !failure.is_final() => {
+                self.answer_refusal(failure.into()).await;
+            }
+            _ => self.fail(myself, failure.into()).await,
+        }
+    }
+
+    /// A stage is reached at which the user has to do something: durable first, then told.
+    async fn settle_in(&mut self, myself: &ActorRef<LoginMsg>, action: &'static str) {
+        let Some(record) = self.record() else {
+            let detail = "telegram gave no key to log in with; try again";
+            return self.fail(myself, Refusal::new(Code::TelegramUnavailable, detail)).await;
+        };
+        failpoint::reach("login.stage.before");
+        let ops = vec![Op::put_row(&record), Op::Audit(self.deed(action, "ok"))];
+        if let Err(error) = self.context.store.commit(ops).await {
+            let detail = format!("the store does not take the login ({error}); try again later");
+            return self.fail(myself, Refusal::new(Code::Internal, detail)).await;
+        }
+        failpoint::reach("login.stage.after");
+        let view = self.show(self.state());
+        self.answer(Ok((view, None)));
+    }
+
+    fn state(&self) -> LoginState {
+        match &self.stage {
+            Stage::WaitingScan(_) | Stage::Beginning => LoginState::WaitingScan,
+            Stage::CodeSent(_) => LoginState::CodeSent,
+            Stage::PasswordRequired { .. } | Stage::Finishing => LoginState::PasswordRequired,
+        }
+    }
+
+    /// What a restart of the daemon goes on with.
+    fn record(&self) -> Option<LoginRecord> {
+        let credentials = self.link.as_ref()?.credentials()?;
+        let stage = match &self.stage {
+            Stage::CodeSent(ticket) => LoginStage::CodeSent {
+                phone: ticket.phone.expose().to_owned(),
+                code_hash: ticket.phone_code_hash.expose().to_owned(),
+                by_email: ticket.by_email,
+            },
+            Stage::PasswordRequired { hint } => LoginStage::PasswordRequired { hint: hint.clone() },
+            Stage::WaitingScan(_) | Stage::Beginning | Stage::Finishing => LoginStage::WaitingScan,
+        };
+        Some(LoginRecord {
+            id: self.id,
+            user: self.who.user.clone(),
+            dc_id: credentials.dc_id,
+            auth_key: credentials.auth_key.expose().to_vec(),
+            stage,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+        })
+    }
+
+    async fn adopted(
+        &mut self,
+        myself: &ActorRef<LoginMsg>,
+        outcome: Result<OwnedAccount, Refusal>,
+    ) {
+        match outcome {
+            Ok(account) => {
+                let view = LoginView { account: Some(account.id), ..self.view(LoginState::Active) };
+                self.tell(view.clone());
+                self.answer(Ok((view, Some(account))));
+                myself.stop(None);
+            }
+            Err(refusal) => self.fail(myself, refusal).await,
+        }
+    }
+
+    /// It cannot go on.
+    async fn fail(&mut self, myself: &ActorRef<LoginMsg>, refusal: Refusal) {
+        let error = (refusal.code.name().to_owned(), refusal.detail.clone());
+        self.end(myself, LoginView { error: Some(error), ..self.view(LoginState::Failed) }).await;
+        self.answer_refusal(refusal).await;
+    }
+
+    async fn deadline(&mut self, myself: &ActorRef<LoginMsg>) {
+        if matches!(self.stage, Stage::Finishing) {
+            // The store has it; the fleet's answer is on its way.
+            return;
+        }
+        self.end(myself, self.view(LoginState::Expired)).await;
+        let detail = "the login took too long and was given up; begin another one";
+        self.answer_refusal(Refusal::new(Code::TelegramUnavailable, detail)).await;
+    }
+
+    async fn abandon(&mut self, myself: &ActorRef<LoginMsg>, reply: LoginReply) {
+        if matches!(self.stage, Stage::Finishing) {
+            let detail = "the login has just succeeded; remove the account instead";
+            let _ = reply.send(Err(Refusal::new(Code::Conflict, detail)));
+            return;
+        }
+        let view = self.view(LoginState::Expired);
+        self.end(myself, view.clone()).await;
+        self.context.lobby.remove(&self.who.user, self.id);
+        let detail = "the login was abandoned";
+        self.answer(Err(Refusal::new(Code::Conflict, detail)));
+        self.doing = "login.abandon";
+        let _ =
+            self.context.store.submit(vec![Op::Audit(self.deed(self.doing, "ok"))], |_| {}).await;
+        let _ = reply.send(Ok((view, None)));
+    }
+
+    /// Nothing of it is kept but what it last said.
+    async fn end(&mut self, myself: &ActorRef<LoginMsg>, view: LoginView) {
+        self.task = None;
+        self.link = None;
+        let forget = Op::delete_row::<LoginRecord>(&self.who.user, self.id);
+        // Should the store fail, the daemon ends and the login's deadline does the same later.
+        let _ = self.context.store.commit(vec![forget]).await;
+        self.tell(view);
+        myself.stop(None);
+    }
+
+    fn view(&self, state: LoginState) -> LoginView {
+        let token = match &self.stage {
+            Stage::WaitingScan(token) if state == LoginState::WaitingScan => {
+                let until = UnixMillis(token.expires_at.saturating_mul(1_000));
+                Some((token.url.clone(), until))
+            }
+            _ => None,
+        };
+        let hint = match &self.stage {
+            Stage::PasswordRequired { hint } if !state.is_over() => hint.clone(),
+            _ => None,
+        };
+        let (expires_at, account, error) = (self.expires_at, None, None);
+        LoginView { state, expires_at, account, hint, token, error }
+    }
+
+    fn show(&self, state: LoginState) -> LoginView {
+        let view = self.view(state);
+        self.tell(view.clone());
+        view
+    }
+
+    fn tell(&self, view: LoginView) {
+        self.context.lobby.put(&self.who.user, self.id, view, now());
+    }
+
+    fn answer(&mut self, answer: LoginAnswer) {
+        if let Some(reply) = self.reply.take() {
+            let _ = reply.send(answer);
+        }
+    }
+
+    /// A refused step is a line in the audit log, too: somebody may be trying codes or passwords.
+    async fn answer_refusal(&mut self, refusal: Refusal) {
+        let deed = self.deed(self.doing, refusal.code.name());
+        let _ = self.context.store.submit(vec![Op::Audit(deed)], |_| {}).await;
+        self.answer(Err(refusal));
+    }
+
+    fn deed(&self, action: &str, outcome: &str) -> Deed {
+        Deed {
+            at: now(),
+            actor: self.who.user.clone(),
+            owner: self.who.user.clone(),
+            action: action.to_owned(),
+            target: Some(self.id.to_string()),
+            address: self.who.address.map(|address| address.to_string()),
+            outcome: outcome.to_owned(),
+        }
+    }
+}
+
+/// The key of an interrupted login; `None` when the record holds none.
+fn credentials_of(record: &LoginRecord) -> Option<Credentials> {
+    let key = <[u8; AUTH_KEY_LEN]>::try_from(&record.auth_key[..]).ok()?;
+    let auth_key = AuthKey::new(key);
+    Some(Credentials { account: AuthKeyId::of(&auth_key), dc_id: record.dc_id, auth_key })
+}

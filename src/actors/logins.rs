@@ -1,0 +1,198 @@
+//! The logins: each is an actor of its own with a deadline, so that none holds up another. Starts them,
+//! finds them for their users, and goes on with those that a restart of the daemon interrupted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use uuid::Uuid;
+
+use super::context::Context;
+use super::fleet::FleetMsg;
+use super::ledger;
+use super::login::{Login, LoginArgs, LoginMsg, LoginReply, Way};
+use crate::protocol::estate::LoginRecord;
+use crate::protocol::owner::{Caller, LoginId, UserId};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::restart::{ChildKind, RestartHistory};
+use crate::store::Op;
+
+/// Logins of one user at once.
+const PER_USER_MAX: usize = 20;
+/// Logins at once. Each holds a connection, about 60 KiB.
+const LOGINS_MAX: usize = 1_000;
+
+/// The actor.
+pub(super) struct Logins;
+
+/// What it is started with.
+pub(super) struct LoginsArgs {
+    pub(super) context: Arc<Context>,
+    pub(super) fleet: ActorRef<FleetMsg>,
+    /// Those that were under way when the daemon ended.
+    pub(super) interrupted: Vec<LoginRecord>,
+}
+
+/// Its messages.
+pub(super) enum LoginsMsg {
+    /// Go on with what was interrupted.
+    Resume(Vec<LoginRecord>),
+    /// Begin a login.
+    Begin { who: Caller, way: Way, reply: LoginReply },
+    /// Something for a login that is under way.
+    Tell { user: UserId, id: LoginId, message: LoginMsg },
+    /// The heartbeat passes.
+    Pulse(RpcReplyPort<()>),
+}
+
+/// Its state.
+pub(super) struct LoginsState {
+    context: Arc<Context>,
+    fleet: ActorRef<FleetMsg>,
+    open: HashMap<(UserId, LoginId), ActorRef<LoginMsg>>,
+    names: HashMap<ActorId, (UserId, LoginId)>,
+    histories: HashMap<(UserId, LoginId), RestartHistory>,
+}
+
+impl Actor for Logins {
+    type Msg = LoginsMsg;
+    type State = LoginsState;
+    type Arguments = LoginsArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<LoginsMsg>,
+        args: LoginsArgs,
+    ) -> Result<LoginsState, ActorProcessingErr> {
+        let LoginsArgs { context, fleet, interrupted } = args;
+        myself.cast(LoginsMsg::Resume(interrupted))?;
+        let (open, names, histories) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Ok(LoginsState { context, fleet, open, names, histories })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<LoginsMsg>,
+        message: LoginsMsg,
+        state: &mut LoginsState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            LoginsMsg::Resume(records) => state.resume(&myself, records).await,
+            LoginsMsg::Begin { who, way, reply } => state.begin(&myself, who, way, reply).await,
+            LoginsMsg::Tell { user, id, message } => state.tell(user, id, message),
+            LoginsMsg::Pulse(reply) => drop(reply.send(())),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<LoginsMsg>,
+        event: SupervisionEvent,
+        state: &mut LoginsState,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorTerminated(child, ..) => {
+                state.ended(&myself, child.get_id(), None).await;
+            }
+            SupervisionEvent::ActorFailed(child, error) => {
+                let cause = ledger::cut(&error.to_string());
+                state.ended(&myself, child.get_id(), Some(cause)).await;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl LoginsState {
+    async fn resume(&mut self, myself: &ActorRef<LoginsMsg>, records: Vec<LoginRecord>) {
+        for record in records {
+            let (user, id) = (record.user.clone(), record.id);
+            let who = Caller { user: user.clone(), role: Default::default(), address: None };
+            self.spawn(myself, id, who, Way::Interrupted(record), None).await;
+        }
+    }
+
+    async fn begin(
+        &mut self,
+        myself: &ActorRef<LoginsMsg>,
+        who: Caller,
+        way: Way,
+        reply: LoginReply,
+    ) {
+        if let Err(refusal) = self.has_room(&who.user) {
+            let _ = reply.send(Err(refusal));
+            return;
+        }
+        self.spawn(myself, LoginId(Uuid::now_v7()), who, way, Some(reply)).await;
+    }
+
+    fn has_room(&self, user: &UserId) -> Result<(), Refusal> {
+        let own = self.open.keys().filter(|(owner, _)| owner == user).count();
+        if own >= PER_USER_MAX {
+            let detail = format!(
+                "{PER_USER_MAX} logins of yours are open already; finish some, or abandon them"
+            );
+            return Err(Refusal::new(Code::RateLimited, detail).after(60));
+        }
+        if self.open.len() >= LOGINS_MAX {
+            let detail = format!("{LOGINS_MAX} logins are open already; try again in a minute");
+            return Err(Refusal::new(Code::Overloaded, detail).after(60));
+        }
+        Ok(())
+    }
+
+    async fn spawn(
+        &mut self,
+        myself: &ActorRef<LoginsMsg>,
+        id: LoginId,
+        who: Caller,
+        way: Way,
+        reply: Option<LoginReply>,
+    ) {
+        let user = who.user.clone();
+        let (context, fleet) = (Arc::clone(&self.context), self.fleet.clone());
+        let args = LoginArgs { context, fleet, id, who, way, reply };
+        // One that cannot even be started drops its reply, which tells the one who waits.
+        if let Ok((actor, _)) = Actor::spawn_linked(None, Login, args, myself.get_cell()).await {
+            self.names.insert(actor.get_id(), (user.clone(), id));
+            self.open.insert((user, id), actor);
+        }
+    }
+
+    fn tell(&self, user: UserId, id: LoginId, message: LoginMsg) {
+        match self.open.get(&(user, id)) {
+            Some(actor) => drop(actor.cast(message)),
+            None => message.refuse(&Refusal::new(Code::Conflict, "this login is over")),
+        }
+    }
+
+    /// A login ended. One that crashed goes on from what the store knows of it, a few times.
+    async fn ended(&mut self, myself: &ActorRef<LoginsMsg>, child: ActorId, crash: Option<String>) {
+        let Some(name) = self.names.remove(&child) else { return };
+        self.open.remove(&name);
+        let Some(cause) = crash else {
+            self.histories.remove(&name);
+            return;
+        };
+        let history = self.histories.entry(name.clone()).or_default();
+        let (kind, id) = (ChildKind::Login, name.1.to_string());
+        let verdict = ledger::judge(&self.context, kind, &id, history, &cause).await;
+        let record = self.context.store.row::<LoginRecord>(&name.0, name.1).ok().flatten();
+        match (record, ledger::pause_of(verdict)) {
+            (Some(record), Some(pause)) => {
+                myself.send_after(pause, move || LoginsMsg::Resume(vec![record]));
+            }
+            _ => self.give_up(&name).await,
+        }
+    }
+
+    async fn give_up(&mut self, name: &(UserId, LoginId)) {
+        let (user, id) = name;
+        self.histories.remove(name);
+        self.context.lobby.crashed(user, *id);
+        let forget = Op::delete_row::<LoginRecord>(user, *id);
+        let _ = self.context.store.submit(vec![forget], |_| {}).await;
+    }
+}

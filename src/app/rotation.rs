@@ -1,0 +1,83 @@
+//! The caretaker of the keys: has the store renew them when they are due. Owns the timer and the
+//! telling; when is `protocol::rotation`'s to say, and how the store's.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::protocol::ids::UnixMillis;
+use crate::protocol::rotation;
+use crate::store::{RotateError, Store, StoreError};
+
+/// Longest sleep: a clock that is set forward is noticed after it.
+const SLEEP_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Renews the keys of `store` every so often, until what this answers is dropped.
+pub(super) fn keep(store: Store, every: Duration) -> DropGuard {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move { stopped.run_until_cancelled(run(&store, every)).await });
+    stop.drop_guard()
+}
+
+async fn run(store: &Store, every: Duration) {
+    let mut failures = 0;
+    loop {
+        let mut left =
+            rotation::wait(store.key_created_at(), now(), every, failures, rand::random());
+        while !left.is_zero() {
+            let sleep = left.min(SLEEP_MAX);
+            tokio::time::sleep(sleep).await;
+            left = match failures {
+                0 => rotation::wait(store.key_created_at(), now(), every, 0, 0.0),
+                _ => left - sleep,
+            };
+        }
+        failures = match rotate(store).await {
+            Ok(()) => 0,
+            // Whoever looks after the store ends the process.
+            Err(RotateError::Unfinished(_) | RotateError::Unchanged(StoreError::Stopped(_))) => {
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(failures = failures + 1, "failed to {error}; it is tried again");
+                failures.saturating_add(1)
+            }
+        };
+    }
+}
+
+/// Renews the keys now.
+async fn rotate(store: &Store) -> Result<(), RotateError> {
+    let rotated = store.rotate_key().await?;
+    tracing::info!(
+        generation = rotated.generation,
+        key = rotated.id,
+        records = rotated.records,
+        "the keys in the store were renewed"
+    );
+    Ok(())
+}
+
+fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn keys_are_renewed_again_and_again_until_the_guard_goes() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let guard = keep(store.clone(), Duration::from_millis(20));
+        let patience = tokio::time::Instant::now() + Duration::from_secs(20);
+        while store.key_status().unwrap().generation < 4 {
+            assert!(tokio::time::Instant::now() < patience, "{:?}", store.key_status());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(guard);
+        store.close().await.unwrap();
+    }
+}

@@ -1,0 +1,201 @@
+//! What belongs to users of the API: their accounts, logins, chats and sent messages, as the store
+//! keeps them. Plain data.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::account::Standing;
+use super::chat::MarkedId;
+use super::ids::{AuthKeyId, UnixMillis};
+use super::owner::{AccountId, LoginId, UserId};
+
+/// How long the outcome of a send is known under its idempotency key, milliseconds (24 h).
+pub const SENDS_KEPT_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// A user's account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnedAccount {
+    /// Its id, which stays when it logs in anew.
+    pub id: AccountId,
+    /// Whose it is.
+    pub user: UserId,
+    /// The authorization key it is connected with now.
+    pub key: AuthKeyId,
+    /// The application its session was made for; the configured one serves when absent.
+    pub api_id: Option<i32>,
+    /// Whether it is a bot.
+    pub is_bot: bool,
+    /// Its id at Telegram.
+    pub telegram_id: i64,
+    /// Its phone number with most of its digits hidden.
+    pub phone_masked: Option<String>,
+    /// Its public name, without `@`.
+    pub username: Option<String>,
+    /// Its first name.
+    pub first_name: Option<String>,
+    /// Whether its user holds it.
+    pub is_paused: bool,
+    /// When it was connected first.
+    pub created_at: UnixMillis,
+    /// When what is kept of it changed last.
+    pub updated_at: UnixMillis,
+}
+
+impl OwnedAccount {
+    /// Whether it is to be connected.
+    pub fn standing(&self) -> Standing {
+        if self.is_paused { Standing::Held } else { Standing::Kept }
+    }
+}
+
+/// A chat that was attached to an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachedChat {
+    /// Whose it is.
+    pub user: UserId,
+    /// The account.
+    pub account: AccountId,
+    /// The chat.
+    pub chat: MarkedId,
+    /// Its title.
+    pub title: Option<String>,
+    /// `group`, `supergroup` or `channel`.
+    pub kind: String,
+    /// Its public name, without `@`.
+    pub username: Option<String>,
+    /// Whether the account is in it.
+    pub is_member: bool,
+    /// Whether the account is an admin of it.
+    pub is_admin: bool,
+    /// Whether the account may write there.
+    pub can_post: bool,
+    /// Whether the account may invite there.
+    pub can_invite: bool,
+    /// When this was looked up.
+    pub checked_at: UnixMillis,
+}
+
+/// What is kept of a send under its idempotency key. The key itself is not kept, nor the text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendRecord {
+    /// Whose it is.
+    pub user: UserId,
+    /// The account that sends.
+    pub account: AccountId,
+    /// Names the idempotency key.
+    pub key: Fingerprint,
+    /// Tells whether a repetition asks for the same. It covers the idempotency key, too, so that
+    /// nobody who has a copy of the store can try texts against it.
+    pub request: Fingerprint,
+    /// What Telegram recognises a repetition by.
+    pub random_id: i64,
+    /// What Telegram answered; until then the send may or may not have happened.
+    pub sent: Option<SentMessage>,
+    /// When it was asked for.
+    pub created_at: UnixMillis,
+}
+
+/// A message that Telegram took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentMessage {
+    /// Its id in the chat.
+    pub message_id: i32,
+    /// Unix seconds.
+    pub date: i64,
+}
+
+/// A SHA-256 over parts that are kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl Fingerprint {
+    /// Over `parts`, each with its length, so that no two lists of parts look the same.
+    pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut digest = Sha256::new();
+        for part in parts {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+        Self(digest.finalize().into())
+    }
+}
+
+/// What an account did in one day, for the daily limits. It outlives the account, so that connecting
+/// it anew does not begin the day anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayCount {
+    /// The person or bot at Telegram.
+    pub telegram_id: i64,
+    /// Days since 1970, UTC.
+    pub day: i64,
+    /// How often, by action.
+    pub used: BTreeMap<String, u32>,
+}
+
+/// A login under way, so that a restart of the daemon does not end it. Sealed in the store.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginRecord {
+    /// Its id.
+    pub id: LoginId,
+    /// Whose it is.
+    pub user: UserId,
+    /// The datacenter that its key was made with.
+    pub dc_id: i32,
+    /// The authorization key.
+    pub auth_key: Vec<u8>,
+    /// How far it is.
+    pub stage: LoginStage,
+    /// When it was begun.
+    pub created_at: UnixMillis,
+    /// When it is given up.
+    pub expires_at: UnixMillis,
+}
+
+/// How far a login is.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LoginStage {
+    /// Telegram sent a code.
+    CodeSent {
+        /// The phone number.
+        phone: String,
+        /// Telegram's name for the code.
+        code_hash: String,
+        /// Whether it went to the account's login address.
+        by_email: bool,
+    },
+    /// A picture waits to be scanned.
+    WaitingScan,
+    /// The password is needed.
+    PasswordRequired {
+        /// The hint.
+        hint: Option<String>,
+    },
+}
+
+impl Drop for LoginRecord {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        self.auth_key.zeroize();
+    }
+}
+
+impl std::fmt::Debug for LoginRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoginRecord").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_fingerprint_do_not_run_together() {
+        let of = |parts: &[&[u8]]| Fingerprint::of(parts.iter().copied());
+        assert_eq!(of(&[b"ab", b"c"]), of(&[b"ab", b"c"]));
+        assert_ne!(of(&[b"ab", b"c"]), of(&[b"a", b"bc"]));
+        assert_ne!(of(&[b"ab"]), of(&[b"ab", b""]));
+    }
+}

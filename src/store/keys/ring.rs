@@ -1,0 +1,236 @@
+//! The keys at work: the newest generation, which seals, and the older ones, which only open. Owns
+//! them and what is asked of the writer about them; the writer alone changes them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokio::sync::{oneshot, watch};
+
+use super::generation::{Fresh, Generation};
+use super::root::Root;
+use super::source::KeySource;
+use super::{BrokenSeal, Bytes, KeyId, MasterKey, Parts, Seal};
+use crate::protocol::ids::UnixMillis;
+use crate::store::engine::{Engine, Pair};
+use crate::store::error::{CommitError, StoreError};
+
+/// The newest generation, and what came before it and is not yet needless.
+pub(super) struct Ring {
+    pub(super) newest: MasterKey,
+    pub(super) generation: Generation,
+    pub(super) older: Vec<MasterKey>,
+}
+
+impl Ring {
+    fn of_id(&self, id: &KeyId) -> Option<&MasterKey> {
+        [&self.newest].into_iter().chain(&self.older).find(|key| key.id == *id)
+    }
+}
+
+/// A new generation that the writer is to make durable and to use from then on.
+pub(super) struct Request {
+    pub(super) fresh: Fresh,
+    /// Records that go with it: older generations, wrapped by another root.
+    pub(super) with: Vec<Pair>,
+    /// The root that wraps all of them, where it is another one than before; its key waits beside
+    /// the store's own key file.
+    pub(super) root: Option<Root>,
+    /// Told once it is durable.
+    pub(super) done: oneshot::Sender<Result<(), CommitError>>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    request: Option<Request>,
+    is_closed: bool,
+}
+
+/// How far rotations have come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Progress {
+    /// Nothing is sealed under an older key, and none is left on disk.
+    pub(super) is_settled: bool,
+    /// Records wrapped anew for the newest generation by this process.
+    pub(super) rewrapped: u64,
+    /// When a rotation was last through.
+    pub(super) rotated_at: Option<UnixMillis>,
+    /// Nothing changes any more.
+    pub(super) is_closed: bool,
+}
+
+/// What the handles of the store and its writer share of the keys.
+pub(in crate::store) struct Keys {
+    ring: RwLock<Ring>,
+    root: Mutex<Arc<Root>>,
+    /// The store's own key file, when that is where the root is from.
+    pub(super) own: Option<KeySource>,
+    /// Whether the root is the key that was to follow, which is not in its place yet.
+    followed: Mutex<bool>,
+    inbox: Mutex<Inbox>,
+    pub(super) progress: watch::Sender<Progress>,
+    /// Held by whoever has a rotation made.
+    pub(super) turn: tokio::sync::Mutex<()>,
+}
+
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Keys {
+    pub(super) fn new(
+        ring: Ring,
+        root: Root,
+        own: Option<KeySource>,
+        rotated_at: Option<UnixMillis>,
+    ) -> Self {
+        let is_settled = ring.older.is_empty();
+        let progress = Progress { is_settled, rewrapped: 0, rotated_at, is_closed: false };
+        Self {
+            ring: RwLock::new(ring),
+            root: Mutex::new(Arc::new(root)),
+            own,
+            followed: Mutex::new(false),
+            inbox: Mutex::default(),
+            progress: watch::Sender::new(progress),
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub(super) fn set_followed(&self, followed: bool) {
+        *held(&self.followed) = followed;
+    }
+
+    pub(super) fn ring(&self) -> RwLockReadGuard<'_, Ring> {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn ring_mut(&self) -> RwLockWriteGuard<'_, Ring> {
+        self.ring.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn root(&self) -> Arc<Root> {
+        Arc::clone(&held(&self.root))
+    }
+
+    /// From now on the root is the key that waits beside the store's own key file.
+    pub(super) fn follow(&self, root: Root) {
+        *held(&self.root) = Arc::new(root);
+        self.set_followed(true);
+    }
+
+    /// Puts the store's own key file in order once the store has opened: the key that was to follow
+    /// is put in its place if it wraps the generations, else it goes.
+    pub(in crate::store) fn settle_file(&self) -> Result<(), StoreError> {
+        let Some(own) = &self.own else { return Ok(()) };
+        let mut followed = held(&self.followed);
+        if *followed {
+            own.take_next()?
+        } else {
+            own.drop_next()?
+        }
+        *followed = false;
+        Ok(())
+    }
+
+    /// The sealed record at `place`, opened. Unlike a read and an opening apart from each other, it
+    /// cannot come between the end of a rotation and find its key gone.
+    pub(in crate::store) fn read(
+        &self,
+        engine: &dyn Engine,
+        record: &'static str,
+        place: &[u8],
+    ) -> Result<Option<Bytes>, StoreError> {
+        let ring = self.ring();
+        let Some(sealed) = engine.get(place)? else { return Ok(None) };
+        let broken = |_| StoreError::Damaged { record, detail: "its seal is broken" };
+        ring.open(place, &sealed).map(Some).map_err(broken)
+    }
+
+    /// Opens the sealed records of `from..to` in their order, until `visit` answers `false` or fails; it
+    /// must not use the engine. As safe against the end of a rotation as [`Keys::read`].
+    pub(in crate::store) fn read_each(
+        &self,
+        engine: &dyn Engine,
+        record: &'static str,
+        (from, to): (&[u8], &[u8]),
+        mut visit: impl FnMut(&[u8], Bytes) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let ring = self.ring();
+        let mut outcome = Ok(true);
+        engine.scan(from, to, &mut |place, sealed| {
+            let broken = |_| StoreError::Damaged { record, detail: "its seal is broken" };
+            let opened = ring.open(place, sealed).map_err(broken);
+            outcome = opened.and_then(|plain| visit(place, plain));
+            matches!(outcome, Ok(true))
+        })?;
+        outcome.map(drop)
+    }
+
+    /// Has the writer use a new generation. Answers `false` when there is no writer any more.
+    pub(super) fn request(&self, request: Request) -> bool {
+        let mut inbox = held(&self.inbox);
+        let is_open = !inbox.is_closed;
+        inbox.request = Some(request).filter(|_| is_open);
+        is_open
+    }
+
+    pub(super) fn take_request(&self) -> Option<Request> {
+        held(&self.inbox).request.take()
+    }
+
+    pub(super) fn has_request(&self) -> bool {
+        held(&self.inbox).request.is_some()
+    }
+
+    /// The writer ends: whoever waits for it is told.
+    pub(in crate::store) fn close(&self) {
+        let mut inbox = held(&self.inbox);
+        (inbox.request, inbox.is_closed) = (None, true);
+        drop(inbox);
+        self.progress.send_modify(|progress| progress.is_closed = true);
+    }
+}
+
+impl Seal for Ring {
+    fn seal(&self, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.newest.seal(place, plain)
+    }
+
+    fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Bytes, BrokenSeal> {
+        let id = Parts::of(sealed)?.id;
+        self.of_id(id).ok_or(BrokenSeal)?.open(place, sealed)
+    }
+}
+
+impl Seal for Keys {
+    fn seal(&self, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.ring().seal(place, plain)
+    }
+
+    fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Bytes, BrokenSeal> {
+        self.ring().open(place, sealed)
+    }
+}
+
+impl Ring {
+    /// A record that an older key wraps, wrapped by the newest one; `None` when it is already, or
+    /// when nothing here opens it.
+    pub(super) fn renew(&self, place: &[u8], sealed: &[u8]) -> Result<Renewed, StoreError> {
+        let Ok(parts) = Parts::of(sealed) else { return Ok(Renewed::Broken) };
+        if *parts.id == self.newest.id {
+            return Ok(Renewed::UpToDate);
+        }
+        let Some(old) = self.of_id(parts.id) else { return Ok(Renewed::Broken) };
+        let renewed = self.newest.rewrap(old, place, sealed)?;
+        Ok(renewed.map_or(Renewed::Broken, Renewed::Anew))
+    }
+}
+
+/// What became of a sealed record.
+pub(super) enum Renewed {
+    /// The newest generation wraps it.
+    UpToDate,
+    /// This is to replace it.
+    Anew(Vec<u8>),
+    /// No key opens it, so none is kept for it.
+    Broken,
+}

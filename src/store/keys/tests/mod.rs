@@ -1,0 +1,6 @@
+//! Tests of seals, key files and rotations.
+
+mod files;
+mod roots;
+mod rotating;
+mod seals;

@@ -1,0 +1,261 @@
+//! Rows that belong to users. The owner is part of every row's key: who asks for a row names its owner,
+//! and finds no other's. Owns the tables and their keys; decides nothing.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use crate::protocol::chat::MarkedId;
+use crate::protocol::estate::{
+    AttachedChat, DayCount, Fingerprint, LoginRecord, OwnedAccount, SENDS_KEPT_MS, SendRecord,
+};
+use crate::protocol::ids::UnixMillis;
+use crate::protocol::owner::{AccountId, LoginId, UserId, WebhookId};
+
+use super::engine::Engine;
+use super::error::StoreError;
+use super::layout::{self, kind};
+use super::{Op, Store, records};
+
+/// A table.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    pub(super) kind: u8,
+    pub(super) name: &'static str,
+    /// Whether its rows are sealed.
+    pub(super) is_sealed: bool,
+}
+
+impl Table {
+    const fn open(kind: u8, name: &'static str) -> Self {
+        Self { kind, name, is_sealed: false }
+    }
+
+    const fn sealed(kind: u8, name: &'static str) -> Self {
+        Self { kind, name, is_sealed: true }
+    }
+}
+
+/// All tables whose rows belong to users.
+pub(super) const TABLES: [Table; 4] =
+    [OwnedAccount::TABLE, AttachedChat::TABLE, SendRecord::TABLE, LoginRecord::TABLE];
+
+/// The part of a row's key after its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowId(Vec<u8>);
+
+impl From<AccountId> for RowId {
+    fn from(id: AccountId) -> Self {
+        Self(id.0.as_bytes().to_vec())
+    }
+}
+
+impl From<LoginId> for RowId {
+    fn from(id: LoginId) -> Self {
+        Self(id.0.as_bytes().to_vec())
+    }
+}
+
+impl From<WebhookId> for RowId {
+    fn from(id: WebhookId) -> Self {
+        Self(id.0.as_bytes().to_vec())
+    }
+}
+
+impl From<(AccountId, MarkedId)> for RowId {
+    fn from((account, chat): (AccountId, MarkedId)) -> Self {
+        let mut id = Self::from(account);
+        id.0.extend_from_slice(&layout::ordered(chat.0));
+        id
+    }
+}
+
+impl From<(AccountId, Fingerprint)> for RowId {
+    fn from((account, key): (AccountId, Fingerprint)) -> Self {
+        let mut id = Self::from(account);
+        id.0.extend_from_slice(&key.0);
+        id
+    }
+}
+
+/// A row that belongs to a user.
+pub trait Row: Serialize + DeserializeOwned {
+    /// Where it lies.
+    const TABLE: Table;
+
+    /// Whose it is.
+    fn owner(&self) -> &UserId;
+
+    /// Its id among those of its owner.
+    fn id(&self) -> RowId;
+
+    /// When it goes by itself.
+    fn expires_at(&self) -> Option<UnixMillis> {
+        None
+    }
+}
+
+impl Row for OwnedAccount {
+    const TABLE: Table = Table::open(kind::OWNED_ACCOUNT, "owned account");
+
+    fn owner(&self) -> &UserId {
+        &self.user
+    }
+
+    fn id(&self) -> RowId {
+        self.id.into()
+    }
+}
+
+impl Row for AttachedChat {
+    const TABLE: Table = Table::open(kind::CHAT, "chat");
+
+    fn owner(&self) -> &UserId {
+        &self.user
+    }
+
+    fn id(&self) -> RowId {
+        (self.account, self.chat).into()
+    }
+}
+
+impl Row for SendRecord {
+    const TABLE: Table = Table::open(kind::SEND, "send");
+
+    fn owner(&self) -> &UserId {
+        &self.user
+    }
+
+    fn id(&self) -> RowId {
+        (self.account, self.key).into()
+    }
+
+    fn expires_at(&self) -> Option<UnixMillis> {
+        Some(self.created_at.plus_ms(SENDS_KEPT_MS))
+    }
+}
+
+impl Row for LoginRecord {
+    const TABLE: Table = Table::sealed(kind::LOGIN, "login");
+
+    fn owner(&self) -> &UserId {
+        &self.user
+    }
+
+    fn id(&self) -> RowId {
+        self.id.into()
+    }
+}
+
+/// A row on its way to the disk.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RawRow {
+    pub(super) key: Vec<u8>,
+    pub(super) value: Zeroizing<Vec<u8>>,
+    pub(super) is_sealed: bool,
+    pub(super) expires_at: Option<UnixMillis>,
+}
+
+impl fmt::Debug for RawRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawRow").field("kind", &self.key.first()).finish_non_exhaustive()
+    }
+}
+
+impl Op {
+    /// Keeps a user's row.
+    pub fn put_row<R: Row>(row: &R) -> Self {
+        Self::PutRow(RawRow {
+            key: layout::row(R::TABLE.kind, row.owner(), &row.id().0),
+            value: Zeroizing::new(records::to_json(row)),
+            is_sealed: R::TABLE.is_sealed,
+            expires_at: row.expires_at(),
+        })
+    }
+
+    /// Forgets a user's row.
+    pub fn delete_row<R: Row>(owner: &UserId, id: impl Into<RowId>) -> Self {
+        Self::DeleteRow(layout::row(R::TABLE.kind, owner, &id.into().0))
+    }
+}
+
+impl Store {
+    /// One row of `owner`.
+    ///
+    /// # Errors
+    /// When the disk fails, or the row cannot be read.
+    pub fn row<R: Row>(
+        &self,
+        owner: &UserId,
+        id: impl Into<RowId>,
+    ) -> Result<Option<R>, StoreError> {
+        let key = layout::row(R::TABLE.kind, owner, &id.into().0);
+        let (engine, name) = (&*self.shared.engine, R::TABLE.name);
+        if R::TABLE.is_sealed {
+            let plain = self.shared.master.read(engine, name, &key)?;
+            return plain.map(|plain| records::from_json(name, &plain)).transpose();
+        }
+        engine.get(&key)?.map(|value| records::from_json(name, &value)).transpose()
+    }
+
+    /// Up to `limit` rows of `owner` whose ids begin with `prefix`, in the order of their ids, after
+    /// the id `after`.
+    ///
+    /// # Errors
+    /// When the disk fails, or a row cannot be read.
+    pub fn rows<R: Row>(
+        &self,
+        owner: &UserId,
+        prefix: Option<RowId>,
+        after: Option<RowId>,
+        limit: usize,
+    ) -> Result<Vec<R>, StoreError> {
+        let prefix = prefix.map_or_else(Vec::new, |prefix| prefix.0);
+        let (mut from, to) = layout::rows(R::TABLE.kind, owner, &prefix);
+        if let Some(after) = after {
+            from = layout::row(R::TABLE.kind, owner, &after.0);
+            from.push(0);
+        }
+        self.scan_rows(&from, &to, limit)
+    }
+
+    /// The rows of everybody, for start-up and admins: by owner, then by id.
+    ///
+    /// # Errors
+    /// When the disk fails, or a row cannot be read.
+    pub fn all_rows<R: Row>(&self) -> Result<Vec<R>, StoreError> {
+        let (from, to) = layout::all(R::TABLE.kind);
+        self.scan_rows(&from, &to, usize::MAX)
+    }
+
+    fn scan_rows<R: Row>(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<R>, StoreError> {
+        let name = R::TABLE.name;
+        if !R::TABLE.is_sealed {
+            return self.range(from, to, limit, |value| records::from_json(name, value));
+        }
+        let mut rows = Vec::new();
+        self.shared.master.read_each(&*self.shared.engine, name, (from, to), |_, plain| {
+            if rows.len() < limit {
+                rows.push(records::from_json(name, &plain)?);
+            }
+            Ok(rows.len() < limit)
+        })?;
+        Ok(rows)
+    }
+
+    /// What the person or bot `telegram_id` did on `day`, if anything.
+    ///
+    /// # Errors
+    /// When the disk fails, or the record cannot be read.
+    pub fn day_count(&self, telegram_id: i64) -> Result<Option<DayCount>, StoreError> {
+        let stored = self.shared.engine.get(&layout::day_count(telegram_id))?;
+        stored.map(|bytes| records::from_json("day count", &bytes)).transpose()
+    }
+}

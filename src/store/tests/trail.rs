@@ -1,0 +1,151 @@
+//! The audit log: linked over restarts, found by user, forgotten without a break, and never changed
+//! unnoticed.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::protocol::owner::UserId;
+use crate::protocol::trail::Deed;
+use crate::store::engine::{Batch, Engine};
+use crate::store::layout::{self, kind};
+
+fn user(id: &str) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+fn deed(actor: &str, owner: &str, at: i64) -> Op {
+    Op::Audit(Deed {
+        at: UnixMillis(at),
+        actor: user(actor),
+        owner: user(owner),
+        action: if at % 2 == 0 { "message.send" } else { "account.pause" }.into(),
+        target: Some(format!("thing {at}")),
+        address: Some("127.0.0.1".into()),
+        outcome: "ok".into(),
+    })
+}
+
+fn numbers(store: &Store, query: TrailQuery) -> Vec<u64> {
+    let page = store.trail(&TrailQuery { limit: 100, ..query }).unwrap();
+    page.entries.iter().map(|entry| entry.link.number).collect()
+}
+
+fn of(id: &str) -> TrailQuery {
+    TrailQuery { user: Some(user(id)), ..TrailQuery::default() }
+}
+
+#[tokio::test]
+async fn entries_are_found_by_whom_they_tell_of_the_newest_first() {
+    let (store, _outbox) = Store::in_memory().unwrap();
+    store.commit(vec![deed("one", "one", 1), deed("two", "two", 2)]).await.unwrap();
+    store.commit(vec![deed("admin", "one", 3), deed("one", "one", 4)]).await.unwrap();
+    assert_eq!(numbers(&store, of("one")), [4, 3, 1]);
+    assert_eq!(numbers(&store, of("two")), [2]);
+    assert_eq!(numbers(&store, TrailQuery::default()), [4, 3, 2, 1]);
+    assert_eq!(numbers(&store, TrailQuery { before: Some(4), ..of("one") }), [3, 1]);
+    assert_eq!(numbers(&store, TrailQuery { since: Some(UnixMillis(3)), ..of("one") }), [4, 3]);
+    let sends = TrailQuery { action: Some("message.send".into()), ..TrailQuery::default() };
+    assert_eq!(numbers(&store, sends), [4, 2]);
+    let admins = TrailQuery { actor: Some("admin".into()), ..of("one") };
+    assert_eq!(numbers(&store, admins), [3]);
+}
+
+#[tokio::test]
+async fn pages_of_the_log_follow_one_another() {
+    let (store, _outbox) = Store::in_memory().unwrap();
+    for at in 0..7 {
+        store.commit(vec![deed("one", "one", at)]).await.unwrap();
+    }
+    let (mut seen, mut before) = (Vec::new(), None);
+    loop {
+        let page = store.trail(&TrailQuery { before, limit: 3, ..of("one") }).unwrap();
+        seen.extend(page.entries.iter().map(|entry| entry.link.number));
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, [7, 6, 5, 4, 3, 2, 1]);
+}
+
+#[tokio::test]
+async fn the_chain_goes_on_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    for at in 0..3 {
+        let (store, _outbox) = Store::open(StoreOptions::new(dir.path())).unwrap();
+        store.commit(vec![deed("one", "one", at), deed("one", "one", at)]).await.unwrap();
+        let report = store.verify_trail().unwrap();
+        assert_eq!(report.faults, Vec::<String>::new());
+        assert_eq!(report.head.number, 2 * (at as u64 + 1));
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_user_is_forgotten_without_breaking_the_chain() {
+    let (store, _outbox) = Store::in_memory().unwrap();
+    store.commit(vec![deed("one", "one", 1), deed("admin", "one", 2)]).await.unwrap();
+    let pseudonym = "erased-1".to_owned();
+    let forget = Op::Pseudonymise { user: user("one"), pseudonym };
+    store.commit(vec![deed("one", "one", 3), forget, deed("two", "two", 4)]).await.unwrap();
+    assert_eq!(numbers(&store, of("one")), Vec::<u64>::new());
+    let report = store.verify_trail().unwrap();
+    assert_eq!((report.entries, report.pseudonymised), (4, 3));
+    assert_eq!(report.faults, Vec::<String>::new());
+    let page = store.trail(&TrailQuery { limit: 9, ..TrailQuery::default() }).unwrap();
+    let actors: Vec<&str> = page.entries.iter().map(|entry| &*entry.persons.actor).collect();
+    assert_eq!(actors, ["two", "erased-1", "admin", "erased-1"]);
+}
+
+#[tokio::test]
+async fn old_entries_go_and_the_rest_stays_whole() {
+    let (store, _outbox) = Store::in_memory().unwrap();
+    for at in 0..6 {
+        store.commit(vec![deed("one", "one", at)]).await.unwrap();
+    }
+    store.commit(vec![Op::TrimTrail(UnixMillis(3))]).await.unwrap();
+    assert_eq!(numbers(&store, of("one")), [6, 5, 4]);
+    let report = store.verify_trail().unwrap();
+    assert_eq!((report.entries, report.trimmed.number), (3, 3));
+    assert_eq!(report.faults, Vec::<String>::new());
+    store.commit(vec![deed("one", "one", 9)]).await.unwrap();
+    assert_eq!(store.verify_trail().unwrap().faults, Vec::<String>::new());
+}
+
+/// Changes the log behind the store's back, as somebody with access to the disk could.
+fn tamper(store: &Store, change: impl FnOnce(&dyn Engine, &mut Batch)) -> Vec<String> {
+    let engine = Arc::clone(&store.shared.engine);
+    let mut batch = Batch::default();
+    change(&*engine, &mut batch);
+    engine.apply(batch).unwrap();
+    store.verify_trail().unwrap().faults
+}
+
+#[tokio::test]
+async fn an_entry_that_was_changed_or_removed_is_named() {
+    let log = async || {
+        let (store, outbox) = Store::in_memory().unwrap();
+        for at in 0..3 {
+            store.commit(vec![deed("one", "one", at)]).await.unwrap();
+        }
+        (store, outbox)
+    };
+    let replace = |engine: &dyn Engine, batch: &mut Batch, key: Vec<u8>, old: &str, new: &str| {
+        let text = String::from_utf8(engine.get(&key).unwrap().unwrap()).unwrap();
+        assert!(text.contains(old), "{text}");
+        batch.put(key, text.replace(old, new).into_bytes());
+    };
+    let (store, _outbox) = log().await;
+    let faults = tamper(&store, |_, batch| batch.delete(layout::trail(kind::TRAIL, 2)));
+    assert_eq!(faults[0], "entries 2 to 2 are missing");
+    let (store, _outbox) = log().await;
+    let faults = tamper(&store, |engine, batch| {
+        replace(engine, batch, layout::trail(kind::TRAIL, 2), "\"ok\"", "\"no\"");
+    });
+    assert!(faults[0].contains("entry 2"), "{faults:?}");
+    let (store, _outbox) = log().await;
+    let faults = tamper(&store, |engine, batch| {
+        replace(engine, batch, layout::trail(kind::TRAIL_PERSONS, 1), "thing 0", "thing 9");
+    });
+    assert!(faults[0].contains("entry 1"), "{faults:?}");
+}

@@ -1,0 +1,379 @@
+//! A connection that is not logged in yet: raw steps of a login, each with a deadline. Follows the
+//! account to its datacenter; never sleeps, never tries again, never creates an account. Which step
+//! comes when, and for how long a login stays open, is its caller's affair.
+
+mod password;
+mod qr;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use grammers_client::session::updates::UpdatesLike;
+use grammers_client::tl::enums::auth::{Authorization, SentCode, SentCodeType};
+use grammers_client::tl::{RemoteCall, enums, functions, types};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::key_exchange::{ServerKey, exchange, random};
+use super::link::{Caller, Connection, DialOptions, KEY_UNKNOWN, Link, Unheard, me_of, wire};
+use super::vault::Vault;
+use crate::protocol::failure::Failure;
+use crate::protocol::ids::AuthKeyId;
+use crate::protocol::login::{
+    CodeSent, CodeTicket, CodeVia, LoginFailure, SignedIn, Step, mask_phone,
+};
+use crate::protocol::model::Credentials;
+use crate::protocol::secret::SecretText;
+
+/// How long an answer to a step may take, making a key included where the library makes it.
+const STEP_TIMEOUT: Duration = Duration::from_secs(15);
+/// Datacenters one step may be sent on to. Telegram sends to the right one at once.
+const HOPS_MAX: usize = 2;
+/// Longest phone number, code or token that is worth a call, bytes.
+const INPUT_MAX: usize = 128;
+
+/// What every login needs.
+#[derive(Clone, Debug)]
+pub struct LoginOptions {
+    /// Servers, application id, meters and clocks.
+    pub dial: DialOptions,
+    /// The secret that belongs to the application id.
+    pub api_hash: SecretText,
+    /// The public key of servers of one's own; without it only Telegram's make fresh keys.
+    pub server_key: Option<Arc<ServerKey>>,
+}
+
+impl LoginOptions {
+    /// The same for another application, of which the hash is not needed.
+    #[must_use]
+    pub fn with_api_id(mut self, api_id: i32) -> Self {
+        self.dial.api_id = api_id;
+        self
+    }
+}
+
+/// See the module. Dropping it closes the sockets some time later; [`LoginLink::close`] tells when.
+pub struct LoginLink {
+    options: LoginOptions,
+    dc_id: i32,
+    caller: Caller,
+    updates: mpsc::Receiver<UpdatesLike>,
+    vault: Arc<Vault>,
+    connection: Connection,
+    slots: Arc<Semaphore>,
+}
+
+impl LoginLink {
+    /// Begins with a fresh key at datacenter `dc_id`. With servers of one's own the key is made
+    /// here and now; with Telegram's by the first step.
+    ///
+    /// # Errors
+    /// [`LoginFailure::NoKey`] when no key can be made; [`LoginFailure::Other`] when nobody answers.
+    pub async fn open(options: &LoginOptions, dc_id: i32) -> Result<Self, LoginFailure> {
+        let servers = &options.dial.servers;
+        let vault = if servers.are_own() {
+            let credentials = fresh_key(options, dc_id).await?;
+            Vault::new(servers, &credentials)
+        } else {
+            Vault::fresh(servers, dc_id)
+        };
+        Self::connect(options, dc_id, vault, Arc::new(Semaphore::new(1))).await
+    }
+
+    /// Goes on with a key: a login that was interrupted, or a session that somebody brings.
+    /// `slots` is that key's, shared with whoever else may connect it.
+    ///
+    /// # Errors
+    /// [`LoginFailure::Other`] when the key's previous connection does not close in time.
+    pub async fn resume(
+        options: &LoginOptions,
+        credentials: &Credentials,
+        slots: Arc<Semaphore>,
+    ) -> Result<Self, LoginFailure> {
+        let vault = Vault::new(&options.dial.servers, credentials);
+        Self::connect(options, credentials.dc_id, vault, slots).await
+    }
+
+    async fn connect(
+        options: &LoginOptions,
+        dc_id: i32,
+        vault: Vault,
+        slots: Arc<Semaphore>,
+    ) -> Result<Self, LoginFailure> {
+        let slot = Link::wait_for_slot(&slots).await?;
+        let vault = Arc::new(vault);
+        let (caller, updates, connection) = wire(&options.dial, dc_id, Arc::clone(&vault), slot);
+        let options = options.clone();
+        Ok(Self { options, dc_id, caller, updates, vault, connection, slots })
+    }
+
+    /// The key and where it belongs, for the store; `None` before the first answer of Telegram's
+    /// servers. Another one after a step that moved the login to another datacenter.
+    pub fn credentials(&self) -> Option<Credentials> {
+        self.vault.credentials()
+    }
+
+    /// The slot of the key, for whoever takes the account over.
+    pub fn slots(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.slots)
+    }
+
+    /// Closes the sockets; when this returns the key may be connected by others.
+    pub async fn close(self) {
+        self.connection.close().await;
+    }
+
+    /// Has Telegram send a code to `phone`.
+    ///
+    /// # Errors
+    /// See [`LoginFailure`].
+    pub async fn send_code(&mut self, phone: &SecretText) -> Result<Step, LoginFailure> {
+        check_input(phone, LoginFailure::PhoneInvalid)?;
+        let request = functions::auth::SendCode {
+            phone_number: phone.expose().to_owned(),
+            api_id: self.options.dial.api_id,
+            api_hash: self.options.api_hash.expose().to_owned(),
+            settings: code_settings(),
+        };
+        let sent = self.call_following(&request).await?;
+        sent_code(phone, sent)
+    }
+
+    /// Has Telegram send the code in the next way it offers.
+    ///
+    /// # Errors
+    /// See [`LoginFailure`].
+    pub async fn resend_code(&mut self, ticket: &CodeTicket) -> Result<Step, LoginFailure> {
+        let request = functions::auth::ResendCode {
+            phone_number: ticket.phone.expose().to_owned(),
+            phone_code_hash: ticket.phone_code_hash.expose().to_owned(),
+            reason: None,
+        };
+        let sent = self.call(&request).await?;
+        sent_code(&ticket.phone, sent)
+    }
+
+    /// Gives the code. Leads to [`Step::SignedIn`] or [`Step::PasswordNeeded`].
+    ///
+    /// # Errors
+    /// See [`LoginFailure`].
+    pub async fn sign_in(
+        &mut self,
+        ticket: &CodeTicket,
+        code: &SecretText,
+    ) -> Result<Step, LoginFailure> {
+        check_input(code, LoginFailure::CodeInvalid)?;
+        let code = code.expose().to_owned();
+        let (phone_code, email_verification) = if ticket.by_email {
+            (None, Some(types::EmailVerificationCode { code }.into()))
+        } else {
+            (Some(code), None)
+        };
+        let request = functions::auth::SignIn {
+            phone_number: ticket.phone.expose().to_owned(),
+            phone_code_hash: ticket.phone_code_hash.expose().to_owned(),
+            phone_code,
+            email_verification,
+        };
+        let answer = self.call_following(&request).await;
+        self.signed_in_or_password(answer).await
+    }
+
+    /// Checks the two-factor password.
+    ///
+    /// # Errors
+    /// [`LoginFailure::PasswordInvalid`]; see the others there.
+    pub async fn check_password(&mut self, password: &SecretText) -> Result<Step, LoginFailure> {
+        let enums::account::Password::Password(asked) =
+            self.call(&functions::account::GetPassword {}).await?;
+        let password = password.clone();
+        let proof = move || password::prove(asked, &password, &random());
+        let proof = tokio::task::spawn_blocking(proof).await;
+        let proof =
+            proof.map_err(|_| Failure::transient("the password could not be processed"))??;
+        let request = functions::auth::CheckPassword { password: proof };
+        signed_in(self.call(&request).await?)
+    }
+
+    /// Logs a bot in by its token.
+    ///
+    /// # Errors
+    /// [`LoginFailure::TokenInvalid`]; see the others there.
+    pub async fn bot_sign_in(&mut self, token: &SecretText) -> Result<Step, LoginFailure> {
+        check_input(token, LoginFailure::TokenInvalid)?;
+        let request = functions::auth::ImportBotAuthorization {
+            flags: 0,
+            api_id: self.options.dial.api_id,
+            api_hash: self.options.api_hash.expose().to_owned(),
+            bot_auth_token: token.expose().to_owned(),
+        };
+        signed_in(self.call_following(&request).await?)
+    }
+
+    /// Asks who is logged in.
+    ///
+    /// # Errors
+    /// [`LoginFailure::SessionEnded`] when nobody is; see the others there.
+    pub async fn who(&mut self) -> Result<SignedIn, LoginFailure> {
+        let request = functions::users::GetUsers { id: vec![enums::InputUser::UserSelf] };
+        let users = self.call(&request).await?;
+        users.into_iter().next().map_or_else(nameless, signed_in_as)
+    }
+
+    /// Ends the session at Telegram; its key is of no use afterwards. That it was of none before is
+    /// a success, too.
+    ///
+    /// # Errors
+    /// See [`LoginFailure`].
+    pub async fn log_out(&mut self) -> Result<(), LoginFailure> {
+        match self.call(&functions::auth::LogOut {}).await {
+            Ok(_) | Err(LoginFailure::SessionEnded { .. }) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn call<R: RemoteCall>(&self, request: &R) -> Result<R::Return, LoginFailure> {
+        let has_key = self.vault.credentials().is_some();
+        match self.caller.call_keenly(request, STEP_TIMEOUT).await {
+            Ok(answer) => Ok(answer),
+            Err(Unheard::KeyUnknown) if has_key => {
+                Err(LoginFailure::SessionEnded { code: KEY_UNKNOWN.into() })
+            }
+            Err(Unheard::KeyUnknown) => {
+                let detail = "the server did not agree on an authorization key";
+                Err(Failure::transient(detail).into())
+            }
+            Err(Unheard::Silence(silence)) => {
+                Err(Link::explain_silence(&self.options.dial, self.dc_id, silence).await.into())
+            }
+            Err(Unheard::Failed(failure)) => Err(LoginFailure::sort(failure)),
+        }
+    }
+
+    /// The same; where Telegram names another datacenter, the login moves there with a fresh key.
+    async fn call_following<R: RemoteCall>(
+        &mut self,
+        request: &R,
+    ) -> Result<R::Return, LoginFailure> {
+        for _ in 0..HOPS_MAX {
+            match self.call(request).await {
+                Err(LoginFailure::Other(Failure::Migrate { dc_id })) if dc_id != self.dc_id => {
+                    self.move_to(dc_id).await?;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.call(request).await
+    }
+
+    async fn move_to(&mut self, dc_id: i32) -> Result<(), LoginFailure> {
+        let link = Self::open(&self.options, dc_id).await?;
+        std::mem::replace(self, link).close().await;
+        Ok(())
+    }
+
+    /// What an answer to a code or token means when a password may be asked for.
+    async fn signed_in_or_password(
+        &self,
+        answer: Result<Authorization, LoginFailure>,
+    ) -> Result<Step, LoginFailure> {
+        match answer {
+            Err(LoginFailure::PasswordNeeded) => {
+                let enums::account::Password::Password(asked) =
+                    self.call(&functions::account::GetPassword {}).await?;
+                Ok(Step::PasswordNeeded { hint: asked.hint.filter(|hint| !hint.is_empty()) })
+            }
+            answer => signed_in(answer?),
+        }
+    }
+}
+
+async fn fresh_key(options: &LoginOptions, dc_id: i32) -> Result<Credentials, LoginFailure> {
+    let Some(address) = options.dial.servers.address(dc_id) else {
+        let detail = format!("telegram.servers names no datacenter {dc_id}; add it there");
+        return Err(LoginFailure::NoKey { code: "DC_UNKNOWN".into(), detail });
+    };
+    let Some(key) = &options.server_key else {
+        let detail = "these servers are not telegram's, so their public key is needed; set \
+                      telegram.server_public_key_file";
+        let (code, detail) = ("SERVER_KEY_MISSING".into(), detail.into());
+        return Err(LoginFailure::NoKey { code, detail });
+    };
+    let made = exchange(address, dc_id, key).await.map_err(|error| match error.classify() {
+        failure @ Failure::Transient { .. } => failure.into(),
+        failure => LoginFailure::NoKey { code: failure.code().into(), detail: error.to_string() },
+    });
+    let auth_key = made?.auth_key;
+    Ok(Credentials { account: AuthKeyId::of(&auth_key), dc_id, auth_key })
+}
+
+fn check_input(text: &SecretText, otherwise: LoginFailure) -> Result<(), LoginFailure> {
+    let is_fit = !text.expose().is_empty() && text.expose().len() <= INPUT_MAX;
+    is_fit.then_some(()).ok_or(otherwise)
+}
+
+/// None of the ways that need a phone with an official app.
+fn code_settings() -> enums::CodeSettings {
+    types::CodeSettings {
+        allow_flashcall: false,
+        current_number: false,
+        allow_app_hash: false,
+        allow_missed_call: false,
+        allow_firebase: false,
+        unknown_number: false,
+        logout_tokens: None,
+        token: None,
+        app_sandbox: None,
+    }
+    .into()
+}
+
+fn sent_code(phone: &SecretText, sent: SentCode) -> Result<Step, LoginFailure> {
+    let sent = match sent {
+        SentCode::Code(sent) => sent,
+        SentCode::Success(success) => return signed_in(success.authorization),
+        SentCode::PaymentRequired(_) => return Err(LoginFailure::PaymentNeeded),
+    };
+    let (via, length) = match sent.r#type {
+        SentCodeType::App(kind) => (CodeVia::App, Some(kind.length)),
+        SentCodeType::Sms(kind) => (CodeVia::Sms, Some(kind.length)),
+        SentCodeType::FirebaseSms(kind) => (CodeVia::Sms, Some(kind.length)),
+        SentCodeType::SmsWord(_) | SentCodeType::SmsPhrase(_) => (CodeVia::Sms, None),
+        SentCodeType::Call(kind) => (CodeVia::Call, Some(kind.length)),
+        SentCodeType::FlashCall(_) => (CodeVia::CallerNumber, None),
+        SentCodeType::MissedCall(kind) => (CodeVia::CallerNumber, Some(kind.length)),
+        SentCodeType::EmailCode(kind) => (CodeVia::Email, Some(kind.length)),
+        SentCodeType::FragmentSms(kind) => (CodeVia::Fragment, Some(kind.length)),
+        SentCodeType::SetUpEmailRequired(_) => return Err(LoginFailure::EmailNeeded),
+    };
+    let ticket = CodeTicket {
+        phone: phone.clone(),
+        phone_code_hash: SecretText::new(sent.phone_code_hash),
+        by_email: via == CodeVia::Email,
+    };
+    let length = length.and_then(|length| u32::try_from(length).ok());
+    let resend_after = sent.timeout.and_then(|seconds| u32::try_from(seconds).ok());
+    Ok(Step::CodeSent(CodeSent { ticket, via, length, resend_after }))
+}
+
+fn signed_in(answer: Authorization) -> Result<Step, LoginFailure> {
+    match answer {
+        Authorization::Authorization(answer) => signed_in_as(answer.user).map(Step::SignedIn),
+        Authorization::SignUpRequired(_) => Err(LoginFailure::NotRegistered),
+    }
+}
+
+fn signed_in_as(user: enums::User) -> Result<SignedIn, LoginFailure> {
+    match user {
+        enums::User::User(user) => {
+            let phone_masked = user.phone.as_deref().map(mask_phone);
+            Ok(SignedIn { me: me_of(user), phone_masked })
+        }
+        enums::User::Empty(_) => nameless(),
+    }
+}
+
+fn nameless() -> Result<SignedIn, LoginFailure> {
+    Err(Failure::transient("the server does not say who we are").into())
+}
