@@ -243,9 +243,7 @@ fn server_key(path: &Path) -> Finding {
     };
     match ServerKey::from_pem(&pem) {
         Ok(_) => Finding::Fine(format!("telegram.server_public_key_file {shown} can be used")),
-        Err(error) => {
-            Finding::Fault(format!("telegram.server_public_key_file {shown}: failed to {error}"))
-        }
+        Err(error) => Finding::Fault(format!("telegram.server_public_key_file {shown}: {error}")),
     }
 }
 
