@@ -8,11 +8,13 @@
 //! ```
 
 mod account;
+mod api;
 mod asking;
 mod backlog;
 mod board;
 mod bridge;
 mod caps;
+mod changes;
 mod context;
 mod delivery;
 mod desk;
@@ -20,6 +22,7 @@ mod dials;
 mod directory;
 mod errands;
 mod fleet;
+mod herald;
 mod jobs;
 mod joins;
 mod ledger;
@@ -37,6 +40,7 @@ mod supervision;
 mod waits;
 mod watch;
 
+pub use api::Api;
 pub use backlog::BacklogGate;
 pub use board::{AccountView, Board};
 pub use bridge::BridgeStatus;

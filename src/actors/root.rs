@@ -11,10 +11,13 @@ use ractor::{
 };
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
+use super::api::Api;
 use super::bridge::{Bridge, BridgeArgs, BridgeMsg, BridgeStatus};
 use super::context::Context;
 use super::fleet::{Fleet, FleetArgs, FleetMsg};
+use super::herald;
 use super::jobs::{Jobs, JobsArgs, JobsMsg};
 use super::ledger;
 use super::logins::{Logins, LoginsArgs, LoginsMsg};
@@ -103,6 +106,9 @@ pub struct Root {
     logins: ActorRef<LoginsMsg>,
     bridge: Option<ActorRef<BridgeMsg>>,
     orders: Orders,
+    api: Api,
+    /// Tells those who follow what changes.
+    herald: AbortOnDropHandle<()>,
     ended: watch::Receiver<Option<RootError>>,
 }
 
@@ -136,6 +142,8 @@ impl Root {
         let args = LoginsArgs { context: login_context, fleet: login_fleet, interrupted: logins };
         let logins = spawn(&supervisor, "logins", Logins, args).await?;
         let orders = Orders::new(fleet.clone(), monitors.clone(), jobs.clone());
+        let herald = herald::start(&context);
+        let api = Api::new(Arc::clone(&context), fleet.clone(), logins.clone(), orders.clone());
         let bridge = match bridge {
             None => None,
             Some(BridgeParts { options, outbox, status }) => {
@@ -144,7 +152,12 @@ impl Root {
                 Some(spawn(&supervisor, "bridge", Bridge, args).await?)
             }
         };
-        Ok(Self { supervisor, fleet, monitors, jobs, logins, bridge, orders, ended })
+        Ok(Self { supervisor, fleet, monitors, jobs, logins, bridge, orders, api, herald, ended })
+    }
+
+    /// The service behind the HTTP API.
+    pub fn api(&self) -> Api {
+        self.api.clone()
     }
 
     /// The door for commands that do not come over the bridge.
@@ -180,7 +193,7 @@ impl Root {
     /// Stops the tree from the leaves up before `deadline`: commands first, then sessions, then
     /// what listens to them, then what the broker still takes.
     pub async fn stop(self, deadline: Instant) {
-        let Self { supervisor, fleet, monitors, jobs, logins, bridge, .. } = self;
+        let Self { supervisor, fleet, monitors, jobs, logins, bridge, herald, .. } = self;
         // Known before the first part ends: supervision events overtake messages.
         let _ = timeout_at(deadline, supervisor.call(RootMsg::Stopping, None)).await;
         if let Some(bridge) = &bridge {
@@ -198,6 +211,7 @@ impl Root {
             let asked = bridge.call(BridgeMsg::StopPublishing, None);
             let _ = timeout_at(deadline, asked).await;
         }
+        drop(herald);
         let _ = timeout_at(deadline, supervisor.stop_and_wait(None, None)).await;
     }
 }

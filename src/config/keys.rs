@@ -120,14 +120,6 @@ fn optional_path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
 }
 
-/// A scheme, a host and perhaps a port, as browsers send it: nothing after it, or it never matches
-/// (RFC 6454 section 6.1).
-fn is_origin(text: &str) -> bool {
-    let host = text.split_once("://").map_or("", |(_, host)| host);
-    let is_bare = host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*".contains(&byte));
-    value::has_scheme(text, &["http", "https"]) && !host.is_empty() && is_bare
-}
-
 /// An empty text means "none given".
 fn optional(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
@@ -139,6 +131,14 @@ fn vault_name(text: &str) -> Option<&str> {
     let is_clean = text.chars().all(plain)
         && text.split('/').all(|name| text.is_empty() || !["", ".", ".."].contains(&name));
     is_clean.then_some(text)
+}
+
+/// A scheme, a host and perhaps a port, as browsers send it: nothing after it, or it never matches
+/// (RFC 6454 section 6.1).
+fn is_origin(text: &str) -> bool {
+    let host = text.split_once("://").map_or("", |(_, host)| host);
+    let is_bare = host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*".contains(&byte));
+    value::has_scheme(text, &["http", "https"]) && !host.is_empty() && is_bare
 }
 
 fn seconds(number: u32) -> Duration {

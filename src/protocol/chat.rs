@@ -148,6 +148,14 @@ impl ChatKey {
         }
     }
 
+    /// The chat's part of the key, and whose monitor it is.
+    pub fn parts(&self) -> (&str, Option<&str>) {
+        match self.0.split_once(" of ") {
+            Some((chat, owner)) => (chat, Some(owner)),
+            None => (&self.0, None),
+        }
+    }
+
     /// For logs: whoever has an invite link may join, so its hash is not shown.
     pub fn redacted(&self) -> &str {
         if self.0.starts_with('+') { "an invite link" } else { &self.0 }
