@@ -22,14 +22,15 @@
 //! segments say over the records at start-up.
 //! `audit` keeps a tally of the records with every batch, and a witness of how far the store had
 //! come beside the database, because sled passes over damage that looks like a torn tail. `examine`
-//! looks at a store without changing it, for `telewarden check`.
+//! looks at a store without changing it, for `telewarden check` and `telewarden audit verify`.
 //! Below lies an ordered map with atomic batches (`engine`), on sled or in memory.
 //!
 //! # What is sealed
 //! Sealed (AES-256-GCM, `keys`, which also tells how keys are renewed): credentials, logins under way,
 //! and the entries of the outbox with their message texts. In clear: users and their accounts with masked
-//! phone numbers, which accounts, sessions and monitors there are, their names and faults, the
-//! restart ledger, cursors (with 64-bit fingerprints of the newest second's messages in private chats
+//! phone numbers, which accounts, sessions and monitors there are, their names and faults, attached
+//! chats, what was sent under an idempotency key (numbers and fingerprints), daily counts, the audit log
+//! with user ids and addresses, the restart ledger, cursors (with 64-bit fingerprints of the newest second's messages in private chats
 //! and basic groups), update states, and peers, whose access hashes are worth nothing without the
 //! authorization key. A copy of the store without the key opens no session and shows no text.
 
@@ -98,7 +99,7 @@ use sled_engine::SledEngine;
 use writer::{Pace, Writer, panic_text};
 
 pub use error::{CommitError, EngineError, Files, StoreError};
-pub use examine::{Examined, examine};
+pub use examine::{Examined, TrailExamined, examine, examine_trail};
 pub use keys::{KeyOrigin, KeyStatus, RemoteRoot, RootError, RotateError, Rotated};
 pub use op::{CACHE_BYTES_DEFAULT, Op, RESTARTS_KEPT, Snapshot, StoreOptions, StoreStats};
 pub use outbox::Outbox;

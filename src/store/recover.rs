@@ -88,6 +88,18 @@ pub(super) fn recover(
     Ok(Recovered { engine: audited, master, keyring, known, hot, next_seq, released, mark })
 }
 
+/// Whether the records agree with their tally and reach as far as `seen`: the part of [`recover`] that
+/// needs no key and writes nothing.
+pub(super) fn is_whole(engine: Arc<dyn Engine>, seen: Seen<'_>) -> Result<(), StoreError> {
+    let format = check_format(&*engine)?;
+    let engine = Audited::open(engine, format.is_none_or(|format| format < 2))?;
+    let (_, next_seq) = outbox_span(&engine)?;
+    match (Progress { count: engine.count(), next_seq }).reaches(seen.progress) {
+        true => Ok(()),
+        false => Err(StoreError::Behind { path: seen.path.into() }),
+    }
+}
+
 /// Whether anything was ever written to the store.
 pub(super) fn was_used(engine: &dyn Engine) -> Result<bool, StoreError> {
     Ok(engine.get(layout::FORMAT)?.is_some())
