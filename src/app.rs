@@ -49,6 +49,8 @@ pub struct Daemon {
     root: Root,
     store: Store,
     http_stop: CancellationToken,
+    /// Ends the event streams, whose followers are told that it is for a restart.
+    streams_stop: CancellationToken,
     http: Option<std::thread::JoinHandle<std::io::Result<()>>>,
     health: Arc<DaemonHealth>,
     limits: watch::Sender<Limits>,
@@ -108,7 +110,8 @@ impl Daemon {
         let drain = config.shutdown.timeout / 2;
         let root = Root::start(context, snapshot, bridge, drain).await?;
         let http_stop = CancellationToken::new();
-        let api = api_options(config, &root, secret, http_meters, &http_stop);
+        let streams_stop = http_stop.child_token();
+        let api = api_options(config, &root, secret, http_meters, &streams_stop);
         let router = http::router_with_api(health.clone(), Arc::new(metrics), api);
         let http = http::spawn(listener, router, http_stop.clone())
             .context("failed to start the http edge")?;
@@ -116,8 +119,17 @@ impl Daemon {
         let shutdown_timeout = config.shutdown.timeout;
         let (http, limits) = (Some(http), tell_limits);
         let rotation = rotation::keep(store.clone(), config.secrets.rotate_every);
-        let daemon =
-            Self { root, store, http_stop, http, health, limits, shutdown_timeout, rotation };
+        let daemon = Self {
+            root,
+            store,
+            http_stop,
+            streams_stop,
+            http,
+            health,
+            limits,
+            shutdown_timeout,
+            rotation,
+        };
         Ok((daemon, outbox))
     }
 
@@ -157,6 +169,7 @@ impl Daemon {
     pub async fn stop(mut self) -> Result<()> {
         let end = Instant::now() + self.shutdown_timeout;
         self.health.stopping();
+        self.streams_stop.cancel();
         drop(self.rotation);
         // The store takes the last part: a commit and a sync.
         self.root.stop(end - self.shutdown_timeout / 10).await;
@@ -215,7 +228,7 @@ fn api_options(
         cors_origins: config.http.cors_origins.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),
         meters,
-        stop: stop.child_token(),
+        stop: stop.clone(),
     }
 }
 

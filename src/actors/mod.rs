@@ -14,6 +14,7 @@ mod backlog;
 mod board;
 mod bridge;
 mod caps;
+mod caretaker;
 mod changes;
 mod context;
 mod delivery;

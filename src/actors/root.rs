@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::api::Api;
 use super::bridge::{Bridge, BridgeArgs, BridgeMsg, BridgeStatus};
+use super::caretaker;
 use super::context::Context;
 use super::fleet::{Fleet, FleetArgs, FleetMsg};
 use super::herald;
@@ -107,8 +108,8 @@ pub struct Root {
     bridge: Option<ActorRef<BridgeMsg>>,
     orders: Orders,
     api: Api,
-    /// Tells those who follow what changes.
-    herald: AbortOnDropHandle<()>,
+    /// Tells those who follow what changes, and lets go what is kept for a time only.
+    helpers: [AbortOnDropHandle<()>; 2],
     ended: watch::Receiver<Option<RootError>>,
 }
 
@@ -142,7 +143,7 @@ impl Root {
         let args = LoginsArgs { context: login_context, fleet: login_fleet, interrupted: logins };
         let logins = spawn(&supervisor, "logins", Logins, args).await?;
         let orders = Orders::new(fleet.clone(), monitors.clone(), jobs.clone());
-        let herald = herald::start(&context);
+        let helpers = [herald::start(&context), caretaker::start(&context)];
         let api = Api::new(Arc::clone(&context), fleet.clone(), logins.clone(), orders.clone());
         let bridge = match bridge {
             None => None,
@@ -152,7 +153,7 @@ impl Root {
                 Some(spawn(&supervisor, "bridge", Bridge, args).await?)
             }
         };
-        Ok(Self { supervisor, fleet, monitors, jobs, logins, bridge, orders, api, herald, ended })
+        Ok(Self { supervisor, fleet, monitors, jobs, logins, bridge, orders, api, helpers, ended })
     }
 
     /// The service behind the HTTP API.
@@ -193,7 +194,7 @@ impl Root {
     /// Stops the tree from the leaves up before `deadline`: commands first, then sessions, then
     /// what listens to them, then what the broker still takes.
     pub async fn stop(self, deadline: Instant) {
-        let Self { supervisor, fleet, monitors, jobs, logins, bridge, herald, .. } = self;
+        let Self { supervisor, fleet, monitors, jobs, logins, bridge, helpers, .. } = self;
         // Known before the first part ends: supervision events overtake messages.
         let _ = timeout_at(deadline, supervisor.call(RootMsg::Stopping, None)).await;
         if let Some(bridge) = &bridge {
@@ -211,7 +212,7 @@ impl Root {
             let asked = bridge.call(BridgeMsg::StopPublishing, None);
             let _ = timeout_at(deadline, asked).await;
         }
-        drop(herald);
+        drop(helpers);
         let _ = timeout_at(deadline, supervisor.stop_and_wait(None, None)).await;
     }
 }

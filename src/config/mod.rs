@@ -334,7 +334,7 @@ impl Default for HttpLimits {
             connect_per_minute: 10,
             send_per_minute: 100,
             other_per_minute: 1000,
-            unauthorized_per_minute: 60,
+            unauthorized_per_minute: 6000,
         }
     }
 }
