@@ -24,6 +24,7 @@ mod failpoints;
 mod keys;
 mod metrics;
 mod monitoring;
+mod secrets;
 mod shutdown;
 mod store;
 mod supervision;
