@@ -4,7 +4,8 @@
 //! root ── bridge ── publisher, consumer
 //!      ├─ fleet ── account/<auth key> ── link
 //!      ├─ monitors ── monitor/<chat>
-//!      └─ jobs
+//!      ├─ jobs
+//!      └─ webhooks ── endpoint/<webhook>
 //! ```
 
 mod account;
@@ -36,6 +37,7 @@ mod root;
 mod supervision;
 mod waits;
 mod watch;
+mod webhooks;
 
 pub use backlog::BacklogGate;
 pub use board::{AccountView, Board};
@@ -44,3 +46,4 @@ pub use context::{Context, Settings, now};
 pub use meters::Meters;
 pub use orders::Orders;
 pub use root::{BridgeParts, Part, Root, RootError};
+pub use webhooks::WebhookSettings;

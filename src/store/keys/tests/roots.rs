@@ -79,7 +79,7 @@ impl Place {
         for id in 0..3 {
             store.commit(put(id, 7)).await.unwrap();
         }
-        store.commit(vec![Op::put_row(&login()), Op::Append(event(77, 9))]).await.unwrap();
+        store.commit([sealed_rows(), vec![Op::Append(event(77, 9))]].concat()).await.unwrap();
         store.close().await.unwrap();
         drop(outbox);
     }
@@ -193,7 +193,7 @@ async fn a_crash_at_any_write_of_a_change_of_roots_leaves_a_store_that_opens() {
     for id in 0..150 {
         store.commit(put(id, 7)).await.unwrap();
     }
-    store.commit(vec![Op::put_row(&login()), Op::Append(event(77, 9))]).await.unwrap();
+    store.commit([sealed_rows(), vec![Op::Append(event(77, 9))]].concat()).await.unwrap();
     store.close().await.unwrap();
     drop(outbox);
     let key = std::fs::read(folder.path().join("key")).unwrap();
