@@ -25,7 +25,7 @@ use crate::actors::{
 };
 use crate::config::{self, Config};
 use crate::edge::amqp::AmqpOptions;
-use crate::edge::http;
+use crate::edge::http::{self, ApiOptions, HttpMeters, RequestLimits, TokenSecret};
 use crate::protocol::account::ReconnectPolicy;
 use crate::protocol::monitor::FailoverPolicy;
 use crate::protocol::pacing::{Limits, Rate};
@@ -51,6 +51,8 @@ pub struct Daemon {
     root: Root,
     store: Store,
     http_stop: CancellationToken,
+    /// Ends the event streams, whose followers are told that it is for a restart.
+    streams_stop: CancellationToken,
     http: Option<std::thread::JoinHandle<std::io::Result<()>>>,
     health: Arc<DaemonHealth>,
     limits: watch::Sender<Limits>,
@@ -81,11 +83,16 @@ impl Daemon {
         );
         let health = Arc::new(health);
         let meters = Arc::new(Meters::default());
-        let metrics = DaemonMetrics::new(&meters, &store, status.as_ref(), Arc::clone(&health));
-        let http_stop = CancellationToken::new();
-        let router = http::router(health.clone(), Arc::new(metrics));
-        let http = http::spawn(listener, router, http_stop.clone())
-            .context("failed to start the http edge")?;
+        let http_meters = HttpMeters::default();
+        let (metered_store, metered_health) = (&store, Arc::clone(&health));
+        let metrics = DaemonMetrics::new(
+            &meters,
+            metered_store,
+            status.as_ref(),
+            metered_health,
+            &http_meters,
+        );
+        let secret = token_secret(config)?;
 
         let (outbox, bridge) = match status {
             None => (Some(outbox), None),
@@ -104,12 +111,27 @@ impl Daemon {
         // A link gets half of the time, so that what follows it has the other half.
         let drain = config.shutdown.timeout / 2;
         let root = Root::start(context, snapshot, bridge, drain).await?;
+        let http_stop = CancellationToken::new();
+        let streams_stop = http_stop.child_token();
+        let api = api_options(config, &root, secret, http_meters, &streams_stop);
+        let router = http::router_with_api(health.clone(), Arc::new(metrics), api);
+        let http = http::spawn(listener, router, http_stop.clone())
+            .context("failed to start the http edge")?;
         health.started();
         let shutdown_timeout = config.shutdown.timeout;
         let (http, limits) = (Some(http), tell_limits);
         let rotation = rotation::keep(store.clone(), config.secrets.rotate_every);
-        let daemon =
-            Self { root, store, http_stop, http, health, limits, shutdown_timeout, rotation };
+        let daemon = Self {
+            root,
+            store,
+            http_stop,
+            streams_stop,
+            http,
+            health,
+            limits,
+            shutdown_timeout,
+            rotation,
+        };
         Ok((daemon, outbox))
     }
 
@@ -149,6 +171,7 @@ impl Daemon {
     pub async fn stop(mut self) -> Result<()> {
         let end = Instant::now() + self.shutdown_timeout;
         self.health.stopping();
+        self.streams_stop.cancel();
         drop(self.rotation);
         // The store takes the last part: a commit and a sync.
         self.root.stop(end - self.shutdown_timeout / 10).await;
@@ -170,6 +193,45 @@ async fn open_store(config: &Config) -> Result<(Store, Outbox)> {
     (options.key, options.previous_keys) = (chosen.key, chosen.previous);
     let opened = tokio::task::spawn_blocking(move || Store::open(options)).await?;
     opened.with_context(|| format!("failed to open the store in {}", config.store.path.display()))
+}
+
+fn token_secret(config: &Config) -> Result<TokenSecret> {
+    let configured = config.auth.jwt_secret.as_ref();
+    let secret = TokenSecret::find_or_make(configured, &config.store.path)
+        .context("failed to find the secret that signs tokens")?;
+    if let Some(path) = secret.made() {
+        tracing::info!(
+            path = %path.display(),
+            "made the secret that signs tokens of the API; telewarden token --user NAME makes one"
+        );
+    }
+    Ok(secret)
+}
+
+fn api_options(
+    config: &Config,
+    root: &Root,
+    secret: TokenSecret,
+    meters: HttpMeters,
+    stop: &CancellationToken,
+) -> ApiOptions {
+    let limits = &config.http.limits;
+    ApiOptions {
+        service: Arc::new(root.api()),
+        runtime: tokio::runtime::Handle::current(),
+        secret,
+        limits: RequestLimits {
+            connect: limits.connect_per_minute,
+            send: limits.send_per_minute,
+            other: limits.other_per_minute,
+            unauthorized: limits.unauthorized_per_minute,
+        },
+        in_hand_max: http::IN_HAND_MAX,
+        cors_origins: config.http.cors_origins.clone(),
+        trusted_proxies: config.http.trusted_proxies.clone(),
+        meters,
+        stop: stop.clone(),
+    }
 }
 
 fn amqp_options(config: &Config) -> AmqpOptions {

@@ -6,7 +6,7 @@ mod chats;
 mod logins;
 mod monitors;
 mod people;
-mod views;
+pub(super) mod views;
 mod webhooks;
 
 use std::sync::Arc;
@@ -23,7 +23,6 @@ use super::context::{Context, now};
 use super::desk::Desk;
 use super::fleet::FleetMsg;
 use super::logins::LoginsMsg;
-use super::monitors::MonitorsMsg;
 use super::orders::Orders;
 use crate::edge::http::api::{
     Account, AccountQuery, AccountStatus, AuditEntry, AuditQuery, Change, Chat, DeadDelivery,
@@ -46,7 +45,6 @@ pub struct Api {
     context: Arc<Context>,
     fleet: ActorRef<FleetMsg>,
     logins: ActorRef<LoginsMsg>,
-    monitors: ActorRef<MonitorsMsg>,
     orders: Orders,
     desk: Arc<Desk>,
 }
@@ -56,11 +54,10 @@ impl Api {
         context: Arc<Context>,
         fleet: ActorRef<FleetMsg>,
         logins: ActorRef<LoginsMsg>,
-        monitors: ActorRef<MonitorsMsg>,
         orders: Orders,
     ) -> Self {
         let desk = Desk::new(Arc::clone(&context), fleet.clone());
-        Self { context, fleet, logins, monitors, orders, desk }
+        Self { context, fleet, logins, orders, desk }
     }
 
     /// A line for the audit log about something of `owner`'s.
@@ -256,6 +253,10 @@ impl Service for Api {
 
     async fn webhooks(&self, who: &Caller, page: PageQuery) -> Result<Page<Webhook>, Refusal> {
         self.list_webhooks(who, &page)
+    }
+
+    async fn webhook(&self, who: &Caller, id: WebhookId) -> Result<Webhook, Refusal> {
+        self.look_at_webhook(who, id)
     }
 
     async fn create_webhook(&self, who: &Caller, order: WebhookOrder) -> Result<Webhook, Refusal> {

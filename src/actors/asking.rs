@@ -35,18 +35,20 @@ pub(super) async fn ask(
     let (told, mut answer) = oneshot::channel();
     let reply = Reply::new(move |outcome| drop(told.send(outcome)));
     let wish = Wish::default();
+    let token = wish.token();
+    let claim = token.claim();
     let request = Request {
         errand,
         priority: Priority::Api,
         patience: Some(deadline.saturating_duration_since(Instant::now())),
-        wish: Some(wish.token()),
+        wish: Some(token),
         reply,
     };
     let _ = fleet.cast(FleetMsg::Request { account, request });
     match timeout_at(deadline, &mut answer).await {
         Ok(Ok(outcome)) => outcome.map_err(Unmet::Failed),
         Ok(Err(_)) => Err(Unmet::Failed(Failure::transient("the daemon is stopping"))),
-        Err(_) if wish.withdraw() => Err(Unmet::TakenBack),
+        Err(_) if claim.withdraw() => Err(Unmet::TakenBack),
         Err(_) => Err(Unmet::Unclear(answer)),
     }
 }

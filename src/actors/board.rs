@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::changes::Dirty;
+use super::herald::Subject;
 use crate::protocol::account::AccountState;
 use crate::protocol::chat::ChatKey;
 use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
@@ -74,7 +76,10 @@ pub struct MonitorView {
 
 /// The board.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<Views>);
+pub struct Board {
+    views: Mutex<Views>,
+    changes: Dirty<Subject>,
+}
 
 #[derive(Debug, Default)]
 struct Views {
@@ -88,7 +93,7 @@ struct Views {
 
 impl Board {
     fn views(&self) -> MutexGuard<'_, Views> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An account's new view; `since` moves only when the state changes.
@@ -97,7 +102,22 @@ impl Board {
         if let Some(known) = views.accounts.get(&id).filter(|known| known.state == view.state) {
             view.since = known.since;
         }
-        views.accounts.insert(id, view);
+        let (state, error) = (view.state, view.error.clone());
+        let before = views.accounts.insert(id, view);
+        drop(views);
+        if before.is_none_or(|before| before.state != state || before.error != error) {
+            self.changed(Subject::Account(id));
+        }
+    }
+
+    /// Something changed that users may follow.
+    pub(super) fn changed(&self, subject: Subject) {
+        self.changes.note(subject);
+    }
+
+    /// What changed since somebody took it last.
+    pub(super) fn changes(&self) -> &Dirty<Subject> {
+        &self.changes
     }
 
     /// How commands call an account.
@@ -113,6 +133,7 @@ impl Board {
     /// The account is at rest: nobody needs it.
     pub fn account_rests(&self, id: AuthKeyId) {
         self.views().accounts.remove(&id);
+        self.changed(Subject::Account(id));
     }
 
     /// A monitor's new view; `since` moves only when the state changes.
@@ -122,11 +143,19 @@ impl Board {
             view.since = known.since;
         }
         views.monitors.insert(key.clone(), view);
+        drop(views);
+        self.changed(Subject::Monitor(key.clone()));
+    }
+
+    /// What a monitor last said of itself.
+    pub fn monitor_view(&self, key: &ChatKey) -> Option<MonitorView> {
+        self.views().monitors.get(key).cloned()
     }
 
     /// The chat is not monitored any more.
     pub fn monitor_gone(&self, key: &ChatKey) {
         self.views().monitors.remove(key);
+        self.changed(Subject::Monitor(key.clone()));
     }
 
     /// An actor ended.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::backlog::BacklogGate;
 use super::board::Board;
 use super::caps::Caps;
+use super::changes::Changes;
 use super::dials::Dials;
 use super::directory::Directory;
 use super::joins::Joins;
@@ -72,6 +73,8 @@ pub struct Context {
     pub(super) directory: Directory,
     /// What logins last said.
     pub(super) lobby: Lobby,
+    /// What changed, for those who follow.
+    pub(super) changes: Changes,
     /// What was done today, for the daily limits.
     pub(super) caps: Caps,
     /// Users' endpoints.
@@ -102,6 +105,7 @@ impl Context {
             waits,
             directory,
             lobby,
+            changes: Changes::default(),
             caps: Caps::default(),
             hooks: Hooks::default(),
         })

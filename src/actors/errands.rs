@@ -5,8 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
@@ -64,54 +64,62 @@ impl Drop for Reply {
     }
 }
 
-/// Held by whoever waits for an answer; a request that has not begun is void once it is gone.
+/// Held by whoever waits for answers; requests that have not begun are void once it is gone.
 #[derive(Debug, Default)]
-pub(super) struct Wish(Arc<AtomicU8>);
+pub(super) struct Wish(Arc<()>);
 
 /// A request's side of a [`Wish`].
 #[derive(Debug)]
-pub(super) struct Token(Arc<AtomicU8>);
+pub(super) struct Token {
+    wish: Weak<()>,
+    state: Arc<AtomicU8>,
+}
+
+/// The means to take one request back.
+#[derive(Debug)]
+pub(super) struct Claim(Arc<AtomicU8>);
 
 /// It waits in the queue.
 const WAITING: u8 = 0;
 /// It is under way.
 const BEGUN: u8 = 1;
-/// Nobody wants it any more.
+/// It was taken back.
 const WITHDRAWN: u8 = 2;
 
 impl Wish {
-    /// For a request.
+    /// For one request.
     pub(super) fn token(&self) -> Token {
-        Token(Arc::clone(&self.0))
-    }
-
-    /// Takes it back. `false` when it has begun: then it may have happened already.
-    pub(super) fn withdraw(&self) -> bool {
-        let now = self.0.compare_exchange(WAITING, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire);
-        now.is_ok() || self.0.load(Ordering::Acquire) == WITHDRAWN
+        Token { wish: Arc::downgrade(&self.0), state: Arc::default() }
     }
 }
 
-impl Drop for Wish {
-    fn drop(&mut self) {
-        self.0.store(WITHDRAWN, Ordering::Release);
+impl Claim {
+    /// Takes the request back. `false` when it has begun: then it may have happened already.
+    pub(super) fn withdraw(&self) -> bool {
+        let taken =
+            self.0.compare_exchange(WAITING, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire);
+        taken.is_ok()
     }
 }
 
 impl Token {
+    /// For whoever may want to take the request back.
+    pub(super) fn claim(&self) -> Claim {
+        Claim(Arc::clone(&self.state))
+    }
+
     fn is_wanted(&self) -> bool {
-        self.0.load(Ordering::Acquire) != WITHDRAWN
+        self.wish.strong_count() > 0 && self.state.load(Ordering::Acquire) != WITHDRAWN
     }
 
     /// From here on it cannot be taken back; `false` when it just was.
     fn begin(&self) -> bool {
-        let now = self.0.compare_exchange(WAITING, BEGUN, Ordering::AcqRel, Ordering::Acquire);
-        now.is_ok()
+        self.state.compare_exchange(WAITING, BEGUN, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// It came back unattempted.
     fn wait_again(&self) {
-        let _ = self.0.compare_exchange(BEGUN, WAITING, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.state.compare_exchange(BEGUN, WAITING, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 
@@ -391,6 +399,26 @@ mod tests {
 
     fn queue(limits: watch::Receiver<Limits>) -> ErrandQueue {
         ErrandQueue::new(limits, Meters::default().depth("account"))
+    }
+
+    #[test]
+    fn what_is_taken_back_is_never_begun_and_what_has_begun_is_not_taken_back() {
+        let log = Arc::default();
+        let mut queue = queue(fixed(Limits::default()));
+        let wish = Wish::default();
+        let tokens = [wish.token(), wish.token()];
+        let [first, second] = tokens.each_ref().map(Token::claim);
+        for token in tokens {
+            queue.push(Request { wish: Some(token), ..request(by_id(), &log) });
+        }
+        assert!(first.withdraw());
+        let (waits, now) = (Cooldowns::default(), UnixMillis(0));
+        let Next::Run(begun) = queue.next(&waits, now) else { panic!("the second one may run") };
+        assert!(matches!(queue.next(&waits, now), Next::Idle), "the first one was taken back");
+        assert!(!second.withdraw());
+        queue.put_back(begun);
+        assert!(second.withdraw(), "it waits again");
+        assert!(matches!(queue.next(&waits, now), Next::Idle));
     }
 
     #[test]

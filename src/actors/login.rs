@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::context::{Context, now};
 use super::fleet::FleetMsg;
+use super::herald::Subject;
 use super::lobby::LoginView;
 use crate::failpoint;
 use crate::protocol::estate::{LoginRecord, LoginStage, OwnedAccount};
@@ -375,6 +376,7 @@ impl LoginActor {
 
     fn tell(&self, view: LoginView) {
         self.context.lobby.put(&self.who.user, self.id, view, now());
+        self.context.board.changed(Subject::Login(self.who.user.clone(), self.id));
     }
 
     fn answer(&mut self, answer: LoginAnswer) {

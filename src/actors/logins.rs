@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use uuid::Uuid;
 
 use super::context::Context;
 use super::fleet::FleetMsg;
@@ -38,7 +37,7 @@ pub(super) enum LoginsMsg {
     /// Go on with what was interrupted.
     Resume(Vec<LoginRecord>),
     /// Begin a login.
-    Begin { who: Caller, way: Way, reply: LoginReply },
+    Begin { id: LoginId, who: Caller, way: Way, reply: LoginReply },
     /// Something for a login that is under way.
     Tell { user: UserId, id: LoginId, message: LoginMsg },
     /// The heartbeat passes.
@@ -78,7 +77,9 @@ impl Actor for Logins {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             LoginsMsg::Resume(records) => state.resume(&myself, records).await,
-            LoginsMsg::Begin { who, way, reply } => state.begin(&myself, who, way, reply).await,
+            LoginsMsg::Begin { id, who, way, reply } => {
+                state.begin(&myself, id, who, way, reply).await;
+            }
             LoginsMsg::Tell { user, id, message } => state.tell(user, id, message),
             LoginsMsg::Pulse(reply) => drop(reply.send(())),
         }
@@ -117,6 +118,7 @@ impl LoginsState {
     async fn begin(
         &mut self,
         myself: &ActorRef<LoginsMsg>,
+        id: LoginId,
         who: Caller,
         way: Way,
         reply: LoginReply,
@@ -125,7 +127,7 @@ impl LoginsState {
             let _ = reply.send(Err(refusal));
             return;
         }
-        self.spawn(myself, LoginId(Uuid::now_v7()), who, way, Some(reply)).await;
+        self.spawn(myself, id, who, way, Some(reply)).await;
     }
 
     fn has_room(&self, user: &UserId) -> Result<(), Refusal> {

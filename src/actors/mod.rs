@@ -9,11 +9,14 @@
 //! ```
 
 mod account;
+mod api;
 mod asking;
 mod backlog;
 mod board;
 mod bridge;
 mod caps;
+mod caretaker;
+mod changes;
 mod context;
 mod delivery;
 mod desk;
@@ -21,6 +24,7 @@ mod dials;
 mod directory;
 mod errands;
 mod fleet;
+mod herald;
 mod jobs;
 mod joins;
 mod ledger;
@@ -39,6 +43,7 @@ mod waits;
 mod watch;
 mod webhooks;
 
+pub use api::Api;
 pub use backlog::BacklogGate;
 pub use board::{AccountView, Board};
 pub use bridge::BridgeStatus;

@@ -11,10 +11,14 @@ use ractor::{
 };
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
+use super::api::Api;
 use super::bridge::{Bridge, BridgeArgs, BridgeMsg, BridgeStatus};
+use super::caretaker;
 use super::context::Context;
 use super::fleet::{Fleet, FleetArgs, FleetMsg};
+use super::herald;
 use super::jobs::{Jobs, JobsArgs, JobsMsg};
 use super::ledger;
 use super::logins::{Logins, LoginsArgs, LoginsMsg};
@@ -105,6 +109,9 @@ pub struct Root {
     webhooks: ActorRef<WebhooksMsg>,
     bridge: Option<ActorRef<BridgeMsg>>,
     orders: Orders,
+    api: Api,
+    /// Tells those who follow what changes, and lets go what is kept for a time only.
+    helpers: [AbortOnDropHandle<()>; 2],
     ended: watch::Receiver<Option<RootError>>,
 }
 
@@ -140,6 +147,8 @@ impl Root {
         let args = WebhooksArgs { context: Arc::clone(&context), drain };
         let webhooks = spawn(&supervisor, "webhooks", Webhooks, args).await?;
         let orders = Orders::new(fleet.clone(), monitors.clone(), jobs.clone());
+        let helpers = [herald::start(&context), caretaker::start(&context)];
+        let api = Api::new(Arc::clone(&context), fleet.clone(), logins.clone(), orders.clone());
         let bridge = match bridge {
             None => None,
             Some(BridgeParts { options, outbox, status }) => {
@@ -148,7 +157,24 @@ impl Root {
                 Some(spawn(&supervisor, "bridge", Bridge, args).await?)
             }
         };
-        Ok(Self { supervisor, fleet, monitors, jobs, logins, webhooks, bridge, orders, ended })
+        Ok(Self {
+            supervisor,
+            fleet,
+            monitors,
+            jobs,
+            logins,
+            webhooks,
+            bridge,
+            orders,
+            api,
+            helpers,
+            ended,
+        })
+    }
+
+    /// The service behind the HTTP API.
+    pub fn api(&self) -> Api {
+        self.api.clone()
     }
 
     /// The door for commands that do not come over the bridge.
@@ -185,7 +211,8 @@ impl Root {
     /// Stops the tree from the leaves up before `deadline`: commands first, then sessions, then
     /// what listens to them, then what the broker still takes.
     pub async fn stop(self, deadline: Instant) {
-        let Self { supervisor, fleet, monitors, jobs, logins, webhooks, bridge, .. } = self;
+        let Self { supervisor, fleet, monitors, jobs, logins, webhooks, bridge, helpers, .. } =
+            self;
         // Known before the first part ends: supervision events overtake messages.
         let _ = timeout_at(deadline, supervisor.call(RootMsg::Stopping, None)).await;
         if let Some(bridge) = &bridge {
@@ -208,6 +235,7 @@ impl Root {
             }
             None => drop(timeout_at(deadline, asked).await),
         }
+        drop(helpers);
         let _ = timeout_at(deadline, supervisor.stop_and_wait(None, None)).await;
     }
 }

@@ -27,8 +27,9 @@ use crate::protocol::restart::{Backoff, ChildKind, RestartHistory};
 use crate::protocol::webhook::{RetryPolicy, WebhookRecord};
 use crate::store::Spooler;
 
-use endpoint::{Endpoint, EndpointArgs, EndpointMsg};
-pub(super) use registry::Hooks;
+pub(super) use endpoint::EndpointMsg;
+use endpoint::{Endpoint, EndpointArgs};
+pub(super) use registry::{Hook, Hooks, durable};
 
 /// Requests to endpoints at once, in all. Each takes ten seconds at the most.
 const AT_ONCE_MAX: usize = 64;

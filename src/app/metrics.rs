@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::health::{DaemonHealth, named};
 use crate::actors::{Board, BridgeStatus, Meters, now};
-use crate::edge::http::MetricsSource;
+use crate::edge::http::{HttpMeters, MetricsSource};
 use crate::protocol::account::AccountState;
 use crate::store::Store;
 
@@ -28,9 +28,11 @@ impl DaemonMetrics {
         store: &Store,
         bridge: Option<&BridgeStatus>,
         health: Arc<DaemonHealth>,
+        http: &HttpMeters,
     ) -> Self {
         let mut registry = Registry::default();
         meters.register(&mut registry);
+        http.register(&mut registry);
         store.register(&mut registry);
         if let Some(bridge) = bridge {
             bridge.publisher.register(&mut registry);

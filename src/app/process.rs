@@ -7,8 +7,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::systemd::ServiceManager;
 use super::{Daemon, Reload};
-use crate::store::Outbox;
 use crate::config::Config;
+use crate::store::Outbox;
 
 /// Exit code after a second signal: the usual one for SIGINT.
 const HARD_STOP: i32 = 130;

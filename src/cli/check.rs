@@ -14,6 +14,7 @@ use crate::config::{Config, advice, broker_address};
 use crate::edge::http::{TokenSecret, TokenSecretError};
 use crate::secrets::{self, Chosen};
 use crate::store::{Examined, KeyOrigin, StoreError, StoreOptions, examine};
+use crate::telegram::ServerKey;
 
 /// How long the broker may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -87,9 +88,11 @@ fn findings(config: &Config) -> Vec<Finding> {
     if config.bridge.enabled && !config.references.contains_key("bridge.url") {
         findings.push(broker(config.bridge.url.expose()));
     }
-    findings.push(token_secret(config));
-    let unread = config.telegram.server_public_key_file.as_deref();
-    findings.extend(unread.and_then(|path| unread_file("telegram.server_public_key_file", path)));
+    // A secret that Vault keeps and that was not read was told of before.
+    if !config.references.contains_key("auth.jwt_secret") {
+        findings.push(token_secret(config));
+    }
+    findings.extend(config.telegram.server_public_key_file.as_deref().map(server_key));
     findings.extend(advice(config).into_iter().map(Finding::Advice));
     findings
 }
@@ -228,14 +231,19 @@ fn broker(url: &str) -> Finding {
     }
 }
 
-/// A file that the daemon does not open in this version, so that it starts whatever is wrong with
-/// it. That the setting has no effect is said by [`advice`].
-fn unread_file(key: &str, path: &Path) -> Option<Finding> {
+/// The public key of servers of one's own.
+fn server_key(path: &Path) -> Finding {
     let shown = path.display();
-    match fs::File::open(path).and_then(|file| file.metadata()) {
-        Ok(metadata) if metadata.is_file() => None,
-        Ok(_) => Some(Finding::Advice(format!("{key} {shown} is not a file"))),
-        Err(error) => Some(Finding::Advice(format!("{key} {shown} cannot be read: {error}"))),
+    let pem = match fs::read_to_string(path) {
+        Ok(pem) => pem,
+        Err(error) => {
+            let text = format!("telegram.server_public_key_file {shown} cannot be read: {error}");
+            return Finding::Fault(text);
+        }
+    };
+    match ServerKey::from_pem(&pem) {
+        Ok(_) => Finding::Fine(format!("telegram.server_public_key_file {shown} can be used")),
+        Err(error) => Finding::Fault(format!("telegram.server_public_key_file {shown}: {error}")),
     }
 }
 
@@ -317,28 +325,31 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_nothing_reads_yet_stops_nobody() {
+    fn a_server_key_that_cannot_be_used_is_a_fault() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("secret");
-        let missing = unread_file("telegram.server_public_key_file", &path);
-        assert!(matches!(missing, Some(Finding::Advice(text)) if text.contains("cannot be read")));
-        let not_a_file = unread_file("telegram.server_public_key_file", folder.path());
-        assert!(matches!(not_a_file, Some(Finding::Advice(_))));
+        let path = folder.path().join("server.pem");
+        let is_fault =
+            |text: &str| matches!(server_key(&path), Finding::Fault(said) if said.contains(text));
+        assert!(is_fault("cannot be read"));
         fs::write(&path, "x").unwrap();
-        assert_eq!(unread_file("telegram.server_public_key_file", &path), None);
-
+        assert!(is_fault("server.pem"));
         let mut config = Config::default();
-        config.telegram.server_public_key_file = Some(folder.path().join("nowhere"));
+        config.telegram.server_public_key_file = Some(path.clone());
         config.store.path = folder.path().join("state");
-        let said = findings(&config);
-        assert!(
-            !said.iter().any(
-                |one| matches!(one, Finding::Fault(text) if text.contains("server_public_key"))
-            )
-        );
-        let has_advice = said.iter().any(
-            |one| matches!(one, Finding::Advice(text) if text.contains("no effect yet in this version")),
-        );
-        assert!(has_advice, "{said:?}");
+        let named =
+            |one: &Finding| matches!(one, Finding::Fault(text) if text.contains("server.pem"));
+        assert!(findings(&config).iter().any(named));
+    }
+
+    #[test]
+    fn the_secret_of_tokens_is_looked_at_and_not_made() {
+        let state = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.store.path = state.path().to_owned();
+        let said = token_secret(&config);
+        assert!(matches!(said, Finding::Fine(text) if text.contains("on the first start")));
+        assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
+        fs::write(state.path().join("jwt-secret"), "short").unwrap();
+        assert!(matches!(token_secret(&config), Finding::Fault(text) if text.contains("5 bytes")));
     }
 }

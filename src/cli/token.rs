@@ -7,6 +7,7 @@ use super::{TokenArgs, fail, say};
 use crate::config::{ConfigError, duration};
 use crate::edge::http::{TokenSecret, TokenSecretError, Tokens};
 use crate::protocol::owner::{Role, UserId, UserIdError};
+use crate::secrets;
 
 #[derive(Debug, thiserror::Error)]
 enum TokenCommandError {
@@ -18,6 +19,11 @@ enum TokenCommandError {
     Role(String),
     #[error("make a token with --ttl {0}; expected a time such as 12h, 30m, 90s or 7d")]
     Ttl(String),
+    #[error(
+        "read the secret that signs tokens from Vault: the secret id is wrapped, and reading would \
+         use it up"
+    )]
+    Wrapped,
     #[error("{0}")]
     Secret(#[from] TokenSecretError),
     #[error("sign the token")]
@@ -43,7 +49,12 @@ fn make(args: &TokenArgs) -> Result<String, TokenCommandError> {
         other => return Err(TokenCommandError::Role(other.to_owned())),
     };
     let ttl = duration(&args.ttl).ok_or_else(|| TokenCommandError::Ttl(args.ttl.clone()))?;
-    let config = args.config.load()?;
+    let mut config = args.config.load()?;
+    config.references.retain(|key, _| *key == "auth.jwt_secret");
+    if config.secrets.vault.secret_id_wrapped && !config.references.is_empty() {
+        return Err(TokenCommandError::Wrapped);
+    }
+    secrets::resolve(&mut config)?;
     let secret = TokenSecret::find(config.auth.jwt_secret.as_ref(), &config.store.path)?;
     Tokens::new(&secret).mint(&user, role, ttl).map_err(|_| TokenCommandError::Signing)
 }

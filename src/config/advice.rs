@@ -2,7 +2,7 @@
 
 use tracing::Level;
 
-use super::{Campaign, Config, Limits};
+use super::{Campaign, Config};
 
 /// What the operator should know before starting with `config`, most important first. Each line
 /// is a sentence that says what to do; none holds a secret.

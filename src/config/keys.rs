@@ -133,6 +133,14 @@ fn vault_name(text: &str) -> Option<&str> {
     is_clean.then_some(text)
 }
 
+/// A scheme, a host and perhaps a port, as browsers send it: nothing after it, or it never matches
+/// (RFC 6454 section 6.1).
+fn is_origin(text: &str) -> bool {
+    let host = text.split_once("://").map_or("", |(_, host)| host);
+    let is_bare = host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*".contains(&byte));
+    value::has_scheme(text, &["http", "https"]) && !host.is_empty() && is_bare
+}
+
 fn seconds(number: u32) -> Duration {
     Duration::from_secs(number.into())
 }
@@ -287,7 +295,7 @@ pub(super) static KEYS: &[Key] = &[
         kind: Kind::Texts {
             expected: "a list of origins such as \"https://console.example.org\"",
             set: |c, origins| {
-                let is_origin = |origin: &String| value::has_scheme(origin, &["http", "https"]);
+                let is_origin = |origin: &String| is_origin(origin);
                 c.http.cors_origins = origins.iter().all(is_origin).then_some(origins)?;
                 Some(())
             },

@@ -389,6 +389,33 @@ fn what_has_no_effect_yet_is_marked_in_the_reference_and_named_when_set() {
 }
 
 #[test]
+fn origins_are_written_as_browsers_send_them() {
+    for origin in ["https://a.example", "http://127.0.0.1:3000", "https://[::1]:8"] {
+        let config = from_variables(&[("TELEWARDEN__HTTP__CORS_ORIGINS", origin)]).unwrap();
+        assert_eq!(config.http.cors_origins, [origin]);
+    }
+    for origin in ["https://a.example/", "a.example", "https://", "*", "https://*.example"] {
+        let found = complaints(from_variables(&[("TELEWARDEN__HTTP__CORS_ORIGINS", origin)]));
+        assert!(found[0].starts_with("http.cors_origins"), "{found:?}");
+    }
+}
+
+#[test]
+fn the_secret_of_tokens_is_long_and_never_shown() {
+    let secret = "swordfish-swordfish-swordfish-32";
+    let config = from_variables(&[("TELEWARDEN__AUTH__JWT_SECRET", secret)]).unwrap();
+    assert_eq!(config.auth.jwt_secret.as_ref().unwrap().expose(), secret);
+    assert!(!format!("{config:?}").contains("swordfish"));
+    let short = from_variables(&[("TELEWARDEN__AUTH__JWT_SECRET", "swordfish")]).unwrap_err();
+    let short = short.to_string();
+    assert!(short.contains("at least 32 bytes") && !short.contains("swordfish"), "{short}");
+    let folder = Folder::new();
+    let file = folder.write("jwt", &format!("{secret}\n")).display().to_string();
+    let config = folder.load("", &[("TELEWARDEN__AUTH__JWT_SECRET_FILE", &file)]).unwrap();
+    assert_eq!(config.auth.jwt_secret.unwrap().expose(), secret);
+}
+
+#[test]
 fn a_variable_with_single_underscores_is_refused_with_the_right_name() {
     for (wrong, right) in [
         ("TELEWARDEN_BRIDGE_PREFETCH", "TELEWARDEN__BRIDGE__PREFETCH"),

@@ -254,6 +254,16 @@ pub enum Permanence {
     Account,
 }
 
+/// Whether this name means that a session is over for good.
+pub fn is_dead(code: &str) -> bool {
+    lookup(DEAD, code).is_some()
+}
+
+/// Whether this name means that Telegram asks to wait.
+pub fn is_wait(code: &str) -> bool {
+    WAITS.iter().any(|(name, _)| *name == code)
+}
+
 /// The reason that monitors report for an account's error code.
 pub fn dead_reason(code: &str) -> LostReason {
     lookup(DEAD, code).unwrap_or(LostReason::AuthKeyUnregistered)

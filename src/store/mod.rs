@@ -335,6 +335,32 @@ impl Store {
         self.one_json(kind::MONITOR, &layout::chat(kind::MONITOR, chat))
     }
 
+    /// Up to `limit` monitors that `wanted` takes, by their keys, after the key `after`.
+    pub fn monitors(
+        &self,
+        after: Option<&ChatKey>,
+        limit: usize,
+        wanted: impl Fn(&MonitorRecord) -> bool,
+    ) -> Result<Vec<MonitorRecord>, StoreError> {
+        let (mut from, to) = layout::all(kind::MONITOR);
+        if let Some(after) = after {
+            from = layout::chat(kind::MONITOR, after);
+            from.push(0);
+        }
+        let name = record_name(kind::MONITOR);
+        let mut records = Vec::new();
+        let mut outcome = Ok(());
+        self.shared.engine.scan(&from, &to, &mut |_, value| {
+            match records::from_json::<MonitorRecord>(name, value) {
+                Ok(record) if wanted(&record) => records.push(record),
+                Ok(_) => {}
+                Err(error) => outcome = Err(error),
+            }
+            outcome.is_ok() && records.len() < limit
+        })?;
+        outcome.map(|()| records)
+    }
+
     fn one_json<T: DeserializeOwned>(&self, kind: u8, key: &[u8]) -> Result<Option<T>, StoreError> {
         let stored = self.shared.engine.get(key)?;
         stored.map(|bytes| records::from_json(record_name(kind), &bytes)).transpose()

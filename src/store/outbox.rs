@@ -16,9 +16,9 @@ use tokio::task::JoinHandle;
 
 use crate::protocol::outbox::OutboxEntry;
 
-use super::{Op, Shared, Store};
 use super::error::{CommitError, EngineError, StoreError};
 use super::segment::{self, Numbered};
+use super::{Op, Shared, Store};
 
 /// Most entries the ring holds. At 600 bytes each, 5 MiB.
 const RING_ENTRIES: usize = 8192;

@@ -91,7 +91,17 @@ pub(super) fn recover(
     engine.apply(batch)?;
     engine.sync()?;
     failpoint::reach("store.open.after");
-    Ok(Recovered { engine: audited, master, keyring, known, hot, next_seq, released, spooled, mark })
+    Ok(Recovered {
+        engine: audited,
+        master,
+        keyring,
+        known,
+        hot,
+        next_seq,
+        released,
+        spooled,
+        mark,
+    })
 }
 
 /// Whether anything was ever written to the store.

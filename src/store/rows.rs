@@ -353,11 +353,7 @@ impl Store {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn dead_ids(
-        &self,
-        owner: &UserId,
-        webhook: WebhookId,
-    ) -> Result<Vec<DeadId>, StoreError> {
+    pub fn dead_ids(&self, owner: &UserId, webhook: WebhookId) -> Result<Vec<DeadId>, StoreError> {
         self.row_ids(DeadRecord::TABLE, owner, webhook, DeadId::of)
     }
 

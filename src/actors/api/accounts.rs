@@ -65,7 +65,9 @@ impl Api {
             since: Time(view.as_ref().map_or(account.updated_at, |view| view.since)),
             cooldowns: views::cooldowns(view.as_ref().map_or(&[], |view| &view.cooldowns)),
             caps: vec![cap],
-            queue_length: view.as_ref().map_or(0, |view| u32::try_from(view.queued).unwrap_or(u32::MAX)),
+            queue_length: view
+                .as_ref()
+                .map_or(0, |view| u32::try_from(view.queued).unwrap_or(u32::MAX)),
             reconnects: view.as_ref().map_or(0, |view| view.reconnects),
             next: why.next,
         })
@@ -116,7 +118,8 @@ impl Api {
         }
         let deed = self.deed(who, &account.user, "account.reconnect", id);
         let redial = |reply| EstateMsg::Redial { account, deed, reply };
-        let account = ask(&self.fleet, |reply| FleetMsg::Estate(redial(reply)), STEP_TIMEOUT).await?;
+        let account =
+            ask(&self.fleet, |reply| FleetMsg::Estate(redial(reply)), STEP_TIMEOUT).await?;
         self.status(&account)
     }
 
@@ -148,7 +151,8 @@ impl Api {
         let removed = account.clone();
         let remove = |reply| EstateMsg::Remove { account: removed, deed, reply };
         ask(&self.fleet, |reply| FleetMsg::Estate(remove(reply)), STEP_TIMEOUT).await?;
-        let chats = self.context.store.rows::<AttachedChat>(&user, Some(id.into()), None, usize::MAX);
+        let chats =
+            self.context.store.rows::<AttachedChat>(&user, Some(id.into()), None, usize::MAX);
         let chats = chats.map_err(|error| broken(&error))?;
         let forget = |chat: &AttachedChat| Op::delete_row::<AttachedChat>(&user, (id, chat.chat));
         self.commit(chats.iter().map(forget).collect()).await

@@ -57,7 +57,8 @@ impl Api {
         page: &PageQuery,
     ) -> Result<Page<Chat>, Refusal> {
         let after = page.cursor.as_deref().map(|cursor| {
-            let id = cursor.parse().map_err(|_| Refusal::field("cursor", "it is none that a page gave"));
+            let id =
+                cursor.parse().map_err(|_| Refusal::field("cursor", "it is none that a page gave"));
             id.map(|id| RowId::from((account.id, MarkedId(id))))
         });
         let own = Some(RowId::from(account.id));

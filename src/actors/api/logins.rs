@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{Api, ask, views};
+use crate::actors::lobby::LoginView;
 use crate::actors::login::{LoginMsg, LoginReply, Way};
 use crate::actors::logins::LoginsMsg;
-use crate::actors::lobby::LoginView;
 use crate::edge::http::api::{Account, Login, PastedSession, Phone};
 use crate::protocol::estate::OwnedAccount;
 use crate::protocol::ids::AuthKeyId;
@@ -53,8 +53,7 @@ impl Api {
             self.can_connect()?;
         }
         let account = AuthKeyId::of(&parsed.auth_key);
-        let credentials =
-            Credentials { account, dc_id: parsed.dc_id, auth_key: parsed.auth_key };
+        let credentials = Credentials { account, dc_id: parsed.dc_id, auth_key: parsed.auth_key };
         let (_, account) = self.begin(who, Way::Session { credentials, api_id }).await?;
         self.connected(account)
     }

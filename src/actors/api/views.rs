@@ -3,8 +3,8 @@
 use crate::actors::board::AccountView;
 use crate::actors::lobby::LoginView;
 use crate::edge::http::api::{
-    Account, Chat, CooldownView, Kind, Login, LoginError, LoginState, Qr, Rights, Sent, State, Time,
-    TimerView, Trouble, WhyView,
+    Account, Chat, CooldownView, Kind, Login, LoginError, LoginState, Qr, Rights, Sent, State,
+    Time, TimerView, Trouble, WhyView,
 };
 use crate::protocol::account::AccountState;
 use crate::protocol::estate::{AttachedChat, OwnedAccount, SentMessage};
@@ -17,7 +17,7 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::why::Why;
 
 /// An account as its owner sees it; `view` is what its actor last said, if it runs.
-pub(super) fn account(owned: &OwnedAccount, view: Option<&AccountView>) -> Account {
+pub(in crate::actors) fn account(owned: &OwnedAccount, view: Option<&AccountView>) -> Account {
     Account {
         id: owned.id.0,
         platform: "telegram",
@@ -33,7 +33,7 @@ pub(super) fn account(owned: &OwnedAccount, view: Option<&AccountView>) -> Accou
     }
 }
 
-pub(super) fn state(owned: &OwnedAccount, view: Option<&AccountView>) -> State {
+pub(in crate::actors) fn state(owned: &OwnedAccount, view: Option<&AccountView>) -> State {
     if owned.is_paused {
         return State::Paused;
     }
@@ -61,7 +61,7 @@ fn trouble(view: &AccountView) -> Option<Trouble> {
 }
 
 /// What Telegram makes wait.
-pub(super) fn cooldowns(cooldowns: &[Cooldown]) -> Vec<CooldownView> {
+pub(in crate::actors) fn cooldowns(cooldowns: &[Cooldown]) -> Vec<CooldownView> {
     let view = |cooldown: &Cooldown| CooldownView {
         scope: match &cooldown.scope {
             CooldownScope::Class(class) => class.name().to_owned(),
@@ -74,7 +74,7 @@ pub(super) fn cooldowns(cooldowns: &[Cooldown]) -> Vec<CooldownView> {
 }
 
 /// The explanation of an account.
-pub(super) fn why(why: Why) -> WhyView {
+pub(in crate::actors) fn why(why: Why) -> WhyView {
     let timer = |timer: crate::protocol::why::Timer| TimerView {
         what: timer.what,
         until: Time(timer.until),
@@ -87,7 +87,11 @@ pub(super) fn why(why: Why) -> WhyView {
 }
 
 /// A login as its user sees it; `account` once it is connected.
-pub(super) fn login(id: LoginId, view: LoginView, account: Option<Account>) -> Result<Login, Refusal> {
+pub(in crate::actors) fn login(
+    id: LoginId,
+    view: LoginView,
+    account: Option<Account>,
+) -> Result<Login, Refusal> {
     let LoginView { state, expires_at, hint, token, error, .. } = view;
     let qr = token.map(|(url, until)| picture(url.expose(), until)).transpose()?;
     Ok(Login {
@@ -116,13 +120,13 @@ fn picture(url: &str, until: UnixMillis) -> Result<Qr, Refusal> {
 }
 
 /// A message that Telegram took.
-pub(super) fn sent(sent: SentMessage) -> Sent {
+pub(in crate::actors) fn sent(sent: SentMessage) -> Sent {
     let date = Time(UnixMillis(sent.date.saturating_mul(1_000)));
     Sent { message_id: sent.message_id, date }
 }
 
 /// A chat that was attached.
-pub(super) fn chat(chat: AttachedChat) -> Chat {
+pub(in crate::actors) fn chat(chat: AttachedChat) -> Chat {
     let AttachedChat { is_member, is_admin, can_post, can_invite, .. } = chat;
     Chat {
         chat_id: chat.chat.0,

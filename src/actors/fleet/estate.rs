@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{FleetMsg, FleetState, Member, Presence};
 use crate::actors::account::AccountMsg;
 use crate::actors::context::now;
+use crate::actors::herald::Subject;
 use crate::failpoint;
 use crate::protocol::account::Standing;
 use crate::protocol::estate::OwnedAccount;
@@ -229,6 +230,7 @@ impl FleetState {
             }
             Change::Held(account) => {
                 self.context.directory.put(account.clone());
+                self.context.board.changed(Subject::Account(account.key));
                 self.stand(myself, account.key, account.standing()).await;
                 account
             }

@@ -16,7 +16,7 @@ use crate::store::{CommitError, DeliveryId, Op};
 
 /// What came of an attempt, as the disk has it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Came {
+pub(in crate::actors) enum Came {
     /// It is in line no more.
     Off {
         /// Whether it was delivered, and not given up.

@@ -2,7 +2,7 @@
 //! is kept; chats beside each other, so that one that fails holds up no other. What waits is on the
 //! disk; in memory are only the places (about 60 bytes each) and what is under way.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +79,8 @@ pub(super) struct EndpointState {
     ready: VecDeque<Line>,
     /// Chats that pause.
     pauses: BTreeSet<(UnixMillis, Line)>,
+    /// Chats whose pause was cut short.
+    hurried: HashSet<Line>,
     under_way: HashMap<Line, AbortOnDropHandle<()>>,
     rest_until: Option<UnixMillis>,
     failures: u32,
@@ -109,6 +111,7 @@ impl Actor for Endpoint {
             lines: HashMap::new(),
             ready: VecDeque::new(),
             pauses: BTreeSet::new(),
+            hurried: HashSet::new(),
             under_way: HashMap::new(),
             rest_until: None,
             failures: 0,
@@ -174,8 +177,9 @@ impl EndpointState {
         if self.hook.record().gone_at.is_some() {
             return;
         }
-        let lines = std::mem::take(&mut self.pauses).into_iter().map(|(_, line)| line);
-        self.ready.extend(lines);
+        let pauses = std::mem::take(&mut self.pauses);
+        self.ready.extend(pauses.iter().map(|(_, line)| *line));
+        self.hurried.extend(self.ready.iter().copied());
     }
 
     async fn ended(&mut self, id: DeliveryId, came: Came) -> Result<(), ActorProcessingErr> {
@@ -261,7 +265,8 @@ impl EndpointState {
             self.step_up(line);
             return Ok(());
         };
-        if delivery.next_at > now {
+        let is_hurried = self.hurried.remove(&line);
+        if delivery.next_at > now && !is_hurried {
             if self.hook.last_error().is_none() {
                 self.hook.set_last_error(delivery.error.clone());
             }
@@ -331,9 +336,8 @@ impl EndpointState {
         let look = move || store.dead_ids(&user, id);
         let dead: Vec<DeadId> = tokio::task::spawn_blocking(look).await??;
         let excess = dead.get(DEAD_MAX..).unwrap_or_default();
-        let forget = |id: &DeadId| {
-            Op::delete_row::<crate::protocol::webhook::DeadRecord>(&self.user, *id)
-        };
+        let forget =
+            |id: &DeadId| Op::delete_row::<crate::protocol::webhook::DeadRecord>(&self.user, *id);
         let ops: Vec<Op> = excess.iter().map(forget).collect();
         attempt::write(&self.way, &self.hook, ops).await?;
         excess.iter().for_each(|_| self.way.context.meters.hooked(HookOutcome::Discarded));

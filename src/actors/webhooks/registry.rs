@@ -202,7 +202,6 @@ impl Hooks {
 
     /// Forgets all endpoints of a user: before the user's rows are deleted, so that nothing is put in
     /// line behind that.
-    #[cfg_attr(not(test), expect(dead_code, reason = "erasing a user's data will call it"))]
     pub(in crate::actors) async fn drop_user(&self, user: &UserId) {
         let _turn = self.turn().await;
         let ids = held(&self.known).by_user.get(user).cloned().unwrap_or_default();

@@ -154,7 +154,8 @@ fn why(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "it did not answer in time".to_owned();
     }
-    let step = if error.is_connect() { "it could not be connected to" } else { "it did not answer" };
+    let step =
+        if error.is_connect() { "it could not be connected to" } else { "it did not answer" };
     root.map_or_else(|| step.to_owned(), |root| format!("{step}: {}", cut(&root.to_string())))
 }
 

@@ -21,7 +21,9 @@ pub enum Refused {
     #[error("only https:// addresses are called")]
     NotHttps,
     /// A password in a URL ends in logs.
-    #[error("an address with a user or a password in it is not called; tell callers apart by the path")]
+    #[error(
+        "an address with a user or a password in it is not called; tell callers apart by the path"
+    )]
     UserInfo,
     /// It belongs to this machine, its network, or nobody.
     #[error("{0} is no public address; only those are called")]
@@ -261,10 +263,26 @@ mod tests {
     #[test]
     fn well_known_internal_addresses_are_refused_and_public_ones_are_not() {
         for internal in [
-            "::", "::1", "::7f00:1", "::ffff:127.0.0.1", "fe80::1", "fec0::1", "fc00::1",
-            "fd00:ec2::254", "ff02::1", "2001:db8::1", "2001::1", "2002:7f00:1::", "3fff::1",
-            "64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "100::1", "5f00::1", "169.254.169.254",
-            "100.100.100.200", "2a00::5efe:7f00:1",
+            "::",
+            "::1",
+            "::7f00:1",
+            "::ffff:127.0.0.1",
+            "fe80::1",
+            "fec0::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            "2001:db8::1",
+            "2001::1",
+            "2002:7f00:1::",
+            "3fff::1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::1",
+            "100::1",
+            "5f00::1",
+            "169.254.169.254",
+            "100.100.100.200",
+            "2a00::5efe:7f00:1",
         ] {
             let ip = internal.parse().unwrap();
             assert_eq!(STRICT.vet(ip), Err(Refused::Internal(ip)));
@@ -296,7 +314,10 @@ mod tests {
         assert_eq!(refused("file:///etc/passwd"), Refused::NotAUrl);
         assert_eq!(refused("https://u:p@example.org/"), Refused::UserInfo);
         assert_eq!(refused("https://u@example.org/"), Refused::UserInfo);
-        assert_eq!(refused(&format!("https://example.org/{}", "x".repeat(URL_MAX))), Refused::NotAUrl);
+        assert_eq!(
+            refused(&format!("https://example.org/{}", "x".repeat(URL_MAX))),
+            Refused::NotAUrl
+        );
         assert!(matches!(refused("https://[::1]:8443/"), Refused::Internal(_)));
         assert!(matches!(refused("https://127.1/"), Refused::Internal(_)));
         assert!(matches!(refused("https://①②⑦.⓪.⓪.①/"), Refused::Internal(_)));

@@ -261,3 +261,47 @@ async fn disk_and_memory_over_many_rounds() {
     drop(outbox);
     store.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn a_rotation_over_ten_thousand_credentials() {
+    const ACCOUNTS: u64 = 10_000;
+    let dir = tempfile::tempdir_in("target").unwrap();
+    let (store, _outbox) = Store::open(StoreOptions::new(dir.path().join("state"))).unwrap();
+    for from in (0..ACCOUNTS).step_by(500) {
+        let credentials = |id| Credentials {
+            account: AuthKeyId(id),
+            dc_id: 2,
+            auth_key: AuthKey::new([id as u8; 256]),
+        };
+        let ops = (from..from + 500).map(|id| Op::PutCredentials(credentials(id)));
+        store.commit(ops.collect()).await.unwrap();
+    }
+    let probe = |number| vec![Op::Append(event(number, 200))];
+    for rotates in [false, true] {
+        let rotation = rotates.then(|| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let start = Instant::now();
+                let rotated = store.rotate_key().await.unwrap();
+                (start.elapsed(), rotated)
+            })
+        });
+        let mut waits = Vec::new();
+        let is_over = |waits: &Vec<Duration>| match &rotation {
+            Some(rotation) => rotation.is_finished(),
+            None => waits.len() == 200,
+        };
+        while !is_over(&waits) {
+            let start = Instant::now();
+            store.commit(probe(waits.len() as u64)).await.unwrap();
+            waits.push(start.elapsed());
+        }
+        waits.sort();
+        let (p50, max) = (waits[waits.len() / 2], waits[waits.len() - 1]);
+        say(format_args!("rotating: {rotates}; {} commits, p50 {p50:?}, max {max:?}", waits.len()));
+        if let Some(rotation) = rotation {
+            say(format_args!("rotated in {:?}", rotation.await.unwrap()));
+        }
+    }
+}

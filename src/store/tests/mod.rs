@@ -10,6 +10,7 @@ mod fixtures;
 mod keep;
 mod model;
 mod rows;
+mod spool;
 mod trail;
 
 use std::time::Duration;

@@ -48,6 +48,13 @@ pub(super) fn complete(open: OpenApi, api: OpenApi) -> Value {
         "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT",
             "description": "HS256; `telewarden token --user …` makes one"}
     });
+    for (name, words) in LIMIT_HEADERS {
+        document["components"]["headers"][name] =
+            json!({"description": words, "schema": {"type": "integer", "minimum": 0}});
+    }
+    for code in Code::ALL {
+        document["components"]["examples"][code.name()] = example(code.status(), code);
+    }
     let codes: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
     document["components"]["schemas"]["Problem"]["properties"]["code"] =
         json!({"type": "string", "enum": codes, "description": "For programs."});
@@ -134,7 +141,15 @@ fn add_refusal(response: &mut Value, status: u16, code: Code) {
     let before = response["description"].as_str().unwrap_or_default();
     let comma = if before.is_empty() { "" } else { "; " };
     response["description"] = json!(format!("{before}{comma}`{}`: {}", code.name(), code.title()));
-    let mut example = json!({
+    response["content"][PROBLEM_JSON]["examples"][code.name()] = if status == code.status() {
+        json!({"$ref": format!("#/components/examples/{}", code.name())})
+    } else {
+        example(status, code)
+    };
+}
+
+fn example(status: u16, code: Code) -> Value {
+    let mut problem = json!({
         "type": format!("/docs/errors#{}", code.name()),
         "title": code.title(),
         "status": status,
@@ -142,19 +157,19 @@ fn add_refusal(response: &mut Value, status: u16, code: Code) {
         "detail": code.title(),
     });
     if matches!(status, 429 | 503) {
-        example["retry_after"] = json!(30);
+        problem["retry_after"] = json!(30);
     }
-    response["content"][PROBLEM_JSON]["examples"][code.name()] = json!({"value": example});
+    json!({"value": problem})
 }
 
 fn header(description: &str) -> Value {
     json!({"description": description, "schema": {"type": "string"}})
 }
 
+/// The headers of [`LIMIT_HEADERS`] by reference.
 fn limit_headers() -> Value {
-    let headers = LIMIT_HEADERS.map(|(name, words)| {
-        let header = json!({"description": words, "schema": {"type": "integer", "minimum": 0}});
-        (name.to_owned(), header)
+    let headers = LIMIT_HEADERS.map(|(name, _)| {
+        (name.to_owned(), json!({"$ref": format!("#/components/headers/{name}")}))
     });
     Value::Object(headers.into_iter().collect())
 }

@@ -9,7 +9,7 @@ use super::rotating::{credentials, expect_one_generation, expect_readable, fille
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::secret::SecretText;
 use crate::store::memory_engine::MemoryDisk;
-use crate::store::tests::{event, hurried, login};
+use crate::store::tests::{event, hurried, sealed_rows};
 use crate::store::{Op, Store, StoreOptions};
 
 /// A root that a service keeps, which may be out of order.

@@ -14,7 +14,7 @@ use crate::store::audit::Audited;
 use crate::store::engine::{Batch, Engine, collect};
 use crate::store::error::CommitError;
 use crate::store::memory_engine::MemoryDisk;
-use crate::store::tests::{account, event, hurried, login, number_of};
+use crate::store::tests::{account, event, expect_sealed_rows, hurried, number_of, sealed_rows};
 use crate::store::{Op, Outbox, Store, layout, records};
 
 pub(super) fn root(number: u8) -> Key {

@@ -240,6 +240,59 @@ async fn the_document_describes_every_route() {
     }
 }
 
+/// Gathers what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_names_routes_and_users_and_never_what_was_sent() {
+    // While there is but one subscriber, tracing asks only the thread that reaches a place first
+    // whether anybody listens there; that may be another test's.
+    let _other = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let server = Server::start().await;
+    let password = Request::to("POST", "/api/v1/logins/{id}/password").by(&alice());
+    server.ask(password.clone().json(&json!({"password": "s3cret-1"}))).await;
+    server.ask(password.json(&json!({"password": ["s3cret-2"], "s3cret-3": 1}))).await;
+    let sms = Request::to("POST", "/api/v1/accounts/telegram/connect/sms").by(&alice());
+    server.ask(sms.json(&json!({"phone": "+79991234567"}))).await;
+    let message = message(&json!({"to": "me", "text": "s3cret-4"}));
+    server.ask(message.header("Idempotency-Key", "s3cret-5")).await;
+    server.ask(Request::to("GET", "/api/v1/accounts").by(&alice()).query("q=s3cret-6")).await;
+    server.ask(Request::new("GET", "/s3cret-7?x=s3cret-8")).await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let traced = Request::to("GET", "/api/v1/webhooks").by(&alice());
+    server.ask(traced.header("traceparent", trace).header("X-Request-Id", "mine")).await;
+    let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    for said in
+        ["/api/v1/logins/{id}/password", "alice", "0af7651916cd43dd8448eb211c80319c", "mine"]
+    {
+        assert!(log.contains(said), "{said} is not in {log}");
+    }
+    let token = alice();
+    for secret in ["s3cret", "9991234567", token.rsplit('.').next().unwrap()] {
+        assert!(!log.contains(secret), "{secret} is in {log}");
+    }
+}
+
 #[tokio::test]
 async fn browsers_of_configured_origins_may_call() {
     let server = Server::with(|options| {

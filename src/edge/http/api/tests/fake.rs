@@ -28,6 +28,8 @@ const T: Time = Time(UnixMillis(1_795_230_245_678));
 pub(super) struct Fake {
     owner: UserId,
     pub(super) sent: AtomicUsize,
+    /// Messages to `@hold` that came.
+    pub(super) held: AtomicUsize,
     pub(super) last: Mutex<Option<Outgoing>>,
     pub(super) addresses: Mutex<Vec<Option<std::net::IpAddr>>>,
     /// Lets go of one message to `@hold`.
@@ -40,6 +42,7 @@ impl Fake {
         Self {
             owner: UserId::new("alice").unwrap(),
             sent: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             last: Mutex::default(),
             addresses: Mutex::default(),
             release: Notify::new(),
@@ -237,7 +240,10 @@ impl Service for Fake {
     ) -> Result<(Sent, bool), Refusal> {
         self.own_account(who, id)?;
         match message.to.as_str() {
-            "@hold" => self.release.notified().await,
+            "@hold" => {
+                self.held.fetch_add(1, Ordering::SeqCst);
+                self.release.notified().await;
+            }
             "@panic" => panic!("on purpose"),
             "@wait" => return Err(Refusal::new(Code::TelegramWait, "wait").after(30)),
             _ => {}
