@@ -253,6 +253,13 @@ impl Desk {
                 self.context.caps.give_back(telegram_id, SEND, now());
                 failure.into()
             }
+            Unmet::Failed(Failure::Transient { detail }) => {
+                let detail = format!(
+                    "{detail}; whether the message was sent is not known. Repeat the request with the \
+                     same Idempotency-Key to learn it without sending twice"
+                );
+                Refusal::new(Code::TelegramUnavailable, detail).after(5)
+            }
             Unmet::Failed(failure) => {
                 if matches!(failure, Failure::ChatLost { .. } | Failure::TargetRefused { .. }) {
                     self.forget_peer(dispatch.account.key, peer);

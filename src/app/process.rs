@@ -128,7 +128,9 @@ fn greet(config: &Config, without_bridge: bool) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %listen, "telewarden is up");
     if without_bridge {
         tracing::info!(
-            "the bridge is off, so nobody can command this daemon yet: set RABBITMQ_URL, or \
+            api = %format_args!("http://{listen}/docs"),
+            "the bridge is off, so it is commanded over HTTP: telewarden token --user NAME makes a \
+             token, and docs/http-api.md shows the first steps. For the bridge set RABBITMQ_URL, or \
              bridge.enabled and bridge.url in config.toml, and start it again"
         );
     }

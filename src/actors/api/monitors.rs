@@ -75,13 +75,20 @@ impl Api {
                 return Ok(record);
             }
         }
-        // It may have been asked for by a name and be named by its number now.
-        let ChatTarget::Marked(id) = chat.target else { return Err(no_monitor()) };
+        // It may have been asked for by a name and be named by its number now; and admins may mean one
+        // of somebody else's.
+        let scope = who.scope();
+        let marked = match chat.target {
+            ChatTarget::Marked(id) => Some(id),
+            ChatTarget::Username(_) | ChatTarget::Invite(_) => None,
+        };
         let is_it = |record: &MonitorRecord| {
-            record.marked_id == Some(id)
+            let is_chat = record.chat.target == chat.target
+                || (marked.is_some() && record.marked_id == marked);
+            is_chat
                 && match &record.owner {
-                    Some(owner) => *owner == who.user,
-                    None => who.scope() == Scope::Everybody,
+                    Some(owner) => scope.covers(owner),
+                    None => scope == Scope::Everybody,
                 }
         };
         let found = self.context.store.monitors(None, 1, is_it).map_err(|error| broken(&error))?;

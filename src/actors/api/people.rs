@@ -53,6 +53,14 @@ impl Api {
         for record in &monitors {
             self.stop_monitor_of(who, record).await?;
         }
+        for login in self.context.lobby.open(&user) {
+            let as_user = Caller { user: user.clone(), ..who.clone() };
+            match self.give_up_login(&as_user, login).await {
+                // It has just succeeded, so there is an account to be removed below.
+                Err(refusal) if refusal.code == Code::Conflict => {}
+                outcome => outcome?,
+            }
+        }
         let accounts = self.context.directory.list(&only, None, usize::MAX, |_| true);
         for account in &accounts {
             self.give_up(who, account, false).await?;

@@ -241,6 +241,8 @@ pub struct Sent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Chat {
     /// Its marked id: `-100…` a channel or supergroup, `-…` a basic group.
+    pub id: i64,
+    /// The same, under the name that monitors and events use.
     pub chat_id: i64,
     /// Its title.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -251,6 +253,9 @@ pub struct Chat {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// What the account may do.
+    #[serde(flatten)]
+    pub may: Rights,
+    /// The same, together.
     pub rights: Rights,
     /// When this was looked up.
     pub checked_at: Time,
