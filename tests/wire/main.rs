@@ -28,4 +28,5 @@ mod shutdown;
 mod store;
 mod supervision;
 mod systemd;
+mod webhooks;
 mod zombies;

@@ -133,10 +133,12 @@ async fn disable(
     };
     let ops = vec![Op::put_row(&record), Op::put_row(delivery), Op::Audit(deed)];
     let handed_in = turn.submit(&way.context.store, ops).await?;
+    // Held until then, so that nobody is told before, nor writes what was there before.
+    durable(handed_in).await?;
     tracing::warn!(webhook = %record.id, "a webhook answered 410 (gone) and is disabled");
     way.context.hooks.put(record);
     drop(turn);
-    durable(handed_in).await
+    Ok(())
 }
 
 /// Holds what an attempt needs for as long as it runs.

@@ -307,21 +307,32 @@ async fn a_delivery_that_fails_holds_up_its_chat_and_no_other() {
 
 #[tokio::test]
 async fn an_endpoint_that_is_gone_is_called_no_more_until_it_is_enabled() {
-    let receiver = Receiver::start(|_, _| Reply::Status(410)).await;
+    let gone = |one: &Received, _| Reply::Status(if one.hook == "b" { 410 } else { 200 });
+    let receiver = Receiver::start(gone).await;
     let (stage, who) = (Stage::set(quick()).await, user("one"));
     let hook = stage.hook(&who, order_of(&receiver)).await;
+    let witness = stage.hook(&who, format!("{}/w", receiver.address)).await;
     stage.say(&who, 1, 1).await;
     let view = stage.until(&who, &hook, |hook| !hook.enabled).await;
     assert!(view.last_error.unwrap().contains("410"));
-    assert_eq!(stage.actions(&who).await, ["webhook.disable", "webhook.create"]);
+    assert_eq!(stage.actions(&who).await[0], "webhook.disable");
     stage.say(&who, 1, 2).await;
+    let of = |hook: &'static str| {
+        let receiver = receiver.clone();
+        move || -> Vec<i64> {
+            let seen = receiver.seen();
+            seen.iter().filter(|one| one.hook == hook).map(Received::number).collect()
+        }
+    };
+    eventually(|| (of("w")() == [1, 2]).then_some(()), of("w")).await;
+    stage.until(&who, &witness, |hook| hook.waiting == 0).await;
     receiver.answer(OK);
     let (api, id) = (stage.root.api(), WebhookId(hook.id));
     let view = api.update_webhook(&who, id, order(order_of(&receiver))).await.unwrap();
     assert!(view.enabled && view.secret.is_none());
     stage.say(&who, 1, 3).await;
     // What came about while it was disabled is not for it.
-    receiver.expect(1, [1, 1, 3]).await;
+    eventually(|| (of("b")() == [1, 1, 3]).then_some(()), of("b")).await;
     assert_eq!(stage.actions(&who).await[0], "webhook.update");
 }
 
@@ -334,8 +345,7 @@ async fn what_is_given_up_is_listed_and_can_be_put_back_in_line() {
     let hook = stage.hook(&who, order_of(&receiver)).await;
     stage.say(&who, 1, 1).await;
     stage.say(&who, 1, 2).await;
-    let view = stage.until(&who, &hook, |hook| hook.dead == 2).await;
-    assert_eq!(view.waiting, 0);
+    stage.until(&who, &hook, |hook| hook.dead == 2 && hook.waiting == 0).await;
     let (api, id) = (stage.root.api(), WebhookId(hook.id));
     let first = api.dead_deliveries(&who, id, page(1, None)).await.unwrap();
     let second = api.dead_deliveries(&who, id, page(9, first.next_cursor)).await.unwrap();
@@ -377,8 +387,7 @@ async fn a_restart_does_not_begin_the_attempts_anew() {
     stage.say(&who, 1, 2).await;
     stage.say(&who, 2, 1).await;
     receiver.expect(2, [1]).await;
-    let view = stage.until(&who, &hook, |hook| hook.waiting == 2).await;
-    assert_eq!(view.last_error.as_deref(), Some("it answered 500"));
+    stage.until(&who, &hook, |hook| hook.waiting == 2).await;
     assert_eq!(receiver.numbers(1), [1], "it waits on");
     let waiting = stage.waiting();
     assert_eq!(waiting.iter().map(|one| one.attempts).collect::<Vec<_>>(), [1, 0]);
