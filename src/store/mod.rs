@@ -62,6 +62,7 @@ mod writer;
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -102,8 +103,8 @@ pub use error::{CommitError, EngineError, Files, StoreError};
 pub use examine::{Examined, TrailExamined, examine, examine_trail};
 pub use keys::{KeyOrigin, KeyStatus, RemoteRoot, RootError, RotateError, Rotated};
 pub use op::{CACHE_BYTES_DEFAULT, Op, RESTARTS_KEPT, Snapshot, StoreOptions, StoreStats};
-pub use outbox::Outbox;
-pub use rows::{RawRow, Row, RowId, Table};
+pub use outbox::{Outbox, Spooler};
+pub use rows::{DeadId, DeliveryId, RawRow, Row, RowId, Table};
 pub use trail::{TrailMark, TrailPage, TrailQuery, TrailReport};
 
 /// What the handles, the reader of the outbox and the writer share.
@@ -115,6 +116,12 @@ struct Shared {
     keyring: Keyring,
     queue: Queue,
     ring: Ring,
+    /// For the second reader, who may never come.
+    spool_ring: Ring,
+    /// What the second reader has taken over, as the disk has it; everything as long as there is none.
+    spooled: AtomicU64,
+    /// Nobody reads for the broker: what the second reader has taken over leaves the outbox.
+    is_abandoned: AtomicBool,
     hot: RwLock<Hot>,
     meters: Meters,
     failed: watch::Sender<Option<CommitError>>,
@@ -210,7 +217,8 @@ impl Store {
         home: Option<Home>,
         pace: Pace,
     ) -> Result<(Self, Outbox), StoreError> {
-        let Recovered { engine, master, keyring, known, hot, next_seq, released, mark } = recovered;
+        let Recovered { engine, master, keyring, known, hot, next_seq, released, spooled, mark } =
+            recovered;
         let synced = Progress { count: engine.count(), next_seq };
         let witness = home.as_ref().map(|home| Witness::of(&home.path));
         let shared = Arc::new(Shared {
@@ -220,6 +228,9 @@ impl Store {
             keyring,
             queue: Queue::new(released),
             ring: Ring::new(next_seq),
+            spool_ring: Ring::closed(next_seq),
+            spooled: AtomicU64::new(spooled.unwrap_or(u64::MAX)),
+            is_abandoned: AtomicBool::new(false),
             hot: RwLock::new(hot),
             meters: Meters::from(known.written),
             failed: watch::Sender::new(None),
