@@ -27,12 +27,13 @@
 //!
 //! # What is sealed
 //! Sealed (AES-256-GCM, `keys`, which also tells how keys are renewed): credentials, logins under way,
-//! and the entries of the outbox with their message texts. In clear: users and their accounts with masked
-//! phone numbers, which accounts, sessions and monitors there are, their names and faults, attached
-//! chats, what was sent under an idempotency key (numbers and fingerprints), daily counts, the audit log
-//! with user ids and addresses, the restart ledger, cursors (with 64-bit fingerprints of the newest second's messages in private chats
-//! and basic groups), update states, and peers, whose access hashes are worth nothing without the
-//! authorization key. A copy of the store without the key opens no session and shows no text.
+//! webhooks with their deliveries, and the entries of the outbox with their message texts. In clear: users
+//! and their accounts with masked phone numbers, which accounts, sessions and monitors there are, their
+//! names and faults, attached chats, what was sent under an idempotency key (numbers and fingerprints),
+//! daily counts, the audit log with user ids and addresses, the restart ledger, cursors (with 64-bit
+//! fingerprints of the newest second's messages in private chats and basic groups), update states, and
+//! peers, whose access hashes are worth nothing without the authorization key. A copy of the store without
+//! the key opens no session and shows no text.
 
 mod audit;
 mod checkpoint;

@@ -15,6 +15,7 @@ mod support;
 mod backlog;
 mod bounds;
 mod chaos;
+mod cli;
 mod commands;
 mod connections;
 mod crash;
