@@ -4,7 +4,8 @@
 //! # Promises
 //! - A commit is atomic, and durable (`fdatasync`) before [`Store::commit`] returns or the callback
 //!   of [`Store::submit`] runs. Commits become durable in the order in which they were submitted.
-//! - An event is in the outbox until it is released. A cursor never claims a message whose event is
+//! - An event is in the outbox until it is released and, where somebody reads for webhooks, taken over
+//!   by that reader, whose place moves in the commit that keeps what was made of the event. A cursor never claims a message whose event is
 //!   neither in the outbox nor released; an update state is never durable before events that were
 //!   submitted earlier. Sequence numbers are never used twice.
 //! - After a failure of the disk nothing more is written: see [`Store::failed`].
