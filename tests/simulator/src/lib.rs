@@ -29,7 +29,10 @@ mod world;
 pub use crate::entities::StoredEntity;
 pub use crate::faults::{FaultKind, FaultSpec};
 pub use crate::load::{Load, LoadChat, LoadRun, LoadSpec};
-pub use crate::shapes::{Account, AccountInfo, ApiError, Chat, ChatKind, ChatMember, ChatRules, MemberRights, NewAccount, NewChat, NewPassword, Secrets, StoredMessage};
+pub use crate::shapes::{
+    Account, AccountInfo, ApiError, Chat, ChatKind, ChatMember, ChatRules, MemberRights,
+    NewAccount, NewChat, NewPassword, Secrets, StoredMessage,
+};
 pub use crate::simulator::{Options, Simulator, StartError};
 pub use crate::stats::Stats;
 pub use crate::world::logins::Limits;

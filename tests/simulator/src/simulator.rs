@@ -11,7 +11,10 @@ use crate::control;
 use crate::faults::FaultSpec;
 use crate::load::{Load, LoadRun, LoadSpec};
 use crate::server::{Server, accept};
-use crate::shapes::{Account, AccountInfo, ApiError, Chat, ChatMember, ChatRules, MemberRights, NewAccount, NewChat, NewPassword, Secrets, StoredMessage};
+use crate::shapes::{
+    Account, AccountInfo, ApiError, Chat, ChatMember, ChatRules, MemberRights, NewAccount, NewChat,
+    NewPassword, Secrets, StoredMessage,
+};
 use crate::stats::Stats;
 use crate::world::dcs::{Dcs, HOME_DC};
 use crate::world::logins::Limits;

@@ -122,7 +122,9 @@ fn forms(piece: &[u8]) -> Vec<Vec<u8>> {
         let rest = piece.get(from..).unwrap_or_default();
         let whole = &rest[..rest.len() / 3 * 3];
         if whole.len() >= 6 {
-            forms.extend([STANDARD_NO_PAD.encode(whole), URL_SAFE_NO_PAD.encode(whole)].map(Into::into));
+            forms.extend(
+                [STANDARD_NO_PAD.encode(whole), URL_SAFE_NO_PAD.encode(whole)].map(Into::into),
+            );
         }
     }
     forms

@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use lapin::BasicProperties;
 use serde_json::{Value, json};
-use telewarden_simulator::{
-    Account, Chat, ChatKind, FaultKind, FaultSpec, NewAccount, Privacy,
-};
+use telewarden_simulator::{Account, Chat, ChatKind, FaultKind, FaultSpec, NewAccount, Privacy};
 
 use super::client::Question;
 use super::house::House;
@@ -107,7 +105,13 @@ impl Life {
         listener
     }
 
-    async fn fault(&self, user_id: i64, method: &str, error: Option<&str>, kind: Option<FaultKind>) {
+    async fn fault(
+        &self,
+        user_id: i64,
+        method: &str,
+        error: Option<&str>,
+        kind: Option<FaultKind>,
+    ) {
         let spec = FaultSpec {
             user_id: Some(user_id),
             method: Some(method.to_owned()),
@@ -140,7 +144,8 @@ impl Life {
             found.extend(here.iter().map(|what| format!("{what} in an event: {}", event.kind)));
         }
         let followed = self.followed.lock().unwrap().clone();
-        let here = [self.known.found_in(followed.as_bytes()), self.texts.found_in(followed.as_bytes())];
+        let here =
+            [self.known.found_in(followed.as_bytes()), self.texts.found_in(followed.as_bytes())];
         found.extend(here.concat().iter().map(|what| format!("{what} in the stream")));
         assert!(found.is_empty(), "{when}: {found:#?}");
     }
@@ -282,7 +287,9 @@ impl Life {
             text
         };
         let texts: Vec<String> =
-            ["plain", "marked", "html", "refused", "waiting", "cut", "named", "broken"].map(&mut text).into();
+            ["plain", "marked", "html", "refused", "waiting", "cut", "named", "broken"]
+                .map(&mut text)
+                .into();
         let to = |text: &str| json!({ "to": "@a_friend", "text": text });
         self.post(&path, to(&texts[0]), 201).await;
         let mut marked = to(&format!("**{}** [x](https://example.org)", texts[1]));
@@ -317,7 +324,8 @@ impl Life {
         let chat = stage.chat(ChatKind::Supergroup, Some("the_lounge"), &[&listener]).await;
         stage.sim.add_member(chat.chat_id, user_id).await.unwrap();
         self.post(&format!("/accounts/{id}/chats"), json!({ "chat": "@the_lounge" }), 201).await;
-        self.post(&format!("/accounts/{id}/chats"), json!({ "chat": "@nowhere_at_all" }), 422).await;
+        self.post(&format!("/accounts/{id}/chats"), json!({ "chat": "@nowhere_at_all" }), 422)
+            .await;
         let put = self.ask("PUT", "/monitors/@the_lounge").json(json!({ "accounts": [id] }));
         self.house.expect(put, 201).await;
         let stage = &self.house.stage;
@@ -328,9 +336,14 @@ impl Life {
             stage.sim.post(chat.chat_id, stage.author, &text).await.unwrap();
             self.texts.text("a monitored text", &text);
         }
-        self.house.stage.backend.wait_until("both texts come twice", |events| {
-            (events.iter().filter(|e| e.kind == "incoming_telegram_message").count() >= 2).then_some(())
-        }).await;
+        self.house
+            .stage
+            .backend
+            .wait_until("both texts come twice", |events| {
+                (events.iter().filter(|e| e.kind == "incoming_telegram_message").count() >= 2)
+                    .then_some(())
+            })
+            .await;
         self.wrong_commands(&listener).await;
         self.house.expect(self.ask("GET", "/monitors"), 200).await;
         chat
@@ -348,7 +361,9 @@ impl Life {
         let join = json!({ "command": "join_chat", "chat_id": "@nowhere_at_all", "session": listener.data() });
         let outcome = backend.ask(&join).await.to_string();
         assert_eq!(self.known.found_in(outcome.as_bytes()), Vec::<&str>::new(), "{outcome}");
-        for body in [whole.clone(), whole[..whole.len() - 9].to_owned(), listener.session_string.clone()] {
+        for body in
+            [whole.clone(), whole[..whole.len() - 9].to_owned(), listener.session_string.clone()]
+        {
             backend.send(body.as_bytes(), BasicProperties::default()).await;
             let (code, why, _) = backend.dead_letter().await;
             let told = format!("{code} {why}");
