@@ -21,6 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::actors::{
     BacklogGate, Board, BridgeParts, BridgeStatus, Context, Meters, Orders, Part, Root, Settings,
+    WebhookSettings,
 };
 use crate::config::{self, Config};
 use crate::edge::amqp::AmqpOptions;
@@ -29,6 +30,7 @@ use crate::protocol::account::ReconnectPolicy;
 use crate::protocol::monitor::FailoverPolicy;
 use crate::protocol::pacing::{Limits, Rate};
 use crate::protocol::restart::Backoff;
+use crate::protocol::webhook::RetryPolicy;
 use crate::secrets;
 use crate::store::{Outbox, Store, StoreOptions};
 use crate::telegram::{Clocks, DialOptions, LoginOptions, ServerKey, Servers};
@@ -288,5 +290,20 @@ fn settings(config: &Config, limits: watch::Receiver<Limits>, login: LoginOption
         check_every: config.monitoring.check_every,
         difference_every: config.monitoring.difference_every,
         extra_events: config.bridge.extra_events,
+        webhooks: webhooks(&config.webhooks),
+    }
+}
+
+fn webhooks(config: &config::Webhooks) -> WebhookSettings {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let backoff = Backoff {
+        min_ms: ms(config.retry_first),
+        max_ms: ms(config.retry_longest.max(config.retry_first)),
+    };
+    let give_up_after_ms = i64::try_from(ms(config.give_up_after)).unwrap_or(i64::MAX);
+    WebhookSettings {
+        allow_private: config.allow_private,
+        retry: RetryPolicy { backoff, give_up_after_ms },
+        waiting_max: config.waiting_max as usize,
     }
 }

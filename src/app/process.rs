@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::systemd::ServiceManager;
 use super::{Daemon, Reload};
 use crate::config::Config;
+use crate::store::Outbox;
 
 /// Exit code after a second signal: the usual one for SIGINT.
 const HARD_STOP: i32 = 130;
@@ -84,6 +85,8 @@ async fn serve(mut reload: Reload) -> Result<ExitCode> {
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };
     greet(reload.running(), outbox.is_some());
+    // Nobody reads it here: what is for webhooks is in their lines.
+    outbox.into_iter().for_each(Outbox::abandon);
     manager.ready(daemon.parts(), daemon.health());
     let failure = loop {
         tokio::select! {

@@ -279,6 +279,22 @@ mod tests {
     }
 
     #[test]
+    fn the_document_names_a_cause_and_a_cure_for_every_code_once() {
+        let document = include_str!("../../docs/errors.md");
+        let rows = document.lines().filter(|line| line.starts_with("| `"));
+        let rows: Vec<Vec<&str>> =
+            rows.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect();
+        let expected: Vec<_> = Code::ALL.iter().map(|code| format!("`{}`", code.name())).collect();
+        let found: Vec<_> = rows.iter().map(|row| row[0].to_owned()).collect();
+        assert_eq!(found, expected);
+        for (row, code) in rows.iter().zip(Code::ALL) {
+            assert_eq!(row.len(), 4, "{}", code.name());
+            assert_eq!(row[1], code.status().to_string(), "{}", code.name());
+            assert!(row[2].len() > 10 && row[3].len() > 10, "{}", code.name());
+        }
+    }
+
+    #[test]
     fn a_wait_tells_when_to_try_again() {
         let scope = WaitScope::MethodClass;
         let wait = Failure::Wait { code: "FLOOD_WAIT".into(), seconds: 30, scope };

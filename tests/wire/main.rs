@@ -29,4 +29,5 @@ mod shutdown;
 mod store;
 mod supervision;
 mod systemd;
+mod webhooks;
 mod zombies;

@@ -78,6 +78,8 @@ impl Api {
             deed.actor = stand_in;
         }
         let forget = Op::Pseudonymise { user: user.clone(), pseudonym };
+        // First, so that nothing is put in line for them behind the deletion.
+        self.context.hooks.drop_user(&user).await;
         self.commit(vec![Op::DeleteOwner(user), forget, Op::Audit(deed)]).await?;
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         Ok(Erased {
@@ -115,6 +117,9 @@ impl Api {
         let chats = self.context.store.rows::<AttachedChat>(&user, None, None, usize::MAX);
         let chats = chats.map_err(|error| broken(&error))?;
         let monitors = self.monitors_of(&user)?;
+        let hooks = self.context.hooks.list(&only, None, usize::MAX);
+        let hooks =
+            hooks.iter().map(|hook| self.webhook_view(hook)).collect::<Result<Vec<_>, _>>()?;
         let query = TrailQuery {
             user: Some(user.clone()),
             limit: EXPORTED_ENTRIES_MAX,
@@ -128,6 +133,7 @@ impl Api {
             "accounts": owned.iter().map(account).collect::<Vec<_>>(),
             "chats": chats.into_iter().map(views::chat).collect::<Vec<_>>(),
             "monitors": monitors.iter().map(|record| self.monitor_view(record)).collect::<Vec<_>>(),
+            "webhooks": hooks,
             "audit": trail.entries.into_iter().map(audit_entry).collect::<Vec<_>>(),
         });
         self.commit(vec![Op::Audit(self.deed(who, &user, "user.export", &user))]).await?;

@@ -137,11 +137,11 @@ pub(super) struct PutMonitor {
 
 /// A webhook.
 #[derive(ToSchema)]
-#[schema(examples(json!({"url": "https://example.org/hook", "events": ["account.changed"]})))]
+#[schema(examples(json!({"url": "https://example.org/hook", "events": ["incoming_telegram_message"]})))]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "names a form")]
 pub(super) struct PutWebhook {
-    /// Where it is called: `http` or `https`, without user and password.
+    /// Where it is called: `https` (`http` where the daemon allows it), without user and password.
     #[schema(max_length = 2048)]
     url: String,
     /// Which events it gets; all when empty or absent.
