@@ -40,8 +40,8 @@ pub(super) struct Answer {
 impl Question {
     /// `method` of `path`, which begins behind `/api/v1` unless it names something else.
     pub(super) fn new(method: &str, path: &str) -> Self {
-        let is_whole = ["/api/", "/openapi", "/health", "/metrics", "/docs"];
-        let is_whole = is_whole.iter().any(|start| path.starts_with(start));
+        let outside = ["/openapi.json", "/metrics", "/health", "/health/live", "/health/ready"];
+        let is_whole = path.starts_with("/api/") || outside.contains(&path);
         let path = if is_whole { path.to_owned() } else { format!("/api/v1{path}") };
         let method = method.parse().expect("a method");
         Self { method, path, headers: Vec::new(), body: None }

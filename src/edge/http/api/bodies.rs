@@ -131,7 +131,7 @@ pub(super) struct AttachChat {
 #[expect(dead_code, reason = "names a form")]
 pub(super) struct PutMonitor {
     /// Accounts, the primary one first, none twice.
-    #[schema(min_items = 1, max_items = 100)]
+    #[schema(min_items = 1, max_items = 32)]
     accounts: Vec<Uuid>,
 }
 
