@@ -1,4 +1,4 @@
-//! The command line: what can be asked, and the commands that need no running daemon.
+//! The command line: what can be asked, and the commands beside `run`.
 //!
 //! Exit codes: 0 all is well; 1 the command failed, or found what would stop the daemon (`audit verify`:
 //! found faults); 2 the command line itself was wrong (`audit verify`: also when it could not look).

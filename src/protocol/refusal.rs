@@ -1,5 +1,5 @@
 //! Refusals of the API: a stable code for programs, words for people, and when to try again. One table
-//! says what each code means and what helps; another turns Telegram's failures into codes.
+//! says what each code means (`docs/errors.md`: what helps); another turns Telegram's failures into codes.
 
 use serde::Serialize;
 

@@ -4,7 +4,8 @@
 //! # Promises
 //! - A commit is atomic, and durable (`fdatasync`) before [`Store::commit`] returns or the callback
 //!   of [`Store::submit`] runs. Commits become durable in the order in which they were submitted.
-//! - An event is in the outbox until it is released. A cursor never claims a message whose event is
+//! - An event is in the outbox until it is released and, where somebody reads for webhooks, taken over
+//!   by that reader, whose place moves in the commit that keeps what was made of the event. A cursor never claims a message whose event is
 //!   neither in the outbox nor released; an update state is never durable before events that were
 //!   submitted earlier. Sequence numbers are never used twice.
 //! - After a failure of the disk nothing more is written: see [`Store::failed`].
@@ -27,12 +28,13 @@
 //!
 //! # What is sealed
 //! Sealed (AES-256-GCM, `keys`, which also tells how keys are renewed): credentials, logins under way,
-//! and the entries of the outbox with their message texts. In clear: users and their accounts with masked
-//! phone numbers, which accounts, sessions and monitors there are, their names and faults, attached
-//! chats, what was sent under an idempotency key (numbers and fingerprints), daily counts, the audit log
-//! with user ids and addresses, the restart ledger, cursors (with 64-bit fingerprints of the newest second's messages in private chats
-//! and basic groups), update states, and peers, whose access hashes are worth nothing without the
-//! authorization key. A copy of the store without the key opens no session and shows no text.
+//! webhooks with their deliveries, and the entries of the outbox with their message texts. In clear: users
+//! and their accounts with masked phone numbers, which accounts, sessions and monitors there are, their
+//! names and faults, attached chats, what was sent under an idempotency key (numbers and fingerprints),
+//! daily counts, the audit log with user ids and addresses, the restart ledger, cursors (with 64-bit
+//! fingerprints of the newest second's messages in private chats and basic groups), update states, and
+//! peers, whose access hashes are worth nothing without the authorization key. A copy of the store without
+//! the key opens no session and shows no text.
 
 mod audit;
 mod checkpoint;

@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use grammers_client::tl;
+use tokio::time::Instant;
 
 use super::link::Caller;
 use super::peers::PeerBook;
@@ -128,7 +129,7 @@ impl Errand {
     pub fn shortened(self, peers: &Mutex<PeerBook>) -> Self {
         let known = |target: ChatTarget| match &target {
             ChatTarget::Username(name) => {
-                lock(peers).named(name).map_or(target, ChatTarget::Marked)
+                lock(peers).named(name, Instant::now()).map_or(target, ChatTarget::Marked)
             }
             ChatTarget::Marked(_) | ChatTarget::Invite(_) => target,
         };
@@ -257,7 +258,7 @@ impl Errand {
             _ => None,
         };
         if let (Some(name), Some(id)) = (self.looks_up(), found) {
-            lock(peers).name(name, id);
+            lock(peers).name(name, id, Instant::now());
         }
         Ok((finding, news))
     }

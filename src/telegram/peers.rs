@@ -41,18 +41,18 @@ impl PeerBook {
 
     /// What a public name stood for a short while ago, so that it need not be looked up again, which
     /// Telegram limits most tightly. Names change hands, so not for long.
-    pub(super) fn named(&self, name: &str) -> Option<MarkedId> {
+    pub(super) fn named(&self, name: &str, now: Instant) -> Option<MarkedId> {
         let (id, since) = self.names.get(name)?;
-        (since.elapsed() < NAMES_KEPT && self.known.contains_key(id)).then_some(*id)
+        (now.duration_since(*since) < NAMES_KEPT && self.known.contains_key(id)).then_some(*id)
     }
 
     /// Takes note of what a public name stands for.
-    pub(super) fn name(&mut self, name: &str, id: MarkedId) {
+    pub(super) fn name(&mut self, name: &str, id: MarkedId, now: Instant) {
         if self.names.len() >= PEERS_MAX {
-            self.names.retain(|_, (_, since)| since.elapsed() < NAMES_KEPT);
+            self.names.retain(|_, (_, since)| now.duration_since(*since) < NAMES_KEPT);
         }
         if self.names.len() < PEERS_MAX {
-            self.names.insert(name.to_owned(), (id, Instant::now()));
+            self.names.insert(name.to_owned(), (id, now));
         }
     }
 
@@ -155,15 +155,14 @@ mod tests {
         PeerRecord { id, access_hash: 1, is_bot: false, is_broadcast: false }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_name_is_believed_for_a_while() {
-        let mut book = PeerBook::default();
-        book.name("room", MarkedId::channel(1));
-        assert_eq!(book.named("room"), None, "nobody knows how to name it");
+    #[test]
+    fn a_name_is_believed_for_a_while() {
+        let (mut book, now) = (PeerBook::default(), Instant::now());
+        book.name("room", MarkedId::channel(1), now);
+        assert_eq!(book.named("room", now), None, "nobody knows how to name it");
         book.learn_one(peer(1));
-        assert_eq!(book.named("room"), Some(MarkedId::channel(1)));
-        tokio::time::advance(NAMES_KEPT).await;
-        assert_eq!(book.named("room"), None);
+        assert_eq!(book.named("room", now), Some(MarkedId::channel(1)));
+        assert_eq!(book.named("room", now + NAMES_KEPT), None);
     }
 
     #[test]

@@ -12,9 +12,11 @@
 
 mod support;
 
+mod accounts;
 mod backlog;
 mod bounds;
 mod chaos;
+mod cli;
 mod commands;
 mod connections;
 mod crash;

@@ -135,7 +135,10 @@ pub(in crate::actors) fn chat(chat: AttachedChat) -> Chat {
         title: chat.title,
         kind: chat.kind,
         username: chat.username,
-        may: rights,
+        is_member,
+        is_admin,
+        can_post,
+        can_invite,
         rights,
         checked_at: Time(chat.checked_at),
     }

@@ -39,6 +39,7 @@ pub(super) async fn attempt(
     hook: &Hook,
     delivery: Delivery,
 ) -> Result<Came, CommitError> {
+    let _own = hook.permit().await;
     let Ok(_permit) = way.permits.acquire().await else { return Ok(Came::Nothing) };
     if way.stop.is_cancelled() {
         return Ok(Came::Nothing);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::task::JoinHandle;
+use tokio::task::AbortHandle;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Way;
@@ -85,7 +85,7 @@ pub(super) struct EndpointState {
     rest_until: Option<UnixMillis>,
     failures: u32,
     dead: usize,
-    alarm: Option<(UnixMillis, JoinHandle<Result<(), ractor::MessagingErr<EndpointMsg>>>)>,
+    alarm: Option<(UnixMillis, AbortHandle)>,
     depth: Depth,
 }
 
@@ -293,7 +293,8 @@ impl EndpointState {
         }
         let after = u64::try_from(at.0.saturating_sub(now().0)).unwrap_or(0);
         let after = Duration::from_millis(after.saturating_add(1)).min(SLEEP_MAX);
-        self.alarm = Some((at, myself.send_after(after, || EndpointMsg::Due)));
+        let alarm = myself.send_after(after, || EndpointMsg::Due).abort_handle();
+        self.alarm = Some((at, alarm));
     }
 
     /// Gives up the oldest that are not under way, since more wait than may; `false` when there are none.

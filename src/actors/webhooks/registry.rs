@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ractor::ActorRef;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use super::WebhooksMsg;
 use super::endpoint::EndpointMsg;
@@ -15,12 +15,17 @@ use crate::protocol::owner::{Scope, UserId, WebhookId};
 use crate::protocol::webhook::WebhookRecord;
 use crate::store::{CommitError, Op, Store};
 
+/// Requests at once to the endpoints of one user, who must not take the room of all others.
+const AT_ONCE_PER_USER: usize = 16;
+
 /// An endpoint and how it fares.
 pub(in crate::actors) struct Hook {
     record: Mutex<Arc<WebhookRecord>>,
     actor: Mutex<Option<ActorRef<EndpointMsg>>>,
     waiting: AtomicU64,
     last_error: Mutex<Option<String>>,
+    /// Shared by the endpoints of its user.
+    permits: Arc<Semaphore>,
 }
 
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -28,13 +33,19 @@ fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hook {
-    fn new(record: WebhookRecord) -> Self {
+    fn new(record: WebhookRecord, permits: Arc<Semaphore>) -> Self {
         Self {
             record: Mutex::new(Arc::new(record)),
             actor: Mutex::default(),
             waiting: AtomicU64::new(0),
             last_error: Mutex::default(),
+            permits,
         }
+    }
+
+    /// Waits for the room of one request of its user; `None` never comes about.
+    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        self.permits.acquire().await.ok()
     }
 
     /// The endpoint as it is now.
@@ -76,11 +87,29 @@ impl Hook {
     }
 }
 
+/// What one user has.
+struct Own {
+    ids: Vec<WebhookId>,
+    permits: Arc<Semaphore>,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self { ids: Vec::new(), permits: Arc::new(Semaphore::new(AT_ONCE_PER_USER)) }
+    }
+}
+
 #[derive(Default)]
 struct Known {
     hooks: BTreeMap<WebhookId, Arc<Hook>>,
-    by_user: HashMap<UserId, Vec<WebhookId>>,
+    by_user: HashMap<UserId, Own>,
     supervisor: Option<ActorRef<WebhooksMsg>>,
+}
+
+impl Known {
+    fn ids_of(&self, user: &UserId) -> &[WebhookId] {
+        self.by_user.get(user).map_or(&[], |own| &own.ids)
+    }
 }
 
 /// All endpoints.
@@ -151,7 +180,7 @@ impl Hooks {
                 next.map(|(_, hook)| Arc::clone(hook)).take(limit).collect()
             }
             Scope::Only(user) => {
-                let mut ids = known.by_user.get(user).cloned().unwrap_or_default();
+                let mut ids = known.ids_of(user).to_vec();
                 ids.retain(is_next);
                 ids.sort();
                 ids.iter().filter_map(|id| known.hooks.get(id)).take(limit).cloned().collect()
@@ -162,8 +191,7 @@ impl Hooks {
     /// The endpoints of `user` that want events of this type now.
     pub(super) fn wanting(&self, user: &UserId, kind: &str) -> Vec<Arc<Hook>> {
         let known = held(&self.known);
-        let ids = known.by_user.get(user).map_or(&[][..], Vec::as_slice);
-        let hooks = ids.iter().filter_map(|id| known.hooks.get(id));
+        let hooks = known.ids_of(user).iter().filter_map(|id| known.hooks.get(id));
         hooks.filter(|hook| held(&hook.record).wants(kind)).cloned().collect()
     }
 
@@ -176,8 +204,10 @@ impl Hooks {
             hook.tell(EndpointMsg::Changed);
             return;
         }
-        known.hooks.insert(id, Arc::new(Hook::new(record)));
-        known.by_user.entry(user).or_default().push(id);
+        let own = known.by_user.entry(user).or_default();
+        own.ids.push(id);
+        let permits = Arc::clone(&own.permits);
+        known.hooks.insert(id, Arc::new(Hook::new(record, permits)));
         if let Some(supervisor) = &known.supervisor {
             let _ = supervisor.cast(WebhooksMsg::Start(id));
         }
@@ -188,9 +218,9 @@ impl Hooks {
         let mut known = held(&self.known);
         let Some(hook) = known.hooks.remove(&id) else { return };
         let user = hook.record().user.clone();
-        if let Some(ids) = known.by_user.get_mut(&user) {
-            ids.retain(|other| *other != id);
-            if ids.is_empty() {
+        if let Some(own) = known.by_user.get_mut(&user) {
+            own.ids.retain(|other| *other != id);
+            if own.ids.is_empty() {
                 known.by_user.remove(&user);
             }
         }
@@ -204,7 +234,7 @@ impl Hooks {
     /// line behind that.
     pub(in crate::actors) async fn drop_user(&self, user: &UserId) {
         let _turn = self.turn().await;
-        let ids = held(&self.known).by_user.get(user).cloned().unwrap_or_default();
+        let ids = held(&self.known).ids_of(user).to_vec();
         ids.into_iter().for_each(|id| self.drop_one(id));
     }
 }

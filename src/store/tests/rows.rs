@@ -116,7 +116,10 @@ async fn a_row_is_found_by_its_owner_only() {
     store.commit(vec![Op::put_row(&one), Op::put_row(&two)]).await.unwrap();
     assert_eq!(store.row::<OwnedAccount>(&user("one"), one.id).unwrap(), Some(one.clone()));
     assert_eq!(store.row::<OwnedAccount>(&user("two"), one.id).unwrap(), None);
-    assert_eq!(store.rows::<OwnedAccount>(&user("two"), None, None, 9).unwrap(), [two.clone()]);
+    assert_eq!(
+        store.rows::<OwnedAccount>(&user("two"), None, None, 9).unwrap(),
+        std::slice::from_ref(&two)
+    );
     assert_eq!(store.all_rows::<OwnedAccount>().unwrap(), [one.clone(), two]);
     store.commit(vec![Op::delete_row::<OwnedAccount>(&user("two"), one.id)]).await.unwrap();
     assert_eq!(store.row::<OwnedAccount>(&user("one"), one.id).unwrap(), Some(one));

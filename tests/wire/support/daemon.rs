@@ -52,6 +52,28 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// A daemon with its settings and an empty store, not running yet.
     pub(crate) fn prepare(sim: &Simulator, backend: &Backend, options: DaemonOptions) -> Self {
+        let bridge = format!(
+            r#"
+            enabled = true
+            url = "{url}"
+            exchange = "{exchange}"
+            command_queue = "{commands}"
+            event_queue = "{events}"
+            "#,
+            url = backend.broker.url,
+            exchange = backend.names.exchange,
+            commands = backend.names.commands,
+            events = backend.names.events,
+        );
+        Self::configure(sim, &bridge, options)
+    }
+
+    /// The same without a broker.
+    pub(crate) fn alone(sim: &Simulator, options: DaemonOptions) -> Self {
+        Self::configure(sim, "enabled = false", options)
+    }
+
+    fn configure(sim: &Simulator, bridge: &str, options: DaemonOptions) -> Self {
         let home = TempDir::new().expect("a folder");
         let listen = free_address();
         let binary = if options.fail_points { dying_binary() } else { binary() };
@@ -72,11 +94,7 @@ impl Daemon {
             [store]
             path = "{state}"
             [bridge]
-            enabled = true
-            url = "{url}"
-            exchange = "{exchange}"
-            command_queue = "{commands}"
-            event_queue = "{events}"
+            {bridge}
             [failover]
             retry_delay_seconds = {retry_delay_seconds}
             max_reconnect_attempts = {max_reconnect_attempts}
@@ -89,10 +107,6 @@ impl Daemon {
             "#,
             telegram = sim.listen_addr(),
             state = home.path().join("state").display(),
-            url = backend.broker.url,
-            exchange = backend.names.exchange,
-            commands = backend.names.commands,
-            events = backend.names.events,
         );
         fs::write(home.path().join("config.toml"), config).expect("the config is written");
         Self { home, binary, listen, environment, child: None }
@@ -129,14 +143,20 @@ impl Daemon {
 
     /// `telewarden check` on its configuration: the exit status and all it said.
     pub(crate) fn check(&self) -> (Option<i32>, String) {
+        self.command(&["check"])
+    }
+
+    /// A command of the command line on its configuration: the exit status and all it said.
+    pub(crate) fn command(&self, words: &[&str]) -> (Option<i32>, String) {
         let said = Command::new(&self.binary)
-            .args(["check", "--config"])
+            .args(words)
+            .arg("--config")
             .arg(self.home.path().join("config.toml"))
             .current_dir(self.home.path())
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .output()
-            .expect("check runs");
+            .expect("the command runs");
         let mut text = String::from_utf8(said.stdout).expect("it is text");
         text.push_str(&String::from_utf8_lossy(&said.stderr));
         (said.status.code(), text)

@@ -252,10 +252,15 @@ pub struct Chat {
     /// Its public name, without `@`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// What the account may do.
-    #[serde(flatten)]
-    pub may: Rights,
-    /// The same, together.
+    /// Whether the account is in the chat.
+    pub is_member: bool,
+    /// Whether it is an admin.
+    pub is_admin: bool,
+    /// Whether it may write.
+    pub can_post: bool,
+    /// Whether it may invite.
+    pub can_invite: bool,
+    /// The same four, together.
     pub rights: Rights,
     /// When this was looked up.
     pub checked_at: Time,
