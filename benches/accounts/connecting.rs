@@ -97,7 +97,8 @@ pub(crate) fn run(stage: &Stage, way: Way, count: usize, at_once: usize) -> Resu
     let mut took: Vec<Duration> =
         all.iter().map(|steps| steps.iter().map(|(_, took)| *took).sum()).collect();
     took.sort_unstable();
-    let names: Vec<&'static str> = all.first().into_iter().flatten().map(|(name, _)| *name).collect();
+    let names: Vec<&'static str> =
+        all.first().into_iter().flatten().map(|(name, _)| *name).collect();
     let step = |(index, name): (usize, &'static str)| {
         let mut took: Vec<Duration> =
             all.iter().filter_map(|steps| Some(steps.get(index)?.1)).collect();

@@ -185,7 +185,8 @@ fn warm_up(stage: &mut Stage, extent: &Extent, numbers: &mut Numbers) -> Result<
     stage.look_up_all(numbers.block())?;
     for subject in order(0) {
         let pace = Pace::Rate(100.0);
-        let drive = Drive { pace, seconds: extent.seconds, seed: extent.seed, first: numbers.block() };
+        let drive =
+            Drive { pace, seconds: extent.seconds, seed: extent.seed, first: numbers.block() };
         let Measured { driven, .. } = stage.drive(subject, drive)?;
         say(&format!("warmed up: {}", serde_json::to_string(&driven)?));
     }
@@ -202,10 +203,8 @@ fn order(round: usize) -> [Subject; 2] {
 /// The commit that is measured, and whether anything was changed since.
 fn commit() -> String {
     let git = |arguments: &[&str]| {
-        let output = Command::new("git")
-            .args(arguments)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output();
+        let output =
+            Command::new("git").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
         output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let hash = git(&["rev-parse", "--short", "HEAD"]).unwrap_or_default();

@@ -91,13 +91,7 @@ struct Record {
 }
 
 /// Sends `rate` messages a second for so many seconds and compares.
-pub(crate) fn run(
-    stage: &Stage,
-    rate: f64,
-    seconds: f64,
-    seed: u64,
-    first: u64,
-) -> Result<Once> {
+pub(crate) fn run(stage: &Stage, rate: f64, seconds: f64, seed: u64, first: u64) -> Result<Once> {
     let wanted = (rate * seconds).round() as u64;
     let (before_kib, cpu) = (memory(stage)?, machine::cpu_of(stage.daemon.pid())?);
     let began = Instant::now();

@@ -137,7 +137,10 @@ fn once(text: &mut String, once: &Once) -> std::fmt::Result {
     writeln!(text, "| | |\n|---|---|")?;
     let Once { wanted, per_second, seconds, repeated, replayed, .. } = once;
     writeln!(text, "| messages, at {per_second:.0}/s for {seconds:.0} s | {wanted} |")?;
-    writeln!(text, "| requests beyond the first; answered from the book | {repeated}; {replayed} |")?;
+    writeln!(
+        text,
+        "| requests beyond the first; answered from the book | {repeated}; {replayed} |"
+    )?;
     writeln!(text, "| **lost** | **{}** |\n| **doubled** | **{}** |", once.lost, once.doubled)?;
     writeln!(text, "| answers that contradict one another | {} |", once.contradicted)?;
     writeln!(text, "| never answered with success | {} |", once.failed)?;

@@ -115,7 +115,9 @@ impl Sender for ApiSender {
         let sent = answer.success()?;
         let id = sent["message_id"].as_i64().and_then(|id| i32::try_from(id).ok());
         let id = id.context("no message id")?;
-        if order.to_chat && let Some(account) = self.accounts.get(order.account) {
+        if order.to_chat
+            && let Some(account) = self.accounts.get(order.account)
+        {
             account.newest.store(id, Ordering::Relaxed);
         }
         Ok(answer.took)

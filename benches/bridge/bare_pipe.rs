@@ -200,7 +200,10 @@ pub(crate) fn connect(
 }
 
 /// Where the account's own sequence stands.
-pub(crate) async fn ask_state(handle: &SenderPoolHandle, dc_id: i32) -> Result<types::updates::State> {
+pub(crate) async fn ask_state(
+    handle: &SenderPoolHandle,
+    dc_id: i32,
+) -> Result<types::updates::State> {
     let request = functions::updates::GetState {}.to_bytes();
     let answer = handle.raw_invoke_in_dc(dc_id, request).await?;
     let enums::updates::State::State(state) = enums::updates::State::from_bytes(&answer)?;

@@ -153,11 +153,7 @@ fn config_in(home: &TempDir) -> PathBuf {
     home.path().join("config.toml")
 }
 
-fn launch(
-    program: &Path,
-    home: &TempDir,
-    environment: &[(String, String)],
-) -> Result<Process> {
+fn launch(program: &Path, home: &TempDir, environment: &[(String, String)]) -> Result<Process> {
     let log = File::options().create(true).append(true).open(home.path().join("log"))?;
     let child: Child = Command::new(program)
         .args(["run", "--config"])
