@@ -6,9 +6,9 @@
 //! thing the process does: no destructor runs, nothing is flushed. `TELEWARDEN_STUMBLE=actor/key`
 //! makes one actor panic whenever it does its work, which only its supervisor may notice.
 
-/// Every point, by the way of a fact through the process. `tests/wire/failpoints.rs` kills the
-/// daemon at each.
-pub const NAMES: [&str; 66] = [
+/// Every point, by the way of a fact through the process. `tests/wire/failpoints.rs` and, for what
+/// users do, `tests/wire/accounts/failpoints.rs` kill the daemon at each.
+pub const NAMES: [&str; 79] = [
     // The store is made.
     "key.write.before",
     "key.rename.before",
@@ -72,6 +72,21 @@ pub const NAMES: [&str; 66] = [
     "monitor.failover.after",
     "account.save.before",
     "account.save.after",
+    // A user's login goes from step to step and becomes an account, which then changes.
+    "login.stage.before",
+    "login.stage.after",
+    "login.sign_in.before",
+    "login.sign_in.after",
+    "login.signed_in",
+    "account.adopt.before",
+    "account.adopt.after",
+    "estate.keep.before",
+    "estate.keep.after",
+    // A user's message leaves.
+    "send.intent.before",
+    "send.intent.after",
+    "send.outcome.before",
+    "send.outcome.after",
     // An event leaves.
     "publish.before",
     "publish.after",

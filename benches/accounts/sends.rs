@@ -151,10 +151,10 @@ impl Record {
     }
 }
 
-/// The value at `share` of a sorted list, milliseconds.
+/// The value at `share` of a sorted list, milliseconds; 0 when there is none.
 pub(crate) fn quantile(sorted: &[Duration], share: f64) -> f64 {
     let index = (sorted.len().saturating_sub(1) as f64 * share).round() as usize;
-    sorted.get(index).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
+    sorted.get(index).map_or(0.0, |took| took.as_secs_f64() * 1e3)
 }
 
 /// Drives sends.

@@ -27,7 +27,7 @@ use crate::protocol::model::{AccountRecord, Cooldown, Credentials, Fault, Sessio
 use crate::protocol::restart::ChildKind;
 use crate::store::{CommitError, Op};
 
-pub(super) use estate::{EstateMsg, Newcomer, Wanted};
+pub(super) use estate::{Also, EstateMsg, Newcomer, Wanted};
 
 /// How long accounts may take to hang up; those that take longer are ended with the process.
 const STOP_MAX: Duration = Duration::from_secs(5);

@@ -131,6 +131,12 @@ pub(super) struct LoginActor {
     doing: &'static str,
     /// Failures in a row while waiting for a scan.
     failures: u32,
+    /// Whether its user was told of its id.
+    is_known: bool,
+    /// Whether it is not known yet, after a restart of the daemon, how things stand.
+    is_resuming: bool,
+    /// What its user handed in meanwhile.
+    held: Option<LoginMsg>,
 }
 
 impl Actor for Login {
@@ -146,6 +152,7 @@ impl Actor for Login {
         let LoginArgs { context, fleet, id, who, way, reply } = args;
         let (created_at, expires_at) = span(&way, now());
         let is_fresh = !matches!(way, Way::Session { .. });
+        let is_known = !matches!(way, Way::Session { .. } | Way::Bot(_));
         let left = u64::try_from(expires_at.0 - now().0).unwrap_or(0);
         myself.send_after(Duration::from_millis(left), || LoginMsg::Deadline);
         myself.cast(LoginMsg::Begin(way))?;
@@ -164,6 +171,9 @@ impl Actor for Login {
             reply,
             doing: "login.begin",
             failures: 0,
+            is_known,
+            is_resuming: false,
+            held: None,
         })
     }
 
@@ -205,6 +215,7 @@ impl LoginActor {
     ) {
         self.task = None;
         self.link = link;
+        self.resumed(myself, &outcome);
         match outcome {
             Ok(Step::CodeSent(sent)) => {
                 self.stage = Stage::CodeSent(sent.ticket);
@@ -349,6 +360,9 @@ impl LoginActor {
         // Should the store fail, the daemon ends and the login's deadline does the same later.
         let _ = self.context.store.commit(vec![forget]).await;
         self.tell(view);
+        if let Some(held) = self.held.take() {
+            held.refuse(&Refusal::new(Code::Conflict, "this login is over"));
+        }
         myself.stop(None);
     }
 

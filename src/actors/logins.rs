@@ -3,15 +3,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
-use super::context::Context;
+use super::context::{Context, now};
 use super::fleet::FleetMsg;
 use super::ledger;
+use super::lobby::LoginView;
 use super::login::{Login, LoginArgs, LoginMsg, LoginReply, Way};
-use crate::protocol::estate::LoginRecord;
-use crate::protocol::owner::{Caller, LoginId, UserId};
+use crate::protocol::estate::{LoginRecord, LoginStage};
+use crate::protocol::login::LoginState;
+use crate::protocol::owner::{AccountId, Caller, LoginId, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::restart::{ChildKind, RestartHistory};
 use crate::store::Op;
@@ -20,6 +23,8 @@ use crate::store::Op;
 const PER_USER_MAX: usize = 20;
 /// Logins at once. Each holds a connection, about 60 KiB.
 const LOGINS_MAX: usize = 1_000;
+/// How long what a login ended with is kept for a restart of the daemon: as long as it may take.
+const DONE_TOLD: Duration = Duration::from_secs(10 * 60);
 
 /// The actor.
 pub(super) struct Logins;
@@ -40,6 +45,8 @@ pub(super) enum LoginsMsg {
     Begin { id: LoginId, who: Caller, way: Way, reply: LoginReply },
     /// Something for a login that is under way.
     Tell { user: UserId, id: LoginId, message: LoginMsg },
+    /// A login that succeeded need not be told of any longer.
+    Forget { user: UserId, id: LoginId },
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
@@ -81,6 +88,7 @@ impl Actor for Logins {
                 state.begin(&myself, id, who, way, reply).await;
             }
             LoginsMsg::Tell { user, id, message } => state.tell(user, id, message),
+            LoginsMsg::Forget { user, id } => state.forget(&user, id).await,
             LoginsMsg::Pulse(reply) => drop(reply.send(())),
         }
         Ok(())
@@ -110,9 +118,34 @@ impl LoginsState {
     async fn resume(&mut self, myself: &ActorRef<LoginsMsg>, records: Vec<LoginRecord>) {
         for record in records {
             let (user, id) = (record.user.clone(), record.id);
+            if let LoginStage::Done { account } = record.stage {
+                self.tell_of(myself, account, &record);
+                continue;
+            }
             let who = Caller { user: user.clone(), role: Default::default(), address: None };
             self.spawn(myself, id, who, Way::Interrupted(record), None).await;
         }
+    }
+
+    /// A login that succeeded in an earlier life of the daemon, of which its user may not have heard.
+    fn tell_of(&self, myself: &ActorRef<LoginsMsg>, account: AccountId, record: &LoginRecord) {
+        let (user, id, at) = (record.user.clone(), record.id, now());
+        let view = LoginView {
+            state: LoginState::Active,
+            expires_at: record.expires_at,
+            account: Some(account),
+            hint: None,
+            token: None,
+            error: None,
+        };
+        self.context.lobby.put(&user, id, view, at);
+        let left = u64::try_from(record.expires_at.0 - at.0).unwrap_or(0);
+        myself.send_after(Duration::from_millis(left), move || LoginsMsg::Forget { user, id });
+    }
+
+    async fn forget(&self, user: &UserId, id: LoginId) {
+        let forget = Op::delete_row::<LoginRecord>(user, id);
+        let _ = self.context.store.submit(vec![forget], |_| {}).await;
     }
 
     async fn begin(
@@ -176,6 +209,8 @@ impl LoginsState {
         self.open.remove(&name);
         let Some(cause) = crash else {
             self.histories.remove(&name);
+            let (user, id) = name;
+            myself.send_after(DONE_TOLD, move || LoginsMsg::Forget { user, id });
             return;
         };
         let history = self.histories.entry(name.clone()).or_default();
@@ -194,7 +229,6 @@ impl LoginsState {
         let (user, id) = name;
         self.histories.remove(name);
         self.context.lobby.crashed(user, *id);
-        let forget = Op::delete_row::<LoginRecord>(user, *id);
-        let _ = self.context.store.submit(vec![forget], |_| {}).await;
+        self.forget(user, *id).await;
     }
 }

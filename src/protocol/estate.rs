@@ -143,7 +143,7 @@ pub struct LoginRecord {
     pub user: UserId,
     /// The datacenter that its key was made with.
     pub dc_id: i32,
-    /// The authorization key.
+    /// The authorization key; empty once the account has it.
     pub auth_key: Vec<u8>,
     /// How far it is.
     pub stage: LoginStage,
@@ -171,6 +171,11 @@ pub enum LoginStage {
     PasswordRequired {
         /// The hint.
         hint: Option<String>,
+    },
+    /// It has succeeded: told of until it would have expired, in case its user did not hear of it.
+    Done {
+        /// What it ended with.
+        account: AccountId,
     },
 }
 

@@ -196,6 +196,16 @@ impl LoginLink {
         signed_in(self.call(&request).await?)
     }
 
+    /// Asks whether Telegram waits for a password on this key, which it tells only then.
+    ///
+    /// # Errors
+    /// [`LoginFailure::SessionEnded`] when it does not; see the others there.
+    pub async fn awaited_password(&self) -> Result<Step, LoginFailure> {
+        let enums::account::Password::Password(asked) =
+            self.call(&functions::account::GetPassword {}).await?;
+        Ok(Step::PasswordNeeded { hint: asked.hint.filter(|hint| !hint.is_empty()) })
+    }
+
     /// Logs a bot in by its token.
     ///
     /// # Errors
@@ -279,11 +289,7 @@ impl LoginLink {
         answer: Result<Authorization, LoginFailure>,
     ) -> Result<Step, LoginFailure> {
         match answer {
-            Err(LoginFailure::PasswordNeeded) => {
-                let enums::account::Password::Password(asked) =
-                    self.call(&functions::account::GetPassword {}).await?;
-                Ok(Step::PasswordNeeded { hint: asked.hint.filter(|hint| !hint.is_empty()) })
-            }
+            Err(LoginFailure::PasswordNeeded) => self.awaited_password().await,
             answer => signed_in(answer?),
         }
     }

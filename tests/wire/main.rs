@@ -12,6 +12,7 @@
 
 mod support;
 
+mod accounts;
 mod backlog;
 mod bounds;
 mod chaos;

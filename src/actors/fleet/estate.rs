@@ -37,9 +37,11 @@ pub(in crate::actors) struct Newcomer {
     pub(in crate::actors) slot: Arc<Semaphore>,
     /// The line in the audit log; its target is filled in.
     pub(in crate::actors) deed: Deed,
-    /// What becomes durable together with it.
-    pub(in crate::actors) also: Vec<Op>,
+    /// What becomes durable together with it, once it has an id.
+    pub(in crate::actors) also: Also,
 }
+
+pub(in crate::actors) type Also = Box<dyn FnOnce(AccountId) -> Vec<Op> + Send>;
 
 /// What may be asked about accounts of users.
 pub(in crate::actors) enum EstateMsg {
@@ -210,7 +212,7 @@ impl FleetState {
         ops.extend([Op::put_row(&account), Op::Audit(deed)]);
         let before = known.map(|known| known.key).filter(|before| *before != key);
         ops.extend(before.filter(|key| !self.is_session(*key)).map(Op::DeleteAccount));
-        ops.extend(also);
+        ops.extend(also(account.id));
         self.adopting.insert(account.telegram_id);
         self.keep(myself, ops, Change::Adopted { account, before, slot }, reply).await;
     }

@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{LoginActor, LoginMsg, LoginReply, Stage, Way, credentials_of};
 use crate::actors::context::now;
-use crate::actors::fleet::{EstateMsg, FleetMsg, Newcomer};
+use crate::actors::fleet::{Also, EstateMsg, FleetMsg, Newcomer};
 use crate::failpoint;
 use crate::protocol::estate::{LoginRecord, LoginStage, OwnedAccount};
 use crate::protocol::failure::Failure;
@@ -57,7 +57,10 @@ impl LoginActor {
                 self.api_id = api_id;
                 self.take_over(myself, options, credentials);
             }
-            Way::Interrupted(record) => self.go_on(myself, options, &record),
+            Way::Interrupted(record) => {
+                self.is_resuming = true;
+                self.go_on(myself, options, &record);
+            }
         }
     }
 
@@ -108,7 +111,7 @@ impl LoginActor {
                 by_email: *by_email,
             }),
             LoginStage::PasswordRequired { hint } => Stage::PasswordRequired { hint: hint.clone() },
-            LoginStage::WaitingScan => Stage::Beginning,
+            LoginStage::WaitingScan | LoginStage::Done { .. } => Stage::Beginning,
         };
         let is_scan = matches!(self.stage, Stage::Beginning);
         let again = match &self.stage {
@@ -124,7 +127,7 @@ impl LoginActor {
                 Ok(signed_in) => Ok(Step::SignedIn(signed_in)),
                 Err(LoginFailure::SessionEnded { .. } | LoginFailure::PasswordNeeded) => {
                     match again {
-                        Some(again) => Ok(again.step()),
+                        Some(again) => again.step(&link).await,
                         None => link.export_token().await,
                     }
                 }
@@ -141,6 +144,9 @@ impl LoginActor {
         code: SecretText,
         reply: LoginReply,
     ) {
+        if self.is_resuming {
+            return self.hold(LoginMsg::Code { code, reply });
+        }
         let Stage::CodeSent(ticket) = &self.stage else {
             return refuse(reply, "no code is asked for at this point of the login");
         };
@@ -160,6 +166,9 @@ impl LoginActor {
         password: SecretText,
         reply: LoginReply,
     ) {
+        if self.is_resuming {
+            return self.hold(LoginMsg::Password { password, reply });
+        }
         if !matches!(self.stage, Stage::PasswordRequired { .. }) {
             return refuse(reply, "no password is asked for at this point of the login");
         }
@@ -168,6 +177,46 @@ impl LoginActor {
             let outcome = link.check_password(&password).await;
             Ok((link, outcome))
         });
+    }
+
+    /// What was handed in waits until it is known how things stand.
+    fn hold(&mut self, message: LoginMsg) {
+        if let Some(before) = self.held.replace(message) {
+            before.refuse(&Refusal::new(Code::Conflict, "it was handed in once more meanwhile"));
+        }
+    }
+
+    /// After a restart it is known how things stand: what was handed in meanwhile was either heard
+    /// of by Telegram before, or is handed in now.
+    pub(super) fn resumed(
+        &mut self,
+        myself: &ActorRef<LoginMsg>,
+        outcome: &Result<Step, LoginFailure>,
+    ) {
+        self.is_resuming = false;
+        let Some(held) = self.held.take() else { return };
+        match (held, outcome) {
+            (LoginMsg::Code { reply, .. }, Ok(Step::SignedIn(_) | Step::PasswordNeeded { .. }))
+            | (LoginMsg::Password { reply, .. }, Ok(Step::SignedIn(_)))
+            | (LoginMsg::Code { reply, .. } | LoginMsg::Password { reply, .. }, Err(_)) => {
+                self.reply = Some(reply);
+            }
+            (held, _) => drop(myself.cast(held)),
+        }
+    }
+
+    /// What is kept of it in place of its key once the account has that. Bots and sessions that are
+    /// brought leave nothing: whoever brought them knows of no login.
+    fn done(&self) -> Also {
+        let (user, id, is_known) = (self.who.user.clone(), self.id, self.is_known);
+        let (created_at, expires_at) = (self.created_at, self.expires_at);
+        Box::new(move |account| {
+            let stage = LoginStage::Done { account };
+            let auth_key = Vec::new();
+            let record =
+                LoginRecord { id, user, dc_id: 0, auth_key, stage, created_at, expires_at };
+            is_known.then(|| Op::put_row(&record)).into_iter().collect()
+        })
     }
 
     /// The link, unless a step is under way with it; then whoever asks is told so.
@@ -259,7 +308,7 @@ impl LoginActor {
     {
         let (user, api_id) = (self.who.user.clone(), self.api_id);
         let deed = self.deed("account.connect", "ok");
-        let also = vec![Op::delete_row::<LoginRecord>(&user, self.id)];
+        let also = self.done();
         move |me, phone_masked, credentials, slot| Newcomer {
             user,
             credentials,
@@ -280,11 +329,17 @@ enum Interrupted {
 }
 
 impl Interrupted {
-    /// As if it had just come to this.
-    fn step(self) -> Step {
-        match self {
-            Self::Code(ticket) => Step::CodeSent(ticket.into()),
-            Self::Password(hint) => Step::PasswordNeeded { hint },
+    /// As if it had just come to this. Telegram may have taken the code before the daemon ended.
+    async fn step(self, link: &LoginLink) -> Result<Step, LoginFailure> {
+        match (self, link.awaited_password().await) {
+            (_, Ok(step)) => Ok(step),
+            (Self::Code(ticket), Err(LoginFailure::SessionEnded { .. })) => {
+                Ok(Step::CodeSent(ticket.into()))
+            }
+            (Self::Password(hint), Err(LoginFailure::SessionEnded { .. })) => {
+                Ok(Step::PasswordNeeded { hint })
+            }
+            (_, Err(failure)) => Err(failure),
         }
     }
 }

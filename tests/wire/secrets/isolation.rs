@@ -70,7 +70,7 @@ impl Street {
     }
 }
 
-/// A user with an account, a chat, a monitor, a login under way, and, where there are any, a webhook.
+/// A user with an account, a chat, a monitor, a login under way, and a webhook.
 async fn settle(house: &House, name: &str) -> User {
     let token = house.token(name, "user");
     let followed: Arc<Mutex<String>> = Arc::default();
@@ -90,15 +90,16 @@ async fn settle(house: &House, name: &str) -> User {
     let stranger = sim.add_account(new).await.unwrap();
     let sms = post("/accounts/telegram/connect/sms").json(json!({ "phone": stranger.phone }));
     let login = house.expect(sms, 202).await["login_id"].as_str().unwrap().to_owned();
-    let hook = json!({ "url": "https://example.org/hook", "events": [] });
-    let hook = house.ask(post("/webhooks").json(hook)).await;
-    let hook = hook.json()["id"].as_str().map(str::to_owned);
+    // Nobody is called.
+    let hook = json!({ "url": format!("https://{name}.example.org/"), "enabled": false });
+    let hook = house.expect(post("/webhooks").json(hook), 201).await;
+    let hook = hook["id"].as_str().unwrap().to_owned();
     let has = HashMap::from([
         ("accounts", account),
         ("logins", login),
         ("monitors", chat.chat_id.to_string()),
         ("users", name.to_owned()),
-        ("webhooks", hook.unwrap_or_else(|| Uuid::new_v4().to_string())),
+        ("webhooks", hook),
     ]);
     User { token, has: Belongings(has), followed }
 }
@@ -224,7 +225,7 @@ async fn lists_logs_exports_and_streams_tell_of_ones_own_alone() {
         seen.push((format!("{list} behind an admin's cursor"), answer.body));
     }
     let mut hers: Vec<&str> = alice.has.0.values().map(String::as_str).collect();
-    hers.extend(["alice_herself", "room_of_alice"]);
+    hers.extend(["alice_herself", "room_of_alice", "alice.example.org"]);
     for (place, text) in seen {
         let found: Vec<_> = hers.iter().filter(|word| text.contains(**word)).collect();
         assert!(found.is_empty(), "{place} tells {found:?}: {text}");

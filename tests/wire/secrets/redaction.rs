@@ -17,6 +17,8 @@ const PASSWORD: &str = "Opens-Sesame-77";
 const WRONG_PASSWORD: &str = "Shuts-Sesame-88";
 const WRONG_BOT: &str = "99887766:AAwrong-token_of-no-bot";
 const BROKER_PASSWORD: &str = "Br0ker-Passw0rd-of-nobody";
+/// Nobody listens there, so what is for it stays in the store.
+const HOOK: &str = "http://127.0.0.1:1/hook/whispered-t0ken";
 const IDEMPOTENCY_KEY: &str = "order-4711-of-the-customer";
 
 /// A life of the daemon with everything in it.
@@ -26,10 +28,13 @@ struct Life {
     known: Known,
     /// Texts of messages: nobody is told but the backend that asked for them.
     texts: Known,
+    /// Addresses with a secret in them: their user sees them, and the log does not.
+    addresses: Known,
     alice: String,
     admin: String,
-    /// What came over the stream of events.
+    /// What came over the stream of events, and the pictures to scan that may be in there.
     followed: Arc<Mutex<String>>,
+    pictures: Vec<String>,
 }
 
 impl Life {
@@ -59,8 +64,11 @@ impl Life {
             known.text("a token", token);
             known.text("a token's signature", token.rsplit('.').next().unwrap());
         }
-        let followed: Arc<Mutex<String>> = Arc::default();
-        Self { house, known, texts: Known::default(), alice, admin, followed }
+        let mut addresses = Known::default();
+        addresses.text("a webhook's address", "whispered-t0ken");
+        let (texts, followed) = (Known::default(), Arc::default());
+        let pictures = Vec::new();
+        Self { house, known, texts, addresses, alice, admin, followed, pictures }
     }
 
     fn ask(&self, method: &str, path: &str) -> Question {
@@ -130,7 +138,8 @@ impl Life {
         let mut found = self.known.found_below(&daemon.store(), &["key", "jwt-secret"]);
         found.extend(self.texts.found_below(&daemon.store(), &["key", "jwt-secret"]));
         for line in daemon.log().lines() {
-            let here = [self.known.found_in(line.as_bytes()), self.texts.found_in(line.as_bytes())];
+            let all = [&self.known, &self.texts, &self.addresses];
+            let here = all.map(|known| known.found_in(line.as_bytes()));
             found.extend(here.concat().iter().map(|what| format!("{what} in the log: {line}")));
         }
         for heard in self.house.client.heard().iter() {
@@ -144,6 +153,7 @@ impl Life {
             found.extend(here.iter().map(|what| format!("{what} in an event: {}", event.kind)));
         }
         let followed = self.followed.lock().unwrap().clone();
+        let followed = self.pictures.iter().fold(followed, |text, url| text.replace(url, ""));
         let here =
             [self.known.found_in(followed.as_bytes()), self.texts.found_in(followed.as_bytes())];
         found.extend(here.concat().iter().map(|what| format!("{what} in the stream")));
@@ -161,6 +171,14 @@ impl Life {
         let (_, said) = self.house.stage.daemon.check();
         assert_eq!(self.known.found_in(said.as_bytes()), Vec::<&str>::new(), "{said}");
         self.sweep(when).await;
+    }
+
+    /// A webhook for everything, whose secret is told once.
+    async fn hook(&mut self) -> String {
+        let hook = self.post("/webhooks", json!({ "url": HOOK, "events": [] }), 201).await;
+        self.known.text("a webhook's secret", hook["secret"].as_str().unwrap());
+        self.house.client.heard().pop();
+        format!("/webhooks/{}", hook["id"].as_str().unwrap())
     }
 
     async fn refused_tokens(&mut self) {
@@ -237,6 +255,8 @@ impl Life {
         heard.retain(|heard| !heard.text.contains("tg://login?token="));
         drop(heard);
         self.known.text("a QR code's token", url.rsplit('=').next().unwrap());
+        self.pictures.push(url);
+        self.sweep("after a picture was scanned").await;
         account
     }
 
@@ -427,7 +447,11 @@ impl Life {
 
 /// Logs everything that can be logged.
 fn loud<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    let all = [("TELEWARDEN__LOG__LEVEL", "trace"), ("TELEWARDEN__TELEGRAM__API_HASH", API_HASH)];
+    let all = [
+        ("TELEWARDEN__LOG__LEVEL", "trace"),
+        ("TELEWARDEN__TELEGRAM__API_HASH", API_HASH),
+        ("TELEWARDEN__WEBHOOKS__ALLOW_PRIVATE", "true"),
+    ];
     all.iter().chain(more).copied().collect()
 }
 
@@ -438,6 +462,7 @@ async fn no_secret_leaves_whatever_is_done() {
     let tell = move |text: &str| followed.lock().unwrap().push_str(text);
     let _stream = life.house.client.follow(&life.alice, "/events/stream", tell).await;
     life.refused_tokens().await;
+    let hook = life.hook().await;
     let by_code = life.log_in_by_code().await;
     life.log_in_in_vain().await;
     let by_picture = life.log_in_by_picture().await;
@@ -446,6 +471,9 @@ async fn no_secret_leaves_whatever_is_done() {
     life.send(&id, person.user_id).await;
     life.watch(&id, person.user_id).await;
     life.manage(&id).await;
+    for look in ["/webhooks", &hook, &format!("{hook}/dead")] {
+        life.house.expect(life.ask("GET", look), 200).await;
+    }
     life.sweep_running("with everything connected").await;
     life.house.expect(life.ask("DELETE", &format!("/accounts/{by_code}?logout=true")), 204).await;
     life.house.expect(life.ask("DELETE", &format!("/accounts/{by_picture}")), 204).await;

@@ -52,6 +52,28 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// A daemon with its settings and an empty store, not running yet.
     pub(crate) fn prepare(sim: &Simulator, backend: &Backend, options: DaemonOptions) -> Self {
+        let bridge = format!(
+            r#"
+            enabled = true
+            url = "{url}"
+            exchange = "{exchange}"
+            command_queue = "{commands}"
+            event_queue = "{events}"
+            "#,
+            url = backend.broker.url,
+            exchange = backend.names.exchange,
+            commands = backend.names.commands,
+            events = backend.names.events,
+        );
+        Self::configure(sim, &bridge, options)
+    }
+
+    /// The same without a broker.
+    pub(crate) fn alone(sim: &Simulator, options: DaemonOptions) -> Self {
+        Self::configure(sim, "enabled = false", options)
+    }
+
+    fn configure(sim: &Simulator, bridge: &str, options: DaemonOptions) -> Self {
         let home = TempDir::new().expect("a folder");
         let listen = free_address();
         let binary = if options.fail_points { dying_binary() } else { binary() };
@@ -72,11 +94,7 @@ impl Daemon {
             [store]
             path = "{state}"
             [bridge]
-            enabled = true
-            url = "{url}"
-            exchange = "{exchange}"
-            command_queue = "{commands}"
-            event_queue = "{events}"
+            {bridge}
             [failover]
             retry_delay_seconds = {retry_delay_seconds}
             max_reconnect_attempts = {max_reconnect_attempts}
@@ -89,10 +107,6 @@ impl Daemon {
             "#,
             telegram = sim.listen_addr(),
             state = home.path().join("state").display(),
-            url = backend.broker.url,
-            exchange = backend.names.exchange,
-            commands = backend.names.commands,
-            events = backend.names.events,
         );
         fs::write(home.path().join("config.toml"), config).expect("the config is written");
         Self { home, binary, listen, environment, child: None }

@@ -3,6 +3,7 @@
 mod backend;
 mod broker;
 mod daemon;
+mod house;
 mod http;
 mod service_manager;
 
@@ -16,7 +17,8 @@ use telewarden_simulator::{
 pub(crate) use backend::{Backend, Event};
 pub(crate) use broker::Broker;
 pub(crate) use daemon::{Daemon, DaemonOptions};
-pub(crate) use http::get;
+pub(crate) use house::{House, MORE_SENDS, id_of};
+pub(crate) use http::{Answer, Client, StreamEvent, get};
 pub(crate) use service_manager::ServiceManager;
 
 /// How long a test waits for what should take moments, on a slow and busy machine.
@@ -135,14 +137,7 @@ impl Stage {
 
     /// No call, connection or send that Telegram would hold against an account.
     pub(crate) async fn expect_clean_books(&self) {
-        let stats = self.sim.stats().await;
-        let violations =
-            serde_json::to_value(&stats).expect("stats are JSON")["violations"].clone();
-        let violations = violations.as_object().expect("violations are counted").clone();
-        assert!(!violations.is_empty());
-        for (name, count) in violations {
-            assert_eq!(count, 0, "violation {name}: {:#?}", stats.violations_told);
-        }
+        expect_clean_books(&self.sim).await;
     }
 
     /// Has the next `times` updates for one account get lost.
@@ -162,6 +157,17 @@ impl Stage {
         let spec =
             FaultSpec { user_id: Some(listener.user_id), kind: Some(kind), ..FaultSpec::default() };
         self.sim.add_fault(spec).await.expect("a fault");
+    }
+}
+
+/// No call, connection or send that Telegram would hold against an account.
+async fn expect_clean_books(sim: &Simulator) {
+    let stats = sim.stats().await;
+    let violations = serde_json::to_value(&stats).expect("stats are JSON")["violations"].clone();
+    let violations = violations.as_object().expect("violations are counted").clone();
+    assert!(!violations.is_empty());
+    for (name, count) in violations {
+        assert_eq!(count, 0, "violation {name}: {:#?}", stats.violations_told);
     }
 }
 

@@ -1,0 +1,10 @@
+//! What users do over HTTP, at a Telegram whose books are the truth.
+
+mod failpoints;
+mod life;
+mod logins;
+mod records;
+mod sends;
+mod watching;
+
+pub(crate) use failpoints::DEATHS_TESTED;

@@ -1,0 +1,165 @@
+//! What is told of changes, what is kept of deeds, and what is left of a user who is erased.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use telewarden::store::{Store, StoreOptions};
+
+use crate::support::{Client, House, id_of};
+
+const SESSION: &str = "/accounts/telegram/connect/session";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_tells_of_ones_own_changes_and_resumes() {
+    let mut house = House::open().await;
+    let (ann, bob, account) = (house.user("ann"), house.user("bob"), house.stranger().await);
+    let (mut own, mut others) = (ann.follow(None).await, bob.follow(None).await);
+    let login = loop {
+        // Making a key takes long in a build that is not optimized.
+        let body = json!({ "phone": account.phone });
+        let answer = ann.post("/accounts/telegram/connect/sms", body).await;
+        if answer.status != 503 {
+            break answer.expect(202)["login_id"].as_str().unwrap().to_owned();
+        }
+    };
+    let begun = own
+        .until(|event| {
+            event.name == "login.changed"
+                && event.data["login_id"] == *login
+                && event.data["state"] == "code_sent"
+        })
+        .await;
+    let code = json!({ "code": house.sim.login_code(account.user_id).await.unwrap() });
+    let done = ann.post(&format!("/logins/{login}/code"), code).await.expect(200);
+    let id = id_of(&done["account"]);
+    let is_active = |event: &crate::support::StreamEvent| {
+        event.name == "account.changed"
+            && event.data["id"] == *id
+            && event.data["state"] == "active"
+    };
+    own.until(is_active).await;
+    // What came after an event comes again to whoever resumes from it.
+    let mut again = ann.follow(begun.id.as_deref()).await;
+    again.until(|event| event.name == "login.changed" && event.data["state"] == "active").await;
+    again.until(is_active).await;
+    // Bob is told of his own and of nothing else.
+    let his = house.person().await;
+    let body = json!({ "session_string": his.session_string });
+    let his = id_of(&bob.post(SESSION, body).await.expect(201));
+    let first = others.next().await.expect("an event");
+    assert_eq!((first.name.as_str(), &first.data["id"]), ("account.changed", &json!(his)));
+    // Somebody else's event id is no way to theirs.
+    let mut curious = bob.follow(begun.id.as_deref()).await;
+    while let Some(event) = curious.next_within(Duration::from_secs(1)).await {
+        assert!(!event.data.to_string().contains(&login) && !event.data.to_string().contains(&id));
+    }
+    house.kill().await;
+    house.daemon.spawn().await;
+    let reset = ann.follow(begun.id.as_deref()).await.next().await.expect("an event");
+    assert_eq!(reset.name, "reset", "{reset:?}");
+    house.expect_clean_books().await;
+}
+
+/// The whole log as `who` sees it, the newest first.
+async fn log_of(who: &Client, query: &str) -> Vec<Value> {
+    let (mut entries, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = who.get(&format!("/audit?limit=3{query}{cursor}")).await.expect(200);
+        entries.extend(page["items"].as_array().unwrap().clone());
+        let Some(next) = page["next_cursor"].as_str() else { return entries };
+        cursor = format!("&cursor={next}");
+    }
+}
+
+fn actions(entries: &[Value]) -> Vec<(&str, &str)> {
+    let text =
+        |entry: &'_ Value, name: &str| entry[name].as_str().unwrap().to_owned().leak() as &str;
+    entries.iter().rev().map(|entry| (text(entry, "action"), text(entry, "outcome"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_deed_leaves_its_line_and_erasing_a_user_leaves_a_pseudonym() {
+    let mut house = House::open().await;
+    let (ann, bob) = (house.user("ann"), house.user("bob"));
+    let account = house.person().await;
+    let id = house.connect(&ann, &account).await;
+    let message = json!({ "to": "me", "text": "hello" });
+    house.send(&ann, &id, None, &message).await.expect(201);
+    let nobody = json!({ "to": "@nobody_is_called_this", "text": "hello" });
+    let refused = house.send(&ann, &id, None, &nobody).await;
+    for what in ["pause", "resume", "reconnect"] {
+        ann.ask("POST", &format!("/accounts/{id}/{what}"), None).await.expect(200);
+    }
+    house.until_state(&ann, &id, "active").await;
+    let chat = telewarden_simulator::NewChat {
+        kind: telewarden_simulator::ChatKind::Supergroup,
+        title: "A room".into(),
+        username: None,
+        members: vec![account.user_id],
+        admins: Vec::new(),
+    };
+    let chat = house.sim.add_chat(chat).await.unwrap().chat_id;
+    let path = format!("/accounts/{id}/chats");
+    ann.post(&path, json!({ "chat": chat })).await.expect(201);
+    let path = format!("/monitors/{chat}");
+    ann.put(&path, json!({ "accounts": [id] })).await.expect(201);
+    ann.delete(&path).await.expect(204);
+    ann.get("/users/ann/export").await.expect(200);
+    let kept = house.person().await;
+    let his = house.connect(&bob, &kept).await;
+    let second = house.person().await;
+    let second = house.connect(&ann, &second).await;
+    ann.delete(&format!("/accounts/{second}")).await.expect(204);
+
+    let own = log_of(&ann, "").await;
+    let failed = refused.body["code"].as_str().unwrap();
+    let expected = [
+        ("account.connect", "ok"),
+        ("message.send", "ok"),
+        ("message.send", failed),
+        ("account.pause", "ok"),
+        ("account.resume", "ok"),
+        ("account.reconnect", "ok"),
+        ("chat.attach", "ok"),
+        ("monitor.put", "ok"),
+        ("monitor.delete", "ok"),
+        ("user.export", "ok"),
+        ("account.connect", "ok"),
+        ("account.remove", "ok"),
+    ];
+    assert_eq!(actions(&own), expected);
+    assert!(own.iter().all(|entry| entry["actor"] == "ann" && entry["address"] == "127.0.0.1"));
+    assert_eq!(log_of(&bob, "").await.len(), 1, "one's own and nothing else");
+    assert_eq!(log_of(&ann, "&action=message.send").await.len(), 2);
+    assert_eq!(log_of(&house.admin(), "").await.len(), expected.len() + 1);
+
+    bob.delete("/users/ann/data").await.expect_problem(404, "NOT_FOUND");
+    let erased = ann.delete("/users/ann/data").await.expect(200);
+    assert_eq!((&erased["accounts"], &erased["monitors"]), (&json!(1), &json!(0)), "{erased:#}");
+    ann.get(&format!("/accounts/{id}")).await.expect_problem(404, "NOT_FOUND");
+    assert_eq!(house.accounts_of(&ann).await, [] as [Value; 0]);
+    assert_eq!(log_of(&ann, "").await, [] as [Value; 0]);
+    let all = log_of(&house.admin(), "").await;
+    let erasing = &all[0];
+    assert_eq!(erasing["action"], "user.erase");
+    let pseudonym = erasing["target"].as_str().unwrap();
+    assert!(!json!(all).to_string().contains("\"ann\""), "{all:#?}");
+    let under_it = all.iter().filter(|entry| entry["actor"] == pseudonym).count();
+    assert!(under_it >= expected.len(), "{all:#?}");
+    // Bob's are as they were.
+    house.until_state(&bob, &his, "active").await;
+    assert_eq!(log_of(&bob, "").await.len(), 1);
+
+    house.kill().await;
+    house.daemon.spawn().await;
+    assert_eq!(house.accounts_of(&ann).await, [] as [Value; 0]);
+    assert_eq!(log_of(&house.admin(), "").await, all);
+    house.until_state(&bob, &his, "active").await;
+    house.expect_clean_books().await;
+    assert_eq!(house.daemon.terminate().await.code(), Some(0));
+    let (store, _outbox) = Store::open(StoreOptions::new(house.daemon.store())).unwrap();
+    let report = store.verify_trail().unwrap();
+    assert_eq!(report.faults, [] as [String; 0]);
+    assert!(report.pseudonymised as usize >= expected.len(), "{report:?}");
+    store.close().await.unwrap();
+}

@@ -1,0 +1,444 @@
+//! Messages that users send: once under one key, within every limit, and as they were meant.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use telewarden_simulator::{
+    Account, ChatKind, ChatRules, FaultKind, FaultSpec, NewAccount, NewChat, Privacy,
+};
+use tokio::time::Instant;
+
+use crate::support::{Answer, Client, DaemonOptions, House, MORE_SENDS, eventually};
+
+/// A user with a connected account, and somebody to write to.
+struct Desk {
+    house: House,
+    user: Client,
+    account: Account,
+    id: String,
+    friend: Account,
+}
+
+impl Desk {
+    async fn set() -> Self {
+        Self::set_with(MORE_SENDS).await
+    }
+
+    async fn set_with(limits: &str) -> Self {
+        let options = DaemonOptions { extra_config: limits.into(), ..DaemonOptions::default() };
+        let house = House::open_with(options).await;
+        let (user, account) = (house.user("ann"), house.person().await);
+        let new = NewAccount { username: Some("the_friend".into()), ..NewAccount::default() };
+        let friend = house.account(new).await;
+        let id = house.connect(&user, &account).await;
+        Self { house, user, account, id, friend }
+    }
+
+    /// Sends `text` to the friend.
+    async fn send(&self, key: Option<&str>, text: &str) -> Answer {
+        self.send_to("@the_friend", key, text).await
+    }
+
+    async fn send_to(&self, to: &str, key: Option<&str>, text: &str) -> Answer {
+        self.order(key, json!({ "to": to, "text": text })).await
+    }
+
+    async fn order(&self, key: Option<&str>, message: Value) -> Answer {
+        self.house.send(&self.user, &self.id, key, &message).await
+    }
+
+    /// What the friend has received.
+    async fn received(&self) -> Vec<String> {
+        self.house.texts(&self.friend).await
+    }
+
+    async fn expect_received(&self, texts: &[&str]) {
+        assert_eq!(self.received().await, texts);
+    }
+
+    /// Calls of `messages.sendMessage` so far.
+    async fn calls(&self) -> u64 {
+        let books = self.house.books(&self.account).await;
+        books.methods.get("messages.sendMessage").copied().unwrap_or(0)
+    }
+
+    /// Has the account's next `times` sends go wrong.
+    async fn fault(&self, spec: FaultSpec) {
+        let spec = FaultSpec {
+            user_id: Some(self.account.user_id),
+            method: Some("messages.sendMessage".into()),
+            ..spec
+        };
+        self.house.sim.add_fault(spec).await.unwrap();
+    }
+
+    async fn refuse(&self, error: &str) {
+        let error = Some(error.to_owned());
+        self.fault(FaultSpec { error, times: Some(1), ..FaultSpec::default() }).await;
+    }
+
+    async fn supergroup(&self, members: &[i64]) -> i64 {
+        let new = NewChat {
+            kind: ChatKind::Supergroup,
+            title: "A room".into(),
+            username: None,
+            members: members.to_vec(),
+            admins: Vec::new(),
+        };
+        self.house.sim.add_chat(new).await.unwrap().chat_id
+    }
+
+    async fn status(&self) -> Value {
+        self.user.get(&format!("/accounts/{}/status", self.id)).await.expect(200)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_requests_at_once_under_one_key_send_one_message_and_get_one_answer() {
+    let desk = Desk::set().await;
+    let delay_ms = Some(300);
+    desk.fault(FaultSpec { delay_ms, times: Some(1), ..FaultSpec::default() }).await;
+    let requests = (0..20).map(|_| desk.send(Some("the-key"), "once"));
+    let answers = futures_util::future::join_all(requests).await;
+    let first = answers[0].body.clone();
+    for answer in answers {
+        assert_eq!(answer.expect(201), first);
+    }
+    desk.expect_received(&["once"]).await;
+    let later = desk.send(Some("the-key"), "once").await;
+    assert_eq!(later.header("idempotency-replayed"), Some("true"));
+    assert_eq!(later.expect(201), first);
+    assert_eq!(desk.calls().await, 1);
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_stands_for_one_message_of_one_account_and_no_key_for_none() {
+    let desk = Desk::set().await;
+    desk.send(Some("the-key"), "one").await.expect(201);
+    desk.send(Some("the-key"), "another").await.expect_problem(409, "CONFLICT");
+    let to_me = json!({ "to": "me", "text": "one" });
+    desk.order(Some("the-key"), to_me).await.expect_problem(409, "CONFLICT");
+    desk.expect_received(&["one"]).await;
+    let other = desk.house.person().await;
+    let other = desk.house.connect(&desk.user, &other).await;
+    let message = json!({ "to": "@the_friend", "text": "of another" });
+    desk.house.send(&desk.user, &other, Some("the-key"), &message).await.expect(201);
+    desk.expect_received(&["one", "of another"]).await;
+    let room = desk.supergroup(&[desk.account.user_id]).await;
+    for _ in 0..2 {
+        desk.send_to(&room.to_string(), None, "twice").await.expect(201);
+    }
+    assert_eq!(desk.house.sim.messages(room).await.unwrap().len(), 2);
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_flood_wait_is_told_and_kept_and_the_message_leaves_after_it() {
+    let desk = Desk::set().await;
+    desk.refuse("FLOOD_WAIT_6").await;
+    let begun = Instant::now();
+    let brief = json!({ "to": "@the_friend", "text": "patience", "timeout": 2 });
+    let refused =
+        desk.order(Some("the-key"), brief.clone()).await.expect_problem(429, "TG_API_429");
+    let wait = refused.retry_after();
+    assert!((5..=8).contains(&wait), "{wait}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "nobody waits longer than they said");
+    let status = desk.status().await;
+    assert_eq!(status["state"], "cooling_down", "{status:#}");
+    assert_eq!(status["cooldowns"][0]["scope"], "send");
+    // Whoever asks meanwhile is told the same, and Telegram is not called.
+    desk.order(Some("the-key"), brief.clone()).await.expect_problem(429, "TG_API_429");
+    desk.order(None, brief.clone()).await.expect_problem(429, "TG_API_429");
+    assert_eq!(desk.calls().await, 1);
+    let patient = json!({ "to": "@the_friend", "text": "patience", "timeout": 20 });
+    desk.order(Some("the-key"), patient).await.expect(201);
+    assert!(begun.elapsed() >= Duration::from_secs(6));
+    assert_eq!(desk.calls().await, 2);
+    desk.expect_received(&["patience"]).await;
+    desk.house.until_state(&desk.user, &desk.id, "active").await;
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_flood_wait_only_takes_that_long() {
+    let desk = Desk::set().await;
+    desk.refuse("FLOOD_WAIT_2").await;
+    let begun = Instant::now();
+    desk.send(None, "after a while").await.expect(201);
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+    desk.expect_received(&["after a while"]).await;
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_mode_holds_one_chat_and_no_other() {
+    let desk = Desk::set().await;
+    let slow = desk.supergroup(&[desk.account.user_id]).await;
+    let rules = ChatRules { slowmode_seconds: Some(30), ..ChatRules::default() };
+    desk.house.sim.set_rules(slow, rules).await.unwrap();
+    let to_slow = json!({ "to": slow.to_string(), "text": "slowly", "timeout": 2 });
+    desk.order(None, to_slow.clone()).await.expect(201);
+    let refused = desk.order(None, to_slow.clone()).await.expect_problem(429, "TG_API_429");
+    assert!((20..=32).contains(&refused.retry_after()), "{refused:?}");
+    desk.send(None, "at once").await.expect(201);
+    desk.expect_received(&["at once"]).await;
+    let before = desk.calls().await;
+    desk.order(None, to_slow).await.expect_problem(429, "TG_API_429");
+    assert_eq!(desk.calls().await, before, "the chat's wait is kept");
+    assert_eq!(desk.house.sim.messages(slow).await.unwrap().len(), 1);
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_telegram_limits_rests_and_says_until_when() {
+    let desk = Desk::set().await;
+    desk.refuse("PEER_FLOOD").await;
+    let brief = json!({ "to": "@the_friend", "text": "too much", "timeout": 2 });
+    desk.order(None, brief.clone()).await.expect_problem(429, "TG_API_429");
+    let status = desk.house.until_state(&desk.user, &desk.id, "limited").await;
+    assert!(status["cooldowns"][0]["until"].is_string(), "{status:#}");
+    let refused = desk.order(None, brief).await.expect_problem(429, "TG_API_429");
+    assert!(refused.retry_after() > 60);
+    assert_eq!(desk.calls().await, 1, "it rests");
+    desk.expect_received(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_and_chats_may_refuse_and_the_account_goes_on() {
+    let desk = Desk::set().await;
+    let privacy =
+        Privacy { refuse_messages: Some("USER_PRIVACY_RESTRICTED".into()), ..Privacy::default() };
+    desk.house.sim.set_privacy(desk.friend.user_id, privacy).await.unwrap();
+    desk.send(None, "hello?").await.expect_problem(422, "TG_TARGET_REFUSED");
+    let open = Privacy::default();
+    desk.house.sim.set_privacy(desk.friend.user_id, open).await.unwrap();
+    let quiet = desk.supergroup(&[desk.account.user_id]).await;
+    let rules = ChatRules { members_may_post: Some(false), ..ChatRules::default() };
+    desk.house.sim.set_rules(quiet, rules).await.unwrap();
+    let to_quiet = desk.send_to(&quiet.to_string(), None, "hello?").await;
+    to_quiet.expect_problem(403, "TG_CHAT_FORBIDDEN");
+    desk.send(None, "hello").await.expect(201);
+    desk.expect_received(&["hello"]).await;
+    assert_eq!(desk.house.sim.messages(quiet).await.unwrap(), []);
+    assert_eq!(desk.status().await["state"], "active");
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_daily_cap_survives_a_kill() {
+    let limits = format!("{MORE_SENDS}per_day = 3\n");
+    let mut desk = Desk::set_with(&limits).await;
+    for number in 1..=2 {
+        desk.send(None, &number.to_string()).await.expect(201);
+    }
+    desk.house.kill().await;
+    desk.house.daemon.spawn().await;
+    desk.house.until_state(&desk.user, &desk.id, "active").await;
+    desk.send(Some("the-key"), "3").await.expect(201);
+    for _ in 0..2 {
+        let refused = desk.send(None, "4").await.expect_problem(429, "RATE_LIMITED");
+        assert!(refused.retry_after() <= 24 * 60 * 60);
+        desk.house.kill().await;
+        desk.house.daemon.spawn().await;
+        desk.house.until_state(&desk.user, &desk.id, "active").await;
+    }
+    // What was sent is no new message.
+    desk.send(Some("the-key"), "3").await.expect(201);
+    let cap = &desk.status().await["caps"][0];
+    assert_eq!((&cap["used"], &cap["limit"]), (&json!(3), &json!(3)), "{cap}");
+    desk.expect_received(&["1", "2", "3"]).await;
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_leaves_at_once_and_the_rest_at_the_accounts_rate() {
+    let limits = "[telegram.limits.send]\nper_minute = 30\nburst = 3\n";
+    let desk = Desk::set_with(limits).await;
+    let begun = Instant::now();
+    let requests = (0..12).map(|number| {
+        desk.order(None, json!({ "to": "@the_friend", "text": number.to_string(), "timeout": 5 }))
+    });
+    let answers = futures_util::future::join_all(requests).await;
+    let mut sent = Vec::new();
+    for (number, answer) in answers.into_iter().enumerate() {
+        if answer.status == 201 {
+            sent.push(number.to_string());
+        } else {
+            assert!(answer.expect_problem(429, "RATE_LIMITED").retry_after() >= 1);
+        }
+    }
+    // Three at once and one every two seconds of five.
+    assert!((4..=6).contains(&sent.len()), "{sent:?} in {:?}", begun.elapsed());
+    let mut received = desk.received().await;
+    received.sort();
+    sent.sort();
+    assert_eq!(received, sent, "what was refused was not sent");
+    let used = &desk.status().await["caps"][0]["used"];
+    assert_eq!(*used, json!(sent.len()), "what was not sent does not count");
+    // Nor does it leave later.
+    desk.order(None, json!({ "to": "@the_friend", "text": "last", "timeout": 20 }))
+        .await
+        .expect(201);
+    assert_eq!(desk.received().await.len(), sent.len() + 1);
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_breaks_during_a_send_sends_one_message() {
+    let desk = Desk::set().await;
+    for (number, kind) in
+        [FaultKind::LoseAnswer, FaultKind::Disconnect, FaultKind::Reset].into_iter().enumerate()
+    {
+        let (kind, delay_ms) = (Some(kind), Some(200));
+        desk.fault(FaultSpec { kind, delay_ms, times: Some(1), ..FaultSpec::default() }).await;
+        let patient = json!({ "to": "@the_friend", "text": number.to_string(), "timeout": 25 });
+        let key = format!("key-{number}");
+        let named = (number != 1).then_some(key.as_str());
+        desk.order(named, patient).await.expect(201);
+    }
+    desk.expect_received(&["0", "1", "2"]).await;
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_goes_away_neither_loses_nor_doubles_its_message() {
+    let desk = Desk::set().await;
+    let delay_ms = Some(1_000);
+    desk.fault(FaultSpec { delay_ms, times: Some(1), ..FaultSpec::default() }).await;
+    let message = json!({ "to": "@the_friend", "text": "farewell" });
+    let path = format!("/accounts/{}/messages", desk.id);
+    let named = [("Idempotency-Key", "the-key")];
+    let socket = desk.user.begin("POST", &path, &named, Some(&message)).await.unwrap();
+    eventually("the message is under way", async || (desk.calls().await == 1).then_some(())).await;
+    drop(socket);
+    eventually("it arrives", async || (desk.received().await.len() == 1).then_some(())).await;
+    let again = desk.order(Some("the-key"), message).await;
+    again.expect(201);
+    desk.expect_received(&["farewell"]).await;
+    assert_eq!(desk.calls().await, 1);
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_send_that_outlives_its_callers_patience_is_learnt_of_under_its_key() {
+    let desk = Desk::set().await;
+    let delay_ms = Some(4_000);
+    desk.fault(FaultSpec { delay_ms, times: Some(1), ..FaultSpec::default() }).await;
+    let brief = json!({ "to": "@the_friend", "text": "late", "timeout": 1 });
+    desk.order(Some("the-key"), brief.clone()).await.expect_problem(503, "TG_UNAVAILABLE");
+    let sent = eventually("its outcome is told", async || {
+        let answer = desk.order(Some("the-key"), brief.clone()).await;
+        (answer.status == 201).then_some(answer.body)
+    });
+    assert!(sent.await["message_id"].is_i64());
+    desk.expect_received(&["late"]).await;
+    assert_eq!(desk.calls().await, 1);
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_session_is_an_error_that_connecting_anew_does_not_hide() {
+    let desk = Desk::set().await;
+    desk.house.sim.revoke(desk.account.user_id, None).await.unwrap();
+    desk.send(None, "too late").await.expect_problem(409, "TG_SESSION_EXPIRED");
+    let status = desk.house.until_state(&desk.user, &desk.id, "error").await;
+    assert_eq!(status["error"]["code"], "TG_SESSION_EXPIRED", "{status:#}");
+    desk.send(None, "too late").await.expect_problem(409, "TG_SESSION_EXPIRED");
+    let path = format!("/accounts/{}/reconnect", desk.id);
+    let answer = desk.user.ask("POST", &path, None).await;
+    assert!([200, 409].contains(&answer.status), "{answer:?}");
+    let status = desk.house.until_state(&desk.user, &desk.id, "error").await;
+    assert_eq!(status["error"]["code"], "TG_SESSION_EXPIRED", "{status:#}");
+    desk.send(None, "too late").await.expect_problem(409, "TG_SESSION_EXPIRED");
+    desk.expect_received(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn markup_replies_and_silence_arrive() {
+    let desk = Desk::set().await;
+    for (mode, end, text) in [
+        ("markdown", ".", "**bold** and [a link](https://example.org/) and `code`."),
+        (
+            "html",
+            "!",
+            "<b>bold</b> and <a href=\"https://example.org/\">a link</a> and <code>code</code>!",
+        ),
+    ] {
+        let message = json!({ "to": "@the_friend", "text": text, "parse_mode": mode });
+        desk.order(None, message).await.expect(201);
+        let inbox = desk.house.inbox(&desk.friend).await;
+        let message = inbox.last().unwrap();
+        assert_eq!(message.text, format!("bold and a link and code{end}"), "{mode}");
+        let marked = |kind: &str| {
+            let entity = message.entities.iter().find(|entity| entity.kind == kind);
+            let entity = entity.unwrap_or_else(|| panic!("no {kind}: {:?}", message.entities));
+            (entity.offset, entity.length, entity.url.as_deref())
+        };
+        assert_eq!(marked("bold"), (0, 4, None));
+        assert_eq!(marked("text_url"), (9, 6, Some("https://example.org/")));
+        assert_eq!(marked("code"), (20, 4, None));
+        assert_eq!(message.entities.len(), 3);
+    }
+    let first = desk.send(None, "<b>as it is</b>").await.expect(201);
+    let reply = json!({
+        "to": "@the_friend", "text": "quietly", "reply_to": first["message_id"], "silent": true,
+    });
+    desk.order(None, reply).await.expect(201);
+    let inbox = desk.house.inbox(&desk.friend).await;
+    let [.., first, reply] = &inbox[..] else { panic!("{inbox:?}") };
+    assert_eq!((first.text.as_str(), first.silent), ("<b>as it is</b>", false));
+    assert_eq!((reply.silent, reply.reply_to), (true, Some(first.message_id)));
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recipient_is_a_name_a_link_an_id_or_oneself() {
+    let desk = Desk::set().await;
+    desk.send_to("@the_friend", None, "by name").await.expect(201);
+    desk.send_to("https://t.me/the_friend", None, "by link").await.expect(201);
+    desk.send_to(&desk.friend.user_id.to_string(), None, "by id").await.expect(201);
+    desk.expect_received(&["by name", "by link", "by id"]).await;
+    let accepted = desk.house.sim.stats().await.sends_accepted;
+    desk.send_to("me", None, "to myself").await.expect(201);
+    assert_eq!(desk.house.sim.stats().await.sends_accepted, accepted + 1);
+    assert_eq!(desk.received().await.len(), 3);
+    let room = desk.supergroup(&[desk.account.user_id]).await;
+    desk.send_to(&room.to_string(), None, "to all").await.expect(201);
+    let by_number = json!({ "to": room, "text": "by number" });
+    desk.order(None, by_number).await.expect(201);
+    let held = desk.house.sim.messages(room).await.unwrap();
+    let texts: Vec<_> = held.iter().map(|message| message.text.as_str()).collect();
+    assert_eq!(texts, ["to all", "by number"]);
+    let nobody = desk.send_to("@nobody_is_called_this", None, "?").await;
+    assert!([403, 422].contains(&nobody.status), "{nobody:?}");
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_fails_holds_up_nobody_elses_message() {
+    let desk = Desk::set().await;
+    let other = desk.house.person().await;
+    let other_id = desk.house.connect(&desk.user, &other).await;
+    let spec = FaultSpec {
+        user_id: Some(desk.account.user_id),
+        kind: Some(FaultKind::Mute),
+        method: Some("*".into()),
+        ..FaultSpec::default()
+    };
+    desk.house.sim.add_fault(spec).await.unwrap();
+    let stuck = desk.order(None, json!({ "to": "@the_friend", "text": "stuck", "timeout": 3 }));
+    let brisk = async {
+        let begun = Instant::now();
+        for number in 0..10 {
+            let message = json!({ "to": "@the_friend", "text": number.to_string() });
+            desk.house.send(&desk.user, &other_id, None, &message).await.expect(201);
+        }
+        begun.elapsed()
+    };
+    let (stuck, brisk) = tokio::join!(stuck, brisk);
+    assert_eq!(stuck.status, 503, "{stuck:?}");
+    assert!(brisk < Duration::from_secs(3), "{brisk:?}");
+    let expected: Vec<_> = (0..10).map(|number| number.to_string()).collect();
+    assert_eq!(desk.received().await, expected);
+    desk.house.expect_clean_books().await;
+}

@@ -1,0 +1,200 @@
+//! Chats and monitors of users: what an account may do there, and what it hears.
+
+use serde_json::{Value, json};
+use telewarden_simulator::{Account, Chat, ChatKind, ChatRules, MemberRights, NewChat};
+
+use crate::support::{Backend, Broker, Client, Event, House, eventually};
+
+impl House {
+    async fn chat(&self, kind: ChatKind, username: Option<&str>, members: &[&Account]) -> Chat {
+        let new = NewChat {
+            kind,
+            title: "A room".into(),
+            username: username.map(str::to_owned),
+            members: members.iter().map(|account| account.user_id).collect(),
+            admins: Vec::new(),
+        };
+        self.sim.add_chat(new).await.unwrap()
+    }
+
+    /// What the account may do in `chat`: is a member, is an admin, can post, can invite.
+    async fn rights(&self, user: &Client, id: &str, chat: Value) -> [bool; 4] {
+        let path = format!("/accounts/{id}/chats");
+        let chat = user.post(&path, json!({ "chat": chat })).await.expect(201);
+        ["is_member", "is_admin", "can_post", "can_invite"]
+            .map(|right| chat["rights"][right].as_bool().expect("a right"))
+    }
+
+    async fn allow(&self, chat: &Chat, account: &Account, rights: MemberRights) {
+        self.sim.set_rights(chat.chat_id, account.user_id, rights).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rights_in_a_chat_are_those_that_telegram_grants() {
+    let house = House::open().await;
+    let (user, account) = (house.user("ann"), house.person().await);
+    let id = house.connect(&user, &account).await;
+    let rights = async |chat: Value| house.rights(&user, &id, chat).await;
+    let admin = MemberRights { admin: Some(true), ..MemberRights::default() };
+
+    house.chat(ChatKind::Supergroup, Some("the_forum"), &[]).await;
+    let [is_member, is_admin, ..] = rights(json!("@the_forum")).await;
+    assert_eq!((is_member, is_admin), (false, false), "an outsider");
+    let channel = house.chat(ChatKind::Channel, Some("the_paper"), &[]).await;
+    assert_eq!(rights(json!("https://t.me/the_paper")).await, [false; 4], "an outsider");
+
+    house.sim.add_member(channel.chat_id, account.user_id).await.unwrap();
+    let [is_member, is_admin, can_post, _] = rights(json!("@the_paper")).await;
+    assert_eq!((is_member, is_admin, can_post), (true, false, false), "a reader");
+    house.allow(&channel, &account, admin).await;
+    assert_eq!(rights(json!("@the_paper")).await, [true; 4], "an admin");
+    let mute = MemberRights { admin: Some(true), may_post: Some(false), may_invite: Some(false) };
+    house.allow(&channel, &account, mute).await;
+    assert_eq!(rights(json!("@the_paper")).await, [true, true, false, false], "a mute admin");
+
+    for kind in [ChatKind::Supergroup, ChatKind::Group] {
+        let group = house.chat(kind, None, &[&account]).await;
+        let named = || json!(group.chat_id);
+        assert_eq!(rights(named()).await, [true, false, true, true], "a member, {kind:?}");
+        let rules = ChatRules {
+            members_may_post: Some(false),
+            members_may_invite: Some(false),
+            ..ChatRules::default()
+        };
+        house.sim.set_rules(group.chat_id, rules).await.unwrap();
+        assert_eq!(rights(named()).await, [true, false, false, false], "held down, {kind:?}");
+        house.allow(&group, &account, admin).await;
+        let [is_member, is_admin, can_post, _] = rights(named()).await;
+        assert_eq!((is_member, is_admin, can_post), (true, true, true), "an admin, {kind:?}");
+    }
+    let private = house.chat(ChatKind::Supergroup, None, &[]).await;
+    let path = format!("/accounts/{id}/chats");
+    let refused = user.post(&path, json!({ "chat": private.chat_id })).await;
+    assert!([403, 422].contains(&refused.status), "{refused:?}");
+    let listed = user.get(&path).await.expect(200);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 4, "each once: {listed:#}");
+    house.expect_clean_books().await;
+}
+
+/// A house whose messages go to a backend, with somebody who writes.
+struct Watch {
+    house: House,
+    backend: Backend,
+    author: Account,
+}
+
+impl Watch {
+    async fn set() -> Self {
+        let backend = Backend::connect(Broker::shared()).await;
+        let house = House::open_to(&backend).await;
+        let author = house.person().await;
+        Self { house, backend, author }
+    }
+
+    async fn monitor(&self, user: &Client, chat: &Chat, ids: &[&str]) {
+        let path = format!("/monitors/{}", chat.chat_id);
+        user.put(&path, json!({ "accounts": ids })).await.expect(201);
+        eventually("it listens", async || {
+            let monitor = user.get(&path).await.expect(200);
+            (monitor["state"] == "active").then_some(())
+        })
+        .await;
+    }
+
+    async fn say(&self, chat: &Chat, numbers: std::ops::RangeInclusive<u32>) {
+        for number in numbers {
+            let text = number.to_string();
+            self.house.sim.post(chat.chat_id, self.author.user_id, &text).await.unwrap();
+        }
+    }
+
+    /// Waits until the accounts named have told `count` messages, each once and in order.
+    async fn expect_told(&self, ids: &[&str], count: u32) {
+        let told = |events: &[Event]| {
+            let mut seen = std::collections::HashSet::new();
+            let messages = events.iter().filter(|event| {
+                event.kind == "incoming_telegram_message"
+                    && ids.iter().any(|id| event.body["session_id"] == *id)
+                    && event.body["metadata"]["is_service"] == false
+            });
+            let first = messages.filter(|event| seen.insert(event.message_id.clone()));
+            first.map(|event| event.body["text"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let expected: Vec<_> = (1..=count).map(|number| number.to_string()).collect();
+        let seen = self
+            .backend
+            .wait_until(&format!("{count} messages"), |events| {
+                let told = told(events);
+                (told.len() >= expected.len()).then_some(told)
+            })
+            .await;
+        assert_eq!(seen, expected, "each once and in order");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_monitor_over_http_tells_every_message_and_fails_over_without_a_gap() {
+    let watch = Watch::set().await;
+    let house = &watch.house;
+    let (user, one, two) = (house.user("ann"), house.person().await, house.person().await);
+    let chat = house.chat(ChatKind::Supergroup, None, &[&watch.author, &one, &two]).await;
+    let (first, second) = (house.connect(&user, &one).await, house.connect(&user, &two).await);
+    let ids = [first.as_str(), second.as_str()];
+    watch.monitor(&user, &chat, &ids).await;
+    watch.say(&chat, 1..=20).await;
+    watch.expect_told(&ids[..1], 20).await;
+    house.sim.revoke(one.user_id, None).await.unwrap();
+    watch.say(&chat, 21..=60).await;
+    watch.expect_told(&ids, 60).await;
+    let path = format!("/monitors/{}", chat.chat_id);
+    let monitor = user.get(&path).await.expect(200);
+    assert_eq!(monitor["session"], second, "{monitor:#}");
+    house.until_state(&user, &first, "error").await;
+    user.delete(&path).await.expect(204);
+    user.get(&path).await.expect_problem(404, "NOT_FOUND");
+    let before = watch.backend.events().len();
+    watch.say(&chat, 61..=65).await;
+    // Whatever is told after this was told in the meantime, if anything was.
+    let other = house.chat(ChatKind::Supergroup, None, &[&watch.author, &two]).await;
+    watch.monitor(&user, &other, &ids[1..]).await;
+    watch.say(&other, 1..=1).await;
+    let all =
+        |events: &[Event]| events[before..].iter().any(|e| e.body["text"] == "1").then_some(());
+    watch.backend.wait_until("the other chat's message", all).await;
+    let later = watch.backend.events().split_off(before);
+    let late = later.iter().filter(|event| event.body["chat_id"] == chat.chat_id);
+    let late: Vec<_> = late.filter(|event| event.kind == "incoming_telegram_message").collect();
+    assert!(late.is_empty(), "{late:?}");
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_users_who_monitor_one_chat_see_their_own() {
+    let watch = Watch::set().await;
+    let house = &watch.house;
+    let (ann, bob) = (house.user("ann"), house.user("bob"));
+    let (one, two) = (house.person().await, house.person().await);
+    let chat = house.chat(ChatKind::Supergroup, None, &[&watch.author, &one, &two]).await;
+    let (of_ann, of_bob) = (house.connect(&ann, &one).await, house.connect(&bob, &two).await);
+    let path = format!("/monitors/{}", chat.chat_id);
+    let stolen = ann.put(&path, json!({ "accounts": [of_bob] })).await;
+    assert!([404, 422].contains(&stolen.status), "{stolen:?}");
+    watch.monitor(&ann, &chat, &[&of_ann]).await;
+    bob.get(&path).await.expect_problem(404, "NOT_FOUND");
+    bob.delete(&path).await.expect_problem(404, "NOT_FOUND");
+    watch.monitor(&bob, &chat, &[&of_bob]).await;
+    for (user, id) in [(&ann, &of_ann), (&bob, &of_bob)] {
+        let listed = user.get("/monitors").await.expect(200);
+        assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed:#}");
+        assert_eq!(listed["items"][0]["sessions"], json!([id]));
+    }
+    watch.say(&chat, 1..=5).await;
+    watch.expect_told(&[&of_ann], 5).await;
+    watch.expect_told(&[&of_bob], 5).await;
+    ann.delete(&path).await.expect(204);
+    watch.say(&chat, 6..=10).await;
+    watch.expect_told(&[&of_bob], 10).await;
+    watch.expect_told(&[&of_ann], 5).await;
+    house.expect_clean_books().await;
+}
