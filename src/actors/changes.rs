@@ -218,9 +218,9 @@ impl<K: Ord> LastTold<K> {
         }
     }
 
-    /// `thing` is gone.
-    pub(super) fn forget(&mut self, thing: &K) {
-        self.0.remove(thing);
+    /// `thing` is gone; whether anything was told of it.
+    pub(super) fn forget(&mut self, thing: &K) -> bool {
+        self.0.remove(thing).is_some()
     }
 }
 

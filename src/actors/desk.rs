@@ -260,6 +260,10 @@ impl Desk {
                 );
                 Refusal::new(Code::TelegramUnavailable, detail).after(5)
             }
+            Unmet::Failed(failure @ Failure::Limited) => {
+                let refusal = Refusal::from(failure);
+                refusal.after(self.next_token(dispatch.account.key))
+            }
             Unmet::Failed(failure) => {
                 if matches!(failure, Failure::ChatLost { .. } | Failure::TargetRefused { .. }) {
                     self.forget_peer(dispatch.account.key, peer);

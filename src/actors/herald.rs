@@ -49,18 +49,29 @@ fn tell(context: &Context, told: &mut LastTold<Subject>, subject: Subject) {
         Subject::Monitor(key) => context.board.monitor_view(key).and_then(|view| {
             let (chat, owner) = key.parts();
             let owner = owner.and_then(|owner| UserId::new(owner).ok());
-            let data = serde_json::json!({
-                "chat": chat,
+            let mut data = serde_json::json!({
+                "chat_id": chat,
                 "state": view.state,
                 "since": crate::protocol::time::rfc3339_ms(view.since),
-                "session": view.session,
-                "error": view.error,
             });
+            if let Some(session) = &view.session {
+                data["session"] = session.to_string().into();
+            }
+            if let Some(error) = &view.error {
+                data["error"] = error.clone().into();
+            }
             owner.map(|owner| (owner, "monitor.changed", data))
         }),
     };
     let Some((owner, event, data)) = news else {
-        told.forget(&subject);
+        if told.forget(&subject)
+            && let Subject::Monitor(key) = &subject
+            && let (chat, Some(owner)) = key.parts()
+            && let Ok(owner) = UserId::new(owner)
+        {
+            let gone = serde_json::json!({ "chat_id": chat });
+            context.changes.tell(&owner, "monitor.removed", &gone);
+        }
         return;
     };
     if told.is_news(subject, data.to_string()) {

@@ -9,6 +9,7 @@ use crate::actors::fleet::{EstateMsg, FleetMsg, Wanted};
 use crate::edge::http::api::{
     Account, AccountQuery, AccountStatus, Cap, Kind, Page, State, Time, WhyView,
 };
+use crate::protocol::account::AccountState;
 use crate::protocol::caps::SEND;
 use crate::protocol::estate::{AttachedChat, OwnedAccount};
 use crate::protocol::owner::{AccountId, Caller};
@@ -79,8 +80,11 @@ impl Api {
             let next = "it stays disconnected until somebody resumes it".to_owned();
             return WhyView { evidence, timers: Vec::new(), next };
         }
-        match self.context.board.why(account.key, now()) {
-            Some(why) => views::why(why),
+        let view = self.context.board.view(account.key);
+        // Right after it was resumed its actor has not said so yet.
+        let view = view.filter(|view| view.state != AccountState::Paused);
+        match view {
+            Some(view) => views::why(view.why(now()), &view),
             None => WhyView {
                 evidence: vec!["it has not been dialled yet".to_owned()],
                 timers: Vec::new(),

@@ -11,7 +11,7 @@ use crate::protocol::estate::{AttachedChat, OwnedAccount};
 use crate::protocol::model::MonitorRecord;
 use crate::protocol::owner::{Caller, Role, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::trail::Entry;
+use crate::protocol::trail::{Deed, Entry};
 use crate::store::{Op, TrailQuery};
 
 /// Audit entries that are handed out at the most.
@@ -75,7 +75,7 @@ impl Api {
             .map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
         deed.owner = stand_in.clone();
         if who.user == user {
-            deed.actor = stand_in;
+            (deed.actor, deed.address) = (stand_in, None);
         }
         let forget = Op::Pseudonymise { user: user.clone(), pseudonym };
         // First, so that nothing is put in line for them behind the deletion.
@@ -120,12 +120,7 @@ impl Api {
         let hooks = self.context.hooks.list(&only, None, usize::MAX);
         let hooks =
             hooks.iter().map(|hook| self.webhook_view(hook)).collect::<Result<Vec<_>, _>>()?;
-        let query = TrailQuery {
-            user: Some(user.clone()),
-            limit: EXPORTED_ENTRIES_MAX,
-            ..TrailQuery::default()
-        };
-        let trail = self.context.store.trail(&query).map_err(|error| broken(&error))?;
+        let trail = self.entries_of(&user)?;
         let account = |account: &OwnedAccount| self.account_view(account);
         let archive = json!({
             "user": user,
@@ -134,10 +129,25 @@ impl Api {
             "chats": chats.into_iter().map(views::chat).collect::<Vec<_>>(),
             "monitors": monitors.iter().map(|record| self.monitor_view(record)).collect::<Vec<_>>(),
             "webhooks": hooks,
-            "audit": trail.entries.into_iter().map(audit_entry).collect::<Vec<_>>(),
+            "audit": trail.into_iter().map(audit_entry).collect::<Vec<_>>(),
         });
         self.commit(vec![Op::Audit(self.deed(who, &user, "user.export", &user))]).await?;
         serde_json::to_vec(&archive).map_err(|error| broken(&error))
+    }
+
+    /// Everything that the audit log tells of a user, up to a bound.
+    fn entries_of(&self, user: &UserId) -> Result<Vec<Entry>, Refusal> {
+        let mut query =
+            TrailQuery { user: Some(user.clone()), limit: 1_000, ..TrailQuery::default() };
+        let mut entries = Vec::new();
+        loop {
+            let page = self.context.store.trail(&query).map_err(|error| broken(&error))?;
+            entries.extend(page.entries);
+            match page.next {
+                Some(next) if entries.len() < EXPORTED_ENTRIES_MAX => query.before = Some(next),
+                _ => return Ok(entries),
+            }
+        }
     }
 
     fn as_admin(who: &Caller) -> Result<(), Refusal> {
@@ -161,10 +171,13 @@ impl Api {
 
     pub(super) async fn renew_keys(&self, who: &Caller) -> Result<KeyStatus, Refusal> {
         Self::as_admin(who)?;
-        self.context.store.rotate_key().await.map_err(|error| {
+        if let Err(error) = self.context.store.rotate_key().await {
+            let deed = self.deed(who, &who.user, "keys.rotate", "the store");
+            let outcome = Code::Internal.name().to_owned();
+            let _ = self.commit(vec![Op::Audit(Deed { outcome, ..deed })]).await;
             let detail = format!("the keys were not renewed: {error}");
-            Refusal::new(Code::Internal, detail)
-        })?;
+            return Err(Refusal::new(Code::Internal, detail));
+        }
         let status = self.keys(who)?;
         self.commit(vec![Op::Audit(self.deed(who, &who.user, "keys.rotate", &status.generation))])
             .await?;
@@ -200,7 +213,7 @@ impl Api {
                 "disk_bytes": stats.disk_bytes,
                 "commit_p99_ms": u64::try_from(stats.latency_p99.as_millis()).unwrap_or(u64::MAX),
             },
-            "audit": { "entries": head.number, "hash": hash },
+            "audit": { "newest": head.number, "hash": hash },
         }))
     }
 }

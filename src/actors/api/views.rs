@@ -74,7 +74,8 @@ pub(in crate::actors) fn cooldowns(cooldowns: &[Cooldown]) -> Vec<CooldownView> 
 }
 
 /// The explanation of an account.
-pub(in crate::actors) fn why(why: Why) -> WhyView {
+pub(in crate::actors) fn why(why: Why, view: &AccountView) -> WhyView {
+    let is_over = view.error.as_ref().is_some_and(|(code, _)| is_dead(code));
     let timer = |timer: crate::protocol::why::Timer| TimerView {
         what: timer.what,
         until: Time(timer.until),
@@ -82,7 +83,11 @@ pub(in crate::actors) fn why(why: Why) -> WhyView {
     WhyView {
         evidence: why.evidence,
         timers: why.timers.into_iter().map(timer).collect(),
-        next: why.next.to_owned(),
+        next: match is_over {
+            true => "connect it again: its session is over, and only its user can make another one",
+            false => why.next,
+        }
+        .to_owned(),
     }
 }
 

@@ -274,6 +274,8 @@ impl FleetState {
                 let scope = Scope::Only(account.user.clone());
                 let newer = self.context.directory.get(&scope, account.id);
                 self.context.directory.remove(&account.user, account.id);
+                let gone = serde_json::json!({ "id": account.id });
+                self.context.changes.tell(&account.user, "account.removed", &gone);
                 self.release(account.key);
                 if let Some(newer) = newer.filter(|newer| newer.key != account.key) {
                     self.release(newer.key);
