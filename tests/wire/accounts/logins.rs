@@ -1,6 +1,12 @@
 //! Accounts are connected: by every way there is, wherever they live, and by whom they belong to.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
+use telewarden::protocol::estate::LoginRecord;
+use telewarden::protocol::ids::UnixMillis;
+use telewarden::protocol::owner::{LoginId, UserId};
+use telewarden::store::{Op, Store, StoreOptions};
 use telewarden_simulator::{Account, FaultKind, FaultSpec, Limits, NewAccount};
 use tokio::time::Instant;
 
@@ -408,5 +414,68 @@ async fn an_account_and_whose_it_is_survive_a_kill_right_after_the_answer() {
     for (user, id, account) in &connected {
         house.expect_usable(user, id, account).await;
     }
+    house.expect_clean_books().await;
+}
+
+/// Has what is kept of a user's login expire in three seconds; the daemon does not run.
+async fn shorten(house: &House, user: &str, login: &str) {
+    let (store, _outbox) = Store::open(StoreOptions::new(house.daemon.store())).unwrap();
+    let (user, id) = (UserId::new(user).unwrap(), LoginId(login.parse().unwrap()));
+    let mut record = store.row::<LoginRecord>(&user, id).unwrap().expect("it is kept");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    record.expires_at = UnixMillis(i64::try_from(now).unwrap() + 3_000);
+    store.commit(vec![Op::put_row(&record)]).await.unwrap();
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_takes_too_long_expires() {
+    let mut house = House::open().await;
+    let (user, account) = (house.user("ann"), house.stranger().await);
+    let login = begin_sms(&user, &account.phone).await;
+    assert_eq!(house.daemon.terminate().await.code(), Some(0));
+    shorten(&house, "ann", &login).await;
+    house.daemon.spawn().await;
+    let expired = house.until_login(&user, &login, "expired").await;
+    assert!(expired.get("account").is_none(), "{expired:#}");
+    let code = json!({ "code": house.sim.login_code(account.user_id).await.unwrap() });
+    let late = user.post(&format!("/logins/{login}/code"), code).await;
+    late.expect_problem(409, "CONFLICT");
+    assert_eq!(house.accounts_of(&user).await, [] as [Value; 0]);
+    assert_eq!(house.books(&account).await.sessions, 0);
+    // Nothing is left of it.
+    house.kill().await;
+    house.daemon.spawn().await;
+    let path = format!("/logins/{login}");
+    user.get(&path).await.expect_problem(404, "NOT_FOUND");
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_succeeded_is_told_of_through_restarts_until_it_would_have_expired() {
+    let mut house = House::open().await;
+    let (user, account) = (house.user("ann"), house.stranger().await);
+    let login = begin_sms(&user, &account.phone).await;
+    let id = id_of(&house.hand_in_code(&user, &login, &account).await["account"]);
+    for _ in 0..2 {
+        house.kill().await;
+        house.daemon.spawn().await;
+        let seen = user.get(&format!("/logins/{login}")).await.expect(200);
+        assert_eq!((&seen["state"], id_of(&seen["account"])), (&json!("active"), id.clone()));
+    }
+    house.user("bob").get(&format!("/logins/{login}")).await.expect_problem(404, "NOT_FOUND");
+    assert_eq!(house.daemon.terminate().await.code(), Some(0));
+    shorten(&house, "ann", &login).await;
+    house.daemon.spawn().await;
+    house.until_state(&user, &id, "active").await;
+    let forgotten = |store: &Store| {
+        let id = LoginId(login.parse().unwrap());
+        store.row::<LoginRecord>(&UserId::new("ann").unwrap(), id).unwrap().is_none()
+    };
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    assert_eq!(house.daemon.terminate().await.code(), Some(0));
+    let (store, _outbox) = Store::open(StoreOptions::new(house.daemon.store())).unwrap();
+    assert!(forgotten(&store));
+    store.close().await.unwrap();
     house.expect_clean_books().await;
 }
