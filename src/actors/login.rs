@@ -11,6 +11,8 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio_util::task::AbortOnDropHandle;
 
+pub(super) use steps::slot_of;
+
 use super::context::{Context, now};
 use super::fleet::FleetMsg;
 use super::herald::Subject;

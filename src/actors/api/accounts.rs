@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::{Api, STEP_TIMEOUT, ask, broken, views};
 use crate::actors::asking::ask_plainly;
 use crate::actors::context::now;
 use crate::actors::fleet::{EstateMsg, FleetMsg, Wanted};
+use crate::actors::login::slot_of;
 use crate::edge::http::api::{
     Account, AccountQuery, AccountStatus, Cap, Kind, Page, State, Time, WhyView,
 };
@@ -15,7 +18,7 @@ use crate::protocol::estate::{AttachedChat, OwnedAccount};
 use crate::protocol::owner::{AccountId, Caller};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::store::Op;
-use crate::telegram::Errand;
+use crate::telegram::{Errand, LoginLink};
 
 /// How long Telegram may take to end a session.
 const LOGOUT_MAX: Duration = Duration::from_secs(8);
@@ -137,6 +140,33 @@ impl Api {
         ask(&self.fleet, |reply| FleetMsg::Estate(change(reply)), STEP_TIMEOUT).await
     }
 
+    /// Has Telegram forget the session of an account that is not to be connected otherwise.
+    async fn log_out_while_paused(&self, account: &OwnedAccount) -> Result<(), Refusal> {
+        let credentials = self.context.store.credentials(account.key);
+        let Some(credentials) = credentials.map_err(|error| broken(&error))? else {
+            return Ok(());
+        };
+        let options = self.context.settings.login.clone();
+        let options = match account.api_id {
+            Some(api_id) => options.with_api_id(api_id),
+            None => options,
+        };
+        let (slot, _) = slot_of(&self.fleet, account.key).await;
+        let leave = async {
+            let mut link = LoginLink::resume(&options, &credentials, slot).await?;
+            let outcome = link.log_out().await;
+            link.close().await;
+            outcome
+        };
+        match timeout(LOGOUT_MAX, leave).await {
+            Ok(outcome) => outcome.map_err(Refusal::from),
+            Err(_) => {
+                let detail = "telegram has not answered in time";
+                Err(Refusal::new(Code::TelegramUnavailable, detail).after(5))
+            }
+        }
+    }
+
     /// Stops an account and wipes its session; `logout` has Telegram forget the session first.
     pub(super) async fn give_up(
         &self,
@@ -145,9 +175,14 @@ impl Api {
         logout: bool,
     ) -> Result<(), Refusal> {
         if logout {
-            let ended = ask_plainly(&self.fleet, account.key, Errand::LogOut, LOGOUT_MAX).await;
+            let ended = if account.is_paused {
+                self.log_out_while_paused(account).await
+            } else {
+                let asked = ask_plainly(&self.fleet, account.key, Errand::LogOut, LOGOUT_MAX);
+                asked.await.map(drop)
+            };
             match ended {
-                Ok(_) => {}
+                Ok(()) => {}
                 // It is over already, which is what was asked for.
                 Err(refusal) if refusal.code == Code::SessionExpired => {}
                 Err(refusal) => {

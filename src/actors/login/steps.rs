@@ -353,7 +353,10 @@ fn refuse(reply: LoginReply, detail: &str) {
 }
 
 /// The slot of a key, and who it is, as far as the fleet knows.
-async fn slot_of(fleet: &ActorRef<FleetMsg>, key: AuthKeyId) -> (Arc<Semaphore>, Option<Me>) {
+pub(in crate::actors) async fn slot_of(
+    fleet: &ActorRef<FleetMsg>,
+    key: AuthKeyId,
+) -> (Arc<Semaphore>, Option<Me>) {
     let ask = |reply| FleetMsg::Estate(EstateMsg::Slot { key, reply });
     match fleet.call(ask, Some(FLEET_TIMEOUT)).await {
         Ok(CallResult::Success(answer)) => answer,

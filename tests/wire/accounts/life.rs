@@ -1,7 +1,7 @@
 //! The life of accounts between being connected and being removed.
 
 use serde_json::{Value, json};
-use telewarden_simulator::Account;
+use telewarden_simulator::{Account, FaultKind, FaultSpec};
 
 use crate::support::{Client, House, eventually, id_of};
 
@@ -180,5 +180,57 @@ async fn accounts_are_listed_by_page_state_kind_and_name() {
     let first = user.get(&format!("/accounts/{}", ids[0])).await.expect(200);
     assert_eq!(listed(&format!("q={}", first["telegram_id"])).await, [ids[0].clone()]);
     user.get("/accounts?status=asleep").await.expect_problem(422, "VALIDATION");
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_whose_session_is_over_can_be_removed_with_a_logout() {
+    let house = House::open().await;
+    let (user, account) = (house.user("ann"), house.person().await);
+    let id = house.connect(&user, &account).await;
+    house.sim.revoke(account.user_id, None).await.unwrap();
+    house.do_to(&user, &id, "reconnect").await;
+    house.until_state(&user, &id, "error").await;
+    user.delete(&format!("/accounts/{id}?logout=true")).await.expect(204);
+    house.expect_gone(&user, &id).await;
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logout_that_telegram_does_not_answer_removes_nothing() {
+    let house = House::open().await;
+    let (user, account) = (house.user("ann"), house.person().await);
+    let id = house.connect(&user, &account).await;
+    let fault = FaultSpec {
+        user_id: Some(account.user_id),
+        kind: Some(FaultKind::Mute),
+        method: Some("auth.logOut".into()),
+        ..FaultSpec::default()
+    };
+    house.sim.add_fault(fault).await.unwrap();
+    let path = format!("/accounts/{id}?logout=true");
+    user.delete(&path).await.expect_problem(503, "TG_UNAVAILABLE");
+    user.get(&format!("/accounts/{id}")).await.expect(200);
+    assert_eq!(house.books(&account).await.sessions, 1);
+    house.sim.lift_faults().await;
+    eventually("the session is ended", async || {
+        (user.delete(&path).await.status == 204).then_some(())
+    })
+    .await;
+    assert_eq!(house.books(&account).await.sessions, 0);
+    house.expect_gone(&user, &id).await;
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_account_that_is_removed_with_a_logout_is_logged_out_too() {
+    let house = House::open().await;
+    let (user, account) = (house.user("ann"), house.person().await);
+    let id = house.connect(&user, &account).await;
+    house.do_to(&user, &id, "pause").await;
+    house.until_connections(&account, 0).await;
+    user.delete(&format!("/accounts/{id}?logout=true")).await.expect(204);
+    assert_eq!(house.books(&account).await.sessions, 0);
+    house.expect_gone(&user, &id).await;
     house.expect_clean_books().await;
 }

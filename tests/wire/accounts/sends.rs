@@ -442,3 +442,41 @@ async fn an_account_that_fails_holds_up_nobody_elses_message() {
     assert_eq!(desk.received().await, expected);
     desk.house.expect_clean_books().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_repeated_under_their_keys_through_kills_at_random_instants_arrive_once() {
+    let mut desk = Desk::set().await;
+    let (mut sent, mut kills) = (Vec::new(), 0);
+    for number in 0..60 {
+        let (key, text) = (format!("key-{number}"), number.to_string());
+        let message = json!({ "to": "@the_friend", "text": text, "timeout": 20 });
+        // The instants are the point of this test: before, in and after the send.
+        let lifetime = Duration::from_millis(rand::random_range(0..60));
+        let is_killed = number % 4 == 0;
+        if is_killed {
+            let (user, path) = (desk.user.clone(), format!("/accounts/{}/messages", desk.id));
+            let (key, message) = (key.clone(), message.clone());
+            let caller = tokio::spawn(async move {
+                let named = [("Idempotency-Key", key.as_str())];
+                user.try_send("POST", &path, &named, Some(&message)).await
+            });
+            tokio::time::sleep(lifetime).await;
+            desk.house.kill().await;
+            drop(caller.await);
+            desk.house.daemon.spawn().await;
+            kills += 1;
+        }
+        sent.push(desk.order(Some(&key), message).await.expect(201));
+    }
+    assert_eq!(kills, 15);
+    let inbox = desk.house.inbox(&desk.friend).await;
+    let texts: Vec<_> = inbox.iter().map(|message| message.text.clone()).collect();
+    assert_eq!(texts, (0..60).map(|number| number.to_string()).collect::<Vec<_>>());
+    for (number, before) in sent.into_iter().enumerate() {
+        let message = json!({ "to": "@the_friend", "text": number.to_string(), "timeout": 20 });
+        let again = desk.order(Some(&format!("key-{number}")), message).await;
+        assert_eq!(again.expect(201), before);
+    }
+    assert_eq!(desk.received().await.len(), 60);
+    desk.house.expect_clean_books().await;
+}

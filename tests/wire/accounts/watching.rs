@@ -115,7 +115,7 @@ impl Watch {
             let mut seen = std::collections::HashSet::new();
             let messages = events.iter().filter(|event| {
                 event.kind == "incoming_telegram_message"
-                    && ids.iter().any(|id| event.body["session_id"] == *id)
+                    && ids.iter().any(|id| event.body["metadata"]["session_id"] == *id)
                     && event.body["metadata"]["is_service"] == false
             });
             let first = messages.filter(|event| seen.insert(event.message_id.clone()));
