@@ -200,7 +200,7 @@ impl User {
 
     /// Sends a message, and repeats the request as a client does that saw no answer.
     async fn send_twice(&self, account: &str, chat: i64) -> Result<()> {
-        let body = json!({ "to": chat, "text": "*sent over HTTP*", "parse_mode": "markdown" });
+        let body = json!({ "to": chat, "text": "**sent** over HTTP", "parse_mode": "markdown" });
         let path = format!("/accounts/{account}/messages");
         let (first, _) = self.post(&path, "demo-1", &body).await?;
         let (second, is_replayed) = self.post(&path, "demo-1", &body).await?;

@@ -85,6 +85,19 @@ fn sends(text: &mut String, report: &Report) -> std::fmt::Result {
         };
         send_row(text, pace, &of(Subject::Daemon), &of(Subject::Bare))?;
     }
+    let most = |subject| {
+        let own = report.drives.iter().filter(|measured| measured.subject == subject);
+        own.max_by(|one, other| one.driven.per_second().total_cmp(&other.driven.per_second()))
+    };
+    for (who, subject) in [("daemon", Subject::Daemon), ("bare library", Subject::Bare)] {
+        let Some(best) = most(subject) else { continue };
+        let (rate, pace) = (best.driven.per_second(), name(best.drive.pace));
+        let p99 = best.driven.p99;
+        writeln!(
+            text,
+            "\nMost of the {who}: {rate:.0}/s with {pace}, 99th percentile {p99:.0} ms."
+        )?;
+    }
     Ok(())
 }
 
