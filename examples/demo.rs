@@ -1,6 +1,7 @@
 //! The main job on embedded parts: a loopback Telegram with talking chats, the whole daemon, a
-//! session that dies and another that takes over. No broker: events are told as they would be
-//! published, and at the end compared with what was said.
+//! session that dies and another that takes over, and an account that a user connects and sends with
+//! over HTTP. No broker: events are told as they would be published, and at the end compared with
+//! what was said.
 //!
 //! `cargo run --release --example demo [-- --for 60s]`
 
@@ -15,8 +16,10 @@ use serde_json::{Value, json};
 use telewarden::app::Daemon;
 use telewarden::config::{Config, LogFormat};
 use telewarden::edge::amqp::CommandSink;
-use telewarden::edge::http::HealthSource;
+use telewarden::edge::http::{HealthSource, TokenSecret, Tokens};
 use telewarden::protocol::command::{self, Envelope};
+use telewarden::protocol::owner::{Role, UserId};
+use telewarden::protocol::secret::SecretText;
 use telewarden::store::Outbox;
 use telewarden::{app, logging};
 use telewarden_simulator::{Account, Chat, ChatKind, NewAccount, NewChat, Options, Simulator};
@@ -33,6 +36,8 @@ const SECONDS_MIN: u64 = 10;
 const TALK_EVERY: Duration = Duration::from_millis(700);
 /// How long something may take that is due at once, on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What signs the token of the demo's user. It ends with the demo.
+const TOKEN_SECRET: &str = "the demo's own secret, which signs nothing else";
 /// Exit code for a wrong command line, and for a second Ctrl-C.
 const USAGE: u8 = 2;
 const HARD_STOP: i32 = 130;
@@ -113,11 +118,15 @@ async fn demo(length: Duration, folder: &std::path::Path, stop: CancellationToke
         stage.monitor(&daemon, chat).await?;
     }
     all_listened_to(&daemon, stage.chats.len()).await?;
-    say("Both chats are listened to through the session `primary`. They begin to talk.\n");
+    say("Both chats are listened to through the session `primary`.\n");
+    let user = User::new(&config)?;
+    let account = user.connect(&stage.visitor).await?;
+    say("The chats begin to talk.\n");
 
     let (total, expected) = watch::channel(None);
     let teller = tokio::spawn(tell_events(outbox, stage.titles(), expected));
     let talk = tokio::spawn(talk(Arc::clone(&sim), stage.author, stage.chat_ids()));
+    user.send_twice(&account, stage.chats["Support"].chat_id).await?;
     perform(&sim, &stage, length, &stop).await?;
     talk.abort();
     let _ = talk.await;
@@ -164,8 +173,64 @@ async fn all_listened_to(daemon: &Daemon, chats: usize) -> Result<()> {
     Ok(())
 }
 
+/// A user of the API.
+struct User {
+    client: reqwest::Client,
+    api: String,
+    token: String,
+}
+
+impl User {
+    fn new(config: &Config) -> Result<Self> {
+        let secret = TokenSecret::new(SecretText::new(TOKEN_SECRET.to_owned()))?;
+        let user = UserId::new("demo".to_owned())?;
+        let token = Tokens::new(&secret).mint(&user, Role::User, Duration::from_secs(86_400))?;
+        let api = format!("http://{}/api/v1", config.http.listen);
+        Ok(Self { client: reqwest::Client::builder().no_proxy().build()?, api, token })
+    }
+
+    /// Connects an account by its session string; its id.
+    async fn connect(&self, account: &Account) -> Result<String> {
+        let body = json!({ "session_string": account.session_string });
+        let (account, _) = self.post("/accounts/telegram/connect/session", "", &body).await?;
+        say(&format!("A user connected an account of theirs over HTTP: {account:#}"));
+        let id = account["id"].as_str().context("the answer names no account")?;
+        Ok(id.to_owned())
+    }
+
+    /// Sends a message, and repeats the request as a client does that saw no answer.
+    async fn send_twice(&self, account: &str, chat: i64) -> Result<()> {
+        let body = json!({ "to": chat, "text": "*sent over HTTP*", "parse_mode": "markdown" });
+        let path = format!("/accounts/{account}/messages");
+        let (first, _) = self.post(&path, "demo-1", &body).await?;
+        let (second, is_replayed) = self.post(&path, "demo-1", &body).await?;
+        ensure!(first == second && is_replayed, "the same key sent {first} and then {second}");
+        say(&format!(
+            "The account sent #{} to Support; asked again with the same Idempotency-Key, the daemon \
+             gave\nthe same answer and sent nothing.",
+            first["message_id"]
+        ));
+        Ok(())
+    }
+
+    /// The answer, and whether it is that of an earlier request with the same key.
+    async fn post(&self, path: &str, key: &str, body: &Value) -> Result<(Value, bool)> {
+        let mut request = self.client.post(format!("{}{path}", self.api)).bearer_auth(&self.token);
+        if !key.is_empty() {
+            request = request.header("Idempotency-Key", key);
+        }
+        let response = request.json(body).send().await?;
+        let is_replayed = response.headers().contains_key("idempotency-replayed");
+        let (status, answer) = (response.status(), response.json::<Value>().await?);
+        ensure!(status.is_success(), "{path} was answered {status}: {answer}");
+        Ok((answer, is_replayed))
+    }
+}
+
 struct Stage {
     author: i64,
+    /// Belongs to a user of the API.
+    visitor: Account,
     primary: Account,
     backup: Account,
     /// By title.
@@ -175,16 +240,17 @@ struct Stage {
 impl Stage {
     async fn set(sim: &Simulator) -> Result<Self> {
         let author = sim.add_account(NewAccount::default()).await?.user_id;
+        let visitor = sim.add_account(NewAccount::default()).await?;
         let primary = sim.add_account(NewAccount::default()).await?;
         let backup = sim.add_account(NewAccount::default()).await?;
         let mut chats = BTreeMap::new();
         for (title, kind) in [("Support", ChatKind::Supergroup), ("News", ChatKind::Channel)] {
-            let members = vec![primary.user_id, backup.user_id];
+            let members = vec![primary.user_id, backup.user_id, visitor.user_id];
             let (title, admins) = (title.to_owned(), vec![author]);
             let new = NewChat { kind, title: title.clone(), username: None, members, admins };
             chats.insert(title, sim.add_chat(new).await?);
         }
-        Ok(Self { author, primary, backup, chats })
+        Ok(Self { author, visitor, primary, backup, chats })
     }
 
     fn titles(&self) -> BTreeMap<i64, String> {
@@ -232,6 +298,7 @@ fn config(sim: &Simulator, folder: &std::path::Path) -> Config {
     config.store.path = folder.join("state");
     config.failover.retry_delay = Duration::from_secs(2);
     config.http.listen = ([127, 0, 0, 1], free_port()).into();
+    config.auth.jwt_secret = Some(SecretText::new(TOKEN_SECRET.to_owned()));
     config.log.format = LogFormat::Text;
     // A new key file and a connection that ends are worth a warning elsewhere; here they belong
     // to the play.

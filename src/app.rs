@@ -21,6 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::actors::{
     BacklogGate, Board, BridgeParts, BridgeStatus, Context, Meters, Orders, Part, Root, Settings,
+    WebhookSettings,
 };
 use crate::config::{self, Config};
 use crate::edge::amqp::AmqpOptions;
@@ -29,6 +30,7 @@ use crate::protocol::account::ReconnectPolicy;
 use crate::protocol::monitor::FailoverPolicy;
 use crate::protocol::pacing::{Limits, Rate};
 use crate::protocol::restart::Backoff;
+use crate::protocol::webhook::RetryPolicy;
 use crate::secrets;
 use crate::store::{Outbox, Store, StoreOptions};
 use crate::telegram::{Clocks, DialOptions, LoginOptions, ServerKey, Servers};
@@ -49,6 +51,8 @@ pub struct Daemon {
     root: Root,
     store: Store,
     http_stop: CancellationToken,
+    /// Ends the event streams, whose followers are told that it is for a restart.
+    streams_stop: CancellationToken,
     http: Option<std::thread::JoinHandle<std::io::Result<()>>>,
     health: Arc<DaemonHealth>,
     limits: watch::Sender<Limits>,
@@ -108,7 +112,8 @@ impl Daemon {
         let drain = config.shutdown.timeout / 2;
         let root = Root::start(context, snapshot, bridge, drain).await?;
         let http_stop = CancellationToken::new();
-        let api = api_options(config, &root, secret, http_meters, &http_stop);
+        let streams_stop = http_stop.child_token();
+        let api = api_options(config, &root, secret, http_meters, &streams_stop);
         let router = http::router_with_api(health.clone(), Arc::new(metrics), api);
         let http = http::spawn(listener, router, http_stop.clone())
             .context("failed to start the http edge")?;
@@ -116,8 +121,17 @@ impl Daemon {
         let shutdown_timeout = config.shutdown.timeout;
         let (http, limits) = (Some(http), tell_limits);
         let rotation = rotation::keep(store.clone(), config.secrets.rotate_every);
-        let daemon =
-            Self { root, store, http_stop, http, health, limits, shutdown_timeout, rotation };
+        let daemon = Self {
+            root,
+            store,
+            http_stop,
+            streams_stop,
+            http,
+            health,
+            limits,
+            shutdown_timeout,
+            rotation,
+        };
         Ok((daemon, outbox))
     }
 
@@ -157,6 +171,7 @@ impl Daemon {
     pub async fn stop(mut self) -> Result<()> {
         let end = Instant::now() + self.shutdown_timeout;
         self.health.stopping();
+        self.streams_stop.cancel();
         drop(self.rotation);
         // The store takes the last part: a commit and a sync.
         self.root.stop(end - self.shutdown_timeout / 10).await;
@@ -215,7 +230,7 @@ fn api_options(
         cors_origins: config.http.cors_origins.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),
         meters,
-        stop: stop.child_token(),
+        stop: stop.clone(),
     }
 }
 
@@ -275,5 +290,20 @@ fn settings(config: &Config, limits: watch::Receiver<Limits>, login: LoginOption
         check_every: config.monitoring.check_every,
         difference_every: config.monitoring.difference_every,
         extra_events: config.bridge.extra_events,
+        webhooks: webhooks(&config.webhooks),
+    }
+}
+
+fn webhooks(config: &config::Webhooks) -> WebhookSettings {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let backoff = Backoff {
+        min_ms: ms(config.retry_first),
+        max_ms: ms(config.retry_longest.max(config.retry_first)),
+    };
+    let give_up_after_ms = i64::try_from(ms(config.give_up_after)).unwrap_or(i64::MAX);
+    WebhookSettings {
+        allow_private: config.allow_private,
+        retry: RetryPolicy { backoff, give_up_after_ms },
+        waiting_max: config.waiting_max as usize,
     }
 }

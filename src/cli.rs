@@ -1,10 +1,13 @@
-//! The command line: what can be asked, and the commands that need no running daemon.
+//! The command line: what can be asked, and the commands beside `run`.
 //!
-//! Exit codes: 0 all is well; 1 the command failed, or found what would stop the daemon;
-//! 2 the command line itself was wrong. This module must never start the daemon's parts.
+//! Exit codes: 0 all is well; 1 the command failed, or found what would stop the daemon (`audit verify`:
+//! found faults); 2 the command line itself was wrong (`audit verify`: also when it could not look).
+//! This module must never start the daemon's parts.
 
+mod audit;
 mod check;
 mod health;
+mod keys;
 mod token;
 
 use std::env;
@@ -17,8 +20,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, ConfigError, ConfigFile, Flag, Sources};
 use crate::secrets;
 
+pub use audit::audit_verify;
 pub use check::check;
 pub use health::health;
+pub use keys::{keys_rotate, keys_status};
 pub use token::token;
 
 /// Read when no `--config` is given, if it is there.
@@ -42,6 +47,36 @@ pub enum Command {
     Health(HealthArgs),
     /// Print a token for the HTTP API.
     Token(TokenArgs),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// The keys that protect the store.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+}
+
+/// What can be done with the audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub enum AuditCommand {
+    /// Follow the audit log from its newest entry to its oldest, also beside a running daemon.
+    ///
+    /// Exit status: 0 it is whole, 1 something is wrong with it, 2 it could not be looked at.
+    Verify(AuditVerifyArgs),
+}
+
+/// What can be done with the keys, by the running daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub enum KeysCommand {
+    /// Say where the root key comes from and which generation seals now.
+    ///
+    /// Exit status: 0 the daemon has answered, 1 it has not.
+    Status(KeysArgs),
+    /// Renew the keys in the store now, without a pause.
+    ///
+    /// Exit status: 0 they were renewed, 1 they were not.
+    Rotate(KeysArgs),
 }
 
 /// Flags that choose and override the configuration.
@@ -137,6 +172,31 @@ pub struct TokenArgs {
     pub config: ConfigArgs,
 }
 
+/// Flags of `telewarden audit verify`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditVerifyArgs {
+    /// A head that was noted earlier; it is a fault when the log does not hold it any more.
+    #[arg(long, value_name = "NUMBER:HASH")]
+    pub noted: Option<String>,
+    /// Answer as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration, as for `run`.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Flags of `telewarden keys`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeysArgs {
+    /// Answer as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration, as for `run`.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
 /// Reads the process's arguments. Help, version and mistakes end the process here.
 pub fn parse() -> Command {
     CommandLine::parse().command
@@ -144,8 +204,13 @@ pub fn parse() -> Command {
 
 /// Says why the daemon cannot run, and answers the exit code for it.
 pub fn fail(error: &impl fmt::Display) -> std::process::ExitCode {
-    let _ = writeln!(io::stderr(), "telewarden: {error}");
+    note(format_args!("telewarden: {error}"));
     std::process::ExitCode::FAILURE
+}
+
+/// Writes a line beside the answer.
+fn note(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Writes a line for the user. Nobody reads it when the pipe is closed; that is no failure.
@@ -183,7 +248,25 @@ mod tests {
         assert!(parsed("telewarden").is_err());
         assert!(parsed("telewarden dance").is_err());
         assert!(parsed("telewarden run --colour red").is_err());
+        for line in ["audit", "audit forget", "keys", "keys show", "keys rotate --noted 1:a"] {
+            assert!(parsed(&format!("telewarden {line}")).is_err(), "{line}");
+        }
         assert!(parsed("telewarden --version").is_err_and(|text| text.starts_with("telewarden ")));
+    }
+
+    #[test]
+    fn commands_of_two_words_take_a_configuration_too() {
+        let verify = parsed("telewarden audit verify --json --noted 7:ab --state elsewhere");
+        let Ok(Command::Audit(AuditCommand::Verify(args))) = verify else {
+            panic!("not understood");
+        };
+        assert_eq!((args.noted.as_deref(), args.json), (Some("7:ab"), true));
+        assert_eq!(args.config.state.as_deref(), Some("elsewhere"));
+        let rotate = parsed("telewarden keys rotate --listen 127.0.0.1:1");
+        let Ok(Command::Keys(KeysCommand::Rotate(args))) = rotate else {
+            panic!("not understood");
+        };
+        assert_eq!(args.config.listen.as_deref(), Some("127.0.0.1:1"));
     }
 
     #[test]

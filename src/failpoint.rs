@@ -8,7 +8,7 @@
 
 /// Every point, by the way of a fact through the process. `tests/wire/failpoints.rs` and, for what
 /// users do, `tests/wire/accounts/failpoints.rs` kill the daemon at each.
-pub const NAMES: [&str; 75] = [
+pub const NAMES: [&str; 79] = [
     // The store is made.
     "key.write.before",
     "key.rename.before",
@@ -93,6 +93,11 @@ pub const NAMES: [&str; 75] = [
     "confirm.before",
     "outbox.release.before",
     "outbox.release.after",
+    // An event of a user goes to its webhooks.
+    "webhook.spool.before",
+    "webhook.spool.after",
+    "webhook.delivered.before",
+    "webhook.delivered.after",
 ];
 
 /// Passes the point `name`, or dies there.

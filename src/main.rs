@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use telewarden::cli::{self, Command, ConfigArgs};
+use telewarden::cli::{self, AuditCommand, Command, ConfigArgs, KeysCommand};
 use telewarden::{app, logging, secrets};
 
 fn main() -> ExitCode {
@@ -15,6 +15,9 @@ fn main() -> ExitCode {
         Command::Check(args) => cli::check(&args),
         Command::Health(args) => cli::health(&args),
         Command::Token(args) => cli::token(&args),
+        Command::Audit(AuditCommand::Verify(args)) => cli::audit_verify(&args),
+        Command::Keys(KeysCommand::Status(args)) => cli::keys_status(&args),
+        Command::Keys(KeysCommand::Rotate(args)) => cli::keys_rotate(&args),
     }
 }
 

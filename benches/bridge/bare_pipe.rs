@@ -163,7 +163,19 @@ async fn start(
     events: mpsc::Sender<Entry>,
     depth: Depth,
 ) -> Result<()> {
-    let parsed = SessionString::parse(&session.session_string)?;
+    let (handle, dc_id, updates) = connect(telegram, &session.session_string)?;
+    let mut boxes = MessageBoxes::new();
+    boxes.set_state(ask_state(&handle, dc_id).await?);
+    tokio::spawn(follow(handle, dc_id, updates, boxes, session.id, events, depth));
+    Ok(())
+}
+
+/// The library's pool for one session; it dials with the first call.
+pub(crate) fn connect(
+    telegram: SocketAddrV4,
+    session_string: &str,
+) -> Result<(SenderPoolHandle, i32, mpsc::Receiver<UpdatesLike>)> {
+    let parsed = SessionString::parse(session_string)?;
     let mut data = SessionData { home_dc: parsed.dc_id, ..SessionData::default() };
     let ipv6 = std::net::SocketAddrV6::new(telegram.ip().to_ipv6_mapped(), telegram.port(), 0, 0);
     let auth_key = Some(*parsed.auth_key.expose());
@@ -184,14 +196,14 @@ async fn start(
     };
     let pool = SenderPool::with_configuration(Arc::new(MemorySession::from(data)), 1, params);
     tokio::spawn(pool.runner.run());
-    let handle = pool.handle.thin;
-    let mut boxes = MessageBoxes::new();
-    boxes.set_state(ask_state(&handle, parsed.dc_id).await?);
-    tokio::spawn(follow(handle, parsed.dc_id, pool.updates, boxes, session.id, events, depth));
-    Ok(())
+    Ok((pool.handle.thin, parsed.dc_id, pool.updates))
 }
 
-async fn ask_state(handle: &SenderPoolHandle, dc_id: i32) -> Result<types::updates::State> {
+/// Where the account's own sequence stands.
+pub(crate) async fn ask_state(
+    handle: &SenderPoolHandle,
+    dc_id: i32,
+) -> Result<types::updates::State> {
     let request = functions::updates::GetState {}.to_bytes();
     let answer = handle.raw_invoke_in_dc(dc_id, request).await?;
     let enums::updates::State::State(state) = enums::updates::State::from_bytes(&answer)?;

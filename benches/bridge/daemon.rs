@@ -23,8 +23,11 @@ const HEALTH_PORTS: std::ops::Range<u16> = 20_000..30_000;
 /// The release daemon on a store of its own.
 pub(crate) struct Daemon {
     process: Process,
-    health: SocketAddr,
+    /// Where its HTTP is.
+    pub(crate) health: SocketAddr,
     program: PathBuf,
+    /// Settings beside those of its file.
+    environment: Vec<(String, String)>,
     // Dropped after the process.
     home: TempDir,
 }
@@ -32,11 +35,21 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts it without sessions, with its link to the broker up.
     pub(crate) fn start(program: &Path, simulator: &Simulator, broker: &Broker) -> Result<Self> {
+        Self::start_with(program, simulator, broker, Vec::new())
+    }
+
+    /// The same with further settings, as variables of its environment.
+    pub(crate) fn start_with(
+        program: &Path,
+        simulator: &Simulator,
+        broker: &Broker,
+        environment: Vec<(String, String)>,
+    ) -> Result<Self> {
         let home = TempDir::new()?;
         let health = free_address()?;
         std::fs::write(config_in(&home), config(home.path(), health, simulator, broker))?;
-        let process = launch(program, &home)?;
-        let daemon = Self { process, health, program: program.to_owned(), home };
+        let process = launch(program, &home, &environment)?;
+        let daemon = Self { process, health, program: program.to_owned(), environment, home };
         wait_for("the daemon to be ready", || {
             Ok(http::get(health, "/health/ready").is_ok_and(|_| daemon.is_ready()))
         })?;
@@ -107,7 +120,7 @@ impl Daemon {
 
     /// Starts it again with what its store holds, once it was stopped or killed.
     pub(crate) fn start_again(&mut self) -> Result<()> {
-        self.process = launch(&self.program, &self.home)?;
+        self.process = launch(&self.program, &self.home, &self.environment)?;
         Ok(())
     }
 
@@ -140,13 +153,14 @@ fn config_in(home: &TempDir) -> PathBuf {
     home.path().join("config.toml")
 }
 
-fn launch(program: &Path, home: &TempDir) -> Result<Process> {
+fn launch(program: &Path, home: &TempDir, environment: &[(String, String)]) -> Result<Process> {
     let log = File::options().create(true).append(true).open(home.path().join("log"))?;
     let child: Child = Command::new(program)
         .args(["run", "--config"])
         .arg(config_in(home))
         .current_dir(home.path())
         .env_clear()
+        .envs(environment.iter().cloned())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

@@ -60,9 +60,15 @@ pub(crate) struct Simulator {
 impl Simulator {
     /// Starts it on free ports.
     pub(crate) fn start(program: &Path) -> Result<Self> {
+        Self::start_with(program, &[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn start_with(program: &Path, more: &[&str]) -> Result<Self> {
         let arguments = ["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"];
         let mut child = Command::new(program)
             .args(arguments)
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -16,6 +16,7 @@ use super::joins::Joins;
 use super::lobby::Lobby;
 use super::meters::Meters;
 use super::waits::Waits;
+use super::webhooks::{Hooks, WebhookSettings};
 use crate::protocol::account::ReconnectPolicy;
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::monitor::FailoverPolicy;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub difference_every: Duration,
     /// Whether events beyond the two of the contract are sent.
     pub extra_events: bool,
+    /// How events get to users' endpoints.
+    pub webhooks: WebhookSettings,
 }
 
 /// What every actor is handed.
@@ -74,6 +77,8 @@ pub struct Context {
     pub(super) changes: Changes,
     /// What was done today, for the daily limits.
     pub(super) caps: Caps,
+    /// Users' endpoints.
+    pub(super) hooks: Hooks,
 }
 
 impl Context {
@@ -102,6 +107,7 @@ impl Context {
             lobby,
             changes: Changes::default(),
             caps: Caps::default(),
+            hooks: Hooks::default(),
         })
     }
 }
@@ -128,6 +134,7 @@ impl Context {
             check_every: None,
             difference_every: Duration::from_secs(30),
             extra_events: false,
+            webhooks: WebhookSettings::default(),
         };
         let gate = Arc::new(BacklogGate::new(1 << 30));
         Self::new(store, Arc::default(), Arc::default(), gate, settings)

@@ -35,6 +35,8 @@ const TEXT_MAX: usize = 4096;
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// How much longer than their timeout callers wait for the answer to what has begun.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long it is believed who a recipient is: names change hands.
+const PEERS_KEPT: Duration = Duration::from_secs(10 * 60);
 /// Looked-up recipients that are remembered: about 100 bytes each.
 const PEERS_MAX: usize = 50_000;
 
@@ -50,7 +52,7 @@ pub(super) struct Desk {
     /// What is under way under idempotency keys.
     open: Mutex<HashMap<Name, Open>>,
     /// Recipients that were looked up: by account and how they were spelled.
-    peers: Mutex<HashMap<(AuthKeyId, Fingerprint), PeerRecord>>,
+    peers: Mutex<HashMap<(AuthKeyId, Fingerprint), (PeerRecord, Instant)>>,
 }
 
 struct Open {
@@ -251,6 +253,13 @@ impl Desk {
                 self.context.caps.give_back(telegram_id, SEND, now());
                 failure.into()
             }
+            Unmet::Failed(Failure::Transient { detail }) => {
+                let detail = format!(
+                    "{detail}; whether the message was sent is not known. Repeat the request with the \
+                     same Idempotency-Key to learn it without sending twice"
+                );
+                Refusal::new(Code::TelegramUnavailable, detail).after(5)
+            }
             Unmet::Failed(failure) => {
                 if matches!(failure, Failure::ChatLost { .. } | Failure::TargetRefused { .. }) {
                     self.forget_peer(dispatch.account.key, peer);
@@ -279,7 +288,7 @@ impl Desk {
         }
         let spelled = (key, Fingerprint::of([b"to", dispatch.message.to.trim().as_bytes()]));
         let known = self.peers().get(&spelled).copied();
-        if let Some(peer) = known {
+        if let Some((peer, _)) = known.filter(|(_, since)| since.elapsed() < PEERS_KEPT) {
             return Ok(peer);
         }
         let errand = Errand::ResolveTarget(target);
@@ -297,17 +306,17 @@ impl Desk {
         if peers.len() >= PEERS_MAX {
             peers.clear();
         }
-        peers.insert(spelled, found);
+        peers.insert(spelled, (found, Instant::now()));
         Ok(found)
     }
 
-    fn peers(&self) -> MutexGuard<'_, HashMap<(AuthKeyId, Fingerprint), PeerRecord>> {
+    fn peers(&self) -> MutexGuard<'_, HashMap<(AuthKeyId, Fingerprint), (PeerRecord, Instant)>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A name may belong to somebody else by now.
     fn forget_peer(&self, key: AuthKeyId, peer: PeerRecord) {
-        self.peers().retain(|(account, _), known| *account != key || known.id != peer.id);
+        self.peers().retain(|(account, _), (known, _)| *account != key || known.id != peer.id);
     }
 }
 

@@ -16,7 +16,7 @@ type Place = (UserId, AccountId);
 
 /// The directory.
 #[derive(Debug, Default)]
-pub struct Directory(RwLock<Rows>);
+pub(super) struct Directory(RwLock<Rows>);
 
 #[derive(Debug, Default)]
 struct Rows {

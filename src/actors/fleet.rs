@@ -27,7 +27,7 @@ use crate::protocol::model::{AccountRecord, Cooldown, Credentials, Fault, Sessio
 use crate::protocol::restart::ChildKind;
 use crate::store::{CommitError, Op};
 
-pub(super) use estate::{Also, EstateMsg, Newcomer};
+pub(super) use estate::{Also, EstateMsg, Newcomer, Wanted};
 
 /// How long accounts may take to hang up; those that take longer are ended with the process.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -220,18 +220,20 @@ impl FleetState {
         let mut ops = Vec::new();
         for session in sessions {
             let SessionData { id, api_id, account, dc_id, auth_key } = session;
-            let member = self.members.entry(account).or_insert_with(|| {
-                let record = AccountRecord {
-                    id: account,
-                    me: None,
-                    fault: None,
-                    cooldowns: Vec::new(),
-                    created_at: now(),
-                };
-                ops.push(Op::PutAccount(record.clone()));
+            let record = AccountRecord {
+                id: account,
+                me: None,
+                fault: None,
+                cooldowns: Vec::new(),
+                created_at: now(),
+            };
+            let is_new = !self.members.contains_key(&account);
+            let member = self.members.entry(account).or_insert_with(|| Member::new(record.clone()));
+            // The store has already forgotten one that its user has just given up.
+            if is_new || std::mem::take(&mut member.is_released) {
+                ops.push(Op::PutAccount(record));
                 ops.push(Op::PutCredentials(Credentials { account, dc_id, auth_key }));
-                Member::new(record)
-            });
+            }
             let known = self.sessions.get(&id) == Some(&account) && member.api_id == api_id;
             if !known {
                 member.api_id = api_id.or(member.api_id);

@@ -37,6 +37,41 @@ struct Reason {
     reason: &'static str,
 }
 
+/// What became of a delivery to a webhook, or of an attempt at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HookOutcome {
+    /// It arrived.
+    Delivered,
+    /// An attempt failed, and another one follows.
+    Failed,
+    /// It was given up after its last attempt.
+    GivenUp,
+    /// The endpoint answered that it is gone.
+    Gone,
+    /// It was given up because too many waited.
+    Overflowed,
+    /// It was given up before, and is now forgotten for newer ones.
+    Discarded,
+}
+
+impl HookOutcome {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::GivenUp => "given_up",
+            Self::Gone => "gone",
+            Self::Overflowed => "overflowed",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HookLabel {
+    outcome: &'static str,
+}
+
 /// What a look at a chat's history came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
@@ -66,6 +101,8 @@ pub struct Meters {
     waits: Family<Class, Counter>,
     sessions: Histogram,
     sent: Counter,
+    hooked: Family<HookLabel, Counter>,
+    hook_backlog: Gauge,
 }
 
 impl Default for Meters {
@@ -85,6 +122,8 @@ impl Default for Meters {
             waits: Family::default(),
             sessions: Histogram::new(SESSION_BUCKETS),
             sent: Counter::default(),
+            hooked: Family::default(),
+            hook_backlog: Gauge::default(),
         }
     }
 }
@@ -156,6 +195,16 @@ impl Meters {
         self.sent.inc();
     }
 
+    /// Something became of a delivery to a webhook.
+    pub(super) fn hooked(&self, outcome: HookOutcome) {
+        self.hooked.get_or_create(&HookLabel { outcome: outcome.name() }).inc();
+    }
+
+    /// What waits for one endpoint, counted from now on as long as what is returned lives.
+    pub(super) fn hook_backlog(&self) -> Depth {
+        Depth { gauge: self.hook_backlog.clone(), counted: 0 }
+    }
+
     /// Registers all of them.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
@@ -217,6 +266,16 @@ impl Meters {
             "telewarden_telegram_waits",
             "Waits that Telegram asked for (FLOOD_WAIT and its like)",
             self.waits.clone(),
+        );
+        registry.register(
+            "telewarden_webhook_deliveries",
+            "What became of deliveries to webhooks, and of attempts at them",
+            self.hooked.clone(),
+        );
+        registry.register(
+            "telewarden_webhook_backlog",
+            "Deliveries that wait for webhooks",
+            self.hook_backlog.clone(),
         );
         registry.register(
             "telegram_session_duration_seconds",

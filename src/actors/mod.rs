@@ -4,7 +4,8 @@
 //! root ── bridge ── publisher, consumer
 //!      ├─ fleet ── account/<auth key> ── link
 //!      ├─ monitors ── monitor/<chat>
-//!      └─ jobs
+//!      ├─ jobs
+//!      └─ webhooks ── endpoint/<webhook>
 //! ```
 
 mod account;
@@ -14,6 +15,7 @@ mod backlog;
 mod board;
 mod bridge;
 mod caps;
+mod caretaker;
 mod changes;
 mod context;
 mod delivery;
@@ -39,6 +41,7 @@ mod root;
 mod supervision;
 mod waits;
 mod watch;
+mod webhooks;
 
 pub use api::Api;
 pub use backlog::BacklogGate;
@@ -48,3 +51,4 @@ pub use context::{Context, Settings, now};
 pub use meters::Meters;
 pub use orders::Orders;
 pub use root::{BridgeParts, Part, Root, RootError};
+pub use webhooks::WebhookSettings;

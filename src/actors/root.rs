@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::api::Api;
 use super::bridge::{Bridge, BridgeArgs, BridgeMsg, BridgeStatus};
+use super::caretaker;
 use super::context::Context;
 use super::fleet::{Fleet, FleetArgs, FleetMsg};
 use super::herald;
@@ -23,6 +24,7 @@ use super::ledger;
 use super::logins::{Logins, LoginsArgs, LoginsMsg};
 use super::monitors::{Monitors, MonitorsArgs, MonitorsMsg};
 use super::orders::Orders;
+use super::webhooks::{Webhooks, WebhooksArgs, WebhooksMsg};
 use crate::edge::amqp::AmqpOptions;
 use crate::protocol::restart::{ChildKind, RestartHistory, Verdict};
 use crate::store::{Outbox, Snapshot};
@@ -104,11 +106,12 @@ pub struct Root {
     monitors: ActorRef<MonitorsMsg>,
     jobs: ActorRef<JobsMsg>,
     logins: ActorRef<LoginsMsg>,
+    webhooks: ActorRef<WebhooksMsg>,
     bridge: Option<ActorRef<BridgeMsg>>,
     orders: Orders,
     api: Api,
-    /// Tells those who follow what changes.
-    herald: AbortOnDropHandle<()>,
+    /// Tells those who follow what changes, and lets go what is kept for a time only.
+    helpers: [AbortOnDropHandle<()>; 2],
     ended: watch::Receiver<Option<RootError>>,
 }
 
@@ -141,8 +144,10 @@ impl Root {
         let (login_context, login_fleet) = (Arc::clone(&context), fleet.clone());
         let args = LoginsArgs { context: login_context, fleet: login_fleet, interrupted: logins };
         let logins = spawn(&supervisor, "logins", Logins, args).await?;
+        let args = WebhooksArgs { context: Arc::clone(&context), drain };
+        let webhooks = spawn(&supervisor, "webhooks", Webhooks, args).await?;
         let orders = Orders::new(fleet.clone(), monitors.clone(), jobs.clone());
-        let herald = herald::start(&context);
+        let helpers = [herald::start(&context), caretaker::start(&context)];
         let api = Api::new(Arc::clone(&context), fleet.clone(), logins.clone(), orders.clone());
         let bridge = match bridge {
             None => None,
@@ -152,7 +157,19 @@ impl Root {
                 Some(spawn(&supervisor, "bridge", Bridge, args).await?)
             }
         };
-        Ok(Self { supervisor, fleet, monitors, jobs, logins, bridge, orders, api, herald, ended })
+        Ok(Self {
+            supervisor,
+            fleet,
+            monitors,
+            jobs,
+            logins,
+            webhooks,
+            bridge,
+            orders,
+            api,
+            helpers,
+            ended,
+        })
     }
 
     /// The service behind the HTTP API.
@@ -174,6 +191,7 @@ impl Root {
             Part::of("monitors", &self.monitors, MonitorsMsg::Pulse),
             Part::of("jobs", &self.jobs, JobsMsg::Pulse),
             Part::of("logins", &self.logins, LoginsMsg::Pulse),
+            Part::of("webhooks", &self.webhooks, WebhooksMsg::Pulse),
         ];
         let bridge = self.bridge.as_ref();
         parts.extend(bridge.map(|bridge| Part::of("bridge", bridge, BridgeMsg::Pulse)));
@@ -193,7 +211,8 @@ impl Root {
     /// Stops the tree from the leaves up before `deadline`: commands first, then sessions, then
     /// what listens to them, then what the broker still takes.
     pub async fn stop(self, deadline: Instant) {
-        let Self { supervisor, fleet, monitors, jobs, logins, bridge, herald, .. } = self;
+        let Self { supervisor, fleet, monitors, jobs, logins, webhooks, bridge, helpers, .. } =
+            self;
         // Known before the first part ends: supervision events overtake messages.
         let _ = timeout_at(deadline, supervisor.call(RootMsg::Stopping, None)).await;
         if let Some(bridge) = &bridge {
@@ -207,11 +226,16 @@ impl Root {
         for part in parts {
             let _ = timeout_at(deadline, part.drain_and_wait(None)).await;
         }
-        if let Some(bridge) = &bridge {
-            let asked = bridge.call(BridgeMsg::StopPublishing, None);
-            let _ = timeout_at(deadline, asked).await;
+        let asked = webhooks.call(WebhooksMsg::Stop, None);
+        match &bridge {
+            Some(bridge) => {
+                let publisher = bridge.call(BridgeMsg::StopPublishing, None);
+                let both = async { tokio::join!(publisher, asked) };
+                let _ = timeout_at(deadline, both).await;
+            }
+            None => drop(timeout_at(deadline, asked).await),
         }
-        drop(herald);
+        drop(helpers);
         let _ = timeout_at(deadline, supervisor.stop_and_wait(None, None)).await;
     }
 }
@@ -349,7 +373,7 @@ mod tests {
         let root = tree(&store).await;
         let parts = root.parts();
         let names: Vec<&str> = parts.iter().map(|part| part.name).collect();
-        assert_eq!(names, ["root", "fleet", "monitors", "jobs", "logins"]);
+        assert_eq!(names, ["root", "fleet", "monitors", "jobs", "logins", "webhooks"]);
         for part in parts {
             timeout_at(Instant::now() + PATIENCE, part.ask()).await.unwrap().unwrap();
         }

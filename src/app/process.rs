@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::systemd::ServiceManager;
 use super::{Daemon, Reload};
 use crate::config::Config;
+use crate::store::Outbox;
 
 /// Exit code after a second signal: the usual one for SIGINT.
 const HARD_STOP: i32 = 130;
@@ -84,6 +85,8 @@ async fn serve(mut reload: Reload) -> Result<ExitCode> {
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };
     greet(reload.running(), outbox.is_some());
+    // Nobody reads it here: what is for webhooks is in their lines.
+    outbox.into_iter().for_each(Outbox::abandon);
     manager.ready(daemon.parts(), daemon.health());
     let failure = loop {
         tokio::select! {
@@ -125,7 +128,9 @@ fn greet(config: &Config, without_bridge: bool) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %listen, "telewarden is up");
     if without_bridge {
         tracing::info!(
-            "the bridge is off, so nobody can command this daemon yet: set RABBITMQ_URL, or \
+            api = %format_args!("http://{listen}/docs"),
+            "the bridge is off, so it is commanded over HTTP: telewarden token --user NAME makes a \
+             token, and docs/http-api.md shows the first steps. For the bridge set RABBITMQ_URL, or \
              bridge.enabled and bridge.url in config.toml, and start it again"
         );
     }

@@ -10,7 +10,7 @@ use crate::protocol::owner::{Role, UserId, UserIdError};
 use crate::secrets;
 
 #[derive(Debug, thiserror::Error)]
-enum TokenCommandError {
+pub(super) enum TokenCommandError {
     #[error("{0}")]
     Config(#[from] ConfigError),
     #[error("make a token for --user: {0}")]
@@ -41,7 +41,7 @@ pub fn token(args: &TokenArgs) -> ExitCode {
     }
 }
 
-fn make(args: &TokenArgs) -> Result<String, TokenCommandError> {
+pub(super) fn make(args: &TokenArgs) -> Result<String, TokenCommandError> {
     let user = UserId::new(args.user.as_str())?;
     let role = match args.role.as_str() {
         "user" => Role::User,

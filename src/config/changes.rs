@@ -2,7 +2,7 @@
 
 use super::{
     Auth, Bridge, Campaign, Config, DailyCaps, Failover, HourlyCaps, Http, HttpLimits, Limits, Log,
-    Monitoring, Parsing, Rate, Secrets, Shutdown, Store, Telegram, Vault,
+    Monitoring, Parsing, Rate, Secrets, Shutdown, Store, Telegram, Vault, Webhooks,
 };
 
 /// Pushes the key of every field that differs. The pattern names every field of the type, so that
@@ -29,6 +29,7 @@ pub fn changed_keys(old: &Config, new: &Config) -> Vec<&'static str> {
         monitoring: _,
         http: _,
         auth: _,
+        webhooks: _,
         campaign: _,
         parsing: _,
         log: _,
@@ -170,6 +171,18 @@ fn edges(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
 }
 
 fn work(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
+    compare!(
+        changed,
+        &old.webhooks,
+        &new.webhooks,
+        Webhooks {
+            allow_private: "webhooks.allow_private",
+            retry_first: "webhooks.retry_first",
+            retry_longest: "webhooks.retry_longest",
+            give_up_after: "webhooks.give_up_after",
+            waiting_max: "webhooks.waiting_max",
+        }
+    );
     compare!(
         changed,
         &old.campaign,

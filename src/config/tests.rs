@@ -164,6 +164,9 @@ fn another_value(path: &str, kind: &Kind) -> &'static str {
         ("bridge.url", _) => "\"amqp://other\"",
         ("monitoring.check_every", _) => "\"never\"",
         ("monitoring.difference_every", _) => "\"8m\"",
+        ("webhooks.retry_first" | "webhooks.retry_longest" | "webhooks.give_up_after", _) => {
+            "\"8m\""
+        }
         ("http.listen", _) => "\"127.0.0.1:1\"",
         ("http.cors_origins", _) => "[\"https://a.example\"]",
         ("http.trusted_proxies", _) => "[\"10.0.0.0/8\"]",

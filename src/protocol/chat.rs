@@ -195,7 +195,8 @@ impl ChatRef {
 }
 
 fn parse_text(text: &str) -> Result<ChatTarget, ChatError> {
-    if let Ok(raw) = text.parse::<i64>() {
+    // Numbers are written without a plus: what begins with one is a phone number, and a stranger's id.
+    if let Some(raw) = text.parse::<i64>().ok().filter(|_| !text.starts_with('+')) {
         return MarkedId::parse(raw).map(ChatTarget::Marked);
     }
     if let Some(name) = text.strip_prefix('@') {
@@ -308,6 +309,7 @@ mod tests {
         assert_eq!(target(""), Err(ChatError::Unrecognised));
         assert_eq!(target("https://example.org/x"), Err(ChatError::Unrecognised));
         assert_eq!(target("@a"), Err(ChatError::BadUsername));
+        assert_eq!(target("+79991234567"), Err(ChatError::BadUsername), "a phone number");
         assert_eq!(target("0"), Err(ChatError::BadMarkedId(0)));
         assert_eq!(target(&i64::MIN.to_string()), Err(ChatError::BadMarkedId(i64::MIN)));
     }

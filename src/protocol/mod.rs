@@ -31,4 +31,5 @@ pub mod target;
 pub mod time;
 pub mod trail;
 pub mod watchdog;
+pub mod webhook;
 pub mod why;

@@ -1,5 +1,5 @@
 //! Refusals of the API: a stable code for programs, words for people, and when to try again. One table
-//! says what each code means and what helps; another turns Telegram's failures into codes.
+//! says what each code means (`docs/errors.md`: what helps); another turns Telegram's failures into codes.
 
 use serde::Serialize;
 
@@ -275,6 +275,22 @@ mod tests {
         for code in Code::ALL {
             assert_eq!(serde_json::to_value(code).unwrap(), code.name());
             assert!((400..=503).contains(&code.status()), "{}", code.name());
+        }
+    }
+
+    #[test]
+    fn the_document_names_a_cause_and_a_cure_for_every_code_once() {
+        let document = include_str!("../../docs/errors.md");
+        let rows = document.lines().filter(|line| line.starts_with("| `"));
+        let rows: Vec<Vec<&str>> =
+            rows.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect();
+        let expected: Vec<_> = Code::ALL.iter().map(|code| format!("`{}`", code.name())).collect();
+        let found: Vec<_> = rows.iter().map(|row| row[0].to_owned()).collect();
+        assert_eq!(found, expected);
+        for (row, code) in rows.iter().zip(Code::ALL) {
+            assert_eq!(row.len(), 4, "{}", code.name());
+            assert_eq!(row[1], code.status().to_string(), "{}", code.name());
+            assert!(row[2].len() > 10 && row[3].len() > 10, "{}", code.name());
         }
     }
 

@@ -21,7 +21,7 @@ pub const TIMEOUT_MAX: u32 = 25;
 /// Longest `Idempotency-Key`, in bytes.
 pub const IDEMPOTENCY_KEY_MAX: usize = 255;
 /// Most accounts of a monitor.
-pub const MONITOR_ACCOUNTS_MAX: usize = 100;
+pub const MONITOR_ACCOUNTS_MAX: usize = 32;
 /// Most event types that a webhook names.
 const EVENTS_MAX: usize = 64;
 /// Longest address of a webhook, in bytes.

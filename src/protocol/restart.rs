@@ -34,6 +34,8 @@ pub enum ChildKind {
     Monitor,
     /// A login's actor.
     Login,
+    /// An endpoint of a webhook, or their dispatcher.
+    Webhook,
     /// A link to the broker.
     Bridge,
     /// A part of the tree that supervises others.
@@ -47,6 +49,7 @@ impl ChildKind {
             Self::Account => "account",
             Self::Monitor => "monitor",
             Self::Login => "login",
+            Self::Webhook => "webhook",
             Self::Bridge => "bridge",
             Self::Part => "part",
         }
@@ -72,7 +75,7 @@ impl ChildKind {
             },
             // Without it nothing leaves the machine, so it is tried for ever; the events wait on
             // the disk.
-            Self::Bridge => RestartPolicy {
+            Self::Bridge | Self::Webhook => RestartPolicy {
                 backoff: Backoff { min_ms: 500, max_ms: 30_000 },
                 restarts_max: 16,
                 window_ms: 10 * MINUTE_MS,

@@ -1,8 +1,10 @@
-//! Looking at a store without changing a byte of it, for `telewarden check`. Owns the copy that is
-//! opened in its place, because sled writes wherever it opens; must never write into the store, nor
+//! Looking at a store without changing a byte of it, for `telewarden check` and (`trail`) `telewarden
+//! audit verify`. Owns the copy that is opened in its place, because sled writes wherever it opens; must never write into the store, nor
 //! hold its lock for longer than copying takes.
 //!
 //! It reads more than opening does: every seal and every event of the outbox.
+
+mod trail;
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -29,6 +31,8 @@ use super::recover::{self, Recovered, Seen};
 use super::segment;
 use super::sled_engine::{self, SledEngine};
 use super::{look_first, record_name};
+
+pub use trail::{TrailExamined, examine_trail};
 
 /// How the names of copies begin.
 const NAME: &str = "telewarden-check-";

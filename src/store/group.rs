@@ -68,6 +68,7 @@ pub(super) struct Group {
     /// `None` when the monitor was deleted.
     cursors: BTreeMap<ChatKey, Option<Cursor>>,
     states: BTreeMap<AuthKeyId, StateEffect>,
+    spooled: Option<u64>,
 }
 
 /// A group that is ready to be written.
@@ -84,6 +85,8 @@ pub(super) struct Effects {
     entries: Vec<Arc<OutboxEntry>>,
     cursors: BTreeMap<ChatKey, Option<Cursor>>,
     states: BTreeMap<AuthKeyId, StateEffect>,
+    /// How far the second reader of the outbox is then.
+    pub(super) spooled: Option<u64>,
 }
 
 /// What a group reads.
@@ -102,6 +105,7 @@ impl Group {
             entries: Vec::new(),
             cursors: BTreeMap::new(),
             states: BTreeMap::new(),
+            spooled: None,
         }
     }
 
@@ -145,6 +149,8 @@ impl Group {
             Op::PutRestart(record) => self.put_restart(&record, context.known),
             Op::PutRow(row) => self.put_row(row, context)?,
             Op::DeleteRow(key) => self.batch.delete(key),
+            Op::DeleteRows { from, to } => self.delete_range(from, to, context)?,
+            Op::Spool(through) => self.spool(through, context)?,
             Op::DeleteOwner(owner) => self.delete_owner(&owner, context)?,
             Op::Expire(at) => self.expire(at, context)?,
             Op::Audit(deed) => {
@@ -247,6 +253,15 @@ impl Group {
         Ok(())
     }
 
+    fn spool(&mut self, through: u64, context: &Context<'_>) -> Result<(), StoreError> {
+        let known = self.batch.get(context.engine, layout::SPOOLED)?;
+        let known = known.map(|bytes| records::from_compact::<u64>("spooled", &bytes));
+        let through = known.transpose()?.unwrap_or(0).max(through);
+        self.batch.put(layout::SPOOLED.to_vec(), records::to_number(through));
+        self.spooled = Some(through);
+        Ok(())
+    }
+
     fn delete_owner(&mut self, owner: &UserId, context: &Context<'_>) -> Result<(), StoreError> {
         for table in TABLES {
             let (from, to) = layout::rows(table.kind, owner, &[]);
@@ -329,8 +344,8 @@ impl Group {
             cursors: &riding,
         };
         known.written = segment::write(&mut self.batch, keyring, &content)?;
-        let Self { batch, first, entries, cursors, states } = self;
-        Ok(Ready { batch, effects: Effects { first, entries, cursors, states } })
+        let Self { batch, first, entries, cursors, states, spooled } = self;
+        Ok(Ready { batch, effects: Effects { first, entries, cursors, states, spooled } })
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) const FORMAT: &[u8] = b"!format";
 pub(super) const KEY_CHECK: &[u8] = b"!key-check";
 /// Everything up to this sequence number has left the outbox.
 pub(super) const RELEASED: &[u8] = b"!released";
+/// Everything up to this sequence number was looked at for webhooks; missing as long as nobody did.
+pub(super) const SPOOLED: &[u8] = b"!spooled";
 /// Cursors moved before this sequence number have records of their own.
 pub(super) const CHECKPOINT: &[u8] = b"!checkpoint";
 
@@ -38,6 +40,12 @@ pub(super) mod kind {
     pub(crate) const EXPIRY: u8 = b'e';
     /// Sealed.
     pub(crate) const LOGIN: u8 = b'l';
+    /// Sealed, because of its secret.
+    pub(crate) const WEBHOOK: u8 = b'h';
+    /// Sealed, because of the text in it.
+    pub(crate) const DELIVERY: u8 = b'v';
+    /// Sealed, because of the text in it.
+    pub(crate) const DEAD_DELIVERY: u8 = b'x';
     /// The chain of the audit log.
     pub(crate) const TRAIL: u8 = b'T';
     /// What its entries tell of people.
@@ -100,6 +108,11 @@ pub(super) fn job(id: Uuid) -> Vec<u8> {
 /// Negative numbers before positive ones.
 pub(super) fn ordered(number: i64) -> [u8; 8] {
     (number ^ i64::MIN).to_be_bytes()
+}
+
+/// The number that [`ordered`] made these bytes of.
+pub(super) fn from_ordered(bytes: [u8; 8]) -> i64 {
+    i64::from_be_bytes(bytes) ^ i64::MIN
 }
 
 pub(super) fn peer(account: AuthKeyId, peer: MarkedId) -> Vec<u8> {

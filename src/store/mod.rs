@@ -4,7 +4,8 @@
 //! # Promises
 //! - A commit is atomic, and durable (`fdatasync`) before [`Store::commit`] returns or the callback
 //!   of [`Store::submit`] runs. Commits become durable in the order in which they were submitted.
-//! - An event is in the outbox until it is released. A cursor never claims a message whose event is
+//! - An event is in the outbox until it is released and, where somebody reads for webhooks, taken over
+//!   by that reader, whose place moves in the commit that keeps what was made of the event. A cursor never claims a message whose event is
 //!   neither in the outbox nor released; an update state is never durable before events that were
 //!   submitted earlier. Sequence numbers are never used twice.
 //! - After a failure of the disk nothing more is written: see [`Store::failed`].
@@ -22,16 +23,18 @@
 //! segments say over the records at start-up.
 //! `audit` keeps a tally of the records with every batch, and a witness of how far the store had
 //! come beside the database, because sled passes over damage that looks like a torn tail. `examine`
-//! looks at a store without changing it, for `telewarden check`.
+//! looks at a store without changing it, for `telewarden check` and `telewarden audit verify`.
 //! Below lies an ordered map with atomic batches (`engine`), on sled or in memory.
 //!
 //! # What is sealed
 //! Sealed (AES-256-GCM, `keys`, which also tells how keys are renewed): credentials, logins under way,
-//! and the entries of the outbox with their message texts. In clear: users and their accounts with masked
-//! phone numbers, which accounts, sessions and monitors there are, their names and faults, the
-//! restart ledger, cursors (with 64-bit fingerprints of the newest second's messages in private chats
-//! and basic groups), update states, and peers, whose access hashes are worth nothing without the
-//! authorization key. A copy of the store without the key opens no session and shows no text.
+//! webhooks with their deliveries, and the entries of the outbox with their message texts. In clear: users
+//! and their accounts with masked phone numbers, which accounts, sessions and monitors there are, their
+//! names and faults, attached chats, what was sent under an idempotency key (numbers and fingerprints),
+//! daily counts, the audit log with user ids and addresses, the restart ledger, cursors (with 64-bit
+//! fingerprints of the newest second's messages in private chats and basic groups), update states, and
+//! peers, whose access hashes are worth nothing without the authorization key. A copy of the store without
+//! the key opens no session and shows no text.
 
 mod audit;
 mod checkpoint;
@@ -61,6 +64,7 @@ mod writer;
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -98,11 +102,11 @@ use sled_engine::SledEngine;
 use writer::{Pace, Writer, panic_text};
 
 pub use error::{CommitError, EngineError, Files, StoreError};
-pub use examine::{Examined, examine};
+pub use examine::{Examined, TrailExamined, examine, examine_trail};
 pub use keys::{KeyOrigin, KeyStatus, RemoteRoot, RootError, RotateError, Rotated};
 pub use op::{CACHE_BYTES_DEFAULT, Op, RESTARTS_KEPT, Snapshot, StoreOptions, StoreStats};
-pub use outbox::Outbox;
-pub use rows::{RawRow, Row, RowId, Table};
+pub use outbox::{Outbox, Spooler};
+pub use rows::{DeadId, DeliveryId, RawRow, Row, RowId, Table};
 pub use trail::{TrailMark, TrailPage, TrailQuery, TrailReport};
 
 /// What the handles, the reader of the outbox and the writer share.
@@ -114,6 +118,12 @@ struct Shared {
     keyring: Keyring,
     queue: Queue,
     ring: Ring,
+    /// For the second reader, who may never come.
+    spool_ring: Ring,
+    /// What the second reader has taken over, as the disk has it; everything as long as there is none.
+    spooled: AtomicU64,
+    /// Nobody reads for the broker: what the second reader has taken over leaves the outbox.
+    is_abandoned: AtomicBool,
     hot: RwLock<Hot>,
     meters: Meters,
     failed: watch::Sender<Option<CommitError>>,
@@ -209,7 +219,8 @@ impl Store {
         home: Option<Home>,
         pace: Pace,
     ) -> Result<(Self, Outbox), StoreError> {
-        let Recovered { engine, master, keyring, known, hot, next_seq, released, mark } = recovered;
+        let Recovered { engine, master, keyring, known, hot, next_seq, released, spooled, mark } =
+            recovered;
         let synced = Progress { count: engine.count(), next_seq };
         let witness = home.as_ref().map(|home| Witness::of(&home.path));
         let shared = Arc::new(Shared {
@@ -219,6 +230,9 @@ impl Store {
             keyring,
             queue: Queue::new(released),
             ring: Ring::new(next_seq),
+            spool_ring: Ring::closed(next_seq),
+            spooled: AtomicU64::new(spooled.unwrap_or(u64::MAX)),
+            is_abandoned: AtomicBool::new(false),
             hot: RwLock::new(hot),
             meters: Meters::from(known.written),
             failed: watch::Sender::new(None),

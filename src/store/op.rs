@@ -109,6 +109,16 @@ pub enum Op {
     PutRow(RawRow),
     /// Forgets a user's row: see [`Op::delete_row`].
     DeleteRow(Vec<u8>),
+    /// Forgets rows of a user that lie together: see [`Op::delete_rows`].
+    DeleteRows {
+        /// The first key.
+        from: Vec<u8>,
+        /// The key after the last.
+        to: Vec<u8>,
+    },
+    /// Everything up to this sequence number of the outbox was taken over by whoever reads with
+    /// [`super::Spooler`]; it never goes back.
+    Spool(u64),
     /// Forgets all rows of a user.
     DeleteOwner(UserId),
     /// Forgets rows whose time is over at this moment, some thousand at the most.

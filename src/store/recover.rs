@@ -36,6 +36,8 @@ pub(super) struct Recovered {
     pub(super) next_seq: u64,
     /// Everything up to here has left the outbox.
     pub(super) released: u64,
+    /// Everything up to here was taken over by the second reader, if there ever was one.
+    pub(super) spooled: Option<u64>,
     /// Cursors moved before this have records of their own.
     pub(super) mark: u64,
 }
@@ -72,6 +74,10 @@ pub(super) fn recover(
     }
     let (released, next_seq) = outbox_span(engine)?;
     let mark = number(engine, layout::CHECKPOINT, "checkpoint")?;
+    let spooled = match engine.get(layout::SPOOLED)? {
+        Some(bytes) => Some(records::from_compact("spooled", &bytes)?),
+        None => None,
+    };
     if mark > next_seq {
         return Err(StoreError::Damaged { record: "outbox", detail: "its end is missing" });
     }
@@ -85,7 +91,29 @@ pub(super) fn recover(
     engine.apply(batch)?;
     engine.sync()?;
     failpoint::reach("store.open.after");
-    Ok(Recovered { engine: audited, master, keyring, known, hot, next_seq, released, mark })
+    Ok(Recovered {
+        engine: audited,
+        master,
+        keyring,
+        known,
+        hot,
+        next_seq,
+        released,
+        spooled,
+        mark,
+    })
+}
+
+/// Whether the records agree with their tally and reach as far as `seen`: the part of [`recover`] that
+/// needs no key and writes nothing.
+pub(super) fn is_whole(engine: Arc<dyn Engine>, seen: Seen<'_>) -> Result<(), StoreError> {
+    let format = check_format(&*engine)?;
+    let engine = Audited::open(engine, format.is_none_or(|format| format < 2))?;
+    let (_, next_seq) = outbox_span(&engine)?;
+    match (Progress { count: engine.count(), next_seq }).reaches(seen.progress) {
+        true => Ok(()),
+        false => Err(StoreError::Behind { path: seen.path.into() }),
+    }
 }
 
 /// Whether anything was ever written to the store.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::protocol::chat::MarkedId;
@@ -13,6 +14,7 @@ use crate::protocol::estate::{
 };
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::owner::{AccountId, LoginId, UserId, WebhookId};
+use crate::protocol::webhook::{DEAD_KEPT_MS, DeadRecord, Delivery, Line, WebhookRecord};
 
 use super::engine::Engine;
 use super::error::StoreError;
@@ -39,8 +41,15 @@ impl Table {
 }
 
 /// All tables whose rows belong to users.
-pub(super) const TABLES: [Table; 4] =
-    [OwnedAccount::TABLE, AttachedChat::TABLE, SendRecord::TABLE, LoginRecord::TABLE];
+pub(super) const TABLES: [Table; 7] = [
+    OwnedAccount::TABLE,
+    AttachedChat::TABLE,
+    SendRecord::TABLE,
+    LoginRecord::TABLE,
+    WebhookRecord::TABLE,
+    Delivery::TABLE,
+    DeadRecord::TABLE,
+];
 
 /// The part of a row's key after its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +86,66 @@ impl From<(AccountId, Fingerprint)> for RowId {
         let mut id = Self::from(account);
         id.0.extend_from_slice(&key.0);
         id
+    }
+}
+
+/// Names a delivery without reading it: its place in the outbox and its chat are part of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeliveryId {
+    /// The endpoint.
+    pub webhook: WebhookId,
+    /// Its place in the outbox.
+    pub seq: u64,
+    /// Its chat.
+    pub line: Line,
+}
+
+impl From<DeliveryId> for RowId {
+    fn from(DeliveryId { webhook, seq, line }: DeliveryId) -> Self {
+        let mut id = Self::from(webhook);
+        id.0.extend_from_slice(&seq.to_be_bytes());
+        id.0.extend_from_slice(&line.0.to_be_bytes());
+        id
+    }
+}
+
+impl DeliveryId {
+    fn of(id: &RowId) -> Option<Self> {
+        let (webhook, rest) = id.0.split_first_chunk::<16>()?;
+        let (seq, rest) = rest.split_first_chunk::<8>()?;
+        let line = Line(u64::from_be_bytes(rest.try_into().ok()?));
+        let webhook = WebhookId(Uuid::from_bytes(*webhook));
+        Some(Self { webhook, seq: u64::from_be_bytes(*seq), line })
+    }
+}
+
+/// Names a delivery that was given up. The newest lies first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadId {
+    /// The endpoint.
+    pub webhook: WebhookId,
+    /// When it was given up.
+    pub at: UnixMillis,
+    /// The event's id.
+    pub message_id: Uuid,
+}
+
+impl From<DeadId> for RowId {
+    fn from(DeadId { webhook, at, message_id }: DeadId) -> Self {
+        let mut id = Self::from(webhook);
+        id.0.extend_from_slice(&layout::ordered(!at.0));
+        id.0.extend_from_slice(message_id.as_bytes());
+        id
+    }
+}
+
+impl DeadId {
+    fn of(id: &RowId) -> Option<Self> {
+        let (webhook, rest) = id.0.split_first_chunk::<16>()?;
+        let (at, rest) = rest.split_first_chunk::<8>()?;
+        let message_id = Uuid::from_bytes(rest.try_into().ok()?);
+        let at = UnixMillis(!layout::from_ordered(*at));
+        Some(Self { webhook: WebhookId(Uuid::from_bytes(*webhook)), at, message_id })
     }
 }
 
@@ -149,6 +218,47 @@ impl Row for LoginRecord {
     }
 }
 
+impl Row for WebhookRecord {
+    const TABLE: Table = Table::sealed(kind::WEBHOOK, "webhook");
+
+    fn owner(&self) -> &UserId {
+        &self.user
+    }
+
+    fn id(&self) -> RowId {
+        self.id.into()
+    }
+}
+
+impl Row for Delivery {
+    const TABLE: Table = Table::sealed(kind::DELIVERY, "delivery");
+
+    fn owner(&self) -> &UserId {
+        &self.user
+    }
+
+    fn id(&self) -> RowId {
+        DeliveryId { webhook: self.webhook, seq: self.seq, line: self.line }.into()
+    }
+}
+
+impl Row for DeadRecord {
+    const TABLE: Table = Table::sealed(kind::DEAD_DELIVERY, "dead delivery");
+
+    fn owner(&self) -> &UserId {
+        &self.delivery.user
+    }
+
+    fn id(&self) -> RowId {
+        let Delivery { webhook, message_id, .. } = self.delivery;
+        DeadId { webhook, at: self.at, message_id }.into()
+    }
+
+    fn expires_at(&self) -> Option<UnixMillis> {
+        Some(self.at.plus_ms(DEAD_KEPT_MS))
+    }
+}
+
 /// A row on its way to the disk.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RawRow {
@@ -178,6 +288,12 @@ impl Op {
     /// Forgets a user's row.
     pub fn delete_row<R: Row>(owner: &UserId, id: impl Into<RowId>) -> Self {
         Self::DeleteRow(layout::row(R::TABLE.kind, owner, &id.into().0))
+    }
+
+    /// Forgets all rows of a user whose ids begin with `prefix`.
+    pub fn delete_rows<R: Row>(owner: &UserId, prefix: impl Into<RowId>) -> Self {
+        let (from, to) = layout::rows(R::TABLE.kind, owner, &prefix.into().0);
+        Self::DeleteRows { from, to }
     }
 }
 
@@ -219,6 +335,44 @@ impl Store {
             from.push(0);
         }
         self.scan_rows(&from, &to, limit)
+    }
+
+    /// What waits for an endpoint, in the order of the outbox.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn delivery_ids(
+        &self,
+        owner: &UserId,
+        webhook: WebhookId,
+    ) -> Result<Vec<DeliveryId>, StoreError> {
+        self.row_ids(Delivery::TABLE, owner, webhook, DeliveryId::of)
+    }
+
+    /// What was given up for an endpoint, the newest first.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn dead_ids(&self, owner: &UserId, webhook: WebhookId) -> Result<Vec<DeadId>, StoreError> {
+        self.row_ids(DeadRecord::TABLE, owner, webhook, DeadId::of)
+    }
+
+    /// The ids of an endpoint's rows, without opening any.
+    fn row_ids<T>(
+        &self,
+        table: Table,
+        owner: &UserId,
+        webhook: WebhookId,
+        read: impl Fn(&RowId) -> Option<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let (from, to) = layout::rows(table.kind, owner, &RowId::from(webhook).0);
+        let head = layout::row(table.kind, owner, b"").len();
+        let mut ids = Vec::new();
+        self.shared.engine.scan(&from, &to, &mut |key, _| {
+            ids.extend(key.get(head..).and_then(|id| read(&RowId(id.to_vec()))));
+            true
+        })?;
+        Ok(ids)
     }
 
     /// The rows of everybody, for start-up and admins: by owner, then by id.

@@ -76,7 +76,7 @@ pub struct TrailReport {
     pub faults: Vec<String>,
 }
 
-fn link(bytes: &[u8]) -> Result<Link, StoreError> {
+pub(super) fn link(bytes: &[u8]) -> Result<Link, StoreError> {
     records::from_json("audit entry", bytes)
 }
 

@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::failpoint;
@@ -137,7 +138,7 @@ impl Writer {
 
     fn deadline(&self, unwritten: &Unwritten) -> Option<Instant> {
         let release = unwritten.since.map(|since| since + RELEASE_WAIT);
-        let checkpoint = self.checkpoint.due(&self.shared, &self.known, self.released);
+        let checkpoint = self.checkpoint.due(&self.shared, &self.known, self.needless());
         let note = self.is_news().then_some(self.note_at);
         let rotation = self.rotation.due(&self.shared.master);
         [release, checkpoint, note, rotation].into_iter().flatten().min()
@@ -200,11 +201,15 @@ impl Writer {
             let next_seq = ready.effects.end();
             self.synced = Progress { count, next_seq };
         }
+        if let Some(through) = ready.effects.spooled {
+            shared.spooled_up_to(through);
+        }
         let (first, entries) = ready.effects.after(&mut shared.write_hot());
         self.next_seq = first + entries.len() as u64;
         if !entries.is_empty() {
             shared.meters.appended(entries.len() as u64, self.known.written);
-            shared.ring.push(first, entries);
+            shared.spool_ring.push(first, &entries);
+            shared.ring.push(first, &entries);
         }
         Ok(())
     }
@@ -228,21 +233,27 @@ impl Writer {
             self.write(Batch::default(), unwritten)?;
             failpoint::reach("store.release.after");
         }
+        let needless = self.needless();
         let (shared, known) = (&self.shared, &mut self.known);
         if last {
-            self.checkpoint.finish(shared, known, self.next_seq, self.released)?;
+            self.checkpoint.finish(shared, known, self.next_seq, needless)?;
             failpoint::reach("store.close.before");
             shared.engine.sync()?;
             failpoint::reach("store.close.after");
             self.synced = Progress { count: shared.engine.count(), next_seq: self.next_seq };
             return self.note_progress();
         }
-        self.checkpoint.step(shared, known, self.next_seq, self.released)?;
+        self.checkpoint.step(shared, known, self.next_seq, needless)?;
         self.rotation.step(&*shared.engine, &shared.master, now())?;
         if self.is_news() && self.note_at <= Instant::now() {
             self.note_progress()?;
         }
         Ok(())
+    }
+
+    /// Nobody reads the outbox up to here any more, as the disk has it.
+    fn needless(&self) -> u64 {
+        self.released.min(self.shared.spooled.load(Ordering::Acquire))
     }
 
     /// Whether more is durable than the witness says.
@@ -292,6 +303,14 @@ pub(super) fn now() -> UnixMillis {
 }
 
 impl Shared {
+    /// The second reader of the outbox has taken over everything up to `through`, and that is durable.
+    fn spooled_up_to(&self, through: u64) {
+        self.spooled.store(through, Ordering::Release);
+        if self.is_abandoned.load(Ordering::Acquire) {
+            self.queue.release(through);
+        }
+    }
+
     /// Stops the store: everything waiting and everything later is refused with `cause`.
     pub(super) fn fail(&self, cause: &str) -> CommitError {
         self.stop(CommitError::failed(cause))

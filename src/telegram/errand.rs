@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use grammers_client::tl;
+use tokio::time::Instant;
 
 use super::link::Caller;
 use super::peers::PeerBook;
@@ -123,6 +124,35 @@ pub struct HistoryPage {
 }
 
 impl Errand {
+    /// The same by the number of a chat whose public name this account looked up a short while ago.
+    #[must_use]
+    pub fn shortened(self, peers: &Mutex<PeerBook>) -> Self {
+        let known = |target: ChatTarget| match &target {
+            ChatTarget::Username(name) => {
+                lock(peers).named(name, Instant::now()).map_or(target, ChatTarget::Marked)
+            }
+            ChatTarget::Marked(_) | ChatTarget::Invite(_) => target,
+        };
+        match self {
+            Self::Resolve(target) => Self::Resolve(known(target)),
+            Self::Rights(target) => Self::Rights(known(target)),
+            Self::ResolveTarget(Target::Chat(target)) => {
+                Self::ResolveTarget(Target::Chat(known(target)))
+            }
+            other => other,
+        }
+    }
+
+    /// The public name that it looks up.
+    fn looks_up(&self) -> Option<&str> {
+        match self {
+            Self::Resolve(ChatTarget::Username(name))
+            | Self::Rights(ChatTarget::Username(name))
+            | Self::ResolveTarget(Target::Chat(ChatTarget::Username(name))) => Some(name),
+            _ => None,
+        }
+    }
+
     /// The class under which it is paced.
     pub fn class(&self) -> MethodClass {
         match self {
@@ -222,6 +252,14 @@ impl Errand {
                 Finding::LoggedOut
             }
         };
+        let found = match &finding {
+            Finding::Resolved { peer, .. } => Some(peer.id),
+            Finding::Rights(rights) => Some(rights.peer.id),
+            _ => None,
+        };
+        if let (Some(name), Some(id)) = (self.looks_up(), found) {
+            lock(peers).name(name, id, Instant::now());
+        }
         Ok((finding, news))
     }
 }

@@ -1,8 +1,10 @@
 //! Access hashes of the chats that an account has met: a bounded cache before the store.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use grammers_client::tl;
+use tokio::time::Instant;
 
 use crate::protocol::chat::{MarkedId, PeerKind};
 use crate::protocol::model::PeerRecord;
@@ -11,12 +13,16 @@ use crate::protocol::model::PeerRecord;
 /// looked for by name stay; of those that were only mentioned some give way, and are found again in
 /// the account's dialogs.
 pub const PEERS_MAX: usize = 500;
+/// How long it is believed what a public name stands for.
+const NAMES_KEPT: Duration = Duration::from_secs(60 * 60);
 
 /// The chats one account knows how to name. Of users only those are kept that somebody looked for.
 #[derive(Debug, Default)]
 pub struct PeerBook {
     known: HashMap<MarkedId, PeerRecord>,
     sought: HashSet<MarkedId>,
+    /// What public names stood for when they were looked up.
+    names: HashMap<String, (MarkedId, Instant)>,
 }
 
 impl PeerBook {
@@ -31,6 +37,23 @@ impl PeerBook {
     /// Looks a chat up.
     pub fn get(&self, id: MarkedId) -> Option<PeerRecord> {
         self.known.get(&id).copied()
+    }
+
+    /// What a public name stood for a short while ago, so that it need not be looked up again, which
+    /// Telegram limits most tightly. Names change hands, so not for long.
+    pub(super) fn named(&self, name: &str, now: Instant) -> Option<MarkedId> {
+        let (id, since) = self.names.get(name)?;
+        (now.duration_since(*since) < NAMES_KEPT && self.known.contains_key(id)).then_some(*id)
+    }
+
+    /// Takes note of what a public name stands for.
+    pub(super) fn name(&mut self, name: &str, id: MarkedId, now: Instant) {
+        if self.names.len() >= PEERS_MAX {
+            self.names.retain(|_, (_, since)| now.duration_since(*since) < NAMES_KEPT);
+        }
+        if self.names.len() < PEERS_MAX {
+            self.names.insert(name.to_owned(), (id, now));
+        }
     }
 
     /// Takes note of chats that Telegram mentioned; returns those that are new or changed and
@@ -130,6 +153,16 @@ mod tests {
     fn peer(id: i64) -> PeerRecord {
         let id = MarkedId::channel(id);
         PeerRecord { id, access_hash: 1, is_bot: false, is_broadcast: false }
+    }
+
+    #[test]
+    fn a_name_is_believed_for_a_while() {
+        let (mut book, now) = (PeerBook::default(), Instant::now());
+        book.name("room", MarkedId::channel(1), now);
+        assert_eq!(book.named("room", now), None, "nobody knows how to name it");
+        book.learn_one(peer(1));
+        assert_eq!(book.named("room", now), Some(MarkedId::channel(1)));
+        assert_eq!(book.named("room", now + NAMES_KEPT), None);
     }
 
     #[test]

@@ -35,7 +35,8 @@ impl AccountActor {
             request.reply.send(Err(self.why()));
             return Ok(());
         }
-        self.queue.push(request);
+        let errand = request.errand.shortened(&self.peers);
+        self.queue.push(Request { errand, ..request });
         self.linger_epoch += 1;
         if self.live.is_none() {
             self.step(myself, Input::Wanted).await?;

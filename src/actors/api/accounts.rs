@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::{Api, STEP_TIMEOUT, ask, broken, views};
 use crate::actors::asking::ask_plainly;
 use crate::actors::context::now;
-use crate::actors::fleet::{EstateMsg, FleetMsg};
+use crate::actors::fleet::{EstateMsg, FleetMsg, Wanted};
 use crate::actors::login::slot_of;
 use crate::edge::http::api::{
     Account, AccountQuery, AccountStatus, Cap, Kind, Page, State, Time, WhyView,
@@ -102,11 +102,11 @@ impl Api {
         if account.is_paused == is_paused {
             return self.status(&account);
         }
-        let action = if is_paused { "account.pause" } else { "account.resume" };
-        let deed = self.deed(who, &account.user, action, id);
-        let hold = |reply| EstateMsg::Hold { account, is_paused, deed, reply };
-        let account = ask(&self.fleet, |reply| FleetMsg::Estate(hold(reply)), STEP_TIMEOUT).await?;
-        self.status(&account)
+        let (action, wish) = match is_paused {
+            true => ("account.pause", Wanted::Held),
+            false => ("account.resume", Wanted::Resumed),
+        };
+        self.status(&self.change(who, &account, wish, action).await?)
     }
 
     pub(super) async fn redial(
@@ -119,11 +119,21 @@ impl Api {
             let detail = "the account is paused; resume it, which connects it, too";
             return Err(Refusal::new(Code::Conflict, detail));
         }
-        let deed = self.deed(who, &account.user, "account.reconnect", id);
-        let redial = |reply| EstateMsg::Redial { account, deed, reply };
-        let account =
-            ask(&self.fleet, |reply| FleetMsg::Estate(redial(reply)), STEP_TIMEOUT).await?;
-        self.status(&account)
+        self.status(&self.change(who, &account, Wanted::Redialled, "account.reconnect").await?)
+    }
+
+    /// Has the fleet change something about an account.
+    async fn change(
+        &self,
+        who: &Caller,
+        account: &OwnedAccount,
+        wish: Wanted,
+        action: &str,
+    ) -> Result<OwnedAccount, Refusal> {
+        let (user, id) = (account.user.clone(), account.id);
+        let deed = self.deed(who, &user, action, id);
+        let change = |reply| EstateMsg::Change { user, id, wish, deed, reply };
+        ask(&self.fleet, |reply| FleetMsg::Estate(change(reply)), STEP_TIMEOUT).await
     }
 
     /// Has Telegram forget the session of an account that is not to be connected otherwise.
@@ -181,11 +191,8 @@ impl Api {
                 }
             }
         }
-        let deed = self.deed(who, &account.user, "account.remove", account.id);
         let (user, id) = (account.user.clone(), account.id);
-        let removed = account.clone();
-        let remove = |reply| EstateMsg::Remove { account: removed, deed, reply };
-        ask(&self.fleet, |reply| FleetMsg::Estate(remove(reply)), STEP_TIMEOUT).await?;
+        self.change(who, account, Wanted::Gone, "account.remove").await?;
         let chats =
             self.context.store.rows::<AttachedChat>(&user, Some(id.into()), None, usize::MAX);
         let chats = chats.map_err(|error| broken(&error))?;

@@ -1,6 +1,9 @@
 //! Monitors over HTTP: the same orders as the bridge's, for a user's own accounts. Admins see those of
 //! everybody and of the bridge, and change their own.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::{Api, broken};
 use crate::actors::monitors::Stop;
 use crate::edge::amqp::Rejected;
@@ -11,9 +14,6 @@ use crate::protocol::model::{MonitorPhase, MonitorRecord, PoolMember};
 use crate::protocol::owner::{AccountId, Caller, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::store::Op;
-
-/// Accounts of one monitor.
-const POOL_MAX: usize = 32;
 
 impl Api {
     pub(super) fn monitor_view(&self, record: &MonitorRecord) -> Monitor {
@@ -49,12 +49,12 @@ impl Api {
             (Some(owner), scope) => scope.covers(owner),
             (None, scope) => *scope == Scope::Everybody,
         };
-        let after = page.cursor.clone().map(ChatKey);
+        let after = page.cursor.as_deref().map(key_of_cursor).transpose()?;
         let rows = self.context.store.monitors(after.as_ref(), page.limit + 1, is_own);
         let mut rows = rows.map_err(|error| broken(&error))?;
         let more = rows.len() > page.limit;
         rows.truncate(page.limit);
-        let next_cursor = rows.last().filter(|_| more).map(|last| last.key().0);
+        let next_cursor = rows.last().filter(|_| more).map(|last| cursor_of(&last.key()));
         Ok(Page {
             items: rows.iter().map(|record| self.monitor_view(record)).collect(),
             next_cursor,
@@ -75,13 +75,20 @@ impl Api {
                 return Ok(record);
             }
         }
-        // It may have been asked for by a name and be named by its number now.
-        let ChatTarget::Marked(id) = chat.target else { return Err(no_monitor()) };
+        // It may have been asked for by a name and be named by its number now; and admins may mean one
+        // of somebody else's.
+        let scope = who.scope();
+        let marked = match chat.target {
+            ChatTarget::Marked(id) => Some(id),
+            ChatTarget::Username(_) | ChatTarget::Invite(_) => None,
+        };
         let is_it = |record: &MonitorRecord| {
-            record.marked_id == Some(id)
+            let is_chat = record.chat.target == chat.target
+                || (marked.is_some() && record.marked_id == marked);
+            is_chat
                 && match &record.owner {
-                    Some(owner) => *owner == who.user,
-                    None => who.scope() == Scope::Everybody,
+                    Some(owner) => scope.covers(owner),
+                    None => scope == Scope::Everybody,
                 }
         };
         let found = self.context.store.monitors(None, 1, is_it).map_err(|error| broken(&error))?;
@@ -101,10 +108,6 @@ impl Api {
         if matches!(chat.target, ChatTarget::Invite(_)) {
             let text = "an invite link can be joined but not monitored; use the chat's id";
             return Err(Refusal::field("chat_id", text));
-        }
-        if accounts.is_empty() || accounts.len() > POOL_MAX {
-            let text = format!("name 1 to {POOL_MAX} accounts, the primary one first");
-            return Err(Refusal::field("accounts", text));
         }
         let pool = accounts.iter().map(|id| self.pool_member(who, *id));
         let (owner, pool) = whose(pool.collect::<Result<Vec<_>, _>>()?)?;
@@ -154,6 +157,18 @@ fn whose(pool: Vec<(UserId, PoolMember)>) -> Result<(UserId, Vec<PoolMember>), R
     }
 }
 
+/// A key as a page's cursor. Keys hold spaces and names of users in any script, and cursors stand in
+/// addresses.
+fn cursor_of(key: &ChatKey) -> String {
+    URL_SAFE_NO_PAD.encode(&key.0)
+}
+
+fn key_of_cursor(cursor: &str) -> Result<ChatKey, Refusal> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+    let key = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    key.map(ChatKey).ok_or_else(|| Refusal::field("cursor", "it is none that a page gave"))
+}
+
 fn no_monitor() -> Refusal {
     Refusal::not_found("monitor")
 }
@@ -165,5 +180,27 @@ fn rejected(rejected: Rejected) -> Refusal {
             Refusal::new(Code::Overloaded, detail).after(2)
         }
         Rejected::Refused(why) => Refusal::new(Code::Internal, why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::protocol::request;
+
+    proptest! {
+        #[test]
+        fn a_cursor_names_its_key_whoever_it_belongs_to(key in "\\PC{1,120}") {
+            let key = ChatKey(key);
+            let cursor = request::cursor(cursor_of(&key).into()).expect("it is one for the edge, too");
+            prop_assert_eq!(key_of_cursor(&cursor).ok(), Some(key));
+        }
+
+        #[test]
+        fn any_text_is_a_key_or_refused(text in any::<String>()) {
+            let _ = key_of_cursor(&text);
+        }
     }
 }

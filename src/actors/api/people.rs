@@ -53,6 +53,14 @@ impl Api {
         for record in &monitors {
             self.stop_monitor_of(who, record).await?;
         }
+        for login in self.context.lobby.open(&user) {
+            let as_user = Caller { user: user.clone(), ..who.clone() };
+            match self.give_up_login(&as_user, login).await {
+                // It has just succeeded, so there is an account to be removed below.
+                Err(refusal) if refusal.code == Code::Conflict => {}
+                outcome => outcome?,
+            }
+        }
         let accounts = self.context.directory.list(&only, None, usize::MAX, |_| true);
         for account in &accounts {
             self.give_up(who, account, false).await?;
@@ -70,6 +78,8 @@ impl Api {
             deed.actor = stand_in;
         }
         let forget = Op::Pseudonymise { user: user.clone(), pseudonym };
+        // First, so that nothing is put in line for them behind the deletion.
+        self.context.hooks.drop_user(&user).await;
         self.commit(vec![Op::DeleteOwner(user), forget, Op::Audit(deed)]).await?;
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         Ok(Erased {
@@ -107,6 +117,9 @@ impl Api {
         let chats = self.context.store.rows::<AttachedChat>(&user, None, None, usize::MAX);
         let chats = chats.map_err(|error| broken(&error))?;
         let monitors = self.monitors_of(&user)?;
+        let hooks = self.context.hooks.list(&only, None, usize::MAX);
+        let hooks =
+            hooks.iter().map(|hook| self.webhook_view(hook)).collect::<Result<Vec<_>, _>>()?;
         let query = TrailQuery {
             user: Some(user.clone()),
             limit: EXPORTED_ENTRIES_MAX,
@@ -120,6 +133,7 @@ impl Api {
             "accounts": owned.iter().map(account).collect::<Vec<_>>(),
             "chats": chats.into_iter().map(views::chat).collect::<Vec<_>>(),
             "monitors": monitors.iter().map(|record| self.monitor_view(record)).collect::<Vec<_>>(),
+            "webhooks": hooks,
             "audit": trail.entries.into_iter().map(audit_entry).collect::<Vec<_>>(),
         });
         self.commit(vec![Op::Audit(self.deed(who, &user, "user.export", &user))]).await?;

@@ -128,12 +128,18 @@ pub(in crate::actors) fn sent(sent: SentMessage) -> Sent {
 /// A chat that was attached.
 pub(in crate::actors) fn chat(chat: AttachedChat) -> Chat {
     let AttachedChat { is_member, is_admin, can_post, can_invite, .. } = chat;
+    let rights = Rights { is_member, is_admin, can_post, can_invite };
     Chat {
+        id: chat.chat.0,
         chat_id: chat.chat.0,
         title: chat.title,
         kind: chat.kind,
         username: chat.username,
-        rights: Rights { is_member, is_admin, can_post, can_invite },
+        is_member,
+        is_admin,
+        can_post,
+        can_invite,
+        rights,
         checked_at: Time(chat.checked_at),
     }
 }

@@ -18,7 +18,7 @@ use crate::protocol::account::Standing;
 use crate::protocol::estate::OwnedAccount;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::{AccountRecord, Credentials, Me};
-use crate::protocol::owner::{AccountId, UserId};
+use crate::protocol::owner::{AccountId, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::trail::Deed;
 use crate::store::{CommitError, Op};
@@ -52,14 +52,23 @@ pub(in crate::actors) enum EstateMsg {
     Slot { key: AuthKeyId, reply: RpcReplyPort<(Arc<Semaphore>, Option<Me>)> },
     /// Take an account in.
     Adopt { newcomer: Box<Newcomer>, reply: Answer },
-    /// Hold it, or let it go on.
-    Hold { account: OwnedAccount, is_paused: bool, deed: Deed, reply: Answer },
-    /// Connect it anew.
-    Redial { account: OwnedAccount, deed: Deed, reply: Answer },
-    /// Give it up: stop it and wipe its session.
-    Remove { account: OwnedAccount, deed: Deed, reply: Answer },
+    /// Change something about an account.
+    Change { user: UserId, id: AccountId, wish: Wanted, deed: Deed, reply: Answer },
     /// What was asked for is durable, or is not.
     Kept { outcome: Result<(), CommitError>, change: Box<Change>, reply: Answer },
+}
+
+/// What its user wants of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::actors) enum Wanted {
+    /// Hold it.
+    Held,
+    /// Let it go on.
+    Resumed,
+    /// Connect it anew.
+    Redialled,
+    /// Give it up: stop it and wipe its session.
+    Gone,
 }
 
 pub(in crate::actors) type Answer = RpcReplyPort<Result<OwnedAccount, Refusal>>;
@@ -80,26 +89,46 @@ impl FleetState {
                 let _ = reply.send(self.slot_of(key));
             }
             EstateMsg::Adopt { newcomer, reply } => self.adopt(myself, *newcomer, reply).await,
-            EstateMsg::Hold { account, is_paused, deed, reply } => {
-                let account = OwnedAccount { is_paused, updated_at: now(), ..account };
-                let ops = vec![Op::put_row(&account), Op::Audit(deed)];
-                self.keep(myself, ops, Change::Held(account), reply).await;
-            }
-            EstateMsg::Redial { account, deed, reply } => {
-                self.keep(myself, vec![Op::Audit(deed)], Change::Redialled(account), reply).await;
-            }
-            EstateMsg::Remove { account, deed, reply } => {
-                let mut ops = vec![Op::delete_row::<OwnedAccount>(&account.user, account.id)];
-                if !self.is_session(account.key) {
-                    ops.push(Op::DeleteAccount(account.key));
-                }
-                ops.push(Op::Audit(deed));
-                self.keep(myself, ops, Change::Removed(account), reply).await;
+            EstateMsg::Change { user, id, wish, deed, reply } => {
+                self.change(myself, &user, id, wish, deed, reply).await;
             }
             EstateMsg::Kept { outcome, change, reply } => {
                 self.kept(myself, outcome, *change, reply).await;
             }
         }
+    }
+
+    /// What is asked for is done to the account as it is now, not as it was when somebody asked.
+    async fn change(
+        &mut self,
+        myself: &ActorRef<FleetMsg>,
+        user: &UserId,
+        id: AccountId,
+        wish: Wanted,
+        deed: Deed,
+        reply: Answer,
+    ) {
+        let Some(account) = self.context.directory.get(&Scope::Only(user.clone()), id) else {
+            let _ = reply.send(Err(Refusal::not_found("account")));
+            return;
+        };
+        let (mut ops, change) = match wish {
+            Wanted::Held | Wanted::Resumed => {
+                let is_paused = wish == Wanted::Held;
+                let account = OwnedAccount { is_paused, updated_at: now(), ..account };
+                (vec![Op::put_row(&account)], Change::Held(account))
+            }
+            Wanted::Redialled => (Vec::new(), Change::Redialled(account)),
+            Wanted::Gone => {
+                let mut ops = vec![Op::delete_row::<OwnedAccount>(user, id)];
+                if !self.is_session(account.key) {
+                    ops.push(Op::DeleteAccount(account.key));
+                }
+                (ops, Change::Removed(account))
+            }
+        };
+        ops.push(Op::Audit(deed));
+        self.keep(myself, ops, change, reply).await;
     }
 
     /// Has `ops` written, and comes back to `change` when they are durable.
@@ -241,8 +270,14 @@ impl FleetState {
                 account
             }
             Change::Removed(account) => {
+                // It may have logged in anew with another key while this was on its way.
+                let scope = Scope::Only(account.user.clone());
+                let newer = self.context.directory.get(&scope, account.id);
                 self.context.directory.remove(&account.user, account.id);
                 self.release(account.key);
+                if let Some(newer) = newer.filter(|newer| newer.key != account.key) {
+                    self.release(newer.key);
+                }
                 account
             }
         };

@@ -41,8 +41,14 @@ pub use source::KeyOrigin;
 
 /// Every kind of record that is sealed as a whole: what a rotation walks over and what
 /// `telewarden check` opens. A new sealed kind needs nothing more than its line here.
-pub(super) const SEALED_KINDS: &[(u8, &str)] =
-    &[(kind::CREDENTIALS, "credentials"), (kind::DATA_KEY, "data key"), (kind::LOGIN, "login")];
+pub(super) const SEALED_KINDS: &[(u8, &str)] = &[
+    (kind::CREDENTIALS, "credentials"),
+    (kind::DATA_KEY, "data key"),
+    (kind::LOGIN, "login"),
+    (kind::WEBHOOK, "webhook"),
+    (kind::DELIVERY, "delivery"),
+    (kind::DEAD_DELIVERY, "dead delivery"),
+];
 
 const KEY_LEN: usize = 32;
 const NONCE_LEN: usize = 12;

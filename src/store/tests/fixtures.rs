@@ -301,6 +301,9 @@ fn fixtures() -> Vec<Fixture> {
         json("send", full_send()),
         json("day_count", full_day()),
         json("login", super::login()),
+        json("webhook", super::rows::webhook()),
+        json("delivery", super::rows::delivery()),
+        json("dead_delivery", super::rows::dead()),
         json("audit_link", full_entry().link),
         json("audit_persons", full_entry().persons),
     ]

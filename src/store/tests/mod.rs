@@ -10,6 +10,7 @@ mod fixtures;
 mod keep;
 mod model;
 mod rows;
+mod spool;
 mod trail;
 
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::protocol::model::{
 use crate::protocol::outbox::{OutboxEntry, Route};
 use crate::protocol::secret::AuthKey;
 
-pub(in crate::store) use rows::login;
+pub(in crate::store) use rows::{expect_sealed_rows, login, sealed_rows};
 
 /// Longest a test waits for what it expects.
 const PATIENCE: Duration = Duration::from_secs(20);

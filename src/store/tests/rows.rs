@@ -5,7 +5,8 @@ use super::*;
 use crate::protocol::estate::{
     Fingerprint, LoginRecord, LoginStage, OwnedAccount, SENDS_KEPT_MS, SendRecord,
 };
-use crate::protocol::owner::{AccountId, LoginId, UserId};
+use crate::protocol::owner::{AccountId, LoginId, UserId, WebhookId};
+use crate::protocol::webhook::{DeadRecord, Delivery, Line, WebhookRecord};
 
 fn user(id: &str) -> UserId {
     UserId::new(id).unwrap()
@@ -44,6 +45,58 @@ pub(in crate::store) fn login() -> LoginRecord {
     }
 }
 
+pub(in crate::store) fn webhook() -> WebhookRecord {
+    WebhookRecord {
+        id: WebhookId(Uuid::from_u128(11)),
+        user: user("one"),
+        url: "https://example.org/hook?token=hush".into(),
+        events: vec!["access_lost".into()],
+        enabled: true,
+        gone_at: Some(UnixMillis(4)),
+        secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into(),
+        created_at: UnixMillis(3),
+    }
+}
+
+pub(in crate::store) fn delivery() -> Delivery {
+    Delivery {
+        user: user("one"),
+        webhook: webhook().id,
+        seq: 77,
+        line: Line(u64::MAX),
+        message_id: Uuid::from_u128(12),
+        kind: "incoming_telegram_message".into(),
+        timestamp: 1_700_000_000,
+        body: "{\"text\":\"hush\"}".into(),
+        queued_at: UnixMillis(5),
+        attempts: 2,
+        next_at: UnixMillis(6),
+        error: Some("it answered 500".into()),
+    }
+}
+
+pub(in crate::store) fn dead() -> DeadRecord {
+    delivery().given_up("it answered 500; given up".into(), UnixMillis(7))
+}
+
+/// A row of every table that is sealed.
+pub(in crate::store) fn sealed_rows() -> Vec<Op> {
+    vec![
+        Op::put_row(&login()),
+        Op::put_row(&webhook()),
+        Op::put_row(&delivery()),
+        Op::put_row(&dead()),
+    ]
+}
+
+/// They can be read.
+pub(in crate::store) fn expect_sealed_rows(store: &Store) {
+    assert_eq!(store.row(&login().user, login().id).unwrap(), Some(login()));
+    assert_eq!(store.row(&webhook().user, webhook().id).unwrap(), Some(webhook()));
+    assert_eq!(store.all_rows::<Delivery>().unwrap(), [delivery()]);
+    assert_eq!(store.all_rows::<DeadRecord>().unwrap(), [dead()]);
+}
+
 fn send(number: u8, created_at: i64) -> SendRecord {
     SendRecord {
         user: user("one"),
@@ -63,7 +116,10 @@ async fn a_row_is_found_by_its_owner_only() {
     store.commit(vec![Op::put_row(&one), Op::put_row(&two)]).await.unwrap();
     assert_eq!(store.row::<OwnedAccount>(&user("one"), one.id).unwrap(), Some(one.clone()));
     assert_eq!(store.row::<OwnedAccount>(&user("two"), one.id).unwrap(), None);
-    assert_eq!(store.rows::<OwnedAccount>(&user("two"), None, None, 9).unwrap(), [two.clone()]);
+    assert_eq!(
+        store.rows::<OwnedAccount>(&user("two"), None, None, 9).unwrap(),
+        std::slice::from_ref(&two)
+    );
     assert_eq!(store.all_rows::<OwnedAccount>().unwrap(), [one.clone(), two]);
     store.commit(vec![Op::delete_row::<OwnedAccount>(&user("two"), one.id)]).await.unwrap();
     assert_eq!(store.row::<OwnedAccount>(&user("one"), one.id).unwrap(), Some(one));
@@ -87,13 +143,13 @@ async fn pages_follow_one_another_without_a_gap() {
 #[tokio::test]
 async fn a_sealed_row_shows_nothing_on_the_medium() {
     let (store, _outbox) = Store::in_memory().unwrap();
-    store.commit(vec![Op::put_row(&login())]).await.unwrap();
-    assert_eq!(store.row::<LoginRecord>(&user("one"), login().id).unwrap(), Some(login()));
+    store.commit(sealed_rows()).await.unwrap();
+    expect_sealed_rows(&store);
     store
         .shared
         .engine
         .scan(&[0], &[0xff], &mut |_, value| {
-            for secret in [&b"79990001122"[..], b"7,7,7,7", &[7; 16]] {
+            for secret in [&b"79990001122"[..], b"7,7,7,7", &[7; 16], b"hush", b"whsec"] {
                 assert!(!value.windows(secret.len()).any(|part| part == secret));
             }
             true
@@ -119,10 +175,37 @@ async fn rows_go_when_their_time_is_over_and_not_before() {
 async fn everything_of_a_user_goes_at_once_also_what_the_same_commit_wrote() {
     let (store, _outbox) = Store::in_memory().unwrap();
     let (one, two) = (owned("one", 1), owned("two", 2));
-    store.commit(vec![Op::put_row(&one), Op::put_row(&login())]).await.unwrap();
+    store.commit(vec![Op::put_row(&one)]).await.unwrap();
+    store.commit(sealed_rows()).await.unwrap();
     let ops = vec![Op::put_row(&send(1, 0)), Op::put_row(&two), Op::DeleteOwner(user("one"))];
     store.commit(ops).await.unwrap();
     assert_eq!(store.all_rows::<OwnedAccount>().unwrap(), [two]);
     assert_eq!(store.all_rows::<LoginRecord>().unwrap(), []);
+    assert_eq!(store.all_rows::<WebhookRecord>().unwrap(), []);
+    assert_eq!(store.all_rows::<Delivery>().unwrap(), []);
+    assert_eq!(store.all_rows::<DeadRecord>().unwrap(), []);
     assert_eq!(store.all_rows::<SendRecord>().unwrap(), []);
+}
+
+#[tokio::test]
+async fn deliveries_are_named_by_their_keys_and_go_with_their_endpoint() {
+    let (store, _outbox) = Store::in_memory().unwrap();
+    let other = WebhookId(Uuid::from_u128(12));
+    let numbered = |seq, webhook| Delivery { seq, webhook, ..delivery() };
+    let mut ops = vec![Op::put_row(&numbered(1, other))];
+    ops.extend([300, 2, 77].map(|seq| Op::put_row(&numbered(seq, webhook().id))));
+    ops.extend([1, 5, 3].map(|at| Op::put_row(&delivery().given_up("why".into(), UnixMillis(at)))));
+    store.commit(ops).await.unwrap();
+    let waiting = store.delivery_ids(&user("one"), webhook().id).unwrap();
+    assert_eq!(waiting.iter().map(|id| id.seq).collect::<Vec<_>>(), [2, 77, 300]);
+    assert!(waiting.iter().all(|id| (id.line, id.webhook) == (Line(u64::MAX), webhook().id)));
+    assert_eq!(store.row(&user("one"), waiting[1]).unwrap(), Some(delivery()));
+    assert_eq!(store.delivery_ids(&user("two"), webhook().id).unwrap(), []);
+    let dead = store.dead_ids(&user("one"), webhook().id).unwrap();
+    assert_eq!(dead.iter().map(|id| id.at.0).collect::<Vec<_>>(), [5, 3, 1], "the newest first");
+    assert_eq!(store.row::<DeadRecord>(&user("one"), dead[0]).unwrap().unwrap().at, UnixMillis(5));
+    let newer = numbered(400, webhook().id);
+    let drop = Op::delete_rows::<Delivery>(&user("one"), webhook().id);
+    store.commit(vec![Op::put_row(&newer), drop]).await.unwrap();
+    assert_eq!(store.all_rows::<Delivery>().unwrap(), [numbered(1, other)]);
 }

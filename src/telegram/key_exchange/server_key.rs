@@ -214,5 +214,15 @@ Slv8kg9qv1m6XHVQY3PnEw+QQtqSIXklHwIDAQAB
             changed[at] = to;
             let _ = ServerKey::from_pem(&pem("RSA PUBLIC KEY", &changed));
         }
+
+        #[test]
+        fn any_text_is_a_key_or_a_clear_error(text in any::<String>(), at in 0_usize..300, with: char) {
+            let _ = ServerKey::from_pem(&text);
+            let mut changed: Vec<char> = pem("PUBLIC KEY", &der_of(PKCS1)).chars().collect();
+            let at = at % changed.len();
+            changed[at] = with;
+            let _ = ServerKey::from_pem(&String::from_iter(&changed));
+            let _ = ServerKey::from_pem(&String::from_iter(&changed[..at]));
+        }
     }
 }

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 
 use crate::server::Server;
-use crate::shapes::{Account, ApiError, NewAccount, NewPassword};
+use crate::shapes::{Account, ApiError, NewAccount, NewPassword, Secrets};
 use crate::wire::crypto::AuthKey;
 use crate::wire::srp::Verifier;
 use crate::world::dcs::HOME_DC;
@@ -93,6 +93,15 @@ impl Server {
             .ok_or_else(|| ApiError::Invalid("that is not a phone number".to_owned()))?;
         let none = || ApiError::NotFound("login code of that phone".to_owned());
         self.world().logins.last_code(&phone).map(str::to_owned).ok_or_else(none)
+    }
+
+    pub(crate) fn secrets(&self) -> Secrets {
+        let world = self.world();
+        Secrets {
+            auth_keys: world.keys.values().map(|record| record.key.bytes().to_vec()).collect(),
+            code_hashes: world.logins.hashes(),
+            login_tokens: world.login_tokens.all(),
+        }
     }
 
     pub(crate) fn set_limits(&self, limits: Limits) {

@@ -31,7 +31,7 @@ pub use crate::faults::{FaultKind, FaultSpec};
 pub use crate::load::{Load, LoadChat, LoadRun, LoadSpec};
 pub use crate::shapes::{
     Account, AccountInfo, ApiError, Chat, ChatKind, ChatMember, ChatRules, MemberRights,
-    NewAccount, NewChat, NewPassword, StoredMessage,
+    NewAccount, NewChat, NewPassword, Secrets, StoredMessage,
 };
 pub use crate::simulator::{Options, Simulator, StartError};
 pub use crate::stats::Stats;

@@ -205,3 +205,14 @@ pub struct AccountInfo {
     /// Calls by method.
     pub methods: BTreeMap<String, u64>,
 }
+
+/// What clients have to keep to themselves, so that a test can look for it where it must not be.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    /// Every authorization key, logged in or not.
+    pub auth_keys: Vec<Vec<u8>>,
+    /// Of each phone's newest login code: what belongs to it in `auth.signIn`.
+    pub code_hashes: Vec<String>,
+    /// Tokens of QR codes that are remembered.
+    pub login_tokens: Vec<Vec<u8>>,
+}

@@ -13,7 +13,7 @@ use crate::load::{Load, LoadRun, LoadSpec};
 use crate::server::{Server, accept};
 use crate::shapes::{
     Account, AccountInfo, ApiError, Chat, ChatMember, ChatRules, MemberRights, NewAccount, NewChat,
-    NewPassword, StoredMessage,
+    NewPassword, Secrets, StoredMessage,
 };
 use crate::stats::Stats;
 use crate::world::dcs::{Dcs, HOME_DC};
@@ -152,6 +152,11 @@ impl Simulator {
     /// The last login code that was sent to a phone, whether an account has it or not.
     pub async fn phone_code(&self, phone: &str) -> Result<String, ApiError> {
         self.server.phone_code(phone)
+    }
+
+    /// What clients have to keep to themselves, as far as the server knows it now.
+    pub async fn secrets(&self) -> Secrets {
+        self.server.secrets()
     }
 
     /// Accepts the QR login of a `tg://login?token=…` as that account.

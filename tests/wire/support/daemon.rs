@@ -143,14 +143,20 @@ impl Daemon {
 
     /// `telewarden check` on its configuration: the exit status and all it said.
     pub(crate) fn check(&self) -> (Option<i32>, String) {
+        self.command(&["check"])
+    }
+
+    /// A command of the command line on its configuration: the exit status and all it said.
+    pub(crate) fn command(&self, words: &[&str]) -> (Option<i32>, String) {
         let said = Command::new(&self.binary)
-            .args(["check", "--config"])
+            .args(words)
+            .arg("--config")
             .arg(self.home.path().join("config.toml"))
             .current_dir(self.home.path())
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .output()
-            .expect("check runs");
+            .expect("the command runs");
         let mut text = String::from_utf8(said.stdout).expect("it is text");
         text.push_str(&String::from_utf8_lossy(&said.stderr));
         (said.status.code(), text)

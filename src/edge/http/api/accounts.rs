@@ -308,7 +308,8 @@ async fn chats(
     request_body = AttachChat,
     responses((status = 201, description = "The chat", body = Chat)),
     extensions(("x-codes" = json!([
-        "TG_API_429", "TG_SESSION_EXPIRED", "TG_CHAT_FORBIDDEN", "TG_UNAVAILABLE"
+        "TG_API_429", "TG_SESSION_EXPIRED", "TG_CHAT_FORBIDDEN", "TG_TARGET_REFUSED",
+        "TG_UNAVAILABLE", "CONFLICT"
     ]))),
 )]
 async fn attach_chat(

@@ -131,17 +131,17 @@ pub(super) struct AttachChat {
 #[expect(dead_code, reason = "names a form")]
 pub(super) struct PutMonitor {
     /// Accounts, the primary one first, none twice.
-    #[schema(min_items = 1, max_items = 100)]
+    #[schema(min_items = 1, max_items = 32)]
     accounts: Vec<Uuid>,
 }
 
 /// A webhook.
 #[derive(ToSchema)]
-#[schema(examples(json!({"url": "https://example.org/hook", "events": ["account.changed"]})))]
+#[schema(examples(json!({"url": "https://example.org/hook", "events": ["incoming_telegram_message"]})))]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "names a form")]
 pub(super) struct PutWebhook {
-    /// Where it is called: `http` or `https`, without user and password.
+    /// Where it is called: `https` (`http` where the daemon allows it), without user and password.
     #[schema(max_length = 2048)]
     url: String,
     /// Which events it gets; all when empty or absent.

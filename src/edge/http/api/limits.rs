@@ -38,7 +38,7 @@ pub struct RequestLimits {
 
 impl Default for RequestLimits {
     fn default() -> Self {
-        Self { connect: 10, send: 100, other: 1000, unauthorized: 60 }
+        Self { connect: 10, send: 100, other: 1000, unauthorized: 6000 }
     }
 }
 

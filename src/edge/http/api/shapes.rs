@@ -241,6 +241,8 @@ pub struct Sent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Chat {
     /// Its marked id: `-100…` a channel or supergroup, `-…` a basic group.
+    pub id: i64,
+    /// The same, under the name that monitors and events use.
     pub chat_id: i64,
     /// Its title.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -250,7 +252,15 @@ pub struct Chat {
     /// Its public name, without `@`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// What the account may do.
+    /// Whether the account is in the chat.
+    pub is_member: bool,
+    /// Whether it is an admin.
+    pub is_admin: bool,
+    /// Whether it may write.
+    pub can_post: bool,
+    /// Whether it may invite.
+    pub can_invite: bool,
+    /// The same four, together.
     pub rights: Rights,
     /// When this was looked up.
     pub checked_at: Time,

@@ -9,7 +9,7 @@ use super::rotating::{credentials, expect_one_generation, expect_readable, fille
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::secret::SecretText;
 use crate::store::memory_engine::MemoryDisk;
-use crate::store::tests::{event, hurried, login};
+use crate::store::tests::{event, hurried, sealed_rows};
 use crate::store::{Op, Store, StoreOptions};
 
 /// A root that a service keeps, which may be out of order.
@@ -79,7 +79,7 @@ impl Place {
         for id in 0..3 {
             store.commit(put(id, 7)).await.unwrap();
         }
-        store.commit(vec![Op::put_row(&login()), Op::Append(event(77, 9))]).await.unwrap();
+        store.commit([sealed_rows(), vec![Op::Append(event(77, 9))]].concat()).await.unwrap();
         store.close().await.unwrap();
         drop(outbox);
     }
@@ -193,7 +193,7 @@ async fn a_crash_at_any_write_of_a_change_of_roots_leaves_a_store_that_opens() {
     for id in 0..150 {
         store.commit(put(id, 7)).await.unwrap();
     }
-    store.commit(vec![Op::put_row(&login()), Op::Append(event(77, 9))]).await.unwrap();
+    store.commit([sealed_rows(), vec![Op::Append(event(77, 9))]].concat()).await.unwrap();
     store.close().await.unwrap();
     drop(outbox);
     let key = std::fs::read(folder.path().join("key")).unwrap();

@@ -14,7 +14,7 @@ use crate::store::audit::Audited;
 use crate::store::engine::{Batch, Engine, collect};
 use crate::store::error::CommitError;
 use crate::store::memory_engine::MemoryDisk;
-use crate::store::tests::{account, event, hurried, login, number_of};
+use crate::store::tests::{account, event, expect_sealed_rows, hurried, number_of, sealed_rows};
 use crate::store::{Op, Outbox, Store, layout, records};
 
 pub(super) fn root(number: u8) -> Key {
@@ -39,7 +39,7 @@ pub(super) async fn filled(disk: &MemoryDisk, accounts: u64) {
     for id in 0..accounts {
         store.commit(put(id, 7)).await.unwrap();
     }
-    store.commit(vec![Op::put_row(&login()), Op::Append(event(77, 9))]).await.unwrap();
+    store.commit([sealed_rows(), vec![Op::Append(event(77, 9))]].concat()).await.unwrap();
     store.close().await.unwrap();
     drop(outbox);
 }
@@ -49,7 +49,7 @@ pub(super) async fn expect_readable(store: &Store, outbox: &mut Outbox, accounts
         let read = store.credentials(AuthKeyId(id)).unwrap();
         assert_eq!(read, Some(credentials(id, 7)), "account {id}");
     }
-    assert_eq!(store.row(&login().user, login().id).unwrap(), Some(login()));
+    expect_sealed_rows(store);
     let entries = outbox.next(1).await;
     assert_eq!(number_of(&entries[0].1), 77);
 }
@@ -261,8 +261,10 @@ fn of_format(format: u32, accounts: u64) -> MemoryDisk {
         batch.put(layout::account(kind::ACCOUNT, AuthKeyId(id)), records::to_json(&account(id)));
     }
     // Those programs had none, but it makes no difference to what is taken over.
-    let place = layout::row(kind::LOGIN, &login().user, login().id.0.as_bytes());
-    batch.put(place.clone(), master.seal(&place, &records::to_json(&login())).unwrap());
+    for op in sealed_rows() {
+        let Op::PutRow(row) = op else { continue };
+        batch.put(row.key.clone(), master.seal(&row.key, &row.value).unwrap());
+    }
     let place = layout::data_key(3);
     let (keyring, wrapped) = Keyring::new(&master, 3, &place).unwrap();
     batch.put(place, wrapped);
@@ -318,13 +320,17 @@ async fn what_is_still_under_an_old_key_is_counted() {
     let disk = of_format(2, 150);
     let old = MasterKey::new(&[1; 32]).id;
     assert_eq!(rotate::pending(&disk, &old).unwrap(), 0);
-    assert_eq!(rotate::pending(&disk, &[0; 8]).unwrap(), 152, "and a login, and a data key");
+    assert_eq!(
+        rotate::pending(&disk, &[0; 8]).unwrap(),
+        155,
+        "and a row of each sealed table, and a data key"
+    );
     let (store, outbox) = start(&disk, root(1));
     store.shared_settled().await;
     let status = store.key_status().unwrap();
     assert_eq!((status.pending, status.generation), (0, 1));
     assert!(status.last_rotation.is_some());
-    assert!(rotate::pending(&disk, &old).unwrap() >= 152);
+    assert!(rotate::pending(&disk, &old).unwrap() >= 155);
     store.close().await.unwrap();
     drop(outbox);
 }

@@ -93,6 +93,11 @@ impl Logins {
         self.codes.get(phone).map(|code| code.code.as_str())
     }
 
+    /// What belongs to each code in `auth.signIn`.
+    pub(crate) fn hashes(&self) -> Vec<String> {
+        self.codes.values().map(|code| code.hash.clone()).collect()
+    }
+
     /// Notes that a code is asked for, unless there were too many.
     fn ask(&mut self, phone: &str, now: Instant) -> Result<(), RpcError> {
         let recent = |asked: &Instant| now.duration_since(*asked) < CODES_WINDOW;

@@ -33,6 +33,11 @@ pub(crate) struct LoginToken {
 pub(crate) struct LoginTokens(HashMap<Vec<u8>, LoginToken>);
 
 impl LoginTokens {
+    /// All that are remembered.
+    pub(crate) fn all(&self) -> Vec<Vec<u8>> {
+        self.0.keys().cloned().collect()
+    }
+
     /// The token of a key that somebody accepted, and who.
     pub(crate) fn accepted(&self, key_id: i64) -> Option<(Vec<u8>, i64)> {
         self.0.iter().find_map(|(bytes, token)| {

@@ -113,7 +113,19 @@ fn login(state: LoginState) -> Login {
 fn chat() -> Chat {
     let rights = Rights { is_member: true, is_admin: false, can_post: true, can_invite: false };
     let (title, username) = (Some("Some".to_owned()), None);
-    Chat { chat_id: -1001, title, kind: "channel".to_owned(), username, rights, checked_at: T }
+    Chat {
+        id: -1001,
+        chat_id: -1001,
+        title,
+        kind: "channel".to_owned(),
+        username,
+        is_member: rights.is_member,
+        is_admin: rights.is_admin,
+        can_post: rights.can_post,
+        can_invite: rights.can_invite,
+        rights,
+        checked_at: T,
+    }
 }
 
 fn monitor() -> Monitor {

@@ -2,6 +2,7 @@
 
 mod contract;
 mod fake;
+mod hostile;
 mod isolation;
 mod room;
 mod schema;

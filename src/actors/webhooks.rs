@@ -1,0 +1,253 @@
+//! Webhooks: the second way out for events. A dispatcher (`spool`) reads the outbox with a place of its
+//! own and puts what belongs to users in line for their endpoints; each endpoint is an actor
+//! (`endpoint`) that delivers its line, so that none holds up another, the outbox, or the broker.
+//! This file owns their supervision and what they share.
+
+mod attempt;
+mod endpoint;
+mod registry;
+mod spool;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use tokio::sync::{Mutex, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use super::context::Context;
+use super::ledger;
+use super::supervision::{End, Ended, Nursery};
+use crate::edge::webhook::{Guard, WebhookClient};
+use crate::protocol::owner::WebhookId;
+use crate::protocol::restart::{Backoff, ChildKind, RestartHistory};
+use crate::protocol::webhook::{RetryPolicy, WebhookRecord};
+use crate::store::Spooler;
+
+pub(super) use endpoint::EndpointMsg;
+use endpoint::{Endpoint, EndpointArgs};
+pub(super) use registry::{Hook, Hooks, durable};
+
+/// Requests to endpoints at once, in all. Each takes ten seconds at the most.
+const AT_ONCE_MAX: usize = 64;
+
+/// Settings of webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WebhookSettings {
+    /// Whether private addresses and `http://` may be called, for development.
+    pub allow_private: bool,
+    /// How long and how often deliveries are tried.
+    pub retry: RetryPolicy,
+    /// Deliveries that may wait for one endpoint; beyond it the oldest are given up.
+    pub waiting_max: usize,
+}
+
+impl Default for WebhookSettings {
+    fn default() -> Self {
+        let backoff = Backoff { min_ms: 5_000, max_ms: 60 * 60 * 1_000 };
+        let retry = RetryPolicy { backoff, give_up_after_ms: 24 * 60 * 60 * 1_000 };
+        Self { allow_private: false, retry, waiting_max: 20_000 }
+    }
+}
+
+impl WebhookSettings {
+    /// The guard that these settings ask for.
+    pub(super) fn guard(&self) -> Guard {
+        Guard::new(self.allow_private)
+    }
+}
+
+/// What the dispatcher, the endpoints and their attempts share.
+pub(super) struct Way {
+    context: Arc<Context>,
+    settings: WebhookSettings,
+    client: WebhookClient,
+    permits: Semaphore,
+    stop: CancellationToken,
+    attempts: TaskTracker,
+}
+
+/// The actor.
+pub(super) struct Webhooks;
+
+/// What it is started with.
+pub(super) struct WebhooksArgs {
+    pub(super) context: Arc<Context>,
+    /// How long attempts under way may take when the daemon stops.
+    pub(super) drain: Duration,
+}
+
+/// Its messages.
+pub(super) enum WebhooksMsg {
+    /// Start the dispatcher.
+    Dispatch,
+    /// The dispatcher ended.
+    Ended { cause: String },
+    /// Start the actor of an endpoint, unless it runs.
+    Start(WebhookId),
+    /// An endpoint was deleted.
+    Dropped(WebhookId),
+    /// Begin no more; answers when what was under way has ended.
+    Stop(RpcReplyPort<()>),
+    /// The heartbeat passes.
+    Pulse(RpcReplyPort<()>),
+}
+
+/// Its state.
+pub(super) struct WebhooksState {
+    way: Arc<Way>,
+    spooler: Arc<Mutex<Spooler>>,
+    dispatcher: Option<AbortOnDropHandle<()>>,
+    crashes: RestartHistory,
+    nursery: Nursery<WebhookId>,
+    drain: Duration,
+}
+
+impl Actor for Webhooks {
+    type Msg = WebhooksMsg;
+    type State = WebhooksState;
+    type Arguments = WebhooksArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<WebhooksMsg>,
+        args: WebhooksArgs,
+    ) -> Result<WebhooksState, ActorProcessingErr> {
+        let WebhooksArgs { context, drain } = args;
+        let store = context.store.clone();
+        let records = tokio::task::spawn_blocking(move || store.all_rows::<WebhookRecord>());
+        let records = records.await??;
+        let spooler = context.store.spooler().await?;
+        let settings = context.settings.webhooks;
+        let client = WebhookClient::new(settings.guard())?;
+        context.hooks.begin(myself.clone());
+        for record in records {
+            let id = record.id;
+            context.hooks.put(record);
+            myself.cast(WebhooksMsg::Start(id))?;
+        }
+        myself.cast(WebhooksMsg::Dispatch)?;
+        let way = Way {
+            context,
+            settings,
+            client,
+            permits: Semaphore::new(AT_ONCE_MAX),
+            stop: CancellationToken::new(),
+            attempts: TaskTracker::new(),
+        };
+        Ok(WebhooksState {
+            way: Arc::new(way),
+            spooler: Arc::new(Mutex::new(spooler)),
+            dispatcher: None,
+            crashes: RestartHistory::default(),
+            nursery: Nursery::new(ChildKind::Webhook),
+            drain,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<WebhooksMsg>,
+        message: WebhooksMsg,
+        state: &mut WebhooksState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            WebhooksMsg::Dispatch => state.dispatch(&myself),
+            WebhooksMsg::Ended { cause } => state.dispatcher_ended(&myself, &cause).await,
+            WebhooksMsg::Start(id) => state.start(&myself, id).await,
+            WebhooksMsg::Dropped(id) => state.nursery.forgive(&id),
+            WebhooksMsg::Stop(reply) => state.stop(reply),
+            WebhooksMsg::Pulse(reply) => drop(reply.send(())),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<WebhooksMsg>,
+        event: SupervisionEvent,
+        state: &mut WebhooksState,
+    ) -> Result<(), ActorProcessingErr> {
+        let context = Arc::clone(&state.way.context);
+        if let Some(Ended { key, end, .. }) = state.nursery.ended(event, &context).await {
+            if let Some(hook) = context.hooks.get(key) {
+                hook.set_actor(None);
+            }
+            state.again(&myself, key, &end);
+        }
+        Ok(())
+    }
+}
+
+impl WebhooksState {
+    fn dispatch(&mut self, myself: &ActorRef<WebhooksMsg>) {
+        if self.way.stop.is_cancelled() {
+            return;
+        }
+        let (way, spooler) = (Arc::clone(&self.way), Arc::clone(&self.spooler));
+        let task = tokio::spawn(async move {
+            let mut spooler = spooler.lock_owned().await;
+            // After a crash what was not durably put in line is handed out again.
+            spooler.rewind();
+            spool::run(&way, &mut spooler).await
+        });
+        let (task, target) = (AbortOnDropHandle::new(task), myself.clone());
+        let watch = tokio::spawn(async move {
+            let cause = match task.await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(error) if error.is_panic() => "panic".to_owned(),
+                Err(_) => return,
+            };
+            let _ = target.cast(WebhooksMsg::Ended { cause });
+        });
+        self.dispatcher = Some(AbortOnDropHandle::new(watch));
+    }
+
+    async fn dispatcher_ended(&mut self, myself: &ActorRef<WebhooksMsg>, cause: &str) {
+        let (context, kind) = (&self.way.context, ChildKind::Webhook);
+        let verdict = ledger::judge(context, kind, "dispatcher", &mut self.crashes, cause).await;
+        let pause = ledger::pause_of(verdict).unwrap_or_default();
+        myself.send_after(pause, || WebhooksMsg::Dispatch);
+    }
+
+    async fn start(&mut self, myself: &ActorRef<WebhooksMsg>, id: WebhookId) {
+        let Some(hook) = self.way.context.hooks.get(id) else { return };
+        if hook.has_actor() || self.way.stop.is_cancelled() {
+            return;
+        }
+        let args = EndpointArgs { way: Arc::clone(&self.way), hook: Arc::clone(&hook) };
+        match Actor::spawn_linked(None, Endpoint, args, myself.get_cell()).await {
+            Ok((actor, _)) => {
+                self.nursery.born(&actor.get_cell(), id);
+                // Known to the dispatcher first: what it puts in line from now on it tells, and what
+                // it put there before is found.
+                hook.set_actor(Some(actor.clone()));
+                let _ = actor.cast(EndpointMsg::Load);
+            }
+            Err(error) => {
+                let context = Arc::clone(&self.way.context);
+                let end = self.nursery.stillborn(&id, &error.to_string(), &context).await;
+                self.again(myself, id, &end);
+            }
+        }
+    }
+
+    fn again(&self, myself: &ActorRef<WebhooksMsg>, id: WebhookId, end: &End) {
+        let End::Crashed { again_after: Some(pause), .. } = end else { return };
+        myself.send_after(*pause, move || WebhooksMsg::Start(id));
+    }
+
+    fn stop(&self, reply: RpcReplyPort<()>) {
+        self.way.stop.cancel();
+        self.way.attempts.close();
+        let (attempts, drain) = (self.way.attempts.clone(), self.drain);
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(drain, attempts.wait()).await;
+            let _ = reply.send(());
+        });
+    }
+}

@@ -1,0 +1,152 @@
+//! One attempt at a delivery, and what follows it. Owns the order "endpoint, then disk": what was
+//! delivered is noted afterwards, so after a crash in between it is delivered again under the same id.
+
+use std::sync::Arc;
+
+use super::Way;
+use super::registry::{Hook, durable};
+use crate::actors::context::{jitter, now};
+use crate::actors::meters::HookOutcome;
+use crate::edge::webhook::Call;
+use crate::failpoint;
+use crate::protocol::ids::UnixMillis;
+use crate::protocol::trail::Deed;
+use crate::protocol::webhook::{Delivery, Verdict, WebhookRecord};
+use crate::store::{CommitError, DeliveryId, Op};
+
+/// What came of an attempt, as the disk has it.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::actors) enum Came {
+    /// It is in line no more.
+    Off {
+        /// Whether it was delivered, and not given up.
+        is_delivered: bool,
+    },
+    /// It stays the first of its line.
+    Again {
+        /// It is to be tried not before.
+        at: UnixMillis,
+        /// Nothing is to be tried before.
+        rest_until: Option<UnixMillis>,
+    },
+    /// The daemon stops, or the endpoint is gone: nothing was tried or noted.
+    Nothing,
+}
+
+/// Tries to deliver, and notes what came of it.
+pub(super) async fn attempt(
+    way: &Way,
+    hook: &Hook,
+    delivery: Delivery,
+) -> Result<Came, CommitError> {
+    let _own = hook.permit().await;
+    let Ok(_permit) = way.permits.acquire().await else { return Ok(Came::Nothing) };
+    if way.stop.is_cancelled() {
+        return Ok(Came::Nothing);
+    }
+    let record = hook.record();
+    let (url, secret) = (record.url.as_str(), record.secret.as_str());
+    let answer = way.client.call(Call { url, secret, delivery: &delivery, at: now() }).await;
+    let verdict = way.settings.retry.judge(&delivery, answer, now(), jitter());
+    follow(way, hook, delivery, verdict).await
+}
+
+/// Makes durable what follows an attempt.
+async fn follow(
+    way: &Way,
+    hook: &Hook,
+    delivery: Delivery,
+    verdict: Verdict,
+) -> Result<Came, CommitError> {
+    let Delivery { webhook, seq, line, .. } = delivery;
+    let forget = Op::delete_row::<Delivery>(&delivery.user, DeliveryId { webhook, seq, line });
+    match verdict {
+        Verdict::Delivered => {
+            failpoint::reach("webhook.delivered.before");
+            write(way, hook, vec![forget]).await?;
+            failpoint::reach("webhook.delivered.after");
+            hook.set_last_error(None);
+            way.context.meters.hooked(HookOutcome::Delivered);
+            Ok(Came::Off { is_delivered: true })
+        }
+        Verdict::Retry { at, error, rest_until } => {
+            let attempts = delivery.attempts.saturating_add(1);
+            hook.set_last_error(Some(error.clone()));
+            let delivery = Delivery { attempts, next_at: at, error: Some(error), ..delivery };
+            write(way, hook, vec![Op::put_row(&delivery)]).await?;
+            way.context.meters.hooked(HookOutcome::Failed);
+            Ok(Came::Again { at, rest_until })
+        }
+        Verdict::GiveUp { reason } => {
+            hook.set_last_error(Some(reason.clone()));
+            let attempts = delivery.attempts.saturating_add(1);
+            let dead = Delivery { attempts, ..delivery }.given_up(reason, now());
+            write(way, hook, vec![forget, Op::put_row(&dead)]).await?;
+            way.context.meters.hooked(HookOutcome::GivenUp);
+            Ok(Came::Off { is_delivered: false })
+        }
+        Verdict::Gone => {
+            let error = "it answered 410, so it was disabled; enable it to go on".to_owned();
+            hook.set_last_error(Some(error.clone()));
+            let at = now();
+            let attempts = delivery.attempts.saturating_add(1);
+            let delivery = Delivery { attempts, error: Some(error), ..delivery };
+            disable(way, hook, &delivery, at).await?;
+            way.context.meters.hooked(HookOutcome::Gone);
+            Ok(Came::Again { at, rest_until: None })
+        }
+    }
+}
+
+/// Writes about an endpoint, unless it was deleted meanwhile.
+pub(super) async fn write(way: &Way, hook: &Hook, ops: Vec<Op>) -> Result<(), CommitError> {
+    let turn = way.context.hooks.turn().await;
+    if way.context.hooks.get(hook.record().id).is_none() {
+        return Ok(());
+    }
+    let handed_in = turn.submit(&way.context.store, ops).await?;
+    drop(turn);
+    durable(handed_in).await
+}
+
+/// The endpoint said that it is gone for good (410): it is called no more until its user enables it.
+async fn disable(
+    way: &Way,
+    hook: &Hook,
+    delivery: &Delivery,
+    at: UnixMillis,
+) -> Result<(), CommitError> {
+    let turn = way.context.hooks.turn().await;
+    let before = hook.record();
+    if way.context.hooks.get(before.id).is_none() {
+        return Ok(());
+    }
+    let mut record = WebhookRecord::clone(&before);
+    (record.enabled, record.gone_at) = (false, Some(at));
+    let deed = Deed {
+        at,
+        actor: record.user.clone(),
+        owner: record.user.clone(),
+        action: "webhook.disable".to_owned(),
+        target: Some(record.id.to_string()),
+        address: None,
+        outcome: "gone".to_owned(),
+    };
+    let ops = vec![Op::put_row(&record), Op::put_row(delivery), Op::Audit(deed)];
+    let handed_in = turn.submit(&way.context.store, ops).await?;
+    // Held until then, so that nobody is told before, nor writes what was there before.
+    durable(handed_in).await?;
+    tracing::warn!(webhook = %record.id, "a webhook answered 410 (gone) and is disabled");
+    way.context.hooks.put(record);
+    drop(turn);
+    Ok(())
+}
+
+/// Holds what an attempt needs for as long as it runs.
+pub(super) async fn run(
+    way: Arc<Way>,
+    hook: Arc<Hook>,
+    delivery: Delivery,
+) -> Result<Came, CommitError> {
+    attempt(&way, &hook, delivery).await
+}

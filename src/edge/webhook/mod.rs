@@ -1,0 +1,9 @@
+//! Webhooks, the way out: one signed request to an endpoint, and the guard that keeps such requests away
+//! from internal addresses. Decides nothing about retries; must never follow a redirect, use a proxy, or
+//! show an address's path, query or answer to anybody.
+
+mod client;
+mod guard;
+
+pub use client::{Call, WebhookClient, WebhookClientError};
+pub use guard::{Guard, Refused};
