@@ -160,6 +160,20 @@ impl Life {
         assert!(found.is_empty(), "{when}: {found:#?}");
     }
 
+    /// What is no secret is found, so that the search is known to look where things are written.
+    async fn find_what_is_public(&self) {
+        let mut public = Known::default();
+        public.text("an action", "account.connect");
+        public.text("a route", "/accounts/{id}/messages");
+        let daemon = &self.house.stage.daemon;
+        let store = public.found_below(&daemon.store(), &[]);
+        assert!(store.iter().any(|found| found.ends_with("an action")), "{store:?}");
+        assert!(public.found_in(daemon.log().as_bytes()).contains(&"a route"));
+        let heard = self.house.client.heard();
+        let is_told = |text: &str| public.found_in(text.as_bytes()).contains(&"an action");
+        assert!(heard.iter().any(|heard| is_told(&heard.text)), "in no answer");
+    }
+
     /// The same for what only a running daemon has: its arguments, health and metrics.
     async fn sweep_running(&mut self, when: &str) {
         for path in ["/health", "/health/live", "/health/ready", "/metrics", "/openapi.json"] {
@@ -475,6 +489,7 @@ async fn no_secret_leaves_whatever_is_done() {
         life.house.expect(life.ask("GET", look), 200).await;
     }
     life.sweep_running("with everything connected").await;
+    life.find_what_is_public().await;
     life.house.expect(life.ask("DELETE", &format!("/accounts/{by_code}?logout=true")), 204).await;
     life.house.expect(life.ask("DELETE", &format!("/accounts/{by_picture}")), 204).await;
     life.house.expect(life.ask("GET", &format!("/accounts/{bot}")), 200).await;

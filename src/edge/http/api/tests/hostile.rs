@@ -146,7 +146,7 @@ fn any_last_event_id_opens_the_stream_or_is_refused() {
             timeout(PATIENCE, stream.read_exact(&mut start)).await.expect("an answer").unwrap();
             String::from_utf8_lossy(&start[9..]).into_owned()
         });
-        // What no header may hold is refused by the server itself (400).
+        // The server itself answers 400 to control characters.
         prop_assert!(["200", "400", "422", "429"].contains(&status.as_str()), "{}", status);
         Ok(())
     });
