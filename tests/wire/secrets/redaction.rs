@@ -265,9 +265,7 @@ impl Life {
             login["account"]["id"].as_str().map(str::to_owned)
         })
         .await;
-        let mut heard = self.house.client.heard();
-        heard.retain(|heard| !heard.text.contains("tg://login?token="));
-        drop(heard);
+        self.house.client.heard().retain(|heard| !heard.text.contains("tg://login?token="));
         self.known.text("a QR code's token", url.rsplit('=').next().unwrap());
         self.pictures.push(url);
         self.sweep("after a picture was scanned").await;
