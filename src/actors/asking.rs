@@ -17,6 +17,8 @@ use crate::telegram::{Errand, Finding};
 /// How what was asked for came to nothing.
 #[derive(Debug)]
 pub(super) enum Unmet {
+    /// It ended with this, without having begun: it certainly did not happen.
+    Refused(Failure),
     /// It ended with this.
     Failed(Failure),
     /// Its time was over before it began: it certainly did not happen.
@@ -46,6 +48,7 @@ pub(super) async fn ask(
     };
     let _ = fleet.cast(FleetMsg::Request { account, request });
     match timeout_at(deadline, &mut answer).await {
+        Ok(Ok(Err(failure))) if !claim.has_begun() => Err(Unmet::Refused(failure)),
         Ok(Ok(outcome)) => outcome.map_err(Unmet::Failed),
         Ok(Err(_)) => Err(Unmet::Failed(Failure::transient("the daemon is stopping"))),
         Err(_) if claim.withdraw() => Err(Unmet::TakenBack),
@@ -62,7 +65,7 @@ pub(super) async fn ask_plainly(
 ) -> Result<Finding, Refusal> {
     match ask(fleet, account, errand, Instant::now() + limit).await {
         Ok(finding) => Ok(finding),
-        Err(Unmet::Failed(failure)) => Err(failure.into()),
+        Err(Unmet::Refused(failure) | Unmet::Failed(failure)) => Err(failure.into()),
         Err(Unmet::TakenBack) => Err(busy(1)),
         Err(Unmet::Unclear(_)) => {
             let detail = "telegram has not answered in time; ask again";

@@ -165,6 +165,8 @@ impl Desk {
             return Err(Refusal::new(Code::Conflict, detail));
         }
         let peer = self.peer(dispatch).await?;
+        // An earlier try, maybe in an earlier life, may have reached Telegram.
+        let maybe_sent = known.is_some();
         let random_id = known.as_ref().map_or_else(rand::random, |known| known.random_id);
         let intent = dispatch.record(random_id, known.map(|known| known.created_at));
         self.intend(account, intent.as_ref()).await?;
@@ -176,7 +178,7 @@ impl Desk {
             silent: dispatch.message.silent,
             random_id,
         };
-        let sent = self.call(dispatch, message).await?;
+        let sent = self.call(dispatch, message, maybe_sent).await?;
         failpoint::reach("send.outcome.before");
         let mut ops = vec![Op::Audit(dispatch.deed("ok"))];
         ops.extend(intent.map(|intent| Op::put_row(&SendRecord { sent: Some(sent), ..intent })));
@@ -214,6 +216,7 @@ impl Desk {
         &self,
         dispatch: &Dispatch,
         message: SendMessage,
+        mut maybe_sent: bool,
     ) -> Result<SentMessage, Refusal> {
         let Dispatch { account, deadline, .. } = dispatch;
         loop {
@@ -231,17 +234,20 @@ impl Desk {
                     return Ok(SentMessage { message_id, date });
                 }
                 Ok(_) => return Err(sent_before()),
-                Err(Unmet::Failed(Failure::Transient { .. }))
-                    if Instant::now() + AGAIN_AFTER < *deadline =>
-                {
+                Err(
+                    unmet @ (Unmet::Failed(Failure::Transient { .. })
+                    | Unmet::Refused(Failure::Transient { .. })),
+                ) if Instant::now() + AGAIN_AFTER < *deadline => {
+                    maybe_sent |= matches!(unmet, Unmet::Failed(_));
                     sleep(AGAIN_AFTER).await;
                 }
+                Err(_) if maybe_sent => return Err(unclear()),
                 Err(unmet) => return Err(self.unsent(dispatch, message.peer, unmet)),
             }
         }
     }
 
-    /// It was not sent: what does not count any more, and what the caller is told.
+    /// The only try came to nothing: what does not count any more, and what the caller is told.
     fn unsent(&self, dispatch: &Dispatch, peer: PeerRecord, unmet: Unmet) -> Refusal {
         let telegram_id = dispatch.account.telegram_id;
         match unmet {
@@ -249,9 +255,10 @@ impl Desk {
                 self.context.caps.give_back(telegram_id, SEND, now());
                 busy(self.next_token(dispatch.account.key))
             }
-            Unmet::Failed(failure @ Failure::Wait { .. }) => {
+            Unmet::Refused(failure) | Unmet::Failed(failure @ Failure::Wait { .. }) => {
                 self.context.caps.give_back(telegram_id, SEND, now());
-                failure.into()
+                let refusal = Refusal::from(failure);
+                Refusal { detail: format!("{}; nothing was sent", refusal.detail), ..refusal }
             }
             Unmet::Failed(Failure::Transient { detail }) => {
                 let detail = format!(
@@ -299,7 +306,7 @@ impl Desk {
         let found = match ask(&self.fleet, key, errand, dispatch.deadline).await {
             Ok(Finding::Resolved { peer, .. }) => peer,
             Ok(_) => return Err(Refusal::new(Code::Internal, "the recipient was not looked up")),
-            Err(Unmet::Failed(failure)) => return Err(failure.into()),
+            Err(Unmet::Refused(failure) | Unmet::Failed(failure)) => return Err(failure.into()),
             Err(Unmet::TakenBack) => return Err(busy(15)),
             Err(Unmet::Unclear(_)) => {
                 let detail = "telegram did not say in time who the recipient is; nothing was sent";

@@ -102,6 +102,13 @@ impl Claim {
     }
 }
 
+impl Claim {
+    /// Whether it is under way, or was when it ended. One that Telegram made wait has not begun.
+    pub(super) fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Acquire) == BEGUN
+    }
+}
+
 impl Token {
     /// For whoever may want to take the request back.
     pub(super) fn claim(&self) -> Claim {

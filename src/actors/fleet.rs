@@ -106,8 +106,10 @@ pub(super) struct FleetState {
     nursery: Nursery<AuthKeyId>,
     /// Slots of keys that logins have brought and no account has taken over yet.
     guests: HashMap<AuthKeyId, Weak<Semaphore>>,
-    /// The people at Telegram whose accounts are on their way to the disk.
-    adopting: HashSet<i64>,
+    /// The people at Telegram of whose accounts something is on its way to the disk.
+    changing: HashSet<i64>,
+    /// Keys whose wiping is on its way to the disk.
+    leaving: HashSet<AuthKeyId>,
 }
 
 impl Actor for Fleet {
@@ -167,7 +169,7 @@ impl Actor for Fleet {
         state: &mut FleetState,
     ) -> Result<(), ActorProcessingErr> {
         if let Some(ended) = state.nursery.ended(event, &state.context).await {
-            state.ended(&myself, ended.key, ended.end);
+            state.ended(&myself, ended.key, ended.end).await;
         }
         Ok(())
     }
@@ -207,8 +209,8 @@ impl FleetState {
         }
         let sessions = sessions.into_iter().map(|session| (session.id, session.account)).collect();
         let nursery = Nursery::new(ChildKind::Account);
-        let (guests, adopting) = (HashMap::new(), HashSet::new());
-        Self { context, members, sessions, nursery, guests, adopting }
+        let (guests, changing, leaving) = (HashMap::new(), HashSet::new(), HashSet::new());
+        Self { context, members, sessions, nursery, guests, changing, leaving }
     }
 
     /// Remembers sessions that a command brought. Two ids for one key are one account.
@@ -228,9 +230,13 @@ impl FleetState {
                 created_at: now(),
             };
             let is_new = !self.members.contains_key(&account);
+            let slot = is_new.then(|| self.guest_slot(account));
             let member = self.members.entry(account).or_insert_with(|| Member::new(record.clone()));
-            // The store has already forgotten one that its user has just given up.
-            if is_new || std::mem::take(&mut member.is_released) {
+            member.slot = slot.unwrap_or_else(|| Arc::clone(&member.slot));
+            // The store forgets, or has forgotten, one that its user has just given up.
+            let is_wiped =
+                std::mem::take(&mut member.is_released) || self.leaving.contains(&account);
+            if is_new || is_wiped {
                 ops.push(Op::PutAccount(record));
                 ops.push(Op::PutCredentials(Credentials { account, dc_id, auth_key }));
             }
@@ -360,10 +366,10 @@ impl FleetState {
         }
     }
 
-    fn ended(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, end: End) {
+    async fn ended(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, end: End) {
         let Some(member) = self.members.get_mut(&account) else { return };
         if member.is_released {
-            self.forget_member(account);
+            self.forget_member(account).await;
             return;
         }
         if let End::Crashed { cause, again_after } = &end {
@@ -423,7 +429,7 @@ impl FleetState {
             Err(error) => {
                 let cause = error.to_string();
                 let end = self.nursery.stillborn(&account, &cause, &self.context).await;
-                self.ended(myself, account, end);
+                Box::pin(self.ended(myself, account, end)).await;
             }
         }
     }

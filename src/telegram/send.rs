@@ -180,8 +180,12 @@ async fn settle(
     let newest = match caller.call(&request).await {
         Ok(page) => parts(page).0,
         // It was sent, although what became of it may not be looked at.
+        // Nor must a wait for looking be taken for one for sending: then it would be sent again.
         Err(
-            Failure::ChatLost { .. } | Failure::TargetRefused { .. } | Failure::Rejected { .. },
+            Failure::ChatLost { .. }
+            | Failure::TargetRefused { .. }
+            | Failure::Rejected { .. }
+            | Failure::Wait { .. },
         ) => Vec::new(),
         Err(failure) => return Err(failure),
     };

@@ -81,6 +81,17 @@ pub(in crate::actors) enum Change {
     Removed(OwnedAccount),
 }
 
+impl Change {
+    fn account(&self) -> &OwnedAccount {
+        match self {
+            Self::Adopted { account, .. }
+            | Self::Held(account)
+            | Self::Redialled(account)
+            | Self::Removed(account) => account,
+        }
+    }
+}
+
 impl FleetState {
     pub(super) async fn estate(&mut self, myself: &ActorRef<FleetMsg>, message: EstateMsg) {
         match message {
@@ -112,6 +123,11 @@ impl FleetState {
             let _ = reply.send(Err(Refusal::not_found("account")));
             return;
         };
+        if self.changing.contains(&account.telegram_id) {
+            let detail = "another change of this account is on its way to the disk; ask again";
+            let _ = reply.send(Err(Refusal::new(Code::Conflict, detail).after(1)));
+            return;
+        }
         let (mut ops, change) = match wish {
             Wanted::Held | Wanted::Resumed => {
                 let is_paused = wish == Wanted::Held;
@@ -121,9 +137,7 @@ impl FleetState {
             Wanted::Redialled => (Vec::new(), Change::Redialled(account)),
             Wanted::Gone => {
                 let mut ops = vec![Op::delete_row::<OwnedAccount>(user, id)];
-                if !self.is_session(account.key) {
-                    ops.push(Op::DeleteAccount(account.key));
-                }
+                ops.extend(self.wipe(account.key));
                 (ops, Change::Removed(account))
             }
         };
@@ -131,7 +145,18 @@ impl FleetState {
         self.keep(myself, ops, change, reply).await;
     }
 
-    /// Has `ops` written, and comes back to `change` when they are durable.
+    /// The write that forgets a session, unless a command of the bridge brought it, too. One that a
+    /// command brings while this is on its way is written anew: see `register`.
+    fn wipe(&mut self, key: AuthKeyId) -> Option<Op> {
+        if self.is_session(key) {
+            return None;
+        }
+        self.leaving.insert(key);
+        Some(Op::DeleteAccount(key))
+    }
+
+    /// Has `ops` written, and comes back to `change` when they are durable. Until then nothing else of
+    /// this account is changed, so that everybody decides on what is durable.
     async fn keep(
         &mut self,
         myself: &ActorRef<FleetMsg>,
@@ -140,13 +165,17 @@ impl FleetState {
         reply: Answer,
     ) {
         failpoint::reach("estate.keep.before");
+        let person = change.account().telegram_id;
+        self.changing.insert(person);
         let fleet = myself.clone();
         let submitted = self.context.store.submit(ops, move |outcome| {
             let kept = EstateMsg::Kept { outcome, change: Box::new(change), reply };
             let _ = fleet.cast(FleetMsg::Estate(kept));
         });
         // On an error the reply is dropped, which tells the one who waits.
-        let _ = submitted.await;
+        if submitted.await.is_err() {
+            self.changing.remove(&person);
+        }
         failpoint::reach("estate.keep.after");
     }
 
@@ -172,13 +201,17 @@ impl FleetState {
             let me = record.me.clone().filter(|_| record.fault.is_none());
             return (Arc::clone(&member.slot), me);
         }
+        let slot = self.guest_slot(key);
         self.guests.retain(|_, slot| slot.strong_count() > 0);
-        if let Some(slot) = self.guests.get(&key).and_then(std::sync::Weak::upgrade) {
-            return (slot, None);
-        }
-        let slot = Arc::new(Semaphore::new(1));
         self.guests.insert(key, Arc::downgrade(&slot));
         (slot, None)
+    }
+
+    /// The slot of a key that has no member yet: the one that a login holds, if there is one, so that
+    /// nobody dials the key beside it.
+    pub(super) fn guest_slot(&mut self, key: AuthKeyId) -> Arc<Semaphore> {
+        let held = self.guests.remove(&key).and_then(|slot| slot.upgrade());
+        held.unwrap_or_else(|| Arc::new(Semaphore::new(1)))
     }
 
     async fn adopt(&mut self, myself: &ActorRef<FleetMsg>, newcomer: Newcomer, reply: Answer) {
@@ -211,9 +244,13 @@ impl FleetState {
         let mut ops = vec![Op::PutAccount(record), Op::PutCredentials(credentials)];
         ops.extend([Op::put_row(&account), Op::Audit(deed)]);
         let before = known.map(|known| known.key).filter(|before| *before != key);
-        ops.extend(before.filter(|key| !self.is_session(*key)).map(Op::DeleteAccount));
+        ops.extend(before.and_then(|key| self.wipe(key)));
         ops.extend(also(account.id));
-        self.adopting.insert(account.telegram_id);
+        // Its user may just have given the very same session up: its actor's end wipes nothing then.
+        if let Some(member) = self.members.get_mut(&key) {
+            member.is_released = false;
+        }
+        self.leaving.remove(&key);
         self.keep(myself, ops, Change::Adopted { account, before, slot }, reply).await;
     }
 
@@ -228,8 +265,9 @@ impl FleetState {
                           remove it there first";
             return Err(Refusal::new(Code::Conflict, detail));
         }
-        if self.adopting.contains(&me.user_id) {
-            let detail = "this telegram account is being connected by another request; ask again";
+        if self.changing.contains(&me.user_id) {
+            let detail =
+                "another change of this telegram account is on its way to the disk; ask again";
             return Err(Refusal::new(Code::Conflict, detail).after(1));
         }
         Ok(())
@@ -242,9 +280,7 @@ impl FleetState {
         change: Change,
         reply: Answer,
     ) {
-        if let Change::Adopted { account, .. } = &change {
-            self.adopting.remove(&account.telegram_id);
-        }
+        self.changing.remove(&change.account().telegram_id);
         if let Err(error) = outcome {
             let detail = format!("the store does not take it ({error}); try again later");
             let _ = reply.send(Err(Refusal::new(Code::Internal, detail)));
@@ -254,7 +290,7 @@ impl FleetState {
             Change::Adopted { account, before, slot } => {
                 self.context.directory.put(account.clone());
                 if let Some(before) = before {
-                    self.release(before);
+                    self.release(before).await;
                 }
                 self.take_in(myself, &account, slot).await;
                 account
@@ -270,16 +306,10 @@ impl FleetState {
                 account
             }
             Change::Removed(account) => {
-                // It may have logged in anew with another key while this was on its way.
-                let scope = Scope::Only(account.user.clone());
-                let newer = self.context.directory.get(&scope, account.id);
                 self.context.directory.remove(&account.user, account.id);
                 let gone = serde_json::json!({ "id": account.id });
                 self.context.changes.tell(&account.user, "account.removed", &gone);
-                self.release(account.key);
-                if let Some(newer) = newer.filter(|newer| newer.key != account.key) {
-                    self.release(newer.key);
-                }
+                self.release(account.key).await;
                 account
             }
         };
@@ -350,7 +380,8 @@ impl FleetState {
     }
 
     /// A key belongs to no user any more. What a command of the bridge brought stays for the bridge.
-    fn release(&mut self, key: AuthKeyId) {
+    async fn release(&mut self, key: AuthKeyId) {
+        self.leaving.remove(&key);
         let shared = self.is_session(key);
         let Some(member) = self.members.get_mut(&key) else { return };
         member.standing = Standing::OnDemand;
@@ -361,19 +392,19 @@ impl FleetState {
             }
             (Presence::Running(actor), false) => actor.stop(None),
             (_, true) => {}
-            (_, false) => self.forget_member(key),
+            (_, false) => self.forget_member(key).await,
         }
     }
 
     /// What a released account still noted on its way out goes, too.
-    pub(super) fn forget_member(&mut self, key: AuthKeyId) {
+    pub(super) async fn forget_member(&mut self, key: AuthKeyId) {
         let Some(member) = self.members.remove(&key) else { return };
         self.context.board.account_rests(key);
         for interest in member.interests.into_values() {
             interest.lose(key);
         }
-        let store = self.context.store.clone();
-        tokio::spawn(async move { store.submit(vec![Op::DeleteAccount(key)], |_| {}).await });
+        // Before anything else is handled, so that nothing that is written later is wiped.
+        let _ = self.context.store.submit(vec![Op::DeleteAccount(key)], |_| {}).await;
     }
 }
 
