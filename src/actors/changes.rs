@@ -4,9 +4,11 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::context::Context;
@@ -17,6 +19,9 @@ use crate::protocol::owner::{Scope, UserId};
 const KEPT: usize = 4_096;
 /// Changes on their way to one follower. One that is slower resumes.
 const AHEAD_MAX: usize = 256;
+
+/// How long one change may wait for a follower.
+const SLOW_MAX: Duration = Duration::from_secs(10);
 
 /// Something that changed.
 #[derive(Clone, Debug)]
@@ -136,7 +141,8 @@ async fn follow(
             Some((seen, next)) => {
                 for change in seen {
                     // One that does not keep up is cut off and resumes.
-                    if sender.try_send(change).is_err() {
+                    let sent = timeout(SLOW_MAX, sender.send(change)).await;
+                    if !matches!(sent, Ok(Ok(()))) {
                         return;
                     }
                 }
@@ -226,10 +232,6 @@ impl<K: Ord> LastTold<K> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
     use super::*;
 
     fn user(id: &str) -> UserId {

@@ -75,6 +75,8 @@ struct Member {
     record: AccountRecord,
     /// The session ids that stand for it.
     names: Vec<String>,
+    /// The id of the user's account that it is, for the log; health does not tell it to everybody.
+    owned_as: Option<String>,
     api_id: Option<i32>,
     interests: HashMap<ChatKey, Interest>,
     presence: Presence,
@@ -415,7 +417,7 @@ impl FleetState {
             context: Arc::clone(&self.context),
             fleet: myself.clone(),
             record: member.record.clone(),
-            names: member.names.clone(),
+            names: member.names.iter().chain(&member.owned_as).cloned().collect(),
             api_id: member.api_id.unwrap_or(self.context.settings.api_id),
             interests: member.interests.clone(),
             standing: member.standing,
@@ -480,6 +482,7 @@ impl Member {
         Self {
             record,
             names: Vec::new(),
+            owned_as: None,
             api_id: None,
             interests: HashMap::new(),
             presence: Presence::Resting,

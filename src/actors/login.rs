@@ -72,6 +72,8 @@ pub(super) struct LoginArgs {
 pub(super) enum LoginMsg {
     /// Begin.
     Begin(Way),
+    /// Who asks for what comes next: its user, or an admin.
+    By(Caller),
     /// Its user hands in the code.
     Code { code: SecretText, reply: LoginReply },
     /// Its user hands in the password.
@@ -129,6 +131,9 @@ pub(super) struct LoginActor {
     task: Option<AbortOnDropHandle<()>>,
     /// Who waits for its outcome.
     reply: Option<LoginReply>,
+    /// Who asked last, and who asked for the step under way.
+    asking: Caller,
+    by: Caller,
     /// What the caller was doing, for the audit log.
     doing: &'static str,
     /// Failures in a row while waiting for a scan.
@@ -162,6 +167,8 @@ impl Actor for Login {
             context,
             fleet,
             id,
+            asking: who.clone(),
+            by: who.clone(),
             who,
             stage: Stage::Beginning,
             api_id: None,
@@ -187,6 +194,7 @@ impl Actor for Login {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             LoginMsg::Begin(way) => state.begin(&myself, way),
+            LoginMsg::By(caller) => state.asking = caller,
             LoginMsg::Code { code, reply } => state.code(&myself, code, reply),
             LoginMsg::Password { password, reply } => state.password(&myself, password, reply),
             LoginMsg::Abandon { reply } => state.abandon(&myself, reply).await,
@@ -348,6 +356,7 @@ impl LoginActor {
         self.context.lobby.remove(&self.who.user, self.id);
         let detail = "the login was abandoned";
         self.answer(Err(Refusal::new(Code::Conflict, detail)));
+        self.by = self.asking.clone();
         self.doing = "login.abandon";
         let _ =
             self.context.store.submit(vec![Op::Audit(self.deed(self.doing, "ok"))], |_| {}).await;
@@ -411,11 +420,11 @@ impl LoginActor {
     fn deed(&self, action: &str, outcome: &str) -> Deed {
         Deed {
             at: now(),
-            actor: self.who.user.clone(),
+            actor: self.by.user.clone(),
             owner: self.who.user.clone(),
             action: action.to_owned(),
             target: Some(self.id.to_string()),
-            address: self.who.address.map(|address| address.to_string()),
+            address: self.by.address.map(|address| address.to_string()),
             outcome: outcome.to_owned(),
         }
     }

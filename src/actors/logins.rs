@@ -44,7 +44,7 @@ pub(super) enum LoginsMsg {
     /// Begin a login.
     Begin { id: LoginId, who: Caller, way: Way, reply: LoginReply },
     /// Something for a login that is under way.
-    Tell { user: UserId, id: LoginId, message: LoginMsg },
+    Tell { by: Caller, user: UserId, id: LoginId, message: LoginMsg },
     /// A login that succeeded need not be told of any longer.
     Forget { user: UserId, id: LoginId },
     /// The heartbeat passes.
@@ -87,7 +87,7 @@ impl Actor for Logins {
             LoginsMsg::Begin { id, who, way, reply } => {
                 state.begin(&myself, id, who, way, reply).await;
             }
-            LoginsMsg::Tell { user, id, message } => state.tell(user, id, message),
+            LoginsMsg::Tell { by, user, id, message } => state.tell(by, user, id, message),
             LoginsMsg::Forget { user, id } => state.forget(&user, id).await,
             LoginsMsg::Pulse(reply) => drop(reply.send(())),
         }
@@ -196,9 +196,12 @@ impl LoginsState {
         }
     }
 
-    fn tell(&self, user: UserId, id: LoginId, message: LoginMsg) {
+    fn tell(&self, by: Caller, user: UserId, id: LoginId, message: LoginMsg) {
         match self.open.get(&(user, id)) {
-            Some(actor) => drop(actor.cast(message)),
+            Some(actor) => {
+                let _ = actor.cast(LoginMsg::By(by));
+                let _ = actor.cast(message);
+            }
             None => message.refuse(&Refusal::new(Code::Conflict, "this login is over")),
         }
     }

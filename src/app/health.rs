@@ -267,8 +267,10 @@ fn monitors(board: &Board) -> MonitorsHealth {
     MonitorsHealth {
         total: states.values().sum::<usize>() as u64,
         by_state: by_state(&states),
+        // Users' monitors are told of only to them: everybody may ask for health.
         troubled: troubled
             .into_iter()
+            .filter(|(key, _)| key.parts().1.is_none())
             .map(|(key, view)| TroubledMonitor {
                 chat: key.0,
                 state: named(view.state),
@@ -283,7 +285,7 @@ fn restarts(board: &Board) -> Vec<RestartNote> {
     let newest_first = board.restarts().into_iter().rev();
     newest_first
         .map(|record| RestartNote {
-            actor: record.actor,
+            actor: without_names(record.actor),
             at: record.at,
             cause: record.cause,
             attempt: record.attempt,
@@ -291,6 +293,15 @@ fn restarts(board: &Board) -> Vec<RestartNote> {
             is_parked: record.next_at.is_none(),
         })
         .collect()
+}
+
+/// The name of an actor as everybody may read it: whose it is, and logins' ids, are left out.
+fn without_names(actor: String) -> String {
+    let kind = actor.split('/').next().unwrap_or_default();
+    match actor.contains(" of ") || matches!(kind, "login" | "webhook") {
+        true => format!("{kind} of a user"),
+        false => actor,
+    }
 }
 
 fn link_health(name: &str, link: &LinkSnapshot) -> DependencyHealth {

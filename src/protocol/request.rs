@@ -26,6 +26,8 @@ pub const MONITOR_ACCOUNTS_MAX: usize = 32;
 const EVENTS_MAX: usize = 64;
 /// Longest address of a webhook, in bytes.
 const URL_MAX: usize = 2048;
+/// Most unknown fields that are told of.
+const UNKNOWN_TOLD_MAX: usize = 16;
 /// Longest cursor, in bytes.
 const CURSOR_MAX: usize = 1024;
 /// Longest session string, in bytes. Telethon's have 353, Pyrogram's 362.
@@ -90,7 +92,7 @@ impl Fields {
             [] => "there is none here".to_owned(),
             names => format!("the known ones are {}", names.join(", ")),
         };
-        let left: Vec<String> = self.given.keys().cloned().collect();
+        let left: Vec<String> = self.given.keys().take(UNKNOWN_TOLD_MAX).cloned().collect();
         for field in left {
             // A name that nobody knows may be anything; only what looks like one is repeated.
             let is_name = field.len() <= 64 && field.bytes().all(|b| b.is_ascii_graphic());

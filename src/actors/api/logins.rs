@@ -135,7 +135,8 @@ impl Api {
             let detail = "this login is over; begin another one";
             return Err(Refusal::new(Code::Conflict, detail));
         }
-        let tell = |reply| LoginsMsg::Tell { user, id, message: message(reply) };
+        let by = who.clone();
+        let tell = |reply| LoginsMsg::Tell { by, user, id, message: message(reply) };
         let (view, account) = ask(&self.logins, tell, STEP_MAX).await?;
         views::login(id, view, account.map(|account| self.account_view(&account)))
     }

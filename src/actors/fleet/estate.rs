@@ -414,10 +414,7 @@ impl Member {
         self.standing = account.standing();
         self.api_id = account.api_id.or(self.api_id);
         self.is_released = false;
-        let name = account.id.to_string();
-        if !self.names.contains(&name) {
-            self.names.push(name);
-        }
+        self.owned_as = Some(account.id.to_string());
     }
 
     /// Whether it is to be started although no monitor wants it.

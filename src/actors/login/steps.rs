@@ -147,10 +147,15 @@ impl LoginActor {
         if self.is_resuming {
             return self.hold(LoginMsg::Code { code, reply });
         }
-        let Stage::CodeSent(ticket) = &self.stage else {
-            return refuse(reply, "no code is asked for at this point of the login");
+        let ticket = match &self.stage {
+            Stage::CodeSent(ticket) => ticket.clone(),
+            Stage::PasswordRequired { .. } => {
+                let detail = "the code was right; the account's two-factor password comes next";
+                let _ = reply.send(Err(Refusal::new(Code::PasswordRequired, detail)));
+                return;
+            }
+            _ => return refuse(reply, "no code is asked for at this point of the login"),
         };
-        let ticket = ticket.clone();
         let Some(mut link) = self.take_link(reply, "login.code") else { return };
         self.step(myself, async move {
             failpoint::reach("login.sign_in.before");
@@ -227,6 +232,7 @@ impl LoginActor {
         };
         self.reply = Some(reply);
         self.doing = doing;
+        self.by = self.asking.clone();
         Some(link)
     }
 

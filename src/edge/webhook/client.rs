@@ -146,7 +146,11 @@ fn why(error: &reqwest::Error) -> String {
     let mut next = error.source();
     while let Some(cause) = next {
         if let Some(refused) = cause.downcast_ref::<Refused>() {
-            return refused.to_string();
+            // Not which address: whoever asks would learn of networks that are not theirs.
+            return match refused {
+                Refused::Internal(_) => "it is no public address; only those are called".to_owned(),
+                refused => refused.to_string(),
+            };
         }
         root = Some(cause);
         next = cause.source();

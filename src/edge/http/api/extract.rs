@@ -225,7 +225,8 @@ impl<S: Sync> FromRequestParts<S> for Query {
         })?;
         let mut given = Map::new();
         let mut twice = Vec::new();
-        for (name, value) in pairs.0 {
+        // An empty value is as good as none.
+        for (name, value) in pairs.0.into_iter().filter(|(_, value)| !value.is_empty()) {
             if given.insert(name.clone(), Value::String(value)).is_some() {
                 twice.push(name);
             }

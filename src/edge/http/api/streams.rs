@@ -28,7 +28,7 @@ use crate::edge::http::meters::HttpMeters;
 use crate::edge::http::problem::problem;
 use crate::protocol::owner::{Caller, UserId};
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::request;
+use crate::protocol::request::{self, Fields};
 
 /// Streams of one user at once.
 pub(super) const USER_STREAMS_MAX: usize = 8;
@@ -204,14 +204,7 @@ async fn events_stream(
     headers: HeaderMap,
     Query(mut fields): Query,
 ) -> Result<Response, Refusal> {
-    let mut after = fields.optional("last_event_id", request::cursor);
-    if let Some(id) = headers.get(LAST_EVENT_ID) {
-        let id = serde_json::Value::from(id.to_str().unwrap_or_default());
-        match request::cursor(id) {
-            Ok(id) => after = Some(id),
-            Err(wrong) => fields.wrong("Last-Event-ID", wrong),
-        }
-    }
+    let after = resume_after(&headers, &mut fields);
     let after = fields.finish(Some(after))?;
     let follow = Follow::open(&api, &who, &grant, after)?;
     let events = stream::unfold(Some(follow), async |follow| {
@@ -233,6 +226,14 @@ async fn events_stream(
     Ok(response)
 }
 
+/// Behind which event to go on: by the header, or by the query where no header can be set.
+fn resume_after(headers: &HeaderMap, fields: &mut Fields) -> Option<String> {
+    let asked = fields.optional("last_event_id", request::cursor);
+    let Some(id) = headers.get(LAST_EVENT_ID) else { return asked };
+    let id = serde_json::Value::from(id.to_str().unwrap_or_default());
+    request::cursor(id).map_err(|wrong| fields.wrong("Last-Event-ID", wrong)).ok()
+}
+
 fn sent_event(change: Change) -> Event {
     let is_line = !change.id.contains(['\r', '\n', '\0']);
     let event = if is_line { Event::default().id(change.id) } else { Event::default() };
@@ -249,7 +250,10 @@ fn sent_event(change: Change) -> Event {
     get,
     path = "/events",
     tag = "events",
-    params(("last_event_id" = Option<String>, Query, description = "Resume after this event")),
+    params(
+        ("Last-Event-ID" = Option<String>, Header, description = "Resume after this event"),
+        ("last_event_id" = Option<String>, Query, description = "The same, where no header can be set"),
+    ),
     responses((status = 101, description = "The socket is open")),
     extensions(("x-upgrade" = json!("websocket"))),
 )]
@@ -257,10 +261,11 @@ async fn events(
     State(api): State<Arc<Shared>>,
     who: Caller,
     grant: Grant,
+    headers: HeaderMap,
     Query(mut fields): Query,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Response> {
-    let after = fields.optional("last_event_id", request::cursor);
+    let after = resume_after(&headers, &mut fields);
     let after = fields.finish(Some(after)).map_err(Refusal::into_response)?;
     let upgrade = upgrade.map_err(|_| not_a_socket())?;
     let follow = Follow::open(&api, &who, &grant, after).map_err(Refusal::into_response)?;
