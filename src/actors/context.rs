@@ -12,6 +12,7 @@ use super::caps::Caps;
 use super::changes::Changes;
 use super::dials::Dials;
 use super::directory::Directory;
+use super::erasing::Erasing;
 use super::joins::Joins;
 use super::lobby::Lobby;
 use super::meters::Meters;
@@ -73,6 +74,8 @@ pub struct Context {
     pub(super) directory: Directory,
     /// What logins last said.
     pub(super) lobby: Lobby,
+    /// Whose data are being erased.
+    pub(super) erasing: Erasing,
     /// What changed, for those who follow.
     pub(super) changes: Changes,
     /// What was done today, for the daily limits.
@@ -105,6 +108,7 @@ impl Context {
             waits,
             directory,
             lobby,
+            erasing: Erasing::default(),
             changes: Changes::default(),
             caps: Caps::default(),
             hooks: Hooks::default(),

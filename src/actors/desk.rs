@@ -111,6 +111,7 @@ impl Desk {
         self: &Arc<Self>,
         dispatch: Dispatch,
     ) -> Result<watch::Receiver<Option<Answer>>, Refusal> {
+        let busy = self.context.erasing.enter(&dispatch.account.user)?;
         let (tell, outcome) = watch::channel(None);
         if let Some((name, request)) = &dispatch.name {
             let mut open = self.open();
@@ -123,6 +124,7 @@ impl Desk {
         }
         let desk = Arc::clone(self);
         tokio::spawn(async move {
+            let _busy = busy;
             let entry = Entry { desk: &desk, name: dispatch.name.clone().map(|(name, _)| name) };
             let answer = desk.dispatch(&dispatch).await;
             tell.send_replace(Some(answer));

@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub(super) use steps::slot_of;
 
 use super::context::{Context, now};
+use super::erasing::Busy;
 use super::fleet::FleetMsg;
 use super::herald::Subject;
 use super::lobby::LoginView;
@@ -23,6 +24,7 @@ use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::login::{CodeTicket, LoginFailure, LoginState, LoginToken, Step};
 use crate::protocol::model::Credentials;
 use crate::protocol::owner::{Caller, LoginId};
+use crate::protocol::pacing::WAIT_MARGIN_MS;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey, SecretText};
 use crate::protocol::trail::Deed;
@@ -66,6 +68,8 @@ pub(super) struct LoginArgs {
     pub(super) way: Way,
     /// Who waits for the first answer.
     pub(super) reply: Option<LoginReply>,
+    /// Says that something is under way for this user.
+    pub(super) busy: Busy,
 }
 
 /// Its messages.
@@ -136,6 +140,9 @@ pub(super) struct LoginActor {
     by: Caller,
     /// What the caller was doing, for the audit log.
     doing: &'static str,
+    _busy: Busy,
+    /// Telegram asked to wait until then.
+    not_before: UnixMillis,
     /// Failures in a row while waiting for a scan.
     failures: u32,
     /// Whether its user was told of its id.
@@ -156,7 +163,7 @@ impl Actor for Login {
         myself: ActorRef<LoginMsg>,
         args: LoginArgs,
     ) -> Result<LoginActor, ActorProcessingErr> {
-        let LoginArgs { context, fleet, id, who, way, reply } = args;
+        let LoginArgs { context, fleet, id, who, way, reply, busy } = args;
         let (created_at, expires_at) = span(&way, now());
         let is_fresh = !matches!(way, Way::Session { .. });
         let is_known = !matches!(way, Way::Session { .. } | Way::Bot(_));
@@ -183,6 +190,8 @@ impl Actor for Login {
             is_known,
             is_resuming: false,
             held: None,
+            not_before: UnixMillis(0),
+            _busy: busy,
         })
     }
 
@@ -252,6 +261,9 @@ impl LoginActor {
     }
 
     async fn failed_step(&mut self, myself: &ActorRef<LoginMsg>, failure: LoginFailure) {
+        if let LoginFailure::Wait { seconds, .. } = &failure {
+            self.not_before = now().plus_ms(i64::from(*seconds) * 1_000 + WAIT_MARGIN_MS);
+        }
         match &self.stage {
             Stage::WaitingScan(_) if !failure.is_final() && self.failures < QR_FAILURES_MAX => {
                 self.failures += 1;

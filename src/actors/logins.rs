@@ -187,8 +187,15 @@ impl LoginsState {
         reply: Option<LoginReply>,
     ) {
         let user = who.user.clone();
+        let busy = match self.context.erasing.enter(&user) {
+            Ok(busy) => busy,
+            Err(refusal) => {
+                reply.into_iter().for_each(|reply| drop(reply.send(Err(refusal.clone()))));
+                return;
+            }
+        };
         let (context, fleet) = (Arc::clone(&self.context), self.fleet.clone());
-        let args = LoginArgs { context, fleet, id, who, way, reply };
+        let args = LoginArgs { context, fleet, id, who, way, reply, busy };
         // One that cannot even be started drops its reply, which tells the one who waits.
         if let Ok((actor, _)) = Actor::spawn_linked(None, Login, args, myself.get_cell()).await {
             self.names.insert(actor.get_id(), (user.clone(), id));

@@ -22,6 +22,7 @@ mod delivery;
 mod desk;
 mod dials;
 mod directory;
+mod erasing;
 mod errands;
 mod fleet;
 mod herald;

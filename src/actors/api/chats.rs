@@ -26,6 +26,7 @@ impl Api {
         if account.is_paused {
             return Err(Refusal::new(Code::Conflict, "the account is paused; resume it first"));
         }
+        let _busy = self.context.erasing.enter(&account.user)?;
         let errand = Errand::Rights(chat.target);
         let Finding::Rights(rights) =
             ask_plainly(&self.fleet, account.key, errand, LOOK_UP_MAX).await?

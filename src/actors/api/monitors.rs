@@ -111,6 +111,7 @@ impl Api {
         }
         let pool = accounts.iter().map(|id| self.pool_member(who, *id));
         let (owner, pool) = whose(pool.collect::<Result<Vec<_>, _>>()?)?;
+        let _busy = self.context.erasing.enter(&owner)?;
         let key = ChatKey::of(Some(&owner), &chat);
         let known = self.context.store.monitor(&key).map_err(|error| broken(&error))?;
         let also = vec![Op::Audit(self.deed(who, &owner, "monitor.put", key.parts().0))];

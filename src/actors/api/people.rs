@@ -48,11 +48,7 @@ impl Api {
         if !who.is_or_may_see(&user) {
             return Err(Refusal::not_found("user"));
         }
-        let only = Scope::Only(user.clone());
-        let monitors = self.monitors_of(&user)?;
-        for record in &monitors {
-            self.stop_monitor_of(who, record).await?;
-        }
+        let erasure = self.context.erasing.begin(&user)?;
         for login in self.context.lobby.open(&user) {
             let as_user = Caller { user: user.clone(), ..who.clone() };
             match self.give_up_login(&as_user, login).await {
@@ -60,6 +56,12 @@ impl Api {
                 Err(refusal) if refusal.code == Code::Conflict => {}
                 outcome => outcome?,
             }
+        }
+        erasure.quiet().await?;
+        let only = Scope::Only(user.clone());
+        let monitors = self.monitors_of(&user)?;
+        for record in &monitors {
+            self.stop_monitor_of(who, record).await?;
         }
         let accounts = self.context.directory.list(&only, None, usize::MAX, |_| true);
         for account in &accounts {

@@ -81,6 +81,7 @@ impl Api {
         who: &Caller,
         order: WebhookOrder,
     ) -> Result<Webhook, Refusal> {
+        let _busy = self.context.erasing.enter(&who.user)?;
         let url = self.accept(&order)?;
         let turn = self.context.hooks.turn().await;
         let own = self.context.hooks.list(&Scope::Only(who.user.clone()), None, PER_USER_MAX);

@@ -226,6 +226,14 @@ impl LoginActor {
 
     /// The link, unless a step is under way with it; then whoever asks is told so.
     fn take_link(&mut self, reply: LoginReply, doing: &'static str) -> Option<Box<LoginLink>> {
+        let left = self.not_before.0 - now().0;
+        if left > 0 {
+            let seconds = u64::try_from(left).unwrap_or(0).div_ceil(1_000);
+            let detail = format!("telegram asks to wait {seconds} s before another attempt");
+            let refusal = Refusal::new(Code::TelegramWait, detail).after(seconds);
+            let _ = reply.send(Err(refusal));
+            return None;
+        }
         let Some(link) = self.link.take() else {
             refuse(reply, "another step of this login is under way; wait for its answer");
             return None;
@@ -240,7 +248,9 @@ impl LoginActor {
         let Stage::WaitingScan(token) = &self.stage else { return };
         let left = token.expires_at.saturating_mul(1_000) - now().0 - RENEW_BEFORE_MS;
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+        let asked = u64::try_from(self.not_before.0 - now().0).unwrap_or(0);
         let pause = if self.failures > 0 { QR_PAUSE } else { Duration::ZERO };
+        let pause = pause.max(Duration::from_millis(asked));
         let Some(mut link) = self.link.take() else { return };
         self.step(myself, async move {
             sleep(pause).await;
