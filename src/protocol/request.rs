@@ -347,7 +347,7 @@ pub fn webhook_url(value: Value) -> Result<String, Wrong> {
     })
 }
 
-/// Names of events such as `account.changed`; an empty list means all.
+/// Names of events such as `incoming_telegram_message`; an empty list means all.
 pub fn event_names(value: Value) -> Result<Vec<String>, Wrong> {
     let Value::Array(items) = value else {
         return Err("must be a list of event names".to_owned());
@@ -363,7 +363,7 @@ pub fn event_names(value: Value) -> Result<Vec<String>, Wrong> {
         .into_iter()
         .map(|item| text(item).ok().filter(|name| is_name(name)))
         .collect::<Option<_>>()
-        .ok_or_else(|| "must hold event names such as account.changed".to_owned())
+        .ok_or_else(|| "must hold event names such as incoming_telegram_message".to_owned())
 }
 
 /// A caller's name for a message: 1 to [`IDEMPOTENCY_KEY_MAX`] visible ASCII characters.
@@ -481,7 +481,7 @@ mod tests {
         {
             assert!(webhook_url(json!(url)).is_err(), "{url}");
         }
-        assert!(event_names(json!(["account.changed"])).is_ok());
+        assert!(event_names(json!(["incoming_telegram_message"])).is_ok());
         assert!(event_names(json!(["Account"])).is_err());
     }
 

@@ -113,7 +113,8 @@ pub struct WebhookOrder {
 pub struct Change {
     /// Its id in the stream, for resuming.
     pub id: String,
-    /// What it is: `account.changed`, `login.changed`, `monitor.changed`, `reset`.
+    /// What it is: `account.changed`, `account.removed`, `login.changed`, `monitor.changed`,
+    /// `monitor.removed`, `reset`.
     pub event: &'static str,
     /// The JSON of what changed.
     pub data: String,
