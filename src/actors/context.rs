@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::backlog::BacklogGate;
 use super::board::Board;
 use super::caps::Caps;
-use super::changes::Changes;
+use super::changes::{Changes, Dirty};
 use super::dials::Dials;
 use super::directory::Directory;
 use super::erasing::Erasing;
@@ -21,6 +21,7 @@ use super::webhooks::{Hooks, WebhookSettings};
 use crate::protocol::account::ReconnectPolicy;
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::monitor::FailoverPolicy;
+use crate::protocol::owner::UserId;
 use crate::protocol::pacing::Limits;
 use crate::store::Store;
 use crate::telegram::{Clocks, LoginOptions, Servers};
@@ -76,6 +77,8 @@ pub struct Context {
     pub(super) lobby: Lobby,
     /// Whose data are being erased.
     pub(super) erasing: Erasing,
+    /// Users of whom an account has another key.
+    pub(super) rekeyed: Dirty<UserId>,
     /// What changed, for those who follow.
     pub(super) changes: Changes,
     /// What was done today, for the daily limits.
@@ -109,6 +112,7 @@ impl Context {
             directory,
             lobby,
             erasing: Erasing::default(),
+            rekeyed: Dirty::default(),
             changes: Changes::default(),
             caps: Caps::default(),
             hooks: Hooks::default(),

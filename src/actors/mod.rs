@@ -38,6 +38,7 @@ mod monitor;
 mod monitors;
 mod opening;
 mod orders;
+mod rekeying;
 mod root;
 mod supervision;
 mod waits;

@@ -24,6 +24,7 @@ use super::ledger;
 use super::logins::{Logins, LoginsArgs, LoginsMsg};
 use super::monitors::{Monitors, MonitorsArgs, MonitorsMsg};
 use super::orders::Orders;
+use super::rekeying;
 use super::webhooks::{Webhooks, WebhooksArgs, WebhooksMsg};
 use crate::edge::amqp::AmqpOptions;
 use crate::protocol::restart::{ChildKind, RestartHistory, Verdict};
@@ -111,7 +112,7 @@ pub struct Root {
     orders: Orders,
     api: Api,
     /// Tells those who follow what changes, and lets go what is kept for a time only.
-    helpers: [AbortOnDropHandle<()>; 2],
+    helpers: [AbortOnDropHandle<()>; 3],
     ended: watch::Receiver<Option<RootError>>,
 }
 
@@ -147,7 +148,11 @@ impl Root {
         let args = WebhooksArgs { context: Arc::clone(&context), drain };
         let webhooks = spawn(&supervisor, "webhooks", Webhooks, args).await?;
         let orders = Orders::new(fleet.clone(), monitors.clone(), jobs.clone());
-        let helpers = [herald::start(&context), caretaker::start(&context)];
+        let helpers = [
+            herald::start(&context),
+            caretaker::start(&context),
+            rekeying::start(&context, &orders),
+        ];
         let api = Api::new(Arc::clone(&context), fleet.clone(), logins.clone(), orders.clone());
         let bridge = match bridge {
             None => None,

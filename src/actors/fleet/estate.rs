@@ -289,10 +289,11 @@ impl FleetState {
         let account = match change {
             Change::Adopted { account, before, slot } => {
                 self.context.directory.put(account.clone());
+                self.take_in(myself, &account, slot).await;
                 if let Some(before) = before {
+                    self.context.rekeyed.note(account.user.clone());
                     self.release(before).await;
                 }
-                self.take_in(myself, &account, slot).await;
                 account
             }
             Change::Held(account) => {

@@ -1,0 +1,60 @@
+//! Monitors follow their accounts: one that logged in anew has another key, and the pools that name the
+//! account are given that one. Done at every start, too, so that a crash in between leaves nothing behind.
+
+use std::sync::Arc;
+
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use super::context::Context;
+use super::orders::Orders;
+use crate::protocol::model::{MonitorRecord, PoolMember};
+use crate::protocol::owner::{AccountId, Scope, UserId};
+
+/// Starts it; it ends when what is returned is dropped.
+pub(super) fn start(context: &Arc<Context>, orders: &Orders) -> AbortOnDropHandle<()> {
+    let (context, orders) = (Arc::clone(context), orders.clone());
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        mend(&context, &orders, |_| true).await;
+        loop {
+            let users = context.rekeyed.next().await;
+            mend(&context, &orders, |owner| users.contains(owner)).await;
+        }
+    }))
+}
+
+/// Gives the monitors of those users the keys that their accounts have now.
+async fn mend(context: &Context, orders: &Orders, whose: impl Fn(&UserId) -> bool) {
+    let is_stale = |record: &MonitorRecord| {
+        record.owner.as_ref().is_some_and(&whose) && renewed(context, record).is_some()
+    };
+    let stale = match context.store.monitors(None, usize::MAX, is_stale) {
+        Ok(stale) => stale,
+        Err(error) => {
+            tracing::error!(%error, "the monitors could not be read");
+            return;
+        }
+    };
+    for record in stale {
+        let Some(pool) = renewed(context, &record) else { continue };
+        let watched = orders.watch(record.owner, record.chat, pool, None, Vec::new()).await;
+        if watched.is_err() {
+            tracing::warn!(
+                "a monitor did not take the new key of its account; it does at the next start"
+            );
+        }
+    }
+}
+
+/// The accounts of a monitor with the keys that they have now, if those are others.
+fn renewed(context: &Context, record: &MonitorRecord) -> Option<Vec<PoolMember>> {
+    let scope = Scope::Only(record.owner.clone()?);
+    let renew = |member: &PoolMember| {
+        let id = Uuid::parse_str(&member.session.0).ok().map(AccountId);
+        let account = id.and_then(|id| context.directory.get(&scope, id));
+        let account = account.map_or(member.account, |account| account.key);
+        PoolMember { session: member.session.clone(), account }
+    };
+    let pool: Vec<PoolMember> = record.ordered.iter().map(renew).collect();
+    (pool != record.ordered).then_some(pool)
+}
