@@ -198,3 +198,29 @@ async fn two_users_who_monitor_one_chat_see_their_own() {
     watch.expect_told(&[&of_ann], 5).await;
     house.expect_clean_books().await;
 }
+
+/// The pool names the account; its key is another one after a new login.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_monitor_follows_its_account_to_a_new_login() {
+    let watch = Watch::set().await;
+    let house = &watch.house;
+    let (user, account) = (house.user("ann"), house.person().await);
+    let id = house.connect(&user, &account).await;
+    let members = [&account, &watch.author];
+    let chat = house.chat(ChatKind::Supergroup, None, &members).await;
+    watch.monitor(&user, &chat, &[&id]).await;
+    watch.say(&chat, 1..=3).await;
+    watch.expect_told(&[&id], 3).await;
+    let phone = json!({ "phone": account.phone });
+    let begun = eventually("a code is sent", async || {
+        let answer = user.post("/accounts/telegram/connect/sms", phone.clone()).await;
+        (answer.status == 202).then(|| answer.expect(202))
+    })
+    .await;
+    let login = begun["login_id"].as_str().unwrap();
+    let code = json!({ "code": house.sim.login_code(account.user_id).await.unwrap() });
+    user.post(&format!("/logins/{login}/code"), code).await.expect(200);
+    watch.say(&chat, 4..=6).await;
+    watch.expect_told(&[&id], 6).await;
+    house.expect_clean_books().await;
+}
