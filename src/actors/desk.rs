@@ -180,7 +180,18 @@ impl Desk {
             silent: dispatch.message.silent,
             random_id,
         };
-        let sent = self.call(dispatch, message, maybe_sent).await?;
+        let sent = match self.call(dispatch, message, maybe_sent).await {
+            Ok(sent) => sent,
+            Err((refusal, is_certain)) => {
+                // A repetition need not fear that it was sent.
+                if let Some(intent) = intent.as_ref().filter(|_| is_certain) {
+                    let forget =
+                        Op::delete_row::<SendRecord>(&intent.user, (intent.account, intent.key));
+                    let _ = self.context.store.submit(vec![forget], |_| {}).await;
+                }
+                return Err(refusal);
+            }
+        };
         failpoint::reach("send.outcome.before");
         let mut ops = vec![Op::Audit(dispatch.deed("ok"))];
         ops.extend(intent.map(|intent| Op::put_row(&SendRecord { sent: Some(sent), ..intent })));
@@ -213,13 +224,13 @@ impl Desk {
         Ok(())
     }
 
-    /// Has the account send it. A lost connection is tried again with the same `random_id`.
+    /// Has the account send it; a refusal tells whether it is certain that nothing was sent. A lost connection is tried again with the same `random_id`.
     async fn call(
         &self,
         dispatch: &Dispatch,
         message: SendMessage,
         mut maybe_sent: bool,
-    ) -> Result<SentMessage, Refusal> {
+    ) -> Result<SentMessage, (Refusal, bool)> {
         let Dispatch { account, deadline, .. } = dispatch;
         loop {
             let errand = Errand::Send(message.clone());
@@ -235,7 +246,7 @@ impl Desk {
                     self.context.meters.sent();
                     return Ok(SentMessage { message_id, date });
                 }
-                Ok(_) => return Err(sent_before()),
+                Ok(_) => return Err((sent_before(), false)),
                 Err(
                     unmet @ (Unmet::Failed(Failure::Transient { .. })
                     | Unmet::Refused(Failure::Transient { .. })),
@@ -243,8 +254,14 @@ impl Desk {
                     maybe_sent |= matches!(unmet, Unmet::Failed(_));
                     sleep(AGAIN_AFTER).await;
                 }
-                Err(_) if maybe_sent => return Err(unclear()),
-                Err(unmet) => return Err(self.unsent(dispatch, message.peer, unmet)),
+                Err(_) if maybe_sent => return Err((unclear(), false)),
+                Err(unmet) => {
+                    let is_unclear = matches!(
+                        unmet,
+                        Unmet::Unclear(_) | Unmet::Failed(Failure::Transient { .. })
+                    );
+                    return Err((self.unsent(dispatch, message.peer, unmet), !is_unclear));
+                }
             }
         }
     }
