@@ -60,6 +60,11 @@ impl Api {
         Self { context, fleet, logins, orders, desk }
     }
 
+    /// Takes no more messages, and waits for those under way.
+    pub(super) async fn close(&self) {
+        self.desk.close().await;
+    }
+
     /// A line for the audit log about something of `owner`'s.
     fn deed(&self, who: &Caller, owner: &UserId, action: &str, target: impl ToString) -> Deed {
         Deed {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ractor::ActorRef;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::task::TaskTracker;
 
 use super::asking::{Unmet, ask, busy};
 use super::context::{Context, now};
@@ -51,6 +52,8 @@ pub(super) struct Desk {
     fleet: ActorRef<FleetMsg>,
     /// What is under way under idempotency keys.
     open: Mutex<HashMap<Name, Open>>,
+    /// What is under way at all; closed once the daemon stops.
+    under_way: TaskTracker,
     /// Recipients that were looked up: by account and how they were spelled.
     peers: Mutex<HashMap<(AuthKeyId, Fingerprint), (PeerRecord, Instant)>>,
 }
@@ -72,11 +75,18 @@ struct Dispatch {
 
 impl Desk {
     pub(super) fn new(context: Arc<Context>, fleet: ActorRef<FleetMsg>) -> Arc<Self> {
-        Arc::new(Self { context, fleet, open: Mutex::default(), peers: Mutex::default() })
+        let (open, peers, under_way) = (Mutex::default(), Mutex::default(), TaskTracker::new());
+        Arc::new(Self { context, fleet, open, under_way, peers })
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<Name, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes no more messages, and waits for those under way to be noted.
+    pub(super) async fn close(&self) {
+        self.under_way.close();
+        self.under_way.wait().await;
     }
 
     /// Sends `message` from `account`. The flag tells that it was sent before.
@@ -111,6 +121,10 @@ impl Desk {
         self: &Arc<Self>,
         dispatch: Dispatch,
     ) -> Result<watch::Receiver<Option<Answer>>, Refusal> {
+        if self.under_way.is_closed() {
+            let detail = "the daemon is stopping; nothing was sent. Send it again in a moment";
+            return Err(Refusal::new(Code::Overloaded, detail).after(5));
+        }
         let busy = self.context.erasing.enter(&dispatch.account.user)?;
         let (tell, outcome) = watch::channel(None);
         if let Some((name, request)) = &dispatch.name {
@@ -123,7 +137,7 @@ impl Desk {
             open.insert(name.clone(), entry);
         }
         let desk = Arc::clone(self);
-        tokio::spawn(async move {
+        self.under_way.spawn(async move {
             let _busy = busy;
             let entry = Entry { desk: &desk, name: dispatch.name.clone().map(|(name, _)| name) };
             let answer = desk.dispatch(&dispatch).await;
@@ -168,7 +182,7 @@ impl Desk {
         }
         let peer = self.peer(dispatch).await?;
         // An earlier try, maybe in an earlier life, may have reached Telegram.
-        let maybe_sent = known.is_some();
+        let maybe_sent = known.as_ref().is_some_and(|known| !known.is_unsent);
         let random_id = known.as_ref().map_or_else(rand::random, |known| known.random_id);
         let intent = dispatch.record(random_id, known.map(|known| known.created_at));
         self.intend(account, intent.as_ref()).await?;
@@ -183,11 +197,11 @@ impl Desk {
         let sent = match self.call(dispatch, message, maybe_sent).await {
             Ok(sent) => sent,
             Err((refusal, is_certain)) => {
-                // A repetition need not fear that it was sent.
-                if let Some(intent) = intent.as_ref().filter(|_| is_certain) {
-                    let forget =
-                        Op::delete_row::<SendRecord>(&intent.user, (intent.account, intent.key));
-                    let _ = self.context.store.submit(vec![forget], |_| {}).await;
+                // A repetition need not fear that it was sent. Durable before the caller is told to
+                // repeat it; should the store fail, the repetition is told that it is not known.
+                if let Some(intent) = intent.filter(|_| is_certain) {
+                    let unsent = SendRecord { is_unsent: true, ..intent };
+                    let _ = self.context.store.commit(vec![Op::put_row(&unsent)]).await;
                 }
                 return Err(refusal);
             }
@@ -195,7 +209,7 @@ impl Desk {
         failpoint::reach("send.outcome.before");
         let mut ops = vec![Op::Audit(dispatch.deed("ok"))];
         ops.extend(intent.map(|intent| Op::put_row(&SendRecord { sent: Some(sent), ..intent })));
-        self.context.store.commit(ops).await.map_err(|error| broken(&error))?;
+        self.context.store.commit(ops).await.map_err(|error| unnoted(&error, sent))?;
         failpoint::reach("send.outcome.after");
         Ok(sent)
     }
@@ -369,7 +383,8 @@ impl Dispatch {
     fn record(&self, random_id: i64, created_at: Option<UnixMillis>) -> Option<SendRecord> {
         let ((user, account, key), request) = self.name.clone()?;
         let created_at = created_at.unwrap_or_else(now);
-        Some(SendRecord { user, account, key, request, random_id, sent: None, created_at })
+        let (sent, is_unsent) = (None, false);
+        Some(SendRecord { user, account, key, request, random_id, sent, is_unsent, created_at })
     }
 
     fn deed(&self, outcome: &str) -> Deed {
@@ -424,6 +439,17 @@ fn seconds_until(until: UnixMillis, now: UnixMillis) -> u64 {
 fn broken(error: &dyn std::error::Error) -> Refusal {
     tracing::error!(%error, "a message could not be noted");
     Refusal::new(Code::Internal, "the store does not take the message; try again later")
+}
+
+/// Telegram took it, and the disk did not.
+fn unnoted(error: &dyn std::error::Error, sent: SentMessage) -> Refusal {
+    tracing::error!(%error, "a message was sent and could not be noted");
+    let id = sent.message_id;
+    let detail = format!(
+        "the message was sent (its id is {id}) but could not be noted; repeat the request only with the \
+         same Idempotency-Key, or it is sent twice"
+    );
+    Refusal::new(Code::Internal, detail)
 }
 
 fn other_request() -> Refusal {

@@ -216,8 +216,9 @@ impl Root {
     /// Stops the tree from the leaves up before `deadline`: commands first, then sessions, then
     /// what listens to them, then what the broker still takes.
     pub async fn stop(self, deadline: Instant) {
-        let Self { supervisor, fleet, monitors, jobs, logins, webhooks, bridge, helpers, .. } =
-            self;
+        let Self {
+            supervisor, fleet, monitors, jobs, logins, webhooks, bridge, helpers, api, ..
+        } = self;
         // Known before the first part ends: supervision events overtake messages.
         let _ = timeout_at(deadline, supervisor.call(RootMsg::Stopping, None)).await;
         if let Some(bridge) = &bridge {
@@ -226,6 +227,9 @@ impl Root {
             let asked = bridge.call(BridgeMsg::StopConsuming, None);
             let _ = timeout_at(half, asked).await;
         }
+        // What users send is under way for some seconds at the most.
+        let third = Instant::now() + deadline.duration_since(Instant::now()) / 3;
+        let _ = timeout_at(third, api.close()).await;
         // Logins before the fleet, which takes in the accounts of those that have just succeeded.
         let parts: [ActorCell; 4] = [logins.into(), fleet.into(), jobs.into(), monitors.into()];
         for part in parts {

@@ -93,6 +93,9 @@ pub struct SendRecord {
     pub random_id: i64,
     /// What Telegram answered; until then the send may or may not have happened.
     pub sent: Option<SentMessage>,
+    /// It is certain that the tries so far sent nothing.
+    #[serde(default)]
+    pub is_unsent: bool,
     /// When it was asked for.
     pub created_at: UnixMillis,
 }

@@ -64,7 +64,7 @@ mod writer;
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -436,9 +436,12 @@ impl Store {
         let (appended, commits) = shared.meters.counts();
         let outbox_depth = (shared.ring.end() - 1).saturating_sub(released);
         let oldest = (outbox_depth > 0).then(|| self.oldest(released)).flatten();
+        // What webhooks have not taken over yet stays, too.
+        let kept = released.min(shared.spooled.load(Ordering::Acquire));
+        let first = (shared.ring.end() - 1 > kept).then(|| self.oldest(kept)).flatten();
         StoreStats {
             outbox_depth,
-            outbox_bytes: oldest
+            outbox_bytes: first
                 .map_or(0, |head| shared.meters.written().saturating_sub(head.before)),
             outbox_oldest_at: oldest.map(|head| head.at),
             appended,

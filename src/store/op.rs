@@ -182,7 +182,7 @@ pub struct Snapshot {
 pub struct StoreStats {
     /// Entries in the outbox that are durable and not yet released.
     pub outbox_depth: u64,
-    /// About how many bytes of segments they take.
+    /// About how many bytes of segments are kept for whoever reads them yet, webhooks included.
     pub outbox_bytes: u64,
     /// When the oldest of them was committed.
     pub outbox_oldest_at: Option<UnixMillis>,

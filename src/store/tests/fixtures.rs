@@ -150,6 +150,7 @@ fn full_send() -> SendRecord {
         request: Fingerprint([2; 32]),
         random_id: i64::MIN,
         sent: Some(SentMessage { message_id: 9, date: 1_700_000_000 }),
+        is_unsent: false,
         created_at: UnixMillis(4),
     }
 }

@@ -105,6 +105,7 @@ fn send(number: u8, created_at: i64) -> SendRecord {
         request: Fingerprint([0; 32]),
         random_id: 5,
         sent: None,
+        is_unsent: false,
         created_at: UnixMillis(created_at),
     }
 }
