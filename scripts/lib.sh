@@ -7,6 +7,12 @@ readonly script=scripts/${0##*/}
 readonly root=$PWD
 readonly target=${CARGO_TARGET_DIR:-$root/target}
 
+# The profile that is built and tested. The tests use `dev`: it checks arithmetic and assertions, and
+# our own code compiles in a fraction of the time. `release` is what ships.
+readonly profile=${TELEWARDEN_TEST_PROFILE:-dev}
+# Where Cargo puts what it builds with it.
+readonly built=$target/${profile/#dev/debug}
+
 say() { printf '== %s\n' "$*"; }
 
 fail() {
@@ -73,13 +79,13 @@ need_cargo() {
         fail "cargo is missing; install Rust (see rust-version in Cargo.toml)"
 }
 
-# The daemon as it ships: tests link the simulator, whose features would find their way into it.
+# The daemon with the features that it ships with: tests link the simulator, whose features would find their way into it.
 # A copy, because `cargo test` builds its own over this one.
 build_daemon() {
     say "building the daemon"
-    cargo build --release --locked --package telewarden --bin telewarden
+    cargo build --profile "$profile" --locked --package telewarden --bin telewarden
     mkdir -p "$target/test-bin"
-    cp "$target/release/telewarden" "$target/test-bin/telewarden"
+    cp "$built/telewarden" "$target/test-bin/telewarden"
     export TELEWARDEN_TEST_BIN=$target/test-bin/telewarden
     "$TELEWARDEN_TEST_BIN" --version
 }
@@ -88,9 +94,9 @@ build_daemon() {
 # compiled once more.
 build_dying_daemon() {
     say "building the daemon with fail points"
-    cargo build --release --locked --package telewarden --bin telewarden --features fail-points
+    cargo build --profile "$profile" --locked --package telewarden --bin telewarden --features fail-points
     mkdir -p "$target/test-bin"
-    cp "$target/release/telewarden" "$target/test-bin/telewarden-fail-points"
+    cp "$built/telewarden" "$target/test-bin/telewarden-fail-points"
     export TELEWARDEN_TEST_FAIL_POINTS_BIN=$target/test-bin/telewarden-fail-points
 }
 
@@ -118,7 +124,7 @@ run_tests() {
     local status=0
     say "testing"
     set -m
-    cargo test --release --locked "$@" < /dev/null &
+    cargo test --profile "$profile" --locked "$@" < /dev/null &
     tests_pid=$!
     set +m
     wait "$tests_pid" || status=$?
