@@ -49,7 +49,7 @@ pub use api::Api;
 pub use backlog::BacklogGate;
 pub use board::{AccountView, Board};
 pub use bridge::BridgeStatus;
-pub use context::{Context, Settings, now};
+pub use context::{Context, Settings};
 pub use meters::Meters;
 pub use orders::Orders;
 pub use root::{BridgeParts, Part, Root, RootError};
