@@ -14,6 +14,7 @@ mod asking;
 mod backlog;
 mod board;
 mod bridge;
+mod calling;
 mod caps;
 mod caretaker;
 mod changes;
