@@ -1,6 +1,7 @@
 //! Composition: builds the parts from the configuration, runs them until told to stop, and stops
 //! them in order. Nothing here decides anything else.
 
+mod door;
 mod health;
 mod heartbeat;
 mod metrics;
@@ -9,7 +10,6 @@ mod reload;
 mod rotation;
 mod systemd;
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 use crate::actors::{
     BacklogGate, Board, BridgeParts, BridgeStatus, Context, Meters, Orders, Part, Root, Settings,
@@ -25,7 +25,7 @@ use crate::actors::{
 };
 use crate::config::{self, Config};
 use crate::edge::amqp::AmqpOptions;
-use crate::edge::http::{self, ApiOptions, HttpMeters, RequestLimits, TokenSecret};
+use crate::edge::http::{self, HttpMeters};
 use crate::protocol::account::ReconnectPolicy;
 use crate::protocol::monitor::FailoverPolicy;
 use crate::protocol::pacing::{Limits, Rate};
@@ -35,6 +35,7 @@ use crate::secrets;
 use crate::store::{Outbox, Store, StoreOptions};
 use crate::telegram::{Clocks, DialOptions, LoginOptions, ServerKey, Servers};
 
+use door::Door;
 use metrics::DaemonMetrics;
 
 pub use health::DaemonHealth;
@@ -50,15 +51,39 @@ const RETRY_DELAY_MAX_MS: u64 = 300_000;
 pub struct Daemon {
     root: Root,
     store: Store,
-    http_stop: CancellationToken,
-    /// Ends the event streams, whose followers are told that it is for a restart.
-    streams_stop: CancellationToken,
-    http: Option<std::thread::JoinHandle<std::io::Result<()>>>,
+    door: Door,
     health: Arc<DaemonHealth>,
     limits: watch::Sender<Limits>,
     shutdown_timeout: Duration,
     /// Renews the keys as long as it is there.
     rotation: DropGuard,
+}
+
+/// Where the parts show how they are, for whoever looks from outside.
+struct Signs {
+    board: Arc<Board>,
+    bridge: Option<BridgeStatus>,
+    backlog: Arc<BacklogGate>,
+    meters: Arc<Meters>,
+    http: HttpMeters,
+    health: Arc<DaemonHealth>,
+}
+
+impl Signs {
+    fn new(config: &Config, store: &Store) -> Self {
+        let board = Arc::new(Board::default());
+        let bridge = config.bridge.enabled.then(BridgeStatus::new);
+        let backlog = Arc::new(BacklogGate::new(u64::from(config.store.backlog_max_mb) << 20));
+        let (shown, gate) = (Arc::clone(&board), Arc::clone(&backlog));
+        let health = Arc::new(DaemonHealth::new(shown, store.clone(), bridge.clone(), gate));
+        let (meters, http) = (Arc::default(), HttpMeters::default());
+        Self { board, bridge, backlog, meters, http, health }
+    }
+
+    fn metrics(&self, store: &Store) -> DaemonMetrics {
+        let (bridge, health) = (self.bridge.as_ref(), Arc::clone(&self.health));
+        DaemonMetrics::new(&self.meters, store, bridge, health, &self.http)
+    }
 }
 
 impl Daemon {
@@ -68,70 +93,35 @@ impl Daemon {
     /// # Errors
     /// What could not be opened or started, and why.
     pub async fn start(config: &Config) -> Result<(Self, Option<Outbox>)> {
-        let listen = config.http.listen;
-        let listener = TcpListener::bind(listen)
-            .with_context(|| format!("failed to listen on {listen} (http.listen)"))?;
+        let listener = door::listen(config)?;
         let (store, outbox) = open_store(config).await?;
-        let board = Arc::new(Board::default());
-        let status = config.bridge.enabled.then(BridgeStatus::new);
-        let backlog = Arc::new(BacklogGate::new(u64::from(config.store.backlog_max_mb) << 20));
-        let health = DaemonHealth::new(
-            Arc::clone(&board),
-            store.clone(),
-            status.clone(),
-            Arc::clone(&backlog),
-        );
-        let health = Arc::new(health);
-        let meters = Arc::new(Meters::default());
-        let http_meters = HttpMeters::default();
-        let (metered_store, metered_health) = (&store, Arc::clone(&health));
-        let metrics = DaemonMetrics::new(
-            &meters,
-            metered_store,
-            status.as_ref(),
-            metered_health,
-            &http_meters,
-        );
-        let secret = token_secret(config)?;
-
-        let (outbox, bridge) = match status {
+        let signs = Signs::new(config, &store);
+        let metrics = Arc::new(signs.metrics(&store));
+        let secret = door::token_secret(config)?;
+        let (outbox, bridge) = match signs.bridge {
             None => (Some(outbox), None),
             Some(status) => {
                 (None, Some(BridgeParts { options: amqp_options(config), outbox, status }))
             }
         };
+        let (limits, told_limits) = watch::channel(pacing(&config.telegram.limits));
         let snapshot = {
             let store = store.clone();
             tokio::task::spawn_blocking(move || store.load()).await??
         };
-        let (tell_limits, limits) = watch::channel(pacing(&config.telegram.limits));
-        let login = login_options(config, &meters)?;
-        let settings = settings(config, limits, login);
+        let login = login_options(config, &signs.meters)?;
+        let settings = settings(config, told_limits, login);
+        let Signs { board, backlog, meters, http, health, .. } = signs;
         let context = Context::new(store.clone(), board, meters, backlog, settings);
-        // A link gets half of the time, so that what follows it has the other half.
-        let drain = config.shutdown.timeout / 2;
-        let root = Root::start(context, snapshot, bridge, drain).await?;
-        let http_stop = CancellationToken::new();
-        let streams_stop = http_stop.child_token();
-        let api = api_options(config, &root, secret, http_meters, &streams_stop);
-        let router = http::router_with_api(health.clone(), Arc::new(metrics), api);
-        let http = http::spawn(listener, router, http_stop.clone())
-            .context("failed to start the http edge")?;
-        health.started();
         let shutdown_timeout = config.shutdown.timeout;
-        let (http, limits) = (Some(http), tell_limits);
+        // A link gets half of the time, so that what follows it has the other half.
+        let root = Root::start(context, snapshot, bridge, shutdown_timeout / 2).await?;
+        let door = Door::new();
+        let api = door.api_options(config, &root, secret, http);
+        door.open(listener, http::router_with_api(health.clone(), metrics, api))?;
+        health.started();
         let rotation = rotation::keep(store.clone(), config.secrets.rotate_every);
-        let daemon = Self {
-            root,
-            store,
-            http_stop,
-            streams_stop,
-            http,
-            health,
-            limits,
-            shutdown_timeout,
-            rotation,
-        };
+        let daemon = Self { root, store, door, health, limits, shutdown_timeout, rotation };
         Ok((daemon, outbox))
     }
 
@@ -168,20 +158,16 @@ impl Daemon {
     ///
     /// # Errors
     /// When the store could not be closed cleanly; what was acknowledged is safe all the same.
-    pub async fn stop(mut self) -> Result<()> {
+    pub async fn stop(self) -> Result<()> {
         let end = Instant::now() + self.shutdown_timeout;
         self.health.stopping();
-        self.streams_stop.cancel();
+        self.door.end_streams();
         drop(self.rotation);
         // The store takes the last part: a commit and a sync.
         self.root.stop(end - self.shutdown_timeout / 10).await;
         let closed = tokio::time::timeout_at(end, self.store.close()).await;
         closed.context("the store did not close in time")?.context("failed to close the store")?;
-        self.http_stop.cancel();
-        if let Some(http) = self.http.take() {
-            // The thread ends within its own deadline; nothing of it needs to be waited for.
-            drop(http);
-        }
+        self.door.close();
         Ok(())
     }
 }
@@ -193,45 +179,6 @@ async fn open_store(config: &Config) -> Result<(Store, Outbox)> {
     (options.key, options.previous_keys) = (chosen.key, chosen.previous);
     let opened = tokio::task::spawn_blocking(move || Store::open(options)).await?;
     opened.with_context(|| format!("failed to open the store in {}", config.store.path.display()))
-}
-
-fn token_secret(config: &Config) -> Result<TokenSecret> {
-    let configured = config.auth.jwt_secret.as_ref();
-    let secret = TokenSecret::find_or_make(configured, &config.store.path)
-        .context("failed to find the secret that signs tokens")?;
-    if let Some(path) = secret.made() {
-        tracing::info!(
-            path = %path.display(),
-            "made the secret that signs tokens of the API; telewarden token --user NAME makes one"
-        );
-    }
-    Ok(secret)
-}
-
-fn api_options(
-    config: &Config,
-    root: &Root,
-    secret: TokenSecret,
-    meters: HttpMeters,
-    stop: &CancellationToken,
-) -> ApiOptions {
-    let limits = &config.http.limits;
-    ApiOptions {
-        service: Arc::new(root.api()),
-        runtime: tokio::runtime::Handle::current(),
-        secret,
-        limits: RequestLimits {
-            connect: limits.connect_per_minute,
-            send: limits.send_per_minute,
-            other: limits.other_per_minute,
-            unauthorized: limits.unauthorized_per_minute,
-        },
-        in_hand_max: http::IN_HAND_MAX,
-        cors_origins: config.http.cors_origins.clone(),
-        trusted_proxies: config.http.trusted_proxies.clone(),
-        meters,
-        stop: stop.clone(),
-    }
 }
 
 fn amqp_options(config: &Config) -> AmqpOptions {

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ractor::rpc::CallResult;
-use ractor::{ActorRef, Message, RpcReplyPort};
+use ractor::ActorRef;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::calling::broken;
 use super::changes::Follower;
 use super::context::{Context, now};
 use super::desk::Desk;
@@ -31,7 +31,7 @@ use crate::edge::http::api::{
 };
 use crate::protocol::chat::ChatRef;
 use crate::protocol::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
-use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::refusal::Refusal;
 use crate::protocol::secret::SecretText;
 use crate::protocol::trail::Deed;
 use crate::store::Op;
@@ -67,44 +67,12 @@ impl Api {
 
     /// A line for the audit log about something of `owner`'s.
     fn deed(&self, who: &Caller, owner: &UserId, action: &str, target: impl ToString) -> Deed {
-        Deed {
-            at: now(),
-            actor: who.user.clone(),
-            owner: owner.clone(),
-            action: action.to_owned(),
-            target: Some(target.to_string()),
-            address: who.address.map(|address| address.to_string()),
-            outcome: "ok".to_owned(),
-        }
+        Deed::by(who, owner, action, now()).on(target)
     }
 
     async fn commit(&self, ops: Vec<Op>) -> Result<(), Refusal> {
         self.context.store.commit(ops).await.map_err(|error| broken(&error))
     }
-}
-
-/// Asks a part of the tree.
-async fn ask<M: Message, T: Send + 'static>(
-    actor: &ActorRef<M>,
-    message: impl FnOnce(RpcReplyPort<Result<T, Refusal>>) -> M,
-    limit: Duration,
-) -> Result<T, Refusal> {
-    match actor.call(message, Some(limit)).await {
-        Ok(CallResult::Success(answer)) => answer,
-        Ok(CallResult::Timeout) => {
-            let detail = "the daemon did not come to this in time; ask again";
-            Err(Refusal::new(Code::Overloaded, detail).after(5))
-        }
-        Ok(CallResult::SenderError) | Err(_) => {
-            let detail = "this failed inside, or the daemon is stopping; the log says more";
-            Err(Refusal::new(Code::Internal, detail))
-        }
-    }
-}
-
-fn broken(error: &dyn std::error::Error) -> Refusal {
-    tracing::error!(%error, "the store failed behind the API");
-    Refusal::new(Code::Internal, "the store does not answer as it should; try again later")
 }
 
 #[async_trait]

@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::changes::Dirty;
 use super::herald::Subject;
 use crate::protocol::account::AccountState;
 use crate::protocol::chat::ChatKey;
+use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
-use crate::protocol::model::{Cooldown, RestartRecord};
+use crate::protocol::model::{Cooldown, Fault, RestartRecord};
 use crate::protocol::monitor::MonitorState;
 use crate::protocol::watchdog::LinkProgress;
 use crate::protocol::why::{Situation, Why, explain};
@@ -46,6 +48,51 @@ pub struct AccountView {
 }
 
 impl AccountView {
+    /// Of a session that Telegram ended in an earlier life of the daemon.
+    pub(super) fn ended(fault: &Fault) -> Self {
+        let failure = Failure::Dead { code: fault.code.clone() };
+        let error = (fault.code.clone(), failure.to_string());
+        Self::without_actor(AccountState::Error, fault.since, error)
+    }
+
+    /// Of an account whose actor crashed just `now`; without `again_after` it is not started again.
+    pub(super) fn crashed(
+        cause: &str,
+        again_after: Option<Duration>,
+        is_wanted: bool,
+        now: UnixMillis,
+    ) -> Self {
+        let pause = again_after.map(|pause| i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
+        let state = match again_after {
+            Some(_) => AccountState::Reconnecting,
+            None => AccountState::Error,
+        };
+        let error = ("CRASHED".to_owned(), format!("its actor crashed: {cause}"));
+        Self {
+            is_wanted,
+            is_crashed: true,
+            retry_at: pause.map(|pause| now.plus_ms(pause)),
+            ..Self::without_actor(state, now, error)
+        }
+    }
+
+    /// Of an account that cannot speak for itself.
+    fn without_actor(state: AccountState, since: UnixMillis, error: (String, String)) -> Self {
+        Self {
+            state,
+            since,
+            error: Some(error),
+            failures: 0,
+            is_wanted: false,
+            is_crashed: false,
+            retry_at: None,
+            cooldowns: Vec::new(),
+            progress: None,
+            queued: 0,
+            reconnects: 0,
+        }
+    }
+
     /// Why it is as it is, at the moment `now`.
     pub fn why(&self, now: UnixMillis) -> Why {
         let situation = Situation {

@@ -2,7 +2,7 @@
 //! change while the tree runs.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -19,12 +19,13 @@ use super::meters::Meters;
 use super::waits::Waits;
 use super::webhooks::{Hooks, WebhookSettings};
 use crate::protocol::account::ReconnectPolicy;
-use crate::protocol::ids::UnixMillis;
 use crate::protocol::monitor::FailoverPolicy;
 use crate::protocol::owner::UserId;
 use crate::protocol::pacing::Limits;
 use crate::store::Store;
 use crate::telegram::{Clocks, LoginOptions, Servers};
+
+pub(super) use crate::clock::now;
 
 /// Settings of the tree.
 #[derive(Clone, Debug)]
@@ -147,12 +148,6 @@ impl Context {
         let gate = Arc::new(BacklogGate::new(1 << 30));
         Self::new(store, Arc::default(), Arc::default(), gate, settings)
     }
-}
-
-/// The wall clock. A clock before 1970 reads as 1970.
-pub fn now() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// A random number in 0..1 for jitter.

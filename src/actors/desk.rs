@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use super::asking::{Unmet, ask, busy};
+use super::calling::broken;
 use super::context::{Context, now};
 use super::fleet::FleetMsg;
 use crate::edge::http::api::{Outgoing, ParseMode};
@@ -388,15 +389,8 @@ impl Dispatch {
     }
 
     fn deed(&self, outcome: &str) -> Deed {
-        Deed {
-            at: now(),
-            actor: self.who.user.clone(),
-            owner: self.account.user.clone(),
-            action: "message.send".to_owned(),
-            target: Some(self.account.id.to_string()),
-            address: self.who.address.map(|address| address.to_string()),
-            outcome: outcome.to_owned(),
-        }
+        let deed = Deed::by(&self.who, &self.account.user, "message.send", now());
+        deed.on(self.account.id).ended(outcome)
     }
 }
 
@@ -434,11 +428,6 @@ fn request_of(key: &str, message: &Outgoing) -> Fingerprint {
 
 fn seconds_until(until: UnixMillis, now: UnixMillis) -> u64 {
     u64::try_from((until.0 - now.0).max(0)).unwrap_or(0).div_ceil(1_000).max(1)
-}
-
-fn broken(error: &dyn std::error::Error) -> Refusal {
-    tracing::error!(%error, "a message could not be noted");
-    Refusal::new(Code::Internal, "the store does not take the message; try again later")
 }
 
 /// Telegram took it, and the disk did not.

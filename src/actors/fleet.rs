@@ -3,6 +3,7 @@
 //! crashes is started again for those who were interested, and its siblings never notice.
 
 mod estate;
+mod member;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -17,17 +18,18 @@ use super::context::{Context, now};
 use super::errands::Request;
 use super::monitor::MonitorMsg;
 use super::supervision::{End, Nursery};
-use crate::protocol::account::{AccountState, Standing};
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::command::SessionData;
 use crate::protocol::estate::OwnedAccount;
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, SessionId};
-use crate::protocol::model::{AccountRecord, Cooldown, Credentials, Fault, SessionRecord};
+use crate::protocol::model::{AccountRecord, Cooldown, Credentials, SessionRecord};
 use crate::protocol::restart::ChildKind;
 use crate::store::{CommitError, Op};
 
 pub(super) use estate::{Also, EstateMsg, Newcomer, Wanted};
+
+use member::{Member, Presence};
 
 /// How long accounts may take to hang up; those that take longer are ended with the process.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -68,36 +70,6 @@ pub(super) enum FleetMsg {
     Estate(EstateMsg),
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
-}
-
-struct Member {
-    /// As of its last start; the account itself keeps the newer ones in the store.
-    record: AccountRecord,
-    /// The session ids that stand for it.
-    names: Vec<String>,
-    /// The id of the user's account that it is, for the log; health does not tell it to everybody.
-    owned_as: Option<String>,
-    api_id: Option<i32>,
-    interests: HashMap<ChatKey, Interest>,
-    presence: Presence,
-    /// Whether it is connected although nobody needs it just now.
-    standing: Standing,
-    /// Its user gave it up: it goes once its actor has ended.
-    is_released: bool,
-    /// Whether its next start may try a session once more that Telegram had ended.
-    forgive: bool,
-    /// One permit, which goes with the connection and outlives the account's actor: whoever dials
-    /// next waits until the sockets of the last connection are closed.
-    slot: Arc<Semaphore>,
-}
-
-enum Presence {
-    Resting,
-    Running(ActorRef<AccountMsg>),
-    /// Crashed, to be started again after a pause.
-    Recovering,
-    /// Crashed too often.
-    Parked,
 }
 
 /// Its state.
@@ -185,7 +157,7 @@ impl FleetState {
             if let Some(fault) = &record.fault
                 && fault.since.plus_ms(ENDED_SHOWN_MS) > now()
             {
-                context.board.account(record.id, ended(fault));
+                context.board.account(record.id, AccountView::ended(fault));
             }
             if let Some(me) = &record.me {
                 for Cooldown { scope, until } in record.cooldowns.clone() {
@@ -376,7 +348,8 @@ impl FleetState {
         }
         if let End::Crashed { cause, again_after } = &end {
             let is_wanted = member.is_needed();
-            self.context.board.account(account, crashed(cause, *again_after, is_wanted));
+            let view = AccountView::crashed(cause, *again_after, is_wanted, now());
+            self.context.board.account(account, view);
         }
         match end {
             End::Done => {
@@ -433,84 +406,6 @@ impl FleetState {
                 let end = self.nursery.stillborn(&account, &cause, &self.context).await;
                 Box::pin(self.ended(myself, account, end)).await;
             }
-        }
-    }
-}
-
-/// What the board says of a session that Telegram ended in an earlier life of the daemon.
-fn ended(fault: &Fault) -> AccountView {
-    let failure = Failure::Dead { code: fault.code.clone() };
-    AccountView {
-        state: AccountState::Error,
-        since: fault.since,
-        error: Some((fault.code.clone(), failure.to_string())),
-        failures: 0,
-        is_wanted: false,
-        is_crashed: false,
-        retry_at: None,
-        cooldowns: Vec::new(),
-        progress: None,
-        queued: 0,
-        reconnects: 0,
-    }
-}
-
-/// What the board says of an account whose actor crashed.
-fn crashed(cause: &str, again_after: Option<Duration>, is_wanted: bool) -> AccountView {
-    let at = now();
-    let pause = again_after.map(|pause| i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
-    AccountView {
-        state: match again_after {
-            Some(_) => AccountState::Reconnecting,
-            None => AccountState::Error,
-        },
-        since: at,
-        error: Some(("CRASHED".to_owned(), format!("its actor crashed: {cause}"))),
-        failures: 0,
-        is_wanted,
-        is_crashed: true,
-        retry_at: pause.map(|pause| at.plus_ms(pause)),
-        cooldowns: Vec::new(),
-        progress: None,
-        queued: 0,
-        reconnects: 0,
-    }
-}
-
-impl Member {
-    fn new(record: AccountRecord) -> Self {
-        Self {
-            record,
-            names: Vec::new(),
-            owned_as: None,
-            api_id: None,
-            interests: HashMap::new(),
-            presence: Presence::Resting,
-            standing: Standing::OnDemand,
-            is_released: false,
-            forgive: false,
-            slot: Arc::new(Semaphore::new(1)),
-        }
-    }
-
-    fn is_needed(&self) -> bool {
-        !self.interests.is_empty() || self.standing != Standing::OnDemand
-    }
-
-    fn name(&mut self, id: &SessionId) {
-        let name = id.to_string();
-        if !self.names.contains(&name) {
-            self.names.push(name);
-        }
-    }
-
-    /// The chat may have another monitor by now, which still wants the account.
-    fn unwatch(&mut self, key: &ChatKey, monitor: ActorId) {
-        if self.interests.get(key).is_some_and(|interest| interest.monitor.get_id() == monitor) {
-            self.interests.remove(key);
-        }
-        if let Presence::Running(actor) = &self.presence {
-            let _ = actor.cast(AccountMsg::Unwatch { key: key.clone(), monitor });
         }
     }
 }

@@ -430,15 +430,7 @@ impl LoginActor {
     }
 
     fn deed(&self, action: &str, outcome: &str) -> Deed {
-        Deed {
-            at: now(),
-            actor: self.by.user.clone(),
-            owner: self.who.user.clone(),
-            action: action.to_owned(),
-            target: Some(self.id.to_string()),
-            address: self.by.address.map(|address| address.to_string()),
-            outcome: outcome.to_owned(),
-        }
+        Deed::by(&self.by, &self.who.user, action, now()).on(self.id).ended(outcome)
     }
 }
 

@@ -207,12 +207,29 @@ impl Meters {
 
     /// Registers all of them.
     pub fn register(&self, registry: &mut Registry) {
+        self.register_calls(registry);
+        self.register_holes(registry);
+        self.register_actors(registry);
+        self.register_hooks(registry);
+    }
+
+    /// What Telegram took and what it answered.
+    fn register_calls(&self, registry: &mut Registry) {
         registry.register(
             "telegram_messages_sent",
             "Messages that Telegram took from accounts of this daemon",
             self.sent.clone(),
         );
         self.calls.register(registry);
+        registry.register(
+            "telewarden_telegram_waits",
+            "Waits that Telegram asked for (FLOOD_WAIT and its like)",
+            self.waits.clone(),
+        );
+    }
+
+    /// What was missing of the chats, and what became of it.
+    fn register_holes(&self, registry: &mut Registry) {
         registry.register(
             "telewarden_gaps_found",
             "Holes in what a chat told while it was listened to: ids left out, updates dropped or too \
@@ -246,6 +263,10 @@ impl Meters {
             "Times that updates came faster than they could be taken",
             self.overflows.clone(),
         );
+    }
+
+    /// How the tree and its connections fare.
+    fn register_actors(&self, registry: &mut Registry) {
         registry.register("telewarden_actor_crashes", "Actors that crashed", self.restarts.clone());
         registry.register(
             "telewarden_actors_parked",
@@ -263,10 +284,14 @@ impl Meters {
             self.drops.clone(),
         );
         registry.register(
-            "telewarden_telegram_waits",
-            "Waits that Telegram asked for (FLOOD_WAIT and its like)",
-            self.waits.clone(),
+            "telegram_session_duration_seconds",
+            "How long connections lasted that had been up",
+            self.sessions.clone(),
         );
+    }
+
+    /// How deliveries to webhooks fare.
+    fn register_hooks(&self, registry: &mut Registry) {
         registry.register(
             "telewarden_webhook_deliveries",
             "What became of deliveries to webhooks, and of attempts at them",
@@ -276,11 +301,6 @@ impl Meters {
             "telewarden_webhook_backlog",
             "Deliveries that wait for webhooks",
             self.hook_backlog.clone(),
-        );
-        registry.register(
-            "telegram_session_duration_seconds",
-            "How long connections lasted that had been up",
-            self.sessions.clone(),
         );
     }
 }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use ractor::rpc::CallResult;
-use ractor::{ActorRef, RpcReplyPort};
+use ractor::{ActorRef, Message, RpcReplyPort};
 use tokio::time::sleep;
 
+use super::calling::{Unanswered, call};
 use super::context::now;
 use super::fleet::FleetMsg;
 use super::jobs::JobsMsg;
@@ -84,9 +84,9 @@ impl Orders {
             let (chat, sessions) = (chat.clone(), pool.clone());
             let (reply_to, also) = (reply_to.clone(), also.clone());
             let order = Configure { owner: owner.clone(), chat, sessions, reply_to, also };
-            match ask(&self.monitors, |reply| MonitorsMsg::Configure { order, reply }).await {
-                Err(Unanswered::Dropped) => sleep(PAUSE).await,
-                Err(Unanswered::Unavailable) => return Err(Rejected::Unavailable),
+            match durably(&self.monitors, |reply| MonitorsMsg::Configure { order, reply }).await {
+                Err(Undone::Dropped) => sleep(PAUSE).await,
+                Err(Undone::Unavailable) => return Err(Rejected::Unavailable),
                 Ok(()) => return Ok(()),
             }
         }
@@ -101,9 +101,9 @@ impl Orders {
     pub(super) async fn unwatch(&self, order: Stop) -> Result<(), Rejected> {
         for _ in 0..TRIES {
             let order = order.clone();
-            match ask(&self.monitors, |reply| MonitorsMsg::Stop { order, reply }).await {
-                Err(Unanswered::Dropped) => sleep(PAUSE).await,
-                Err(Unanswered::Unavailable) => return Err(Rejected::Unavailable),
+            match durably(&self.monitors, |reply| MonitorsMsg::Stop { order, reply }).await {
+                Err(Undone::Dropped) => sleep(PAUSE).await,
+                Err(Undone::Unavailable) => return Err(Rejected::Unavailable),
                 Ok(()) => return Ok(()),
             }
         }
@@ -121,12 +121,12 @@ impl Orders {
         let job = event::job_id(&chat, &id, reply.as_ref());
         let work = JobWork::Join { chat, session: id, account };
         let job = JobRecord { id: job, work, reply, created_at: now() };
-        ask(&self.jobs, |reply| JobsMsg::Add { job, reply }).await.map_err(Rejected::from)
+        durably(&self.jobs, |reply| JobsMsg::Add { job, reply }).await.map_err(Rejected::from)
     }
 
     async fn register(&self, sessions: Vec<SessionData>) -> Result<(), Rejected> {
         failpoint::reach("session.register.before");
-        let asked = ask(&self.fleet, |reply| FleetMsg::Register { sessions, reply }).await;
+        let asked = durably(&self.fleet, |reply| FleetMsg::Register { sessions, reply }).await;
         failpoint::reach("session.register.after");
         asked.map_err(Rejected::from)
     }
@@ -143,33 +143,32 @@ fn crashing() -> Rejected {
 }
 
 /// Why nobody said that something is durable.
-enum Unanswered {
+enum Undone {
     /// The store is in trouble, the answer took too long, or the daemon is stopping.
     Unavailable,
     /// The actor crashed over it.
     Dropped,
 }
 
-impl From<Unanswered> for Rejected {
-    fn from(_: Unanswered) -> Self {
+impl From<Undone> for Rejected {
+    fn from(_: Undone) -> Self {
         Self::Unavailable
     }
 }
 
-/// Asks an actor for something durable. No answer in time means: not done, as far as we know, so
+/// Has an actor make something durable. No answer in time means: not done, as far as we know, so
 /// the command stays with the broker.
-async fn ask<M: ractor::Message>(
+async fn durably<M: Message>(
     actor: &ActorRef<M>,
     message: impl FnOnce(RpcReplyPort<Result<(), CommitError>>) -> M,
-) -> Result<(), Unanswered> {
-    let answer = ractor::rpc::call(&actor.get_cell(), message, Some(STEP_TIMEOUT)).await;
-    match answer {
-        Ok(CallResult::Success(Ok(()))) => Ok(()),
-        Ok(CallResult::Success(Err(error))) => {
+) -> Result<(), Undone> {
+    match call(actor, message, STEP_TIMEOUT).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
             tracing::error!(%error, "a command could not be stored");
-            Err(Unanswered::Unavailable)
+            Err(Undone::Unavailable)
         }
-        Ok(CallResult::SenderError) => Err(Unanswered::Dropped),
-        Ok(CallResult::Timeout) | Err(_) => Err(Unanswered::Unavailable),
+        Err(Unanswered::Dropped) => Err(Undone::Dropped),
+        Err(Unanswered::Late | Unanswered::Gone) => Err(Undone::Unavailable),
     }
 }

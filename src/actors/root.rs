@@ -350,7 +350,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::actors::now;
+    use crate::clock::now;
     use crate::protocol::command::SessionData;
     use crate::protocol::ids::{AuthKeyId, SessionId};
     use crate::protocol::model::AccountRecord;

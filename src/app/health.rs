@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::systemd::Vitals;
-use crate::actors::{AccountView, BacklogGate, Board, BridgeStatus, now};
+use crate::actors::{AccountView, BacklogGate, Board, BridgeStatus};
+use crate::clock::now;
 use crate::edge::amqp::{LinkSnapshot, LinkState};
 use crate::edge::http::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,

@@ -13,7 +13,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::health::{DaemonHealth, named};
-use crate::actors::{Board, BridgeStatus, Meters, now};
+use crate::actors::{Board, BridgeStatus, Meters};
+use crate::clock::now;
 use crate::edge::http::{HttpMeters, MetricsSource};
 use crate::protocol::account::AccountState;
 use crate::store::Store;

@@ -1,11 +1,11 @@
 //! The caretaker of the keys: has the store renew them when they are due. Owns the timer and the
 //! telling; when is `protocol::rotation`'s to say, and how the store's.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::protocol::ids::UnixMillis;
+use crate::clock::now;
 use crate::protocol::rotation;
 use crate::store::{RotateError, Store, StoreError};
 
@@ -57,11 +57,6 @@ async fn rotate(store: &Store) -> Result<(), RotateError> {
         "the keys in the store were renewed"
     );
     Ok(())
-}
-
-fn now() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::estate::Fingerprint;
 use super::ids::UnixMillis;
-use super::owner::UserId;
+use super::owner::{Caller, UserId};
 
 /// How long entries are kept, milliseconds (a year).
 pub const TRAIL_KEPT_MS: i64 = 365 * 24 * 60 * 60 * 1_000;
@@ -36,6 +36,39 @@ pub struct Deed {
     pub address: Option<String>,
     /// How it ended: `ok`, or a refusal's code.
     pub outcome: String,
+}
+
+impl Deed {
+    /// Something done to what is one's own, from nowhere in particular, that went well.
+    pub fn own(user: &UserId, action: &str, at: UnixMillis) -> Self {
+        Self {
+            at,
+            actor: user.clone(),
+            owner: user.clone(),
+            action: action.to_owned(),
+            target: None,
+            address: None,
+            outcome: "ok".to_owned(),
+        }
+    }
+
+    /// Something that `who` did to what is `owner`'s, and that went well.
+    pub fn by(who: &Caller, owner: &UserId, action: &str, at: UnixMillis) -> Self {
+        let address = who.address.map(|address| address.to_string());
+        Self { owner: owner.clone(), address, ..Self::own(&who.user, action, at) }
+    }
+
+    /// To what it was done.
+    #[must_use]
+    pub fn on(self, target: impl ToString) -> Self {
+        Self { target: Some(target.to_string()), ..self }
+    }
+
+    /// How it ended, if not well.
+    #[must_use]
+    pub fn ended(self, outcome: &str) -> Self {
+        Self { outcome: outcome.to_owned(), ..self }
+    }
 }
 
 /// The part of an entry that the chain is made of.
@@ -151,18 +184,12 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::owner::Role;
     use proptest::prelude::*;
 
     fn deed(action: &str, actor: &str) -> Deed {
-        Deed {
-            at: UnixMillis(5),
-            actor: UserId::new(actor).unwrap(),
-            owner: UserId::new("owner").unwrap(),
-            action: action.into(),
-            target: Some("thing-7".into()),
-            address: None,
-            outcome: "ok".into(),
-        }
+        let who = Caller { user: UserId::new(actor).unwrap(), role: Role::User, address: None };
+        Deed::by(&who, &UserId::new("owner").unwrap(), action, UnixMillis(5)).on("thing-7")
     }
 
     #[test]

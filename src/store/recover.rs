@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::clock::now;
 use crate::failpoint;
 use crate::protocol::chat::ChatKey;
 use crate::protocol::ids::AuthKeyId;
@@ -19,7 +20,6 @@ use super::layout::{self, kind};
 use super::records::{self, CursorRecord};
 use super::segment::{self, Head};
 use super::trail;
-use super::writer::now;
 
 /// The format this program writes, and the newest one it understands.
 /// Format 1 had no tally; format 2 had no generations of keys.

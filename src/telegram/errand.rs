@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use grammers_client::tl;
 use tokio::time::Instant;
 
+use super::chats::Found;
 use super::link::Caller;
 use super::peers::PeerBook;
 use super::rights::ChatRights;
@@ -195,6 +196,17 @@ impl Errand {
         }
     }
 
+    /// The chat that it names. The account may know the chat's peer already.
+    fn names(&self) -> Option<&ChatTarget> {
+        match self {
+            Self::Resolve(target)
+            | Self::Join(target)
+            | Self::Rights(target)
+            | Self::ResolveTarget(Target::Chat(target)) => Some(target),
+            _ => None,
+        }
+    }
+
     /// Does it. Peers met on the way are returned for the store.
     pub async fn run(
         &self,
@@ -202,14 +214,35 @@ impl Errand {
         peers: &Mutex<PeerBook>,
         is_bot: bool,
     ) -> Result<(Finding, Vec<PeerRecord>), Failure> {
-        let mut news = Vec::new();
-        let finding = match self {
-            Self::Resolve(target) => {
-                let known = known_peer(peers, target);
-                let found = chats::resolve(caller, target, known, is_bot).await?;
-                news = lock(peers).learn_one(found.peer);
-                Finding::Resolved { peer: found.peer, title: found.title }
+        let known = self.names().and_then(|target| known_peer(peers, target));
+        let (finding, mentioned) = self.perform(caller, known, is_bot).await?;
+        let mut peers = lock(peers);
+        let mut news = peers.learn(&mentioned);
+        if let Some(peer) = finding.sought() {
+            news.extend(peers.learn_one(peer));
+            if let Some(name) = self.looks_up() {
+                peers.name(name, peer.id, Instant::now());
             }
+        }
+        Ok((finding, news))
+    }
+
+    /// The calls themselves, and the chats that Telegram mentioned beside what was asked for.
+    async fn perform(
+        &self,
+        caller: &Caller,
+        known: Option<PeerRecord>,
+        is_bot: bool,
+    ) -> Result<(Finding, Vec<tl::enums::Chat>), Failure> {
+        let finding = match self {
+            Self::Resolve(target) => chats::resolve(caller, target, known, is_bot).await?.into(),
+            Self::ResolveTarget(target) => {
+                chats::resolve_target(caller, target, known, is_bot).await?.into()
+            }
+            Self::Rights(target) => {
+                Finding::Rights(rights::look_up(caller, target, known, is_bot).await?)
+            }
+            Self::Join(target) => return chats::join(caller, target, known, is_bot).await,
             Self::Inspect(peer) => Finding::Member { title: chats::inspect(caller, peer).await? },
             Self::NewestBefore { peer, date } => {
                 Finding::NewestBefore(history::newest_before(caller, peer, *date).await?)
@@ -225,42 +258,30 @@ impl Errand {
             Self::History { peer, after_id, .. } => {
                 Finding::History(history::after(caller, peer, *after_id).await?)
             }
-            Self::Join(target) => {
-                let known = known_peer(peers, target);
-                let (finding, met) = chats::join(caller, target, known, is_bot).await?;
-                news = lock(peers).learn(&met);
-                finding
-            }
-            Self::ResolveTarget(target) => {
-                let known = match target {
-                    Target::Chat(target) => known_peer(peers, target),
-                    Target::Me | Target::Phone(_) => None,
-                };
-                let found = chats::resolve_target(caller, target, known, is_bot).await?;
-                news = lock(peers).learn_one(found.peer);
-                Finding::Resolved { peer: found.peer, title: found.title }
-            }
-            Self::Rights(target) => {
-                let known = known_peer(peers, target);
-                let rights = rights::look_up(caller, target, known, is_bot).await?;
-                news = lock(peers).learn_one(rights.peer);
-                Finding::Rights(rights)
-            }
             Self::Send(message) => send::send(caller, message, is_bot).await?,
             Self::LogOut => {
                 caller.call(&tl::functions::auth::LogOut {}).await?;
                 Finding::LoggedOut
             }
         };
-        let found = match &finding {
-            Finding::Resolved { peer, .. } => Some(peer.id),
-            Finding::Rights(rights) => Some(rights.peer.id),
+        Ok((finding, Vec::new()))
+    }
+}
+
+impl Finding {
+    /// The peer that somebody looked for, and that was found.
+    fn sought(&self) -> Option<PeerRecord> {
+        match self {
+            Self::Resolved { peer, .. } => Some(*peer),
+            Self::Rights(rights) => Some(rights.peer),
             _ => None,
-        };
-        if let (Some(name), Some(id)) = (self.looks_up(), found) {
-            lock(peers).name(name, id, Instant::now());
         }
-        Ok((finding, news))
+    }
+}
+
+impl From<Found> for Finding {
+    fn from(found: Found) -> Self {
+        Self::Resolved { peer: found.peer, title: found.title }
     }
 }
 

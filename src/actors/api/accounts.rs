@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Api, STEP_TIMEOUT, ask, broken, views};
+use super::{Api, STEP_TIMEOUT, broken, views};
 use crate::actors::asking::ask_plainly;
+use crate::actors::calling::call;
 use crate::actors::context::now;
 use crate::actors::fleet::{EstateMsg, FleetMsg, Wanted};
 use crate::actors::login::slot_of;
@@ -137,7 +138,7 @@ impl Api {
         let (user, id) = (account.user.clone(), account.id);
         let deed = self.deed(who, &user, action, id);
         let change = |reply| EstateMsg::Change { user, id, wish, deed, reply };
-        ask(&self.fleet, |reply| FleetMsg::Estate(change(reply)), STEP_TIMEOUT).await
+        call(&self.fleet, |reply| FleetMsg::Estate(change(reply)), STEP_TIMEOUT).await?
     }
 
     /// Has Telegram forget the session of an account that is not to be connected otherwise.

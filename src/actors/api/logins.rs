@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Api, ask, views};
+use super::{Api, views};
+use crate::actors::calling::call;
 use crate::actors::lobby::LoginView;
 use crate::actors::login::{LoginMsg, LoginReply, Way};
 use crate::actors::logins::LoginsMsg;
@@ -80,7 +81,7 @@ impl Api {
     ) -> Result<((LoginId, LoginView), Option<OwnedAccount>), Refusal> {
         let (id, who) = (LoginId(uuid::Uuid::now_v7()), who.clone());
         let begin = |reply| LoginsMsg::Begin { id, who, way, reply };
-        let (view, account) = ask(&self.logins, begin, STEP_MAX).await?;
+        let (view, account) = call(&self.logins, begin, STEP_MAX).await??;
         Ok(((id, view), account))
     }
 
@@ -137,7 +138,7 @@ impl Api {
         }
         let by = who.clone();
         let tell = |reply| LoginsMsg::Tell { by, user, id, message: message(reply) };
-        let (view, account) = ask(&self.logins, tell, STEP_MAX).await?;
+        let (view, account) = call(&self.logins, tell, STEP_MAX).await??;
         views::login(id, view, account.map(|account| self.account_view(&account)))
     }
 }

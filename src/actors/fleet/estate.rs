@@ -9,7 +9,8 @@ use ractor::{ActorRef, RpcReplyPort};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::{FleetMsg, FleetState, Member, Presence};
+use super::member::{Member, Presence};
+use super::{FleetMsg, FleetState};
 use crate::actors::account::AccountMsg;
 use crate::actors::context::now;
 use crate::actors::herald::Subject;
@@ -406,20 +407,5 @@ impl FleetState {
         }
         // Before anything else is handled, so that nothing that is written later is wiped.
         let _ = self.context.store.submit(vec![Op::DeleteAccount(key)], |_| {}).await;
-    }
-}
-
-impl Member {
-    /// The account that this key stands for.
-    pub(super) fn own(&mut self, account: &OwnedAccount) {
-        self.standing = account.standing();
-        self.api_id = account.api_id.or(self.api_id);
-        self.is_released = false;
-        self.owned_as = Some(account.id.to_string());
-    }
-
-    /// Whether it is to be started although no monitor wants it.
-    fn is_resting_needlessly(&self) -> bool {
-        matches!(self.presence, Presence::Resting) && self.standing != Standing::OnDemand
     }
 }

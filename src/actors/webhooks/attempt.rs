@@ -123,15 +123,7 @@ async fn disable(
     }
     let mut record = WebhookRecord::clone(&before);
     (record.enabled, record.gone_at) = (false, Some(at));
-    let deed = Deed {
-        at,
-        actor: record.user.clone(),
-        owner: record.user.clone(),
-        action: "webhook.disable".to_owned(),
-        target: Some(record.id.to_string()),
-        address: None,
-        outcome: "gone".to_owned(),
-    };
+    let deed = Deed::own(&record.user, "webhook.disable", at).on(record.id).ended("gone");
     let ops = vec![Op::put_row(&record), Op::put_row(delivery), Op::Audit(deed)];
     let handed_in = turn.submit(&way.context.store, ops).await?;
     // Held until then, so that nobody is told before, nor writes what was there before.

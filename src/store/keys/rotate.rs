@@ -10,10 +10,10 @@ use super::ring::Request;
 use super::root::Root;
 use super::source::KeySource;
 use super::{MasterKey, Parts, SEALED_KINDS, open, random_key};
+use crate::clock::now;
 use crate::protocol::ids::UnixMillis;
 use crate::store::engine::{Engine, Pair};
 use crate::store::error::{CommitError, StoreError};
-use crate::store::writer::now;
 use crate::store::{Shared, Store, layout};
 
 /// What a rotation did.

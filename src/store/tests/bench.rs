@@ -167,17 +167,9 @@ async fn cost_at_a_given_rate() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn a_backlog_of_a_million_events() {
-    tame_allocator();
-    let dir = tempfile::tempdir_in("target").unwrap();
-    let options = StoreOptions::new(dir.path().join("state"));
-    let (store, outbox) = Store::open(options.clone()).unwrap();
-    let load = Load { producers: 100, chats: 1000, events: 1_000_000, per_submission: 1, rate: 0 };
-    prepare(&store, &load).await;
+/// All that `load` brings, durably.
+async fn produce_all(store: &Store, load: Load) {
     let (load, durable) = (Arc::new(load), Arc::new(AtomicU64::new(0)));
-    let start = Instant::now();
     let mut producing = Vec::new();
     for producer in 0..load.producers {
         let (store, load, durable) = (store.clone(), Arc::clone(&load), Arc::clone(&durable));
@@ -188,6 +180,19 @@ async fn a_backlog_of_a_million_events() {
         task.await.unwrap();
     }
     store.commit(vec![]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn a_backlog_of_a_million_events() {
+    tame_allocator();
+    let dir = tempfile::tempdir_in("target").unwrap();
+    let options = StoreOptions::new(dir.path().join("state"));
+    let (store, outbox) = Store::open(options.clone()).unwrap();
+    let load = Load { producers: 100, chats: 1000, events: 1_000_000, per_submission: 1, rate: 0 };
+    prepare(&store, &load).await;
+    let start = Instant::now();
+    produce_all(&store, load).await;
     say(format_args!("appended in {:?}, rss {} MiB", start.elapsed(), resident_mib()));
     drop(outbox);
     store.close().await.unwrap();

@@ -1,22 +1,11 @@
 //! Chats and monitors of users: what an account may do there, and what it hears.
 
 use serde_json::{Value, json};
-use telewarden_simulator::{Account, Chat, ChatKind, ChatRules, MemberRights, NewChat};
+use telewarden_simulator::{Account, Chat, ChatKind, ChatRules, MemberRights};
 
 use crate::support::{Backend, Broker, Client, Event, House, eventually};
 
 impl House {
-    async fn chat(&self, kind: ChatKind, username: Option<&str>, members: &[&Account]) -> Chat {
-        let new = NewChat {
-            kind,
-            title: "A room".into(),
-            username: username.map(str::to_owned),
-            members: members.iter().map(|account| account.user_id).collect(),
-            admins: Vec::new(),
-        };
-        self.sim.add_chat(new).await.unwrap()
-    }
-
     /// What the account may do in `chat`: is a member, is an admin, can post, can invite.
     async fn rights(&self, user: &Client, id: &str, chat: Value) -> [bool; 4] {
         let path = format!("/accounts/{id}/chats");

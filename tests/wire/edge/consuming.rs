@@ -8,9 +8,8 @@ use telewarden::edge::amqp::{LinkSnapshot, LinkState};
 use telewarden::protocol::command::{COMMAND_BODY_MAX, Command};
 use tokio::time::sleep;
 
-use super::support::{
-    Admin, Broker, Proxy, Running, Sink, eventually, options, shared_url, status_where,
-};
+use super::proxy::Proxy;
+use super::support::{Admin, Broker, Running, Sink, eventually, options, shared_url, status_where};
 
 #[tokio::test]
 async fn commands_reach_the_sink_and_are_acknowledged_after_it_took_them() {

@@ -2,5 +2,6 @@
 //! `TELEWARDEN_TEST_AMQP`; tests that would disturb others start one of their own.
 
 mod consuming;
+mod proxy;
 mod publishing;
 mod support;

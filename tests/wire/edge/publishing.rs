@@ -9,9 +9,9 @@ use telewarden::protocol::secret::SecretText;
 use tokio::time::sleep;
 use uuid::Uuid;
 
+use super::proxy::Proxy;
 use super::support::{
-    Admin, Broker, Outbox, Proxy, Running, event, eventually, id_of, options, shared_url,
-    status_where,
+    Admin, Broker, Outbox, Running, event, eventually, id_of, options, shared_url, status_where,
 };
 
 #[tokio::test]

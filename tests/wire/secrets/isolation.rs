@@ -8,12 +8,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
+use telewarden::protocol::owner::Role;
 use telewarden_simulator::{ChatKind, NewAccount};
 use uuid::Uuid;
 
-use super::client::{Answer, Question};
-use super::house::House;
-use crate::support::eventually;
+use crate::support::{Answer, Backend, House, Question, eventually};
 
 /// What one user has, by the first part of the path that names it.
 #[derive(Default)]
@@ -30,6 +29,7 @@ struct User {
 /// The street: two users with everything.
 struct Street {
     house: House,
+    _backend: Backend,
     alice: User,
     bob: User,
     admin: String,
@@ -38,12 +38,12 @@ struct Street {
 
 impl Street {
     async fn set() -> Self {
-        let house = House::set(false).await;
+        let (house, _backend) = super::open().await;
         let document = house.expect(Question::new("GET", "/openapi.json"), 200).await;
         let alice = settle(&house, "alice").await;
         let bob = settle(&house, "bob").await;
-        let admin = house.token("root", "admin");
-        Self { house, alice, bob, admin, document }
+        let admin = house.token("root", Role::Admin);
+        Self { house, _backend, alice, bob, admin, document }
     }
 
     /// Every operation of the API: method, path, itself.
@@ -72,14 +72,13 @@ impl Street {
 
 /// A user with an account, a chat, a monitor, a login under way, and a webhook.
 async fn settle(house: &House, name: &str) -> User {
-    let token = house.token(name, "user");
+    let token = house.token(name, Role::User);
     let followed: Arc<Mutex<String>> = Arc::default();
-    let person = house.person(&format!("{name}_herself")).await;
-    let account = house.paste(&token, &person).await;
-    house.until_state(&token, &account, "active").await;
+    let person = house.named(&format!("{name}_herself")).await;
+    let account = house.connect(&house.holder(&token), &person).await;
     let room = format!("room_of_{name}");
-    let sim = &house.stage.sim;
-    let chat = house.stage.chat(ChatKind::Supergroup, Some(&room), &[]).await;
+    let sim = &house.sim;
+    let chat = house.chat(ChatKind::Supergroup, Some(&room), &[]).await;
     sim.add_member(chat.chat_id, person.user_id).await.unwrap();
     let post = |path: &str| Question::new("POST", path).by(&token);
     let attach = post(&format!("/accounts/{account}/chats")).json(json!({ "chat": room }));
@@ -131,7 +130,7 @@ impl Belongings {
 
 /// What tells one refusal from another.
 fn form(answer: &Answer) -> Value {
-    let mut problem = answer.json();
+    let mut problem = answer.body.clone();
     assert!(problem.is_object(), "no problem document: {answer:?}");
     problem["http"] = json!(answer.status);
     problem
@@ -182,15 +181,16 @@ async fn lists_logs_exports_and_streams_tell_of_ones_own_alone() {
     let (alice, bob) = (&street.alice, &street.bob);
     let followed = Arc::clone(&bob.followed);
     let tell = move |text: &str| followed.lock().unwrap().push_str(text);
-    let client = &street.house.client;
-    let _stream = client.follow(&bob.token, "/events/stream", tell).await;
+    let stream = Question::new("GET", "/events/stream").by(&bob.token);
+    let _stream = street.house.door.listen(&stream, tell).await;
     // Things happen to both; his own last, so that hers would have come before.
     for user in [alice, bob] {
         for step in ["pause", "resume"] {
             let path = format!("/accounts/{}/{step}", user.has.0["accounts"]);
             street.house.expect(Question::new("POST", &path).by(&user.token), 200).await;
         }
-        street.house.until_state(&user.token, &user.has.0["accounts"], "active").await;
+        let holder = street.house.holder(&user.token);
+        street.house.until_state(&holder, &user.has.0["accounts"], "active").await;
         let path = format!("/logins/{}", user.has.0["logins"]);
         street.house.expect(Question::new("DELETE", &path).by(&user.token), 204).await;
     }
@@ -212,7 +212,7 @@ async fn lists_logs_exports_and_streams_tell_of_ones_own_alone() {
     ] {
         let answer = street.house.ask(Question::new("GET", look).by(&bob.token)).await;
         assert_eq!(answer.status, 200, "{look}: {}", answer.body);
-        seen.push((look.to_owned(), answer.body));
+        seen.push((look.to_owned(), answer.text));
     }
     // A cursor of hers shows nothing of hers either.
     for list in ["/accounts", "/audit", "/monitors"] {
@@ -222,7 +222,7 @@ async fn lists_logs_exports_and_streams_tell_of_ones_own_alone() {
         let look = Question::new("GET", &format!("{list}?cursor={cursor}")).by(&bob.token);
         let answer = street.house.ask(look).await;
         assert_eq!(answer.status, 200, "{list}: {}", answer.body);
-        seen.push((format!("{list} behind an admin's cursor"), answer.body));
+        seen.push((format!("{list} behind an admin's cursor"), answer.text));
     }
     let mut hers: Vec<&str> = alice.has.0.values().map(String::as_str).collect();
     hers.extend(["alice_herself", "room_of_alice", "alice.example.org"]);
@@ -240,8 +240,8 @@ async fn lists_are_walked_page_by_page() {
         let put = Question::new("PUT", &format!("/monitors/@further_room_{number}"));
         let put = put.by(&bob.token).json(json!({ "accounts": [bob.has.0["accounts"]] }));
         street.house.expect(put, 201).await;
-        let person = street.house.person(&format!("further_{number}")).await;
-        street.house.paste(&bob.token, &person).await;
+        let person = street.house.named(&format!("further_{number}")).await;
+        street.house.connect(&street.house.holder(&bob.token), &person).await;
     }
     for list in ["/accounts", "/monitors", "/audit"] {
         let whole = Question::new("GET", list).by(&bob.token);
@@ -263,7 +263,7 @@ async fn lists_are_walked_page_by_page() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_token_but_a_good_one_opens_any_route() {
     let street = Street::set().await;
-    let secret = street.house.stage.daemon.store().join("jwt-secret");
+    let secret = street.house.daemon.store().join("jwt-secret");
     let secret = std::fs::read_to_string(secret).unwrap().trim().to_owned();
     let signed = |claims: &Value, algorithm, secret: &str| {
         encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes()))
@@ -299,7 +299,7 @@ async fn no_token_but_a_good_one_opens_any_route() {
         for (what, token) in &bad {
             let answer = street.house.ask(bare.clone().by(token)).await;
             assert_eq!(answer.refusal(), (401, "UNAUTHORIZED".into()), "{method} {path}: {what}");
-            assert!(!answer.body.contains(token.as_str()), "{}", answer.body);
+            assert!(!answer.text.contains(token.as_str()), "{}", answer.body);
         }
     }
 }

@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
+use telewarden::protocol::owner::Role;
 use telewarden_simulator::{ChatKind, Limits, NewAccount};
 
-use super::client::Question;
-use super::house::House;
+use crate::support::{House, Question};
 
 /// Requests made up for each operation, beside those that follow from the document alone.
 const EXAMPLES: &str = "8";
@@ -24,19 +24,19 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
 
 /// Things that exist, by kind, and values that mean something, by field.
 async fn furnish(house: &House, admin: &str) -> Value {
-    let sim = &house.stage.sim;
+    let sim = &house.sim;
     sim.set_limits(Limits { codes_per_phone: 0, wrong_passwords: 0, ..Limits::default() }).await;
     // The names that the document's examples use, and some more.
-    let durov = house.person("durov").await;
-    let mut accounts = vec![house.paste(admin, &durov).await];
-    let friend = house.person("a_friend").await;
-    accounts.push(house.paste(admin, &friend).await);
+    let durov = house.named("durov").await;
+    let mut accounts = vec![house.connect(&house.holder(admin), &durov).await];
+    let friend = house.named("a_friend").await;
+    accounts.push(house.connect(&house.holder(admin), &friend).await);
     let mut expendable = Vec::new();
     for number in 0..EXPENDABLE {
-        let person = house.person(&format!("guest_{number}")).await;
-        expendable.push(house.paste(&house.token("guest", "user"), &person).await);
+        let person = house.named(&format!("guest_{number}")).await;
+        expendable.push(house.connect(&house.user("guest"), &person).await);
     }
-    let channel = house.stage.chat(ChatKind::Supergroup, Some("some_channel"), &[]).await;
+    let channel = house.chat(ChatKind::Supergroup, Some("some_channel"), &[]).await;
     sim.add_member(channel.chat_id, durov.user_id).await.unwrap();
     let put = Question::new("PUT", "/monitors/@some_channel").by(admin);
     house.expect(put.json(json!({ "accounts": [accounts[0]] })), 201).await;
@@ -92,13 +92,13 @@ async fn schemathesis(house: &House, admin: &str, plan: &Value) -> Output {
          run ./scripts/test, which prepares one",
     );
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemathesis");
-    let home = house.stage.daemon.home();
+    let home = house.daemon.home();
     std::fs::write(home.join("plan.json"), plan.to_string()).unwrap();
     let examples = std::env::var("TELEWARDEN_TEST_EXAMPLES").unwrap_or_else(|_| EXAMPLES.into());
     let mut run = Command::new(python);
     run.args(["-m", "schemathesis.cli", "--config-file"])
         .arg(folder.join("schemathesis.toml"))
-        .args(["run", &format!("http://{}/openapi.json", house.stage.daemon.listen())])
+        .args(["run", &format!("http://{}/openapi.json", house.daemon.listen())])
         .args(["--header", &format!("Authorization: Bearer {admin}"), "--checks", CHECKS])
         .args(["--max-examples", &examples, "--seed", &SEED.to_string(), "--workers", "1"])
         .current_dir(home)
@@ -110,8 +110,8 @@ async fn schemathesis(house: &House, admin: &str, plan: &Value) -> Output {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_answered_that_the_document_does_not_tell() {
-    let house = House::set(false).await;
-    let admin = house.token("root", "admin");
+    let (house, _backend) = super::open().await;
+    let admin = house.token("root", Role::Admin);
     let plan = furnish(&house, &admin).await;
     let began = std::time::Instant::now();
     let output = schemathesis(&house, &admin, &plan).await;
@@ -120,11 +120,11 @@ async fn nothing_is_answered_that_the_document_does_not_tell() {
     assert!(output.status.success(), "Schemathesis objects: {said}\n{complaint}");
     let made = said.lines().find(|line| line.contains("generated")).unwrap_or_default();
     println!("{} in {:?}", made.trim(), began.elapsed());
-    let panics = house.stage.daemon.log().matches("\"panicked\"").count();
-    assert_eq!(panics, 0, "{}", house.stage.daemon.log());
+    let panics = house.daemon.log().matches("\"panicked\"").count();
+    assert_eq!(panics, 0, "{}", house.daemon.log());
     house.expect(Question::new("GET", "/accounts").by(&admin), 200).await;
     // The same text is meant to be sent twice here, which the simulator takes for a repetition.
-    let stats = house.stage.sim.stats().await;
+    let stats = house.sim.stats().await;
     let mut broken = stats
         .violations
         .iter()

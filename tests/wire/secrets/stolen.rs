@@ -4,11 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use telewarden::protocol::owner::Role;
 use tokio::time::{Instant, sleep};
 
-use super::client::Question;
-use super::house::House;
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, Question};
 
 fn copy(from: &Path, to: &Path, except: &[&str]) {
     fs::create_dir_all(to).unwrap();
@@ -25,40 +24,39 @@ fn copy(from: &Path, to: &Path, except: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_without_its_key_opens_nothing_and_is_left_as_it_is() {
-    let mut house = House::set(false).await;
-    let alice = house.token("alice", "user");
-    let person = house.person("alice_herself").await;
-    let id = house.paste(&alice, &person).await;
-    house.until_state(&alice, &id, "active").await;
-    assert_eq!(house.stage.daemon.terminate().await.code(), Some(0));
-    let state = house.stage.daemon.store();
+    let (mut house, _backend) = super::open().await;
+    let alice = house.token("alice", Role::User);
+    let person = house.named("alice_herself").await;
+    let id = house.connect(&house.holder(&alice), &person).await;
+    assert_eq!(house.daemon.terminate().await.code(), Some(0));
+    let state = house.daemon.store();
     let aside = state.with_extension("aside");
     fs::rename(&state, &aside).unwrap();
     copy(&aside, &state, &["key", "jwt-secret"]);
 
-    house.stage.daemon.launch();
+    house.daemon.launch();
     let deadline = Instant::now() + PATIENCE;
     let status = loop {
-        if let Some(status) = house.stage.daemon.ended() {
+        if let Some(status) = house.daemon.ended() {
             break status;
         }
-        assert!(Instant::now() < deadline, "it runs on: {}", house.stage.daemon.log());
+        assert!(Instant::now() < deadline, "it runs on: {}", house.daemon.log());
         sleep(Duration::from_millis(50)).await;
     };
     assert!(!status.success());
-    let log = house.stage.daemon.log();
+    let log = house.daemon.log();
     let last = log.lines().last().unwrap_or_default();
     assert!(last.contains("key"), "it says what is missing: {last}");
     assert!(!state.join("key").exists(), "no key is made over a store that needs another one");
-    let (code, said) = house.stage.daemon.check();
+    let (code, said) = house.daemon.check();
     assert!(code != Some(0) && said.contains("key"), "{said}");
 
     // With its key it opens, and the account is there.
     for name in ["key", "jwt-secret"] {
         fs::copy(aside.join(name), state.join(name)).unwrap();
     }
-    house.stage.daemon.spawn().await;
+    house.daemon.spawn().await;
     let look = Question::new("GET", &format!("/accounts/{id}"));
     house.expect(look.by(&alice), 200).await;
-    house.until_state(&alice, &id, "active").await;
+    house.until_state(&house.holder(&alice), &id, "active").await;
 }

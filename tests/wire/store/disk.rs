@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::json;
+use telewarden_simulator::Chat;
 use tempfile::TempDir;
 
-use crate::support::{Broker, DaemonOptions, ServiceManager, Stage};
+use crate::support::{Broker, DaemonOptions, Listener, ServiceManager, Stage};
 
 use super::{FAILURE, end, expect_refusal, expect_words, secrets, talk, works_again};
 
@@ -130,6 +131,56 @@ async fn stage_on(disk: Option<&SmallDisk>, manager: &ServiceManager) -> Stage {
     stage
 }
 
+/// Writes to a chat that is monitored until the daemon ends, which is told to monitor another one
+/// meanwhile; answers that one.
+async fn write_until_it_ends(stage: &Stage, chat: &Chat, alice: &Listener) -> Chat {
+    let mut number = 20;
+    let filling = async {
+        let long = "x".repeat(3_000);
+        loop {
+            number += 1;
+            let text = format!("{} {number} {long}", super::TEXT);
+            stage.sim.post(chat.chat_id, stage.author, &text).await.unwrap();
+            if stage.daemon.get("/health/live").await.is_err() {
+                break;
+            }
+        }
+    };
+    let more = stage.supergroup(&[alice]).await;
+    let command = json!({
+        "command": "start_monitoring_chat",
+        "chat_id": more.chat_id,
+        "primary_session": alice.data(),
+        "backup_sessions_pool": [],
+    });
+    tokio::join!(filling, stage.backend.command(&command));
+    more
+}
+
+/// The daemon says what went wrong and what to do, and logs it as an error.
+fn expect_reason(stage: &Stage, told: &str, cause: &str) {
+    let path = stage.daemon.store().display().to_string();
+    let words = [&*path, cause, "free or repair the disk, then start again"];
+    expect_words("the daemon", told, &words);
+    let at_error =
+        told.lines().filter(|line| line.contains(cause) && line.contains(r#""log.level":"error""#));
+    assert!(at_error.count() >= 1, "it is logged as an error: {told}");
+}
+
+/// The service manager learns it, too.
+fn expect_last_notice(manager: &ServiceManager, cause: &str) {
+    let stopping = manager.notices();
+    let last = stopping.iter().flatten().rev().find(|line| line.starts_with("STATUS="));
+    assert!(last.is_some_and(|line| line.contains(cause)), "{stopping:?}");
+}
+
+fn expect_nothing_private(stage: &Stage, alice: &Listener, told: &str) {
+    for secret in secrets(stage, alice).iter().filter(|secret| *secret != super::TEXT) {
+        assert!(!told.contains(secret.as_str()), "a secret is told");
+    }
+    assert!(!told.contains(super::TEXT), "a message is told");
+}
+
 /// Fills the disk under a daemon at work; looks at what it says and at what it has kept.
 async fn fills_up_at_work(disk: Disk) {
     let manager = ServiceManager::listen();
@@ -146,42 +197,14 @@ async fn fills_up_at_work(disk: Disk) {
     stage.expect_all(&chat).await;
     let logged = stage.daemon.log().len();
     disk.fill(&stage);
-    let mut number = 20;
-    let filling = async {
-        let long = "x".repeat(3_000);
-        loop {
-            number += 1;
-            let text = format!("{} {number} {long}", super::TEXT);
-            stage.sim.post(chat.chat_id, stage.author, &text).await.unwrap();
-            if stage.daemon.get("/health/live").await.is_err() {
-                break;
-            }
-        }
-    };
-    let more = stage.supergroup(&[&alice]).await;
-    let command = json!({
-        "command": "start_monitoring_chat",
-        "chat_id": more.chat_id,
-        "primary_session": alice.data(),
-        "backup_sessions_pool": [],
-    });
-    tokio::join!(filling, stage.backend.command(&command));
+    let more = write_until_it_ends(&stage, &chat, &alice).await;
     let (status, told) = end(&mut stage, logged).await;
     assert_eq!(status, FAILURE, "{told}");
-    let path = stage.daemon.store().display().to_string();
-    let words = [&*path, cause, "free or repair the disk, then start again"];
-    expect_words("the daemon", &told, &words);
-    let at_error =
-        told.lines().filter(|line| line.contains(cause) && line.contains(r#""log.level":"error""#));
-    assert!(at_error.count() >= 1, "it is logged as an error: {told}");
-    let stopping = manager.notices();
-    let last = stopping.iter().flatten().rev().find(|line| line.starts_with("STATUS="));
-    assert!(last.is_some_and(|line| line.contains(cause)), "{stopping:?}");
-    for secret in secrets(&stage, &alice).iter().filter(|secret| *secret != super::TEXT) {
-        assert!(!told.contains(secret.as_str()), "a secret is told");
-    }
-    assert!(!told.contains(super::TEXT), "a message is told");
+    expect_reason(&stage, &told, cause);
+    expect_last_notice(&manager, cause);
+    expect_nothing_private(&stage, &alice, &told);
     if let Disk::Small(_) = &disk {
+        let path = stage.daemon.store().display().to_string();
         let (status, said) = stage.daemon.check();
         assert_eq!(status, FAILURE, "{said}");
         expect_words("check", &said, &[&path, cause, "make room"]);

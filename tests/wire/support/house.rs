@@ -7,9 +7,15 @@ use serde_json::{Value, json};
 use telewarden::edge::http::api::{TokenSecret, Tokens};
 use telewarden::protocol::owner::{Role, UserId};
 use telewarden::protocol::secret::SecretText;
-use telewarden_simulator::{Account, AccountInfo, NewAccount, Options, Simulator, StoredMessage};
+use telewarden_simulator::{
+    Account, AccountInfo, Chat, ChatKind, NewAccount, NewChat, Options, Simulator, StoredMessage,
+};
+use tokio::time::{Instant, sleep};
 
-use super::{Answer, Backend, Client, Daemon, DaemonOptions, eventually, expect_clean_books};
+use super::{
+    Answer, Backend, Client, Daemon, DaemonOptions, Door, PATIENCE, Question, eventually,
+    expect_clean_books,
+};
 
 /// What tokens are signed with.
 const TOKEN_SECRET: &str = "a secret of the tests, long enough for a token";
@@ -21,6 +27,9 @@ pub(crate) const MORE_SENDS: &str = "[telegram.limits.send]\nper_minute = 6000\n
 pub(crate) struct House {
     pub(crate) sim: Simulator,
     pub(crate) daemon: Daemon,
+    pub(crate) door: Door,
+    /// What tokens are signed with; `None` when the daemon makes that itself.
+    token_secret: Option<&'static str>,
 }
 
 impl House {
@@ -40,30 +49,55 @@ impl House {
     pub(crate) async fn prepare(options: DaemonOptions) -> Self {
         let sim = simulator().await;
         let daemon = Daemon::alone(&sim, options);
-        Self::of(sim, daemon)
+        Self::of(sim, daemon, Some(TOKEN_SECRET))
+    }
+
+    /// The same, before a broker, and with nothing secret but what the daemon makes itself.
+    pub(crate) async fn prepare_on_its_own(backend: &Backend, options: DaemonOptions) -> Self {
+        let sim = simulator().await;
+        let daemon = Daemon::prepare(&sim, backend, options);
+        Self::of(sim, daemon, None)
     }
 
     /// With a running daemon that also serves a backend behind a broker.
     pub(crate) async fn open_to(backend: &Backend) -> Self {
         let sim = simulator().await;
         let daemon = Daemon::prepare(&sim, backend, DaemonOptions::default());
-        let mut house = Self::of(sim, daemon);
+        let mut house = Self::of(sim, daemon, Some(TOKEN_SECRET));
         house.daemon.spawn().await;
         house
     }
 
-    fn of(sim: Simulator, mut daemon: Daemon) -> Self {
+    fn of(sim: Simulator, daemon: Daemon, token_secret: Option<&'static str>) -> Self {
         let key = daemon.home().join("server.pem");
         std::fs::write(&key, sim.public_key_pem()).expect("the server's key is written");
-        let key = key.to_str().expect("a path in UTF-8");
-        daemon.set_variable("TELEWARDEN__TELEGRAM__SERVER_PUBLIC_KEY_FILE", key);
-        let elsewhere = sim.dc_addr(4).expect("it has two").to_string();
-        daemon.set_variable("TELEWARDEN__TELEGRAM__SERVERS__4", &elsewhere);
-        daemon.set_variable("TELEWARDEN__AUTH__JWT_SECRET", TOKEN_SECRET);
-        daemon.set_variable("TELEWARDEN__HTTP__LIMITS__CONNECT_PER_MINUTE", "1000");
-        daemon.set_variable("TELEWARDEN__HTTP__LIMITS__SEND_PER_MINUTE", "1000");
-        daemon.set_variable("TELEWARDEN__HTTP__LIMITS__OTHER_PER_MINUTE", "100000");
-        Self { sim, daemon }
+        let door = Door::at(daemon.listen());
+        let mut house = Self { sim, daemon, door, token_secret };
+        house.add_variables();
+        house
+    }
+
+    /// Sets the daemon's environment from its next start on: what every house needs, and `more`.
+    pub(crate) fn set_variables(&mut self, more: &[(&str, &str)]) {
+        self.daemon.clear_variables();
+        self.add_variables();
+        for (name, value) in more {
+            self.daemon.set_variable(name, value);
+        }
+    }
+
+    fn add_variables(&mut self) {
+        let key = self.daemon.home().join("server.pem").display().to_string();
+        let elsewhere = self.sim.dc_addr(4).expect("it has two").to_string();
+        self.daemon.set_variable("TELEWARDEN__TELEGRAM__SERVER_PUBLIC_KEY_FILE", &key);
+        self.daemon.set_variable("TELEWARDEN__TELEGRAM__SERVERS__4", &elsewhere);
+        for limit in ["CONNECT", "SEND", "OTHER", "UNAUTHORIZED"] {
+            let name = format!("TELEWARDEN__HTTP__LIMITS__{limit}_PER_MINUTE");
+            self.daemon.set_variable(&name, "1000000");
+        }
+        if let Some(secret) = self.token_secret {
+            self.daemon.set_variable("TELEWARDEN__AUTH__JWT_SECRET", secret);
+        }
     }
 
     /// The API as `user` sees it.
@@ -77,15 +111,51 @@ impl House {
     }
 
     fn client(&self, user: &str, role: Role) -> Client {
-        let secret = TokenSecret::new(SecretText::new(TOKEN_SECRET.into())).expect("long enough");
+        self.holder(&self.token(user, role))
+    }
+
+    /// What shows that somebody is `user`. Where the daemon makes the secret, it has run before.
+    pub(crate) fn token(&self, user: &str, role: Role) -> String {
+        let known = self.token_secret.map(|secret| SecretText::new(secret.into()));
+        let secret = TokenSecret::find(known.as_ref(), &self.daemon.store()).expect("a secret");
         let user = UserId::new(user).expect("a user");
         let token = Tokens::new(&secret).mint(&user, role, Duration::from_secs(3_600));
-        Client::new(self.daemon.listen(), token.expect("it is signed"))
+        token.expect("it is signed")
+    }
+
+    /// The API as whoever has this token sees it.
+    pub(crate) fn holder(&self, token: &str) -> Client {
+        Client::new(self.door.clone(), token.to_owned())
+    }
+
+    /// Asks whatever can be asked, by whomever.
+    pub(crate) async fn ask(&self, question: Question) -> Answer {
+        self.door.ask(question).await
+    }
+
+    /// Asks, and expects this status; answers the JSON. As any client would, it asks again where
+    /// Telegram does not answer: the simulator is slow to agree on keys where it is not optimized.
+    pub(crate) async fn expect(&self, question: Question, status: u16) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.ask(question.clone()).await;
+            let is_busy = answer.refusal() == (503, "TG_UNAVAILABLE".to_owned());
+            if status == 503 || !is_busy || Instant::now() > deadline {
+                return answer.expect(status);
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// An account at Telegram that is logged in somewhere.
     pub(crate) async fn person(&self) -> Account {
         self.account(NewAccount::default()).await
+    }
+
+    /// The same with a public name.
+    pub(crate) async fn named(&self, username: &str) -> Account {
+        let username = Some(username.to_owned());
+        self.account(NewAccount { username, ..NewAccount::default() }).await
     }
 
     /// An account at Telegram that is logged in nowhere.
@@ -127,6 +197,23 @@ impl House {
     pub(crate) async fn accounts_of(&self, user: &Client) -> Vec<Value> {
         let list = user.get("/accounts").await.expect(200);
         list["items"].as_array().expect("a list").clone()
+    }
+
+    /// A chat at Telegram with these members.
+    pub(crate) async fn chat(
+        &self,
+        kind: ChatKind,
+        username: Option<&str>,
+        members: &[&Account],
+    ) -> Chat {
+        let new = NewChat {
+            kind,
+            title: "A room".into(),
+            username: username.map(str::to_owned),
+            members: members.iter().map(|account| account.user_id).collect(),
+            admins: Vec::new(),
+        };
+        self.sim.add_chat(new).await.expect("a chat")
     }
 
     /// What Telegram knows of an account's use.

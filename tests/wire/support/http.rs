@@ -1,12 +1,14 @@
 //! HTTP as the tests speak it, with no client but a socket: one request a connection.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::PATIENCE;
 
@@ -38,16 +40,86 @@ fn unreadable() -> std::io::Error {
     std::io::Error::other("unreadable answer")
 }
 
-/// What the API answered.
+/// A question, and who asks it.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    method: String,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Option<Value>,
+}
+
+impl Question {
+    /// `method` of `path`, which begins behind `/api/v1` unless it names something else.
+    pub(crate) fn new(method: &str, path: &str) -> Self {
+        let outside = ["/openapi.json", "/metrics", "/health", "/health/live", "/health/ready"];
+        let is_whole = path.starts_with("/api/") || outside.contains(&path);
+        let path = if is_whole { path.to_owned() } else { format!("/api/v1{path}") };
+        Self { method: method.to_owned(), path, headers: Vec::new(), body: None }
+    }
+
+    pub(crate) fn by(self, token: &str) -> Self {
+        self.with("Authorization", format!("Bearer {token}"))
+    }
+
+    pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub(crate) fn json(mut self, body: Value) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    /// As it goes over the wire. Version 1.0, so that no answer comes in chunks.
+    fn written(&self, host: SocketAddr) -> String {
+        let Self { method, path, headers, body } = self;
+        let mut request = format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\n");
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if let Some(body) = body {
+            let body = body.to_string();
+            request.push_str("Content-Type: application/json\r\n");
+            request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+        } else {
+            request.push_str("\r\n");
+        }
+        request
+    }
+}
+
+/// What was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     headers: Vec<(String, String)>,
-    /// Null when there was none.
+    /// Null when there was none, or none of JSON.
     pub(crate) body: Value,
+    /// The body as it came.
+    pub(crate) text: String,
 }
 
 impl Answer {
+    fn read(answer: &str) -> std::io::Result<Self> {
+        let (status, head, text) = taken_apart(answer)?;
+        let lines = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        let headers = lines.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
+        let (body, text) = (Value::Null, text.to_owned());
+        let mut answer = Self { status, headers, body, text };
+        let kind = answer.header("content-type").unwrap_or_default();
+        if kind.ends_with("json") && !answer.text.is_empty() {
+            answer.body = serde_json::from_str(&answer.text).map_err(|_| unreadable())?;
+        }
+        Ok(answer)
+    }
+
+    /// Status and code of a refusal.
+    pub(crate) fn refusal(&self) -> (u16, String) {
+        (self.status, self.body["code"].as_str().unwrap_or_default().to_owned())
+    }
+
     /// A header's value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
@@ -79,16 +151,108 @@ impl Answer {
     }
 }
 
+/// An answer as it came, head and body, and to what.
+pub(crate) struct Heard {
+    pub(crate) question: String,
+    pub(crate) text: String,
+}
+
+/// Where the daemon answers. Everybody who asks there shares one memory of what was answered, so that it
+/// can be searched.
+#[derive(Clone)]
+pub(crate) struct Door {
+    address: SocketAddr,
+    heard: Arc<Mutex<Vec<Heard>>>,
+}
+
+impl Door {
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self { address, heard: Arc::default() }
+    }
+
+    pub(crate) fn heard(&self) -> MutexGuard<'_, Vec<Heard>> {
+        self.heard.lock().expect("the list")
+    }
+
+    /// A question that the daemon may not live to answer.
+    pub(crate) async fn try_ask(&self, question: &Question) -> std::io::Result<Answer> {
+        let mut stream = self.begin(question).await?;
+        let mut text = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut text)).await??;
+        let answer = Answer::read(&text)?;
+        let question = format!("{} {}", question.method, question.path);
+        self.heard().push(Heard { question, text });
+        Ok(answer)
+    }
+
+    /// A question that is answered.
+    pub(crate) async fn ask(&self, question: Question) -> Answer {
+        self.try_ask(&question).await.unwrap_or_else(|error| {
+            panic!("{} {} is not answered: {error}", question.method, question.path)
+        })
+    }
+
+    /// Asks and hands over the socket, over which nothing was read.
+    pub(crate) async fn begin(&self, question: &Question) -> std::io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        stream.write_all(question.written(self.address).as_bytes()).await?;
+        Ok(stream)
+    }
+
+    /// Opens an event stream and reads its head.
+    async fn open_stream(&self, question: &Question) -> BufReader<TcpStream> {
+        let mut stream = BufReader::new(self.begin(question).await.expect("a stream"));
+        let mut status = String::new();
+        stream.read_line(&mut status).await.expect("an answer");
+        assert!(status.contains(" 200 "), "{status}");
+        let mut line = status;
+        while !line.trim().is_empty() {
+            line.clear();
+            stream.read_line(&mut line).await.expect("a header");
+        }
+        stream
+    }
+
+    /// Tells all that comes over an event stream, as it comes, until what is returned is dropped or the
+    /// stream ends.
+    pub(crate) async fn listen(
+        &self,
+        question: &Question,
+        mut tell: impl FnMut(&str) + Send + 'static,
+    ) -> AbortOnDropHandle<()> {
+        let mut stream = self.open_stream(question).await;
+        let read = async move {
+            let mut some = vec![0; 4_096];
+            while let Ok(length @ 1..) = stream.read(&mut some).await {
+                tell(&String::from_utf8_lossy(&some[..length]));
+            }
+        };
+        AbortOnDropHandle::new(tokio::spawn(read))
+    }
+}
+
 /// The API, as one user sees it.
 #[derive(Clone)]
 pub(crate) struct Client {
-    address: SocketAddr,
+    door: Door,
     token: String,
 }
 
 impl Client {
-    pub(crate) fn new(address: SocketAddr, token: String) -> Self {
-        Self { address, token }
+    pub(crate) fn new(door: Door, token: String) -> Self {
+        Self { door, token }
+    }
+
+    fn question(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Question {
+        let question = Question { body: body.cloned(), ..Question::new(method, path) };
+        let question = question.by(&self.token);
+        headers.iter().fold(question, |question, (name, value)| question.with(name, *value))
     }
 
     /// A request that the daemon may not live to answer.
@@ -99,17 +263,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> std::io::Result<Answer> {
-        let mut stream = self.begin(method, path, headers, body).await?;
-        let mut answer = String::new();
-        timeout(PATIENCE, stream.read_to_string(&mut answer)).await??;
-        let (status, head, body) = taken_apart(&answer)?;
-        let lines = head.lines().skip(1).filter_map(|line| line.split_once(": "));
-        let headers = lines.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
-        let body = match body {
-            "" => Value::Null,
-            text => serde_json::from_str(text).map_err(|_| unreadable())?,
-        };
-        Ok(Answer { status, headers, body })
+        self.door.try_ask(&self.question(method, path, headers, body)).await
     }
 
     /// Sends a request and hands over the socket, over which nothing was read.
@@ -120,30 +274,12 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> std::io::Result<TcpStream> {
-        let mut stream = TcpStream::connect(self.address).await?;
-        // Version 1.0, so that no answer comes in chunks.
-        let mut request = format!(
-            "{method} /api/v1{path} HTTP/1.0\r\nHost: {}\r\nAuthorization: Bearer {}\r\n",
-            self.address, self.token
-        );
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        if let Some(body) = body {
-            let body = body.to_string();
-            request.push_str("Content-Type: application/json\r\n");
-            request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
-        } else {
-            request.push_str("\r\n");
-        }
-        stream.write_all(request.as_bytes()).await?;
-        Ok(stream)
+        self.door.begin(&self.question(method, path, headers, body)).await
     }
 
     /// A request that is answered.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let answer = self.try_send(method, path, &[], body).await;
-        answer.unwrap_or_else(|error| panic!("{method} {path} is not answered: {error}"))
+        self.door.ask(self.question(method, path, &[], body)).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -165,13 +301,8 @@ impl Client {
     /// The event stream, from the event after `after` on.
     pub(crate) async fn follow(&self, after: Option<&str>) -> Stream {
         let resume = after.map(|id| ("Last-Event-ID", id));
-        let headers = resume.as_slice();
-        let socket = self.begin("GET", "/events/stream", headers, None).await.expect("a stream");
-        let mut lines = BufReader::new(socket).lines();
-        let status = lines.next_line().await.expect("an answer").unwrap_or_default();
-        assert!(status.contains(" 200 "), "{status}");
-        while lines.next_line().await.expect("a header").is_some_and(|line| !line.is_empty()) {}
-        Stream { lines }
+        let question = self.question("GET", "/events/stream", resume.as_slice(), None);
+        Stream { lines: self.door.open_stream(&question).await.lines() }
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) use backend::{Backend, Event};
 pub(crate) use broker::Broker;
 pub(crate) use daemon::{Daemon, DaemonOptions};
 pub(crate) use house::{House, MORE_SENDS, id_of};
-pub(crate) use http::{Answer, Client, StreamEvent, get};
+pub(crate) use http::{Answer, Client, Door, Question, StreamEvent, get};
 pub(crate) use service_manager::ServiceManager;
 
 /// How long a test waits for what should take moments, on a slow and busy machine.
@@ -196,7 +196,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    fn new(id: &str, account: &Account) -> Self {
+    pub(crate) fn new(id: &str, account: &Account) -> Self {
         let session_string = account.session_string.clone().expect("it is logged in");
         Self { id: id.to_owned(), user_id: account.user_id, session_string }
     }

@@ -85,22 +85,32 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, faults: &mut
             faults.push(format!("{at}.{name} is missing"));
         }
     }
-    if let (Some(known), Some(given)) = (schema["properties"].as_object(), value.as_object()) {
-        for (name, schema) in known {
-            if let Some(value) = given.get(name) {
-                check(document, schema, value, &format!("{at}.{name}"), faults);
-            }
-        }
-        for name in given.keys().filter(|name| !known.contains_key(*name)) {
-            // Parts of an `allOf` know only their own.
-            if !at.is_empty() && schema["allOf"].is_null() {
-                faults.push(format!("{at}.{name} is not told of"));
-            }
-        }
-    }
+    check_properties(document, schema, value, at, faults);
     for (place, item) in value.as_array().into_iter().flatten().enumerate() {
         if !schema["items"].is_null() {
             check(document, &schema["items"], item, &format!("{at}[{place}]"), faults);
+        }
+    }
+}
+
+fn check_properties(
+    document: &Value,
+    schema: &Value,
+    value: &Value,
+    at: &str,
+    faults: &mut Vec<String>,
+) {
+    let properties = (schema["properties"].as_object(), value.as_object());
+    let (Some(known), Some(given)) = properties else { return };
+    for (name, schema) in known {
+        if let Some(value) = given.get(name) {
+            check(document, schema, value, &format!("{at}.{name}"), faults);
+        }
+    }
+    for name in given.keys().filter(|name| !known.contains_key(*name)) {
+        // Parts of an `allOf` know only their own.
+        if !at.is_empty() && schema["allOf"].is_null() {
+            faults.push(format!("{at}.{name} is not told of"));
         }
     }
 }

@@ -1,0 +1,100 @@
+//! A member of the fleet: what is known of one account while its actor rests, runs or recovers, and who
+//! needs it. Never starts or stops an actor; the fleet does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ractor::{ActorId, ActorRef};
+use tokio::sync::Semaphore;
+
+use crate::actors::account::{AccountMsg, Interest};
+use crate::protocol::account::Standing;
+use crate::protocol::chat::ChatKey;
+use crate::protocol::estate::OwnedAccount;
+use crate::protocol::ids::SessionId;
+use crate::protocol::model::AccountRecord;
+
+/// One account of the fleet.
+pub(super) struct Member {
+    /// As of its last start; the account itself keeps the newer ones in the store.
+    pub(super) record: AccountRecord,
+    /// The session ids that stand for it.
+    pub(super) names: Vec<String>,
+    /// The id of the user's account that it is, for the log; health does not tell it to everybody.
+    pub(super) owned_as: Option<String>,
+    pub(super) api_id: Option<i32>,
+    pub(super) interests: HashMap<ChatKey, Interest>,
+    pub(super) presence: Presence,
+    /// Whether it is connected although nobody needs it just now.
+    pub(super) standing: Standing,
+    /// Its user gave it up: it goes once its actor has ended.
+    pub(super) is_released: bool,
+    /// Whether its next start may try a session once more that Telegram had ended.
+    pub(super) forgive: bool,
+    /// One permit, which goes with the connection and outlives the account's actor: whoever dials
+    /// next waits until the sockets of the last connection are closed.
+    pub(super) slot: Arc<Semaphore>,
+}
+
+/// How it stands with the account's actor.
+pub(super) enum Presence {
+    /// Not started: nobody needs it.
+    Resting,
+    /// It runs.
+    Running(ActorRef<AccountMsg>),
+    /// Crashed, to be started again after a pause.
+    Recovering,
+    /// Crashed too often.
+    Parked,
+}
+
+impl Member {
+    pub(super) fn new(record: AccountRecord) -> Self {
+        Self {
+            record,
+            names: Vec::new(),
+            owned_as: None,
+            api_id: None,
+            interests: HashMap::new(),
+            presence: Presence::Resting,
+            standing: Standing::OnDemand,
+            is_released: false,
+            forgive: false,
+            slot: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    pub(super) fn is_needed(&self) -> bool {
+        !self.interests.is_empty() || self.standing != Standing::OnDemand
+    }
+
+    pub(super) fn name(&mut self, id: &SessionId) {
+        let name = id.to_string();
+        if !self.names.contains(&name) {
+            self.names.push(name);
+        }
+    }
+
+    /// The chat may have another monitor by now, which still wants the account.
+    pub(super) fn unwatch(&mut self, key: &ChatKey, monitor: ActorId) {
+        if self.interests.get(key).is_some_and(|interest| interest.monitor.get_id() == monitor) {
+            self.interests.remove(key);
+        }
+        if let Presence::Running(actor) = &self.presence {
+            let _ = actor.cast(AccountMsg::Unwatch { key: key.clone(), monitor });
+        }
+    }
+
+    /// The account that this key stands for.
+    pub(super) fn own(&mut self, account: &OwnedAccount) {
+        self.standing = account.standing();
+        self.api_id = account.api_id.or(self.api_id);
+        self.is_released = false;
+        self.owned_as = Some(account.id.to_string());
+    }
+
+    /// Whether it is to be started although no monitor wants it.
+    pub(super) fn is_resting_needlessly(&self) -> bool {
+        matches!(self.presence, Presence::Resting) && self.standing != Standing::OnDemand
+    }
+}

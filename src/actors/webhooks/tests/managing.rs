@@ -1,0 +1,100 @@
+//! Webhooks as their users see them over the API: made, listed, refused, deleted.
+
+use super::stage::*;
+use crate::actors::WebhookSettings;
+use crate::edge::http::api::{Service, WebhookOrder};
+use crate::protocol::owner::{Caller, Role, WebhookId};
+use crate::protocol::refusal::Code;
+use uuid::Uuid;
+
+#[tokio::test]
+async fn webhooks_of_others_do_not_exist_and_deleted_ones_leave_nothing() {
+    let receiver = Receiver::start(|_, _| Reply::Status(500)).await;
+    let (stage, who) = (Stage::set(quick()).await, user("one"));
+    let hook = stage.hook(&who, order_of(&receiver)).await;
+    let (api, id, other) = (stage.root.api(), WebhookId(hook.id), user("two"));
+    let codes = [
+        api.webhook(&other, id).await.unwrap_err().code,
+        api.update_webhook(&other, id, order(order_of(&receiver))).await.unwrap_err().code,
+        api.delete_webhook(&other, id).await.unwrap_err().code,
+        api.dead_deliveries(&other, id, page(9, None)).await.unwrap_err().code,
+        api.redeliver(&other, id, Uuid::nil()).await.unwrap_err().code,
+    ];
+    assert_eq!(codes, [Code::NotFound; 5]);
+    assert_eq!(api.webhooks(&other, page(9, None)).await.unwrap().items, []);
+    let admin = Caller { role: Role::Admin, ..user("boss") };
+    assert_eq!(api.webhooks(&admin, page(9, None)).await.unwrap().items.len(), 1);
+    stage.say(&who, 1, 1).await;
+    stage.until(&who, &hook, |hook| hook.waiting == 1 && hook.last_error.is_some()).await;
+    api.delete_webhook(&who, id).await.unwrap();
+    assert_eq!(api.webhook(&who, id).await.unwrap_err().code, Code::NotFound);
+    stage.say(&who, 1, 2).await;
+    let mark = stage.hook(&who, format!("{}/c", receiver.address)).await;
+    receiver.answer(OK);
+    stage.say(&who, 1, 3).await;
+    eventually(
+        || receiver.seen().iter().any(|one| one.hook == "c" && one.number() == 3).then_some(()),
+        || receiver.seen().len(),
+    )
+    .await;
+    stage.until(&who, &mark, |hook| hook.waiting == 0).await;
+    assert_eq!(stage.waiting(), []);
+    let all = ["webhook.create", "webhook.delete", "webhook.create"];
+    assert_eq!(stage.actions(&who).await, all);
+}
+
+#[tokio::test]
+async fn pages_of_webhooks_follow_one_another_and_there_is_an_end() {
+    let (stage, who) = (Stage::set(quick()).await, user("one"));
+    let mut made = Vec::new();
+    for number in 0..20 {
+        made.push(stage.hook(&who, format!("https://example.org/{number}")).await.id);
+    }
+    let api = stage.root.api();
+    let refused = api.create_webhook(&who, order("https://example.org/".into())).await.unwrap_err();
+    assert_eq!(refused.code, Code::Conflict);
+    let (mut seen, mut cursor) = (Vec::new(), None);
+    loop {
+        let part = api.webhooks(&who, page(7, cursor)).await.unwrap();
+        seen.extend(part.items.iter().map(|hook| hook.id));
+        cursor = part.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, made);
+}
+
+#[tokio::test]
+async fn addresses_inside_and_unknown_events_are_refused() {
+    let settings = WebhookSettings { allow_private: false, ..quick() };
+    let (stage, who) = (Stage::set(settings).await, user("one"));
+    let api = stage.root.api();
+    for url in ["http://example.org/", "https://127.0.0.1/", "https://0x7f.1/", "https://[::1]/"] {
+        let refused = api.create_webhook(&who, order(url.into())).await.unwrap_err();
+        assert_eq!((refused.code, refused.errors[0].field.as_str()), (Code::Validation, "url"));
+    }
+    let events = vec!["nonsense".to_owned()];
+    let order = WebhookOrder { events, ..order("https://example.org/".into()) };
+    let refused = api.create_webhook(&who, order).await.unwrap_err();
+    assert_eq!((refused.code, refused.errors[0].field.as_str()), (Code::Validation, "events"));
+    // Names are looked at when they are resolved: nothing is connected to.
+    let hook = stage.hook(&who, "https://localhost:9/".into()).await;
+    stage.say(&who, 1, 1).await;
+    let view = stage.until(&who, &hook, |hook| hook.last_error.is_some()).await;
+    assert!(view.last_error.unwrap().contains("is no public address"));
+}
+
+#[tokio::test]
+async fn a_users_end_is_the_end_of_the_users_webhooks() {
+    let receiver = Receiver::start(|_, _| Reply::Status(500)).await;
+    let (stage, who) = (Stage::set(quick()).await, user("one"));
+    let hook = stage.hook(&who, order_of(&receiver)).await;
+    stage.say(&who, 1, 1).await;
+    stage.until(&who, &hook, |hook| hook.waiting == 1 && hook.last_error.is_some()).await;
+    stage.root.api().erase(&who, who.user.clone()).await.unwrap();
+    assert_eq!(stage.root.api().webhooks(&who, page(9, None)).await.unwrap().items, []);
+    assert_eq!(stage.waiting(), []);
+    stage.say(&who, 1, 2).await;
+    stage.end().await;
+}

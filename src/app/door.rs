@@ -1,0 +1,92 @@
+//! The HTTP edge as the daemon holds it: opened last, closed last. Owns what the configuration says of it
+//! and what ends it; never what is answered.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+
+use crate::actors::Root;
+use crate::config::Config;
+use crate::edge::http::{self, ApiOptions, HttpMeters, RequestLimits, TokenSecret};
+
+/// The open edge. It stays open until it is closed, whatever becomes of this.
+pub(super) struct Door {
+    stop: CancellationToken,
+    /// Ends the event streams, whose followers are told that it is for a restart.
+    streams_stop: CancellationToken,
+}
+
+impl Door {
+    /// The door of an edge that is not open yet.
+    pub(super) fn new() -> Self {
+        let stop = CancellationToken::new();
+        Self { streams_stop: stop.child_token(), stop }
+    }
+
+    /// Serves `router` from now on, on a thread of its own.
+    pub(super) fn open(&self, listener: TcpListener, router: Router) -> Result<()> {
+        // The thread ends within its own deadline; nothing of it needs to be waited for.
+        let thread = http::spawn(listener, router, self.stop.clone());
+        thread.map(drop).context("failed to start the http edge")
+    }
+
+    /// Sends the followers of events away.
+    pub(super) fn end_streams(&self) {
+        self.streams_stop.cancel();
+    }
+
+    /// Lets nobody in any more.
+    pub(super) fn close(&self) {
+        self.stop.cancel();
+    }
+
+    /// How the API in front of `root` is served.
+    pub(super) fn api_options(
+        &self,
+        config: &Config,
+        root: &Root,
+        secret: TokenSecret,
+        meters: HttpMeters,
+    ) -> ApiOptions {
+        let limits = &config.http.limits;
+        ApiOptions {
+            service: Arc::new(root.api()),
+            runtime: tokio::runtime::Handle::current(),
+            secret,
+            limits: RequestLimits {
+                connect: limits.connect_per_minute,
+                send: limits.send_per_minute,
+                other: limits.other_per_minute,
+                unauthorized: limits.unauthorized_per_minute,
+            },
+            in_hand_max: http::IN_HAND_MAX,
+            cors_origins: config.http.cors_origins.clone(),
+            trusted_proxies: config.http.trusted_proxies.clone(),
+            meters,
+            stop: self.streams_stop.clone(),
+        }
+    }
+}
+
+/// Takes the address, before anything else is done that would be in vain without it.
+pub(super) fn listen(config: &Config) -> Result<TcpListener> {
+    let listen = config.http.listen;
+    TcpListener::bind(listen).with_context(|| format!("failed to listen on {listen} (http.listen)"))
+}
+
+/// What signs the tokens of the API.
+pub(super) fn token_secret(config: &Config) -> Result<TokenSecret> {
+    let configured = config.auth.jwt_secret.as_ref();
+    let secret = TokenSecret::find_or_make(configured, &config.store.path)
+        .context("failed to find the secret that signs tokens")?;
+    if let Some(path) = secret.made() {
+        tracing::info!(
+            path = %path.display(),
+            "made the secret that signs tokens of the API; telewarden token --user NAME makes one"
+        );
+    }
+    Ok(secret)
+}
