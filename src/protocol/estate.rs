@@ -96,6 +96,9 @@ pub struct SendRecord {
     /// It is certain that the tries so far sent nothing.
     #[serde(default)]
     pub is_unsent: bool,
+    /// Telegram took it, and does not tell which of the chat's messages it is.
+    #[serde(default)]
+    pub is_nameless: bool,
     /// When it was asked for.
     pub created_at: UnixMillis,
 }

@@ -106,6 +106,7 @@ fn send(number: u8, created_at: i64) -> SendRecord {
         random_id: 5,
         sent: None,
         is_unsent: false,
+        is_nameless: false,
         created_at: UnixMillis(created_at),
     }
 }

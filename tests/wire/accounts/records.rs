@@ -120,6 +120,7 @@ async fn every_deed_leaves_its_line_and_erasing_a_user_leaves_a_pseudonym() {
     let failed = refused.body["code"].as_str().unwrap();
     let expected = [
         ("account.connect", "ok"),
+        ("message.send", "begun"),
         ("message.send", "ok"),
         ("message.send", failed),
         ("account.pause", "ok"),
@@ -135,7 +136,7 @@ async fn every_deed_leaves_its_line_and_erasing_a_user_leaves_a_pseudonym() {
     assert_eq!(actions(&own), expected);
     assert!(own.iter().all(|entry| entry["actor"] == "ann" && entry["address"] == "127.0.0.1"));
     assert_eq!(log_of(&bob, "").await.len(), 1, "one's own and nothing else");
-    assert_eq!(log_of(&ann, "&action=message.send").await.len(), 2);
+    assert_eq!(log_of(&ann, "&action=message.send").await.len(), 3);
     assert_eq!(log_of(&house.admin(), "").await.len(), expected.len() + 1);
 
     bob.delete("/users/ann/data").await.expect_problem(404, "NOT_FOUND");
