@@ -153,6 +153,10 @@ pub struct LoginRecord {
     pub auth_key: Vec<u8>,
     /// How far it is.
     pub stage: LoginStage,
+    /// It came to nothing although Telegram may have let it in: the session is to be ended there, and
+    /// then forgotten here.
+    #[serde(default)]
+    pub is_leaving: bool,
     /// When it was begun.
     pub created_at: UnixMillis,
     /// When it is given up.

@@ -50,6 +50,8 @@ pub(in crate::actors) enum EstateMsg {
     /// The slot of a key, for a login that brings the key along; and who it is, if that is known and
     /// the session is not over.
     Slot { key: AuthKeyId, reply: RpcReplyPort<(Arc<Semaphore>, Option<Me>)> },
+    /// A login made this key; whoever connects it has to take this slot.
+    Guest { key: AuthKeyId, slot: Arc<Semaphore> },
     /// Take an account in.
     Adopt { newcomer: Box<Newcomer>, reply: Answer },
     /// Change something about an account.
@@ -99,6 +101,7 @@ impl FleetState {
             EstateMsg::Slot { key, reply } => {
                 let _ = reply.send(self.slot_of(key));
             }
+            EstateMsg::Guest { key, slot } => self.guest(key, &slot),
             EstateMsg::Adopt { newcomer, reply } => self.adopt(myself, *newcomer, reply).await,
             EstateMsg::Change { user, id, wish, deed, reply } => {
                 self.change(myself, &user, id, wish, deed, reply).await;
@@ -202,9 +205,14 @@ impl FleetState {
             return (Arc::clone(&member.slot), me);
         }
         let slot = self.guest_slot(key);
-        self.guests.retain(|_, slot| slot.strong_count() > 0);
-        self.guests.insert(key, Arc::downgrade(&slot));
+        self.guest(key, &slot);
         (slot, None)
+    }
+
+    /// Remembers the slot of a key that has no member yet, for as long as somebody holds it.
+    fn guest(&mut self, key: AuthKeyId, slot: &Arc<Semaphore>) {
+        self.guests.retain(|_, slot| slot.strong_count() > 0);
+        self.guests.insert(key, Arc::downgrade(slot));
     }
 
     /// The slot of a key that has no member yet: the one that a login holds, if there is one, so that

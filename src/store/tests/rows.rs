@@ -40,6 +40,7 @@ pub(in crate::store) fn login() -> LoginRecord {
             code_hash: "hash".into(),
             by_email: false,
         },
+        is_leaving: false,
         created_at: UnixMillis(1),
         expires_at: UnixMillis(2),
     }

@@ -40,7 +40,16 @@ async fn a_stream_tells_of_ones_own_changes_and_resumes() {
     own.until(is_active).await;
     // What came after an event comes again to whoever resumes from it.
     let mut again = ann.follow(begun.id.as_deref()).await;
-    again.until(|event| event.name == "login.changed" && event.data["state"] == "active").await;
+    again
+        .until(|event| {
+            let is_done = event.name == "login.changed" && event.data["state"] == "active";
+            assert!(
+                !is_done || event.data["account"]["id"] == *id,
+                "it names its account: {event:?}"
+            );
+            is_done
+        })
+        .await;
     again.until(is_active).await;
     // Bob is told of his own and of nothing else.
     let his = house.person().await;
