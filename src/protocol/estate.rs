@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::account::Standing;
 use super::chat::MarkedId;
 use super::ids::{AuthKeyId, UnixMillis};
+use super::model::Cooldown;
 use super::owner::{AccountId, LoginId, UserId};
 
 /// How long the outcome of a send is known under its idempotency key, milliseconds (24 h).
@@ -138,6 +139,16 @@ pub struct DayCount {
     pub day: i64,
     /// How often, by action.
     pub used: BTreeMap<String, u32>,
+}
+
+/// What Telegram makes a person or bot wait for, when no account is left that remembers it: giving an
+/// account up and connecting it anew is no way around a limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersonWaits {
+    /// The person or bot at Telegram.
+    pub telegram_id: i64,
+    /// The waits that were not over when the account went.
+    pub waits: Vec<Cooldown>,
 }
 
 /// A login under way, so that a restart of the daemon does not end it. Sealed in the store.
