@@ -14,6 +14,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use standing::Turn;
+
 use super::board::AccountView;
 use super::context::{Context, jitter, now};
 use super::errands::{ErrandQueue, Request};
@@ -264,14 +266,10 @@ impl AccountActor {
     }
 
     async fn begin(&mut self, myself: &ActorRef<AccountMsg>) -> Result<(), ActorProcessingErr> {
-        match self.standing {
-            Standing::Held => self.step(myself, Input::Pause).await,
-            Standing::OnDemand if self.interests.is_empty() => {
-                self.arm_linger(myself);
-                Ok(())
-            }
-            Standing::OnDemand | Standing::Kept => self.step(myself, Input::Wanted).await,
+        if !self.is_needed() {
+            self.arm_linger(myself);
         }
+        self.turn(myself, Turn::Asked).await
     }
 
     async fn watch(
@@ -300,7 +298,7 @@ impl AccountActor {
             self.tell_down(&monitor, &self.why());
             return Ok(());
         }
-        self.step(myself, Input::Wanted).await
+        self.turn(myself, Turn::Asked).await
     }
 
     fn unwatch(
@@ -331,7 +329,7 @@ impl AccountActor {
 
     async fn forgive(&mut self, myself: &ActorRef<AccountMsg>) -> Result<(), ActorProcessingErr> {
         if self.record.fault.take().is_some() {
-            self.step(myself, Input::Forgive).await?;
+            self.turn(myself, Turn::Forgiven).await?;
             self.changed = true;
         }
         Ok(())
@@ -444,7 +442,7 @@ impl AccountActor {
         if needed || epoch != self.linger_epoch {
             return Ok(());
         }
-        self.step(myself, Input::Unwanted).await?;
+        self.turn(myself, Turn::Lingered).await?;
         if self.record.fault.is_none() {
             self.context.board.account_rests(self.record.id);
         }

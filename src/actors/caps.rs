@@ -9,6 +9,15 @@ use crate::protocol::estate::DayCount;
 use crate::protocol::ids::UnixMillis;
 use crate::store::{Op, Store, StoreError};
 
+/// One of a day's, taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unit {
+    telegram_id: i64,
+    action: String,
+    /// The day that it was taken from.
+    day: i64,
+}
+
 /// The counts that were asked for since the daemon started, by Telegram id.
 #[derive(Debug, Default)]
 pub(super) struct Caps(Mutex<HashMap<i64, DayCount>>);
@@ -18,26 +27,27 @@ impl Caps {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `with` on a person's count, which is read from the store where it is not known.
+    /// Runs `with` on a person's count, which is read from the store where it is not known. Nobody else
+    /// waits for that disk; of two who read at once the first one's is kept, which the other finds.
     fn with<T>(
         &self,
         store: &Store,
         telegram_id: i64,
         with: impl FnOnce(&mut DayCount) -> T,
     ) -> Result<T, StoreError> {
-        let mut counts = self.counts();
-        if let Some(count) = counts.get_mut(&telegram_id) {
+        if let Some(count) = self.counts().get_mut(&telegram_id) {
             return Ok(with(count));
         }
         let stored = store.day_count(telegram_id)?;
+        let mut counts = self.counts();
         let count = counts
             .entry(telegram_id)
             .or_insert_with(|| stored.unwrap_or_else(|| DayCount::none(telegram_id)));
         Ok(with(count))
     }
 
-    /// Takes one of today's; `Ok(None)` when there is none left. What is returned has to be durable
-    /// before the action.
+    /// Takes one of today's; `Ok(None)` when there is none left. The write that is returned has to be
+    /// durable before the action.
     ///
     /// # Errors
     /// When the store cannot be read: then nothing may be done.
@@ -48,16 +58,19 @@ impl Caps {
         action: &str,
         limit: u32,
         now: UnixMillis,
-    ) -> Result<Option<Op>, StoreError> {
+    ) -> Result<Option<(Unit, Op)>, StoreError> {
         self.with(store, telegram_id, |count| {
-            count.take(action, limit, now).then(|| Op::PutDayCount(count.clone()))
+            count.take(action, limit, now).then(|| {
+                let unit = Unit { telegram_id, action: action.to_owned(), day: count.day };
+                (unit, Op::PutDayCount(count.clone()))
+            })
         })
     }
 
     /// Gives one back that was certainly not done.
-    pub(super) fn give_back(&self, telegram_id: i64, action: &str, now: UnixMillis) {
-        if let Some(count) = self.counts().get_mut(&telegram_id) {
-            count.give_back(action, now);
+    pub(super) fn give_back(&self, unit: &Unit) {
+        if let Some(count) = self.counts().get_mut(&unit.telegram_id) {
+            count.give_back(&unit.action, unit.day);
         }
     }
 
@@ -89,12 +102,47 @@ mod tests {
         for used in 1..=3 {
             // As after a restart: nothing is remembered but what the store has.
             let caps = Caps::default();
-            let op = caps.take(&store, 7, SEND, 2, now).unwrap();
-            assert_eq!(op.is_some(), used <= 2);
-            store.commit(op.into_iter().collect()).await.unwrap();
+            let taken = caps.take(&store, 7, SEND, 2, now).unwrap();
+            assert_eq!(taken.is_some(), used <= 2);
+            store.commit(taken.map(|(_, op)| op).into_iter().collect()).await.unwrap();
             assert_eq!(caps.used(&store, 7, SEND, now).unwrap().0, used.min(2));
         }
         let caps = Caps::default();
         assert!(caps.take(&store, 7, SEND, 2, next_day(now)).unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_after_midnight_is_none_of_the_new_days() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let (caps, evening) = (Caps::default(), UnixMillis(5));
+        let (late, _) = caps.take(&store, 7, SEND, 9, evening).unwrap().unwrap();
+        let morning = next_day(evening);
+        let (early, _) = caps.take(&store, 7, SEND, 9, morning).unwrap().unwrap();
+        caps.give_back(&late);
+        assert_eq!(caps.used(&store, 7, SEND, morning).unwrap().0, 1);
+        caps.give_back(&early);
+        assert_eq!(caps.used(&store, 7, SEND, morning).unwrap().0, 0);
+    }
+
+    #[test]
+    fn those_who_read_the_same_count_at_once_do_not_take_more_than_there_is() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        for person in 0..200 {
+            let caps = Caps::default();
+            let begin = std::sync::Barrier::new(4);
+            let taken: usize = std::thread::scope(|scope| {
+                let take = || {
+                    begin.wait();
+                    (0..3)
+                        .filter(|_| {
+                            caps.take(&store, person, SEND, 5, UnixMillis(5)).unwrap().is_some()
+                        })
+                        .count()
+                };
+                let all: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
+                all.into_iter().map(|one| one.join().unwrap()).sum()
+            });
+            assert_eq!(taken, 5);
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! or, after a crash in between, sends with the same `random_id`, which Telegram recognises. A caller that
 //! goes away does not stop what was begun.
 
+mod words;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +14,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
+use words::{other_request, paused, sent_before, unclear, unnoted};
+
 use super::asking::{Unmet, ask, busy};
 use super::calling::broken;
+use super::caps::Unit;
 use super::context::{Context, now};
 use super::fleet::FleetMsg;
 use crate::edge::http::api::{Outgoing, ParseMode};
@@ -24,13 +29,16 @@ use crate::protocol::estate::{Fingerprint, OwnedAccount, SendRecord, SentMessage
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{MethodClass, PeerRecord};
-use crate::protocol::owner::{AccountId, Caller, UserId};
+use crate::protocol::owner::{AccountId, Caller, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::target::Target;
 use crate::protocol::trail::Deed;
 use crate::store::Op;
 use crate::telegram::{self, Errand, Finding, SendMessage, measure_markup};
 
+/// What the audit log says of a message before Telegram is called. A line of the same target says how it
+/// ended; where there is none the daemon ended meanwhile, and whether it was sent is not known.
+const BEGUN: &str = "begun";
 /// Longest message, in UTF-16 units (<https://core.telegram.org/method/messages.sendMessage>).
 const TEXT_MAX: usize = 4096;
 /// Pause before a send is tried again that a lost connection cut off.
@@ -150,15 +158,18 @@ impl Desk {
 
     async fn dispatch(&self, dispatch: &Dispatch) -> Answer {
         let known = self.known(dispatch)?;
-        if let Some(SendRecord { sent: Some(sent), .. }) = known {
-            return Ok((sent, true));
+        match known {
+            Some(SendRecord { sent: Some(sent), .. }) => return Ok((sent, true)),
+            Some(SendRecord { is_nameless: true, .. }) => return Err(sent_before()),
+            _ => {}
         }
-        let outcome = self.attempt(dispatch, known).await;
+        let random_id = known.as_ref().map_or_else(rand::random, |known| known.random_id);
+        let outcome = self.attempt(dispatch, known, random_id).await;
         if let Err(refusal) = &outcome {
-            let deed = dispatch.deed(refusal.code.name());
+            let deed = dispatch.deed(random_id, refusal.code.name());
             let _ = self.context.store.submit(vec![Op::Audit(deed)], |_| {}).await;
         }
-        outcome.map(|sent| (sent, false))
+        outcome?.map(|sent| (sent, false)).ok_or_else(sent_before)
     }
 
     /// What an earlier life of the daemon, or an earlier try, left under this key.
@@ -171,22 +182,21 @@ impl Desk {
         }
     }
 
+    /// Sends it. `None`: it was sent before, and which of the chat's messages it is cannot be told.
     async fn attempt(
         &self,
         dispatch: &Dispatch,
         known: Option<SendRecord>,
-    ) -> Result<SentMessage, Refusal> {
-        let account = &dispatch.account;
-        if account.is_paused {
-            let detail = "the account is paused; resume it first";
-            return Err(Refusal::new(Code::Conflict, detail));
+        random_id: i64,
+    ) -> Result<Option<SentMessage>, Refusal> {
+        if dispatch.account.is_paused {
+            return Err(paused());
         }
         let peer = self.peer(dispatch).await?;
         // An earlier try, maybe in an earlier life, may have reached Telegram.
         let maybe_sent = known.as_ref().is_some_and(|known| !known.is_unsent);
-        let random_id = known.as_ref().map_or_else(rand::random, |known| known.random_id);
         let intent = dispatch.record(random_id, known.map(|known| known.created_at));
-        self.intend(account, intent.as_ref()).await?;
+        let unit = self.intend(dispatch, random_id, intent.as_ref(), maybe_sent).await?;
         let message = SendMessage {
             peer,
             text: dispatch.message.text.expose().to_owned(),
@@ -195,7 +205,7 @@ impl Desk {
             silent: dispatch.message.silent,
             random_id,
         };
-        let sent = match self.call(dispatch, message, maybe_sent).await {
+        let sent = match self.call(dispatch, message, unit, maybe_sent).await {
             Ok(sent) => sent,
             Err((refusal, is_certain)) => {
                 // A repetition need not fear that it was sent. Durable before the caller is told to
@@ -208,44 +218,61 @@ impl Desk {
             }
         };
         failpoint::reach("send.outcome.before");
-        let mut ops = vec![Op::Audit(dispatch.deed("ok"))];
-        ops.extend(intent.map(|intent| Op::put_row(&SendRecord { sent: Some(sent), ..intent })));
+        let mut ops = vec![Op::Audit(dispatch.deed(random_id, "ok"))];
+        ops.extend(intent.map(|intent| {
+            Op::put_row(&SendRecord { sent, is_nameless: sent.is_none(), ..intent })
+        }));
         self.context.store.commit(ops).await.map_err(|error| unnoted(&error, sent))?;
         failpoint::reach("send.outcome.after");
         Ok(sent)
     }
 
-    /// Counts it and, under a key, notes what Telegram will recognise it by: durable before the call.
+    /// Counts it, notes that it begins and, under a key, what Telegram will recognise it by: durable
+    /// before the call, all in one commit. A try that may have been the one that sent it was counted.
     async fn intend(
         &self,
-        account: &OwnedAccount,
+        dispatch: &Dispatch,
+        random_id: i64,
         intent: Option<&SendRecord>,
-    ) -> Result<(), Refusal> {
+        is_counted: bool,
+    ) -> Result<Option<Unit>, Refusal> {
+        let taken = if is_counted { None } else { Some(self.count(&dispatch.account)?) };
+        let (unit, count) = taken.unzip();
+        failpoint::reach("send.intent.before");
+        let begun = Op::Audit(dispatch.deed(random_id, BEGUN));
+        let ops = [count, intent.map(Op::put_row), Some(begun)].into_iter().flatten().collect();
+        if let Err(error) = self.context.store.commit(ops).await {
+            unit.iter().for_each(|unit| self.context.caps.give_back(unit));
+            return Err(broken(&error));
+        }
+        failpoint::reach("send.intent.after");
+        Ok(unit)
+    }
+
+    /// Takes one of what the account may send today.
+    fn count(&self, account: &OwnedAccount) -> Result<(Unit, Op), Refusal> {
         let (store, at) = (&self.context.store, now());
         let limit = self.context.settings.limits.borrow().sends_per_day;
         let taken = self.context.caps.take(store, account.telegram_id, SEND, limit, at);
-        let Some(count) = taken.map_err(|error| broken(&error))? else {
+        taken.map_err(|error| broken(&error))?.ok_or_else(|| {
             let until = crate::protocol::caps::next_day(at);
             let detail = format!(
                 "this account has sent {limit} messages today, which is its daily limit \
                  (telegram.limits.send.per_day); it begins anew at midnight UTC"
             );
-            return Err(Refusal::new(Code::RateLimited, detail).after(seconds_until(until, at)));
-        };
-        failpoint::reach("send.intent.before");
-        let ops = [Some(count), intent.map(Op::put_row)].into_iter().flatten().collect();
-        store.commit(ops).await.map_err(|error| broken(&error))?;
-        failpoint::reach("send.intent.after");
-        Ok(())
+            Refusal::new(Code::RateLimited, detail).after(seconds_until(until, at))
+        })
     }
 
-    /// Has the account send it; a refusal tells whether it is certain that nothing was sent. A lost connection is tried again with the same `random_id`.
+    /// Has the account send it; a refusal tells whether it is certain that nothing was sent. A lost
+    /// connection is tried again with the same `random_id`.
     async fn call(
         &self,
         dispatch: &Dispatch,
         message: SendMessage,
+        unit: Option<Unit>,
         mut maybe_sent: bool,
-    ) -> Result<SentMessage, (Refusal, bool)> {
+    ) -> Result<Option<SentMessage>, (Refusal, bool)> {
         let Dispatch { account, deadline, .. } = dispatch;
         loop {
             let errand = Errand::Send(message.clone());
@@ -259,13 +286,13 @@ impl Desk {
             match outcome {
                 Ok(Finding::Sent { message_id, date }) => {
                     self.context.meters.sent();
-                    return Ok(SentMessage { message_id, date });
+                    return Ok(Some(SentMessage { message_id, date }));
                 }
-                Ok(_) => return Err((sent_before(), false)),
+                Ok(_) => return Ok(None),
                 Err(
                     unmet @ (Unmet::Failed(Failure::Transient { .. })
                     | Unmet::Refused(Failure::Transient { .. })),
-                ) if Instant::now() + AGAIN_AFTER < *deadline => {
+                ) if Instant::now() + AGAIN_AFTER < *deadline && !self.is_paused(account) => {
                     maybe_sent |= matches!(unmet, Unmet::Failed(_));
                     sleep(AGAIN_AFTER).await;
                 }
@@ -275,22 +302,29 @@ impl Desk {
                         unmet,
                         Unmet::Unclear(_) | Unmet::Failed(Failure::Transient { .. })
                     );
+                    if gives_back(&unmet) {
+                        unit.iter().for_each(|unit| self.context.caps.give_back(unit));
+                    }
                     return Err((self.unsent(dispatch, message.peer, unmet), !is_unclear));
                 }
             }
         }
     }
 
-    /// The only try came to nothing: what does not count any more, and what the caller is told.
+    /// Whether its user holds it by now: then nothing is tried again.
+    fn is_paused(&self, account: &OwnedAccount) -> bool {
+        let now = self.context.directory.get(&Scope::Only(account.user.clone()), account.id);
+        now.is_some_and(|now| now.is_paused)
+    }
+
+    /// The only try came to nothing: what the caller is told.
     fn unsent(&self, dispatch: &Dispatch, peer: PeerRecord, unmet: Unmet) -> Refusal {
-        let telegram_id = dispatch.account.telegram_id;
         match unmet {
-            Unmet::TakenBack => {
-                self.context.caps.give_back(telegram_id, SEND, now());
-                busy(self.next_token(dispatch.account.key))
+            Unmet::TakenBack => busy(self.next_token(dispatch.account.key)),
+            Unmet::Refused(Failure::Transient { .. }) if self.is_paused(&dispatch.account) => {
+                paused()
             }
             Unmet::Refused(failure) | Unmet::Failed(failure @ Failure::Wait { .. }) => {
-                self.context.caps.give_back(telegram_id, SEND, now());
                 let refusal = Refusal::from(failure);
                 Refusal { detail: format!("{}; nothing was sent", refusal.detail), ..refusal }
             }
@@ -384,14 +418,32 @@ impl Dispatch {
     fn record(&self, random_id: i64, created_at: Option<UnixMillis>) -> Option<SendRecord> {
         let ((user, account, key), request) = self.name.clone()?;
         let created_at = created_at.unwrap_or_else(now);
-        let (sent, is_unsent) = (None, false);
-        Some(SendRecord { user, account, key, request, random_id, sent, is_unsent, created_at })
+        let (sent, is_unsent, is_nameless) = (None, false, false);
+        Some(SendRecord {
+            user,
+            account,
+            key,
+            request,
+            random_id,
+            sent,
+            is_unsent,
+            is_nameless,
+            created_at,
+        })
     }
 
-    fn deed(&self, outcome: &str) -> Deed {
+    /// The same target for all that is told of one message, and for no other: its account, and what
+    /// Telegram tells it from others by.
+    fn deed(&self, random_id: i64, outcome: &str) -> Deed {
         let deed = Deed::by(&self.who, &self.account.user, "message.send", now());
-        deed.on(self.account.id).ended(outcome)
+        let target = format!("{}/{:016x}", self.account.id, random_id.cast_unsigned());
+        deed.on(target).ended(outcome)
     }
+}
+
+/// Whether it certainly did not begin at Telegram, and so does not count.
+fn gives_back(unmet: &Unmet) -> bool {
+    matches!(unmet, Unmet::TakenBack | Unmet::Refused(_) | Unmet::Failed(Failure::Wait { .. }))
 }
 
 fn check_text(message: &Outgoing) -> Result<(), Refusal> {
@@ -428,33 +480,4 @@ fn request_of(key: &str, message: &Outgoing) -> Fingerprint {
 
 fn seconds_until(until: UnixMillis, now: UnixMillis) -> u64 {
     u64::try_from((until.0 - now.0).max(0)).unwrap_or(0).div_ceil(1_000).max(1)
-}
-
-/// Telegram took it, and the disk did not.
-fn unnoted(error: &dyn std::error::Error, sent: SentMessage) -> Refusal {
-    tracing::error!(%error, "a message was sent and could not be noted");
-    let id = sent.message_id;
-    let detail = format!(
-        "the message was sent (its id is {id}) but could not be noted; repeat the request only with the \
-         same Idempotency-Key, or it is sent twice"
-    );
-    Refusal::new(Code::Internal, detail)
-}
-
-fn other_request() -> Refusal {
-    let detail =
-        "this Idempotency-Key was used for another message; use a new one for each message";
-    Refusal::new(Code::Conflict, detail)
-}
-
-fn sent_before() -> Refusal {
-    let detail = "this very message was sent before, but telegram does not tell which one of the \
-                  chat's messages it is; it is not sent again";
-    Refusal::new(Code::Conflict, detail)
-}
-
-fn unclear() -> Refusal {
-    let detail = "the message is under way and telegram has not answered in time; repeat the request \
-                  with the same Idempotency-Key to learn the outcome without sending twice";
-    Refusal::new(Code::TelegramUnavailable, detail).after(5)
 }

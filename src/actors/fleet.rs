@@ -98,6 +98,7 @@ impl Actor for Fleet {
     ) -> Result<FleetState, ActorProcessingErr> {
         let waiting = args.owned.iter().map(|account| account.key).collect();
         myself.cast(FleetMsg::Estate(EstateMsg::Rouse { waiting }))?;
+        estate::recall_waits(&args.context).await?;
         Ok(FleetState::new(args))
     }
 

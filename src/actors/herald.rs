@@ -43,7 +43,13 @@ fn tell(context: &Context, told: &mut LastTold<Subject>, subject: Subject) {
         }),
         Subject::Login(user, id) => {
             let found = context.lobby.get(&Scope::Only(user.clone()), *id);
-            let view = found.and_then(|(_, view)| views::login(*id, view, None).ok());
+            let view = found.and_then(|(_, view)| {
+                let scope = Scope::Only(user.clone());
+                let account = view.account.and_then(|id| context.directory.get(&scope, id));
+                let account = account
+                    .map(|owned| views::account(&owned, context.board.view(owned.key).as_ref()));
+                views::login(*id, view, account).ok()
+            });
             view.map(|view| (user.clone(), "login.changed", json(&view)))
         }
         Subject::Monitor(key) => context.board.monitor_view(key).and_then(|view| {

@@ -3,25 +3,28 @@
 //! restart of the daemon goes on where it was; a crash after Telegram's yes and before ours is settled by
 //! asking Telegram who the key is. One step at a time; nothing of it holds up another login.
 
+mod again;
+mod leaving;
 mod steps;
+mod telling;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 pub(super) use steps::slot_of;
 
 use super::context::{Context, now};
 use super::erasing::Busy;
-use super::fleet::FleetMsg;
-use super::herald::Subject;
+use super::fleet::{EstateMsg, FleetMsg};
 use super::lobby::LoginView;
 use crate::failpoint;
 use crate::protocol::estate::{LoginRecord, LoginStage, OwnedAccount};
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
-use crate::protocol::login::{CodeTicket, LoginFailure, LoginState, LoginToken, Step};
+use crate::protocol::login::{CodeTicket, LoginFailure, LoginState, LoginToken, SignedIn, Step};
 use crate::protocol::model::Credentials;
 use crate::protocol::owner::{Caller, LoginId};
 use crate::protocol::pacing::WAIT_MARGIN_MS;
@@ -35,8 +38,6 @@ use crate::telegram::LoginLink;
 const LOGIN_MAX_MS: i64 = 10 * 60 * 1_000;
 /// How long connecting a bot or a session that is pasted may take, milliseconds. Its caller waits.
 const PROMPT_MAX_MS: i64 = 25 * 1_000;
-/// Failures in a row after which a picture is given up.
-const QR_FAILURES_MAX: u32 = 10;
 
 /// The actor.
 pub(super) struct Login;
@@ -86,6 +87,10 @@ pub(super) enum LoginMsg {
     Abandon { reply: LoginReply },
     /// A step ended; the link comes back.
     Stepped { link: Option<Box<LoginLink>>, outcome: Result<Step, LoginFailure> },
+    /// The pause before another try is over.
+    Again,
+    /// The session was ended at Telegram, or was not.
+    Left(Result<(), LoginFailure>),
     /// The fleet has taken the account in, or not.
     Adopted(Box<Result<OwnedAccount, Refusal>>),
     /// The time is over.
@@ -113,7 +118,16 @@ enum Stage {
         hint: Option<String>,
     },
     /// The fleet takes the account in.
-    Finishing,
+    Finishing(Box<Finishing>),
+    /// It is over, and its session has to be ended at Telegram yet.
+    Leaving,
+}
+
+/// Who has logged in, and with what, until the fleet has them.
+struct Finishing {
+    signed_in: SignedIn,
+    credentials: Credentials,
+    slot: Arc<Semaphore>,
 }
 
 /// Its state.
@@ -140,15 +154,21 @@ pub(super) struct LoginActor {
     by: Caller,
     /// What the caller was doing, for the audit log.
     doing: &'static str,
-    _busy: Busy,
+    /// Gone once nothing is left but to end its session.
+    busy: Option<Busy>,
     /// Telegram asked to wait until then.
     not_before: UnixMillis,
-    /// Failures in a row while waiting for a scan.
+    /// Failures in a row of what is tried again.
     failures: u32,
+    /// Whether Telegram may have let it in without our having heard of it.
+    may_be_in: bool,
     /// Whether its user was told of its id.
     is_known: bool,
-    /// Whether it is not known yet, after a restart of the daemon, how things stand.
+    /// Whether it is not known how things stand: after a restart of the daemon, or because Telegram did
+    /// not answer.
     is_resuming: bool,
+    /// What the caller is told if a step that Telegram did not answer turns out to have led nowhere.
+    unheard: Option<Refusal>,
     /// What its user handed in meanwhile.
     held: Option<LoginMsg>,
 }
@@ -187,11 +207,13 @@ impl Actor for Login {
             reply,
             doing: "login.begin",
             failures: 0,
+            may_be_in: false,
             is_known,
             is_resuming: false,
+            unheard: None,
             held: None,
             not_before: UnixMillis(0),
-            _busy: busy,
+            busy: Some(busy),
         })
     }
 
@@ -208,6 +230,8 @@ impl Actor for Login {
             LoginMsg::Password { password, reply } => state.password(&myself, password, reply),
             LoginMsg::Abandon { reply } => state.abandon(&myself, reply).await,
             LoginMsg::Stepped { link, outcome } => state.stepped(&myself, link, outcome).await,
+            LoginMsg::Again => state.again(&myself),
+            LoginMsg::Left(outcome) => state.left(&myself, outcome).await,
             LoginMsg::Adopted(outcome) => state.adopted(&myself, *outcome).await,
             LoginMsg::Deadline => state.deadline(&myself).await,
         }
@@ -220,6 +244,10 @@ fn span(way: &Way, now: UnixMillis) -> (UnixMillis, UnixMillis) {
     match way {
         Way::Sms(_) | Way::Qr => (now, now.plus_ms(LOGIN_MAX_MS)),
         Way::Bot(_) | Way::Session { .. } => (now, now.plus_ms(PROMPT_MAX_MS)),
+        // Each life of the daemon has its own time for ending a session.
+        Way::Interrupted(record) if record.is_leaving => {
+            (record.created_at, now.plus_ms(leaving::LEAVING_MAX_MS))
+        }
         Way::Interrupted(record) => (record.created_at, record.expires_at),
     }
 }
@@ -234,14 +262,29 @@ impl LoginActor {
     ) {
         self.task = None;
         self.link = link;
+        let outcome = match outcome {
+            Err(failure) if self.is_worth_another_look(&failure) => {
+                return self.look_again(myself, failure).await;
+            }
+            outcome => outcome,
+        };
+        self.failures = 0;
+        self.may_be_in &= matches!(&outcome, Err(failure) if again::is_silence(failure));
         self.resumed(myself, &outcome);
+        let unheard = self.unheard.take();
+        if matches!(&outcome, Ok(step) if self.is_where_it_was(step)) {
+            self.show(self.state());
+            if let Some(refusal) = unheard {
+                self.answer_refusal(refusal).await;
+            }
+            return;
+        }
         match outcome {
             Ok(Step::CodeSent(sent)) => {
                 self.stage = Stage::CodeSent(sent.ticket);
                 self.settle_in(myself, "login.begin").await;
             }
             Ok(Step::Token(token)) => {
-                self.failures = 0;
                 let is_first = !matches!(self.stage, Stage::WaitingScan(_));
                 self.stage = Stage::WaitingScan(token);
                 if is_first {
@@ -265,10 +308,6 @@ impl LoginActor {
             self.not_before = now().plus_ms(i64::from(*seconds) * 1_000 + WAIT_MARGIN_MS);
         }
         match &self.stage {
-            Stage::WaitingScan(_) if !failure.is_final() && self.failures < QR_FAILURES_MAX => {
-                self.failures += 1;
-                self.wait_for_scan(myself);
-            }
             Stage::CodeSent(_) | Stage::PasswordRequired { .. } if !failure.is_final() => {
                 self.answer_refusal(failure.into()).await;
             }
@@ -282,6 +321,13 @@ impl LoginActor {
             let detail = "telegram gave no key to log in with; try again";
             return self.fail(myself, Refusal::new(Code::TelegramUnavailable, detail)).await;
         };
+        let keeper = self.keeper(record.clone());
+        if let Some(link) = &mut self.link {
+            link.keep_keys_by(keeper);
+            let (key, slot) = (link.credentials().map(|own| own.account), link.slots());
+            // Whoever goes on with it after a crash waits until this connection is closed.
+            key.into_iter().for_each(|key| self.share_slot(key, Arc::clone(&slot)));
+        }
         failpoint::reach("login.stage.before");
         let ops = vec![Op::put_row(&record), Op::Audit(self.deed(action, "ok"))];
         if let Err(error) = self.context.store.commit(ops).await {
@@ -297,13 +343,17 @@ impl LoginActor {
         match &self.stage {
             Stage::WaitingScan(_) | Stage::Beginning => LoginState::WaitingScan,
             Stage::CodeSent(_) => LoginState::CodeSent,
-            Stage::PasswordRequired { .. } | Stage::Finishing => LoginState::PasswordRequired,
+            Stage::PasswordRequired { .. } | Stage::Finishing(_) => LoginState::PasswordRequired,
+            Stage::Leaving => LoginState::Failed,
         }
     }
 
     /// What a restart of the daemon goes on with.
     fn record(&self) -> Option<LoginRecord> {
-        let credentials = self.link.as_ref()?.credentials()?;
+        Some(self.record_of(&self.link.as_ref()?.credentials()?))
+    }
+
+    fn record_of(&self, credentials: &Credentials) -> LoginRecord {
         let stage = match &self.stage {
             Stage::CodeSent(ticket) => LoginStage::CodeSent {
                 phone: ticket.phone.expose().to_owned(),
@@ -311,17 +361,20 @@ impl LoginActor {
                 by_email: ticket.by_email,
             },
             Stage::PasswordRequired { hint } => LoginStage::PasswordRequired { hint: hint.clone() },
-            Stage::WaitingScan(_) | Stage::Beginning | Stage::Finishing => LoginStage::WaitingScan,
+            Stage::WaitingScan(_) | Stage::Beginning | Stage::Finishing(_) | Stage::Leaving => {
+                LoginStage::WaitingScan
+            }
         };
-        Some(LoginRecord {
+        LoginRecord {
             id: self.id,
             user: self.who.user.clone(),
             dc_id: credentials.dc_id,
             auth_key: credentials.auth_key.expose().to_vec(),
             stage,
+            is_leaving: false,
             created_at: self.created_at,
             expires_at: self.expires_at,
-        })
+        }
     }
 
     async fn adopted(
@@ -330,14 +383,16 @@ impl LoginActor {
         outcome: Result<OwnedAccount, Refusal>,
     ) {
         match outcome {
-            Ok(account) => {
-                let view = LoginView { account: Some(account.id), ..self.view(LoginState::Active) };
-                self.tell(view.clone());
-                self.answer(Ok((view, Some(account))));
-                myself.stop(None);
-            }
-            Err(refusal) => self.fail(myself, refusal).await,
+            Ok(account) => self.succeed(myself, account),
+            Err(refusal) => self.not_adopted(myself, refusal).await,
         }
+    }
+
+    fn succeed(&mut self, myself: &ActorRef<LoginMsg>, account: OwnedAccount) {
+        let view = LoginView { account: Some(account.id), ..self.view(LoginState::Active) };
+        self.tell(view.clone());
+        self.answer(Ok((view, Some(account))));
+        myself.stop(None);
     }
 
     /// It cannot go on.
@@ -348,9 +403,11 @@ impl LoginActor {
     }
 
     async fn deadline(&mut self, myself: &ActorRef<LoginMsg>) {
-        if matches!(self.stage, Stage::Finishing) {
-            // The store has it; the fleet's answer is on its way.
-            return;
+        match self.stage {
+            // The store has it, or is asked once more: the fleet's answer tells.
+            Stage::Finishing(_) => return,
+            Stage::Leaving => return self.leave_be(myself).await,
+            _ => {}
         }
         self.end(myself, self.view(LoginState::Expired)).await;
         let detail = "the login took too long and was given up; begin another one";
@@ -358,12 +415,17 @@ impl LoginActor {
     }
 
     async fn abandon(&mut self, myself: &ActorRef<LoginMsg>, reply: LoginReply) {
-        if matches!(self.stage, Stage::Finishing) {
+        if matches!(self.stage, Stage::Finishing(_)) {
             let detail = "the login has just succeeded; remove the account instead";
             let _ = reply.send(Err(Refusal::new(Code::Conflict, detail)));
             return;
         }
         let view = self.view(LoginState::Expired);
+        if matches!(self.stage, Stage::Leaving) {
+            self.context.lobby.remove(&self.who.user, self.id);
+            let _ = reply.send(Ok((view, None)));
+            return;
+        }
         self.end(myself, view.clone()).await;
         self.context.lobby.remove(&self.who.user, self.id);
         let detail = "the login was abandoned";
@@ -375,51 +437,32 @@ impl LoginActor {
         let _ = reply.send(Ok((view, None)));
     }
 
-    /// Nothing of it is kept but what it last said.
+    /// Nothing of it is kept but what it last said; and its key, until Telegram has forgotten it, too,
+    /// where that may have let it in.
     async fn end(&mut self, myself: &ActorRef<LoginMsg>, view: LoginView) {
         self.task = None;
+        if self.may_be_in
+            && let Some(credentials) = self.credentials_at_hand()
+        {
+            return self.leave(myself, credentials, view).await;
+        }
         self.link = None;
         let forget = Op::delete_row::<LoginRecord>(&self.who.user, self.id);
         // Should the store fail, the daemon ends and the login's deadline does the same later.
         let _ = self.context.store.commit(vec![forget]).await;
         self.tell(view);
-        if let Some(held) = self.held.take() {
-            held.refuse(&Refusal::new(Code::Conflict, "this login is over"));
-        }
+        self.refuse_held();
         myself.stop(None);
     }
 
-    fn view(&self, state: LoginState) -> LoginView {
-        let token = match &self.stage {
-            Stage::WaitingScan(token) if state == LoginState::WaitingScan => {
-                let until = UnixMillis(token.expires_at.saturating_mul(1_000));
-                Some((token.url.clone(), until))
-            }
-            _ => None,
-        };
-        let hint = match &self.stage {
-            Stage::PasswordRequired { hint } if !state.is_over() => hint.clone(),
-            _ => None,
-        };
-        let (expires_at, account, error) = (self.expires_at, None, None);
-        LoginView { state, expires_at, account, hint, token, error }
-    }
-
-    fn show(&self, state: LoginState) -> LoginView {
-        let view = self.view(state);
-        self.tell(view.clone());
-        view
-    }
-
-    fn tell(&self, view: LoginView) {
-        self.context.lobby.put(&self.who.user, self.id, view, now());
-        self.context.board.changed(Subject::Login(self.who.user.clone(), self.id));
-    }
-
-    fn answer(&mut self, answer: LoginAnswer) {
-        if let Some(reply) = self.reply.take() {
-            let _ = reply.send(answer);
+    fn refuse_held(&mut self) {
+        if let Some(held) = self.held.take() {
+            held.refuse(&Refusal::new(Code::Conflict, "this login is over"));
         }
+    }
+
+    fn share_slot(&self, key: AuthKeyId, slot: Arc<Semaphore>) {
+        let _ = self.fleet.cast(FleetMsg::Estate(EstateMsg::Guest { key, slot }));
     }
 
     /// A refused step is a line in the audit log, too: somebody may be trying codes or passwords.

@@ -48,10 +48,11 @@ impl DayCount {
         }
     }
 
-    /// Gives one back that was certainly not done. Only in memory: what the disk has is never made less,
-    /// so that a crash errs on the side of too few.
-    pub fn give_back(&mut self, action: &str, now: UnixMillis) {
-        if self.day == day_of(now)
+    /// Gives one back that was certainly not done, to the day that it was taken from (see
+    /// [`DayCount::day`]); of a day that is over nothing is left to be given back. Only in memory: what the
+    /// disk has is never made less, so that a crash errs on the side of too few.
+    pub fn give_back(&mut self, action: &str, day: i64) {
+        if self.day == day
             && let Some(used) = self.used.get_mut(action)
         {
             *used = used.saturating_sub(1);
@@ -97,7 +98,7 @@ mod tests {
                 let at = UnixMillis(now);
                 if count.take(SEND, limit, at) {
                     if fails {
-                        count.give_back(SEND, at);
+                        count.give_back(SEND, count.day);
                     } else {
                         *done.entry(now / DAY_MS).or_default() += 1;
                     }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::account::Standing;
 use super::chat::MarkedId;
 use super::ids::{AuthKeyId, UnixMillis};
+use super::model::Cooldown;
 use super::owner::{AccountId, LoginId, UserId};
 
 /// How long the outcome of a send is known under its idempotency key, milliseconds (24 h).
@@ -96,6 +97,9 @@ pub struct SendRecord {
     /// It is certain that the tries so far sent nothing.
     #[serde(default)]
     pub is_unsent: bool,
+    /// Telegram took it, and does not tell which of the chat's messages it is.
+    #[serde(default)]
+    pub is_nameless: bool,
     /// When it was asked for.
     pub created_at: UnixMillis,
 }
@@ -137,6 +141,16 @@ pub struct DayCount {
     pub used: BTreeMap<String, u32>,
 }
 
+/// What Telegram makes a person or bot wait for, when no account is left that remembers it: giving an
+/// account up and connecting it anew is no way around a limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersonWaits {
+    /// The person or bot at Telegram.
+    pub telegram_id: i64,
+    /// The waits that were not over when the account went.
+    pub waits: Vec<Cooldown>,
+}
+
 /// A login under way, so that a restart of the daemon does not end it. Sealed in the store.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginRecord {
@@ -150,6 +164,10 @@ pub struct LoginRecord {
     pub auth_key: Vec<u8>,
     /// How far it is.
     pub stage: LoginStage,
+    /// It came to nothing although Telegram may have let it in: the session is to be ended there, and
+    /// then forgotten here.
+    #[serde(default)]
+    pub is_leaving: bool,
     /// When it was begun.
     pub created_at: UnixMillis,
     /// When it is given up.

@@ -163,6 +163,11 @@ impl Group {
                 trail::trim(&mut self.batch, context.engine, context.known.trail, at)?;
             }
             Op::PutDayCount(count) => self.put_day_count(count, context)?,
+            Op::PutPersonWaits(person) => {
+                let key = layout::person_waits(person.telegram_id);
+                self.batch.put(key, records::to_json(&person));
+            }
+            Op::DeletePersonWaits(id) => self.batch.delete(layout::person_waits(id)),
         }
         Ok(())
     }

@@ -36,6 +36,7 @@ pub(super) mod kind {
     pub(crate) const CHAT: u8 = b'C';
     pub(crate) const SEND: u8 = b'I';
     pub(crate) const DAY_COUNT: u8 = b'N';
+    pub(crate) const PERSON_WAITS: u8 = b'W';
     /// Rows that go by themselves, by the hour.
     pub(crate) const EXPIRY: u8 = b'e';
     /// Sealed.
@@ -171,6 +172,11 @@ pub(super) fn trail_number(key: &[u8]) -> u64 {
 /// What an account did in its newest day.
 pub(super) fn day_count(telegram_id: i64) -> Vec<u8> {
     key(kind::DAY_COUNT, &ordered(telegram_id))
+}
+
+/// What a person has to wait for who has no account here any more.
+pub(super) fn person_waits(telegram_id: i64) -> Vec<u8> {
+    key(kind::PERSON_WAITS, &ordered(telegram_id))
 }
 
 /// Notes that the row at `row` goes in the hour of `at`.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
-use crate::protocol::estate::{DayCount, LoginRecord, OwnedAccount};
+use crate::protocol::estate::{DayCount, LoginRecord, OwnedAccount, PersonWaits};
 use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
 use crate::protocol::model::{
     AccountRecord, Credentials, JobRecord, MonitorRecord, PeerRecord, RestartRecord, SessionRecord,
@@ -136,6 +136,10 @@ pub enum Op {
     TrimTrail(UnixMillis),
     /// Keeps what an account did in a day.
     PutDayCount(DayCount),
+    /// Keeps what a person has to wait for whose account goes.
+    PutPersonWaits(PersonWaits),
+    /// Forgets it.
+    DeletePersonWaits(i64),
     /// Appends to the outbox.
     Append(OutboxEntry),
 }

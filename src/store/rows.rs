@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::protocol::chat::MarkedId;
 use crate::protocol::estate::{
-    AttachedChat, DayCount, Fingerprint, LoginRecord, OwnedAccount, SENDS_KEPT_MS, SendRecord,
+    AttachedChat, DayCount, Fingerprint, LoginRecord, OwnedAccount, PersonWaits, SENDS_KEPT_MS,
+    SendRecord,
 };
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::owner::{AccountId, LoginId, UserId, WebhookId};
@@ -411,5 +412,14 @@ impl Store {
     pub fn day_count(&self, telegram_id: i64) -> Result<Option<DayCount>, StoreError> {
         let stored = self.shared.engine.get(&layout::day_count(telegram_id))?;
         stored.map(|bytes| records::from_json("day count", &bytes)).transpose()
+    }
+
+    /// What people have to wait for whose accounts went.
+    ///
+    /// # Errors
+    /// When the disk fails, or a record cannot be read.
+    pub fn person_waits(&self) -> Result<Vec<PersonWaits>, StoreError> {
+        let (from, to) = layout::all(kind::PERSON_WAITS);
+        self.range(&from, &to, usize::MAX, |value| records::from_json("person waits", value))
     }
 }

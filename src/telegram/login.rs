@@ -7,6 +7,7 @@ mod qr;
 #[cfg(test)]
 mod tests;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,12 @@ impl LoginOptions {
     }
 }
 
+/// Keeps the key of a login that moves to another datacenter, with its slot, before it is of any use
+/// there: an answer that is lost afterwards is then no session that nobody has the key of.
+pub type KeepKey = Arc<dyn Fn(Credentials, Arc<Semaphore>) -> Kept + Send + Sync>;
+/// Whether it is kept.
+pub type Kept = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
 /// See the module. Dropping it closes the sockets some time later; [`LoginLink::close`] tells when.
 pub struct LoginLink {
     options: LoginOptions,
@@ -62,6 +69,7 @@ pub struct LoginLink {
     vault: Arc<Vault>,
     connection: Connection,
     slots: Arc<Semaphore>,
+    keep_key: Option<KeepKey>,
 }
 
 impl LoginLink {
@@ -105,7 +113,13 @@ impl LoginLink {
         let vault = Arc::new(vault);
         let (caller, updates, connection) = wire(&options.dial, dc_id, Arc::clone(&vault), slot);
         let options = options.clone();
-        Ok(Self { options, dc_id, caller, updates, vault, connection, slots })
+        let keep_key = None;
+        Ok(Self { options, dc_id, caller, updates, vault, connection, slots, keep_key })
+    }
+
+    /// Has the key of every datacenter that it moves to kept before it is used there.
+    pub fn keep_keys_by(&mut self, keep: KeepKey) {
+        self.keep_key = Some(keep);
     }
 
     /// The key and where it belongs, for the store; `None` before the first answer of Telegram's
@@ -278,9 +292,22 @@ impl LoginLink {
     }
 
     async fn move_to(&mut self, dc_id: i32) -> Result<(), LoginFailure> {
-        let link = Self::open(&self.options, dc_id).await?;
+        let mut link = Self::open(&self.options, dc_id).await?;
+        if let Some(keep) = &self.keep_key {
+            keep(link.key_at_hand().await?, link.slots()).await?;
+        }
+        link.keep_key = self.keep_key.take();
         std::mem::replace(self, link).close().await;
         Ok(())
+    }
+
+    /// The key, which Telegram's servers make with the first call: one that changes nothing.
+    async fn key_at_hand(&self) -> Result<Credentials, LoginFailure> {
+        if self.vault.credentials().is_none() {
+            self.call(&functions::help::GetNearestDc {}).await?;
+        }
+        let missing = || Failure::transient("the server did not agree on an authorization key");
+        Ok(self.vault.credentials().ok_or_else(missing)?)
     }
 
     /// What an answer to a code or token means when a password may be asked for.

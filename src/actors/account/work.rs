@@ -84,14 +84,11 @@ impl AccountActor {
             self.queue.finished();
         }
         match outcome {
-            Err(Failure::Wait { .. }) if self.record.fault.is_some() => {
-                request.reply.send(Err(self.why()));
-            }
             Err(Failure::Wait { seconds, scope: WaitScope::Chat, .. })
                 if let Some(chat) = request.errand.sends_into() =>
             {
                 self.impose(CooldownScope::Chat(chat), until_after(seconds));
-                self.queue.put_back(request);
+                self.put_back(myself, request).await?;
             }
             Err(Failure::Wait { code, seconds, .. }) => {
                 self.wait(request.errand.class(), &code, seconds);
@@ -99,7 +96,7 @@ impl AccountActor {
                 if let Some(class) = lending_class(&request.errand) {
                     self.impose(CooldownScope::Class(class), until_after(seconds));
                 }
-                self.queue.put_back(request);
+                self.put_back(myself, request).await?;
             }
             Err(Failure::Limited) => {
                 let until = now().plus_ms(LIMITED_REST_MS);
@@ -119,6 +116,27 @@ impl AccountActor {
             self.arm_linger(myself);
         }
         self.show();
+        Ok(())
+    }
+
+    /// Puts back what Telegram made wait, for when that is over. Of an account that is held, or whose
+    /// session is over, nobody looks at the queue any more: it is refused like those in the queue were.
+    /// One that was hung up meanwhile is dialled for its sake.
+    async fn put_back(
+        &mut self,
+        myself: &ActorRef<AccountMsg>,
+        request: Request,
+    ) -> Result<(), ActorProcessingErr> {
+        if self.standing == Standing::Held || self.record.fault.is_some() {
+            // It has not been done: see `Claim::has_begun`.
+            self.queue.put_back(request);
+            self.queue.refuse_all(&self.why());
+            return Ok(());
+        }
+        self.queue.put_back(request);
+        if self.live.is_none() {
+            self.step(myself, Input::Wanted).await?;
+        }
         Ok(())
     }
 
@@ -195,5 +213,66 @@ impl Work {
             Err(_) => Err(Failure::transient("the telegram library failed (panic)")),
         };
         let _ = myself.cast(AccountMsg::ErrandEnded { incarnation, request, outcome });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use ractor::Actor;
+    use tokio::sync::{Semaphore, oneshot};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::actors::account::{Account, AccountArgs};
+    use crate::actors::context::Context;
+    use crate::actors::errands::{Priority, Reply};
+    use crate::actors::fleet::{Fleet, FleetArgs};
+    use crate::protocol::model::{AccountRecord, Credentials};
+    use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
+    use crate::telegram::Errand;
+
+    #[tokio::test]
+    async fn what_telegram_makes_wait_after_the_account_was_held_is_refused_at_once() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let auth_key = AuthKey::new([3; AUTH_KEY_LEN]);
+        let id = AuthKeyId::of(&auth_key);
+        let (me, fault, cooldowns, created_at) = (None, None, Vec::new(), UnixMillis(1));
+        let record = AccountRecord { id, me, fault, cooldowns, created_at };
+        let credentials = Credentials { account: id, dc_id: 2, auth_key };
+        let ops = vec![Op::PutAccount(record.clone()), Op::PutCredentials(credentials)];
+        store.commit(ops).await.unwrap();
+        let context = Context::for_tests(store);
+        let (accounts, sessions, owned) = (Vec::new(), Vec::new(), Vec::new());
+        let args = FleetArgs { context: Arc::clone(&context), accounts, sessions, owned };
+        let (fleet, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+        let args = AccountArgs {
+            context,
+            fleet: fleet.clone(),
+            record,
+            names: Vec::new(),
+            api_id: 1,
+            interests: HashMap::new(),
+            standing: Standing::Kept,
+            slot: Arc::new(Semaphore::new(1)),
+        };
+        let (account, _) = Actor::spawn(None, Account, args).await.unwrap();
+        account.cast(AccountMsg::Stand(Standing::Held)).unwrap();
+        let (told, answer) = oneshot::channel();
+        let request = Request {
+            errand: Errand::LogOut,
+            priority: Priority::Api,
+            patience: None,
+            wish: None,
+            reply: Reply::new(move |outcome| drop(told.send(outcome))),
+        };
+        let scope = WaitScope::MethodClass;
+        let outcome = Err(Failure::Wait { code: "FLOOD_WAIT".into(), seconds: 600, scope });
+        account.cast(AccountMsg::ErrandEnded { incarnation: 1, request, outcome }).unwrap();
+        let answer = timeout(Duration::from_secs(10), answer).await.expect("somebody waits for it");
+        assert_eq!(answer.unwrap(), Err(Failure::transient("the account is paused")));
+        account.stop(None);
+        fleet.stop(None);
     }
 }

@@ -5,20 +5,20 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ractor::{ActorRef, RpcReplyPort};
+use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::member::{Member, Presence};
 use super::{FleetMsg, FleetState};
 use crate::actors::account::AccountMsg;
-use crate::actors::context::now;
+use crate::actors::context::{Context, now};
 use crate::actors::herald::Subject;
 use crate::failpoint;
 use crate::protocol::account::Standing;
-use crate::protocol::estate::OwnedAccount;
+use crate::protocol::estate::{OwnedAccount, PersonWaits};
 use crate::protocol::ids::AuthKeyId;
-use crate::protocol::model::{AccountRecord, Credentials, Me};
+use crate::protocol::model::{AccountRecord, Cooldown, Credentials, Me};
 use crate::protocol::owner::{AccountId, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::trail::Deed;
@@ -51,6 +51,8 @@ pub(in crate::actors) enum EstateMsg {
     /// The slot of a key, for a login that brings the key along; and who it is, if that is known and
     /// the session is not over.
     Slot { key: AuthKeyId, reply: RpcReplyPort<(Arc<Semaphore>, Option<Me>)> },
+    /// A login made this key; whoever connects it has to take this slot.
+    Guest { key: AuthKeyId, slot: Arc<Semaphore> },
     /// Take an account in.
     Adopt { newcomer: Box<Newcomer>, reply: Answer },
     /// Change something about an account.
@@ -100,6 +102,7 @@ impl FleetState {
             EstateMsg::Slot { key, reply } => {
                 let _ = reply.send(self.slot_of(key));
             }
+            EstateMsg::Guest { key, slot } => self.guest(key, &slot),
             EstateMsg::Adopt { newcomer, reply } => self.adopt(myself, *newcomer, reply).await,
             EstateMsg::Change { user, id, wish, deed, reply } => {
                 self.change(myself, &user, id, wish, deed, reply).await;
@@ -139,6 +142,7 @@ impl FleetState {
             Wanted::Gone => {
                 let mut ops = vec![Op::delete_row::<OwnedAccount>(user, id)];
                 ops.extend(self.wipe(account.key));
+                ops.extend(waits_of(&self.context, account.telegram_id));
                 (ops, Change::Removed(account))
             }
         };
@@ -203,9 +207,14 @@ impl FleetState {
             return (Arc::clone(&member.slot), me);
         }
         let slot = self.guest_slot(key);
-        self.guests.retain(|_, slot| slot.strong_count() > 0);
-        self.guests.insert(key, Arc::downgrade(&slot));
+        self.guest(key, &slot);
         (slot, None)
+    }
+
+    /// Remembers the slot of a key that has no member yet, for as long as somebody holds it.
+    fn guest(&mut self, key: AuthKeyId, slot: &Arc<Semaphore>) {
+        self.guests.retain(|_, slot| slot.strong_count() > 0);
+        self.guests.insert(key, Arc::downgrade(slot));
     }
 
     /// The slot of a key that has no member yet: the one that a login holds, if there is one, so that
@@ -405,7 +414,88 @@ impl FleetState {
         for interest in member.interests.into_values() {
             interest.lose(key);
         }
+        let mut ops = vec![Op::DeleteAccount(key)];
+        // It may have been told to wait on its way out.
+        ops.extend(member.record.me.and_then(|me| waits_of(&self.context, me.user_id)));
         // Before anything else is handled, so that nothing that is written later is wiped.
-        let _ = self.context.store.submit(vec![Op::DeleteAccount(key)], |_| {}).await;
+        let _ = self.context.store.submit(ops, |_| {}).await;
+    }
+}
+
+/// The write that keeps what a person has to wait for.
+fn waits_of(context: &Context, telegram_id: i64) -> Option<Op> {
+    let waits = context.waits.of(telegram_id, now());
+    let person = PersonWaits { telegram_id, waits };
+    (!person.waits.is_empty()).then_some(Op::PutPersonWaits(person))
+}
+
+/// Has the waits of people hold whose accounts went in an earlier life of the daemon, and forgets those
+/// that are over.
+pub(super) async fn recall_waits(context: &Context) -> Result<(), ActorProcessingErr> {
+    let (at, mut over) = (now(), Vec::new());
+    for PersonWaits { telegram_id, waits } in context.store.person_waits()? {
+        let (holding, _): (Vec<_>, Vec<_>) = waits.into_iter().partition(|wait| wait.until > at);
+        if holding.is_empty() {
+            over.push(Op::DeletePersonWaits(telegram_id));
+        }
+        for Cooldown { scope, until } in holding {
+            context.waits.impose(telegram_id, scope, until, at);
+        }
+    }
+    if !over.is_empty() {
+        context.store.submit(over, |_| {}).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use ractor::Actor;
+
+    use super::*;
+    use crate::actors::fleet::{Fleet, FleetArgs};
+    use crate::actors::login::slot_of;
+    use crate::protocol::ids::UnixMillis;
+    use crate::protocol::model::{CooldownScope, MethodClass};
+    use crate::store::Store;
+
+    async fn fleet(context: &Arc<Context>) -> ActorRef<FleetMsg> {
+        let (accounts, sessions, owned) = (Vec::new(), Vec::new(), Vec::new());
+        let args = FleetArgs { context: Arc::clone(context), accounts, sessions, owned };
+        Actor::spawn(None, Fleet, args).await.unwrap().0
+    }
+
+    #[tokio::test]
+    async fn whoever_goes_on_with_a_login_waits_for_the_connection_that_it_has() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let fleet = fleet(&Context::for_tests(store)).await;
+        let (key, slot) = (AuthKeyId(7), Arc::new(Semaphore::new(1)));
+        let held = Arc::clone(&slot).acquire_owned().await.unwrap();
+        fleet.cast(FleetMsg::Estate(EstateMsg::Guest { key, slot })).unwrap();
+        let (again, _) = slot_of(&fleet, key).await;
+        assert_eq!(again.available_permits(), 0, "it is connected");
+        drop(held);
+        assert_eq!(again.available_permits(), 1);
+        assert!(Arc::ptr_eq(&slot_of(&fleet, key).await.0, &again), "and is never connected twice");
+        fleet.stop(None);
+    }
+
+    #[tokio::test]
+    async fn waits_of_people_without_an_account_hold_until_they_are_over_and_are_forgotten_then() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let scope = CooldownScope::Class(MethodClass::Send);
+        let wait = |until| Cooldown { scope: scope.clone(), until };
+        let later = now().plus_ms(60_000);
+        let (long, over) = (vec![wait(later)], vec![wait(UnixMillis(1))]);
+        let ops = [(1, long.clone()), (2, over)]
+            .map(|(telegram_id, waits)| Op::PutPersonWaits(PersonWaits { telegram_id, waits }));
+        store.commit(ops.into()).await.unwrap();
+        let context = Context::for_tests(store);
+        recall_waits(&context).await.unwrap();
+        assert_eq!(context.waits.of(1, now()), long);
+        assert_eq!(context.waits.of(2, now()), []);
+        context.store.commit(Vec::new()).await.unwrap();
+        let kept = context.store.person_waits().unwrap();
+        assert_eq!(kept, [PersonWaits { telegram_id: 1, waits: long }]);
     }
 }

@@ -10,15 +10,15 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{LoginActor, LoginMsg, LoginReply, Stage, Way, credentials_of};
+use super::{LoginActor, LoginMsg, LoginReply, Stage, Way};
 use crate::actors::context::now;
 use crate::actors::fleet::{Also, EstateMsg, FleetMsg, Newcomer};
 use crate::failpoint;
 use crate::protocol::estate::{LoginRecord, LoginStage, OwnedAccount};
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::AuthKeyId;
-use crate::protocol::login::{CodeTicket, LoginFailure, SignedIn, Step};
-use crate::protocol::model::{Credentials, Me};
+use crate::protocol::login::{LoginFailure, SignedIn, Step};
+use crate::protocol::model::{AccountRecord, Credentials, Me};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::secret::SecretText;
 use crate::store::Op;
@@ -26,8 +26,6 @@ use crate::telegram::{LoginLink, LoginOptions};
 
 /// A picture is renewed this long before it expires.
 const RENEW_BEFORE_MS: i64 = 5_000;
-/// Pause after a failure while waiting for a scan.
-const QR_PAUSE: Duration = Duration::from_secs(2);
 /// How long the fleet may take: it waits for the disk.
 const FLEET_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -48,18 +46,20 @@ impl LoginActor {
                 let outcome = link.export_token().await;
                 Ok((link, outcome))
             }),
-            Way::Bot(token) => self.step(myself, async move {
-                let mut link = open(&options, dc_id).await?;
-                let outcome = link.bot_sign_in(&token).await;
-                Ok((link, outcome))
-            }),
+            Way::Bot(token) => {
+                self.may_be_in = true;
+                self.step(myself, async move {
+                    let mut link = open(&options, dc_id).await?;
+                    let outcome = link.bot_sign_in(&token).await;
+                    Ok((link, outcome))
+                });
+            }
             Way::Session { credentials, api_id } => {
                 self.api_id = api_id;
                 self.take_over(myself, options, credentials);
             }
             Way::Interrupted(record) => {
-                self.is_resuming = true;
-                self.go_on(myself, options, &record);
+                self.take_up(myself, &record);
             }
         }
     }
@@ -75,6 +75,7 @@ impl LoginActor {
             Some(api_id) => options.with_api_id(api_id),
             None => options,
         };
+        let credentials = self.where_known(credentials);
         let (fleet, target) = (self.fleet.clone(), myself.clone());
         let newcomer = self.newcomer();
         self.task = Some(AbortOnDropHandle::new(tokio::spawn(async move {
@@ -97,45 +98,14 @@ impl LoginActor {
         })));
     }
 
-    /// Goes on after a restart. Telegram may have said yes before the daemon ended.
-    fn go_on(&mut self, myself: &ActorRef<LoginMsg>, options: LoginOptions, record: &LoginRecord) {
-        let Some(credentials) = credentials_of(record) else {
-            let failure = Failure::transient("the login cannot be gone on with").into();
-            let _ = myself.cast(LoginMsg::Stepped { link: None, outcome: Err(failure) });
-            return;
-        };
-        self.stage = match &record.stage {
-            LoginStage::CodeSent { phone, code_hash, by_email } => Stage::CodeSent(CodeTicket {
-                phone: SecretText::new(phone.clone()),
-                phone_code_hash: SecretText::new(code_hash.clone()),
-                by_email: *by_email,
-            }),
-            LoginStage::PasswordRequired { hint } => Stage::PasswordRequired { hint: hint.clone() },
-            LoginStage::WaitingScan | LoginStage::Done { .. } => Stage::Beginning,
-        };
-        let is_scan = matches!(self.stage, Stage::Beginning);
-        let again = match &self.stage {
-            Stage::CodeSent(ticket) => Some(Interrupted::Code(ticket.clone())),
-            Stage::PasswordRequired { hint } => Some(Interrupted::Password(hint.clone())),
-            _ => None,
-        };
-        self.show(self.state());
-        let slot = Arc::new(Semaphore::new(1));
-        self.step(myself, async move {
-            let mut link = Box::new(LoginLink::resume(&options, &credentials, slot).await?);
-            let outcome = match link.who().await {
-                Ok(signed_in) => Ok(Step::SignedIn(signed_in)),
-                Err(LoginFailure::SessionEnded { .. } | LoginFailure::PasswordNeeded) => {
-                    match again {
-                        Some(again) => again.step(&link).await,
-                        None => link.export_token().await,
-                    }
-                }
-                Err(_) if is_scan => link.export_token().await,
-                Err(failure) => Err(failure),
-            };
-            Ok((link, outcome))
-        });
+    /// A key lives in one datacenter for ever: where it was connected once weighs more than what
+    /// whoever pastes it says.
+    fn where_known(&self, pasted: Credentials) -> Credentials {
+        let store = &self.context.store;
+        let was_connected = |record: AccountRecord| record.me.is_some();
+        let is_proven = store.account(pasted.account).ok().flatten().is_some_and(was_connected);
+        let known = store.credentials(pasted.account).ok().flatten();
+        known.filter(|_| is_proven).unwrap_or(pasted)
     }
 
     pub(super) fn code(
@@ -184,32 +154,6 @@ impl LoginActor {
         });
     }
 
-    /// What was handed in waits until it is known how things stand.
-    fn hold(&mut self, message: LoginMsg) {
-        if let Some(before) = self.held.replace(message) {
-            before.refuse(&Refusal::new(Code::Conflict, "it was handed in once more meanwhile"));
-        }
-    }
-
-    /// After a restart it is known how things stand: what was handed in meanwhile was either heard
-    /// of by Telegram before, or is handed in now.
-    pub(super) fn resumed(
-        &mut self,
-        myself: &ActorRef<LoginMsg>,
-        outcome: &Result<Step, LoginFailure>,
-    ) {
-        self.is_resuming = false;
-        let Some(held) = self.held.take() else { return };
-        match (held, outcome) {
-            (LoginMsg::Code { reply, .. }, Ok(Step::SignedIn(_) | Step::PasswordNeeded { .. }))
-            | (LoginMsg::Password { reply, .. }, Ok(Step::SignedIn(_)))
-            | (LoginMsg::Code { reply, .. } | LoginMsg::Password { reply, .. }, Err(_)) => {
-                self.reply = Some(reply);
-            }
-            (held, _) => drop(myself.cast(held)),
-        }
-    }
-
     /// What is kept of it in place of its key once the account has that. Bots and sessions that are
     /// brought leave nothing: whoever brought them knows of no login.
     fn done(&self) -> Also {
@@ -218,8 +162,17 @@ impl LoginActor {
         Box::new(move |account| {
             let stage = LoginStage::Done { account };
             let auth_key = Vec::new();
-            let record =
-                LoginRecord { id, user, dc_id: 0, auth_key, stage, created_at, expires_at };
+            let (dc_id, is_leaving) = (0, false);
+            let record = LoginRecord {
+                id,
+                user,
+                dc_id,
+                auth_key,
+                stage,
+                is_leaving,
+                created_at,
+                expires_at,
+            };
             is_known.then(|| Op::put_row(&record)).into_iter().collect()
         })
     }
@@ -238,6 +191,8 @@ impl LoginActor {
             refuse(reply, "another step of this login is under way; wait for its answer");
             return None;
         };
+        // From here on until Telegram answers.
+        self.may_be_in = true;
         self.reply = Some(reply);
         self.doing = doing;
         self.by = self.asking.clone();
@@ -249,8 +204,7 @@ impl LoginActor {
         let left = token.expires_at.saturating_mul(1_000) - now().0 - RENEW_BEFORE_MS;
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         let asked = u64::try_from(self.not_before.0 - now().0).unwrap_or(0);
-        let pause = if self.failures > 0 { QR_PAUSE } else { Duration::ZERO };
-        let pause = pause.max(Duration::from_millis(asked));
+        let pause = Duration::from_millis(asked);
         let Some(mut link) = self.link.take() else { return };
         self.step(myself, async move {
             sleep(pause).await;
@@ -262,7 +216,7 @@ impl LoginActor {
     }
 
     /// Runs a step beside the actor.
-    fn step(
+    pub(super) fn step(
         &mut self,
         myself: &ActorRef<LoginMsg>,
         step: impl Future<Output = Result<(Box<LoginLink>, Result<Step, LoginFailure>), LoginFailure>>
@@ -284,34 +238,18 @@ impl LoginActor {
         })));
     }
 
-    /// Telegram knows who it is: hand the account over, once the login's connection is closed.
-    pub(super) async fn signed_in(&mut self, myself: &ActorRef<LoginMsg>, signed_in: SignedIn) {
-        failpoint::reach("login.signed_in");
-        let Some(mut link) = self.link.take() else { return };
-        let SignedIn { me, phone_masked } = signed_in;
-        let known = self.context.directory.of_person(me.user_id);
+    /// Has the fleet take in who has logged in.
+    pub(super) fn hand_over(&self, myself: &ActorRef<LoginMsg>, link: Option<Box<LoginLink>>) {
+        let Stage::Finishing(finishing) = &self.stage else { return };
+        let SignedIn { me, phone_masked } = finishing.signed_in.clone();
+        let (credentials, slot) = (finishing.credentials.clone(), Arc::clone(&finishing.slot));
+        let newcomer = self.newcomer()(me, phone_masked, credentials, slot);
         let (fleet, target) = (self.fleet.clone(), myself.clone());
-        if known.is_some_and(|known| known.user != self.who.user) {
-            self.is_fresh.then(|| {
-                tokio::spawn(async move {
-                    let _ = link.log_out().await;
-                })
-            });
-            let detail = "this telegram account is connected by somebody else; who owns it has to \
-                          remove it there first";
-            self.fail(myself, Refusal::new(Code::Conflict, detail)).await;
-            return;
-        }
-        let Some(credentials) = link.credentials() else {
-            let detail = "telegram logged in without giving a key; try again";
-            self.fail(myself, Refusal::new(Code::TelegramUnavailable, detail)).await;
-            return;
-        };
-        self.stage = Stage::Finishing;
-        let newcomer = self.newcomer()(me, phone_masked, credentials, link.slots());
         // Not to be given up any more: what is durable is told in any case.
         tokio::spawn(async move {
-            link.close().await;
+            if let Some(link) = link {
+                link.close().await;
+            }
             let outcome = adopt(&fleet, newcomer).await;
             let _ = target.cast(LoginMsg::Adopted(Box::new(outcome)));
         });
@@ -334,28 +272,6 @@ impl LoginActor {
             slot,
             deed,
             also,
-        }
-    }
-}
-
-/// What an interrupted login waits for.
-enum Interrupted {
-    Code(CodeTicket),
-    Password(Option<String>),
-}
-
-impl Interrupted {
-    /// As if it had just come to this. Telegram may have taken the code before the daemon ended.
-    async fn step(self, link: &LoginLink) -> Result<Step, LoginFailure> {
-        match (self, link.awaited_password().await) {
-            (_, Ok(step)) => Ok(step),
-            (Self::Code(ticket), Err(LoginFailure::SessionEnded { .. })) => {
-                Ok(Step::CodeSent(ticket.into()))
-            }
-            (Self::Password(hint), Err(LoginFailure::SessionEnded { .. })) => {
-                Ok(Step::PasswordNeeded { hint })
-            }
-            (_, Err(failure)) => Err(failure),
         }
     }
 }

@@ -151,6 +151,7 @@ fn full_send() -> SendRecord {
         random_id: i64::MIN,
         sent: Some(SentMessage { message_id: 9, date: 1_700_000_000 }),
         is_unsent: false,
+        is_nameless: false,
         created_at: UnixMillis(4),
     }
 }

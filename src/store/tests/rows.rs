@@ -40,6 +40,7 @@ pub(in crate::store) fn login() -> LoginRecord {
             code_hash: "hash".into(),
             by_email: false,
         },
+        is_leaving: false,
         created_at: UnixMillis(1),
         expires_at: UnixMillis(2),
     }
@@ -106,6 +107,7 @@ fn send(number: u8, created_at: i64) -> SendRecord {
         random_id: 5,
         sent: None,
         is_unsent: false,
+        is_nameless: false,
         created_at: UnixMillis(created_at),
     }
 }

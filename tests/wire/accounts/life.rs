@@ -234,3 +234,39 @@ async fn a_paused_account_that_is_removed_with_a_logout_is_logged_out_too() {
     house.expect_gone(&user, &id).await;
     house.expect_clean_books().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn giving_an_account_up_and_connecting_it_anew_is_no_way_around_a_limit() {
+    let mut house = House::open().await;
+    let (user, account) = (house.user("ann"), house.person().await);
+    let id = house.connect(&user, &account).await;
+    let fault = FaultSpec {
+        user_id: Some(account.user_id),
+        method: Some("messages.sendMessage".into()),
+        error: Some("PEER_FLOOD".into()),
+        times: Some(1),
+        ..FaultSpec::default()
+    };
+    house.sim.add_fault(fault).await.unwrap();
+    let message = json!({ "to": "me", "text": "hello", "timeout": 2 });
+    house.send(&user, &id, None, &message).await.expect_problem(429, "TG_API_429");
+    house.until_state(&user, &id, "limited").await;
+    user.delete(&format!("/accounts/{id}")).await.expect(204);
+    // Twice, because what is kept of it must outlive another life in which nobody connects it.
+    for _ in 0..2 {
+        house.kill().await;
+        house.daemon.spawn().await;
+    }
+    // Nor is another user one.
+    for user in [&user, &house.user("bob")] {
+        let pasted = json!({ "session_string": account.session_string });
+        let id = id_of(&user.post("/accounts/telegram/connect/session", pasted).await.expect(201));
+        let status = house.until_state(user, &id, "limited").await;
+        assert_eq!(status["cooldowns"][0]["scope"], "account", "{status:#}");
+        let refused = house.send(user, &id, None, &message).await;
+        assert!(refused.expect_problem(429, "TG_API_429").retry_after() > 60);
+        user.delete(&format!("/accounts/{id}")).await.expect(204);
+    }
+    let calls = house.books(&account).await.methods.get("messages.sendMessage").copied();
+    assert_eq!(calls, Some(1), "it rests");
+}

@@ -13,12 +13,12 @@ use tokio::time::Instant;
 use crate::support::{Client, House, PATIENCE, eventually, id_of};
 
 const SMS: &str = "/accounts/telegram/connect/sms";
-const QR: &str = "/accounts/telegram/connect/qr";
+pub(super) const QR: &str = "/accounts/telegram/connect/qr";
 const BOT: &str = "/accounts/telegram/connect/bot";
-const SESSION: &str = "/accounts/telegram/connect/session";
+pub(super) const SESSION: &str = "/accounts/telegram/connect/session";
 
 /// Begins a login and says how it stands. Making a key takes long in a build that is not optimized.
-async fn begin(user: &Client, path: &str, body: Value) -> Value {
+pub(super) async fn begin(user: &Client, path: &str, body: Value) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = user.post(path, body.clone()).await;
@@ -29,32 +29,37 @@ async fn begin(user: &Client, path: &str, body: Value) -> Value {
     }
 }
 
-async fn begin_sms(user: &Client, phone: &str) -> String {
+pub(super) async fn begin_sms(user: &Client, phone: &str) -> String {
     let login = begin(user, SMS, json!({ "phone": phone })).await;
     assert_eq!(login["state"], "code_sent", "{login:#}");
     assert!(login["expires_at"].is_string());
     login_id(&login)
 }
 
-fn login_id(login: &Value) -> String {
+pub(super) fn login_id(login: &Value) -> String {
     login["login_id"].as_str().unwrap_or_else(|| panic!("a login: {login}")).to_owned()
 }
 
 impl House {
-    async fn hand_in_code(&self, user: &Client, login: &str, account: &Account) -> Value {
+    pub(super) async fn hand_in_code(
+        &self,
+        user: &Client,
+        login: &str,
+        account: &Account,
+    ) -> Value {
         let code = self.sim.login_code(account.user_id).await.unwrap();
         user.post(&format!("/logins/{login}/code"), json!({ "code": code })).await.expect(200)
     }
 
     /// Scans what is shown now.
-    async fn scan(&self, user: &Client, login: &str, account: &Account) {
+    pub(super) async fn scan(&self, user: &Client, login: &str, account: &Account) {
         let shown = user.get(&format!("/logins/{login}")).await.expect(200);
         let url = shown["qr"]["url"].as_str().unwrap_or_else(|| panic!("a picture: {shown:#}"));
         self.sim.scan_qr(account.user_id, url).await.unwrap();
     }
 
     /// The account is connected for good: active, and what it is asked for is done.
-    async fn expect_usable(&self, user: &Client, id: &str, account: &Account) {
+    pub(super) async fn expect_usable(&self, user: &Client, id: &str, account: &Account) {
         let status = self.until_state(user, id, "active").await;
         assert_eq!(status["telegram_id"], account.user_id);
         let accepted = self.sim.stats().await.sends_accepted;
@@ -70,7 +75,7 @@ impl House {
     }
 }
 
-fn with_password() -> NewAccount {
+pub(super) fn with_password() -> NewAccount {
     NewAccount {
         password: Some("open, sesame".into()),
         password_hint: Some("what opens the cave".into()),

@@ -40,7 +40,16 @@ async fn a_stream_tells_of_ones_own_changes_and_resumes() {
     own.until(is_active).await;
     // What came after an event comes again to whoever resumes from it.
     let mut again = ann.follow(begun.id.as_deref()).await;
-    again.until(|event| event.name == "login.changed" && event.data["state"] == "active").await;
+    again
+        .until(|event| {
+            let is_done = event.name == "login.changed" && event.data["state"] == "active";
+            assert!(
+                !is_done || event.data["account"]["id"] == *id,
+                "it names its account: {event:?}"
+            );
+            is_done
+        })
+        .await;
     again.until(is_active).await;
     // Bob is told of his own and of nothing else.
     let his = house.person().await;
@@ -135,6 +144,7 @@ async fn every_deed_leaves_its_line_and_erasing_a_user_leaves_a_pseudonym() {
     let own = log_of(&ann, "").await;
     let expected = [
         ("account.connect", "ok"),
+        ("message.send", "begun"),
         ("message.send", "ok"),
         ("message.send", failed.as_str()),
         ("account.pause", "ok"),
@@ -150,7 +160,7 @@ async fn every_deed_leaves_its_line_and_erasing_a_user_leaves_a_pseudonym() {
     assert_eq!(actions(&own), expected);
     assert!(own.iter().all(|entry| entry["actor"] == "ann" && entry["address"] == "127.0.0.1"));
     assert_eq!(log_of(&bob, "").await.len(), 1, "one's own and nothing else");
-    assert_eq!(log_of(&ann, "&action=message.send").await.len(), 2);
+    assert_eq!(log_of(&ann, "&action=message.send").await.len(), 3);
     assert_eq!(log_of(&house.admin(), "").await.len(), expected.len() + 1);
 
     bob.delete("/users/ann/data").await.expect_problem(404, "NOT_FOUND");

@@ -7,7 +7,7 @@ use telewarden_simulator::{
 };
 use tokio::time::Instant;
 
-use crate::support::{Answer, Client, DaemonOptions, House, MORE_SENDS, eventually};
+use crate::support::{Answer, Client, DaemonOptions, House, MORE_SENDS, PATIENCE, eventually};
 
 /// A user with a connected account, and somebody to write to.
 struct Desk {
@@ -478,5 +478,124 @@ async fn messages_repeated_under_their_keys_through_kills_at_random_instants_arr
         assert_eq!(again.expect(201), before);
     }
     assert_eq!(desk.received().await.len(), 60);
+    desk.house.expect_clean_books().await;
+}
+
+/// Outcome and target of what the audit log has of messages, the oldest first.
+async fn deeds(user: &Client) -> Vec<(String, String)> {
+    let page = user.get("/audit?action=message.send&limit=100").await.expect(200);
+    let text = |entry: &Value, name: &str| entry[name].as_str().unwrap().to_owned();
+    let entries = page["items"].as_array().unwrap().iter().rev();
+    entries.map(|entry| (text(entry, "outcome"), text(entry, "target"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_was_sent_as_the_daemon_died_is_in_the_audit_log() {
+    let options = DaemonOptions {
+        fail_points: true,
+        extra_config: MORE_SENDS.into(),
+        ..DaemonOptions::default()
+    };
+    let mut house = House::prepare(options).await;
+    house.daemon.launch_to_die_at("send.outcome.before", 1);
+    house.daemon.wait_until_ready().await;
+    let (user, account) = (house.user("ann"), house.person().await);
+    let id = house.connect(&user, &account).await;
+    let accepted = house.sim.stats().await.sends_accepted;
+    let message = json!({ "to": "me", "text": "last words" });
+    let path = format!("/accounts/{id}/messages");
+    assert!(user.try_send("POST", &path, &[], Some(&message)).await.is_err(), "it dies over it");
+    let deadline = Instant::now() + PATIENCE;
+    while house.daemon.ended().is_none() {
+        assert!(Instant::now() < deadline, "it lives on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    house.sim.client_killed().await;
+    assert_eq!(house.sim.stats().await.sends_accepted, accepted + 1, "telegram has it");
+    house.daemon.spawn().await;
+    house.until_state(&user, &id, "active").await;
+    let told = deeds(&user).await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].0, "begun");
+    // One that comes to its end is two lines of one target, which is no other message's.
+    house.send(&user, &id, None, &message).await.expect(201);
+    let told = deeds(&user).await;
+    let outcomes: Vec<_> = told.iter().map(|(outcome, _)| outcome.as_str()).collect();
+    assert_eq!(outcomes, ["begun", "begun", "ok"]);
+    assert_eq!(told[1].1, told[2].1);
+    assert_ne!(told[0].1, told[1].1);
+    assert!(told.iter().all(|(_, target)| target.starts_with(&id)), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_telegram_knows_and_does_not_name_is_asked_for_once() {
+    let mut desk = Desk::set().await;
+    desk.send(None, "twin").await.expect(201);
+    let kind = Some(FaultKind::LoseAnswer);
+    desk.fault(FaultSpec { kind, times: Some(1), ..FaultSpec::default() }).await;
+    let (user_id, kind) = (Some(desk.account.user_id), Some(FaultKind::RefuseDuplicates));
+    let refusing = FaultSpec { user_id, kind, ..FaultSpec::default() };
+    desk.house.sim.add_fault(refusing).await.unwrap();
+    let message = json!({ "to": "@the_friend", "text": "twin", "timeout": 20 });
+    let first = desk.order(Some("the-key"), message.clone()).await;
+    let first = first.expect_problem(409, "CONFLICT");
+    assert!(first.body["detail"].as_str().unwrap().contains("sent before"), "{first:?}");
+    desk.expect_received(&["twin", "twin"]).await;
+    let calls = desk.calls().await;
+    for _ in 0..2 {
+        let again = desk.order(Some("the-key"), message.clone()).await;
+        assert_eq!(again.expect_problem(409, "CONFLICT").body["detail"], first.body["detail"]);
+        desk.house.kill().await;
+        desk.house.daemon.spawn().await;
+        desk.house.until_state(&desk.user, &desk.id, "active").await;
+    }
+    assert_eq!(desk.calls().await, calls, "telegram is not asked again");
+    let outcomes: Vec<_> = deeds(&desk.user).await.into_iter().map(|(told, _)| told).collect();
+    assert_eq!(outcomes, ["begun", "ok", "begun", "ok"], "it was sent");
+    assert_eq!(desk.status().await["caps"][0]["used"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asking_again_after_a_message_that_may_have_been_sent_counts_once() {
+    let desk = Desk::set_with(&format!("{MORE_SENDS}per_day = 1\n")).await;
+    desk.house.until_state(&desk.user, &desk.id, "active").await;
+    // The name is looked up before, so that the second is the message's own.
+    desk.send_to("@nobody_is_called_this", None, "?").await;
+    let (kind, delay_ms) = (Some(FaultKind::LoseAnswer), Some(1_500));
+    desk.fault(FaultSpec { kind, delay_ms, times: Some(1), ..FaultSpec::default() }).await;
+    let message = |timeout| json!({ "to": "@the_friend", "text": "once", "timeout": timeout });
+    let unclear = desk.order(Some("the-key"), message(1)).await;
+    unclear.expect_problem(503, "TG_UNAVAILABLE");
+    eventually("its outcome is told", async || {
+        let again = desk.order(Some("the-key"), message(1)).await;
+        (again.status == 201).then_some(())
+    })
+    .await;
+    desk.expect_received(&["once"]).await;
+    assert_eq!(desk.status().await["caps"][0]["used"], 1);
+    desk.send(None, "another").await.expect_problem(429, "RATE_LIMITED");
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_an_account_that_is_paused_meanwhile_is_refused_and_not_waited_out() {
+    let desk = Desk::set().await;
+    desk.refuse("FLOOD_WAIT_8").await;
+    let patient = json!({ "to": "@the_friend", "text": "late", "timeout": 25 });
+    let pause = async {
+        desk.house.until_state(&desk.user, &desk.id, "cooling_down").await;
+        let path = format!("/accounts/{}/pause", desk.id);
+        desk.user.ask("POST", &path, None).await.expect(200);
+        Instant::now()
+    };
+    let sending = async {
+        let answer = desk.order(Some("the-key"), patient).await;
+        (answer, Instant::now())
+    };
+    let ((answer, answered), paused) = tokio::join!(sending, pause);
+    answer.expect_problem(409, "CONFLICT");
+    assert!(answered < paused + Duration::from_secs(5), "{:?}", answered - paused);
+    assert_eq!(desk.status().await["caps"][0]["used"], 0);
+    desk.expect_received(&[]).await;
     desk.house.expect_clean_books().await;
 }

@@ -325,7 +325,7 @@ pub struct AuditEntry {
     /// From where.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// How it ended: `ok`, or the code of the refusal.
+    /// How it ended: `ok`, or the code of the refusal; `begun` for a message before Telegram is called.
     pub outcome: String,
     /// The hash that links it to the entry before, hexadecimal SHA-256.
     pub hash: String,

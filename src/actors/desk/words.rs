@@ -1,0 +1,42 @@
+//! What callers are told of messages that cannot be answered with an id. Names no message's text.
+
+use crate::protocol::estate::SentMessage;
+use crate::protocol::refusal::{Code, Refusal};
+
+/// Telegram took it, and the disk did not.
+pub(super) fn unnoted(error: &dyn std::error::Error, sent: Option<SentMessage>) -> Refusal {
+    tracing::error!(%error, "a message was sent and could not be noted");
+    let Some(sent) = sent else { return sent_before() };
+    let id = sent.message_id;
+    let detail = format!(
+        "the message was sent (its id is {id}) but could not be noted; repeat the request only with the \
+         same Idempotency-Key, or it is sent twice"
+    );
+    Refusal::new(Code::Internal, detail)
+}
+
+/// Its user holds the account.
+pub(super) fn paused() -> Refusal {
+    Refusal::new(Code::Conflict, "the account is paused; resume it first")
+}
+
+/// The key is taken.
+pub(super) fn other_request() -> Refusal {
+    let detail =
+        "this Idempotency-Key was used for another message; use a new one for each message";
+    Refusal::new(Code::Conflict, detail)
+}
+
+/// Telegram knows the message and does not name it.
+pub(super) fn sent_before() -> Refusal {
+    let detail = "this very message was sent before, but telegram does not tell which one of the \
+                  chat's messages it is; it is not sent again";
+    Refusal::new(Code::Conflict, detail)
+}
+
+/// Nobody knows yet.
+pub(super) fn unclear() -> Refusal {
+    let detail = "the message is under way and telegram has not answered in time; repeat the request \
+                  with the same Idempotency-Key to learn the outcome without sending twice";
+    Refusal::new(Code::TelegramUnavailable, detail).after(5)
+}

@@ -1,0 +1,122 @@
+//! A login that came to nothing although Telegram let it in, or may have: the session that was made here
+//! is ended there, too, so that nobody's account keeps a session that nobody knows of. That it has to be
+//! is durable before it is tried, so that the next life of the daemon tries on. Never ends a session that
+//! an account has, or one that was made elsewhere.
+
+use std::time::Duration;
+
+use ractor::ActorRef;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::steps::slot_of;
+use super::{LoginActor, LoginMsg, LoginView, Stage, credentials_of};
+use crate::actors::context::now;
+use crate::protocol::estate::{LoginRecord, LoginStage};
+use crate::protocol::failure::Failure;
+use crate::protocol::login::LoginFailure;
+use crate::protocol::model::Credentials;
+use crate::store::Op;
+use crate::telegram::LoginLink;
+
+/// For how long ending a session is tried, in each life of the daemon, milliseconds.
+pub(super) const LEAVING_MAX_MS: i64 = 60 * 60 * 1_000;
+/// What it is called in the audit log.
+const LEAVE: &str = "login.leave";
+
+impl LoginActor {
+    /// Ends the login and, after it, its session. Its user is told at once.
+    pub(super) async fn leave(
+        &mut self,
+        myself: &ActorRef<LoginMsg>,
+        credentials: Credentials,
+        view: LoginView,
+    ) {
+        let mut record = self.record_of(&credentials);
+        (record.is_leaving, record.stage) = (true, LoginStage::WaitingScan);
+        if let Err(error) = self.context.store.commit(vec![Op::put_row(&record)]).await {
+            tracing::error!(%error, login = %self.id, "a session that is to be ended could not be noted");
+        }
+        // The connection that it has, or had until now, is closed first.
+        let slot = match &self.stage {
+            Stage::Finishing(finishing) => Some(finishing.slot.clone()),
+            _ => self.link.as_ref().map(|link| link.slots()),
+        };
+        slot.into_iter().for_each(|slot| self.share_slot(credentials.account, slot));
+        self.link = None;
+        self.tell(view);
+        self.refuse_held();
+        self.expires_at = now().plus_ms(LEAVING_MAX_MS);
+        let limit = Duration::from_millis(LEAVING_MAX_MS.unsigned_abs());
+        myself.send_after(limit, || LoginMsg::Deadline);
+        self.go_on_leaving(myself);
+    }
+
+    /// The same after a restart of the daemon.
+    pub(super) fn go_on_leaving(&mut self, myself: &ActorRef<LoginMsg>) {
+        (self.stage, self.failures, self.may_be_in) = (Stage::Leaving, 0, false);
+        // Erasing the user need not wait for this: the note goes, and what is under way ends.
+        self.busy = None;
+        self.log_out(myself);
+    }
+
+    pub(super) fn log_out(&mut self, myself: &ActorRef<LoginMsg>) {
+        let Some(credentials) = self.kept().as_ref().and_then(credentials_of) else {
+            return myself.stop(None);
+        };
+        let (fleet, options) = (self.fleet.clone(), self.context.settings.login.clone());
+        let leave = async move {
+            let (slot, me) = slot_of(&fleet, credentials.account).await;
+            if me.is_some() {
+                // An account has it.
+                return Ok(());
+            }
+            let mut link = LoginLink::resume(&options, &credentials, slot).await?;
+            let outcome = link.log_out().await;
+            link.close().await;
+            outcome
+        };
+        let target = myself.clone();
+        self.task = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let outcome = AbortOnDropHandle::new(tokio::spawn(leave)).await;
+            let panicked =
+                |_| Err(Failure::transient("the telegram library failed (panic)").into());
+            let _ = target.cast(LoginMsg::Left(outcome.unwrap_or_else(panicked)));
+        })));
+    }
+
+    pub(super) async fn left(
+        &mut self,
+        myself: &ActorRef<LoginMsg>,
+        outcome: Result<(), LoginFailure>,
+    ) {
+        self.task = None;
+        match outcome {
+            Err(failure) if !failure.is_final() => {
+                let (login, error) = (self.id, &failure);
+                tracing::info!(%login, %error, "a session could not be ended yet");
+                self.try_later(myself, &failure);
+            }
+            Ok(()) | Err(_) => self.forget_session(myself, "ok").await,
+        }
+    }
+
+    /// The time for ending the session is over.
+    pub(super) async fn leave_be(&mut self, myself: &ActorRef<LoginMsg>) {
+        // The deadline of the login itself comes by, too.
+        if now().plus_ms(1_000) < self.expires_at {
+            return;
+        }
+        let (login, user) = (self.id, &self.who.user);
+        tracing::warn!(%login, %user, "a session that nobody uses could not be ended at telegram; its \
+            person finds it among the active sessions in an official app");
+        self.forget_session(myself, "TG_UNAVAILABLE").await;
+    }
+
+    async fn forget_session(&mut self, myself: &ActorRef<LoginMsg>, outcome: &str) {
+        let forget = Op::delete_row::<LoginRecord>(&self.who.user, self.id);
+        let ops = vec![forget, Op::Audit(self.deed(LEAVE, outcome))];
+        // Should the store fail, the next life of the daemon does it once more.
+        let _ = self.context.store.commit(ops).await;
+        myself.stop(None);
+    }
+}

@@ -1,0 +1,226 @@
+//! Logins that something comes between: the daemon ends, Telegram does not answer, somebody else is
+//! faster. They go on by themselves, hand no code in twice, and leave no session behind.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use telewarden::protocol::estate::LoginRecord;
+use telewarden::protocol::owner::{LoginId, UserId};
+use telewarden::protocol::session_string::SessionString;
+use telewarden::store::{Store, StoreOptions};
+use telewarden_simulator::{FaultKind, FaultSpec, NewAccount};
+
+use super::logins::{QR, SESSION, begin, begin_sms, login_id, with_password};
+use crate::support::{Client, House, eventually, id_of};
+
+impl House {
+    async fn upset(&self, method: Option<&str>, kind: FaultKind, times: Option<u32>) {
+        let (method, kind) = (method.map(str::to_owned), Some(kind));
+        self.sim
+            .add_fault(FaultSpec { method, kind, times, ..FaultSpec::default() })
+            .await
+            .unwrap();
+    }
+
+    async fn calls_of(&self, method: &str) -> u64 {
+        let stats = serde_json::to_value(self.sim.stats().await).unwrap();
+        stats["methods"][method].as_u64().unwrap_or(0)
+    }
+}
+
+/// Hands something in until Telegram is there to hear of it.
+async fn hand_in(user: &Client, login: &str, what: &str, body: Value) -> Value {
+    let path = format!("/logins/{login}/{what}");
+    eventually("it is heard of", async || {
+        let answer = user.post(&path, body.clone()).await;
+        (answer.status != 503).then(|| answer.expect(200))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_goes_on_after_a_restart_although_telegram_cannot_be_reached_at_once() {
+    let mut house = House::open().await;
+    let (user, account) = (house.user("ann"), house.stranger().await);
+    let login = begin_sms(&user, &account.phone).await;
+    let code = house.sim.login_code(account.user_id).await.unwrap();
+    house.kill().await;
+    house.upset(None, FaultKind::RefuseConnections, Some(3)).await;
+    house.daemon.spawn().await;
+    let done = hand_in(&user, &login, "code", json!({ "code": code })).await;
+    assert_eq!(done["state"], "active", "{done:#}");
+    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_picture_comes_back_after_a_restart_although_telegram_cannot_be_reached_at_once() {
+    let mut house = House::open().await;
+    let (user, account) = (house.user("ann"), house.person().await);
+    let login = login_id(&begin(&user, QR, json!({})).await);
+    house.kill().await;
+    house.upset(None, FaultKind::RefuseConnections, Some(3)).await;
+    house.daemon.spawn().await;
+    eventually("the picture is there again", async || {
+        let shown = user.get(&format!("/logins/{login}")).await;
+        (shown.status == 200 && shown.body["qr"]["url"].is_string()).then_some(())
+    })
+    .await;
+    house.scan(&user, &login, &account).await;
+    let done = house.until_login(&user, &login, "active").await;
+    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_and_a_password_whose_answers_are_lost_are_not_handed_in_twice() {
+    let house = House::open().await;
+    let (user, account) = (house.user("ann"), house.account(with_password()).await);
+    let login = begin_sms(&user, &account.phone).await;
+    house.upset(Some("auth.signIn"), FaultKind::LoseAnswer, Some(1)).await;
+    let asked = house.hand_in_code(&user, &login, &account).await;
+    assert_eq!(asked["state"], "password_required", "{asked:#}");
+    house.upset(Some("auth.checkPassword"), FaultKind::LoseAnswer, Some(1)).await;
+    let path = format!("/logins/{login}/password");
+    let done = user.post(&path, json!({ "password": "open, sesame" })).await.expect(200);
+    assert_eq!(done["state"], "active", "{done:#}");
+    assert_eq!(house.calls_of("auth.signIn").await, 1);
+    assert_eq!(house.calls_of("auth.checkPassword").await, 1);
+    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_that_telegram_never_heard_of_may_be_handed_in_again() {
+    let house = House::open().await;
+    let (user, account) = (house.user("ann"), house.stranger().await);
+    let login = begin_sms(&user, &account.phone).await;
+    house.upset(Some("auth.signIn"), FaultKind::Disconnect, Some(1)).await;
+    let path = format!("/logins/{login}/code");
+    let code = json!({ "code": house.sim.login_code(account.user_id).await.unwrap() });
+    user.post(&path, code.clone()).await.expect_problem(503, "TG_UNAVAILABLE");
+    let seen = user.get(&format!("/logins/{login}")).await.expect(200);
+    assert_eq!(seen["state"], "code_sent", "{seen:#}");
+    let done = user.post(&path, code).await.expect(200);
+    assert_eq!(done["state"], "active", "{done:#}");
+    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_picture_outlives_many_lost_connections() {
+    let house = House::open().await;
+    let (user, account) = (house.user("ann"), house.person().await);
+    let login = login_id(&begin(&user, QR, json!({})).await);
+    house.upset(Some("auth.exportLoginToken"), FaultKind::Disconnect, Some(4)).await;
+    house.scan(&user, &login, &account).await;
+    let done = house.until_login(&user, &login, "active").await;
+    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_that_moves_the_login_to_another_datacenter_survives_a_kill() {
+    let mut house = House::open().await;
+    let new = NewAccount { dc: Some(4), ..NewAccount::default() };
+    let (user, account) = (house.user("ann"), house.account(new).await);
+    let login = login_id(&begin(&user, QR, json!({})).await);
+    house.upset(Some("auth.importLoginToken"), FaultKind::LoseAnswer, Some(1)).await;
+    house.scan(&user, &login, &account).await;
+    eventually("telegram has let it in", async || {
+        (house.books(&account).await.sessions == 2).then_some(())
+    })
+    .await;
+    house.kill().await;
+    house.daemon.spawn().await;
+    let done = house.until_login(&user, &login, "active").await;
+    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    assert_eq!(house.books(&account).await.sessions, 2, "its own and ours");
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_of_somebody_elses_account_is_ended_even_if_it_takes_another_life() {
+    let mut house = House::open().await;
+    let (owner, other, account) = (house.user("ann"), house.user("bob"), house.person().await);
+    let id = house.connect(&owner, &account).await;
+    house.upset(Some("auth.logOut"), FaultKind::Mute, None).await;
+    let login = begin_sms(&other, &account.phone).await;
+    let code = json!({ "code": house.sim.login_code(account.user_id).await.unwrap() });
+    let refused = other.post(&format!("/logins/{login}/code"), code).await;
+    refused.expect_problem(409, "CONFLICT");
+    let failed = other.get(&format!("/logins/{login}")).await.expect(200);
+    assert_eq!(failed["error"]["code"], "CONFLICT", "{failed:#}");
+    eventually("telegram is asked", async || {
+        (house.calls_of("auth.logOut").await > 0).then_some(())
+    })
+    .await;
+    assert_eq!(house.books(&account).await.sessions, 2);
+    house.kill().await;
+    house.sim.lift_faults().await;
+    house.daemon.spawn().await;
+    eventually("the fresh session is ended at Telegram", async || {
+        (house.books(&account).await.sessions == 1).then_some(())
+    })
+    .await;
+    house.expect_usable(&owner, &id, &account).await;
+    house.expect_clean_books().await;
+    assert_eq!(house.daemon.terminate().await.code(), Some(0));
+    let (store, _outbox) = Store::open(StoreOptions::new(house.daemon.store())).unwrap();
+    let (bob, id) = (UserId::new("bob").unwrap(), LoginId(login.parse().unwrap()));
+    assert!(store.row::<LoginRecord>(&bob, id).unwrap().is_none(), "its key is forgotten");
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_users_who_log_in_to_one_account_at_once_one_gets_it_and_no_session_is_left() {
+    let house = House::open().await;
+    let users = [house.user("ann"), house.user("bob")];
+    for _ in 0..3 {
+        let account = house.person().await;
+        let mut logins = Vec::new();
+        for user in &users {
+            logins.push(login_id(&begin(user, QR, json!({})).await));
+        }
+        tokio::join!(
+            house.scan(&users[0], &logins[0], &account),
+            house.scan(&users[1], &logins[1], &account)
+        );
+        let mut states = Vec::new();
+        for (user, login) in users.iter().zip(&logins) {
+            let path = format!("/logins/{login}");
+            states.push(
+                eventually("the login is over", async || {
+                    let seen = user.get(&path).await.expect(200);
+                    (seen["state"] != "waiting_scan").then_some(seen)
+                })
+                .await,
+            );
+        }
+        states.sort_by_key(|state| state["state"].to_string());
+        assert_eq!(states[0]["state"], "active", "{states:#?}");
+        assert_eq!(states[1]["error"]["code"], "CONFLICT", "{states:#?}");
+        eventually("the loser's session is ended", async || {
+            (house.books(&account).await.sessions == 2).then_some(())
+        })
+        .await;
+    }
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_is_pasted_again_stays_in_the_datacenter_where_it_is_known() {
+    let mut house = House::open().await;
+    let (user, account) = (house.user("ann"), house.person().await);
+    let id = house.connect(&user, &account).await;
+    house.until_state(&user, &id, "active").await;
+    let mut astray = SessionString::parse(account.session_string.as_deref().unwrap()).unwrap();
+    astray.dc_id = 4;
+    let address = SocketAddr::V4(house.sim.dc_addr(4).unwrap());
+    let pasted = json!({ "session_string": astray.to_telethon(address).unwrap() });
+    assert_eq!(id_of(&user.post(SESSION, pasted).await.expect(201)), id);
+    house.kill().await;
+    house.daemon.spawn().await;
+    house.expect_usable(&user, &id, &account).await;
+    house.expect_clean_books().await;
+}
