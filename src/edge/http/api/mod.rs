@@ -6,6 +6,7 @@ mod admit;
 mod bodies;
 mod document;
 mod extract;
+mod in_hand;
 mod limits;
 mod logins;
 mod monitors;
@@ -69,7 +70,7 @@ pub struct ApiOptions {
     pub secret: TokenSecret,
     /// Requests a minute.
     pub limits: RequestLimits,
-    /// Requests in hand at once; see [`IN_HAND_MAX`].
+    /// Requests in hand at once, a quarter of them of one user at the most; see [`IN_HAND_MAX`].
     pub in_hand_max: usize,
     /// Origins that browsers may call from.
     pub cors_origins: Vec<String>,
