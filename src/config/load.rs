@@ -15,6 +15,7 @@ use super::reference::{self, Reference};
 use super::value::Value;
 use super::{Config, ConfigError, Place, Problem};
 use crate::protocol::secret::SecretText;
+use crate::secrets::refuse_exposed;
 
 /// What our own variables begin with.
 const VARIABLE_PREFIX: &str = "TELEWARDEN__";
@@ -29,6 +30,9 @@ const MISTAKES_MAX: usize = 2;
 
 /// A file that holds a secret is a line of text; more than this is a mistake.
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// What signs tokens.
+const TOKEN_SECRET: &str = "auth.jwt_secret";
 
 /// Configuration files are a few KiB; more than this is a mistake.
 const CONFIG_FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -217,6 +221,11 @@ fn refusal(key: &Key, name: &str, value: &Value) -> String {
 fn read_secret(config: &mut Config, of: &'static str, path: &Path) -> Result<(), String> {
     let text = read_text(path, SECRET_FILE_BYTES_MAX)
         .map_err(|error| format!("{of}_file names {}: {error}", path.display()))?;
+    if of == TOKEN_SECRET {
+        // Whoever reads it is everybody, as with the key file.
+        let about = fs::metadata(path).map_err(|error| describe_io(&error))?;
+        refuse_exposed(&about, path).map_err(|error| format!("{of}_file: {error}"))?;
+    }
     let secret = Value::Words(text.trim_end_matches(['\r', '\n']).to_owned());
     let key = keys::by_path(of).ok_or_else(|| format!("there is no key {of}"))?;
     if secret.text() == Some("") {
