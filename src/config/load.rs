@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use zeroize::Zeroize;
 
 use super::keys::{self, KEPT_VARIABLES, KeptKey, Key, Kind, Named};
 use super::problem::{nearest, nearest_within};
@@ -141,8 +142,12 @@ fn references_without_vault(config: &Config) -> Option<Problem> {
 /// See [`Config::fill`].
 pub(super) fn fill(config: &mut Config, of: &str, secret: &SecretText) -> Result<(), String> {
     let key = keys::by_path(of).ok_or_else(|| format!("there is no key {of}"))?;
-    let value = Value::Words(secret.expose().to_owned());
-    key.apply(config, "", &value).ok_or_else(|| {
+    let mut value = Value::Words(secret.expose().to_owned());
+    let applied = key.apply(config, "", &value);
+    if let Value::Words(text) = &mut value {
+        text.zeroize();
+    }
+    applied.ok_or_else(|| {
         let expected = key.expected();
         format!("{of} (from Vault) is not shown; expected {expected}")
     })?;

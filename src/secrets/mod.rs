@@ -4,6 +4,8 @@
 
 mod choose;
 mod exposure;
+#[cfg(test)]
+pub(crate) mod freed;
 mod resolve;
 mod variable;
 pub mod vault;

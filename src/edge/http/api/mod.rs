@@ -3,6 +3,7 @@
 mod accounts;
 mod admin;
 mod admit;
+mod answer;
 mod bodies;
 mod document;
 mod extract;

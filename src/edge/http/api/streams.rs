@@ -19,6 +19,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sle
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use zeroize::Zeroize;
 
 use super::Shared;
 use super::extract::Query;
@@ -234,10 +235,12 @@ fn resume_after(headers: &HeaderMap, fields: &mut Fields) -> Option<String> {
     request::cursor(id).map_err(|wrong| fields.wrong("Last-Event-ID", wrong)).ok()
 }
 
-fn sent_event(change: Change) -> Event {
+fn sent_event(mut change: Change) -> Event {
     let is_line = !change.id.contains(['\r', '\n', '\0']);
-    let event = if is_line { Event::default().id(change.id) } else { Event::default() };
-    event.event(change.event).data(change.data)
+    let event = if is_line { Event::default().id(&change.id) } else { Event::default() };
+    let event = event.event(change.event).data(&change.data);
+    change.data.zeroize();
+    event
 }
 
 /// Follow changes over a WebSocket
@@ -293,7 +296,7 @@ async fn converse(mut socket: WebSocket, mut follow: Follow) {
         tokio::select! {
             next = follow.next() => {
                 let message = match next {
-                    Next::Change(change) => Message::Text(written(&change).into()),
+                    Next::Change(change) => Message::Text(written(change).into()),
                     Next::Beat if heard.elapsed() > SILENCE_MAX => return,
                     Next::Beat => Message::Ping(Vec::new().into()),
                     Next::End(end) => {
@@ -316,9 +319,11 @@ async fn converse(mut socket: WebSocket, mut follow: Follow) {
 }
 
 /// `data` is JSON already.
-fn written(change: &Change) -> String {
+fn written(mut change: Change) -> String {
     let id = serde_json::Value::from(change.id.as_str());
-    format!("{{\"id\":{id},\"event\":\"{}\",\"data\":{}}}", change.event, change.data)
+    let text = format!("{{\"id\":{id},\"event\":\"{}\",\"data\":{}}}", change.event, change.data);
+    change.data.zeroize();
+    text
 }
 
 #[cfg(test)]
