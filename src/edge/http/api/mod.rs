@@ -5,6 +5,7 @@ mod admin;
 mod admit;
 mod answer;
 mod bodies;
+mod codes;
 mod document;
 mod extract;
 mod in_hand;
