@@ -7,6 +7,7 @@ mod answer;
 mod bodies;
 mod codes;
 mod document;
+mod event_ids;
 mod extract;
 mod in_hand;
 mod limits;

@@ -22,6 +22,7 @@ use utoipa_axum::routes;
 use zeroize::Zeroize;
 
 use super::Shared;
+use super::event_ids::EventIds;
 use super::extract::Query;
 use super::service::Change;
 use super::token::Grant;
@@ -54,13 +55,14 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
 /// Which streams are open.
 pub(super) struct Streams {
     open: Mutex<HashMap<UserId, usize>>,
+    ids: EventIds,
     meters: HttpMeters,
     stop: CancellationToken,
 }
 
 impl Streams {
     pub(super) fn new(meters: HttpMeters, stop: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { open: Mutex::default(), meters, stop })
+        Arc::new(Self { open: Mutex::default(), ids: EventIds::new(), meters, stop })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, usize>> {
@@ -145,7 +147,7 @@ struct Follow {
     beat: Interval,
     expires: Pin<Box<Sleep>>,
     stop: CancellationToken,
-    _place: Place,
+    place: Place,
 }
 
 impl Follow {
@@ -156,12 +158,13 @@ impl Follow {
         after: Option<String>,
     ) -> Result<Self, Refusal> {
         let place = api.streams.enter(&who.user)?;
+        let after = after.map(|id| api.streams.ids.open(&who.user, &id));
         let changes = api.service.follow(who, after)?;
         let mut beat = interval_at(Instant::now() + BEAT_EVERY, BEAT_EVERY);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let expires = Box::pin(sleep(grant.left()));
         let stop = api.streams.stop.clone();
-        Ok(Self { changes, beat, expires, stop, _place: place })
+        Ok(Self { changes, beat, expires, stop, place })
     }
 
     async fn next(&mut self) -> Next {
@@ -170,9 +173,10 @@ impl Follow {
             () = self.stop.cancelled() => Next::End(End::Stopping),
             () = self.expires.as_mut() => Next::End(End::Expired),
             change = self.changes.recv() => match change {
-                Some(change) => {
+                Some(mut change) => {
                     // A change is as good as a beat.
                     self.beat.reset();
+                    change.id = self.place.streams.ids.seal(&self.place.user, &change.id);
                     Next::Change(change)
                 }
                 None => Next::End(End::Behind),
