@@ -16,6 +16,8 @@ RUN mkdir -p src benches/accounts benches/bridge tests/simulator/src \
     && cargo build --release --locked --package telewarden --bin telewarden \
     && rm -r src
 COPY src src
+# Compiled in.
+COPY docs/errors.md docs/errors.md
 # Cargo judges by time, and the copied files may be older than what was built above.
 RUN find src -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --package telewarden --bin telewarden \

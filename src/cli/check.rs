@@ -350,6 +350,9 @@ mod tests {
         assert!(matches!(said, Finding::Fine(text) if text.contains("on the first start")));
         assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
         fs::write(state.path().join("jwt-secret"), "short").unwrap();
+        mode(&state.path().join("jwt-secret"), 0o644);
+        assert!(matches!(token_secret(&config), Finding::Fault(text) if text.contains("chmod")));
+        mode(&state.path().join("jwt-secret"), 0o600);
         assert!(matches!(token_secret(&config), Finding::Fault(text) if text.contains("5 bytes")));
     }
 }

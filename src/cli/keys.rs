@@ -1,5 +1,6 @@
 //! `telewarden keys status` and `keys rotate`: ask the running daemon over HTTP, with an admin token of a
-//! minute made with the daemon's own secret. Must never touch the store, which the daemon holds.
+//! minute made with the daemon's own secret. Must never touch the store, which the daemon holds, nor
+//! let the token leave the machine.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -48,6 +49,13 @@ enum KeysError {
          --listen where it listens"
     )]
     NotRunning(SocketAddr),
+    #[error(
+        "ask the daemon at {0}: that is no loopback address, and the token of an admin would cross a \
+         network unencrypted, to whoever answers there; run it on the daemon's machine with --listen \
+         127.0.0.1:{port} if the daemon listens there, too, or ask its proxy over https:// with curl and \
+         a token of telewarden token --role admin --ttl 1m", port = .0.port()
+    )]
+    Remote(SocketAddr),
     #[error("ask the daemon at {0}: {1}")]
     Broken(SocketAddr, String),
     #[error("understand what answers at {0}: it is not telewarden, or another version of it")]
@@ -110,6 +118,9 @@ fn as_text(status: &Status, wish: Wish) -> Vec<String> {
 fn ask(args: &KeysArgs, wish: Wish) -> Result<(SocketAddr, Value), KeysError> {
     let config = args.config.clone();
     let listen = health::reachable(config.load()?.http.listen);
+    if !listen.ip().to_canonical().is_loopback() {
+        return Err(KeysError::Remote(listen));
+    }
     let (user, role, ttl) = (USER.to_owned(), "admin".to_owned(), TOKEN_LIFE.to_owned());
     let token = token::make(&TokenArgs { user, role, ttl, config })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -217,6 +228,25 @@ mod tests {
         let lines = as_text(&serde_json::from_value(answer).unwrap(), Wish::Rotate);
         assert_eq!(lines[1], "generation  4 (ab12), since 2026-11-21T03:04:05.000Z");
         assert_eq!(lines[3], "the keys were renewed");
+    }
+
+    #[test]
+    fn the_token_of_an_admin_does_not_leave_the_machine() {
+        let state = tempfile::tempdir().unwrap();
+        TokenSecret::find_or_make(None, state.path()).unwrap();
+        // Addresses for documentation (RFC 5737, RFC 3849): nobody answers there.
+        for remote in ["192.0.2.1:8080", "[2001:db8::1]:8080", "[::ffff:192.0.2.1]:8080"] {
+            let error = ask(&args(state.path(), remote.parse().unwrap()), Wish::Status);
+            let error = error.unwrap_err();
+            assert!(matches!(error, KeysError::Remote(_)), "{error}");
+            let text = error.to_string();
+            assert!(text.contains("unencrypted") && text.contains("127.0.0.1:8080"), "{text}");
+        }
+        // What listens everywhere is asked here.
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], free));
+        let error = ask(&args(state.path(), everywhere), Wish::Status).unwrap_err();
+        assert!(matches!(error, KeysError::NotRunning(_)), "{error}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use zeroize::Zeroize;
 
 use super::keys::{self, KEPT_VARIABLES, KeptKey, Key, Kind, Named};
 use super::problem::{nearest, nearest_within};
@@ -15,6 +16,7 @@ use super::reference::{self, Reference};
 use super::value::Value;
 use super::{Config, ConfigError, Place, Problem};
 use crate::protocol::secret::SecretText;
+use crate::secrets::refuse_exposed;
 
 /// What our own variables begin with.
 const VARIABLE_PREFIX: &str = "TELEWARDEN__";
@@ -29,6 +31,9 @@ const MISTAKES_MAX: usize = 2;
 
 /// A file that holds a secret is a line of text; more than this is a mistake.
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// What signs tokens.
+const TOKEN_SECRET: &str = "auth.jwt_secret";
 
 /// Configuration files are a few KiB; more than this is a mistake.
 const CONFIG_FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -137,8 +142,12 @@ fn references_without_vault(config: &Config) -> Option<Problem> {
 /// See [`Config::fill`].
 pub(super) fn fill(config: &mut Config, of: &str, secret: &SecretText) -> Result<(), String> {
     let key = keys::by_path(of).ok_or_else(|| format!("there is no key {of}"))?;
-    let value = Value::Words(secret.expose().to_owned());
-    key.apply(config, "", &value).ok_or_else(|| {
+    let mut value = Value::Words(secret.expose().to_owned());
+    let applied = key.apply(config, "", &value);
+    if let Value::Words(text) = &mut value {
+        text.zeroize();
+    }
+    applied.ok_or_else(|| {
         let expected = key.expected();
         format!("{of} (from Vault) is not shown; expected {expected}")
     })?;
@@ -217,6 +226,11 @@ fn refusal(key: &Key, name: &str, value: &Value) -> String {
 fn read_secret(config: &mut Config, of: &'static str, path: &Path) -> Result<(), String> {
     let text = read_text(path, SECRET_FILE_BYTES_MAX)
         .map_err(|error| format!("{of}_file names {}: {error}", path.display()))?;
+    if of == TOKEN_SECRET {
+        // Whoever reads it is everybody, as with the key file.
+        let about = fs::metadata(path).map_err(|error| describe_io(&error))?;
+        refuse_exposed(&about, path).map_err(|error| format!("{of}_file: {error}"))?;
+    }
     let secret = Value::Words(text.trim_end_matches(['\r', '\n']).to_owned());
     let key = keys::by_path(of).ok_or_else(|| format!("there is no key {of}"))?;
     if secret.text() == Some("") {

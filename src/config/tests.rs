@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -32,6 +33,10 @@ impl Folder {
         let file = ConfigFile::Required(self.write("config.toml", text));
         Config::load(&Sources { file, environment: variables(environment), flags: Vec::new() })
     }
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 fn from_text(text: &str) -> Result<Config, ConfigError> {
@@ -413,9 +418,18 @@ fn the_secret_of_tokens_is_long_and_never_shown() {
     let short = short.to_string();
     assert!(short.contains("at least 32 bytes") && !short.contains("swordfish"), "{short}");
     let folder = Folder::new();
-    let file = folder.write("jwt", &format!("{secret}\n")).display().to_string();
-    let config = folder.load("", &[("TELEWARDEN__AUTH__JWT_SECRET_FILE", &file)]).unwrap();
-    assert_eq!(config.auth.jwt_secret.unwrap().expose(), secret);
+    let path = folder.write("jwt", &format!("{secret}\n"));
+    let file = path.display().to_string();
+    let load = || folder.load("", &[("TELEWARDEN__AUTH__JWT_SECRET_FILE", &file)]);
+    mode(&path, 0o600);
+    assert_eq!(load().unwrap().auth.jwt_secret.unwrap().expose(), secret);
+    for open in [0o640, 0o604] {
+        mode(&path, open);
+        let refused = load().unwrap_err().to_string();
+        assert!(refused.contains("auth.jwt_secret_file"), "{refused}");
+        assert!(refused.contains(&format!("can be read by others (mode {open:04o})")), "{refused}");
+        assert!(refused.contains("chmod 600") && !refused.contains("swordfish"), "{refused}");
+    }
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! What requests to the API may say: each field's form, and a collector that finds everything wrong
-//! with a request at once. Pure. No message quotes a value, since values may be secrets.
+//! with a request at once. Pure. Values may be secrets: no message quotes one, and those that are not
+//! taken are wiped.
+
+use std::fmt;
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
+use zeroize::Zeroize;
 
 use super::chat::{ChatRef, ChatSpelling, ChatTarget};
 use super::ids::UnixMillis;
@@ -26,6 +30,8 @@ pub const MONITOR_ACCOUNTS_MAX: usize = 32;
 const EVENTS_MAX: usize = 64;
 /// Longest address of a webhook, in bytes.
 const URL_MAX: usize = 2048;
+/// Longest name of an unknown field that is repeated.
+const UNKNOWN_NAME_MAX: usize = 32;
 /// Most unknown fields that are told of.
 const UNKNOWN_TOLD_MAX: usize = 16;
 /// Longest cursor, in bytes.
@@ -38,8 +44,8 @@ const PASSWORD_MAX: usize = 4096;
 /// What is wrong with one value: a fragment that follows the field's name.
 pub type Wrong = String;
 
-/// A request's fields, taken one by one; what is wrong with them is gathered.
-#[derive(Debug)]
+/// A request's fields, taken one by one; what is wrong with them is gathered. What nobody takes is
+/// wiped, and `Debug` shows none of it.
 pub struct Fields {
     given: Map<String, Value>,
     known: Vec<&'static str>,
@@ -50,6 +56,11 @@ impl Fields {
     /// The fields of a body or of a query.
     pub fn new(given: Map<String, Value>) -> Self {
         Self { given, known: Vec::new(), errors: Vec::new() }
+    }
+
+    /// Notes that a field is there twice.
+    pub fn twice(&mut self, field: &str) {
+        self.wrong(shown(field), "is given more than once");
     }
 
     /// Notes that `field` is wrong.
@@ -92,12 +103,10 @@ impl Fields {
             [] => "there is none here".to_owned(),
             names => format!("the known ones are {}", names.join(", ")),
         };
-        let left: Vec<String> = self.given.keys().take(UNKNOWN_TOLD_MAX).cloned().collect();
+        let left = self.given.keys().take(UNKNOWN_TOLD_MAX);
+        let left: Vec<String> = left.map(|field| shown(field).to_owned()).collect();
         for field in left {
-            // A name that nobody knows may be anything; only what looks like one is repeated.
-            let is_name = field.len() <= 64 && field.bytes().all(|b| b.is_ascii_graphic());
-            let shown = if is_name { field.as_str() } else { "?" };
-            self.wrong(shown, format!("is unknown; {known}"));
+            self.wrong(&field, format!("is unknown; {known}"));
         }
         match (request, self.errors.as_slice()) {
             (Some(request), []) => Ok(request),
@@ -105,26 +114,79 @@ impl Fields {
                 let parts: Vec<_> =
                     errors.iter().map(|one| format!("{} {}", one.field, one.message)).collect();
                 let refusal = Refusal::new(Code::Validation, parts.join("; "));
-                Err(Refusal { errors: self.errors, ..refusal })
+                Err(Refusal { errors: std::mem::take(&mut self.errors), ..refusal })
             }
         }
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { given: _, known, errors } = self;
+        f.debug_struct("Fields")
+            .field("known", known)
+            .field("errors", errors)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        wipe_all(std::mem::take(&mut self.given));
+    }
+}
+
+/// A name that nobody knows may be anything, also a token or a code that slipped: only what looks like
+/// the name of a field is repeated.
+fn shown(field: &str) -> &str {
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+    if field.len() <= UNKNOWN_NAME_MAX && field.bytes().all(is_part) { field } else { "?" }
+}
+
+/// Lets a value go, which may be a secret, or hold one anywhere.
+pub fn wipe(value: Value) {
+    match value {
+        Value::String(mut text) => text.zeroize(),
+        Value::Array(items) => items.into_iter().for_each(wipe),
+        Value::Object(fields) => wipe_all(fields),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn wipe_all(fields: Map<String, Value>) {
+    for (mut name, value) in fields {
+        name.zeroize();
+        wipe(value);
     }
 }
 
 fn text(value: Value) -> Result<String, Wrong> {
     match value {
         Value::String(text) => Ok(text),
-        _ => Err("must be a text".to_owned()),
+        other => {
+            wipe(other);
+            Err("must be a text".to_owned())
+        }
     }
 }
 
 fn bounded(value: Value, max: usize) -> Result<String, Wrong> {
-    let text = text(value)?;
+    let mut text = text(value)?;
     match text.len() {
         0 => Err("is empty".to_owned()),
-        length if length > max => Err(format!("has more than {max} bytes")),
+        length if length > max => {
+            text.zeroize();
+            Err(format!("has more than {max} bytes"))
+        }
         _ => Ok(text),
     }
+}
+
+/// The text without `marks`. With room for all of it from the start: what grows leaves copies behind.
+fn without(text: &SecretText, marks: &[char]) -> SecretText {
+    let mut bare = String::with_capacity(text.expose().len());
+    bare.extend(text.expose().chars().filter(|letter| !marks.contains(letter)));
+    SecretText::new(bare)
 }
 
 fn whole(value: &Value, min: u32, max: u32) -> Result<u32, Wrong> {
@@ -144,7 +206,7 @@ fn whole(value: &Value, min: u32, max: u32) -> Result<u32, Wrong> {
 /// spaces, dashes and parentheses were taken out.
 pub fn phone(value: Value) -> Result<SecretText, Wrong> {
     let given = SecretText::new(text(value)?);
-    let bare = SecretText::new(given.expose().replace([' ', '-', '(', ')'], ""));
+    let bare = without(&given, &[' ', '-', '(', ')']);
     let digits = bare.expose().strip_prefix('+').unwrap_or_default();
     let is_phone = (7..=15).contains(&digits.len())
         && digits.bytes().all(|byte| byte.is_ascii_digit())
@@ -174,7 +236,7 @@ pub fn bot_token(value: Value) -> Result<SecretText, Wrong> {
 /// A login code: its digits, without spaces and dashes between them.
 pub fn code(value: Value) -> Result<SecretText, Wrong> {
     let given = SecretText::new(text(value)?);
-    let digits = SecretText::new(given.expose().replace([' ', '-'], ""));
+    let digits = without(&given, &[' ', '-']);
     let is_code = (3..=10).contains(&digits.expose().len())
         && digits.expose().bytes().all(|byte| byte.is_ascii_digit());
     is_code.then_some(digits).ok_or_else(|| "must be the 3 to 10 digits of the code".to_owned())
@@ -223,7 +285,8 @@ pub fn message_text(value: Value) -> Result<SecretText, Wrong> {
 fn spelling(value: Value) -> Result<ChatSpelling, Wrong> {
     match value {
         // A phone number would be taken for the id of somebody else.
-        Value::String(text) if text.trim_start().starts_with('+') => {
+        Value::String(mut text) if text.trim_start().starts_with('+') => {
+            text.zeroize();
             Err("must not begin with +: phone numbers name nobody here".to_owned())
         }
         Value::String(text) => Ok(ChatSpelling::Text(text)),
@@ -381,6 +444,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::secrets::freed::freed_with;
 
     fn fields(value: Value) -> Fields {
         let Value::Object(map) = value else { panic!("not an object") };
@@ -398,6 +462,75 @@ mod tests {
         assert_eq!(named, ["phone", "text", "silent", "colour"]);
         assert_eq!(refusal.errors[3].message, "is unknown; the known ones are phone, text, silent");
         assert!(!format!("{refusal:?}").contains("s3cret"));
+    }
+
+    const SECRET: &str = "SWORDFISH-1905";
+
+    #[test]
+    fn what_is_refused_is_neither_repeated_nor_left_in_memory() {
+        type Parser = fn(Value) -> Result<SecretText, Wrong>;
+        let parsers: [(&'static str, Parser); 6] = [
+            ("phone", phone),
+            ("token", bot_token),
+            ("code", code),
+            ("password", password),
+            ("session_string", session_string),
+            ("text", message_text),
+        ];
+        let long = format!("{SECRET}{}", "x".repeat(PASSWORD_MAX));
+        for (name, parse) in parsers {
+            let values = [
+                json!(SECRET),
+                json!(format!("{SECRET}\u{1}")),
+                json!(long),
+                json!([SECRET, {"in": SECRET}]),
+                json!({SECRET: SECRET}),
+            ];
+            for value in values {
+                let other = json!(format!("{SECRET} of nobody"));
+                let given = json!({name: value, "other": other, SECRET: "x", "b9": SECRET});
+                let freed = freed_with(SECRET, || {
+                    let mut given = fields(given);
+                    let taken = given.required(name, parse);
+                    assert!(!format!("{given:?}").contains(SECRET));
+                    let refusal = given.finish(taken).unwrap_err();
+                    assert!(!format!("{refusal:?}").contains(SECRET), "{refusal:?}");
+                });
+                assert_eq!(freed, 0, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_taken_leaves_no_copy_behind() {
+        let freed = freed_with("1234567", || {
+            drop(phone(json!("+7 (999) 1234567")).unwrap());
+            drop(code(json!("12 1234567")).unwrap());
+            drop(bot_token(json!("1:1234567")).unwrap());
+            drop(session_string(json!(" 1234567 ")).unwrap());
+            drop(password(json!("1234567")).unwrap());
+        });
+        assert_eq!(freed, 0);
+    }
+
+    #[test]
+    fn names_that_nobody_knows_are_repeated_only_when_they_look_like_names() {
+        for (name, is_shown) in [
+            ("colour", true),
+            ("reply_to", true),
+            ("123456:ABC-def", false),
+            ("12345", false),
+            ("Correct", false),
+            ("a_name_that_is_longer_than_any_that_there_is", false),
+        ] {
+            let refusal = fields(json!({name: 1})).finish(Some(())).unwrap_err();
+            assert_eq!(refusal.errors[0].field == name, is_shown, "{name}");
+            assert_eq!(format!("{refusal:?}").contains(name), is_shown, "{name}");
+            let mut given = fields(json!({}));
+            given.twice(name);
+            let refusal = given.finish(Some(())).unwrap_err();
+            assert_eq!(format!("{refusal:?}").contains(name), is_shown, "{name}");
+        }
     }
 
     #[test]

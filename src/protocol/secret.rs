@@ -1,7 +1,9 @@
 //! Secrets in memory: never printed, wiped on drop.
 
 use std::fmt;
+use std::io::{self, Write};
 
+use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
 /// Length of an MTProto authorization key in bytes.
@@ -61,4 +63,48 @@ impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretText([redacted])")
     }
+}
+
+impl<'de> Deserialize<'de> for SecretText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// Writes `value` as JSON into a buffer that is wiped, and that never grows: what grows leaves copies
+/// behind.
+///
+/// # Errors
+/// When `value` cannot be JSON.
+pub fn to_json(value: &impl Serialize) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, value)?;
+    let mut json = Zeroizing::new(Vec::with_capacity(length.0));
+    serde_json::to_writer(&mut *json, value)?;
+    Ok(json)
+}
+
+/// Counts what is written, and keeps none of it.
+struct Length(usize);
+
+impl Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Appends `part`; a buffer that is too small is wiped when a larger one takes its place.
+pub fn append(buffer: &mut Zeroizing<Vec<u8>>, part: &[u8]) {
+    let needed = buffer.len() + part.len();
+    if needed > buffer.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(buffer.capacity() * 2)));
+        larger.extend_from_slice(buffer);
+        *buffer = larger;
+    }
+    buffer.extend_from_slice(part);
 }

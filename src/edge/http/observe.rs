@@ -23,9 +23,11 @@ pub(super) async fn observe(
     request: Request,
     next: Next,
 ) -> Response {
-    if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<Peer>>() {
+    let peer = request.extensions().get::<ConnectInfo<Peer>>();
+    let is_last = peer.is_some_and(|ConnectInfo(peer)| {
         peer.touch();
-    }
+        peer.is_reserved
+    });
     let began = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -54,6 +56,10 @@ pub(super) async fn observe(
     });
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
+    if is_last {
+        // The next who wants to know gets it; see `serve.rs`.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     harden(headers);
     response
 }

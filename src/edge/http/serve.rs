@@ -22,11 +22,15 @@ use tokio_util::sync::CancellationToken;
 const CONNECTIONS_MAX: usize = 1024;
 
 /// The last connections of these are kept for health and metrics: what else is asked on them is
-/// refused, and whoever is silent on one loses it after [`RESERVED_SILENCE_MAX`]. So the API's users
-/// and those who only connect cannot keep health from answering for longer than that.
+/// refused, each is closed after one answer, and whoever asks nothing on one loses it after
+/// [`RESERVED_HEAD_MAX`]. So neither the API's users, nor those who only connect, nor those who keep
+/// their connections can keep health from answering for longer than that.
 const RESERVED: usize = 64;
 
-/// See [`RESERVED`].
+/// How long the head of the one request on a reserved connection may take. See [`RESERVED`].
+const RESERVED_HEAD_MAX: Duration = Duration::from_secs(1);
+
+/// How long its answer may take, and how long nobody may take it. See [`RESERVED`].
 const RESERVED_SILENCE_MAX: Duration = Duration::from_secs(2);
 
 /// A connection on which nothing was answered for this long is closed: somebody who never
@@ -102,7 +106,7 @@ impl Peer {
     /// Notes that a request's head came, so that its answer has its full time.
     pub(super) fn touch(&self) {
         let since = u64::try_from(self.touched.accepted.elapsed().as_millis());
-        self.touched.millis.store(since.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.touched.millis.store(since.unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
     }
 }
 
@@ -114,11 +118,20 @@ impl Connected<IncomingStream<'_, BoundedListener>> for Peer {
     }
 }
 
-/// When the head of a request came last, in milliseconds since the connection was accepted.
+/// When the head of a request came last, in milliseconds since the connection was accepted; 0 when
+/// none came yet.
 #[derive(Debug)]
 struct Touched {
     accepted: Instant,
     millis: AtomicU64,
+}
+
+impl Touched {
+    /// When the last head came, if one did.
+    fn last(&self) -> Option<Instant> {
+        let millis = self.millis.load(Ordering::Relaxed);
+        (millis > 0).then(|| self.accepted + Duration::from_millis(millis))
+    }
 }
 
 /// Accepts while there are free slots; further callers wait in the kernel's backlog.
@@ -156,11 +169,13 @@ impl Listener for BoundedListener {
         // process has no descriptors left.
         let (inner, address) = Listener::accept(&mut self.inner).await;
         let is_reserved = self.slots.available_permits() < self.reserved;
-        let silence_max = self.silence_max;
-        let silence_max =
-            if is_reserved { silence_max.min(RESERVED_SILENCE_MAX) } else { silence_max };
+        let (head_max, silence_max) = match is_reserved {
+            true => (RESERVED_HEAD_MAX, RESERVED_SILENCE_MAX),
+            false => (self.silence_max, self.silence_max),
+        };
+        let silence_max = silence_max.min(self.silence_max);
         let accepted = Instant::now();
-        let deadline = Box::pin(sleep_until(accepted + silence_max));
+        let deadline = Box::pin(sleep_until(accepted + head_max.min(silence_max)));
         let touched = Arc::new(Touched { accepted, millis: AtomicU64::new(0) });
         (BoundedStream { inner, deadline, silence_max, is_reserved, touched, _slot: slot }, address)
     }
@@ -188,12 +203,11 @@ impl BoundedStream {
         polled: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         while polled.is_pending() && self.deadline.as_mut().poll(context).is_ready() {
-            let touched = Duration::from_millis(self.touched.millis.load(Ordering::Relaxed));
-            let end = self.touched.accepted + touched + self.silence_max;
-            if end <= self.deadline.deadline() {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            let end = self.touched.last().map(|head| head + self.silence_max);
+            match end.filter(|end| *end > self.deadline.deadline()) {
+                Some(end) => self.deadline.as_mut().reset(end),
+                None => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             }
-            self.deadline.as_mut().reset(end);
         }
         polled
     }
@@ -249,5 +263,46 @@ impl AsyncWrite for BoundedStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.inner).poll_shutdown(context);
         self.bounded(context, polled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn accepted(silence_max: Duration) -> (BoundedStream, BoundedStream) {
+        let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = inner.local_addr().unwrap();
+        let mut listener = BoundedListener::new(inner, 2, silence_max).reserving(1);
+        let _callers = (TcpStream::connect(address).await, TcpStream::connect(address).await);
+        (listener.accept().await.0, listener.accept().await.0)
+    }
+
+    #[tokio::test]
+    async fn who_asks_nothing_on_a_reserved_connection_loses_it_first() {
+        let (usual, reserved) = accepted(SILENCE_MAX).await;
+        let patience =
+            |stream: &BoundedStream| stream.deadline.deadline() - stream.touched.accepted;
+        assert_eq!((usual.is_reserved, patience(&usual)), (false, SILENCE_MAX));
+        assert_eq!((reserved.is_reserved, patience(&reserved)), (true, RESERVED_HEAD_MAX));
+        let (_, impatient) = accepted(Duration::from_millis(5)).await;
+        assert_eq!(patience(&impatient), Duration::from_millis(5));
+    }
+
+    #[tokio::test]
+    async fn a_head_on_a_reserved_connection_gives_its_answer_time_and_no_more() {
+        let (_, mut reserved) = accepted(SILENCE_MAX).await;
+        let accepted = reserved.touched.accepted;
+        reserved.touched.millis.store(700, Ordering::Relaxed);
+        reserved.deadline.as_mut().reset(accepted);
+        let ended =
+            std::future::poll_fn(|context| match reserved.bounded::<()>(context, Poll::Pending) {
+                Poll::Ready(_) => Poll::Ready(true),
+                Poll::Pending if reserved.deadline.deadline() > accepted => Poll::Ready(false),
+                Poll::Pending => Poll::Pending,
+            });
+        assert!(!ended.await);
+        let end = accepted + Duration::from_millis(700) + RESERVED_SILENCE_MAX;
+        assert_eq!(reserved.deadline.deadline(), end);
     }
 }

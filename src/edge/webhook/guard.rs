@@ -3,10 +3,12 @@
 //! table of addresses and the look at a URL; resolves names, and hands out only what it has looked at, so
 //! that a name cannot mean something else a moment later.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use super::lookup::look_up;
 
 /// Longest URL, in bytes.
 const URL_MAX: usize = 2048;
@@ -31,6 +33,9 @@ pub enum Refused {
     /// The name cannot be resolved.
     #[error("its name could not be resolved")]
     Unresolved,
+    /// The name was not resolved in time, or too many others are.
+    #[error("its name was not resolved in time")]
+    Slow,
 }
 
 /// The guard.
@@ -78,12 +83,13 @@ impl Guard {
         Ok(url)
     }
 
-    /// Looks at an address.
+    /// Looks at an address. The metadata of clouds is nobody's to ask for, whatever is allowed.
     ///
     /// # Errors
     /// When it is not to be called.
     pub fn vet(self, ip: IpAddr) -> Result<(), Refused> {
         let is_fine = is_public(ip) || self.allow_private && is_private(ip);
+        let is_fine = is_fine && !is_metadata(ip.to_canonical());
         is_fine.then_some(()).ok_or(Refused::Internal(ip))
     }
 }
@@ -92,13 +98,9 @@ impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = *self;
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
-            let found: Vec<SocketAddr> = found.map_err(|_| Refused::Unresolved)?.collect();
+            let found = look_up(name.as_str()).await?;
             // One that is internal among others is no accident.
             found.iter().try_for_each(|address| guard.vet(address.ip()))?;
-            if found.is_empty() {
-                return Err(Refused::Unresolved.into());
-            }
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
@@ -160,6 +162,20 @@ fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.segments()[0] & 0xfe00 == 0xfc00,
+    }
+}
+
+/// Where clouds tell a machine its credentials: link-local addresses (AWS, Google, Azure and most
+/// others: 169.254.169.254; Amazon's containers: 169.254.170.2 and .23), and the networks that Amazon
+/// (`fd00:ec2::254`, `fd00:ec2::23`) and Google (`fd20:ce::254`) took from the private ones of IPv6.
+fn is_metadata(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip == Ipv4Addr::new(168, 63, 129, 16),
+        IpAddr::V6(ip) => {
+            let [first, second, ..] = ip.segments();
+            ip.is_unicast_link_local()
+                || matches!((first, second), (0xfd00, 0xec2) | (0xfd20, 0xce))
+        }
     }
 }
 
@@ -299,9 +315,31 @@ mod tests {
         for private in ["127.0.0.1", "::1", "10.0.0.5", "192.168.1.1", "fd12::1"] {
             assert_eq!(LOOSE.vet(private.parse().unwrap()), Ok(()), "{private}");
         }
-        for never in ["169.254.169.254", "0.0.0.0", "::", "224.0.0.1", "fe80::1", "255.255.255.255"]
-        {
-            assert!(LOOSE.vet(never.parse().unwrap()).is_err(), "{never}");
+        for never in [
+            "169.254.169.254",
+            "169.254.170.23",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "168.63.129.16",
+            "100.100.100.200",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "fe80::1",
+            "fe80::a9fe:a9fe",
+            "febf::1",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "255.255.255.255",
+        ] {
+            let ip = never.parse().unwrap();
+            assert_eq!(LOOSE.vet(ip), Err(Refused::Internal(ip)));
+            assert_eq!(STRICT.vet(ip), Err(Refused::Internal(ip)));
+        }
+        assert!(matches!(LOOSE.check("http://[fd00:ec2::254]/"), Err(Refused::Internal(_))));
+        for neighbour in ["fd00:ec3::254", "fd20:cf::254"] {
+            assert_eq!(LOOSE.vet(neighbour.parse().unwrap()), Ok(()), "{neighbour}");
         }
     }
 

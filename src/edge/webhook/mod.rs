@@ -4,6 +4,7 @@
 
 mod client;
 mod guard;
+mod lookup;
 
 pub use client::{Call, WebhookClient, WebhookClientError};
 pub use guard::{Guard, Refused};

@@ -5,16 +5,16 @@ use std::error::Error as _;
 use std::fs;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderValue};
+use axum::body::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Response, StatusCode};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use zeroize::Zeroizing;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
 
 use super::error::{VaultError, in_short};
 use crate::config;
-use crate::protocol::secret::SecretText;
+use crate::protocol::secret::{SecretText, append, to_json};
 
 /// Longest wait for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -27,6 +27,19 @@ const ANSWER_BYTES_MAX: usize = 2 << 20;
 pub(super) struct Client {
     http: reqwest::Client,
     address: String,
+}
+
+/// What is asked, as JSON: wiped when the last one lets it go. (What reqwest makes of it on its way is
+/// outside our reach.)
+#[derive(Clone)]
+pub(super) struct Body(Bytes);
+
+impl Body {
+    /// Writes `content`.
+    pub(super) fn of(content: &impl Serialize) -> Result<Self, VaultError> {
+        let json = to_json(content).map_err(|error| VaultError::NoRuntime(error.to_string()))?;
+        Ok(Self(Bytes::from_owner(json)))
+    }
 }
 
 /// An answer that says no.
@@ -81,11 +94,13 @@ impl Client {
         &self,
         path: &str,
         token: Option<&SecretText>,
-        body: Option<&Value>,
+        body: Option<&Body>,
     ) -> Result<T, VaultError> {
         let url = format!("{}/v1/{path}", self.address);
         let mut request = match body {
-            Some(body) => self.http.post(url).json(body),
+            Some(Body(json)) => {
+                self.http.post(url).header(CONTENT_TYPE, "application/json").body(json.clone())
+            }
             None => self.http.get(url),
         };
         if let Some(token) = token {
@@ -113,7 +128,10 @@ impl Client {
             if text.len() + part.len() > ANSWER_BYTES_MAX {
                 return Err(VaultError::Garbage { path: path.to_owned() });
             }
-            text.extend_from_slice(&part);
+            append(&mut text, &part);
+            if let Ok(mut part) = part.try_into_mut() {
+                part.zeroize();
+            }
         }
         Ok(text)
     }

@@ -4,12 +4,11 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::Answer;
-use super::client::Client;
+use super::client::{Body, Client};
 use super::error::VaultError;
 use crate::config;
 use crate::protocol::secret::SecretText;
@@ -52,15 +51,26 @@ struct Authorized {
 
 #[derive(Deserialize)]
 struct Auth {
-    client_token: String,
+    client_token: SecretText,
     lease_duration: u64,
     renewable: bool,
 }
 
 #[derive(Deserialize)]
 struct Unwrapped {
-    secret_id: String,
+    secret_id: SecretText,
 }
+
+/// A login.
+#[derive(Serialize)]
+struct Credentials<'a> {
+    role_id: &'a str,
+    secret_id: &'a str,
+}
+
+/// What is asked where the token says all.
+#[derive(Serialize)]
+struct Nothing {}
 
 impl Login {
     pub(super) fn of(config: &config::Vault) -> Result<Self, VaultError> {
@@ -107,7 +117,7 @@ impl Login {
             }
         };
         let path = format!("auth/{}/login", self.mount);
-        let body = json!({ "role_id": self.role_id, "secret_id": plain.expose() });
+        let body = Body::of(&Credentials { role_id: &self.role_id, secret_id: plain.expose() })?;
         let answer = client.ask::<Authorized>(&path, None, Some(&body)).await;
         answer.map(|answer| Token::new(answer.auth)).map_err(|error| match error {
             VaultError::Refused { status: 400, said, .. } | VaultError::Denied { said, .. } => {
@@ -123,9 +133,9 @@ async fn renew(client: &Client, token: Token) -> Result<Option<Token>, VaultErro
     if !token.is_renewable || token.is_over() {
         return Ok(None);
     }
-    let answer = client
-        .ask::<Authorized>("auth/token/renew-self", Some(&token.text), Some(&json!({})))
-        .await;
+    let nothing = Body::of(&Nothing {})?;
+    let path = "auth/token/renew-self";
+    let answer = client.ask::<Authorized>(path, Some(&token.text), Some(&nothing)).await;
     match answer {
         // A token that has come to its greatest age is renewed for what is left of that.
         Ok(answer) => Ok(Some(Token::new(answer.auth)).filter(|token| !token.is_over())),
@@ -152,8 +162,9 @@ async fn unwrap(client: &Client, token: &SecretText) -> Result<SecretText, Vault
 
 async fn unwrap_now(client: &Client, token: &SecretText) -> Result<SecretText, VaultError> {
     let path = "sys/wrapping/unwrap";
-    let answer = client.ask::<Answer<Unwrapped>>(path, Some(token), Some(&json!({}))).await;
-    answer.map(|answer| SecretText::new(answer.data.secret_id)).map_err(|error| match error {
+    let nothing = Body::of(&Nothing {})?;
+    let answer = client.ask::<Answer<Unwrapped>>(path, Some(token), Some(&nothing)).await;
+    answer.map(|answer| answer.data.secret_id).map_err(|error| match error {
         VaultError::Refused { status: 400, said, .. } | VaultError::Denied { said, .. } => {
             VaultError::Unwrap { said }
         }
@@ -168,7 +179,7 @@ impl Token {
     fn new(auth: Auth) -> Self {
         let lease = Some(Duration::from_secs(auth.lease_duration)).filter(|lease| !lease.is_zero());
         Self {
-            text: SecretText::new(auth.client_token),
+            text: auth.client_token,
             given_at: Instant::now(),
             lease,
             is_renewable: auth.renewable,

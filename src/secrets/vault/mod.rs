@@ -7,6 +7,7 @@ mod client;
 mod error;
 #[cfg(test)]
 mod fake;
+mod field;
 mod login;
 #[cfg(test)]
 mod tests;
@@ -14,14 +15,16 @@ mod transit;
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-use serde_json::Value;
-use zeroize::Zeroize;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::config;
 use crate::protocol::secret::SecretText;
 
-use client::Client;
+use client::{Body, Client};
+use field::Field;
 use login::Login;
 
 pub use error::VaultError;
@@ -42,7 +45,7 @@ struct Answer<T> {
 /// What KV v2 puts around a secret.
 #[derive(Deserialize)]
 struct Versioned {
-    data: Option<BTreeMap<String, Value>>,
+    data: Option<BTreeMap<String, Field>>,
 }
 
 impl Vault {
@@ -61,7 +64,7 @@ impl Vault {
     async fn ask<T: serde::de::DeserializeOwned>(
         &self,
         path: &str,
-        body: Option<Value>,
+        body: Option<Body>,
     ) -> Result<T, VaultError> {
         let token = self.login.token(&self.client).await?;
         match self.client.ask(path, Some(&token), body.as_ref()).await {
@@ -87,8 +90,8 @@ impl Vault {
         let answer: Answer<Versioned> = self.ask(&path, None).await?;
         let fields = answer.data.data.ok_or(VaultError::NotFound { path })?;
         let texts = fields.into_iter().filter_map(|(name, value)| match value {
-            Value::String(text) => Some((name, SecretText::new(text))),
-            _ => None,
+            Field::Text(text) => Some((name, text)),
+            Field::Other => None,
         });
         Ok(texts.collect())
     }
@@ -111,7 +114,11 @@ impl Vault {
         struct Ciphertext {
             ciphertext: String,
         }
-        let body = serde_json::json!({ "plaintext": encode(plain) });
+        #[derive(Serialize)]
+        struct Plaintext<'a> {
+            plaintext: &'a str,
+        }
+        let body = Body::of(&Plaintext { plaintext: &encode(plain) })?;
         let path = format!("{}/encrypt/{}", place.mount, place.name);
         let answer: Answer<Ciphertext> = self.ask(&path, Some(body)).await?;
         Ok(answer.data.ciphertext)
@@ -122,17 +129,15 @@ impl Vault {
         &self,
         place: &TransitKey,
         ciphertext: &str,
-    ) -> Result<zeroize::Zeroizing<Vec<u8>>, VaultError> {
+    ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
         #[derive(Deserialize)]
         struct Plaintext {
-            plaintext: String,
+            plaintext: SecretText,
         }
-        let body = serde_json::json!({ "ciphertext": ciphertext });
+        let body = Body::of(&serde_json::json!({ "ciphertext": ciphertext }))?;
         let path = format!("{}/decrypt/{}", place.mount, place.name);
-        let mut answer: Answer<Plaintext> = self.ask(&path, Some(body)).await?;
-        let plain = decode(&answer.data.plaintext);
-        answer.data.plaintext.zeroize();
-        plain.ok_or(VaultError::Garbage { path })
+        let answer: Answer<Plaintext> = self.ask(&path, Some(body)).await?;
+        decode(answer.data.plaintext.expose()).ok_or(VaultError::Garbage { path })
     }
 }
 
@@ -143,14 +148,17 @@ struct TransitKey {
     name: String,
 }
 
-fn encode(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
+fn encode(bytes: &[u8]) -> Zeroizing<String> {
+    // The encoder makes room for all of it at once.
+    Zeroizing::new(STANDARD.encode(bytes))
 }
 
-fn decode(text: &str) -> Option<zeroize::Zeroizing<Vec<u8>>> {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.decode(text).ok().map(zeroize::Zeroizing::new)
+/// Into a buffer of our own, so that it is wiped, too, when the text turns out not to be base64.
+fn decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let mut plain = Zeroizing::new(vec![0; base64::decoded_len_estimate(text.len())]);
+    let length = STANDARD.decode_slice(text, &mut plain).ok()?;
+    plain.truncate(length);
+    Some(plain)
 }
 
 /// Runs a call to its end on a thread and a runtime of its own, so that it can be made from

@@ -9,6 +9,8 @@ use super::fake::{FakeVault, Trouble};
 use super::*;
 use crate::config::{Config, ConfigFile, Sources};
 use crate::protocol::ids::AuthKeyId;
+use crate::protocol::secret::append;
+use crate::secrets::freed::freed_with;
 use crate::secrets::{choose, resolve};
 use crate::store::{KeyOrigin, Op, RemoteRoot, Store, StoreError, StoreOptions};
 
@@ -32,6 +34,38 @@ fn transit_gives_back_what_it_wrapped_and_the_login_is_kept() {
     assert_eq!(root.unwrap(&wrapped).unwrap().as_slice(), b"a key");
     assert!(root.check().is_ok());
     assert_eq!(vault.books().logins, 1);
+}
+
+#[test]
+fn a_plain_key_leaves_no_copy_in_memory_of_ours() {
+    const KEY: &str = "swordfish-swordfish-swordfish-32";
+    // The same as base64.
+    const TEXT: &str = "c3dvcmRmaXNoLXN3b3JkZmlzaC1zd29yZGZpc2gtMzI=";
+    #[derive(Deserialize)]
+    struct Plaintext {
+        plaintext: SecretText,
+    }
+    let work = || {
+        let text = encode(KEY.as_bytes());
+        assert_eq!(text.as_str(), TEXT);
+        let body = client::Body::of(&BTreeMap::from([("plaintext", text.as_str())])).unwrap();
+        drop((text, body));
+        // An answer that comes in parts.
+        let (head, tail) = (b"{\"data\":{\"plaintext\":\"".as_slice(), b"\"}}".as_slice());
+        let mut answer = Zeroizing::new(Vec::new());
+        for part in [head, TEXT.as_bytes(), tail] {
+            append(&mut answer, part);
+        }
+        let read: Answer<Plaintext> = serde_json::from_slice(&answer).unwrap();
+        let plain = decode(read.data.plaintext.expose()).unwrap();
+        assert_eq!(plain.as_slice(), KEY.as_bytes());
+        drop((plain, read));
+        assert!(decode(&TEXT[..TEXT.len() - 2]).is_none(), "it breaks off");
+        let fields: BTreeMap<String, Field> =
+            serde_json::from_slice(&answer[8..answer.len() - 1]).unwrap();
+        drop((fields, answer));
+    };
+    assert_eq!((freed_with(KEY, work), freed_with(TEXT, work)), (0, 0));
 }
 
 #[test]
@@ -140,7 +174,7 @@ async fn a_vault_that_takes_too_long_holds_nobody_up_for_ever() {
     let mut config = vault.config();
     config.transit_key = None;
     let client = client::Client::with_patience(&config, Duration::from_millis(100)).unwrap();
-    let asked = client.ask::<Value>("secret/data/x", None, None);
+    let asked = client.ask::<serde_json::Value>("secret/data/x", None, None);
     let asked = tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap();
     let error = told(asked);
     assert!(error.contains("takes too long"), "{error}");

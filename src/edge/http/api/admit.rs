@@ -11,18 +11,18 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::field::display;
 use tracing::{Instrument, Span};
 
+use super::in_hand::InHand;
 use super::limits::{Budget, Class, Limits};
 use super::token::{Grant, TokenError, Tokens};
 use crate::edge::http::origin::caller_address;
 use crate::edge::http::problem::problem;
 use crate::edge::http::serve::Peer;
 use crate::protocol::network::Network;
-use crate::protocol::owner::Caller;
+use crate::protocol::owner::{Caller, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 
 /// How long a request may take. Less than the connection may be silent, more than the longest send.
@@ -37,8 +37,7 @@ pub(super) struct Door {
     limits: Limits,
     trusted: Vec<Network>,
     runtime: Handle,
-    in_hand: Arc<Semaphore>,
-    in_hand_max: usize,
+    in_hand: Arc<InHand>,
 }
 
 impl Door {
@@ -49,8 +48,8 @@ impl Door {
         runtime: Handle,
         in_hand_max: usize,
     ) -> Self {
-        let in_hand = Arc::new(Semaphore::new(in_hand_max));
-        Self { tokens, limits, trusted, runtime, in_hand, in_hand_max }
+        let in_hand = Arc::new(InHand::new(in_hand_max));
+        Self { tokens, limits, trusted, runtime, in_hand }
     }
 
     fn address(&self, request: &Request) -> IpAddr {
@@ -61,15 +60,14 @@ impl Door {
 
     /// Does the request on the daemon's runtime. It goes on when the caller hangs up, so that nothing
     /// is done by half.
-    async fn perform(&self, request: Request, next: Next) -> Response {
-        let Ok(permit) = Arc::clone(&self.in_hand).try_acquire_owned() else {
-            let count = self.in_hand_max;
-            let detail = format!("{count} requests are in hand already; try again soon");
-            return Refusal::new(Code::Overloaded, detail).after(1).into_response();
+    async fn perform(&self, user: &UserId, request: Request, next: Next) -> Response {
+        let place = match self.in_hand.take(user) {
+            Ok(place) => place,
+            Err(refusal) => return refusal.into_response(),
         };
         let work = async move {
             let response = next.run(request).await;
-            drop(permit);
+            drop(place);
             response
         };
         let task = self.runtime.spawn(work.instrument(Span::current()));
@@ -119,10 +117,10 @@ pub(super) async fn admit(
     match door.limits.take(&grant.user, class) {
         Ok(budget) => {
             let (user, role) = (grant.user.clone(), grant.role);
-            let caller = Caller { user, role, address: Some(address) };
+            let caller = Caller { user: user.clone(), role, address: Some(address) };
             request.extensions_mut().insert(caller);
             request.extensions_mut().insert::<Grant>(grant);
-            told(budget, door.perform(request, next).await)
+            told(budget, door.perform(&user, request, next).await)
         }
         Err((budget, refusal)) => told(budget, refusal.into_response()),
     }
@@ -168,9 +166,7 @@ fn unauthorized(error: TokenError) -> Response {
 /// On the connections that are kept for health.
 fn crowded() -> Response {
     let refusal = Refusal::new(Code::Overloaded, "too many connections are open; try again soon");
-    let mut response = refusal.after(2).into_response();
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
+    refusal.after(2).into_response()
 }
 
 /// What a request's body took too long for.

@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use axum::body::{Bytes, to_bytes};
+use axum::body::{Body as Incoming, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 use uuid::Uuid;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::admit::too_slow;
 use super::service::PageQuery;
@@ -21,6 +22,7 @@ use crate::protocol::chat::ChatRef;
 use crate::protocol::owner::{AccountId, Caller, LoginId, Role, UserId, WebhookId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::request::{self, Fields};
+use crate::protocol::secret;
 
 /// Longest body, in bytes.
 pub(super) const BODY_MAX: usize = 64 * 1024;
@@ -165,10 +167,11 @@ impl<S: Sync> FromRequest<S> for Body {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
         let is_json = is_json(request.headers());
-        let body = timeout(BODY_TIME_MAX, to_bytes(request.into_body(), BODY_MAX));
+        let length = content_length(request.headers());
+        let body = timeout(BODY_TIME_MAX, gather(request.into_body(), length));
         let bytes = match body.await {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(_)) => {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
                 let detail = format!("the body has more than {BODY_MAX} bytes, or broke off");
                 return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, Code::Validation, &detail));
             }
@@ -178,15 +181,13 @@ impl<S: Sync> FromRequest<S> for Body {
             return Ok(Self(Fields::new(Map::new())));
         }
         if !is_json {
-            wipe(bytes);
             let detail = "send the body as JSON, with Content-Type: application/json";
             return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Validation, detail));
         }
-        let parsed = serde_json::from_slice::<Value>(&bytes);
-        wipe(bytes);
-        match parsed {
+        match serde_json::from_slice::<Value>(&bytes) {
             Ok(Value::Object(map)) => Ok(Self(Fields::new(map))),
-            Ok(_) => {
+            Ok(other) => {
+                request::wipe(other);
                 let refusal = Refusal::new(Code::Validation, "the body must be a JSON object");
                 Err(refusal.into_response())
             }
@@ -199,11 +200,36 @@ impl<S: Sync> FromRequest<S> for Body {
     }
 }
 
-/// Bodies hold passwords and sessions. (What hyper read them into is outside our reach.)
+/// The bytes of a body; `None` when it is too long or breaks off. Bodies hold passwords and sessions, so
+/// all of ours is wiped. (What hyper reads them into, and what `serde_json` lets go of a body that is no
+/// JSON, is outside our reach.)
+async fn gather(body: Incoming, length: usize) -> Option<Zeroizing<Vec<u8>>> {
+    let mut parts = body.into_data_stream();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length));
+    while let Some(part) = parts.next().await {
+        let part = part.ok()?;
+        let is_fit = bytes.len() + part.len() <= BODY_MAX;
+        if is_fit {
+            secret::append(&mut bytes, &part);
+        }
+        wipe(part);
+        if !is_fit {
+            return None;
+        }
+    }
+    Some(bytes)
+}
+
 fn wipe(bytes: Bytes) {
     if let Ok(mut bytes) = bytes.try_into_mut() {
         bytes.zeroize();
     }
+}
+
+/// How long the body says it is, as far as that is believed.
+fn content_length(headers: &HeaderMap) -> usize {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.parse::<usize>().ok()).map_or(0, |length| length.min(BODY_MAX))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -227,13 +253,14 @@ impl<S: Sync> FromRequestParts<S> for Query {
         let mut twice = Vec::new();
         // An empty value is as good as none.
         for (name, value) in pairs.0.into_iter().filter(|(_, value)| !value.is_empty()) {
-            if given.insert(name.clone(), Value::String(value)).is_some() {
+            if let Some(before) = given.insert(name.clone(), Value::String(value)) {
+                request::wipe(before);
                 twice.push(name);
             }
         }
         let mut fields = Fields::new(given);
         for name in twice {
-            fields.wrong(&name, "is given more than once");
+            fields.twice(&name);
         }
         Ok(Self(fields))
     }

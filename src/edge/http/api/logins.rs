@@ -9,6 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Shared;
+use super::answer::Wiped;
 use super::bodies::{ConnectBot, ConnectQr, ConnectSession, ConnectSms, LoginCode, LoginPassword};
 use super::extract::{Body, Id};
 use super::service::PastedSession;
@@ -43,10 +44,10 @@ async fn connect_sms(
     State(api): State<Arc<Shared>>,
     who: Caller,
     Body(mut fields): Body,
-) -> Result<(StatusCode, Json<Login>), Refusal> {
+) -> Result<Wiped<Login>, Refusal> {
     let phone = fields.required("phone", request::phone);
     let phone = fields.finish(phone)?;
-    Ok((StatusCode::ACCEPTED, Json(api.service.connect_sms(&who, phone).await?)))
+    Ok(Wiped(StatusCode::ACCEPTED, api.service.connect_sms(&who, phone).await?))
 }
 
 /// Begin a login by QR code
@@ -64,9 +65,9 @@ async fn connect_qr(
     State(api): State<Arc<Shared>>,
     who: Caller,
     Body(fields): Body,
-) -> Result<(StatusCode, Json<Login>), Refusal> {
+) -> Result<Wiped<Login>, Refusal> {
     fields.finish(Some(()))?;
-    Ok((StatusCode::ACCEPTED, Json(api.service.connect_qr(&who).await?)))
+    Ok(Wiped(StatusCode::ACCEPTED, api.service.connect_qr(&who).await?))
 }
 
 /// Connect a bot
@@ -128,8 +129,8 @@ async fn login(
     State(api): State<Arc<Shared>>,
     who: Caller,
     Id(id): Id<LoginId>,
-) -> Result<Json<Login>, Refusal> {
-    api.service.login(&who, id).await.map(Json)
+) -> Result<Wiped<Login>, Refusal> {
+    Ok(Wiped(StatusCode::OK, api.service.login(&who, id).await?))
 }
 
 /// Hand in the code of a login
@@ -152,10 +153,10 @@ async fn login_code(
     who: Caller,
     Id(id): Id<LoginId>,
     Body(mut fields): Body,
-) -> Result<Json<Login>, Refusal> {
+) -> Result<Wiped<Login>, Refusal> {
     let code = fields.required("code", request::code);
     let code = fields.finish(code)?;
-    api.service.login_code(&who, id, code).await.map(Json)
+    Ok(Wiped(StatusCode::OK, api.service.login_code(&who, id, code).await?))
 }
 
 /// Hand in the password of a login
@@ -177,10 +178,10 @@ async fn login_password(
     who: Caller,
     Id(id): Id<LoginId>,
     Body(mut fields): Body,
-) -> Result<Json<Login>, Refusal> {
+) -> Result<Wiped<Login>, Refusal> {
     let password = fields.required("password", request::password);
     let password = fields.finish(password)?;
-    api.service.login_password(&who, id, password).await.map(Json)
+    Ok(Wiped(StatusCode::OK, api.service.login_password(&who, id, password).await?))
 }
 
 /// Abandon a login

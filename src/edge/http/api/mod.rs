@@ -3,9 +3,13 @@
 mod accounts;
 mod admin;
 mod admit;
+mod answer;
 mod bodies;
+mod codes;
 mod document;
+mod event_ids;
 mod extract;
+mod in_hand;
 mod limits;
 mod logins;
 mod monitors;
@@ -69,7 +73,7 @@ pub struct ApiOptions {
     pub secret: TokenSecret,
     /// Requests a minute.
     pub limits: RequestLimits,
-    /// Requests in hand at once; see [`IN_HAND_MAX`].
+    /// Requests in hand at once, a quarter of them of one user at the most; see [`IN_HAND_MAX`].
     pub in_hand_max: usize,
     /// Origins that browsers may call from.
     pub cors_origins: Vec<String>,

@@ -2,7 +2,6 @@
 //! codes at `/docs/errors`. Everything comes from this process; nothing is loaded from elsewhere.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,6 +12,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use utoipa_swagger_ui::Config;
 
+use super::codes;
 use crate::edge::http::problem::problem;
 use crate::protocol::refusal::Code;
 
@@ -25,14 +25,6 @@ const BROWSER_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src
 const LIST_SECURITY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'";
 
-const HEAD: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
-    content=\"width=device-width\"><title>telewarden: codes of refusals</title><style>:root{\
-    color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;\
-    padding:0 1rem}td,th{text-align:left;padding:.3rem 1rem .3rem 0;border-bottom:1px solid #8886}\
-    tr:target{background:#fc05}</style><h1>Codes of refusals</h1><p>Every refusal is a problem \
-    document (RFC 9457) with one of these codes. See also <a href=\"/docs\">the API</a>.</p>\
-    <table><tr><th>Code</th><th>Status</th><th>Meaning</th></tr>";
-
 struct Pages {
     document: Bytes,
     errors: Bytes,
@@ -44,7 +36,7 @@ pub(super) fn router(document: &serde_json::Value) -> Router {
     let browser = Config::from("/openapi.json").validator_url("none").try_it_out_enabled(true);
     let pages = Pages {
         document: document.to_string().into(),
-        errors: errors().into(),
+        errors: codes::page().into(),
         browser: Arc::new(browser),
     };
     Router::new()
@@ -99,18 +91,4 @@ fn browser(pages: &Pages, file: &str) -> Response {
         }
     }
     response
-}
-
-fn errors() -> String {
-    let mut page = HEAD.to_owned();
-    for code in Code::ALL {
-        let (name, status, title) = (code.name(), code.status(), code.title());
-        // Writing to a text cannot fail.
-        let _ = write!(
-            page,
-            "<tr id=\"{name}\"><td><code>{name}</code></td><td>{status}</td><td>{title}</td></tr>"
-        );
-    }
-    page.push_str("</table></html>");
-    page
 }

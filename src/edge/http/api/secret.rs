@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::protocol::secret::{SecretText, TOKEN_SECRET_BYTES_MIN};
+use crate::secrets::{Exposed, refuse_exposed};
 
 /// Name of the file in `store.path`.
 const FILE: &str = "jwt-secret";
@@ -51,6 +52,9 @@ pub enum TokenSecretError {
         /// What the system said.
         error: io::Error,
     },
+    /// Others than the daemon can read the file.
+    #[error("use the secret that signs tokens: {0}")]
+    Exposed(#[from] Exposed),
     /// The system gives no random bytes.
     #[error("make a secret that signs tokens: the system gives no random bytes")]
     NoRandomness,
@@ -77,14 +81,7 @@ impl TokenSecret {
         if let Some(secret) = configured {
             return Self::new(secret.clone());
         }
-        let path = store.join(FILE);
-        match read(&path) {
-            Ok(secret) => Self::new(secret),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                Err(TokenSecretError::NotMade(path))
-            }
-            Err(error) => Err(TokenSecretError::File { path, error }),
-        }
+        read(&store.join(FILE)).and_then(Self::new)
     }
 
     /// The same; makes one where there is none. For the daemon alone, since what it makes has to
@@ -115,9 +112,18 @@ impl TokenSecret {
     }
 }
 
-fn read(path: &Path) -> io::Result<SecretText> {
-    let mut text = Zeroizing::new(String::new());
-    File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+fn read(path: &Path) -> Result<SecretText, TokenSecretError> {
+    let failed = |error: io::Error| match error.kind() {
+        ErrorKind::NotFound => TokenSecretError::NotMade(path.to_owned()),
+        _ => TokenSecretError::File { path: path.to_owned(), error },
+    };
+    let file = File::open(path).map_err(failed)?;
+    let about = file.metadata().map_err(failed)?;
+    refuse_exposed(&about, path)?;
+    // With room for all of it: a text that grows leaves copies behind.
+    let length = usize::try_from(about.len().min(FILE_BYTES_MAX)).unwrap_or_default();
+    let mut text = Zeroizing::new(String::with_capacity(length + 1));
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
     Ok(SecretText::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
@@ -184,6 +190,26 @@ mod tests {
         let error = TokenSecret::find_or_make(Some(&short), folder.path()).unwrap_err();
         assert!(error.to_string().contains("9 bytes") && !error.to_string().contains("sword"));
         fs::write(folder.path().join(FILE), "short\n").unwrap();
-        assert!(TokenSecret::find_or_make(None, folder.path()).is_err());
+        mode(&folder.path().join(FILE), 0o600);
+        let error = TokenSecret::find_or_make(None, folder.path()).unwrap_err();
+        assert!(matches!(error, TokenSecretError::TooShort(5)), "{error}");
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = TokenSecret::find_or_make(None, folder.path()).unwrap().made.unwrap();
+        for open in [0o640, 0o604] {
+            mode(&path, open);
+            let error = TokenSecret::find_or_make(None, folder.path()).unwrap_err().to_string();
+            assert!(error.contains(&format!("(mode {open:04o})")), "{error}");
+            assert!(error.contains("chmod 600") && error.contains(FILE), "{error}");
+        }
+        mode(&path, 0o600);
+        assert!(TokenSecret::find(None, folder.path()).is_ok());
+    }
+
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 }

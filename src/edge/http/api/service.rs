@@ -1,6 +1,7 @@
 //! What the API asks of the daemon. The edge parses and authorises; whoever implements this does the
 //! rest. Every call names who asks: rows of others do not exist for them.
 
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -108,8 +109,9 @@ pub struct WebhookOrder {
     pub enabled: bool,
 }
 
-/// Something that changed, for those who follow.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Something that changed, for those who follow. What changed may hold a login's link: no revealing
+/// `Debug`; whoever tells it wipes it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Change {
     /// Its id in the stream, for resuming.
     pub id: String,
@@ -118,6 +120,13 @@ pub struct Change {
     pub event: &'static str,
     /// The JSON of what changed.
     pub data: String,
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, event, data: _ } = self;
+        f.debug_struct("Change").field("id", id).field("event", event).finish_non_exhaustive()
+    }
 }
 
 /// What the daemon does for the API.

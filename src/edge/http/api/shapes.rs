@@ -1,9 +1,12 @@
 //! What the API takes and gives, as JSON (`spec/accounts.md`). Plain data: names and forms are fixed
 //! here and nowhere else; the OpenAPI document is generated from it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
+use zeroize::Zeroize;
 
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::time::rfc3339_ms;
@@ -185,8 +188,9 @@ pub enum LoginState {
     Expired,
 }
 
-/// A picture to scan with a Telegram app that is logged in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+/// A picture to scan with a Telegram app that is logged in. Whoever has it may have somebody scan it,
+/// and so has that account: no revealing `Debug`, wiped when dropped.
+#[derive(Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Qr {
     /// What it says: a `tg://login` link.
     pub url: String,
@@ -194,6 +198,19 @@ pub struct Qr {
     pub svg: String,
     /// Until when it can be scanned; a new one is made before.
     pub expires_at: Time,
+}
+
+impl fmt::Debug for Qr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Qr").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Qr {
+    fn drop(&mut self) {
+        self.url.zeroize();
+        self.svg.zeroize();
+    }
 }
 
 /// A login and where it stands.

@@ -19,8 +19,10 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sle
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use zeroize::Zeroize;
 
 use super::Shared;
+use super::event_ids::EventIds;
 use super::extract::Query;
 use super::service::Change;
 use super::token::Grant;
@@ -53,13 +55,14 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
 /// Which streams are open.
 pub(super) struct Streams {
     open: Mutex<HashMap<UserId, usize>>,
+    ids: EventIds,
     meters: HttpMeters,
     stop: CancellationToken,
 }
 
 impl Streams {
     pub(super) fn new(meters: HttpMeters, stop: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { open: Mutex::default(), meters, stop })
+        Arc::new(Self { open: Mutex::default(), ids: EventIds::new(), meters, stop })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, usize>> {
@@ -144,7 +147,7 @@ struct Follow {
     beat: Interval,
     expires: Pin<Box<Sleep>>,
     stop: CancellationToken,
-    _place: Place,
+    place: Place,
 }
 
 impl Follow {
@@ -155,12 +158,13 @@ impl Follow {
         after: Option<String>,
     ) -> Result<Self, Refusal> {
         let place = api.streams.enter(&who.user)?;
+        let after = after.map(|id| api.streams.ids.open(&who.user, &id));
         let changes = api.service.follow(who, after)?;
         let mut beat = interval_at(Instant::now() + BEAT_EVERY, BEAT_EVERY);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let expires = Box::pin(sleep(grant.left()));
         let stop = api.streams.stop.clone();
-        Ok(Self { changes, beat, expires, stop, _place: place })
+        Ok(Self { changes, beat, expires, stop, place })
     }
 
     async fn next(&mut self) -> Next {
@@ -169,9 +173,10 @@ impl Follow {
             () = self.stop.cancelled() => Next::End(End::Stopping),
             () = self.expires.as_mut() => Next::End(End::Expired),
             change = self.changes.recv() => match change {
-                Some(change) => {
+                Some(mut change) => {
                     // A change is as good as a beat.
                     self.beat.reset();
+                    change.id = self.place.streams.ids.seal(&self.place.user, &change.id);
                     Next::Change(change)
                 }
                 None => Next::End(End::Behind),
@@ -234,10 +239,12 @@ fn resume_after(headers: &HeaderMap, fields: &mut Fields) -> Option<String> {
     request::cursor(id).map_err(|wrong| fields.wrong("Last-Event-ID", wrong)).ok()
 }
 
-fn sent_event(change: Change) -> Event {
+fn sent_event(mut change: Change) -> Event {
     let is_line = !change.id.contains(['\r', '\n', '\0']);
-    let event = if is_line { Event::default().id(change.id) } else { Event::default() };
-    event.event(change.event).data(change.data)
+    let event = if is_line { Event::default().id(&change.id) } else { Event::default() };
+    let event = event.event(change.event).data(&change.data);
+    change.data.zeroize();
+    event
 }
 
 /// Follow changes over a WebSocket
@@ -293,7 +300,7 @@ async fn converse(mut socket: WebSocket, mut follow: Follow) {
         tokio::select! {
             next = follow.next() => {
                 let message = match next {
-                    Next::Change(change) => Message::Text(written(&change).into()),
+                    Next::Change(change) => Message::Text(written(change).into()),
                     Next::Beat if heard.elapsed() > SILENCE_MAX => return,
                     Next::Beat => Message::Ping(Vec::new().into()),
                     Next::End(end) => {
@@ -316,9 +323,11 @@ async fn converse(mut socket: WebSocket, mut follow: Follow) {
 }
 
 /// `data` is JSON already.
-fn written(change: &Change) -> String {
+fn written(mut change: Change) -> String {
     let id = serde_json::Value::from(change.id.as_str());
-    format!("{{\"id\":{id},\"event\":\"{}\",\"data\":{}}}", change.event, change.data)
+    let text = format!("{{\"id\":{id},\"event\":\"{}\",\"data\":{}}}", change.event, change.data);
+    change.data.zeroize();
+    text
 }
 
 #[cfg(test)]

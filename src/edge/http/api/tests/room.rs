@@ -9,8 +9,27 @@ use serde_json::json;
 use super::*;
 
 fn message(to: &str) -> Request {
-    let request = Request::to("POST", "/api/v1/accounts/{id}/messages").by(&alice());
+    message_by(to, &alice())
+}
+
+fn message_by(to: &str, token: &str) -> Request {
+    let request = Request::to("POST", "/api/v1/accounts/{id}/messages").by(token);
     request.json(&json!({"to": to, "text": "x"}))
+}
+
+fn admin_token(number: usize) -> String {
+    token(&format!("admin-{number}"), Role::Admin)
+}
+
+impl Server {
+    /// Lets messages go until `count` were sent in all.
+    async fn release_all(&self, count: usize) {
+        until("all held ones were sent", || {
+            self.service.release.notify_waiters();
+            self.service.sent.load(Ordering::SeqCst) == count
+        })
+        .await;
+    }
 }
 
 async fn until(what: &str, is_so: impl Fn() -> bool) {
@@ -88,20 +107,37 @@ async fn a_caller_that_hangs_up_cancels_nothing() {
 async fn too_many_requests_in_hand_are_refused_and_health_answers() {
     let server = Server::start().await;
     let mut held = Vec::new();
-    for _ in 0..16 {
-        held.push(server.send(&message("@hold")).await);
+    for admin in 0..4 {
+        for _ in 0..4 {
+            held.push(server.send(&message_by("@hold", &admin_token(admin))).await);
+        }
     }
     until("all are held", || server.service.held.load(Ordering::SeqCst) == 16).await;
     let answer = server.ask(message("me")).await;
     assert_eq!(answer.refusal(), refusal(503, "OVERLOADED"));
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(server.ask(Request::to("GET", "/health")).await.status, 200);
-    let service = &server.service;
-    until("all held ones were sent", || {
-        service.release.notify_waiters();
-        service.sent.load(Ordering::SeqCst) == 16
-    })
-    .await;
+    server.release_all(16).await;
+    for stream in held {
+        assert_eq!(Answer::read(stream).await.status, 201);
+    }
+    assert_eq!(server.ask(message("me")).await.status, 201);
+}
+
+#[tokio::test]
+async fn nobody_takes_all_requests_in_hand() {
+    let server = Server::start().await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(server.send(&message("@hold")).await);
+    }
+    until("the share is held", || server.service.held.load(Ordering::SeqCst) == 4).await;
+    let answer = server.ask(message("me")).await;
+    assert_eq!(answer.refusal(), refusal(503, "OVERLOADED"));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert!(answer.body.contains("4 requests of yours"), "{answer:?}");
+    assert_eq!(server.ask(message_by("me", &admin_token(1))).await.status, 201);
+    server.release_all(5).await;
     for stream in held {
         assert_eq!(Answer::read(stream).await.status, 201);
     }
@@ -130,6 +166,39 @@ async fn the_last_connections_are_kept_for_health() {
         }
     };
     timeout(PATIENCE, wait).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn hostile_callers_cannot_keep_the_connections_of_health() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = BoundedListener::new(listener, 4, PATIENCE).reserving(2);
+    let server = Server::on(listener, |_| {}).await;
+    let ask = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+    let twice = [&ask[..], &ask[..]].concat();
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(ask).await.unwrap();
+        let mut start = [0; 12];
+        timeout(PATIENCE, stream.read_exact(&mut start)).await.expect("an answer").unwrap();
+        kept.push(stream);
+    }
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(&twice).await.unwrap();
+        let mut answers = String::new();
+        // What was asked and not read resets the connection after the answer.
+        let _ = timeout(PATIENCE, stream.read_to_string(&mut answers)).await.expect("an end");
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 1, "{answers}");
+        assert!(answers.contains("connection: close"), "{answers}");
+        assert_eq!(server.ask(Request::to("GET", "/health")).await.status, 200);
+    }
+    // The others were kept all the while.
+    for stream in &mut kept {
+        stream.write_all(ask).await.unwrap();
+        let mut more = [0; 12];
+        timeout(PATIENCE, stream.read_exact(&mut more)).await.expect("an answer").unwrap();
+    }
 }
 
 #[tokio::test]
