@@ -2,21 +2,20 @@
 //! nothing counted, nothing durable: what the daemon does besides is what it costs. Must use nothing
 //! of the daemon but its allocator settings and its reader of session strings.
 
-use std::io::{BufRead, BufReader, Lines, Write};
+use std::io::{BufRead, Write};
 use std::net::SocketAddrV4;
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use grammers_client::sender::SenderPoolHandle;
 use grammers_client::tl::{Deserializable, RemoteCall, Serializable, enums, functions, types};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::bare_pipe;
-use crate::processes::Process;
+use crate::processes::Helper;
 use crate::sends::{self, Drive, Driven, Order, Sender};
 
 /// Sessions that connect at once when it starts.
@@ -222,39 +221,22 @@ fn answering(message_id: i32) -> enums::InputReplyTo {
     .into()
 }
 
-/// This very program as [`run`].
-pub(crate) struct Child {
-    process: Process,
-    input: ChildStdin,
-    output: Lines<BufReader<ChildStdout>>,
-}
+/// [`run`] in a process of its own.
+pub(crate) struct Child(Helper);
 
 impl Child {
     /// Starts it and waits until all accounts are connected.
     pub(crate) fn start(cast: &Cast) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg(crate::BARE_SENDER)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let input = child.stdin.take().context("a pipe")?;
-        let output = BufReader::new(child.stdout.take().context("a pipe")?).lines();
-        let mut child = Self { process: Process(child), input, output };
-        let said = child.ask(&serde_json::to_string(cast)?)?;
-        ensure!(said == "ready", "the bare sender says {said}");
-        Ok(child)
+        let mut helper = Helper::start(crate::BARE_SENDER)?;
+        helper.expect(&serde_json::to_string(cast)?, "ready")?;
+        Ok(Self(helper))
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.process.0.id()
+        self.0.pid()
     }
 
     pub(crate) fn drive(&mut self, drive: Drive) -> Result<Driven> {
-        Ok(serde_json::from_str(&self.ask(&serde_json::to_string(&drive)?)?)?)
-    }
-
-    fn ask(&mut self, line: &str) -> Result<String> {
-        writeln!(self.input, "{line}")?;
-        Ok(self.output.next().context("the bare sender has ended")??)
+        Ok(serde_json::from_str(&self.0.ask(&serde_json::to_string(&drive)?)?)?)
     }
 }

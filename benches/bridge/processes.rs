@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::bare_pipe::{Session, Settings};
@@ -188,7 +188,7 @@ impl Subject {
     pub(crate) fn pid(&self) -> u32 {
         match self {
             Self::Daemon(daemon) => daemon.pid(),
-            Self::BarePipe(pipe) => pipe.process.0.id(),
+            Self::BarePipe(pipe) => pipe.0.pid(),
         }
     }
 
@@ -223,50 +223,69 @@ impl Subject {
     pub(crate) fn is_drained(&mut self) -> Result<bool> {
         match self {
             Self::Daemon(daemon) => Ok(daemon.health()?["outbox"]["depth"] == 0),
-            Self::BarePipe(pipe) => Ok(pipe.ask("")? == "0"),
+            Self::BarePipe(pipe) => Ok(pipe.0.ask("")? == "0"),
         }
     }
 }
 
-/// This very program as [`crate::bare_pipe`].
-pub(crate) struct BarePipe {
+/// This very program in another role, which answers each line that it is told with one line.
+pub(crate) struct Helper {
     process: Process,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
+    role: &'static str,
 }
 
-impl BarePipe {
-    fn start(simulator: &Simulator, broker: &Broker) -> Result<Self> {
+impl Helper {
+    /// Starts it; `role` is the argument that gives it its role.
+    pub(crate) fn start(role: &'static str) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
-            .arg(crate::BARE_PIPE)
+            .arg(role)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         let input = child.stdin.take().context("a pipe")?;
         let output = BufReader::new(child.stdout.take().context("a pipe")?).lines();
-        let mut pipe = Self { process: Process(child), input, output };
+        Ok(Self { process: Process(child), input, output, role })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    pub(crate) fn ask(&mut self, line: &str) -> Result<String> {
+        writeln!(self.input, "{line}")?;
+        let answer = self.output.next().with_context(|| format!("{} has ended", self.role))?;
+        Ok(answer?)
+    }
+
+    /// Asks, and expects this very answer.
+    pub(crate) fn expect(&mut self, line: &str, expected: &str) -> Result<()> {
+        let answer = self.ask(line)?;
+        ensure!(answer == expected, "{} says {answer}", self.role);
+        Ok(())
+    }
+}
+
+/// [`crate::bare_pipe`], running.
+pub(crate) struct BarePipe(Helper);
+
+impl BarePipe {
+    fn start(simulator: &Simulator, broker: &Broker) -> Result<Self> {
+        let mut helper = Helper::start(crate::BARE_PIPE)?;
         let settings = Settings {
             telegram: simulator.telegram,
             amqp: broker.url.clone(),
             exchange: broker.exchange.clone(),
             queue: broker.events.clone(),
         };
-        match pipe.ask(&serde_json::to_string(&settings)?)?.as_str() {
-            "up" => Ok(pipe),
-            other => bail!("the bare pipe says {other}"),
-        }
+        helper.expect(&serde_json::to_string(&settings)?, "up")?;
+        Ok(Self(helper))
     }
 
     fn listen(&mut self, members: &[Member]) -> Result<()> {
         let sessions: Vec<&Session> = members.iter().map(|member| &member.session).collect();
-        let answer = self.ask(&serde_json::to_string(&sessions)?)?;
-        ensure!(answer == "listening", "the bare pipe says {answer}");
-        Ok(())
-    }
-
-    fn ask(&mut self, line: &str) -> Result<String> {
-        writeln!(self.input, "{line}")?;
-        Ok(self.output.next().context("the bare pipe has ended")??)
+        self.0.expect(&serde_json::to_string(&sessions)?, "listening")
     }
 }
 

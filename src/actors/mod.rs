@@ -3,9 +3,10 @@
 //! ```text
 //! root ── bridge ── publisher, consumer
 //!      ├─ fleet ── account/<auth key> ── link
-//!      ├─ monitors ── monitor/<chat>
-//!      ├─ jobs
-//!      └─ webhooks ── endpoint/<webhook>
+//!      ├─ monitors ── monitor/<owner, chat>
+//!      ├─ logins ── login/<id>
+//!      ├─ webhooks ── dispatcher, endpoint/<id>
+//!      └─ jobs
 //! ```
 
 mod account;

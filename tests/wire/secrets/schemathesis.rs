@@ -22,6 +22,21 @@ const EXPENDABLE: usize = 4;
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
     response_schema_conformance,response_headers_conformance,refusals_are_documented";
 
+/// Logins that wait for a code, and their phones.
+async fn begin_logins(house: &House, admin: &str) -> (Vec<Value>, Vec<String>) {
+    let (mut logins, mut phones) = (Vec::new(), vec!["+79991234567".to_owned()]);
+    for password in [None, Some("correct horse".to_owned())] {
+        let new = NewAccount { logged_in: false, password, ..NewAccount::default() };
+        let stranger = house.sim.add_account(new).await.unwrap();
+        let connect = Question::new("POST", "/accounts/telegram/connect/sms").by(admin);
+        let body = json!({ "phone": stranger.phone });
+        let login = house.expect(connect.json(body), 202).await;
+        logins.push(login["login_id"].clone());
+        phones.push(stranger.phone);
+    }
+    (logins, phones)
+}
+
 /// Things that exist, by kind, and values that mean something, by field.
 async fn furnish(house: &House, admin: &str) -> Value {
     let sim = &house.sim;
@@ -40,16 +55,7 @@ async fn furnish(house: &House, admin: &str) -> Value {
     sim.add_member(channel.chat_id, durov.user_id).await.unwrap();
     let put = Question::new("PUT", "/monitors/@some_channel").by(admin);
     house.expect(put.json(json!({ "accounts": [accounts[0]] })), 201).await;
-    let (mut logins, mut phones) = (Vec::new(), vec!["+79991234567".to_owned()]);
-    for password in [None, Some("correct horse".to_owned())] {
-        let new = NewAccount { logged_in: false, password, ..NewAccount::default() };
-        let stranger = sim.add_account(new).await.unwrap();
-        let connect = Question::new("POST", "/accounts/telegram/connect/sms").by(admin);
-        let body = json!({ "phone": stranger.phone });
-        let login = house.expect(connect.json(body), 202).await;
-        logins.push(login["login_id"].clone());
-        phones.push(stranger.phone);
-    }
+    let (logins, phones) = begin_logins(house, admin).await;
     let bot = NewAccount { bot: true, logged_in: false, ..NewAccount::default() };
     let bot = sim.add_account(bot).await.unwrap().bot_token;
     let session = sim.add_session(friend.user_id).await.unwrap();
