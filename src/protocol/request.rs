@@ -504,8 +504,9 @@ mod tests {
     #[test]
     fn what_is_taken_leaves_no_copy_behind() {
         let freed = freed_with("1234567", || {
-            drop(phone(json!("+7 (999) 1234567")).unwrap());
-            drop(code(json!("12 1234567")).unwrap());
+            // What follows the mark makes a buffer grow that has not room for all.
+            drop(phone(json!("+1234567 (8) 9-0-1-2-3-4-5")).unwrap());
+            drop(code(json!("1234567 8 9-0")).unwrap());
             drop(bot_token(json!("1:1234567")).unwrap());
             drop(session_string(json!(" 1234567 ")).unwrap());
             drop(password(json!("1234567")).unwrap());
