@@ -260,6 +260,10 @@ impl LoginActor {
         link: Option<Box<LoginLink>>,
         outcome: Result<Step, LoginFailure>,
     ) {
+        if matches!(self.stage, Stage::Leaving) {
+            // It ended as the login was given up; whatever it led to is being ended.
+            return;
+        }
         self.task = None;
         self.link = link;
         let outcome = match outcome {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::*;
 use crate::protocol::estate::{
-    AttachedChat, DayCount, Fingerprint, OwnedAccount, SendRecord, SentMessage,
+    AttachedChat, DayCount, Fingerprint, OwnedAccount, PersonWaits, SendRecord, SentMessage,
 };
 use crate::protocol::model::{Cooldown, CooldownScope, Fault, MethodClass, ReplyTo};
 use crate::protocol::owner::{AccountId, UserId};
@@ -160,6 +160,16 @@ fn full_day() -> DayCount {
     DayCount { telegram_id: 7_000_000_001, day: 20_000, used: [("send".to_owned(), 3)].into() }
 }
 
+fn full_waits() -> PersonWaits {
+    let wait = |scope| Cooldown { scope, until: UnixMillis(9) };
+    let waits = vec![
+        wait(CooldownScope::Account),
+        wait(CooldownScope::Class(MethodClass::Send)),
+        wait(CooldownScope::Chat(MarkedId(-5))),
+    ];
+    PersonWaits { telegram_id: 7_000_000_001, waits }
+}
+
 fn full_entry() -> Entry {
     let deed = Deed {
         at: UnixMillis(5),
@@ -302,6 +312,7 @@ fn fixtures() -> Vec<Fixture> {
         json("attached_chat", full_chat()),
         json("send", full_send()),
         json("day_count", full_day()),
+        json("person_waits", full_waits()),
         json("login", super::login()),
         json("webhook", super::rows::webhook()),
         json("delivery", super::rows::delivery()),

@@ -224,3 +224,24 @@ async fn a_session_that_is_pasted_again_stays_in_the_datacenter_where_it_is_know
     house.expect_usable(&user, &id, &account).await;
     house.expect_clean_books().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_is_given_up_while_nobody_knows_whether_it_succeeded_leaves_no_session() {
+    let house = House::open().await;
+    let (user, account) = (house.user("ann"), house.stranger().await);
+    let login = begin_sms(&user, &account.phone).await;
+    house.upset(Some("auth.signIn"), FaultKind::LoseAnswer, Some(1)).await;
+    house.upset(None, FaultKind::RefuseConnections, None).await;
+    let code = json!({ "code": house.sim.login_code(account.user_id).await.unwrap() });
+    let unclear = user.post(&format!("/logins/{login}/code"), code).await;
+    unclear.expect_problem(503, "TG_UNAVAILABLE");
+    assert_eq!(house.books(&account).await.sessions, 1, "telegram has let it in");
+    user.delete(&format!("/logins/{login}")).await.expect(204);
+    house.sim.lift_faults().await;
+    eventually("the session is ended at Telegram", async || {
+        (house.books(&account).await.sessions == 0).then_some(())
+    })
+    .await;
+    assert_eq!(house.accounts_of(&user).await, [] as [Value; 0]);
+    house.expect_clean_books().await;
+}
