@@ -24,6 +24,7 @@ use super::keys::{Keyring, Keys, Seal};
 use super::layout::{self, kind};
 use super::op::{Op, RESTARTS_KEPT};
 use super::records::{self, CursorRecord};
+use super::roster::{Listed, Roster};
 use super::rows::{RawRow, TABLES};
 use super::segment::{self, Content};
 use super::trail::{self, TrailMark};
@@ -68,6 +69,8 @@ pub(super) struct Group {
     /// `None` when the monitor was deleted.
     cursors: BTreeMap<ChatKey, Option<Cursor>>,
     states: BTreeMap<AuthKeyId, StateEffect>,
+    /// `None` when it was deleted.
+    monitors: BTreeMap<ChatKey, Option<Listed>>,
     spooled: Option<u64>,
 }
 
@@ -85,6 +88,7 @@ pub(super) struct Effects {
     entries: Vec<Arc<OutboxEntry>>,
     cursors: BTreeMap<ChatKey, Option<Cursor>>,
     states: BTreeMap<AuthKeyId, StateEffect>,
+    monitors: BTreeMap<ChatKey, Option<Listed>>,
     /// How far the second reader of the outbox is then.
     pub(super) spooled: Option<u64>,
 }
@@ -105,6 +109,7 @@ impl Group {
             entries: Vec::new(),
             cursors: BTreeMap::new(),
             states: BTreeMap::new(),
+            monitors: BTreeMap::new(),
             spooled: None,
         }
     }
@@ -141,6 +146,7 @@ impl Group {
                 let chat = record.key();
                 let key = layout::chat(kind::MONITOR, &chat);
                 self.batch.put(key, records::to_json(&record));
+                self.monitors.insert(chat.clone(), Some(Listed::from(&record)));
                 context.known.monitors.insert(chat);
             }
             Op::DeleteMonitor(chat) => self.delete_monitor(chat, context),
@@ -179,6 +185,7 @@ impl Group {
         context.known.monitors.remove(&chat);
         self.batch.delete(layout::chat(kind::MONITOR, &chat));
         self.batch.delete(layout::chat(kind::CURSOR, &chat));
+        self.monitors.insert(chat.clone(), None);
         self.cursors.insert(chat, None);
     }
 
@@ -344,8 +351,9 @@ impl Group {
             cursors: &riding,
         };
         known.written = segment::write(&mut self.batch, keyring, &content)?;
-        let Self { batch, first, entries, cursors, states, spooled } = self;
-        Ok(Ready { batch, effects: Effects { first, entries, cursors, states, spooled } })
+        let Self { batch, first, entries, cursors, states, monitors, spooled } = self;
+        let effects = Effects { first, entries, cursors, states, monitors, spooled };
+        Ok(Ready { batch, effects })
     }
 }
 
@@ -376,7 +384,10 @@ impl Effects {
     }
 
     /// Once the batch is durable. Returns the events and the number of the first one.
-    pub(super) fn after(self, hot: &mut Hot) -> (u64, Vec<Arc<OutboxEntry>>) {
+    pub(super) fn after(self, hot: &mut Hot, roster: &mut Roster) -> (u64, Vec<Arc<OutboxEntry>>) {
+        for (key, listed) in self.monitors {
+            roster.note(&key, listed);
+        }
         let end = self.first + self.entries.len() as u64;
         for (chat, cursor) in self.cursors {
             match cursor {

@@ -54,6 +54,7 @@ mod outbox;
 mod queue;
 mod records;
 mod recover;
+mod roster;
 mod rows;
 mod segment;
 mod sled_engine;
@@ -97,6 +98,7 @@ use outbox::Ring;
 use queue::{Done, Queue};
 use records::CursorRecord;
 use recover::{Recovered, Seen};
+use roster::Roster;
 use segment::Head;
 use sled_engine::SledEngine;
 use writer::{Pace, Writer, panic_text};
@@ -125,6 +127,7 @@ struct Shared {
     /// Nobody reads for the broker: what the second reader has taken over leaves the outbox.
     is_abandoned: AtomicBool,
     hot: RwLock<Hot>,
+    roster: RwLock<Roster>,
     meters: Meters,
     failed: watch::Sender<Option<CommitError>>,
     /// Held as long as anyone may touch the store.
@@ -145,6 +148,14 @@ impl Shared {
 
     fn write_hot(&self) -> RwLockWriteGuard<'_, Hot> {
         self.hot.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_roster(&self) -> RwLockReadGuard<'_, Roster> {
+        self.roster.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_roster(&self) -> RwLockWriteGuard<'_, Roster> {
+        self.roster.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -219,8 +230,8 @@ impl Store {
         home: Option<Home>,
         pace: Pace,
     ) -> Result<(Self, Outbox), StoreError> {
-        let Recovered { engine, master, keyring, known, hot, next_seq, released, spooled, mark } =
-            recovered;
+        let Recovered { engine, master, keyring, known, hot, roster, .. } = recovered;
+        let Recovered { next_seq, released, spooled, mark, .. } = recovered;
         let synced = Progress { count: engine.count(), next_seq };
         let witness = home.as_ref().map(|home| Witness::of(&home.path));
         let shared = Arc::new(Shared {
@@ -234,6 +245,7 @@ impl Store {
             spooled: AtomicU64::new(spooled.unwrap_or(u64::MAX)),
             is_abandoned: AtomicBool::new(false),
             hot: RwLock::new(hot),
+            roster: RwLock::new(roster),
             meters: Meters::from(known.written),
             failed: watch::Sender::new(None),
             _home: home,
@@ -336,32 +348,6 @@ impl Store {
     /// A monitor.
     pub fn monitor(&self, chat: &ChatKey) -> Result<Option<MonitorRecord>, StoreError> {
         self.one_json(kind::MONITOR, &layout::chat(kind::MONITOR, chat))
-    }
-
-    /// Up to `limit` monitors that `wanted` takes, by their keys, after the key `after`.
-    pub fn monitors(
-        &self,
-        after: Option<&ChatKey>,
-        limit: usize,
-        wanted: impl Fn(&MonitorRecord) -> bool,
-    ) -> Result<Vec<MonitorRecord>, StoreError> {
-        let (mut from, to) = layout::all(kind::MONITOR);
-        if let Some(after) = after {
-            from = layout::chat(kind::MONITOR, after);
-            from.push(0);
-        }
-        let name = record_name(kind::MONITOR);
-        let mut records = Vec::new();
-        let mut outcome = Ok(());
-        self.shared.engine.scan(&from, &to, &mut |_, value| {
-            match records::from_json::<MonitorRecord>(name, value) {
-                Ok(record) if wanted(&record) => records.push(record),
-                Ok(_) => {}
-                Err(error) => outcome = Err(error),
-            }
-            outcome.is_ok() && records.len() < limit
-        })?;
-        outcome.map(|()| records)
     }
 
     fn one_json<T: DeserializeOwned>(&self, kind: u8, key: &[u8]) -> Result<Option<T>, StoreError> {

@@ -1,24 +1,30 @@
 //! What concerns users as a whole: the audit log, erasing, handing out what is kept; and what concerns
 //! the daemon: its keys and its health.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::{Api, broken, views};
 use crate::actors::board::MonitorView;
 use crate::actors::context::now;
-use crate::edge::http::api::{AuditEntry, AuditQuery, Erased, KeyStatus, Page, Time};
+use crate::edge::http::api::{AuditEntry, AuditQuery, Chat, Erased, KeyStatus, Page, Time};
 use crate::protocol::estate::{AttachedChat, OwnedAccount};
 use crate::protocol::model::MonitorRecord;
 use crate::protocol::owner::{Caller, Role, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::trail::{Deed, Entry};
-use crate::store::{Op, TrailQuery};
+use crate::store::{Op, RowId, Store, StoreError, TrailQuery};
 
 /// Audit entries that are handed out at the most.
 const EXPORTED_ENTRIES_MAX: usize = 100_000;
+/// Exports that are made at once: each may take 100 MB of memory while it is made.
+pub(super) const EXPORTS_MAX: usize = 2;
+/// Rows that are read at once.
+const PAGE: usize = 1_000;
 
 impl Api {
-    pub(super) fn read_trail(
+    pub(super) async fn read_trail(
         &self,
         who: &Caller,
         query: AuditQuery,
@@ -37,7 +43,7 @@ impl Api {
             action: query.action,
             limit: query.page.limit,
         };
-        let page = self.context.store.trail(&query).map_err(|error| broken(&error))?;
+        let page = self.reading(move |store| store.trail(&query)).await?;
         let items = page.entries.into_iter().map(audit_entry).collect();
         Ok(Page { items, next_cursor: page.next.map(|next| next.to_string()) })
     }
@@ -59,7 +65,8 @@ impl Api {
         }
         erasure.quiet().await?;
         let only = Scope::Only(user.clone());
-        let monitors = self.monitors_of(&user)?;
+        let (api, of) = (self.clone(), user.clone());
+        let monitors = self.reading(move |_| api.monitors_of(&of)).await?;
         for record in &monitors {
             self.stop_monitor_of(who, record).await?;
         }
@@ -69,7 +76,7 @@ impl Api {
         }
         let query =
             TrailQuery { user: Some(user.clone()), limit: usize::MAX, ..TrailQuery::default() };
-        let entries = self.count_entries(query)?;
+        let entries = self.reading(move |store| count_entries(store, query)).await?;
         let pseudonym = format!("erased-{}", uuid::Uuid::now_v7().simple());
         // The entry that tells of the erasing names nobody who is erased.
         let mut deed = self.deed(who, &user, "user.erase", &pseudonym);
@@ -91,22 +98,9 @@ impl Api {
         })
     }
 
-    fn count_entries(&self, mut query: TrailQuery) -> Result<u64, Refusal> {
-        let mut count = 0;
-        loop {
-            let page = self.context.store.trail(&query).map_err(|error| broken(&error))?;
-            count += page.entries.len() as u64;
-            match page.next {
-                Some(next) => query.before = Some(next),
-                None => return Ok(count),
-            }
-        }
-    }
-
-    fn monitors_of(&self, user: &UserId) -> Result<Vec<MonitorRecord>, Refusal> {
-        let is_own = |record: &MonitorRecord| record.owner.as_ref() == Some(user);
-        let own = self.context.store.monitors(None, usize::MAX, is_own);
-        own.map_err(|error| broken(&error))
+    fn monitors_of(&self, user: &UserId) -> Result<Vec<MonitorRecord>, StoreError> {
+        let store = &self.context.store;
+        store.monitors_at(&store.monitor_keys(&Scope::Only(user.clone()), None, usize::MAX))
     }
 
     /// What is kept of a user, without any secret.
@@ -114,37 +108,62 @@ impl Api {
         if !who.is_or_may_see(&user) {
             return Err(Refusal::not_found("user"));
         }
+        let _busy = self.context.erasing.enter(&user)?;
+        let room = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| {
+            let detail = format!("{EXPORTS_MAX} exports are being made already; ask again");
+            Refusal::new(Code::Overloaded, detail).after(10)
+        })?;
+        let (api, of) = (self.clone(), user.clone());
+        let export = self.reading(move |_| {
+            // Also when nobody waits for it any more: what it reads is being read.
+            let _room = room;
+            api.export_of(&of)
+        });
+        let archive = export.await?;
+        self.commit(vec![Op::Audit(self.deed(who, &user, "user.export", &user))]).await?;
+        Ok(archive)
+    }
+
+    /// The archive of a user. Reads much, and blocks for it.
+    fn export_of(&self, user: &UserId) -> Result<Vec<u8>, StoreError> {
         let only = Scope::Only(user.clone());
         let owned = self.context.directory.list(&only, None, usize::MAX, |_| true);
-        let chats = self.context.store.rows::<AttachedChat>(&user, None, None, usize::MAX);
-        let chats = chats.map_err(|error| broken(&error))?;
-        let monitors = self.monitors_of(&user)?;
         let hooks = self.context.hooks.list(&only, None, usize::MAX);
-        let hooks =
-            hooks.iter().map(|hook| self.webhook_view(hook)).collect::<Result<Vec<_>, _>>()?;
-        let trail = self.entries_of(&user)?;
+        let hooks = hooks.iter().map(|hook| self.webhook_view(hook));
         let account = |account: &OwnedAccount| self.account_view(account);
+        let monitor = |record: &MonitorRecord| self.monitor_view(record);
         let archive = json!({
             "user": user,
             "made_at": Time(now()),
             "accounts": owned.iter().map(account).collect::<Vec<_>>(),
-            "chats": chats.into_iter().map(views::chat).collect::<Vec<_>>(),
-            "monitors": monitors.iter().map(|record| self.monitor_view(record)).collect::<Vec<_>>(),
-            "webhooks": hooks,
-            "audit": trail.into_iter().map(audit_entry).collect::<Vec<_>>(),
+            "chats": self.chats_of(user)?,
+            "monitors": self.monitors_of(user)?.iter().map(monitor).collect::<Vec<_>>(),
+            "webhooks": hooks.collect::<Result<Vec<_>, _>>()?,
+            "audit": self.entries_of(user)?,
         });
-        self.commit(vec![Op::Audit(self.deed(who, &user, "user.export", &user))]).await?;
-        serde_json::to_vec(&archive).map_err(|error| broken(&error))
+        Ok(archive.to_string().into_bytes())
+    }
+
+    fn chats_of(&self, user: &UserId) -> Result<Vec<Chat>, StoreError> {
+        let (mut chats, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.context.store.rows::<AttachedChat>(user, None, after, PAGE)?;
+            after = page.last().map(|last| RowId::from((last.account, last.chat)));
+            if after.is_none() {
+                return Ok(chats);
+            }
+            chats.extend(page.into_iter().map(views::chat));
+        }
     }
 
     /// Everything that the audit log tells of a user, up to a bound.
-    fn entries_of(&self, user: &UserId) -> Result<Vec<Entry>, Refusal> {
+    fn entries_of(&self, user: &UserId) -> Result<Vec<AuditEntry>, StoreError> {
         let mut query =
-            TrailQuery { user: Some(user.clone()), limit: 1_000, ..TrailQuery::default() };
+            TrailQuery { user: Some(user.clone()), limit: PAGE, ..TrailQuery::default() };
         let mut entries = Vec::new();
         loop {
-            let page = self.context.store.trail(&query).map_err(|error| broken(&error))?;
-            entries.extend(page.entries);
+            let page = self.context.store.trail(&query)?;
+            entries.extend(page.entries.into_iter().map(audit_entry));
             match page.next {
                 Some(next) if entries.len() < EXPORTED_ENTRIES_MAX => query.before = Some(next),
                 _ => return Ok(entries),
@@ -217,6 +236,18 @@ impl Api {
             },
             "audit": { "newest": head.number, "hash": hash },
         }))
+    }
+}
+
+fn count_entries(store: &Store, mut query: TrailQuery) -> Result<u64, StoreError> {
+    let mut count = 0;
+    loop {
+        let page = store.trail(&query)?;
+        count += page.entries.len() as u64;
+        match page.next {
+            Some(next) => query.before = Some(next),
+            None => return Ok(count),
+        }
     }
 }
 

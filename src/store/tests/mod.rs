@@ -9,6 +9,7 @@ mod doors;
 mod fixtures;
 mod keep;
 mod model;
+mod roster;
 mod rows;
 mod spool;
 mod trail;
