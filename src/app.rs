@@ -100,6 +100,7 @@ impl Daemon {
                 (None, Some(BridgeParts { options: amqp_options(config), outbox, status }))
             }
         };
+        store.finish_erasures().await?;
         let snapshot = {
             let store = store.clone();
             tokio::task::spawn_blocking(move || store.load()).await??

@@ -27,7 +27,8 @@ const SLOW_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 struct Told {
     number: u64,
-    owner: UserId,
+    /// `None` once the owner was erased: nobody sees it any more.
+    owner: Option<UserId>,
     event: &'static str,
     data: Arc<str>,
 }
@@ -64,12 +65,20 @@ impl Changes {
         let number = log.next;
         log.next += 1;
         let data = data.to_string().into();
-        log.told.push_back(Told { number, owner: owner.clone(), event, data });
+        log.told.push_back(Told { number, owner: Some(owner.clone()), event, data });
         if log.told.len() > KEPT {
             log.told.pop_front();
         }
         drop(log);
         self.news.notify_waiters();
+    }
+
+    /// Nothing that was told of `owner` is told again.
+    pub(super) fn forget(&self, owner: &UserId) {
+        let mut log = self.log();
+        for told in log.told.iter_mut().filter(|told| told.owner.as_ref() == Some(owner)) {
+            (told.owner, told.data) = (None, "".into());
+        }
     }
 
     fn id(&self, number: u64) -> String {
@@ -94,7 +103,8 @@ impl Changes {
             return None;
         }
         let skip = usize::try_from(from - first).unwrap_or(usize::MAX);
-        let seen = log.told.iter().skip(skip).filter(|told| scope.covers(&told.owner));
+        let is_own = |told: &&Told| told.owner.as_ref().is_some_and(|owner| scope.covers(owner));
+        let seen = log.told.iter().skip(skip).filter(is_own);
         let seen = seen.map(|told| Change {
             id: self.id(told.number),
             event: told.event,
@@ -269,6 +279,22 @@ mod tests {
         assert_eq!(next(&mut again).await.data, "2");
         let mut admin = follower(&changes, Scope::Everybody, Some(changes.id(0)));
         assert_eq!(next(&mut admin).await.data, "\"private\"");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_told_again_of_a_user_who_was_erased() {
+        let changes = Arc::<Changes>::default();
+        for (owner, data) in [("one", 1), ("two", 2), ("one", 3), ("two", 4)] {
+            changes.tell(&user(owner), "account.changed", &json!(data));
+        }
+        let first = changes.id(0);
+        changes.forget(&user("one"));
+        for scope in [Scope::Everybody, Scope::Only(user("two"))] {
+            let mut admin = follower(&changes, scope, Some(first.clone()));
+            assert_eq!(next(&mut admin).await.data, "2");
+            assert_eq!(next(&mut admin).await.data, "4");
+        }
+        assert_eq!(changes.since(&Scope::Only(user("one")), 0).unwrap().0, []);
     }
 
     #[tokio::test]

@@ -48,6 +48,11 @@ impl DayCount {
         }
     }
 
+    /// When its day is over, and it is worth nothing any more.
+    pub fn over_at(&self) -> UnixMillis {
+        UnixMillis(self.day.saturating_add(1).saturating_mul(DAY_MS))
+    }
+
     /// Gives one back that was certainly not done. Only in memory: what the disk has is never made less,
     /// so that a crash errs on the side of too few.
     pub fn give_back(&mut self, action: &str, now: UnixMillis) {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+use crate::protocol::erasure::Erasure;
 use crate::protocol::model::{
     AccountRecord, JobRecord, MonitorRecord, PeerRecord, RestartRecord, SessionRecord, UpdateState,
 };
@@ -211,6 +212,7 @@ fn read_everything(recovered: &Recovered) -> Result<u64, StoreError> {
     json::<MonitorRecord>(engine, kind::MONITOR)?;
     json::<JobRecord>(engine, kind::JOB)?;
     json::<RestartRecord>(engine, kind::RESTART)?;
+    json::<Erasure>(engine, kind::ERASURE)?;
     compact::<CursorRecord>(engine, kind::CURSOR, "cursor")?;
     compact::<UpdateState>(engine, kind::UPDATE_STATE, "update state")?;
     compact::<PeerRecord>(engine, kind::PEER, "peer")?;

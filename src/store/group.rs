@@ -18,6 +18,7 @@ use crate::protocol::outbox::OutboxEntry;
 use crate::protocol::owner::UserId;
 
 use super::engine::{Batch, Engine, collect};
+use super::erase;
 use super::error::StoreError;
 use super::hot::Hot;
 use super::keys::{Keyring, Keys, Seal};
@@ -25,7 +26,7 @@ use super::layout::{self, kind};
 use super::op::{Op, RESTARTS_KEPT};
 use super::records::{self, CursorRecord};
 use super::roster::{Listed, Roster};
-use super::rows::{RawRow, TABLES};
+use super::rows::RawRow;
 use super::segment::{self, Content};
 use super::trail::{self, TrailMark};
 
@@ -157,7 +158,13 @@ impl Group {
             Op::DeleteRow(key) => self.batch.delete(key),
             Op::DeleteRows { from, to } => self.delete_range(from, to, context)?,
             Op::Spool(through) => self.spool(through, context)?,
-            Op::DeleteOwner(owner) => self.delete_owner(&owner, context)?,
+            Op::EraseRows(owner) => erase::forget_rows(&mut self.batch, context.engine, &owner)?,
+            Op::ForgetRestarts(user) => self.forget_restarts(&user, context)?,
+            Op::BeginErasure(erasure) => {
+                let key = layout::row(kind::ERASURE, &erasure.user, &[]);
+                self.batch.put(key, records::to_json(&erasure));
+            }
+            Op::EndErasure(user) => self.batch.delete(layout::row(kind::ERASURE, &user, &[])),
             Op::Expire(at) => self.expire(at, context)?,
             Op::Audit(deed) => {
                 trail::append(&mut self.batch, &mut context.known.trail, deed)?;
@@ -243,6 +250,7 @@ impl Group {
         if let Some(known) = self.batch.get(context.engine, &key)? {
             count.merge(&records::from_json("day count", &known)?);
         }
+        self.batch.put(layout::expiry(count.over_at(), &key), Vec::new());
         self.batch.put(key, records::to_json(&count));
         Ok(())
     }
@@ -269,11 +277,13 @@ impl Group {
         Ok(())
     }
 
-    fn delete_owner(&mut self, owner: &UserId, context: &Context<'_>) -> Result<(), StoreError> {
-        for table in TABLES {
-            let (from, to) = layout::rows(table.kind, owner, &[]);
-            self.delete_range(from, to, context)?;
-        }
+    fn forget_restarts(
+        &mut self,
+        user: &UserId,
+        context: &mut Context<'_>,
+    ) -> Result<(), StoreError> {
+        let gone = erase::forget_restarts(&mut self.batch, context.engine, user)?;
+        context.known.ledger.retain(|key| !gone.contains(key));
         Ok(())
     }
 
@@ -281,12 +291,29 @@ impl Group {
         let (from, _) = layout::all(kind::EXPIRY);
         let due = collect(context.engine, &from, &layout::expiry_hour(at), EXPIRE_MAX)?;
         for (note, _) in due {
-            if let Some(row) = layout::expiring_row(&note) {
+            if let Some(row) = layout::expiring_row(&note)
+                && !self.is_renewed(row, at, context)?
+            {
                 self.batch.delete(row.to_vec());
             }
             self.batch.delete(note);
         }
         Ok(())
+    }
+
+    /// Whether a row that was to go by now serves another day: only daily counts do.
+    fn is_renewed(
+        &self,
+        row: &[u8],
+        at: UnixMillis,
+        context: &Context<'_>,
+    ) -> Result<bool, StoreError> {
+        if row.first() != Some(&kind::DAY_COUNT) {
+            return Ok(false);
+        }
+        let known = self.batch.get(context.engine, row)?;
+        let count = known.map(|bytes| records::from_json::<DayCount>("day count", &bytes));
+        Ok(count.transpose()?.is_some_and(|count| count.over_at() > at))
     }
 
     fn put_peers(

@@ -40,6 +40,7 @@ mod audit;
 mod checkpoint;
 mod door;
 mod engine;
+mod erase;
 mod error;
 mod examine;
 mod group;
@@ -103,6 +104,7 @@ use segment::Head;
 use sled_engine::SledEngine;
 use writer::{Pace, Writer, panic_text};
 
+pub use erase::names;
 pub use error::{CommitError, EngineError, Files, StoreError};
 pub use examine::{Examined, TrailExamined, examine, examine_trail};
 pub use keys::{KeyOrigin, KeyStatus, RemoteRoot, RootError, RotateError, Rotated};
@@ -504,6 +506,7 @@ fn record_name(kind: u8) -> &'static str {
         kind::ACCOUNT => "account",
         kind::MONITOR => "monitor",
         kind::JOB => "job",
+        kind::ERASURE => "erasure",
         _ => "restart",
     }
 }

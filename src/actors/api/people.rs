@@ -2,13 +2,17 @@
 //! the daemon: its keys and its health.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{Api, broken, views};
 use crate::actors::board::MonitorView;
 use crate::actors::context::now;
+use crate::actors::erasing::Erasure as Begun;
 use crate::edge::http::api::{AuditEntry, AuditQuery, Chat, Erased, KeyStatus, Page, Time};
+use crate::protocol::erasure::Erasure;
 use crate::protocol::estate::{AttachedChat, OwnedAccount};
 use crate::protocol::model::MonitorRecord;
 use crate::protocol::owner::{Caller, Role, Scope, UserId};
@@ -20,6 +24,9 @@ use crate::store::{Op, RowId, Store, StoreError, TrailQuery};
 const EXPORTED_ENTRIES_MAX: usize = 100_000;
 /// Exports that are made at once: each may take 100 MB of memory while it is made.
 pub(super) const EXPORTS_MAX: usize = 2;
+/// How long a change of an account may be on its way to the disk, and how often that is looked at.
+const CHANGE_MAX: Duration = Duration::from_secs(10);
+const CHANGE_LOOK: Duration = Duration::from_millis(100);
 /// Rows that are read at once.
 const PAGE: usize = 1_000;
 
@@ -49,52 +56,94 @@ impl Api {
     }
 
     /// Everything of a user goes: accounts with their sessions, monitors, logins, chats, sends, webhooks;
-    /// in the audit log a pseudonym takes the user's place.
+    /// in the audit log a pseudonym takes the user's place. It goes on when nobody waits for it any more.
     pub(super) async fn wipe(&self, who: &Caller, user: UserId) -> Result<Erased, Refusal> {
         if !who.is_or_may_see(&user) {
             return Err(Refusal::not_found("user"));
         }
-        let erasure = self.context.erasing.begin(&user)?;
-        for login in self.context.lobby.open(&user) {
-            let as_user = Caller { user: user.clone(), ..who.clone() };
-            match self.give_up_login(&as_user, login).await {
-                // It has just succeeded, so there is an account to be removed below.
-                Err(refusal) if refusal.code == Code::Conflict => {}
-                outcome => outcome?,
-            }
-        }
-        erasure.quiet().await?;
-        let only = Scope::Only(user.clone());
+        let begun = self.context.erasing.begin(&user)?;
+        let (api, who) = (self.clone(), who.clone());
+        let erased = tokio::spawn(async move { api.wipe_all(&who, begun).await });
+        erased.await.map_err(|error| broken(&error))?
+    }
+
+    async fn wipe_all(&self, who: &Caller, mut begun: Begun) -> Result<Erased, Refusal> {
+        let user = begun.user().clone();
+        self.give_up_logins(who, &user).await?;
+        begun.quiet().await?;
         let (api, of) = (self.clone(), user.clone());
         let monitors = self.reading(move |_| api.monitors_of(&of)).await?;
+        let only = Scope::Only(user.clone());
+        let accounts = self.context.directory.list(&only, None, usize::MAX, |_| true);
+        let erasure = self.erasure_of(who, &user, &accounts).await?;
+        self.context.store.mark_erasure(&erasure).await.map_err(|error| broken(&error))?;
+        begun.marked();
         for record in &monitors {
             self.stop_monitor_of(who, record).await?;
         }
-        let accounts = self.context.directory.list(&only, None, usize::MAX, |_| true);
         for account in &accounts {
-            self.give_up(who, account, false).await?;
+            self.give_up_patiently(who, account).await?;
         }
-        let query =
-            TrailQuery { user: Some(user.clone()), limit: usize::MAX, ..TrailQuery::default() };
-        let entries = self.reading(move |store| count_entries(store, query)).await?;
-        let pseudonym = format!("erased-{}", uuid::Uuid::now_v7().simple());
-        // The entry that tells of the erasing names nobody who is erased.
-        let mut deed = self.deed(who, &user, "user.erase", &pseudonym);
-        let stand_in = UserId::new(pseudonym.clone())
-            .map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
-        deed.owner = stand_in.clone();
-        if who.user == user {
-            (deed.actor, deed.address) = (stand_in, None);
-        }
-        let forget = Op::Pseudonymise { user: user.clone(), pseudonym };
         // First, so that nothing is put in line for them behind the deletion.
         self.context.hooks.drop_user(&user).await;
-        self.commit(vec![Op::DeleteOwner(user), forget, Op::Audit(deed)]).await?;
+        let entries = self.context.store.erase(&erasure).await.map_err(|error| broken(&error))?;
+        self.context.changes.forget(&user);
+        self.context.board.forget(&user);
+        begun.over();
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         Ok(Erased {
             accounts: count(accounts.len()),
             monitors: count(monitors.len()),
             audit_entries: entries,
+        })
+    }
+
+    async fn give_up_logins(&self, who: &Caller, user: &UserId) -> Result<(), Refusal> {
+        for login in self.context.lobby.open(user) {
+            let as_user = Caller { user: user.clone(), ..who.clone() };
+            match self.give_up_login(&as_user, login).await {
+                // It has just succeeded, so there is an account to be removed later.
+                Err(refusal) if refusal.code == Code::Conflict => {}
+                outcome => outcome?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up an account of which another change may still be on its way to the disk.
+    async fn give_up_patiently(&self, who: &Caller, account: &OwnedAccount) -> Result<(), Refusal> {
+        let until = Instant::now() + CHANGE_MAX;
+        loop {
+            match self.give_up(who, account, false).await {
+                Err(refusal) if refusal.code == Code::NotFound => return Ok(()),
+                Err(refusal) if refusal.code == Code::Conflict && Instant::now() < until => {
+                    tokio::time::sleep(CHANGE_LOOK).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The mark of an erasing: the one that is there already, if it was begun before.
+    async fn erasure_of(
+        &self,
+        who: &Caller,
+        user: &UserId,
+        accounts: &[OwnedAccount],
+    ) -> Result<Erasure, Refusal> {
+        let known = self.reading(Store::erasures).await?;
+        if let Some(known) = known.into_iter().find(|known| known.user == *user) {
+            return Ok(known);
+        }
+        let pseudonym = UserId::new(format!("erased-{}", uuid::Uuid::now_v7().simple()));
+        let is_other = who.user != *user;
+        Ok(Erasure {
+            user: user.clone(),
+            pseudonym: pseudonym.map_err(|error| broken(&error))?,
+            asked_by: is_other.then(|| who.user.clone()),
+            address: who.address.filter(|_| is_other).map(|address| address.to_string()),
+            at: now(),
+            people: accounts.iter().map(|account| account.telegram_id).collect(),
         })
     }
 
@@ -236,18 +285,6 @@ impl Api {
             },
             "audit": { "newest": head.number, "hash": hash },
         }))
-    }
-}
-
-fn count_entries(store: &Store, mut query: TrailQuery) -> Result<u64, StoreError> {
-    let mut count = 0;
-    loop {
-        let page = store.trail(&query)?;
-        count += page.entries.len() as u64;
-        match page.next {
-            Some(next) => query.before = Some(next),
-            None => return Ok(count),
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::*;
+use crate::protocol::erasure::Erasure;
 use crate::protocol::estate::{
     AttachedChat, DayCount, Fingerprint, OwnedAccount, SendRecord, SentMessage,
 };
@@ -159,6 +160,17 @@ fn full_day() -> DayCount {
     DayCount { telegram_id: 7_000_000_001, day: 20_000, used: [("send".to_owned(), 3)].into() }
 }
 
+fn full_erasure() -> Erasure {
+    Erasure {
+        user: full_owned().user,
+        pseudonym: UserId::new("erased-1").unwrap(),
+        asked_by: Some(UserId::new("admin").unwrap()),
+        address: Some("127.0.0.1".into()),
+        at: UnixMillis(6),
+        people: vec![7_000_000_001],
+    }
+}
+
 fn full_entry() -> Entry {
     let deed = Deed {
         at: UnixMillis(5),
@@ -305,6 +317,7 @@ fn fixtures() -> Vec<Fixture> {
         json("webhook", super::rows::webhook()),
         json("delivery", super::rows::delivery()),
         json("dead_delivery", super::rows::dead()),
+        json("erasure", full_erasure()),
         json("audit_link", full_entry().link),
         json("audit_persons", full_entry().persons),
     ]

@@ -6,6 +6,7 @@ mod conformance;
 mod crash;
 mod damage;
 mod doors;
+mod erase;
 mod fixtures;
 mod keep;
 mod model;
