@@ -14,10 +14,9 @@ use crate::edge::http::api::{
 };
 use crate::protocol::account::AccountState;
 use crate::protocol::caps::SEND;
-use crate::protocol::estate::{AttachedChat, OwnedAccount};
+use crate::protocol::estate::OwnedAccount;
 use crate::protocol::owner::{AccountId, Caller};
 use crate::protocol::refusal::{Code, Refusal};
-use crate::store::Op;
 use crate::telegram::{Errand, LoginLink};
 
 /// How long Telegram may take to end a session.
@@ -195,13 +194,7 @@ impl Api {
                 }
             }
         }
-        let (user, id) = (account.user.clone(), account.id);
-        self.change(who, account, Wanted::Gone, "account.remove").await?;
-        let chats =
-            self.context.store.rows::<AttachedChat>(&user, Some(id.into()), None, usize::MAX);
-        let chats = chats.map_err(|error| broken(&error))?;
-        let forget = |chat: &AttachedChat| Op::delete_row::<AttachedChat>(&user, (id, chat.chat));
-        self.commit(chats.iter().map(forget).collect()).await
+        self.change(who, account, Wanted::Gone, "account.remove").await.map(drop)
     }
 }
 

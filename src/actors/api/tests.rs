@@ -6,9 +6,10 @@ use super::monitors::PER_USER_MAX;
 use super::people::EXPORTS_MAX;
 use super::*;
 use crate::actors::directory::tests::owned;
+use crate::actors::fleet::{EstateMsg, Wanted};
 use crate::actors::root::Root;
 use crate::protocol::chat::{ChatSpelling, MarkedId};
-use crate::protocol::estate::OwnedAccount;
+use crate::protocol::estate::{AttachedChat, OwnedAccount};
 use crate::protocol::ids::{AuthKeyId, SessionId};
 use crate::protocol::model::{MonitorPhase, MonitorRecord, PoolMember};
 use crate::protocol::owner::Role;
@@ -110,6 +111,39 @@ async fn a_third_export_at_once_is_asked_to_come_again() {
     let archive = house.api.export(&caller("one"), user("one")).await.unwrap();
     let archive: serde_json::Value = serde_json::from_slice(&archive).unwrap();
     assert_eq!(archive["accounts"].as_array().unwrap().len(), 1, "{archive:#}");
+    drop(house.root);
+}
+
+/// What the fleet writes is one commit: a crash behind it must not leave the chats of an account that is
+/// gone.
+#[tokio::test]
+async fn the_chats_of_an_account_go_in_the_commit_in_which_it_goes() {
+    let (one, other) = (owned("one", 1), owned("one", 2));
+    let attached = |account: &OwnedAccount| AttachedChat {
+        user: account.user.clone(),
+        account: account.id,
+        chat: MarkedId::channel(5),
+        title: None,
+        kind: "channel".into(),
+        username: None,
+        is_member: true,
+        is_admin: false,
+        can_post: false,
+        can_invite: false,
+        checked_at: now(),
+    };
+    let rows = vec![Op::put_row(&attached(&one)), Op::put_row(&attached(&other))];
+    let house = House::with(&[one.clone(), other.clone()], rows).await;
+    let deed = house.api.deed(&caller("one"), &one.user, "account.remove", one.id);
+    let (user, id) = (one.user.clone(), one.id);
+    let gone = |reply| EstateMsg::Change { user, id, wish: Wanted::Gone, deed, reply };
+    let asked = ask(&house.api.fleet, |reply| FleetMsg::Estate(gone(reply)), STEP_TIMEOUT);
+    asked.await.unwrap();
+    let left = house.store.rows::<AttachedChat>(&one.user, None, None, 9).unwrap();
+    assert_eq!(
+        left,
+        [attached(&other)].map(|chat| AttachedChat { checked_at: left[0].checked_at, ..chat })
+    );
     drop(house.root);
 }
 

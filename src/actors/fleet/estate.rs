@@ -15,7 +15,7 @@ use crate::actors::context::now;
 use crate::actors::herald::Subject;
 use crate::failpoint;
 use crate::protocol::account::Standing;
-use crate::protocol::estate::OwnedAccount;
+use crate::protocol::estate::{AttachedChat, OwnedAccount};
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::{AccountRecord, Credentials, Me};
 use crate::protocol::owner::{AccountId, Scope, UserId};
@@ -137,6 +137,7 @@ impl FleetState {
             Wanted::Redialled => (Vec::new(), Change::Redialled(account)),
             Wanted::Gone => {
                 let mut ops = vec![Op::delete_row::<OwnedAccount>(user, id)];
+                ops.push(Op::delete_rows::<AttachedChat>(user, id));
                 ops.extend(self.wipe(account.key));
                 (ops, Change::Removed(account))
             }
