@@ -29,8 +29,8 @@ use super::orders::Orders;
 use super::turns::Turns;
 use crate::edge::http::api::{
     Account, AccountQuery, AccountStatus, AuditEntry, AuditQuery, Change, Chat, DeadDelivery,
-    Erased, KeyStatus, Login, Monitor, Outgoing, Page, PageQuery, PastedSession, Phone, Sent,
-    Service, Webhook, WebhookOrder, WhyView,
+    Erased, KeyStatus, Login, Monitor, MonitorQuery, Outgoing, Page, PageQuery, PastedSession,
+    Phone, Sent, Service, Webhook, WebhookOrder, WhyView,
 };
 use crate::protocol::chat::ChatRef;
 use crate::protocol::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
@@ -178,7 +178,7 @@ impl Service for Api {
     }
 
     async fn account(&self, who: &Caller, id: AccountId) -> Result<Account, Refusal> {
-        Ok(self.account_view(&self.find(who, id)?))
+        Ok(self.account_for(who, &self.find(who, id)?))
     }
 
     async fn account_status(&self, who: &Caller, id: AccountId) -> Result<AccountStatus, Refusal> {
@@ -233,8 +233,8 @@ impl Service for Api {
         self.look_up_chat(who, &self.find(who, id)?, chat).await
     }
 
-    async fn monitors(&self, who: &Caller, page: PageQuery) -> Result<Page<Monitor>, Refusal> {
-        self.list_monitors(who, &page).await
+    async fn monitors(&self, who: &Caller, query: MonitorQuery) -> Result<Page<Monitor>, Refusal> {
+        self.list_monitors(who, query).await
     }
 
     async fn monitor(&self, who: &Caller, chat: ChatRef) -> Result<Monitor, Refusal> {

@@ -126,6 +126,7 @@ mod tests {
             started_at: now(),
             marked_id: None,
             title: None,
+            names: Vec::new(),
             start_pts: None,
         }
     }

@@ -21,11 +21,13 @@ type Place = (Option<String>, String);
 pub(super) struct Listed {
     spelling: ChatSpelling,
     marked_id: Option<MarkedId>,
+    names: Vec<String>,
 }
 
 impl From<&MonitorRecord> for Listed {
     fn from(record: &MonitorRecord) -> Self {
-        Self { spelling: record.chat.spelling.clone(), marked_id: record.marked_id }
+        let spelling = record.chat.spelling.clone();
+        Self { spelling, marked_id: record.marked_id, names: record.names.clone() }
     }
 }
 
@@ -34,7 +36,8 @@ impl Listed {
     fn is_of(&self, chat: &ChatRef) -> bool {
         match &chat.target {
             ChatTarget::Marked(id) => self.marked_id == Some(*id),
-            ChatTarget::Username(_) | ChatTarget::Invite(_) => false,
+            ChatTarget::Username(name) => self.names.contains(name),
+            ChatTarget::Invite(_) => false,
         }
     }
 }

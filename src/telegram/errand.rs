@@ -76,6 +76,8 @@ pub enum Finding {
     Member {
         /// The chat's title.
         title: Option<String>,
+        /// Its public names, lower case.
+        names: Vec<String>,
     },
     /// The id of the newest message before a date; 0 when there is none.
     NewestBefore(i32),
@@ -210,7 +212,7 @@ impl Errand {
                 news = lock(peers).learn_one(found.peer);
                 Finding::Resolved { peer: found.peer, title: found.title }
             }
-            Self::Inspect(peer) => Finding::Member { title: chats::inspect(caller, peer).await? },
+            Self::Inspect(peer) => chats::inspect(caller, peer).await?,
             Self::NewestBefore { peer, date } => {
                 Finding::NewestBefore(history::newest_before(caller, peer, *date).await?)
             }

@@ -33,6 +33,12 @@ impl Api {
         views::account(account, self.context.board.view(account.key).as_ref())
     }
 
+    /// The same for the one who asks.
+    pub(super) fn account_for(&self, who: &Caller, account: &OwnedAccount) -> Account {
+        let owner = views::owner_for(who, Some(&account.user));
+        Account { owner, ..self.account_view(account) }
+    }
+
     pub(super) fn list_accounts(
         &self,
         who: &Caller,
@@ -47,11 +53,12 @@ impl Api {
                 && query.state.is_none_or(|wanted: State| wanted == state())
         };
         let limit = query.page.limit;
-        let mut rows = self.context.directory.list(&who.scope(), after, limit + 1, is_wanted);
+        let Some(scope) = views::scope_of(who, query.user) else { return Ok(views::nothing()) };
+        let mut rows = self.context.directory.list(&scope, after, limit + 1, is_wanted);
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next_cursor = rows.last().filter(|_| more).map(|last| last.id.to_string());
-        let items = rows.iter().map(|account| self.account_view(account)).collect();
+        let items = rows.iter().map(|account| self.account_for(who, account)).collect();
         Ok(Page { items, next_cursor })
     }
 

@@ -4,10 +4,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::Api;
+use super::{Api, views};
 use crate::actors::monitors::Stop;
 use crate::edge::amqp::Rejected;
-use crate::edge::http::api::{Monitor, Page, PageQuery, Time};
+use crate::edge::http::api::{Monitor, MonitorQuery, Page, Time};
 use crate::protocol::chat::{ChatKey, ChatRef, ChatTarget};
 use crate::protocol::ids::SessionId;
 use crate::protocol::model::{MonitorPhase, MonitorRecord, PoolMember};
@@ -29,6 +29,7 @@ impl Api {
         };
         Monitor {
             chat_id: serde_json::to_value(&record.chat.spelling).unwrap_or_default(),
+            owner: None,
             marked_chat_id: record.marked_id.map(|id| id.0),
             title: record.title.clone(),
             state: state
@@ -42,20 +43,28 @@ impl Api {
         }
     }
 
+    /// The same for the one who asks.
+    fn monitor_for(&self, who: &Caller, record: &MonitorRecord) -> Monitor {
+        let owner = views::owner_for(who, record.owner.as_ref());
+        Monitor { owner, ..self.monitor_view(record) }
+    }
+
     pub(super) async fn list_monitors(
         &self,
         who: &Caller,
-        page: &PageQuery,
+        query: MonitorQuery,
     ) -> Result<Page<Monitor>, Refusal> {
+        let MonitorQuery { user, page } = query;
+        let Some(scope) = views::scope_of(who, user) else { return Ok(views::nothing()) };
         let after = page.cursor.as_deref().map(key_of_cursor).transpose()?;
         let limit = page.limit.saturating_add(1);
-        let mut keys = self.context.store.monitor_keys(&who.scope(), after.as_ref(), limit);
+        let mut keys = self.context.store.monitor_keys(&scope, after.as_ref(), limit);
         let more = keys.len() > page.limit;
         keys.truncate(page.limit);
         let next_cursor = keys.last().filter(|_| more).map(cursor_of);
         let rows = self.reading(move |store| store.monitors_at(&keys)).await?;
         Ok(Page {
-            items: rows.iter().map(|record| self.monitor_view(record)).collect(),
+            items: rows.iter().map(|record| self.monitor_for(who, record)).collect(),
             next_cursor,
         })
     }
@@ -78,7 +87,7 @@ impl Api {
         who: &Caller,
         chat: &ChatRef,
     ) -> Result<Monitor, Refusal> {
-        Ok(self.monitor_view(&self.find_monitor(who, chat).await?))
+        Ok(self.monitor_for(who, &self.find_monitor(who, chat).await?))
     }
 
     pub(super) async fn configure_monitor(
@@ -100,7 +109,7 @@ impl Api {
         let also = vec![Op::Audit(self.deed(who, &owner, "monitor.put", key.parts().0))];
         let watched = self.orders.watch(Some(owner), chat, pool, None, also).await;
         watched.map_err(rejected)?;
-        Ok((self.monitor_view(&self.monitor_at(key).await?), is_new))
+        Ok((self.monitor_for(who, &self.monitor_at(key).await?), is_new))
     }
 
     /// By what name a user's monitor of `chat` goes, and whether it is still to be made. One chat has one

@@ -46,6 +46,7 @@ fn monitor(account: &OwnedAccount, chat: ChatRef) -> MonitorRecord {
         started_at: now(),
         marked_id: None,
         title: None,
+        names: Vec::new(),
         start_pts: None,
     }
 }
@@ -74,8 +75,8 @@ impl House {
     }
 }
 
-fn page(limit: usize) -> PageQuery {
-    PageQuery { cursor: None, limit }
+fn page(limit: usize) -> MonitorQuery {
+    MonitorQuery { user: None, page: PageQuery { cursor: None, limit } }
 }
 
 #[tokio::test]
@@ -148,6 +149,35 @@ async fn the_chats_of_an_account_go_in_the_commit_in_which_it_goes() {
 }
 
 #[tokio::test]
+async fn one_chat_has_one_monitor_of_a_user_whichever_of_its_names_is_used() {
+    let one = owned("one", 1);
+    let by_name =
+        MonitorRecord { marked_id: Some(MarkedId::channel(1)), ..monitor(&one, chat("@by_name")) };
+    let by_number = MonitorRecord { names: vec!["its_name".into()], ..monitor(&one, number(2)) };
+    let house = House::with(
+        std::slice::from_ref(&one),
+        vec![Op::PutMonitor(by_name), Op::PutMonitor(by_number)],
+    )
+    .await;
+    let who = caller("one");
+    for (asked, other) in [(number(1), chat("@by_name")), (chat("@Its_Name"), number(2))] {
+        let (configured, is_new) = house.put(asked.clone(), &one).await.unwrap();
+        let seen = house.api.monitor(&who, asked.clone()).await.unwrap();
+        let known = house.api.monitor(&who, other).await.unwrap();
+        assert!(!is_new && configured.chat_id == known.chat_id && seen.chat_id == known.chat_id);
+        assert_eq!(
+            house.api.monitor(&caller("two"), asked).await.unwrap_err().code,
+            Code::NotFound
+        );
+    }
+    assert_eq!(house.api.monitors(&who, page(9)).await.unwrap().items.len(), 2);
+    house.api.delete_monitor(&who, number(1)).await.unwrap();
+    house.api.delete_monitor(&who, chat("@its_name")).await.unwrap();
+    assert_eq!(house.api.monitors(&who, page(9)).await.unwrap().items.len(), 0);
+    drop(house.root);
+}
+
+#[tokio::test]
 async fn lists_of_monitors_go_on_behind_one_that_is_gone() {
     let one = owned("one", 1);
     let all = (1..=5).map(|nth| Op::PutMonitor(monitor(&one, number(nth))));
@@ -157,10 +187,40 @@ async fn lists_of_monitors_go_on_behind_one_that_is_gone() {
         let last = first.items.last().unwrap().chat_id.clone();
         let last = ChatRef::parse(ChatSpelling::Number(last.as_i64().unwrap())).unwrap();
         house.api.delete_monitor(&caller("one"), last).await.unwrap();
-        let query = PageQuery { cursor: first.next_cursor, limit: 9 };
+        let page = PageQuery { cursor: first.next_cursor, limit: 9 };
+        let query = MonitorQuery { user: None, page };
         let rest = house.api.monitors(&who, query).await.unwrap();
         let left = house.store.monitor_count(&user("one"));
         assert_eq!(first.items.len() - 1 + rest.items.len(), left, "{}", who.user);
     }
+    drop(house.root);
+}
+
+#[tokio::test]
+async fn admins_are_told_whose_things_are_and_may_ask_for_one_users() {
+    let (one, two) = (owned("one", 1), owned("two", 2));
+    let monitors = [(&one, 1), (&one, 2), (&two, 1)];
+    let rows = monitors.map(|(account, nth)| Op::PutMonitor(monitor(account, number(nth))));
+    let house = House::with(&[one, two], rows.into()).await;
+    let monitors = async |who: Caller, of: Option<&str>| {
+        let query = MonitorQuery { user: of.map(user), ..page(9) };
+        let listed = house.api.monitors(&who, query).await.unwrap().items;
+        listed.into_iter().map(|monitor| monitor.owner).collect::<Vec<_>>()
+    };
+    let accounts = async |who: Caller, of: Option<&str>| {
+        let query = AccountQuery { user: of.map(user), ..AccountQuery::default() };
+        let listed = house.api.accounts(&who, query).await.unwrap().items;
+        listed.into_iter().map(|account| account.owner).collect::<Vec<_>>()
+    };
+    let owners =
+        |owners: &[&str]| owners.iter().map(|owner| Some((*owner).to_owned())).collect::<Vec<_>>();
+    assert_eq!(monitors(admin(), None).await, owners(&["one", "one", "two"]));
+    assert_eq!(accounts(admin(), None).await, owners(&["one", "two"]));
+    assert_eq!(monitors(admin(), Some("two")).await, owners(&["two"]));
+    assert_eq!(accounts(admin(), Some("two")).await, owners(&["two"]));
+    assert_eq!(monitors(caller("one"), None).await, [None, None], "users know whose theirs are");
+    assert_eq!(accounts(caller("one"), Some("one")).await, [None]);
+    assert_eq!(monitors(caller("one"), Some("two")).await, [], "what is another's does not exist");
+    assert_eq!(accounts(caller("one"), Some("two")).await, []);
     drop(house.root);
 }

@@ -75,6 +75,7 @@ pub(in crate::store) fn monitor(number: i64) -> MonitorRecord {
         started_at: UnixMillis(17),
         marked_id: None,
         title: Some("Title".into()),
+        names: Vec::new(),
         start_pts: None,
     }
 }

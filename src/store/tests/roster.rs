@@ -70,6 +70,14 @@ async fn a_monitor_is_found_by_its_name_and_by_its_number_by_its_owner() {
     assert_eq!(store.monitor_of(&only("ann"), &number), Some(by_name.key()));
     assert_eq!(store.monitor_of(&Scope::Everybody, &number), Some(by_name.key()));
     assert_eq!(store.monitor_of(&only("bob"), &number), None);
+    let by_number =
+        MonitorRecord { names: vec!["orders".into(), "bestellungen".into()], ..of(Some("ann"), 8) };
+    store.commit(vec![Op::PutMonitor(by_number.clone())]).await.unwrap();
+    for name in ["@Orders", "https://t.me/bestellungen"] {
+        assert_eq!(store.monitor_of(&only("ann"), &named(name)), Some(by_number.key()), "{name}");
+        assert_eq!(store.monitor_of(&only("bob"), &named(name)), None);
+    }
+    assert_eq!(store.monitor_of(&only("ann"), &chat(8)), Some(by_number.key()));
     let spelling = ChatSpelling::Text("@Durov".into());
     assert_eq!(store.monitor_spelling(&by_name.key()), Some(spelling));
 }
