@@ -26,12 +26,13 @@ use super::error::StoreError;
 use super::keep::{ROOM_BYTES_MIN, copy_whole, free_bytes, size_of_files};
 use super::keys::{self, Key, Keys, SEALED_KINDS};
 use super::layout::{self, kind};
+use super::look_first;
 use super::op::StoreOptions;
+use super::recall::record_name;
 use super::records::{self, CursorRecord};
 use super::recover::{self, Recovered, Seen};
 use super::segment;
 use super::sled_engine::{self, SledEngine};
-use super::{look_first, record_name};
 
 pub use trail::{TrailExamined, examine_trail};
 

@@ -17,17 +17,20 @@ mod trail;
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::*;
-use crate::protocol::chat::{ChatRef, ChatSpelling, ChatTarget};
+use crate::protocol::chat::{ChatKey, ChatRef, ChatSpelling, ChatTarget, MarkedId};
+use crate::protocol::cursor::Cursor;
 use crate::protocol::ids::{SessionId, UnixMillis};
 use crate::protocol::model::{
-    AccountRecord, JobRecord, JobWork, Me, MonitorPhase, MonitorRecord, PoolMember, RestartRecord,
-    SessionRecord, UpdateStateDelta,
+    AccountRecord, Credentials, JobRecord, JobWork, Me, MonitorPhase, MonitorRecord, PeerRecord,
+    PoolMember, RestartRecord, SessionRecord, UpdateState, UpdateStateDelta,
 };
 use crate::protocol::outbox::{OutboxEntry, Route};
 use crate::protocol::secret::AuthKey;
+use crate::store::records::CursorRecord;
 
 pub(in crate::store) use rows::{expect_sealed_rows, login, sealed_rows};
 

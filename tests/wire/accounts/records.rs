@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use telewarden::store::{Store, StoreOptions};
 
-use crate::support::{Client, House, id_of};
+use crate::support::{Client, House, eventually, id_of};
 
 const SESSION: &str = "/accounts/telegram/connect/session";
 
@@ -167,4 +167,49 @@ async fn every_deed_leaves_its_line_and_erasing_a_user_leaves_a_pseudonym() {
     assert_eq!(report.faults, [] as [String; 0]);
     assert!(report.pseudonymised as usize >= expected.len(), "{report:?}");
     store.close().await.unwrap();
+}
+
+/// A chat has a number and a public name; a user's monitor of it is one, whichever is used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_monitor_goes_by_the_number_and_the_name_of_its_chat() {
+    let house = House::open().await;
+    let (ann, account) = (house.user("ann"), house.person().await);
+    let id = house.connect(&ann, &account).await;
+    let mut followed = ann.follow(None).await;
+    for (name, is_made_by_name) in [("the_forum", true), ("the_paper", false)] {
+        let chat = telewarden_simulator::NewChat {
+            kind: telewarden_simulator::ChatKind::Supergroup,
+            title: "A room".into(),
+            username: Some(name.into()),
+            members: vec![account.user_id],
+            admins: Vec::new(),
+        };
+        let number = house.sim.add_chat(chat).await.unwrap().chat_id;
+        let (by_name, by_number) = (format!("/monitors/@{name}"), format!("/monitors/{number}"));
+        let (first, second) = match is_made_by_name {
+            true => (&by_name, &by_number),
+            false => (&by_number, &by_name),
+        };
+        let pool = json!({ "accounts": [id] });
+        let made = ann.put(first, pool.clone()).await.expect(201);
+        eventually("it listens", async || {
+            let monitor = ann.get(first).await.expect(200);
+            (monitor["state"] == "active").then_some(())
+        })
+        .await;
+        assert_eq!(ann.get(second).await.expect(200)["chat_id"], made["chat_id"]);
+        assert_eq!(ann.put(second, pool).await.expect(200)["chat_id"], made["chat_id"]);
+        let listed = ann.get("/monitors").await.expect(200);
+        assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed:#}");
+        let listed = house.admin().get("/monitors?user=ann").await.expect(200);
+        assert_eq!(listed["items"][0]["owner"], "ann", "{listed:#}");
+        ann.delete(second).await.expect(204);
+        ann.get(first).await.expect_problem(404, "NOT_FOUND");
+        // Events call it as it was asked for.
+        let called = if is_made_by_name { json!(format!("@{name}")) } else { json!(number) };
+        for event in ["monitor.changed", "monitor.removed"] {
+            followed.until(|told| told.name == event && told.data["chat_id"] == called).await;
+        }
+    }
+    house.expect_clean_books().await;
 }
