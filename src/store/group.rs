@@ -13,7 +13,7 @@ use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
 use crate::protocol::estate::DayCount;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
-use crate::protocol::model::{PeerRecord, RestartRecord, UpdateStateDelta};
+use crate::protocol::model::{MonitorRecord, PeerRecord, RestartRecord, UpdateStateDelta};
 use crate::protocol::outbox::OutboxEntry;
 use crate::protocol::owner::UserId;
 
@@ -143,13 +143,7 @@ impl Group {
                 let sealed = context.master.seal(&key, &plain)?;
                 self.batch.put(key, sealed);
             }
-            Op::PutMonitor(record) => {
-                let chat = record.key();
-                let key = layout::chat(kind::MONITOR, &chat);
-                self.batch.put(key, records::to_json(&record));
-                self.monitors.insert(chat.clone(), Some(Listed::from(&record)));
-                context.known.monitors.insert(chat);
-            }
+            Op::PutMonitor(record) => self.put_monitor(&record, context),
             Op::DeleteMonitor(chat) => self.delete_monitor(chat, context),
             Op::PutJob(job) => self.batch.put(layout::job(job.id), records::to_json(&job)),
             Op::DeleteJob(id) => self.batch.delete(layout::job(id)),
@@ -186,6 +180,13 @@ impl Group {
         } else {
             tracing::debug!(%chat, "ignored the cursor of a chat that has no monitor");
         }
+    }
+
+    fn put_monitor(&mut self, record: &MonitorRecord, context: &mut Context<'_>) {
+        let chat = record.key();
+        self.batch.put(layout::chat(kind::MONITOR, &chat), records::to_json(record));
+        self.monitors.insert(chat.clone(), Some(Listed::from(record)));
+        context.known.monitors.insert(chat);
     }
 
     fn delete_monitor(&mut self, chat: ChatKey, context: &mut Context<'_>) {
