@@ -105,6 +105,7 @@ impl Daemon {
             }
         };
         let (limits, told_limits) = watch::channel(pacing(&config.telegram.limits));
+        store.finish_erasures().await?;
         let snapshot = {
             let store = store.clone();
             tokio::task::spawn_blocking(move || store.load()).await??

@@ -6,6 +6,8 @@ mod chats;
 mod logins;
 mod monitors;
 mod people;
+#[cfg(test)]
+mod tests;
 pub(super) mod views;
 mod webhooks;
 
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ractor::ActorRef;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
 use super::calling::broken;
@@ -24,17 +26,18 @@ use super::desk::Desk;
 use super::fleet::FleetMsg;
 use super::logins::LoginsMsg;
 use super::orders::Orders;
+use super::turns::Turns;
 use crate::edge::http::api::{
     Account, AccountQuery, AccountStatus, AuditEntry, AuditQuery, Change, Chat, DeadDelivery,
-    Erased, KeyStatus, Login, Monitor, Outgoing, Page, PageQuery, PastedSession, Phone, Sent,
-    Service, Webhook, WebhookOrder, WhyView,
+    Erased, KeyStatus, Login, Monitor, MonitorQuery, Outgoing, Page, PageQuery, PastedSession,
+    Phone, Sent, Service, Webhook, WebhookOrder, WhyView,
 };
 use crate::protocol::chat::ChatRef;
 use crate::protocol::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::secret::SecretText;
 use crate::protocol::trail::Deed;
-use crate::store::Op;
+use crate::store::{Op, Store, StoreError};
 
 /// How long a part of the tree may take that waits for nothing but the disk.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -47,6 +50,10 @@ pub struct Api {
     logins: ActorRef<LoginsMsg>,
     orders: Orders,
     desk: Arc<Desk>,
+    /// The room for exports, which may be large.
+    exports: Arc<Semaphore>,
+    /// Held by whoever makes a monitor.
+    turns: Arc<Turns>,
 }
 
 impl Api {
@@ -57,7 +64,8 @@ impl Api {
         orders: Orders,
     ) -> Self {
         let desk = Desk::new(Arc::clone(&context), fleet.clone());
-        Self { context, fleet, logins, orders, desk }
+        let exports = Arc::new(Semaphore::new(people::EXPORTS_MAX));
+        Self { context, fleet, logins, orders, desk, exports, turns: Arc::default() }
     }
 
     /// Takes no more messages, and waits for those under way.
@@ -68,6 +76,16 @@ impl Api {
     /// A line for the audit log about something of `owner`'s.
     fn deed(&self, who: &Caller, owner: &UserId, action: &str, target: impl ToString) -> Deed {
         Deed::by(who, owner, action, now()).on(target)
+    }
+
+    /// Reads from the store where nobody waits for it but the one who asks.
+    async fn reading<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let store = self.context.store.clone();
+        let read = tokio::task::spawn_blocking(move || read(&store)).await;
+        read.map_err(|error| broken(&error))?.map_err(|error| broken(&error))
     }
 
     async fn commit(&self, ops: Vec<Op>) -> Result<(), Refusal> {
@@ -128,7 +146,7 @@ impl Service for Api {
     }
 
     async fn account(&self, who: &Caller, id: AccountId) -> Result<Account, Refusal> {
-        Ok(self.account_view(&self.find(who, id)?))
+        Ok(self.account_for(who, &self.find(who, id)?))
     }
 
     async fn account_status(&self, who: &Caller, id: AccountId) -> Result<AccountStatus, Refusal> {
@@ -171,7 +189,7 @@ impl Service for Api {
         id: AccountId,
         page: PageQuery,
     ) -> Result<Page<Chat>, Refusal> {
-        self.list_chats(&self.find(who, id)?, &page)
+        self.list_chats(self.find(who, id)?, page).await
     }
 
     async fn attach_chat(
@@ -183,12 +201,12 @@ impl Service for Api {
         self.look_up_chat(who, &self.find(who, id)?, chat).await
     }
 
-    async fn monitors(&self, who: &Caller, page: PageQuery) -> Result<Page<Monitor>, Refusal> {
-        self.list_monitors(who, &page)
+    async fn monitors(&self, who: &Caller, query: MonitorQuery) -> Result<Page<Monitor>, Refusal> {
+        self.list_monitors(who, query).await
     }
 
     async fn monitor(&self, who: &Caller, chat: ChatRef) -> Result<Monitor, Refusal> {
-        self.look_at_monitor(who, &chat)
+        self.look_at_monitor(who, &chat).await
     }
 
     async fn put_monitor(
@@ -205,7 +223,7 @@ impl Service for Api {
     }
 
     async fn audit(&self, who: &Caller, query: AuditQuery) -> Result<Page<AuditEntry>, Refusal> {
-        self.read_trail(who, query)
+        self.read_trail(who, query).await
     }
 
     async fn erase(&self, who: &Caller, user: UserId) -> Result<Erased, Refusal> {
@@ -225,11 +243,11 @@ impl Service for Api {
     }
 
     async fn webhooks(&self, who: &Caller, page: PageQuery) -> Result<Page<Webhook>, Refusal> {
-        self.list_webhooks(who, &page)
+        self.list_webhooks(who, &page).await
     }
 
     async fn webhook(&self, who: &Caller, id: WebhookId) -> Result<Webhook, Refusal> {
-        self.look_at_webhook(who, id)
+        self.look_at_webhook(who, id).await
     }
 
     async fn create_webhook(&self, who: &Caller, order: WebhookOrder) -> Result<Webhook, Refusal> {
@@ -255,7 +273,7 @@ impl Service for Api {
         id: WebhookId,
         page: PageQuery,
     ) -> Result<Page<DeadDelivery>, Refusal> {
-        self.list_dead(who, id, &page)
+        self.list_dead(who, id, &page).await
     }
 
     async fn redeliver(&self, who: &Caller, id: WebhookId, delivery: Uuid) -> Result<(), Refusal> {

@@ -13,8 +13,10 @@ use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
 use crate::protocol::model::{Cooldown, Fault, RestartRecord};
 use crate::protocol::monitor::MonitorState;
+use crate::protocol::owner::UserId;
 use crate::protocol::watchdog::LinkProgress;
 use crate::protocol::why::{Situation, Why, explain};
+use crate::store::names;
 
 /// Crashes, and dropped links, remembered for the summary; of crashes the store keeps more.
 const RESTARTS_MAX: usize = 10;
@@ -208,6 +210,11 @@ impl Board {
     /// An actor ended.
     pub fn restart(&self, record: RestartRecord) {
         push(&mut self.views().crashes, record);
+    }
+
+    /// Nothing here names `user` any more.
+    pub(super) fn forget(&self, user: &UserId) {
+        self.views().crashes.retain(|line| !names(line, user));
     }
 
     /// An account's link was dropped.

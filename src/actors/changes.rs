@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::context::Context;
 use crate::edge::http::api::Change;
+use crate::protocol::estate::Fingerprint;
 use crate::protocol::owner::{Scope, UserId};
 
 /// Changes that are remembered for those who resume: about 500 bytes each.
@@ -27,7 +28,8 @@ const SLOW_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 struct Told {
     number: u64,
-    owner: UserId,
+    /// `None` once the owner was erased: nobody sees it any more.
+    owner: Option<UserId>,
     event: &'static str,
     data: Arc<str>,
 }
@@ -64,12 +66,20 @@ impl Changes {
         let number = log.next;
         log.next += 1;
         let data = data.to_string().into();
-        log.told.push_back(Told { number, owner: owner.clone(), event, data });
+        log.told.push_back(Told { number, owner: Some(owner.clone()), event, data });
         if log.told.len() > KEPT {
             log.told.pop_front();
         }
         drop(log);
         self.news.notify_waiters();
+    }
+
+    /// Nothing that was told of `owner` is told again.
+    pub(super) fn forget(&self, owner: &UserId) {
+        let mut log = self.log();
+        for told in log.told.iter_mut().filter(|told| told.owner.as_ref() == Some(owner)) {
+            (told.owner, told.data) = (None, "".into());
+        }
     }
 
     fn id(&self, number: u64) -> String {
@@ -94,7 +104,8 @@ impl Changes {
             return None;
         }
         let skip = usize::try_from(from - first).unwrap_or(usize::MAX);
-        let seen = log.told.iter().skip(skip).filter(|told| scope.covers(&told.owner));
+        let is_own = |told: &&Told| told.owner.as_ref().is_some_and(|owner| scope.covers(owner));
+        let seen = log.told.iter().skip(skip).filter(is_own);
         let seen = seen.map(|told| Change {
             id: self.id(told.number),
             event: told.event,
@@ -198,35 +209,40 @@ impl<T: Eq + std::hash::Hash> Dirty<T> {
     }
 }
 
-/// What was told last of each thing, to tell a thing only when it looks different.
+/// What was told last of each thing, to tell a thing only when it looks different. Looks are kept as
+/// fingerprints: they may hold secrets, and need not be kept for this.
 #[derive(Debug)]
-pub(super) struct LastTold<K>(BTreeMap<K, String>);
+pub(super) struct LastTold<K>(BTreeMap<K, LastLook>);
 
-impl<K: Ord> Default for LastTold<K> {
+#[derive(Debug)]
+struct LastLook {
+    look: Fingerprint,
+    /// What it is called when it is gone.
+    name: Value,
+}
+
+impl<K> Default for LastTold<K> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
 impl<K: Ord> LastTold<K> {
-    /// Whether `look` is news of `thing`.
-    pub(super) fn is_news(&mut self, thing: K, look: String) -> bool {
-        match self.0.get_mut(&thing) {
-            Some(known) if *known == look => false,
-            Some(known) => {
-                *known = look;
-                true
-            }
-            None => {
-                self.0.insert(thing, look);
-                true
-            }
-        }
+    /// Whether `look` is news of `thing`, which is called `name` once it is gone.
+    pub(super) fn is_news(&mut self, thing: K, look: &str, name: Value) -> bool {
+        let look = Fingerprint::of([look.as_bytes()]);
+        let before = self.0.insert(thing, LastLook { look, name });
+        before.is_none_or(|before| before.look != look)
     }
 
-    /// `thing` is gone; whether anything was told of it.
-    pub(super) fn forget(&mut self, thing: &K) -> bool {
-        self.0.remove(thing).is_some()
+    /// `thing` is gone; what it was called, if anything was told of it.
+    pub(super) fn forget(&mut self, thing: &K) -> Option<Value> {
+        self.0.remove(thing).map(|last| last.name)
+    }
+
+    /// Forgets what nothing more is told of.
+    pub(super) fn keep(&mut self, is_kept: impl Fn(&K) -> bool) {
+        self.0.retain(|thing, _| is_kept(thing));
     }
 }
 
@@ -269,6 +285,34 @@ mod tests {
         assert_eq!(next(&mut again).await.data, "2");
         let mut admin = follower(&changes, Scope::Everybody, Some(changes.id(0)));
         assert_eq!(next(&mut admin).await.data, "\"private\"");
+    }
+
+    #[test]
+    fn a_thing_is_news_when_it_looks_different_and_no_look_is_kept() {
+        let mut told = LastTold::default();
+        assert!(told.is_news(1, "secret", json!("one")));
+        assert!(!told.is_news(1, "secret", json!("one")));
+        assert!(!format!("{told:?}").contains("secret"));
+        assert!(told.is_news(1, "other", json!("one")) && told.is_news(2, "other", json!("two")));
+        told.keep(|thing| *thing == 1);
+        assert_eq!((told.forget(&1), told.forget(&1)), (Some(json!("one")), None));
+        assert_eq!(told.forget(&2), None);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_told_again_of_a_user_who_was_erased() {
+        let changes = Arc::<Changes>::default();
+        for (owner, data) in [("one", 1), ("two", 2), ("one", 3), ("two", 4)] {
+            changes.tell(&user(owner), "account.changed", &json!(data));
+        }
+        let first = changes.id(0);
+        changes.forget(&user("one"));
+        for scope in [Scope::Everybody, Scope::Only(user("two"))] {
+            let mut admin = follower(&changes, scope, Some(first.clone()));
+            assert_eq!(next(&mut admin).await.data, "2");
+            assert_eq!(next(&mut admin).await.data, "4");
+        }
+        assert_eq!(changes.since(&Scope::Only(user("one")), 0).unwrap().0, []);
     }
 
     #[tokio::test]

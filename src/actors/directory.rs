@@ -21,8 +21,8 @@ pub(super) struct Directory(RwLock<Rows>);
 #[derive(Debug, Default)]
 struct Rows {
     accounts: BTreeMap<Place, OwnedAccount>,
-    /// For admins, who name an account without its owner.
-    owners: HashMap<AccountId, UserId>,
+    /// For admins, who name an account without its owner, and list all by age.
+    owners: BTreeMap<AccountId, UserId>,
     /// By the person or bot at Telegram, of which there is one account at the most.
     people: HashMap<i64, Place>,
     keys: HashMap<AuthKeyId, Place>,
@@ -57,8 +57,8 @@ impl Directory {
         rows.accounts.get(&(owner, id)).cloned()
     }
 
-    /// Up to `limit` accounts in `scope` that `wanted` takes, after the account `after`, in the order
-    /// of their owners and ids.
+    /// Up to `limit` accounts in `scope` that `wanted` takes, in the order of their ids, behind the id
+    /// `after`, whether that one is there or not.
     pub(super) fn list(
         &self,
         scope: &Scope,
@@ -67,18 +67,26 @@ impl Directory {
         wanted: impl Fn(&OwnedAccount) -> bool,
     ) -> Vec<OwnedAccount> {
         let rows = self.read();
-        let from = match (scope, after) {
-            (Scope::Only(user), Some(after)) => Bound::Excluded((user.clone(), after)),
-            (Scope::Only(user), None) => Bound::Included((user.clone(), AccountId(Uuid::nil()))),
-            (Scope::Everybody, Some(after)) => match rows.owners.get(&after) {
-                Some(owner) => Bound::Excluded((owner.clone(), after)),
-                None => return Vec::new(),
-            },
-            (Scope::Everybody, None) => Bound::Unbounded,
-        };
-        let range = rows.accounts.range((from, Bound::Unbounded)).map(|(_, account)| account);
-        let own = range.take_while(|account| scope.covers(&account.user));
-        own.filter(|account| wanted(account)).take(limit).cloned().collect()
+        let is_wanted = |account: &&OwnedAccount| wanted(account);
+        match scope {
+            Scope::Only(user) => {
+                let first = match after {
+                    Some(after) => Bound::Excluded((user.clone(), after)),
+                    None => Bound::Included((user.clone(), AccountId(Uuid::nil()))),
+                };
+                let range = rows.accounts.range((first, Bound::Unbounded));
+                let own = range.map(|(_, account)| account);
+                let own = own.take_while(|account| account.user == *user);
+                own.filter(is_wanted).take(limit).cloned().collect()
+            }
+            Scope::Everybody => {
+                let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+                let places = rows.owners.range((from, Bound::Unbounded));
+                let places = places.map(|(id, owner)| (owner.clone(), *id));
+                let all = places.filter_map(|place| rows.accounts.get(&place));
+                all.filter(is_wanted).take(limit).cloned().collect()
+            }
+        }
     }
 
     /// Whoever is this person or bot at Telegram, whoever owns it.
@@ -165,8 +173,20 @@ pub(super) mod tests {
         let rest = directory.list(&only("one"), Some(first[1].id), 2, |_| true);
         assert_eq!(numbers(&rest), [3]);
         let all = directory.list(&Scope::Everybody, None, 9, |account| account.key.0 != 2);
-        assert_eq!(numbers(&all), [5, 1, 3, 4]);
+        assert_eq!(numbers(&all), [1, 3, 4, 5]);
         assert_eq!(directory.list(&only("three"), None, 9, |_| true), []);
+    }
+
+    #[test]
+    fn a_list_goes_on_behind_an_account_that_is_gone() {
+        let directory = Directory::default();
+        for (user, number) in [("one", 1), ("one", 2), ("two", 3), ("one", 4)] {
+            directory.put(owned(user, number));
+        }
+        let gone = owned("one", 2).id;
+        directory.remove(&UserId::new("one").unwrap(), gone);
+        assert_eq!(numbers(&directory.list(&only("one"), Some(gone), 9, |_| true)), [4]);
+        assert_eq!(numbers(&directory.list(&Scope::Everybody, Some(gone), 9, |_| true)), [3, 4]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whose data are being erased, and what is still under way for whom: nothing new begins for a user who is
 //! being erased, and nothing is erased before what had begun is over.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,9 +24,18 @@ struct Shared {
     ended: Notify,
 }
 
+/// Who sees to it that a user is erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hand {
+    /// A request.
+    AtIt,
+    /// Nobody just now: the store failed half-way. The next request, or the next start, goes on.
+    Left,
+}
+
 #[derive(Debug, Default)]
 struct Users {
-    erased: HashSet<UserId>,
+    erased: HashMap<UserId, Hand>,
     busy: HashMap<UserId, usize>,
 }
 
@@ -57,16 +66,22 @@ impl Drop for Busy {
     }
 }
 
-/// A user is being erased, as long as this lives.
+/// A user is being erased, as long as this lives, and longer when something went before it ended.
 #[derive(Debug)]
 pub(super) struct Erasure {
     shared: Arc<Shared>,
     user: UserId,
+    /// The store has a mark of it, so there is no way back.
+    is_marked: bool,
 }
 
 impl Drop for Erasure {
     fn drop(&mut self) {
-        self.shared.users().erased.remove(&self.user);
+        let mut users = self.shared.users();
+        match self.is_marked {
+            true => drop(users.erased.insert(self.user.clone(), Hand::Left)),
+            false => drop(users.erased.remove(&self.user)),
+        }
     }
 }
 
@@ -77,7 +92,7 @@ impl Erasing {
     /// `CONFLICT` while the user is being erased.
     pub(super) fn enter(&self, user: &UserId) -> Result<Busy, Refusal> {
         let mut users = self.0.users();
-        if users.erased.contains(user) {
+        if users.erased.contains_key(user) {
             let detail = "everything of this user is being erased; begin anew when that is over";
             return Err(Refusal::new(Code::Conflict, detail).after(5));
         }
@@ -90,15 +105,32 @@ impl Erasing {
     /// # Errors
     /// `CONFLICT` when somebody else is at it.
     pub(super) fn begin(&self, user: &UserId) -> Result<Erasure, Refusal> {
-        if !self.0.users().erased.insert(user.clone()) {
+        let before = self.0.users().erased.insert(user.clone(), Hand::AtIt);
+        if before == Some(Hand::AtIt) {
             let detail = "this user is being erased by another request";
             return Err(Refusal::new(Code::Conflict, detail).after(5));
         }
-        Ok(Erasure { shared: Arc::clone(&self.0), user: user.clone() })
+        let is_marked = before == Some(Hand::Left);
+        Ok(Erasure { shared: Arc::clone(&self.0), user: user.clone(), is_marked })
     }
 }
 
 impl Erasure {
+    /// Whose it is.
+    pub(super) fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// From here on it has to come to its end.
+    pub(super) fn marked(&mut self) {
+        self.is_marked = true;
+    }
+
+    /// Nothing is left of the user.
+    pub(super) fn over(mut self) {
+        self.is_marked = false;
+    }
+
     /// Waits until nothing is under way for the user any more.
     ///
     /// # Errors
@@ -141,6 +173,22 @@ mod tests {
         drop(busy);
         let erasure = waiting.await.unwrap().unwrap();
         drop(erasure);
+        assert!(erasing.enter(&one).is_ok(), "it was given up before anything went");
+    }
+
+    #[tokio::test]
+    async fn a_user_of_whom_something_went_does_not_come_back_before_the_rest_has_gone() {
+        let erasing = Erasing::default();
+        let one = UserId::new("one").unwrap();
+        let mut erasure = erasing.begin(&one).unwrap();
+        erasure.marked();
+        drop(erasure);
+        assert_eq!(erasing.enter(&one).unwrap_err().code, Code::Conflict);
+        let again = erasing.begin(&one).unwrap();
+        assert_eq!(erasing.begin(&one).unwrap_err().code, Code::Conflict, "one at a time");
+        drop(again);
+        assert_eq!(erasing.enter(&one).unwrap_err().code, Code::Conflict, "it failed again");
+        erasing.begin(&one).unwrap().over();
         assert!(erasing.enter(&one).is_ok(), "it is over");
     }
 }

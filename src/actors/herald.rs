@@ -30,8 +30,16 @@ pub(super) fn start(context: &Arc<Context>) -> AbortOnDropHandle<()> {
             for subject in context.board.changes().next().await {
                 tell(&context, &mut told, subject);
             }
+            told.keep(|subject| is_going_on(&context, subject));
         }
     }))
+}
+
+/// Whether more may be told of it: logins come to their end, and nothing follows.
+fn is_going_on(context: &Context, subject: &Subject) -> bool {
+    let Subject::Login(user, id) = subject else { return true };
+    let known = context.lobby.get(&Scope::Only(user.clone()), *id);
+    known.is_some_and(|(_, view)| !view.state.is_over())
 }
 
 fn tell(context: &Context, told: &mut LastTold<Subject>, subject: Subject) {
@@ -53,10 +61,11 @@ fn tell(context: &Context, told: &mut LastTold<Subject>, subject: Subject) {
             view.map(|view| (user.clone(), "login.changed", json(&view)))
         }
         Subject::Monitor(key) => context.board.monitor_view(key).and_then(|view| {
-            let (chat, owner) = key.parts();
-            let owner = owner.and_then(|owner| UserId::new(owner).ok());
+            let owner = key.parts().1.and_then(|owner| UserId::new(owner).ok());
+            // As everything else says it: a number where it was asked for by its number.
+            let spelling = context.store.monitor_spelling(key)?;
             let mut data = serde_json::json!({
-                "chat_id": chat,
+                "chat_id": spelling,
                 "state": view.state,
                 "since": crate::protocol::time::rfc3339_ms(view.since),
             });
@@ -70,9 +79,9 @@ fn tell(context: &Context, told: &mut LastTold<Subject>, subject: Subject) {
         }),
     };
     let Some((owner, event, data)) = news else {
-        if told.forget(&subject)
+        if let Some(chat) = told.forget(&subject)
             && let Subject::Monitor(key) = &subject
-            && let (chat, Some(owner)) = key.parts()
+            && let Some(owner) = key.parts().1
             && let Ok(owner) = UserId::new(owner)
         {
             let gone = serde_json::json!({ "chat_id": chat });
@@ -80,11 +89,106 @@ fn tell(context: &Context, told: &mut LastTold<Subject>, subject: Subject) {
         }
         return;
     };
-    if told.is_news(subject, data.to_string()) {
+    let name = data.get("chat_id").cloned().unwrap_or_default();
+    if told.is_news(subject, &data.to_string(), name) {
         context.changes.tell(&owner, event, &data);
     }
 }
 
 fn json(value: &impl Serialize) -> serde_json::Value {
     serde_json::to_value(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::actors::board::MonitorView;
+    use crate::actors::changes::Follower;
+    use crate::actors::context::now;
+    use crate::actors::lobby::LoginView;
+    use crate::edge::http::api::Change;
+    use crate::protocol::chat::{ChatRef, ChatSpelling};
+    use crate::protocol::login::LoginState;
+    use crate::protocol::model::{MonitorPhase, MonitorRecord};
+    use crate::protocol::monitor::MonitorState;
+    use crate::store::{Op, Store};
+
+    fn ann() -> UserId {
+        UserId::new("ann").unwrap()
+    }
+
+    fn monitor(spelling: ChatSpelling) -> MonitorRecord {
+        MonitorRecord {
+            owner: Some(ann()),
+            chat: ChatRef::parse(spelling).unwrap(),
+            ordered: Vec::new(),
+            pool: Vec::new(),
+            phase: MonitorPhase::Running,
+            started_at: now(),
+            marked_id: None,
+            title: None,
+            names: Vec::new(),
+            start_pts: None,
+        }
+    }
+
+    async fn next(changes: &mut tokio::sync::mpsc::Receiver<Change>) -> (&'static str, Value) {
+        let change = tokio::time::timeout(Duration::from_secs(20), changes.recv()).await;
+        let change = change.unwrap().unwrap();
+        (change.event, serde_json::from_str::<Value>(&change.data).unwrap()["chat_id"].clone())
+    }
+
+    #[tokio::test]
+    async fn a_monitor_is_called_as_it_was_asked_for_until_it_is_gone() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let context = Context::for_tests(store.clone());
+        let mut changes = Follower::start(&context, Scope::Only(ann()), None);
+        // It follows from where it came in.
+        tokio::task::yield_now().await;
+        let _herald = start(&context);
+        let view =
+            MonitorView { state: MonitorState::Waiting, since: now(), session: None, error: None };
+        let number = (ChatSpelling::Number(-1_000_000_000_005), json!(-1_000_000_000_005_i64));
+        let name = (ChatSpelling::Text("t.me/Durov".into()), json!("t.me/Durov"));
+        for (spelling, called) in [number, name] {
+            let record = monitor(spelling);
+            let key = record.key();
+            store.commit(vec![Op::PutMonitor(record)]).await.unwrap();
+            context.board.monitor(&key, view.clone());
+            assert_eq!(next(&mut changes).await, ("monitor.changed", called.clone()));
+            store.commit(vec![Op::DeleteMonitor(key.clone())]).await.unwrap();
+            context.board.monitor_gone(&key);
+            assert_eq!(next(&mut changes).await, ("monitor.removed", called));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_login_that_is_over_or_given_up_is_remembered_no_longer() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let context = Context::for_tests(store);
+        let (ended, open, dropped) =
+            (LoginId(Uuid::from_u128(1)), LoginId(Uuid::from_u128(2)), LoginId(Uuid::from_u128(3)));
+        let mut told = LastTold::default();
+        let states = [
+            (ended, LoginState::Failed),
+            (open, LoginState::CodeSent),
+            (dropped, LoginState::CodeSent),
+        ];
+        for (id, state) in states {
+            let expires_at = now().plus_ms(60_000);
+            let (account, hint, token, error) = (None, None, None, None);
+            let view = LoginView { state, expires_at, account, hint, token, error };
+            context.lobby.put(&ann(), id, view, now());
+            tell(&context, &mut told, Subject::Login(ann(), id));
+        }
+        context.lobby.remove(&ann(), dropped);
+        told.keep(|subject| is_going_on(&context, subject));
+        let is_known = |id| told.forget(&Subject::Login(ann(), id)).is_some();
+        assert_eq!([ended, open, dropped].map(is_known), [false, true, false]);
+    }
 }

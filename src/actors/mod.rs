@@ -43,6 +43,7 @@ mod orders;
 mod rekeying;
 mod root;
 mod supervision;
+mod turns;
 mod waits;
 mod watch;
 mod webhooks;

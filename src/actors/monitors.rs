@@ -295,6 +295,7 @@ fn blank(owner: Option<UserId>, chat: ChatRef) -> MonitorRecord {
         started_at: now(),
         marked_id: None,
         title: None,
+        names: Vec::new(),
         start_pts: None,
     }
 }

@@ -223,6 +223,7 @@ mod tests {
             started_at: UnixMillis(77_900),
             marked_id: None,
             title: None,
+            names: Vec::new(),
             start_pts: None,
         }
     }

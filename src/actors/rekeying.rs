@@ -9,33 +9,46 @@ use uuid::Uuid;
 use super::context::Context;
 use super::orders::Orders;
 use crate::protocol::model::{MonitorRecord, PoolMember};
-use crate::protocol::owner::{AccountId, Scope, UserId};
+use crate::protocol::owner::{AccountId, Scope};
+
+/// Monitors that are read at once.
+const PAGE: usize = 250;
 
 /// Starts it; it ends when what is returned is dropped.
 pub(super) fn start(context: &Arc<Context>, orders: &Orders) -> AbortOnDropHandle<()> {
     let (context, orders) = (Arc::clone(context), orders.clone());
     AbortOnDropHandle::new(tokio::spawn(async move {
-        mend(&context, &orders, |_| true).await;
+        mend(&context, &orders, Scope::Everybody).await;
         loop {
-            let users = context.rekeyed.next().await;
-            mend(&context, &orders, |owner| users.contains(owner)).await;
+            for user in context.rekeyed.next().await {
+                mend(&context, &orders, Scope::Only(user)).await;
+            }
         }
     }))
 }
 
-/// Gives the monitors of those users the keys that their accounts have now.
-async fn mend(context: &Context, orders: &Orders, whose: impl Fn(&UserId) -> bool) {
-    let is_stale = |record: &MonitorRecord| {
-        record.owner.as_ref().is_some_and(&whose) && renewed(context, record).is_some()
-    };
-    let stale = match context.store.monitors(None, usize::MAX, is_stale) {
-        Ok(stale) => stale,
-        Err(error) => {
-            tracing::error!(%error, "the monitors could not be read");
-            return;
+/// Gives the monitors in `scope` the keys that their accounts have now, a page after the other.
+async fn mend(context: &Context, orders: &Orders, scope: Scope) {
+    let mut after = None;
+    loop {
+        let keys = context.store.monitor_keys(&scope, after.as_ref(), PAGE);
+        let Some(last) = keys.last().cloned() else { return };
+        let store = context.store.clone();
+        match tokio::task::spawn_blocking(move || store.monitors_at(&keys)).await {
+            Ok(Ok(records)) => mend_some(context, orders, records).await,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the monitors could not be read");
+                return;
+            }
+            // The daemon ends.
+            Err(_) => return,
         }
-    };
-    for record in stale {
+        after = Some(last);
+    }
+}
+
+async fn mend_some(context: &Context, orders: &Orders, records: Vec<MonitorRecord>) {
+    for record in records {
         let Some(pool) = renewed(context, &record) else { continue };
         let watched = orders.watch(record.owner, record.chat, pool, None, Vec::new()).await;
         if watched.is_err() {

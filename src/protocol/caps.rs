@@ -48,6 +48,11 @@ impl DayCount {
         }
     }
 
+    /// When its day is over, and it is worth nothing any more.
+    pub fn over_at(&self) -> UnixMillis {
+        UnixMillis(self.day.saturating_add(1).saturating_mul(DAY_MS))
+    }
+
     /// Gives one back that was certainly not done, to the day that it was taken from (see
     /// [`DayCount::day`]); of a day that is over nothing is left to be given back. Only in memory: what the
     /// disk has is never made less, so that a crash errs on the side of too few.

@@ -9,6 +9,7 @@ pub mod caps;
 pub mod chat;
 pub mod command;
 pub mod cursor;
+pub mod erasure;
 pub mod estate;
 pub mod event;
 pub mod failure;

@@ -241,6 +241,9 @@ pub struct MonitorRecord {
     pub started_at: UnixMillis,
     /// The chat's marked id, once it was resolved.
     pub marked_id: Option<MarkedId>,
+    /// The public names under which the chat was found when it was opened last, lower case, without `@`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
     /// The chat's title, once it was seen.
     pub title: Option<String>,
     /// Where the channel's updates stood when a bot opened it first; until something was published

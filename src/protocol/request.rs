@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 
 use super::chat::{ChatRef, ChatSpelling, ChatTarget};
 use super::ids::UnixMillis;
-use super::owner::AccountId;
+use super::owner::{AccountId, UserId};
 use super::refusal::{Code, FieldError, Refusal};
 use super::secret::SecretText;
 use super::time::parse_rfc3339;
@@ -369,6 +369,11 @@ pub fn words(value: Value) -> Result<String, Wrong> {
     let text = bounded(value, 256)?;
     let is_plain = !text.chars().any(char::is_control);
     is_plain.then_some(text).ok_or_else(|| "holds control characters".to_owned())
+}
+
+/// A user of the API.
+pub fn user(value: Value) -> Result<UserId, Wrong> {
+    UserId::new(text(value)?).map_err(|error| error.to_string())
 }
 
 /// A moment, RFC 3339.

@@ -176,7 +176,7 @@ fn take_moved_state(
     let Some(delta) = shared.write_hot().take_state(account) else {
         return Ok(None);
     };
-    let mut state = super::stored_state(&*shared.engine, account)?.unwrap_or_default();
+    let mut state = super::recall::stored_state(&*shared.engine, account)?.unwrap_or_default();
     state.apply(&delta);
     Ok(Some(state))
 }

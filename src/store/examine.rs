@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+use crate::protocol::erasure::Erasure;
 use crate::protocol::model::{
     AccountRecord, JobRecord, MonitorRecord, PeerRecord, RestartRecord, SessionRecord, UpdateState,
 };
@@ -25,12 +26,13 @@ use super::error::StoreError;
 use super::keep::{ROOM_BYTES_MIN, copy_whole, free_bytes, size_of_files};
 use super::keys::{self, Key, Keys, SEALED_KINDS};
 use super::layout::{self, kind};
+use super::look_first;
 use super::op::StoreOptions;
+use super::recall::record_name;
 use super::records::{self, CursorRecord};
 use super::recover::{self, Recovered, Seen};
 use super::segment;
 use super::sled_engine::{self, SledEngine};
-use super::{look_first, record_name};
 
 pub use trail::{TrailExamined, examine_trail};
 
@@ -211,6 +213,7 @@ fn read_everything(recovered: &Recovered) -> Result<u64, StoreError> {
     json::<MonitorRecord>(engine, kind::MONITOR)?;
     json::<JobRecord>(engine, kind::JOB)?;
     json::<RestartRecord>(engine, kind::RESTART)?;
+    json::<Erasure>(engine, kind::ERASURE)?;
     compact::<CursorRecord>(engine, kind::CURSOR, "cursor")?;
     compact::<UpdateState>(engine, kind::UPDATE_STATE, "update state")?;
     compact::<PeerRecord>(engine, kind::PEER, "peer")?;

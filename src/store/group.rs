@@ -13,18 +13,20 @@ use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
 use crate::protocol::estate::DayCount;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
-use crate::protocol::model::{PeerRecord, RestartRecord, UpdateStateDelta};
+use crate::protocol::model::{MonitorRecord, PeerRecord, RestartRecord, UpdateStateDelta};
 use crate::protocol::outbox::OutboxEntry;
 use crate::protocol::owner::UserId;
 
 use super::engine::{Batch, Engine, collect};
+use super::erase;
 use super::error::StoreError;
 use super::hot::Hot;
 use super::keys::{Keyring, Keys, Seal};
 use super::layout::{self, kind};
 use super::op::{Op, RESTARTS_KEPT};
 use super::records::{self, CursorRecord};
-use super::rows::{RawRow, TABLES};
+use super::roster::{Listed, Roster};
+use super::rows::RawRow;
 use super::segment::{self, Content};
 use super::trail::{self, TrailMark};
 
@@ -68,6 +70,8 @@ pub(super) struct Group {
     /// `None` when the monitor was deleted.
     cursors: BTreeMap<ChatKey, Option<Cursor>>,
     states: BTreeMap<AuthKeyId, StateEffect>,
+    /// `None` when it was deleted.
+    monitors: BTreeMap<ChatKey, Option<Listed>>,
     spooled: Option<u64>,
 }
 
@@ -85,6 +89,7 @@ pub(super) struct Effects {
     entries: Vec<Arc<OutboxEntry>>,
     cursors: BTreeMap<ChatKey, Option<Cursor>>,
     states: BTreeMap<AuthKeyId, StateEffect>,
+    monitors: BTreeMap<ChatKey, Option<Listed>>,
     /// How far the second reader of the outbox is then.
     pub(super) spooled: Option<u64>,
 }
@@ -105,6 +110,7 @@ impl Group {
             entries: Vec::new(),
             cursors: BTreeMap::new(),
             states: BTreeMap::new(),
+            monitors: BTreeMap::new(),
             spooled: None,
         }
     }
@@ -137,12 +143,7 @@ impl Group {
                 let sealed = context.master.seal(&key, &plain)?;
                 self.batch.put(key, sealed);
             }
-            Op::PutMonitor(record) => {
-                let chat = record.key();
-                let key = layout::chat(kind::MONITOR, &chat);
-                self.batch.put(key, records::to_json(&record));
-                context.known.monitors.insert(chat);
-            }
+            Op::PutMonitor(record) => self.put_monitor(&record, context),
             Op::DeleteMonitor(chat) => self.delete_monitor(chat, context),
             Op::PutJob(job) => self.batch.put(layout::job(job.id), records::to_json(&job)),
             Op::DeleteJob(id) => self.batch.delete(layout::job(id)),
@@ -151,7 +152,13 @@ impl Group {
             Op::DeleteRow(key) => self.batch.delete(key),
             Op::DeleteRows { from, to } => self.delete_range(from, to, context)?,
             Op::Spool(through) => self.spool(through, context)?,
-            Op::DeleteOwner(owner) => self.delete_owner(&owner, context)?,
+            Op::EraseRows(owner) => erase::forget_rows(&mut self.batch, context.engine, &owner)?,
+            Op::ForgetRestarts(user) => self.forget_restarts(&user, context)?,
+            Op::BeginErasure(erasure) => {
+                let key = layout::row(kind::ERASURE, &erasure.user, &[]);
+                self.batch.put(key, records::to_json(&erasure));
+            }
+            Op::EndErasure(user) => self.batch.delete(layout::row(kind::ERASURE, &user, &[])),
             Op::Expire(at) => self.expire(at, context)?,
             Op::Audit(deed) => {
                 trail::append(&mut self.batch, &mut context.known.trail, deed)?;
@@ -180,10 +187,18 @@ impl Group {
         }
     }
 
+    fn put_monitor(&mut self, record: &MonitorRecord, context: &mut Context<'_>) {
+        let chat = record.key();
+        self.batch.put(layout::chat(kind::MONITOR, &chat), records::to_json(record));
+        self.monitors.insert(chat.clone(), Some(Listed::from(record)));
+        context.known.monitors.insert(chat);
+    }
+
     fn delete_monitor(&mut self, chat: ChatKey, context: &mut Context<'_>) {
         context.known.monitors.remove(&chat);
         self.batch.delete(layout::chat(kind::MONITOR, &chat));
         self.batch.delete(layout::chat(kind::CURSOR, &chat));
+        self.monitors.insert(chat.clone(), None);
         self.cursors.insert(chat, None);
     }
 
@@ -241,6 +256,7 @@ impl Group {
         if let Some(known) = self.batch.get(context.engine, &key)? {
             count.merge(&records::from_json("day count", &known)?);
         }
+        self.batch.put(layout::expiry(count.over_at(), &key), Vec::new());
         self.batch.put(key, records::to_json(&count));
         Ok(())
     }
@@ -267,11 +283,13 @@ impl Group {
         Ok(())
     }
 
-    fn delete_owner(&mut self, owner: &UserId, context: &Context<'_>) -> Result<(), StoreError> {
-        for table in TABLES {
-            let (from, to) = layout::rows(table.kind, owner, &[]);
-            self.delete_range(from, to, context)?;
-        }
+    fn forget_restarts(
+        &mut self,
+        user: &UserId,
+        context: &mut Context<'_>,
+    ) -> Result<(), StoreError> {
+        let gone = erase::forget_restarts(&mut self.batch, context.engine, user)?;
+        context.known.ledger.retain(|key| !gone.contains(key));
         Ok(())
     }
 
@@ -279,12 +297,29 @@ impl Group {
         let (from, _) = layout::all(kind::EXPIRY);
         let due = collect(context.engine, &from, &layout::expiry_hour(at), EXPIRE_MAX)?;
         for (note, _) in due {
-            if let Some(row) = layout::expiring_row(&note) {
+            if let Some(row) = layout::expiring_row(&note)
+                && !self.is_renewed(row, at, context)?
+            {
                 self.batch.delete(row.to_vec());
             }
             self.batch.delete(note);
         }
         Ok(())
+    }
+
+    /// Whether a row that was to go by now serves another day: only daily counts do.
+    fn is_renewed(
+        &self,
+        row: &[u8],
+        at: UnixMillis,
+        context: &Context<'_>,
+    ) -> Result<bool, StoreError> {
+        if row.first() != Some(&kind::DAY_COUNT) {
+            return Ok(false);
+        }
+        let known = self.batch.get(context.engine, row)?;
+        let count = known.map(|bytes| records::from_json::<DayCount>("day count", &bytes));
+        Ok(count.transpose()?.is_some_and(|count| count.over_at() > at))
     }
 
     fn put_peers(
@@ -349,8 +384,9 @@ impl Group {
             cursors: &riding,
         };
         known.written = segment::write(&mut self.batch, keyring, &content)?;
-        let Self { batch, first, entries, cursors, states, spooled } = self;
-        Ok(Ready { batch, effects: Effects { first, entries, cursors, states, spooled } })
+        let Self { batch, first, entries, cursors, states, monitors, spooled } = self;
+        let effects = Effects { first, entries, cursors, states, monitors, spooled };
+        Ok(Ready { batch, effects })
     }
 }
 
@@ -381,7 +417,10 @@ impl Effects {
     }
 
     /// Once the batch is durable. Returns the events and the number of the first one.
-    pub(super) fn after(self, hot: &mut Hot) -> (u64, Vec<Arc<OutboxEntry>>) {
+    pub(super) fn after(self, hot: &mut Hot, roster: &mut Roster) -> (u64, Vec<Arc<OutboxEntry>>) {
+        for (key, listed) in self.monitors {
+            roster.note(&key, listed);
+        }
         let end = self.first + self.entries.len() as u64;
         for (chat, cursor) in self.cursors {
             match cursor {

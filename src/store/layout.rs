@@ -37,6 +37,8 @@ pub(super) mod kind {
     pub(crate) const SEND: u8 = b'I';
     pub(crate) const DAY_COUNT: u8 = b'N';
     pub(crate) const PERSON_WAITS: u8 = b'W';
+    /// Users who are being erased.
+    pub(crate) const ERASURE: u8 = b'E';
     /// Rows that go by themselves, by the hour.
     pub(crate) const EXPIRY: u8 = b'e';
     /// Sealed.

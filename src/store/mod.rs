@@ -21,6 +21,7 @@
 //! the outbox is the journal of the cursors. `checkpoint` later gives cursors and update states
 //! their own records (`hot` holds them until then) and trims the outbox. `recover` lays what the
 //! segments say over the records at start-up.
+//! `recall` reads records, `roster` knows which monitors there are, `erase` erases users piece by piece.
 //! `audit` keeps a tally of the records with every batch, and a witness of how far the store had
 //! come beside the database, because sled passes over damage that looks like a torn tail. `examine`
 //! looks at a store without changing it, for `telewarden check` and `telewarden audit verify`.
@@ -31,7 +32,7 @@
 //! webhooks with their deliveries, and the entries of the outbox with their message texts. In clear: users
 //! and their accounts with masked phone numbers, which accounts, sessions and monitors there are, their
 //! names and faults, attached chats, what was sent under an idempotency key (numbers and fingerprints),
-//! daily counts, the audit log with user ids and addresses, the restart ledger, cursors (with 64-bit
+//! daily counts, who is being erased, the audit log with user ids and addresses, the restart ledger, cursors (with 64-bit
 //! fingerprints of the newest second's messages in private chats and basic groups), update states, and
 //! peers, whose access hashes are worth nothing without the authorization key. A copy of the store without
 //! the key opens no session and shows no text.
@@ -40,6 +41,7 @@ mod audit;
 mod checkpoint;
 mod door;
 mod engine;
+mod erase;
 mod error;
 mod examine;
 mod group;
@@ -52,8 +54,10 @@ mod meters;
 mod op;
 mod outbox;
 mod queue;
+mod recall;
 mod records;
 mod recover;
+mod roster;
 mod rows;
 mod segment;
 mod sled_engine;
@@ -70,15 +74,10 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use prometheus_client::registry::Registry;
-use serde::de::DeserializeOwned;
 use tokio::sync::{oneshot, watch};
 
-use crate::protocol::chat::{ChatKey, MarkedId};
-use crate::protocol::cursor::Cursor;
 use crate::protocol::ids::AuthKeyId;
-use crate::protocol::model::{
-    AccountRecord, Credentials, MonitorRecord, PeerRecord, UpdateState, UpdateStateDelta,
-};
+use crate::protocol::model::UpdateStateDelta;
 
 use audit::{Audited, Progress, Witness};
 use checkpoint::Checkpoint;
@@ -95,12 +94,13 @@ use memory_engine::MemoryDisk;
 use meters::Meters;
 use outbox::Ring;
 use queue::{Done, Queue};
-use records::CursorRecord;
 use recover::{Recovered, Seen};
+use roster::Roster;
 use segment::Head;
 use sled_engine::SledEngine;
 use writer::{Pace, Writer, panic_text};
 
+pub use erase::names;
 pub use error::{CommitError, EngineError, Files, StoreError};
 pub use examine::{Examined, TrailExamined, examine, examine_trail};
 pub use keys::{KeyOrigin, KeyStatus, RemoteRoot, RootError, RotateError, Rotated};
@@ -125,6 +125,7 @@ struct Shared {
     /// Nobody reads for the broker: what the second reader has taken over leaves the outbox.
     is_abandoned: AtomicBool,
     hot: RwLock<Hot>,
+    roster: RwLock<Roster>,
     meters: Meters,
     failed: watch::Sender<Option<CommitError>>,
     /// Held as long as anyone may touch the store.
@@ -145,6 +146,14 @@ impl Shared {
 
     fn write_hot(&self) -> RwLockWriteGuard<'_, Hot> {
         self.hot.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_roster(&self) -> RwLockReadGuard<'_, Roster> {
+        self.roster.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_roster(&self) -> RwLockWriteGuard<'_, Roster> {
+        self.roster.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -219,8 +228,8 @@ impl Store {
         home: Option<Home>,
         pace: Pace,
     ) -> Result<(Self, Outbox), StoreError> {
-        let Recovered { engine, master, keyring, known, hot, next_seq, released, spooled, mark } =
-            recovered;
+        let Recovered { engine, master, keyring, known, hot, roster, .. } = recovered;
+        let Recovered { next_seq, released, spooled, mark, .. } = recovered;
         let synced = Progress { count: engine.count(), next_seq };
         let witness = home.as_ref().map(|home| Witness::of(&home.path));
         let shared = Arc::new(Shared {
@@ -234,6 +243,7 @@ impl Store {
             spooled: AtomicU64::new(spooled.unwrap_or(u64::MAX)),
             is_abandoned: AtomicBool::new(false),
             hot: RwLock::new(hot),
+            roster: RwLock::new(roster),
             meters: Meters::from(known.written),
             failed: watch::Sender::new(None),
             _home: home,
@@ -283,92 +293,6 @@ impl Store {
         self.shared.queue.push(ops, Done::Call(Box::new(done))).await
     }
 
-    /// Everything start-up needs. Blocks while it reads.
-    pub fn load(&self) -> Result<Snapshot, StoreError> {
-        let mut monitors = Vec::new();
-        for monitor in self.all_json::<MonitorRecord>(kind::MONITOR)? {
-            let cursor = self.cursor(&monitor.key())?;
-            monitors.push((monitor, cursor));
-        }
-        Ok(Snapshot {
-            sessions: self.all_json(kind::SESSION)?,
-            accounts: self.all_json(kind::ACCOUNT)?,
-            owned: self.all_rows()?,
-            logins: self.all_rows()?,
-            monitors,
-            jobs: self.all_json(kind::JOB)?,
-            restarts: self.all_json(kind::RESTART)?,
-        })
-    }
-
-    fn all_json<T: DeserializeOwned>(&self, kind: u8) -> Result<Vec<T>, StoreError> {
-        let (from, to) = layout::all(kind);
-        self.range(&from, &to, usize::MAX, |value| records::from_json(record_name(kind), value))
-    }
-
-    /// Decodes up to `limit` records of a range.
-    fn range<T>(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-        decode: impl Fn(&[u8]) -> Result<T, StoreError>,
-    ) -> Result<Vec<T>, StoreError> {
-        let mut records = Vec::new();
-        let mut outcome = Ok(());
-        self.shared.engine.scan(from, to, &mut |_, value| {
-            if records.len() < limit {
-                match decode(value) {
-                    Ok(record) => records.push(record),
-                    Err(error) => outcome = Err(error),
-                }
-            }
-            outcome.is_ok() && records.len() < limit
-        })?;
-        outcome.map(|()| records)
-    }
-
-    /// An account's open half.
-    pub fn account(&self, account: AuthKeyId) -> Result<Option<AccountRecord>, StoreError> {
-        self.one_json(kind::ACCOUNT, &layout::account(kind::ACCOUNT, account))
-    }
-
-    /// A monitor.
-    pub fn monitor(&self, chat: &ChatKey) -> Result<Option<MonitorRecord>, StoreError> {
-        self.one_json(kind::MONITOR, &layout::chat(kind::MONITOR, chat))
-    }
-
-    /// Up to `limit` monitors that `wanted` takes, by their keys, after the key `after`.
-    pub fn monitors(
-        &self,
-        after: Option<&ChatKey>,
-        limit: usize,
-        wanted: impl Fn(&MonitorRecord) -> bool,
-    ) -> Result<Vec<MonitorRecord>, StoreError> {
-        let (mut from, to) = layout::all(kind::MONITOR);
-        if let Some(after) = after {
-            from = layout::chat(kind::MONITOR, after);
-            from.push(0);
-        }
-        let name = record_name(kind::MONITOR);
-        let mut records = Vec::new();
-        let mut outcome = Ok(());
-        self.shared.engine.scan(&from, &to, &mut |_, value| {
-            match records::from_json::<MonitorRecord>(name, value) {
-                Ok(record) if wanted(&record) => records.push(record),
-                Ok(_) => {}
-                Err(error) => outcome = Err(error),
-            }
-            outcome.is_ok() && records.len() < limit
-        })?;
-        outcome.map(|()| records)
-    }
-
-    fn one_json<T: DeserializeOwned>(&self, kind: u8, key: &[u8]) -> Result<Option<T>, StoreError> {
-        let stored = self.shared.engine.get(key)?;
-        stored.map(|bytes| records::from_json(record_name(kind), &bytes)).transpose()
-    }
-
     /// Moves an account's update state, which becomes durable with the next checkpoint, a few
     /// seconds later. The caller vouches that everything the move covers is durable already, as it is when the callback of
     /// [`Store::submit`] runs.
@@ -380,47 +304,6 @@ impl Store {
         if was_idle {
             self.shared.queue.nudge();
         }
-    }
-
-    /// An account's credentials, unsealed for this call only.
-    pub fn credentials(&self, account: AuthKeyId) -> Result<Option<Credentials>, StoreError> {
-        let key = layout::account(kind::CREDENTIALS, account);
-        let plain = self.shared.master.read(&*self.shared.engine, "credentials", &key)?;
-        plain.map(|plain| records::credentials_from_plain(account, &plain)).transpose()
-    }
-
-    /// An account's update state, including moves that have no record yet.
-    pub fn update_state(&self, account: AuthKeyId) -> Result<Option<UpdateState>, StoreError> {
-        let hot = self.shared.read_hot();
-        let stored = stored_state(&*self.shared.engine, account)?;
-        let Some(delta) = hot.state(account) else {
-            return Ok(stored);
-        };
-        let mut state = stored.unwrap_or_default();
-        state.apply(delta);
-        Ok(Some(state))
-    }
-
-    /// A monitor's cursor.
-    pub fn cursor(&self, chat: &ChatKey) -> Result<Option<Cursor>, StoreError> {
-        if let Some(record) = self.shared.read_hot().cursor(chat) {
-            return Ok(Some(record.cursor.clone()));
-        }
-        let stored = self.shared.engine.get(&layout::chat(kind::CURSOR, chat))?;
-        let record = stored.map(|bytes| records::from_compact::<CursorRecord>("cursor", &bytes));
-        Ok(record.transpose()?.map(|record| record.cursor))
-    }
-
-    /// Up to `limit` peers of an account, by id.
-    pub fn peers(&self, account: AuthKeyId, limit: usize) -> Result<Vec<PeerRecord>, StoreError> {
-        let (from, to) = layout::peers(account);
-        self.range(&from, &to, limit, |value| records::from_compact("peer", value))
-    }
-
-    /// One peer of an account.
-    pub fn peer(&self, account: AuthKeyId, id: MarkedId) -> Result<Option<PeerRecord>, StoreError> {
-        let stored = self.shared.engine.get(&layout::peer(account, id))?;
-        stored.map(|bytes| records::from_compact("peer", &bytes)).transpose()
     }
 
     /// Registers what the store measures.
@@ -501,23 +384,4 @@ fn look_first(options: &StoreOptions) -> Result<(Key, bool), StoreError> {
         return Err(StoreError::Emptied { path: options.path.clone() });
     }
     Ok((key, used))
-}
-
-/// The record of an account's update state, without later moves.
-fn stored_state(
-    engine: &dyn Engine,
-    account: AuthKeyId,
-) -> Result<Option<UpdateState>, StoreError> {
-    let stored = engine.get(&layout::account(kind::UPDATE_STATE, account))?;
-    stored.map(|bytes| records::from_compact("update state", &bytes)).transpose()
-}
-
-fn record_name(kind: u8) -> &'static str {
-    match kind {
-        kind::SESSION => "session",
-        kind::ACCOUNT => "account",
-        kind::MONITOR => "monitor",
-        kind::JOB => "job",
-        _ => "restart",
-    }
 }

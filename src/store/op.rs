@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
+use crate::protocol::erasure::Erasure;
 use crate::protocol::estate::{DayCount, LoginRecord, OwnedAccount, PersonWaits};
 use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
 use crate::protocol::model::{
@@ -119,13 +120,19 @@ pub enum Op {
     /// Everything up to this sequence number of the outbox was taken over by whoever reads with
     /// [`super::Spooler`]; it never goes back.
     Spool(u64),
-    /// Forgets all rows of a user.
-    DeleteOwner(UserId),
+    /// Forgets some thousand rows of a user at the most.
+    EraseRows(UserId),
+    /// Forgets the lines of the restart ledger that name a user.
+    ForgetRestarts(UserId),
+    /// Marks a user who is being erased: see [`super::Store::erase`].
+    BeginErasure(Erasure),
+    /// The user is erased.
+    EndErasure(UserId),
     /// Forgets rows whose time is over at this moment, some thousand at the most.
     Expire(UnixMillis),
     /// Adds an entry to the audit log.
     Audit(Deed),
-    /// Puts a pseudonym in a user's place in the whole audit log.
+    /// Puts a pseudonym in a user's place in the audit log, in some thousand entries at the most.
     Pseudonymise {
         /// The user.
         user: UserId,

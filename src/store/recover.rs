@@ -9,6 +9,7 @@ use crate::clock::now;
 use crate::failpoint;
 use crate::protocol::chat::ChatKey;
 use crate::protocol::ids::AuthKeyId;
+use crate::protocol::model::MonitorRecord;
 
 use super::audit::{Audited, Progress, Witness};
 use super::engine::{Batch, Engine, collect};
@@ -18,6 +19,7 @@ use super::hot::Hot;
 use super::keys::{self, Key, Keyring, Keys, Opened};
 use super::layout::{self, kind};
 use super::records::{self, CursorRecord};
+use super::roster::{Listed, Roster};
 use super::segment::{self, Head};
 use super::trail;
 
@@ -32,6 +34,7 @@ pub(super) struct Recovered {
     pub(super) keyring: Keyring,
     pub(super) known: Known,
     pub(super) hot: Hot,
+    pub(super) roster: Roster,
     /// The number of the next event.
     pub(super) next_seq: u64,
     /// Everything up to here has left the outbox.
@@ -86,6 +89,7 @@ pub(super) fn recover(
         return Err(StoreError::Behind { path: seen.path.into() });
     }
     let (mut known, hot) = (read_known(engine)?, read_segments(engine, mark)?);
+    let roster = read_roster(engine)?;
     known.written = written(engine)?;
     failpoint::reach("store.open.before");
     engine.apply(batch)?;
@@ -97,6 +101,7 @@ pub(super) fn recover(
         keyring,
         known,
         hot,
+        roster,
         next_seq,
         released,
         spooled,
@@ -222,6 +227,19 @@ fn read_known(engine: &dyn Engine) -> Result<Known, StoreError> {
     }
     known.trail = trail::head(engine)?;
     Ok(known)
+}
+
+/// Which monitors there are. One that cannot be read is left out here: whoever loads it tells.
+fn read_roster(engine: &dyn Engine) -> Result<Roster, StoreError> {
+    let (from, to) = layout::all(kind::MONITOR);
+    let mut roster = Roster::default();
+    engine.scan(&from, &to, &mut |_, bytes| {
+        if let Ok(record) = records::from_json::<MonitorRecord>("monitor", bytes) {
+            roster.note(&record.key(), Some(Listed::from(&record)));
+        }
+        true
+    })?;
+    Ok(roster)
 }
 
 fn keys(engine: &dyn Engine, kind: u8) -> Result<Vec<Vec<u8>>, StoreError> {

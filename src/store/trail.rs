@@ -9,6 +9,7 @@ use crate::protocol::owner::UserId;
 use crate::protocol::trail::{Deed, Entry, Hash, Link, ORIGIN, Persons};
 
 use super::engine::{Batch, Engine, collect};
+use super::erase::PIECE;
 use super::error::StoreError;
 use super::layout::{self, kind};
 use super::{Store, keys, records};
@@ -122,18 +123,17 @@ pub(super) fn append(
     Ok(())
 }
 
-/// Puts `pseudonym` in the place of `user` in every entry; returns how many.
+/// Puts `pseudonym` in the place of `user` in up to [`PIECE`] entries.
 pub(super) fn forget(
     batch: &mut Batch,
     engine: &dyn Engine,
     user: &UserId,
     pseudonym: &str,
-) -> Result<u64, StoreError> {
+) -> Result<(), StoreError> {
     let (from, to) = layout::rows(kind::TRAIL_INDEX, user, &[]);
     let written = batch.writes.range(from.clone()..to.clone()).map(|(key, _)| key.clone());
     let mut index: Vec<Vec<u8>> = written.collect();
-    index.extend(collect(engine, &from, &to, usize::MAX)?.into_iter().map(|(key, _)| key));
-    let mut count = 0;
+    index.extend(collect(engine, &from, &to, PIECE)?.into_iter().map(|(key, _)| key));
     for key in index {
         let number = layout::trail_number(&key);
         let at = layout::trail(kind::TRAIL_PERSONS, number);
@@ -141,11 +141,10 @@ pub(super) fn forget(
             let mut persons: Persons = records::from_json("audit entry", &bytes)?;
             persons.forget(user, pseudonym);
             batch.put(at, records::to_json(&persons));
-            count += 1;
         }
         batch.delete(key);
     }
-    Ok(count)
+    Ok(())
 }
 
 /// Lets entries from before `at` go, the oldest first and not all at once.

@@ -204,7 +204,8 @@ impl Writer {
         if let Some(through) = ready.effects.spooled {
             shared.spooled_up_to(through);
         }
-        let (first, entries) = ready.effects.after(&mut shared.write_hot());
+        let (first, entries) =
+            ready.effects.after(&mut shared.write_hot(), &mut shared.write_roster());
         self.next_seq = first + entries.len() as u64;
         if !entries.is_empty() {
             shared.meters.appended(entries.len() as u64, self.known.written);

@@ -170,15 +170,28 @@ pub(super) fn message_peer(message: &Message) -> Option<&Peer> {
     }
 }
 
-/// Asks whether the account is in the chat; answers the title.
-pub(super) async fn inspect(caller: &Caller, peer: &PeerRecord) -> Result<Option<String>, Failure> {
+/// Asks whether the account is in the chat; answers what the chat is called.
+pub(super) async fn inspect(caller: &Caller, peer: &PeerRecord) -> Result<Finding, Failure> {
     if peer.id.kind() == PeerKind::User {
         // A private chat has no members; history tells whether it can be read.
-        return Ok(None);
+        return Ok(Finding::Member { title: None, names: Vec::new() });
     }
     let chat = look_at(caller, peer).await?;
     membership(&chat)?;
-    Ok(chat_title(&chat).map(str::to_owned))
+    Ok(Finding::Member { title: chat_title(&chat).map(str::to_owned), names: public_names(&chat) })
+}
+
+/// The names under which everybody finds a chat, lower case.
+fn public_names(chat: &Chat) -> Vec<String> {
+    let Chat::Channel(channel) = chat else { return Vec::new() };
+    let further = channel.usernames.iter().flatten().filter_map(|name| match name {
+        tl::enums::Username::Username(name) if name.active => Some(&name.username),
+        tl::enums::Username::Username(_) => None,
+    });
+    let mut names: Vec<String> =
+        channel.username.iter().chain(further).map(|name| name.to_lowercase()).collect();
+    names.dedup();
+    names
 }
 
 /// What Telegram says about a group or channel.

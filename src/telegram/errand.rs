@@ -77,6 +77,8 @@ pub enum Finding {
     Member {
         /// The chat's title.
         title: Option<String>,
+        /// Its public names, lower case.
+        names: Vec<String>,
     },
     /// The id of the newest message before a date; 0 when there is none.
     NewestBefore(i32),
@@ -243,7 +245,7 @@ impl Errand {
                 Finding::Rights(rights::look_up(caller, target, known, is_bot).await?)
             }
             Self::Join(target) => return chats::join(caller, target, known, is_bot).await,
-            Self::Inspect(peer) => Finding::Member { title: chats::inspect(caller, peer).await? },
+            Self::Inspect(peer) => chats::inspect(caller, peer).await?,
             Self::NewestBefore { peer, date } => {
                 Finding::NewestBefore(history::newest_before(caller, peer, *date).await?)
             }

@@ -15,10 +15,9 @@ use crate::edge::http::api::{
 };
 use crate::protocol::account::AccountState;
 use crate::protocol::caps::SEND;
-use crate::protocol::estate::{AttachedChat, OwnedAccount};
+use crate::protocol::estate::OwnedAccount;
 use crate::protocol::owner::{AccountId, Caller};
 use crate::protocol::refusal::{Code, Refusal};
-use crate::store::Op;
 use crate::telegram::{Errand, LoginLink};
 
 /// How long Telegram may take to end a session.
@@ -35,6 +34,12 @@ impl Api {
         views::account(account, self.context.board.view(account.key).as_ref())
     }
 
+    /// The same for the one who asks.
+    pub(super) fn account_for(&self, who: &Caller, account: &OwnedAccount) -> Account {
+        let owner = views::owner_for(who, Some(&account.user));
+        Account { owner, ..self.account_view(account) }
+    }
+
     pub(super) fn list_accounts(
         &self,
         who: &Caller,
@@ -49,11 +54,12 @@ impl Api {
                 && query.state.is_none_or(|wanted: State| wanted == state())
         };
         let limit = query.page.limit;
-        let mut rows = self.context.directory.list(&who.scope(), after, limit + 1, is_wanted);
+        let Some(scope) = views::scope_of(who, query.user) else { return Ok(views::nothing()) };
+        let mut rows = self.context.directory.list(&scope, after, limit + 1, is_wanted);
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next_cursor = rows.last().filter(|_| more).map(|last| last.id.to_string());
-        let items = rows.iter().map(|account| self.account_view(account)).collect();
+        let items = rows.iter().map(|account| self.account_for(who, account)).collect();
         Ok(Page { items, next_cursor })
     }
 
@@ -196,13 +202,7 @@ impl Api {
                 }
             }
         }
-        let (user, id) = (account.user.clone(), account.id);
-        self.change(who, account, Wanted::Gone, "account.remove").await?;
-        let chats =
-            self.context.store.rows::<AttachedChat>(&user, Some(id.into()), None, usize::MAX);
-        let chats = chats.map_err(|error| broken(&error))?;
-        let forget = |chat: &AttachedChat| Op::delete_row::<AttachedChat>(&user, (id, chat.chat));
-        self.commit(chats.iter().map(forget).collect()).await
+        self.change(who, account, Wanted::Gone, "account.remove").await.map(drop)
     }
 }
 

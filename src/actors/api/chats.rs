@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Api, broken, views};
+use super::{Api, views};
 use crate::actors::asking::ask_plainly;
 use crate::actors::context::now;
 use crate::edge::http::api::{Chat, Page, PageQuery};
@@ -10,7 +10,7 @@ use crate::protocol::chat::{ChatRef, MarkedId};
 use crate::protocol::estate::{AttachedChat, OwnedAccount};
 use crate::protocol::owner::Caller;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::store::{Op, RowId};
+use crate::store::{Op, RowId, Store};
 use crate::telegram::{Errand, Finding};
 
 /// How long looking up a chat may take.
@@ -52,24 +52,21 @@ impl Api {
         Ok(views::chat(chat))
     }
 
-    pub(super) fn list_chats(
+    pub(super) async fn list_chats(
         &self,
-        account: &OwnedAccount,
-        page: &PageQuery,
+        account: OwnedAccount,
+        page: PageQuery,
     ) -> Result<Page<Chat>, Refusal> {
         let after = page.cursor.as_deref().map(|cursor| {
             let id =
                 cursor.parse().map_err(|_| Refusal::field("cursor", "it is none that a page gave"));
             id.map(|id| RowId::from((account.id, MarkedId(id))))
         });
-        let own = Some(RowId::from(account.id));
-        let rows = self.context.store.rows::<AttachedChat>(
-            &account.user,
-            own,
-            after.transpose()?,
-            page.limit + 1,
-        );
-        let mut rows = rows.map_err(|error| broken(&error))?;
+        let (own, after) = (Some(RowId::from(account.id)), after.transpose()?);
+        let read = move |store: &Store| {
+            store.rows(&account.user, own, after, page.limit.saturating_add(1))
+        };
+        let mut rows: Vec<AttachedChat> = self.reading(read).await?;
         let more = rows.len() > page.limit;
         rows.truncate(page.limit);
         let next_cursor = rows.last().filter(|_| more).map(|last| last.chat.to_string());

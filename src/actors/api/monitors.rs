@@ -4,16 +4,19 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{Api, broken};
+use super::{Api, views};
 use crate::actors::monitors::Stop;
 use crate::edge::amqp::Rejected;
-use crate::edge::http::api::{Monitor, Page, PageQuery, Time};
+use crate::edge::http::api::{Monitor, MonitorQuery, Page, Time};
 use crate::protocol::chat::{ChatKey, ChatRef, ChatTarget};
 use crate::protocol::ids::SessionId;
 use crate::protocol::model::{MonitorPhase, MonitorRecord, PoolMember};
 use crate::protocol::owner::{AccountId, Caller, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::store::Op;
+
+/// Monitors of one user. Each is an actor and a record of some kilobytes.
+pub(super) const PER_USER_MAX: usize = 1_000;
 
 impl Api {
     pub(super) fn monitor_view(&self, record: &MonitorRecord) -> Monitor {
@@ -26,6 +29,7 @@ impl Api {
         };
         Monitor {
             chat_id: serde_json::to_value(&record.chat.spelling).unwrap_or_default(),
+            owner: None,
             marked_chat_id: record.marked_id.map(|id| id.0),
             title: record.title.clone(),
             state: state
@@ -39,64 +43,51 @@ impl Api {
         }
     }
 
-    pub(super) fn list_monitors(
+    /// The same for the one who asks.
+    fn monitor_for(&self, who: &Caller, record: &MonitorRecord) -> Monitor {
+        let owner = views::owner_for(who, record.owner.as_ref());
+        Monitor { owner, ..self.monitor_view(record) }
+    }
+
+    pub(super) async fn list_monitors(
         &self,
         who: &Caller,
-        page: &PageQuery,
+        query: MonitorQuery,
     ) -> Result<Page<Monitor>, Refusal> {
-        let scope = who.scope();
-        let is_own = |record: &MonitorRecord| match (&record.owner, &scope) {
-            (Some(owner), scope) => scope.covers(owner),
-            (None, scope) => *scope == Scope::Everybody,
-        };
+        let MonitorQuery { user, page } = query;
+        let Some(scope) = views::scope_of(who, user) else { return Ok(views::nothing()) };
         let after = page.cursor.as_deref().map(key_of_cursor).transpose()?;
-        let rows = self.context.store.monitors(after.as_ref(), page.limit + 1, is_own);
-        let mut rows = rows.map_err(|error| broken(&error))?;
-        let more = rows.len() > page.limit;
-        rows.truncate(page.limit);
-        let next_cursor = rows.last().filter(|_| more).map(|last| cursor_of(&last.key()));
+        let limit = page.limit.saturating_add(1);
+        let mut keys = self.context.store.monitor_keys(&scope, after.as_ref(), limit);
+        let more = keys.len() > page.limit;
+        keys.truncate(page.limit);
+        let next_cursor = keys.last().filter(|_| more).map(cursor_of);
+        let rows = self.reading(move |store| store.monitors_at(&keys)).await?;
         Ok(Page {
-            items: rows.iter().map(|record| self.monitor_view(record)).collect(),
+            items: rows.iter().map(|record| self.monitor_for(who, record)).collect(),
             next_cursor,
         })
     }
 
-    /// Whose monitor of `chat` exists for the one who asks: one's own, and for admins the bridge's.
-    fn find_monitor(&self, who: &Caller, chat: &ChatRef) -> Result<MonitorRecord, Refusal> {
-        let owners = match who.scope() {
-            Scope::Only(user) => vec![Some(user)],
-            Scope::Everybody => vec![Some(who.user.clone()), None],
-        };
-        for owner in owners {
-            let key = ChatKey::of(owner.as_ref(), chat);
-            if let Some(record) =
-                self.context.store.monitor(&key).map_err(|error| broken(&error))?
-            {
-                return Ok(record);
-            }
-        }
-        // It may have been asked for by a name and be named by its number now; and admins may mean one
-        // of somebody else's.
-        let scope = who.scope();
-        let marked = match chat.target {
-            ChatTarget::Marked(id) => Some(id),
-            ChatTarget::Username(_) | ChatTarget::Invite(_) => None,
-        };
-        let is_it = |record: &MonitorRecord| {
-            let is_chat = record.chat.target == chat.target
-                || (marked.is_some() && record.marked_id == marked);
-            is_chat
-                && match &record.owner {
-                    Some(owner) => scope.covers(owner),
-                    None => scope == Scope::Everybody,
-                }
-        };
-        let found = self.context.store.monitors(None, 1, is_it).map_err(|error| broken(&error))?;
-        found.into_iter().next().ok_or_else(no_monitor)
+    /// Which monitor of `chat` exists for the one who asks: one's own first, and for admins the bridge's,
+    /// then anybody's.
+    async fn find_monitor(&self, who: &Caller, chat: &ChatRef) -> Result<MonitorRecord, Refusal> {
+        let store = &self.context.store;
+        let own = store.monitor_of(&Scope::Only(who.user.clone()), chat);
+        let found = own.or_else(|| store.monitor_of(&who.scope(), chat));
+        self.monitor_at(found.ok_or_else(no_monitor)?).await
     }
 
-    pub(super) fn look_at_monitor(&self, who: &Caller, chat: &ChatRef) -> Result<Monitor, Refusal> {
-        Ok(self.monitor_view(&self.find_monitor(who, chat)?))
+    async fn monitor_at(&self, key: ChatKey) -> Result<MonitorRecord, Refusal> {
+        self.reading(move |store| store.monitor(&key)).await?.ok_or_else(no_monitor)
+    }
+
+    pub(super) async fn look_at_monitor(
+        &self,
+        who: &Caller,
+        chat: &ChatRef,
+    ) -> Result<Monitor, Refusal> {
+        Ok(self.monitor_for(who, &self.find_monitor(who, chat).await?))
     }
 
     pub(super) async fn configure_monitor(
@@ -112,14 +103,35 @@ impl Api {
         let pool = accounts.iter().map(|id| self.pool_member(who, *id));
         let (owner, pool) = whose(pool.collect::<Result<Vec<_>, _>>()?)?;
         let _busy = self.context.erasing.enter(&owner)?;
+        let _turn = self.turns.take(&owner).await;
+        let (chat, is_new) = self.chat_to_monitor(&owner, chat).await?;
         let key = ChatKey::of(Some(&owner), &chat);
-        let known = self.context.store.monitor(&key).map_err(|error| broken(&error))?;
         let also = vec![Op::Audit(self.deed(who, &owner, "monitor.put", key.parts().0))];
         let watched = self.orders.watch(Some(owner), chat, pool, None, also).await;
         watched.map_err(rejected)?;
-        let record = self.context.store.monitor(&key).map_err(|error| broken(&error))?;
-        let record = record.ok_or_else(no_monitor)?;
-        Ok((self.monitor_view(&record), known.is_none()))
+        Ok((self.monitor_for(who, &self.monitor_at(key).await?), is_new))
+    }
+
+    /// By what name a user's monitor of `chat` goes, and whether it is still to be made. One chat has one
+    /// monitor of a user, whichever of its names is used.
+    async fn chat_to_monitor(
+        &self,
+        owner: &UserId,
+        chat: ChatRef,
+    ) -> Result<(ChatRef, bool), Refusal> {
+        let store = &self.context.store;
+        match store.monitor_of(&Scope::Only(owner.clone()), &chat) {
+            // The same name, perhaps in another spelling, which is the one to show from here on.
+            Some(key) if key == ChatKey::of(Some(owner), &chat) => Ok((chat, false)),
+            Some(key) => Ok((self.monitor_at(key).await?.chat, false)),
+            None if store.monitor_count(owner) >= PER_USER_MAX => {
+                let detail = format!(
+                    "{PER_USER_MAX} chats are monitored already; stop monitoring some of them first"
+                );
+                Err(Refusal::new(Code::RateLimited, detail).after(60))
+            }
+            None => Ok((chat, true)),
+        }
     }
 
     fn pool_member(&self, who: &Caller, id: AccountId) -> Result<(UserId, PoolMember), Refusal> {
@@ -129,7 +141,7 @@ impl Api {
     }
 
     pub(super) async fn stop_monitor(&self, who: &Caller, chat: ChatRef) -> Result<(), Refusal> {
-        let record = self.find_monitor(who, &chat)?;
+        let record = self.find_monitor(who, &chat).await?;
         self.stop_monitor_of(who, &record).await
     }
 

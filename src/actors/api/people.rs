@@ -1,24 +1,37 @@
 //! What concerns users as a whole: the audit log, erasing, handing out what is kept; and what concerns
 //! the daemon: its keys and its health.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{Api, broken, views};
 use crate::actors::board::MonitorView;
 use crate::actors::context::now;
-use crate::edge::http::api::{AuditEntry, AuditQuery, Erased, KeyStatus, Page, Time};
+use crate::actors::erasing::Erasure as Begun;
+use crate::edge::http::api::{AuditEntry, AuditQuery, Chat, Erased, KeyStatus, Page, Time};
+use crate::protocol::erasure::Erasure;
 use crate::protocol::estate::{AttachedChat, OwnedAccount};
 use crate::protocol::model::MonitorRecord;
 use crate::protocol::owner::{Caller, Role, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::trail::{Deed, Entry};
-use crate::store::{Op, TrailQuery};
+use crate::store::{Op, RowId, Store, StoreError, TrailQuery};
 
 /// Audit entries that are handed out at the most.
 const EXPORTED_ENTRIES_MAX: usize = 100_000;
+/// Exports that are made at once: each may take 100 MB of memory while it is made.
+pub(super) const EXPORTS_MAX: usize = 2;
+/// How long a change of an account may be on its way to the disk, and how often that is looked at.
+const CHANGE_MAX: Duration = Duration::from_secs(10);
+const CHANGE_LOOK: Duration = Duration::from_millis(100);
+/// Rows that are read at once.
+const PAGE: usize = 1_000;
 
 impl Api {
-    pub(super) fn read_trail(
+    pub(super) async fn read_trail(
         &self,
         who: &Caller,
         query: AuditQuery,
@@ -37,52 +50,46 @@ impl Api {
             action: query.action,
             limit: query.page.limit,
         };
-        let page = self.context.store.trail(&query).map_err(|error| broken(&error))?;
+        let page = self.reading(move |store| store.trail(&query)).await?;
         let items = page.entries.into_iter().map(audit_entry).collect();
         Ok(Page { items, next_cursor: page.next.map(|next| next.to_string()) })
     }
 
     /// Everything of a user goes: accounts with their sessions, monitors, logins, chats, sends, webhooks;
-    /// in the audit log a pseudonym takes the user's place.
+    /// in the audit log a pseudonym takes the user's place. It goes on when nobody waits for it any more.
     pub(super) async fn wipe(&self, who: &Caller, user: UserId) -> Result<Erased, Refusal> {
         if !who.is_or_may_see(&user) {
             return Err(Refusal::not_found("user"));
         }
-        let erasure = self.context.erasing.begin(&user)?;
-        for login in self.context.lobby.open(&user) {
-            let as_user = Caller { user: user.clone(), ..who.clone() };
-            match self.give_up_login(&as_user, login).await {
-                // It has just succeeded, so there is an account to be removed below.
-                Err(refusal) if refusal.code == Code::Conflict => {}
-                outcome => outcome?,
-            }
-        }
-        erasure.quiet().await?;
+        let begun = self.context.erasing.begin(&user)?;
+        let (api, who) = (self.clone(), who.clone());
+        let erased = tokio::spawn(async move { api.wipe_all(&who, begun).await });
+        erased.await.map_err(|error| broken(&error))?
+    }
+
+    async fn wipe_all(&self, who: &Caller, mut begun: Begun) -> Result<Erased, Refusal> {
+        let user = begun.user().clone();
+        self.give_up_logins(who, &user).await?;
+        begun.quiet().await?;
+        let (api, of) = (self.clone(), user.clone());
+        let monitors = self.reading(move |_| api.monitors_of(&of)).await?;
         let only = Scope::Only(user.clone());
-        let monitors = self.monitors_of(&user)?;
+        let accounts = self.context.directory.list(&only, None, usize::MAX, |_| true);
+        let erasure = self.erasure_of(who, &user).await?;
+        self.context.store.mark_erasure(&erasure).await.map_err(|error| broken(&error))?;
+        begun.marked();
         for record in &monitors {
             self.stop_monitor_of(who, record).await?;
         }
-        let accounts = self.context.directory.list(&only, None, usize::MAX, |_| true);
         for account in &accounts {
-            self.give_up(who, account, false).await?;
+            self.give_up_patiently(who, account).await?;
         }
-        let query =
-            TrailQuery { user: Some(user.clone()), limit: usize::MAX, ..TrailQuery::default() };
-        let entries = self.count_entries(query)?;
-        let pseudonym = format!("erased-{}", uuid::Uuid::now_v7().simple());
-        // The entry that tells of the erasing names nobody who is erased.
-        let mut deed = self.deed(who, &user, "user.erase", &pseudonym);
-        let stand_in = UserId::new(pseudonym.clone())
-            .map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
-        deed.owner = stand_in.clone();
-        if who.user == user {
-            (deed.actor, deed.address) = (stand_in, None);
-        }
-        let forget = Op::Pseudonymise { user: user.clone(), pseudonym };
         // First, so that nothing is put in line for them behind the deletion.
         self.context.hooks.drop_user(&user).await;
-        self.commit(vec![Op::DeleteOwner(user), forget, Op::Audit(deed)]).await?;
+        let entries = self.context.store.erase(&erasure).await.map_err(|error| broken(&error))?;
+        self.context.changes.forget(&user);
+        self.context.board.forget(&user);
+        begun.over();
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         Ok(Erased {
             accounts: count(accounts.len()),
@@ -91,22 +98,52 @@ impl Api {
         })
     }
 
-    fn count_entries(&self, mut query: TrailQuery) -> Result<u64, Refusal> {
-        let mut count = 0;
+    async fn give_up_logins(&self, who: &Caller, user: &UserId) -> Result<(), Refusal> {
+        for login in self.context.lobby.open(user) {
+            let as_user = Caller { user: user.clone(), ..who.clone() };
+            match self.give_up_login(&as_user, login).await {
+                // It has just succeeded, so there is an account to be removed later.
+                Err(refusal) if refusal.code == Code::Conflict => {}
+                outcome => outcome?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up an account of which another change may still be on its way to the disk.
+    async fn give_up_patiently(&self, who: &Caller, account: &OwnedAccount) -> Result<(), Refusal> {
+        let until = Instant::now() + CHANGE_MAX;
         loop {
-            let page = self.context.store.trail(&query).map_err(|error| broken(&error))?;
-            count += page.entries.len() as u64;
-            match page.next {
-                Some(next) => query.before = Some(next),
-                None => return Ok(count),
+            match self.give_up(who, account, false).await {
+                Err(refusal) if refusal.code == Code::NotFound => return Ok(()),
+                Err(refusal) if refusal.code == Code::Conflict && Instant::now() < until => {
+                    tokio::time::sleep(CHANGE_LOOK).await;
+                }
+                outcome => return outcome,
             }
         }
     }
 
-    fn monitors_of(&self, user: &UserId) -> Result<Vec<MonitorRecord>, Refusal> {
-        let is_own = |record: &MonitorRecord| record.owner.as_ref() == Some(user);
-        let own = self.context.store.monitors(None, usize::MAX, is_own);
-        own.map_err(|error| broken(&error))
+    /// The mark of an erasing: the one that is there already, if it was begun before.
+    async fn erasure_of(&self, who: &Caller, user: &UserId) -> Result<Erasure, Refusal> {
+        let known = self.reading(Store::erasures).await?;
+        if let Some(known) = known.into_iter().find(|known| known.user == *user) {
+            return Ok(known);
+        }
+        let pseudonym = UserId::new(format!("erased-{}", uuid::Uuid::now_v7().simple()));
+        let is_other = who.user != *user;
+        Ok(Erasure {
+            user: user.clone(),
+            pseudonym: pseudonym.map_err(|error| broken(&error))?,
+            asked_by: is_other.then(|| who.user.clone()),
+            address: who.address.filter(|_| is_other).map(|address| address.to_string()),
+            at: now(),
+        })
+    }
+
+    fn monitors_of(&self, user: &UserId) -> Result<Vec<MonitorRecord>, StoreError> {
+        let store = &self.context.store;
+        store.monitors_at(&store.monitor_keys(&Scope::Only(user.clone()), None, usize::MAX))
     }
 
     /// What is kept of a user, without any secret.
@@ -114,37 +151,62 @@ impl Api {
         if !who.is_or_may_see(&user) {
             return Err(Refusal::not_found("user"));
         }
+        let _busy = self.context.erasing.enter(&user)?;
+        let room = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| {
+            let detail = format!("{EXPORTS_MAX} exports are being made already; ask again");
+            Refusal::new(Code::Overloaded, detail).after(10)
+        })?;
+        let (api, of) = (self.clone(), user.clone());
+        let export = self.reading(move |_| {
+            // Also when nobody waits for it any more: what it reads is being read.
+            let _room = room;
+            api.export_of(&of)
+        });
+        let archive = export.await?;
+        self.commit(vec![Op::Audit(self.deed(who, &user, "user.export", &user))]).await?;
+        Ok(archive)
+    }
+
+    /// The archive of a user. Reads much, and blocks for it.
+    fn export_of(&self, user: &UserId) -> Result<Vec<u8>, StoreError> {
         let only = Scope::Only(user.clone());
         let owned = self.context.directory.list(&only, None, usize::MAX, |_| true);
-        let chats = self.context.store.rows::<AttachedChat>(&user, None, None, usize::MAX);
-        let chats = chats.map_err(|error| broken(&error))?;
-        let monitors = self.monitors_of(&user)?;
         let hooks = self.context.hooks.list(&only, None, usize::MAX);
-        let hooks =
-            hooks.iter().map(|hook| self.webhook_view(hook)).collect::<Result<Vec<_>, _>>()?;
-        let trail = self.entries_of(&user)?;
+        let hooks = hooks.iter().map(|hook| self.webhook_view(hook));
         let account = |account: &OwnedAccount| self.account_view(account);
+        let monitor = |record: &MonitorRecord| self.monitor_view(record);
         let archive = json!({
             "user": user,
             "made_at": Time(now()),
             "accounts": owned.iter().map(account).collect::<Vec<_>>(),
-            "chats": chats.into_iter().map(views::chat).collect::<Vec<_>>(),
-            "monitors": monitors.iter().map(|record| self.monitor_view(record)).collect::<Vec<_>>(),
-            "webhooks": hooks,
-            "audit": trail.into_iter().map(audit_entry).collect::<Vec<_>>(),
+            "chats": self.chats_of(user)?,
+            "monitors": self.monitors_of(user)?.iter().map(monitor).collect::<Vec<_>>(),
+            "webhooks": hooks.collect::<Result<Vec<_>, _>>()?,
+            "audit": self.entries_of(user)?,
         });
-        self.commit(vec![Op::Audit(self.deed(who, &user, "user.export", &user))]).await?;
-        serde_json::to_vec(&archive).map_err(|error| broken(&error))
+        Ok(archive.to_string().into_bytes())
+    }
+
+    fn chats_of(&self, user: &UserId) -> Result<Vec<Chat>, StoreError> {
+        let (mut chats, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.context.store.rows::<AttachedChat>(user, None, after, PAGE)?;
+            after = page.last().map(|last| RowId::from((last.account, last.chat)));
+            if after.is_none() {
+                return Ok(chats);
+            }
+            chats.extend(page.into_iter().map(views::chat));
+        }
     }
 
     /// Everything that the audit log tells of a user, up to a bound.
-    fn entries_of(&self, user: &UserId) -> Result<Vec<Entry>, Refusal> {
+    fn entries_of(&self, user: &UserId) -> Result<Vec<AuditEntry>, StoreError> {
         let mut query =
-            TrailQuery { user: Some(user.clone()), limit: 1_000, ..TrailQuery::default() };
+            TrailQuery { user: Some(user.clone()), limit: PAGE, ..TrailQuery::default() };
         let mut entries = Vec::new();
         loop {
-            let page = self.context.store.trail(&query).map_err(|error| broken(&error))?;
-            entries.extend(page.entries);
+            let page = self.context.store.trail(&query)?;
+            entries.extend(page.entries.into_iter().map(audit_entry));
             match page.next {
                 Some(next) if entries.len() < EXPORTED_ENTRIES_MAX => query.before = Some(next),
                 _ => return Ok(entries),

@@ -1,10 +1,12 @@
 //! From what the tree knows to the API's shapes. Pure.
 
+use utoipa::ToSchema;
+
 use crate::actors::board::AccountView;
 use crate::actors::lobby::LoginView;
 use crate::edge::http::api::{
-    Account, Chat, CooldownView, Kind, Login, LoginError, LoginState, Qr, Rights, Sent, State,
-    Time, TimerView, Trouble, WhyView,
+    Account, Chat, CooldownView, Kind, Login, LoginError, LoginState, Page, Qr, Rights, Sent,
+    State, Time, TimerView, Trouble, WhyView,
 };
 use crate::protocol::account::AccountState;
 use crate::protocol::estate::{AttachedChat, OwnedAccount, SentMessage};
@@ -12,14 +14,34 @@ use crate::protocol::failure::{is_dead, is_wait};
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::login;
 use crate::protocol::model::{Cooldown, CooldownScope};
-use crate::protocol::owner::LoginId;
+use crate::protocol::owner::{Caller, LoginId, Role, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::why::Why;
+
+/// Whose something is, for those who are told: admins, who see more than their own.
+pub(super) fn owner_for(who: &Caller, owner: Option<&UserId>) -> Option<String> {
+    owner.filter(|_| who.role == Role::Admin).map(ToString::to_string)
+}
+
+/// What a list of `user`'s things covers for the one who asks; `None` when it holds nothing, because it
+/// would be somebody else's.
+pub(super) fn scope_of(who: &Caller, user: Option<UserId>) -> Option<Scope> {
+    match user {
+        None => Some(who.scope()),
+        Some(user) => who.is_or_may_see(&user).then_some(Scope::Only(user)),
+    }
+}
+
+/// A list of nothing.
+pub(super) fn nothing<T: ToSchema>() -> Page<T> {
+    Page { items: Vec::new(), next_cursor: None }
+}
 
 /// An account as its owner sees it; `view` is what its actor last said, if it runs.
 pub(in crate::actors) fn account(owned: &OwnedAccount, view: Option<&AccountView>) -> Account {
     Account {
         id: owned.id.0,
+        owner: None,
         platform: "telegram",
         kind: if owned.is_bot { Kind::Bot } else { Kind::User },
         telegram_id: owned.telegram_id,

@@ -1,5 +1,7 @@
 //! Webhooks: one's own endpoints, and what could not be delivered to them.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::{Api, broken};
@@ -13,20 +15,21 @@ use crate::protocol::trail::Deed;
 use crate::protocol::webhook::{
     DeadRecord, Delivery, EVENTS, SECRET_LEN, WebhookRecord, secret_of,
 };
-use crate::store::{DeadId, DeliveryId, Op, RowId};
+use crate::store::{DeadId, DeliveryId, Op, RowId, Store, StoreError};
 
 /// Endpoints of one user.
 const PER_USER_MAX: usize = 20;
 
 impl Api {
-    fn hook(&self, who: &Caller, id: WebhookId) -> Result<std::sync::Arc<Hook>, Refusal> {
+    fn hook(&self, who: &Caller, id: WebhookId) -> Result<Arc<Hook>, Refusal> {
         let found = self.context.hooks.find(&who.scope(), id);
         found.ok_or_else(|| Refusal::not_found("webhook"))
     }
 
-    pub(super) fn webhook_view(&self, hook: &Hook) -> Result<Webhook, Refusal> {
+    /// An endpoint as its owner sees it. Reads what was given up for it.
+    pub(super) fn webhook_view(&self, hook: &Hook) -> Result<Webhook, StoreError> {
         let record = hook.record();
-        let dead = self.context.store.dead_ids(&record.user, record.id);
+        let dead = self.context.store.dead_ids(&record.user, record.id)?;
         Ok(Webhook {
             id: record.id.0,
             url: record.url.clone(),
@@ -34,7 +37,7 @@ impl Api {
             enabled: record.enabled,
             secret: None,
             waiting: hook.waiting(),
-            dead: dead.map_err(|error| broken(&error))?.len() as u64,
+            dead: dead.len() as u64,
             last_error: hook.last_error().or_else(|| {
                 record.gone_at.map(|_| "it answered 410 (gone), so it was disabled".to_owned())
             }),
@@ -42,7 +45,13 @@ impl Api {
         })
     }
 
-    pub(super) fn list_webhooks(
+    /// The same of some, without keeping anybody else waiting.
+    async fn webhook_views(&self, hooks: Vec<Arc<Hook>>) -> Result<Vec<Webhook>, Refusal> {
+        let api = self.clone();
+        self.reading(move |_| hooks.iter().map(|hook| api.webhook_view(hook)).collect()).await
+    }
+
+    pub(super) async fn list_webhooks(
         &self,
         who: &Caller,
         page: &PageQuery,
@@ -55,12 +64,16 @@ impl Api {
         hooks.truncate(page.limit);
         let next_cursor = hooks.last().filter(|_| has_more);
         let next_cursor = next_cursor.map(|last| last.record().id.to_string());
-        let items = hooks.iter().map(|hook| self.webhook_view(hook)).collect::<Result<_, _>>()?;
-        Ok(Page { items, next_cursor })
+        Ok(Page { items: self.webhook_views(hooks).await?, next_cursor })
     }
 
-    pub(super) fn look_at_webhook(&self, who: &Caller, id: WebhookId) -> Result<Webhook, Refusal> {
-        self.webhook_view(&*self.hook(who, id)?)
+    pub(super) async fn look_at_webhook(
+        &self,
+        who: &Caller,
+        id: WebhookId,
+    ) -> Result<Webhook, Refusal> {
+        let views = self.webhook_views(vec![self.hook(who, id)?]).await?;
+        views.into_iter().next().ok_or_else(|| Refusal::not_found("webhook"))
     }
 
     /// What of an order may be kept: its URL in its normal form.
@@ -106,7 +119,7 @@ impl Api {
         durable(handed_in).await.map_err(|error| broken(&error))?;
         self.context.hooks.put(record);
         drop(turn);
-        let made = self.look_at_webhook(who, id)?;
+        let made = self.look_at_webhook(who, id).await?;
         Ok(Webhook { secret: Some(secret), ..made })
     }
 
@@ -128,7 +141,7 @@ impl Api {
         durable(handed_in).await.map_err(|error| broken(&error))?;
         self.context.hooks.put(record);
         drop(turn);
-        self.look_at_webhook(who, id)
+        self.look_at_webhook(who, id).await
     }
 
     pub(super) async fn drop_webhook(&self, who: &Caller, id: WebhookId) -> Result<(), Refusal> {
@@ -146,7 +159,7 @@ impl Api {
         durable(handed_in).await.map_err(|error| broken(&error))
     }
 
-    pub(super) fn list_dead(
+    pub(super) async fn list_dead(
         &self,
         who: &Caller,
         id: WebhookId,
@@ -155,8 +168,9 @@ impl Api {
         let user = self.hook(who, id)?.record().user.clone();
         let after = page.cursor.as_deref().map(|cursor| dead_cursor(id, cursor)).transpose()?;
         let (prefix, after) = (Some(RowId::from(id)), after.map(RowId::from));
-        let rows = self.context.store.rows::<DeadRecord>(&user, prefix, after, page.limit + 1);
-        let mut rows = rows.map_err(|error| broken(&error))?;
+        let limit = page.limit.saturating_add(1);
+        let mut rows: Vec<DeadRecord> =
+            self.reading(move |store| store.rows(&user, prefix, after, limit)).await?;
         let has_more = rows.len() > page.limit;
         rows.truncate(page.limit);
         let cursor = |last: &DeadRecord| format!("{}-{}", last.at.0, last.delivery.message_id);
@@ -181,7 +195,7 @@ impl Api {
         let turn = self.context.hooks.turn().await;
         let hook = self.hook(who, id)?;
         let user = hook.record().user.clone();
-        let (place, dead) = self.find_dead(&user, id, delivery)?;
+        let (place, dead) = self.find_dead(&user, id, delivery).await?;
         let mut deed: Deed = self.deed(who, &user, "webhook.redeliver", id);
         deed.target = Some(format!("{id}/{delivery}"));
         let delivery = dead.delivery.anew(now());
@@ -199,18 +213,21 @@ impl Api {
         Ok(())
     }
 
-    fn find_dead(
+    async fn find_dead(
         &self,
         user: &UserId,
         id: WebhookId,
         delivery: Uuid,
     ) -> Result<(DeadId, DeadRecord), Refusal> {
-        let ids = self.context.store.dead_ids(user, id).map_err(|error| broken(&error))?;
-        let place = ids.into_iter().find(|dead| dead.message_id == delivery);
-        let place = place.ok_or_else(|| Refusal::not_found("delivery that was given up"))?;
-        let dead = self.context.store.row(user, place).map_err(|error| broken(&error))?;
-        let dead = dead.ok_or_else(|| Refusal::not_found("delivery that was given up"))?;
-        Ok((place, dead))
+        let user = user.clone();
+        let find = move |store: &Store| {
+            let ids = store.dead_ids(&user, id)?;
+            let place = ids.into_iter().find(|dead| dead.message_id == delivery);
+            let Some(place) = place else { return Ok(None) };
+            Ok(store.row(&user, place)?.map(|dead| (place, dead)))
+        };
+        let found = self.reading(find).await?;
+        found.ok_or_else(|| Refusal::not_found("delivery that was given up"))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::actors::context::{Context, now};
 use crate::actors::herald::Subject;
 use crate::failpoint;
 use crate::protocol::account::Standing;
-use crate::protocol::estate::{OwnedAccount, PersonWaits};
+use crate::protocol::estate::{AttachedChat, OwnedAccount, PersonWaits};
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::{AccountRecord, Cooldown, Credentials, Me};
 use crate::protocol::owner::{AccountId, Scope, UserId};
@@ -141,6 +141,7 @@ impl FleetState {
             Wanted::Redialled => (Vec::new(), Change::Redialled(account)),
             Wanted::Gone => {
                 let mut ops = vec![Op::delete_row::<OwnedAccount>(user, id)];
+                ops.push(Op::delete_rows::<AttachedChat>(user, id));
                 ops.extend(self.wipe(account.key));
                 ops.extend(waits_of(&self.context, account.telegram_id));
                 (ops, Change::Removed(account))

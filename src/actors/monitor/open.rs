@@ -174,11 +174,11 @@ impl MonitorActor {
         match finding {
             Finding::Resolved { peer, title } => {
                 self.opening.peer = Some(peer);
-                self.learn(Some(peer.id), title).await
+                self.learn(Some(peer.id), title, None).await
             }
-            Finding::Member { title } => {
+            Finding::Member { title, names } => {
                 self.opening.inspected = true;
-                self.learn(None, title).await
+                self.learn(None, title, Some(names)).await
             }
             Finding::NewestBefore(id) => self.start_after(id).await,
             Finding::Position(pts) => {
@@ -257,6 +257,7 @@ impl MonitorActor {
         &mut self,
         id: Option<MarkedId>,
         title: Option<String>,
+        names: Option<Vec<String>>,
     ) -> Result<(), ActorProcessingErr> {
         let id = id.or(self.record.marked_id);
         let title = title.or_else(|| self.record.title.clone());
@@ -269,7 +270,13 @@ impl MonitorActor {
             }
             let _ = self.fleet.cast(FleetMsg::Follow { account, key, chat });
         }
-        if id == self.record.marked_id && title == self.record.title {
+        // Those of another chat are none of this one.
+        let known = self.record.names.clone();
+        let known = if id == self.record.marked_id { known } else { Vec::new() };
+        let names = names.unwrap_or(known);
+        let is_known = (&id, &title, &names)
+            == (&self.record.marked_id, &self.record.title, &self.record.names);
+        if is_known {
             return Ok(());
         }
         let mut ops = Vec::new();
@@ -282,7 +289,7 @@ impl MonitorActor {
             self.forget_held();
             self.opening.known_id = 0;
         }
-        (self.record.marked_id, self.record.title) = (id, title);
+        (self.record.marked_id, self.record.title, self.record.names) = (id, title, names);
         ops.push(Op::PutMonitor(self.record.clone()));
         self.context.store.submit(ops, |_| {}).await?;
         Ok(())

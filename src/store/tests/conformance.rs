@@ -439,7 +439,7 @@ async fn an_update_state_that_moves_alone_becomes_durable_without_a_commit() {
             eventually(asleep).await;
             let delta = UpdateStateDelta { common: Some((pts, 1, 1)), ..Default::default() };
             store.note_update_state(id, delta);
-            let stored = || super::super::stored_state(&*store.shared.engine, id).unwrap();
+            let stored = || super::super::recall::stored_state(&*store.shared.engine, id).unwrap();
             eventually(|| stored().is_some_and(|state| state.pts == pts)).await;
         }
     })

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::*;
+use crate::protocol::erasure::Erasure;
 use crate::protocol::estate::{
     AttachedChat, DayCount, Fingerprint, OwnedAccount, PersonWaits, SendRecord, SentMessage,
 };
@@ -170,6 +171,16 @@ fn full_waits() -> PersonWaits {
     PersonWaits { telegram_id: 7_000_000_001, waits }
 }
 
+fn full_erasure() -> Erasure {
+    Erasure {
+        user: full_owned().user,
+        pseudonym: UserId::new("erased-1").unwrap(),
+        asked_by: Some(UserId::new("admin").unwrap()),
+        address: Some("127.0.0.1".into()),
+        at: UnixMillis(6),
+    }
+}
+
 fn full_entry() -> Entry {
     let deed = Deed {
         at: UnixMillis(5),
@@ -317,6 +328,7 @@ fn fixtures() -> Vec<Fixture> {
         json("webhook", super::rows::webhook()),
         json("delivery", super::rows::delivery()),
         json("dead_delivery", super::rows::dead()),
+        json("erasure", full_erasure()),
         json("audit_link", full_entry().link),
         json("audit_persons", full_entry().persons),
     ]

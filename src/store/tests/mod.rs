@@ -6,26 +6,31 @@ mod conformance;
 mod crash;
 mod damage;
 mod doors;
+mod erase;
 mod fixtures;
 mod keep;
 mod model;
+mod roster;
 mod rows;
 mod spool;
 mod trail;
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::*;
-use crate::protocol::chat::{ChatRef, ChatSpelling, ChatTarget};
+use crate::protocol::chat::{ChatKey, ChatRef, ChatSpelling, ChatTarget, MarkedId};
+use crate::protocol::cursor::Cursor;
 use crate::protocol::ids::{SessionId, UnixMillis};
 use crate::protocol::model::{
-    AccountRecord, JobRecord, JobWork, Me, MonitorPhase, MonitorRecord, PoolMember, RestartRecord,
-    SessionRecord, UpdateStateDelta,
+    AccountRecord, Credentials, JobRecord, JobWork, Me, MonitorPhase, MonitorRecord, PeerRecord,
+    PoolMember, RestartRecord, SessionRecord, UpdateState, UpdateStateDelta,
 };
 use crate::protocol::outbox::{OutboxEntry, Route};
 use crate::protocol::secret::AuthKey;
+use crate::store::records::CursorRecord;
 
 pub(in crate::store) use rows::{expect_sealed_rows, login, sealed_rows};
 
@@ -73,6 +78,7 @@ pub(in crate::store) fn monitor(number: i64) -> MonitorRecord {
         started_at: UnixMillis(17),
         marked_id: None,
         title: Some("Title".into()),
+        names: Vec::new(),
         start_pts: None,
     }
 }

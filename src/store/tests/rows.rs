@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::protocol::estate::{
-    Fingerprint, LoginRecord, LoginStage, OwnedAccount, SENDS_KEPT_MS, SendRecord,
+    DayCount, Fingerprint, LoginRecord, LoginStage, OwnedAccount, SENDS_KEPT_MS, SendRecord,
 };
 use crate::protocol::owner::{AccountId, LoginId, UserId, WebhookId};
 use crate::protocol::webhook::{DeadRecord, Delivery, Line, WebhookRecord};
@@ -175,12 +175,31 @@ async fn rows_go_when_their_time_is_over_and_not_before() {
 }
 
 #[tokio::test]
+async fn the_count_of_a_day_goes_with_the_day_and_that_of_the_next_day_stays() {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+    let (store, _outbox) = Store::in_memory().unwrap();
+    let count = |telegram_id, day| {
+        let used = [("send".to_owned(), 3)].into();
+        DayCount { telegram_id, day, used }
+    };
+    let put = |telegram_id, day| Op::PutDayCount(count(telegram_id, day));
+    store.commit(vec![put(1, 0), put(2, 0), put(2, 1)]).await.unwrap();
+    store.commit(vec![Op::Expire(UnixMillis(DAY_MS))]).await.unwrap();
+    assert_eq!(store.day_count(1).unwrap(), Some(count(1, 0)), "its hour is not over");
+    store.commit(vec![Op::Expire(UnixMillis(2 * DAY_MS - 1))]).await.unwrap();
+    assert_eq!(store.day_count(1).unwrap(), None);
+    assert_eq!(store.day_count(2).unwrap(), Some(count(2, 1)));
+    store.commit(vec![Op::Expire(UnixMillis(3 * DAY_MS))]).await.unwrap();
+    assert_eq!(store.day_count(2).unwrap(), None);
+}
+
+#[tokio::test]
 async fn everything_of_a_user_goes_at_once_also_what_the_same_commit_wrote() {
     let (store, _outbox) = Store::in_memory().unwrap();
     let (one, two) = (owned("one", 1), owned("two", 2));
     store.commit(vec![Op::put_row(&one)]).await.unwrap();
     store.commit(sealed_rows()).await.unwrap();
-    let ops = vec![Op::put_row(&send(1, 0)), Op::put_row(&two), Op::DeleteOwner(user("one"))];
+    let ops = vec![Op::put_row(&send(1, 0)), Op::put_row(&two), Op::EraseRows(user("one"))];
     store.commit(ops).await.unwrap();
     assert_eq!(store.all_rows::<OwnedAccount>().unwrap(), [two]);
     assert_eq!(store.all_rows::<LoginRecord>().unwrap(), []);

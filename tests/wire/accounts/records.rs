@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use telewarden::protocol::erasure::Erasure;
+use telewarden::protocol::ids::UnixMillis;
+use telewarden::protocol::owner::UserId;
 use telewarden::store::{Store, StoreOptions};
 
-use crate::support::{Client, House, id_of};
+use crate::support::{Client, House, eventually, id_of};
 
 const SESSION: &str = "/accounts/telegram/connect/session";
 
@@ -188,4 +191,90 @@ async fn every_deed_leaves_its_line_and_erasing_a_user_leaves_a_pseudonym() {
     house.expect_clean_books().await;
     assert_eq!(house.daemon.terminate().await.code(), Some(0));
     expect_whole_trail(&house, expected.len()).await;
+}
+
+/// A chat has a number and a public name; a user's monitor of it is one, whichever is used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_monitor_goes_by_the_number_and_the_name_of_its_chat() {
+    let house = House::open().await;
+    let (ann, account) = (house.user("ann"), house.person().await);
+    let id = house.connect(&ann, &account).await;
+    let mut followed = ann.follow(None).await;
+    for (name, is_made_by_name) in [("the_forum", true), ("the_paper", false)] {
+        let chat = telewarden_simulator::NewChat {
+            kind: telewarden_simulator::ChatKind::Supergroup,
+            title: "A room".into(),
+            username: Some(name.into()),
+            members: vec![account.user_id],
+            admins: Vec::new(),
+        };
+        let number = house.sim.add_chat(chat).await.unwrap().chat_id;
+        let (by_name, by_number) = (format!("/monitors/@{name}"), format!("/monitors/{number}"));
+        let (first, second) = match is_made_by_name {
+            true => (&by_name, &by_number),
+            false => (&by_number, &by_name),
+        };
+        let pool = json!({ "accounts": [id] });
+        let made = ann.put(first, pool.clone()).await.expect(201);
+        eventually("it listens", async || {
+            let monitor = ann.get(first).await.expect(200);
+            (monitor["state"] == "active").then_some(())
+        })
+        .await;
+        // What it learns of its chat is durable a moment later.
+        let known = eventually("its other name is known", async || {
+            let answer = ann.get(second).await;
+            (answer.status == 200).then(|| answer.expect(200))
+        })
+        .await;
+        assert_eq!(known["chat_id"], made["chat_id"]);
+        assert_eq!(ann.put(second, pool).await.expect(200)["chat_id"], made["chat_id"]);
+        let listed = ann.get("/monitors").await.expect(200);
+        assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed:#}");
+        let listed = house.admin().get("/monitors?user=ann").await.expect(200);
+        assert_eq!(listed["items"][0]["owner"], "ann", "{listed:#}");
+        ann.delete(second).await.expect(204);
+        ann.get(first).await.expect_problem(404, "NOT_FOUND");
+        // Events call it as it was asked for.
+        let called = if is_made_by_name { json!(format!("@{name}")) } else { json!(number) };
+        for event in ["monitor.changed", "monitor.removed"] {
+            followed.until(|told| told.name == event && told.data["chat_id"] == called).await;
+        }
+    }
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasing_that_a_crash_came_into_is_through_before_anybody_looks() {
+    let mut house = House::open().await;
+    let (ann, bob) = (house.user("ann"), house.user("bob"));
+    let (hers, his) = (house.person().await, house.person().await);
+    let id = house.connect(&ann, &hers).await;
+    let his = house.connect(&bob, &his).await;
+    let message = json!({ "to": "me", "text": "hello" });
+    house.send(&ann, &id, Some("a-key"), &message).await.expect(201);
+    ann.put("/monitors/@some_forum", json!({ "accounts": [id] })).await.expect(201);
+    house.kill().await;
+    // As far as a daemon had come that noted what it was about to do, and was killed then.
+    let (store, outbox) = Store::open(StoreOptions::new(house.daemon.store())).unwrap();
+    let erasure = Erasure {
+        user: UserId::new("ann").unwrap(),
+        pseudonym: UserId::new("erased-1").unwrap(),
+        asked_by: None,
+        address: None,
+        at: UnixMillis(1_700_000_000_000),
+    };
+    store.mark_erasure(&erasure).await.unwrap();
+    store.close().await.unwrap();
+    drop(outbox);
+    house.daemon.spawn().await;
+    assert_eq!(house.accounts_of(&ann).await, [] as [Value; 0]);
+    assert_eq!(ann.get("/monitors").await.expect(200)["items"], json!([]));
+    let all = log_of(&house.admin(), "").await;
+    assert_eq!((&all[0]["action"], &all[0]["actor"]), (&json!("user.erase"), &json!("erased-1")));
+    assert!(!json!(all).to_string().contains("\"ann\""), "{all:#?}");
+    house.until_state(&bob, &his, "active").await;
+    // It is over: she may begin anew.
+    house.connect(&ann, &hers).await;
+    house.expect_clean_books().await;
 }

@@ -63,6 +63,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         ("kind" = Option<Kind>, Query, description = "Only those of this kind"),
         ("q" = Option<String>, Query,
             description = "Only those whose username, first name or Telegram id holds this text"),
+        ("user" = Option<String>, Query, description = "Only those of this user, for admins"),
         Paging,
     ),
     responses((status = 200, description = "A page of them", body = Page<Account>)),
@@ -78,6 +79,7 @@ async fn accounts(
         state: fields.optional("status", |value| request::one_of(value, STATES)),
         kind: fields.optional("kind", |value| request::one_of(value, &kinds)),
         text: fields.optional("q", request::words),
+        user: fields.optional("user", request::user),
         page: page(&mut fields),
     };
     let query = fields.finish(Some(query))?;

@@ -43,8 +43,8 @@ use streams::Streams;
 pub use limits::RequestLimits;
 pub use secret::{TokenSecret, TokenSecretError};
 pub use service::{
-    AccountQuery, AuditQuery, Change, Outgoing, PageQuery, ParseMode, PastedSession, Phone,
-    Service, WebhookOrder,
+    AccountQuery, AuditQuery, Change, MonitorQuery, Outgoing, PageQuery, ParseMode, PastedSession,
+    Phone, Service, WebhookOrder,
 };
 pub use shapes::{
     Account, AccountStatus, AuditEntry, Cap, Chat, CooldownView, DeadDelivery, Erased, KeyStatus,

@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use super::Shared;
 use super::bodies::{Paging, PutMonitor};
 use super::extract::{Body, ChatParameter, Query, page};
+use super::service::MonitorQuery;
 use super::shapes::{Monitor, Page};
 use crate::protocol::owner::Caller;
 use crate::protocol::refusal::Refusal;
@@ -29,7 +30,10 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     get,
     path = "/monitors",
     tag = "monitors",
-    params(Paging),
+    params(
+        ("user" = Option<String>, Query, description = "Only those of this user, for admins"),
+        Paging,
+    ),
     responses((status = 200, description = "A page of them", body = Page<Monitor>)),
 )]
 async fn monitors(
@@ -37,9 +41,10 @@ async fn monitors(
     who: Caller,
     Query(mut fields): Query,
 ) -> Result<Json<Page<Monitor>>, Refusal> {
-    let page = page(&mut fields);
-    let page = fields.finish(Some(page))?;
-    api.service.monitors(&who, page).await.map(Json)
+    let user = fields.optional("user", request::user);
+    let query = MonitorQuery { user, page: page(&mut fields) };
+    let query = fields.finish(Some(query))?;
+    api.service.monitors(&who, query).await.map(Json)
 }
 
 /// A monitor

@@ -38,6 +38,17 @@ pub struct AccountQuery {
     pub kind: Option<Kind>,
     /// Only those whose username, first name or telegram id holds this text.
     pub text: Option<String>,
+    /// Only those of this user.
+    pub user: Option<UserId>,
+    /// Where the page begins.
+    pub page: PageQuery,
+}
+
+/// Which monitors, and which page of them.
+#[derive(Clone, Debug, Default)]
+pub struct MonitorQuery {
+    /// Only those of this user.
+    pub user: Option<UserId>,
     /// Where the page begins.
     pub page: PageQuery,
 }
@@ -207,7 +218,7 @@ pub trait Service: Send + Sync + 'static {
     ) -> Result<Chat, Refusal>;
 
     /// The caller's monitors.
-    async fn monitors(&self, who: &Caller, page: PageQuery) -> Result<Page<Monitor>, Refusal>;
+    async fn monitors(&self, who: &Caller, query: MonitorQuery) -> Result<Page<Monitor>, Refusal>;
     /// One monitor.
     async fn monitor(&self, who: &Caller, chat: ChatRef) -> Result<Monitor, Refusal>;
     /// Has a chat monitored by these accounts, the first as the primary one. The flag tells that

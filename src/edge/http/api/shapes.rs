@@ -79,6 +79,9 @@ pub struct Trouble {
 pub struct Account {
     /// Its id: a UUID of version 7.
     pub id: Uuid,
+    /// Whose it is; in answers to admins only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// The platform.
     #[schema(examples("telegram"))]
     pub platform: &'static str,
@@ -301,6 +304,9 @@ pub struct Rights {
 pub struct Monitor {
     /// The chat, as it was asked for.
     pub chat_id: serde_json::Value,
+    /// Whose it is, in answers to admins only; those of the bridge have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// Its marked id, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub marked_chat_id: Option<i64>,

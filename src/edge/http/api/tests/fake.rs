@@ -68,6 +68,7 @@ impl Fake {
 fn account() -> Account {
     Account {
         id: ACCOUNT,
+        owner: None,
         platform: "telegram",
         kind: Kind::User,
         telegram_id: 42,
@@ -131,6 +132,7 @@ fn chat() -> Chat {
 fn monitor() -> Monitor {
     Monitor {
         chat_id: CHAT.into(),
+        owner: None,
         marked_chat_id: Some(-1_001),
         title: None,
         state: "active".to_owned(),
@@ -279,7 +281,7 @@ impl Service for Fake {
         self.own_account(who, id).map(|_| chat())
     }
 
-    async fn monitors(&self, who: &Caller, _: PageQuery) -> Result<Page<Monitor>, Refusal> {
+    async fn monitors(&self, who: &Caller, _: MonitorQuery) -> Result<Page<Monitor>, Refusal> {
         Ok(self.page(who, monitor()))
     }
 

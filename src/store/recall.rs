@@ -1,0 +1,140 @@
+//! What the daemon remembers, as it is read: records by their keys, with what the overlays know better.
+//! Reads wait for nobody and block for the disk; never writes.
+
+use serde::de::DeserializeOwned;
+
+use crate::protocol::chat::{ChatKey, MarkedId};
+use crate::protocol::cursor::Cursor;
+use crate::protocol::ids::AuthKeyId;
+use crate::protocol::model::{AccountRecord, Credentials, MonitorRecord, PeerRecord, UpdateState};
+
+use super::Store;
+use super::engine::Engine;
+use super::error::StoreError;
+use super::layout::{self, kind};
+use super::op::Snapshot;
+use super::records::{self, CursorRecord};
+
+impl Store {
+    /// Everything start-up needs. Blocks while it reads.
+    pub fn load(&self) -> Result<Snapshot, StoreError> {
+        let mut monitors = Vec::new();
+        for monitor in self.all_json::<MonitorRecord>(kind::MONITOR)? {
+            let cursor = self.cursor(&monitor.key())?;
+            monitors.push((monitor, cursor));
+        }
+        Ok(Snapshot {
+            sessions: self.all_json(kind::SESSION)?,
+            accounts: self.all_json(kind::ACCOUNT)?,
+            owned: self.all_rows()?,
+            logins: self.all_rows()?,
+            monitors,
+            jobs: self.all_json(kind::JOB)?,
+            restarts: self.all_json(kind::RESTART)?,
+        })
+    }
+
+    pub(super) fn all_json<T: DeserializeOwned>(&self, kind: u8) -> Result<Vec<T>, StoreError> {
+        let (from, to) = layout::all(kind);
+        self.range(&from, &to, usize::MAX, |value| records::from_json(record_name(kind), value))
+    }
+
+    /// Decodes up to `limit` records of a range.
+    pub(super) fn range<T>(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        decode: impl Fn(&[u8]) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut records = Vec::new();
+        let mut outcome = Ok(());
+        self.shared.engine.scan(from, to, &mut |_, value| {
+            if records.len() < limit {
+                match decode(value) {
+                    Ok(record) => records.push(record),
+                    Err(error) => outcome = Err(error),
+                }
+            }
+            outcome.is_ok() && records.len() < limit
+        })?;
+        outcome.map(|()| records)
+    }
+
+    /// An account's open half.
+    pub fn account(&self, account: AuthKeyId) -> Result<Option<AccountRecord>, StoreError> {
+        self.one_json(kind::ACCOUNT, &layout::account(kind::ACCOUNT, account))
+    }
+
+    /// A monitor.
+    pub fn monitor(&self, chat: &ChatKey) -> Result<Option<MonitorRecord>, StoreError> {
+        self.one_json(kind::MONITOR, &layout::chat(kind::MONITOR, chat))
+    }
+
+    fn one_json<T: DeserializeOwned>(&self, kind: u8, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let stored = self.shared.engine.get(key)?;
+        stored.map(|bytes| records::from_json(record_name(kind), &bytes)).transpose()
+    }
+
+    /// An account's credentials, unsealed for this call only.
+    pub fn credentials(&self, account: AuthKeyId) -> Result<Option<Credentials>, StoreError> {
+        let key = layout::account(kind::CREDENTIALS, account);
+        let plain = self.shared.master.read(&*self.shared.engine, "credentials", &key)?;
+        plain.map(|plain| records::credentials_from_plain(account, &plain)).transpose()
+    }
+
+    /// An account's update state, including moves that have no record yet.
+    pub fn update_state(&self, account: AuthKeyId) -> Result<Option<UpdateState>, StoreError> {
+        let hot = self.shared.read_hot();
+        let stored = stored_state(&*self.shared.engine, account)?;
+        let Some(delta) = hot.state(account) else {
+            return Ok(stored);
+        };
+        let mut state = stored.unwrap_or_default();
+        state.apply(delta);
+        Ok(Some(state))
+    }
+
+    /// A monitor's cursor.
+    pub fn cursor(&self, chat: &ChatKey) -> Result<Option<Cursor>, StoreError> {
+        if let Some(record) = self.shared.read_hot().cursor(chat) {
+            return Ok(Some(record.cursor.clone()));
+        }
+        let stored = self.shared.engine.get(&layout::chat(kind::CURSOR, chat))?;
+        let record = stored.map(|bytes| records::from_compact::<CursorRecord>("cursor", &bytes));
+        Ok(record.transpose()?.map(|record| record.cursor))
+    }
+
+    /// Up to `limit` peers of an account, by id.
+    pub fn peers(&self, account: AuthKeyId, limit: usize) -> Result<Vec<PeerRecord>, StoreError> {
+        let (from, to) = layout::peers(account);
+        self.range(&from, &to, limit, |value| records::from_compact("peer", value))
+    }
+
+    /// One peer of an account.
+    pub fn peer(&self, account: AuthKeyId, id: MarkedId) -> Result<Option<PeerRecord>, StoreError> {
+        let stored = self.shared.engine.get(&layout::peer(account, id))?;
+        stored.map(|bytes| records::from_compact("peer", &bytes)).transpose()
+    }
+}
+
+/// The record of an account's update state, without later moves.
+pub(super) fn stored_state(
+    engine: &dyn Engine,
+    account: AuthKeyId,
+) -> Result<Option<UpdateState>, StoreError> {
+    let stored = engine.get(&layout::account(kind::UPDATE_STATE, account))?;
+    stored.map(|bytes| records::from_compact("update state", &bytes)).transpose()
+}
+
+/// What a record of one `kind` is called in errors.
+pub(super) fn record_name(kind: u8) -> &'static str {
+    match kind {
+        kind::SESSION => "session",
+        kind::ACCOUNT => "account",
+        kind::MONITOR => "monitor",
+        kind::JOB => "job",
+        kind::ERASURE => "erasure",
+        _ => "restart",
+    }
+}
