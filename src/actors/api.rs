@@ -26,7 +26,6 @@ use super::desk::Desk;
 use super::fleet::FleetMsg;
 use super::logins::LoginsMsg;
 use super::orders::Orders;
-use super::turns::Turns;
 use crate::edge::http::api::{
     Account, AccountQuery, AccountStatus, AuditEntry, AuditQuery, Change, Chat, DeadDelivery,
     Erased, KeyStatus, Login, Monitor, MonitorQuery, Outgoing, Page, PageQuery, PastedSession,
@@ -52,8 +51,6 @@ pub struct Api {
     desk: Arc<Desk>,
     /// The room for exports, which may be large.
     exports: Arc<Semaphore>,
-    /// Held by whoever makes a monitor.
-    turns: Arc<Turns>,
 }
 
 impl Api {
@@ -65,7 +62,7 @@ impl Api {
     ) -> Self {
         let desk = Desk::new(Arc::clone(&context), fleet.clone());
         let exports = Arc::new(Semaphore::new(people::EXPORTS_MAX));
-        Self { context, fleet, logins, orders, desk, exports, turns: Arc::default() }
+        Self { context, fleet, logins, orders, desk, exports }
     }
 
     /// Takes no more messages, and waits for those under way.

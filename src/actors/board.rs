@@ -16,7 +16,7 @@ use crate::protocol::monitor::MonitorState;
 use crate::protocol::owner::UserId;
 use crate::protocol::watchdog::LinkProgress;
 use crate::protocol::why::{Situation, Why, explain};
-use crate::store::names;
+use crate::store::names_user;
 
 /// Crashes, and dropped links, remembered for the summary; of crashes the store keeps more.
 const RESTARTS_MAX: usize = 10;
@@ -214,7 +214,7 @@ impl Board {
 
     /// Nothing here names `user` any more.
     pub(super) fn forget(&self, user: &UserId) {
-        self.views().crashes.retain(|line| !names(line, user));
+        self.views().crashes.retain(|line| !names_user(line, user));
     }
 
     /// An account's link was dropped.

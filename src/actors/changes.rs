@@ -239,11 +239,6 @@ impl<K: Ord> LastTold<K> {
     pub(super) fn forget(&mut self, thing: &K) -> Option<Value> {
         self.0.remove(thing).map(|last| last.name)
     }
-
-    /// Forgets what nothing more is told of.
-    pub(super) fn keep(&mut self, is_kept: impl Fn(&K) -> bool) {
-        self.0.retain(|thing, _| is_kept(thing));
-    }
 }
 
 #[cfg(test)]
@@ -294,9 +289,8 @@ mod tests {
         assert!(!told.is_news(1, "secret", json!("one")));
         assert!(!format!("{told:?}").contains("secret"));
         assert!(told.is_news(1, "other", json!("one")) && told.is_news(2, "other", json!("two")));
-        told.keep(|thing| *thing == 1);
         assert_eq!((told.forget(&1), told.forget(&1)), (Some(json!("one")), None));
-        assert_eq!(told.forget(&2), None);
+        assert_eq!(told.forget(&2), Some(json!("two")));
     }
 
     #[tokio::test]

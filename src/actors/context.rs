@@ -16,6 +16,7 @@ use super::erasing::Erasing;
 use super::joins::Joins;
 use super::lobby::Lobby;
 use super::meters::Meters;
+use super::turns::Turns;
 use super::waits::Waits;
 use super::webhooks::{Hooks, WebhookSettings};
 use crate::protocol::account::ReconnectPolicy;
@@ -78,6 +79,8 @@ pub struct Context {
     pub(super) lobby: Lobby,
     /// Whose data are being erased.
     pub(super) erasing: Erasing,
+    /// Who may add to, change or take away what a user has; see there.
+    pub(super) turns: Turns,
     /// Users of whom an account has another key.
     pub(super) rekeyed: Dirty<UserId>,
     /// What changed, for those who follow.
@@ -113,6 +116,7 @@ impl Context {
             directory,
             lobby,
             erasing: Erasing::default(),
+            turns: Turns::default(),
             rekeyed: Dirty::default(),
             changes: Changes::default(),
             caps: Caps::default(),

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use words::{other_request, paused, sent_before, unclear, unnoted};
+use words::{doubtful, other_request, paused, sent_before, unclear, unnoted};
 
 use super::asking::{Unmet, ask, busy};
 use super::calling::broken;
@@ -192,9 +192,10 @@ impl Desk {
         if dispatch.account.is_paused {
             return Err(paused());
         }
-        let peer = self.peer(dispatch).await?;
         // An earlier try, maybe in an earlier life, may have reached Telegram.
         let maybe_sent = known.as_ref().is_some_and(|known| !known.is_unsent);
+        let peer = self.peer(dispatch).await;
+        let peer = peer.map_err(|refusal| if maybe_sent { doubtful(refusal) } else { refusal })?;
         let intent = dispatch.record(random_id, known.map(|known| known.created_at));
         let unit = self.intend(dispatch, random_id, intent.as_ref(), maybe_sent).await?;
         let message = SendMessage {

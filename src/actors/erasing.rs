@@ -68,14 +68,14 @@ impl Drop for Busy {
 
 /// A user is being erased, as long as this lives, and longer when something went before it ended.
 #[derive(Debug)]
-pub(super) struct Erasure {
+pub(super) struct ErasingGuard {
     shared: Arc<Shared>,
     user: UserId,
     /// The store has a mark of it, so there is no way back.
     is_marked: bool,
 }
 
-impl Drop for Erasure {
+impl Drop for ErasingGuard {
     fn drop(&mut self) {
         let mut users = self.shared.users();
         match self.is_marked {
@@ -104,18 +104,18 @@ impl Erasing {
     ///
     /// # Errors
     /// `CONFLICT` when somebody else is at it.
-    pub(super) fn begin(&self, user: &UserId) -> Result<Erasure, Refusal> {
+    pub(super) fn begin(&self, user: &UserId) -> Result<ErasingGuard, Refusal> {
         let before = self.0.users().erased.insert(user.clone(), Hand::AtIt);
         if before == Some(Hand::AtIt) {
             let detail = "this user is being erased by another request";
             return Err(Refusal::new(Code::Conflict, detail).after(5));
         }
         let is_marked = before == Some(Hand::Left);
-        Ok(Erasure { shared: Arc::clone(&self.0), user: user.clone(), is_marked })
+        Ok(ErasingGuard { shared: Arc::clone(&self.0), user: user.clone(), is_marked })
     }
 }
 
-impl Erasure {
+impl ErasingGuard {
     /// Whose it is.
     pub(super) fn user(&self) -> &UserId {
         &self.user

@@ -30,19 +30,13 @@ pub(super) fn start(context: &Arc<Context>) -> AbortOnDropHandle<()> {
             for subject in context.board.changes().next().await {
                 tell(&context, &mut told, subject);
             }
-            told.keep(|subject| is_going_on(&context, subject));
         }
     }))
 }
 
-/// Whether more may be told of it: logins come to their end, and nothing follows.
-fn is_going_on(context: &Context, subject: &Subject) -> bool {
-    let Subject::Login(user, id) = subject else { return true };
-    let known = context.lobby.get(&Scope::Only(user.clone()), *id);
-    known.is_some_and(|(_, view)| !view.state.is_over())
-}
-
 fn tell(context: &Context, told: &mut LastTold<Subject>, subject: Subject) {
+    // Logins come to their end, and nothing follows.
+    let mut is_last = false;
     let news = match &subject {
         Subject::Account(key) => context.directory.of_key(*key).map(|owned| {
             let view = context.board.view(*key);
@@ -52,6 +46,7 @@ fn tell(context: &Context, told: &mut LastTold<Subject>, subject: Subject) {
         Subject::Login(user, id) => {
             let found = context.lobby.get(&Scope::Only(user.clone()), *id);
             let view = found.and_then(|(_, view)| {
+                is_last = view.state.is_over();
                 let scope = Scope::Only(user.clone());
                 let account = view.account.and_then(|id| context.directory.get(&scope, id));
                 let account = account
@@ -90,8 +85,11 @@ fn tell(context: &Context, told: &mut LastTold<Subject>, subject: Subject) {
         return;
     };
     let name = data.get("chat_id").cloned().unwrap_or_default();
-    if told.is_news(subject, &data.to_string(), name) {
+    if told.is_news(subject.clone(), &data.to_string(), name) {
         context.changes.tell(&owner, event, &data);
+    }
+    if is_last {
+        told.forget(&subject);
     }
 }
 
@@ -187,7 +185,7 @@ mod tests {
             tell(&context, &mut told, Subject::Login(ann(), id));
         }
         context.lobby.remove(&ann(), dropped);
-        told.keep(|subject| is_going_on(&context, subject));
+        tell(&context, &mut told, Subject::Login(ann(), dropped));
         let is_known = |id| told.forget(&Subject::Login(ann(), id)).is_some();
         assert_eq!([ended, open, dropped].map(is_known), [false, true, false]);
     }

@@ -1,7 +1,7 @@
 //! The lobby: what each login last said of itself. Answers of the API read it without asking anybody; a
 //! login that has ended is told of for a while. Every lookup takes the scope of the one who asks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::protocol::ids::UnixMillis;
@@ -37,6 +37,8 @@ struct Guests {
     logins: BTreeMap<(UserId, LoginId), LoginView>,
     /// For admins, who name a login without its owner.
     owners: HashMap<LoginId, UserId>,
+    /// Those that came to nothing and end their sessions at Telegram: their users wait for nothing.
+    leaving: HashSet<LoginId>,
 }
 
 impl Lobby {
@@ -64,6 +66,21 @@ impl Lobby {
         guests.owners.retain(|id, owner| logins.contains_key(&(owner.clone(), *id)));
         guests.owners.insert(id, user.clone());
         guests.logins.insert((user.clone(), id), view);
+    }
+
+    /// A login only has its session to end from here on.
+    pub(super) fn leaves(&self, id: LoginId) {
+        self.guests().leaving.insert(id);
+    }
+
+    /// Whether it only has its session to end.
+    pub(super) fn is_leaving(&self, id: LoginId) -> bool {
+        self.guests().leaving.contains(&id)
+    }
+
+    /// A login's actor is gone.
+    pub(super) fn left(&self, id: LoginId) {
+        self.guests().leaving.remove(&id);
     }
 
     /// The login was given up by its user.

@@ -273,7 +273,12 @@ impl LoginActor {
             outcome => outcome,
         };
         self.failures = 0;
-        self.may_be_in &= matches!(&outcome, Err(failure) if again::is_silence(failure));
+        self.may_be_in &= match &outcome {
+            Err(failure) => {
+                again::is_silence(failure) || (self.is_resuming && !again::tells(failure))
+            }
+            Ok(_) => false,
+        };
         self.resumed(myself, &outcome);
         let unheard = self.unheard.take();
         if matches!(&outcome, Ok(step) if self.is_where_it_was(step)) {
@@ -445,9 +450,9 @@ impl LoginActor {
     /// where that may have let it in.
     async fn end(&mut self, myself: &ActorRef<LoginMsg>, view: LoginView) {
         self.task = None;
-        if self.may_be_in
-            && let Some(credentials) = self.credentials_at_hand()
-        {
+        // Somebody may have scanned the picture just now.
+        let may_be_in = self.may_be_in || matches!(self.stage, Stage::WaitingScan(_));
+        if may_be_in && let Some(credentials) = self.credentials_at_hand() {
             return self.leave(myself, credentials, view).await;
         }
         self.link = None;

@@ -164,7 +164,9 @@ impl LoginsState {
     }
 
     fn has_room(&self, user: &UserId) -> Result<(), Refusal> {
-        let own = self.open.keys().filter(|(owner, _)| owner == user).count();
+        let is_own =
+            |(owner, id): &&(UserId, LoginId)| owner == user && !self.context.lobby.is_leaving(*id);
+        let own = self.open.keys().filter(is_own).count();
         if own >= PER_USER_MAX {
             let detail = format!(
                 "{PER_USER_MAX} logins of yours are open already; finish some, or abandon them"
@@ -217,6 +219,7 @@ impl LoginsState {
     async fn ended(&mut self, myself: &ActorRef<LoginsMsg>, child: ActorId, crash: Option<String>) {
         let Some(name) = self.names.remove(&child) else { return };
         self.open.remove(&name);
+        self.context.lobby.left(name.1);
         let Some(cause) = crash else {
             self.histories.remove(&name);
             let (user, id) = name;

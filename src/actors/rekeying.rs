@@ -48,7 +48,12 @@ async fn mend(context: &Context, orders: &Orders, scope: Scope) {
 }
 
 async fn mend_some(context: &Context, orders: &Orders, records: Vec<MonitorRecord>) {
-    for record in records {
+    for record in records.into_iter().filter(|record| renewed(context, record).is_some()) {
+        let Some(owner) = &record.owner else { continue };
+        let Ok(_busy) = context.erasing.enter(owner) else { continue };
+        let _turn = context.turns.take(owner).await;
+        // Its user may have changed or stopped it since it was read.
+        let Ok(Some(record)) = context.store.monitor(&record.key()) else { continue };
         let Some(pool) = renewed(context, &record) else { continue };
         let watched = orders.watch(record.owner, record.chat, pool, None, Vec::new()).await;
         if watched.is_err() {

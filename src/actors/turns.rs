@@ -1,6 +1,7 @@
-//! One at a time for each user: whoever looks at what a user has and then adds to it holds the user's
-//! turn, so that two who ask at once do not both find room, or nothing, there. Nobody waits for another
-//! user's turn.
+//! One at a time for each user: whoever looks at which monitors a user has and then adds, changes or takes
+//! one away holds the user's turn, so that two who ask at once do not both find room, or bring back what the
+//! other has just stopped. Nobody waits for another user's turn. Who also holds a place in `erasing.rs` takes
+//! that first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -5,7 +5,7 @@
 
 use crate::protocol::chat::ChatKey;
 use crate::protocol::erasure::Erasure;
-use crate::protocol::estate::OwnedAccount;
+use crate::protocol::estate::{OwnedAccount, PersonWaits};
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::{RestartRecord, SessionRecord};
 use crate::protocol::owner::{Scope, UserId};
@@ -51,7 +51,7 @@ pub(super) fn forget_restarts(
     let mut gone = Vec::new();
     for (key, line) in collect(engine, &from, &to, usize::MAX)? {
         let line: RestartRecord = records::from_json("restart", &line)?;
-        if names(&line, user) {
+        if names_user(&line, user) {
             batch.delete(key.clone());
             gone.push(key);
         }
@@ -60,7 +60,7 @@ pub(super) fn forget_restarts(
 }
 
 /// Whether a line of the restart ledger is about a monitor of `user`. No other line names a user.
-pub fn names(line: &RestartRecord, user: &UserId) -> bool {
+pub fn names_user(line: &RestartRecord, user: &UserId) -> bool {
     let monitor = line.actor.strip_prefix(ChildKind::Monitor.name());
     let key = monitor.and_then(|rest| rest.strip_prefix('/')).map(|key| ChatKey(key.to_owned()));
     key.is_some_and(|key| key.parts().1 == Some(user.as_str()))
@@ -163,16 +163,24 @@ impl Store {
     async fn erase_accounts(&self, user: &UserId) -> Result<(), StoreError> {
         let owner = user.clone();
         let look = move |store: &Self| {
-            let owned = store.rows::<OwnedAccount>(&owner, None, None, usize::MAX)?;
+            let mut owned = Vec::new();
+            for account in store.rows::<OwnedAccount>(&owner, None, None, usize::MAX)? {
+                let record = store.account(account.key)?;
+                let waits = record.map(|record| record.cooldowns).unwrap_or_default();
+                owned.push((account, waits));
+            }
             let sessions = store.all_json::<SessionRecord>(kind::SESSION)?;
             let shared: Vec<AuthKeyId> = sessions.into_iter().map(|one| one.account).collect();
             Ok((owned, shared))
         };
         let (owned, shared) = self.look(look).await?;
-        for account in owned {
+        for (account, waits) in owned {
             let mut ops = vec![Op::delete_row::<OwnedAccount>(user, account.id)];
             if !shared.contains(&account.key) {
                 ops.push(Op::DeleteAccount(account.key));
+                // What Telegram made the person wait for outlives the account.
+                let person = PersonWaits { telegram_id: account.telegram_id, waits };
+                ops.extend((!person.waits.is_empty()).then_some(Op::PutPersonWaits(person)));
             }
             self.erase_some(ops).await?;
         }

@@ -328,6 +328,10 @@ impl Group {
         peers: &[PeerRecord],
         context: &Context<'_>,
     ) -> Result<(), StoreError> {
+        if !context.known.accounts.contains(&account) {
+            tracing::debug!(%account, "ignored the peers of an account without a record");
+            return Ok(());
+        }
         for peer in peers {
             let key = layout::peer(account, peer.id);
             let record = records::to_compact(peer);

@@ -100,7 +100,7 @@ use segment::Head;
 use sled_engine::SledEngine;
 use writer::{Pace, Writer, panic_text};
 
-pub use erase::names;
+pub use erase::names_user;
 pub use error::{CommitError, EngineError, Files, StoreError};
 pub use examine::{Examined, TrailExamined, examine, examine_trail};
 pub use keys::{KeyOrigin, KeyStatus, RemoteRoot, RootError, RotateError, Rotated};

@@ -107,12 +107,17 @@ impl Store {
         roster.behind(scope, after).take(limit).map(|(place, _)| key_at(place)).collect()
     }
 
-    /// The monitor in `scope` that watches `chat`, under whatever name it was made.
+    /// The monitor in `scope` that watches `chat`: the one that was made under this very name, or else
+    /// one that was made under another.
     pub fn monitor_of(&self, scope: &Scope, chat: &ChatRef) -> Option<ChatKey> {
         let roster = self.shared.read_roster();
         let name = chat.key().0;
-        let is_it = |((_, known), listed): &(&Place, &Listed)| *known == name || listed.is_of(chat);
-        roster.behind(scope, None).find(is_it).map(|(place, _)| key_at(place))
+        let exact = match scope {
+            Scope::Only(user) => roster.0.get_key_value(&(Some(user.to_string()), name)),
+            Scope::Everybody => roster.behind(scope, None).find(|((_, known), _)| *known == name),
+        };
+        let found = exact.or_else(|| roster.behind(scope, None).find(|(_, it)| it.is_of(chat)));
+        found.map(|(place, _)| key_at(place))
     }
 
     /// The chat of a monitor, as it was asked for.

@@ -103,7 +103,7 @@ impl Api {
         let pool = accounts.iter().map(|id| self.pool_member(who, *id));
         let (owner, pool) = whose(pool.collect::<Result<Vec<_>, _>>()?)?;
         let _busy = self.context.erasing.enter(&owner)?;
-        let _turn = self.turns.take(&owner).await;
+        let _turn = self.context.turns.take(&owner).await;
         let (chat, is_new) = self.chat_to_monitor(&owner, chat).await?;
         let key = ChatKey::of(Some(&owner), &chat);
         let also = vec![Op::Audit(self.deed(who, &owner, "monitor.put", key.parts().0))];
@@ -142,6 +142,10 @@ impl Api {
 
     pub(super) async fn stop_monitor(&self, who: &Caller, chat: ChatRef) -> Result<(), Refusal> {
         let record = self.find_monitor(who, &chat).await?;
+        let _turn = match &record.owner {
+            Some(owner) => Some(self.context.turns.take(owner).await),
+            None => None,
+        };
         self.stop_monitor_of(who, &record).await
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Api, broken, views};
 use crate::actors::board::MonitorView;
 use crate::actors::context::now;
-use crate::actors::erasing::Erasure as Begun;
+use crate::actors::erasing::ErasingGuard;
 use crate::edge::http::api::{AuditEntry, AuditQuery, Chat, Erased, KeyStatus, Page, Time};
 use crate::protocol::erasure::Erasure;
 use crate::protocol::estate::{AttachedChat, OwnedAccount};
@@ -67,7 +67,7 @@ impl Api {
         erased.await.map_err(|error| broken(&error))?
     }
 
-    async fn wipe_all(&self, who: &Caller, mut begun: Begun) -> Result<Erased, Refusal> {
+    async fn wipe_all(&self, who: &Caller, mut begun: ErasingGuard) -> Result<Erased, Refusal> {
         let user = begun.user().clone();
         self.give_up_logins(who, &user).await?;
         begun.quiet().await?;

@@ -15,6 +15,16 @@ pub(super) fn unnoted(error: &dyn std::error::Error, sent: Option<SentMessage>) 
     Refusal::new(Code::Internal, detail)
 }
 
+/// This try did not come to it, but an earlier one under the same key may have.
+pub(super) fn doubtful(refusal: Refusal) -> Refusal {
+    let why = refusal.detail.strip_suffix("; nothing was sent").unwrap_or(&refusal.detail);
+    let detail = format!(
+        "{why}; this try sent nothing, but an earlier one may have: repeat the request only with the same \
+         Idempotency-Key"
+    );
+    Refusal { detail, ..refusal }
+}
+
 /// Its user holds the account.
 pub(super) fn paused() -> Refusal {
     Refusal::new(Code::Conflict, "the account is paused; resume it first")

@@ -226,6 +226,10 @@ impl FleetState {
     }
 
     async fn adopt(&mut self, myself: &ActorRef<FleetMsg>, newcomer: Newcomer, reply: Answer) {
+        // A login that waited no longer asks again, or ends the session: taken in now, it would go.
+        if reply.is_closed() {
+            return;
+        }
         let Newcomer { user, credentials, api_id, me, phone_masked, slot, mut deed, also } =
             newcomer;
         let known = self.context.directory.of_person(me.user_id);
@@ -411,6 +415,8 @@ impl FleetState {
     /// What a released account still noted on its way out goes, too.
     pub(super) async fn forget_member(&mut self, key: AuthKeyId) {
         let Some(member) = self.members.remove(&key) else { return };
+        // Its sockets may still be closing: whoever brings the key again waits for them.
+        self.guest(key, &member.slot);
         self.context.board.account_rests(key);
         for interest in member.interests.into_values() {
             interest.lose(key);
@@ -451,19 +457,87 @@ pub(super) async fn recall_waits(context: &Context) -> Result<(), ActorProcessin
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use ractor::Actor;
 
     use super::*;
+    use crate::actors::calling::call;
+    use crate::actors::directory::tests::owned;
     use crate::actors::fleet::{Fleet, FleetArgs};
     use crate::actors::login::slot_of;
     use crate::protocol::ids::UnixMillis;
     use crate::protocol::model::{CooldownScope, MethodClass};
+    use crate::protocol::secret::AuthKey;
     use crate::store::Store;
 
     async fn fleet(context: &Arc<Context>) -> ActorRef<FleetMsg> {
-        let (accounts, sessions, owned) = (Vec::new(), Vec::new(), Vec::new());
+        fleet_with(context, None).await
+    }
+
+    async fn fleet_with(context: &Arc<Context>, owned: Option<OwnedAccount>) -> ActorRef<FleetMsg> {
+        let record = |owned: &OwnedAccount| AccountRecord {
+            id: owned.key,
+            me: None,
+            fault: None,
+            cooldowns: Vec::new(),
+            created_at: now(),
+        };
+        let (accounts, sessions) = (owned.iter().map(record).collect(), Vec::new());
+        let owned = owned.into_iter().collect();
         let args = FleetArgs { context: Arc::clone(context), accounts, sessions, owned };
         Actor::spawn(None, Fleet, args).await.unwrap().0
+    }
+
+    #[tokio::test]
+    async fn whoever_brings_the_key_of_a_removed_account_waits_for_its_sockets() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let account = OwnedAccount { is_paused: true, ..owned("ann", 7) };
+        let fleet = fleet_with(&Context::for_tests(store), Some(account.clone())).await;
+        let (slot, _) = slot_of(&fleet, account.key).await;
+        let closing = slot.try_acquire_owned().unwrap();
+        let deed = Deed::own(&account.user, "account.remove", now());
+        let (user, id, wish) = (account.user.clone(), account.id, Wanted::Gone);
+        let gone = |reply| FleetMsg::Estate(EstateMsg::Change { user, id, wish, deed, reply });
+        call(&fleet, gone, Duration::from_secs(20)).await.unwrap().unwrap();
+        let (again, _) = slot_of(&fleet, account.key).await;
+        assert_eq!(again.available_permits(), 0, "its connection is still being closed");
+        drop(closing);
+        assert_eq!(again.available_permits(), 1);
+        fleet.stop(None);
+    }
+
+    #[tokio::test]
+    async fn an_account_whose_login_waits_no_longer_is_not_taken_in() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let context = Context::for_tests(store);
+        let fleet = fleet(&context).await;
+        for is_awaited in [false, true] {
+            let user = UserId::new("ann").unwrap();
+            let auth_key = AuthKey::new([7; 256]);
+            let newcomer = Newcomer {
+                credentials: Credentials { account: AuthKeyId::of(&auth_key), dc_id: 2, auth_key },
+                api_id: None,
+                me: Me { user_id: 5, is_bot: false, username: None, first_name: None },
+                phone_masked: None,
+                slot: Arc::new(Semaphore::new(1)),
+                deed: Deed::own(&user, "account.connect", now()),
+                also: Box::new(|_| Vec::new()),
+                user,
+            };
+            let (reply, waits) = ractor::concurrency::oneshot();
+            let waits = is_awaited.then_some(waits);
+            let (newcomer, reply) = (Box::new(newcomer), RpcReplyPort::from(reply));
+            fleet.cast(FleetMsg::Estate(EstateMsg::Adopt { newcomer, reply })).unwrap();
+            if let Some(waits) = waits {
+                waits.await.unwrap().unwrap();
+            }
+            call(&fleet, FleetMsg::Pulse, Duration::from_secs(20)).await.unwrap();
+            context.store.commit(Vec::new()).await.unwrap();
+            let stored = context.store.load().unwrap().owned;
+            assert_eq!(stored.len(), usize::from(is_awaited));
+        }
+        fleet.stop(None);
     }
 
     #[tokio::test]

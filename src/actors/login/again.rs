@@ -16,11 +16,12 @@ use crate::protocol::estate::{LoginRecord, LoginStage};
 use crate::protocol::failure::Failure;
 use crate::protocol::login::{CodeTicket, LoginFailure, SignedIn, Step};
 use crate::protocol::model::Credentials;
+use crate::protocol::owner::Scope;
 use crate::protocol::pacing::WAIT_MARGIN_MS;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::restart::Backoff;
 use crate::protocol::secret::SecretText;
-use crate::store::{Op, Store};
+use crate::store::{Op, Store, StoreError};
 use crate::telegram::{KeepKey, LoginLink};
 
 /// Pauses between looks.
@@ -59,13 +60,32 @@ impl LoginActor {
 
     /// What the store has of it: a step may have moved it to another key.
     pub(super) fn kept(&self) -> Option<LoginRecord> {
+        self.read().ok().flatten()
+    }
+
+    fn read(&self) -> Result<Option<LoginRecord>, StoreError> {
         let kept = self.context.store.row::<LoginRecord>(&self.who.user, self.id);
-        kept.inspect_err(|error| tracing::error!(%error, "a login cannot be read")).ok().flatten()
+        kept.inspect_err(|error| tracing::error!(%error, "a login cannot be read"))
     }
 
     /// Asks who the key is, and what comes next.
     fn go_on(&mut self, myself: &ActorRef<LoginMsg>) {
-        let kept = self.kept();
+        let kept = match self.read() {
+            Ok(kept) => kept,
+            Err(error) => {
+                let failure = Failure::transient(format!("the login cannot be read: {error}"));
+                let (link, outcome) = (self.link.take(), Err(failure.into()));
+                let _ = myself.cast(LoginMsg::Stepped { link, outcome });
+                return;
+            }
+        };
+        // An earlier actor of this login ended before it heard that the account was taken in.
+        if let Some(LoginRecord { stage: LoginStage::Done { account }, .. }) = &kept
+            && let Some(account) =
+                self.context.directory.get(&Scope::Only(self.who.user.clone()), *account)
+        {
+            return self.succeed(myself, account);
+        }
         let credentials = kept.as_ref().and_then(credentials_of);
         let (Some(record), Some(credentials)) = (kept, credentials) else {
             let detail = "what was kept of the login is gone; begin it anew".to_owned();
@@ -256,6 +276,11 @@ impl LoginActor {
         let at_hand = self.link.as_ref().and_then(|link| link.credentials());
         at_hand.or_else(|| credentials_of(&self.kept()?))
     }
+}
+
+/// Whether a failure tells that the key is not logged in.
+pub(super) fn tells(failure: &LoginFailure) -> bool {
+    matches!(failure, LoginFailure::SessionEnded { .. } | LoginFailure::PasswordNeeded)
 }
 
 /// Whether Telegram did not answer, or may not have.

@@ -54,6 +54,7 @@ impl LoginActor {
     /// The same after a restart of the daemon.
     pub(super) fn go_on_leaving(&mut self, myself: &ActorRef<LoginMsg>) {
         (self.stage, self.failures, self.may_be_in) = (Stage::Leaving, 0, false);
+        self.context.lobby.leaves(self.id);
         // Erasing the user need not wait for this: the note goes, and what is under way ends.
         self.busy = None;
         self.log_out(myself);
@@ -113,6 +114,11 @@ impl LoginActor {
     }
 
     async fn forget_session(&mut self, myself: &ActorRef<LoginMsg>, outcome: &str) {
+        // With an erased user the note went, and nothing names the user any more.
+        let busy = self.context.erasing.enter(&self.who.user);
+        if busy.is_err() || self.kept().is_none() {
+            return myself.stop(None);
+        }
         let forget = Op::delete_row::<LoginRecord>(&self.who.user, self.id);
         let ops = vec![forget, Op::Audit(self.deed(LEAVE, outcome))];
         // Should the store fail, the next life of the daemon does it once more.

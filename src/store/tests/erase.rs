@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use super::rows::{dead, delivery, webhook};
 use super::*;
 use crate::protocol::erasure::Erasure;
-use crate::protocol::estate::{AttachedChat, DayCount, Fingerprint, OwnedAccount, SendRecord};
+use crate::protocol::estate::{
+    AttachedChat, DayCount, Fingerprint, OwnedAccount, PersonWaits, SendRecord,
+};
+use crate::protocol::model::{Cooldown, CooldownScope};
 use crate::protocol::owner::{AccountId, Scope, UserId};
 use crate::protocol::trail::Deed;
 use crate::protocol::webhook::{DeadRecord, Delivery};
@@ -62,6 +65,11 @@ fn deed(owner: &str) -> Op {
     })
 }
 
+/// What Telegram makes the person of an account wait for.
+fn waits() -> Vec<Cooldown> {
+    vec![Cooldown { scope: CooldownScope::Account, until: UnixMillis(i64::MAX) }]
+}
+
 /// Everything that the store may keep of a user.
 fn everything_of(id: &str) -> Vec<Op> {
     let (owner, number) = (user(id), number_of_person(id));
@@ -108,7 +116,7 @@ fn everything_of(id: &str) -> Vec<Op> {
     hook.user = owner.clone();
     let put_cursor = Op::PutCursor { chat: monitor.key(), cursor: cursor(4) };
     let mut ops = vec![
-        Op::PutAccount(account(key.0)),
+        Op::PutAccount(AccountRecord { cooldowns: waits(), ..account(key.0) }),
         Op::PutCredentials(Credentials { account: key, dc_id: 2, auth_key }),
         Op::put_row(&owned),
         Op::put_row(&chat),
@@ -192,6 +200,8 @@ async fn a_crash_anywhere_in_an_erasing_leaves_nothing_for_good() {
             let (store, _outbox) = open(&disk);
             let count = store.day_count(number_of_person(GONE)).unwrap();
             assert!(count.is_some(), "erasing is no way around a limit of the day");
+            let person = PersonWaits { telegram_id: number_of_person(GONE), waits: waits() };
+            assert_eq!(store.person_waits().unwrap(), [person], "nor around a wait");
             store.close().await.unwrap();
         } else {
             store.close().await.unwrap();
@@ -240,9 +250,9 @@ fn only_lines_about_monitors_of_a_user_name_that_user() {
         attempt: 1,
         next_at: None,
     };
-    assert!(names(&line("monitor/-1001 of ann"), &user("ann")));
-    assert!(names(&line("monitor/@x of a of b"), &user("a of b")));
+    assert!(names_user(&line("monitor/-1001 of ann"), &user("ann")));
+    assert!(names_user(&line("monitor/@x of a of b"), &user("a of b")));
     for other in ["monitor/@x of a of b", "monitor/-1001", "account/b", "login/x of b"] {
-        assert!(!names(&line(other), &user("b")), "{other}");
+        assert!(!names_user(&line(other), &user("b")), "{other}");
     }
 }

@@ -78,6 +78,12 @@ async fn a_monitor_is_found_by_its_name_and_by_its_number_by_its_owner() {
         assert_eq!(store.monitor_of(&only("bob"), &named(name)), None);
     }
     assert_eq!(store.monitor_of(&only("ann"), &chat(8)), Some(by_number.key()));
+    // Made before the other was known to have that name: what it is called goes before.
+    let of_that_name = MonitorRecord { chat: named("@orders"), ..of(Some("ann"), 9) };
+    store.commit(vec![Op::PutMonitor(of_that_name.clone())]).await.unwrap();
+    for scope in [only("ann"), Scope::Everybody] {
+        assert_eq!(store.monitor_of(&scope, &named("@orders")), Some(of_that_name.key()));
+    }
     let spelling = ChatSpelling::Text("@Durov".into());
     assert_eq!(store.monitor_spelling(&by_name.key()), Some(spelling));
 }
