@@ -1,0 +1,199 @@
+//! What holds messages back: Telegram's waits and refusals, and our own limits.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_flood_wait_is_told_and_kept_and_the_message_leaves_after_it() {
+    let desk = Desk::set().await;
+    desk.refuse("FLOOD_WAIT_6").await;
+    let begun = Instant::now();
+    let brief = json!({ "to": "@the_friend", "text": "patience", "timeout": 2 });
+    let refused =
+        desk.order(Some("the-key"), brief.clone()).await.expect_problem(429, "TG_API_429");
+    let wait = refused.retry_after();
+    assert!((5..=8).contains(&wait), "{wait}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "nobody waits longer than they said");
+    let status = desk.status().await;
+    assert_eq!(status["state"], "cooling_down", "{status:#}");
+    assert_eq!(status["cooldowns"][0]["scope"], "send");
+    // Whoever asks meanwhile is told the same, and Telegram is not called.
+    desk.order(Some("the-key"), brief.clone()).await.expect_problem(429, "TG_API_429");
+    desk.order(None, brief.clone()).await.expect_problem(429, "TG_API_429");
+    assert_eq!(desk.calls().await, 1);
+    let patient = json!({ "to": "@the_friend", "text": "patience", "timeout": 20 });
+    desk.order(Some("the-key"), patient).await.expect(201);
+    assert!(begun.elapsed() >= Duration::from_secs(6));
+    assert_eq!(desk.calls().await, 2);
+    desk.expect_received(&["patience"]).await;
+    desk.house.until_state(&desk.user, &desk.id, "active").await;
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_flood_wait_only_takes_that_long() {
+    let desk = Desk::set().await;
+    desk.refuse("FLOOD_WAIT_2").await;
+    let begun = Instant::now();
+    desk.send(None, "after a while").await.expect(201);
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+    desk.expect_received(&["after a while"]).await;
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_mode_holds_one_chat_and_no_other() {
+    let desk = Desk::set().await;
+    let slow = desk.supergroup(&[desk.account.user_id]).await;
+    let rules = ChatRules { slowmode_seconds: Some(30), ..ChatRules::default() };
+    desk.house.sim.set_rules(slow, rules).await.unwrap();
+    let to_slow = json!({ "to": slow.to_string(), "text": "slowly", "timeout": 2 });
+    desk.order(None, to_slow.clone()).await.expect(201);
+    let refused = desk.order(None, to_slow.clone()).await.expect_problem(429, "TG_API_429");
+    assert!((20..=32).contains(&refused.retry_after()), "{refused:?}");
+    desk.send(None, "at once").await.expect(201);
+    desk.expect_received(&["at once"]).await;
+    let before = desk.calls().await;
+    desk.order(None, to_slow).await.expect_problem(429, "TG_API_429");
+    assert_eq!(desk.calls().await, before, "the chat's wait is kept");
+    assert_eq!(desk.house.sim.messages(slow).await.unwrap().len(), 1);
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_telegram_limits_rests_and_says_until_when() {
+    let desk = Desk::set().await;
+    desk.refuse("PEER_FLOOD").await;
+    let brief = json!({ "to": "@the_friend", "text": "too much", "timeout": 2 });
+    desk.order(None, brief.clone()).await.expect_problem(429, "TG_API_429");
+    let status = desk.house.until_state(&desk.user, &desk.id, "limited").await;
+    assert!(status["cooldowns"][0]["until"].is_string(), "{status:#}");
+    let refused = desk.order(None, brief).await.expect_problem(429, "TG_API_429");
+    assert!(refused.retry_after() > 60);
+    assert_eq!(desk.calls().await, 1, "it rests");
+    desk.expect_received(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_and_chats_may_refuse_and_the_account_goes_on() {
+    let desk = Desk::set().await;
+    let privacy =
+        Privacy { refuse_messages: Some("USER_PRIVACY_RESTRICTED".into()), ..Privacy::default() };
+    desk.house.sim.set_privacy(desk.friend.user_id, privacy).await.unwrap();
+    desk.send(None, "hello?").await.expect_problem(422, "TG_TARGET_REFUSED");
+    let open = Privacy::default();
+    desk.house.sim.set_privacy(desk.friend.user_id, open).await.unwrap();
+    let quiet = desk.supergroup(&[desk.account.user_id]).await;
+    let rules = ChatRules { members_may_post: Some(false), ..ChatRules::default() };
+    desk.house.sim.set_rules(quiet, rules).await.unwrap();
+    let to_quiet = desk.send_to(&quiet.to_string(), None, "hello?").await;
+    to_quiet.expect_problem(403, "TG_CHAT_FORBIDDEN");
+    desk.send(None, "hello").await.expect(201);
+    desk.expect_received(&["hello"]).await;
+    assert_eq!(desk.house.sim.messages(quiet).await.unwrap(), []);
+    assert_eq!(desk.status().await["state"], "active");
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_daily_cap_survives_a_kill() {
+    let limits = format!("{MORE_SENDS}per_day = 3\n");
+    let mut desk = Desk::set_with(&limits).await;
+    for number in 1..=2 {
+        desk.send(None, &number.to_string()).await.expect(201);
+    }
+    desk.house.kill().await;
+    desk.house.daemon.spawn().await;
+    desk.house.until_state(&desk.user, &desk.id, "active").await;
+    desk.send(Some("the-key"), "3").await.expect(201);
+    for _ in 0..2 {
+        let refused = desk.send(None, "4").await.expect_problem(429, "RATE_LIMITED");
+        assert!(refused.retry_after() <= 24 * 60 * 60);
+        desk.house.kill().await;
+        desk.house.daemon.spawn().await;
+        desk.house.until_state(&desk.user, &desk.id, "active").await;
+    }
+    // What was sent is no new message.
+    desk.send(Some("the-key"), "3").await.expect(201);
+    let cap = &desk.status().await["caps"][0];
+    assert_eq!((&cap["used"], &cap["limit"]), (&json!(3), &json!(3)), "{cap}");
+    desk.expect_received(&["1", "2", "3"]).await;
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_leaves_at_once_and_the_rest_at_the_accounts_rate() {
+    let limits = "[telegram.limits.send]\nper_minute = 30\nburst = 3\n";
+    let desk = Desk::set_with(limits).await;
+    let begun = Instant::now();
+    let requests = (0..12).map(|number| {
+        desk.order(None, json!({ "to": "@the_friend", "text": number.to_string(), "timeout": 5 }))
+    });
+    let answers = futures_util::future::join_all(requests).await;
+    let mut sent = Vec::new();
+    for (number, answer) in answers.into_iter().enumerate() {
+        if answer.status == 201 {
+            sent.push(number.to_string());
+        } else {
+            assert!(answer.expect_problem(429, "RATE_LIMITED").retry_after() >= 1);
+        }
+    }
+    // Three at once and one every two seconds of five.
+    assert!((4..=6).contains(&sent.len()), "{sent:?} in {:?}", begun.elapsed());
+    let mut received = desk.received().await;
+    received.sort();
+    sent.sort();
+    assert_eq!(received, sent, "what was refused was not sent");
+    let used = &desk.status().await["caps"][0]["used"];
+    assert_eq!(*used, json!(sent.len()), "what was not sent does not count");
+    // Nor does it leave later.
+    desk.order(None, json!({ "to": "@the_friend", "text": "last", "timeout": 20 }))
+        .await
+        .expect(201);
+    assert_eq!(desk.received().await.len(), sent.len() + 1);
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asking_again_after_a_message_that_may_have_been_sent_counts_once() {
+    let desk = Desk::set_with(&format!("{MORE_SENDS}per_day = 1\n")).await;
+    desk.house.until_state(&desk.user, &desk.id, "active").await;
+    // The name is looked up before, so that the second is the message's own.
+    desk.send_to("@nobody_is_called_this", None, "?").await;
+    let (kind, delay_ms) = (Some(FaultKind::LoseAnswer), Some(1_500));
+    desk.fault(FaultSpec { kind, delay_ms, times: Some(1), ..FaultSpec::default() }).await;
+    let message = |timeout| json!({ "to": "@the_friend", "text": "once", "timeout": timeout });
+    let unclear = desk.order(Some("the-key"), message(1)).await;
+    unclear.expect_problem(503, "TG_UNAVAILABLE");
+    eventually("its outcome is told", async || {
+        let again = desk.order(Some("the-key"), message(1)).await;
+        (again.status == 201).then_some(())
+    })
+    .await;
+    desk.expect_received(&["once"]).await;
+    assert_eq!(desk.status().await["caps"][0]["used"], 1);
+    desk.send(None, "another").await.expect_problem(429, "RATE_LIMITED");
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_an_account_that_is_paused_meanwhile_is_refused_and_not_waited_out() {
+    let desk = Desk::set().await;
+    desk.refuse("FLOOD_WAIT_8").await;
+    let patient = json!({ "to": "@the_friend", "text": "late", "timeout": 25 });
+    let pause = async {
+        desk.house.until_state(&desk.user, &desk.id, "cooling_down").await;
+        let path = format!("/accounts/{}/pause", desk.id);
+        desk.user.ask("POST", &path, None).await.expect(200);
+        Instant::now()
+    };
+    let sending = async {
+        let answer = desk.order(Some("the-key"), patient).await;
+        (answer, Instant::now())
+    };
+    let ((answer, answered), paused) = tokio::join!(sending, pause);
+    answer.expect_problem(409, "CONFLICT");
+    assert!(answered < paused + Duration::from_secs(5), "{:?}", answered - paused);
+    assert_eq!(desk.status().await["caps"][0]["used"], 0);
+    desk.expect_received(&[]).await;
+    desk.house.expect_clean_books().await;
+}
