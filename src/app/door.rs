@@ -74,7 +74,12 @@ impl Door {
 /// Takes the address, before anything else is done that would be in vain without it.
 pub(super) fn listen(config: &Config) -> Result<TcpListener> {
     let listen = config.http.listen;
-    TcpListener::bind(listen).with_context(|| format!("failed to listen on {listen} (http.listen)"))
+    TcpListener::bind(listen).with_context(|| {
+        format!(
+            "failed to listen on {listen}; stop what listens there, or choose another address \
+             (http.listen, --listen)"
+        )
+    })
 }
 
 /// What signs the tokens of the API.

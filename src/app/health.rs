@@ -176,10 +176,10 @@ impl HealthSource for DaemonHealth {
             (sample.stats.clone(), sample.trouble())
         };
         let accounts = accounts(&self.board);
-        let monitors = monitors(&self.board);
+        let (monitors, is_any_monitor_in_trouble) = monitors(&self.board);
         let dependencies = self.dependencies(&stats, trouble);
         let is_troubled = self.board.is_any_account_in_trouble()
-            || !monitors.troubled.is_empty()
+            || is_any_monitor_in_trouble
             || self.backlog.state() != Backlog::Roomy;
         let uptime = (now().0 - self.born_at.0) / 1000;
         HealthReport {
@@ -263,9 +263,11 @@ fn troubled_account(
     }
 }
 
-fn monitors(board: &Board) -> MonitorsHealth {
+/// The monitors, and whether any is in trouble: that counts although it is not named here.
+fn monitors(board: &Board) -> (MonitorsHealth, bool) {
     let (states, troubled) = board.monitors(LISTED_MAX);
-    MonitorsHealth {
+    let is_any_in_trouble = !troubled.is_empty();
+    let health = MonitorsHealth {
         total: states.values().sum::<usize>() as u64,
         by_state: by_state(&states),
         // Users' monitors are told of only to them: everybody may ask for health.
@@ -279,7 +281,8 @@ fn monitors(board: &Board) -> MonitorsHealth {
                 since: view.since,
             })
             .collect(),
-    }
+    };
+    (health, is_any_in_trouble)
 }
 
 fn restarts(board: &Board) -> Vec<RestartNote> {

@@ -113,7 +113,8 @@ fn next(state: AccountState, is_pausing: bool) -> &'static str {
         }
         AccountState::Paused => "somebody has to let it go on",
         AccountState::Error => {
-            "it is not dialled any more: name a working session in a start or switch command"
+            "it is not dialled any more: connect it again, or name a working session in a start or \
+             switch command"
         }
     }
 }

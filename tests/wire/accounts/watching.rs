@@ -213,3 +213,22 @@ async fn a_monitor_follows_its_account_to_a_new_login() {
     watch.expect_told(&[&id], 6).await;
     house.expect_clean_books().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_users_monitor_in_trouble_degrades_health_and_is_not_named_there() {
+    let house = House::open().await;
+    let (user, account) = (house.user("ann"), house.person().await);
+    let id = house.connect(&user, &account).await;
+    house.chat(ChatKind::Supergroup, Some("the_forum"), &[&account]).await;
+    user.put("/monitors/@the_forum", json!({ "accounts": [id] })).await.expect(201);
+    house.until_state(&user, &id, "active").await;
+    house.do_to(&user, &id, "pause").await;
+    let health = eventually("health tells that something is in trouble", async || {
+        let (_, health) = house.daemon.get("/health").await.ok()?;
+        (health["status"] == "degraded").then_some(health)
+    })
+    .await;
+    assert_eq!(health["monitors"]["troubled"], json!([]), "{health:#}");
+    assert!(!health.to_string().contains("the_forum"), "{health:#}");
+    house.expect_clean_books().await;
+}
