@@ -13,7 +13,9 @@ use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
 use crate::protocol::estate::DayCount;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
-use crate::protocol::model::{MonitorRecord, PeerRecord, RestartRecord, UpdateStateDelta};
+use crate::protocol::model::{
+    AccountRecord, Credentials, MonitorRecord, PeerRecord, RestartRecord, UpdateStateDelta,
+};
 use crate::protocol::outbox::OutboxEntry;
 use crate::protocol::owner::UserId;
 
@@ -131,18 +133,9 @@ impl Group {
                 self.batch.put(layout::session(&record.id), records::to_json(&record));
             }
             Op::DeleteSession(id) => self.batch.delete(layout::session(&id)),
-            Op::PutAccount(record) => {
-                context.known.accounts.insert(record.id);
-                let key = layout::account(kind::ACCOUNT, record.id);
-                self.batch.put(key, records::to_json(&record));
-            }
+            Op::PutAccount(record) => self.put_account(&record, context),
             Op::DeleteAccount(account) => self.delete_account(account, context)?,
-            Op::PutCredentials(credentials) => {
-                let key = layout::account(kind::CREDENTIALS, credentials.account);
-                let plain = records::credentials_to_plain(&credentials);
-                let sealed = context.master.seal(&key, &plain)?;
-                self.batch.put(key, sealed);
-            }
+            Op::PutCredentials(credentials) => self.put_credentials(&credentials, context)?,
             Op::PutMonitor(record) => self.put_monitor(&record, context),
             Op::DeleteMonitor(chat) => self.delete_monitor(chat, context),
             Op::PutJob(job) => self.batch.put(layout::job(job.id), records::to_json(&job)),
@@ -176,6 +169,24 @@ impl Group {
             }
             Op::DeletePersonWaits(id) => self.batch.delete(layout::person_waits(id)),
         }
+        Ok(())
+    }
+
+    fn put_account(&mut self, record: &AccountRecord, context: &mut Context<'_>) {
+        context.known.accounts.insert(record.id);
+        let key = layout::account(kind::ACCOUNT, record.id);
+        self.batch.put(key, records::to_json(record));
+    }
+
+    fn put_credentials(
+        &mut self,
+        credentials: &Credentials,
+        context: &Context<'_>,
+    ) -> Result<(), StoreError> {
+        let key = layout::account(kind::CREDENTIALS, credentials.account);
+        let plain = records::credentials_to_plain(credentials);
+        let sealed = context.master.seal(&key, &plain)?;
+        self.batch.put(key, sealed);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use telewarden::protocol::session_string::SessionString;
 use telewarden::store::{Store, StoreOptions};
 use telewarden_simulator::{FaultKind, FaultSpec, NewAccount};
 
-use super::logins::{QR, SESSION, begin, begin_sms, login_id, with_password};
+use super::logins::{QR, SESSION, begin, begin_sms, login_id, until_picture, with_password};
 use crate::support::{Client, House, eventually, id_of};
 
 impl House {
@@ -61,11 +61,7 @@ async fn a_picture_comes_back_after_a_restart_although_telegram_cannot_be_reache
     house.kill().await;
     house.upset(None, FaultKind::RefuseConnections, Some(3)).await;
     house.daemon.spawn().await;
-    eventually("the picture is there again", async || {
-        let shown = user.get(&format!("/logins/{login}")).await;
-        (shown.status == 200 && shown.body["qr"]["url"].is_string()).then_some(())
-    })
-    .await;
+    until_picture(&user, &login).await;
     house.scan(&user, &login, &account).await;
     let done = house.until_login(&user, &login, "active").await;
     house.expect_usable(&user, &id_of(&done["account"]), &account).await;
@@ -240,6 +236,29 @@ async fn a_login_that_is_given_up_while_nobody_knows_whether_it_succeeded_leaves
     house.sim.lift_faults().await;
     eventually("the session is ended at Telegram", async || {
         (house.books(&account).await.sessions == 0).then_some(())
+    })
+    .await;
+    assert_eq!(house.accounts_of(&user).await, [] as [Value; 0]);
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_picture_that_is_given_up_as_it_is_scanned_leaves_no_session() {
+    let house = House::open().await;
+    let (user, account) = (house.user("ann"), house.person().await);
+    let before = house.books(&account).await.sessions;
+    let login = login_id(&begin(&user, QR, json!({})).await);
+    house.upset(Some("auth.exportLoginToken"), FaultKind::LoseAnswer, Some(1)).await;
+    house.upset(None, FaultKind::RefuseConnections, None).await;
+    house.scan(&user, &login, &account).await;
+    eventually("telegram has let it in", async || {
+        (house.books(&account).await.sessions == before + 1).then_some(())
+    })
+    .await;
+    user.delete(&format!("/logins/{login}")).await.expect(204);
+    house.sim.lift_faults().await;
+    eventually("the session is ended at Telegram", async || {
+        (house.books(&account).await.sessions == before).then_some(())
     })
     .await;
     assert_eq!(house.accounts_of(&user).await, [] as [Value; 0]);

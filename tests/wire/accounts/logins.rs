@@ -75,6 +75,15 @@ impl House {
     }
 }
 
+/// Waits until the login shows a picture, as it does again after a restart.
+pub(super) async fn until_picture(user: &Client, login: &str) {
+    eventually("the picture is there again", async || {
+        let shown = user.get(&format!("/logins/{login}")).await;
+        (shown.status == 200 && shown.body["qr"]["url"].is_string()).then_some(())
+    })
+    .await;
+}
+
 pub(super) fn with_password() -> NewAccount {
     NewAccount {
         password: Some("open, sesame".into()),
@@ -208,11 +217,7 @@ async fn a_picture_waits_through_a_restart() {
     let login = login_id(&begin(&user, QR, json!({})).await);
     house.kill().await;
     house.daemon.spawn().await;
-    eventually("the picture is there again", async || {
-        let shown = user.get(&format!("/logins/{login}")).await;
-        (shown.status == 200 && shown.body["qr"]["url"].is_string()).then_some(())
-    })
-    .await;
+    until_picture(&user, &login).await;
     house.scan(&user, &login, &account).await;
     let done = house.until_login(&user, &login, "active").await;
     house.expect_usable(&user, &id_of(&done["account"]), &account).await;

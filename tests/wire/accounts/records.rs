@@ -8,6 +8,7 @@ use telewarden::protocol::ids::UnixMillis;
 use telewarden::protocol::owner::UserId;
 use telewarden::store::{Store, StoreOptions};
 
+use super::logins::begin_sms;
 use crate::support::{Client, House, eventually, id_of};
 
 const SESSION: &str = "/accounts/telegram/connect/session";
@@ -17,14 +18,7 @@ async fn a_stream_tells_of_ones_own_changes_and_resumes() {
     let mut house = House::open().await;
     let (ann, bob, account) = (house.user("ann"), house.user("bob"), house.stranger().await);
     let (mut own, mut others) = (ann.follow(None).await, bob.follow(None).await);
-    let login = loop {
-        // Making a key takes long in a build that is not optimized.
-        let body = json!({ "phone": account.phone });
-        let answer = ann.post("/accounts/telegram/connect/sms", body).await;
-        if answer.status != 503 {
-            break answer.expect(202)["login_id"].as_str().unwrap().to_owned();
-        }
-    };
+    let login = begin_sms(&ann, &account.phone).await;
     let begun = own
         .until(|event| {
             event.name == "login.changed"
