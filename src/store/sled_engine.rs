@@ -2,8 +2,8 @@
 //! and the splitting of large values; never knows what a record means.
 //!
 //! What sled 0.34 leaves to its user, and what is done about it:
-//! - `flush` waits for `sync_file_range`, which neither writes metadata nor empties the disk's
-//!   cache. [`Engine::sync`] follows it with `fdatasync` on a handle of its own.
+//! - As published, `flush` waits for `sync_file_range`, which neither writes metadata nor empties the
+//!   disk's cache. The copy in `vendor/sled` waits for `fdatasync`, so [`Engine::sync`] is a flush.
 //! - A tree page above 128 KiB (a quarter of a log segment) goes to a separate file that is never
 //!   synced. A leaf holds at most 17 records, 20 just after a merge, so no stored value is larger
 //!   than [`PART_MAX`]: 20 × (6144 + key) < 131 052. Larger values are split.
@@ -38,8 +38,6 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// A sled database.
 pub(super) struct SledEngine {
     db: sled::Db,
-    /// The database file, for `fdatasync`.
-    file: File,
     /// Keys with further parts, and how many. Held for reading while parts are read, so that a
     /// value is never put together from two versions of it.
     split: RwLock<BTreeMap<Vec<u8>, u16>>,
@@ -83,10 +81,8 @@ impl SledEngine {
             Ok((db, split))
         });
         let (db, split) = opened?;
-        let db_file = path.join("db");
-        let file = File::open(&db_file).map_err(StoreError::file("open", &db_file))?;
         sync_directory(path)?;
-        Ok(Self { db, file, split: RwLock::new(split) })
+        Ok(Self { db, split: RwLock::new(split) })
     }
 
     /// Applies a batch of one small write without sled's batch, which costs a second write to the
@@ -355,7 +351,7 @@ impl Engine for SledEngine {
 
     fn sync(&self) -> Result<(), EngineError> {
         self.db.flush()?;
-        self.file.sync_data().map_err(|error| EngineError::Failed(error.to_string()))
+        Ok(())
     }
 
     fn disk_bytes(&self) -> u64 {

@@ -32,13 +32,16 @@ const RELEASE_WAIT: Duration = Duration::from_millis(50);
 /// Submissions in a group that is full: see [`Pace::spacing_max`].
 const FULL: u32 = 64;
 
-/// The rhythm of the writer.
+/// Groups after one that several submissions shared during which more such are expected.
+const CROWD_LASTS: u32 = 8;
+
+/// The rhythm of the writer. What comes alone never waits, nor does a chain of submissions of which
+/// each waits for the one before: nobody would share its commit. Where several share one, more are
+/// likely, and commits keep a distance in which they gather, because each costs about 0.1 ms of CPU
+/// whether it holds one event or a hundred.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// Least time between the starts of two commits. One that comes alone never waits; when many
-    /// come, this gathers them, because a commit costs about 0.4 ms of CPU (sled wakes all its
-    /// threads for each) whether it holds one event or a hundred: at 1000 events a second an eighth
-    /// of a core.
+    /// Least time between the starts of two commits while submissions share them.
     pub(super) spacing_min: Duration,
     /// The same when groups are full anyway and throughput matters more than a few milliseconds.
     pub(super) spacing_max: Duration,
@@ -51,10 +54,33 @@ pub(super) struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            spacing_min: Duration::from_millis(3),
+            spacing_min: Duration::from_micros(1500),
             spacing_max: Duration::from_millis(8),
             checkpoint_every: Duration::from_secs(4),
         }
+    }
+}
+
+/// When the writer may begin the next commit.
+#[derive(Debug, Default)]
+struct Rhythm {
+    /// When the last commit began, and how many submissions it held.
+    last: Option<(Instant, usize)>,
+    /// Commits during which submissions are expected to share one.
+    crowd: u32,
+}
+
+impl Rhythm {
+    /// Notes that a commit of `jobs` submissions begins.
+    fn begins(&mut self, jobs: usize, at: Instant) {
+        self.crowd = if jobs > 1 { CROWD_LASTS } else { self.crowd.saturating_sub(1) };
+        self.last = Some((at, jobs));
+    }
+
+    /// How long submissions should still gather before the next commit.
+    fn left(&self, pace: &Pace, now: Instant) -> Option<Duration> {
+        let (began, jobs) = self.last.filter(|_| self.crowd > 0)?;
+        pace.spacing(jobs).checked_sub(now.saturating_duration_since(began))
     }
 }
 
@@ -85,9 +111,6 @@ pub(super) struct Writer {
     pub(super) note_at: Instant,
 }
 
-/// When the last commit began, and how many submissions it held.
-type LastCommit = Option<(Instant, usize)>;
-
 /// Releases that the disk does not know yet.
 struct Unwritten {
     released: u64,
@@ -103,10 +126,10 @@ impl Writer {
     }
 
     fn work(mut self) {
-        let mut last_commit: LastCommit = None;
+        let mut rhythm = Rhythm::default();
         let mut unwritten = Unwritten { released: self.released, since: None };
         loop {
-            self.gather(last_commit);
+            self.gather(&rhythm);
             let deadline = self.deadline(&unwritten);
             let taken = self.shared.queue.take(deadline, unwritten.released);
             if taken.stopped {
@@ -118,7 +141,7 @@ impl Writer {
             }
             let last = taken.closing && taken.jobs.is_empty();
             if !taken.jobs.is_empty() {
-                last_commit = Some((Instant::now(), taken.jobs.len()));
+                rhythm.begins(taken.jobs.len(), Instant::now());
             }
             if !self.turn(taken, &mut unwritten, last) || last {
                 return;
@@ -126,10 +149,9 @@ impl Writer {
         }
     }
 
-    /// Lets submissions gather when the last commit has only just begun.
-    fn gather(&self, last_commit: LastCommit) {
-        let left = |(at, jobs): (Instant, usize)| self.pace.spacing(jobs).checked_sub(at.elapsed());
-        if let Some(left) = last_commit.and_then(left)
+    /// Lets submissions gather when the last commit has only just begun and others share commits.
+    fn gather(&self, rhythm: &Rhythm) {
+        if let Some(left) = rhythm.left(&self.pace, Instant::now())
             && !self.shared.queue.is_busy()
         {
             std::thread::sleep(left);
@@ -326,6 +348,44 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Plays `jobs` commits that begin `apart` from one another; how long each was to wait.
+    fn play(jobs: &[usize], apart: Duration) -> Vec<Option<Duration>> {
+        let (pace, start) = (Pace::default(), Instant::now());
+        let mut rhythm = Rhythm::default();
+        let mut waits = Vec::new();
+        for (turn, jobs) in (0_u32..).zip(jobs) {
+            let now = start + apart * turn;
+            waits.push(rhythm.left(&pace, now));
+            rhythm.begins(*jobs, now);
+        }
+        waits
+    }
+
+    #[test]
+    fn what_comes_alone_never_waits_however_close_it_follows() {
+        assert_eq!(play(&[1; 100], Duration::from_micros(50)), [None; 100]);
+    }
+
+    #[test]
+    fn where_submissions_share_commits_they_gather_and_for_a_while_after() {
+        let lone = vec![1; CROWD_LASTS as usize + 1];
+        let jobs = [&[1, 2], lone.as_slice()].concat();
+        let waits = play(&jobs, Duration::from_micros(50));
+        assert_eq!(waits[..2], [None, None]);
+        let (crowd, after) = waits[2..].split_at(CROWD_LASTS as usize);
+        assert!(crowd.iter().all(Option::is_some), "{crowd:?}");
+        assert_eq!(after, [None]);
+    }
+
+    #[test]
+    fn the_more_share_a_commit_the_longer_the_next_gathers_up_to_a_bound() {
+        let pace = Pace::default();
+        let waits: Vec<_> = [2, 8, 32, 64, 4096].map(|jobs| pace.spacing(jobs)).into();
+        assert!(waits.is_sorted(), "{waits:?}");
+        assert_eq!(waits[3..], [pace.spacing_max; 2]);
+        assert_eq!(play(&[2, 2], pace.spacing_max), [None, None]);
+    }
 
     #[test]
     fn damage_at_work_is_told_from_a_failing_disk() {
