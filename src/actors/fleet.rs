@@ -378,19 +378,18 @@ impl FleetState {
     async fn start(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, forgive: bool) {
         let Some(member) = self.members.get_mut(&account) else { return };
         // What the account wrote in an earlier life: its identity, its fault, its cooldowns.
-        if let Ok(Some(stored)) = self.context.store.account(account) {
-            member.record = stored;
-        }
+        let mut record = member.latest.get();
         let forgive = std::mem::take(&mut member.forgive) || forgive;
-        if forgive && member.record.fault.take().is_some() {
-            let op = Op::PutAccount(member.record.clone());
+        if forgive && record.fault.take().is_some() {
+            member.latest.set(record.clone());
+            let op = Op::UpdateAccount(record);
             // A store in trouble ends the daemon; nothing to add here.
             let _ = self.context.store.submit(vec![op], |_| {}).await;
         }
         let args = AccountArgs {
             context: Arc::clone(&self.context),
             fleet: myself.clone(),
-            record: member.record.clone(),
+            latest: member.latest.clone(),
             names: member.names.iter().chain(&member.owned_as).cloned().collect(),
             api_id: member.api_id.unwrap_or(self.context.settings.api_id),
             interests: member.interests.clone(),

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::api::Api;
+use super::backlog;
 use super::bridge::{Bridge, BridgeArgs, BridgeMsg, BridgeStatus};
 use super::caretaker;
 use super::context::Context;
@@ -111,8 +112,8 @@ pub struct Root {
     bridge: Option<ActorRef<BridgeMsg>>,
     orders: Orders,
     api: Api,
-    /// Tells those who follow what changes, and lets go what is kept for a time only.
-    helpers: [AbortOnDropHandle<()>; 3],
+    /// What tells, tidies and looks after something.
+    helpers: [AbortOnDropHandle<()>; 4],
     ended: watch::Receiver<Option<RootError>>,
 }
 
@@ -137,8 +138,8 @@ impl Root {
         restarts.into_iter().for_each(|record| context.board.restart(record));
         let args = FleetArgs { context: Arc::clone(&context), accounts, sessions, owned };
         let fleet = spawn(&supervisor, "fleet", Fleet, args).await?;
-        let records = monitors.into_iter().map(|(record, _)| record).collect();
-        let args = MonitorsArgs { context: Arc::clone(&context), fleet: fleet.clone(), records };
+        let (shared, records) = (Arc::clone(&context), monitors);
+        let args = MonitorsArgs { context: shared, fleet: fleet.clone(), records };
         let monitors = spawn(&supervisor, "monitors", Monitors, args).await?;
         let args = JobsArgs { context: Arc::clone(&context), fleet: fleet.clone(), jobs };
         let jobs = spawn(&supervisor, "jobs", Jobs, args).await?;
@@ -152,6 +153,7 @@ impl Root {
             herald::start(&context),
             caretaker::start(&context),
             rekeying::start(&context, &orders),
+            backlog::start(&context),
         ];
         let api = Api::new(Arc::clone(&context), fleet.clone(), logins.clone(), orders.clone());
         let bridge = match bridge {
@@ -350,11 +352,15 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::actors::directory::tests::owned;
     use crate::clock::now;
+    use crate::protocol::chat::{ChatRef, ChatSpelling};
     use crate::protocol::command::SessionData;
+    use crate::protocol::estate::OwnedAccount;
     use crate::protocol::ids::{AuthKeyId, SessionId};
-    use crate::protocol::model::AccountRecord;
+    use crate::protocol::model::{AccountRecord, Credentials};
     use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
+    use crate::store::gated::GatedDisk;
     use crate::store::{Op, Store};
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -442,5 +448,53 @@ mod tests {
         drop(go_on);
         timeout_at(Instant::now() + PATIENCE, fleet).await.unwrap().unwrap();
         timeout_at(Instant::now() + PATIENCE, registered).await.unwrap().unwrap().unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn reads_on_a_disk_that_hangs_freeze_nothing() {
+        let (store, _outbox, gate) = GatedDisk::default().open();
+        let auth_key = AuthKey::new([9; AUTH_KEY_LEN]);
+        let key = AuthKeyId::of(&auth_key);
+        let record = AccountRecord { id: key, ..account(0) };
+        let credentials = Credentials { account: key, dc_id: 2, auth_key };
+        let owned = OwnedAccount { key, ..owned("ann", 7) };
+        let ops =
+            vec![Op::PutAccount(record), Op::PutCredentials(credentials), Op::put_row(&owned)];
+        store.commit(ops).await.unwrap();
+        let snapshot = Snapshot {
+            accounts: vec![AccountRecord { id: key, ..account(0) }],
+            owned: vec![owned],
+            ..Snapshot::default()
+        };
+        let context = Context::for_tests(store.clone());
+        let root = Root::start(context, snapshot, None, Duration::from_secs(1)).await.unwrap();
+        gate.hang_reads(true);
+        // Each of these reads: chats that are to be started, and the account that dials.
+        let orders = root.orders();
+        let stuck: Vec<_> = (1..=8)
+            .map(|number| {
+                let orders = orders.clone();
+                let spelling = ChatSpelling::Number(-1_000_000_000_000 - number);
+                let chat = ChatRef::parse(spelling).unwrap();
+                tokio::spawn(
+                    async move { orders.watch(None, chat, Vec::new(), None, Vec::new()).await },
+                )
+            })
+            .collect();
+        let patience = Instant::now() + PATIENCE;
+        while gate.hanging_reads() < 2 {
+            assert!(Instant::now() < patience, "nobody reads");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for part in root.parts() {
+            let answer = timeout(Duration::from_secs(5), part.ask()).await;
+            answer.unwrap_or_else(|_| panic!("{} waits for the disk", part.name)).unwrap();
+        }
+        store.commit(vec![Op::PutAccount(account(5))]).await.unwrap();
+        gate.hang_reads(false);
+        for watched in stuck {
+            watched.await.unwrap().unwrap();
+        }
+        root.stop(Instant::now() + PATIENCE).await;
     }
 }

@@ -124,9 +124,11 @@ impl Group {
             Op::PutCursor { chat, cursor } => self.put_cursor(chat, cursor, context),
             Op::MoveUpdateState { account, delta } => self.move_state(account, delta, context),
             Op::SetUpdateState { account, state } => {
-                let key = layout::account(kind::UPDATE_STATE, account);
-                self.batch.put(key, records::to_compact(&state));
-                self.replace_state(account);
+                if is_known(account, "update state", context) {
+                    let key = layout::account(kind::UPDATE_STATE, account);
+                    self.batch.put(key, records::to_compact(&state));
+                    self.replace_state(account);
+                }
             }
             Op::PutPeers { account, peers } => self.put_peers(account, &peers, context)?,
             Op::PutSession(record) => {
@@ -134,6 +136,11 @@ impl Group {
             }
             Op::DeleteSession(id) => self.batch.delete(layout::session(&id)),
             Op::PutAccount(record) => self.put_account(&record, context),
+            Op::UpdateAccount(record) => {
+                if is_known(record.id, "record", context) {
+                    self.put_account(&record, context);
+                }
+            }
             Op::DeleteAccount(account) => self.delete_account(account, context)?,
             Op::PutCredentials(credentials) => self.put_credentials(&credentials, context)?,
             Op::PutMonitor(record) => self.put_monitor(&record, context),
@@ -173,7 +180,11 @@ impl Group {
     }
 
     fn put_account(&mut self, record: &AccountRecord, context: &mut Context<'_>) {
-        context.known.accounts.insert(record.id);
+        if context.known.accounts.insert(record.id) {
+            // Nothing of an account that had the same key before, and went, is the new one's.
+            self.batch.delete(layout::account(kind::UPDATE_STATE, record.id));
+            self.replace_state(record.id);
+        }
         let key = layout::account(kind::ACCOUNT, record.id);
         self.batch.put(key, records::to_json(record));
     }
@@ -214,10 +225,8 @@ impl Group {
     }
 
     fn move_state(&mut self, account: AuthKeyId, delta: UpdateStateDelta, context: &Context<'_>) {
-        if context.known.accounts.contains(&account) {
+        if is_known(account, "update state", context) {
             self.states.entry(account).or_default().delta.merge(delta);
-        } else {
-            tracing::debug!(%account, "ignored the update state of an account without a record");
         }
     }
 
@@ -339,8 +348,7 @@ impl Group {
         peers: &[PeerRecord],
         context: &Context<'_>,
     ) -> Result<(), StoreError> {
-        if !context.known.accounts.contains(&account) {
-            tracing::debug!(%account, "ignored the peers of an account without a record");
+        if !is_known(account, "peers", context) {
             return Ok(());
         }
         for peer in peers {
@@ -403,6 +411,16 @@ impl Group {
         let effects = Effects { first, entries, cursors, states, monitors, spooled };
         Ok(Ready { batch, effects })
     }
+}
+
+/// Whether an account has a record. What else is written of one lives and dies with it: whoever still
+/// writes when the account is gone leaves nothing behind.
+fn is_known(account: AuthKeyId, what: &str, context: &Context<'_>) -> bool {
+    let is_known = context.known.accounts.contains(&account);
+    if !is_known {
+        tracing::debug!(%account, what, "ignored something of an account without a record");
+    }
+    is_known
 }
 
 impl Effects {

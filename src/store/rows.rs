@@ -20,7 +20,7 @@ use crate::protocol::webhook::{DEAD_KEPT_MS, DeadRecord, Delivery, Line, Webhook
 use super::engine::Engine;
 use super::error::StoreError;
 use super::layout::{self, kind};
-use super::{Op, Store, records};
+use super::{Op, Reader, records};
 
 /// A table.
 #[derive(Clone, Copy, Debug)]
@@ -298,7 +298,7 @@ impl Op {
     }
 }
 
-impl Store {
+impl Reader {
     /// One row of `owner`.
     ///
     /// # Errors

@@ -225,7 +225,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::actors::account::{Account, AccountArgs};
+    use crate::actors::account::{Account, AccountArgs, LatestRecord};
     use crate::actors::context::Context;
     use crate::actors::errands::{Priority, Reply};
     use crate::actors::fleet::{Fleet, FleetArgs};
@@ -250,7 +250,7 @@ mod tests {
         let args = AccountArgs {
             context,
             fleet: fleet.clone(),
-            record,
+            latest: LatestRecord::new(record),
             names: Vec::new(),
             api_id: 1,
             interests: HashMap::new(),

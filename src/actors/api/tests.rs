@@ -15,6 +15,7 @@ use crate::protocol::ids::{AuthKeyId, SessionId};
 use crate::protocol::model::{MonitorPhase, MonitorRecord, PoolMember};
 use crate::protocol::owner::Role;
 use crate::protocol::refusal::Code;
+use crate::store::Store;
 
 fn user(id: &str) -> UserId {
     UserId::new(id).unwrap()

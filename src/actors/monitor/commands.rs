@@ -81,11 +81,11 @@ impl MonitorActor {
         let outcome = self.context.store.commit(ops).await;
         failpoint::reach("monitor.stop.after");
         if outcome.is_ok() {
-            // Before anybody hears of it and starts the chat anew.
             self.step(myself, Input::Stop).await?;
             self.context.board.monitor_gone(&self.key);
-            myself.drain()?;
         }
+        // Also when the store has failed: whoever asks for the chat then reads what there is of it.
+        myself.drain()?;
         let _ = reply.send(outcome);
         Ok(())
     }
