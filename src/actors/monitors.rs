@@ -13,16 +13,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use uuid::Uuid;
 
 use super::board::MonitorView;
 use super::context::{Context, now};
-use super::fleet::FleetMsg;
+use super::fleet::{FleetMsg, Hold, Holder};
+use super::monitor::commands::replying;
 use super::monitor::{Configure, Monitor, MonitorArgs, MonitorMsg};
 use super::supervision::{End, Ended, Nursery};
 use crate::protocol::chat::{ChatKey, ChatRef};
 use crate::protocol::cursor::Cursor;
-use crate::protocol::event::{self, Outcome};
+use crate::protocol::event::Outcome;
 use crate::protocol::model::{MonitorPhase, MonitorRecord, ReplyTo};
 use crate::protocol::monitor::MonitorState;
 use crate::protocol::owner::UserId;
@@ -316,18 +316,26 @@ impl MonitorsState {
 
     /// Deletes the record of a chat that has no actor.
     fn delete(&mut self, myself: &ActorRef<MonitorsMsg>, key: ChatKey, order: Stop, reply: Answer) {
-        let Stop { chat, reply_to, also, .. } = order;
+        let Stop { owner, chat, reply_to, also } = order;
         let orders = VecDeque::new();
         let known = self.present.insert(key.clone(), Presence::Busy { stopping: None, orders });
         let mut ops = also;
         ops.push(Op::DeleteMonitor(key.clone()));
-        if let Some(to) = reply_to {
-            let outcome = Outcome::Stopped { chat, was_monitored: known.is_some() };
-            ops.push(Op::Append(event::reply(&to, &outcome, Uuid::now_v7(), now())));
-        }
-        let (store, target) = (self.context.store.clone(), myself.clone());
+        let outcome = Outcome::Stopped { chat, was_monitored: known.is_some() };
+        let told = reply_to.map(|to| replying(to, outcome));
+        let (store, fleet) = (self.context.store.clone(), self.fleet.clone());
+        let target = myself.clone();
         tokio::spawn(async move {
-            let outcome = store.commit(ops).await;
+            let outcome = match owner {
+                None => {
+                    let uses = (Holder::Monitor(key.clone()), Vec::new());
+                    Hold::commit(&fleet, &store, uses, ops, told).await
+                }
+                Some(_) => {
+                    ops.extend(told.map(|make| make(&[])));
+                    store.commit(ops).await
+                }
+            };
             // Before anybody hears of it and asks for the chat anew.
             let _ = target.cast(MonitorsMsg::Deleted { key, outcome: outcome.clone() });
             let _ = reply.send(outcome);
@@ -413,5 +421,6 @@ fn blank(owner: Option<UserId>, chat: ChatRef) -> MonitorRecord {
         title: None,
         names: Vec::new(),
         start_pts: None,
+        exhausted: None,
     }
 }

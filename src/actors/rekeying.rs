@@ -185,12 +185,14 @@ mod tests {
             title: None,
             names: Vec::new(),
             start_pts: None,
+            exhausted: None,
         };
         store.commit(vec![Op::PutMonitor(record)]).await.unwrap();
         let context = Context::for_tests(store);
         context.directory.put(account.clone());
-        let (accounts, sessions, owned) = (Vec::new(), Vec::new(), Vec::new());
-        let args = FleetArgs { context: Arc::clone(&context), accounts, sessions, owned };
+        let (accounts, sessions) = (Vec::new(), Vec::new());
+        let (shared, owned, held) = (Arc::clone(&context), Vec::new(), Vec::new());
+        let args = FleetArgs { context: shared, accounts, sessions, owned, held };
         let (fleet, _) = Actor::spawn(None, Fleet, args).await.unwrap();
         let (tell, mut told) = mpsc::unbounded_channel();
         let (monitors, _) = Actor::spawn(None, Stubborn, tell).await.unwrap();

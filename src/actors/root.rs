@@ -18,7 +18,7 @@ use super::backlog;
 use super::bridge::{Bridge, BridgeArgs, BridgeMsg, BridgeStatus};
 use super::caretaker;
 use super::context::Context;
-use super::fleet::{Fleet, FleetArgs, FleetMsg};
+use super::fleet::{Fleet, FleetArgs, FleetMsg, Holder};
 use super::herald;
 use super::jobs::{Jobs, JobsArgs, JobsMsg};
 use super::ledger;
@@ -28,6 +28,8 @@ use super::orders::Orders;
 use super::rekeying;
 use super::webhooks::{Webhooks, WebhooksArgs, WebhooksMsg};
 use crate::edge::amqp::AmqpOptions;
+use crate::protocol::cursor::Cursor;
+use crate::protocol::model::{JobRecord, MonitorRecord, PoolMember};
 use crate::protocol::restart::{ChildKind, RestartHistory, Verdict};
 use crate::store::{Outbox, Snapshot};
 
@@ -136,7 +138,8 @@ impl Root {
         let (supervisor, _) = spawned.map_err(failed("root"))?;
         let Snapshot { sessions, accounts, owned, logins, monitors, jobs, restarts } = snapshot;
         restarts.into_iter().for_each(|record| context.board.restart(record));
-        let args = FleetArgs { context: Arc::clone(&context), accounts, sessions, owned };
+        let (shared, held) = (Arc::clone(&context), held_by(&monitors, &jobs));
+        let args = FleetArgs { context: shared, accounts, sessions, owned, held };
         let fleet = spawn(&supervisor, "fleet", Fleet, args).await?;
         let (shared, records) = (Arc::clone(&context), monitors);
         let args = MonitorsArgs { context: shared, fleet: fleet.clone(), records };
@@ -182,6 +185,11 @@ impl Root {
     /// The service behind the HTTP API.
     pub fn api(&self) -> Api {
         self.api.clone()
+    }
+
+    #[cfg(test)]
+    pub(super) fn fleet(&self) -> &ActorRef<FleetMsg> {
+        &self.fleet
     }
 
     /// The door for commands that do not come over the bridge.
@@ -251,6 +259,20 @@ impl Root {
     }
 }
 
+/// Which sessions the records of the bridge name.
+fn held_by(
+    monitors: &[(MonitorRecord, Option<Cursor>)],
+    jobs: &[JobRecord],
+) -> Vec<(Holder, Vec<PoolMember>)> {
+    let of_bridge = monitors.iter().filter(|(record, _)| record.owner.is_none());
+    let monitors = of_bridge.map(|(record, _)| {
+        let sessions = record.ordered.iter().chain(&record.pool).cloned().collect();
+        (Holder::Monitor(record.key()), sessions)
+    });
+    let joins = jobs.iter().map(|job| (Holder::Join(job.id), vec![job.work.member()]));
+    monitors.chain(joins).collect()
+}
+
 /// Starts a part of the tree under the root.
 async fn spawn<A: Actor>(
     supervisor: &ActorRef<RootMsg>,
@@ -260,7 +282,9 @@ async fn spawn<A: Actor>(
 ) -> Result<ActorRef<A::Msg>, RootError> {
     let spawned = Actor::spawn_linked(None, actor, args, supervisor.get_cell()).await;
     let (child, _) = spawned.map_err(failed(part))?;
-    let _ = supervisor.cast(RootMsg::Named { child: child.get_id(), part });
+    // Known before anything else is done: supervision events overtake messages.
+    let id = child.get_id();
+    let _ = supervisor.call(|reply| RootMsg::Named { child: id, part, reply }, None).await;
     Ok(child)
 }
 
@@ -276,7 +300,7 @@ struct Supervisor;
 enum RootMsg {
     /// What a child is called. Names are kept here and not in the library's registry, which is one
     /// for the whole process.
-    Named { child: ActorId, part: &'static str },
+    Named { child: ActorId, part: &'static str, reply: RpcReplyPort<()> },
     /// The parts end from now on because they were told to.
     Stopping(RpcReplyPort<()>),
     /// The heartbeat passes.
@@ -310,7 +334,10 @@ impl Actor for Supervisor {
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            RootMsg::Named { child, part } => drop(state.parts.insert(child, part)),
+            RootMsg::Named { child, part, reply } => {
+                state.parts.insert(child, part);
+                drop(reply.send(()));
+            }
             RootMsg::Stopping(reply) => {
                 state.stopping = true;
                 drop(reply.send(()));

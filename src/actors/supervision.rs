@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::context::Context;
 use super::ledger;
+use crate::failpoint;
 use crate::protocol::restart::{ChildKind, RestartHistory};
 
 /// Runs the work that `make` makes, for as long as what is returned lives. It is to go on for ever: whether
@@ -31,7 +32,12 @@ pub(crate) fn watched_task<T: Future<Output = ()> + Send + 'static>(
     AbortOnDropHandle::new(tokio::spawn(async move {
         let mut history = RestartHistory::default();
         loop {
-            let life = AbortOnDropHandle::new(tokio::spawn(make())).await;
+            let work = make();
+            let life = AbortOnDropHandle::new(tokio::spawn(async move {
+                failpoint::stumble("helper", &name);
+                work.await;
+            }));
+            let life = life.await;
             let cause = match life.map_err(tokio::task::JoinError::try_into_panic) {
                 Ok(()) => "it ended, although it is to go on".to_owned(),
                 Err(Ok(panic)) => said_by(&*panic),
@@ -58,7 +64,11 @@ pub(crate) fn watched_thread(
     let (context, runtime) = (Arc::clone(context), Handle::current());
     let run = move || {
         let mut history = RestartHistory::default();
-        while let Err(panic) = catch_unwind(AssertUnwindSafe(&work)) {
+        let life = || {
+            failpoint::stumble("helper", &name);
+            work();
+        };
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(life)) {
             let cause = said_by(&*panic);
             let (verdict, line) =
                 ledger::decide(&context, ChildKind::Helper, name, &mut history, &cause);

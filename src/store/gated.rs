@@ -118,3 +118,14 @@ impl Engine for GatedDisk {
         self.disk.disk_bytes()
     }
 }
+
+/// How many records of each kind there are.
+pub(crate) fn records_by_kind(store: &Store) -> std::collections::BTreeMap<char, usize> {
+    let mut kinds = std::collections::BTreeMap::new();
+    let count = &mut |key: &[u8], _: &[u8]| {
+        *kinds.entry(char::from(key[0])).or_default() += 1;
+        true
+    };
+    store.shared.engine.scan(&[b'A'], &[0xff], count).expect("it is in memory");
+    kinds
+}

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
-use crate::protocol::estate::DayCount;
+use crate::protocol::estate::{DayCount, PersonWaits};
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{
     AccountRecord, Credentials, MonitorRecord, PeerRecord, RestartRecord, UpdateStateDelta,
@@ -172,6 +172,9 @@ impl Group {
             Op::PutDayCount(count) => self.put_day_count(count, context)?,
             Op::PutPersonWaits(person) => {
                 let key = layout::person_waits(person.telegram_id);
+                if let Some(until) = person.over_at() {
+                    self.batch.put(layout::expiry(until, &key), Vec::new());
+                }
                 self.batch.put(key, records::to_json(&person));
             }
             Op::DeletePersonWaits(id) => self.batch.delete(layout::person_waits(id)),
@@ -282,7 +285,13 @@ impl Group {
     }
 
     fn put_row(&mut self, row: RawRow, context: &Context<'_>) -> Result<(), StoreError> {
-        let RawRow { key, value, is_sealed, expires_at } = row;
+        let RawRow { key, value, is_sealed, expires_at, parent } = row;
+        if let Some(parent) = parent
+            && self.batch.get(context.engine, &parent)?.is_none()
+        {
+            tracing::debug!("ignored a row of something that is gone");
+            return Ok(());
+        }
         if let Some(at) = expires_at {
             self.batch.put(layout::expiry(at, &key), Vec::new());
         }
@@ -327,19 +336,28 @@ impl Group {
         Ok(())
     }
 
-    /// Whether a row that was to go by now serves another day: only daily counts do.
+    /// Whether a row that was to go by now was written anew since: daily counts and people's waits are.
     fn is_renewed(
         &self,
         row: &[u8],
         at: UnixMillis,
         context: &Context<'_>,
     ) -> Result<bool, StoreError> {
-        if row.first() != Some(&kind::DAY_COUNT) {
-            return Ok(false);
-        }
-        let known = self.batch.get(context.engine, row)?;
-        let count = known.map(|bytes| records::from_json::<DayCount>("day count", &bytes));
-        Ok(count.transpose()?.is_some_and(|count| count.over_at() > at))
+        let over_at = match row.first() {
+            Some(&kind::DAY_COUNT) => {
+                let known = self.batch.get(context.engine, row)?;
+                let count = known.map(|bytes| records::from_json::<DayCount>("day count", &bytes));
+                count.transpose()?.map(|count| count.over_at())
+            }
+            Some(&kind::PERSON_WAITS) => {
+                let known = self.batch.get(context.engine, row)?;
+                let person =
+                    known.map(|bytes| records::from_json::<PersonWaits>("person waits", &bytes));
+                person.transpose()?.and_then(|person| person.over_at())
+            }
+            _ => None,
+        };
+        Ok(over_at.is_some_and(|over_at| over_at > at))
     }
 
     fn put_peers(

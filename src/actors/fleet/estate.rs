@@ -192,7 +192,7 @@ impl FleetState {
 
     /// Whether a command of the bridge brought this key, too.
     fn is_session(&self, key: AuthKeyId) -> bool {
-        self.sessions.values().any(|account| *account == key)
+        self.uses.has_account(key)
     }
 
     async fn rouse(&mut self, myself: &ActorRef<FleetMsg>, mut waiting: VecDeque<AuthKeyId>) {
@@ -270,6 +270,7 @@ impl FleetState {
             member.is_released = false;
         }
         self.leaving.remove(&key);
+        self.adopting.insert(key);
         self.keep(myself, ops, Change::Adopted { account, record, before, slot }, reply).await;
     }
 
@@ -300,6 +301,9 @@ impl FleetState {
         reply: Answer,
     ) {
         self.changing.remove(&change.account().telegram_id);
+        if let Change::Adopted { account, .. } = &change {
+            self.adopting.remove(&account.key);
+        }
         if let Err(error) = outcome {
             let detail = format!("the store does not take it ({error}); try again later");
             let _ = reply.send(Err(Refusal::new(Code::Internal, detail)));
@@ -402,7 +406,7 @@ impl FleetState {
     }
 
     /// A key belongs to no user any more. What a command of the bridge brought stays for the bridge.
-    async fn release(&mut self, key: AuthKeyId) {
+    pub(super) async fn release(&mut self, key: AuthKeyId) {
         self.leaving.remove(&key);
         let shared = self.is_session(key);
         let Some(member) = self.members.get_mut(&key) else { return };
@@ -437,7 +441,7 @@ impl FleetState {
 }
 
 /// The write that keeps what a person has to wait for.
-fn waits_of(context: &Context, telegram_id: i64) -> Option<Op> {
+pub(super) fn waits_of(context: &Context, telegram_id: i64) -> Option<Op> {
     let waits = context.waits.of(telegram_id, now());
     let person = PersonWaits { telegram_id, waits };
     (!person.waits.is_empty()).then_some(Op::PutPersonWaits(person))
@@ -493,7 +497,8 @@ mod tests {
         };
         let (accounts, sessions) = (owned.iter().map(record).collect(), Vec::new());
         let owned = owned.into_iter().collect();
-        let args = FleetArgs { context: Arc::clone(context), accounts, sessions, owned };
+        let (context, held) = (Arc::clone(context), Vec::new());
+        let args = FleetArgs { context, accounts, sessions, owned, held };
         Actor::spawn(None, Fleet, args).await.unwrap().0
     }
 

@@ -192,8 +192,7 @@ impl FleetState {
     /// Accounts of which nothing says that they are needed: a crash came between their last use and their
     /// end.
     pub(super) fn orphans(&self) -> Vec<AuthKeyId> {
-        let is_orphan =
-            |key: &AuthKeyId| !self.uses.has_account(*key) && !self.is_owned(*key);
+        let is_orphan = |key: &AuthKeyId| !self.uses.has_account(*key) && !self.is_owned(*key);
         self.members.keys().copied().filter(is_orphan).collect()
     }
 

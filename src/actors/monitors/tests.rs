@@ -6,10 +6,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::actors::fleet::{Fleet, FleetArgs};
+use crate::actors::calling::call;
+use crate::actors::fleet::{Fleet, FleetArgs, Lease};
 use crate::protocol::chat::ChatSpelling;
+use crate::protocol::command::SessionData;
 use crate::protocol::ids::{AuthKeyId, SessionId};
-use crate::protocol::model::{AccountRecord, Credentials, PoolMember};
+use crate::protocol::model::PoolMember;
 use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
 use crate::store::gated::{Gate, GatedDisk};
 use crate::store::{Outbox, Store};
@@ -24,6 +26,8 @@ struct House {
     context: Arc<Context>,
     fleet: ActorRef<FleetMsg>,
     monitors: ActorRef<MonitorsMsg>,
+    /// So that no session is forgotten.
+    _lease: Lease,
     _outbox: Outbox,
 }
 
@@ -47,25 +51,23 @@ impl House {
     async fn open() -> Self {
         let disk = GatedDisk::default();
         let (store, outbox, gate) = disk.open();
-        let mut accounts = Vec::new();
-        for number in 1..=2 {
-            let (auth_key, created_at) = (key(number), now());
-            let account = AuthKeyId::of(&auth_key);
-            let (me, fault, cooldowns) = (None, None, Vec::new());
-            let record = AccountRecord { id: account, me, fault, cooldowns, created_at };
-            let credentials = Credentials { account, dc_id: 2, auth_key };
-            let ops = vec![Op::PutAccount(record.clone()), Op::PutCredentials(credentials)];
-            store.commit(ops).await.unwrap();
-            accounts.push(record);
-        }
         let context = Context::for_tests(store);
-        let (shared, sessions, owned) = (Arc::clone(&context), Vec::new(), Vec::new());
-        let args = FleetArgs { context: shared, accounts, sessions, owned };
+        let (accounts, sessions) = (Vec::new(), Vec::new());
+        let (shared, owned, held) = (Arc::clone(&context), Vec::new(), Vec::new());
+        let args = FleetArgs { context: shared, accounts, sessions, owned, held };
         let (fleet, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+        let session = |number: u8| {
+            let (id, auth_key) = (SessionId(format!("s{number}")), key(number));
+            let account = AuthKeyId::of(&auth_key);
+            SessionData { id, api_id: None, account, dc_id: 2, auth_key }
+        };
+        let sessions = [1, 2].map(session).into();
+        let register = |reply| FleetMsg::Register { sessions, reply };
+        let lease = call(&fleet, register, PATIENCE).await.unwrap().unwrap();
         let (shared, records) = (Arc::clone(&context), Vec::new());
         let args = MonitorsArgs { context: shared, fleet: fleet.clone(), records };
         let (monitors, _) = Actor::spawn(None, Monitors, args).await.unwrap();
-        Self { disk, gate, context, fleet, monitors, _outbox: outbox }
+        Self { disk, gate, context, fleet, monitors, _lease: lease, _outbox: outbox }
     }
 
     fn configure(&self, numbers: &[u8]) -> Told {
@@ -76,6 +78,7 @@ impl House {
             sessions: sessions(numbers),
             reply_to: None,
             also: Vec::new(),
+            lease: None,
         };
         let reply = tell.into();
         self.monitors.cast(MonitorsMsg::Configure { order, reply }).unwrap();
