@@ -211,6 +211,7 @@ impl Actor for Account {
             }
             AccountMsg::UpdatesWait { code, seconds } => {
                 state.wait(MethodClass::Updates, &code, seconds);
+                state.keep().await?;
                 state.show();
                 Ok(())
             }
@@ -385,6 +386,7 @@ impl AccountActor {
                 tracing::error!(account = %self.record.id, sessions, code, "telegram ended this session; it is not dialled again");
                 self.record.fault = Some(Fault { code, since: now() });
                 self.changed = true;
+                self.keep().await?;
             }
         }
         Ok(())
@@ -425,14 +427,31 @@ impl AccountActor {
     }
 
     async fn save_if_changed(&mut self) -> Result<(), ActorProcessingErr> {
-        if std::mem::take(&mut self.changed) {
-            self.latest.set(self.record.clone());
-            let op = Op::UpdateAccount(self.record.clone());
+        if let Some(op) = self.change() {
             failpoint::reach("account.save.before");
             self.context.store.submit(vec![op], |_| {}).await?;
             failpoint::reach("account.save.after");
         }
         Ok(())
+    }
+
+    /// The same, and waits until it is durable: what Telegram has just asked for, or ended, is on the disk
+    /// before anybody hears of it and before more of that kind is done, so that no crash forgets it.
+    async fn keep(&mut self) -> Result<(), ActorProcessingErr> {
+        if let Some(op) = self.change() {
+            failpoint::reach("account.save.before");
+            self.context.store.commit(vec![op]).await?;
+            failpoint::reach("account.save.after");
+        }
+        Ok(())
+    }
+
+    /// The write of what changed since the last one, if anything did.
+    fn change(&mut self) -> Option<Op> {
+        std::mem::take(&mut self.changed).then(|| {
+            self.latest.set(self.record.clone());
+            Op::UpdateAccount(self.record.clone())
+        })
     }
 
     fn arm_linger(&mut self, myself: &ActorRef<AccountMsg>) {

@@ -246,6 +246,7 @@ impl AccountActor {
             // Unless it is known already.
             if self.left_to_wait(class) < Duration::from_secs(u64::from(*seconds)) {
                 self.wait(class, code, *seconds);
+                self.keep().await?;
             }
         }
         self.last_failure = Some(failure.clone());
