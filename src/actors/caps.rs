@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::protocol::caps::next_day;
 use crate::protocol::estate::DayCount;
 use crate::protocol::ids::UnixMillis;
 use crate::store::{Op, Store, StoreError};
@@ -75,7 +74,7 @@ impl Caps {
         }
     }
 
-    /// How much was used today, and when that begins anew.
+    /// How much was used of what is in force now, and when that begins anew.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -86,15 +85,15 @@ impl Caps {
         action: &str,
         now: UnixMillis,
     ) -> Result<(u32, UnixMillis), StoreError> {
-        let used = self.with(store, telegram_id, |count| count.used(action, now)).await?;
-        Ok((used, next_day(now)))
+        let told = |count: &mut DayCount| (count.used(action, now), count.resets_at(now));
+        self.with(store, telegram_id, told).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::caps::SEND;
+    use crate::protocol::caps::{SEND, next_day};
 
     #[tokio::test]
     async fn counts_survive_a_restart() {

@@ -32,6 +32,7 @@ use crate::protocol::model::{MethodClass, PeerRecord};
 use crate::protocol::owner::{AccountId, Caller, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::target::Target;
+use crate::protocol::time::rfc3339_ms;
 use crate::protocol::trail::Deed;
 use crate::store::{Op, Reader};
 use crate::telegram::{self, Errand, Finding, SendMessage, measure_markup};
@@ -254,15 +255,21 @@ impl Desk {
     async fn count(&self, account: &OwnedAccount) -> Result<(Unit, Op), Refusal> {
         let (store, at) = (&self.context.store, now());
         let limit = self.context.settings.limits.borrow().sends_per_day;
-        let taken = self.context.caps.take(store, account.telegram_id, SEND, limit, at).await;
-        taken.map_err(|error| broken(&error))?.ok_or_else(|| {
-            let until = crate::protocol::caps::next_day(at);
-            let detail = format!(
-                "this account has sent {limit} messages today, which is its daily limit \
-                 (telegram.limits.send.per_day); it begins anew at midnight UTC"
-            );
-            Refusal::new(Code::RateLimited, detail).after(seconds_until(until, at))
-        })
+        let caps = &self.context.caps;
+        let taken = caps.take(store, account.telegram_id, SEND, limit, at).await;
+        if let Some(taken) = taken.map_err(|error| broken(&error))? {
+            return Ok(taken);
+        }
+        let (_, until) = caps
+            .used(store, account.telegram_id, SEND, at)
+            .await
+            .map_err(|error| broken(&error))?;
+        let detail = format!(
+            "this account has sent {limit} messages today, which is its daily limit \
+             (telegram.limits.send.per_day); it begins anew at {}, midnight UTC",
+            rfc3339_ms(until)
+        );
+        Err(Refusal::new(Code::RateLimited, detail).after(seconds_until(until, at)))
     }
 
     /// Has the account send it; a refusal tells whether it is certain that nothing was sent. A lost
