@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::DropGuard;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::actors::{
     BacklogGate, Board, BridgeParts, BridgeStatus, Context, Meters, Orders, Part, Root, Settings,
@@ -56,7 +56,7 @@ pub struct Daemon {
     limits: watch::Sender<Limits>,
     shutdown_timeout: Duration,
     /// Renews the keys as long as it is there.
-    rotation: DropGuard,
+    rotation: AbortOnDropHandle<()>,
 }
 
 /// Where the parts show how they are, for whoever looks from outside.
@@ -75,7 +75,7 @@ impl Signs {
         let bridge = config.bridge.enabled.then(BridgeStatus::new);
         let backlog = Arc::new(BacklogGate::new(u64::from(config.store.backlog_max_mb) << 20));
         let (shown, gate) = (Arc::clone(&board), Arc::clone(&backlog));
-        let health = Arc::new(DaemonHealth::new(shown, store.clone(), bridge.clone(), gate));
+        let health = Arc::new(DaemonHealth::new(shown, store, bridge.clone(), gate));
         let (meters, http) = (Arc::default(), HttpMeters::default());
         Self { board, bridge, backlog, meters, http, health }
     }
@@ -107,13 +107,15 @@ impl Daemon {
         let (limits, told_limits) = watch::channel(pacing(&config.telegram.limits));
         store.finish_erasures().await?;
         let snapshot = {
-            let store = store.clone();
+            let store = store.blocking().clone();
             tokio::task::spawn_blocking(move || store.load()).await??
         };
         let login = login_options(config, &signs.meters)?;
         let settings = settings(config, told_limits, login);
         let Signs { board, backlog, meters, http, health, .. } = signs;
         let context = Context::new(store.clone(), board, meters, backlog, settings);
+        health.watch(&context);
+        let rotation = rotation::keep(&context, config.secrets.rotate_every);
         let shutdown_timeout = config.shutdown.timeout;
         // A link gets half of the time, so that what follows it has the other half.
         let root = Root::start(context, snapshot, bridge, shutdown_timeout / 2).await?;
@@ -121,7 +123,6 @@ impl Daemon {
         let api = door.api_options(config, &root, secret, http);
         door.open(listener, http::router_with_api(health.clone(), metrics, api))?;
         health.started();
-        let rotation = rotation::keep(store.clone(), config.secrets.rotate_every);
         let daemon = Self { root, store, door, health, limits, shutdown_timeout, rotation };
         Ok((daemon, outbox))
     }
@@ -152,6 +153,7 @@ impl Daemon {
         tokio::select! {
             error = self.store.failed() => anyhow::Error::new(error).context("the store failed"),
             error = self.root.ended() => anyhow::Error::new(error),
+            why = self.door.ended() => anyhow::Error::msg(why),
         }
     }
 

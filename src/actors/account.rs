@@ -1,6 +1,7 @@
 //! One account: keeps its connection as the state machine says, runs its errands one bounded,
 //! paced queue, and tells its monitors when it comes and goes. It never touches another account.
 
+mod latest;
 mod link_life;
 mod standing;
 mod work;
@@ -14,6 +15,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+pub(super) use latest::LatestRecord;
+use link_life::Dialled;
 use standing::Turn;
 
 use super::board::AccountView;
@@ -31,7 +34,7 @@ use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{AccountRecord, Fault, MethodClass};
 use crate::protocol::pacing::Cooldowns;
 use crate::store::Op;
-use crate::telegram::{Caller, Finding, Link, PeerBook};
+use crate::telegram::{Caller, Finding, PeerBook};
 
 /// An account that nobody needs is hung up after this long, so that a monitor which moves from
 /// one session to another and back does not make it dial again.
@@ -44,7 +47,7 @@ pub(super) struct Account;
 pub(super) struct AccountArgs {
     pub(super) context: Arc<Context>,
     pub(super) fleet: ActorRef<FleetMsg>,
-    pub(super) record: AccountRecord,
+    pub(super) latest: LatestRecord,
     /// The session ids under which it is known, for the log.
     pub(super) names: Vec<String>,
     pub(super) api_id: i32,
@@ -89,7 +92,7 @@ pub(super) enum AccountMsg {
     /// Run an errand.
     Request(Request),
     /// A dial ended.
-    DialEnded { incarnation: u64, outcome: Result<Box<Link>, Failure> },
+    DialEnded { incarnation: u64, outcome: Result<Box<Dialled>, Failure> },
     /// The link ended.
     LinkEnded { incarnation: u64, failure: Failure },
     /// The library panicked while dialling or following updates.
@@ -123,6 +126,8 @@ pub(super) struct AccountActor {
     context: Arc<Context>,
     fleet: ActorRef<FleetMsg>,
     record: AccountRecord,
+    /// `record` as the store was given it last.
+    latest: LatestRecord,
     names: Vec<String>,
     api_id: i32,
     slot: Arc<Semaphore>,
@@ -206,6 +211,7 @@ impl Actor for Account {
             }
             AccountMsg::UpdatesWait { code, seconds } => {
                 state.wait(MethodClass::Updates, &code, seconds);
+                state.keep().await?;
                 state.show();
                 Ok(())
             }
@@ -222,7 +228,8 @@ impl Actor for Account {
 
 impl AccountActor {
     fn new(args: AccountArgs) -> Self {
-        let AccountArgs { context, fleet, record, names, api_id, interests, standing, slot } = args;
+        let AccountArgs { context, fleet, latest, names, api_id, interests, standing, slot } = args;
+        let record = latest.get();
         let fault = record.fault.as_ref().map(|fault| fault.code.clone());
         let routes = Arc::new(Routes::default());
         for (key, interest) in &interests {
@@ -242,6 +249,7 @@ impl AccountActor {
             context,
             fleet,
             record,
+            latest,
             names,
             api_id,
             slot,
@@ -378,6 +386,7 @@ impl AccountActor {
                 tracing::error!(account = %self.record.id, sessions, code, "telegram ended this session; it is not dialled again");
                 self.record.fault = Some(Fault { code, since: now() });
                 self.changed = true;
+                self.keep().await?;
             }
         }
         Ok(())
@@ -418,13 +427,31 @@ impl AccountActor {
     }
 
     async fn save_if_changed(&mut self) -> Result<(), ActorProcessingErr> {
-        if std::mem::take(&mut self.changed) {
-            let op = Op::PutAccount(self.record.clone());
+        if let Some(op) = self.change() {
             failpoint::reach("account.save.before");
             self.context.store.submit(vec![op], |_| {}).await?;
             failpoint::reach("account.save.after");
         }
         Ok(())
+    }
+
+    /// The same, and waits until it is durable: what Telegram has just asked for, or ended, is on the disk
+    /// before anybody hears of it and before more of that kind is done, so that no crash forgets it.
+    async fn keep(&mut self) -> Result<(), ActorProcessingErr> {
+        if let Some(op) = self.change() {
+            failpoint::reach("account.save.before");
+            self.context.store.commit(vec![op]).await?;
+            failpoint::reach("account.save.after");
+        }
+        Ok(())
+    }
+
+    /// The write of what changed since the last one, if anything did.
+    fn change(&mut self) -> Option<Op> {
+        std::mem::take(&mut self.changed).then(|| {
+            self.latest.set(self.record.clone());
+            Op::UpdateAccount(self.record.clone())
+        })
     }
 
     fn arm_linger(&mut self, myself: &ActorRef<AccountMsg>) {

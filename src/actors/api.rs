@@ -36,7 +36,7 @@ use crate::protocol::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::secret::SecretText;
 use crate::protocol::trail::Deed;
-use crate::store::{Op, Store, StoreError};
+use crate::store::{Op, Reader, StoreError};
 
 /// How long a part of the tree may take that waits for nothing but the disk.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -75,14 +75,12 @@ impl Api {
         Deed::by(who, owner, action, now()).on(target)
     }
 
-    /// Reads from the store where nobody waits for it but the one who asks.
+    /// Reads from the store for the one who asks.
     async fn reading<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let store = self.context.store.clone();
-        let read = tokio::task::spawn_blocking(move || read(&store)).await;
-        read.map_err(|error| broken(&error))?.map_err(|error| broken(&error))
+        self.context.store.read(read).await.map_err(|error| broken(&error))
     }
 
     async fn commit(&self, ops: Vec<Op>) -> Result<(), Refusal> {
@@ -147,7 +145,7 @@ impl Service for Api {
     }
 
     async fn account_status(&self, who: &Caller, id: AccountId) -> Result<AccountStatus, Refusal> {
-        self.status(&self.find(who, id)?)
+        self.status(&self.find(who, id)?).await
     }
 
     async fn why(&self, who: &Caller, id: AccountId) -> Result<WhyView, Refusal> {
@@ -278,7 +276,7 @@ impl Service for Api {
     }
 
     async fn key_status(&self, who: &Caller) -> Result<KeyStatus, Refusal> {
-        self.keys(who)
+        self.keys(who).await
     }
 
     async fn rotate_keys(&self, who: &Caller) -> Result<KeyStatus, Refusal> {
@@ -286,6 +284,6 @@ impl Service for Api {
     }
 
     async fn detailed_health(&self, who: &Caller) -> Result<serde_json::Value, Refusal> {
-        self.detailed(who)
+        self.detailed(who).await
     }
 }

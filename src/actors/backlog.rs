@@ -1,10 +1,37 @@
 //! The gate in front of a backlog that has used up its budget: whoever would add events to it asks
-//! here first. Told by whoever watches the store.
+//! here first. A task of its own tells it how much there is.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::context::Context;
+use super::supervision::watched_task;
 use crate::protocol::backlog::Backlog;
 use crate::protocol::failure::Failure;
+use crate::store::Reader;
+
+/// Time between two looks. The budget may be passed by what comes meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Keeps the gate up to date; it ends when what is returned is dropped.
+pub(super) fn start(context: &Arc<Context>) -> AbortOnDropHandle<()> {
+    let shared = Arc::clone(context);
+    watched_task(context, "backlog", move || look_after(Arc::clone(&shared)))
+}
+
+async fn look_after(context: Arc<Context>) {
+    loop {
+        // A disk that does not answer takes nothing either: the gate stays as it is until it does.
+        if let Ok(bytes) = context.store.read(|store: &Reader| Ok(store.outbox_bytes())).await {
+            context.backlog.note(bytes);
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
 
 /// The gate.
 #[derive(Debug)]

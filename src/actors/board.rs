@@ -171,7 +171,11 @@ impl Board {
 
     /// How commands call an account.
     pub fn named(&self, id: AuthKeyId, names: &[String]) {
-        self.views().names.insert(id, names.to_vec());
+        let known = &mut self.views().names;
+        match names.is_empty() {
+            true => drop(known.remove(&id)),
+            false => drop(known.insert(id, names.to_vec())),
+        }
     }
 
     /// The session ids by which commands call an account.

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::protocol::caps::next_day;
 use crate::protocol::estate::DayCount;
 use crate::protocol::ids::UnixMillis;
 use crate::store::{Op, Store, StoreError};
@@ -29,7 +28,7 @@ impl Caps {
 
     /// Runs `with` on a person's count, which is read from the store where it is not known. Nobody else
     /// waits for that disk; of two who read at once the first one's is kept, which the other finds.
-    fn with<T>(
+    async fn with<T>(
         &self,
         store: &Store,
         telegram_id: i64,
@@ -38,7 +37,7 @@ impl Caps {
         if let Some(count) = self.counts().get_mut(&telegram_id) {
             return Ok(with(count));
         }
-        let stored = store.day_count(telegram_id)?;
+        let stored = store.read(move |store| store.day_count(telegram_id)).await?;
         let mut counts = self.counts();
         let count = counts
             .entry(telegram_id)
@@ -51,7 +50,7 @@ impl Caps {
     ///
     /// # Errors
     /// When the store cannot be read: then nothing may be done.
-    pub(super) fn take(
+    pub(super) async fn take(
         &self,
         store: &Store,
         telegram_id: i64,
@@ -65,6 +64,7 @@ impl Caps {
                 (unit, Op::PutDayCount(count.clone()))
             })
         })
+        .await
     }
 
     /// Gives one back that was certainly not done.
@@ -74,26 +74,26 @@ impl Caps {
         }
     }
 
-    /// How much was used today, and when that begins anew.
+    /// How much was used of what is in force now, and when that begins anew.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(super) fn used(
+    pub(super) async fn used(
         &self,
         store: &Store,
         telegram_id: i64,
         action: &str,
         now: UnixMillis,
     ) -> Result<(u32, UnixMillis), StoreError> {
-        let used = self.with(store, telegram_id, |count| count.used(action, now))?;
-        Ok((used, next_day(now)))
+        let told = |count: &mut DayCount| (count.used(action, now), count.resets_at(now));
+        self.with(store, telegram_id, told).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::caps::SEND;
+    use crate::protocol::caps::{SEND, next_day};
 
     #[tokio::test]
     async fn counts_survive_a_restart() {
@@ -102,47 +102,45 @@ mod tests {
         for used in 1..=3 {
             // As after a restart: nothing is remembered but what the store has.
             let caps = Caps::default();
-            let taken = caps.take(&store, 7, SEND, 2, now).unwrap();
+            let taken = caps.take(&store, 7, SEND, 2, now).await.unwrap();
             assert_eq!(taken.is_some(), used <= 2);
             store.commit(taken.map(|(_, op)| op).into_iter().collect()).await.unwrap();
-            assert_eq!(caps.used(&store, 7, SEND, now).unwrap().0, used.min(2));
+            assert_eq!(caps.used(&store, 7, SEND, now).await.unwrap().0, used.min(2));
         }
         let caps = Caps::default();
-        assert!(caps.take(&store, 7, SEND, 2, next_day(now)).unwrap().is_some());
+        assert!(caps.take(&store, 7, SEND, 2, next_day(now)).await.unwrap().is_some());
     }
 
     #[tokio::test]
     async fn what_is_given_back_after_midnight_is_none_of_the_new_days() {
         let (store, _outbox) = Store::in_memory().unwrap();
         let (caps, evening) = (Caps::default(), UnixMillis(5));
-        let (late, _) = caps.take(&store, 7, SEND, 9, evening).unwrap().unwrap();
+        let (late, _) = caps.take(&store, 7, SEND, 9, evening).await.unwrap().unwrap();
         let morning = next_day(evening);
-        let (early, _) = caps.take(&store, 7, SEND, 9, morning).unwrap().unwrap();
+        let (early, _) = caps.take(&store, 7, SEND, 9, morning).await.unwrap().unwrap();
         caps.give_back(&late);
-        assert_eq!(caps.used(&store, 7, SEND, morning).unwrap().0, 1);
+        assert_eq!(caps.used(&store, 7, SEND, morning).await.unwrap().0, 1);
         caps.give_back(&early);
-        assert_eq!(caps.used(&store, 7, SEND, morning).unwrap().0, 0);
+        assert_eq!(caps.used(&store, 7, SEND, morning).await.unwrap().0, 0);
     }
 
-    #[test]
-    fn those_who_read_the_same_count_at_once_do_not_take_more_than_there_is() {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn those_who_read_the_same_count_at_once_do_not_take_more_than_there_is() {
         let (store, _outbox) = Store::in_memory().unwrap();
         for person in 0..200 {
             let caps = Caps::default();
-            let begin = std::sync::Barrier::new(4);
-            let taken: usize = std::thread::scope(|scope| {
-                let take = || {
-                    begin.wait();
-                    (0..3)
-                        .filter(|_| {
-                            caps.take(&store, person, SEND, 5, UnixMillis(5)).unwrap().is_some()
-                        })
-                        .count()
-                };
-                let all: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
-                all.into_iter().map(|one| one.join().unwrap()).sum()
-            });
-            assert_eq!(taken, 5);
+            let begin = tokio::sync::Barrier::new(4);
+            let take = || async {
+                begin.wait().await;
+                let mut taken = 0;
+                for _ in 0..3 {
+                    let one = caps.take(&store, person, SEND, 5, UnixMillis(5)).await.unwrap();
+                    taken += usize::from(one.is_some());
+                }
+                taken
+            };
+            let (one, two, three, four) = tokio::join!(take(), take(), take(), take());
+            assert_eq!(one + two + three + four, 5);
         }
     }
 }

@@ -7,8 +7,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::context::{Context, now};
+use super::supervision::watched_task;
 use crate::protocol::trail::TRAIL_KEPT_MS;
-use crate::store::Op;
+use crate::store::{Op, Store};
 
 /// Time between two looks. With what one look lets go at the most (4,096 rows, 1,000 audit entries), 24
 /// million rows and 6 million entries a day may come to their end.
@@ -16,16 +17,18 @@ const EVERY: Duration = Duration::from_secs(15);
 
 /// Starts it; it ends when what is returned is dropped.
 pub(super) fn start(context: &Arc<Context>) -> AbortOnDropHandle<()> {
-    let context = Arc::clone(context);
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut rhythm = interval(EVERY);
-        rhythm.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            rhythm.tick().await;
-            let at = now();
-            let ops = vec![Op::Expire(at), Op::TrimTrail(at.plus_ms(-TRAIL_KEPT_MS))];
-            // A store in trouble ends the daemon; nothing to add here.
-            let _ = context.store.commit(ops).await;
-        }
-    }))
+    let shared = Arc::clone(context);
+    watched_task(context, "caretaker", move || tidy(shared.store.clone()))
+}
+
+async fn tidy(store: Store) {
+    let mut rhythm = interval(EVERY);
+    rhythm.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        rhythm.tick().await;
+        let at = now();
+        let ops = vec![Op::Expire(at), Op::TrimTrail(at.plus_ms(-TRAIL_KEPT_MS))];
+        // A store in trouble ends the daemon; nothing to add here.
+        let _ = store.commit(ops).await;
+    }
 }

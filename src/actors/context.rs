@@ -128,7 +128,7 @@ impl Context {
 #[cfg(test)]
 impl Context {
     /// Around `store`, with no datacenter to dial.
-    pub(super) fn for_tests(store: Store) -> Arc<Self> {
+    pub(crate) fn for_tests(store: Store) -> Arc<Self> {
         use crate::protocol::restart::Backoff;
         let backoff = Backoff { min_ms: 500, max_ms: 60_000 };
         let dial = crate::telegram::DialOptions {

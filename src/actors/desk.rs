@@ -32,8 +32,9 @@ use crate::protocol::model::{MethodClass, PeerRecord};
 use crate::protocol::owner::{AccountId, Caller, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::target::Target;
+use crate::protocol::time::rfc3339_ms;
 use crate::protocol::trail::Deed;
-use crate::store::Op;
+use crate::store::{Op, Reader};
 use crate::telegram::{self, Errand, Finding, SendMessage, measure_markup};
 
 /// What the audit log says of a message before Telegram is called. A line of the same target says how it
@@ -157,7 +158,7 @@ impl Desk {
     }
 
     async fn dispatch(&self, dispatch: &Dispatch) -> Answer {
-        let known = self.known(dispatch)?;
+        let known = self.known(dispatch).await?;
         match known {
             Some(SendRecord { sent: Some(sent), .. }) => return Ok((sent, true)),
             Some(SendRecord { is_nameless: true, .. }) => return Err(sent_before()),
@@ -173,11 +174,11 @@ impl Desk {
     }
 
     /// What an earlier life of the daemon, or an earlier try, left under this key.
-    fn known(&self, dispatch: &Dispatch) -> Result<Option<SendRecord>, Refusal> {
-        let Some(((user, account, key), request)) = &dispatch.name else { return Ok(None) };
-        let known = self.context.store.row::<SendRecord>(user, (*account, *key));
-        match known.map_err(|error| broken(&error))? {
-            Some(known) if known.request != *request => Err(other_request()),
+    async fn known(&self, dispatch: &Dispatch) -> Result<Option<SendRecord>, Refusal> {
+        let Some(((user, account, key), request)) = dispatch.name.clone() else { return Ok(None) };
+        let read = move |store: &Reader| store.row::<SendRecord>(&user, (account, key));
+        match self.context.store.read(read).await.map_err(|error| broken(&error))? {
+            Some(known) if known.request != request => Err(other_request()),
             known => Ok(known),
         }
     }
@@ -237,7 +238,7 @@ impl Desk {
         intent: Option<&SendRecord>,
         is_counted: bool,
     ) -> Result<Option<Unit>, Refusal> {
-        let taken = if is_counted { None } else { Some(self.count(&dispatch.account)?) };
+        let taken = if is_counted { None } else { Some(self.count(&dispatch.account).await?) };
         let (unit, count) = taken.unzip();
         failpoint::reach("send.intent.before");
         let begun = Op::Audit(dispatch.deed(random_id, BEGUN));
@@ -251,18 +252,24 @@ impl Desk {
     }
 
     /// Takes one of what the account may send today.
-    fn count(&self, account: &OwnedAccount) -> Result<(Unit, Op), Refusal> {
+    async fn count(&self, account: &OwnedAccount) -> Result<(Unit, Op), Refusal> {
         let (store, at) = (&self.context.store, now());
         let limit = self.context.settings.limits.borrow().sends_per_day;
-        let taken = self.context.caps.take(store, account.telegram_id, SEND, limit, at);
-        taken.map_err(|error| broken(&error))?.ok_or_else(|| {
-            let until = crate::protocol::caps::next_day(at);
-            let detail = format!(
-                "this account has sent {limit} messages today, which is its daily limit \
-                 (telegram.limits.send.per_day); it begins anew at midnight UTC"
-            );
-            Refusal::new(Code::RateLimited, detail).after(seconds_until(until, at))
-        })
+        let caps = &self.context.caps;
+        let taken = caps.take(store, account.telegram_id, SEND, limit, at).await;
+        if let Some(taken) = taken.map_err(|error| broken(&error))? {
+            return Ok(taken);
+        }
+        let (_, until) = caps
+            .used(store, account.telegram_id, SEND, at)
+            .await
+            .map_err(|error| broken(&error))?;
+        let detail = format!(
+            "this account has sent {limit} messages today, which is its daily limit \
+             (telegram.limits.send.per_day); it begins anew at {}, midnight UTC",
+            rfc3339_ms(until)
+        );
+        Err(Refusal::new(Code::RateLimited, detail).after(seconds_until(until, at)))
     }
 
     /// Has the account send it; a refusal tells whether it is certain that nothing was sent. A lost
@@ -362,7 +369,7 @@ impl Desk {
     async fn peer(&self, dispatch: &Dispatch) -> Result<PeerRecord, Refusal> {
         let (key, target) = (dispatch.account.key, dispatch.target.clone());
         if let Target::Chat(ChatTarget::Marked(id)) = target
-            && let Ok(Some(peer)) = self.context.store.peer(key, id)
+            && let Ok(Some(peer)) = self.context.store.read(move |store| store.peer(key, id)).await
         {
             return Ok(peer);
         }

@@ -3,7 +3,11 @@
 //! crashes is started again for those who were interested, and its siblings never notice.
 
 mod estate;
+mod forgetting;
 mod member;
+#[cfg(test)]
+mod tests;
+mod uses;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -23,13 +27,16 @@ use crate::protocol::command::SessionData;
 use crate::protocol::estate::OwnedAccount;
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, SessionId};
-use crate::protocol::model::{AccountRecord, Cooldown, Credentials, SessionRecord};
+use crate::protocol::model::{AccountRecord, Cooldown, Credentials, PoolMember, SessionRecord};
 use crate::protocol::restart::ChildKind;
 use crate::store::{CommitError, Op};
 
 pub(super) use estate::{Also, EstateMsg, Newcomer, Wanted};
+pub(super) use forgetting::{Hold, Lease, MakeReply};
+pub(super) use uses::Holder;
 
 use member::{Member, Presence};
+use uses::Uses;
 
 /// How long accounts may take to hang up; those that take longer are ended with the process.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -46,12 +53,27 @@ pub(super) struct FleetArgs {
     pub(super) accounts: Vec<AccountRecord>,
     pub(super) sessions: Vec<SessionRecord>,
     pub(super) owned: Vec<OwnedAccount>,
+    /// Which sessions the records of the bridge's monitors and joins name.
+    pub(super) held: Vec<(Holder, Vec<PoolMember>)>,
 }
 
 /// Its messages.
 pub(super) enum FleetMsg {
-    /// Remember these sessions durably.
-    Register { sessions: Vec<SessionData>, reply: RpcReplyPort<Result<(), CommitError>> },
+    /// Remember these sessions durably, at least for as long as the lease lives.
+    Register { sessions: Vec<SessionData>, reply: RpcReplyPort<Result<Lease, CommitError>> },
+    /// A command that brought these sessions is over.
+    LeaseOver { sessions: Vec<PoolMember> },
+    /// Make a change of who uses which session durable, and forget what nobody uses then.
+    Hold(Box<Hold>),
+    /// Forget those of these sessions that nobody uses.
+    ForgetUnused { sessions: Vec<PoolMember> },
+    /// Forget accounts of which nothing is left but their records.
+    ForgetOrphans,
+    /// The store has forgotten these accounts.
+    Forgotten { accounts: Vec<AuthKeyId> },
+    /// Tell how many members, sessions and uses there are.
+    #[cfg(test)]
+    Census(RpcReplyPort<(usize, usize, usize)>),
     /// A monitor wants an account.
     Watch { account: AuthKeyId, key: ChatKey, interest: Interest, forgive: bool },
     /// A monitor wants it no more.
@@ -77,6 +99,8 @@ pub(super) struct FleetState {
     context: Arc<Context>,
     members: HashMap<AuthKeyId, Member>,
     sessions: HashMap<SessionId, AuthKeyId>,
+    /// Who uses which session that a command brought.
+    uses: Uses,
     nursery: Nursery<AuthKeyId>,
     /// Slots of keys that logins have brought and no account has taken over yet.
     guests: HashMap<AuthKeyId, Weak<Semaphore>>,
@@ -84,6 +108,8 @@ pub(super) struct FleetState {
     changing: HashSet<i64>,
     /// Keys whose wiping is on its way to the disk.
     leaving: HashSet<AuthKeyId>,
+    /// Keys of accounts that are on their way to the disk.
+    adopting: HashSet<AuthKeyId>,
 }
 
 impl Actor for Fleet {
@@ -99,7 +125,10 @@ impl Actor for Fleet {
         let waiting = args.owned.iter().map(|account| account.key).collect();
         myself.cast(FleetMsg::Estate(EstateMsg::Rouse { waiting }))?;
         estate::recall_waits(&args.context).await?;
-        Ok(FleetState::new(args))
+        let state = FleetState::new(args);
+        myself.cast(FleetMsg::ForgetUnused { sessions: state.uses.unused() })?;
+        myself.cast(FleetMsg::ForgetOrphans)?;
+        Ok(state)
     }
 
     async fn handle(
@@ -109,7 +138,22 @@ impl Actor for Fleet {
         state: &mut FleetState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            FleetMsg::Register { sessions, reply } => state.register(sessions, reply).await,
+            FleetMsg::Register { sessions, reply } => {
+                state.register(&myself, sessions, reply).await;
+            }
+            FleetMsg::LeaseOver { sessions } => {
+                let unused = state.uses.release(sessions);
+                state.forget_unused(&myself, unused).await;
+            }
+            FleetMsg::Hold(hold) => state.hold(&myself, *hold).await,
+            FleetMsg::ForgetUnused { sessions } => state.forget_unused(&myself, sessions).await,
+            FleetMsg::ForgetOrphans => state.forget_orphans(&myself).await,
+            FleetMsg::Forgotten { accounts } => state.forgotten(accounts).await,
+            #[cfg(test)]
+            FleetMsg::Census(reply) => {
+                let sizes = (state.members.len(), state.sessions.len(), state.uses.len());
+                let _ = reply.send(sizes);
+            }
             FleetMsg::Watch { account, key, interest, forgive } => {
                 state.watch(&myself, account, key, interest, forgive).await
             }
@@ -152,7 +196,8 @@ impl Actor for Fleet {
 
 impl FleetState {
     fn new(args: FleetArgs) -> Self {
-        let FleetArgs { context, accounts, sessions, owned } = args;
+        let FleetArgs { context, accounts, sessions, owned, held } = args;
+        let mut uses = Uses::default();
         let mut members: HashMap<AuthKeyId, Member> = HashMap::with_capacity(accounts.len());
         for record in accounts {
             if let Some(fault) = &record.fault
@@ -172,6 +217,10 @@ impl FleetState {
                 member.api_id = session.api_id.or(member.api_id);
                 member.names.push(session.id.to_string());
             }
+            uses.know(&PoolMember { session: session.id.clone(), account: session.account });
+        }
+        for (holder, sessions) in held {
+            uses.hold(holder, sessions);
         }
         for account in owned {
             if let Some(member) = members.get_mut(&account.key) {
@@ -184,16 +233,29 @@ impl FleetState {
         }
         let sessions = sessions.into_iter().map(|session| (session.id, session.account)).collect();
         let nursery = Nursery::new(ChildKind::Account);
-        let (guests, changing, leaving) = (HashMap::new(), HashSet::new(), HashSet::new());
-        Self { context, members, sessions, nursery, guests, changing, leaving }
+        Self {
+            context,
+            members,
+            sessions,
+            uses,
+            nursery,
+            guests: HashMap::new(),
+            changing: HashSet::new(),
+            leaving: HashSet::new(),
+            adopting: HashSet::new(),
+        }
     }
 
     /// Remembers sessions that a command brought. Two ids for one key are one account.
     async fn register(
         &mut self,
+        myself: &ActorRef<FleetMsg>,
         sessions: Vec<SessionData>,
-        reply: RpcReplyPort<Result<(), CommitError>>,
+        reply: RpcReplyPort<Result<Lease, CommitError>>,
     ) {
+        let leased: Vec<PoolMember> = sessions.iter().map(SessionData::member).collect();
+        self.uses.lease(&leased);
+        let lease = Lease::new(myself.clone(), leased);
         let mut ops = Vec::new();
         for session in sessions {
             let SessionData { id, api_id, account, dc_id, auth_key } = session;
@@ -208,10 +270,10 @@ impl FleetState {
             let slot = is_new.then(|| self.guest_slot(account));
             let member = self.members.entry(account).or_insert_with(|| Member::new(record.clone()));
             member.slot = slot.unwrap_or_else(|| Arc::clone(&member.slot));
-            // The store forgets, or has forgotten, one that its user has just given up.
-            let is_wiped =
-                std::mem::take(&mut member.is_released) || self.leaving.contains(&account);
+            // The store forgets, or has forgotten, one that was needed no more a moment ago.
+            let is_wiped = std::mem::take(&mut member.is_released) | self.leaving.remove(&account);
             if is_new || is_wiped {
+                member.latest.set(record.clone());
                 ops.push(Op::PutAccount(record));
                 ops.push(Op::PutCredentials(Credentials { account, dc_id, auth_key }));
             }
@@ -225,7 +287,7 @@ impl FleetState {
             }
         }
         if ops.is_empty() {
-            let _ = reply.send(Ok(()));
+            let _ = reply.send(Ok(lease));
             return;
         }
         let (told, done) = tokio::sync::oneshot::channel();
@@ -236,7 +298,7 @@ impl FleetState {
         }
         tokio::spawn(async move {
             if let Ok(outcome) = done.await {
-                let _ = reply.send(outcome);
+                let _ = reply.send(outcome.map(|()| lease));
             }
         });
     }
@@ -378,19 +440,18 @@ impl FleetState {
     async fn start(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, forgive: bool) {
         let Some(member) = self.members.get_mut(&account) else { return };
         // What the account wrote in an earlier life: its identity, its fault, its cooldowns.
-        if let Ok(Some(stored)) = self.context.store.account(account) {
-            member.record = stored;
-        }
+        let mut record = member.latest.get();
         let forgive = std::mem::take(&mut member.forgive) || forgive;
-        if forgive && member.record.fault.take().is_some() {
-            let op = Op::PutAccount(member.record.clone());
+        if forgive && record.fault.take().is_some() {
+            member.latest.set(record.clone());
+            let op = Op::UpdateAccount(record);
             // A store in trouble ends the daemon; nothing to add here.
             let _ = self.context.store.submit(vec![op], |_| {}).await;
         }
         let args = AccountArgs {
             context: Arc::clone(&self.context),
             fleet: myself.clone(),
-            record: member.record.clone(),
+            latest: member.latest.clone(),
             names: member.names.iter().chain(&member.owned_as).cloned().collect(),
             api_id: member.api_id.unwrap_or(self.context.settings.api_id),
             interests: member.interests.clone(),

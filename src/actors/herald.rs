@@ -1,7 +1,7 @@
 //! The herald: tells followers what became of what changed. Looks the newest state up when it comes to it,
 //! and says nothing when that looks as it did.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use tokio_util::task::AbortOnDropHandle;
@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::api::views;
 use super::changes::LastTold;
 use super::context::Context;
+use super::supervision::watched_task;
 use crate::protocol::chat::ChatKey;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::owner::{LoginId, Scope, UserId};
@@ -23,15 +24,29 @@ pub(super) enum Subject {
 
 /// Starts telling; it ends when what is returned is dropped.
 pub(super) fn start(context: &Arc<Context>) -> AbortOnDropHandle<()> {
-    let context = Arc::clone(context);
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut told = LastTold::default();
-        loop {
-            for subject in context.board.changes().next().await {
-                tell(&context, &mut told, subject);
+    let shared = Arc::clone(context);
+    let telling = Arc::new(Mutex::new(Telling::default()));
+    watched_task(context, "herald", move || follow(Arc::clone(&shared), Arc::clone(&telling)))
+}
+
+/// What outlives a panic, which so costs the one thing over which it came about.
+#[derive(Default)]
+struct Telling {
+    told: LastTold<Subject>,
+    untold: Vec<Subject>,
+}
+
+async fn follow(context: Arc<Context>, telling: Arc<Mutex<Telling>>) {
+    loop {
+        {
+            let mut telling = telling.lock().unwrap_or_else(PoisonError::into_inner);
+            while let Some(subject) = telling.untold.pop() {
+                tell(&context, &mut telling.told, subject);
             }
         }
-    }))
+        let news = context.board.changes().next().await;
+        telling.lock().unwrap_or_else(PoisonError::into_inner).untold.extend(news);
+    }
 }
 
 fn tell(context: &Context, told: &mut LastTold<Subject>, subject: Subject) {
@@ -132,6 +147,7 @@ mod tests {
             title: None,
             names: Vec::new(),
             start_pts: None,
+            exhausted: None,
         }
     }
 

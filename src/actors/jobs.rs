@@ -11,10 +11,11 @@ use uuid::Uuid;
 
 use super::context::{Context, jitter, now};
 use super::errands::{Priority, Reply, Request};
-use super::fleet::FleetMsg;
+use super::fleet::{FleetMsg, Hold, Holder, Lease};
+use super::monitor::commands::replying;
 use crate::failpoint;
 use crate::protocol::chat::{ChatTarget, MarkedId};
-use crate::protocol::event::{self, Outcome};
+use crate::protocol::event::Outcome;
 use crate::protocol::failure::Failure;
 use crate::protocol::model::{JobRecord, JobWork};
 use crate::protocol::restart::Backoff;
@@ -41,7 +42,7 @@ pub(super) enum JobsMsg {
     /// Take over what the store knows, or has just been given.
     Begin { jobs: Vec<JobRecord> },
     /// A command asks for something.
-    Add { job: JobRecord, reply: RpcReplyPort<Result<(), CommitError>> },
+    Add { job: JobRecord, lease: Lease, reply: RpcReplyPort<Result<(), CommitError>> },
     /// Try a job.
     Try { id: Uuid },
     /// A try ended.
@@ -91,7 +92,8 @@ impl Actor for Jobs {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             JobsMsg::Begin { jobs } => jobs.into_iter().for_each(|job| state.take(&myself, job)),
-            JobsMsg::Add { job, reply } => state.add(&myself, job, reply).await,
+            // The lease lasts until the job has the session.
+            JobsMsg::Add { job, lease: _lease, reply } => state.add(&myself, job, reply).await,
             JobsMsg::Try { id } => state.attempt(&myself, id),
             JobsMsg::Ended { id, outcome } => state.ended(&myself, id, outcome).await?,
             JobsMsg::Pulse(reply) => drop(reply.send(())),
@@ -121,14 +123,14 @@ impl JobsState {
         }
         if !self.coming.insert(job.id) {
             // The same, and the disk does not have it yet: what is handed in now is durable later.
-            let _ =
-                self.context.store.submit(Vec::new(), |outcome| drop(reply.send(outcome))).await;
+            self.hand_in(&job, Vec::new(), |outcome| drop(reply.send(outcome))).await;
             return;
         }
         failpoint::reach("job.add.before");
         // Nobody waits here for the disk: joins behind this one share its commit, and a slow disk
         // does not keep the heartbeat waiting.
         let (target, ops) = (myself.clone(), vec![Op::PutJob(job.clone())]);
+        let held = job.clone();
         let context = Arc::clone(&self.context);
         let done = move |outcome: Result<(), CommitError>| {
             failpoint::reach("job.add.after");
@@ -140,7 +142,19 @@ impl JobsState {
             let _ = reply.send(outcome);
         };
         // Refused at the door, the reply is dropped, and the command comes again.
-        let _ = self.context.store.submit(ops, done).await;
+        self.hand_in(&held, ops, done).await;
+    }
+
+    /// Hands in what keeps a job's session.
+    async fn hand_in(
+        &self,
+        job: &JobRecord,
+        ops: Vec<Op>,
+        done: impl FnOnce(Result<(), CommitError>) + Send + 'static,
+    ) {
+        let (holder, sessions) = (Holder::Join(job.id), vec![job.work.member()]);
+        let hold = Hold { holder, sessions, ops, reply: None, done: Box::new(done) };
+        hold.hand_in(&self.fleet, &self.context.store).await;
     }
 
     fn attempt(&mut self, myself: &ActorRef<JobsMsg>, id: Uuid) {
@@ -187,13 +201,12 @@ impl JobsState {
         let JobWork::Join { chat, account, .. } = &job.work;
         self.context.joins.end(*account, &chat.target);
         let outcome = describe(job, outcome);
-        let mut ops = vec![Op::DeleteJob(id)];
-        if let Some(to) = &job.reply {
-            ops.push(Op::Append(event::reply(to, &outcome, Uuid::now_v7(), now())));
-        }
+        let reply = job.reply.clone().map(|to| replying(to, outcome));
         self.jobs.remove(&id);
         failpoint::reach("job.done.before");
-        self.context.store.submit(ops, |_| {}).await?;
+        let (holder, sessions, ops) = (Holder::Join(id), Vec::new(), vec![Op::DeleteJob(id)]);
+        let hold = Hold { holder, sessions, ops, reply, done: Box::new(|_| {}) };
+        hold.hand_in(&self.fleet, &self.context.store).await;
         failpoint::reach("job.done.after");
         Ok(())
     }

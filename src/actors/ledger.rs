@@ -21,6 +21,19 @@ pub(super) async fn judge(
     history: &mut RestartHistory,
     cause: &str,
 ) -> Verdict {
+    let (verdict, line) = decide(context, kind, name, history, cause);
+    keep(context, line).await;
+    verdict
+}
+
+/// The same for whoever cannot wait: the line is told to everybody but the store.
+pub(super) fn decide(
+    context: &Context,
+    kind: ChildKind,
+    name: &str,
+    history: &mut RestartHistory,
+    cause: &str,
+) -> (Verdict, RestartRecord) {
     let at = now();
     let verdict = history.failed(&kind.policy(), at, jitter());
     let actor = format!("{}/{name}", kind.name());
@@ -52,9 +65,13 @@ pub(super) async fn judge(
     context.meters.crashed(kind.name(), matches!(verdict, Verdict::Park { .. }));
     let record = RestartRecord { actor, at, cause, attempt, next_at };
     context.board.restart(record.clone());
+    (verdict, record)
+}
+
+/// Has the store keep a line.
+pub(super) async fn keep(context: &Context, line: RestartRecord) {
     // The ledger is for people; a store in trouble is told elsewhere.
-    let _ = context.store.submit(vec![Op::PutRestart(record)], |_| {}).await;
-    verdict
+    let _ = context.store.submit(vec![Op::PutRestart(line)], |_| {}).await;
 }
 
 /// Notes that an account's link was dropped to dial again. It is an everyday matter when a network

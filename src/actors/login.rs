@@ -224,13 +224,13 @@ impl Actor for Login {
         state: &mut LoginActor,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            LoginMsg::Begin(way) => state.begin(&myself, way),
+            LoginMsg::Begin(way) => state.begin(&myself, way).await,
             LoginMsg::By(caller) => state.asking = caller,
             LoginMsg::Code { code, reply } => state.code(&myself, code, reply),
             LoginMsg::Password { password, reply } => state.password(&myself, password, reply),
             LoginMsg::Abandon { reply } => state.abandon(&myself, reply).await,
             LoginMsg::Stepped { link, outcome } => state.stepped(&myself, link, outcome).await,
-            LoginMsg::Again => state.again(&myself),
+            LoginMsg::Again => state.again(&myself).await,
             LoginMsg::Left(outcome) => state.left(&myself, outcome).await,
             LoginMsg::Adopted(outcome) => state.adopted(&myself, *outcome).await,
             LoginMsg::Deadline => state.deadline(&myself).await,
@@ -452,7 +452,7 @@ impl LoginActor {
         self.task = None;
         // Somebody may have scanned the picture just now.
         let may_be_in = self.may_be_in || matches!(self.stage, Stage::WaitingScan(_));
-        if may_be_in && let Some(credentials) = self.credentials_at_hand() {
+        if may_be_in && let Some(credentials) = self.credentials_at_hand().await {
             return self.leave(myself, credentials, view).await;
         }
         self.link = None;

@@ -229,7 +229,9 @@ impl LoginsState {
         let history = self.histories.entry(name.clone()).or_default();
         let (kind, id) = (ChildKind::Login, name.1.to_string());
         let verdict = ledger::judge(&self.context, kind, &id, history, &cause).await;
-        let record = self.context.store.row::<LoginRecord>(&name.0, name.1).ok().flatten();
+        let (user, id) = name.clone();
+        let read = self.context.store.read(move |store| store.row::<LoginRecord>(&user, id)).await;
+        let record = read.ok().flatten();
         match (record, ledger::pause_of(verdict)) {
             (Some(record), Some(pause)) => {
                 myself.send_after(pause, move || LoginsMsg::Resume(vec![record]));

@@ -56,4 +56,5 @@ pub use context::{Context, Settings};
 pub use meters::Meters;
 pub use orders::Orders;
 pub use root::{BridgeParts, Part, Root, RootError};
+pub(crate) use supervision::{said_by, watched_task, watched_thread};
 pub use webhooks::WebhookSettings;

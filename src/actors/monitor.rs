@@ -2,7 +2,7 @@
 //! says, and publishes every message once and in order. The only owner of its record and cursor.
 
 mod check;
-mod commands;
+pub(super) mod commands;
 mod flow;
 mod open;
 
@@ -19,7 +19,7 @@ use super::board::MonitorView;
 use super::context::{Context, now};
 use super::delivery::{Delivery, Share};
 use super::errands::Wish;
-use super::fleet::FleetMsg;
+use super::fleet::{FleetMsg, Lease};
 use super::opening::{Brake, Opening};
 use crate::failpoint;
 use crate::protocol::chat::{ChatKey, ChatRef};
@@ -27,7 +27,7 @@ use crate::protocol::cursor::Cursor;
 use crate::protocol::event::{self, LostReason, Message};
 use crate::protocol::failure::{Failure, Permanence};
 use crate::protocol::ids::{AuthKeyId, SessionId};
-use crate::protocol::model::{MonitorRecord, PoolMember, ReplyTo};
+use crate::protocol::model::{Exhausted, MonitorPhase, MonitorRecord, PoolMember, ReplyTo};
 use crate::protocol::monitor::{Effect, Input, MonitorMachine, MonitorState};
 use crate::protocol::outbox::OutboxEntry;
 use crate::protocol::owner::UserId;
@@ -56,6 +56,8 @@ pub(super) struct Configure {
     pub(super) reply_to: Option<ReplyTo>,
     /// What becomes durable together with it.
     pub(super) also: Vec<Op>,
+    /// Keeps sessions that the command brought until the record names them.
+    pub(super) lease: Option<Arc<Lease>>,
 }
 
 /// Its messages.
@@ -196,6 +198,7 @@ impl MonitorActor {
     fn new(args: MonitorArgs) -> Self {
         let MonitorArgs { context, fleet, key, record, cursor } = args;
         let policy = context.settings.failover;
+        let exhausted = record.exhausted.clone();
         Self {
             machine: MonitorMachine::new(policy, record.pool.clone(), record.phase),
             context,
@@ -220,7 +223,7 @@ impl MonitorActor {
             check_timer: None,
             looked_twice: false,
             forgive: false,
-            last_error: None,
+            last_error: exhausted.and_then(|exhausted| exhausted.because),
             listening: None,
         }
     }
@@ -311,6 +314,12 @@ impl MonitorActor {
         }
         let phase = self.machine.phase();
         if self.record.phase != phase || self.record.pool != self.machine.pool() {
+            if phase == MonitorPhase::Running {
+                self.record.exhausted = None;
+            } else if self.record.phase != phase {
+                let because = self.last_error.clone();
+                self.record.exhausted = Some(Exhausted { since: now(), because });
+            }
             self.record.phase = phase;
             self.record.pool = self.machine.pool().to_vec();
             ops.push(Op::PutMonitor(self.record.clone()));
@@ -373,9 +382,12 @@ impl MonitorActor {
         if self.record.ordered.is_empty() || self.machine.state() == MonitorState::Stopped {
             return;
         }
+        // One that was exhausted in an earlier life has been so since then.
+        let exhausted = self.record.exhausted.as_ref().map(|exhausted| exhausted.since);
+        let is_exhausted = self.machine.state() == MonitorState::Exhausted;
         let view = MonitorView {
             state: self.machine.state(),
-            since: now(),
+            since: exhausted.filter(|_| is_exhausted).unwrap_or_else(now),
             session: self.machine.current().map(|member| member.session.clone()),
             error: self.last_error.clone(),
         };

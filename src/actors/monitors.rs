@@ -1,20 +1,28 @@
 //! All monitors by their chat: hands each command to the monitor it concerns, starts those that
 //! the store knows, and restarts one that crashes without its siblings noticing.
+//!
+//! The orders for one chat become durable in the order in which they came, and a chat has one actor at a
+//! time: whatever is asked of it while its record is being read or deleted, or its actor is ending, waits
+//! until that is through. So a chat runs if, and only if, its record says so.
 
-use std::collections::{BTreeMap, HashMap};
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use uuid::Uuid;
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
 use super::board::MonitorView;
 use super::context::{Context, now};
-use super::fleet::FleetMsg;
+use super::fleet::{FleetMsg, Hold, Holder};
+use super::monitor::commands::replying;
 use super::monitor::{Configure, Monitor, MonitorArgs, MonitorMsg};
 use super::supervision::{End, Ended, Nursery};
 use crate::protocol::chat::{ChatKey, ChatRef};
-use crate::protocol::event::{self, Outcome};
+use crate::protocol::cursor::Cursor;
+use crate::protocol::event::Outcome;
 use crate::protocol::model::{MonitorPhase, MonitorRecord, ReplyTo};
 use crate::protocol::monitor::MonitorState;
 use crate::protocol::owner::UserId;
@@ -36,7 +44,8 @@ pub(super) struct Monitors;
 pub(super) struct MonitorsArgs {
     pub(super) context: Arc<Context>,
     pub(super) fleet: ActorRef<FleetMsg>,
-    pub(super) records: Vec<MonitorRecord>,
+    /// As the store has them.
+    pub(super) records: Vec<(MonitorRecord, Option<Cursor>)>,
 }
 
 /// An order to stop monitoring a chat.
@@ -58,14 +67,56 @@ pub(super) enum MonitorsMsg {
     Configure { order: Configure, reply: RpcReplyPort<Result<(), CommitError>> },
     /// A command ends the monitoring of a chat.
     Stop { order: Stop, reply: RpcReplyPort<Result<(), CommitError>> },
+    /// What the store has of a chat that is to be started.
+    Read { key: ChatKey, outcome: Result<Stored, StoreError> },
+    /// The record of a chat without an actor was to be deleted.
+    Deleted { key: ChatKey, outcome: Result<(), CommitError> },
     /// The pause before a monitor's restart is over.
     RestartDue { key: ChatKey },
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
 
+/// A chat's record and its cursor.
+type Stored = (Option<MonitorRecord>, Option<Cursor>);
+
+type Answer = RpcReplyPort<Result<(), CommitError>>;
+
+/// What a command asks of a chat.
+enum Order {
+    Configure(Configure, Answer),
+    Stop(Stop, Answer),
+}
+
+impl Order {
+    fn key(&self) -> ChatKey {
+        match self {
+            Self::Configure(order, _) => ChatKey::of(order.owner.as_ref(), &order.chat),
+            Self::Stop(order, _) => ChatKey::of(order.owner.as_ref(), &order.chat),
+        }
+    }
+
+    /// Whether nobody waits for it any more. Whoever did was told that it is not done, and asks again.
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Configure(_, reply) | Self::Stop(_, reply) => reply.is_closed(),
+        }
+    }
+
+    fn refuse(self, error: CommitError) {
+        match self {
+            Self::Configure(_, reply) | Self::Stop(_, reply) => drop(reply.send(Err(error))),
+        }
+    }
+}
+
 enum Presence {
     Running(ActorRef<MonitorMsg>),
+    /// Its record is being read or deleted, or its actor is stopping; what is asked for meanwhile waits.
+    Busy {
+        stopping: Option<ActorId>,
+        orders: VecDeque<Order>,
+    },
     /// Crashed, to be started again after a pause.
     Recovering,
     /// Crashed too often.
@@ -77,7 +128,7 @@ pub(super) struct MonitorsState {
     context: Arc<Context>,
     fleet: ActorRef<FleetMsg>,
     /// What the store knows and nobody has started yet.
-    unstarted: BTreeMap<ChatKey, MonitorRecord>,
+    unstarted: BTreeMap<ChatKey, (MonitorRecord, Option<Cursor>)>,
     present: HashMap<ChatKey, Presence>,
     nursery: Nursery<ChatKey>,
 }
@@ -94,7 +145,7 @@ impl Actor for Monitors {
     ) -> Result<MonitorsState, ActorProcessingErr> {
         let MonitorsArgs { context, fleet, records } = args;
         myself.cast(MonitorsMsg::Begin)?;
-        let unstarted = records.into_iter().map(|record| (record.key(), record)).collect();
+        let unstarted = records.into_iter().map(|stored| (stored.0.key(), stored)).collect();
         let nursery = Nursery::new(ChildKind::Monitor);
         Ok(MonitorsState { context, fleet, unstarted, present: HashMap::new(), nursery })
     }
@@ -108,10 +159,14 @@ impl Actor for Monitors {
         match message {
             MonitorsMsg::Begin => state.begin(&myself).await,
             MonitorsMsg::Configure { order, reply } => {
-                state.configure(&myself, order, reply).await?;
+                state.take(&myself, Order::Configure(order, reply)).await;
             }
-            MonitorsMsg::Stop { order, reply } => state.stop(&myself, order, reply).await,
-            MonitorsMsg::RestartDue { key } => state.restart_due(&myself, &key).await?,
+            MonitorsMsg::Stop { order, reply } => {
+                state.take(&myself, Order::Stop(order, reply)).await;
+            }
+            MonitorsMsg::Read { key, outcome } => state.read(&myself, key, outcome).await,
+            MonitorsMsg::Deleted { key, outcome } => state.deleted(&myself, key, outcome).await,
+            MonitorsMsg::RestartDue { key } => state.restart_due(&myself, key),
             MonitorsMsg::Pulse(reply) => drop(reply.send(())),
         }
         Ok(())
@@ -134,7 +189,7 @@ impl Actor for Monitors {
         state: &mut MonitorsState,
     ) -> Result<(), ActorProcessingErr> {
         if let Some(ended) = state.nursery.ended(event, &state.context).await {
-            state.ended(&myself, ended);
+            state.ended(&myself, ended).await;
         }
         Ok(())
     }
@@ -143,23 +198,19 @@ impl Actor for Monitors {
 impl MonitorsState {
     async fn begin(&mut self, myself: &ActorRef<MonitorsMsg>) {
         for _ in 0..BEGIN_AT_ONCE {
-            let Some((_, record)) = self.unstarted.pop_first() else { return };
-            self.start(myself, record).await;
+            let Some((_, (record, cursor))) = self.unstarted.pop_first() else { return };
+            self.start(myself, record, cursor).await;
         }
         let _ = myself.cast(MonitorsMsg::Begin);
     }
 
-    async fn start(&mut self, myself: &ActorRef<MonitorsMsg>, record: MonitorRecord) {
+    async fn start(
+        &mut self,
+        myself: &ActorRef<MonitorsMsg>,
+        record: MonitorRecord,
+        cursor: Option<Cursor>,
+    ) {
         let key = record.key();
-        let cursor = match self.context.store.cursor(&key) {
-            Ok(cursor) => cursor,
-            Err(error) => {
-                // Without its cursor it would begin anew and lose what was missed.
-                let end = self.nursery.stillborn(&key, &error.to_string(), &self.context).await;
-                self.after(myself, key, end);
-                return;
-            }
-        };
         let args = MonitorArgs {
             context: Arc::clone(&self.context),
             fleet: self.fleet.clone(),
@@ -172,91 +223,164 @@ impl MonitorsState {
                 self.nursery.born(&actor.get_cell(), key.clone());
                 self.present.insert(key, Presence::Running(actor));
             }
-            Err(error) => {
-                let cause = error.to_string();
-                let end = self.nursery.stillborn(&key, &cause, &self.context).await;
-                self.after(myself, key, end);
+            Err(error) => self.stillborn(myself, key, &error.to_string()).await,
+        }
+    }
+
+    async fn stillborn(&mut self, myself: &ActorRef<MonitorsMsg>, key: ChatKey, cause: &str) {
+        let end = self.nursery.stillborn(&key, cause, &self.context).await;
+        self.after(myself, key, end);
+    }
+
+    /// Hands an order to the chat's actor, or has it wait for its turn.
+    async fn take(&mut self, myself: &ActorRef<MonitorsMsg>, order: Order) {
+        let key = order.key();
+        if let Some((record, cursor)) = self.unstarted.remove(&key) {
+            self.start(myself, record, cursor).await;
+        }
+        match (self.present.get_mut(&key), order) {
+            (Some(Presence::Busy { orders, .. }), order) => orders.push_back(order),
+            (Some(Presence::Running(actor)), Order::Configure(order, reply)) => {
+                let _ = actor.cast(MonitorMsg::Configure { order, reply });
+            }
+            (Some(Presence::Running(actor)), Order::Stop(order, reply)) => {
+                let Stop { reply_to, also, .. } = order;
+                let _ = actor.cast(MonitorMsg::Stop { reply_to, also, reply });
+                let stopping = Some(actor.get_id());
+                self.present.insert(key, Presence::Busy { stopping, orders: VecDeque::new() });
+            }
+            (_, Order::Stop(order, reply)) => self.delete(myself, key, order, reply),
+            (_, order @ Order::Configure(..)) => {
+                self.nursery.forgive(&key);
+                self.look_up(myself, key, VecDeque::from([order]));
             }
         }
     }
 
-    async fn configure(
-        &mut self,
-        myself: &ActorRef<MonitorsMsg>,
-        order: Configure,
-        reply: RpcReplyPort<Result<(), CommitError>>,
-    ) -> Result<(), StoreError> {
-        let key = ChatKey::of(order.owner.as_ref(), &order.chat);
-        self.unstarted.remove(&key);
-        if !matches!(self.present.get(&key), Some(Presence::Running(_))) {
-            self.nursery.forgive(&key);
-            let stored = self.context.store.monitor(&key)?;
-            let record = stored.unwrap_or_else(|| blank(order.owner.clone(), order.chat.clone()));
-            self.start(myself, record).await;
+    /// What waited for a chat has its turn.
+    async fn take_all(&mut self, myself: &ActorRef<MonitorsMsg>, orders: VecDeque<Order>) {
+        for order in orders {
+            if !order.is_abandoned() {
+                self.take(myself, order).await;
+            }
         }
-        // Should it not run even now, the reply is dropped and the command comes again.
-        if let Some(Presence::Running(actor)) = self.present.get(&key) {
-            let _ = actor.cast(MonitorMsg::Configure { order, reply });
-        }
-        Ok(())
     }
 
-    async fn stop(
+    /// Has the record of a chat read that is to be started. What an earlier actor of the chat has handed
+    /// in is durable first, so that it is in there.
+    fn look_up(&mut self, myself: &ActorRef<MonitorsMsg>, key: ChatKey, orders: VecDeque<Order>) {
+        self.present.insert(key.clone(), Presence::Busy { stopping: None, orders });
+        let (store, target) = (self.context.store.clone(), myself.clone());
+        tokio::spawn(async move {
+            let of = key.clone();
+            let outcome = match store.commit(Vec::new()).await {
+                Ok(()) => store.read(move |s| Ok((s.monitor(&of)?, s.cursor(&of)?))).await,
+                Err(error) => Err(error.into()),
+            };
+            let _ = target.cast(MonitorsMsg::Read { key, outcome });
+        });
+    }
+
+    async fn read(
         &mut self,
         myself: &ActorRef<MonitorsMsg>,
-        order: Stop,
-        reply: RpcReplyPort<Result<(), CommitError>>,
+        key: ChatKey,
+        outcome: Result<Stored, StoreError>,
     ) {
+        let Some(Presence::Busy { orders, .. }) = self.present.remove(&key) else { return };
+        let (record, cursor) = match outcome {
+            Ok(stored) => stored,
+            Err(error) => {
+                // Without its cursor it would begin anew and lose what was missed.
+                let told = CommitError::unread(&error);
+                orders.into_iter().for_each(|order| order.refuse(told.clone()));
+                return self.stillborn(myself, key, &error.to_string()).await;
+            }
+        };
+        let asked = orders.iter().find(|order| !order.is_abandoned());
+        let record = record.or_else(|| match asked {
+            Some(Order::Configure(order, _)) => {
+                Some(blank(order.owner.clone(), order.chat.clone()))
+            }
+            Some(Order::Stop(..)) | None => None,
+        });
+        if let Some(record) = record {
+            self.start(myself, record, cursor).await;
+            if !matches!(self.present.get(&key), Some(Presence::Running(_))) {
+                // The replies are dropped, and the commands come again.
+                return;
+            }
+        }
+        self.take_all(myself, orders).await;
+    }
+
+    /// Deletes the record of a chat that has no actor.
+    fn delete(&mut self, myself: &ActorRef<MonitorsMsg>, key: ChatKey, order: Stop, reply: Answer) {
         let Stop { owner, chat, reply_to, also } = order;
-        let key = ChatKey::of(owner.as_ref(), &chat);
-        if let Some(record) = self.unstarted.remove(&key) {
-            self.start(myself, record).await;
-        }
-        let present = self.present.remove(&key);
-        if let Some(Presence::Running(actor)) = present {
-            // It is on its own from here on; a new command for the chat starts another one.
-            let _ = actor.cast(MonitorMsg::Stop { reply_to, also, reply });
-            return;
-        }
+        let orders = VecDeque::new();
+        let known = self.present.insert(key.clone(), Presence::Busy { stopping: None, orders });
         let mut ops = also;
         ops.push(Op::DeleteMonitor(key.clone()));
-        if let Some(to) = reply_to {
-            let outcome = Outcome::Stopped { chat: chat.clone(), was_monitored: present.is_some() };
-            ops.push(Op::Append(event::reply(&to, &outcome, Uuid::now_v7(), now())));
-        }
-        let outcome = self.context.store.commit(ops).await;
-        if outcome.is_ok() {
-            self.context.board.monitor_gone(&key);
-            let _ = self.fleet.cast(FleetMsg::Forget { key });
-        }
-        let _ = reply.send(outcome);
+        let outcome = Outcome::Stopped { chat, was_monitored: known.is_some() };
+        let told = reply_to.map(|to| replying(to, outcome));
+        let (store, fleet) = (self.context.store.clone(), self.fleet.clone());
+        let target = myself.clone();
+        tokio::spawn(async move {
+            let outcome = match owner {
+                None => {
+                    let uses = (Holder::Monitor(key.clone()), Vec::new());
+                    Hold::commit(&fleet, &store, uses, ops, told).await
+                }
+                Some(_) => {
+                    ops.extend(told.map(|make| make(&[])));
+                    store.commit(ops).await
+                }
+            };
+            // Before anybody hears of it and asks for the chat anew.
+            let _ = target.cast(MonitorsMsg::Deleted { key, outcome: outcome.clone() });
+            let _ = reply.send(outcome);
+        });
     }
 
-    async fn restart_due(
+    async fn deleted(
         &mut self,
         myself: &ActorRef<MonitorsMsg>,
-        key: &ChatKey,
-    ) -> Result<(), StoreError> {
-        if !matches!(self.present.get(key), Some(Presence::Recovering)) {
-            return Ok(());
+        key: ChatKey,
+        outcome: Result<(), CommitError>,
+    ) {
+        let Some(Presence::Busy { orders, .. }) = self.present.remove(&key) else { return };
+        match outcome {
+            Ok(()) => {
+                self.context.board.monitor_gone(&key);
+                let _ = self.fleet.cast(FleetMsg::Forget { key });
+                self.take_all(myself, orders).await;
+            }
+            // The store writes nothing any more.
+            Err(error) => {
+                self.present.insert(key, Presence::Parked);
+                orders.into_iter().for_each(|order| order.refuse(error.clone()));
+            }
         }
-        match self.context.store.monitor(key)? {
-            Some(record) => self.start(myself, record).await,
-            None => drop(self.present.remove(key)),
-        }
-        Ok(())
     }
 
-    fn ended(&mut self, myself: &ActorRef<MonitorsMsg>, ended: Ended<ChatKey>) {
-        let Ended { key, child, end } = ended;
-        // One that was told to stop may end after its successor was started.
-        let is_its = matches!(
-            self.present.get(&key),
-            Some(Presence::Running(actor)) if actor.get_id() == child
-        );
-        if is_its {
-            self.after(myself, key, end);
+    fn restart_due(&mut self, myself: &ActorRef<MonitorsMsg>, key: ChatKey) {
+        if matches!(self.present.get(&key), Some(Presence::Recovering)) {
+            self.look_up(myself, key, VecDeque::new());
         }
+    }
+
+    async fn ended(&mut self, myself: &ActorRef<MonitorsMsg>, ended: Ended<ChatKey>) {
+        let Ended { key, child, end } = ended;
+        let waiting = match self.present.get_mut(&key) {
+            Some(Presence::Running(actor)) if actor.get_id() == child => VecDeque::new(),
+            Some(Presence::Busy { stopping, orders }) if *stopping == Some(child) => {
+                std::mem::take(orders)
+            }
+            _ => return,
+        };
+        // Whatever became of the stop, the store knows.
+        self.after(myself, key, end);
+        self.take_all(myself, waiting).await;
     }
 
     fn after(&mut self, myself: &ActorRef<MonitorsMsg>, key: ChatKey, end: End) {
@@ -297,5 +421,6 @@ fn blank(owner: Option<UserId>, chat: ChatRef) -> MonitorRecord {
         title: None,
         names: Vec::new(),
         start_pts: None,
+        exhausted: None,
     }
 }

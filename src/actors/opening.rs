@@ -225,6 +225,7 @@ mod tests {
             title: None,
             names: Vec::new(),
             start_pts: None,
+            exhausted: None,
         }
     }
 

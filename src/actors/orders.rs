@@ -1,6 +1,7 @@
 //! Commands on their way into the tree: sessions first, then what is to be done with them. Each
 //! step is durable before the next, and the whole is harmless to repeat.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{ActorRef, Message, RpcReplyPort};
@@ -8,7 +9,7 @@ use tokio::time::sleep;
 
 use super::calling::{Unanswered, call};
 use super::context::now;
-use super::fleet::FleetMsg;
+use super::fleet::{FleetMsg, Lease};
 use super::jobs::JobsMsg;
 use super::monitor::Configure;
 use super::monitors::{MonitorsMsg, Stop};
@@ -65,9 +66,17 @@ impl Orders {
         sessions: Vec<SessionData>,
         reply_to: Option<ReplyTo>,
     ) -> Result<(), Rejected> {
-        let pool: Vec<PoolMember> = sessions.iter().map(member).collect();
-        self.register(sessions).await?;
-        self.watch(None, chat, pool, reply_to, Vec::new()).await
+        let pool: Vec<PoolMember> = sessions.iter().map(SessionData::member).collect();
+        let lease = Some(Arc::new(self.register(sessions).await?));
+        self.put(|| Configure {
+            owner: None,
+            chat: chat.clone(),
+            sessions: pool.clone(),
+            reply_to: reply_to.clone(),
+            also: Vec::new(),
+            lease: lease.clone(),
+        })
+        .await
     }
 
     /// Has `pool` monitor a chat for `owner`, or for the bridge. `also` becomes durable together with
@@ -80,10 +89,20 @@ impl Orders {
         reply_to: Option<ReplyTo>,
         also: Vec<Op>,
     ) -> Result<(), Rejected> {
+        self.put(|| Configure {
+            owner: owner.clone(),
+            chat: chat.clone(),
+            sessions: pool.clone(),
+            reply_to: reply_to.clone(),
+            also: also.clone(),
+            lease: None,
+        })
+        .await
+    }
+
+    async fn put(&self, order: impl Fn() -> Configure) -> Result<(), Rejected> {
         for _ in 0..TRIES {
-            let (chat, sessions) = (chat.clone(), pool.clone());
-            let (reply_to, also) = (reply_to.clone(), also.clone());
-            let order = Configure { owner: owner.clone(), chat, sessions, reply_to, also };
+            let order = order();
             match durably(&self.monitors, |reply| MonitorsMsg::Configure { order, reply }).await {
                 Err(Undone::Dropped) => sleep(PAUSE).await,
                 Err(Undone::Unavailable) => return Err(Rejected::Unavailable),
@@ -116,24 +135,23 @@ impl Orders {
         session: SessionData,
         reply: Option<ReplyTo>,
     ) -> Result<(), Rejected> {
-        let PoolMember { session: id, account } = member(&session);
-        self.register(vec![session]).await?;
+        let PoolMember { session: id, account } = session.member();
+        let lease = self.register(vec![session]).await?;
         let job = event::job_id(&chat, &id, reply.as_ref());
         let work = JobWork::Join { chat, session: id, account };
         let job = JobRecord { id: job, work, reply, created_at: now() };
-        durably(&self.jobs, |reply| JobsMsg::Add { job, reply }).await.map_err(Rejected::from)
+        durably(&self.jobs, |reply| JobsMsg::Add { job, lease, reply })
+            .await
+            .map_err(Rejected::from)
     }
 
-    async fn register(&self, sessions: Vec<SessionData>) -> Result<(), Rejected> {
+    /// Has the fleet remember sessions, at least for as long as the lease lives.
+    async fn register(&self, sessions: Vec<SessionData>) -> Result<Lease, Rejected> {
         failpoint::reach("session.register.before");
         let asked = durably(&self.fleet, |reply| FleetMsg::Register { sessions, reply }).await;
         failpoint::reach("session.register.after");
         asked.map_err(Rejected::from)
     }
-}
-
-fn member(session: &SessionData) -> PoolMember {
-    PoolMember { session: session.id.clone(), account: session.account }
 }
 
 fn crashing() -> Rejected {
@@ -158,12 +176,12 @@ impl From<Undone> for Rejected {
 
 /// Has an actor make something durable. No answer in time means: not done, as far as we know, so
 /// the command stays with the broker.
-async fn durably<M: Message>(
+async fn durably<M: Message, T: Send + 'static>(
     actor: &ActorRef<M>,
-    message: impl FnOnce(RpcReplyPort<Result<(), CommitError>>) -> M,
-) -> Result<(), Undone> {
+    message: impl FnOnce(RpcReplyPort<Result<T, CommitError>>) -> M,
+) -> Result<T, Undone> {
     match call(actor, message, STEP_TIMEOUT).await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {
             tracing::error!(%error, "a command could not be stored");
             Err(Undone::Unavailable)

@@ -14,10 +14,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::api::Api;
+use super::backlog;
 use super::bridge::{Bridge, BridgeArgs, BridgeMsg, BridgeStatus};
 use super::caretaker;
 use super::context::Context;
-use super::fleet::{Fleet, FleetArgs, FleetMsg};
+use super::fleet::{Fleet, FleetArgs, FleetMsg, Holder};
 use super::herald;
 use super::jobs::{Jobs, JobsArgs, JobsMsg};
 use super::ledger;
@@ -27,6 +28,8 @@ use super::orders::Orders;
 use super::rekeying;
 use super::webhooks::{Webhooks, WebhooksArgs, WebhooksMsg};
 use crate::edge::amqp::AmqpOptions;
+use crate::protocol::cursor::Cursor;
+use crate::protocol::model::{JobRecord, MonitorRecord, PoolMember};
 use crate::protocol::restart::{ChildKind, RestartHistory, Verdict};
 use crate::store::{Outbox, Snapshot};
 
@@ -111,8 +114,8 @@ pub struct Root {
     bridge: Option<ActorRef<BridgeMsg>>,
     orders: Orders,
     api: Api,
-    /// Tells those who follow what changes, and lets go what is kept for a time only.
-    helpers: [AbortOnDropHandle<()>; 3],
+    /// What tells, tidies and looks after something.
+    helpers: [AbortOnDropHandle<()>; 4],
     ended: watch::Receiver<Option<RootError>>,
 }
 
@@ -135,10 +138,11 @@ impl Root {
         let (supervisor, _) = spawned.map_err(failed("root"))?;
         let Snapshot { sessions, accounts, owned, logins, monitors, jobs, restarts } = snapshot;
         restarts.into_iter().for_each(|record| context.board.restart(record));
-        let args = FleetArgs { context: Arc::clone(&context), accounts, sessions, owned };
+        let (shared, held) = (Arc::clone(&context), held_by(&monitors, &jobs));
+        let args = FleetArgs { context: shared, accounts, sessions, owned, held };
         let fleet = spawn(&supervisor, "fleet", Fleet, args).await?;
-        let records = monitors.into_iter().map(|(record, _)| record).collect();
-        let args = MonitorsArgs { context: Arc::clone(&context), fleet: fleet.clone(), records };
+        let (shared, records) = (Arc::clone(&context), monitors);
+        let args = MonitorsArgs { context: shared, fleet: fleet.clone(), records };
         let monitors = spawn(&supervisor, "monitors", Monitors, args).await?;
         let args = JobsArgs { context: Arc::clone(&context), fleet: fleet.clone(), jobs };
         let jobs = spawn(&supervisor, "jobs", Jobs, args).await?;
@@ -152,6 +156,7 @@ impl Root {
             herald::start(&context),
             caretaker::start(&context),
             rekeying::start(&context, &orders),
+            backlog::start(&context),
         ];
         let api = Api::new(Arc::clone(&context), fleet.clone(), logins.clone(), orders.clone());
         let bridge = match bridge {
@@ -180,6 +185,11 @@ impl Root {
     /// The service behind the HTTP API.
     pub fn api(&self) -> Api {
         self.api.clone()
+    }
+
+    #[cfg(test)]
+    pub(super) fn fleet(&self) -> &ActorRef<FleetMsg> {
+        &self.fleet
     }
 
     /// The door for commands that do not come over the bridge.
@@ -249,6 +259,20 @@ impl Root {
     }
 }
 
+/// Which sessions the records of the bridge name.
+fn held_by(
+    monitors: &[(MonitorRecord, Option<Cursor>)],
+    jobs: &[JobRecord],
+) -> Vec<(Holder, Vec<PoolMember>)> {
+    let of_bridge = monitors.iter().filter(|(record, _)| record.owner.is_none());
+    let monitors = of_bridge.map(|(record, _)| {
+        let sessions = record.ordered.iter().chain(&record.pool).cloned().collect();
+        (Holder::Monitor(record.key()), sessions)
+    });
+    let joins = jobs.iter().map(|job| (Holder::Join(job.id), vec![job.work.member()]));
+    monitors.chain(joins).collect()
+}
+
 /// Starts a part of the tree under the root.
 async fn spawn<A: Actor>(
     supervisor: &ActorRef<RootMsg>,
@@ -258,7 +282,9 @@ async fn spawn<A: Actor>(
 ) -> Result<ActorRef<A::Msg>, RootError> {
     let spawned = Actor::spawn_linked(None, actor, args, supervisor.get_cell()).await;
     let (child, _) = spawned.map_err(failed(part))?;
-    let _ = supervisor.cast(RootMsg::Named { child: child.get_id(), part });
+    // Known before anything else is done: supervision events overtake messages.
+    let id = child.get_id();
+    let _ = supervisor.call(|reply| RootMsg::Named { child: id, part, reply }, None).await;
     Ok(child)
 }
 
@@ -274,7 +300,7 @@ struct Supervisor;
 enum RootMsg {
     /// What a child is called. Names are kept here and not in the library's registry, which is one
     /// for the whole process.
-    Named { child: ActorId, part: &'static str },
+    Named { child: ActorId, part: &'static str, reply: RpcReplyPort<()> },
     /// The parts end from now on because they were told to.
     Stopping(RpcReplyPort<()>),
     /// The heartbeat passes.
@@ -308,7 +334,10 @@ impl Actor for Supervisor {
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            RootMsg::Named { child, part } => drop(state.parts.insert(child, part)),
+            RootMsg::Named { child, part, reply } => {
+                state.parts.insert(child, part);
+                drop(reply.send(()));
+            }
             RootMsg::Stopping(reply) => {
                 state.stopping = true;
                 drop(reply.send(()));
@@ -350,11 +379,15 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::actors::directory::tests::owned;
     use crate::clock::now;
+    use crate::protocol::chat::{ChatRef, ChatSpelling};
     use crate::protocol::command::SessionData;
+    use crate::protocol::estate::OwnedAccount;
     use crate::protocol::ids::{AuthKeyId, SessionId};
-    use crate::protocol::model::AccountRecord;
+    use crate::protocol::model::{AccountRecord, Credentials};
     use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
+    use crate::store::gated::GatedDisk;
     use crate::store::{Op, Store};
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -442,5 +475,53 @@ mod tests {
         drop(go_on);
         timeout_at(Instant::now() + PATIENCE, fleet).await.unwrap().unwrap();
         timeout_at(Instant::now() + PATIENCE, registered).await.unwrap().unwrap().unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn reads_on_a_disk_that_hangs_freeze_nothing() {
+        let (store, _outbox, gate) = GatedDisk::default().open();
+        let auth_key = AuthKey::new([9; AUTH_KEY_LEN]);
+        let key = AuthKeyId::of(&auth_key);
+        let record = AccountRecord { id: key, ..account(0) };
+        let credentials = Credentials { account: key, dc_id: 2, auth_key };
+        let owned = OwnedAccount { key, ..owned("ann", 7) };
+        let ops =
+            vec![Op::PutAccount(record), Op::PutCredentials(credentials), Op::put_row(&owned)];
+        store.commit(ops).await.unwrap();
+        let snapshot = Snapshot {
+            accounts: vec![AccountRecord { id: key, ..account(0) }],
+            owned: vec![owned],
+            ..Snapshot::default()
+        };
+        let context = Context::for_tests(store.clone());
+        let root = Root::start(context, snapshot, None, Duration::from_secs(1)).await.unwrap();
+        gate.hang_reads(true);
+        // Each of these reads: chats that are to be started, and the account that dials.
+        let orders = root.orders();
+        let stuck: Vec<_> = (1..=8)
+            .map(|number| {
+                let orders = orders.clone();
+                let spelling = ChatSpelling::Number(-1_000_000_000_000 - number);
+                let chat = ChatRef::parse(spelling).unwrap();
+                tokio::spawn(
+                    async move { orders.watch(None, chat, Vec::new(), None, Vec::new()).await },
+                )
+            })
+            .collect();
+        let patience = Instant::now() + PATIENCE;
+        while gate.hanging_reads() < 2 {
+            assert!(Instant::now() < patience, "nobody reads");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for part in root.parts() {
+            let answer = timeout(Duration::from_secs(5), part.ask()).await;
+            answer.unwrap_or_else(|_| panic!("{} waits for the disk", part.name)).unwrap();
+        }
+        store.commit(vec![Op::PutAccount(account(5))]).await.unwrap();
+        gate.hang_reads(false);
+        for watched in stuck {
+            watched.await.unwrap().unwrap();
+        }
+        root.stop(Instant::now() + PATIENCE).await;
     }
 }

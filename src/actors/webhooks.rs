@@ -117,7 +117,8 @@ impl Actor for Webhooks {
         args: WebhooksArgs,
     ) -> Result<WebhooksState, ActorProcessingErr> {
         let WebhooksArgs { context, drain } = args;
-        let store = context.store.clone();
+        // As long as it takes: nothing works without them.
+        let store = context.store.blocking().clone();
         let records = tokio::task::spawn_blocking(move || store.all_rows::<WebhookRecord>());
         let records = records.await??;
         let spooler = context.store.spooler().await?;

@@ -6,15 +6,18 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::actors::Root;
+use crate::actors::{Root, said_by};
 use crate::config::Config;
 use crate::edge::http::{self, ApiOptions, HttpMeters, RequestLimits, TokenSecret};
 
 /// The open edge. It stays open until it is closed, whatever becomes of this.
 pub(super) struct Door {
     stop: CancellationToken,
+    /// Why it serves nobody any more, although nobody closed it.
+    ended: watch::Sender<Option<String>>,
     /// Ends the event streams, whose followers are told that it is for a restart.
     streams_stop: CancellationToken,
 }
@@ -23,14 +26,31 @@ impl Door {
     /// The door of an edge that is not open yet.
     pub(super) fn new() -> Self {
         let stop = CancellationToken::new();
-        Self { streams_stop: stop.child_token(), stop }
+        Self { streams_stop: stop.child_token(), stop, ended: watch::Sender::new(None) }
     }
 
     /// Serves `router` from now on, on a thread of its own.
     pub(super) fn open(&self, listener: TcpListener, router: Router) -> Result<()> {
+        let (stop, ended) = (self.stop.clone(), self.ended.clone());
+        let tell = move |outcome: std::thread::Result<std::io::Result<()>>| {
+            let why = match outcome {
+                _ if stop.is_cancelled() => return,
+                Ok(Ok(())) => "nobody told it to".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(panic) => said_by(&*panic),
+            };
+            ended.send_replace(Some(format!("the http edge ended: {why}")));
+        };
         // The thread ends within its own deadline; nothing of it needs to be waited for.
-        let thread = http::spawn(listener, router, self.stop.clone());
+        let thread = http::spawn(listener, router, self.stop.clone(), tell);
         thread.map(drop).context("failed to start the http edge")
+    }
+
+    /// Waits until it serves nobody any more without having been closed, and tells why.
+    pub(super) async fn ended(&self) -> String {
+        let mut ended = self.ended.subscribe();
+        let seen = ended.wait_for(Option::is_some).await;
+        seen.ok().and_then(|seen| seen.clone()).unwrap_or_default()
     }
 
     /// Sends the followers of events away.

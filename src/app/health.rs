@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::systemd::Vitals;
-use crate::actors::{AccountView, BacklogGate, Board, BridgeStatus};
+use crate::actors::{AccountView, BacklogGate, Board, BridgeStatus, Context, watched_thread};
 use crate::clock::now;
 use crate::edge::amqp::{LinkSnapshot, LinkState};
 use crate::edge::http::{
@@ -46,7 +46,7 @@ struct Sample {
 
 impl Sample {
     fn of(store: &Store) -> Self {
-        Self { at: Instant::now(), stats: store.stats(), stuck_since: None }
+        Self { at: Instant::now(), stats: store.blocking().stats(), stuck_since: None }
     }
 
     /// The one after `before`; it remembers since when nothing moves.
@@ -66,13 +66,12 @@ impl Sample {
 }
 
 /// Keeps the sample fresh for as long as anybody looks at it.
-fn keep_sampling(store: Store, backlog: Arc<BacklogGate>, latest: &Arc<Mutex<Sample>>) {
-    let latest = Arc::downgrade(latest);
+fn keep_sampling(context: &Arc<Context>, latest: &Arc<Mutex<Sample>>) {
+    let (latest, store) = (Arc::downgrade(latest), context.store.clone());
     let sample = move || {
         while let Some(shared) = latest.upgrade() {
             // Asked before the lock is taken: this is what may hang.
             let fresh = Sample::of(&store);
-            backlog.note(fresh.stats.outbox_bytes);
             let mut sample = lock(&shared);
             *sample = Sample::after(&sample, fresh);
             drop(sample);
@@ -80,8 +79,10 @@ fn keep_sampling(store: Store, backlog: Arc<BacklogGate>, latest: &Arc<Mutex<Sam
             std::thread::sleep(SAMPLE_EVERY);
         }
     };
-    // Without the thread the sample grows old, and health says so.
-    let _ = std::thread::Builder::new().name("health".into()).spawn(sample);
+    if let Err(error) = watched_thread(context, "health", sample) {
+        // The sample grows old, and health says so.
+        tracing::error!(%error, "the store is not looked after: its thread could not be started");
+    }
 }
 
 fn lock(sample: &Mutex<Sample>) -> MutexGuard<'_, Sample> {
@@ -102,15 +103,14 @@ impl DaemonHealth {
     /// Of a daemon that is starting.
     pub fn new(
         board: Arc<Board>,
-        store: Store,
+        store: &Store,
         bridge: Option<BridgeStatus>,
         backlog: Arc<BacklogGate>,
     ) -> Self {
-        let sample = Sample::of(&store);
+        let sample = Sample::of(store);
         // Before anybody connects, since it may be full from an earlier life.
         backlog.note(sample.stats.outbox_bytes);
         let sample = Arc::new(Mutex::new(sample));
-        keep_sampling(store, Arc::clone(&backlog), &sample);
         Self { board, sample, bridge, backlog, born_at: now(), stage: AtomicU8::new(STARTING) }
     }
 
@@ -126,6 +126,11 @@ impl DaemonHealth {
     /// What the store said last.
     pub(super) fn store_stats(&self) -> StoreStats {
         lock(&self.sample).stats.clone()
+    }
+
+    /// Looks after the store from now on.
+    pub(super) fn watch(&self, context: &Arc<Context>) {
+        keep_sampling(context, &self.sample);
     }
 
     /// The tree runs.

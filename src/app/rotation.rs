@@ -1,10 +1,12 @@
 //! The caretaker of the keys: has the store renew them when they are due. Owns the timer and the
 //! telling; when is `protocol::rotation`'s to say, and how the store's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::actors::{Context, watched_task};
 use crate::clock::now;
 use crate::protocol::rotation;
 use crate::store::{RotateError, Store, StoreError};
@@ -12,15 +14,13 @@ use crate::store::{RotateError, Store, StoreError};
 /// Longest sleep: a clock that is set forward is noticed after it.
 const SLEEP_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// Renews the keys of `store` every so often, until what this answers is dropped.
-pub(super) fn keep(store: Store, every: Duration) -> DropGuard {
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    tokio::spawn(async move { stopped.run_until_cancelled(run(&store, every)).await });
-    stop.drop_guard()
+/// Renews the keys of the store every so often, until what this answers is dropped.
+pub(super) fn keep(context: &Arc<Context>, every: Duration) -> AbortOnDropHandle<()> {
+    let shared = Arc::clone(context);
+    watched_task(context, "key-timer", move || run(shared.store.clone(), every))
 }
 
-async fn run(store: &Store, every: Duration) {
+async fn run(store: Store, every: Duration) {
     let mut failures = 0;
     loop {
         let mut left =
@@ -33,11 +33,11 @@ async fn run(store: &Store, every: Duration) {
                 _ => left - sleep,
             };
         }
-        failures = match rotate(store).await {
+        failures = match rotate(&store).await {
             Ok(()) => 0,
             // Whoever looks after the store ends the process.
             Err(RotateError::Unfinished(_) | RotateError::Unchanged(StoreError::Stopped(_))) => {
-                return;
+                return std::future::pending().await;
             }
             Err(error) => {
                 tracing::warn!(failures = failures + 1, "failed to {error}; it is tried again");
@@ -64,15 +64,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn keys_are_renewed_again_and_again_until_the_guard_goes() {
+    async fn keys_are_renewed_again_and_again_until_the_timer_goes() {
         let (store, _outbox) = Store::in_memory().unwrap();
-        let guard = keep(store.clone(), Duration::from_millis(20));
+        let context = Context::for_tests(store.clone());
+        let timer = keep(&context, Duration::from_millis(20));
         let patience = tokio::time::Instant::now() + Duration::from_secs(20);
         while store.key_status().unwrap().generation < 4 {
             assert!(tokio::time::Instant::now() < patience, "{:?}", store.key_status());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        drop(guard);
+        drop(timer);
+        drop(context);
         store.close().await.unwrap();
     }
 }

@@ -5,6 +5,7 @@
 //! It has a thread of its own, for two reasons: sending may block when the service manager is
 //! stuck, and when every worker of the runtime is, somebody must be left to say so.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::heartbeat::{Call, Heartbeat};
-use crate::actors::Part;
+use crate::actors::{Part, said_by};
 
 /// Between two pulses where nobody asks for a watchdog.
 const UNWATCHED_EVERY: Duration = Duration::from_secs(30);
@@ -59,7 +60,14 @@ impl ServiceManager {
             }
         });
         let thread = std::thread::Builder::new().name("systemd".into());
-        if let Err(error) = thread.spawn(move || reporter.run()) {
+        let run = move || {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| reporter.run())) {
+                // Where there is a watchdog it ends the process, because it is fed no more.
+                let cause = said_by(&*panic);
+                tracing::error!(cause, "nothing more is told to the service manager");
+            }
+        };
+        if let Err(error) = thread.spawn(run) {
             tracing::error!(%error, "nothing will be told to the service manager");
         }
         Self { events }

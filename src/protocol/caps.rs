@@ -17,9 +17,14 @@ impl DayCount {
         Self { telegram_id, day: i64::MIN, used: BTreeMap::new() }
     }
 
-    /// How often `action` was done on the day of `now`.
+    /// How often `action` was done on the day whose count is in force at `now`: see [`DayCount::take`].
     pub fn used(&self, action: &str, now: UnixMillis) -> u32 {
-        if self.day == day_of(now) { self.used.get(action).copied().unwrap_or(0) } else { 0 }
+        if self.day >= day_of(now) { self.used.get(action).copied().unwrap_or(0) } else { 0 }
+    }
+
+    /// When the day is over whose count is in force at `now`.
+    pub fn resets_at(&self, now: UnixMillis) -> UnixMillis {
+        self.over_at().max(next_day(now))
     }
 
     /// Counts one more, unless that were beyond `limit`. A clock that goes back does not begin a day
@@ -87,6 +92,9 @@ mod tests {
         assert_eq!((count.used(SEND, evening), next_day(evening)), (1, UnixMillis(DAY_MS)));
         assert!(count.take(SEND, 1, UnixMillis(DAY_MS)));
         assert!(!count.take(SEND, 1, evening), "the clock went back");
+        assert_eq!(count.used(SEND, evening), 1, "and what holds is what is told");
+        assert_eq!(count.resets_at(evening), UnixMillis(2 * DAY_MS));
+        assert_eq!(DayCount::none(1).resets_at(evening), UnixMillis(DAY_MS));
         assert!(count.take("invite", 1, UnixMillis(DAY_MS)), "each action has its own");
     }
 

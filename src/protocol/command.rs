@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::chat::{ChatError, ChatRef, ChatSpelling, ChatTarget};
 use super::ids::{AuthKeyId, SessionId};
-use super::model::ReplyTo;
+use super::model::{PoolMember, ReplyTo};
 use super::secret::AuthKey;
 use super::session_string::{SessionString, SessionStringError};
 
@@ -25,6 +25,13 @@ pub struct SessionData {
     pub dc_id: i32,
     /// The authorization key.
     pub auth_key: AuthKey,
+}
+
+impl SessionData {
+    /// How pools name it.
+    pub fn member(&self) -> PoolMember {
+        PoolMember { session: self.id.clone(), account: self.account }
+    }
 }
 
 /// What the backend asks for.

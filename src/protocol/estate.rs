@@ -151,6 +151,13 @@ pub struct PersonWaits {
     pub waits: Vec<Cooldown>,
 }
 
+impl PersonWaits {
+    /// When the last of the waits is over.
+    pub fn over_at(&self) -> Option<UnixMillis> {
+        self.waits.iter().map(|wait| wait.until).max()
+    }
+}
+
 /// A login under way, so that a restart of the daemon does not end it. Sealed in the store.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginRecord {

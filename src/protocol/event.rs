@@ -369,6 +369,23 @@ pub fn reply(to: &ReplyTo, outcome: &Outcome, id: Uuid, now: UnixMillis) -> Outb
     OutboxEntry { message_id: id, ..reply }
 }
 
+/// The same, and that these sessions are forgotten with it, because nothing uses them any more.
+pub fn reply_forgetting(
+    to: &ReplyTo,
+    outcome: &Outcome,
+    forgotten: &[SessionId],
+    id: Uuid,
+    now: UnixMillis,
+) -> OutboxEntry {
+    let mut body = outcome_body(outcome);
+    if !forgotten.is_empty()
+        && let Some(result) = body.get_mut("result")
+    {
+        result["forgotten_sessions"] = serde_json::json!(forgotten);
+    }
+    OutboxEntry { body: json(&body), ..reply(to, outcome, id, now) }
+}
+
 /// The body of a reply to a command that could not be understood.
 pub fn failed_reply_body(code: &str, message: &str) -> Vec<u8> {
     json(&outcome_body(&Outcome::failed(code, message)))
@@ -514,6 +531,11 @@ mod tests {
         let told = reply(&to, &outcome, Uuid::nil(), UnixMillis(5));
         assert_eq!(body(&told)["ok"], true);
         assert_eq!(body(&told)["result"]["chat_id"], -1000000000042_i64);
+        let gone = [SessionId("s-1".into())];
+        let told = reply_forgetting(&to, &outcome, &gone, Uuid::nil(), UnixMillis(5));
+        assert_eq!(body(&told)["result"]["forgotten_sessions"], json!(["s-1"]));
+        let told = reply_forgetting(&to, &outcome, &[], Uuid::nil(), UnixMillis(5));
+        assert_eq!(told, reply(&to, &outcome, Uuid::nil(), UnixMillis(5)), "absent is absent");
         let failed: Value = serde_json::from_slice(&failed_reply_body("bad_json", "why")).unwrap();
         assert_eq!(failed, json!({"ok": false, "error": {"code": "bad_json", "message": "why"}}));
     }

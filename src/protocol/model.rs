@@ -250,6 +250,19 @@ pub struct MonitorRecord {
     /// this is all that tells what it missed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_pts: Option<i32>,
+    /// Since when no session is left, and why; `None` in records from before that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exhausted: Option<Exhausted>,
+}
+
+/// How a monitor came to have no session left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exhausted {
+    /// When the last session was lost.
+    pub since: UnixMillis,
+    /// Why, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
 }
 
 impl MonitorRecord {
@@ -285,6 +298,14 @@ pub enum JobWork {
         /// Its account.
         account: AuthKeyId,
     },
+}
+
+impl JobWork {
+    /// The session that does it.
+    pub fn member(&self) -> PoolMember {
+        let Self::Join { session, account, .. } = self;
+        PoolMember { session: session.clone(), account: *account }
+    }
 }
 
 /// A command's `reply_to` and `correlation_id`.

@@ -143,7 +143,7 @@ impl Caller {
 }
 
 /// Whose rows exist for a request. Every lookup of a row takes one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// One user's.
     Only(UserId),

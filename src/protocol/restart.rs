@@ -38,6 +38,8 @@ pub enum ChildKind {
     Webhook,
     /// A link to the broker.
     Bridge,
+    /// A long-lived task or thread beside the actors: what tells, tidies or looks after something.
+    Helper,
     /// A part of the tree that supervises others.
     Part,
 }
@@ -51,6 +53,7 @@ impl ChildKind {
             Self::Login => "login",
             Self::Webhook => "webhook",
             Self::Bridge => "bridge",
+            Self::Helper => "helper",
             Self::Part => "part",
         }
     }
@@ -75,7 +78,9 @@ impl ChildKind {
             },
             // Without it nothing leaves the machine, so it is tried for ever; the events wait on
             // the disk.
-            Self::Bridge | Self::Webhook => RestartPolicy {
+            // A helper does nothing that its next life would not begin anew, and nobody asks for it: left
+            // alone it would be missed for good.
+            Self::Bridge | Self::Webhook | Self::Helper => RestartPolicy {
                 backoff: Backoff { min_ms: 500, max_ms: 30_000 },
                 restarts_max: 16,
                 window_ms: 10 * MINUTE_MS,

@@ -133,7 +133,10 @@ fn write_records(
         }
     }
     for account in &states {
-        if let Some(state) = take_moved_state(shared, *account)? {
+        // Noted behind the account's removal: see [`super::Store::note_update_state`].
+        if !known.accounts.contains(account) {
+            shared.write_hot().drop_state(*account);
+        } else if let Some(state) = take_moved_state(shared, *account)? {
             let key = layout::account(kind::UPDATE_STATE, *account);
             batch.put(key, records::to_compact(&state));
         }

@@ -12,10 +12,10 @@ use crate::protocol::owner::{Scope, UserId};
 use crate::protocol::restart::ChildKind;
 
 use super::engine::{Batch, Engine, collect};
-use super::error::{EngineError, StoreError};
+use super::error::StoreError;
 use super::layout::{self, kind};
 use super::rows::TABLES;
-use super::{Op, Store, records};
+use super::{Op, Reader, Store, records};
 
 /// Records that go with one commit: some milliseconds of the writer's time. Tests have more pieces.
 pub(super) const PIECE: usize = if cfg!(test) { 20 } else { 1_000 };
@@ -91,7 +91,7 @@ fn expiry_notes(
     Ok(notes)
 }
 
-impl Store {
+impl Reader {
     /// The users whose erasing has begun and is not through.
     ///
     /// # Errors
@@ -101,12 +101,20 @@ impl Store {
         self.range(&from, &to, usize::MAX, |bytes| records::from_json("erasure", bytes))
     }
 
+    /// How many entries the next piece pseudonymises.
+    fn count_index(&self, user: &UserId) -> Result<u64, StoreError> {
+        let (from, to) = layout::rows(kind::TRAIL_INDEX, user, &[]);
+        Ok(collect(&*self.shared.engine, &from, &to, PIECE)?.len() as u64)
+    }
+}
+
+impl Store {
     /// Goes on with every erasing that a crash came into. Before anything is read for a start.
     ///
     /// # Errors
     /// When the store fails; it goes on from there at the next start.
     pub async fn finish_erasures(&self) -> Result<(), StoreError> {
-        for erasure in self.look(|store| store.erasures()).await? {
+        for erasure in self.read(|store| store.erasures()).await? {
             tracing::warn!("goes on erasing a user, which was not through when the daemon ended");
             self.erase(&erasure).await?;
         }
@@ -162,7 +170,7 @@ impl Store {
     /// a command of the bridge brought, too, stays for the bridge.
     async fn erase_accounts(&self, user: &UserId) -> Result<(), StoreError> {
         let owner = user.clone();
-        let look = move |store: &Self| {
+        let look = move |store: &Reader| {
             let mut owned = Vec::new();
             for account in store.rows::<OwnedAccount>(&owner, None, None, usize::MAX)? {
                 let record = store.account(account.key)?;
@@ -173,7 +181,7 @@ impl Store {
             let shared: Vec<AuthKeyId> = sessions.into_iter().map(|one| one.account).collect();
             Ok((owned, shared))
         };
-        let (owned, shared) = self.look(look).await?;
+        let (owned, shared) = self.read(look).await?;
         for (account, waits) in owned {
             let mut ops = vec![Op::delete_row::<OwnedAccount>(user, account.id)];
             if !shared.contains(&account.key) {
@@ -191,8 +199,8 @@ impl Store {
         let (mut from, _) = layout::all(kind::EXPIRY);
         loop {
             let of = erasure.clone();
-            let look = move |store: &Self| expiry_notes(&*store.shared.engine, &of, &from);
-            let notes = self.look(look).await?;
+            let look = move |store: &Reader| expiry_notes(&*store.shared.engine, &of, &from);
+            let notes = self.read(look).await?;
             let Some(last) = notes.last().cloned() else { return Ok(()) };
             self.erase_some(notes.into_iter().map(Op::DeleteRow).collect()).await?;
             from = last;
@@ -204,16 +212,10 @@ impl Store {
         while self.is_left(&erasure.user, [kind::TRAIL_INDEX]).await? {
             let user = erasure.user.clone();
             let (of, pseudonym) = (user.clone(), erasure.pseudonym.to_string());
-            count += self.look(move |store| store.count_index(&of)).await?;
+            count += self.read(move |store| store.count_index(&of)).await?;
             self.erase_some(vec![Op::Pseudonymise { user, pseudonym }]).await?;
         }
         Ok(count)
-    }
-
-    /// How many entries the next piece pseudonymises.
-    fn count_index(&self, user: &UserId) -> Result<u64, StoreError> {
-        let (from, to) = layout::rows(kind::TRAIL_INDEX, user, &[]);
-        Ok(collect(&*self.shared.engine, &from, &to, PIECE)?.len() as u64)
     }
 
     /// Whether there are still keys of these kinds that begin with `user`.
@@ -223,7 +225,7 @@ impl Store {
         kinds: [u8; N],
     ) -> Result<bool, StoreError> {
         let user = user.clone();
-        let look = move |store: &Self| {
+        let look = move |store: &Reader| {
             for kind in kinds {
                 if is_any(&*store.shared.engine, &layout::rows(kind, &user, &[]))? {
                     return Ok(true);
@@ -231,18 +233,6 @@ impl Store {
             }
             Ok(false)
         };
-        self.look(look).await
-    }
-
-    /// Reads where nobody else waits for it.
-    async fn look<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let store = self.clone();
-        match tokio::task::spawn_blocking(move || look(&store)).await {
-            Ok(seen) => seen,
-            Err(_) => Err(StoreError::Engine(EngineError::Failed("reading panicked".into()))),
-        }
+        self.read(look).await
     }
 }

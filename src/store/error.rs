@@ -196,6 +196,14 @@ pub enum StoreError {
     /// The database failed while it was read.
     #[error("{}", failed_or_damaged(.0))]
     Engine(#[from] EngineError),
+    /// What was to be read did not come in time.
+    #[error(
+        "the disk has not answered for {seconds} s; look after it: what is to be read waits for it"
+    )]
+    Unanswered {
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The store stopped writing, or was closed.
     #[error(transparent)]
     Stopped(#[from] CommitError),
@@ -285,12 +293,23 @@ pub enum CommitError {
         /// The store's directory, where it has one.
         place: Option<Arc<Path>>,
     },
+    /// What is to be changed could not be read, so nothing was handed in; it may be tried again.
+    #[error("what is to be changed cannot be read ({cause})")]
+    Unread {
+        /// Why not.
+        cause: Arc<str>,
+    },
     /// The store was closed before.
     #[error("the store is closed")]
     Closed,
 }
 
 impl CommitError {
+    /// Nothing was committed, because what is to be changed could not be read.
+    pub fn unread(error: &StoreError) -> Self {
+        Self::Unread { cause: error.to_string().into() }
+    }
+
     /// A failure with its cause.
     pub(super) fn failed(cause: impl std::fmt::Display) -> Self {
         Self::Failed { cause: cause.to_string().into(), place: None }
@@ -301,7 +320,7 @@ impl CommitError {
         match self {
             Self::Failed { cause, .. } => Self::Failed { cause, place: path.cloned() },
             Self::Damaged { cause, .. } => Self::Damaged { cause, place: path.cloned() },
-            Self::Closed => Self::Closed,
+            other @ (Self::Unread { .. } | Self::Closed) => other,
         }
     }
 }

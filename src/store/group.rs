@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
-use crate::protocol::estate::DayCount;
+use crate::protocol::estate::{DayCount, PersonWaits};
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{
     AccountRecord, Credentials, MonitorRecord, PeerRecord, RestartRecord, UpdateStateDelta,
@@ -124,9 +124,11 @@ impl Group {
             Op::PutCursor { chat, cursor } => self.put_cursor(chat, cursor, context),
             Op::MoveUpdateState { account, delta } => self.move_state(account, delta, context),
             Op::SetUpdateState { account, state } => {
-                let key = layout::account(kind::UPDATE_STATE, account);
-                self.batch.put(key, records::to_compact(&state));
-                self.replace_state(account);
+                if is_known(account, "update state", context) {
+                    let key = layout::account(kind::UPDATE_STATE, account);
+                    self.batch.put(key, records::to_compact(&state));
+                    self.replace_state(account);
+                }
             }
             Op::PutPeers { account, peers } => self.put_peers(account, &peers, context)?,
             Op::PutSession(record) => {
@@ -134,6 +136,11 @@ impl Group {
             }
             Op::DeleteSession(id) => self.batch.delete(layout::session(&id)),
             Op::PutAccount(record) => self.put_account(&record, context),
+            Op::UpdateAccount(record) => {
+                if is_known(record.id, "record", context) {
+                    self.put_account(&record, context);
+                }
+            }
             Op::DeleteAccount(account) => self.delete_account(account, context)?,
             Op::PutCredentials(credentials) => self.put_credentials(&credentials, context)?,
             Op::PutMonitor(record) => self.put_monitor(&record, context),
@@ -165,6 +172,9 @@ impl Group {
             Op::PutDayCount(count) => self.put_day_count(count, context)?,
             Op::PutPersonWaits(person) => {
                 let key = layout::person_waits(person.telegram_id);
+                if let Some(until) = person.over_at() {
+                    self.batch.put(layout::expiry(until, &key), Vec::new());
+                }
                 self.batch.put(key, records::to_json(&person));
             }
             Op::DeletePersonWaits(id) => self.batch.delete(layout::person_waits(id)),
@@ -173,7 +183,11 @@ impl Group {
     }
 
     fn put_account(&mut self, record: &AccountRecord, context: &mut Context<'_>) {
-        context.known.accounts.insert(record.id);
+        if context.known.accounts.insert(record.id) {
+            // Nothing of an account that had the same key before, and went, is the new one's.
+            self.batch.delete(layout::account(kind::UPDATE_STATE, record.id));
+            self.replace_state(record.id);
+        }
         let key = layout::account(kind::ACCOUNT, record.id);
         self.batch.put(key, records::to_json(record));
     }
@@ -214,10 +228,8 @@ impl Group {
     }
 
     fn move_state(&mut self, account: AuthKeyId, delta: UpdateStateDelta, context: &Context<'_>) {
-        if context.known.accounts.contains(&account) {
+        if is_known(account, "update state", context) {
             self.states.entry(account).or_default().delta.merge(delta);
-        } else {
-            tracing::debug!(%account, "ignored the update state of an account without a record");
         }
     }
 
@@ -273,7 +285,13 @@ impl Group {
     }
 
     fn put_row(&mut self, row: RawRow, context: &Context<'_>) -> Result<(), StoreError> {
-        let RawRow { key, value, is_sealed, expires_at } = row;
+        let RawRow { key, value, is_sealed, expires_at, parent } = row;
+        if let Some(parent) = parent
+            && self.batch.get(context.engine, &parent)?.is_none()
+        {
+            tracing::debug!("ignored a row of something that is gone");
+            return Ok(());
+        }
         if let Some(at) = expires_at {
             self.batch.put(layout::expiry(at, &key), Vec::new());
         }
@@ -318,19 +336,28 @@ impl Group {
         Ok(())
     }
 
-    /// Whether a row that was to go by now serves another day: only daily counts do.
+    /// Whether a row that was to go by now was written anew since: daily counts and people's waits are.
     fn is_renewed(
         &self,
         row: &[u8],
         at: UnixMillis,
         context: &Context<'_>,
     ) -> Result<bool, StoreError> {
-        if row.first() != Some(&kind::DAY_COUNT) {
-            return Ok(false);
-        }
-        let known = self.batch.get(context.engine, row)?;
-        let count = known.map(|bytes| records::from_json::<DayCount>("day count", &bytes));
-        Ok(count.transpose()?.is_some_and(|count| count.over_at() > at))
+        let over_at = match row.first() {
+            Some(&kind::DAY_COUNT) => {
+                let known = self.batch.get(context.engine, row)?;
+                let count = known.map(|bytes| records::from_json::<DayCount>("day count", &bytes));
+                count.transpose()?.map(|count| count.over_at())
+            }
+            Some(&kind::PERSON_WAITS) => {
+                let known = self.batch.get(context.engine, row)?;
+                let person =
+                    known.map(|bytes| records::from_json::<PersonWaits>("person waits", &bytes));
+                person.transpose()?.and_then(|person| person.over_at())
+            }
+            _ => None,
+        };
+        Ok(over_at.is_some_and(|over_at| over_at > at))
     }
 
     fn put_peers(
@@ -339,8 +366,7 @@ impl Group {
         peers: &[PeerRecord],
         context: &Context<'_>,
     ) -> Result<(), StoreError> {
-        if !context.known.accounts.contains(&account) {
-            tracing::debug!(%account, "ignored the peers of an account without a record");
+        if !is_known(account, "peers", context) {
             return Ok(());
         }
         for peer in peers {
@@ -403,6 +429,16 @@ impl Group {
         let effects = Effects { first, entries, cursors, states, monitors, spooled };
         Ok(Ready { batch, effects })
     }
+}
+
+/// Whether an account has a record. What else is written of one lives and dies with it: whoever still
+/// writes when the account is gone leaves nothing behind.
+fn is_known(account: AuthKeyId, what: &str, context: &Context<'_>) -> bool {
+    let is_known = context.known.accounts.contains(&account);
+    if !is_known {
+        tracing::debug!(%account, what, "ignored something of an account without a record");
+    }
+    is_known
 }
 
 impl Effects {

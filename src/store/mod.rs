@@ -21,7 +21,7 @@
 //! the outbox is the journal of the cursors. `checkpoint` later gives cursors and update states
 //! their own records (`hot` holds them until then) and trims the outbox. `recover` lays what the
 //! segments say over the records at start-up.
-//! `recall` reads records, `roster` knows which monitors there are, `erase` erases users piece by piece.
+//! `recall` reads records, `reader` does so for whoever must not wait for the disk, `roster` knows which monitors there are, `erase` erases users piece by piece.
 //! `audit` keeps a tally of the records with every batch, and a witness of how far the store had
 //! come beside the database, because sled passes over damage that looks like a torn tail. `examine`
 //! looks at a store without changing it, for `telewarden check` and `telewarden audit verify`.
@@ -44,6 +44,8 @@ mod engine;
 mod erase;
 mod error;
 mod examine;
+#[cfg(test)]
+pub(crate) mod gated;
 mod group;
 mod hot;
 mod keep;
@@ -54,6 +56,7 @@ mod meters;
 mod op;
 mod outbox;
 mod queue;
+mod reader;
 mod recall;
 mod records;
 mod recover;
@@ -94,6 +97,7 @@ use memory_engine::MemoryDisk;
 use meters::Meters;
 use outbox::Ring;
 use queue::{Done, Queue};
+use reader::Readers;
 use recover::{Recovered, Seen};
 use roster::Roster;
 use segment::Head;
@@ -106,6 +110,7 @@ pub use examine::{Examined, TrailExamined, examine, examine_trail};
 pub use keys::{KeyOrigin, KeyStatus, RemoteRoot, RootError, RotateError, Rotated};
 pub use op::{CACHE_BYTES_DEFAULT, Op, RESTARTS_KEPT, Snapshot, StoreOptions, StoreStats};
 pub use outbox::{Outbox, Spooler};
+pub use reader::Reader;
 pub use rows::{DeadId, DeliveryId, RawRow, Row, RowId, Table};
 pub use trail::{TrailMark, TrailPage, TrailQuery, TrailReport};
 
@@ -173,7 +178,19 @@ impl Drop for Thread {
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
+    reader: Reader,
+    readers: Arc<Readers>,
     thread: Arc<Thread>,
+}
+
+/// Tests read where they stand.
+#[cfg(test)]
+impl std::ops::Deref for Store {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
 }
 
 impl Store {
@@ -269,7 +286,8 @@ impl Store {
         let running = Mutex::new(Some(running));
         let thread = Arc::new(Thread { shared: Arc::clone(&shared), running });
         let outbox = Outbox::new(Arc::clone(&shared), released + 1);
-        Ok((Self { shared, thread }, outbox))
+        let (reader, readers) = (Reader { shared: Arc::clone(&shared) }, Arc::default());
+        Ok((Self { shared, reader, readers, thread }, outbox))
     }
 
     /// Writes `ops` as one, and returns once they are durable.
@@ -295,7 +313,7 @@ impl Store {
 
     /// Moves an account's update state, which becomes durable with the next checkpoint, a few
     /// seconds later. The caller vouches that everything the move covers is durable already, as it is when the callback of
-    /// [`Store::submit`] runs.
+    /// [`Store::submit`] runs. A move of an account that has no record, or none any more, is dropped.
     pub fn note_update_state(&self, account: AuthKeyId, delta: UpdateStateDelta) {
         let mut hot = self.shared.write_hot();
         let was_idle = hot.len() == 0;
@@ -309,42 +327,6 @@ impl Store {
     /// Registers what the store measures.
     pub fn register(&self, registry: &mut Registry) {
         self.shared.meters.register(registry);
-    }
-
-    /// What the store tells of itself. Reads one record and the size of one file.
-    pub fn stats(&self) -> StoreStats {
-        let shared = &self.shared;
-        let released = shared.queue.released();
-        let latencies = shared.meters.latencies();
-        let (appended, commits) = shared.meters.counts();
-        let outbox_depth = (shared.ring.end() - 1).saturating_sub(released);
-        let oldest = (outbox_depth > 0).then(|| self.oldest(released)).flatten();
-        // What webhooks have not taken over yet stays, too.
-        let kept = released.min(shared.spooled.load(Ordering::Acquire));
-        let first = (shared.ring.end() - 1 > kept).then(|| self.oldest(kept)).flatten();
-        StoreStats {
-            outbox_depth,
-            outbox_bytes: first
-                .map_or(0, |head| shared.meters.written().saturating_sub(head.before)),
-            outbox_oldest_at: oldest.map(|head| head.at),
-            appended,
-            commits,
-            waiting: shared.queue.waiting(),
-            latency_last: latencies.last,
-            latency_p50: latencies.p50,
-            latency_p99: latencies.p99,
-            pending: shared.read_hot().len(),
-            disk_bytes: shared.engine.disk_bytes(),
-            failed: shared.failed.borrow().as_ref().map(ToString::to_string),
-        }
-    }
-
-    /// The segment that holds the first entry after `released`.
-    fn oldest(&self, released: u64) -> Option<Head> {
-        let (from, _) = layout::all(kind::SEGMENT);
-        let to = layout::seq(kind::SEGMENT, released + 2);
-        let (_, segment) = self.shared.engine.last(&from, &to).ok().flatten()?;
-        Head::read(&segment).ok()
     }
 
     /// Waits until the store fails, and tells why. Whoever is responsible for the process should
@@ -368,6 +350,49 @@ impl Store {
         }
         let failed = self.shared.failed.borrow().clone();
         failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+impl Reader {
+    /// What the store tells of itself. Reads one record and the size of one file.
+    pub fn stats(&self) -> StoreStats {
+        let shared = &self.shared;
+        let released = shared.queue.released();
+        let latencies = shared.meters.latencies();
+        let (appended, commits) = shared.meters.counts();
+        let outbox_depth = (shared.ring.end() - 1).saturating_sub(released);
+        let oldest = (outbox_depth > 0).then(|| self.oldest(released)).flatten();
+        StoreStats {
+            outbox_depth,
+            outbox_bytes: self.outbox_bytes(),
+            outbox_oldest_at: oldest.map(|head| head.at),
+            appended,
+            commits,
+            waiting: shared.queue.waiting(),
+            latency_last: latencies.last,
+            latency_p50: latencies.p50,
+            latency_p99: latencies.p99,
+            pending: shared.read_hot().len(),
+            disk_bytes: shared.engine.disk_bytes(),
+            failed: shared.failed.borrow().as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// About how many bytes of the outbox are kept for whoever reads it yet: what webhooks have not taken
+    /// over stays, too. Reads one record.
+    pub fn outbox_bytes(&self) -> u64 {
+        let shared = &self.shared;
+        let kept = shared.queue.released().min(shared.spooled.load(Ordering::Acquire));
+        let first = (shared.ring.end() - 1 > kept).then(|| self.oldest(kept)).flatten();
+        first.map_or(0, |head| shared.meters.written().saturating_sub(head.before))
+    }
+
+    /// The segment that holds the first entry after `released`.
+    fn oldest(&self, released: u64) -> Option<Head> {
+        let (from, _) = layout::all(kind::SEGMENT);
+        let to = layout::seq(kind::SEGMENT, released + 2);
+        let (_, segment) = self.shared.engine.last(&from, &to).ok().flatten()?;
+        Head::read(&segment).ok()
     }
 }
 

@@ -59,8 +59,11 @@ pub enum Op {
     PutSession(SessionRecord),
     /// Forgets a session (not its account).
     DeleteSession(SessionId),
-    /// Keeps the open half of an account.
+    /// Keeps the open half of an account. One that had no record begins without an update state.
     PutAccount(AccountRecord),
+    /// Replaces the open half of an account; ignored when the account has no record, so that an account
+    /// that is removed does not come back through what is written behind its removal.
+    UpdateAccount(AccountRecord),
     /// Forgets an account: its record, credentials, update state and peers.
     DeleteAccount(AuthKeyId),
     /// Seals and keeps an account's credentials.
@@ -86,7 +89,7 @@ pub enum Op {
         /// The move.
         delta: UpdateStateDelta,
     },
-    /// Replaces an account's update state; durable with its commit.
+    /// Replaces an account's update state; durable with its commit. Ignored when the account has no record.
     SetUpdateState {
         /// The account.
         account: AuthKeyId,
@@ -161,7 +164,7 @@ impl Op {
             Self::PutMonitor(record) => SMALL + 64 * (record.ordered.len() + record.pool.len()),
             Self::SetUpdateState { state, .. } => SMALL + 16 * state.channels.len(),
             Self::MoveUpdateState { delta, .. } => SMALL + size_of_val(&delta.channels[..]),
-            Self::PutCredentials(_) | Self::PutAccount(_) => 4 * SMALL,
+            Self::PutCredentials(_) | Self::PutAccount(_) | Self::UpdateAccount(_) => 4 * SMALL,
             Self::Audit(_) => 6 * SMALL,
             Self::PutRow(row) => SMALL + row.key.len() + row.value.len(),
             _ => SMALL,

@@ -8,14 +8,14 @@ use crate::protocol::cursor::Cursor;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::{AccountRecord, Credentials, MonitorRecord, PeerRecord, UpdateState};
 
-use super::Store;
+use super::Reader;
 use super::engine::Engine;
 use super::error::StoreError;
 use super::layout::{self, kind};
 use super::op::Snapshot;
 use super::records::{self, CursorRecord};
 
-impl Store {
+impl Reader {
     /// Everything start-up needs. Blocks while it reads.
     pub fn load(&self) -> Result<Snapshot, StoreError> {
         let mut monitors = Vec::new();
@@ -85,13 +85,13 @@ impl Store {
 
     /// An account's update state, including moves that have no record yet.
     pub fn update_state(&self, account: AuthKeyId) -> Result<Option<UpdateState>, StoreError> {
-        let hot = self.shared.read_hot();
+        // Nobody may wait for the disk with the overlays in hand. What a checkpoint writes in between is
+        // moved back a little, which only makes Telegram repeat what the cursors recognise.
+        let moved = self.shared.read_hot().state(account).cloned();
         let stored = stored_state(&*self.shared.engine, account)?;
-        let Some(delta) = hot.state(account) else {
-            return Ok(stored);
-        };
+        let Some(delta) = moved else { return Ok(stored) };
         let mut state = stored.unwrap_or_default();
-        state.apply(delta);
+        state.apply(&delta);
         Ok(Some(state))
     }
 

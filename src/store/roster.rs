@@ -10,8 +10,8 @@ use crate::protocol::chat::{ChatKey, ChatRef, ChatSpelling, ChatTarget, MarkedId
 use crate::protocol::model::MonitorRecord;
 use crate::protocol::owner::{Scope, UserId};
 
-use super::Store;
 use super::error::StoreError;
+use super::{Reader, Store};
 
 /// The owner (the bridge has none) and the chat's part of the key.
 type Place = (Option<String>, String);
@@ -125,7 +125,9 @@ impl Store {
         let roster = self.shared.read_roster();
         roster.0.get(&place_of(key)).map(|listed| listed.spelling.clone())
     }
+}
 
+impl Reader {
     /// The monitors with these keys, without those that are gone. Reads a record for each.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use crate::protocol::webhook::{DEAD_KEPT_MS, DeadRecord, Delivery, Line, Webhook
 use super::engine::Engine;
 use super::error::StoreError;
 use super::layout::{self, kind};
-use super::{Op, Store, records};
+use super::{Op, Reader, records};
 
 /// A table.
 #[derive(Clone, Copy, Debug)]
@@ -165,6 +165,12 @@ pub trait Row: Serialize + DeserializeOwned {
     fn expires_at(&self) -> Option<UnixMillis> {
         None
     }
+
+    /// The key of the row that it belongs to, and without which it is ignored: what is written behind the
+    /// removal of that one leaves nothing.
+    fn parent(&self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 impl Row for OwnedAccount {
@@ -188,6 +194,11 @@ impl Row for AttachedChat {
 
     fn id(&self) -> RowId {
         (self.account, self.chat).into()
+    }
+
+    fn parent(&self) -> Option<Vec<u8>> {
+        let account = RowId::from(self.account);
+        Some(layout::row(OwnedAccount::TABLE.kind, &self.user, &account.0))
     }
 }
 
@@ -267,6 +278,8 @@ pub struct RawRow {
     pub(super) value: Zeroizing<Vec<u8>>,
     pub(super) is_sealed: bool,
     pub(super) expires_at: Option<UnixMillis>,
+    /// Without the row at this key it is not kept.
+    pub(super) parent: Option<Vec<u8>>,
 }
 
 impl fmt::Debug for RawRow {
@@ -283,6 +296,7 @@ impl Op {
             value: Zeroizing::new(records::to_json(row)),
             is_sealed: R::TABLE.is_sealed,
             expires_at: row.expires_at(),
+            parent: row.parent(),
         })
     }
 
@@ -298,7 +312,7 @@ impl Op {
     }
 }
 
-impl Store {
+impl Reader {
     /// One row of `owner`.
     ///
     /// # Errors

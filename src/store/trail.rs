@@ -12,7 +12,7 @@ use super::engine::{Batch, Engine, collect};
 use super::erase::PIECE;
 use super::error::StoreError;
 use super::layout::{self, kind};
-use super::{Store, keys, records};
+use super::{Reader, keys, records};
 
 /// Entries that one look passes over at the most.
 const LOOK_MAX: usize = 20_000;
@@ -186,7 +186,7 @@ impl TrailQuery {
     }
 }
 
-impl Store {
+impl Reader {
     /// Entries of the audit log. A page may hold fewer than were asked for, even none, and still be
     /// followed by another: looking ends after some thousand entries.
     ///

@@ -121,7 +121,10 @@ impl Writer {
     /// Runs until the store is closed or fails.
     pub(super) fn run(self) {
         let shared = Arc::clone(&self.shared);
-        self.work();
+        // Nobody waits for a writer that is gone: whatever ends it is told to everybody.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work())) {
+            shared.fail(&panic_text(&*panic));
+        }
         shared.master.close();
     }
 

@@ -322,11 +322,11 @@ impl Play {
             assert!(!path.join(left).exists(), "{left} is left");
         }
         let (store, _outbox) = Store::open(StoreOptions::new(path)).unwrap();
-        let snapshot = store.load().unwrap();
+        let snapshot = store.blocking().load().unwrap();
         assert_eq!(snapshot.monitors.len(), 3);
         assert!(snapshot.monitors.iter().all(|(_, cursor)| cursor.is_some()));
         assert_eq!(snapshot.jobs, []);
-        assert_eq!(store.stats().outbox_depth, 0);
+        assert_eq!(store.blocking().stats().outbox_depth, 0);
         store.close().await.unwrap();
     }
 }

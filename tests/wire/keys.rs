@@ -106,9 +106,9 @@ async fn keys_rotate_every_second_under_a_daemon_that_is_killed_and_nothing_is_l
     let mut options = StoreOptions::new(stage.daemon.store());
     options.key = KeyOrigin::Own;
     let (store, _outbox) = Store::open(options).unwrap();
-    let snapshot = store.load().unwrap();
-    assert!(store.credentials(snapshot.accounts[0].id).unwrap().is_some());
-    let status = store.key_status().unwrap();
+    let snapshot = store.blocking().load().unwrap();
+    assert!(store.blocking().credentials(snapshot.accounts[0].id).unwrap().is_some());
+    let status = store.blocking().key_status().unwrap();
     assert!(status.generation as usize > rotations, "{status:?}");
     assert!(status.provider.starts_with("the key file "), "{status:?}");
     store.close().await.unwrap();

@@ -27,6 +27,7 @@ mod keys;
 mod metrics;
 mod monitoring;
 mod secrets;
+mod sessions;
 mod shutdown;
 mod store;
 mod supervision;

@@ -128,7 +128,7 @@ async fn dies_at(point: &str, nth: u64) {
     // Each of the chats may have been under way when it died.
     assert!(all <= (CHATS * EVENTS + CHATS) as usize, "{all} deliveries");
     let (store, _outbox) = Store::open(StoreOptions::new(stage.daemon.store())).unwrap();
-    assert_eq!(store.all_rows::<Delivery>().unwrap(), []);
+    assert_eq!(store.blocking().all_rows::<Delivery>().unwrap(), []);
     store.close().await.unwrap();
 }
 

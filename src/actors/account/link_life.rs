@@ -18,8 +18,8 @@ use crate::actors::watch::{CHECKUP_EVERY, Watch};
 use crate::protocol::account::Input;
 use crate::protocol::failure::{Failure, WaitScope};
 use crate::protocol::ids::AuthKeyId;
-use crate::protocol::model::{CooldownScope, Credentials, MethodClass};
-use crate::store::{Store, StoreError};
+use crate::protocol::model::{CooldownScope, MethodClass, UpdateState};
+use crate::store::{Reader, Store, StoreError};
 use crate::telegram::{
     DialFailure, DialOptions, Link, PEERS_MAX, PeerBook, PumpParts, TellWait, UpdatePump, WaitLeft,
 };
@@ -35,11 +35,7 @@ impl AccountActor {
     pub(super) fn dial(&mut self, myself: &ActorRef<AccountMsg>) -> Result<(), ActorProcessingErr> {
         self.incarnation += 1;
         let incarnation = self.incarnation;
-        let Some(credentials) = self.context.store.credentials(self.record.id)? else {
-            let failure = Failure::Dead { code: "AUTH_KEY_UNREGISTERED".into() };
-            myself.cast(AccountMsg::DialEnded { incarnation, outcome: Err(failure) })?;
-            return Ok(());
-        };
+        let account = self.record.id;
         let options = DialOptions {
             servers: self.context.settings.servers.clone(),
             api_id: self.api_id,
@@ -61,7 +57,7 @@ impl AccountActor {
         let task = async move {
             context.backlog.room().await;
             sleep(left).await;
-            let outcome = connect(&context, &options, &credentials, slot, user_id, peers).await;
+            let outcome = connect(&context, &options, account, slot, user_id, peers).await;
             let outcome = outcome.map(Box::new);
             let _ = target.cast(AccountMsg::DialEnded { incarnation, outcome });
         };
@@ -82,18 +78,18 @@ impl AccountActor {
         &mut self,
         myself: &ActorRef<AccountMsg>,
         incarnation: u64,
-        outcome: Result<Box<Link>, Failure>,
+        outcome: Result<Box<Dialled>, Failure>,
     ) -> Result<(), ActorProcessingErr> {
         if !self.is_current(incarnation) {
             return Ok(());
         }
         self.dial = None;
         match outcome {
-            Ok(link) => {
+            Ok(dialled) => {
                 self.peers_recalled = true;
                 // Boxed at once: it waits for the step below, and whatever waits in a handler is
                 // part of every account, twice.
-                let following = Box::pin(self.go_live(myself, *link)?);
+                let following = Box::pin(self.go_live(myself, *dialled));
                 self.last_failure = None;
                 self.connects = self.connects.saturating_add(1);
                 self.step(myself, Input::Connected).await?;
@@ -117,8 +113,8 @@ impl AccountActor {
     fn go_live(
         &mut self,
         myself: &ActorRef<AccountMsg>,
-        link: Link,
-    ) -> Result<impl Future<Output = ()> + Send + use<>, ActorProcessingErr> {
+        Dialled { link, state: mut stored }: Dialled,
+    ) -> impl Future<Output = ()> + Send + use<> {
         if self.record.me.as_ref() != Some(&link.me) {
             self.record.me = Some(link.me.clone());
             self.changed = true;
@@ -126,7 +122,6 @@ impl AccountActor {
         let (is_bot, user_id) = (link.me.is_bot, link.me.user_id);
         self.share_waits();
         let incarnation = self.incarnation;
-        let mut stored = self.context.store.update_state(self.record.id)?;
         if self.panics >= PANICS_MAX {
             // What the library cannot digest would come again with the same state. Start from
             // now; the monitors fetch from history what lies between.
@@ -167,7 +162,7 @@ impl AccountActor {
         self.live = Some(Live { caller, watch, since: Instant::now(), task: None });
         arm_check_up(myself, incarnation);
         myself.send_after(SETTLE_AFTER, move || AccountMsg::Settled { incarnation });
-        Ok(follow)
+        follow
     }
 
     /// How the link of this person tells of waits, and hears of them.
@@ -251,6 +246,7 @@ impl AccountActor {
             // Unless it is known already.
             if self.left_to_wait(class) < Duration::from_secs(u64::from(*seconds)) {
                 self.wait(class, code, *seconds);
+                self.keep().await?;
             }
         }
         self.last_failure = Some(failure.clone());
@@ -268,14 +264,24 @@ fn wait_of(left: Duration) -> Failure {
     Failure::Wait { code: "FLOOD_WAIT".into(), seconds, scope: WaitScope::MethodClass }
 }
 
+/// A link that has just come up, and where the store says that its updates stand.
+pub(in crate::actors) struct Dialled {
+    link: Link,
+    state: Option<UpdateState>,
+}
+
 async fn connect(
     context: &Context,
     options: &DialOptions,
-    credentials: &Credentials,
+    account: AuthKeyId,
     slot: Arc<Semaphore>,
     user_id: Option<i64>,
     peers: Option<Arc<Mutex<PeerBook>>>,
-) -> Result<Link, Failure> {
+) -> Result<Dialled, Failure> {
+    let credentials = context.store.read(move |store| store.credentials(account)).await;
+    let Some(credentials) = credentials.map_err(unreadable)? else {
+        return Err(Failure::Dead { code: "AUTH_KEY_UNREGISTERED".into() });
+    };
     // Others may dial while the key's previous connection closes.
     drop(Link::wait_for_slot(&slot).await?);
     let permit = context.dials.begin(credentials.dc_id).await?;
@@ -285,11 +291,11 @@ async fn connect(
     if !left.is_zero() {
         return Err(wait_of(left));
     }
-    match Link::dial(options, credentials, slot).await {
+    match Link::dial(options, &credentials, slot).await {
         Ok(link) => {
-            recall_peers(&context.store, credentials.account, peers).await?;
+            let state = recall(&context.store, account, peers).await?;
             permit.ended(true);
-            Ok(link)
+            Ok(Dialled { link, state })
         }
         Err(DialFailure { failure, is_answered }) => {
             permit.ended(is_answered);
@@ -298,23 +304,25 @@ async fn connect(
     }
 }
 
-/// Reads what the store kept of the account's chats. It may be some hundred records, so it is read
-/// beside the actors, and by as many accounts at once as may dial.
-async fn recall_peers(
+/// Reads what the store kept of the account: its chats, unless the book has them, and where its updates
+/// stand. By as many accounts at once as may dial.
+async fn recall(
     store: &Store,
     account: AuthKeyId,
     book: Option<Arc<Mutex<PeerBook>>>,
-) -> Result<(), Failure> {
-    let Some(book) = book else { return Ok(()) };
-    let store = store.clone();
-    let read = tokio::task::spawn_blocking(move || {
-        let stored = store.peers(account, PEERS_MAX)?;
-        book.lock().unwrap_or_else(PoisonError::into_inner).recall(stored);
-        Ok::<(), StoreError>(())
-    });
-    let outcome = read.await.map_err(|error| error.to_string());
-    let outcome = outcome.and_then(|read| read.map_err(|error| error.to_string()));
-    outcome.map_err(|error| Failure::transient(format!("its chats cannot be read: {error}")))
+) -> Result<Option<UpdateState>, Failure> {
+    let read = move |store: &Reader| {
+        if let Some(book) = book {
+            let peers = store.peers(account, PEERS_MAX)?;
+            book.lock().unwrap_or_else(PoisonError::into_inner).recall(peers);
+        }
+        store.update_state(account)
+    };
+    store.read(read).await.map_err(unreadable)
+}
+
+fn unreadable(error: StoreError) -> Failure {
+    Failure::transient(format!("what is kept of the account cannot be read: {error}"))
 }
 
 /// Runs a link's task so that its panic is the end of that link and of nothing else.

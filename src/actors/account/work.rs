@@ -88,6 +88,7 @@ impl AccountActor {
                 if let Some(chat) = request.errand.sends_into() =>
             {
                 self.impose(CooldownScope::Chat(chat), until_after(seconds));
+                self.keep().await?;
                 self.put_back(myself, request).await?;
             }
             Err(Failure::Wait { code, seconds, .. }) => {
@@ -96,18 +97,20 @@ impl AccountActor {
                 if let Some(class) = lending_class(&request.errand) {
                     self.impose(CooldownScope::Class(class), until_after(seconds));
                 }
+                self.keep().await?;
                 self.put_back(myself, request).await?;
             }
             Err(Failure::Limited) => {
                 let until = now().plus_ms(LIMITED_REST_MS);
                 self.impose(CooldownScope::Account, until);
+                self.keep().await?;
                 request.reply.send(Err(Failure::Limited));
             }
             Err(failure @ Failure::Dead { .. }) => {
-                request.reply.send(Err(failure.clone()));
                 if current {
-                    self.lost(myself, failure).await?;
+                    self.lost(myself, failure.clone()).await?;
                 }
+                request.reply.send(Err(failure));
             }
             outcome => request.reply.send(outcome),
         }
@@ -225,54 +228,106 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::actors::account::{Account, AccountArgs};
+    use crate::actors::account::{Account, AccountArgs, LatestRecord};
     use crate::actors::context::Context;
     use crate::actors::errands::{Priority, Reply};
-    use crate::actors::fleet::{Fleet, FleetArgs};
+    use crate::actors::fleet::{Fleet, FleetArgs, FleetMsg};
     use crate::protocol::model::{AccountRecord, Credentials};
     use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
+    use crate::store::gated::GatedDisk;
     use crate::telegram::Errand;
+
+    struct Stage {
+        context: Arc<Context>,
+        fleet: ActorRef<FleetMsg>,
+        account: ActorRef<AccountMsg>,
+        id: AuthKeyId,
+    }
+
+    impl Stage {
+        /// An account that is held.
+        async fn set(store: Store) -> Self {
+            let auth_key = AuthKey::new([3; AUTH_KEY_LEN]);
+            let id = AuthKeyId::of(&auth_key);
+            let (me, fault, cooldowns, created_at) = (None, None, Vec::new(), UnixMillis(1));
+            let record = AccountRecord { id, me, fault, cooldowns, created_at };
+            let credentials = Credentials { account: id, dc_id: 2, auth_key };
+            let ops = vec![Op::PutAccount(record.clone()), Op::PutCredentials(credentials)];
+            store.commit(ops).await.unwrap();
+            let context = Context::for_tests(store);
+            let (accounts, sessions) = (Vec::new(), Vec::new());
+            let (shared, owned, held) = (Arc::clone(&context), Vec::new(), Vec::new());
+            let args = FleetArgs { context: shared, accounts, sessions, owned, held };
+            let (fleet, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+            let args = AccountArgs {
+                context: Arc::clone(&context),
+                fleet: fleet.clone(),
+                latest: LatestRecord::new(record),
+                names: Vec::new(),
+                api_id: 1,
+                interests: HashMap::new(),
+                standing: Standing::Kept,
+                slot: Arc::new(Semaphore::new(1)),
+            };
+            let (account, _) = Actor::spawn(None, Account, args).await.unwrap();
+            account.cast(AccountMsg::Stand(Standing::Held)).unwrap();
+            Self { context, fleet, account, id }
+        }
+
+        /// An errand ended, with this; what the one who waits for it hears.
+        fn end(&self, failure: Failure) -> oneshot::Receiver<Result<Finding, Failure>> {
+            let (told, answer) = oneshot::channel();
+            let request = Request {
+                errand: Errand::LogOut,
+                priority: Priority::Api,
+                patience: None,
+                wish: None,
+                reply: Reply::new(move |outcome| drop(told.send(outcome))),
+            };
+            let outcome = Err(failure);
+            let ended = AccountMsg::ErrandEnded { incarnation: 1, request, outcome };
+            self.account.cast(ended).unwrap();
+            answer
+        }
+
+        fn close(self) {
+            self.account.stop(None);
+            self.fleet.stop(None);
+        }
+    }
+
+    fn flood_wait() -> Failure {
+        let scope = WaitScope::MethodClass;
+        Failure::Wait { code: "FLOOD_WAIT".into(), seconds: 600, scope }
+    }
 
     #[tokio::test]
     async fn what_telegram_makes_wait_after_the_account_was_held_is_refused_at_once() {
         let (store, _outbox) = Store::in_memory().unwrap();
-        let auth_key = AuthKey::new([3; AUTH_KEY_LEN]);
-        let id = AuthKeyId::of(&auth_key);
-        let (me, fault, cooldowns, created_at) = (None, None, Vec::new(), UnixMillis(1));
-        let record = AccountRecord { id, me, fault, cooldowns, created_at };
-        let credentials = Credentials { account: id, dc_id: 2, auth_key };
-        let ops = vec![Op::PutAccount(record.clone()), Op::PutCredentials(credentials)];
-        store.commit(ops).await.unwrap();
-        let context = Context::for_tests(store);
-        let (accounts, sessions, owned) = (Vec::new(), Vec::new(), Vec::new());
-        let args = FleetArgs { context: Arc::clone(&context), accounts, sessions, owned };
-        let (fleet, _) = Actor::spawn(None, Fleet, args).await.unwrap();
-        let args = AccountArgs {
-            context,
-            fleet: fleet.clone(),
-            record,
-            names: Vec::new(),
-            api_id: 1,
-            interests: HashMap::new(),
-            standing: Standing::Kept,
-            slot: Arc::new(Semaphore::new(1)),
-        };
-        let (account, _) = Actor::spawn(None, Account, args).await.unwrap();
-        account.cast(AccountMsg::Stand(Standing::Held)).unwrap();
-        let (told, answer) = oneshot::channel();
-        let request = Request {
-            errand: Errand::LogOut,
-            priority: Priority::Api,
-            patience: None,
-            wish: None,
-            reply: Reply::new(move |outcome| drop(told.send(outcome))),
-        };
-        let scope = WaitScope::MethodClass;
-        let outcome = Err(Failure::Wait { code: "FLOOD_WAIT".into(), seconds: 600, scope });
-        account.cast(AccountMsg::ErrandEnded { incarnation: 1, request, outcome }).unwrap();
-        let answer = timeout(Duration::from_secs(10), answer).await.expect("somebody waits for it");
+        let stage = Stage::set(store).await;
+        let answer = timeout(Duration::from_secs(10), stage.end(flood_wait())).await;
+        let answer = answer.expect("somebody waits for it");
         assert_eq!(answer.unwrap(), Err(Failure::transient("the account is paused")));
-        account.stop(None);
-        fleet.stop(None);
+        stage.close();
+    }
+
+    #[tokio::test]
+    async fn nobody_hears_of_a_wait_or_a_limit_before_it_is_durable() {
+        for failure in [flood_wait(), Failure::Limited] {
+            let disk = GatedDisk::default();
+            let (store, _outbox, gate) = disk.open();
+            let stage = Stage::set(store).await;
+            stage.context.store.commit(Vec::new()).await.unwrap();
+            gate.hang_writes(true);
+            let mut answer = stage.end(failure.clone());
+            let early = timeout(Duration::from_millis(50), &mut answer).await;
+            assert!(early.is_err(), "{failure}: the disk has not taken it");
+            gate.hang_writes(false);
+            timeout(Duration::from_secs(30), answer).await.unwrap().unwrap().unwrap_err();
+            let (after, _outbox, _) = disk.after_a_power_cut().open();
+            let kept = after.account(stage.id).unwrap().unwrap();
+            assert_eq!(kept.cooldowns.len(), 1, "{failure}: it outlives a power cut");
+            stage.close();
+        }
     }
 }

@@ -63,12 +63,13 @@ impl Api {
         Ok(Page { items, next_cursor })
     }
 
-    pub(super) fn status(&self, account: &OwnedAccount) -> Result<AccountStatus, Refusal> {
+    pub(super) async fn status(&self, account: &OwnedAccount) -> Result<AccountStatus, Refusal> {
         let view = self.context.board.view(account.key);
         let at = now();
         let why = self.explain(account);
         let limit = self.context.settings.limits.borrow().sends_per_day;
-        let used = self.context.caps.used(&self.context.store, account.telegram_id, SEND, at);
+        let (caps, store) = (&self.context.caps, &self.context.store);
+        let used = caps.used(store, account.telegram_id, SEND, at).await;
         let (used, resets_at) = used.map_err(|error| broken(&error))?;
         let cap = Cap { action: SEND.into(), used, limit, resets_at: Time(resets_at) };
         Ok(AccountStatus {
@@ -111,13 +112,13 @@ impl Api {
     ) -> Result<AccountStatus, Refusal> {
         let account = self.find(who, id)?;
         if account.is_paused == is_paused {
-            return self.status(&account);
+            return self.status(&account).await;
         }
         let (action, wish) = match is_paused {
             true => ("account.pause", Wanted::Held),
             false => ("account.resume", Wanted::Resumed),
         };
-        self.status(&self.change(who, &account, wish, action).await?)
+        self.status(&self.change(who, &account, wish, action).await?).await
     }
 
     pub(super) async fn redial(
@@ -130,7 +131,8 @@ impl Api {
             let detail = "the account is paused; resume it, which connects it, too";
             return Err(Refusal::new(Code::Conflict, detail));
         }
-        self.status(&self.change(who, &account, Wanted::Redialled, "account.reconnect").await?)
+        let changed = self.change(who, &account, Wanted::Redialled, "account.reconnect").await?;
+        self.status(&changed).await
     }
 
     /// Has the fleet change something about an account.
@@ -149,8 +151,8 @@ impl Api {
 
     /// Has Telegram forget the session of an account that is not to be connected otherwise.
     async fn log_out_while_paused(&self, account: &OwnedAccount) -> Result<(), Refusal> {
-        let credentials = self.context.store.credentials(account.key);
-        let Some(credentials) = credentials.map_err(|error| broken(&error))? else {
+        let key = account.key;
+        let Some(credentials) = self.reading(move |store| store.credentials(key)).await? else {
             return Ok(());
         };
         let options = self.context.settings.login.clone();

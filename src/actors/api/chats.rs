@@ -10,7 +10,7 @@ use crate::protocol::chat::{ChatRef, MarkedId};
 use crate::protocol::estate::{AttachedChat, OwnedAccount};
 use crate::protocol::owner::Caller;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::store::{Op, RowId, Store};
+use crate::store::{Op, Reader, RowId};
 use crate::telegram::{Errand, Finding};
 
 /// How long looking up a chat may take.
@@ -63,7 +63,7 @@ impl Api {
             id.map(|id| RowId::from((account.id, MarkedId(id))))
         });
         let (own, after) = (Some(RowId::from(account.id)), after.transpose()?);
-        let read = move |store: &Store| {
+        let read = move |store: &Reader| {
             store.rows(&account.user, own, after, page.limit.saturating_add(1))
         };
         let mut rows: Vec<AttachedChat> = self.reading(read).await?;

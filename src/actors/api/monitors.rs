@@ -35,10 +35,17 @@ impl Api {
             state: state
                 .and_then(|state| state.as_str().map(str::to_owned))
                 .unwrap_or(resting.into()),
-            since: view.as_ref().map(|view| Time(view.since)),
+            since: view
+                .as_ref()
+                .map(|view| view.since)
+                .or(record.exhausted.as_ref().map(|exhausted| exhausted.since))
+                .map(Time),
             sessions: record.ordered.iter().map(|member| member.session.to_string()).collect(),
             session: view.as_ref().and_then(|view| view.session.as_ref()).map(ToString::to_string),
-            error: view.and_then(|view| view.error),
+            error: match view {
+                Some(view) => view.error,
+                None => record.exhausted.clone().and_then(|exhausted| exhausted.because),
+            },
             started_at: Time(record.started_at),
         }
     }

@@ -7,23 +7,27 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::webhooks::webhook_view;
 use super::{Api, broken, views};
 use crate::actors::board::MonitorView;
 use crate::actors::context::now;
 use crate::actors::erasing::ErasingGuard;
 use crate::edge::http::api::{AuditEntry, AuditQuery, Chat, Erased, KeyStatus, Page, Time};
+use crate::protocol::chat::ChatKey;
 use crate::protocol::erasure::Erasure;
 use crate::protocol::estate::{AttachedChat, OwnedAccount};
 use crate::protocol::model::MonitorRecord;
 use crate::protocol::owner::{Caller, Role, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::trail::{Deed, Entry};
-use crate::store::{Op, RowId, Store, StoreError, TrailQuery};
+use crate::store::{Op, Reader, RowId, StoreError, TrailQuery};
 
 /// Audit entries that are handed out at the most.
 const EXPORTED_ENTRIES_MAX: usize = 100_000;
 /// Exports that are made at once: each may take 100 MB of memory while it is made.
 pub(super) const EXPORTS_MAX: usize = 2;
+/// How long reading for one may take: a hundred thousand entries of the audit log are some seconds.
+const EXPORT_MAX: Duration = Duration::from_secs(120);
 /// How long a change of an account may be on its way to the disk, and how often that is looked at.
 const CHANGE_MAX: Duration = Duration::from_secs(10);
 const CHANGE_LOOK: Duration = Duration::from_millis(100);
@@ -71,8 +75,8 @@ impl Api {
         let user = begun.user().clone();
         self.give_up_logins(who, &user).await?;
         begun.quiet().await?;
-        let (api, of) = (self.clone(), user.clone());
-        let monitors = self.reading(move |_| api.monitors_of(&of)).await?;
+        let keys = self.monitor_keys_of(&user);
+        let monitors = self.reading(move |store| store.monitors_at(&keys)).await?;
         let only = Scope::Only(user.clone());
         let accounts = self.context.directory.list(&only, None, usize::MAX, |_| true);
         let erasure = self.erasure_of(who, &user).await?;
@@ -126,7 +130,7 @@ impl Api {
 
     /// The mark of an erasing: the one that is there already, if it was begun before.
     async fn erasure_of(&self, who: &Caller, user: &UserId) -> Result<Erasure, Refusal> {
-        let known = self.reading(Store::erasures).await?;
+        let known = self.reading(Reader::erasures).await?;
         if let Some(known) = known.into_iter().find(|known| known.user == *user) {
             return Ok(known);
         }
@@ -141,9 +145,9 @@ impl Api {
         })
     }
 
-    fn monitors_of(&self, user: &UserId) -> Result<Vec<MonitorRecord>, StoreError> {
-        let store = &self.context.store;
-        store.monitors_at(&store.monitor_keys(&Scope::Only(user.clone()), None, usize::MAX))
+    /// The keys of all monitors of a user. Reads nothing from disk.
+    fn monitor_keys_of(&self, user: &UserId) -> Vec<ChatKey> {
+        self.context.store.monitor_keys(&Scope::Only(user.clone()), None, usize::MAX)
     }
 
     /// What is kept of a user, without any secret.
@@ -157,61 +161,35 @@ impl Api {
             Refusal::new(Code::Overloaded, detail).after(10)
         })?;
         let (api, of) = (self.clone(), user.clone());
-        let export = self.reading(move |_| {
+        let export = self.context.store.read_within(EXPORT_MAX, move |store| {
             // Also when nobody waits for it any more: what it reads is being read.
             let _room = room;
-            api.export_of(&of)
+            api.export_of(store, &of)
         });
-        let archive = export.await?;
+        let archive = export.await.map_err(|error| broken(&error))?;
         self.commit(vec![Op::Audit(self.deed(who, &user, "user.export", &user))]).await?;
         Ok(archive)
     }
 
     /// The archive of a user. Reads much, and blocks for it.
-    fn export_of(&self, user: &UserId) -> Result<Vec<u8>, StoreError> {
+    fn export_of(&self, store: &Reader, user: &UserId) -> Result<Vec<u8>, StoreError> {
         let only = Scope::Only(user.clone());
         let owned = self.context.directory.list(&only, None, usize::MAX, |_| true);
         let hooks = self.context.hooks.list(&only, None, usize::MAX);
-        let hooks = hooks.iter().map(|hook| self.webhook_view(hook));
+        let hooks = hooks.iter().map(|hook| webhook_view(store, hook));
         let account = |account: &OwnedAccount| self.account_view(account);
         let monitor = |record: &MonitorRecord| self.monitor_view(record);
+        let monitors = store.monitors_at(&self.monitor_keys_of(user))?;
         let archive = json!({
             "user": user,
             "made_at": Time(now()),
             "accounts": owned.iter().map(account).collect::<Vec<_>>(),
-            "chats": self.chats_of(user)?,
-            "monitors": self.monitors_of(user)?.iter().map(monitor).collect::<Vec<_>>(),
+            "chats": chats_of(store, user)?,
+            "monitors": monitors.iter().map(monitor).collect::<Vec<_>>(),
             "webhooks": hooks.collect::<Result<Vec<_>, _>>()?,
-            "audit": self.entries_of(user)?,
+            "audit": entries_of(store, user)?,
         });
         Ok(archive.to_string().into_bytes())
-    }
-
-    fn chats_of(&self, user: &UserId) -> Result<Vec<Chat>, StoreError> {
-        let (mut chats, mut after) = (Vec::new(), None);
-        loop {
-            let page = self.context.store.rows::<AttachedChat>(user, None, after, PAGE)?;
-            after = page.last().map(|last| RowId::from((last.account, last.chat)));
-            if after.is_none() {
-                return Ok(chats);
-            }
-            chats.extend(page.into_iter().map(views::chat));
-        }
-    }
-
-    /// Everything that the audit log tells of a user, up to a bound.
-    fn entries_of(&self, user: &UserId) -> Result<Vec<AuditEntry>, StoreError> {
-        let mut query =
-            TrailQuery { user: Some(user.clone()), limit: PAGE, ..TrailQuery::default() };
-        let mut entries = Vec::new();
-        loop {
-            let page = self.context.store.trail(&query)?;
-            entries.extend(page.entries.into_iter().map(audit_entry));
-            match page.next {
-                Some(next) if entries.len() < EXPORTED_ENTRIES_MAX => query.before = Some(next),
-                _ => return Ok(entries),
-            }
-        }
     }
 
     fn as_admin(who: &Caller) -> Result<(), Refusal> {
@@ -222,9 +200,9 @@ impl Api {
         }
     }
 
-    pub(super) fn keys(&self, who: &Caller) -> Result<KeyStatus, Refusal> {
+    pub(super) async fn keys(&self, who: &Caller) -> Result<KeyStatus, Refusal> {
         Self::as_admin(who)?;
-        let status = self.context.store.key_status().map_err(|error| broken(&error))?;
+        let status = self.reading(Reader::key_status).await?;
         Ok(KeyStatus {
             provider: status.provider,
             generation: format!("{} ({})", status.generation, status.id),
@@ -242,18 +220,18 @@ impl Api {
             let detail = format!("the keys were not renewed: {error}");
             return Err(Refusal::new(Code::Internal, detail));
         }
-        let status = self.keys(who)?;
+        let status = self.keys(who).await?;
         self.commit(vec![Op::Audit(self.deed(who, &who.user, "keys.rotate", &status.generation))])
             .await?;
         Ok(status)
     }
 
-    pub(super) fn detailed(&self, who: &Caller) -> Result<serde_json::Value, Refusal> {
+    pub(super) async fn detailed(&self, who: &Caller) -> Result<serde_json::Value, Refusal> {
         Self::as_admin(who)?;
         let (accounts, troubled) = self.context.board.accounts(100);
         let (monitors, waiting) = self.context.board.monitors(100);
-        let stats = self.context.store.stats();
-        let head = self.context.store.trail_head().map_err(|error| broken(&error))?;
+        let read = |store: &Reader| Ok((store.stats(), store.trail_head()?));
+        let (stats, head) = self.reading(read).await?;
         let hash: String = head.hash.iter().map(|byte| format!("{byte:02x}")).collect();
         let account = |(id, view): &(crate::protocol::ids::AuthKeyId, _)| {
             let view: &crate::actors::board::AccountView = view;
@@ -279,6 +257,32 @@ impl Api {
             },
             "audit": { "newest": head.number, "hash": hash },
         }))
+    }
+}
+
+fn chats_of(store: &Reader, user: &UserId) -> Result<Vec<Chat>, StoreError> {
+    let (mut chats, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.rows::<AttachedChat>(user, None, after, PAGE)?;
+        after = page.last().map(|last| RowId::from((last.account, last.chat)));
+        if after.is_none() {
+            return Ok(chats);
+        }
+        chats.extend(page.into_iter().map(views::chat));
+    }
+}
+
+/// Everything that the audit log tells of a user, up to a bound.
+fn entries_of(store: &Reader, user: &UserId) -> Result<Vec<AuditEntry>, StoreError> {
+    let mut query = TrailQuery { user: Some(user.clone()), limit: PAGE, ..TrailQuery::default() };
+    let mut entries = Vec::new();
+    loop {
+        let page = store.trail(&query)?;
+        entries.extend(page.entries.into_iter().map(audit_entry));
+        match page.next {
+            Some(next) if entries.len() < EXPORTED_ENTRIES_MAX => query.before = Some(next),
+            _ => return Ok(entries),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::protocol::ids::{AuthKeyId, SessionId};
 use crate::protocol::model::{MonitorPhase, MonitorRecord, PoolMember};
 use crate::protocol::owner::Role;
 use crate::protocol::refusal::Code;
+use crate::store::Store;
 
 fn user(id: &str) -> UserId {
     UserId::new(id).unwrap()
@@ -50,6 +51,7 @@ fn monitor(account: &OwnedAccount, chat: ChatRef) -> MonitorRecord {
         title: None,
         names: Vec::new(),
         start_pts: None,
+        exhausted: None,
     }
 }
 
@@ -142,6 +144,8 @@ async fn the_chats_of_an_account_go_in_the_commit_in_which_it_goes() {
     let gone = |reply| EstateMsg::Change { user, id, wish: Wanted::Gone, deed, reply };
     let asked = call(&house.api.fleet, |reply| FleetMsg::Estate(gone(reply)), STEP_TIMEOUT);
     asked.await.unwrap().unwrap();
+    // Nor does one stay behind that was being looked up meanwhile.
+    house.store.commit(vec![Op::put_row(&attached(&one))]).await.unwrap();
     let left = house.store.rows::<AttachedChat>(&one.user, None, None, 9).unwrap();
     assert_eq!(
         left,

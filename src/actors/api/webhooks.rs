@@ -15,7 +15,7 @@ use crate::protocol::trail::Deed;
 use crate::protocol::webhook::{
     DeadRecord, Delivery, EVENTS, SECRET_LEN, WebhookRecord, secret_of,
 };
-use crate::store::{DeadId, DeliveryId, Op, RowId, Store, StoreError};
+use crate::store::{DeadId, DeliveryId, Op, Reader, RowId, StoreError};
 
 /// Endpoints of one user.
 const PER_USER_MAX: usize = 20;
@@ -26,29 +26,10 @@ impl Api {
         found.ok_or_else(|| Refusal::not_found("webhook"))
     }
 
-    /// An endpoint as its owner sees it. Reads what was given up for it.
-    pub(super) fn webhook_view(&self, hook: &Hook) -> Result<Webhook, StoreError> {
-        let record = hook.record();
-        let dead = self.context.store.dead_ids(&record.user, record.id)?;
-        Ok(Webhook {
-            id: record.id.0,
-            url: record.url.clone(),
-            events: record.events.clone(),
-            enabled: record.enabled,
-            secret: None,
-            waiting: hook.waiting(),
-            dead: dead.len() as u64,
-            last_error: hook.last_error().or_else(|| {
-                record.gone_at.map(|_| "it answered 410 (gone), so it was disabled".to_owned())
-            }),
-            created_at: Time(record.created_at),
-        })
-    }
-
-    /// The same of some, without keeping anybody else waiting.
+    /// Endpoints as their owners see them.
     async fn webhook_views(&self, hooks: Vec<Arc<Hook>>) -> Result<Vec<Webhook>, Refusal> {
-        let api = self.clone();
-        self.reading(move |_| hooks.iter().map(|hook| api.webhook_view(hook)).collect()).await
+        self.reading(move |store| hooks.iter().map(|hook| webhook_view(store, hook)).collect())
+            .await
     }
 
     pub(super) async fn list_webhooks(
@@ -220,7 +201,7 @@ impl Api {
         delivery: Uuid,
     ) -> Result<(DeadId, DeadRecord), Refusal> {
         let user = user.clone();
-        let find = move |store: &Store| {
+        let find = move |store: &Reader| {
             let ids = store.dead_ids(&user, id)?;
             let place = ids.into_iter().find(|dead| dead.message_id == delivery);
             let Some(place) = place else { return Ok(None) };
@@ -229,6 +210,25 @@ impl Api {
         let found = self.reading(find).await?;
         found.ok_or_else(|| Refusal::not_found("delivery that was given up"))
     }
+}
+
+/// An endpoint as its owner sees it. Reads what was given up for it.
+pub(super) fn webhook_view(store: &Reader, hook: &Hook) -> Result<Webhook, StoreError> {
+    let record = hook.record();
+    let dead = store.dead_ids(&record.user, record.id)?;
+    Ok(Webhook {
+        id: record.id.0,
+        url: record.url.clone(),
+        events: record.events.clone(),
+        enabled: record.enabled,
+        secret: None,
+        waiting: hook.waiting(),
+        dead: dead.len() as u64,
+        last_error: hook.last_error().or_else(|| {
+            record.gone_at.map(|_| "it answered 410 (gone), so it was disabled".to_owned())
+        }),
+        created_at: Time(record.created_at),
+    })
 }
 
 /// The place after which a page begins.

@@ -22,7 +22,7 @@ use crate::protocol::model::{AccountRecord, Cooldown, Credentials, Me};
 use crate::protocol::owner::{AccountId, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::trail::Deed;
-use crate::store::{CommitError, Op};
+use crate::store::{CommitError, Op, Reader};
 
 /// Accounts that are started between two other messages.
 const ROUSED_AT_ONCE: usize = 64;
@@ -78,7 +78,12 @@ pub(in crate::actors) type Answer = RpcReplyPort<Result<OwnedAccount, Refusal>>;
 
 /// What follows once it is durable.
 pub(in crate::actors) enum Change {
-    Adopted { account: OwnedAccount, before: Option<AuthKeyId>, slot: Arc<Semaphore> },
+    Adopted {
+        account: OwnedAccount,
+        record: AccountRecord,
+        before: Option<AuthKeyId>,
+        slot: Arc<Semaphore>,
+    },
     Held(OwnedAccount),
     Redialled(OwnedAccount),
     Removed(OwnedAccount),
@@ -187,7 +192,7 @@ impl FleetState {
 
     /// Whether a command of the bridge brought this key, too.
     fn is_session(&self, key: AuthKeyId) -> bool {
-        self.sessions.values().any(|account| *account == key)
+        self.uses.has_account(key)
     }
 
     async fn rouse(&mut self, myself: &ActorRef<FleetMsg>, mut waiting: VecDeque<AuthKeyId>) {
@@ -202,9 +207,8 @@ impl FleetState {
 
     fn slot_of(&mut self, key: AuthKeyId) -> (Arc<Semaphore>, Option<Me>) {
         if let Some(member) = self.members.get(&key) {
-            let stored = self.context.store.account(key).ok().flatten();
-            let record = stored.as_ref().unwrap_or(&member.record);
-            let me = record.me.clone().filter(|_| record.fault.is_none());
+            let AccountRecord { me, fault, .. } = member.latest.get();
+            let me = me.filter(|_| fault.is_none());
             return (Arc::clone(&member.slot), me);
         }
         let slot = self.guest_slot(key);
@@ -256,7 +260,7 @@ impl FleetState {
         let record =
             AccountRecord { id: key, me: Some(me), fault: None, cooldowns, created_at: at };
         deed.target = Some(account.id.to_string());
-        let mut ops = vec![Op::PutAccount(record), Op::PutCredentials(credentials)];
+        let mut ops = vec![Op::PutAccount(record.clone()), Op::PutCredentials(credentials)];
         ops.extend([Op::put_row(&account), Op::Audit(deed)]);
         let before = known.map(|known| known.key).filter(|before| *before != key);
         ops.extend(before.and_then(|key| self.wipe(key)));
@@ -266,7 +270,8 @@ impl FleetState {
             member.is_released = false;
         }
         self.leaving.remove(&key);
-        self.keep(myself, ops, Change::Adopted { account, before, slot }, reply).await;
+        self.adopting.insert(key);
+        self.keep(myself, ops, Change::Adopted { account, record, before, slot }, reply).await;
     }
 
     fn may_adopt(
@@ -296,15 +301,18 @@ impl FleetState {
         reply: Answer,
     ) {
         self.changing.remove(&change.account().telegram_id);
+        if let Change::Adopted { account, .. } = &change {
+            self.adopting.remove(&account.key);
+        }
         if let Err(error) = outcome {
             let detail = format!("the store does not take it ({error}); try again later");
             let _ = reply.send(Err(Refusal::new(Code::Internal, detail)));
             return;
         }
         let account = match change {
-            Change::Adopted { account, before, slot } => {
+            Change::Adopted { account, record, before, slot } => {
                 self.context.directory.put(account.clone());
-                self.take_in(myself, &account, slot).await;
+                self.take_in(myself, &account, record, slot).await;
                 if let Some(before) = before {
                     self.context.rekeyed.note(account.user.clone());
                     self.release(before).await;
@@ -337,16 +345,18 @@ impl FleetState {
         &mut self,
         myself: &ActorRef<FleetMsg>,
         account: &OwnedAccount,
+        record: AccountRecord,
         slot: Arc<Semaphore>,
     ) {
         let key = account.key;
         self.guests.remove(&key);
-        let member = self.members.entry(key).or_insert_with(|| {
-            let (me, created_at) = (None, account.created_at);
-            let record =
-                AccountRecord { id: key, me, fault: None, cooldowns: Vec::new(), created_at };
-            Member { slot, ..Member::new(record) }
-        });
+        let member = self
+            .members
+            .entry(key)
+            .or_insert_with(|| Member { slot, ..Member::new(record.clone()) });
+        if !matches!(member.presence, Presence::Running(_)) {
+            member.latest.set(record);
+        }
         member.own(account);
         self.context.board.named(key, &member.names);
         if matches!(member.presence, Presence::Running(_)) {
@@ -396,7 +406,7 @@ impl FleetState {
     }
 
     /// A key belongs to no user any more. What a command of the bridge brought stays for the bridge.
-    async fn release(&mut self, key: AuthKeyId) {
+    pub(super) async fn release(&mut self, key: AuthKeyId) {
         self.leaving.remove(&key);
         let shared = self.is_session(key);
         let Some(member) = self.members.get_mut(&key) else { return };
@@ -423,14 +433,15 @@ impl FleetState {
         }
         let mut ops = vec![Op::DeleteAccount(key)];
         // It may have been told to wait on its way out.
-        ops.extend(member.record.me.and_then(|me| waits_of(&self.context, me.user_id)));
+        let me = member.latest.get().me;
+        ops.extend(me.and_then(|me| waits_of(&self.context, me.user_id)));
         // Before anything else is handled, so that nothing that is written later is wiped.
         let _ = self.context.store.submit(ops, |_| {}).await;
     }
 }
 
 /// The write that keeps what a person has to wait for.
-fn waits_of(context: &Context, telegram_id: i64) -> Option<Op> {
+pub(super) fn waits_of(context: &Context, telegram_id: i64) -> Option<Op> {
     let waits = context.waits.of(telegram_id, now());
     let person = PersonWaits { telegram_id, waits };
     (!person.waits.is_empty()).then_some(Op::PutPersonWaits(person))
@@ -440,7 +451,8 @@ fn waits_of(context: &Context, telegram_id: i64) -> Option<Op> {
 /// that are over.
 pub(super) async fn recall_waits(context: &Context) -> Result<(), ActorProcessingErr> {
     let (at, mut over) = (now(), Vec::new());
-    for PersonWaits { telegram_id, waits } in context.store.person_waits()? {
+    let known = context.store.read(Reader::person_waits).await?;
+    for PersonWaits { telegram_id, waits } in known {
         let (holding, _): (Vec<_>, Vec<_>) = waits.into_iter().partition(|wait| wait.until > at);
         if holding.is_empty() {
             over.push(Op::DeletePersonWaits(telegram_id));
@@ -485,7 +497,8 @@ mod tests {
         };
         let (accounts, sessions) = (owned.iter().map(record).collect(), Vec::new());
         let owned = owned.into_iter().collect();
-        let args = FleetArgs { context: Arc::clone(context), accounts, sessions, owned };
+        let (context, held) = (Arc::clone(context), Vec::new());
+        let args = FleetArgs { context, accounts, sessions, owned, held };
         Actor::spawn(None, Fleet, args).await.unwrap().0
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ractor::{ActorId, ActorRef};
 use tokio::sync::Semaphore;
 
-use crate::actors::account::{AccountMsg, Interest};
+use crate::actors::account::{AccountMsg, Interest, LatestRecord};
 use crate::protocol::account::Standing;
 use crate::protocol::chat::ChatKey;
 use crate::protocol::estate::OwnedAccount;
@@ -16,8 +16,8 @@ use crate::protocol::model::AccountRecord;
 
 /// One account of the fleet.
 pub(super) struct Member {
-    /// As of its last start; the account itself keeps the newer ones in the store.
-    pub(super) record: AccountRecord,
+    /// What the store has of it, or is about to have.
+    pub(super) latest: LatestRecord,
     /// The session ids that stand for it.
     pub(super) names: Vec<String>,
     /// The id of the user's account that it is, for the log; health does not tell it to everybody.
@@ -51,7 +51,7 @@ pub(super) enum Presence {
 impl Member {
     pub(super) fn new(record: AccountRecord) -> Self {
         Self {
-            record,
+            latest: LatestRecord::new(record),
             names: Vec::new(),
             owned_as: None,
             api_id: None,

@@ -21,7 +21,7 @@ use crate::protocol::pacing::WAIT_MARGIN_MS;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::restart::Backoff;
 use crate::protocol::secret::SecretText;
-use crate::store::{Op, Store, StoreError};
+use crate::store::{Op, Reader, Store, StoreError};
 use crate::telegram::{KeepKey, LoginLink};
 
 /// Pauses between looks.
@@ -31,9 +31,9 @@ const QR_FAILURES_MAX: u32 = 10;
 
 impl LoginActor {
     /// Goes on after a restart. Telegram may have said yes before the daemon ended.
-    pub(super) fn take_up(&mut self, myself: &ActorRef<LoginMsg>, record: &LoginRecord) {
+    pub(super) async fn take_up(&mut self, myself: &ActorRef<LoginMsg>, record: &LoginRecord) {
         if record.is_leaving {
-            return self.go_on_leaving(myself);
+            return self.go_on_leaving(myself).await;
         }
         self.stage = match &record.stage {
             LoginStage::CodeSent { phone, code_hash, by_email } => Stage::CodeSent(CodeTicket {
@@ -46,31 +46,33 @@ impl LoginActor {
         };
         (self.is_resuming, self.may_be_in) = (true, true);
         self.show(self.state());
-        self.go_on(myself);
+        self.go_on(myself).await;
     }
 
     /// The pause before another try is over.
-    pub(super) fn again(&mut self, myself: &ActorRef<LoginMsg>) {
+    pub(super) async fn again(&mut self, myself: &ActorRef<LoginMsg>) {
         match self.stage {
             Stage::Finishing(_) => self.hand_over(myself, None),
-            Stage::Leaving => self.log_out(myself),
-            _ => self.go_on(myself),
+            Stage::Leaving => self.log_out(myself).await,
+            _ => self.go_on(myself).await,
         }
     }
 
     /// What the store has of it: a step may have moved it to another key.
-    pub(super) fn kept(&self) -> Option<LoginRecord> {
-        self.read().ok().flatten()
+    pub(super) async fn kept(&self) -> Option<LoginRecord> {
+        self.read().await.ok().flatten()
     }
 
-    fn read(&self) -> Result<Option<LoginRecord>, StoreError> {
-        let kept = self.context.store.row::<LoginRecord>(&self.who.user, self.id);
+    async fn read(&self) -> Result<Option<LoginRecord>, StoreError> {
+        let (user, id) = (self.who.user.clone(), self.id);
+        let read = move |store: &Reader| store.row::<LoginRecord>(&user, id);
+        let kept = self.context.store.read(read).await;
         kept.inspect_err(|error| tracing::error!(%error, "a login cannot be read"))
     }
 
     /// Asks who the key is, and what comes next.
-    fn go_on(&mut self, myself: &ActorRef<LoginMsg>) {
-        let kept = match self.read() {
+    async fn go_on(&mut self, myself: &ActorRef<LoginMsg>) {
+        let kept = match self.read().await {
             Ok(kept) => kept,
             Err(error) => {
                 let failure = Failure::transient(format!("the login cannot be read: {error}"));
@@ -269,12 +271,15 @@ impl LoginActor {
     }
 
     /// The key that Telegram may have let in.
-    pub(super) fn credentials_at_hand(&self) -> Option<Credentials> {
+    pub(super) async fn credentials_at_hand(&self) -> Option<Credentials> {
         if let Stage::Finishing(finishing) = &self.stage {
             return Some(finishing.credentials.clone());
         }
         let at_hand = self.link.as_ref().and_then(|link| link.credentials());
-        at_hand.or_else(|| credentials_of(&self.kept()?))
+        match at_hand {
+            Some(credentials) => Some(credentials),
+            None => credentials_of(&self.kept().await?),
+        }
     }
 }
 

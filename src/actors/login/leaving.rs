@@ -48,20 +48,20 @@ impl LoginActor {
         self.expires_at = now().plus_ms(LEAVING_MAX_MS);
         let limit = Duration::from_millis(LEAVING_MAX_MS.unsigned_abs());
         myself.send_after(limit, || LoginMsg::Deadline);
-        self.go_on_leaving(myself);
+        self.go_on_leaving(myself).await;
     }
 
     /// The same after a restart of the daemon.
-    pub(super) fn go_on_leaving(&mut self, myself: &ActorRef<LoginMsg>) {
+    pub(super) async fn go_on_leaving(&mut self, myself: &ActorRef<LoginMsg>) {
         (self.stage, self.failures, self.may_be_in) = (Stage::Leaving, 0, false);
         self.context.lobby.leaves(self.id);
         // Erasing the user need not wait for this: the note goes, and what is under way ends.
         self.busy = None;
-        self.log_out(myself);
+        self.log_out(myself).await;
     }
 
-    pub(super) fn log_out(&mut self, myself: &ActorRef<LoginMsg>) {
-        let Some(credentials) = self.kept().as_ref().and_then(credentials_of) else {
+    pub(super) async fn log_out(&mut self, myself: &ActorRef<LoginMsg>) {
+        let Some(credentials) = self.kept().await.as_ref().and_then(credentials_of) else {
             return myself.stop(None);
         };
         let (fleet, options) = (self.fleet.clone(), self.context.settings.login.clone());
@@ -116,7 +116,7 @@ impl LoginActor {
     async fn forget_session(&mut self, myself: &ActorRef<LoginMsg>, outcome: &str) {
         // With an erased user the note went, and nothing names the user any more.
         let busy = self.context.erasing.enter(&self.who.user);
-        if busy.is_err() || self.kept().is_none() {
+        if busy.is_err() || self.kept().await.is_none() {
             return myself.stop(None);
         }
         let forget = Op::delete_row::<LoginRecord>(&self.who.user, self.id);

@@ -18,10 +18,10 @@ use crate::protocol::estate::{LoginRecord, LoginStage, OwnedAccount};
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::login::{LoginFailure, SignedIn, Step};
-use crate::protocol::model::{AccountRecord, Credentials, Me};
+use crate::protocol::model::{Credentials, Me};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::secret::SecretText;
-use crate::store::Op;
+use crate::store::{Op, Reader, Store};
 use crate::telegram::{LoginLink, LoginOptions};
 
 /// A picture is renewed this long before it expires.
@@ -32,7 +32,7 @@ const FLEET_TIMEOUT: Duration = Duration::from_secs(20);
 type Stepped = (Option<Box<LoginLink>>, Result<Step, LoginFailure>);
 
 impl LoginActor {
-    pub(super) fn begin(&mut self, myself: &ActorRef<LoginMsg>, way: Way) {
+    pub(super) async fn begin(&mut self, myself: &ActorRef<LoginMsg>, way: Way) {
         let options = self.context.settings.login.clone();
         let dc_id = self.context.settings.servers.first_dc();
         match way {
@@ -59,7 +59,7 @@ impl LoginActor {
                 self.take_over(myself, options, credentials);
             }
             Way::Interrupted(record) => {
-                self.take_up(myself, &record);
+                self.take_up(myself, &record).await;
             }
         }
     }
@@ -75,10 +75,10 @@ impl LoginActor {
             Some(api_id) => options.with_api_id(api_id),
             None => options,
         };
-        let credentials = self.where_known(credentials);
         let (fleet, target) = (self.fleet.clone(), myself.clone());
-        let newcomer = self.newcomer();
+        let (newcomer, store) = (self.newcomer(), self.context.store.clone());
         self.task = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let credentials = where_known(&store, credentials).await;
             let (slot, me) = slot_of(&fleet, credentials.account).await;
             if let Some(me) = me {
                 // It is connected already, by a command of the bridge; or it was this user's before.
@@ -96,16 +96,6 @@ impl LoginActor {
             };
             let _ = target.cast(LoginMsg::Stepped { link, outcome });
         })));
-    }
-
-    /// A key lives in one datacenter for ever: where it was connected once weighs more than what
-    /// whoever pastes it says.
-    fn where_known(&self, pasted: Credentials) -> Credentials {
-        let store = &self.context.store;
-        let was_connected = |record: AccountRecord| record.me.is_some();
-        let is_proven = store.account(pasted.account).ok().flatten().is_some_and(was_connected);
-        let known = store.credentials(pasted.account).ok().flatten();
-        known.filter(|_| is_proven).unwrap_or(pasted)
     }
 
     pub(super) fn code(
@@ -282,6 +272,16 @@ async fn open(options: &LoginOptions, dc_id: i32) -> Result<Box<LoginLink>, Logi
 
 fn refuse(reply: LoginReply, detail: &str) {
     let _ = reply.send(Err(Refusal::new(Code::Conflict, detail)));
+}
+
+/// A key lives in one datacenter for ever: where it was connected once weighs more than what whoever
+/// pastes it says.
+async fn where_known(store: &Store, pasted: Credentials) -> Credentials {
+    let account = pasted.account;
+    let read = move |store: &Reader| Ok((store.account(account)?, store.credentials(account)?));
+    let (record, known) = store.read(read).await.unwrap_or_default();
+    let is_proven = record.is_some_and(|record| record.me.is_some());
+    known.filter(|_| is_proven).unwrap_or(pasted)
 }
 
 /// The slot of a key, and who it is, as far as the fleet knows.

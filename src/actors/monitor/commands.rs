@@ -6,9 +6,10 @@ use uuid::Uuid;
 
 use super::{Configure, MonitorActor, MonitorMsg};
 use crate::actors::context::now;
+use crate::actors::fleet::{Hold, Holder, MakeReply};
 use crate::failpoint;
 use crate::protocol::event::{self, MonitorChange, Outcome};
-use crate::protocol::model::{MonitorPhase, ReplyTo};
+use crate::protocol::model::{MonitorPhase, PoolMember, ReplyTo};
 use crate::protocol::monitor::Input;
 use crate::store::{CommitError, Op};
 
@@ -19,7 +20,7 @@ impl MonitorActor {
         order: Configure,
         reply: RpcReplyPort<Result<(), CommitError>>,
     ) -> Result<(), ActorProcessingErr> {
-        let Configure { chat, sessions, reply_to, also, .. } = order;
+        let Configure { chat, sessions, reply_to, also, lease: _lease, .. } = order;
         let same = self.record.ordered == sessions && self.record.phase == MonitorPhase::Running;
         let mut ops = also;
         let mut record = self.record.clone();
@@ -28,18 +29,17 @@ impl MonitorActor {
             record.ordered.clone_from(&sessions);
             record.pool.clone_from(&sessions);
             record.phase = MonitorPhase::Running;
+            record.exhausted = None;
         }
         if record != self.record {
             ops.push(Op::PutMonitor(record.clone()));
         }
-        if let Some(to) = reply_to {
-            let outcome = Outcome::Monitoring { chat: record.chat.clone(), changed: !same };
-            ops.push(Op::Append(event::reply(&to, &outcome, Uuid::now_v7(), now())));
-        }
+        let outcome = Outcome::Monitoring { chat: record.chat.clone(), changed: !same };
+        let told = reply_to.map(|to| replying(to, outcome));
         failpoint::reach("monitor.configure.before");
-        let outcome = match ops.is_empty() {
+        let outcome = match ops.is_empty() && told.is_none() {
             true => Ok(()),
-            false => self.context.store.commit(ops).await,
+            false => self.commit(record.ordered.clone(), ops, told).await,
         };
         failpoint::reach("monitor.configure.after");
         let committed = outcome.is_ok();
@@ -73,20 +73,43 @@ impl MonitorActor {
             let entry = event::monitor_changed(chat, &member.session, change, now());
             ops.push(self.append(entry));
         }
-        if let Some(to) = reply_to {
-            let outcome = Outcome::Stopped { chat: self.record.chat.clone(), was_monitored: true };
-            ops.push(Op::Append(event::reply(&to, &outcome, Uuid::now_v7(), now())));
-        }
+        let outcome = Outcome::Stopped { chat: self.record.chat.clone(), was_monitored: true };
+        let told = reply_to.map(|to| replying(to, outcome));
         failpoint::reach("monitor.stop.before");
-        let outcome = self.context.store.commit(ops).await;
+        let outcome = self.commit(Vec::new(), ops, told).await;
         failpoint::reach("monitor.stop.after");
         if outcome.is_ok() {
-            // Before anybody hears of it and starts the chat anew.
             self.step(myself, Input::Stop).await?;
             self.context.board.monitor_gone(&self.key);
-            myself.drain()?;
         }
+        // Also when the store has failed: whoever asks for the chat then reads what there is of it.
+        myself.drain()?;
         let _ = reply.send(outcome);
         Ok(())
     }
+
+    /// Makes a change durable after which the monitor uses `sessions`. Those of users are their accounts';
+    /// what becomes of the bridge's is the fleet's to decide.
+    async fn commit(
+        &self,
+        sessions: Vec<PoolMember>,
+        mut ops: Vec<Op>,
+        reply: Option<MakeReply>,
+    ) -> Result<(), CommitError> {
+        let store = &self.context.store;
+        if self.record.owner.is_some() {
+            ops.extend(reply.map(|make| make(&[])));
+            return store.commit(ops).await;
+        }
+        let uses = (Holder::Monitor(self.key.clone()), sessions);
+        Hold::commit(&self.fleet, store, uses, ops, reply).await
+    }
+}
+
+/// The reply to a command, once it is known what is forgotten with it.
+pub(in crate::actors) fn replying(to: ReplyTo, outcome: Outcome) -> MakeReply {
+    Box::new(move |forgotten| {
+        let id = Uuid::now_v7();
+        Op::Append(event::reply_forgetting(&to, &outcome, forgotten, id, now()))
+    })
 }

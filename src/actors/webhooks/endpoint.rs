@@ -18,7 +18,7 @@ use crate::actors::meters::{Depth, HookOutcome};
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::owner::{UserId, WebhookId};
 use crate::protocol::webhook::{Delivery, Line};
-use crate::store::{DeadId, DeliveryId, Op};
+use crate::store::{DeadId, DeliveryId, Op, Reader};
 
 /// Chats that are delivered at once.
 const CHATS_AT_ONCE: usize = 8;
@@ -138,17 +138,17 @@ impl Actor for Endpoint {
                 return Ok(());
             }
         }
-        state.go_on(&myself)
+        state.go_on(&myself).await
     }
 }
 
 impl EndpointState {
     async fn load(&mut self) -> Result<(), ActorProcessingErr> {
-        let (store, user, id) = (self.way.context.store.clone(), self.user.clone(), self.id);
-        let look = move || -> Result<_, crate::store::StoreError> {
+        let (user, id) = (self.user.clone(), self.id);
+        let look = move |store: &Reader| {
             Ok((store.delivery_ids(&user, id)?, store.dead_ids(&user, id)?.len()))
         };
-        let (ids, dead) = tokio::task::spawn_blocking(look).await??;
+        let (ids, dead) = self.way.context.store.read(look).await?;
         (self.dead, self.is_loaded) = (dead, true);
         self.arrived(ids).await
     }
@@ -221,7 +221,7 @@ impl EndpointState {
     }
 
     /// Begins what may be begun, and sees to it that it comes back for the rest.
-    fn go_on(&mut self, myself: &ActorRef<EndpointMsg>) -> Result<(), ActorProcessingErr> {
+    async fn go_on(&mut self, myself: &ActorRef<EndpointMsg>) -> Result<(), ActorProcessingErr> {
         self.hook.set_waiting(self.all.len());
         self.depth.set(self.all.len());
         let now = now();
@@ -236,7 +236,7 @@ impl EndpointState {
             && !self.way.stop.is_cancelled();
         while may_begin && self.under_way.len() < self.room() {
             let Some(line) = self.ready.pop_front() else { break };
-            self.begin(myself, line, now)?;
+            self.begin(myself, line, now).await?;
         }
         if may_begin || self.rest_until.is_some() {
             self.set_alarm(myself);
@@ -248,7 +248,7 @@ impl EndpointState {
         if self.failures >= FAILURES_MAX { 1 } else { CHATS_AT_ONCE }
     }
 
-    fn begin(
+    async fn begin(
         &mut self,
         myself: &ActorRef<EndpointMsg>,
         line: Line,
@@ -259,7 +259,9 @@ impl EndpointState {
             return Ok(());
         };
         let id = DeliveryId { webhook: self.id, seq, line };
-        let Some(delivery) = self.way.context.store.row::<Delivery>(&self.user, id)? else {
+        let user = self.user.clone();
+        let read = move |store: &Reader| store.row::<Delivery>(&user, id);
+        let Some(delivery) = self.way.context.store.read(read).await? else {
             // It was told of twice, and delivered in between.
             self.forget(seq);
             self.step_up(line);
@@ -310,12 +312,9 @@ impl EndpointState {
         let oldest: Vec<(u64, Line)> = oldest.take(count).map(|(s, l)| (*s, *l)).collect();
         let reason = format!("more than {max} deliveries waited for this endpoint");
         let mut ops = Vec::new();
-        for &(seq, line) in &oldest {
-            let id = DeliveryId { webhook: self.id, seq, line };
-            if let Some(delivery) = self.way.context.store.row::<Delivery>(&self.user, id)? {
-                ops.push(Op::delete_row::<Delivery>(&self.user, id));
-                ops.push(Op::put_row(&delivery.given_up(reason.clone(), now())));
-            }
+        for (id, delivery) in self.deliveries(&oldest).await? {
+            ops.push(Op::delete_row::<Delivery>(&self.user, id));
+            ops.push(Op::put_row(&delivery.given_up(reason.clone(), now())));
         }
         let died = ops.len() / 2;
         attempt::write(&self.way, &self.hook, ops).await?;
@@ -327,15 +326,33 @@ impl EndpointState {
         Ok(!oldest.is_empty())
     }
 
+    /// Those of these deliveries that still wait.
+    async fn deliveries(
+        &self,
+        places: &[(u64, Line)],
+    ) -> Result<Vec<(DeliveryId, Delivery)>, ActorProcessingErr> {
+        let (user, webhook) = (self.user.clone(), self.id);
+        let ids = places.iter().map(|&(seq, line)| DeliveryId { webhook, seq, line });
+        let ids: Vec<DeliveryId> = ids.collect();
+        let read = move |store: &Reader| {
+            let mut found = Vec::new();
+            for id in ids {
+                found.extend(store.row::<Delivery>(&user, id)?.map(|delivery| (id, delivery)));
+            }
+            Ok(found)
+        };
+        Ok(self.way.context.store.read(read).await?)
+    }
+
     /// More were given up: beyond their bound the oldest go for good.
     async fn died(&mut self, more: usize) -> Result<(), ActorProcessingErr> {
         self.dead += more;
         if self.dead <= DEAD_MAX + DEAD_SLACK {
             return Ok(());
         }
-        let (store, user, id) = (self.way.context.store.clone(), self.user.clone(), self.id);
-        let look = move || store.dead_ids(&user, id);
-        let dead: Vec<DeadId> = tokio::task::spawn_blocking(look).await??;
+        let (user, id) = (self.user.clone(), self.id);
+        let look = move |store: &Reader| store.dead_ids(&user, id);
+        let dead: Vec<DeadId> = self.way.context.store.read(look).await?;
         let excess = dead.get(DEAD_MAX..).unwrap_or_default();
         let forget =
             |id: &DeadId| Op::delete_row::<crate::protocol::webhook::DeadRecord>(&self.user, *id);

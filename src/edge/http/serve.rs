@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,17 +46,24 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Serves as [`serve`] does, on a thread and a runtime of its own: so health is answered although
 /// every worker of the daemon's runtime is stuck. Handlers may still talk to tasks elsewhere.
 ///
+/// `tell` hears how it ended: what [`serve`] answered, or what it panicked with.
+///
 /// # Errors
-/// When the thread or its runtime cannot be made. What [`serve`] answers comes from the thread.
+/// When the thread or its runtime cannot be made.
 pub fn spawn(
     listener: std::net::TcpListener,
     router: Router,
     stop: CancellationToken,
-) -> io::Result<JoinHandle<io::Result<()>>> {
+    tell: impl FnOnce(thread::Result<io::Result<()>>) + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     listener.set_nonblocking(true)?;
     let run = move || {
-        runtime.block_on(async move { serve(TcpListener::from_std(listener)?, router, stop).await })
+        let serving = || {
+            let serve = async move { serve(TcpListener::from_std(listener)?, router, stop).await };
+            runtime.block_on(serve)
+        };
+        tell(catch_unwind(AssertUnwindSafe(serving)));
     };
     thread::Builder::new().name("http".to_owned()).spawn(run)
 }

@@ -262,9 +262,11 @@ fn health_is_answered_although_every_worker_is_stuck() {
     });
     is_blocked.recv_timeout(PATIENCE).unwrap();
     let source = Arc::new(Told(Mutex::new(report())));
+    let (told, how) = std::sync::mpsc::channel();
+    let tell = move |outcome| told.send(outcome).unwrap();
     let server = {
         let _inside = stuck.enter();
-        spawn(listener, router(source.clone(), source), stop.clone()).unwrap()
+        spawn(listener, router(source.clone(), source), stop.clone(), tell).unwrap()
     };
     let asking = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let status = asking.block_on(async {
@@ -275,6 +277,7 @@ fn health_is_answered_although_every_worker_is_stuck() {
     });
     assert_eq!(status, 200);
     stop.cancel();
-    server.join().unwrap().unwrap();
+    server.join().unwrap();
+    how.recv().unwrap().unwrap().unwrap();
     release.send(()).unwrap();
 }

@@ -51,6 +51,8 @@ pub(super) struct Progress {
     pub(super) is_settled: bool,
     /// Records wrapped anew for the newest generation by this process.
     pub(super) rewrapped: u64,
+    /// When the newest generation was made.
+    pub(super) created_at: UnixMillis,
     /// When a rotation was last through.
     pub(super) rotated_at: Option<UnixMillis>,
     /// Nothing changes any more.
@@ -82,8 +84,9 @@ impl Keys {
         own: Option<KeySource>,
         rotated_at: Option<UnixMillis>,
     ) -> Self {
-        let is_settled = ring.older.is_empty();
-        let progress = Progress { is_settled, rewrapped: 0, rotated_at, is_closed: false };
+        let (is_settled, created_at) = (ring.older.is_empty(), ring.generation.created_at);
+        let progress =
+            Progress { is_settled, rewrapped: 0, created_at, rotated_at, is_closed: false };
         Self {
             ring: RwLock::new(ring),
             root: Mutex::new(Arc::new(root)),

@@ -14,7 +14,7 @@ use crate::clock::now;
 use crate::protocol::ids::UnixMillis;
 use crate::store::engine::{Engine, Pair};
 use crate::store::error::{CommitError, StoreError};
-use crate::store::{Shared, Store, layout};
+use crate::store::{Reader, Shared, Store, layout};
 
 /// What a rotation did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +103,30 @@ impl Store {
         self.finished().await
     }
 
+    /// When the newest generation of keys was made. Reads nothing from disk, and waits for nobody who does.
+    pub fn key_created_at(&self) -> UnixMillis {
+        self.shared.master.progress.borrow().created_at
+    }
+
+    async fn new_generation(&self) -> Result<Rotated, RotateError> {
+        let keys = &self.shared.master;
+        let (root, number, at) = (keys.root(), keys.ring().generation.number + 1, now());
+        let fresh = aside(move || Fresh::draw(&root, number, at)).await;
+        let fresh = fresh.map_err(RotateError::Unchanged)?;
+        self.shared.adopt(fresh, vec![], None).await.map_err(RotateError::Unfinished)?;
+        self.finished().await
+    }
+
+    async fn finished(&self) -> Result<Rotated, RotateError> {
+        self.shared.settled().await.map_err(RotateError::Unfinished)?;
+        let keys = &self.shared.master;
+        let records = keys.progress.borrow().rewrapped;
+        let ring = keys.ring();
+        Ok(Rotated { generation: ring.generation.number, id: short(&ring.newest.id), records })
+    }
+}
+
+impl Reader {
     /// What there is to say about the keys. Reads all sealed records while a rotation is under way.
     ///
     /// # Errors
@@ -123,28 +147,6 @@ impl Store {
             last_rotation: progress.rotated_at,
             pending,
         })
-    }
-
-    /// When the newest generation of keys was made. Reads nothing from disk.
-    pub fn key_created_at(&self) -> UnixMillis {
-        self.shared.master.ring().generation.created_at
-    }
-
-    async fn new_generation(&self) -> Result<Rotated, RotateError> {
-        let keys = &self.shared.master;
-        let (root, number, at) = (keys.root(), keys.ring().generation.number + 1, now());
-        let fresh = aside(move || Fresh::draw(&root, number, at)).await;
-        let fresh = fresh.map_err(RotateError::Unchanged)?;
-        self.shared.adopt(fresh, vec![], None).await.map_err(RotateError::Unfinished)?;
-        self.finished().await
-    }
-
-    async fn finished(&self) -> Result<Rotated, RotateError> {
-        self.shared.settled().await.map_err(RotateError::Unfinished)?;
-        let keys = &self.shared.master;
-        let records = keys.progress.borrow().rewrapped;
-        let ring = keys.ring();
-        Ok(Rotated { generation: ring.generation.number, id: short(&ring.newest.id), records })
     }
 }
 

@@ -106,12 +106,14 @@ impl Rotation {
         let before = std::mem::replace(&mut ring.newest, fresh.key);
         ring.older.push(before);
         ring.generation = fresh.generation;
+        let created_at = ring.generation.created_at;
         drop(ring);
         if let Some(root) = root {
             keys.follow(root);
         }
         keys.progress.send_modify(|progress| {
             (progress.is_settled, progress.rewrapped) = (false, 0);
+            progress.created_at = created_at;
         });
         let _ = done.send(Ok(()));
         self.stage = Stage::Walking(Walk::default());

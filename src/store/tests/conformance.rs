@@ -446,6 +446,59 @@ async fn an_update_state_that_moves_alone_becomes_durable_without_a_commit() {
     .await;
 }
 
+#[tokio::test]
+async fn what_is_written_of_an_account_behind_its_removal_leaves_nothing() {
+    on_every_engine(async |place| {
+        let (store, outbox) = place.open_hurried();
+        let id = account(1).id;
+        store.commit(vec![Op::PutAccount(account(1))]).await.unwrap();
+        store.note_update_state(id, moved(3));
+        store.commit(vec![Op::DeleteAccount(id)]).await.unwrap();
+        // What an account's link and actor still write on their way out, in every way there is.
+        store.note_update_state(id, moved(7));
+        let state = UpdateState { pts: 8, ..UpdateState::default() };
+        let peers = vec![PeerRecord {
+            id: MarkedId(5),
+            access_hash: 1,
+            is_bot: false,
+            is_broadcast: false,
+        }];
+        let late = [
+            Op::MoveUpdateState { account: id, delta: moved(9) },
+            Op::SetUpdateState { account: id, state },
+            Op::PutPeers { account: id, peers },
+            Op::UpdateAccount(account(1)),
+        ];
+        store.commit(late.into()).await.unwrap();
+        store.note_update_state(id, moved(10));
+        eventually(|| store.shared.read_hot().len() == 0).await;
+        assert_eq!(records_of(&store, id), Vec::<u8>::new(), "kinds of record that came back");
+        // Nor is anything of it the next one's that brings the same key.
+        store.note_update_state(id, moved(11));
+        store.commit(vec![Op::PutAccount(account(1))]).await.unwrap();
+        assert_eq!(store.update_state(id).unwrap(), None);
+        store.close().await.unwrap();
+        drop(outbox);
+        let (store, _outbox) = place.open_hurried();
+        assert_eq!(records_of(&store, id), [kind::ACCOUNT]);
+        let mut renamed = account(1);
+        renamed.me = None;
+        store.commit(vec![Op::UpdateAccount(renamed.clone())]).await.unwrap();
+        assert_eq!(store.account(id).unwrap(), Some(renamed), "of one that is there it is kept");
+    })
+    .await;
+}
+
+/// The kinds of record that an account has.
+fn records_of(store: &Store, id: AuthKeyId) -> Vec<u8> {
+    let engine = &*store.shared.engine;
+    let kinds = [kind::ACCOUNT, kind::CREDENTIALS, kind::UPDATE_STATE];
+    let has = |kind: &u8| engine.get(&layout::account(*kind, id)).unwrap().is_some();
+    let (from, to) = layout::peers(id);
+    let peers = engine.last(&from, &to).unwrap().map(|_| kind::PEER);
+    kinds.into_iter().filter(has).chain(peers).collect()
+}
+
 async fn eventually(holds: impl Fn() -> bool) {
     let waited = tokio::time::timeout(PATIENCE, async {
         while !holds() {

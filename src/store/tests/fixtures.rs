@@ -12,7 +12,7 @@ use crate::protocol::erasure::Erasure;
 use crate::protocol::estate::{
     AttachedChat, DayCount, Fingerprint, OwnedAccount, PersonWaits, SendRecord, SentMessage,
 };
-use crate::protocol::model::{Cooldown, CooldownScope, Fault, MethodClass, ReplyTo};
+use crate::protocol::model::{Cooldown, CooldownScope, Exhausted, Fault, MethodClass, ReplyTo};
 use crate::protocol::owner::{AccountId, UserId};
 use crate::protocol::trail::{Deed, Entry, ORIGIN};
 use crate::store::engine::Batch;
@@ -80,6 +80,12 @@ fn full_monitor() -> MonitorRecord {
         marked_id: Some(MarkedId(-1_000_000_000_009)),
         ..monitor(1)
     }
+}
+
+fn exhausted_monitor() -> MonitorRecord {
+    let because = Some("telegram ended this session (SESSION_REVOKED)".into());
+    let exhausted = Some(Exhausted { since: UnixMillis(1_700_000_000_000), because });
+    MonitorRecord { exhausted, pool: Vec::new(), ..full_monitor() }
 }
 
 fn full_cursor() -> Cursor {
@@ -308,6 +314,7 @@ fn fixtures() -> Vec<Fixture> {
         json("session", session),
         json("account", full_account()),
         json("monitor", full_monitor()),
+        json("exhausted_monitor", exhausted_monitor()),
         json("job", full_job()),
         json("restart", full_restart()),
         compact("cursor", CursorRecord { stamp: 77, cursor: full_cursor() }),

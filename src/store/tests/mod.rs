@@ -80,6 +80,7 @@ pub(in crate::store) fn monitor(number: i64) -> MonitorRecord {
         title: Some("Title".into()),
         names: Vec::new(),
         start_pts: None,
+        exhausted: None,
     }
 }
 

@@ -94,20 +94,22 @@ impl Model {
                 }
             }
             Op::PutAccount(record) => {
-                self.accounts.insert(record.id.0);
+                if self.accounts.insert(record.id.0) {
+                    self.states.remove(&record.id.0);
+                }
             }
             Op::DeleteAccount(id) => {
                 self.accounts.remove(&id.0);
                 self.states.remove(&id.0);
             }
-            Op::SetUpdateState { account, state } => {
+            Op::SetUpdateState { account, state } if self.accounts.contains(&account.0) => {
                 let at = Some(state.pts);
                 self.states.insert(account.0, Span { least: at, most: at });
             }
             Op::MoveUpdateState { account, delta } if self.accounts.contains(&account.0) => {
                 self.states.entry(account.0).or_default().most = delta.common.map(|to| to.0);
             }
-            Op::MoveUpdateState { .. } => {}
+            Op::SetUpdateState { .. } | Op::MoveUpdateState { .. } => {}
             other => panic!("the script has no {other:?}"),
         }
     }

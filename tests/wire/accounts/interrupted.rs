@@ -164,7 +164,10 @@ async fn a_session_of_somebody_elses_account_is_ended_even_if_it_takes_another_l
     assert_eq!(house.daemon.terminate().await.code(), Some(0));
     let (store, _outbox) = Store::open(StoreOptions::new(house.daemon.store())).unwrap();
     let (bob, id) = (UserId::new("bob").unwrap(), LoginId(login.parse().unwrap()));
-    assert!(store.row::<LoginRecord>(&bob, id).unwrap().is_none(), "its key is forgotten");
+    assert!(
+        store.blocking().row::<LoginRecord>(&bob, id).unwrap().is_none(),
+        "its key is forgotten"
+    );
     store.close().await.unwrap();
 }
 

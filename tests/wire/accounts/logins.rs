@@ -431,7 +431,7 @@ async fn an_account_and_whose_it_is_survive_a_kill_right_after_the_answer() {
 async fn shorten(house: &House, user: &str, login: &str) {
     let (store, _outbox) = Store::open(StoreOptions::new(house.daemon.store())).unwrap();
     let (user, id) = (UserId::new(user).unwrap(), LoginId(login.parse().unwrap()));
-    let mut record = store.row::<LoginRecord>(&user, id).unwrap().expect("it is kept");
+    let mut record = store.blocking().row::<LoginRecord>(&user, id).unwrap().expect("it is kept");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     record.expires_at = UnixMillis(i64::try_from(now).unwrap() + 3_000);
     store.commit(vec![Op::put_row(&record)]).await.unwrap();
@@ -480,7 +480,7 @@ async fn a_login_that_succeeded_is_told_of_through_restarts_until_it_would_have_
     house.until_state(&user, &id, "active").await;
     let forgotten = |store: &Store| {
         let id = LoginId(login.parse().unwrap());
-        store.row::<LoginRecord>(&UserId::new("ann").unwrap(), id).unwrap().is_none()
+        store.blocking().row::<LoginRecord>(&UserId::new("ann").unwrap(), id).unwrap().is_none()
     };
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
     assert_eq!(house.daemon.terminate().await.code(), Some(0));

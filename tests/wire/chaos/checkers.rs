@@ -164,10 +164,10 @@ async fn find_fault_with_store(path: &Path, rooms: usize) -> Option<String> {
         Ok(opened) => opened,
         Err(error) => return Some(format!("the store does not open: {error}")),
     };
-    let found = match store.load() {
+    let found = match store.blocking().load() {
         Ok(snapshot) => {
             let placed = snapshot.monitors.iter().filter(|(_, cursor)| cursor.is_some()).count();
-            judges::store(placed, store.stats().outbox_depth, rooms)
+            judges::store(placed, store.blocking().stats().outbox_depth, rooms)
         }
         Err(error) => Some(format!("the store cannot be read: {error}")),
     };

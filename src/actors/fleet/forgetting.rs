@@ -1,0 +1,220 @@
+//! Sessions that commands brought are forgotten in the commit that ends their last use: the record of a
+//! monitor that changes or goes, or of a join that is over. With a session goes what is kept of its account
+//! (credentials, record, update state, peers), unless another session or a user's account has the same key.
+//! What Telegram makes its person wait for outlives it. The session itself stays as it is at Telegram: it
+//! is the backend's.
+//!
+//! The fleet is the one place where this is decided, and hands in what follows from it in that order, so
+//! that a command which brings a session at the same time finds it there, or writes it anew behind.
+
+use std::time::Duration;
+
+use ractor::{ActorRef, MessagingErr};
+use tokio::sync::oneshot;
+
+use super::estate::waits_of;
+use super::member::Member;
+use super::uses::Holder;
+use super::{FleetMsg, FleetState};
+use crate::actors::context::now;
+use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
+use crate::protocol::model::{CooldownScope, MethodClass, PoolMember};
+use crate::store::{CommitError, Op, Store};
+
+/// Sessions of a command that is under way; they are not forgotten as long as this lives.
+pub(in crate::actors) struct Lease {
+    fleet: ActorRef<FleetMsg>,
+    sessions: Vec<PoolMember>,
+}
+
+impl Lease {
+    pub(super) fn new(fleet: ActorRef<FleetMsg>, sessions: Vec<PoolMember>) -> Self {
+        Self { fleet, sessions }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let sessions = std::mem::take(&mut self.sessions);
+        let _ = self.fleet.cast(FleetMsg::LeaseOver { sessions });
+    }
+}
+
+/// Makes the reply to a command, from the ids of the sessions that are forgotten with it.
+pub(in crate::actors) type MakeReply = Box<dyn FnOnce(&[SessionId]) -> Op + Send>;
+
+/// A commit that changes which sessions somebody uses.
+pub(in crate::actors) struct Hold {
+    pub(in crate::actors) holder: Holder,
+    /// What it uses from then on.
+    pub(in crate::actors) sessions: Vec<PoolMember>,
+    pub(in crate::actors) ops: Vec<Op>,
+    pub(in crate::actors) reply: Option<MakeReply>,
+    /// Runs on the writer's thread once it is durable or refused.
+    pub(in crate::actors) done: Box<dyn FnOnce(Result<(), CommitError>) + Send>,
+}
+
+impl Hold {
+    /// Hands it in. A fleet that has stopped forgets nothing; the next start of the daemon does.
+    pub(in crate::actors) async fn hand_in(self, fleet: &ActorRef<FleetMsg>, store: &Store) {
+        let sent = fleet.cast(FleetMsg::Hold(Box::new(self)));
+        let Err(MessagingErr::SendErr(FleetMsg::Hold(hold))) = sent else { return };
+        let Self { mut ops, reply, done, .. } = *hold;
+        ops.extend(reply.map(|make| make(&[])));
+        let _ = store.submit(ops, done).await;
+    }
+
+    /// Hands in what `holder` uses from then on together with `ops`, and waits until it is durable.
+    pub(in crate::actors) async fn commit(
+        fleet: &ActorRef<FleetMsg>,
+        store: &Store,
+        (holder, sessions): (Holder, Vec<PoolMember>),
+        ops: Vec<Op>,
+        reply: Option<MakeReply>,
+    ) -> Result<(), CommitError> {
+        let (tell, durable) = oneshot::channel();
+        let done = Box::new(move |outcome| drop(tell.send(outcome)));
+        Self { holder, sessions, ops, reply, done }.hand_in(fleet, store).await;
+        durable.await.unwrap_or(Err(CommitError::Closed))
+    }
+}
+
+impl FleetState {
+    pub(super) async fn hold(&mut self, myself: &ActorRef<FleetMsg>, hold: Hold) {
+        let Hold { holder, sessions, mut ops, reply, done } = hold;
+        let unused = self.uses.hold(holder, sessions);
+        let (forgotten, accounts) = self.forget_sessions(myself, unused, &mut ops);
+        ops.extend(reply.map(|make| make(&forgotten)));
+        let fleet = myself.clone();
+        let told = move |outcome: Result<(), CommitError>| {
+            if outcome.is_ok() && !accounts.is_empty() {
+                let _ = fleet.cast(FleetMsg::Forgotten { accounts });
+            }
+            done(outcome);
+        };
+        // On an error `done` is dropped, which tells the one who waits.
+        let _ = self.context.store.submit(ops, told).await;
+    }
+
+    /// Forgets those of these sessions that nobody uses, in a commit of their own.
+    pub(super) async fn forget_unused(
+        &mut self,
+        myself: &ActorRef<FleetMsg>,
+        sessions: Vec<PoolMember>,
+    ) {
+        let unused = sessions.into_iter().filter(|session| self.uses.is_unused(session)).collect();
+        let mut ops = Vec::new();
+        let (_, accounts) = self.forget_sessions(myself, unused, &mut ops);
+        if ops.is_empty() {
+            return;
+        }
+        let fleet = myself.clone();
+        let told = move |outcome: Result<(), CommitError>| {
+            if outcome.is_ok() {
+                let _ = fleet.cast(FleetMsg::Forgotten { accounts });
+            }
+        };
+        let _ = self.context.store.submit(ops, told).await;
+    }
+
+    /// Takes sessions out of what is remembered, and adds the writes that belong to it. Answers their ids,
+    /// and the accounts that go with them.
+    fn forget_sessions(
+        &mut self,
+        myself: &ActorRef<FleetMsg>,
+        unused: Vec<PoolMember>,
+        ops: &mut Vec<Op>,
+    ) -> (Vec<SessionId>, Vec<AuthKeyId>) {
+        let (mut forgotten, mut accounts) = (Vec::new(), Vec::new());
+        for session in unused {
+            let PoolMember { session: id, account } = session.clone();
+            let member = self.members.get(&account);
+            if let Some(until) = member.and_then(|member| self.must_remember(member)) {
+                look_again(myself, session, until);
+                continue;
+            }
+            self.uses.forget(&session);
+            // The id may have come again with another key since.
+            if self.sessions.get(&id) == Some(&account) {
+                self.sessions.remove(&id);
+                ops.push(Op::DeleteSession(id.clone()));
+            }
+            if let Some(member) = self.members.get_mut(&account) {
+                member.names.retain(|name| *name != id.0);
+                self.context.board.named(account, &member.names);
+            }
+            if !self.uses.has_account(account) && !self.is_owned(account) {
+                ops.extend(self.wipe_account(account));
+                accounts.push(account);
+            }
+            tracing::info!(session = %id, "a session that nothing uses any more is forgotten");
+            forgotten.push(id);
+        }
+        (forgotten, accounts)
+    }
+
+    fn wipe_account(&mut self, account: AuthKeyId) -> Vec<Op> {
+        self.leaving.insert(account);
+        let me = self.members.get(&account).and_then(|member| member.latest.get().me);
+        let waits = me.and_then(|me| waits_of(&self.context, me.user_id));
+        [Op::DeleteAccount(account)].into_iter().chain(waits).collect()
+    }
+
+    /// Whether a user has an account with this key, or is about to have one.
+    fn is_owned(&self, key: AuthKeyId) -> bool {
+        self.adopting.contains(&key) || self.context.directory.of_key(key).is_some()
+    }
+
+    /// Until when a session has to be remembered because of a wait that only it would remember: where it
+    /// is not known whose it is, and a wait for connecting, which comes before that is known.
+    fn must_remember(&self, member: &Member) -> Option<UnixMillis> {
+        let (record, at) = (member.latest.get(), now());
+        let waits = match &record.me {
+            Some(me) => {
+                let mut waits = self.context.waits.of(me.user_id, at);
+                waits.retain(|wait| wait.scope == CooldownScope::Class(MethodClass::Auth));
+                waits
+            }
+            None => record.cooldowns,
+        };
+        waits.into_iter().map(|wait| wait.until).filter(|until| *until > at).max()
+    }
+
+    /// The store has forgotten these accounts: they are disconnected. One that came again meanwhile stays.
+    pub(super) async fn forgotten(&mut self, accounts: Vec<AuthKeyId>) {
+        for account in accounts {
+            if self.leaving.contains(&account) && !self.is_owned(account) {
+                self.release(account).await;
+            }
+        }
+    }
+
+    /// Accounts of which nothing says that they are needed: a crash came between their last use and their
+    /// end.
+    pub(super) fn orphans(&self) -> Vec<AuthKeyId> {
+        let is_orphan = |key: &AuthKeyId| !self.uses.has_account(*key) && !self.is_owned(*key);
+        self.members.keys().copied().filter(is_orphan).collect()
+    }
+
+    pub(super) async fn forget_orphans(&mut self, myself: &ActorRef<FleetMsg>) {
+        let accounts = self.orphans();
+        if accounts.is_empty() {
+            return;
+        }
+        let ops = accounts.iter().flat_map(|account| self.wipe_account(*account)).collect();
+        let fleet = myself.clone();
+        let told = move |outcome: Result<(), CommitError>| {
+            if outcome.is_ok() {
+                let _ = fleet.cast(FleetMsg::Forgotten { accounts });
+            }
+        };
+        let _ = self.context.store.submit(ops, told).await;
+    }
+}
+
+fn look_again(myself: &ActorRef<FleetMsg>, session: PoolMember, until: UnixMillis) {
+    let left = u64::try_from(until.0 - now().0).unwrap_or(0);
+    let sessions = vec![session];
+    let again = move || FleetMsg::ForgetUnused { sessions };
+    myself.send_after(Duration::from_millis(left.saturating_add(1)), again);
+}
