@@ -128,6 +128,8 @@ mod tests {
             pool: Vec::new(),
             phase: MonitorPhase::Running,
             started_at: now(),
+        started_steady: None,
+        owed_from: None,
             marked_id: None,
             title: None,
             names: Vec::new(),

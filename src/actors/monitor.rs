@@ -121,6 +121,8 @@ pub(super) struct MonitorActor {
     leaps_until: Option<Instant>,
     /// Up to which id the comparison under way can tell what exists.
     check_to: i32,
+    /// Whether Telegram's time was asked for on account of the comparison that comes next.
+    has_asked_time: bool,
     /// The timer of the next comparison with history.
     check_timer: Option<AbortOnDropHandle<Result<(), MessagingErr<MonitorMsg>>>>,
     /// Whether history was read once more because what is kept does not follow what it had.
@@ -217,6 +219,7 @@ impl MonitorActor {
             anchored: false,
             leaps_until: None,
             check_to: 0,
+            has_asked_time: false,
             check_timer: None,
             looked_twice: false,
             forgive: false,

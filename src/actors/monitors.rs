@@ -13,12 +13,15 @@ use super::context::{Context, now};
 use super::fleet::FleetMsg;
 use super::monitor::{Configure, Monitor, MonitorArgs, MonitorMsg};
 use super::supervision::{End, Ended, Nursery};
+use crate::clock;
 use crate::protocol::chat::{ChatKey, ChatRef};
 use crate::protocol::event::{self, Outcome};
+use crate::protocol::ids::UnixMillis;
 use crate::protocol::model::{MonitorPhase, MonitorRecord, ReplyTo};
 use crate::protocol::monitor::MonitorState;
 use crate::protocol::owner::UserId;
 use crate::protocol::restart::ChildKind;
+use crate::protocol::server_time::Moment;
 use crate::store::{CommitError, Op, StoreError};
 
 /// Monitors started at a time, so that ten thousand of them keep neither a command nor the heartbeat
@@ -191,8 +194,9 @@ impl MonitorsState {
         if !matches!(self.present.get(&key), Some(Presence::Running(_))) {
             self.nursery.forgive(&key);
             let stored = self.context.store.monitor(&key)?;
-            let record = stored.unwrap_or_else(|| blank(order.owner.clone(), order.chat.clone()));
-            self.start(myself, record).await;
+            let owed_from = self.context.clocks.telegrams_now();
+            let blank = || blank(order.owner.clone(), order.chat.clone(), owed_from);
+            self.start(myself, stored.unwrap_or_else(blank)).await;
         }
         // Should it not run even now, the reply is dropped and the command comes again.
         if let Some(Presence::Running(actor)) = self.present.get(&key) {
@@ -285,14 +289,21 @@ impl MonitorsState {
 
 /// The record of a chat that was never monitored: without sessions it does nothing until it is
 /// configured.
-fn blank(owner: Option<UserId>, chat: ChatRef) -> MonitorRecord {
+fn blank(
+    owner: Option<UserId>,
+    chat: ChatRef,
+    owed_from: Option<UnixMillis>,
+) -> MonitorRecord {
+    let Moment { wall, steady } = clock::moment();
     MonitorRecord {
         owner,
         chat,
         ordered: Vec::new(),
         pool: Vec::new(),
         phase: MonitorPhase::Exhausted,
-        started_at: now(),
+        started_at: wall,
+        started_steady: Some(steady),
+        owed_from,
         marked_id: None,
         title: None,
         names: Vec::new(),

@@ -106,11 +106,14 @@ impl Opening {
             return Step::Run(Errand::Inspect(peer));
         }
         let Some(cursor) = cursor else {
+            if record.owed_from.is_none() {
+                return Step::Run(Errand::LearnTime);
+            }
             return match (self.is_bot, peer.id.kind()) {
                 (true, PeerKind::Channel) => Step::Run(Errand::Position(peer)),
                 (true, _) => Step::StartBlind,
                 (false, _) => {
-                    let date = start_date(record.started_at);
+                    let date = owed_from(record).seconds();
                     Step::Run(Errand::NewestBefore { peer, date })
                 }
             };
@@ -198,10 +201,10 @@ impl Brake {
     }
 }
 
-/// Messages are owed from the second on in which the chat was first asked for: Telegram dates by
-/// whole seconds, and one message too many is better than one too few.
-fn start_date(started_at: UnixMillis) -> i64 {
-    started_at.seconds()
+/// Since when messages are owed, by Telegram's clock: from the second on in which the chat was first
+/// asked for. Telegram dates by whole seconds, and one message too many is better than one too few.
+pub(super) fn owed_from(record: &MonitorRecord) -> UnixMillis {
+    record.owed_from.unwrap_or(record.started_at)
 }
 
 #[cfg(test)]
@@ -220,7 +223,9 @@ mod tests {
             ordered: Vec::new(),
             pool: Vec::new(),
             phase: MonitorPhase::Running,
-            started_at: UnixMillis(77_900),
+            started_at: UnixMillis(99_900),
+            started_steady: None,
+            owed_from: Some(UnixMillis(77_900)),
             marked_id: None,
             title: None,
             names: Vec::new(),
@@ -245,6 +250,8 @@ mod tests {
         opening.peer = Some(peer);
         assert_eq!(opening.step(&record, None), Step::Run(Errand::Inspect(peer)));
         opening.inspected = true;
+        let undated = MonitorRecord { owed_from: None, ..record.clone() };
+        assert_eq!(opening.step(&undated, None), Step::Run(Errand::LearnTime));
         let step = opening.step(&record, None);
         assert_eq!(step, Step::Run(Errand::NewestBefore { peer, date: 77 }));
         let cursor = Cursor::starting_after(12, 77, None);

@@ -25,6 +25,8 @@ pub enum Errand {
     Resolve(ChatTarget),
     /// Find out whether the account is in the chat.
     Inspect(PeerRecord),
+    /// See to it that Telegram's time is known, if its server answers.
+    LearnTime,
     /// Find the newest message dated before `date` (Unix seconds).
     NewestBefore {
         /// The chat.
@@ -80,6 +82,8 @@ pub enum Finding {
         /// Its public names, lower case.
         names: Vec<String>,
     },
+    /// Telegram's time was asked for.
+    TimeLearnt,
     /// The id of the newest message before a date; 0 when there is none.
     NewestBefore(i32),
     /// A channel's pts.
@@ -173,6 +177,7 @@ impl Errand {
                 Target::Me | Target::Chat(ChatTarget::Marked(_) | ChatTarget::Invite(_)),
             )
             | Self::Inspect(_)
+            | Self::LearnTime
             | Self::NewestBefore { .. }
             | Self::Position(_)
             | Self::History { .. } => MethodClass::Read,
@@ -187,6 +192,7 @@ impl Errand {
             Self::Send(message) => Some(message.peer.id),
             Self::Resolve(_)
             | Self::Inspect(_)
+            | Self::LearnTime
             | Self::NewestBefore { .. }
             | Self::Position(_)
             | Self::Since { .. }
@@ -246,6 +252,10 @@ impl Errand {
             }
             Self::Join(target) => return chats::join(caller, target, known, is_bot).await,
             Self::Inspect(peer) => chats::inspect(caller, peer).await?,
+            Self::LearnTime => {
+                caller.learn_time().await;
+                Finding::TimeLearnt
+            }
             Self::NewestBefore { peer, date } => {
                 Finding::NewestBefore(history::newest_before(caller, peer, *date).await?)
             }

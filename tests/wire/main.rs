@@ -20,6 +20,7 @@ mod cli;
 mod commands;
 mod connections;
 mod crash;
+mod dates;
 mod edge;
 mod failover;
 mod failpoints;

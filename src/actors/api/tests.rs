@@ -46,6 +46,8 @@ fn monitor(account: &OwnedAccount, chat: ChatRef) -> MonitorRecord {
         pool,
         phase: MonitorPhase::Exhausted,
         started_at: now(),
+        started_steady: None,
+        owed_from: None,
         marked_id: None,
         title: None,
         names: Vec::new(),

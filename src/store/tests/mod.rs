@@ -76,6 +76,8 @@ pub(in crate::store) fn monitor(number: i64) -> MonitorRecord {
         pool: vec![member],
         phase: MonitorPhase::Running,
         started_at: UnixMillis(17),
+        started_steady: None,
+        owed_from: None,
         marked_id: None,
         title: Some("Title".into()),
         names: Vec::new(),
