@@ -4,6 +4,7 @@
 mod check;
 mod commands;
 mod flow;
+mod migrate;
 mod open;
 
 use std::collections::HashMap;

@@ -289,11 +289,7 @@ impl MonitorsState {
 
 /// The record of a chat that was never monitored: without sessions it does nothing until it is
 /// configured.
-fn blank(
-    owner: Option<UserId>,
-    chat: ChatRef,
-    owed_from: Option<UnixMillis>,
-) -> MonitorRecord {
+fn blank(owner: Option<UserId>, chat: ChatRef, owed_from: Option<UnixMillis>) -> MonitorRecord {
     let Moment { wall, steady } = clock::moment();
     MonitorRecord {
         owner,
@@ -305,6 +301,7 @@ fn blank(
         started_steady: Some(steady),
         owed_from,
         marked_id: None,
+        migrated_from: None,
         title: None,
         names: Vec::new(),
         start_pts: None,

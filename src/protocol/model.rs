@@ -248,6 +248,10 @@ pub struct MonitorRecord {
     pub owed_from: Option<UnixMillis>,
     /// The chat's marked id, once it was resolved.
     pub marked_id: Option<MarkedId>,
+    /// The basic group that the chat was when it was asked for, if Telegram has made a supergroup
+    /// of it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrated_from: Option<MarkedId>,
     /// The public names under which the chat was found when it was opened last, lower case, without `@`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,

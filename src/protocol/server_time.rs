@@ -87,7 +87,8 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_and_an_old_reading_tell_no_time() {
         let reading = reading(5_000);
-        let now = |wall, steady| reading.telegrams_now(moment(NOON + 5_000 + wall, UPTIME + steady));
+        let now =
+            |wall, steady| reading.telegrams_now(moment(NOON + 5_000 + wall, UPTIME + steady));
         assert_eq!(now(60_000, 60_000), Some(UnixMillis(NOON + 60_000)));
         assert_eq!(now(59_500, 60_000), Some(UnixMillis(NOON + 59_500)));
         assert_eq!(now(55_000, 60_000), None, "it was set back");

@@ -81,6 +81,8 @@ pub enum Finding {
         title: Option<String>,
         /// Its public names, lower case.
         names: Vec<String>,
+        /// The supergroup that this basic group has become.
+        migrated_to: Option<PeerRecord>,
     },
     /// Telegram's time was asked for.
     TimeLearnt,
@@ -286,6 +288,7 @@ impl Finding {
         match self {
             Self::Resolved { peer, .. } => Some(*peer),
             Self::Rights(rights) => Some(rights.peer),
+            Self::Member { migrated_to, .. } => *migrated_to,
             _ => None,
         }
     }

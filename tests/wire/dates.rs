@@ -5,10 +5,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use telewarden_simulator::{Chat, ChatKind, FaultKind, FaultSpec};
 
-use crate::support::{Broker, DaemonOptions, House, Listener, Stage, eventually, texts_of};
+use crate::support::{Broker, DaemonOptions, House, Stage, eventually, texts_of};
 
 /// Our clock beside Telegram's, seconds.
 const SKEWS: [i64; 2] = [5, -20];
@@ -41,18 +41,6 @@ impl Stage {
         stage.daemon.set_clock(seconds);
         stage.daemon.spawn().await;
         stage
-    }
-
-    /// Commands the daemon to monitor a chat and waits until it has accepted that.
-    async fn accept(&self, chat_id: Value, primary: &Listener, backups: &[&Listener]) {
-        let pool: Vec<Value> = backups.iter().map(|backup| backup.data()).collect();
-        let command = json!({
-            "command": "start_monitoring_chat",
-            "chat_id": chat_id,
-            "primary_session": primary.data(),
-            "backup_sessions_pool": pool,
-        });
-        assert_eq!(self.backend.ask(&command).await["ok"], true);
     }
 
     async fn expect_only(&self, chat: &Chat, numbers: std::ops::RangeInclusive<u32>) {

@@ -32,5 +32,6 @@ mod shutdown;
 mod store;
 mod supervision;
 mod systemd;
+mod upgrades;
 mod webhooks;
 mod zombies;

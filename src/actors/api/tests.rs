@@ -49,6 +49,7 @@ fn monitor(account: &OwnedAccount, chat: ChatRef) -> MonitorRecord {
         started_steady: None,
         owed_from: None,
         marked_id: None,
+        migrated_from: None,
         title: None,
         names: Vec::new(),
         start_pts: None,

@@ -103,6 +103,11 @@ impl MonitorActor {
                     self.looked_twice = true;
                     self.opening.read_again();
                 }
+                Step::Done if let Some(peer) = self.opening.migrated_to => {
+                    if !self.leave_group(myself, peer).await? {
+                        return Ok(());
+                    }
+                }
                 Step::Done => return self.opened(myself).await,
             }
         }
@@ -179,8 +184,8 @@ impl MonitorActor {
                 self.opening.peer = Some(peer);
                 self.learn(Some(peer.id), title, None).await
             }
-            Finding::Member { title, names } => {
-                self.opening.inspected = true;
+            Finding::Member { title, names, migrated_to } => {
+                (self.opening.inspected, self.opening.migrated_to) = (true, migrated_to);
                 self.learn(None, title, Some(names)).await
             }
             Finding::TimeLearnt => {
@@ -217,6 +222,10 @@ impl MonitorActor {
             if may_skip {
                 (self.opening.inspected, self.opening.caught_up) = (true, true);
             }
+            return self.advance(myself).await;
+        }
+        if self.is_closed_behind(&failure) {
+            self.opening.is_closed = true;
             return self.advance(myself).await;
         }
         if self.may_have_moved(&failure) {

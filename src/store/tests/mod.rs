@@ -79,6 +79,7 @@ pub(in crate::store) fn monitor(number: i64) -> MonitorRecord {
         started_steady: None,
         owed_from: None,
         marked_id: None,
+        migrated_from: None,
         title: Some("Title".into()),
         names: Vec::new(),
         start_pts: None,
