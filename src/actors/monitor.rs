@@ -133,6 +133,8 @@ pub(super) struct MonitorActor {
     last_error: Option<String>,
     /// The session that listened last.
     listening: Option<SessionId>,
+    /// Whether it was told that access is lost since the chat was last open.
+    is_missed: bool,
 }
 
 impl Actor for Monitor {
@@ -226,6 +228,7 @@ impl MonitorActor {
             forgive: false,
             last_error: None,
             listening: None,
+            is_missed: false,
         }
     }
 
@@ -305,6 +308,7 @@ impl MonitorActor {
 
     fn announce(&mut self, session: &SessionId, reason: LostReason) -> Op {
         tracing::warn!(chat = %self.key, session = %session, %reason, "access to a monitored chat is lost");
+        self.is_missed = true;
         self.append(event::access_lost(&self.record.chat, session, reason, now()))
     }
 

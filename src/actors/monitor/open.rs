@@ -383,9 +383,12 @@ impl MonitorActor {
             self.context.meters.gap_unfillable();
             tracing::warn!(chat = %self.key, "more was said while the chat was being opened than a bot can keep; the newest of it is missing");
         }
+        let was_missed = std::mem::take(&mut self.is_missed);
         let session = self.machine.current().map(|member| &member.session);
         if session != self.listening.as_ref() {
             tracing::info!(chat = %self.key, session = session.map(ToString::to_string), "the chat is being listened to");
+        } else if was_missed {
+            tracing::info!(chat = %self.key, session = session.map(ToString::to_string), "the chat is being listened to again by the same session");
         }
         self.announce_listening().await?;
         self.opening.was_open = true;
