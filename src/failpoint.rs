@@ -8,7 +8,7 @@
 
 /// Every point, by the way of a fact through the process. `tests/wire/failpoints.rs` and, for what
 /// users do, `tests/wire/accounts/failpoints.rs` kill the daemon at each.
-pub const NAMES: [&str; 79] = [
+pub const NAMES: [&str; 81] = [
     // The store is made.
     "key.write.before",
     "key.rename.before",
@@ -70,6 +70,8 @@ pub const NAMES: [&str; 79] = [
     "update_state.move.after",
     "monitor.failover.before",
     "monitor.failover.after",
+    "monitor.migrate.before",
+    "monitor.migrate.after",
     "account.save.before",
     "account.save.after",
     // A user's login goes from step to step and becomes an account, which then changes.

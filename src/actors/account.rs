@@ -145,6 +145,8 @@ pub(super) struct AccountActor {
     queue: ErrandQueue,
     cooldowns: Cooldowns,
     last_failure: Option<Failure>,
+    /// Since when the link has not been stable.
+    unstable_since: Option<Instant>,
     linger_epoch: u64,
     retry_at: Option<UnixMillis>,
     /// The one timer for what has to wait in the queue.
@@ -260,6 +262,7 @@ impl AccountActor {
             live: None,
             routes,
             last_failure: None,
+            unstable_since: None,
             linger_epoch: 0,
             retry_at: None,
             wake: None,
@@ -349,6 +352,15 @@ impl AccountActor {
         myself: &ActorRef<AccountMsg>,
         input: Input,
     ) -> Result<(), ActorProcessingErr> {
+        match &input {
+            Input::Lost(_) => {
+                let since = *self.unstable_since.get_or_insert_with(Instant::now);
+                let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+                self.machine.has_been_unstable_for(ms);
+            }
+            Input::Settled | Input::Unwanted | Input::Pause => self.unstable_since = None,
+            _ => {}
+        }
         for effect in self.machine.step(input, jitter()) {
             self.perform(myself, effect).await?;
         }

@@ -106,6 +106,8 @@ impl Actor for Bridge {
         myself.cast(BridgeMsg::Start(Side::Publisher))?;
         myself.cast(BridgeMsg::Start(Side::Consumer))?;
         let BridgeArgs { context, options, outbox, orders, links, drain } = args;
+        let clock = Arc::clone(&context);
+        links.publisher.date_by(move || clock.telegrams_now());
         Ok(BridgeState {
             context,
             options,

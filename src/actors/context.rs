@@ -20,6 +20,7 @@ use super::turns::Turns;
 use super::waits::Waits;
 use super::webhooks::{Hooks, WebhookSettings};
 use crate::protocol::account::ReconnectPolicy;
+use crate::protocol::ids::UnixMillis;
 use crate::protocol::monitor::FailoverPolicy;
 use crate::protocol::owner::UserId;
 use crate::protocol::pacing::Limits;
@@ -69,7 +70,7 @@ pub struct Context {
     pub(super) dials: Dials,
     /// Joins under way.
     pub(super) joins: Joins,
-    /// What is known of the servers' clocks.
+    /// What is known of Telegram's clock.
     pub(super) clocks: Clocks,
     /// What Telegram makes wait, by person.
     pub(super) waits: Waits,
@@ -122,6 +123,14 @@ impl Context {
             caps: Caps::default(),
             hooks: Hooks::default(),
         })
+    }
+}
+
+impl Context {
+    /// What time it is at Telegram, by our own clock as long as nobody has told us. What Telegram
+    /// dates is compared with this.
+    pub(super) fn telegrams_now(&self) -> UnixMillis {
+        self.clocks.telegrams_now().unwrap_or_else(now)
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::link::WINDOW;
 use super::meters::{Depth, Meters};
 use crate::failpoint;
+use crate::protocol::chat::MarkedId;
 use crate::protocol::event::Message;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::UpdateStateDelta;
@@ -18,6 +19,8 @@ use crate::store::Store;
 pub(super) struct Delivery {
     /// The account it came through.
     pub(super) account: AuthKeyId,
+    /// The chat.
+    pub(super) chat: MarkedId,
     /// The chat's title, if it was mentioned.
     pub(super) title: Option<String>,
     /// The messages, in Telegram's order.

@@ -356,6 +356,7 @@ pub(super) fn lending_class(errand: &Errand) -> Option<MethodClass> {
         Errand::Join(ChatTarget::Invite(_)) => Some(MethodClass::Read),
         Errand::Resolve(_)
         | Errand::Inspect(_)
+        | Errand::LearnTime
         | Errand::NewestBefore { .. }
         | Errand::Position(_)
         | Errand::History { .. }

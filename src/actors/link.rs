@@ -241,7 +241,7 @@ impl LinkTask {
                 None => {
                     let title = batch.title_of(chat).map(str::to_owned);
                     let (account, messages) = (self.account, vec![message.clone()]);
-                    let delivery = Delivery { account, title, messages, share: None };
+                    let delivery = Delivery { account, chat, title, messages, share: None };
                     parts.push((route.clone(), delivery));
                 }
             }

@@ -4,6 +4,7 @@
 mod check;
 pub(super) mod commands;
 mod flow;
+mod migrate;
 mod open;
 
 use std::collections::HashMap;
@@ -123,6 +124,8 @@ pub(super) struct MonitorActor {
     leaps_until: Option<Instant>,
     /// Up to which id the comparison under way can tell what exists.
     check_to: i32,
+    /// Whether Telegram's time was asked for on account of the comparison that comes next.
+    has_asked_time: bool,
     /// The timer of the next comparison with history.
     check_timer: Option<AbortOnDropHandle<Result<(), MessagingErr<MonitorMsg>>>>,
     /// Whether history was read once more because what is kept does not follow what it had.
@@ -132,6 +135,8 @@ pub(super) struct MonitorActor {
     last_error: Option<String>,
     /// The session that listened last.
     listening: Option<SessionId>,
+    /// Whether it was told that access is lost since the chat was last open.
+    is_missed: bool,
 }
 
 impl Actor for Monitor {
@@ -220,11 +225,13 @@ impl MonitorActor {
             anchored: false,
             leaps_until: None,
             check_to: 0,
+            has_asked_time: false,
             check_timer: None,
             looked_twice: false,
             forgive: false,
             last_error: exhausted.and_then(|exhausted| exhausted.because),
             listening: None,
+            is_missed: false,
         }
     }
 
@@ -304,6 +311,7 @@ impl MonitorActor {
 
     fn announce(&mut self, session: &SessionId, reason: LostReason) -> Op {
         tracing::warn!(chat = %self.key, session = %session, %reason, "access to a monitored chat is lost");
+        self.is_missed = true;
         self.append(event::access_lost(&self.record.chat, session, reason, now()))
     }
 

@@ -20,13 +20,16 @@ use super::fleet::{FleetMsg, Hold, Holder};
 use super::monitor::commands::replying;
 use super::monitor::{Configure, Monitor, MonitorArgs, MonitorMsg};
 use super::supervision::{End, Ended, Nursery};
+use crate::clock;
 use crate::protocol::chat::{ChatKey, ChatRef};
 use crate::protocol::cursor::Cursor;
 use crate::protocol::event::Outcome;
+use crate::protocol::ids::UnixMillis;
 use crate::protocol::model::{MonitorPhase, MonitorRecord, ReplyTo};
 use crate::protocol::monitor::MonitorState;
 use crate::protocol::owner::UserId;
 use crate::protocol::restart::ChildKind;
+use crate::protocol::server_time::Moment;
 use crate::store::{CommitError, Op, StoreError};
 
 /// Monitors started at a time, so that ten thousand of them keep neither a command nor the heartbeat
@@ -298,9 +301,10 @@ impl MonitorsState {
             }
         };
         let asked = orders.iter().find(|order| !order.is_abandoned());
+        let owed_from = self.context.clocks.telegrams_now();
         let record = record.or_else(|| match asked {
             Some(Order::Configure(order, _)) => {
-                Some(blank(order.owner.clone(), order.chat.clone()))
+                Some(blank(order.owner.clone(), order.chat.clone(), owed_from))
             }
             Some(Order::Stop(..)) | None => None,
         });
@@ -409,15 +413,19 @@ impl MonitorsState {
 
 /// The record of a chat that was never monitored: without sessions it does nothing until it is
 /// configured.
-fn blank(owner: Option<UserId>, chat: ChatRef) -> MonitorRecord {
+fn blank(owner: Option<UserId>, chat: ChatRef, owed_from: Option<UnixMillis>) -> MonitorRecord {
+    let Moment { wall, steady } = clock::moment();
     MonitorRecord {
         owner,
         chat,
         ordered: Vec::new(),
         pool: Vec::new(),
         phase: MonitorPhase::Exhausted,
-        started_at: now(),
+        started_at: wall,
+        started_steady: Some(steady),
+        owed_from,
         marked_id: None,
+        migrated_from: None,
         title: None,
         names: Vec::new(),
         start_pts: None,

@@ -28,6 +28,12 @@ pub(super) struct Opening {
     pub(super) first_failure: Option<Failure>,
     /// Whether membership was checked since the chat was last to be opened.
     pub(super) inspected: bool,
+    /// The supergroup that the chat has become: it is opened once all that was said before is told.
+    pub(super) migrated_to: Option<PeerRecord>,
+    /// How often a bot has waited for what was said before.
+    pub(super) waited: u32,
+    /// Whether Telegram gives nothing more of what was said before.
+    pub(super) is_closed: bool,
     /// The highest id of a message that came live while the chat was being opened.
     pub(super) known_id: i32,
     /// Up to where history was read since the chat was last to be opened.
@@ -105,12 +111,22 @@ impl Opening {
         if !self.inspected {
             return Step::Run(Errand::Inspect(peer));
         }
+        if self.is_closed {
+            return Step::Done;
+        }
         let Some(cursor) = cursor else {
+            if self.is_bot && self.migrated_to.is_some() {
+                // What was said before the chat was asked for is of no interest.
+                return Step::Done;
+            }
+            if record.owed_from.is_none() {
+                return Step::Run(Errand::LearnTime);
+            }
             return match (self.is_bot, peer.id.kind()) {
                 (true, PeerKind::Channel) => Step::Run(Errand::Position(peer)),
                 (true, _) => Step::StartBlind,
                 (false, _) => {
-                    let date = start_date(record.started_at);
+                    let date = owed_from(record).seconds();
                     Step::Run(Errand::NewestBefore { peer, date })
                 }
             };
@@ -158,10 +174,19 @@ impl Opening {
         cursor.owner != self.owner(peer)
     }
 
-    /// A marked id that is known already saves looking a username up, which is tightly limited.
+    /// The chat is a supergroup from now on: nothing is known of it there yet.
+    pub(super) fn migrate(&mut self, peer: PeerRecord) {
+        let (account, is_bot) = (self.account, self.is_bot);
+        *self = Self { account, is_bot, peer: Some(peer), ..Self::default() };
+    }
+
+    /// A marked id that is known already saves looking a username up, which is tightly limited. What
+    /// was a basic group is never looked for there again.
     fn spelling(&self, record: &MonitorRecord) -> ChatTarget {
         match record.marked_id {
-            Some(id) if !self.id_in_vain => ChatTarget::Marked(id),
+            Some(id) if !self.id_in_vain || record.migrated_from.is_some() => {
+                ChatTarget::Marked(id)
+            }
             _ => record.chat.target.clone(),
         }
     }
@@ -198,10 +223,10 @@ impl Brake {
     }
 }
 
-/// Messages are owed from the second on in which the chat was first asked for: Telegram dates by
-/// whole seconds, and one message too many is better than one too few.
-fn start_date(started_at: UnixMillis) -> i64 {
-    started_at.seconds()
+/// Since when messages are owed, by Telegram's clock: from the second on in which the chat was first
+/// asked for. Telegram dates by whole seconds, and one message too many is better than one too few.
+pub(super) fn owed_from(record: &MonitorRecord) -> UnixMillis {
+    record.owed_from.unwrap_or(record.started_at)
 }
 
 #[cfg(test)]
@@ -220,8 +245,11 @@ mod tests {
             ordered: Vec::new(),
             pool: Vec::new(),
             phase: MonitorPhase::Running,
-            started_at: UnixMillis(77_900),
+            started_at: UnixMillis(99_900),
+            started_steady: None,
+            owed_from: Some(UnixMillis(77_900)),
             marked_id: None,
+            migrated_from: None,
             title: None,
             names: Vec::new(),
             start_pts: None,
@@ -246,6 +274,8 @@ mod tests {
         opening.peer = Some(peer);
         assert_eq!(opening.step(&record, None), Step::Run(Errand::Inspect(peer)));
         opening.inspected = true;
+        let undated = MonitorRecord { owed_from: None, ..record.clone() };
+        assert_eq!(opening.step(&undated, None), Step::Run(Errand::LearnTime));
         let step = opening.step(&record, None);
         assert_eq!(step, Step::Run(Errand::NewestBefore { peer, date: 77 }));
         let cursor = Cursor::starting_after(12, 77, None);
@@ -327,6 +357,39 @@ mod tests {
         opening.once_more = true;
         opening.release();
         assert!(opening.once_more, "this happened during the look");
+    }
+
+    #[test]
+    fn what_was_said_before_a_chat_became_a_supergroup_is_read_to_its_end() {
+        let record = record("-42");
+        let mut opening = Opening::default();
+        opening.move_to(ALICE, false);
+        let (group, supergroup) = (peer(-42), peer(-1000000000042));
+        (opening.peer, opening.inspected) = (Some(group), true);
+        opening.migrated_to = Some(supergroup);
+        assert_eq!(
+            opening.step(&record, None),
+            Step::Run(Errand::NewestBefore { peer: group, date: 77 })
+        );
+        let cursor = Cursor::starting_after(900, 77, Some(ALICE));
+        let step = opening.step(&record, Some(&cursor));
+        assert_eq!(step, Step::Run(Errand::History { peer: group, after_id: 900, known_id: 900 }));
+        opening.caught_up = true;
+        assert_eq!(opening.step(&record, Some(&cursor)), Step::Done);
+        opening.migrate(supergroup);
+        assert_eq!(opening.step(&record, None), Step::Run(Errand::Inspect(supergroup)));
+    }
+
+    #[test]
+    fn a_supergroup_is_not_looked_for_where_it_was_a_basic_group() {
+        let (was, is) = (MarkedId(-42), MarkedId(-1000000000042));
+        let record =
+            MonitorRecord { marked_id: Some(is), migrated_from: Some(was), ..record("-42") };
+        for id_in_vain in [false, true] {
+            let opening = Opening { id_in_vain, ..Opening::default() };
+            let step = opening.step(&record, None);
+            assert_eq!(step, Step::Run(Errand::Resolve(ChatTarget::Marked(is))));
+        }
     }
 
     #[test]

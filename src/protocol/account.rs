@@ -112,9 +112,15 @@ pub enum Effect {
 pub struct ReconnectPolicy {
     /// Pauses between dials.
     pub backoff: Backoff,
-    /// After this many failed dials in a row the monitors are told.
+    /// After this many failed dials in a row the monitors are told, if they took long enough for
+    /// so many ([`ATTEMPT_MS`]).
     pub attempts_max: u32,
 }
+
+/// How long one of the attempts after which the monitors are told stands for, milliseconds. Dials
+/// that are refused fail within a moment, and the first pauses are short so that a short loss is
+/// over soon: without it three of them would be over in two seconds.
+const ATTEMPT_MS: u64 = 3_000;
 
 /// Monitors are told of a wait that is longer than this at once. Longer than any backoff.
 const LONG_WAIT_MS: u64 = 75_000;
@@ -126,6 +132,8 @@ pub struct AccountMachine {
     link: Link,
     /// Failures since the connection was last stable.
     failures: u32,
+    /// For how long it has not been stable, milliseconds.
+    unstable_ms: u64,
     /// Whether it has been connected since it was asked for.
     was_up: bool,
     /// Whether the monitors believe it lost.
@@ -136,7 +144,7 @@ impl AccountMachine {
     /// A machine at rest, or dead already when `fault` is what an earlier run was told.
     pub fn new(policy: ReconnectPolicy, fault: Option<String>) -> Self {
         let link = fault.map_or(Link::Idle, Link::Dead);
-        Self { policy, link, failures: 0, was_up: false, told_down: false }
+        Self { policy, link, failures: 0, unstable_ms: 0, was_up: false, told_down: false }
     }
 
     /// The connection as the machine sees it.
@@ -147,6 +155,17 @@ impl AccountMachine {
     /// Failures since the connection was last stable.
     pub fn failures(&self) -> u32 {
         self.failures
+    }
+
+    /// Says for how long the connection has not been stable, before a failure is told.
+    pub fn has_been_unstable_for(&mut self, ms: u64) {
+        self.unstable_ms = ms;
+    }
+
+    /// Whether so many failures in so long a time are no short network loss any more.
+    fn is_lasting(&self) -> bool {
+        let attempts = self.policy.attempts_max;
+        self.failures > attempts && self.unstable_ms >= ATTEMPT_MS * u64::from(attempts)
     }
 
     /// The state without regard to cooldowns.
@@ -257,7 +276,7 @@ impl AccountMachine {
         let mut effects = vec![Effect::HangUp, Effect::RetryAfter { ms }];
         // Whoever has another session need not sit such a wait out.
         let is_long = ms > LONG_WAIT_MS;
-        if (is_long || self.failures > self.policy.attempts_max) && !self.told_down {
+        if (is_long || self.is_lasting()) && !self.told_down {
             self.told_down = true;
             let reason = LostReason::ConnectionFailed;
             effects.push(Effect::TellDown { reason, permanence: Permanence::Transient });
@@ -287,11 +306,15 @@ mod tests {
         let mut account = machine();
         assert_eq!(account.step(Input::Wanted, 0.0), [Effect::Dial]);
         assert_eq!(account.step(Input::Connected, 0.0), [Effect::TellUp]);
-        for _ in 0..3 {
+        // Whether it is the attempts that are too few or the time that is too short.
+        for (attempt, unstable_ms) in [(1, 60_000), (2, 60_000), (3, 60_000), (4, 8_999)] {
+            account.has_been_unstable_for(unstable_ms);
             let effects = account.step(network(), 0.0);
-            assert!(!effects.iter().any(|effect| matches!(effect, Effect::TellDown { .. })));
+            let told = effects.iter().any(|effect| matches!(effect, Effect::TellDown { .. }));
+            assert!(!told, "{attempt} attempts in {unstable_ms} ms");
             assert_eq!(account.step(Input::RetryDue, 0.0), [Effect::Dial]);
         }
+        account.has_been_unstable_for(9_000);
         let effects = account.step(network(), 0.0);
         assert!(effects.iter().any(|effect| matches!(effect, Effect::TellDown { .. })));
         assert_eq!(account.step(Input::RetryDue, 0.0), [Effect::Dial]);

@@ -239,6 +239,8 @@ pub struct MessageContext<'a> {
     pub key: &'a ChatKey,
     /// Its marked id.
     pub marked: MarkedId,
+    /// The basic group that it was, if the message was said after it became a supergroup.
+    pub migrated_from: Option<MarkedId>,
     /// Its title, if it is known.
     pub title: Option<&'a str>,
     /// The session that saw the message.
@@ -263,6 +265,8 @@ struct IncomingBody<'a> {
 struct Metadata<'a> {
     session_id: &'a SessionId,
     marked_chat_id: MarkedId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    migrated_from_chat_id: Option<MarkedId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     chat_title: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -303,6 +307,7 @@ pub fn incoming_message(
         metadata: Metadata {
             session_id: context.session,
             marked_chat_id: context.marked,
+            migrated_from_chat_id: context.migrated_from,
             chat_title: context.title,
             sender: message.sender.as_ref(),
             reply_to_message_id: message.reply_to_message_id,
@@ -359,6 +364,35 @@ pub fn monitor_changed(
     let kind = change.kind();
     let body = Body { event: kind, chat_id: &chat.spelling, session_id: session };
     let name = format!("{}|{session}|{kind}|{}", chat.key(), now.0);
+    entry(Route::Event, kind, &name, &body, now)
+}
+
+/// `monitor_migrated`: the basic group `from` has become the supergroup `to`, and events go on under
+/// that id. It happens once to a chat, so the same event has the same id whenever it is told.
+pub fn monitor_migrated(
+    chat: &ChatRef,
+    session: &SessionId,
+    from: MarkedId,
+    to: MarkedId,
+    now: UnixMillis,
+) -> OutboxEntry {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        event: &'static str,
+        chat_id: &'a ChatSpelling,
+        session_id: &'a SessionId,
+        marked_chat_id: MarkedId,
+        migrated_from_chat_id: MarkedId,
+    }
+    let kind = "monitor_migrated";
+    let body = Body {
+        event: kind,
+        chat_id: &chat.spelling,
+        session_id: session,
+        marked_chat_id: to,
+        migrated_from_chat_id: from,
+    };
+    let name = format!("{}|{from}|{kind}|{to}", chat.key());
     entry(Route::Event, kind, &name, &body, now)
 }
 
@@ -453,6 +487,7 @@ mod tests {
             chat,
             key: &chat.key(),
             marked: MarkedId(-1000000000042),
+            migrated_from: None,
             title: Some("Room"),
             session: &SessionId("s-1".into()),
             owner: None,
@@ -492,6 +527,40 @@ mod tests {
         assert_eq!(
             (entry.kind.as_str(), entry.timestamp),
             ("incoming_telegram_message", 1_795_230_245)
+        );
+    }
+
+    #[test]
+    fn what_became_a_supergroup_says_what_it_was() {
+        let (chat, session) = (chat(ChatSpelling::Number(-42)), SessionId("s-1".into()));
+        let (from, to) = (MarkedId(-42), MarkedId(-1000000000042));
+        let at = UnixMillis(1_795_230_245_999);
+        let entry = monitor_migrated(&chat, &session, from, to, at);
+        let expected = json!({
+            "event": "monitor_migrated",
+            "chat_id": -42,
+            "session_id": "s-1",
+            "marked_chat_id": -1000000000042_i64,
+            "migrated_from_chat_id": -42,
+        });
+        assert_eq!((entry.kind.as_str(), body(&entry)), ("monitor_migrated", expected));
+        let again = monitor_migrated(&chat, &SessionId("s-2".into()), from, to, UnixMillis(7));
+        assert_eq!(entry.message_id, again.message_id, "it happens once");
+        let context = MessageContext {
+            chat: &chat,
+            key: &chat.key(),
+            marked: to,
+            migrated_from: Some(from),
+            title: None,
+            session: &session,
+            owner: None,
+            recovered: false,
+        };
+        let told = body(&incoming_message(&context, &Message::default(), at));
+        assert_eq!(told["metadata"]["migrated_from_chat_id"], -42);
+        assert_eq!(
+            (&told["chat_id"], &told["metadata"]["marked_chat_id"]),
+            (&json!(-42), &json!(to))
         );
     }
 

@@ -27,6 +27,7 @@ pub mod request;
 pub mod restart;
 pub mod rotation;
 pub mod secret;
+pub mod server_time;
 pub mod session_string;
 pub mod target;
 pub mod time;

@@ -10,6 +10,7 @@ use super::chat::{ChatKey, ChatRef, MarkedId};
 use super::ids::{AuthKeyId, SessionId, UnixMillis};
 use super::owner::UserId;
 use super::secret::AuthKey;
+use super::server_time::SteadyMillis;
 
 /// A session id of the backend and the account it stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,10 +238,20 @@ pub struct MonitorRecord {
     pub pool: Vec<PoolMember>,
     /// Where it stands.
     pub phase: MonitorPhase,
-    /// When the chat was first asked for: messages since then are owed.
+    /// When the chat was first asked for, by our clock.
     pub started_at: UnixMillis,
+    /// The same by the clock that nobody sets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_steady: Option<SteadyMillis>,
+    /// The same by Telegram's clock, once it is known: messages since then are owed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owed_from: Option<UnixMillis>,
     /// The chat's marked id, once it was resolved.
     pub marked_id: Option<MarkedId>,
+    /// The basic group that the chat was when it was asked for, if Telegram has made a supergroup
+    /// of it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrated_from: Option<MarkedId>,
     /// The public names under which the chat was found when it was opened last, lower case, without `@`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,

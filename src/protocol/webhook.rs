@@ -27,11 +27,12 @@ pub const DEAD_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
 const ASKED_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Types of events that users get.
-pub const EVENTS: [&str; 5] = [
+pub const EVENTS: [&str; 6] = [
     "incoming_telegram_message",
     "access_lost",
     "monitor_started",
     "monitor_failed_over",
+    "monitor_migrated",
     "monitor_stopped",
 ];
 

@@ -4,7 +4,7 @@
 use grammers_client::session::updates::{MessageBox, State};
 use grammers_client::tl;
 
-use super::chats::membership;
+use super::chats::{membership, migrated_to};
 use super::convert::chat_id;
 use super::peers::marked;
 use crate::protocol::chat::MarkedId;
@@ -102,7 +102,11 @@ impl Batch {
             tl::enums::Message::Message(message) => marked(&message.peer_id),
             tl::enums::Message::Service(message) => {
                 let chat = marked(&message.peer_id);
-                if matches!(message.action, tl::enums::MessageAction::ChatDeleteUser(_)) {
+                if matches!(
+                    message.action,
+                    tl::enums::MessageAction::ChatDeleteUser(_)
+                        | tl::enums::MessageAction::ChatMigrateTo(_)
+                ) {
                     self.notice(chat);
                 }
                 chat
@@ -118,8 +122,13 @@ impl Batch {
         }
     }
 
-    /// Chats that came as forbidden are news, whatever update they came with.
+    /// Chats that came as forbidden, or as a supergroup by now, are news, whatever update they came
+    /// with.
     pub(super) fn note_losses(&mut self) {
+        let migrated = self.chats.iter().filter(|chat| migrated_to(chat).is_some());
+        for chat in migrated.filter_map(chat_id).collect::<Vec<_>>() {
+            self.notice(chat);
+        }
         for chat in &self.chats {
             let forbidden = matches!(
                 chat,

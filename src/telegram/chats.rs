@@ -174,11 +174,32 @@ pub(super) fn message_peer(message: &Message) -> Option<&Peer> {
 pub(super) async fn inspect(caller: &Caller, peer: &PeerRecord) -> Result<Finding, Failure> {
     if peer.id.kind() == PeerKind::User {
         // A private chat has no members; history tells whether it can be read.
-        return Ok(Finding::Member { title: None, names: Vec::new() });
+        return Ok(Finding::Member { title: None, names: Vec::new(), migrated_to: None });
     }
     let chat = look_at(caller, peer).await?;
-    membership(&chat)?;
-    Ok(Finding::Member { title: chat_title(&chat).map(str::to_owned), names: public_names(&chat) })
+    let migrated_to = migrated_to(&chat);
+    if migrated_to.is_none() {
+        membership(&chat)?;
+    }
+    let (title, names) = (chat_title(&chat).map(str::to_owned), public_names(&chat));
+    Ok(Finding::Member { title, names, migrated_to })
+}
+
+/// The supergroup that a basic group has become (<https://core.telegram.org/api/channel#migration>).
+/// Whether the account is in that one is told by looking at it.
+pub(super) fn migrated_to(chat: &Chat) -> Option<PeerRecord> {
+    let Chat::Chat(tl::types::Chat { migrated_to: Some(successor), .. }) = chat else {
+        return None;
+    };
+    match successor {
+        tl::enums::InputChannel::Channel(channel) => Some(PeerRecord {
+            id: MarkedId::channel(channel.channel_id),
+            access_hash: channel.access_hash,
+            is_bot: false,
+            is_broadcast: false,
+        }),
+        _ => None,
+    }
 }
 
 /// The names under which everybody finds a chat, lower case.

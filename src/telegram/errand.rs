@@ -25,6 +25,8 @@ pub enum Errand {
     Resolve(ChatTarget),
     /// Find out whether the account is in the chat.
     Inspect(PeerRecord),
+    /// See to it that Telegram's time is known, if its server answers.
+    LearnTime,
     /// Find the newest message dated before `date` (Unix seconds).
     NewestBefore {
         /// The chat.
@@ -79,7 +81,11 @@ pub enum Finding {
         title: Option<String>,
         /// Its public names, lower case.
         names: Vec<String>,
+        /// The supergroup that this basic group has become.
+        migrated_to: Option<PeerRecord>,
     },
+    /// Telegram's time was asked for.
+    TimeLearnt,
     /// The id of the newest message before a date; 0 when there is none.
     NewestBefore(i32),
     /// A channel's pts.
@@ -173,6 +179,7 @@ impl Errand {
                 Target::Me | Target::Chat(ChatTarget::Marked(_) | ChatTarget::Invite(_)),
             )
             | Self::Inspect(_)
+            | Self::LearnTime
             | Self::NewestBefore { .. }
             | Self::Position(_)
             | Self::History { .. } => MethodClass::Read,
@@ -187,6 +194,7 @@ impl Errand {
             Self::Send(message) => Some(message.peer.id),
             Self::Resolve(_)
             | Self::Inspect(_)
+            | Self::LearnTime
             | Self::NewestBefore { .. }
             | Self::Position(_)
             | Self::Since { .. }
@@ -246,6 +254,10 @@ impl Errand {
             }
             Self::Join(target) => return chats::join(caller, target, known, is_bot).await,
             Self::Inspect(peer) => chats::inspect(caller, peer).await?,
+            Self::LearnTime => {
+                caller.learn_time().await;
+                Finding::TimeLearnt
+            }
             Self::NewestBefore { peer, date } => {
                 Finding::NewestBefore(history::newest_before(caller, peer, *date).await?)
             }
@@ -276,6 +288,7 @@ impl Finding {
         match self {
             Self::Resolved { peer, .. } => Some(*peer),
             Self::Rights(rights) => Some(rights.peer),
+            Self::Member { migrated_to, .. } => *migrated_to,
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! One connection of one account: dialling with a deadline, calling with a deadline.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,9 +58,18 @@ pub struct Caller {
     dc_id: i32,
     pulse: Arc<Pulse>,
     meters: CallMeters,
+    clocks: Clocks,
+    address: Option<SocketAddr>,
 }
 
 impl Caller {
+    /// Sees to it that Telegram's time is known ([`Clocks::telegrams_now`]), if its server answers.
+    pub(super) async fn learn_time(&self) {
+        if let Some(address) = self.address {
+            self.clocks.learn(address).await;
+        }
+    }
+
     /// Calls a method. Never sleeps, never retries; fails with [`Failure::Transient`] when the
     /// answer takes longer than [`CALL_TIMEOUT`].
     pub async fn call<R: RemoteCall>(&self, request: &R) -> Result<R::Return, Failure> {
@@ -205,7 +215,10 @@ pub(super) fn wire(options: &DialOptions, dc_id: i32, vault: Arc<Vault>, slot: S
         slot: Some(slot),
     };
     let (pulse, meters) = (Arc::default(), options.meters.clone());
-    (Caller { handle: pool.handle.thin, dc_id, pulse, meters }, pool.updates, connection)
+    let (clocks, address) = (options.clocks.clone(), options.servers.address(dc_id));
+    let handle = pool.handle.thin;
+    let caller = Caller { handle, dc_id, pulse, meters, clocks, address };
+    (caller, pool.updates, connection)
 }
 
 impl Link {

@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::protocol::ids::UnixMillis;
+
 /// Marks a connection whose packets begin with their length
 /// (<https://core.telegram.org/mtproto/mtproto-transports#intermediate>).
 const INTERMEDIATE: u32 = 0xeeee_eeee;
@@ -32,8 +34,8 @@ pub(super) enum PlainError {
 /// An answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// The server's time, Unix seconds.
-    pub(super) time: i64,
+    /// The server's time when it answered.
+    pub(super) time: UnixMillis,
     /// What it says.
     pub(super) body: Vec<u8>,
 }
@@ -95,8 +97,14 @@ fn read(packet: &[u8]) -> Option<Answer> {
     let (id, rest) = rest.split_first_chunk::<8>()?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let body = rest.get(..u32::from_le_bytes(*length) as usize)?;
-    let time = i64::from_le_bytes(*id) >> 32;
-    (*key_id == [0; 8] && time > 0).then(|| Answer { time, body: body.to_vec() })
+    let time = time_of(i64::from_le_bytes(*id));
+    (*key_id == [0; 8] && time.0 > 0).then(|| Answer { time, body: body.to_vec() })
+}
+
+/// The time that an id was made of.
+fn time_of(id: i64) -> UnixMillis {
+    let millis = (i128::from(id) * 1_000) >> 32;
+    UnixMillis(i64::try_from(millis).unwrap_or_default())
 }
 
 fn since_epoch_nanos() -> u128 {
@@ -116,7 +124,8 @@ mod tests {
         packet.extend(0x51e5_7ac9_1e83_c801_i64.to_le_bytes());
         packet.extend([2, 0, 0, 0, 7, 8]);
         let answer = unpack(&packet).unwrap();
-        assert_eq!(answer, Answer { time: 0x51e5_7ac9, body: vec![7, 8] });
+        let time = UnixMillis(0x51e5_7ac9 * 1_000 + 119);
+        assert_eq!(answer, Answer { time, body: vec![7, 8] });
         assert!(matches!(unpack(&(-404_i32).to_le_bytes()), Err(PlainError::Refused(-404))));
         assert!(matches!(unpack(&packet[..21]), Err(PlainError::Malformed)));
     }
@@ -126,7 +135,7 @@ mod tests {
         fn what_is_packed_is_read_again(seconds in 1_i64..1 << 31, body in any::<Vec<u8>>()) {
             let id = next_id(0, seconds as u128 * 1_000_000_000);
             let answer = unpack(&packet(id, &body)[4..]).unwrap();
-            prop_assert_eq!(answer, Answer { time: seconds, body });
+            prop_assert_eq!(answer, Answer { time: UnixMillis(seconds * 1_000), body });
         }
 
         #[test]

@@ -146,9 +146,12 @@ async fn a_start_with_other_sessions_is_a_switch() {
     stage.say(&chat, 11..=20).await;
     stage.expect_all(&chat).await;
     // Alice is let go of; nobody else needs her.
+    eventually("her connection is closed", async || {
+        let books = stage.sim.account(alice.user_id).await.unwrap();
+        (books.connections_now == 0).then_some(())
+    })
+    .await;
     stage.daemon.wait_for_accounts("active", 1).await;
-    let books = stage.sim.account(alice.user_id).await.unwrap();
-    assert_eq!(books.connections_now, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

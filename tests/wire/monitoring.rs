@@ -76,6 +76,84 @@ async fn what_was_said_while_the_account_was_cut_off_is_recovered() {
     assert!(events.iter().any(|event| event.body["metadata"]["recovered"] == true));
 }
 
+/// Refused at once each time, so that all attempts would be over within two seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_seconds_without_a_connection_are_no_access_loss_in_any_chat() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let chats = [stage.supergroup(&[&alice]).await, stage.supergroup(&[&alice]).await];
+    for chat in &chats {
+        stage.backend.start(chat.chat_id.into(), &alice, &[]).await;
+    }
+    stage.daemon.wait_for_monitors("active", 2).await;
+    stage.fault(&alice, FaultKind::RefuseConnections).await;
+    stage.sim.disconnect(alice.user_id).await.unwrap();
+    // The time is what is tested.
+    tokio::time::sleep(std::time::Duration::from_millis(3_500)).await;
+    stage.say(&chats[0], 1..=5).await;
+    stage.sim.lift_faults().await;
+    stage.expect_all(&chats[0]).await;
+    assert_eq!(stage.backend.losses(), []);
+    assert!(!stage.daemon.log().contains("access to a monitored chat is lost"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_says_it_is_not_ready_yet_has_failed_no_request() {
+    let mut stage = Stage::prepare(Broker::shared(), DaemonOptions::default()).await;
+    // Nobody listens there.
+    stage.daemon.set_variable("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:1/%2f");
+    stage.daemon.launch();
+    eventually("it says so", async || {
+        let answer = stage.daemon.get("/health/ready").await;
+        matches!(answer, Ok((503, _))).then_some(())
+    })
+    .await;
+    let lines = eventually("the answer is in the log", async || {
+        let lines = stage.daemon.log_lines();
+        let is_answer = |line: &Value| line["http.response.status_code"] == 503;
+        lines.iter().any(is_answer).then_some(lines)
+    })
+    .await;
+    assert!(lines.iter().all(|line| line["message"] != "a request failed"), "{lines:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_return_of_the_same_session_is_logged_once() {
+    let options = DaemonOptions { max_reconnect_attempts: 1, ..DaemonOptions::default() };
+    let stage = Stage::set_with(Broker::shared(), options).await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    let lines = |message: &str| {
+        let log = stage.daemon.log_lines();
+        log.iter().filter(|line| line["message"] == message).count()
+    };
+    let (began, again) = (
+        "the chat is being listened to",
+        "the chat is being listened to again by the same session",
+    );
+    // A look at a chat that nobody missed is no return.
+    stage.sim.disconnect(alice.user_id).await.unwrap();
+    stage.say(&chat, 1..=5).await;
+    stage.expect_all(&chat).await;
+    stage.daemon.wait_for_accounts("active", 1).await;
+    assert_eq!((lines(began), lines(again)), (1, 0));
+    for round in 1..=2 {
+        stage.fault(&alice, FaultKind::RefuseConnections).await;
+        stage.sim.disconnect(alice.user_id).await.unwrap();
+        eventually("the loss is logged", async || {
+            (lines("access to a monitored chat is lost") == round).then_some(())
+        })
+        .await;
+        stage.sim.lift_faults().await;
+        eventually("and the return", async || (lines(again) == round).then_some(())).await;
+    }
+    stage.say(&chat, 6..=10).await;
+    stage.expect_all(&chat).await;
+    let lost = lines("access to a monitored chat is lost");
+    assert_eq!((lines(began), lost, lines(again)), (1, 2, 2));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn swallowed_doubled_and_reordered_updates_change_nothing() {
     for kind in [FaultKind::SwallowUpdates, FaultKind::DuplicateUpdates, FaultKind::ReorderUpdates]

@@ -31,6 +31,7 @@ impl Api {
             chat_id: serde_json::to_value(&record.chat.spelling).unwrap_or_default(),
             owner: None,
             marked_chat_id: record.marked_id.map(|id| id.0),
+            migrated_from_chat_id: record.migrated_from.map(|id| id.0),
             title: record.title.clone(),
             state: state
                 .and_then(|state| state.as_str().map(str::to_owned))

@@ -191,7 +191,9 @@ impl LoginActor {
 
     pub(super) fn wait_for_scan(&mut self, myself: &ActorRef<LoginMsg>) {
         let Stage::WaitingScan(token) = &self.stage else { return };
-        let left = token.expires_at.saturating_mul(1_000) - now().0 - RENEW_BEFORE_MS;
+        let left = token.expires_at.saturating_mul(1_000)
+            - self.context.telegrams_now().0
+            - RENEW_BEFORE_MS;
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         let asked = u64::try_from(self.not_before.0 - now().0).unwrap_or(0);
         let pause = Duration::from_millis(asked);

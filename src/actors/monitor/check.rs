@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{MonitorActor, MonitorMsg};
 use crate::actors::account::AccountMsg;
-use crate::actors::context::{jitter, now};
+use crate::actors::context::jitter;
 use crate::actors::errands::{Priority, Reply, Request};
 use crate::actors::meters::Check;
 use crate::protocol::failure::Failure;
@@ -50,11 +50,17 @@ impl MonitorActor {
         });
         let known_id = cursor.last_id;
         let after_id = after.unwrap_or_else(|| cursor.resume_from());
+        // How old a message is says only Telegram's clock. Where nobody tells, ours has to do.
+        let asks_time = self.context.clocks.telegrams_now().is_none() && !self.has_asked_time;
+        self.has_asked_time = asks_time;
         if after.is_none() {
             // History that is asked from now on has all that there is up to here.
             self.check_to = known_id;
         }
-        let errand = Errand::History { peer, after_id, known_id };
+        let errand = match asks_time {
+            true => Errand::LearnTime,
+            false => Errand::History { peer, after_id, known_id },
+        };
         let wish = Some(self.wish.token());
         let priority = Priority::Check;
         let request = Request { errand, priority, patience: None, wish, reply };
@@ -66,10 +72,17 @@ impl MonitorActor {
         myself: &ActorRef<MonitorMsg>,
         outcome: Result<Finding, Failure>,
     ) -> Result<(), ActorProcessingErr> {
-        let Ok(Finding::History(page)) = outcome else {
-            self.context.meters.checked(Check::Failed);
-            self.plan_check(myself);
-            return Ok(());
+        let page = match outcome {
+            Ok(Finding::History(page)) => page,
+            Ok(Finding::TimeLearnt) => {
+                self.check(myself, None);
+                return Ok(());
+            }
+            _ => {
+                self.context.meters.checked(Check::Failed);
+                self.plan_check(myself);
+                return Ok(());
+            }
         };
         let missing = self.missing_of(&page);
         if missing == 0 {
@@ -109,7 +122,7 @@ impl MonitorActor {
     /// Messages of a page that should have been published by now.
     fn missing_of(&self, page: &HistoryPage) -> usize {
         let Some(cursor) = &self.cursor else { return 0 };
-        let latest = now().seconds() - FRESH_SECONDS;
+        let latest = self.context.telegrams_now().seconds() - FRESH_SECONDS;
         let is_missing = |id, date| !cursor.covers(id) && date <= latest;
         page.messages.iter().filter(|message| is_missing(message.id, message.date)).count()
     }

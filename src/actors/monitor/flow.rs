@@ -28,9 +28,14 @@ impl MonitorActor {
         myself: &ActorRef<MonitorMsg>,
         delivery: Delivery,
     ) -> Result<(), ActorProcessingErr> {
-        let Delivery { account, title, messages, share } = delivery;
-        if !self.is_current(account) || self.machine.state() == MonitorState::Stopped {
-            // Nobody wants it, or the session in use reads it from history.
+        let Delivery { account, chat, title, messages, share } = delivery;
+        let is_elsewhere = self.record.marked_id != Some(chat);
+        if !self.is_current(account)
+            || is_elsewhere
+            || self.machine.state() == MonitorState::Stopped
+        {
+            // Nobody wants it, or the session in use reads it from history; or it was said where the
+            // chat was before, of which everything is told.
             share.into_iter().for_each(Share::finish);
             return Ok(());
         }
@@ -165,6 +170,7 @@ impl MonitorActor {
                     chat: &self.record.chat,
                     key: &self.key,
                     marked: peer.id,
+                    migrated_from: self.record.migrated_from,
                     title: self.record.title.as_deref(),
                     session: &member.session,
                     owner: cursor.owner,

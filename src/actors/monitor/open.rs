@@ -12,15 +12,18 @@ use crate::actors::account::AccountMsg;
 use crate::actors::context::{jitter, now};
 use crate::actors::errands::{Priority, Reply, Request};
 use crate::actors::fleet::FleetMsg;
-use crate::actors::opening::Step;
+use crate::actors::opening::{Step, owed_from};
+use crate::clock;
 use crate::failpoint;
 use crate::protocol::chat::{ChatTarget, MarkedId};
 use crate::protocol::cursor::Cursor;
 use crate::protocol::event::{self, MonitorChange};
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::AuthKeyId;
+use crate::protocol::model::MonitorRecord;
 use crate::protocol::monitor::{Input, MonitorState};
 use crate::protocol::restart::Backoff;
+use crate::protocol::server_time::{AHEAD_MAX_MS, Moment};
 use crate::store::Op;
 use crate::telegram::{Errand, Finding, HistoryPage};
 
@@ -100,6 +103,11 @@ impl MonitorActor {
                     self.looked_twice = true;
                     self.opening.read_again();
                 }
+                Step::Done if let Some(peer) = self.opening.migrated_to => {
+                    if !self.leave_group(myself, peer).await? {
+                        return Ok(());
+                    }
+                }
                 Step::Done => return self.opened(myself).await,
             }
         }
@@ -176,9 +184,13 @@ impl MonitorActor {
                 self.opening.peer = Some(peer);
                 self.learn(Some(peer.id), title, None).await
             }
-            Finding::Member { title, names } => {
-                self.opening.inspected = true;
+            Finding::Member { title, names, migrated_to } => {
+                (self.opening.inspected, self.opening.migrated_to) = (true, migrated_to);
                 self.learn(None, title, Some(names)).await
+            }
+            Finding::TimeLearnt => {
+                self.date_the_start();
+                Ok(())
             }
             Finding::NewestBefore(id) => self.start_after(id).await,
             Finding::Position(pts) => {
@@ -210,6 +222,10 @@ impl MonitorActor {
             if may_skip {
                 (self.opening.inspected, self.opening.caught_up) = (true, true);
             }
+            return self.advance(myself).await;
+        }
+        if self.is_closed_behind(&failure) {
+            self.opening.is_closed = true;
             return self.advance(myself).await;
         }
         if self.may_have_moved(&failure) {
@@ -285,7 +301,9 @@ impl MonitorActor {
             // The cursor counts the old chat's messages, and goes together with it.
             ops.push(Op::DeleteMonitor(self.key.clone()));
             (self.cursor, self.record.start_pts) = (None, None);
-            self.record.started_at = now();
+            let Moment { wall, steady } = clock::moment();
+            (self.record.started_at, self.record.started_steady) = (wall, Some(steady));
+            self.record.owed_from = self.context.clocks.telegrams_now();
             self.forget_held();
             self.opening.known_id = 0;
         }
@@ -295,12 +313,24 @@ impl MonitorActor {
         Ok(())
     }
 
+    /// Takes note of when the chat was asked for by Telegram's clock; durable with the cursor that
+    /// follows from it. Where nobody tells Telegram's time, ours is ahead of it by no more than
+    /// Telegram puts up with, or there would be no connection.
+    fn date_the_start(&mut self) {
+        let MonitorRecord { started_at, started_steady, owed_from, .. } = &mut self.record;
+        let moment = self.context.clocks.telegrams_moment(*started_at, *started_steady);
+        if moment.is_none() {
+            tracing::warn!(chat = %self.key, "telegram's time is not known; the chat is told from half a minute before it was asked for");
+        }
+        *owed_from = Some(moment.unwrap_or_else(|| started_at.plus_ms(-AHEAD_MAX_MS)));
+    }
+
     /// Makes the cursor: everything up to `id` counts as published.
     async fn start_after(&mut self, id: i32) -> Result<(), ActorProcessingErr> {
         let Some(peer) = self.opening.peer else { return Ok(()) };
         let cursor = match (self.opening.owner(peer), &self.cursor) {
             (Some(owner), Some(known)) => known.continued_by(owner, id),
-            (owner, _) => Cursor::starting_after(id, self.record.started_at.seconds(), owner),
+            (owner, _) => Cursor::starting_after(id, owed_from(&self.record).seconds(), owner),
         };
         self.cursor = Some(cursor.clone());
         let cursor = Op::PutCursor { chat: self.key.clone(), cursor };
@@ -353,9 +383,12 @@ impl MonitorActor {
             self.context.meters.gap_unfillable();
             tracing::warn!(chat = %self.key, "more was said while the chat was being opened than a bot can keep; the newest of it is missing");
         }
+        let was_missed = std::mem::take(&mut self.is_missed);
         let session = self.machine.current().map(|member| &member.session);
         if session != self.listening.as_ref() {
             tracing::info!(chat = %self.key, session = session.map(ToString::to_string), "the chat is being listened to");
+        } else if was_missed {
+            tracing::info!(chat = %self.key, session = session.map(ToString::to_string), "the chat is being listened to again by the same session");
         }
         self.announce_listening().await?;
         self.opening.was_open = true;

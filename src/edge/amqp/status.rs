@@ -1,12 +1,16 @@
 //! What a link says of itself: state, counters, what was found amiss. Shared with the health page
 //! and the metrics. Must never hold a secret.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use crate::clock;
+use crate::protocol::ids::UnixMillis;
 
 /// Upper bounds of the time between publishing and confirm, seconds. A broker that writes to disk
 /// takes milliseconds, one under load up to some hundred.
@@ -71,6 +75,16 @@ struct Shared {
     dead_lettered: AtomicU64,
     confirm: Histogram,
     lag: Histogram,
+    dated_by: OnceLock<TelegramsClock>,
+}
+
+/// Tells what time it is at Telegram.
+struct TelegramsClock(Box<dyn Fn() -> UnixMillis + Send + Sync>);
+
+impl fmt::Debug for TelegramsClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TelegramsClock").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -110,7 +124,13 @@ impl LinkStatus {
             dead_lettered: AtomicU64::new(0),
             confirm: Histogram::new(CONFIRM_BUCKETS),
             lag: Histogram::new(LAG_BUCKETS),
+            dated_by: OnceLock::new(),
         }))
+    }
+
+    /// Has the age of messages measured by `clock`, which tells Telegram's time; without it by ours.
+    pub fn date_by(&self, clock: impl Fn() -> UnixMillis + Send + Sync + 'static) {
+        let _ = self.0.dated_by.set(TelegramsClock(Box::new(clock)));
     }
 
     /// How it is now.
@@ -155,8 +175,8 @@ impl LinkStatus {
     pub(super) fn confirmed(&self, took: Duration, said_at: Option<i64>) {
         self.0.confirm.observe(took.as_secs_f64());
         if let Some(said_at) = said_at {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            self.0.lag.observe((now.as_secs_f64() - said_at as f64).max(0.0));
+            let now = self.0.dated_by.get().map_or_else(clock::now, |clock| clock.0());
+            self.0.lag.observe((now.0 as f64 / 1_000.0 - said_at as f64).max(0.0));
         }
     }
 
@@ -169,7 +189,7 @@ impl LinkStatus {
         );
         registry.register(
             "telewarden_event_lag_seconds",
-            "From Telegram's date of a message (whole seconds) until the broker confirmed its event",
+            "From Telegram's date of a message (whole seconds) until the broker confirmed its event, by Telegram's clock",
             self.0.lag.clone(),
         );
     }

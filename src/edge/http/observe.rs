@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::field::{Empty, display};
@@ -40,7 +40,7 @@ pub(super) async fn observe(
     span.in_scope(|| {
         let code = status.as_u16();
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        if status.is_server_error() {
+        if status.is_server_error() && !says_not_ready(route, status) {
             tracing::warn!(
                 "http.response.status_code" = code,
                 "event.duration" = nanos,
@@ -62,6 +62,12 @@ pub(super) async fn observe(
     }
     harden(headers);
     response
+}
+
+/// Whether that is the answer to a question about health, and no failure to answer it.
+fn says_not_ready(route: Option<&str>, status: StatusCode) -> bool {
+    let asks = route.is_some_and(|route| route == "/health" || route.starts_with("/health/"));
+    asks && status == StatusCode::SERVICE_UNAVAILABLE
 }
 
 fn span(request: &Request, route: Option<&str>, id: &HeaderValue) -> Span {

@@ -42,13 +42,13 @@ impl LoginLink {
 
     async fn scanned(&self, answer: Result<Answer, LoginFailure>) -> Result<Step, LoginFailure> {
         match answer {
-            Ok(Answer::Token(token)) => Ok(Step::Token(LoginToken {
-                url: SecretText::new(format!(
-                    "tg://login?token={}",
-                    URL_SAFE_NO_PAD.encode(token.token)
-                )),
-                expires_at: i64::from(token.expires),
-            })),
+            Ok(Answer::Token(token)) => {
+                // How long it is good for is told by a date of the server's.
+                self.caller.learn_time().await;
+                let url = format!("tg://login?token={}", URL_SAFE_NO_PAD.encode(token.token));
+                let expires_at = i64::from(token.expires);
+                Ok(Step::Token(LoginToken { url: SecretText::new(url), expires_at }))
+            }
             Ok(Answer::Success(success)) => {
                 self.signed_in_or_password(Ok(success.authorization)).await
             }

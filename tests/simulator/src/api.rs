@@ -109,6 +109,15 @@ impl Server {
         Ok(())
     }
 
+    pub(crate) fn upgrade(&self, chat_id: i64) -> Result<i64, ApiError> {
+        let mut world = self.world();
+        let Peer::Group(group_id) = world.existing_chat(chat_id)? else {
+            return Err(ApiError::Invalid("only a basic group can be upgraded".to_owned()));
+        };
+        let channel_id = world.upgrade(group_id).map_err(ApiError::Invalid)?;
+        Ok(Peer::Channel(channel_id).marked())
+    }
+
     pub(crate) fn ban(&self, chat_id: i64, user_id: i64) -> Result<(), ApiError> {
         let mut world = self.world();
         let (peer, user) = (world.existing_chat(chat_id)?, world.existing(user_id)?);
@@ -123,6 +132,9 @@ impl Server {
         let content = Content::text(text);
         match peer {
             Peer::Channel(id) => Ok(world.post_to_channel(id, from, content, None).id),
+            Peer::Group(id) if world.groups[&id].migrated_to.is_some() => {
+                Err(ApiError::Invalid("the group has become a supergroup".to_owned()))
+            }
             Peer::Group(id) => world
                 .post_to_group(id, from, &content, None, None)
                 .map(|posted| posted.id)

@@ -85,6 +85,7 @@ fn router(server: Arc<Server>) -> Router {
         .route("/chats/{chat_id}/members/{user_id}/rights", post(set_rights))
         .route("/chats/{chat_id}/rules", post(set_rules))
         .route("/chats/{chat_id}/ban", post(ban))
+        .route("/chats/{chat_id}/upgrade", post(upgrade))
         .route("/chats/{chat_id}/messages", get(messages).post(post_message))
         .route("/faults", post(add_fault).delete(lift_faults))
         .route("/load", post(load))
@@ -273,6 +274,10 @@ async fn add_member(
 
 async fn remove_member(State(server): Shared, Path((chat_id, user_id)): Path<(i64, i64)>) -> Done {
     done(server.remove_member(chat_id, user_id))
+}
+
+async fn upgrade(State(server): Shared, Path(chat_id): Path<i64>) -> Reply<serde_json::Value> {
+    Ok(Json(json!({ "chat_id": server.upgrade(chat_id)? })))
 }
 
 async fn ban(State(server): Shared, Path(chat_id): Path<i64>, Input(who): Input<Who>) -> Done {

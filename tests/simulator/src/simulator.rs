@@ -246,6 +246,11 @@ impl Simulator {
         self.server.remove_member(chat_id, user_id)
     }
 
+    /// Makes a basic group a supergroup; answers its marked id.
+    pub async fn upgrade(&self, chat_id: i64) -> Result<i64, ApiError> {
+        self.server.upgrade(chat_id)
+    }
+
     /// Takes somebody out for good.
     pub async fn ban(&self, chat_id: i64, user_id: i64) -> Result<(), ApiError> {
         self.server.ban(chat_id, user_id)

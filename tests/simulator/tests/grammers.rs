@@ -417,3 +417,56 @@ async fn a_large_request_and_a_large_answer_pass_compressed() {
     };
     assert_eq!((page.count, page.messages.len(), page.pts), (60, 60, 61));
 }
+
+#[tokio::test]
+async fn a_basic_group_becomes_a_supergroup_as_telegram_makes_it_one() {
+    let stage = Stage::with_accounts(2).await;
+    let group = stage.chat(ChatKind::Group).await;
+    let [member, other] = stage.ids()[..] else { panic!("two accounts") };
+    let mut reader = stage.client(0).await;
+    stage.simulator.post(group.chat_id, other, "before").await.unwrap();
+    let new_id = stage.simulator.upgrade(group.chat_id).await.unwrap();
+    let told = reader
+        .next(|updates| match updates {
+            enums::Updates::Updates(all) => all.updates.iter().find_map(|update| match update {
+                enums::Update::NewMessage(new) => match &new.message {
+                    enums::Message::Service(message) => Some((message.action.clone(), all.clone())),
+                    _ => None,
+                },
+                _ => None,
+            }),
+            _ => None,
+        })
+        .await;
+    let (enums::MessageAction::ChatMigrateTo(action), packet) = told else { panic!("{told:?}") };
+    let bare = -1_000_000_000_000 - new_id;
+    assert_eq!(action.channel_id, bare);
+    let old = packet.chats.iter().find_map(|chat| match chat {
+        enums::Chat::Chat(chat) => Some(chat.clone()),
+        _ => None,
+    });
+    let old = old.expect("the packet describes the group");
+    let Some(enums::InputChannel::Channel(channel)) = old.migrated_to else {
+        panic!("it says what it has become")
+    };
+    assert!(old.deactivated && channel.channel_id == bare);
+    // The hash is good, and what was said before can be read as ever.
+    let answer = reader.invoke(&history(peer(&channel))).await.unwrap();
+    let enums::messages::Messages::ChannelMessages(page) = answer else { panic!("a channel's") };
+    let first = page.messages.last().expect("its first message");
+    let enums::Message::Service(first) = first else { panic!("{first:?}") };
+    let enums::MessageAction::ChannelMigrateFrom(action) = &first.action else {
+        panic!("{:?}", first.action)
+    };
+    assert_eq!((first.id, action.chat_id), (1, -group.chat_id));
+    let before = types::InputPeerChat { chat_id: -group.chat_id }.into();
+    let answer = reader.invoke(&history(before)).await.unwrap();
+    let enums::messages::Messages::Messages(page) = answer else { panic!("a whole box") };
+    assert_eq!(page.messages.len(), 2);
+    let members = stage.simulator.members(new_id).await.unwrap();
+    assert!(members.iter().any(|known| known.user_id == member));
+    stage.simulator.post(group.chat_id, other, "after").await.unwrap_err();
+    stage.simulator.upgrade(group.chat_id).await.unwrap_err();
+    stage.simulator.post(new_id, other, "after").await.unwrap();
+    stage.assert_clean().await;
+}

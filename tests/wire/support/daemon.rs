@@ -117,6 +117,14 @@ impl Daemon {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Its clock is that many seconds ahead of everybody's, from its next start on. The clocks that
+    /// nobody sets are left alone.
+    pub(crate) fn set_clock(&mut self, seconds: i64) {
+        self.set_variable("LD_PRELOAD", faketime().to_str().expect("a path of letters"));
+        self.set_variable("FAKETIME", &format!("{seconds:+}s"));
+        self.set_variable("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    }
+
     /// Its environment is empty again, from its next start on.
     pub(crate) fn clear_variables(&mut self) {
         self.environment.clear();
@@ -363,6 +371,16 @@ fn dying_binary() -> PathBuf {
     std::env::var_os("TELEWARDEN_TEST_FAIL_POINTS_BIN").map(PathBuf::from).expect(
         "TELEWARDEN_TEST_FAIL_POINTS_BIN is not set: run ./scripts/test, which builds that daemon",
     )
+}
+
+/// The library that tells a process another time; `./scripts/test` installs it.
+fn faketime() -> PathBuf {
+    let folders = fs::read_dir("/usr/lib").expect("the system's libraries");
+    let found = folders.filter_map(Result::ok).find_map(|folder| {
+        let library = folder.path().join("faketime/libfaketime.so.1");
+        library.exists().then_some(library)
+    });
+    found.expect("libfaketime is missing: run ./scripts/test, which installs it")
 }
 
 /// A loopback address that is free now, below the range from which the kernel draws the ports of

@@ -103,6 +103,18 @@ impl Stage {
         }
     }
 
+    /// Commands the daemon to monitor a chat and waits until it has accepted that.
+    pub(crate) async fn accept(&self, chat_id: Value, primary: &Listener, backups: &[&Listener]) {
+        let pool: Vec<Value> = backups.iter().map(|backup| backup.data()).collect();
+        let command = json!({
+            "command": "start_monitoring_chat",
+            "chat_id": chat_id,
+            "primary_session": primary.data(),
+            "backup_sessions_pool": pool,
+        });
+        assert_eq!(self.backend.ask(&command).await["ok"], true);
+    }
+
     /// Commands the daemon to monitor a chat and waits until it listens.
     pub(crate) async fn monitor(&self, chat: &Chat, primary: &Listener, backups: &[&Listener]) {
         self.backend.start(chat.chat_id.into(), primary, backups).await;

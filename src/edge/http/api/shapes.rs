@@ -310,6 +310,10 @@ pub struct Monitor {
     /// Its marked id, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub marked_chat_id: Option<i64>,
+    /// The marked id of the basic group that it was when it was asked for, if Telegram has made a
+    /// supergroup of it since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migrated_from_chat_id: Option<i64>,
     /// Its title, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,

@@ -112,6 +112,8 @@ pub(crate) struct Group {
     pub(crate) log: Vec<Message>,
     /// Rises with every change of the member list.
     pub(crate) version: i32,
+    /// The supergroup that it has become.
+    pub(crate) migrated_to: Option<i64>,
 }
 
 /// Which kind of chat to make.
@@ -164,7 +166,7 @@ impl World {
         let open = Permissions::ALL;
         let chat = Chat { id, title, date: joined, members, banned, invite_hash, open };
         if kind == Kind::Group {
-            self.groups.insert(id, Group { chat, log: Vec::new(), version: 1 });
+            self.groups.insert(id, Group { chat, log: Vec::new(), version: 1, migrated_to: None });
         } else {
             let (messages, events) = (Vec::new(), Vec::new());
             let broadcast = kind == Kind::Channel;

@@ -26,6 +26,10 @@ pub(crate) enum Content {
     JoinedByLink,
     /// Somebody left or was removed.
     Removed(i64),
+    /// The basic group has become this supergroup.
+    MigratedTo(i64),
+    /// The supergroup was this basic group.
+    MigratedFrom { title: Arc<str>, group_id: i64 },
 }
 
 /// The rarer parts of a text message.

@@ -16,6 +16,7 @@ pub(crate) mod passwords;
 pub(crate) mod qr;
 pub(crate) mod rights;
 pub(crate) mod updates;
+mod upgrade;
 pub(crate) mod users;
 pub(crate) mod view;
 

@@ -65,6 +65,9 @@ impl Channel {
 impl Group {
     pub(crate) fn let_write(&self, user: i64) -> Result<(), RpcError> {
         let member = self.chat.members.get(&user).ok_or("CHAT_WRITE_FORBIDDEN")?;
+        if self.migrated_to.is_some() {
+            return Err("CHAT_WRITE_FORBIDDEN".into());
+        }
         self.chat.let_write(*member)
     }
 }

@@ -42,8 +42,11 @@ impl Cast {
         if !world.is_broadcast(message.peer) {
             self.add(Peer::User(message.from));
         }
-        if let Content::Added(user) | Content::Removed(user) = message.content {
-            self.add(Peer::User(user));
+        match message.content {
+            Content::Added(user) | Content::Removed(user) => self.add(Peer::User(user)),
+            Content::MigratedTo(channel_id) => self.add(Peer::Channel(channel_id)),
+            Content::MigratedFrom { group_id, .. } => self.add(Peer::Group(group_id)),
+            Content::Text { .. } | Content::JoinedByLink => {}
         }
     }
 
@@ -98,7 +101,13 @@ impl World {
     pub(crate) fn chat_view(&self, viewer: i64, peer: Peer) -> Option<enums::Chat> {
         match peer {
             Peer::User(_) => None,
-            Peer::Group(id) => self.groups.get(&id).map(|group| group_view(viewer, group)),
+            Peer::Group(id) => self.groups.get(&id).map(|group| {
+                let migrated_to = group.migrated_to.map(|channel_id| {
+                    let access_hash = self.access_hash(viewer, Peer::Channel(channel_id));
+                    types::InputChannel { channel_id, access_hash }.into()
+                });
+                group_view(viewer, group, migrated_to)
+            }),
             Peer::Channel(id) => self.channels.get(&id).map(|channel| {
                 channel_view(viewer, channel, self.access_hash(viewer, Peer::Channel(id)))
             }),
@@ -135,6 +144,13 @@ impl World {
             Content::Added(user) => types::MessageActionChatAddUser { users: vec![*user] }.into(),
             Content::JoinedByLink => types::MessageActionChatJoinedByLink { inviter_id: 0 }.into(),
             Content::Removed(user) => types::MessageActionChatDeleteUser { user_id: *user }.into(),
+            Content::MigratedTo(channel_id) => {
+                types::MessageActionChatMigrateTo { channel_id: *channel_id }.into()
+            }
+            Content::MigratedFrom { title, group_id } => {
+                let title = title.to_string();
+                types::MessageActionChannelMigrateFrom { title, chat_id: *group_id }.into()
+            }
         };
         types::MessageService {
             out,
@@ -163,7 +179,7 @@ pub(crate) fn reply_header(extras: &Extras) -> Option<enums::MessageReplyHeader>
     Some(types::MessageReplyHeader { reply_to_msg_id, ..blank::REPLY_HEADER.clone() }.into())
 }
 
-fn group_view(viewer: i64, group: &Group) -> enums::Chat {
+fn group_view(viewer: i64, group: &Group, migrated_to: Option<enums::InputChannel>) -> enums::Chat {
     let chat = &group.chat;
     if !chat.members.contains_key(&viewer) {
         return types::ChatForbidden { id: chat.id, title: chat.title.clone() }.into();
@@ -174,6 +190,8 @@ fn group_view(viewer: i64, group: &Group) -> enums::Chat {
         participants_count: chat.members.len() as i32,
         date: chat.date,
         version: group.version,
+        deactivated: migrated_to.is_some(),
+        migrated_to,
         creator: chat.is_creator(viewer),
         admin_rights: chat.admin_rights(viewer),
         default_banned_rights: Some(banned_rights(chat.open, 0)),

@@ -133,6 +133,7 @@ fn monitor() -> Monitor {
     Monitor {
         chat_id: CHAT.into(),
         owner: None,
+        migrated_from_chat_id: None,
         marked_chat_id: Some(-1_001),
         title: None,
         state: "active".to_owned(),
