@@ -8,6 +8,7 @@ mod metrics;
 mod process;
 mod reload;
 mod rotation;
+mod runs;
 mod systemd;
 
 use std::path::PathBuf;
@@ -39,7 +40,7 @@ use door::Door;
 use metrics::DaemonMetrics;
 
 pub use health::DaemonHealth;
-pub use process::{prepare_process, run};
+pub use process::{exit_code, prepare_process, run};
 pub use reload::{Read, Reload};
 
 /// Pauses between two dials of one account.
