@@ -34,7 +34,7 @@ RUN apt-get update \
     && install --directory /etc/telewarden
 COPY --from=build /build/target/release/telewarden /usr/bin/telewarden
 
-# A config.toml mounted here is read. These variables are weaker than TELEWARDEN__HTTP__LISTEN
+# A config.toml mounted here (/etc/telewarden/config.toml) is read by every command. These variables are weaker than TELEWARDEN__HTTP__LISTEN
 # and the flags, and HEALTH_CHECK_PORT still chooses the port.
 WORKDIR /etc/telewarden
 ENV HEALTH_CHECK_HOST=0.0.0.0 \

@@ -8,6 +8,7 @@ mod metrics;
 mod process;
 mod reload;
 mod rotation;
+mod runs;
 mod systemd;
 
 use std::path::PathBuf;
@@ -39,7 +40,7 @@ use door::Door;
 use metrics::DaemonMetrics;
 
 pub use health::DaemonHealth;
-pub use process::{prepare_process, run};
+pub use process::{exit_code, prepare_process, run};
 pub use reload::{Read, Reload};
 
 /// Pauses between two dials of one account.
@@ -202,8 +203,11 @@ fn pacing(limits: &config::Limits) -> Limits {
 
 fn login_options(config: &Config, meters: &Meters) -> Result<LoginOptions> {
     let read = |path: &PathBuf| {
-        let pem = std::fs::read_to_string(path).with_context(|| {
-            format!("failed to read {} (telegram.server_public_key_file)", path.display())
+        let pem = config::read_named_file(path).map_err(|why| {
+            anyhow::anyhow!(
+                "failed to read {} (telegram.server_public_key_file): {why}",
+                path.display()
+            )
         })?;
         ServerKey::from_pem(&pem).map(Arc::new).with_context(|| {
             format!("failed to use {} (telegram.server_public_key_file)", path.display())

@@ -14,10 +14,12 @@ use std::env;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, ConfigFile, Flag, Sources};
+use crate::protocol::printable::{self, PrintableLines};
 use crate::secrets;
 
 pub use audit::audit_verify;
@@ -26,8 +28,19 @@ pub use health::health;
 pub use keys::{keys_rotate, keys_status};
 pub use token::token;
 
-/// Read when no `--config` is given, if it is there.
-const DEFAULT_FILE: &str = "config.toml";
+/// Names the configuration file when no flag does.
+const FILE_VARIABLE: &str = "TELEWARDEN_CONFIG";
+
+/// The configuration of an installed daemon, which all commands read when nothing else is named. Tests
+/// know none: what the machine they run on has must not change them.
+#[cfg(not(test))]
+const INSTALLED_FILE: &str = "/etc/telewarden/config.toml";
+#[cfg(test)]
+const INSTALLED_FILE: &str = "/nowhere/telewarden/config.toml";
+
+/// Read when nothing else is there. After the installed one: from whatever folder an operator asks, the
+/// answer is about the daemon that runs.
+const LOCAL_FILE: &str = "config.toml";
 
 #[derive(Debug, Parser)]
 #[command(name = "telewarden", version, about, disable_help_subcommand = true)]
@@ -82,7 +95,8 @@ pub enum KeysCommand {
 /// Flags that choose and override the configuration.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigArgs {
-    /// The configuration file; without it, ./config.toml where there is one.
+    /// The configuration file; without it $TELEWARDEN_CONFIG, /etc/telewarden/config.toml or
+    /// ./config.toml, the first that is there.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where health and API listen, e.g. 127.0.0.1:8080 (http.listen).
@@ -102,9 +116,9 @@ pub struct ConfigArgs {
 impl ConfigArgs {
     /// The sources that the daemon reads, the process's environment included.
     pub fn sources(&self) -> Sources {
-        let file = match &self.config {
-            Some(path) => ConfigFile::Required(path.clone()),
-            None => ConfigFile::IfPresent(PathBuf::from(DEFAULT_FILE)),
+        let file = match self.file() {
+            Some(path) => ConfigFile::Required(path),
+            None => ConfigFile::None,
         };
         let flags = [
             ("--listen", "http.listen", &self.listen),
@@ -120,9 +134,30 @@ impl ConfigArgs {
     }
 
     /// The configuration file that is read; `None` when only defaults, environment and flags are.
-    pub fn file(&self) -> Option<&Path> {
-        let default = Path::new(DEFAULT_FILE);
-        self.config.as_deref().or_else(|| default.exists().then_some(default))
+    pub fn file(&self) -> Option<PathBuf> {
+        let found = || found_file(Path::new(INSTALLED_FILE), Path::new(LOCAL_FILE));
+        self.file_named().or_else(found)
+    }
+
+    /// The one that somebody named.
+    fn file_named(&self) -> Option<PathBuf> {
+        let variable = || env::var_os(FILE_VARIABLE).filter(|name| !name.is_empty());
+        self.config.clone().or_else(|| variable().map(PathBuf::from))
+    }
+
+    /// Says once which file is read where somebody may have meant the other one.
+    fn note_choice(&self) {
+        static ONCE: Once = Once::new();
+        let (installed, local) = (Path::new(INSTALLED_FILE), Path::new(LOCAL_FILE));
+        let is_found = self.file_named().is_none() && self.file().as_deref() == Some(installed);
+        if is_found && is_other(local, installed) {
+            ONCE.call_once(|| {
+                note(format_args!(
+                    "telewarden: {INSTALLED_FILE} is read, and {LOCAL_FILE} in this folder is not; \
+                     --config {LOCAL_FILE} reads it"
+                ));
+            });
+        }
     }
 
     /// Reads the configuration.
@@ -130,6 +165,7 @@ impl ConfigArgs {
     /// # Errors
     /// Every problem of every source, at once.
     pub fn load(&self) -> Result<Config, ConfigError> {
+        self.note_choice();
         Config::load(&self.sources())
     }
 
@@ -142,6 +178,18 @@ impl ConfigArgs {
         secrets::resolve(&mut config)?;
         Ok(config)
     }
+}
+
+/// The first of the two files that is there. One of which nobody can say whether it is there counts as
+/// being there: reading it says why.
+fn found_file(installed: &Path, local: &Path) -> Option<PathBuf> {
+    let is_there = |file: &&Path| !matches!(file.try_exists(), Ok(false));
+    [installed, local].into_iter().find(is_there).map(Path::to_owned)
+}
+
+/// Whether `file` is there and not the same as `than`.
+fn is_other(file: &Path, than: &Path) -> bool {
+    file.exists() && file.canonicalize().ok() != than.canonicalize().ok()
 }
 
 /// Flags of `telewarden health`.
@@ -208,14 +256,23 @@ pub fn fail(error: &impl fmt::Display) -> std::process::ExitCode {
     std::process::ExitCode::FAILURE
 }
 
-/// Writes a line beside the answer.
+/// Writes a line beside the answer. Whatever servers, files and settings put into it is printable then.
 fn note(line: impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", PrintableLines(line));
 }
 
-/// Writes a line for the user. Nobody reads it when the pipe is closed; that is no failure.
+/// Writes a line for the user, in the same way. Nobody reads it when the pipe is closed; that is no
+/// failure.
 fn say(line: impl fmt::Display) {
-    let _ = writeln!(io::stdout(), "{line}");
+    let _ = writeln!(io::stdout(), "{}", PrintableLines(line));
+}
+
+/// Writes an answer for a program.
+fn say_json(answer: &serde_json::Value) {
+    match printable::json(answer) {
+        Ok(line) => say(line),
+        Err(error) => note(error),
+    }
 }
 
 #[cfg(test)]
@@ -240,7 +297,22 @@ mod tests {
         let flags: Vec<_> = sources.flags.iter().map(|f| (f.key, f.value.as_str())).collect();
         assert_eq!(flags, [("http.listen", "127.0.0.1:1"), ("log.level", "debug")]);
         let sources = ConfigArgs::default().sources();
-        assert_eq!(sources.file, ConfigFile::IfPresent(PathBuf::from("config.toml")));
+        assert_eq!(sources.file, ConfigFile::Required(PathBuf::from("config.toml")), "ours, here");
+    }
+
+    #[test]
+    fn the_installed_configuration_comes_before_the_one_in_this_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let (installed, local) = (folder.path().join("installed"), folder.path().join("local"));
+        assert_eq!(found_file(&installed, &local), None);
+        std::fs::write(&local, "").unwrap();
+        assert_eq!(found_file(&installed, &local), Some(local.clone()));
+        assert!(!is_other(&local, &local) && is_other(&local, &installed));
+        std::fs::write(&installed, "").unwrap();
+        assert_eq!(found_file(&installed, &local), Some(installed.clone()));
+        // What is in the way of looking is told by reading.
+        let hidden = local.join("config.toml");
+        assert_eq!(found_file(&hidden, &installed), Some(hidden));
     }
 
     #[test]

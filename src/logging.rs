@@ -1,10 +1,13 @@
 //! Logging: one subscriber, text or JSON, with everything that could leak kept out.
 //!
 //! The configured level is for the daemon's own events. What libraries say is capped below the
-//! levels at which they print message texts. This module must never decide what is logged by
+//! levels at which they print message texts. What strangers wrote (titles, names, errors of servers)
+//! is escaped here, in both forms: nothing of it can end a line, forge another, command a terminal or
+//! hide ([`crate::protocol::printable`]). This module must never decide what is logged by
 //! others of our modules, and never fail a caller: a log line that cannot be written is lost.
 
 mod ecs;
+mod text;
 
 use std::io::{self, IsTerminal, Write};
 use std::panic::{self, PanicHookInfo};
@@ -89,12 +92,13 @@ where
         LogFormat::Auto => is_terminal,
     };
     let output = if is_text {
-        let text = tracing_subscriber::fmt::layer()
+        let lines = tracing_subscriber::fmt::layer()
             .with_ansi(is_terminal)
+            .fmt_fields(text::OneLine::new())
             // Its complaints would go to standard error by a macro that panics when that is gone.
             .log_internal_errors(false)
             .with_writer(writer);
-        text.boxed()
+        lines.boxed()
     } else {
         ecs::EcsLayer::new(writer).boxed()
     };
@@ -149,9 +153,11 @@ fn panic_reason(message: &str) -> &str {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use proptest::prelude::*;
     use serde_json::Value;
 
     use super::*;
+    use crate::protocol::printable::is_printable;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -255,10 +261,72 @@ mod tests {
 
     #[test]
     fn a_huge_field_is_cut() {
-        let lines = logged(Level::INFO, LogFormat::Json, |_| {
-            tracing::info!(huge = "é".repeat(1 << 20), "cut");
-        });
-        assert!(lines.text().len() < 10_000);
+        for (format, most) in [(LogFormat::Json, 10_000), (LogFormat::Text, 20_000)] {
+            let lines = logged(Level::INFO, format, |_| {
+                tracing::info!(huge = "é".repeat(1 << 20), "cut");
+                tracing::info!("{}", "é".repeat(1 << 20));
+            });
+            assert!(lines.text().len() < 2 * most);
+            assert_eq!(lines.text().matches('…').count(), 2);
+        }
+    }
+
+    /// An error whose words a server chose.
+    #[derive(Debug, thiserror::Error)]
+    #[error("the server says: {0}")]
+    struct Foreign(String);
+
+    /// Puts `text` wherever a text can stand in an event.
+    fn say_everywhere(text: &str) {
+        let error = Foreign(text.to_owned());
+        let span = tracing::info_span!("chat", title = %text, later = tracing::field::Empty);
+        let _in_span = span.enter();
+        span.record("later", tracing::field::display(text));
+        tracing::warn!(
+            title = %text,
+            quoted = text,
+            debug = ?text,
+            error = &error as &dyn std::error::Error,
+            "the chat {text} says"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn nothing_that_strangers_wrote_leaves_its_line_or_hides(
+            text in "[\\PC\u{0}-\u{1f}\u{7f}-\u{9f}\u{ad}\u{200b}-\u{200f}\u{2028}-\u{202e}\u{2060}-\u{206f}\u{feff}]{0,30}",
+        ) {
+            for format in [LogFormat::Text, LogFormat::Json] {
+                let lines = logged(Level::INFO, format, |_| say_everywhere(&text)).text();
+                let line = lines.strip_suffix('\n').unwrap();
+                prop_assert!(line.chars().all(is_printable), "{:?}", line);
+            }
+            let records = logged(Level::INFO, LogFormat::Json, |_| say_everywhere(&text)).records();
+            prop_assert_eq!(&records[0]["telewarden.title"], &text);
+            prop_assert_eq!(&records[0]["message"], &format!("the chat {text} says"));
+        }
+    }
+
+    #[test]
+    fn on_a_terminal_the_only_escapes_are_the_colours_of_the_frame() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let (subscriber, _) = build(Level::INFO, LogFormat::Text, true, move || writer.clone());
+        subscriber::with_default(subscriber, || say_everywhere("\u{1b}[2J\u{9b}31m\r\n\u{202e}"));
+        let text = lines.text();
+        let mut parts = text.split('\u{1b}');
+        let mut plain = parts.next().unwrap().to_owned();
+        for part in parts {
+            let (colour, rest) = part.split_once('m').unwrap();
+            let is_colour = colour
+                .strip_prefix('[')
+                .is_some_and(|code| code.chars().all(|c| c.is_ascii_digit() || c == ';'));
+            assert!(is_colour, "{text:?}");
+            plain.push_str(rest);
+        }
+        assert!(plain.strip_suffix('\n').unwrap().chars().all(is_printable), "{plain:?}");
     }
 
     #[test]

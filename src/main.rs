@@ -7,9 +7,10 @@ use telewarden::cli::{self, AuditCommand, Command, ConfigArgs, KeysCommand};
 use telewarden::{app, logging, secrets};
 
 fn main() -> ExitCode {
+    // First of all: from here on no crash leaves a core with what is read below.
+    app::prepare_process();
     // SAFETY: nothing has started a thread yet.
     unsafe { secrets::hide_key_variable() };
-    app::prepare_process();
     match cli::parse() {
         Command::Run(args) => run(&args),
         Command::Check(args) => cli::check(&args),
@@ -34,6 +35,9 @@ fn run(args: &ConfigArgs) -> ExitCode {
     let reload = app::Reload::new(config, Arc::new(move || again.load_whole()), logging);
     match app::run(reload) {
         Ok(code) => code,
-        Err(error) => cli::fail(&format!("{error:#}")),
+        Err(error) => {
+            cli::fail(&format!("{error:#}"));
+            app::exit_code(&error)
+        }
     }
 }

@@ -5,21 +5,33 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::runs::{CrashLoop, Runs};
 use super::systemd::ServiceManager;
 use super::{Daemon, Reload};
+use crate::actors::RootError;
+use crate::clock::steady;
 use crate::config::Config;
 use crate::store::Outbox;
 
 /// Exit code after a second signal: the usual one for SIGINT.
 const HARD_STOP: i32 = 130;
 
-/// Tells the allocator how to treat big blocks, raises the limit of open files, and turns the limit
-/// of file sizes into an error. To be called before any thread is started.
+/// Exit code when it refuses to start after a crash loop. The unit takes it for an end
+/// (`RestartPreventExitStatus=`).
+const CRASH_LOOP: u8 = 3;
+
+/// Names the folder that systemd keeps for a unit with `RuntimeDirectory=` (systemd.exec(5)).
+const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
+
+/// Sees to it that the process leaves no core, tells the allocator how to treat big blocks, raises the
+/// limit of open files, and turns the limit of file sizes into an error. To be called first of all,
+/// before any thread is started and any secret is read.
 ///
 /// The library allocates two zeroed 1 MiB buffers a connection, of which only touched pages cost
 /// memory. With glibc's moving threshold freed ones are kept and reused, and every reconnect makes
 /// more of them resident; with a fixed threshold each is mapped and given back.
 pub fn prepare_process() {
+    leave_no_core();
     #[cfg(target_env = "gnu")]
     {
         const MMAP_THRESHOLD_BYTES: i32 = 128 * 1024;
@@ -33,6 +45,31 @@ pub fn prepare_process() {
     }
     raise_open_files();
     outlive_file_size_limits();
+}
+
+/// The memory of the process holds every key and every session, so none of it may become a core,
+/// whatever ends the process and whatever limits it was started with.
+///
+/// A process that is not dumpable leaves none, neither in a file nor piped into a program (prctl(2),
+/// core(5)); `fs.suid_dumpable` only says what set-user-ID programs begin with. Nor may others of the
+/// same user attach to it or read its memory. Nothing here changes credentials or executes a program,
+/// which would set it anew.
+///
+/// The limit says the same once more. Of 1 byte rather than 0, because 0 does not bind a kernel that
+/// pipes cores into a program and 1 does (`do_coredump` in the kernel), while a file of 1 byte is too
+/// small for any core.
+fn leave_no_core() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: prctl takes plain numbers; the others get a valid pointer to a struct that lives through
+    // them. A lower limit is always granted.
+    unsafe {
+        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
+        if libc::getrlimit(libc::RLIMIT_CORE, &mut limit) == 0 {
+            let most = limit.rlim_max.min(1);
+            limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+            libc::setrlimit(libc::RLIMIT_CORE, &limit);
+        }
+    }
 }
 
 /// A file that may not grow any more comes back as an error from the write, told like a full disk,
@@ -62,12 +99,28 @@ fn raise_open_files() {
 ///
 /// Exit status: 0 after SIGTERM or SIGINT; 1 with an error, whatever it is (a store that cannot be
 /// opened, a disk that became full), told as the last line on stderr and, once it is up, in STATUS;
-/// 130 after a second signal. Mistakes on the command line end with 2 before this. A service manager
-/// may start it again after 1: what is broken stays refused and unchanged until somebody mends it.
+/// 3 after a crash loop ([`Runs`]); 130 after a second signal. Mistakes on the command line end with 2
+/// before this. A service manager may start it again after 1: what is broken stays refused and unchanged
+/// until somebody mends it. After 3 it may not.
 ///
 /// # Errors
 /// What could not be started, or what ended without which going on would be a lie.
 pub fn run(reload: Reload) -> Result<ExitCode> {
+    let runs = Runs::begin(std::env::var_os(RUNTIME_DIRECTORY).as_deref(), steady().0)?;
+    let ended = run_once(reload);
+    let is_crash = ended.as_ref().err().is_some_and(|error| error.is::<RootError>());
+    if !is_crash {
+        runs.ended_in_order();
+    }
+    ended
+}
+
+/// The exit code for an error of [`run`].
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<CrashLoop>() { ExitCode::from(CRASH_LOOP) } else { ExitCode::FAILURE }
+}
+
+fn run_once(reload: Reload) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("failed to start the runtime")?;
     runtime.block_on(serve(reload))

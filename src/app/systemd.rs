@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::heartbeat::{Call, Heartbeat};
 use crate::actors::{Part, said_by};
+use crate::protocol::printable::Printable;
 
 /// Between two pulses where nobody asks for a watchdog.
 const UNWATCHED_EVERY: Duration = Duration::from_secs(30);
@@ -289,7 +290,7 @@ impl Watch {
 /// A STATUS is one line; a line break would begin another assignment.
 fn one_line(text: String) -> String {
     let line: String = text.chars().take(STATUS_CHARS_MAX).collect();
-    line.replace(['\n', '\r'], " ")
+    Printable(line.replace(['\n', '\r'], " ")).to_string()
 }
 
 #[cfg(test)]

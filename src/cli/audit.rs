@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{AuditVerifyArgs, note, say};
+use super::{AuditVerifyArgs, note, say, say_json};
 use crate::config::ConfigError;
 use crate::protocol::trail::Hash;
 use crate::store::{StoreError, TrailExamined, TrailMark, TrailReport, examine_trail};
@@ -38,7 +38,7 @@ pub fn audit_verify(args: &AuditVerifyArgs) -> ExitCode {
         }
     };
     if args.json {
-        say(as_json(&report));
+        say_json(&as_json(&report));
     } else {
         as_text(&report).into_iter().for_each(say);
     }
@@ -154,7 +154,8 @@ mod tests {
     #[tokio::test]
     async fn the_head_is_told_in_a_form_that_a_later_look_takes() {
         let state = tempfile::tempdir().unwrap();
-        assert_eq!(look(&args(state.path(), None)).unwrap().entries, 0);
+        let missing = look(&args(state.path(), None)).unwrap_err().to_string();
+        assert!(missing.contains("there is no store in"), "{missing}");
         let (store, _outbox) = Store::open(StoreOptions::new(state.path())).unwrap();
         store.commit(vec![deed(), deed()]).await.unwrap();
         store.close().await.unwrap();

@@ -10,7 +10,7 @@ use std::process::{self, ExitCode};
 use std::time::Duration;
 
 use super::{ConfigArgs, say};
-use crate::config::{Config, advice, broker_address};
+use crate::config::{Config, advice, broker_address, read_named_file};
 use crate::edge::http::{TokenSecret, TokenSecretError};
 use crate::secrets::{self, Chosen};
 use crate::store::{Examined, KeyOrigin, StoreError, StoreOptions, examine};
@@ -42,7 +42,9 @@ pub fn check(args: &ConfigArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let source = args.file().map_or("no file, built-in defaults".into(), Path::to_string_lossy);
+    let source = args.file();
+    let source =
+        source.map_or("no file, built-in defaults".into(), |file| file.display().to_string());
     say(format_args!("fine    the configuration can be read ({source})"));
     let mut findings = resolve(&mut config);
     findings.extend(self::findings(&config));
@@ -142,8 +144,9 @@ fn store(path: &Path, chosen: &Chosen) -> Finding {
 /// The folder is made on the first start, if the nearest one above it can be written.
 fn future_store(path: &Path) -> Finding {
     let shown = path.display();
-    let above = path.ancestors().skip(1).find(|folder| folder.exists());
-    let above = above.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A link that leads nowhere is there, and no folder can be made in its place.
+    let above = path.ancestors().find(|place| fs::symlink_metadata(place).is_ok());
+    let above = above.unwrap_or(Path::new("."));
     match try_writing(above) {
         Ok(()) => Finding::Fine(format!("store.path {shown} will be made on the first start")),
         Err(error) => Finding::Fault(format!(
@@ -234,7 +237,7 @@ fn broker(url: &str) -> Finding {
 /// The public key of servers of one's own.
 fn server_key(path: &Path) -> Finding {
     let shown = path.display();
-    let pem = match fs::read_to_string(path) {
+    let pem = match read_named_file(path) {
         Ok(pem) => pem,
         Err(error) => {
             let text = format!("telegram.server_public_key_file {shown} cannot be read: {error}");

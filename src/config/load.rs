@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use zeroize::Zeroize;
 
 use super::keys::{self, KEPT_VARIABLES, KeptKey, Key, Kind, Named};
-use super::problem::{nearest, nearest_within};
+use super::problem::{PROBLEMS_SHOWN_MAX, nearest, nearest_within};
 use super::reference::{self, Reference};
 use super::value::Value;
 use super::{Config, ConfigError, Place, Problem};
@@ -44,8 +44,6 @@ pub enum ConfigFile {
     /// None.
     #[default]
     None,
-    /// This one, if it is there.
-    IfPresent(PathBuf),
     /// This one.
     Required(PathBuf),
 }
@@ -94,6 +92,9 @@ impl Layer {
     }
 
     fn unknown(&mut self, place: Place, path: &str) {
+        if self.problems.len() >= PROBLEMS_SHOWN_MAX {
+            return self.problem(place, "unknown key".to_owned());
+        }
         let hint = nearest(path, keys::known_names()).unwrap_or_default();
         self.problem(place, format!("unknown key {path}; the nearest known one is {hint}"));
     }
@@ -242,6 +243,15 @@ fn read_secret(config: &mut Config, of: &'static str, path: &Path) -> Result<(),
     })
 }
 
+/// Reads a text file that a setting names: a certificate, a key. One that is too long for that (a device
+/// that never ends, say) is refused. The error says what is wrong and shows nothing of it.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn read_named_file(path: &Path) -> Result<String, String> {
+    read_text(path, CONFIG_FILE_BYTES_MAX)
+}
+
 /// Reads a text file of bounded size. The error says what is wrong and shows nothing of it.
 fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
     let file = fs::File::open(path).map_err(|error| describe_io(&error))?;
@@ -263,14 +273,7 @@ fn describe_io(error: &std::io::Error) -> String {
 }
 
 fn file_layer(file: &ConfigFile) -> Layer {
-    let (path, is_required) = match file {
-        ConfigFile::None => return Layer::default(),
-        ConfigFile::IfPresent(path) => (path, false),
-        ConfigFile::Required(path) => (path, true),
-    };
-    if !is_required && matches!(path.try_exists(), Ok(false)) {
-        return Layer::default();
-    }
+    let ConfigFile::Required(path) = file else { return Layer::default() };
     match read_text(path, CONFIG_FILE_BYTES_MAX) {
         Ok(text) => toml_layer(path, &text),
         Err(what) => {
@@ -286,13 +289,14 @@ fn toml_layer(path: &Path, text: &str) -> Layer {
     let mut layer = Layer::default();
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
-        let mut walk = Walk { path, text, layer };
+        let mut walk = Walk { path, lines: Lines::of(text), layer };
         walk.table("", table.get_ref());
         layer = walk.layer;
     }
+    let lines = Lines::of(text);
     for error in errors {
         // The parser's own rendering shows the line, which may hold a secret: only its words.
-        let line = error.span().map(|span| line_of(text, span.start));
+        let line = error.span().map(|span| lines.line_of(span.start));
         let what = format!("this is not TOML: {}", error.message());
         layer.problem(Place::File(path.to_owned(), line), what);
     }
@@ -303,14 +307,24 @@ fn toml_layer(path: &Path, text: &str) -> Layer {
     layer
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+/// Where the lines of a text end.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(at, _)| at).collect())
+    }
+
+    /// The line of a place, counted from 1.
+    fn line_of(&self, offset: usize) -> usize {
+        self.0.partition_point(|end| *end < offset) + 1
+    }
 }
 
 /// A walk over the tables of a configuration file.
 struct Walk<'f> {
     path: &'f Path,
-    text: &'f str,
+    lines: Lines,
     layer: Layer,
 }
 
@@ -320,7 +334,7 @@ impl Walk<'_> {
             let dot = if above.is_empty() { "" } else { "." };
             let path = format!("{above}{dot}{}", name.get_ref());
             let place =
-                Place::File(self.path.to_owned(), Some(line_of(self.text, name.span().start)));
+                Place::File(self.path.to_owned(), Some(self.lines.line_of(name.span().start)));
             self.entry(&path, place, value);
         }
     }

@@ -24,7 +24,7 @@ use crate::protocol::secret::SecretText;
 
 pub use advice::{advice, broker_address, is_key_beside_store};
 pub use changes::changed_keys;
-pub use load::{ConfigFile, Flag, Sources};
+pub use load::{ConfigFile, Flag, Sources, read_named_file};
 pub use problem::{ConfigError, Place, Problem};
 pub use reference::Reference;
 pub use value::duration;

@@ -3,6 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::protocol::printable::Printable;
+
+/// Problems that are told one by one. A file that is something else altogether has more.
+pub(super) const PROBLEMS_SHOWN_MAX: usize = 50;
+
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -39,7 +44,8 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.what)
+        // A file may be anybody's text: names of keys, and words of the parser about them.
+        write!(f, "{}", Printable(format_args!("{}: {}", self.place, self.what)))
     }
 }
 
@@ -51,9 +57,16 @@ pub struct ConfigError(pub Vec<Problem>);
 fn list(problems: &[Problem]) -> String {
     match problems {
         [one] => one.to_string(),
-        many => many.iter().fold(format!("{} problems", many.len()), |text, problem| {
-            text + "\n  - " + &problem.to_string()
-        }),
+        many => {
+            let shown = many.iter().take(PROBLEMS_SHOWN_MAX);
+            let mut text = shown.fold(format!("{} problems", many.len()), |text, problem| {
+                text + "\n  - " + &problem.to_string()
+            });
+            if many.len() > PROBLEMS_SHOWN_MAX {
+                text += &format!("\n  - and {} more", many.len() - PROBLEMS_SHOWN_MAX);
+            }
+            text
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::advice::WITHOUT_EFFECT;
 use super::keys::{KEPT_VARIABLES, KEYS, KeptKey, Kind, SERVERS, by_path};
 use super::*;
+use crate::protocol::printable::is_printable;
 
 mod secrets;
 
@@ -98,11 +99,96 @@ fn the_reference_file_gives_and_explains_every_key() {
     }
 }
 
+/// A file of the source.
+fn of_the_source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+#[test]
+fn the_unit_and_the_configuration_that_its_header_installs_agree() {
+    let unit = fs::read_to_string(of_the_source("systemd/telewarden.service")).unwrap();
+    let file = ConfigFile::Required(of_the_source("systemd/config.toml"));
+    let config = Config::load(&Sources { file, ..Sources::default() }).unwrap();
+    let says = |line: &str| unit.lines().any(|found| found == line);
+    let state = config.store.path.strip_prefix("/var/lib").unwrap().display().to_string();
+    assert!(says(&format!("StateDirectory={state}")));
+    let key = config.secrets.key_file.unwrap();
+    assert!(says(&format!("LoadCredential=telewarden-key:{}", key.display())));
+    assert!(says("ExecStart=/usr/bin/telewarden run --config /etc/telewarden/config.toml"));
+    // What is set here could not be seen by a command.
+    assert!(
+        !unit.lines().any(|line| line.starts_with("Environment=")),
+        "a setting beside the file"
+    );
+    let installed: Vec<&str> = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("#   install "))
+        .map(|line| line.split(' ').rev().nth(1).unwrap())
+        .filter(|source| !source.starts_with("target/"))
+        .collect();
+    assert_eq!(installed.len(), 3);
+    assert!(installed.iter().all(|source| of_the_source(source).is_file()), "{installed:?}");
+    // With the lines that its reader fills in.
+    let text = fs::read_to_string(of_the_source("systemd/config.toml")).unwrap();
+    let filled = Folder::new().load(
+        &text.replace("#api_", "api_").replace("#enabled", "enabled").replace("#url", "url"),
+        &[],
+    );
+    let filled = filled.unwrap();
+    assert!(filled.bridge.enabled && filled.telegram.api_id == Some(12345));
+}
+
 #[test]
 fn without_any_source_the_defaults_apply() {
     assert_eq!(Config::load(&Sources::default()), Ok(Config::default()));
-    let file = ConfigFile::IfPresent(PathBuf::from("/nowhere/config.toml"));
-    assert_eq!(Config::load(&Sources { file, ..Sources::default() }), Ok(Config::default()));
+}
+
+#[test]
+fn a_file_that_is_something_else_is_refused_in_a_moment_and_in_a_few_words() {
+    let folder = Folder::new();
+    let keys: String = (0..60_000).map(|number| format!("key_{number}=1\n")).collect();
+    let deep = format!("a = {}", "[".repeat(500_000));
+    let dotted = format!("{}z = 1", "a.".repeat(250_000));
+    let long = "#".repeat(2 << 20);
+    for (text, words) in [
+        (keys.as_str(), "and 59950 more"),
+        (&deep, "this is not TOML"),
+        (&dotted, "this is not TOML"),
+        (&long, "the file is longer than 1048576 bytes"),
+        ("\u{1b}[2J = 1\n\"a\nb\u{202e}\" = 1", "this is not TOML"),
+        ("\"a\u{202e}\\n\" = 1", "unknown key a\\u{202e}\\n"),
+    ] {
+        let file = ConfigFile::Required(folder.write("strange.toml", text));
+        let begun = std::time::Instant::now();
+        let error = Config::load(&Sources { file, ..Sources::default() }).unwrap_err().to_string();
+        assert!(error.contains(words), "{words}: {}", &error[..error.floor_char_boundary(500)]);
+        assert!(error.len() < 20_000 && begun.elapsed().as_secs() < 20, "{words}");
+        assert!(error.chars().all(|c| c == '\n' || is_printable(c)), "{error:?}");
+    }
+}
+
+#[test]
+fn what_is_no_file_of_text_is_not_read_to_its_end() {
+    for (path, words) in [
+        ("/dev/zero", "the file is longer than"),
+        ("/dev/null", "the file is empty"),
+        ("/", "it is a folder"),
+        ("/proc/self/mem", "it cannot be read"),
+        ("/nowhere/secret", "there is no such file"),
+    ] {
+        for key in ["TELEWARDEN__TELEGRAM__API_HASH_FILE", "TELEWARDEN__AUTH__JWT_SECRET_FILE"] {
+            let environment = variables(&[(key, path)]);
+            let sources = Sources { environment, ..Sources::default() };
+            let error = Config::load(&sources).unwrap_err().to_string();
+            // The device that is always empty is open to everybody.
+            let is_open = error.contains("can be read by others");
+            assert!(error.contains(words) || is_open && path == "/dev/null", "{error}");
+        }
+        let file = ConfigFile::Required(PathBuf::from(path));
+        let loaded = Config::load(&Sources { file, ..Sources::default() });
+        assert_eq!(loaded.is_ok(), path == "/dev/null", "an empty file says nothing");
+        assert_eq!(read_named_file(Path::new(path)).is_ok(), path == "/dev/null");
+    }
 }
 
 #[test]

@@ -16,6 +16,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::protocol::printable::PrintableJson;
+
 /// Version of the schema whose names are used
 /// (<https://www.elastic.co/guide/en/ecs/8.11/index.html>).
 const ECS_VERSION: &str = "8.11.0";
@@ -76,7 +78,7 @@ where
 /// One line, its end included. The schema wants the first three names in this order.
 fn line(metadata: &Metadata<'_>, fields: &Fields) -> Option<Vec<u8>> {
     let mut line = Vec::with_capacity(256);
-    let mut json = serde_json::Serializer::new(&mut line);
+    let mut json = serde_json::Serializer::with_formatter(&mut line, PrintableJson);
     let mut map = json.serialize_map(None).ok()?;
     let level = metadata.level().as_str().to_ascii_lowercase();
     map.serialize_entry("@timestamp", &format!("{:.3}", Timestamp::now())).ok()?;

@@ -21,6 +21,7 @@ pub mod network;
 pub mod outbox;
 pub mod owner;
 pub mod pacing;
+pub mod printable;
 pub mod progress;
 pub mod refusal;
 pub mod request;

@@ -101,6 +101,15 @@ impl ChildKind {
 
 const MINUTE_MS: i64 = 60_000;
 
+/// What follows when the process itself dies, decided by the next one. The pause is the service
+/// manager's. A loop connects every session over and over.
+pub const PROCESS: RestartPolicy = RestartPolicy {
+    backoff: Backoff { min_ms: 0, max_ms: 0 },
+    restarts_max: 5,
+    window_ms: 10 * MINUTE_MS,
+    then: GiveUp::Park,
+};
+
 /// When a failed child is started again, and when not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestartPolicy {

@@ -55,7 +55,7 @@ impl Chosen {
     pub fn tell(&self) {
         tracing::info!("the keys in the store are wrapped by {}", self.key);
         for unused in &self.unused {
-            tracing::warn!("{unused} is configured, too, and not used: {} comes first", self.key);
+            tracing::info!("{unused} is configured, too, and not used: {} comes first", self.key);
         }
     }
 }

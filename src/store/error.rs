@@ -18,6 +18,15 @@ pub enum StoreError {
         /// Why it failed. (Not a source: the text has it already.)
         cause: io::Error,
     },
+    /// There is nothing that could be looked at.
+    #[error(
+        "there is no store in {path}: no daemon has run on it yet, or it lies elsewhere; name its \
+         folder with store.path in the configuration, or with --state"
+    )]
+    NotThere {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// The directory is somebody else's.
     #[error(
         "{path} is open to others and holds what is not ours; give store.path a directory of its \

@@ -4,11 +4,17 @@ use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use telewarden_simulator::{Options, Simulator};
+use tokio::time::{Instant, sleep};
 
-use crate::support::{Backend, Broker, Daemon, DaemonOptions, ServiceManager, Stage};
+use crate::support::{
+    Backend, Broker, Daemon, DaemonOptions, PATIENCE, ServiceManager, Stage, kill, with_cores,
+};
 
 /// What seals a store, as `openssl rand -base64 32` would make it.
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n";
@@ -26,15 +32,27 @@ fn with(environment: Vec<(String, String)>) -> DaemonOptions {
     DaemonOptions { environment, ..DaemonOptions::default() }
 }
 
+fn make_pipe(path: &Path) {
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: mkfifo gets a path that ends with a zero and lives through the call.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+}
+
+/// What the unit says for `name`.
+fn unit(name: &str) -> String {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/telewarden.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    let value = unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    value.unwrap_or_else(|| panic!("the unit does not say {name}")).to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_is_ready_when_its_store_is_open_and_tells_its_sessions_and_its_end() {
     let manager = ServiceManager::listen();
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");
     // Reading a key from a pipe waits until somebody writes it.
-    let path = CString::new(key.as_os_str().as_bytes()).unwrap();
-    // SAFETY: mkfifo gets a path that ends with a zero and lives through the call.
-    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    make_pipe(&key);
     let options = with(vec![manager.environment(), set("TELEWARDEN__SECRETS__KEY_FILE", &key)]);
     let sim = Simulator::start(Options::default()).await.unwrap();
     let backend = Backend::connect(Broker::shared()).await;
@@ -191,4 +209,113 @@ async fn secrets_are_read_from_the_credentials_that_systemd_shows() {
     stage.daemon.spawn().await;
     stage.say(&chat, 4..=5).await;
     stage.expect_all(&chat).await;
+}
+
+/// Kills it by `signal`, as a bug or the kernel would, and answers how it ended. Rust handles the first
+/// SIGSEGV and SIGBUS, to tell of an overflown stack, and then expects the fault to come again; a signal
+/// that is only sent does not.
+async fn struck(daemon: &mut Daemon, signal: i32) -> ExitStatus {
+    kill(daemon.pid(), signal);
+    if matches!(signal, libc::SIGSEGV | libc::SIGBUS) {
+        let handled = |status: &str| !is_in(status, "SigCgt", signal);
+        eventually(daemon.pid(), handled).await;
+        kill(daemon.pid(), signal);
+    }
+    daemon.wait_for_end().await
+}
+
+/// Whether a mask of signals in a process's status (proc(5)) holds this one.
+fn is_in(status: &str, mask: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix(mask)?.strip_prefix(":\t"));
+    u64::from_str_radix(mask.unwrap(), 16).unwrap() & (1 << (signal - 1)) != 0
+}
+
+/// Waits until the status of a process is as wanted.
+async fn eventually(pid: u32, wanted: impl Fn(&str) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !wanted(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap()) {
+        assert!(Instant::now() < deadline, "the signal is not handled");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_loop_ends_and_a_start_by_hand_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = with(vec![set("RUNTIME_DIRECTORY", folder.path())]);
+    let sim = Simulator::start(Options::default()).await.unwrap();
+    let mut daemon = Daemon::alone(&sim, options);
+    for signal in [libc::SIGSEGV, libc::SIGABRT, libc::SIGKILL, libc::SIGBUS, libc::SIGSEGV] {
+        daemon.spawn().await;
+        assert_eq!(struck(&mut daemon, signal).await.signal(), Some(signal));
+    }
+    // An orderly end is none of them, and makes none of them forgotten.
+    daemon.spawn().await;
+    assert_eq!(daemon.terminate().await.code(), Some(0));
+    daemon.spawn().await;
+    assert_eq!(struck(&mut daemon, libc::SIGSEGV).await.signal(), Some(libc::SIGSEGV));
+    daemon.launch();
+    let ended = daemon.wait_for_end().await;
+    assert_eq!(ended.code(), Some(3), "{}", daemon.log());
+    let log = daemon.log();
+    assert!(log.contains("telewarden: not started: it crashed 6 times within 10 minutes"), "{log}");
+    assert!(unit("RestartPreventExitStatus").split(' ').any(|status| status == "3"));
+    assert_eq!(unit("RuntimeDirectoryPreserve"), "restart");
+    assert!(!unit("RuntimeDirectory").is_empty());
+    assert!(!folder.path().join("runs").exists(), "it is forgotten with that");
+    daemon.spawn().await;
+    assert_eq!(daemon.terminate().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_at_the_start_is_outlived_however_often_it_is_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = with(vec![set("RUNTIME_DIRECTORY", folder.path())]);
+    let sim = Simulator::start(Options::default()).await.unwrap();
+    let mut daemon = Daemon::alone(&sim, options);
+    // A folder that is not there yet: a disk that is not mounted.
+    fs::write(daemon.store(), "no folder").unwrap();
+    for _ in 0..12 {
+        daemon.launch();
+        assert_eq!(daemon.wait_for_end().await.code(), Some(1), "{}", daemon.log());
+    }
+    fs::remove_file(daemon.store()).unwrap();
+    daemon.spawn().await;
+    assert_eq!(daemon.terminate().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_signal_leaves_a_core_whatever_the_limits_are() {
+    // What this machine does with cores, as it shows with another program.
+    let cores = tempfile::tempdir().unwrap();
+    let mut other = Command::new("sh");
+    other.args(["-c", "kill -SEGV $$"]).current_dir(cores.path());
+    let other = with_cores(&mut other).status().unwrap();
+    assert!(other.core_dumped(), "this machine makes no cores, so nothing can be shown: {other}");
+    let sim = Simulator::start(Options::default()).await.unwrap();
+    let mut daemon = Daemon::alone(&sim, DaemonOptions::default());
+    daemon.allow_cores();
+    for signal in [libc::SIGSEGV, libc::SIGABRT, libc::SIGQUIT, libc::SIGSYS] {
+        daemon.spawn().await;
+        let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+        let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+        let core: Vec<&str> = core.unwrap().split_whitespace().collect();
+        assert_eq!(core, ["1", "1", "bytes"], "also where cores are piped into a program");
+        let ended = struck(&mut daemon, signal).await;
+        assert_eq!(ended.signal(), Some(signal));
+        assert!(!ended.core_dumped(), "{ended}");
+    }
+    // The other commands read secrets, too. This one waits for a pipe that it has opened.
+    let pipe = daemon.home().join("secret");
+    make_pipe(&pipe);
+    daemon.set_variable("TELEWARDEN__AUTH__JWT_SECRET_FILE", pipe.to_str().unwrap());
+    let mut token = daemon.command_line(&["token", "--user", "me"]).spawn().unwrap();
+    let writing = tokio::task::spawn_blocking(|| fs::OpenOptions::new().write(true).open(pipe));
+    let _writing = writing.await.unwrap().unwrap();
+    kill(token.id(), libc::SIGABRT);
+    let ended = token.wait().unwrap();
+    assert_eq!((ended.signal(), ended.core_dumped()), (Some(libc::SIGABRT), false));
+    let names: Vec<_> =
+        fs::read_dir(daemon.home()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!names.iter().any(|name| name.to_string_lossy().contains("core")), "{names:?}");
 }

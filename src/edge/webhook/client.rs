@@ -65,19 +65,32 @@ impl WebhookClient {
         guard: Guard,
         patience: Duration,
     ) -> Result<Self, WebhookClientError> {
-        let http = Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .https_only(!guard.allows_http())
-            .dns_resolver(guard)
-            .connect_timeout(CONNECT_MAX.min(patience))
-            .timeout(patience)
-            .pool_idle_timeout(IDLE_MAX)
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .user_agent(concat!("telewarden/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| WebhookClientError(error.to_string()))?;
+        let client = || {
+            Client::builder()
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                .https_only(!guard.allows_http())
+                .dns_resolver(guard)
+                .connect_timeout(CONNECT_MAX.min(patience))
+                .timeout(patience)
+                .pool_idle_timeout(IDLE_MAX)
+                .pool_max_idle_per_host(IDLE_PER_HOST)
+                .user_agent(concat!("telewarden/", env!("CARGO_PKG_VERSION")))
+        };
+        // On a machine without certificate authorities there can be none that trusts the system's. Most
+        // of the daemon needs none, so it goes on: with a client that trusts nobody, whose deliveries to
+        // https:// addresses fail and are tried again.
+        let http = client().build().or_else(|error| {
+            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            tracing::warn!(
+                error = cause,
+                "webhooks at https:// addresses cannot be called: the system has no certificate \
+                 authorities; install them (package ca-certificates) and restart"
+            );
+            client().tls_certs_only([]).build()
+        });
+        let http = http.map_err(|error| WebhookClientError(error.to_string()))?;
         Ok(Self { http, guard })
     }
 

@@ -2,7 +2,6 @@
 //! a token.
 
 use std::error::Error as _;
-use std::fs;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -77,8 +76,8 @@ impl Client {
             .default_headers(headers);
         if let Some(path) = &config.ca_file {
             let failed = |why: String| VaultError::Authority { path: path.clone(), why };
-            let pem = fs::read(path).map_err(|error| failed(error.to_string()))?;
-            let authorities = Certificate::from_pem_bundle(&pem);
+            let pem = config::read_named_file(path).map_err(failed)?;
+            let authorities = Certificate::from_pem_bundle(pem.as_bytes());
             let authorities = authorities.map_err(|error| failed(chain(&error)))?;
             if authorities.is_empty() {
                 return Err(failed("there is no certificate in it".to_owned()));

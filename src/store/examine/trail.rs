@@ -9,6 +9,7 @@ use crate::protocol::trail::Hash;
 use crate::store::door;
 use crate::store::engine::Engine;
 use crate::store::error::StoreError;
+use crate::store::keep;
 use crate::store::layout::{self, kind};
 use crate::store::recover::{self, Seen};
 use crate::store::sled_engine::{self, SledEngine};
@@ -24,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// What a look at an audit log came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrailExamined {
-    /// There is no store yet, or nothing was ever written to it.
+    /// There is a store, and nothing was ever written to it.
     New,
     /// It was followed from its newest entry to its oldest.
     Followed(TrailReport),
@@ -37,14 +38,17 @@ pub enum TrailExamined {
 /// the entry that somebody noted is still the one in the log.
 ///
 /// # Errors
-/// When the store cannot be read, or was written by a newer program.
+/// When there is no store, or it cannot be read, or was written by a newer program.
 pub fn examine_trail(path: &Path, noted: Option<TrailMark>) -> Result<TrailExamined, StoreError> {
     let database = sled_engine::directory(path);
-    if !database.join("db").exists() {
-        return match door::read_marker(path)? {
-            true => Err(StoreError::Emptied { path: path.to_owned() }),
-            false => Ok(TrailExamined::New),
-        };
+    let file = database.join("db");
+    if !file.try_exists().map_err(StoreError::file("read", &file))? {
+        let used = door::read_marker(path)?;
+        keep::refuse_if_aside(&database)?;
+        return Err(match used {
+            true => StoreError::Emptied { path: path.to_owned() },
+            false => StoreError::NotThere { path: path.to_owned() },
+        });
     }
     match door::lock_if_made(path) {
         Ok(lock) => {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -47,6 +47,7 @@ pub(crate) struct Daemon {
     listen: SocketAddr,
     environment: Vec<(String, String)>,
     child: Option<Child>,
+    may_leave_cores: bool,
 }
 
 impl Daemon {
@@ -109,7 +110,7 @@ impl Daemon {
             state = home.path().join("state").display(),
         );
         fs::write(home.path().join("config.toml"), config).expect("the config is written");
-        Self { home, binary, listen, environment, child: None }
+        Self { home, binary, listen, environment, child: None, may_leave_cores: false }
     }
 
     /// Sets a variable of its environment, from its next start on.
@@ -156,18 +157,31 @@ impl Daemon {
 
     /// A command of the command line on its configuration: the exit status and all it said.
     pub(crate) fn command(&self, words: &[&str]) -> (Option<i32>, String) {
-        let said = Command::new(&self.binary)
+        let said = self.command_line(words).output().expect("the command runs");
+        let mut text = String::from_utf8(said.stdout).expect("it is text");
+        text.push_str(&String::from_utf8_lossy(&said.stderr));
+        (said.status.code(), text)
+    }
+
+    /// The same, to be run by whoever asks.
+    pub(crate) fn command_line(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
             .args(words)
             .arg("--config")
             .arg(self.home.path().join("config.toml"))
             .current_dir(self.home.path())
             .env_clear()
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .output()
-            .expect("the command runs");
-        let mut text = String::from_utf8(said.stdout).expect("it is text");
-        text.push_str(&String::from_utf8_lossy(&said.stderr));
-        (said.status.code(), text)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if self.may_leave_cores {
+            with_cores(&mut command);
+        }
+        command
+    }
+
+    /// What it starts from now on may leave cores of any size in its folder.
+    pub(crate) fn allow_cores(&mut self) {
+        self.may_leave_cores = true;
     }
 
     /// Its process, which runs.
@@ -176,11 +190,7 @@ impl Daemon {
     }
 
     fn signal(&self, signal: i32) {
-        let child = self.child.as_ref().expect("it runs");
-        let pid = i32::try_from(child.id()).expect("a pid");
-        // SAFETY: kill takes plain numbers; the pid is our own child's, which is not reaped yet.
-        let sent = unsafe { libc::kill(pid, signal) };
-        assert_eq!(sent, 0, "the signal is sent");
+        kill(self.pid(), signal);
     }
 
     /// Starts the process and waits until it is ready.
@@ -215,12 +225,8 @@ impl Daemon {
     fn launch_with(&mut self, variable: Option<(&str, String)>) {
         let log = self.home.path().join("log");
         let log = File::options().create(true).append(true).open(log).expect("a log");
-        let child = Command::new(&self.binary)
-            .args(["run", "--config"])
-            .arg(self.home.path().join("config.toml"))
-            .current_dir(self.home.path())
-            .env_clear()
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+        let child = self
+            .command_line(&["run"])
             .envs(variable)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log's handle"))
@@ -248,10 +254,14 @@ impl Daemon {
     /// SIGTERM; the status it ends with.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
         self.ask_to_stop();
-        let mut child = self.child.take().expect("it runs");
+        self.wait_for_end().await
+    }
+
+    /// Waits until it ends by itself: its status.
+    pub(crate) async fn wait_for_end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = child.try_wait().expect("its status") {
+            if let Some(status) = self.ended() {
                 return status;
             }
             assert!(Instant::now() < deadline, "it does not stop: {}", self.log());
@@ -358,6 +368,37 @@ impl Drop for Daemon {
             eprintln!("the daemon's last lines:\n{}", tail.join("\n"));
         }
     }
+}
+
+/// The program with an empty environment, for commands that need no daemon.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(binary());
+    command.env_clear();
+    command
+}
+
+/// Sends a signal to a child of the test's that is not reaped yet.
+pub(crate) fn kill(pid: u32, signal: i32) {
+    let pid = i32::try_from(pid).expect("a pid");
+    // SAFETY: kill takes plain numbers; the pid is our own child's.
+    let sent = unsafe { libc::kill(pid, signal) };
+    assert_eq!(sent, 0, "the signal is sent");
+}
+
+/// Lets a program leave cores of any size, as far as this process may allow that.
+pub(crate) fn with_cores(command: &mut Command) -> &mut Command {
+    let allow = || {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: both calls get a valid pointer to a struct that lives through them.
+        let allowed = unsafe {
+            libc::getrlimit(libc::RLIMIT_CORE, &mut limit);
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_CORE, &limit)
+        };
+        if allowed == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec it makes two system calls and nothing else.
+    unsafe { command.pre_exec(allow) }
 }
 
 /// The binary that `./scripts/test` built alone; without it the one cargo built for this test.
