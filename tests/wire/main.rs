@@ -15,6 +15,7 @@ mod support;
 mod accounts;
 mod backlog;
 mod bounds;
+mod broker;
 mod chaos;
 mod cli;
 mod commands;

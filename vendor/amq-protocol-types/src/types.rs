@@ -168,7 +168,7 @@ fn foreign_byte(c: char) -> Option<u8> {
 
 /// What stands on the wire for the text of a [ShortString]
 pub(crate) fn short_string_to_wire(s: &str) -> borrow::Cow<'_, [u8]> {
-    if !s.chars().any(|c| foreign_byte(c).is_some()) {
+    if s.is_ascii() || !s.chars().any(|c| foreign_byte(c).is_some()) {
         return borrow::Cow::Borrowed(s.as_bytes());
     }
     let mut bytes = Vec::with_capacity(s.len());
@@ -244,6 +244,9 @@ impl ShortString {
         fn push_bytes(text: &mut String, bytes: &[u8]) {
             let foreign = |byte: &u8| char::from_u32(FOREIGN_BYTES + u32::from(*byte));
             text.extend(bytes.iter().filter_map(foreign));
+        }
+        if bytes.is_ascii() {
+            return Self(String::from_utf8_lossy(bytes).into_owned());
         }
         let mut text = String::with_capacity(bytes.len());
         for chunk in bytes.utf8_chunks() {

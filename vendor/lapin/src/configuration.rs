@@ -1,7 +1,6 @@
 use crate::{
     ConnectionProperties, Error,
     auth::{AuthProvider, DefaultAuthProvider},
-    protocol,
     types::{ChannelId, FieldTable, FrameSize, Heartbeat, ShortString},
     uri::AMQPUri,
 };
@@ -125,7 +124,9 @@ impl NegotiatedConfig {
     }
 
     pub(crate) fn set_frame_max(&self, frame_max: FrameSize) {
-        let frame_max = std::cmp::max(frame_max, protocol::constants::FRAME_MIN_SIZE);
+        // As AMQP 0-9-1 has it. RabbitMQ 4 asks for 8192 (`protocol::constants::FRAME_MIN_SIZE`),
+        // but a broker that allows less than that takes no more than it allows.
+        let frame_max = std::cmp::max(frame_max, 4096);
         self.write_inner().frame_max = frame_max;
     }
 
