@@ -31,6 +31,7 @@ mod secrets;
 mod shutdown;
 mod store;
 mod supervision;
+mod symfony;
 mod systemd;
 mod webhooks;
 mod zombies;
