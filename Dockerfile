@@ -9,6 +9,7 @@ WORKDIR /build
 # wants to see every target that a manifest names, so what is not copied gets a stub;
 # .ci/dockerfile checks that none is forgotten.
 COPY Cargo.toml Cargo.lock ./
+COPY vendor vendor
 COPY tests/simulator/Cargo.toml tests/simulator/Cargo.toml
 COPY vendor vendor
 RUN mkdir -p src benches/accounts benches/bridge tests/simulator/src \

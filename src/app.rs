@@ -25,7 +25,7 @@ use crate::actors::{
     WebhookSettings,
 };
 use crate::config::{self, Config};
-use crate::edge::amqp::AmqpOptions;
+use crate::edge::amqp::{AmqpOptions, EventTypes};
 use crate::edge::http::{self, HttpMeters};
 use crate::protocol::account::ReconnectPolicy;
 use crate::protocol::monitor::FailoverPolicy;
@@ -185,14 +185,34 @@ async fn open_store(config: &Config) -> Result<(Store, Outbox)> {
     opened.with_context(|| format!("failed to open the store in {}", config.store.path.display()))
 }
 
-fn amqp_options(config: &Config) -> AmqpOptions {
+/// What the configuration says of the bridge.
+pub(crate) fn amqp_options(config: &Config) -> AmqpOptions {
     AmqpOptions {
         url: config.bridge.url.clone(),
         exchange: config.bridge.exchange.clone(),
         command_queue: config.bridge.command_queue.clone(),
         event_queue: config.bridge.event_queue.clone(),
         prefetch: config.bridge.prefetch,
+        event_types: Arc::new(event_types(&config.bridge.event_types)),
     }
+}
+
+fn event_types(types: &config::EventTypes) -> EventTypes {
+    let config::EventTypes {
+        incoming_telegram_message,
+        access_lost,
+        monitor_started,
+        monitor_failed_over,
+        monitor_stopped,
+    } = types;
+    let named = [
+        ("incoming_telegram_message", incoming_telegram_message),
+        ("access_lost", access_lost),
+        ("monitor_started", monitor_started),
+        ("monitor_failed_over", monitor_failed_over),
+        ("monitor_stopped", monitor_stopped),
+    ];
+    EventTypes(named.map(|(kind, name)| (kind.to_owned(), name.clone())).into())
 }
 
 /// What the configuration says of the limits; the classes that it does not name keep theirs.

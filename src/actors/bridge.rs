@@ -43,7 +43,8 @@ pub struct BridgeStatus {
 impl BridgeStatus {
     /// Two links that have not been started.
     pub fn new() -> Self {
-        Self { publisher: LinkStatus::new(), consumer: LinkStatus::new() }
+        let publisher = LinkStatus::new();
+        Self { consumer: publisher.sibling(), publisher }
     }
 }
 

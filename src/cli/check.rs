@@ -3,21 +3,19 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{self, ExitCode};
-use std::time::Duration;
 
 use super::{ConfigArgs, say};
+use crate::app::amqp_options;
 use crate::config::{Config, advice, broker_address, read_named_file};
+use crate::edge::amqp::{AmqpOptions, Look, look};
 use crate::edge::http::{TokenSecret, TokenSecretError};
 use crate::secrets::{self, Chosen};
 use crate::store::{Examined, KeyOrigin, StoreError, StoreOptions, examine};
 use crate::telegram::ServerKey;
-
-/// How long the broker may take to accept a connection.
-const CONNECT_MAX: Duration = Duration::from_secs(3);
 
 /// Room that the store needs to start: the first block of its database, and some.
 const PROBE_BYTES: usize = 1 << 20;
@@ -29,11 +27,11 @@ enum Finding {
     Fine(String),
     /// The daemon starts, but somebody should know.
     Advice(String),
-    /// The daemon would not start.
+    /// The daemon would not start, or its bridge would never work.
     Fault(String),
 }
 
-/// Checks, prints what it found, and answers 0, or 1 when the daemon would not start.
+/// Checks, prints what it found, and answers 0, or 1 when it found a fault.
 pub fn check(args: &ConfigArgs) -> ExitCode {
     let mut config = match args.load() {
         Ok(config) => config,
@@ -88,7 +86,7 @@ fn findings(config: &Config) -> Vec<Finding> {
         Err(error) => findings.push(Finding::Fault(format!("failed to find the key: {error}"))),
     }
     if config.bridge.enabled && !config.references.contains_key("bridge.url") {
-        findings.push(broker(config.bridge.url.expose()));
+        findings.extend(broker(&amqp_options(config)));
     }
     // A secret that Vault keeps and that was not read was told of before.
     if !config.references.contains_key("auth.jwt_secret") {
@@ -216,22 +214,47 @@ fn listen(address: SocketAddr) -> Finding {
     }
 }
 
-/// Only asks whether somebody accepts connections: user and password are not tried.
-fn broker(url: &str) -> Finding {
-    let Some((host, port)) = broker_address(url) else {
-        return Finding::Fault("bridge.url cannot be read".to_owned());
+/// Logs in as the daemon would, and looks at what it would use.
+fn broker(options: &AmqpOptions) -> Vec<Finding> {
+    let Some((host, port)) = broker_address(options.url.expose()) else {
+        return vec![Finding::Fault("bridge.url cannot be read".to_owned())];
     };
-    let connected = (host.as_str(), port).to_socket_addrs().and_then(|mut addresses| {
-        let address = addresses.next().ok_or(ErrorKind::NotFound)?;
-        TcpStream::connect_timeout(&address, CONNECT_MAX)
-    });
-    match connected {
-        Ok(_) => Finding::Fine(format!("the broker at {host}:{port} accepts connections")),
-        Err(error) => Finding::Advice(format!(
-            "the broker at {host}:{port} cannot be reached ({error}): the daemon starts and \
-             keeps trying, but takes no commands until then"
-        )),
-    }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let found = match runtime {
+        Ok(runtime) => runtime.block_on(look(options)),
+        Err(error) => {
+            let text = format!("the broker was not looked at: no thread could be made ({error})");
+            return vec![Finding::Advice(text)];
+        }
+    };
+    let found = match found {
+        Look::Away(why) => {
+            return vec![Finding::Advice(format!(
+                "the broker at {host}:{port} does not answer ({why}): the daemon starts and keeps \
+                 trying, but takes no commands until then"
+            ))];
+        }
+        Look::Refused(why) => {
+            return vec![Finding::Fault(format!(
+                "the bridge cannot work with the broker at {host}:{port}: {why}"
+            ))];
+        }
+        Look::Open(found) => found,
+    };
+    let rest = if found.missing.is_empty() {
+        "exchange and queues are there".to_owned()
+    } else {
+        format!("the daemon will declare what is not there yet: {}", found.missing.join(", "))
+    };
+    let mut findings =
+        vec![Finding::Fine(format!("the broker at {host}:{port} lets the bridge in; {rest}"))];
+    findings.extend(found.mismatched.into_iter().map(|name| {
+        Finding::Advice(format!(
+            "the {name} exists with other properties than ours; it will be used as it stands"
+        ))
+    }));
+    findings
 }
 
 /// The public key of servers of one's own.
@@ -253,6 +276,7 @@ fn server_key(path: &Path) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::secret::SecretText;
 
     fn mode(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -296,16 +320,13 @@ mod tests {
     }
 
     #[test]
-    fn the_broker_is_only_knocked_at() {
-        let open = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = open.local_addr().unwrap();
-        let url = format!("amqp://user:hidden@{address}/vhost");
-        assert_eq!(
-            broker(&url),
-            Finding::Fine(format!("the broker at {address} accepts connections"))
-        );
-        drop(open);
-        assert!(matches!(broker(&url), Finding::Advice(text) if !text.contains("hidden")));
+    fn a_broker_that_does_not_answer_is_no_fault_and_no_secret_is_told() {
+        let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut config = Config::default();
+        config.bridge.url = SecretText::new(format!("amqp://user:hidden@{away}/vhost"));
+        let found = broker(&amqp_options(&config));
+        let [Finding::Advice(text)] = &found[..] else { panic!("{found:?}") };
+        assert!(text.contains(&away.to_string()) && !text.contains("hidden"), "{text}");
     }
 
     #[test]

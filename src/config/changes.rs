@@ -1,8 +1,8 @@
 //! Which keys differ between two configurations: their names only, never a value. Pure.
 
 use super::{
-    Auth, Bridge, Campaign, Config, DailyCaps, Failover, HourlyCaps, Http, HttpLimits, Limits, Log,
-    Monitoring, Parsing, Rate, Secrets, Shutdown, Store, Telegram, Vault, Webhooks,
+    Auth, Bridge, Campaign, Config, DailyCaps, EventTypes, Failover, HourlyCaps, Http, HttpLimits,
+    Limits, Log, Monitoring, Parsing, Rate, Secrets, Shutdown, Store, Telegram, Vault, Webhooks,
 };
 
 /// Pushes the key of every field that differs. The pattern names every field of the type, so that
@@ -125,6 +125,19 @@ fn edges(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
             event_queue: "bridge.event_queue",
             prefetch: "bridge.prefetch",
             extra_events: "bridge.extra_events",
+        },
+        inside { event_types }
+    );
+    compare!(
+        changed,
+        &old.bridge.event_types,
+        &new.bridge.event_types,
+        EventTypes {
+            incoming_telegram_message: "bridge.event_types.incoming_telegram_message",
+            access_lost: "bridge.event_types.access_lost",
+            monitor_started: "bridge.event_types.monitor_started",
+            monitor_failed_over: "bridge.event_types.monitor_failed_over",
+            monitor_stopped: "bridge.event_types.monitor_stopped",
         }
     );
     compare!(

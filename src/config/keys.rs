@@ -115,6 +115,12 @@ fn amqp_name(text: &str) -> Option<String> {
     (1..=255).contains(&text.len()).then(|| text.to_owned())
 }
 
+/// What may stand in the header `type` of an event.
+fn type_name(text: &str) -> Option<String> {
+    let is_name = (1..=255).contains(&text.len()) && !text.chars().any(char::is_control);
+    is_name.then(|| text.to_owned())
+}
+
 /// An empty path means "none given".
 fn optional_path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
@@ -147,6 +153,7 @@ fn seconds(number: u32) -> Duration {
 
 const BROKER_ADDRESS: &str = "an address like amqp://user:password@host:5672/vhost or amqps://…; \
     in the user, the password and the vhost / ? # @ : are written %2F %3F %23 %40 %3A";
+const TYPE_NAME: &str = "a name of 1 to 255 bytes, such as the class 'App\\Message\\AccessLost'";
 const AMQP_NAME: &str = "a name of 1 to 255 bytes";
 const VAULT_ADDRESS: &str = "an address like https://vault.example.org:8200 (http:// only on this \
     machine: 127.0.0.1, [::1] or localhost)";
@@ -266,6 +273,26 @@ pub(super) static KEYS: &[Key] = &[
     // 0 would mean "without a bound" to the broker.
     whole("bridge.prefetch", 1, 10_000, |c, n| c.bridge.prefetch = n as u16),
     switch("bridge.extra_events", |c, on| c.bridge.extra_events = on),
+    text("bridge.event_types.incoming_telegram_message", TYPE_NAME, |c, s| {
+        c.bridge.event_types.incoming_telegram_message = type_name(s)?;
+        Some(())
+    }),
+    text("bridge.event_types.access_lost", TYPE_NAME, |c, s| {
+        c.bridge.event_types.access_lost = type_name(s)?;
+        Some(())
+    }),
+    text("bridge.event_types.monitor_started", TYPE_NAME, |c, s| {
+        c.bridge.event_types.monitor_started = type_name(s)?;
+        Some(())
+    }),
+    text("bridge.event_types.monitor_failed_over", TYPE_NAME, |c, s| {
+        c.bridge.event_types.monitor_failed_over = type_name(s)?;
+        Some(())
+    }),
+    text("bridge.event_types.monitor_stopped", TYPE_NAME, |c, s| {
+        c.bridge.event_types.monitor_stopped = type_name(s)?;
+        Some(())
+    }),
     whole("failover.retry_delay_seconds", 0, 3600, |c, n| c.failover.retry_delay = seconds(n)),
     whole("failover.max_reconnect_attempts", 0, 1000, |c, n| {
         c.failover.max_reconnect_attempts = n;

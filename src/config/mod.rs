@@ -244,6 +244,35 @@ pub struct Bridge {
     pub prefetch: u16,
     /// Whether events are sent that the replaced service did not know.
     pub extra_events: bool,
+    /// `[bridge.event_types]`.
+    pub event_types: EventTypes,
+}
+
+/// What the AMQP header `type` says, by the event's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventTypes {
+    /// Of `incoming_telegram_message`.
+    pub incoming_telegram_message: String,
+    /// Of `access_lost`.
+    pub access_lost: String,
+    /// Of `monitor_started`.
+    pub monitor_started: String,
+    /// Of `monitor_failed_over`.
+    pub monitor_failed_over: String,
+    /// Of `monitor_stopped`.
+    pub monitor_stopped: String,
+}
+
+impl Default for EventTypes {
+    fn default() -> Self {
+        Self {
+            incoming_telegram_message: "incoming_telegram_message".to_owned(),
+            access_lost: "access_lost".to_owned(),
+            monitor_started: "monitor_started".to_owned(),
+            monitor_failed_over: "monitor_failed_over".to_owned(),
+            monitor_stopped: "monitor_stopped".to_owned(),
+        }
+    }
 }
 
 impl Default for Bridge {
@@ -256,6 +285,7 @@ impl Default for Bridge {
             event_queue: "python_bridge_events".to_owned(),
             prefetch: 64,
             extra_events: false,
+            event_types: EventTypes::default(),
         }
     }
 }

@@ -116,6 +116,15 @@ pub enum CommandError {
         /// Its size.
         size: usize,
     },
+    /// A property or a header that cannot be used.
+    #[error("the message's properties cannot be used: {0}")]
+    BadProperties(String),
+    /// Not a command at all.
+    #[error(
+        "this is an event that came back: the command queue gets what is published with the routing \
+         key `event`; remove the binding that brings it there"
+    )]
+    Misrouted,
     /// Not a JSON object.
     #[error("the body is not a JSON object in UTF-8 ({0})")]
     BadJson(String),
@@ -162,6 +171,8 @@ impl CommandError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } => "too_large",
+            Self::BadProperties(_) => "bad_properties",
+            Self::Misrouted => "misrouted",
             Self::BadJson(_) => "bad_json",
             Self::NoCommand | Self::UnknownCommand(_) => "unknown_command",
             Self::MissingField(_) => "missing_field",
@@ -423,11 +434,20 @@ mod tests {
         assert_eq!(sessions[0].account, sessions[1].account);
     }
 
+    /// `serde_json` gives up at 128 levels, where neither its parser nor the drop of what it made
+    /// needs much of the stack.
     #[test]
     fn hostile_json_is_an_error_and_no_crash() {
-        let deep = "[".repeat(100_000);
-        let envelope = Envelope { body: deep.as_bytes(), ..Envelope::default() };
-        assert_eq!(parse(envelope).unwrap_err().code(), "bad_json");
+        let half = COMMAND_BODY_MAX / 2;
+        for deep in [
+            "[".repeat(COMMAND_BODY_MAX),
+            "[".repeat(half) + &"]".repeat(half),
+            "{\"a\":".repeat(100_000),
+            format!("{{\"chat_id\":{}{}}}", "[".repeat(128), "]".repeat(128)),
+        ] {
+            let envelope = Envelope { body: deep.as_bytes(), ..Envelope::default() };
+            assert_eq!(parse(envelope).unwrap_err().code(), "bad_json");
+        }
     }
 
     proptest! {

@@ -15,11 +15,12 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::dead_letter::{DeadLetter, text_header};
+use super::dead_letter::{DeadEnd, DeadLetter, text_header};
 use super::lanes::Lanes;
 use super::link::{Line, Link, LinkError, STABLE_AFTER, Stop, next, within};
 use super::status::{Count, LinkStatus};
-use super::topology::short;
+use super::topology::{EVENT_KEY, short};
+use super::wire::flaw;
 use super::{AmqpOptions, CommandSink, Rejected};
 use crate::failpoint;
 use crate::protocol::chat::ChatKey;
@@ -105,8 +106,9 @@ struct Session<C> {
     line: ConnectionStatus,
     channel: Channel,
     consumer: Consumer,
-    dead_channel: Arc<Channel>,
-    dead_queue: ShortString,
+    /// Where commands come from; what has another address in it is none.
+    exchange: String,
+    dead_end: Arc<DeadEnd>,
     lanes: Lanes<Lane, Job>,
     tasks: JoinSet<Done>,
     opened: Instant,
@@ -127,14 +129,19 @@ impl<C: CommandSink> Session<C> {
         let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
         let consumer = channel.basic_consume(queue, tag, options, FieldTable::default());
         let consumer = within("starting to consume", &state, consumer).await?;
+        let dead_end = DeadEnd {
+            channel: dead_channel,
+            queue: short("the dead-letter queue's name", &link.options.dead_queue())?,
+            frame_max: connection.configuration().frame_max(),
+        };
         Ok(Self {
             sink,
             status: link.status.clone(),
             line: state,
             channel,
             consumer,
-            dead_channel: Arc::new(dead_channel),
-            dead_queue: short("the dead-letter queue's name", &link.options.dead_queue())?,
+            exchange: link.options.exchange.clone(),
+            dead_end: Arc::new(dead_end),
             lanes: Lanes::new(),
             tasks: JoinSet::new(),
             opened: Instant::now(),
@@ -186,8 +193,9 @@ impl<C: CommandSink> Session<C> {
 
     /// Puts a delivery in its lane.
     fn enter(&mut self, delivery: Delivery) {
+        let understood = self.understand(&delivery);
         let Delivery { properties, data, acker, .. } = delivery;
-        let (lane, work) = match understand(&data, &properties) {
+        let (lane, work) = match understood {
             Ok(order) => {
                 let lane = Lane::Chat(order.command.chat().key());
                 (lane, Work::Order(order, data, Box::new(properties)))
@@ -199,6 +207,18 @@ impl<C: CommandSink> Session<C> {
         if let Some(job) = self.lanes.enter(&lane, Job { work, acker }) {
             self.run(lane, job);
         }
+    }
+
+    fn understand(&self, delivery: &Delivery) -> Result<Order, CommandError> {
+        if delivery.routing_key.as_str() == EVENT_KEY && delivery.exchange.as_str() == self.exchange
+        {
+            self.status.event_returned();
+            return Err(CommandError::Misrouted);
+        }
+        if let Some(flaw) = flaw(delivery) {
+            return Err(CommandError::BadProperties(flaw));
+        }
+        understand(&delivery.data, &delivery.properties)
     }
 
     fn run(&mut self, lane: Lane, Job { work, acker }: Job) {
@@ -222,11 +242,10 @@ impl<C: CommandSink> Session<C> {
                 });
             }
             Work::Dead(letter) => {
-                let (channel, queue) = (Arc::clone(&self.dead_channel), self.dead_queue.clone());
-                let line = self.line.clone();
+                let (dead_end, line) = (Arc::clone(&self.dead_end), self.line.clone());
                 self.tasks.spawn(async move {
                     failpoint::reach("dead_letter.before");
-                    let put_aside = letter.put_aside(&channel, &line, &queue).await;
+                    let put_aside = letter.put_aside(&dead_end, &line).await;
                     failpoint::reach("dead_letter.after");
                     let outcome = put_aside.map(|()| Verdict::Done(Count::DeadLettered));
                     Done { lane, acker, outcome }

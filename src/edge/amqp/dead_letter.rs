@@ -1,6 +1,9 @@
 //! What becomes of a delivery that was not understood: its body and properties go to the
 //! dead-letter queue with the reason in headers, and whoever waits for a reply is told. Must never
-//! report success before the broker has confirmed, nor put anything secret into a header.
+//! report success before the broker has confirmed, nor put anything secret into a header, nor send
+//! a letter that no frame has room for.
+
+use std::cmp::Reverse;
 
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -8,6 +11,7 @@ use lapin::{BasicProperties, Channel, Confirmation, ConnectionStatus};
 use uuid::Uuid;
 
 use super::link::{LinkError, within};
+use super::wire::{room_for_properties, size_of_header, size_of_properties};
 use crate::protocol::command::CommandError;
 use crate::protocol::event::failed_reply_body;
 
@@ -15,8 +19,19 @@ use crate::protocol::event::failed_reply_body;
 const ERROR_CODE: &str = "x-error-code";
 /// Header with the reason in words.
 const ERROR_MESSAGE: &str = "x-error-message";
+/// Longest text of the reason, bytes: with all properties at their longest it still fits the
+/// smallest frame that AMQP allows (4096 bytes).
+const ERROR_MESSAGE_MAX: usize = 1024;
 /// Written to disk by the broker before it is confirmed.
 const PERSISTENT: u8 = 2;
+
+/// Where dead letters go.
+pub(super) struct DeadEnd {
+    pub(super) channel: Channel,
+    pub(super) queue: ShortString,
+    /// The largest frame that the broker takes.
+    pub(super) frame_max: u32,
+}
 
 /// A delivery that was not understood.
 pub(super) struct DeadLetter {
@@ -29,13 +44,14 @@ impl DeadLetter {
     /// Puts it aside. One at a time on a channel: a return is told apart by its place.
     pub(super) async fn put_aside(
         self,
-        channel: &Channel,
+        to: &DeadEnd,
         line: &ConnectionStatus,
-        queue: &ShortString,
     ) -> Result<(), LinkError> {
         let Self { body, properties, error } = self;
-        let (code, message) = (error.code(), error.to_string());
-        let message_id = properties.message_id().as_ref().map(ShortString::as_str);
+        let (code, message) = (error.code(), clipped(error.to_string()));
+        let DeadEnd { channel, queue, frame_max } = to;
+        let message_id = properties.message_id().as_ref().filter(|id| id.is_utf8());
+        let message_id = message_id.map(ShortString::as_str);
         tracing::warn!(
             code,
             error = message,
@@ -44,7 +60,7 @@ impl DeadLetter {
         );
         let reply_to = properties.reply_to().clone().filter(|name| !name.as_str().is_empty());
         let correlation_id = properties.correlation_id().clone();
-        let explained = explain(properties, code, &message);
+        let explained = explain(properties, code, &message, *frame_max);
         send(channel, line, queue, true, &body, explained).await?;
         if let Some(reply_to) = reply_to {
             let body = failed_reply_body(code, &message);
@@ -57,26 +73,78 @@ impl DeadLetter {
     }
 }
 
+/// The text, cut where it is longer than a header of ours may be.
+fn clipped(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(ERROR_MESSAGE_MAX));
+    text
+}
+
 /// The sender's own properties with the reason added. The headers `CC` and `BCC` would make the
-/// broker route copies (<https://www.rabbitmq.com/docs/sender-selected>), so they are left out.
-fn explain(properties: BasicProperties, code: &str, message: &str) -> BasicProperties {
-    let mut headers = FieldTable::default();
-    for (name, value) in properties.headers().iter().flat_map(FieldTable::inner) {
-        if !matches!(name.as_str(), "CC" | "BCC") {
-            headers.insert(name.clone(), value.clone());
+/// broker route copies (<https://www.rabbitmq.com/docs/sender-selected>), so they are left out, and
+/// so are the largest headers, one after the other, while a frame has no room for all.
+fn explain(
+    properties: BasicProperties,
+    code: &str,
+    message: &str,
+    frame_max: u32,
+) -> BasicProperties {
+    let is_kept =
+        |name: &ShortString| !matches!(name.as_str(), "CC" | "BCC" | ERROR_CODE | ERROR_MESSAGE);
+    let headers = properties.headers().iter().flat_map(FieldTable::inner);
+    let mut foreign: Vec<_> = headers.filter(|(name, _)| is_kept(name)).collect();
+    foreign.sort_by_key(|(name, value)| Reverse(size_of_header(name, value)));
+    let kept = trusted(&properties).with_delivery_mode(PERSISTENT);
+    let with_ours = size_of_properties(&kept.clone().with_headers(reason(code, message)));
+    let room = room_for_properties(frame_max).saturating_sub(with_ours);
+    let (left_out, note) = leave_out(&foreign, room, frame_max);
+    let mut headers = reason(code, &format!("{message}{note}"));
+    for (name, value) in &foreign[left_out..] {
+        headers.insert((*name).clone(), (*value).clone());
+    }
+    kept.with_headers(headers)
+}
+
+/// How many of the headers, which begin with the largest, have to go for the others to fit into
+/// `room` bytes together with a note that says so; and that note.
+fn leave_out(
+    headers: &[(&ShortString, &AMQPValue)],
+    room: usize,
+    frame_max: u32,
+) -> (usize, String) {
+    let sizes: Vec<_> = headers.iter().map(|(name, value)| size_of_header(name, value)).collect();
+    let all = sizes.iter().sum::<usize>();
+    if all <= room {
+        return (0, String::new());
+    }
+    let mut bytes = 0;
+    for (index, size) in sizes.iter().enumerate() {
+        let left_out = index + 1;
+        bytes += size;
+        let note = format!(
+            "; {left_out} of its headers, {bytes} bytes in all, are left out here, since a frame of \
+             the broker's ({frame_max} bytes) has no room for them beside the reason"
+        );
+        if all - bytes + note.len() <= room {
+            return (left_out, note);
         }
     }
+    // Only a frame smaller than AMQP allows gets here.
+    (headers.len(), String::new())
+}
+
+fn reason(code: &str, message: &str) -> FieldTable {
+    let mut headers = FieldTable::default();
     headers.insert(ERROR_CODE.into(), AMQPValue::LongString(code.into()));
     headers.insert(ERROR_MESSAGE.into(), AMQPValue::LongString(message.into()));
-    trusted(properties).with_headers(headers).with_delivery_mode(PERSISTENT)
+    headers
 }
 
 /// All properties but those that the broker would refuse from us or act upon: `user_id` must be
 /// the publisher's own (<https://www.rabbitmq.com/docs/validated-user-id>), and an `expiration`
 /// would let the letter vanish.
-fn trusted(from: BasicProperties) -> BasicProperties {
+fn trusted(from: &BasicProperties) -> BasicProperties {
     type Set = fn(BasicProperties, ShortString) -> BasicProperties;
-    let texts: [(&Option<ShortString>, Set); 7] = [
+    let texts: [(&Option<ShortString>, Set); 8] = [
         (from.content_type(), BasicProperties::with_content_type),
         (from.content_encoding(), BasicProperties::with_content_encoding),
         (from.correlation_id(), BasicProperties::with_correlation_id),
@@ -84,6 +152,7 @@ fn trusted(from: BasicProperties) -> BasicProperties {
         (from.message_id(), BasicProperties::with_message_id),
         (from.kind(), BasicProperties::with_type),
         (from.app_id(), BasicProperties::with_app_id),
+        (from.cluster_id(), BasicProperties::with_cluster_id),
     ];
     let mut kept = BasicProperties::default();
     for (value, set) in texts {
@@ -146,5 +215,111 @@ pub(super) fn text_header<'a>(headers: &'a FieldTable, name: &str) -> Option<&'a
         AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
         AMQPValue::ShortString(text) => Some(text.as_str()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::wire::made;
+    use super::*;
+
+    const MESSAGE: &str = "the body is not a JSON object in UTF-8 (line 1, column 1)";
+
+    fn message(letter: &BasicProperties) -> String {
+        text_header(letter.headers().as_ref().unwrap(), ERROR_MESSAGE).unwrap().to_owned()
+    }
+
+    /// A command whose one header has `bytes` bytes.
+    fn command(bytes: usize) -> BasicProperties {
+        let mut headers = FieldTable::default();
+        headers.insert("x-trace".into(), AMQPValue::LongString(vec![b'x'; bytes].into()));
+        BasicProperties::default().with_headers(headers).with_message_id("theirs".into())
+    }
+
+    #[test]
+    fn a_letter_takes_a_frame_to_its_last_byte_and_not_one_more() {
+        let (frame_max, mut kept, mut dropped) = (8192, 0, 0);
+        let room = room_for_properties(frame_max);
+        for bytes in 7_500..8_300 {
+            let letter = explain(command(bytes), "bad_json", MESSAGE, frame_max);
+            let is_kept = letter.headers().as_ref().unwrap().contains_key("x-trace");
+            let whole = command(bytes).with_delivery_mode(PERSISTENT);
+            let wanted = size_of_properties(&whole)
+                + reason("bad_json", MESSAGE)
+                    .inner()
+                    .iter()
+                    .map(|(name, value)| size_of_header(name, value))
+                    .sum::<usize>();
+            assert_eq!(is_kept, wanted <= room, "{bytes}");
+            assert!(size_of_properties(&letter) <= room, "{bytes}");
+            assert_eq!(letter.message_id().as_ref().unwrap().as_str(), "theirs");
+            if is_kept {
+                kept += 1;
+                assert_eq!(message(&letter), MESSAGE);
+            } else {
+                dropped += 1;
+                let said = format!("1 of its headers, {} bytes in all", bytes + 8 + 5);
+                assert!(message(&letter).contains(&said), "{}", message(&letter));
+            }
+        }
+        assert!(kept > 0 && dropped > 0);
+    }
+
+    #[test]
+    fn with_everything_at_its_longest_the_smallest_frame_has_room() {
+        let long = || ShortString::from("x".repeat(255));
+        let properties = command(4_000)
+            .with_content_type(long())
+            .with_content_encoding(long())
+            .with_correlation_id(long())
+            .with_reply_to(long())
+            .with_message_id(long())
+            .with_type(long())
+            .with_app_id(long())
+            .with_cluster_id(long())
+            .with_priority(1)
+            .with_timestamp(1);
+        let reason = clipped("é".repeat(2_000));
+        let letter = explain(properties, "bad_session_string", &reason, 4096);
+        assert!(size_of_properties(&letter) <= room_for_properties(4096));
+        assert!(message(&letter).contains("left out"));
+    }
+
+    #[test]
+    fn the_largest_headers_go_first() {
+        let mut headers = FieldTable::default();
+        for (name, bytes) in [("a", 3_000), ("b", 10), ("c", 2_000), ("d", 900)] {
+            headers.insert(name.into(), AMQPValue::LongString(vec![b'x'; bytes].into()));
+        }
+        let properties = BasicProperties::default().with_headers(headers);
+        let letter = explain(properties, "bad_json", MESSAGE, 4096);
+        let kept = letter.headers().clone().unwrap();
+        let names: Vec<_> = kept.inner().keys().map(ShortString::as_str).collect();
+        assert_eq!(names, ["b", "c", "d", ERROR_CODE, ERROR_MESSAGE]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_letter_always_fits_and_says_what_is_missing(
+            headers in made::headers(),
+            frame_max in 4096..8192_u32,
+        ) {
+            let count = headers.inner().len();
+            let properties = BasicProperties::default().with_headers(headers.clone());
+            let letter = explain(properties, "bad_json", MESSAGE, frame_max);
+            prop_assert!(size_of_properties(&letter) <= room_for_properties(frame_max));
+            let kept = letter.headers().clone().unwrap();
+            let missing = count + 2 - kept.inner().len();
+            let said = format!("{missing} of its headers");
+            prop_assert_eq!(message(&letter).contains(&said), missing > 0);
+            for (name, value) in headers.inner() {
+                // By their text, in which NaN is NaN.
+                let found = kept.inner().get(name).map(|found| format!("{found:?}"));
+                let is_unchanged = found.is_none_or(|found| found == format!("{value:?}"));
+                prop_assert!(is_unchanged, "{} changed", name);
+            }
+        }
     }
 }

@@ -6,13 +6,14 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use futures_core::Stream;
-use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ConnectionStatus, Event};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::address::{parse, without};
 use super::status::{LinkState, LinkStatus};
-use super::{AmqpOptions, Rejected, topology};
+use super::topology::{self, Mixed};
+use super::{AmqpOptions, Rejected};
 use crate::protocol::restart::Backoff;
 
 /// Pauses between two attempts: short enough that a restarted broker is not waited for, long
@@ -28,8 +29,6 @@ const LINE_LOOK: Duration = Duration::from_millis(250);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A link that lived this long without work to prove itself counts as recovered.
 pub(super) const STABLE_AFTER: Duration = Duration::from_secs(5);
-/// Both ends notice within two of these that the other is gone.
-const HEARTBEAT_SECONDS: u16 = 10;
 
 /// Why a link ended. The texts are for operators and hold no secret.
 #[derive(Debug, thiserror::Error)]
@@ -38,15 +37,13 @@ pub(super) enum LinkError {
         "the broker's URL is not of the form amqp(s)://user:password@host:port/vhost; correct it"
     )]
     BadUrl,
-    #[error("the broker cannot be reached or refused the login: {0}")]
+    #[error("the broker cannot be reached: {0}")]
     Connect(String),
+    #[error("the broker refuses the login or the virtual host: {0}")]
+    Refused(String),
     #[error("the broker did not answer within {REPLY_TIMEOUT:?} while {0}")]
     Timeout(&'static str),
-    #[error(
-        "the broker sent what cannot be read; most likely the message at the head of the command \
-         queue has a property that is not UTF-8: take it out by hand, for example in the broker's \
-         management page, and commands go on"
-    )]
+    #[error("the broker sent a frame that is not AMQP 0-9-1 as we know it")]
     Unreadable,
     #[error("{0}")]
     Broker(String),
@@ -62,6 +59,8 @@ pub(super) enum LinkError {
     Rejected(#[from] Rejected),
     #[error("an order's task ended unexpectedly; the order comes again")]
     Crashed,
+    #[error("{0}")]
+    Mixed(#[from] Mixed),
     #[error("{name} needs more than the 255 bytes that AMQP allows; shorten it")]
     NameTooLong { name: &'static str },
 }
@@ -84,7 +83,14 @@ impl LinkError {
     /// Whether the connection worked and the trouble only shows with the next message: then
     /// having connected proves nothing.
     fn needs_proof(&self) -> bool {
-        matches!(self, Self::Unroutable { .. } | Self::Nacked | Self::Rejected(_) | Self::Crashed)
+        matches!(
+            self,
+            Self::Unroutable { .. }
+                | Self::Nacked
+                | Self::Rejected(_)
+                | Self::Crashed
+                | Self::Mixed(Mixed::Queue { .. })
+        )
     }
 }
 
@@ -118,18 +124,7 @@ impl Link {
 
     /// Connects and declares the topology.
     pub(super) async fn connect(&mut self) -> Result<Line, LinkError> {
-        let uri = parse_url(self.options.url.expose())?;
-        let password = uri.authority.userinfo.password.clone();
-        let properties = ConnectionProperties::default()
-            .with_connection_name(format!("telewarden {}", self.name).into());
-        let connection =
-            match timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await {
-                Ok(Ok(connection)) => connection,
-                Ok(Err(error)) => {
-                    return Err(LinkError::Connect(without(&error.to_string(), &password)));
-                }
-                Err(_) => return Err(LinkError::Connect("no answer in time".into())),
-            };
+        let connection = greet(self.options.url.expose(), self.name).await?;
         // Listened to from the start, so that nothing is missed.
         let events = Box::pin(connection.events_listener());
         let mismatched = topology::declare(&connection, &self.options).await?;
@@ -243,6 +238,25 @@ impl Line {
     }
 }
 
+/// Makes a connection.
+pub(super) async fn greet(url: &str, name: &str) -> Result<Connection, LinkError> {
+    let uri = parse(url)?;
+    let password = uri.authority.userinfo.password.clone();
+    let properties =
+        ConnectionProperties::default().with_connection_name(format!("telewarden {name}").into());
+    match timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => {
+            let text = without(&error.to_string(), &password);
+            Err(match error.kind() {
+                lapin::ErrorKind::ProtocolError(_) => LinkError::Refused(text),
+                _ => LinkError::Connect(text),
+            })
+        }
+        Err(_) => Err(LinkError::Connect("no answer in time".into())),
+    }
+}
+
 /// The next item of a stream.
 pub(super) async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
     poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
@@ -311,18 +325,6 @@ impl Stop {
     }
 }
 
-fn parse_url(url: &str) -> Result<AMQPUri, LinkError> {
-    // The parser's own words may quote the URL.
-    let mut uri: AMQPUri = url.parse().map_err(|_| LinkError::BadUrl)?;
-    uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
-    Ok(uri)
-}
-
-/// The text without the password, should somebody's error quote it.
-fn without(text: &str, password: &str) -> String {
-    if password.is_empty() { text.to_owned() } else { text.replace(password, "[redacted]") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,27 +337,9 @@ mod tests {
             command_queue: "c".into(),
             event_queue: "e".into(),
             prefetch: 1,
+            event_types: std::sync::Arc::default(),
         };
         Link::new("test", options, LinkStatus::new())
-    }
-
-    #[test]
-    fn a_url_that_cannot_be_read_is_not_quoted() {
-        for url in ["amqp://u:pass-word@host:port/", "http://u:pass-word@host", "pass-word"] {
-            let text = parse_url(url).unwrap_err().to_string();
-            assert!(!text.contains("pass-word"), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_heartbeat_is_set_unless_the_url_names_one() {
-        assert_eq!(parse_url("amqp://h/%2f").unwrap().query.heartbeat, Some(10));
-        assert_eq!(parse_url("amqp://h/%2f?heartbeat=3").unwrap().query.heartbeat, Some(3));
-    }
-
-    #[test]
-    fn a_password_in_somebodys_error_is_struck_out() {
-        assert_eq!(without("cannot use pass-word here", "pass-word"), "cannot use [redacted] here");
     }
 
     #[test]

@@ -5,22 +5,32 @@
 //! This folder owns every use of lapin. It must never decide what an event or a command means,
 //! and it knows neither store nor actors: only protocol types and the two traits below.
 //!
+//! What a message's sender wrote reaches us as it is: texts that are not UTF-8, tables nested as
+//! deep as a frame allows, headers as large as one. Each is bounded where it is read
+//! (`vendor/README.md`) and put aside here like anything else that is not understood.
+//!
 //! lapin prints the bodies of returned messages as warnings: its log target has to stay below.
 
+mod address;
 mod consumer;
 mod dead_letter;
 mod lanes;
 mod link;
+mod look;
 mod publisher;
 mod status;
 mod topology;
 mod window;
+mod wire;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use consumer::consume;
+pub use look::{Look, look};
 pub use publisher::publish;
 pub use status::{LinkSnapshot, LinkState, LinkStatus};
+pub use topology::Found;
 
 use crate::protocol::command::Order;
 use crate::protocol::outbox::OutboxEntry;
@@ -39,6 +49,19 @@ pub struct AmqpOptions {
     pub event_queue: String,
     /// How many commands are in hand at once, at least 1.
     pub prefetch: u16,
+    /// What the header `type` of each kind of event says.
+    pub event_types: Arc<EventTypes>,
+}
+
+/// What the header `type` of an event says, by the event's name: its own name unless it says
+/// otherwise here. At most 255 bytes each.
+#[derive(Clone, Debug, Default)]
+pub struct EventTypes(pub BTreeMap<String, String>);
+
+impl EventTypes {
+    fn of<'a>(&'a self, kind: &'a str) -> &'a str {
+        self.0.get(kind).map_or(kind, String::as_str)
+    }
 }
 
 impl AmqpOptions {

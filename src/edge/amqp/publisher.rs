@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::ShortString;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::time::{Instant, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::link::{Line, Link, LinkError, REPLY_TIMEOUT, STABLE_AFTER, Stop, within};
 use super::status::{Count, LinkStatus};
-use super::topology::{EVENT_KEY, short};
+use super::topology::{EVENT_KEY, Mixed, short};
 use super::window::Fence;
-use super::{AmqpOptions, OutboxSource};
+use super::{AmqpOptions, EventTypes, OutboxSource};
 use crate::failpoint;
 use crate::protocol::outbox::{OutboxEntry, Route};
 
@@ -33,6 +33,12 @@ const BATCH: usize = 128;
 const LAST_CALL: Duration = Duration::from_millis(100);
 /// Written to disk by the broker before it is confirmed.
 const PERSISTENT: u8 = 2;
+/// What events are, as a property and as the header by which Symfony Messenger goes.
+const CONTENT_TYPE: &str = "application/json";
+/// How long nothing is published after an event came back in the command queue.
+pub(super) const REST_AFTER_RETURN: Duration = Duration::from_secs(20);
+/// How long the first event after that is alone, so that it shows whether it comes back.
+const PROBATION: Duration = Duration::from_secs(2);
 
 /// Publishes what `source` yields until `stop`; then what is there without waiting for more, for
 /// at most `drain`. Reconnects by itself, and never ends before it is stopped.
@@ -74,8 +80,11 @@ async fn attempt<S: OutboxSource>(
     source: &mut S,
     stop: &mut Stop,
 ) -> Result<(), LinkError> {
+    if link.status.since_event_returned().is_some_and(|ago| ago < REST_AFTER_RETURN) {
+        return Err(returned(&link.options));
+    }
     let mut line = link.connect().await?;
-    let mut session = Session::open(&line.connection, &link.options.exchange).await?;
+    let mut session = Session::open(&line.connection, &link.options).await?;
     let ended = session.run(link, &mut line, source, stop).await;
     if let Some(first) = session.fence.first_unsettled() {
         source.rewind(first);
@@ -86,21 +95,29 @@ async fn attempt<S: OutboxSource>(
     ended
 }
 
+/// That events come back.
+fn returned(options: &AmqpOptions) -> LinkError {
+    let (queue, exchange) = (options.command_queue.clone(), options.exchange.clone());
+    Mixed::Queue { queue, exchange }.into()
+}
+
 /// What one connection has in flight.
 struct Session {
     channel: Arc<Channel>,
     exchange: ShortString,
+    event_types: Arc<EventTypes>,
     in_flight: VecDeque<Flight>,
     /// Of each in flight: when it was published, and when Telegram dated it.
     departures: VecDeque<(Instant, Option<i64>)>,
     fence: Fence,
+    has_sent: bool,
     opened: Instant,
     last_progress: Instant,
 }
 
 impl Session {
-    async fn open(connection: &Connection, exchange: &str) -> Result<Self, LinkError> {
-        let exchange = short("the exchange's name", exchange)?;
+    async fn open(connection: &Connection, options: &AmqpOptions) -> Result<Self, LinkError> {
+        let exchange = short("the exchange's name", &options.exchange)?;
         let state = connection.status();
         let channel = within("opening a channel", state, connection.create_channel()).await?;
         let confirms = channel.confirm_select(ConfirmSelectOptions::default());
@@ -108,9 +125,11 @@ impl Session {
         Ok(Self {
             channel: Arc::new(channel),
             exchange,
+            event_types: Arc::clone(&options.event_types),
             in_flight: VecDeque::with_capacity(WINDOW),
             departures: VecDeque::with_capacity(WINDOW),
             fence: Fence::default(),
+            has_sent: false,
             opened: Instant::now(),
             last_progress: Instant::now(),
         })
@@ -126,7 +145,7 @@ impl Session {
         let mut tick = interval(Duration::from_secs(1));
         let mut deadline = None;
         loop {
-            let room = WINDOW - self.in_flight.len();
+            let room = self.room(&link.status);
             let is_idle = self.in_flight.is_empty();
             tokio::select! {
                 biased;
@@ -135,11 +154,35 @@ impl Session {
                     self.settle(confirm, link, source).await?;
                 }
                 at = stop.requested(), if deadline.is_none() => deadline = Some(at),
-                batch = source.next(room.min(BATCH)), if room > 0 => self.send(batch, link).await,
+                batch = source.next(room.min(BATCH)), if room > 0 => {
+                    // Noted as published, so that they are rewound to with the others.
+                    self.send(batch, link).await;
+                    self.look_for_returned(link)?;
+                }
                 _ = tick.tick() => self.check(link, line)?,
                 () = last_call(deadline, is_idle), if deadline.is_some() => return Ok(()),
             }
         }
+    }
+
+    /// How many more may be in flight now.
+    fn room(&self, status: &LinkStatus) -> usize {
+        match (self.is_on_probation(status), self.has_sent) {
+            (false, _) => WINDOW - self.in_flight.len(),
+            (true, false) => 1,
+            (true, true) => 0,
+        }
+    }
+
+    /// Whether events came back once, and this connection has not shown yet that they do not now.
+    fn is_on_probation(&self, status: &LinkStatus) -> bool {
+        status.since_event_returned().is_some() && self.opened.elapsed() < PROBATION
+    }
+
+    fn look_for_returned(&self, link: &Link) -> Result<(), LinkError> {
+        let ago = link.status.since_event_returned();
+        let is_ours = ago.is_some_and(|ago| ago < self.opened.elapsed());
+        if is_ours { Err(returned(&link.options)) } else { Ok(()) }
     }
 
     /// Enqueues entries, in order. The first poll of each does it; the rest is waiting.
@@ -147,6 +190,7 @@ impl Session {
         if self.in_flight.is_empty() {
             self.last_progress = Instant::now();
         }
+        self.has_sent = true;
         link.status.add(Count::Published, batch.len() as u64);
         let first = self.in_flight.len();
         let now = Instant::now();
@@ -174,9 +218,9 @@ impl Session {
             tracing::error!(message_id = %entry.message_id, "a reply's queue has a name that AMQP cannot carry; the reply is dropped");
             return Flight::dropped();
         };
-        let channel = Arc::clone(&self.channel);
+        let (channel, event_types) = (Arc::clone(&self.channel), Arc::clone(&self.event_types));
         Flight::Aloft(Box::pin(async move {
-            let properties = properties(&entry);
+            let properties = properties(&entry, &event_types);
             let Address { exchange, key, mandatory } = address;
             let options = BasicPublishOptions { mandatory, ..Default::default() };
             let sent = channel.basic_publish(exchange, key, options, &entry.body, properties);
@@ -216,7 +260,9 @@ impl Session {
             failpoint::reach("outbox.release.before");
             source.release(through);
             failpoint::reach("outbox.release.after");
-            link.progressed();
+            if !self.is_on_probation(&link.status) {
+                link.progressed();
+            }
         }
         self.last_progress = Instant::now();
         outcome
@@ -224,6 +270,7 @@ impl Session {
 
     /// Looks for what no event tells of.
     fn check(&mut self, link: &mut Link, line: &Line) -> Result<(), LinkError> {
+        self.look_for_returned(link)?;
         let state = line.state();
         if state.blocked() {
             // Nothing is read meanwhile, so nothing can be confirmed; the time does not count.
@@ -344,9 +391,9 @@ impl Address {
     }
 }
 
-fn properties(entry: &OutboxEntry) -> BasicProperties {
+fn properties(entry: &OutboxEntry, event_types: &EventTypes) -> BasicProperties {
     let properties = BasicProperties::default()
-        .with_content_type("application/json".into())
+        .with_content_type(CONTENT_TYPE.into())
         .with_delivery_mode(PERSISTENT)
         .with_timestamp(entry.timestamp)
         .with_app_id("telewarden".into())
@@ -355,11 +402,24 @@ fn properties(entry: &OutboxEntry) -> BasicProperties {
         Ok(kind) => properties.with_type(kind),
         Err(_) => properties,
     };
-    let Route::Reply { correlation_id: Some(id), .. } = &entry.route else { return properties };
-    match ShortString::try_new(id.as_str()) {
-        Ok(id) => properties.with_correlation_id(id),
-        Err(_) => properties,
+    match &entry.route {
+        Route::Event => properties.with_headers(headers(entry, event_types)),
+        Route::Reply { correlation_id: Some(id), .. } => match ShortString::try_new(id.as_str()) {
+            Ok(id) => properties.with_correlation_id(id),
+            Err(_) => properties,
+        },
+        Route::Reply { correlation_id: None, .. } => properties,
     }
+}
+
+/// The headers by which Symfony Messenger's own serializer reads a message: the class that it
+/// becomes, and the format.
+fn headers(entry: &OutboxEntry, event_types: &EventTypes) -> FieldTable {
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let mut headers = FieldTable::default();
+    headers.insert("type".into(), text(event_types.of(&entry.kind)));
+    headers.insert("Content-Type".into(), text(CONTENT_TYPE));
+    headers
 }
 
 /// When a stopping link is done: at its deadline, or once the outbox has yielded nothing for a

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
@@ -62,7 +62,11 @@ pub struct LinkSnapshot {
 
 /// A handle to one link's status; clones share it.
 #[derive(Clone, Debug)]
-pub struct LinkStatus(Arc<Shared>);
+pub struct LinkStatus(Arc<Shared>, Arc<Returned>);
+
+/// When an event last came out of the command queue: what one link sees and the other one minds.
+#[derive(Debug, Default)]
+struct Returned(Mutex<Option<Instant>>);
 
 #[derive(Debug)]
 struct Shared {
@@ -84,6 +88,28 @@ struct TelegramsClock(Box<dyn Fn() -> UnixMillis + Send + Sync>);
 impl fmt::Debug for TelegramsClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TelegramsClock").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self {
+            phase: Mutex::new(Phase {
+                state: LinkState::Connecting,
+                since: SystemTime::now(),
+                detail: None,
+                mismatched: Vec::new(),
+            }),
+            unroutable: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            confirmed: AtomicU64::new(0),
+            nacked: AtomicU64::new(0),
+            consumed: AtomicU64::new(0),
+            dead_lettered: AtomicU64::new(0),
+            confirm: Histogram::new(CONFIRM_BUCKETS),
+            lag: Histogram::new(LAG_BUCKETS),
+            dated_by: OnceLock::new(),
+        }
     }
 }
 
@@ -109,23 +135,23 @@ pub(super) enum Count {
 impl LinkStatus {
     /// A link that has not been started.
     pub fn new() -> Self {
-        Self(Arc::new(Shared {
-            phase: Mutex::new(Phase {
-                state: LinkState::Connecting,
-                since: SystemTime::now(),
-                detail: None,
-                mismatched: Vec::new(),
-            }),
-            unroutable: AtomicU64::new(0),
-            published: AtomicU64::new(0),
-            confirmed: AtomicU64::new(0),
-            nacked: AtomicU64::new(0),
-            consumed: AtomicU64::new(0),
-            dead_lettered: AtomicU64::new(0),
-            confirm: Histogram::new(CONFIRM_BUCKETS),
-            lag: Histogram::new(LAG_BUCKETS),
-            dated_by: OnceLock::new(),
-        }))
+        Self(Arc::new(Shared::new()), Arc::default())
+    }
+
+    /// The other link of the same bridge, not started either.
+    pub fn sibling(&self) -> Self {
+        Self(Arc::new(Shared::new()), Arc::clone(&self.1))
+    }
+
+    /// Takes note of an event that came out of the command queue.
+    pub(super) fn event_returned(&self) {
+        *self.1.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// How long ago the last one came.
+    pub(super) fn since_event_returned(&self) -> Option<Duration> {
+        let last = *self.1.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.map(|last| last.elapsed())
     }
 
     /// Has the age of messages measured by `clock`, which tells Telegram's time; without it by ours.

@@ -1,18 +1,101 @@
 //! The exchange and the queues: declared on every connection, so that what somebody deleted comes
-//! back. What exists with other properties is used as it stands. Must never delete anything.
+//! back. What exists with other properties is used as it stands, unless commands and events would
+//! be mixed. Must never delete anything.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{FieldTable, ShortString};
-use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
+use lapin::{Channel, Connection, ErrorKind, ExchangeKind, Queue};
 
 use super::AmqpOptions;
 use super::link::{LinkError, answer, within};
+use super::publisher::REST_AFTER_RETURN;
 
 /// Routing key of events.
 pub(super) const EVENT_KEY: &str = "event";
 /// Routing key of commands.
 const COMMAND_KEY: &str = "command";
+
+/// What would bring commands to the backend's consumer, or events to ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Mixed {
+    /// The exchange does not route by its keys.
+    #[error(
+        "the exchange `{exchange}` exists and is of the type {kind}, which does not keep commands and \
+         events apart: commands with session strings would reach the event queue, and events \
+         the command queue; nothing is taken or published. Delete the exchange, and it is declared \
+         again with the type direct; let the backend declare it so, too (fanout is the default of \
+         Symfony Messenger: set `exchange.type` to direct in its transports); or name another one \
+         in bridge.exchange"
+    )]
+    Exchange {
+        /// Its name.
+        exchange: String,
+        /// Its type.
+        kind: String,
+    },
+    /// An event came out of the command queue.
+    #[error(
+        "events come back in the command queue `{queue}`: besides `command` it is bound to the \
+         exchange `{exchange}` with the routing key `event` or a pattern that covers it; nothing is \
+         published while that is so. Remove that binding, for example in the broker's management page; \
+         once no event has come back for {} seconds, publishing goes on",
+        REST_AFTER_RETURN.as_secs()
+    )]
+    Queue {
+        /// The command queue.
+        queue: String,
+        /// The exchange.
+        exchange: String,
+    },
+}
+
+/// What a look found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// What is not there and would be made.
+    pub missing: Vec<String>,
+    /// What is there with other properties than ours, and would be used.
+    pub mismatched: Vec<String>,
+}
+
+/// Looks at everything without making any of it. What is there is declared as the daemon would,
+/// which changes nothing.
+pub(super) async fn look(
+    connection: &Connection,
+    options: &AmqpOptions,
+) -> Result<Found, LinkError> {
+    let exchange = short("the exchange's name", &options.exchange)?;
+    let mut found = Found::default();
+    match exists(attempt_exchange(connection, &exchange, ExchangeKind::Direct, true).await?)? {
+        false => found.missing.push(format!("exchange `{exchange}`")),
+        true if !declare_exchange(connection, &exchange).await? => {
+            found.mismatched.push(format!("exchange `{exchange}`"));
+        }
+        true => {}
+    }
+    for name in [&options.command_queue, &options.event_queue, &options.dead_queue()] {
+        let queue = short("a queue's name", name)?;
+        match exists(attempt_queue(connection, &queue, true).await?.map(drop))? {
+            false => found.missing.push(format!("queue `{queue}`")),
+            true if !declare_queue(connection, &queue).await? => {
+                found.mismatched.push(format!("queue `{queue}`"));
+            }
+            true => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Whether what was asked for is there.
+fn exists(asked: lapin::Result<()>) -> Result<bool, LinkError> {
+    match asked {
+        Ok(()) => Ok(true),
+        Err(error) if refusal(&error, AMQPSoftError::NOTFOUND).is_some() => Ok(false),
+        // It is there, and somebody else's alone (`exclusive`): declaring it says so in words.
+        Err(error) => Err(error.into()),
+    }
+}
 
 /// Declares everything; returns what exists with other properties.
 pub(super) async fn declare(
@@ -44,33 +127,53 @@ pub(super) fn short(name: &'static str, text: &str) -> Result<ShortString, LinkE
 
 /// Declares the exchange; false if one exists with other properties.
 async fn declare_exchange(connection: &Connection, name: &ShortString) -> Result<bool, LinkError> {
-    let attempt = async |passive| {
-        let options = ExchangeDeclareOptions { durable: true, passive, ..Default::default() };
-        let (name, arguments) = (name.clone(), FieldTable::default());
-        let channel = open(connection).await?;
-        let declared = channel.exchange_declare(name, ExchangeKind::Direct, options, arguments);
-        answer("declaring the exchange", connection.status(), declared).await
-    };
-    let wanted = attempt(false).await?;
-    if is_precondition_failed(&wanted) {
-        return Ok(attempt(true).await?.map(|()| false)?);
+    let attempt = async |kind| attempt_exchange(connection, name, kind, false).await;
+    let wanted = attempt(ExchangeKind::Direct).await?;
+    let Some(refusal) = precondition_failed(&wanted) else { return Ok(wanted.map(|()| true)?) };
+    if is_about_type(&refusal) {
+        // In a topic exchange the plain words `command` and `event` keep the two apart. The other
+        // types do not look at them, or not at them alone.
+        let topic = attempt(ExchangeKind::Topic).await?;
+        if precondition_failed(&topic).is_some_and(|refusal| is_about_type(&refusal)) {
+            let (exchange, kind) = (name.to_string(), type_in(&refusal).to_owned());
+            return Err(Mixed::Exchange { exchange, kind }.into());
+        }
     }
-    Ok(wanted.map(|()| true)?)
+    let there = attempt_exchange(connection, name, ExchangeKind::Direct, true).await?;
+    Ok(there.map(|()| false)?)
+}
+
+async fn attempt_exchange(
+    connection: &Connection,
+    name: &ShortString,
+    kind: ExchangeKind,
+    passive: bool,
+) -> Result<lapin::Result<()>, LinkError> {
+    let options = ExchangeDeclareOptions { durable: true, passive, ..Default::default() };
+    let (name, arguments) = (name.clone(), FieldTable::default());
+    let channel = open(connection).await?;
+    let declared = channel.exchange_declare(name, kind, options, arguments);
+    answer("declaring the exchange", connection.status(), declared).await
 }
 
 /// Declares a queue; false if one exists with other properties.
 async fn declare_queue(connection: &Connection, name: &ShortString) -> Result<bool, LinkError> {
-    let attempt = async |passive| {
-        let options = QueueDeclareOptions { durable: true, passive, ..Default::default() };
-        let channel = open(connection).await?;
-        let declared = channel.queue_declare(name.clone(), options, FieldTable::default());
-        answer("declaring a queue", connection.status(), declared).await
-    };
-    let wanted = attempt(false).await?;
-    if is_precondition_failed(&wanted) {
-        return Ok(attempt(true).await?.map(|_| false)?);
+    let wanted = attempt_queue(connection, name, false).await?;
+    if precondition_failed(&wanted).is_some() {
+        return Ok(attempt_queue(connection, name, true).await?.map(|_| false)?);
     }
     Ok(wanted.map(|_| true)?)
+}
+
+async fn attempt_queue(
+    connection: &Connection,
+    name: &ShortString,
+    passive: bool,
+) -> Result<lapin::Result<Queue>, LinkError> {
+    let options = QueueDeclareOptions { durable: true, passive, ..Default::default() };
+    let channel = open(connection).await?;
+    let declared = channel.queue_declare(name.clone(), options, FieldTable::default());
+    answer("declaring a queue", connection.status(), declared).await
 }
 
 async fn bind(
@@ -90,8 +193,51 @@ async fn open(connection: &Connection) -> Result<Channel, LinkError> {
     within("opening a channel", connection.status(), connection.create_channel()).await
 }
 
-fn is_precondition_failed<T>(declared: &lapin::Result<T>) -> bool {
-    let Err(error) = declared else { return false };
-    let ErrorKind::ProtocolError(error) = error.kind() else { return false };
-    *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED)
+/// What the broker says if it refused a declaration because something else is there.
+fn precondition_failed<T>(declared: &lapin::Result<T>) -> Option<String> {
+    declared.as_ref().err().and_then(|error| refusal(error, AMQPSoftError::PRECONDITIONFAILED))
+}
+
+/// What the broker says if it refused for that reason.
+fn refusal(error: &lapin::Error, reason: AMQPSoftError) -> Option<String> {
+    let ErrorKind::ProtocolError(error) = error.kind() else { return None };
+    (*error.kind() == AMQPErrorKind::Soft(reason)).then(|| error.get_message().to_string())
+}
+
+/// Whether an exchange was refused for its type. RabbitMQ compares that before anything else, and
+/// says (`rabbit_misc:assert_field_equivalence`): "PRECONDITION_FAILED - inequivalent arg 'type' for
+/// exchange 'x' in vhost '/': received 'direct' but current is 'fanout'".
+fn is_about_type(refusal: &str) -> bool {
+    // The first one: names stand behind it as they are.
+    refusal.split_once("inequivalent arg '").is_some_and(|(_, rest)| rest.starts_with("type'"))
+}
+
+/// The type that the exchange has, unless long names had the broker cut it off.
+fn type_in(refusal: &str) -> &str {
+    let kind =
+        refusal.rsplit_once("but current is '").and_then(|(_, kind)| kind.strip_suffix('\''));
+    kind.unwrap_or("another one than direct")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAID: &str = "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'x' in vhost '/': \
+                        received 'direct' but current is 'fanout'";
+
+    #[test]
+    fn a_type_is_told_from_other_differences_and_by_its_name() {
+        assert!(is_about_type(SAID));
+        assert_eq!(type_in(SAID), "fanout");
+        let hostile = SAID.replace("'x'", "'but current is 'direct''");
+        assert_eq!((is_about_type(&hostile), type_in(&hostile)), (true, "fanout"));
+        let durable =
+            SAID.replace("'type'", "'durable'").replace("'x'", "'inequivalent arg 'type''");
+        assert!(!is_about_type(&durable));
+        // The broker cuts at 255 bytes.
+        let cut = &SAID[..SAID.len() - 12];
+        assert!(is_about_type(cut));
+        assert_eq!(type_in(cut), "another one than direct");
+    }
 }

@@ -2,6 +2,9 @@
 //! `TELEWARDEN_TEST_AMQP`; tests that would disturb others start one of their own.
 
 mod consuming;
+mod hostile;
+mod mixing;
 mod proxy;
 mod publishing;
-mod support;
+pub(crate) mod raw;
+pub(crate) mod support;

@@ -34,6 +34,12 @@ async fn events_arrive_in_order_with_all_their_properties() {
     assert_eq!(*properties.delivery_mode(), Some(2));
     assert_eq!(*properties.timestamp(), Some(1_700_000_000));
     assert_eq!(*properties.correlation_id(), None);
+    let header = |name: &str| {
+        let headers = properties.headers().as_ref().unwrap();
+        headers.inner().get(name).unwrap().as_long_string().unwrap().to_string()
+    };
+    assert_eq!(header("type"), "incoming_telegram_message");
+    assert_eq!(header("Content-Type"), "application/json");
     assert_eq!(first.data, event(0).body);
 
     let (rest, all) = admin.distinct(&options.event_queue, 2999).await;
@@ -64,6 +70,7 @@ async fn replies_go_to_the_queue_that_the_command_named() {
     let first = admin.wait_for_one(&queue).await.delivery.properties;
     assert_eq!(first.correlation_id().as_ref().unwrap().as_str(), "order 66");
     assert_eq!(first.kind().as_ref().unwrap().as_str(), "command_reply");
+    assert_eq!(*first.headers(), None);
     let second = admin.wait_for_one(&queue).await.delivery.properties;
     assert_eq!(*second.correlation_id(), None);
     assert_eq!(link.stopped().await.unroutable, 0);

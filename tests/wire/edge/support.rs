@@ -72,6 +72,7 @@ pub(crate) fn options(url: &str) -> AmqpOptions {
         command_queue: format!("c-{unique}"),
         event_queue: format!("e-{unique}"),
         prefetch: 16,
+        event_types: Arc::default(),
     }
 }
 
@@ -267,11 +268,34 @@ impl Running {
         Self::start(|status, stop| consume(options.clone(), sink.clone(), status, stop, DRAIN))
     }
 
+    /// Both links of one bridge.
+    pub(crate) fn bridge(options: &AmqpOptions, outbox: &Outbox, sink: &Sink) -> (Self, Self) {
+        let status = LinkStatus::new();
+        let sibling = status.sibling();
+        let publisher = Self::start_as(status, |status, stop| {
+            publish(options.clone(), outbox.clone(), status, stop, DRAIN)
+        });
+        let consumer = Self::start_as(sibling, |status, stop| {
+            consume(options.clone(), sink.clone(), status, stop, DRAIN)
+        });
+        (publisher, consumer)
+    }
+
     fn start<F>(link: impl FnOnce(LinkStatus, CancellationToken) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (status, stop) = (LinkStatus::new(), CancellationToken::new());
+        Self::start_as(LinkStatus::new(), link)
+    }
+
+    fn start_as<F>(
+        status: LinkStatus,
+        link: impl FnOnce(LinkStatus, CancellationToken) -> F,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stop = CancellationToken::new();
         let task = tokio::spawn(link(status.clone(), stop.clone()));
         Self { status, stop, task }
     }
