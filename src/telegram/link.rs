@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use grammers_client::InvocationError;
-use grammers_client::sender::{ConnectionParams, NoRetries, SenderPool, SenderPoolHandle};
+use grammers_client::sender::{
+    ConnectionParams, NoRetries, ReadError, SenderPool, SenderPoolHandle,
+};
 use grammers_client::session::updates::UpdatesLike;
 use grammers_client::tl::{self, Deserializable, RemoteCall};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -14,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::clock::Clocks;
-use super::error::{classify, is_key_unknown};
+use super::error::{classify, classify_end, is_key_unknown};
 use super::meters::{CallMeters, Unanswered};
 use super::pulse::Pulse;
 use super::vault::{Servers, Vault};
@@ -60,6 +62,8 @@ pub struct Caller {
     meters: CallMeters,
     clocks: Clocks,
     address: Option<SocketAddr>,
+    /// Why the connection ended, once it has.
+    end: Arc<OnceLock<ReadError>>,
 }
 
 impl Caller {
@@ -101,6 +105,16 @@ impl Caller {
     /// The link's pulse.
     pub fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
+    }
+
+    /// Whether the connection has ended. The next call would make another one.
+    pub(super) fn has_ended(&self) -> bool {
+        self.end.get().is_some()
+    }
+
+    /// Why the connection ended.
+    pub(super) fn why_ended(&self) -> Failure {
+        classify_end(self.end.get())
     }
 
     async fn call_within<R: RemoteCall>(
@@ -216,8 +230,8 @@ pub(super) fn wire(options: &DialOptions, dc_id: i32, vault: Arc<Vault>, slot: S
     };
     let (pulse, meters) = (Arc::default(), options.meters.clone());
     let (clocks, address) = (options.clocks.clone(), options.servers.address(dc_id));
-    let handle = pool.handle.thin;
-    let caller = Caller { handle, dc_id, pulse, meters, clocks, address };
+    let (handle, end) = (pool.handle.thin, pool.handle.ended);
+    let caller = Caller { handle, dc_id, pulse, meters, clocks, address, end };
     (caller, pool.updates, connection)
 }
 
