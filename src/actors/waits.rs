@@ -28,7 +28,12 @@ impl Waits {
         until: UnixMillis,
         now: UnixMillis,
     ) {
-        self.all().entry(user_id).or_default().impose(scope, until, now);
+        let mut all = self.all();
+        if !all.contains_key(&user_id) {
+            // Of whom nobody asks any more it would stay for good.
+            all.retain(|_, waits| !waits.current(now).is_empty());
+        }
+        all.entry(user_id).or_default().impose(scope, until, now);
     }
 
     /// How long calls of `class` have to wait yet; zero when they need not.
@@ -66,5 +71,10 @@ mod tests {
         assert_eq!(left, [Cooldown { scope, until: UnixMillis(100) }]);
         assert_eq!(waits.of(1, UnixMillis(100)), []);
         assert!(waits.all().is_empty());
+        for user_id in 1..=9 {
+            let scope = CooldownScope::Class(MethodClass::Read);
+            waits.impose(user_id, scope, UnixMillis(user_id * 100), UnixMillis(user_id * 100 - 1));
+        }
+        assert_eq!(waits.all().len(), 1, "of whom nobody asked, either");
     }
 }

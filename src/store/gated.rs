@@ -126,6 +126,6 @@ pub(crate) fn records_by_kind(store: &Store) -> std::collections::BTreeMap<char,
         *kinds.entry(char::from(key[0])).or_default() += 1;
         true
     };
-    store.shared.engine.scan(&[b'A'], &[0xff], count).expect("it is in memory");
+    store.shared.engine.scan(b"A", &[0xff], count).expect("it is in memory");
     kinds
 }
