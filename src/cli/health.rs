@@ -4,16 +4,18 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{HealthArgs, say};
 use crate::config::ConfigError;
 
 /// How long one step (connect, send, each read) may take. The daemon answers in 0.1 s.
 const STEP_MAX: Duration = Duration::from_secs(2);
+/// How long the whole answer may take, also when it comes byte by byte.
+const ANSWER_MAX: Duration = Duration::from_secs(4);
 
 /// The longest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 enum HealthError {
@@ -78,12 +80,28 @@ pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
 fn fetch(host: &str, path: &str) -> io::Result<Vec<u8>> {
     let address = host.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
     let mut stream = TcpStream::connect_timeout(&address, STEP_MAX)?;
-    stream.set_read_timeout(Some(STEP_MAX))?;
     stream.set_write_timeout(Some(STEP_MAX))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
+    read_whole(stream, Instant::now() + ANSWER_MAX)
+}
+
+fn read_whole(mut stream: TcpStream, end: Instant) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    let mut part = [0; 4096];
+    while answer.len() < ANSWER_BYTES_MAX {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left.min(STEP_MAX)))?;
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(count) => answer.extend(&part[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
     Ok(answer)
 }
 
@@ -125,6 +143,26 @@ mod tests {
         assert_eq!(asked(server("HTTP/1.1 200 OK\r\n\r\n{}")), Ok(200));
         assert_eq!(asked(server("HTTP/1.1 503 Service Unavailable\r\n\r\n")), Ok(503));
         assert!(asked(server("SSH-2.0-OpenSSH\r\n")).unwrap_err().starts_with("find an HTTP"));
+    }
+
+    #[test]
+    fn an_answer_that_never_ends_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let trickle = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // Until the other end hangs up.
+            while stream.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let begun = Instant::now();
+        let stream = TcpStream::connect(address).unwrap();
+        let error = read_whole(stream, begun + Duration::from_millis(500)).unwrap_err();
+        let kinds = [io::ErrorKind::TimedOut, io::ErrorKind::WouldBlock];
+        assert!(kinds.contains(&error.kind()), "{error}");
+        assert!(begun.elapsed() >= Duration::from_millis(400));
+        trickle.join().unwrap();
     }
 
     #[test]

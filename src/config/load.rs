@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
-use std::io::{ErrorKind, Read};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -37,6 +40,9 @@ const TOKEN_SECRET: &str = "auth.jwt_secret";
 
 /// Configuration files are a few KiB; more than this is a mistake.
 const CONFIG_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// How long somebody may take to write into a pipe that is named as a file.
+const PIPE_MAX: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
 /// Which configuration file is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -254,20 +260,62 @@ pub fn read_named_file(path: &Path) -> Result<String, String> {
 
 /// Reads a text file of bounded size. The error says what is wrong and shows nothing of it.
 fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
-    let file = fs::File::open(path).map_err(|error| describe_io(&error))?;
-    let mut bytes = Vec::new();
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| describe_io(&error))?;
+    let bytes = read_bytes(path, bytes_max).map_err(|error| describe_io(&error))?;
     if bytes.len() as u64 > bytes_max {
         return Err(format!("the file is longer than {bytes_max} bytes"));
     }
     String::from_utf8(bytes).map_err(|_| "the file is not UTF-8 text".to_owned())
 }
 
-fn describe_io(error: &std::io::Error) -> String {
+/// Reads up to one byte more than `bytes_max`. Of a pipe (`<(…)` in a shell makes one) it reads as long as
+/// somebody writes, and does not wait for ever for somebody who does.
+fn read_bytes(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for who writes to it; for a file the flag means nothing (open(2)).
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let is_pipe = file.metadata()?.file_type().is_fifo();
+    let mut file = file.take(bytes_max + 1);
+    let mut bytes = Vec::new();
+    if !is_pipe {
+        file.read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
+    let end = Instant::now() + PIPE_MAX;
+    let mut part = [0; 4096];
+    loop {
+        wait_for(file.get_ref(), end.saturating_duration_since(Instant::now()))?;
+        match file.read(&mut part) {
+            Ok(0) => return Ok(bytes),
+            Ok(count) => bytes.extend(&part[..count]),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits until a pipe has something to read or its last writer is gone.
+fn wait_for(pipe: &fs::File, left: Duration) -> io::Result<()> {
+    let mut asked = libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let left = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: poll gets one valid struct that lives through the call, and the descriptor is open.
+    match unsafe { libc::poll(&mut asked, 1, left) } {
+        0 => Err(ErrorKind::TimedOut.into()),
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+fn describe_io(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "there is no such file".to_owned(),
         ErrorKind::PermissionDenied => "it may not be read by this user".to_owned(),
         ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        ErrorKind::TimedOut => {
+            format!(
+                "it is a pipe, and nobody wrote to it and closed it within {} s",
+                PIPE_MAX.as_secs()
+            )
+        }
         _ => format!("it cannot be read ({error})"),
     }
 }

@@ -168,6 +168,27 @@ fn a_file_that_is_something_else_is_refused_in_a_moment_and_in_a_few_words() {
 }
 
 #[test]
+fn a_pipe_is_read_to_its_end_and_not_waited_for_for_ever() {
+    let folder = Folder::new();
+    let path = folder.0.path().join("pipe");
+    let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: mkfifo gets a path that ends with a zero and lives through the call.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    let error = read_named_file(&path).unwrap_err();
+    assert!(error.contains("nobody wrote to it"), "{error}");
+    let long = "x".repeat(300_000);
+    let (written, to) = (long.clone(), path.clone());
+    let writer = std::thread::spawn(move || fs::write(to, written));
+    assert_eq!(read_named_file(&path), Ok(long));
+    writer.join().unwrap().unwrap();
+    // Somebody who keeps it open.
+    let to = path.clone();
+    let opened = std::thread::spawn(move || fs::OpenOptions::new().write(true).open(to));
+    assert!(read_named_file(&path).unwrap_err().contains("closed it within"));
+    drop(opened.join().unwrap());
+}
+
+#[test]
 fn what_is_no_file_of_text_is_not_read_to_its_end() {
     for (path, words) in [
         ("/dev/zero", "the file is longer than"),

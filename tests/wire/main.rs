@@ -26,6 +26,7 @@ mod edge;
 mod failover;
 mod failpoints;
 mod keys;
+mod logging;
 mod metrics;
 mod monitoring;
 mod secrets;

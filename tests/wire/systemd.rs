@@ -295,7 +295,7 @@ async fn no_signal_leaves_a_core_whatever_the_limits_are() {
     let sim = Simulator::start(Options::default()).await.unwrap();
     let mut daemon = Daemon::alone(&sim, DaemonOptions::default());
     daemon.allow_cores();
-    for signal in [libc::SIGSEGV, libc::SIGABRT, libc::SIGQUIT, libc::SIGSYS] {
+    for signal in [libc::SIGSEGV, libc::SIGABRT, libc::SIGILL, libc::SIGSYS] {
         daemon.spawn().await;
         let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
         let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));

@@ -122,7 +122,9 @@ fn limit(stage: &Stage) {
 
 /// A stage whose store lies on a disk of its own, if there is one.
 async fn stage_on(disk: Option<&SmallDisk>, manager: &ServiceManager) -> Stage {
-    let environment = vec![manager.environment()];
+    // A limit of file sizes binds its log, too: with a line for each question it could come to it first.
+    let quiet = ("TELEWARDEN__LOG__LEVEL".into(), "info".into());
+    let environment = vec![manager.environment(), quiet];
     let options = DaemonOptions { environment, ..DaemonOptions::default() };
     let stage = Stage::prepare(Broker::shared(), options).await;
     if let Some(disk) = disk {
