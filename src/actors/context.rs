@@ -127,10 +127,10 @@ impl Context {
 }
 
 impl Context {
-    /// What time it is at Telegram, by our own clock as long as nobody has told us. What Telegram
-    /// dates is compared with this.
+    /// What time it is at Telegram as well as it can be told, by our own clock as long as nobody has
+    /// told us. What Telegram dates is compared with this.
     pub(super) fn telegrams_now(&self) -> UnixMillis {
-        self.clocks.telegrams_now().unwrap_or_else(now)
+        self.clocks.telegrams_now_roughly().unwrap_or_else(now)
     }
 }
 

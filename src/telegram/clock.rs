@@ -54,9 +54,14 @@ struct Known {
 
 impl Clocks {
     /// What time it is at Telegram, or a little earlier; `None` while that is not known, because
-    /// no server was asked within the last hour, or since our clock was set.
+    /// no server was asked within the last ten minutes, or since our clock was set.
     pub fn telegrams_now(&self) -> Option<UnixMillis> {
         self.all().reading?.telegrams_now(clock::moment())
+    }
+
+    /// The same as well as it can be told; `None` while no server was ever asked.
+    pub fn telegrams_now_roughly(&self) -> Option<UnixMillis> {
+        Some(self.all().reading?.telegrams_now_roughly(clock::steady()))
     }
 
     /// The moment of Telegram's clock at which ours showed `wall`, and the steady one `steady` if

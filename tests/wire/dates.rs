@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use telewarden_simulator::{Chat, ChatKind, FaultKind, FaultSpec};
 
-use crate::support::{Broker, DaemonOptions, House, Stage, eventually, texts_of};
+use crate::support::{Backend, Broker, DaemonOptions, House, Stage, eventually, texts_of};
 
 /// Our clock beside Telegram's, seconds.
 const SKEWS: [i64; 2] = [5, -20];
@@ -224,4 +224,36 @@ async fn a_chat_by_its_name_is_dated_like_one_by_its_number() {
         })
         .await;
     assert_eq!(told, texts(4..=9));
+}
+
+/// The session works, so our clock is ahead by no more than Telegram puts up with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nobody_tells_the_time_half_a_minute_before_the_command_is_told_too() {
+    let backend = Backend::connect(Broker::shared()).await;
+    let house = House::open_to(&backend).await;
+    let (user, person, author) = (house.user("ann"), house.person().await, house.person().await);
+    // Connected before anybody asked for a chat, so that nobody knows the time yet.
+    let id = house.connect(&user, &person).await;
+    let chat = house.chat(ChatKind::Supergroup, None, &[&person, &author]).await;
+    let say = async |numbers: std::ops::RangeInclusive<u32>| {
+        for number in numbers {
+            let text = number.to_string();
+            house.sim.post(chat.chat_id, author.user_id, &text).await.unwrap();
+        }
+    };
+    say(1..=3).await;
+    let kind = Some(FaultKind::RefuseConnections);
+    house.sim.add_fault(FaultSpec { kind, ..FaultSpec::default() }).await.unwrap();
+    let path = format!("/monitors/{}", chat.chat_id);
+    user.put(&path, json!({ "accounts": [id] })).await.expect(201);
+    say(4..=6).await;
+    let told = backend
+        .wait_until("all of it", |events| {
+            let told = texts_of(events, &chat.chat_id.into());
+            (told.len() >= 6).then_some(told)
+        })
+        .await;
+    assert_eq!(told, texts(1..=6));
+    assert!(house.daemon.log().contains("telegram's time is not known"));
+    house.expect_clean_books().await;
 }

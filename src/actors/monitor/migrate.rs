@@ -70,6 +70,7 @@ impl MonitorActor {
     /// supergroup, where everything is owed since it was asked for.
     async fn migrate(&mut self, peer: PeerRecord) -> Result<(), ActorProcessingErr> {
         let (Some(from), Some(member)) = (self.record.marked_id, self.machine.current()) else {
+            self.opening.migrated_to = None;
             return Ok(());
         };
         let (account, session) = (member.account, member.session.clone());

@@ -307,6 +307,7 @@ impl MonitorActor {
             let Moment { wall, steady } = clock::moment();
             (self.record.started_at, self.record.started_steady) = (wall, Some(steady));
             self.record.owed_from = self.context.clocks.telegrams_now();
+            self.record.migrated_from = None;
             self.forget_held();
             self.opening.known_id = 0;
         }

@@ -46,7 +46,7 @@ impl Cast {
             Content::Added(user) | Content::Removed(user) => self.add(Peer::User(user)),
             Content::MigratedTo(channel_id) => self.add(Peer::Channel(channel_id)),
             Content::MigratedFrom { group_id, .. } => self.add(Peer::Group(group_id)),
-            Content::Text { .. } | Content::JoinedByLink => {}
+            Content::Text { .. } | Content::Unreadable | Content::JoinedByLink => {}
         }
     }
 
