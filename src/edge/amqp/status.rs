@@ -62,11 +62,20 @@ pub struct LinkSnapshot {
 
 /// A handle to one link's status; clones share it.
 #[derive(Clone, Debug)]
-pub struct LinkStatus(Arc<Shared>, Arc<Returned>);
+pub struct LinkStatus {
+    own: Arc<Shared>,
+    returned: Arc<Returned>,
+}
 
 /// When an event last came out of the command queue: what one link sees and the other one minds.
 #[derive(Debug, Default)]
 struct Returned(Mutex<Option<Instant>>);
+
+impl Returned {
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -135,28 +144,27 @@ pub(super) enum Count {
 impl LinkStatus {
     /// A link that has not been started.
     pub fn new() -> Self {
-        Self(Arc::new(Shared::new()), Arc::default())
+        Self { own: Arc::new(Shared::new()), returned: Arc::default() }
     }
 
     /// The other link of the same bridge, not started either.
     pub fn sibling(&self) -> Self {
-        Self(Arc::new(Shared::new()), Arc::clone(&self.1))
+        Self { own: Arc::new(Shared::new()), returned: Arc::clone(&self.returned) }
     }
 
     /// Takes note of an event that came out of the command queue.
     pub(super) fn event_returned(&self) {
-        *self.1.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.returned.lock() = Some(Instant::now());
     }
 
     /// How long ago the last one came.
     pub(super) fn since_event_returned(&self) -> Option<Duration> {
-        let last = *self.1.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.map(|last| last.elapsed())
+        self.returned.lock().map(|last| last.elapsed())
     }
 
     /// Has the age of messages measured by `clock`, which tells Telegram's time; without it by ours.
     pub fn date_by(&self, clock: impl Fn() -> UnixMillis + Send + Sync + 'static) {
-        let _ = self.0.dated_by.set(TelegramsClock(Box::new(clock)));
+        let _ = self.own.dated_by.set(TelegramsClock(Box::new(clock)));
     }
 
     /// How it is now.
@@ -199,10 +207,10 @@ impl LinkStatus {
 
     /// Notes how long a confirm took, and how old the message was by then if it is one.
     pub(super) fn confirmed(&self, took: Duration, said_at: Option<i64>) {
-        self.0.confirm.observe(took.as_secs_f64());
+        self.own.confirm.observe(took.as_secs_f64());
         if let Some(said_at) = said_at {
-            let now = self.0.dated_by.get().map_or_else(clock::now, |clock| clock.0());
-            self.0.lag.observe((now.0 as f64 / 1_000.0 - said_at as f64).max(0.0));
+            let now = self.own.dated_by.get().map_or_else(clock::now, |clock| clock.0());
+            self.own.lag.observe((now.0 as f64 / 1_000.0 - said_at as f64).max(0.0));
         }
     }
 
@@ -211,28 +219,28 @@ impl LinkStatus {
         registry.register(
             "telewarden_publish_confirm_seconds",
             "From handing an event to the broker until it confirmed it",
-            self.0.confirm.clone(),
+            self.own.confirm.clone(),
         );
         registry.register(
             "telewarden_event_lag_seconds",
             "From Telegram's date of a message (whole seconds) until the broker confirmed its event, by Telegram's clock",
-            self.0.lag.clone(),
+            self.own.lag.clone(),
         );
     }
 
     fn counter(&self, which: Count) -> &AtomicU64 {
         match which {
-            Count::Unroutable => &self.0.unroutable,
-            Count::Published => &self.0.published,
-            Count::Confirmed => &self.0.confirmed,
-            Count::Nacked => &self.0.nacked,
-            Count::Consumed => &self.0.consumed,
-            Count::DeadLettered => &self.0.dead_lettered,
+            Count::Unroutable => &self.own.unroutable,
+            Count::Published => &self.own.published,
+            Count::Confirmed => &self.own.confirmed,
+            Count::Nacked => &self.own.nacked,
+            Count::Consumed => &self.own.consumed,
+            Count::DeadLettered => &self.own.dead_lettered,
         }
     }
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
-        self.0.phase.lock().unwrap_or_else(PoisonError::into_inner)
+        self.own.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
