@@ -263,6 +263,7 @@ impl FleetState {
                 id: account,
                 me: None,
                 fault: None,
+                frozen: None,
                 cooldowns: Vec::new(),
                 created_at: now(),
             };

@@ -257,8 +257,14 @@ impl FleetState {
             updated_at: at,
         };
         let cooldowns = self.context.waits.of(me.user_id, at);
-        let record =
-            AccountRecord { id: key, me: Some(me), fault: None, cooldowns, created_at: at };
+        let record = AccountRecord {
+            id: key,
+            me: Some(me),
+            fault: None,
+            cooldowns,
+            frozen: None,
+            created_at: at,
+        };
         deed.target = Some(account.id.to_string());
         let mut ops = vec![Op::PutAccount(record.clone()), Op::PutCredentials(credentials)];
         ops.extend([Op::put_row(&account), Op::Audit(deed)]);
@@ -492,6 +498,7 @@ mod tests {
             id: owned.key,
             me: None,
             fault: None,
+            frozen: None,
             cooldowns: Vec::new(),
             created_at: now(),
         };
