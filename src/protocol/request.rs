@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 use zeroize::Zeroize;
 
-use super::chat::{ChatRef, ChatSpelling, ChatTarget};
+use super::chat::{ChatError, ChatRef, ChatSpelling, ChatTarget};
 use super::ids::UnixMillis;
 use super::owner::{AccountId, UserId};
 use super::refusal::{Code, FieldError, Refusal};
@@ -299,8 +299,16 @@ fn spelling(value: Value) -> Result<ChatSpelling, Wrong> {
 
 /// A chat: a marked id, a `@username` or a `t.me` link.
 pub fn chat(value: Value) -> Result<ChatRef, Wrong> {
-    let parsed = ChatRef::parse(spelling(value)?);
-    parsed.map_err(|_| "is neither a marked id, a @username nor a t.me link".to_owned())
+    ChatRef::parse(spelling(value)?).map_err(|error| no_chat(&error))
+}
+
+fn no_chat(error: &ChatError) -> Wrong {
+    match error {
+        ChatError::OtherLink(what) => {
+            format!("is a link of Telegram's that leads to {what} and names no chat")
+        }
+        _ => "is neither a marked id, a @username nor a t.me link".to_owned(),
+    }
 }
 
 /// Whom a message goes to: a chat as in [`chat`], or `me`; as it was spelled.
@@ -317,6 +325,7 @@ pub fn recipient(value: Value) -> Result<String, Wrong> {
             return Err("is an invite link; join the chat, then use its id".to_owned());
         }
         Ok(_) => return Ok(given),
+        Err(error @ ChatError::OtherLink(_)) => return Err(no_chat(&error)),
         Err(_) => {}
     }
     Err("is neither \"me\", a marked id, a @username nor a t.me link".to_owned())
