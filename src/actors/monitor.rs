@@ -123,6 +123,8 @@ pub(super) struct MonitorActor {
     check_to: i32,
     /// The timer of the next comparison with history.
     check_timer: Option<AbortOnDropHandle<Result<(), MessagingErr<MonitorMsg>>>>,
+    /// Comparisons in a row that failed.
+    checks_failed: u32,
     /// Whether history was read once more because what is kept does not follow what it had.
     looked_twice: bool,
     /// Whether the next watch may try a session once more that Telegram had ended.
@@ -218,6 +220,7 @@ impl MonitorActor {
             leaps_until: None,
             check_to: 0,
             check_timer: None,
+            checks_failed: 0,
             looked_twice: false,
             forgive: false,
             last_error: None,
