@@ -44,6 +44,7 @@ pub(super) async fn ask(
         priority: Priority::Api,
         patience: Some(deadline.saturating_duration_since(Instant::now())),
         wish: Some(token),
+        waits: 0,
         reply,
     };
     let _ = fleet.cast(FleetMsg::Request { account, request });

@@ -1,9 +1,10 @@
 //! What every actor is handed: the store, the status board, the settings. Only the limits may
 //! change while the tree runs.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ractor::ActorRef;
 use tokio::sync::watch;
 
 use super::backlog::BacklogGate;
@@ -15,6 +16,7 @@ use super::directory::Directory;
 use super::erasing::Erasing;
 use super::joins::Joins;
 use super::lobby::Lobby;
+use super::logins::LoginsMsg;
 use super::meters::Meters;
 use super::turns::Turns;
 use super::waits::Waits;
@@ -90,6 +92,8 @@ pub struct Context {
     pub(super) caps: Caps,
     /// Users' endpoints.
     pub(super) hooks: Hooks,
+    /// Who ends sessions that were left behind, once that part of the tree runs.
+    pub(super) logins: OnceLock<ActorRef<LoginsMsg>>,
 }
 
 impl Context {
@@ -122,6 +126,7 @@ impl Context {
             changes: Changes::default(),
             caps: Caps::default(),
             hooks: Hooks::default(),
+            logins: OnceLock::new(),
         })
     }
 }
@@ -131,6 +136,11 @@ impl Context {
     /// told us. What Telegram dates is compared with this.
     pub(super) fn telegrams_now(&self) -> UnixMillis {
         self.clocks.telegrams_now_roughly().unwrap_or_else(now)
+    }
+
+    /// What logins need, dialling when it is their turn.
+    pub(super) fn login_options(self: &Arc<Self>) -> LoginOptions {
+        self.settings.login.clone().behind(super::dials::gate(self))
     }
 }
 
@@ -148,7 +158,12 @@ impl Context {
         };
         let settings = Settings {
             servers: dial.servers.clone(),
-            login: LoginOptions { dial, api_hash: Default::default(), server_key: None },
+            login: LoginOptions {
+                dial,
+                api_hash: Default::default(),
+                server_key: None,
+                gate: Default::default(),
+            },
             api_id: 1,
             failover: FailoverPolicy { retry_delay_ms: 1_000, retry_delay_max_ms: 1_000 },
             reconnect: ReconnectPolicy { backoff, attempts_max: 1 },

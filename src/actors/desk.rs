@@ -31,6 +31,8 @@ use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{MethodClass, PeerRecord};
 use crate::protocol::owner::{AccountId, Caller, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::request::TEXT_UNITS_MAX;
+use crate::protocol::restart::Backoff;
 use crate::protocol::target::Target;
 use crate::protocol::time::rfc3339_ms;
 use crate::protocol::trail::Deed;
@@ -40,10 +42,11 @@ use crate::telegram::{self, Errand, Finding, SendMessage, measure_markup};
 /// What the audit log says of a message before Telegram is called. A line of the same target says how it
 /// ended; where there is none the daemon ended meanwhile, and whether it was sent is not known.
 const BEGUN: &str = "begun";
-/// Longest message, in UTF-16 units (<https://core.telegram.org/method/messages.sendMessage>).
-const TEXT_MAX: usize = 4096;
-/// Pause before a send is tried again that a lost connection cut off.
-const AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// Formatted parts of one message beyond which Telegram passes over the rest without a word: found by
+/// trial, as `MAX_MESSAGE_ENTITIES` of python-telegram-bot says.
+const ENTITIES_MAX: usize = 100;
+/// Pauses before a send is tried again that a lost connection cut off.
+const AGAIN: Backoff = Backoff { min_ms: 500, max_ms: 10_000 };
 /// How much longer than their timeout callers wait for the answer to what has begun.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long it is believed who a recipient is: names change hands.
@@ -207,14 +210,11 @@ impl Desk {
             silent: dispatch.message.silent,
             random_id,
         };
-        let sent = match self.call(dispatch, message, unit, maybe_sent).await {
+        let sent = match self.call(dispatch, message, maybe_sent).await {
             Ok(sent) => sent,
             Err((refusal, is_certain)) => {
-                // A repetition need not fear that it was sent. Durable before the caller is told to
-                // repeat it; should the store fail, the repetition is told that it is not known.
-                if let Some(intent) = intent.filter(|_| is_certain) {
-                    let unsent = SendRecord { is_unsent: true, ..intent };
-                    let _ = self.context.store.commit(vec![Op::put_row(&unsent)]).await;
+                if is_certain {
+                    self.note_unsent(intent, unit).await;
                 }
                 return Err(refusal);
             }
@@ -227,6 +227,17 @@ impl Desk {
         self.context.store.commit(ops).await.map_err(|error| unnoted(&error, sent))?;
         failpoint::reach("send.outcome.after");
         Ok(sent)
+    }
+
+    /// It was certainly not sent: a repetition need not fear that it was, and the day has one more to
+    /// send. Durable before the caller is told to repeat it; should the store fail, the repetition is told
+    /// that it is not known.
+    async fn note_unsent(&self, intent: Option<SendRecord>, unit: Option<Unit>) {
+        if let Some(intent) = intent {
+            let unsent = SendRecord { is_unsent: true, ..intent };
+            let _ = self.context.store.commit(vec![Op::put_row(&unsent)]).await;
+        }
+        unit.iter().for_each(|unit| self.context.caps.give_back(unit));
     }
 
     /// Counts it, notes that it begins and, under a key, what Telegram will recognise it by: durable
@@ -278,13 +289,17 @@ impl Desk {
         &self,
         dispatch: &Dispatch,
         message: SendMessage,
-        unit: Option<Unit>,
         mut maybe_sent: bool,
     ) -> Result<Option<SentMessage>, (Refusal, bool)> {
         let Dispatch { account, deadline, .. } = dispatch;
+        let mut tries = 0;
         loop {
+            tries += 1;
+            let pause = Duration::from_millis(AGAIN.delay_ms(tries, 1.0));
             let errand = Errand::Send(message.clone());
-            let outcome = match ask(&self.fleet, account.key, errand, *deadline).await {
+            // It may have logged in anew since: the send goes on over its new session.
+            let key = self.key_now(account);
+            let outcome = match ask(&self.fleet, key, errand, *deadline).await {
                 Err(Unmet::Unclear(answer)) => {
                     let ended = |_| Err(Failure::transient("the daemon is stopping"));
                     answer.await.unwrap_or_else(ended).map_err(Unmet::Failed)
@@ -300,9 +315,9 @@ impl Desk {
                 Err(
                     unmet @ (Unmet::Failed(Failure::Transient { .. })
                     | Unmet::Refused(Failure::Transient { .. })),
-                ) if Instant::now() + AGAIN_AFTER < *deadline && !self.is_paused(account) => {
+                ) if Instant::now() + pause < *deadline && !self.is_paused(account) => {
                     maybe_sent |= matches!(unmet, Unmet::Failed(_));
-                    sleep(AGAIN_AFTER).await;
+                    sleep(pause).await;
                 }
                 Err(_) if maybe_sent => return Err((unclear(), false)),
                 Err(unmet) => {
@@ -310,13 +325,15 @@ impl Desk {
                         unmet,
                         Unmet::Unclear(_) | Unmet::Failed(Failure::Transient { .. })
                     );
-                    if gives_back(&unmet) {
-                        unit.iter().for_each(|unit| self.context.caps.give_back(unit));
-                    }
                     return Err((self.unsent(dispatch, message.peer, unmet), !is_unclear));
                 }
             }
         }
+    }
+
+    fn key_now(&self, account: &OwnedAccount) -> AuthKeyId {
+        let now = self.context.directory.get(&Scope::Only(account.user.clone()), account.id);
+        now.map_or(account.key, |now| now.key)
     }
 
     /// Whether its user holds it by now: then nothing is tried again.
@@ -328,7 +345,7 @@ impl Desk {
     /// The only try came to nothing: what the caller is told.
     fn unsent(&self, dispatch: &Dispatch, peer: PeerRecord, unmet: Unmet) -> Refusal {
         match unmet {
-            Unmet::TakenBack => busy(self.next_token(dispatch.account.key)),
+            Unmet::TakenBack => busy(self.next_token(dispatch.account.key, peer)),
             Unmet::Refused(Failure::Transient { .. }) if self.is_paused(&dispatch.account) => {
                 paused()
             }
@@ -346,7 +363,7 @@ impl Desk {
             }
             Unmet::Failed(failure @ Failure::Limited) => {
                 let refusal = Refusal::from(failure);
-                refusal.after(self.next_token(dispatch.account.key))
+                refusal.after(self.next_token(dispatch.account.key, peer))
             }
             Unmet::Failed(failure) => {
                 if matches!(failure, Failure::ChatLost { .. } | Failure::TargetRefused { .. }) {
@@ -359,10 +376,11 @@ impl Desk {
     }
 
     /// When the account may send again, seconds.
-    fn next_token(&self, key: AuthKeyId) -> u64 {
+    fn next_token(&self, key: AuthKeyId, peer: PeerRecord) -> u64 {
         let at = now();
         let waits = self.context.board.view(key).map(|view| view.cooldowns).unwrap_or_default();
-        let held = crate::protocol::pacing::Cooldowns::new(waits).holds(MethodClass::Send, at);
+        let waits = crate::protocol::pacing::Cooldowns::new(waits);
+        let held = waits.holds(MethodClass::Send, at).max(waits.holds_chat(peer.id, at));
         let per_minute = u64::from(self.context.settings.limits.borrow().send.per_minute.max(1));
         held.map_or(60_u64.div_ceil(per_minute), |until| seconds_until(until, at))
     }
@@ -450,32 +468,26 @@ impl Dispatch {
     }
 }
 
-/// Whether it certainly did not begin at Telegram, and so does not count.
-fn gives_back(unmet: &Unmet) -> bool {
-    let is_unsent =
-        |failure: &Failure| matches!(failure, Failure::Wait { .. } | Failure::Frozen { .. });
-    match unmet {
-        Unmet::TakenBack | Unmet::Refused(_) => true,
-        Unmet::Failed(failure) => is_unsent(failure),
-        Unmet::Unclear(_) => false,
-    }
-}
-
 fn check_text(message: &Outgoing) -> Result<(), Refusal> {
     let text = message.text.expose();
-    let units = match message.parse_mode {
-        None => text.encode_utf16().count(),
+    let (units, entities) = match message.parse_mode {
+        None => (text.encode_utf16().count(), 0),
         Some(mode) => measure_markup(text, parse_mode(mode))
             .map_err(|error| Refusal::field("text", error.to_string()))?,
     };
-    match units {
-        0 => Err(Refusal::field("text", "there is nothing to send")),
-        1..=TEXT_MAX => Ok(()),
-        _ => Err(Refusal::field(
-            "text",
-            format!("it has {units} UTF-16 units and telegram takes {TEXT_MAX}; send it in parts"),
-        )),
-    }
+    let wrong = match units {
+        0 => "there is nothing to send".to_owned(),
+        1..=TEXT_UNITS_MAX if entities <= ENTITIES_MAX => return Ok(()),
+        1..=TEXT_UNITS_MAX => format!(
+            "it has {entities} formatted parts and telegram shows {ENTITIES_MAX} of a message, the \
+             others as plain text; send it in parts"
+        ),
+        _ => format!(
+            "it has {units} UTF-16 units without its markup, and telegram takes {TEXT_UNITS_MAX}; send \
+             it in parts"
+        ),
+    };
+    Err(Refusal::field("text", wrong))
 }
 
 fn parse_mode(mode: ParseMode) -> telegram::ParseMode {

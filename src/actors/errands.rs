@@ -19,6 +19,7 @@ use crate::protocol::failure::{Failure, WaitScope};
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::model::MethodClass;
 use crate::protocol::pacing::{Cooldowns, Limits, Rate};
+use crate::protocol::restart::Backoff;
 use crate::telegram::{Errand, Finding};
 
 /// Errands waiting for one account. A monitor has one at a time and an account may be in 500
@@ -139,10 +140,23 @@ pub(super) struct Request {
     pub(super) patience: Option<Duration>,
     /// `None`: wanted in any case.
     pub(super) wish: Option<Token>,
+    /// How often Telegram has made it wait.
+    pub(super) waits: u32,
     pub(super) reply: Reply,
 }
 
+/// The shortest waits of one request in a row, whatever Telegram says: a server that always asks for a
+/// second is not asked again every second.
+const WAITS_FLOOR: Backoff = Backoff { min_ms: 1_000, max_ms: 5 * 60_000 };
+
 impl Request {
+    /// Telegram makes it wait once more, for `seconds` as it says; answers for how many it does.
+    pub(super) fn waits_again(&mut self, seconds: u32) -> u32 {
+        self.waits = self.waits.saturating_add(1);
+        let floor = WAITS_FLOOR.delay_ms(self.waits, 1.0) / 1_000;
+        seconds.max(u32::try_from(floor).unwrap_or(u32::MAX))
+    }
+
     fn is_wanted(&self) -> bool {
         self.wish.as_ref().is_none_or(Token::is_wanted)
     }
@@ -151,12 +165,28 @@ impl Request {
         self.wish.as_ref().is_none_or(Token::begin)
     }
 
-    /// How long Telegram holds it back: its class, the method that it borrows, its chat.
-    fn held_for(&self, cooldowns: &Cooldowns, now: UnixMillis) -> Option<Duration> {
+    /// How long Telegram holds it back, and by what: its class, the method that it borrows, its chat.
+    fn held_by(&self, cooldowns: &Cooldowns, now: UnixMillis) -> Option<(Duration, WaitScope)> {
         let chat = self.errand.sends_into().and_then(|chat| cooldowns.holds_chat(chat, now));
         let lent = lending_class(&self.errand).and_then(|class| cooldowns.holds(class, now));
-        let until = cooldowns.holds(self.errand.class(), now).max(lent).max(chat)?;
-        Some(Duration::from_millis(u64::try_from(until.0 - now.0).unwrap_or(0)))
+        let class = cooldowns.holds(self.errand.class(), now).max(lent);
+        let until = class.max(chat)?;
+        let scope = if chat > class { WaitScope::Chat } else { WaitScope::MethodClass };
+        Some((Duration::from_millis(u64::try_from(until.0 - now.0).unwrap_or(0)), scope))
+    }
+
+    fn held_for(&self, cooldowns: &Cooldowns, now: UnixMillis) -> Option<Duration> {
+        self.held_by(cooldowns, now).map(|(pause, _)| pause)
+    }
+
+    /// Telegram makes it wait, and whoever asked waits no longer: it certainly was not done, and is not
+    /// done any more. Answered so, unless somebody still waits.
+    pub(super) fn end_unless_wanted(self, wait: Failure) -> Option<Self> {
+        if self.is_wanted() {
+            return Some(self);
+        }
+        self.reply.send(Err(wait));
+        None
     }
 }
 
@@ -308,18 +338,21 @@ impl ErrandQueue {
     fn refuse_impatient(&mut self, cooldowns: &Cooldowns, now: UnixMillis) {
         let left = |request: &Request| {
             let patience = request.patience?;
-            request.held_for(cooldowns, now).filter(|wait| *wait > patience)
+            request.held_by(cooldowns, now).filter(|(wait, _)| *wait > patience)
         };
         let mut index = 0;
         while let Some(request) = self.waiting.get(index) {
-            let Some(wait) = left(request) else {
+            let Some((wait, scope)) = left(request) else {
                 index += 1;
                 continue;
             };
             if let Some(request) = self.waiting.remove(index) {
                 let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX);
-                let scope = WaitScope::MethodClass;
-                let code = "FLOOD_WAIT".to_owned();
+                let code = match scope {
+                    WaitScope::MethodClass => "FLOOD_WAIT",
+                    WaitScope::Chat => "SLOWMODE_WAIT",
+                };
+                let code = code.to_owned();
                 request.reply.send(Err(Failure::Wait { code, seconds, scope }));
             }
         }
@@ -397,7 +430,8 @@ mod tests {
         let log = Arc::clone(log);
         let reply = Reply::new(move |outcome| log.lock().unwrap().push(outcome.is_ok()));
         let errand = Errand::Resolve(target);
-        Request { errand, priority: Priority::Bridge, patience: None, wish: None, reply }
+        let (priority, patience, wish) = (Priority::Bridge, None, None);
+        Request { errand, priority, patience, wish, waits: 0, reply }
     }
 
     fn by_name() -> ChatTarget {
@@ -438,6 +472,15 @@ mod tests {
         queue.put_back(begun);
         assert!(second.withdraw(), "it waits again");
         assert!(matches!(queue.next(&waits, now), Next::Idle));
+    }
+
+    #[test]
+    fn a_server_that_always_asks_for_a_second_is_asked_ever_more_seldom() {
+        let mut request = request(by_id(), &Arc::default());
+        let waits = [0, 1, 1, 1, 90, 1].map(|seconds| request.waits_again(seconds));
+        assert_eq!(waits, [1, 2, 4, 8, 90, 32]);
+        let longest = (0..100).map(|_| request.waits_again(1)).max();
+        assert_eq!(longest, Some(300));
     }
 
     #[test]
@@ -500,6 +543,37 @@ mod tests {
         assert!(matches!(queue.next(&waits, now), Next::Later(_)));
         assert_eq!(*log.lock().unwrap(), [false]);
         assert_eq!(queue.waiting.len(), 1, "the other one has nothing better to do");
+    }
+
+    #[test]
+    fn slow_mode_is_told_as_the_wait_of_its_chat() {
+        let (slow, other) = (MarkedId(-1000000000042), MarkedId(-1000000000043));
+        let told: Arc<Mutex<Vec<Failure>>> = Arc::default();
+        let mut queue = queue(fixed(Limits::default()));
+        let mut waits = Cooldowns::default();
+        let now = UnixMillis(0);
+        let ask = |queue: &mut ErrandQueue, chat| {
+            let peer = PeerRecord { id: chat, access_hash: 0, is_bot: false, is_broadcast: false };
+            let errand = Errand::Send(crate::telegram::SendMessage {
+                peer,
+                text: "x".into(),
+                parse_mode: None,
+                reply_to: None,
+                silent: false,
+                random_id: 1,
+            });
+            let told = Arc::clone(&told);
+            let reply = Reply::new(move |outcome| told.lock().unwrap().extend(outcome.err()));
+            let (priority, patience) = (Priority::Api, Some(Duration::from_secs(2)));
+            queue.push(Request { errand, priority, patience, wish: None, waits: 0, reply });
+        };
+        waits.impose(CooldownScope::Chat(slow), UnixMillis(30_000), now);
+        ask(&mut queue, slow);
+        ask(&mut queue, other);
+        let Next::Run(first) = queue.next(&waits, now) else { panic!("the other one may run") };
+        assert_eq!(first.errand.sends_into(), Some(other));
+        let wait = |code: &str, scope| Failure::Wait { code: code.into(), seconds: 30, scope };
+        assert_eq!(*told.lock().unwrap(), [wait("SLOWMODE_WAIT", WaitScope::Chat)]);
     }
 
     #[test]

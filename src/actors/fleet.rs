@@ -31,8 +31,9 @@ use crate::protocol::model::{AccountRecord, Cooldown, Credentials, PoolMember, S
 use crate::protocol::restart::ChildKind;
 use crate::store::{CommitError, Op};
 
-pub(super) use estate::{Also, EstateMsg, Newcomer, Wanted};
+pub(super) use estate::{Also, Changed, EstateMsg, Newcomer, Wanted};
 pub(super) use forgetting::{Hold, Lease, MakeReply};
+pub(super) use member::Released;
 pub(super) use uses::Holder;
 
 use member::{Member, Presence};
@@ -272,7 +273,7 @@ impl FleetState {
             let member = self.members.entry(account).or_insert_with(|| Member::new(record.clone()));
             member.slot = slot.unwrap_or_else(|| Arc::clone(&member.slot));
             // The store forgets, or has forgotten, one that was needed no more a moment ago.
-            let is_wiped = std::mem::take(&mut member.is_released) | self.leaving.remove(&account);
+            let is_wiped = member.released.take().is_some() | self.leaving.remove(&account);
             if is_new || is_wiped {
                 member.latest.set(record.clone());
                 ops.push(Op::PutAccount(record));
@@ -313,7 +314,7 @@ impl FleetState {
         forgive: bool,
     ) {
         let Some(member) = self.members.get_mut(&account) else {
-            let failure = Failure::Dead { code: "AUTH_KEY_UNREGISTERED".into() };
+            let failure = Failure::Removed;
             let _ = interest.monitor.cast(MonitorMsg::SourceLost { account, failure });
             return;
         };
@@ -406,7 +407,7 @@ impl FleetState {
 
     async fn ended(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, end: End) {
         let Some(member) = self.members.get_mut(&account) else { return };
-        if member.is_released {
+        if member.released.is_some() {
             self.forget_member(account).await;
             return;
         }

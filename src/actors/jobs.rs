@@ -170,8 +170,8 @@ impl JobsState {
         let reply = Reply::new(move |outcome| {
             let _ = target.cast(JobsMsg::Ended { id, outcome });
         });
-        let request =
-            Request { errand, priority: Priority::Bridge, patience: None, wish: None, reply };
+        let (priority, patience, wish) = (Priority::Bridge, None, None);
+        let request = Request { errand, priority, patience, wish, waits: 0, reply };
         let _ = self.fleet.cast(FleetMsg::Request { account: *account, request });
     }
 

@@ -128,6 +128,8 @@ pub(super) struct MonitorActor {
     has_asked_time: bool,
     /// The timer of the next comparison with history.
     check_timer: Option<AbortOnDropHandle<Result<(), MessagingErr<MonitorMsg>>>>,
+    /// Comparisons in a row that failed.
+    checks_failed: u32,
     /// Whether history was read once more because what is kept does not follow what it had.
     looked_twice: bool,
     /// Whether the next watch may try a session once more that Telegram had ended.
@@ -227,6 +229,7 @@ impl MonitorActor {
             check_to: 0,
             has_asked_time: false,
             check_timer: None,
+            checks_failed: 0,
             looked_twice: false,
             forgive: false,
             last_error: exhausted.and_then(|exhausted| exhausted.because),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::link::{self, Link};
 use super::owner::UserId;
 
 /// A chat id exactly as a command spelled it, echoed in every event about that chat.
@@ -63,6 +64,12 @@ pub enum ChatError {
     /// Neither an id, nor a username, nor a link.
     #[error("chat_id is neither a marked id, a @username nor a t.me link; send one of these three")]
     Unrecognised,
+    /// A link of Telegram's that names something else.
+    #[error(
+        "chat_id is a link of telegram's that leads to {0} and names no chat; send a marked id, a \
+         @username, or a link to the chat itself"
+    )]
+    OtherLink(&'static str),
     /// Zero, or outside the ranges Telegram uses.
     #[error("chat_id {0} is not a valid marked id (-100… channel, -… group, positive user)")]
     BadMarkedId(i64),
@@ -202,8 +209,11 @@ fn parse_text(text: &str) -> Result<ChatTarget, ChatError> {
     if let Some(name) = text.strip_prefix('@') {
         return parse_username(name);
     }
-    match strip_link(text) {
-        Some(path) => parse_link_path(path),
+    match link::read(text) {
+        Some(Link::Name(name)) => parse_username(name),
+        Some(Link::Invite(hash)) => parse_invite(hash),
+        Some(Link::Channel(bare)) => parse_channel(bare),
+        Some(Link::Other(what)) => Err(ChatError::OtherLink(what)),
         None if text.contains(['/', ':', '.', ' ']) || text.is_empty() => {
             Err(ChatError::Unrecognised)
         }
@@ -211,47 +221,12 @@ fn parse_text(text: &str) -> Result<ChatTarget, ChatError> {
     }
 }
 
-/// The path of a `t.me` link, or of its long-lived aliases, without scheme and query.
-fn strip_link(text: &str) -> Option<&str> {
-    let lower = text.to_ascii_lowercase();
-    let mut rest = 0;
-    for scheme in ["https://", "http://"] {
-        if lower.starts_with(scheme) {
-            rest = scheme.len();
-        }
+fn parse_channel(bare: &str) -> Result<ChatTarget, ChatError> {
+    let bare: i64 = bare.parse().map_err(|_| ChatError::Unrecognised)?;
+    if !(1..=CHANNEL_MAX).contains(&bare) {
+        return Err(ChatError::BadMarkedId(bare));
     }
-    if lower[rest..].starts_with("www.") {
-        rest += 4;
-    }
-    for host in ["t.me/", "telegram.me/", "telegram.dog/"] {
-        if lower[rest..].starts_with(host) {
-            let path = &text[rest + host.len()..];
-            let end = path.find(['?', '#']).unwrap_or(path.len());
-            return Some(path[..end].trim_end_matches('/'));
-        }
-    }
-    None
-}
-
-fn parse_link_path(path: &str) -> Result<ChatTarget, ChatError> {
-    let mut parts = path.split('/');
-    let first = parts.next().unwrap_or_default();
-    let second = parts.next();
-    if let Some(hash) = first.strip_prefix('+') {
-        return parse_invite(hash);
-    }
-    match (first, second) {
-        ("joinchat", Some(hash)) => parse_invite(hash),
-        ("c", Some(bare)) => {
-            let bare: i64 = bare.parse().map_err(|_| ChatError::Unrecognised)?;
-            if !(1..=CHANNEL_MAX).contains(&bare) {
-                return Err(ChatError::BadMarkedId(bare));
-            }
-            Ok(ChatTarget::Marked(MarkedId::channel(bare)))
-        }
-        ("s", Some(name)) => parse_username(name),
-        (name, _) => parse_username(name),
-    }
+    Ok(ChatTarget::Marked(MarkedId::channel(bare)))
 }
 
 fn parse_invite(hash: &str) -> Result<ChatTarget, ChatError> {
@@ -296,10 +271,12 @@ mod tests {
             "http://www.t.me/durov_chat/12?single",
             "t.me/s/durov_chat/",
             "telegram.me/Durov_chat#x",
+            "https://Durov_Chat.t.me/12",
+            "tg://resolve?domain=Durov_Chat",
         ] {
             assert_eq!(target(text), Ok(name.clone()), "{text}");
         }
-        for text in ["t.me/+AbC-_1", "https://t.me/joinchat/AbC-_1"] {
+        for text in ["t.me/+AbC-_1", "https://t.me/joinchat/AbC-_1", "tg://join?invite=AbC-_1"] {
             assert_eq!(target(text), Ok(ChatTarget::Invite("AbC-_1".into())), "{text}");
         }
     }
@@ -308,6 +285,12 @@ mod tests {
     fn nonsense_is_refused_with_its_reason() {
         assert_eq!(target(""), Err(ChatError::Unrecognised));
         assert_eq!(target("https://example.org/x"), Err(ChatError::Unrecognised));
+        for text in ["t.me/addlist/X", "t.me/joinchat", "t.me/login/1", "t.me/+79991234567"] {
+            let refused = target(text);
+            assert!(matches!(refused, Err(ChatError::OtherLink(_))), "{text}: {refused:?}");
+        }
+        assert_eq!(target("t.me/c/x/1"), Err(ChatError::Unrecognised));
+        assert_eq!(target("a.t.me"), Err(ChatError::BadUsername));
         assert_eq!(target("@a"), Err(ChatError::BadUsername));
         assert_eq!(target("+79991234567"), Err(ChatError::BadUsername), "a phone number");
         assert_eq!(target("0"), Err(ChatError::BadMarkedId(0)));

@@ -36,6 +36,11 @@ pub enum Failure {
         /// Error name.
         code: String,
     },
+    /// The account was removed here: Telegram has nothing to do with it.
+    #[error(
+        "the account was removed from this daemon; connect it again, or have another account do it"
+    )]
+    Removed,
     /// This account cannot use that chat.
     #[error("the chat is out of this account's reach ({code})")]
     ChatLost {
@@ -80,6 +85,9 @@ pub enum Failure {
         code: String,
     },
 }
+
+/// The code of [`Failure::Removed`].
+const REMOVED: &str = "ACCOUNT_REMOVED";
 
 /// What a [`Failure::Wait`] covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,6 +261,7 @@ impl Failure {
             | Self::AlreadyDone { code }
             | Self::Rejected { code } => code,
             Self::Limited => "PEER_FLOOD",
+            Self::Removed => REMOVED,
             Self::Migrate { .. } => "MIGRATE",
             Self::Unreadable { .. } => UNREADABLE,
             Self::Transient { .. } => "CONNECTION_FAILED",
@@ -270,6 +279,8 @@ impl Failure {
             }
             Self::Frozen { .. } => Some((LostReason::UserDeactivated, Permanence::Transient)),
             Self::Dead { code } => Some((dead_reason(code), Permanence::Account)),
+            // Who owns the account withdrew the session. The backend's list of reasons has no other.
+            Self::Removed => Some((LostReason::SessionRevoked, Permanence::Account)),
             Self::ChatLost { code } => Some((chat_reason(code), Permanence::Chat)),
             Self::TargetRefused { .. } | Self::Rejected { .. } => {
                 Some((LostReason::ChatNotFound, Permanence::Chat))
@@ -419,6 +430,7 @@ mod tests {
             Failure::Wait { .. } => "wait",
             Failure::Limited => "limited",
             Failure::Frozen { .. } => "frozen",
+            Failure::Removed => "removed",
             Failure::Dead { .. } => "dead",
             Failure::ChatLost { .. } => "chat",
             Failure::TargetRefused { .. } => "target",
@@ -461,6 +473,16 @@ mod tests {
         assert_eq!(class(420, "SOMETHING_NEW", Some(3)), "wait");
         assert_eq!(class(401, "SOMETHING_NEW", None), "dead");
         assert_eq!(class(401, "SESSION_PASSWORD_NEEDED", None), "ours");
+    }
+
+    #[test]
+    fn a_removed_account_is_no_word_of_telegrams() {
+        let removed = Failure::Removed;
+        let lost = (LostReason::SessionRevoked, Permanence::Account);
+        assert_eq!(removed.access_lost(), Some(lost));
+        assert_eq!(removed.code(), "ACCOUNT_REMOVED");
+        assert!(!removed.to_string().contains("telegram"), "{removed}");
+        assert!(!is_dead(removed.code()) && !is_wait(removed.code()));
     }
 
     #[test]

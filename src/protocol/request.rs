@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 use zeroize::Zeroize;
 
-use super::chat::{ChatRef, ChatSpelling, ChatTarget};
+use super::chat::{ChatError, ChatRef, ChatSpelling, ChatTarget};
 use super::ids::UnixMillis;
 use super::owner::{AccountId, UserId};
 use super::refusal::{Code, FieldError, Refusal};
@@ -18,6 +18,8 @@ use super::time::parse_rfc3339;
 /// Longest text of a message, in UTF-16 units, as Telegram counts
 /// (<https://core.telegram.org/method/messages.sendMessage>).
 pub const TEXT_UNITS_MAX: usize = 4096;
+/// Longest text with its markup, bytes: 4,096 UTF-16 units are at most 12 KiB; the rest is markup.
+pub const MARKED_BYTES_MAX: usize = 20 * 1024;
 /// Most rows of a page.
 pub const LIMIT_MAX: u32 = 200;
 /// Longest that a caller may wait for a message to be sent, in seconds.
@@ -270,15 +272,23 @@ pub fn api_hash(value: Value) -> Result<(), Wrong> {
     is_hash.then_some(()).ok_or_else(|| "must be 32 hexadecimal digits".to_owned())
 }
 
-/// The text of a message.
+/// The text of a message, maybe with markup: what is left without that is measured once it is read.
 pub fn message_text(value: Value) -> Result<SecretText, Wrong> {
     let text = SecretText::new(text(value)?);
-    match text.expose().encode_utf16().count() {
+    match text.expose().len() {
         0 => Err("is empty".to_owned()),
-        units if units > TEXT_UNITS_MAX => {
-            Err(format!("has {units} UTF-16 units; Telegram takes at most {TEXT_UNITS_MAX}"))
+        bytes if bytes > MARKED_BYTES_MAX => {
+            Err(format!("has {bytes} bytes; with its markup it may have {MARKED_BYTES_MAX}"))
         }
         _ => Ok(text),
+    }
+}
+
+/// Whether a text without markup fits into a message.
+pub fn plain_text(text: &SecretText) -> Result<(), Wrong> {
+    match text.expose().encode_utf16().count() {
+        0..=TEXT_UNITS_MAX => Ok(()),
+        units => Err(format!("has {units} UTF-16 units; Telegram takes at most {TEXT_UNITS_MAX}")),
     }
 }
 
@@ -299,8 +309,16 @@ fn spelling(value: Value) -> Result<ChatSpelling, Wrong> {
 
 /// A chat: a marked id, a `@username` or a `t.me` link.
 pub fn chat(value: Value) -> Result<ChatRef, Wrong> {
-    let parsed = ChatRef::parse(spelling(value)?);
-    parsed.map_err(|_| "is neither a marked id, a @username nor a t.me link".to_owned())
+    ChatRef::parse(spelling(value)?).map_err(|error| no_chat(&error))
+}
+
+fn no_chat(error: &ChatError) -> Wrong {
+    match error {
+        ChatError::OtherLink(what) => {
+            format!("is a link of Telegram's that leads to {what} and names no chat")
+        }
+        _ => "is neither a marked id, a @username nor a t.me link".to_owned(),
+    }
 }
 
 /// Whom a message goes to: a chat as in [`chat`], or `me`; as it was spelled.
@@ -317,6 +335,7 @@ pub fn recipient(value: Value) -> Result<String, Wrong> {
             return Err("is an invite link; join the chat, then use its id".to_owned());
         }
         Ok(_) => return Ok(given),
+        Err(error @ ChatError::OtherLink(_)) => return Err(no_chat(&error)),
         Err(_) => {}
     }
     Err("is neither \"me\", a marked id, a @username nor a t.me link".to_owned())
@@ -573,11 +592,14 @@ mod tests {
 
     #[test]
     fn texts_are_measured_as_telegram_measures_them() {
-        assert!(message_text(json!("x".repeat(4096))).is_ok());
-        assert!(message_text(json!("x".repeat(4097))).is_err());
-        assert!(message_text(json!("😀".repeat(2048))).is_ok());
-        assert!(message_text(json!("😀".repeat(2049))).is_err());
+        let plain = |text: String| plain_text(&message_text(json!(text)).unwrap());
+        assert!(plain("x".repeat(4096)).is_ok());
+        assert!(plain("x".repeat(4097)).is_err());
+        assert!(plain("😀".repeat(2048)).is_ok());
+        assert!(plain("😀".repeat(2049)).is_err());
         assert!(message_text(json!("")).is_err());
+        assert!(message_text(json!("x".repeat(MARKED_BYTES_MAX))).is_ok());
+        assert!(message_text(json!("x".repeat(MARKED_BYTES_MAX + 1))).is_err());
     }
 
     #[test]

@@ -10,9 +10,10 @@ mod tests;
 
 use grammers_client::tl::{enums::MessageEntity, types};
 
-/// Longest source that is read, bytes: Telegram takes 4,096 UTF-16 units of text, which is at most
-/// 12 KiB; the rest is markup.
-const SOURCE_MAX: usize = 20 * 1024;
+use crate::protocol::request::MARKED_BYTES_MAX;
+
+/// Longest source that is read, bytes.
+const SOURCE_MAX: usize = MARKED_BYTES_MAX;
 
 /// How a text is formatted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,13 +47,14 @@ pub enum MarkupError {
     Unclosed(usize),
 }
 
-/// Finds out whether `text` is understood; answers its length as Telegram counts it, in UTF-16
-/// units.
+/// Finds out whether `text` is understood; answers the length of what is left without its markup, in
+/// UTF-16 units, and how many entities that has.
 ///
 /// # Errors
 /// See [`MarkupError`].
-pub fn measure_markup(text: &str, mode: ParseMode) -> Result<usize, MarkupError> {
-    Ok(parse(text, mode)?.0.encode_utf16().count())
+pub fn measure_markup(text: &str, mode: ParseMode) -> Result<(usize, usize), MarkupError> {
+    let (plain, entities) = parse(text, mode)?;
+    Ok((plain.encode_utf16().count(), entities.len()))
 }
 
 /// The plain text and its entities, sorted by where they begin.

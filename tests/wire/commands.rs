@@ -145,13 +145,16 @@ async fn five_kinds_of_bad_command_are_kept_with_their_reason_and_block_nothing(
             .to_string()
             .into_bytes()
     };
-    let cases: [(&[u8], &str); 6] = [
+    let cases: [(&[u8], &str); 9] = [
         (b"{not json", "bad_json"),
         (br#"{"command": "dance"}"#, "unknown_command"),
         (br#"{"command": "stop_monitoring_chat"}"#, "missing_field"),
         (&start(bad_session), "bad_session_string"),
         (&huge, "too_large"),
         (br#"{"command": "stop_monitoring_chat", "chat_id": "t.me/"}"#, "bad_chat_id"),
+        (br#"{"command": "stop_monitoring_chat", "chat_id": "t.me/addlist/X"}"#, "bad_chat_id"),
+        (br#"{"command": "stop_monitoring_chat", "chat_id": "t.me/login/1"}"#, "bad_chat_id"),
+        (br#"{"command": "stop_monitoring_chat", "chat_id": "t.me/+79991234567"}"#, "bad_chat_id"),
     ];
     for (body, code) in &cases {
         stage.backend.send(body, BasicProperties::default()).await;

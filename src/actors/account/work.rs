@@ -80,7 +80,7 @@ impl AccountActor {
         &mut self,
         myself: &ActorRef<AccountMsg>,
         incarnation: u64,
-        request: Request,
+        mut request: Request,
         outcome: Result<Finding, Failure>,
     ) -> Result<(), ActorProcessingErr> {
         let current = self.is_current(incarnation);
@@ -88,21 +88,25 @@ impl AccountActor {
             self.queue.finished();
         }
         match outcome {
-            Err(Failure::Wait { seconds, scope: WaitScope::Chat, .. })
+            Err(Failure::Wait { code, seconds, scope: WaitScope::Chat })
                 if let Some(chat) = request.errand.sends_into() =>
             {
+                let seconds = request.waits_again(seconds);
                 self.impose(CooldownScope::Chat(chat), until_after(seconds));
                 self.keep().await?;
-                self.put_back(myself, request).await?;
+                let wait = Failure::Wait { code, seconds, scope: WaitScope::Chat };
+                self.put_back(myself, request, wait).await?;
             }
             Err(Failure::Wait { code, seconds, .. }) => {
+                let seconds = request.waits_again(seconds);
                 self.wait(request.errand.class(), &code, seconds);
                 // It may have been asked of the method that it borrows.
                 if let Some(class) = lending_class(&request.errand) {
                     self.impose(CooldownScope::Class(class), until_after(seconds));
                 }
                 self.keep().await?;
-                self.put_back(myself, request).await?;
+                let wait = Failure::Wait { code, seconds, scope: WaitScope::MethodClass };
+                self.put_back(myself, request, wait).await?;
             }
             Err(Failure::Limited) => {
                 let until = now().plus_ms(LIMITED_REST_MS);
@@ -144,7 +148,9 @@ impl AccountActor {
         &mut self,
         myself: &ActorRef<AccountMsg>,
         request: Request,
+        wait: Failure,
     ) -> Result<(), ActorProcessingErr> {
+        let Some(request) = request.end_unless_wanted(wait) else { return Ok(()) };
         if self.standing == Standing::Held || self.record.fault.is_some() {
             // It has not been done: see `Claim::has_begun`.
             self.queue.put_back(request);

@@ -146,7 +146,9 @@ impl Api {
         let (user, id) = (account.user.clone(), account.id);
         let deed = self.deed(who, &user, action, id);
         let change = |reply| EstateMsg::Change { user, id, wish, deed, reply };
-        call(&self.fleet, |reply| FleetMsg::Estate(change(reply)), STEP_TIMEOUT).await?
+        let change = |reply| FleetMsg::Estate(change(reply));
+        let changed = call(&self.fleet, change, STEP_TIMEOUT).await??;
+        Ok(changed.account)
     }
 
     /// Has Telegram forget the session of an account that is not to be connected otherwise.
@@ -155,7 +157,7 @@ impl Api {
         let Some(credentials) = self.reading(move |store| store.credentials(key)).await? else {
             return Ok(());
         };
-        let options = self.context.settings.login.clone();
+        let options = self.context.login_options();
         let options = match account.api_id {
             Some(api_id) => options.with_api_id(api_id),
             None => options,

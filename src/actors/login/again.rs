@@ -10,7 +10,7 @@ use ractor::ActorRef;
 use super::steps::slot_of;
 use super::{Finishing, LoginActor, LoginMsg, Stage, credentials_of};
 use crate::actors::context::{jitter, now};
-use crate::actors::fleet::{EstateMsg, FleetMsg};
+use crate::actors::fleet::{Changed, EstateMsg, FleetMsg};
 use crate::failpoint;
 use crate::protocol::estate::{LoginRecord, LoginStage};
 use crate::protocol::failure::Failure;
@@ -45,6 +45,7 @@ impl LoginActor {
             LoginStage::WaitingScan | LoginStage::Done { .. } => Stage::Beginning,
         };
         (self.is_resuming, self.may_be_in) = (true, true);
+        self.api_id = record.api_id;
         self.show(self.state());
         self.go_on(myself).await;
     }
@@ -86,7 +87,7 @@ impl LoginActor {
             && let Some(account) =
                 self.context.directory.get(&Scope::Only(self.who.user.clone()), *account)
         {
-            return self.succeed(myself, account);
+            return self.succeed(myself, Changed { account, previous: None });
         }
         let credentials = kept.as_ref().and_then(credentials_of);
         let (Some(record), Some(credentials)) = (kept, credentials) else {
@@ -100,7 +101,7 @@ impl LoginActor {
             Stage::PasswordRequired { hint } => Some(Interrupted::Password(hint.clone())),
             _ => None,
         };
-        let options = self.context.settings.login.clone();
+        let options = self.options();
         let (fleet, link, keeper) = (self.fleet.clone(), self.link.take(), self.keeper(record));
         self.step(myself, async move {
             let mut link = match link {
@@ -117,7 +118,7 @@ impl LoginActor {
                 (Err(failure), _) if is_silence(&failure) => Err(failure),
                 (Err(LoginFailure::SessionEnded { .. } | LoginFailure::PasswordNeeded), again) => {
                     match again {
-                        Some(again) => again.step(&link).await,
+                        Some(again) => again.step(&mut link).await,
                         None => link.export_token().await,
                     }
                 }
@@ -259,7 +260,7 @@ impl LoginActor {
             && account.key == credentials.account
             && account.user == self.who.user
         {
-            return self.succeed(myself, account);
+            return self.succeed(myself, Changed { account, previous: None });
         }
         let is_for_good = refusal.code == Code::Conflict && refusal.retry_after.is_none();
         if !is_for_good && now() < self.expires_at {
@@ -313,7 +314,7 @@ enum Interrupted {
 
 impl Interrupted {
     /// As if it had just come to this. Telegram may have taken the code before the daemon ended.
-    async fn step(self, link: &LoginLink) -> Result<Step, LoginFailure> {
+    async fn step(self, link: &mut LoginLink) -> Result<Step, LoginFailure> {
         match (self, link.awaited_password().await) {
             (_, Ok(step)) => Ok(step),
             (Self::Code(ticket), Err(LoginFailure::SessionEnded { .. })) => {

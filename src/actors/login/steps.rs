@@ -1,8 +1,8 @@
 //! The steps of a login that call Telegram. Each runs beside the actor, takes the link along, and brings
 //! it back.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ractor::ActorRef;
 use ractor::rpc::CallResult;
@@ -12,28 +12,77 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{LoginActor, LoginMsg, LoginReply, Stage, Way};
 use crate::actors::context::now;
-use crate::actors::fleet::{Also, EstateMsg, FleetMsg, Newcomer};
+use crate::actors::fleet::{Also, Changed, EstateMsg, FleetMsg, Newcomer};
 use crate::failpoint;
-use crate::protocol::estate::{LoginRecord, LoginStage, OwnedAccount};
+use crate::protocol::estate::{LoginRecord, LoginStage};
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::login::{LoginFailure, SignedIn, Step};
 use crate::protocol::model::{Credentials, Me};
+use crate::protocol::pace::{Pace, PacePolicy};
 use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::restart::Backoff;
 use crate::protocol::secret::SecretText;
 use crate::store::{Op, Reader, Store};
 use crate::telegram::{LoginLink, LoginOptions};
 
 /// A picture is renewed this long before it expires.
 const RENEW_BEFORE_MS: i64 = 5_000;
+/// The longest that a picture is shown: Telegram's live for 30 s
+/// (<https://core.telegram.org/api/qr-login>), whatever this machine's clock makes of when they expire.
+const SHOWN_MAX_MS: i64 = 25_000;
+/// How often a picture is renewed although nobody scanned it, and how often Telegram is asked what came
+/// of it because it was scanned, or the connection ended. Each by itself: renewing does not make whoever
+/// scans it wait.
+pub(super) const QR_PACE: PacePolicy =
+    PacePolicy { free: 1, floor: Backoff { min_ms: 1_000, max_ms: 25_000 }, calm_ms: 20_000 };
 /// How long the fleet may take: it waits for the disk.
 const FLEET_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often a picture was asked for of late.
+pub(super) struct Looks {
+    began: Instant,
+    renewals: Mutex<Pace>,
+    answers: Mutex<Pace>,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        let pace = || Mutex::new(Pace::new(QR_PACE));
+        Self { began: Instant::now(), renewals: pace(), answers: pace() }
+    }
+}
+
+impl Looks {
+    /// For how long a picture is shown that has just come and is to be renewed in `left` ms.
+    fn shown_for(&self, left: u64) -> Duration {
+        let now = self.now();
+        lock(&self.answers).begin(now);
+        let mut renewals = lock(&self.renewals);
+        renewals.begin(now);
+        let due = now.saturating_add(left);
+        Duration::from_millis(left.saturating_add(renewals.pause_ms(due)))
+    }
+
+    /// How long it takes until Telegram may be asked what came of the picture.
+    fn pause(&self) -> Duration {
+        Duration::from_millis(lock(&self.answers).pause_ms(self.now()))
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+fn lock(pace: &Mutex<Pace>) -> MutexGuard<'_, Pace> {
+    pace.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 type Stepped = (Option<Box<LoginLink>>, Result<Step, LoginFailure>);
 
 impl LoginActor {
     pub(super) async fn begin(&mut self, myself: &ActorRef<LoginMsg>, way: Way) {
-        let options = self.context.settings.login.clone();
+        let options = self.options();
         let dc_id = self.context.settings.servers.first_dc();
         match way {
             Way::Sms(phone) => self.step(myself, async move {
@@ -56,7 +105,7 @@ impl LoginActor {
             }
             Way::Session { credentials, api_id } => {
                 self.api_id = api_id;
-                self.take_over(myself, options, credentials);
+                self.take_over(myself, credentials);
             }
             Way::Interrupted(record) => {
                 self.take_up(myself, &record).await;
@@ -64,17 +113,18 @@ impl LoginActor {
         }
     }
 
-    /// A session that was made elsewhere: whoever it is, Telegram or the fleet knows.
-    fn take_over(
-        &mut self,
-        myself: &ActorRef<LoginMsg>,
-        options: LoginOptions,
-        credentials: Credentials,
-    ) {
-        let options = match self.api_id {
+    /// What its connection needs: the application that its key was made for.
+    pub(super) fn options(&self) -> LoginOptions {
+        let options = self.context.login_options();
+        match self.api_id {
             Some(api_id) => options.with_api_id(api_id),
             None => options,
-        };
+        }
+    }
+
+    /// A session that was made elsewhere: whoever it is, Telegram or the fleet knows.
+    fn take_over(&mut self, myself: &ActorRef<LoginMsg>, credentials: Credentials) {
+        let options = self.options();
         let (fleet, target) = (self.fleet.clone(), myself.clone());
         let (newcomer, store) = (self.newcomer(), self.context.store.clone());
         self.task = Some(AbortOnDropHandle::new(tokio::spawn(async move {
@@ -89,7 +139,11 @@ impl LoginActor {
             }
             let (link, outcome) = match LoginLink::resume(&options, &credentials, slot).await {
                 Ok(mut link) => {
-                    let outcome = link.who().await.map(Step::SignedIn);
+                    let outcome = match link.who().await {
+                        // It was never given: the login is finished here.
+                        Err(LoginFailure::PasswordNeeded) => link.awaited_password().await,
+                        outcome => outcome.map(Step::SignedIn),
+                    };
                     (Some(Box::new(link)), outcome)
                 }
                 Err(failure) => (None, Err(failure)),
@@ -152,7 +206,7 @@ impl LoginActor {
         Box::new(move |account| {
             let stage = LoginStage::Done { account };
             let auth_key = Vec::new();
-            let (dc_id, is_leaving) = (0, false);
+            let (dc_id, is_leaving, is_brought, api_id) = (0, false, false, None);
             let record = LoginRecord {
                 id,
                 user,
@@ -160,6 +214,8 @@ impl LoginActor {
                 auth_key,
                 stage,
                 is_leaving,
+                is_brought,
+                api_id,
                 created_at,
                 expires_at,
             };
@@ -194,14 +250,18 @@ impl LoginActor {
         let left = token.expires_at.saturating_mul(1_000)
             - self.context.telegrams_now().0
             - RENEW_BEFORE_MS;
-        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+        let left = u64::try_from(left.clamp(0, SHOWN_MAX_MS)).unwrap_or(0);
         let asked = u64::try_from(self.not_before.0 - now().0).unwrap_or(0);
         let pause = Duration::from_millis(asked);
         let Some(mut link) = self.link.take() else { return };
+        let looks = Arc::clone(&self.looks);
+        let shown = looks.shown_for(left);
         self.step(myself, async move {
             sleep(pause).await;
             // Whatever comes of it, asking for the token tells how things stand.
-            let _ = link.wait_for_scan(left).await;
+            if !matches!(link.wait_for_scan(shown).await, Ok(false)) {
+                sleep(looks.pause()).await;
+            }
             let outcome = link.export_token().await;
             Ok((link, outcome))
         });
@@ -253,6 +313,7 @@ impl LoginActor {
     ) -> impl FnOnce(Me, Option<String>, Credentials, Arc<Semaphore>) -> Newcomer + Send + use<>
     {
         let (user, api_id) = (self.who.user.clone(), self.api_id);
+        let is_made_here = self.is_fresh;
         let deed = self.deed("account.connect", "ok");
         let also = self.done();
         move |me, phone_masked, credentials, slot| Newcomer {
@@ -261,6 +322,7 @@ impl LoginActor {
             api_id,
             me,
             phone_masked,
+            is_made_here,
             slot,
             deed,
             also,
@@ -299,7 +361,7 @@ pub(in crate::actors) async fn slot_of(
     }
 }
 
-async fn adopt(fleet: &ActorRef<FleetMsg>, newcomer: Newcomer) -> Result<OwnedAccount, Refusal> {
+async fn adopt(fleet: &ActorRef<FleetMsg>, newcomer: Newcomer) -> Result<Changed, Refusal> {
     failpoint::reach("account.adopt.before");
     let newcomer = Box::new(newcomer);
     let ask = |reply| FleetMsg::Estate(EstateMsg::Adopt { newcomer, reply });

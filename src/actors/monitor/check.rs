@@ -16,6 +16,10 @@ use crate::protocol::failure::Failure;
 use crate::protocol::monitor::{Input, MonitorState};
 use crate::telegram::{Errand, Finding, HistoryPage};
 
+/// Between two comparisons at the least.
+const CHECK_FLOOR: Duration = Duration::from_millis(100);
+/// How often the pause doubles at the most while one comparison after the other fails.
+const CHECK_DOUBLINGS_MAX: u32 = 5;
 /// A message that is younger than this may still be on its way to us, seconds.
 const FRESH_SECONDS: i64 = 15;
 
@@ -25,8 +29,9 @@ impl MonitorActor {
     pub(super) fn plan_check(&mut self, myself: &ActorRef<MonitorMsg>) {
         let Some(every) = self.context.settings.check_every else { return };
         let epoch = self.epoch;
-        let pause = every.mul_f64(0.5 + jitter());
-        let pause = pause.max(Duration::from_millis(100));
+        let pause = every.mul_f64(0.5 + jitter()).max(CHECK_FLOOR);
+        // A look that fails is not taken as often as one that tells something.
+        let pause = pause.saturating_mul(1 << self.checks_failed.min(CHECK_DOUBLINGS_MAX));
         let timer = myself.send_after(pause, move || MonitorMsg::CheckDue { epoch });
         // An earlier one goes.
         self.check_timer = Some(AbortOnDropHandle::new(timer));
@@ -63,7 +68,7 @@ impl MonitorActor {
         };
         let wish = Some(self.wish.token());
         let priority = Priority::Check;
-        let request = Request { errand, priority, patience: None, wish, reply };
+        let request = Request { errand, priority, patience: None, wish, waits: 0, reply };
         let _ = source.cast(AccountMsg::Request(request));
     }
 
@@ -80,10 +85,12 @@ impl MonitorActor {
             }
             _ => {
                 self.context.meters.checked(Check::Failed);
+                self.checks_failed = self.checks_failed.saturating_add(1);
                 self.plan_check(myself);
                 return Ok(());
             }
         };
+        self.checks_failed = 0;
         let missing = self.missing_of(&page);
         if missing == 0 {
             self.leave_open(&page);

@@ -133,7 +133,8 @@ impl MonitorActor {
         });
         let wish = Some(self.wish.token());
         let patience = (self.opening.is_first_look || self.has_stand_in()).then_some(LONG_WAIT);
-        let request = Request { errand, priority: Priority::Bridge, patience, wish, reply };
+        let request =
+            Request { errand, priority: Priority::Bridge, patience, wish, waits: 0, reply };
         let _ = source.cast(AccountMsg::Request(request));
     }
 

@@ -68,7 +68,9 @@ fn html_is_that_of_the_bot_api() {
 
 #[test]
 fn telegrams_count_is_in_utf16_units() {
-    assert_eq!(measure_markup("<b>😀</b>", ParseMode::Html), Ok(2));
+    assert_eq!(measure_markup("<b>😀</b>", ParseMode::Html), Ok((2, 1)));
+    let full = format!("{}**bold**", "x".repeat(4_092));
+    assert_eq!(measure_markup(&full, ParseMode::Markdown), Ok((4_096, 1)));
     let long = "a".repeat(SOURCE_MAX + 1);
     assert_eq!(measure_markup(&long, ParseMode::Markdown), Err(MarkupError::TooLong));
 }

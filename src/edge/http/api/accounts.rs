@@ -255,6 +255,11 @@ fn outgoing(headers: &HeaderMap, mut fields: Fields) -> Result<Outgoing, Refusal
     let text = fields.required("text", request::message_text);
     let to = fields.required("to", request::recipient);
     let parse_mode = fields.optional("parse_mode", |value| request::one_of(value, &modes));
+    if parse_mode.is_none()
+        && let Some(Err(wrong)) = text.as_ref().map(request::plain_text)
+    {
+        fields.wrong("text", wrong);
+    }
     let reply_to = fields.optional("reply_to", request::message_id);
     let silent = fields.optional("silent", request::switch).unwrap_or(false);
     let seconds = fields.optional("timeout", request::timeout_seconds).unwrap_or(TIMEOUT_SECONDS);

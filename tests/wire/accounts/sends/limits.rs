@@ -29,6 +29,73 @@ async fn a_long_flood_wait_is_told_and_kept_and_the_message_leaves_after_it() {
     desk.house.expect_clean_books().await;
 }
 
+/// It comes when the caller's time is over: certainly nothing was sent, and nothing is counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_refusal_is_not_sent_and_gives_the_days_count_back() {
+    let desk = Desk::set().await;
+    let brief = json!({ "to": "@the_friend", "text": "late", "timeout": 1 });
+    desk.send(None, "first").await.expect(201);
+    for error in ["FLOOD_WAIT_4", "USER_PRIVACY_RESTRICTED", "PEER_ID_INVALID"] {
+        let (key, calls) = (Some(error), desk.calls().await);
+        let late = FaultSpec {
+            error: Some(error.into()),
+            delay_ms: Some(2_500),
+            times: Some(1),
+            ..FaultSpec::default()
+        };
+        desk.fault(late).await;
+        desk.order(key, brief.clone()).await.expect_problem(503, "TG_UNAVAILABLE");
+        assert_eq!(desk.status().await["caps"][0]["used"], 2, "it may be sent yet");
+        let status = eventually("it is given back", async || {
+            let status = desk.status().await;
+            (status["caps"][0]["used"] == 1).then_some(status)
+        })
+        .await;
+        assert_eq!(desk.calls().await, calls + 1);
+        if error.starts_with("FLOOD_WAIT") {
+            assert_eq!(status["state"], "cooling_down", "{status:#}");
+            let refused = desk.order(key, brief.clone()).await;
+            let refused = refused.expect_problem(429, "TG_API_429");
+            let detail = refused.body["detail"].as_str().unwrap();
+            assert!(detail.ends_with("nothing was sent"), "{detail}");
+            assert_eq!(desk.status().await["caps"][0]["used"], 1);
+            desk.house.until_state(&desk.user, &desk.id, "active").await;
+        }
+    }
+    desk.expect_received(&["first"]).await;
+    let patient = json!({ "to": "@the_friend", "text": "late", "timeout": 20 });
+    desk.order(Some("USER_PRIVACY_RESTRICTED"), patient).await.expect(201);
+    desk.expect_received(&["first", "late"]).await;
+    assert_eq!(desk.status().await["caps"][0]["used"], 2);
+    desk.house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_is_measured_without_its_markup() {
+    let desk = Desk::set().await;
+    let order = async |text: String, mode: Option<&str>| {
+        let message = json!({ "to": "@the_friend", "text": text, "parse_mode": mode });
+        desk.order(None, message).await
+    };
+    order(format!("{}**bold**", "x".repeat(4_092)), Some("markdown")).await.expect(201);
+    order(format!("{}<b>bold</b>", "y".repeat(4_092)), Some("html")).await.expect(201);
+    order(format!("{}&lt;", "z".repeat(4_095)), Some("html")).await.expect(201);
+    let lengths: Vec<_> = desk.received().await.iter().map(String::len).collect();
+    assert_eq!(lengths, [4_096, 4_096, 4_096]);
+    for (text, mode) in [
+        (format!("{}**bold**", "x".repeat(4_093)), Some("markdown")),
+        (format!("{}**bold**", "x".repeat(4_090)), None),
+        ("**b** ".repeat(101), Some("markdown")),
+        ("<b></b>".to_owned(), Some("html")),
+        ("x".repeat(20_481), Some("html")),
+    ] {
+        let refused = order(text, mode).await.expect_problem(422, "VALIDATION");
+        assert_eq!(refused.body["errors"][0]["field"], "text", "{refused:?}");
+    }
+    order("**b** ".repeat(100), Some("markdown")).await.expect(201);
+    desk.house.expect_clean_books().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_short_flood_wait_only_takes_that_long() {
     let desk = Desk::set().await;
@@ -50,10 +117,20 @@ async fn slow_mode_holds_one_chat_and_no_other() {
     desk.order(None, to_slow.clone()).await.expect(201);
     let refused = desk.order(None, to_slow.clone()).await.expect_problem(429, "TG_API_429");
     assert!((20..=32).contains(&refused.retry_after()), "{refused:?}");
+    let tells_of_the_chat = |refused: &Answer| {
+        let detail = refused.body["detail"].as_str().unwrap();
+        assert!(detail.contains("to this chat") && detail.contains("nothing was sent"), "{detail}");
+    };
+    tells_of_the_chat(&refused);
+    let status = desk.status().await;
+    assert_eq!(status["state"], "active", "the account does not wait: {status:#}");
+    assert_eq!(status["cooldowns"][0]["scope"], format!("chat {slow}"), "{status:#}");
     desk.send(None, "at once").await.expect(201);
     desk.expect_received(&["at once"]).await;
     let before = desk.calls().await;
-    desk.order(None, to_slow).await.expect_problem(429, "TG_API_429");
+    let again = desk.order(None, to_slow).await.expect_problem(429, "TG_API_429");
+    assert!((15..=32).contains(&again.retry_after()), "{again:?}");
+    tells_of_the_chat(&again);
     assert_eq!(desk.calls().await, before, "the chat's wait is kept");
     assert_eq!(desk.house.sim.messages(slow).await.unwrap().len(), 1);
     desk.house.expect_clean_books().await;
