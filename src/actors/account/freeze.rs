@@ -100,7 +100,11 @@ impl AccountActor {
             let _ = target.cast(AccountMsg::FreezeSeen { outcome });
         });
         let (errand, priority) = (Errand::LookAtFreeze, Priority::Check);
-        self.request(myself, Request { errand, priority, patience: None, wish: None, reply }).await
+        self.request(
+            myself,
+            Request { errand, priority, patience: None, wish: None, waits: 0, reply },
+        )
+        .await
     }
 
     pub(super) fn freeze_seen(

@@ -303,6 +303,7 @@ mod tests {
                 priority: Priority::Api,
                 patience: None,
                 wish: None,
+                waits: 0,
                 reply: Reply::new(move |outcome| drop(told.send(outcome))),
             };
             let outcome = Err(failure);

@@ -13,7 +13,7 @@ use ractor::{ActorRef, MessagingErr};
 use tokio::sync::oneshot;
 
 use super::estate::waits_of;
-use super::member::Member;
+use super::member::{Member, Released};
 use super::uses::Holder;
 use super::{FleetMsg, FleetState};
 use crate::actors::context::now;
@@ -184,7 +184,7 @@ impl FleetState {
     pub(super) async fn forgotten(&mut self, accounts: Vec<AuthKeyId>) {
         for account in accounts {
             if self.leaving.contains(&account) && !self.is_owned(account) {
-                self.release(account).await;
+                self.release(account, Released::Removed).await;
             }
         }
     }

@@ -172,6 +172,7 @@ async fn what_a_crash_left_of_sessions_that_nothing_uses_is_forgotten_at_the_nex
         id: session(day).account,
         me,
         fault: None,
+        frozen: None,
         cooldowns,
         created_at: now(),
     };

@@ -93,7 +93,7 @@ async fn that_a_session_has_to_go_is_remembered_over_a_kill() {
     assert_eq!(house.daemon.terminate().await.code(), Some(0));
     let (store, _outbox) = Store::open(StoreOptions::new(house.daemon.store())).unwrap();
     let user = UserId::new("ann").unwrap();
-    let left = store.rows::<LoginRecord>(&user, None, None, 100).unwrap();
+    let left = store.blocking().rows::<LoginRecord>(&user, None, None, 100).unwrap();
     assert!(left.iter().all(|record| record.auth_key.is_empty()), "a key is kept");
     store.close().await.unwrap();
 }
@@ -128,7 +128,7 @@ async fn half_a_session(house: &mut House, user: &Client, account: &Account) -> 
     assert_eq!(house.daemon.terminate().await.code(), Some(0));
     let (store, outbox) = Store::open(StoreOptions::new(house.daemon.store())).unwrap();
     let (owner, id) = (UserId::new("ann").unwrap(), LoginId(login.parse().unwrap()));
-    let record = store.row::<LoginRecord>(&owner, id).unwrap().expect("it is kept");
+    let record = store.blocking().row::<LoginRecord>(&owner, id).unwrap().expect("it is kept");
     let auth_key = AuthKey::new(record.auth_key[..].try_into().unwrap());
     store.commit(vec![Op::delete_row::<LoginRecord>(&owner, id)]).await.unwrap();
     store.close().await.unwrap();
