@@ -508,6 +508,7 @@ impl FleetState {
     /// What a released account still noted on its way out goes, too.
     pub(super) async fn forget_member(&mut self, key: AuthKeyId) {
         let Some(member) = self.members.remove(&key) else { return };
+        self.nursery.forgive(&key);
         // Its sockets may still be closing: whoever brings the key again waits for them.
         self.guest(key, &member.slot);
         self.context.board.account_rests(key);

@@ -21,6 +21,10 @@ use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
 use crate::protocol::model::{CooldownScope, MethodClass, PoolMember};
 use crate::store::{CommitError, Op, Store};
 
+/// Sessions, or accounts, that are forgotten in one commit where nobody waits for it: an account may have
+/// some thousand records, and a start after years without this finds many.
+const FORGOTTEN_AT_ONCE: usize = 32;
+
 /// Sessions of a command that is under way; they are not forgotten as long as this lives.
 pub(in crate::actors) struct Lease {
     fleet: ActorRef<FleetMsg>,
@@ -100,18 +104,33 @@ impl FleetState {
     pub(super) async fn forget_unused(
         &mut self,
         myself: &ActorRef<FleetMsg>,
-        sessions: Vec<PoolMember>,
+        mut sessions: Vec<PoolMember>,
     ) {
-        let unused = sessions.into_iter().filter(|session| self.uses.is_unused(session)).collect();
+        sessions.retain(|session| self.uses.is_unused(session));
+        let rest = sessions.split_off(sessions.len().min(FORGOTTEN_AT_ONCE));
         let mut ops = Vec::new();
-        let (_, accounts) = self.forget_sessions(myself, unused, &mut ops);
+        let (_, accounts) = self.forget_sessions(myself, sessions, &mut ops);
+        let next = (!rest.is_empty()).then_some(FleetMsg::ForgetUnused { sessions: rest });
+        self.let_go(myself, ops, accounts, next).await;
+    }
+
+    /// Hands in what forgets `accounts`, and comes back to `next` once that is durable.
+    async fn let_go(
+        &self,
+        myself: &ActorRef<FleetMsg>,
+        ops: Vec<Op>,
+        accounts: Vec<AuthKeyId>,
+        next: Option<FleetMsg>,
+    ) {
         if ops.is_empty() {
+            next.into_iter().for_each(|next| drop(myself.cast(next)));
             return;
         }
         let fleet = myself.clone();
         let told = move |outcome: Result<(), CommitError>| {
             if outcome.is_ok() {
                 let _ = fleet.cast(FleetMsg::Forgotten { accounts });
+                next.into_iter().for_each(|next| drop(fleet.cast(next)));
             }
         };
         let _ = self.context.store.submit(ops, told).await;
@@ -191,24 +210,22 @@ impl FleetState {
 
     /// Accounts of which nothing says that they are needed: a crash came between their last use and their
     /// end.
-    pub(super) fn orphans(&self) -> Vec<AuthKeyId> {
-        let is_orphan = |key: &AuthKeyId| !self.uses.has_account(*key) && !self.is_owned(*key);
-        self.members.keys().copied().filter(is_orphan).collect()
+    fn orphans(&self) -> Vec<AuthKeyId> {
+        let is_needed = |key: AuthKeyId| self.uses.has_account(key) || self.is_owned(key);
+        let orphans = self.members.iter().filter(|(key, member)| {
+            !is_needed(**key)
+                && !self.leaving.contains(*key)
+                && self.must_remember(member).is_none()
+        });
+        orphans.map(|(key, _)| *key).collect()
     }
 
     pub(super) async fn forget_orphans(&mut self, myself: &ActorRef<FleetMsg>) {
-        let accounts = self.orphans();
-        if accounts.is_empty() {
-            return;
-        }
+        let mut accounts = self.orphans();
+        let is_more = accounts.len() > FORGOTTEN_AT_ONCE;
+        accounts.truncate(FORGOTTEN_AT_ONCE);
         let ops = accounts.iter().flat_map(|account| self.wipe_account(*account)).collect();
-        let fleet = myself.clone();
-        let told = move |outcome: Result<(), CommitError>| {
-            if outcome.is_ok() {
-                let _ = fleet.cast(FleetMsg::Forgotten { accounts });
-            }
-        };
-        let _ = self.context.store.submit(ops, told).await;
+        self.let_go(myself, ops, accounts, is_more.then_some(FleetMsg::ForgetOrphans)).await;
     }
 }
 

@@ -212,3 +212,26 @@ async fn what_a_crash_left_of_sessions_that_nothing_uses_is_forgotten_at_the_nex
     assert_eq!(store.load().unwrap().accounts, []);
     root.stop(Instant::now() + PATIENCE).await;
 }
+
+#[tokio::test]
+async fn many_sessions_that_nothing_uses_are_forgotten_bit_by_bit() {
+    let (store, _outbox) = Store::in_memory().unwrap();
+    let mut ops = Vec::new();
+    for day in 0..300 {
+        let SessionData { id, account, dc_id, auth_key, .. } = session(day);
+        let (me, fault, cooldowns, created_at) = (None, None, Vec::new(), now());
+        ops.push(Op::PutAccount(AccountRecord { id: account, me, fault, cooldowns, created_at }));
+        ops.push(Op::PutCredentials(Credentials { account, dc_id, auth_key }));
+        if day % 3 != 0 {
+            ops.push(Op::PutSession(SessionRecord { id, account, api_id: None }));
+        }
+    }
+    store.commit(ops).await.unwrap();
+    let (root, orders) = tree(&store).await;
+    orders.submit(switch(1, 1)).await.unwrap();
+    expect_census(&root, (1, 1, 1)).await;
+    store.commit(Vec::new()).await.unwrap();
+    let wanted = BTreeMap::from([('a', 1), ('c', 1), ('s', 1), ('m', 1)]);
+    assert_eq!(kept(&store), wanted, "but for the one that came again");
+    root.stop(Instant::now() + PATIENCE).await;
+}
