@@ -108,11 +108,16 @@ fn raise_open_files() {
 pub fn run(reload: Reload) -> Result<ExitCode> {
     let runs = Runs::begin(std::env::var_os(RUNTIME_DIRECTORY).as_deref(), steady().0)?;
     let ended = run_once(reload);
-    let is_crash = ended.as_ref().err().is_some_and(|error| error.is::<RootError>());
-    if !is_crash {
+    if !ended.as_ref().is_err_and(is_crash) {
         runs.ended_in_order();
     }
     ended
+}
+
+/// Whether an end is to be counted as a crash: a part of the tree that ended did so by a fault of ours. The
+/// store fails when the disk does, and what cannot be started says why.
+fn is_crash(error: &anyhow::Error) -> bool {
+    error.is::<RootError>()
 }
 
 /// The exit code for an error of [`run`].
@@ -192,5 +197,21 @@ fn greet(config: &Config, without_bridge: bool) {
             "telegram.api_id is not set: only sessions that bring their own can connect; get one \
              at my.telegram.org and set TELEGRAM_API_ID"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreError;
+
+    #[test]
+    fn a_fault_of_ours_counts_as_a_crash_and_what_lies_outside_does_not() {
+        let ended = RootError::Ended { part: "fleet".into(), cause: "panicked".into() };
+        assert!(is_crash(&anyhow::Error::new(ended)));
+        let full = StoreError::NotThere { path: "state".into() };
+        let full = anyhow::Error::new(full).context("the store failed");
+        assert!(!is_crash(&full));
+        assert_eq!(exit_code(&full), ExitCode::FAILURE);
     }
 }
