@@ -70,6 +70,8 @@ async fn a_picture_whose_token_lives_for_five_seconds_is_not_asked_for_without_e
 /// By a clock that is ahead every token is nearly over, and by one that is behind none ever is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_picture_is_renewed_in_time_by_a_clock_that_is_wrong() {
+    let is_installed = std::path::Path::new(FAKETIME).exists();
+    assert!(is_installed, "install libfaketime: {FAKETIME} is not there");
     for offset in ["+25s", "-3600s"] {
         let mut house = House::prepare(DaemonOptions::default()).await;
         let fake =
