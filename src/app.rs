@@ -217,6 +217,7 @@ fn login_options(config: &Config, meters: &Meters) -> Result<LoginOptions> {
         dial,
         api_hash: config.telegram.api_hash.clone().unwrap_or_default(),
         server_key: config.telegram.server_public_key_file.as_ref().map(read).transpose()?,
+        gate: Default::default(),
     })
 }
 

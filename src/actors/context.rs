@@ -125,6 +125,13 @@ impl Context {
     }
 }
 
+impl Context {
+    /// What logins need, dialling when it is their turn.
+    pub(super) fn login_options(self: &Arc<Self>) -> LoginOptions {
+        self.settings.login.clone().behind(super::dials::gate(self))
+    }
+}
+
 #[cfg(test)]
 impl Context {
     /// Around `store`, with no datacenter to dial.
@@ -139,7 +146,12 @@ impl Context {
         };
         let settings = Settings {
             servers: dial.servers.clone(),
-            login: LoginOptions { dial, api_hash: Default::default(), server_key: None },
+            login: LoginOptions {
+                dial,
+                api_hash: Default::default(),
+                server_key: None,
+                gate: Default::default(),
+            },
             api_id: 1,
             failover: FailoverPolicy { retry_delay_ms: 1_000, retry_delay_max_ms: 1_000 },
             reconnect: ReconnectPolicy { backoff, attempts_max: 1 },

@@ -15,6 +15,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
+use steps::Looks;
 pub(super) use steps::slot_of;
 
 use super::context::{Context, now};
@@ -158,6 +159,8 @@ pub(super) struct LoginActor {
     busy: Option<Busy>,
     /// Telegram asked to wait until then.
     not_before: UnixMillis,
+    /// How often its picture was asked for.
+    looks: Arc<Looks>,
     /// Failures in a row of what is tried again.
     failures: u32,
     /// Whether Telegram may have let it in without our having heard of it.
@@ -213,6 +216,7 @@ impl Actor for Login {
             unheard: None,
             held: None,
             not_before: UnixMillis(0),
+            looks: Arc::default(),
             busy: Some(busy),
         })
     }

@@ -208,6 +208,14 @@ pub enum LoginFailure {
         "telegram wants to be paid for sending this code; log in with an official app, or by QR"
     )]
     PaymentNeeded,
+    /// The datacenter that a session names is none.
+    #[error("{}", no_datacenter(*.dc_id, *.is_own))]
+    NoDatacenter {
+        /// Its number.
+        dc_id: i32,
+        /// Whether the datacenters are of a table of one's own.
+        is_own: bool,
+    },
     /// No key could be made with a server of one's own.
     #[error("no authorization key could be made: {detail}")]
     NoKey {
@@ -219,6 +227,16 @@ pub enum LoginFailure {
     /// Everything else.
     #[error(transparent)]
     Other(#[from] Failure),
+}
+
+fn no_datacenter(dc_id: i32, is_own: bool) -> String {
+    let why = match is_own {
+        true => "telegram.servers does not name it; add it there, or check what was sent",
+        false => {
+            "telegram has 1 to 5; a session string that names another one was not copied whole"
+        }
+    };
+    format!("there is no datacenter {dc_id}: {why}")
 }
 
 /// Error names that only logins meet, and what they mean there.
@@ -295,6 +313,7 @@ impl LoginFailure {
             Self::QrExpired => "AUTH_TOKEN_EXPIRED",
             Self::EmailNeeded => "EMAIL_SETUP_REQUIRED",
             Self::PaymentNeeded => "PAYMENT_REQUIRED",
+            Self::NoDatacenter { .. } => "DC_UNKNOWN",
             Self::ApplicationInvalid { code }
             | Self::Wait { code, .. }
             | Self::TooManyAttempts { code }
@@ -311,6 +330,7 @@ impl LoginFailure {
             Self::PhoneBanned
                 | Self::NotRegistered
                 | Self::CodeExpired
+                | Self::NoDatacenter { .. }
                 | Self::SessionEnded { .. }
                 | Self::Other(Failure::Dead { .. })
         )

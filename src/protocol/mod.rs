@@ -21,6 +21,7 @@ pub mod monitor;
 pub mod network;
 pub mod outbox;
 pub mod owner;
+pub mod pace;
 pub mod pacing;
 pub mod progress;
 pub mod refusal;

@@ -84,6 +84,10 @@ pub struct FailoverPolicy {
     pub retry_delay_max_ms: u64,
 }
 
+/// The least pause before another session is tried, milliseconds: none may be configured, and a session
+/// may be refused at once.
+const RETRY_FLOOR_MS: u64 = 100;
+
 /// The machine.
 #[derive(Clone, Debug)]
 pub struct MonitorMachine {
@@ -231,7 +235,7 @@ impl MonitorMachine {
         let size = u32::try_from(self.pool.len()).unwrap_or(u32::MAX).max(1);
         let rounds = (self.failures / size).saturating_sub(1).min(16);
         let ceiling = self.policy.retry_delay_max_ms.max(self.policy.retry_delay_ms);
-        self.policy.retry_delay_ms.saturating_mul(1 << rounds).min(ceiling)
+        self.policy.retry_delay_ms.max(RETRY_FLOOR_MS).saturating_mul(1 << rounds).min(ceiling)
     }
 }
 

@@ -131,7 +131,12 @@ async fn in_dialogs(caller: &Caller, wanted: MarkedId) -> Result<Found, Failure>
         }
         let next = dialogs.last().and_then(|last| next_page(last, &messages, &chats, &users));
         match next {
-            Some((date, id, peer)) if !is_last && date > 0 => {
+            // The same page once more would lead nowhere.
+            Some((date, id, peer))
+                if !is_last
+                    && date > 0
+                    && (date, id) != (request.offset_date, request.offset_id) =>
+            {
                 request.exclude_pinned = true;
                 (request.offset_date, request.offset_id) = (date, id);
                 request.offset_peer = input_peer(&peer);

@@ -219,6 +219,10 @@ impl Link {
         credentials: &Credentials,
         slots: Arc<Semaphore>,
     ) -> Result<Self, DialFailure> {
+        if let Err(error) = options.servers.check(credentials.dc_id) {
+            let failure = Failure::transient(error.to_string());
+            return Err(DialFailure { failure, is_answered: true });
+        }
         match Self::dial_once(options, credentials, Arc::clone(&slots)).await {
             Err(DialError::Silent(failure)) => {
                 let failure = Self::explain_silence(options, credentials.dc_id, failure).await;

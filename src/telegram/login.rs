@@ -2,6 +2,7 @@
 //! account to its datacenter; never sleeps, never tries again, never creates an account. Which step
 //! comes when, and for how long a login stays open, is its caller's affair.
 
+mod gate;
 mod password;
 mod qr;
 #[cfg(test)]
@@ -15,6 +16,8 @@ use grammers_client::session::updates::UpdatesLike;
 use grammers_client::tl::enums::auth::{Authorization, SentCode, SentCodeType};
 use grammers_client::tl::{RemoteCall, enums, functions, types};
 use tokio::sync::{Semaphore, mpsc};
+
+pub use gate::{DialGate, DialRight, DialRightFor};
 
 use super::key_exchange::{ServerKey, exchange, random};
 use super::link::{Caller, Connection, DialOptions, KEY_UNKNOWN, Link, Unheard, me_of, wire};
@@ -43,9 +46,18 @@ pub struct LoginOptions {
     pub api_hash: SecretText,
     /// The public key of servers of one's own; without it only Telegram's make fresh keys.
     pub server_key: Option<Arc<ServerKey>>,
+    /// Says when a datacenter may be dialled.
+    pub gate: DialGate,
 }
 
 impl LoginOptions {
+    /// The same, dialling only when `gate` allows it.
+    #[must_use]
+    pub fn behind(mut self, gate: DialGate) -> Self {
+        self.gate = gate;
+        self
+    }
+
     /// The same for another application, of which the hash is not needed.
     #[must_use]
     pub fn with_api_id(mut self, api_id: i32) -> Self {
@@ -70,6 +82,8 @@ pub struct LoginLink {
     connection: Connection,
     slots: Arc<Semaphore>,
     keep_key: Option<KeepKey>,
+    /// Whether the next call needs no dial, as far as is known: the library dials without a word.
+    is_connected: bool,
 }
 
 impl LoginLink {
@@ -93,12 +107,14 @@ impl LoginLink {
     /// `slots` is that key's, shared with whoever else may connect it.
     ///
     /// # Errors
-    /// [`LoginFailure::Other`] when the key's previous connection does not close in time.
+    /// [`LoginFailure::Other`] when the key's previous connection does not close in time;
+    /// [`LoginFailure::NoDatacenter`] when nothing is known of the key's datacenter.
     pub async fn resume(
         options: &LoginOptions,
         credentials: &Credentials,
         slots: Arc<Semaphore>,
     ) -> Result<Self, LoginFailure> {
+        options.dial.servers.check(credentials.dc_id)?;
         let vault = Vault::new(&options.dial.servers, credentials);
         Self::connect(options, credentials.dc_id, vault, slots).await
     }
@@ -113,8 +129,17 @@ impl LoginLink {
         let vault = Arc::new(vault);
         let (caller, updates, connection) = wire(&options.dial, dc_id, Arc::clone(&vault), slot);
         let options = options.clone();
-        let keep_key = None;
-        Ok(Self { options, dc_id, caller, updates, vault, connection, slots, keep_key })
+        Ok(Self {
+            options,
+            dc_id,
+            caller,
+            updates,
+            vault,
+            connection,
+            slots,
+            keep_key: None,
+            is_connected: false,
+        })
     }
 
     /// Has the key of every datacenter that it moves to kept before it is used there.
@@ -214,7 +239,7 @@ impl LoginLink {
     ///
     /// # Errors
     /// [`LoginFailure::SessionEnded`] when it does not; see the others there.
-    pub async fn awaited_password(&self) -> Result<Step, LoginFailure> {
+    pub async fn awaited_password(&mut self) -> Result<Step, LoginFailure> {
         let enums::account::Password::Password(asked) =
             self.call(&functions::account::GetPassword {}).await?;
         Ok(Step::PasswordNeeded { hint: asked.hint.filter(|hint| !hint.is_empty()) })
@@ -257,14 +282,30 @@ impl LoginLink {
         }
     }
 
-    async fn call<R: RemoteCall>(&self, request: &R) -> Result<R::Return, LoginFailure> {
-        let has_key = self.vault.credentials().is_some();
-        match self.caller.call_keenly(request, STEP_TIMEOUT).await {
+    async fn call<R: RemoteCall>(&mut self, request: &R) -> Result<R::Return, LoginFailure> {
+        let key = self.vault.credentials().map(|known| known.account);
+        self.notice_end();
+        let right = match self.is_connected {
+            true => None,
+            false => Some(self.options.gate.begin(self.dc_id, key).await?),
+        };
+        let answer = self.caller.call_keenly(request, STEP_TIMEOUT).await;
+        let is_answered = match &answer {
+            Ok(_) | Err(Unheard::KeyUnknown) => true,
+            Err(Unheard::Silence(_)) => false,
+            Err(Unheard::Failed(failure)) => !matches!(failure, Failure::Transient { .. }),
+        };
+        // After silence the connection may be there all the same; its end is told, should it come.
+        self.is_connected =
+            is_answered || (self.is_connected && matches!(answer, Err(Unheard::Silence(_))));
+        right.into_iter().for_each(|right| right.ended(is_answered));
+        match answer {
             Ok(answer) => Ok(answer),
-            Err(Unheard::KeyUnknown) if has_key => {
-                Err(LoginFailure::SessionEnded { code: KEY_UNKNOWN.into() })
-            }
             Err(Unheard::KeyUnknown) => {
+                self.is_connected = false;
+                if key.is_some() {
+                    return Err(LoginFailure::SessionEnded { code: KEY_UNKNOWN.into() });
+                }
                 let detail = "the server did not agree on an authorization key";
                 Err(Failure::transient(detail).into())
             }
@@ -272,6 +313,14 @@ impl LoginLink {
                 Err(Link::explain_silence(&self.options.dial, self.dc_id, silence).await.into())
             }
             Err(Unheard::Failed(failure)) => Err(LoginFailure::sort(failure)),
+        }
+    }
+
+    /// Takes note of a connection that ended while nobody looked. What else came is told by the call
+    /// that follows, too.
+    fn notice_end(&mut self) {
+        while let Ok(news) = self.updates.try_recv() {
+            self.is_connected &= !matches!(news, UpdatesLike::ConnectionClosed);
         }
     }
 
@@ -302,7 +351,7 @@ impl LoginLink {
     }
 
     /// The key, which Telegram's servers make with the first call: one that changes nothing.
-    async fn key_at_hand(&self) -> Result<Credentials, LoginFailure> {
+    async fn key_at_hand(&mut self) -> Result<Credentials, LoginFailure> {
         if self.vault.credentials().is_none() {
             self.call(&functions::help::GetNearestDc {}).await?;
         }
@@ -312,7 +361,7 @@ impl LoginLink {
 
     /// What an answer to a code or token means when a password may be asked for.
     async fn signed_in_or_password(
-        &self,
+        &mut self,
         answer: Result<Authorization, LoginFailure>,
     ) -> Result<Step, LoginFailure> {
         match answer {
@@ -323,20 +372,19 @@ impl LoginLink {
 }
 
 async fn fresh_key(options: &LoginOptions, dc_id: i32) -> Result<Credentials, LoginFailure> {
-    let Some(address) = options.dial.servers.address(dc_id) else {
-        let detail = format!("telegram.servers names no datacenter {dc_id}; add it there");
-        return Err(LoginFailure::NoKey { code: "DC_UNKNOWN".into(), detail });
-    };
+    let address = options.dial.servers.check(dc_id)?;
     let Some(key) = &options.server_key else {
         let detail = "these servers are not telegram's, so their public key is needed; set \
                       telegram.server_public_key_file";
         let (code, detail) = ("SERVER_KEY_MISSING".into(), detail.into());
         return Err(LoginFailure::NoKey { code, detail });
     };
+    let right = options.gate.begin(dc_id, None).await?;
     let made = exchange(address, dc_id, key).await.map_err(|error| match error.classify() {
         failure @ Failure::Transient { .. } => failure.into(),
         failure => LoginFailure::NoKey { code: failure.code().into(), detail: error.to_string() },
     });
+    right.ended(!matches!(made, Err(LoginFailure::Other(_))));
     let auth_key = made?.auth_key;
     Ok(Credentials { account: AuthKeyId::of(&auth_key), dc_id, auth_key })
 }

@@ -33,7 +33,7 @@ pub use clock::Clocks;
 pub use errand::{Errand, Finding, HistoryPage};
 pub use key_exchange::{ExchangeError, Exchanged, ServerKey, ServerKeyError, exchange};
 pub use link::{Caller, Connection, DialFailure, DialOptions, Link, RawUpdates, Slot};
-pub use login::{KeepKey, Kept, LoginLink, LoginOptions};
+pub use login::{DialGate, DialRight, DialRightFor, KeepKey, Kept, LoginLink, LoginOptions};
 pub use markup::{MarkupError, ParseMode, measure_markup};
 pub use meters::CallMeters;
 pub use peers::{PEERS_MAX, PeerBook};

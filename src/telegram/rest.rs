@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::protocol::restart::Backoff;
+
 /// Added to every wait: Telegram counts it from another moment, in whole seconds.
 const MARGIN: Duration = Duration::from_secs(1);
 
@@ -16,12 +18,17 @@ pub(super) struct Rest {
     reached: Option<i32>,
     /// Whether somebody knows that a difference is due and has to wait.
     is_told: bool,
+    /// How often Telegram asked for it.
+    asked: u32,
 }
+
+/// The shortest waits in a row, whatever Telegram says.
+const FLOOR: Backoff = Backoff { min_ms: 1_000, max_ms: 5 * 60_000 };
 
 impl Rest {
     /// One of `wait` from `now` on, of a sequence that stands at `reached`.
     pub(super) fn new(now: Instant, wait: Duration, reached: Option<i32>) -> Self {
-        Self { until: now + wait, reached, is_told: false }
+        Self { until: now + wait, reached, is_told: false, asked: 0 }
     }
 
     /// The same at the beginning of a link, when everybody looks for what is missing anyway.
@@ -42,6 +49,12 @@ impl Rest {
     /// Whether it lasts at `now`.
     pub(super) fn lasts(&self, now: Instant) -> bool {
         now < self.until
+    }
+
+    /// Telegram asks once more for `wait`; answers how long it is kept.
+    pub(super) fn asked_again(&mut self, wait: Duration) -> Duration {
+        self.asked = self.asked.saturating_add(1);
+        wait.max(Duration::from_millis(FLOOR.delay_ms(self.asked, 1.0)))
     }
 
     /// Telegram asks for more; what was noticed stays.
@@ -73,6 +86,15 @@ mod tests {
         rest.prolong(now, Rest::asked_for(2));
         assert!(rest.lasts(now + Duration::from_secs(5)));
         assert!(!rest.lasts(now + Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn one_that_is_asked_for_again_and_again_grows() {
+        let mut rest = Rest::new(Instant::now(), Duration::ZERO, None);
+        let second = Duration::from_secs(1);
+        let waits = [0; 5].map(|_| rest.asked_again(second).as_secs());
+        assert_eq!(waits, [1, 2, 4, 8, 16]);
+        assert_eq!(rest.asked_again(second * 900), second * 900);
     }
 
     #[test]

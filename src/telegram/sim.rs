@@ -52,6 +52,7 @@ pub(super) fn login_options(sim: &Simulator) -> LoginOptions {
         dial: dial_options(sim),
         api_hash: SecretText::new("0123456789abcdef".into()),
         server_key: Some(Arc::new(ServerKey::from_pem(&sim.public_key_pem()).unwrap())),
+        gate: Default::default(),
     }
 }
 

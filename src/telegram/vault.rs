@@ -9,6 +9,7 @@ use grammers_session::types::{DcOption, PeerId, PeerInfo, UpdateState, UpdatesSt
 use grammers_session::{BoxFuture, Session, SessionData};
 
 use crate::protocol::ids::AuthKeyId;
+use crate::protocol::login::LoginFailure;
 use crate::protocol::model::Credentials;
 use crate::protocol::secret::AuthKey;
 
@@ -42,6 +43,20 @@ impl Servers {
             true => FIRST,
             false => self.own.keys().next().copied().unwrap_or(FIRST),
         }
+    }
+
+    /// Where datacenter `dc_id` is reached, if there is such a one.
+    ///
+    /// # Errors
+    /// [`LoginFailure::NoDatacenter`].
+    pub(super) fn check(&self, dc_id: i32) -> Result<SocketAddr, LoginFailure> {
+        let is_own = self.are_own();
+        self.address(dc_id).ok_or(LoginFailure::NoDatacenter { dc_id, is_own })
+    }
+
+    /// Whether anything is known of datacenter `dc_id`.
+    pub fn knows(&self, dc_id: i32) -> bool {
+        self.address(dc_id).is_some()
     }
 
     /// Where datacenter `dc_id` is reached.

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::work::until_after;
 use super::{AccountActor, AccountMsg, Live};
 use crate::actors::context::{Context, now};
+use crate::actors::dials::Dialler;
 use crate::actors::ledger;
 use crate::actors::link::LinkTask;
 use crate::actors::watch::{CHECKUP_EVERY, Watch};
@@ -278,7 +279,8 @@ async fn connect(
 ) -> Result<Link, Failure> {
     // Others may dial while the key's previous connection closes.
     drop(Link::wait_for_slot(&slot).await?);
-    let permit = context.dials.begin(credentials.dc_id).await?;
+    let permit =
+        context.dials.begin(Dialler::Account, credentials.dc_id, Some(credentials.account)).await?;
     // Another session of the same person may have been told to wait meanwhile.
     let left =
         user_id.map_or(Duration::ZERO, |id| context.waits.left(id, MethodClass::Auth, now()));

@@ -153,7 +153,7 @@ impl Api {
         let Some(credentials) = credentials.map_err(|error| broken(&error))? else {
             return Ok(());
         };
-        let options = self.context.settings.login.clone();
+        let options = self.context.login_options();
         let options = match account.api_id {
             Some(api_id) => options.with_api_id(api_id),
             None => options,

@@ -98,7 +98,7 @@ impl LoginActor {
             Stage::PasswordRequired { hint } => Some(Interrupted::Password(hint.clone())),
             _ => None,
         };
-        let options = self.context.settings.login.clone();
+        let options = self.options();
         let (fleet, link, keeper) = (self.fleet.clone(), self.link.take(), self.keeper(record));
         self.step(myself, async move {
             let mut link = match link {
@@ -115,7 +115,7 @@ impl LoginActor {
                 (Err(failure), _) if is_silence(&failure) => Err(failure),
                 (Err(LoginFailure::SessionEnded { .. } | LoginFailure::PasswordNeeded), again) => {
                     match again {
-                        Some(again) => again.step(&link).await,
+                        Some(again) => again.step(&mut link).await,
                         None => link.export_token().await,
                     }
                 }
@@ -307,7 +307,7 @@ enum Interrupted {
 
 impl Interrupted {
     /// As if it had just come to this. Telegram may have taken the code before the daemon ended.
-    async fn step(self, link: &LoginLink) -> Result<Step, LoginFailure> {
+    async fn step(self, link: &mut LoginLink) -> Result<Step, LoginFailure> {
         match (self, link.awaited_password().await) {
             (_, Ok(step)) => Ok(step),
             (Self::Code(ticket), Err(LoginFailure::SessionEnded { .. })) => {

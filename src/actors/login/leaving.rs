@@ -64,7 +64,7 @@ impl LoginActor {
         let Some(credentials) = self.kept().as_ref().and_then(credentials_of) else {
             return myself.stop(None);
         };
-        let (fleet, options) = (self.fleet.clone(), self.context.settings.login.clone());
+        let (fleet, options) = (self.fleet.clone(), self.context.login_options());
         let leave = async move {
             let (slot, me) = slot_of(&fleet, credentials.account).await;
             if me.is_some() {

@@ -1,8 +1,8 @@
 //! The steps of a login that call Telegram. Each runs beside the actor, takes the link along, and brings
 //! it back.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ractor::ActorRef;
 use ractor::rpc::CallResult;
@@ -19,21 +19,70 @@ use crate::protocol::failure::Failure;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::login::{LoginFailure, SignedIn, Step};
 use crate::protocol::model::{AccountRecord, Credentials, Me};
+use crate::protocol::pace::{Pace, PacePolicy};
 use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::restart::Backoff;
 use crate::protocol::secret::SecretText;
 use crate::store::Op;
 use crate::telegram::{LoginLink, LoginOptions};
 
 /// A picture is renewed this long before it expires.
 const RENEW_BEFORE_MS: i64 = 5_000;
+/// The longest that a picture is shown: Telegram's live for 30 s
+/// (<https://core.telegram.org/api/qr-login>), whatever this machine's clock makes of when they expire.
+const SHOWN_MAX_MS: i64 = 25_000;
+/// How often a picture is renewed although nobody scanned it, and how often Telegram is asked what came
+/// of it because it was scanned, or the connection ended. Each by itself: renewing does not make whoever
+/// scans it wait.
+pub(super) const QR_PACE: PacePolicy =
+    PacePolicy { free: 1, floor: Backoff { min_ms: 1_000, max_ms: 25_000 }, calm_ms: 20_000 };
 /// How long the fleet may take: it waits for the disk.
 const FLEET_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often a picture was asked for of late.
+pub(super) struct Looks {
+    began: Instant,
+    renewals: Mutex<Pace>,
+    answers: Mutex<Pace>,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        let pace = || Mutex::new(Pace::new(QR_PACE));
+        Self { began: Instant::now(), renewals: pace(), answers: pace() }
+    }
+}
+
+impl Looks {
+    /// For how long a picture is shown that has just come and is to be renewed in `left` ms.
+    fn shown_for(&self, left: u64) -> Duration {
+        let now = self.now();
+        lock(&self.answers).begin(now);
+        let mut renewals = lock(&self.renewals);
+        renewals.begin(now);
+        let due = now.saturating_add(left);
+        Duration::from_millis(left.saturating_add(renewals.pause_ms(due)))
+    }
+
+    /// How long it takes until Telegram may be asked what came of the picture.
+    fn pause(&self) -> Duration {
+        Duration::from_millis(lock(&self.answers).pause_ms(self.now()))
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+fn lock(pace: &Mutex<Pace>) -> MutexGuard<'_, Pace> {
+    pace.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 type Stepped = (Option<Box<LoginLink>>, Result<Step, LoginFailure>);
 
 impl LoginActor {
     pub(super) fn begin(&mut self, myself: &ActorRef<LoginMsg>, way: Way) {
-        let options = self.context.settings.login.clone();
+        let options = self.options();
         let dc_id = self.context.settings.servers.first_dc();
         match way {
             Way::Sms(phone) => self.step(myself, async move {
@@ -56,7 +105,7 @@ impl LoginActor {
             }
             Way::Session { credentials, api_id } => {
                 self.api_id = api_id;
-                self.take_over(myself, options, credentials);
+                self.take_over(myself, credentials);
             }
             Way::Interrupted(record) => {
                 self.take_up(myself, &record);
@@ -64,17 +113,18 @@ impl LoginActor {
         }
     }
 
-    /// A session that was made elsewhere: whoever it is, Telegram or the fleet knows.
-    fn take_over(
-        &mut self,
-        myself: &ActorRef<LoginMsg>,
-        options: LoginOptions,
-        credentials: Credentials,
-    ) {
-        let options = match self.api_id {
+    /// What its connection needs: the application that its key was made for.
+    pub(super) fn options(&self) -> LoginOptions {
+        let options = self.context.login_options();
+        match self.api_id {
             Some(api_id) => options.with_api_id(api_id),
             None => options,
-        };
+        }
+    }
+
+    /// A session that was made elsewhere: whoever it is, Telegram or the fleet knows.
+    fn take_over(&mut self, myself: &ActorRef<LoginMsg>, credentials: Credentials) {
+        let options = self.options();
         let credentials = self.where_known(credentials);
         let (fleet, target) = (self.fleet.clone(), myself.clone());
         let newcomer = self.newcomer();
@@ -202,14 +252,18 @@ impl LoginActor {
     pub(super) fn wait_for_scan(&mut self, myself: &ActorRef<LoginMsg>) {
         let Stage::WaitingScan(token) = &self.stage else { return };
         let left = token.expires_at.saturating_mul(1_000) - now().0 - RENEW_BEFORE_MS;
-        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+        let left = u64::try_from(left.clamp(0, SHOWN_MAX_MS)).unwrap_or(0);
         let asked = u64::try_from(self.not_before.0 - now().0).unwrap_or(0);
         let pause = Duration::from_millis(asked);
         let Some(mut link) = self.link.take() else { return };
+        let looks = Arc::clone(&self.looks);
+        let shown = looks.shown_for(left);
         self.step(myself, async move {
             sleep(pause).await;
             // Whatever comes of it, asking for the token tells how things stand.
-            let _ = link.wait_for_scan(left).await;
+            if !matches!(link.wait_for_scan(shown).await, Ok(false)) {
+                sleep(looks.pause()).await;
+            }
             let outcome = link.export_token().await;
             Ok((link, outcome))
         });

@@ -40,7 +40,10 @@ impl LoginLink {
         self.scanned(answer).await
     }
 
-    async fn scanned(&self, answer: Result<Answer, LoginFailure>) -> Result<Step, LoginFailure> {
+    async fn scanned(
+        &mut self,
+        answer: Result<Answer, LoginFailure>,
+    ) -> Result<Step, LoginFailure> {
         match answer {
             Ok(Answer::Token(token)) => Ok(Step::Token(LoginToken {
                 url: SecretText::new(format!(
@@ -70,7 +73,10 @@ impl LoginLink {
             while let Some(news) = self.updates.recv().await {
                 match news {
                     UpdatesLike::Updates(updates) if tells_of_scan(&updates) => return Ok(true),
-                    UpdatesLike::ConnectionClosed => break,
+                    UpdatesLike::ConnectionClosed => {
+                        self.is_connected = false;
+                        break;
+                    }
                     _ => {}
                 }
             }

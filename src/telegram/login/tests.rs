@@ -95,6 +95,73 @@ async fn without_the_servers_public_key_it_is_said_what_is_missing() {
     assert_eq!(failure.code(), "DC_UNKNOWN");
 }
 
+#[tokio::test]
+async fn a_session_of_no_datacenter_is_refused_without_a_word_of_telegrams() {
+    let sim = simulator().await;
+    let auth_key = AuthKey::new([5; AUTH_KEY_LEN]);
+    let nowhere = Credentials { account: AuthKeyId::of(&auth_key), dc_id: 77, auth_key };
+    let options = login_options(&sim);
+    let refused = LoginLink::resume(&options, &nowhere, slots()).await.err().unwrap();
+    let dialled = Link::dial(&options.dial, &nowhere, slots()).await.err().unwrap().failure;
+    for text in [refused.to_string(), dialled.to_string()] {
+        assert!(text.contains("no datacenter 77"), "{text}");
+        assert!(!text.contains("telegram rejects"), "{text}");
+    }
+    assert_eq!(sim.stats().await.connections_total, 0);
+}
+
+/// What a gate was asked, and how it was told that the dials ended.
+type Seen = (Vec<(i32, Option<AuthKeyId>)>, Vec<bool>);
+
+#[derive(Clone, Default)]
+struct Asked(Arc<std::sync::Mutex<Seen>>);
+
+struct Right(Asked);
+
+impl DialRight for Right {
+    fn ended(self: Box<Self>, is_answered: bool) {
+        self.0.0.lock().unwrap().1.push(is_answered);
+    }
+}
+
+impl Asked {
+    fn gate(&self) -> DialGate {
+        let asked = self.clone();
+        DialGate::new(move |dc_id, key| {
+            asked.0.lock().unwrap().0.push((dc_id, key));
+            let right = Box::new(Right(asked.clone())) as Box<dyn DialRight>;
+            Box::pin(async { Ok(right) })
+        })
+    }
+
+    fn seen(&self) -> Seen {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+#[tokio::test]
+async fn a_login_asks_before_every_dial_and_for_no_other_call() {
+    let sim = simulator().await;
+    let stranger = account(&sim, NewAccount { logged_in: false, ..NewAccount::default() }).await;
+    let asked = Asked::default();
+    let options = login_options(&sim).behind(asked.gate());
+    let mut link = LoginLink::open(&options, HOME_DC).await.unwrap();
+    let key = link.credentials().unwrap().account;
+    let ticket = code_sent(&mut link, &stranger.phone).await.ticket;
+    // The key exchange, and the connection that uses the key.
+    let two = vec![(HOME_DC, None), (HOME_DC, Some(key))];
+    assert_eq!(asked.seen(), (two.clone(), vec![true, true]));
+    link.sign_in(&ticket, &secret("000000")).await.unwrap_err();
+    assert_eq!(asked.seen().0, two, "the connection is there");
+    let kind = Some(FaultKind::Disconnect);
+    let cut = FaultSpec { kind, times: Some(1), ..FaultSpec::default() };
+    sim.add_fault(cut).await.unwrap();
+    link.who().await.unwrap_err();
+    link.who().await.unwrap_err();
+    let three = [two, vec![(HOME_DC, Some(key))]].concat();
+    assert_eq!(asked.seen(), (three, vec![true; 3]), "it had to be dialled anew");
+}
+
 fn secret(text: &str) -> SecretText {
     SecretText::new(text.into())
 }

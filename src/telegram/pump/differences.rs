@@ -228,6 +228,10 @@ impl UpdatePump {
     pub(super) fn begin_rest(&mut self, code: &str, seconds: u32) -> Batch {
         (self.tell_wait)(code, seconds);
         self.rest_for(Rest::asked_for(seconds));
+        if let Some(rest) = &mut self.rest {
+            let wait = rest.asked_again(Rest::asked_for(seconds));
+            rest.prolong(Instant::now(), wait);
+        }
         Batch::default()
     }
 

@@ -1,6 +1,7 @@
 //! What users do over HTTP, at a Telegram whose books are the truth.
 
 mod failpoints;
+mod floors;
 mod interrupted;
 mod life;
 mod logins;

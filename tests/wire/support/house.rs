@@ -105,6 +105,14 @@ impl House {
         self.client(user, Role::User)
     }
 
+    /// The same where the daemon's clock is off by this, as libfaketime writes it.
+    pub(crate) fn user_by_clock(&self, user: &str, offset: &str) -> Client {
+        let seconds: i64 = offset.trim_end_matches('s').parse().expect("seconds");
+        // A token that is good for an hour and more by either clock.
+        let ttl = Duration::from_secs(3_600 + seconds.unsigned_abs());
+        self.holder(&self.token_for(user, Role::User, ttl))
+    }
+
     /// The API as an admin sees it.
     pub(crate) fn admin(&self) -> Client {
         self.client("the-admin", Role::Admin)
@@ -116,10 +124,14 @@ impl House {
 
     /// What shows that somebody is `user`. Where the daemon makes the secret, it has run before.
     pub(crate) fn token(&self, user: &str, role: Role) -> String {
+        self.token_for(user, role, Duration::from_secs(3_600))
+    }
+
+    fn token_for(&self, user: &str, role: Role, ttl: Duration) -> String {
         let known = self.token_secret.map(|secret| SecretText::new(secret.into()));
         let secret = TokenSecret::find(known.as_ref(), &self.daemon.store()).expect("a secret");
         let user = UserId::new(user).expect("a user");
-        let token = Tokens::new(&secret).mint(&user, role, Duration::from_secs(3_600));
+        let token = Tokens::new(&secret).mint(&user, role, ttl);
         token.expect("it is signed")
     }
 

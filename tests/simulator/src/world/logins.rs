@@ -33,11 +33,19 @@ pub struct Limits {
     pub code_seconds: u32,
     /// How long a token of a QR code may be scanned, in seconds; only those that come later.
     pub token_seconds: u32,
+    /// Whether a key is given the same token until it ends, however often it asks.
+    pub repeat_tokens: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { codes_per_phone: 5, wrong_passwords: 10, code_seconds: 300, token_seconds: 30 }
+        Self {
+            codes_per_phone: 5,
+            wrong_passwords: 10,
+            code_seconds: 300,
+            token_seconds: 30,
+            repeat_tokens: false,
+        }
     }
 }
 

@@ -46,6 +46,15 @@ impl LoginTokens {
         })
     }
 
+    /// The token of a key that nobody accepted yet and that has not ended, and when it will.
+    fn standing(&self, key_id: i64, now: Instant) -> Option<(Vec<u8>, i32)> {
+        self.0.iter().find_map(|(bytes, token)| {
+            let stands =
+                token.key_id == key_id && token.accepted_by.is_none() && now < token.expires;
+            stands.then(|| (bytes.clone(), token.expires_at))
+        })
+    }
+
     /// A token that may be waited for or was accepted.
     pub(crate) fn find(&self, bytes: &[u8], now: Instant) -> Result<&LoginToken, RpcError> {
         let token = self.0.get(bytes).ok_or("AUTH_TOKEN_INVALID")?;
@@ -76,6 +85,11 @@ impl World {
         except: Vec<i64>,
         now: Instant,
     ) -> types::auth::LoginToken {
+        if self.logins.limits.repeat_tokens
+            && let Some((token, expires)) = self.login_tokens.standing(key_id, now)
+        {
+            return types::auth::LoginToken { expires, token };
+        }
         let mut bytes = vec![0; SIZE];
         self.rng.fill(&mut bytes[..]);
         let seconds = self.logins.limits.token_seconds;
@@ -125,6 +139,18 @@ mod tests {
     use super::*;
     use crate::world::dcs::Dcs;
     use std::net::{Ipv4Addr, SocketAddrV4};
+
+    #[test]
+    fn a_key_may_be_given_the_same_token_until_it_ends() {
+        let mut world = World::new(1, Dcs::new(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1), &[]));
+        world.logins.limits.repeat_tokens = true;
+        let now = Instant::now();
+        let token = world.make_token(7, vec![], now).token;
+        let soon = now + Duration::from_secs(29);
+        assert_eq!(world.make_token(7, vec![], soon).token, token);
+        assert_ne!(world.make_token(8, vec![], soon).token, token, "another key has another one");
+        assert_ne!(world.make_token(7, vec![], now + Duration::from_secs(30)).token, token);
+    }
 
     #[test]
     fn a_token_is_accepted_once_in_time_and_not_by_those_excepted() {
