@@ -19,7 +19,7 @@ use standing::Turn;
 use super::board::AccountView;
 use super::context::{Context, jitter, now};
 use super::errands::{ErrandQueue, Request};
-use super::fleet::FleetMsg;
+use super::fleet::{FleetMsg, Released};
 use super::link::Routes;
 use super::monitor::MonitorMsg;
 use super::watch::Watch;
@@ -36,6 +36,9 @@ use crate::telegram::{Caller, Finding, Link, PeerBook};
 /// An account that nobody needs is hung up after this long, so that a monitor which moves from
 /// one session to another and back does not make it dial again.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// By when a monitor has been given the new key of its account.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(30);
 
 /// The actor.
 pub(super) struct Account;
@@ -63,10 +66,22 @@ pub(super) struct Interest {
 }
 
 impl Interest {
-    /// Tells the monitor that there is no such account any more.
-    pub(super) fn lose(self, account: AuthKeyId) {
-        let failure = Failure::Dead { code: "AUTH_KEY_UNREGISTERED".into() };
-        let _ = self.monitor.cast(MonitorMsg::SourceLost { account, failure });
+    /// Tells the monitor that there is no such account any more. One that logged in anew goes on: the
+    /// monitor is given its new key, and hears of a loss only should that not come.
+    pub(super) fn lose(self, account: AuthKeyId, why: Released) {
+        match why {
+            Released::Removed => {
+                let failure = Failure::Removed;
+                let _ = self.monitor.cast(MonitorMsg::SourceLost { account, failure });
+            }
+            Released::Replaced => {
+                let text =
+                    "the account logged in anew, and the monitor was not given its new session";
+                let failure = Failure::transient(text);
+                let lost = move || MonitorMsg::SourceLost { account, failure };
+                self.monitor.send_after(FOLLOWED_WITHIN, lost);
+            }
+        }
     }
 }
 

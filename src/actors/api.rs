@@ -27,9 +27,9 @@ use super::fleet::FleetMsg;
 use super::logins::LoginsMsg;
 use super::orders::Orders;
 use crate::edge::http::api::{
-    Account, AccountQuery, AccountStatus, AuditEntry, AuditQuery, Change, Chat, DeadDelivery,
-    Erased, KeyStatus, Login, Monitor, MonitorQuery, Outgoing, Page, PageQuery, PastedSession,
-    Phone, Sent, Service, Webhook, WebhookOrder, WhyView,
+    Account, AccountQuery, AccountStatus, AuditEntry, AuditQuery, Change, Chat, Connected,
+    DeadDelivery, Erased, KeyStatus, Login, Monitor, MonitorQuery, Outgoing, Page, PageQuery,
+    PastedSession, Phone, Sent, Service, Webhook, WebhookOrder, WhyView,
 };
 use crate::protocol::chat::ChatRef;
 use crate::protocol::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
@@ -108,7 +108,7 @@ impl Service for Api {
         &self,
         who: &Caller,
         session: PastedSession,
-    ) -> Result<Account, Refusal> {
+    ) -> Result<Connected, Refusal> {
         self.bring_session(who, session).await
     }
 

@@ -1,9 +1,10 @@
 //! What every actor is handed: the store, the status board, the settings. Only the limits may
 //! change while the tree runs.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ractor::ActorRef;
 use tokio::sync::watch;
 
 use super::backlog::BacklogGate;
@@ -15,6 +16,7 @@ use super::directory::Directory;
 use super::erasing::Erasing;
 use super::joins::Joins;
 use super::lobby::Lobby;
+use super::logins::LoginsMsg;
 use super::meters::Meters;
 use super::turns::Turns;
 use super::waits::Waits;
@@ -89,6 +91,8 @@ pub struct Context {
     pub(super) caps: Caps,
     /// Users' endpoints.
     pub(super) hooks: Hooks,
+    /// Who ends sessions that were left behind, once that part of the tree runs.
+    pub(super) logins: OnceLock<ActorRef<LoginsMsg>>,
 }
 
 impl Context {
@@ -121,6 +125,7 @@ impl Context {
             changes: Changes::default(),
             caps: Caps::default(),
             hooks: Hooks::default(),
+            logins: OnceLock::new(),
         })
     }
 }

@@ -135,6 +135,7 @@ pub(super) mod tests {
             username: None,
             first_name: None,
             is_paused: false,
+            is_made_here: false,
             created_at: UnixMillis(0),
             updated_at: UnixMillis(0),
         }

@@ -27,7 +27,8 @@ use crate::protocol::model::{AccountRecord, Cooldown, Credentials, SessionRecord
 use crate::protocol::restart::ChildKind;
 use crate::store::{CommitError, Op};
 
-pub(super) use estate::{Also, EstateMsg, Newcomer, Wanted};
+pub(super) use estate::{Also, Changed, EstateMsg, Newcomer, Wanted};
+pub(super) use member::Released;
 
 use member::{Member, Presence};
 
@@ -209,8 +210,7 @@ impl FleetState {
             let member = self.members.entry(account).or_insert_with(|| Member::new(record.clone()));
             member.slot = slot.unwrap_or_else(|| Arc::clone(&member.slot));
             // The store forgets, or has forgotten, one that its user has just given up.
-            let is_wiped =
-                std::mem::take(&mut member.is_released) || self.leaving.contains(&account);
+            let is_wiped = member.released.take().is_some() || self.leaving.contains(&account);
             if is_new || is_wiped {
                 ops.push(Op::PutAccount(record));
                 ops.push(Op::PutCredentials(Credentials { account, dc_id, auth_key }));
@@ -250,7 +250,7 @@ impl FleetState {
         forgive: bool,
     ) {
         let Some(member) = self.members.get_mut(&account) else {
-            let failure = Failure::Dead { code: "AUTH_KEY_UNREGISTERED".into() };
+            let failure = Failure::Removed;
             let _ = interest.monitor.cast(MonitorMsg::SourceLost { account, failure });
             return;
         };
@@ -343,7 +343,7 @@ impl FleetState {
 
     async fn ended(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, end: End) {
         let Some(member) = self.members.get_mut(&account) else { return };
-        if member.is_released {
+        if member.released.is_some() {
             self.forget_member(account).await;
             return;
         }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::protocol::estate::Previous;
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::login::LoginState;
 use crate::protocol::owner::{AccountId, LoginId, Scope, UserId};
@@ -26,6 +27,8 @@ pub(super) struct LoginView {
     pub(super) token: Option<(SecretText, UnixMillis)>,
     /// Why it failed: code and text.
     pub(super) error: Option<(String, String)>,
+    /// What becomes of the session that the account had before.
+    pub(super) previous: Option<Previous>,
 }
 
 /// The lobby.
@@ -115,7 +118,8 @@ mod tests {
 
     fn view(state: LoginState, expires_at: i64) -> LoginView {
         let expires_at = UnixMillis(expires_at);
-        LoginView { state, expires_at, account: None, hint: None, token: None, error: None }
+        let (account, hint, token, error, previous) = (None, None, None, None, None);
+        LoginView { state, expires_at, account, hint, token, error, previous }
     }
 
     #[test]

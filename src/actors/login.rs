@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use steps::Looks;
@@ -20,7 +21,7 @@ pub(super) use steps::slot_of;
 
 use super::context::{Context, now};
 use super::erasing::Busy;
-use super::fleet::{EstateMsg, FleetMsg};
+use super::fleet::{Changed, EstateMsg, FleetMsg};
 use super::lobby::LoginView;
 use crate::failpoint;
 use crate::protocol::estate::{LoginRecord, LoginStage, OwnedAccount};
@@ -93,7 +94,7 @@ pub(super) enum LoginMsg {
     /// The session was ended at Telegram, or was not.
     Left(Result<(), LoginFailure>),
     /// The fleet has taken the account in, or not.
-    Adopted(Box<Result<OwnedAccount, Refusal>>),
+    Adopted(Box<Result<Changed, Refusal>>),
     /// The time is over.
     Deadline,
 }
@@ -144,6 +145,8 @@ pub(super) struct LoginActor {
     is_fresh: bool,
     created_at: UnixMillis,
     expires_at: UnixMillis,
+    /// The same on a clock that nobody sets.
+    deadline: Instant,
     /// Here between two steps.
     link: Option<Box<LoginLink>>,
     /// The step under way.
@@ -188,7 +191,11 @@ impl Actor for Login {
     ) -> Result<LoginActor, ActorProcessingErr> {
         let LoginArgs { context, fleet, id, who, way, reply, busy } = args;
         let (created_at, expires_at) = span(&way, now());
-        let is_fresh = !matches!(way, Way::Session { .. });
+        let is_fresh = match &way {
+            Way::Session { .. } => false,
+            Way::Interrupted(record) => !record.is_brought,
+            Way::Sms(_) | Way::Qr | Way::Bot(_) => true,
+        };
         let is_known = !matches!(way, Way::Session { .. } | Way::Bot(_));
         let left = u64::try_from(expires_at.0 - now().0).unwrap_or(0);
         myself.send_after(Duration::from_millis(left), || LoginMsg::Deadline);
@@ -205,6 +212,7 @@ impl Actor for Login {
             is_fresh,
             created_at,
             expires_at,
+            deadline: Instant::now() + Duration::from_millis(left),
             link: None,
             task: None,
             reply,
@@ -309,11 +317,24 @@ impl LoginActor {
             }
             Ok(Step::PasswordNeeded { hint }) => {
                 self.stage = Stage::PasswordRequired { hint };
-                self.settle_in(myself, "login.code").await;
+                let action = if self.is_known { "login.code" } else { "login.begin" };
+                self.become_known(myself);
+                self.settle_in(myself, action).await;
             }
             Ok(Step::SignedIn(signed_in)) => self.signed_in(myself, signed_in).await,
             Err(failure) => self.failed_step(myself, failure).await,
         }
+    }
+
+    /// A session that was brought turns out to be a login that somebody has to finish.
+    fn become_known(&mut self, myself: &ActorRef<LoginMsg>) {
+        if std::mem::replace(&mut self.is_known, true) {
+            return;
+        }
+        let whole = Duration::from_millis(LOGIN_MAX_MS.unsigned_abs());
+        self.expires_at = now().plus_ms(LOGIN_MAX_MS);
+        self.deadline = Instant::now() + whole;
+        myself.send_after(whole, || LoginMsg::Deadline);
     }
 
     async fn failed_step(&mut self, myself: &ActorRef<LoginMsg>, failure: LoginFailure) {
@@ -385,24 +406,24 @@ impl LoginActor {
             auth_key: credentials.auth_key.expose().to_vec(),
             stage,
             is_leaving: false,
+            is_brought: !self.is_fresh,
+            api_id: self.api_id,
             created_at: self.created_at,
             expires_at: self.expires_at,
         }
     }
 
-    async fn adopted(
-        &mut self,
-        myself: &ActorRef<LoginMsg>,
-        outcome: Result<OwnedAccount, Refusal>,
-    ) {
+    async fn adopted(&mut self, myself: &ActorRef<LoginMsg>, outcome: Result<Changed, Refusal>) {
         match outcome {
-            Ok(account) => self.succeed(myself, account),
+            Ok(changed) => self.succeed(myself, changed),
             Err(refusal) => self.not_adopted(myself, refusal).await,
         }
     }
 
-    fn succeed(&mut self, myself: &ActorRef<LoginMsg>, account: OwnedAccount) {
-        let view = LoginView { account: Some(account.id), ..self.view(LoginState::Active) };
+    fn succeed(&mut self, myself: &ActorRef<LoginMsg>, changed: Changed) {
+        let Changed { account, previous } = changed;
+        let view = self.view(LoginState::Active);
+        let view = LoginView { account: Some(account.id), previous, ..view };
         self.tell(view.clone());
         self.answer(Ok((view, Some(account))));
         myself.stop(None);
@@ -420,6 +441,8 @@ impl LoginActor {
             // The store has it, or is asked once more: the fleet's answer tells.
             Stage::Finishing(_) => return,
             Stage::Leaving => return self.leave_be(myself).await,
+            // It was given more time since.
+            _ if Instant::now() + Duration::from_secs(1) < self.deadline => return,
             _ => {}
         }
         self.end(myself, self.view(LoginState::Expired)).await;
@@ -456,6 +479,8 @@ impl LoginActor {
         self.task = None;
         // Somebody may have scanned the picture just now.
         let may_be_in = self.may_be_in || matches!(self.stage, Stage::WaitingScan(_));
+        // One that was brought is not ours to end.
+        let may_be_in = may_be_in && self.is_fresh;
         if may_be_in && let Some(credentials) = self.credentials_at_hand() {
             return self.leave(myself, credentials, view).await;
         }

@@ -72,6 +72,7 @@ impl Actor for Logins {
     ) -> Result<LoginsState, ActorProcessingErr> {
         let LoginsArgs { context, fleet, interrupted } = args;
         myself.cast(LoginsMsg::Resume(interrupted))?;
+        let _ = context.logins.set(myself);
         let (open, names, histories) = (HashMap::new(), HashMap::new(), HashMap::new());
         Ok(LoginsState { context, fleet, open, names, histories })
     }
@@ -137,6 +138,7 @@ impl LoginsState {
             hint: None,
             token: None,
             error: None,
+            previous: None,
         };
         self.context.lobby.put(&user, id, view, at);
         let left = u64::try_from(record.expires_at.0 - at.0).unwrap_or(0);

@@ -38,6 +38,10 @@ pub struct OwnedAccount {
     pub first_name: Option<String>,
     /// Whether its user holds it.
     pub is_paused: bool,
+    /// Whether its session was made here, by a login; one that was brought from elsewhere may be used
+    /// there, too. What is not known counts as brought.
+    #[serde(default)]
+    pub is_made_here: bool,
     /// When it was connected first.
     pub created_at: UnixMillis,
     /// When what is kept of it changed last.
@@ -49,6 +53,15 @@ impl OwnedAccount {
     pub fn standing(&self) -> Standing {
         if self.is_paused { Standing::Held } else { Standing::Kept }
     }
+}
+
+/// What becomes of the session that an account had before it logged in anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Previous {
+    /// It was made here, and is ended at Telegram.
+    Ended,
+    /// It was brought from elsewhere, and stays.
+    Kept,
 }
 
 /// A chat that was attached to an account.
@@ -168,6 +181,12 @@ pub struct LoginRecord {
     /// then forgotten here.
     #[serde(default)]
     pub is_leaving: bool,
+    /// Its key was made elsewhere: whatever becomes of the login, that session is not ended.
+    #[serde(default)]
+    pub is_brought: bool,
+    /// The application that a key which was brought was made for.
+    #[serde(default)]
+    pub api_id: Option<i32>,
     /// When it was begun.
     pub created_at: UnixMillis,
     /// When it is given up.

@@ -25,6 +25,11 @@ pub enum Failure {
         /// Error name.
         code: String,
     },
+    /// The account was removed here: Telegram has nothing to do with it.
+    #[error(
+        "the account was removed from this daemon; connect it again, or have another account do it"
+    )]
+    Removed,
     /// This account cannot use that chat.
     #[error("the chat is out of this account's reach ({code})")]
     ChatLost {
@@ -62,6 +67,9 @@ pub enum Failure {
         code: String,
     },
 }
+
+/// The code of [`Failure::Removed`].
+const REMOVED: &str = "ACCOUNT_REMOVED";
 
 /// What a [`Failure::Wait`] covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,6 +229,7 @@ impl Failure {
             | Self::AlreadyDone { code }
             | Self::Rejected { code } => code,
             Self::Limited => "PEER_FLOOD",
+            Self::Removed => REMOVED,
             Self::Migrate { .. } => "MIGRATE",
             Self::Transient { .. } => "CONNECTION_FAILED",
         }
@@ -231,6 +240,8 @@ impl Failure {
     pub fn access_lost(&self) -> Option<(LostReason, Permanence)> {
         match self {
             Self::Dead { code } => Some((dead_reason(code), Permanence::Account)),
+            // Who owns the account withdrew the session. The backend's list of reasons has no other.
+            Self::Removed => Some((LostReason::SessionRevoked, Permanence::Account)),
             Self::ChatLost { code } => Some((chat_reason(code), Permanence::Chat)),
             Self::TargetRefused { .. } | Self::Rejected { .. } => {
                 Some((LostReason::ChatNotFound, Permanence::Chat))
@@ -369,6 +380,7 @@ mod tests {
         match Failure::from_rpc(code, name, value) {
             Failure::Wait { .. } => "wait",
             Failure::Limited => "limited",
+            Failure::Removed => "removed",
             Failure::Dead { .. } => "dead",
             Failure::ChatLost { .. } => "chat",
             Failure::TargetRefused { .. } => "target",
@@ -410,6 +422,16 @@ mod tests {
         assert_eq!(class(420, "SOMETHING_NEW", Some(3)), "wait");
         assert_eq!(class(401, "SOMETHING_NEW", None), "dead");
         assert_eq!(class(401, "SESSION_PASSWORD_NEEDED", None), "ours");
+    }
+
+    #[test]
+    fn a_removed_account_is_no_word_of_telegrams() {
+        let removed = Failure::Removed;
+        let lost = (LostReason::SessionRevoked, Permanence::Account);
+        assert_eq!(removed.access_lost(), Some(lost));
+        assert_eq!(removed.code(), "ACCOUNT_REMOVED");
+        assert!(!removed.to_string().contains("telegram"), "{removed}");
+        assert!(!is_dead(removed.code()) && !is_wait(removed.code()));
     }
 
     #[test]

@@ -226,6 +226,7 @@ impl From<Failure> for Refusal {
                 Code::SessionExpired,
                 format!("telegram ended this account's session ({code}); connect it again"),
             ),
+            Failure::Removed => Self::new(Code::Conflict, detail),
             Failure::ChatLost { .. } => Self::new(Code::ChatForbidden, detail),
             Failure::TargetRefused { .. } => Self::new(Code::TargetRefused, detail),
             Failure::Migrate { .. } | Failure::Transient { .. } => {

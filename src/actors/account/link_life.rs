@@ -37,8 +37,9 @@ impl AccountActor {
         self.incarnation += 1;
         let incarnation = self.incarnation;
         let Some(credentials) = self.context.store.credentials(self.record.id)? else {
-            let failure = Failure::Dead { code: "AUTH_KEY_UNREGISTERED".into() };
-            myself.cast(AccountMsg::DialEnded { incarnation, outcome: Err(failure) })?;
+            // It was wiped here; Telegram said nothing.
+            let outcome = Err(Failure::Removed);
+            myself.cast(AccountMsg::DialEnded { incarnation, outcome })?;
             return Ok(());
         };
         let options = DialOptions {

@@ -7,9 +7,10 @@ use crate::actors::calling::call;
 use crate::actors::lobby::LoginView;
 use crate::actors::login::{LoginMsg, LoginReply, Way};
 use crate::actors::logins::LoginsMsg;
-use crate::edge::http::api::{Account, Login, PastedSession, Phone};
-use crate::protocol::estate::OwnedAccount;
+use crate::edge::http::api::{Account, Connected, Login, PastedSession, Phone};
+use crate::protocol::estate::{OwnedAccount, Previous};
 use crate::protocol::ids::AuthKeyId;
+use crate::protocol::login::{LoginFailure, LoginState};
 use crate::protocol::model::Credentials;
 use crate::protocol::owner::{Caller, LoginId, UserId};
 use crate::protocol::refusal::{Code, Refusal};
@@ -38,25 +39,39 @@ impl Api {
         token: SecretText,
     ) -> Result<Account, Refusal> {
         self.can_connect()?;
-        let (_, account) = self.begin(who, Way::Bot(token)).await?;
-        self.connected(account)
+        let ((_, view), account) = self.begin(who, Way::Bot(token)).await?;
+        self.connected(account, view.previous)
     }
 
     pub(super) async fn bring_session(
         &self,
         who: &Caller,
         session: PastedSession,
-    ) -> Result<Account, Refusal> {
+    ) -> Result<Connected, Refusal> {
         let parsed = SessionString::parse(session.session_string.expose())
             .map_err(|error| Refusal::field("session_string", error.to_string()))?;
         let api_id = session.api_id.or(parsed.api_id);
         if api_id.is_none() {
             self.can_connect()?;
         }
+        self.check_datacenter(parsed.dc_id)?;
         let account = AuthKeyId::of(&parsed.auth_key);
         let credentials = Credentials { account, dc_id: parsed.dc_id, auth_key: parsed.auth_key };
-        let (_, account) = self.begin(who, Way::Session { credentials, api_id }).await?;
-        self.connected(account)
+        let ((id, view), account) = self.begin(who, Way::Session { credentials, api_id }).await?;
+        if account.is_none() && view.state == LoginState::PasswordRequired {
+            return views::login(id, view, None).map(Connected::Open);
+        }
+        self.connected(account, view.previous).map(Connected::Whole)
+    }
+
+    /// A session names where it lives; Telegram is not asked for what is nowhere.
+    fn check_datacenter(&self, dc_id: i32) -> Result<(), Refusal> {
+        let servers = &self.context.settings.servers;
+        if servers.knows(dc_id) {
+            return Ok(());
+        }
+        let error = LoginFailure::NoDatacenter { dc_id, is_own: servers.are_own() };
+        Err(Refusal::field("session_string", error.to_string()))
     }
 
     /// Telegram takes no login without an application.
@@ -69,9 +84,14 @@ impl Api {
         Err(Refusal::new(Code::TelegramUnavailable, detail))
     }
 
-    fn connected(&self, account: Option<OwnedAccount>) -> Result<Account, Refusal> {
+    fn connected(
+        &self,
+        account: Option<OwnedAccount>,
+        previous: Option<Previous>,
+    ) -> Result<Account, Refusal> {
         let missing = || Refusal::new(Code::Internal, "the account was not connected");
-        account.map(|account| self.account_view(&account)).ok_or_else(missing)
+        let account = account.map(|account| self.account_view(&account)).ok_or_else(missing)?;
+        Ok(Account { previous_session: previous.map(views::previous), ..account })
     }
 
     async fn begin(

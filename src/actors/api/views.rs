@@ -5,11 +5,11 @@ use utoipa::ToSchema;
 use crate::actors::board::AccountView;
 use crate::actors::lobby::LoginView;
 use crate::edge::http::api::{
-    Account, Chat, CooldownView, Kind, Login, LoginError, LoginState, Page, Qr, Rights, Sent,
-    State, Time, TimerView, Trouble, WhyView,
+    Account, Chat, CooldownView, Kind, Login, LoginError, LoginState, Page, PreviousSession, Qr,
+    Rights, Sent, State, Time, TimerView, Trouble, WhyView,
 };
 use crate::protocol::account::AccountState;
-use crate::protocol::estate::{AttachedChat, OwnedAccount, SentMessage};
+use crate::protocol::estate::{AttachedChat, OwnedAccount, Previous, SentMessage};
 use crate::protocol::failure::{is_dead, is_wait};
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::login;
@@ -50,6 +50,7 @@ pub(in crate::actors) fn account(owned: &OwnedAccount, view: Option<&AccountView
         first_name: owned.first_name.clone(),
         state: state(owned, view),
         error: view.and_then(trouble),
+        previous_session: None,
         created_at: Time(owned.created_at),
         updated_at: Time(owned.updated_at),
     }
@@ -119,7 +120,9 @@ pub(in crate::actors) fn login(
     view: LoginView,
     account: Option<Account>,
 ) -> Result<Login, Refusal> {
-    let LoginView { state, expires_at, hint, token, error, .. } = view;
+    let LoginView { state, expires_at, hint, token, error, previous: before, .. } = view;
+    let previous_session = before.map(previous);
+    let account = account.map(|account| Account { previous_session, ..account });
     let qr = token.map(|(url, until)| picture(url.expose(), until)).transpose()?;
     Ok(Login {
         login_id: id.0,
@@ -137,6 +140,14 @@ pub(in crate::actors) fn login(
         qr,
         error: error.map(|(code, detail)| LoginError { code, detail }),
     })
+}
+
+/// What becomes of the session that an account had before.
+pub(super) fn previous(previous: Previous) -> PreviousSession {
+    match previous {
+        Previous::Ended => PreviousSession::Ended,
+        Previous::Kept => PreviousSession::Kept,
+    }
 }
 
 fn picture(url: &str, until: UnixMillis) -> Result<Qr, Refusal> {

@@ -9,17 +9,20 @@ use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::member::{Member, Presence};
+use super::member::{Member, Presence, Released};
 use super::{FleetMsg, FleetState};
 use crate::actors::account::AccountMsg;
 use crate::actors::context::{Context, now};
 use crate::actors::herald::Subject;
+use crate::actors::logins::LoginsMsg;
 use crate::failpoint;
 use crate::protocol::account::Standing;
-use crate::protocol::estate::{AttachedChat, OwnedAccount, PersonWaits};
+use crate::protocol::estate::{
+    AttachedChat, LoginRecord, LoginStage, OwnedAccount, PersonWaits, Previous,
+};
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::{AccountRecord, Cooldown, Credentials, Me};
-use crate::protocol::owner::{AccountId, Scope, UserId};
+use crate::protocol::owner::{AccountId, LoginId, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::trail::Deed;
 use crate::store::{CommitError, Op};
@@ -34,6 +37,8 @@ pub(in crate::actors) struct Newcomer {
     pub(in crate::actors) api_id: Option<i32>,
     pub(in crate::actors) me: Me,
     pub(in crate::actors) phone_masked: Option<String>,
+    /// Whether the key was made by the login.
+    pub(in crate::actors) is_made_here: bool,
     /// The slot of its key, which the login's connection held.
     pub(in crate::actors) slot: Arc<Semaphore>,
     /// The line in the audit log; its target is filled in.
@@ -74,14 +79,31 @@ pub(in crate::actors) enum Wanted {
     Gone,
 }
 
-pub(in crate::actors) type Answer = RpcReplyPort<Result<OwnedAccount, Refusal>>;
+pub(in crate::actors) type Answer = RpcReplyPort<Result<Changed, Refusal>>;
+
+/// What came of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::actors) struct Changed {
+    /// The account as it is now.
+    pub(in crate::actors) account: OwnedAccount,
+    /// What becomes of the session that it had before, if it had another one.
+    pub(in crate::actors) previous: Option<Previous>,
+}
 
 /// What follows once it is durable.
 pub(in crate::actors) enum Change {
-    Adopted { account: OwnedAccount, before: Option<AuthKeyId>, slot: Arc<Semaphore> },
+    Adopted { account: OwnedAccount, before: Option<Before>, slot: Arc<Semaphore> },
     Held(OwnedAccount),
     Redialled(OwnedAccount),
     Removed(OwnedAccount),
+}
+
+/// The session that an account had until now.
+pub(in crate::actors) struct Before {
+    key: AuthKeyId,
+    fate: Previous,
+    /// The note that it is to be ended at Telegram.
+    note: Option<LoginRecord>,
 }
 
 impl Change {
@@ -204,7 +226,8 @@ impl FleetState {
         if let Some(member) = self.members.get(&key) {
             let stored = self.context.store.account(key).ok().flatten();
             let record = stored.as_ref().unwrap_or(&member.record);
-            let me = record.me.clone().filter(|_| record.fault.is_none());
+            let is_usable = record.fault.is_none() && member.released.is_none();
+            let me = record.me.clone().filter(|_| is_usable);
             return (Arc::clone(&member.slot), me);
         }
         let slot = self.guest_slot(key);
@@ -230,8 +253,17 @@ impl FleetState {
         if reply.is_closed() {
             return;
         }
-        let Newcomer { user, credentials, api_id, me, phone_masked, slot, mut deed, also } =
-            newcomer;
+        let Newcomer {
+            user,
+            credentials,
+            api_id,
+            me,
+            phone_masked,
+            is_made_here,
+            slot,
+            mut deed,
+            also,
+        } = newcomer;
         let known = self.context.directory.of_person(me.user_id);
         if let Err(refusal) = self.may_adopt(&user, &me, known.as_ref()) {
             let _ = reply.send(Err(refusal));
@@ -249,6 +281,9 @@ impl FleetState {
             username: me.username.clone(),
             first_name: me.first_name.clone(),
             is_paused: false,
+            // Brought once more, the session is still the one that was made here.
+            is_made_here: is_made_here
+                || known.as_ref().is_some_and(|known| known.key == key && known.is_made_here),
             created_at: known.as_ref().map_or(at, |known| known.created_at),
             updated_at: at,
         };
@@ -258,15 +293,44 @@ impl FleetState {
         deed.target = Some(account.id.to_string());
         let mut ops = vec![Op::PutAccount(record), Op::PutCredentials(credentials)];
         ops.extend([Op::put_row(&account), Op::Audit(deed)]);
-        let before = known.map(|known| known.key).filter(|before| *before != key);
-        ops.extend(before.and_then(|key| self.wipe(key)));
+        let before = known.filter(|known| known.key != key).map(|known| self.before(&known));
+        if let Some(before) = &before {
+            ops.extend(self.wipe(before.key));
+            ops.extend(before.note.as_ref().map(Op::put_row));
+        }
         ops.extend(also(account.id));
         // Its user may just have given the very same session up: its actor's end wipes nothing then.
         if let Some(member) = self.members.get_mut(&key) {
-            member.is_released = false;
+            member.released = None;
         }
         self.leaving.remove(&key);
         self.keep(myself, ops, Change::Adopted { account, before, slot }, reply).await;
+    }
+
+    /// What is to become of the session that an account had: one that was made here would be left
+    /// behind at Telegram for ever. That it is to be ended is durable together with its successor, and a
+    /// login of its own does it, over restarts, once the account has hung up.
+    fn before(&self, known: &OwnedAccount) -> Before {
+        let key = known.key;
+        let kept = Before { key, fate: Previous::Kept, note: None };
+        if !known.is_made_here || self.is_session(key) {
+            return kept;
+        }
+        let stored = self.context.store.account(key).ok().flatten();
+        if stored.is_some_and(|record| record.fault.is_some()) {
+            return Before { fate: Previous::Ended, ..kept };
+        }
+        match self.context.store.credentials(key) {
+            Ok(Some(credentials)) => {
+                let note = Some(note_to_end(known, &credentials));
+                Before { fate: Previous::Ended, note, ..kept }
+            }
+            Ok(None) => kept,
+            Err(error) => {
+                tracing::error!(%error, account = %known.id, "the session that an account had cannot be read, so it is not ended at telegram");
+                kept
+            }
+        }
     }
 
     fn may_adopt(
@@ -301,13 +365,16 @@ impl FleetState {
             let _ = reply.send(Err(Refusal::new(Code::Internal, detail)));
             return;
         }
+        let mut previous = None;
         let account = match change {
             Change::Adopted { account, before, slot } => {
                 self.context.directory.put(account.clone());
                 self.take_in(myself, &account, slot).await;
                 if let Some(before) = before {
+                    previous = Some(before.fate);
                     self.context.rekeyed.note(account.user.clone());
-                    self.release(before).await;
+                    self.release(before.key, Released::Replaced).await;
+                    self.end_at_telegram(before.note);
                 }
                 account
             }
@@ -325,11 +392,19 @@ impl FleetState {
                 self.context.directory.remove(&account.user, account.id);
                 let gone = serde_json::json!({ "id": account.id });
                 self.context.changes.tell(&account.user, "account.removed", &gone);
-                self.release(account.key).await;
+                self.release(account.key, Released::Removed).await;
                 account
             }
         };
-        let _ = reply.send(Ok(account));
+        let _ = reply.send(Ok(Changed { account, previous }));
+    }
+
+    /// Has a login end a session that nobody uses any more. Should there be none just now, the next life
+    /// of the daemon finds the note.
+    fn end_at_telegram(&self, note: Option<LoginRecord>) {
+        if let (Some(note), Some(logins)) = (note, self.context.logins.get()) {
+            let _ = logins.cast(LoginsMsg::Resume(vec![note]));
+        }
     }
 
     /// An account's session is in the store: connect it.
@@ -396,12 +471,12 @@ impl FleetState {
     }
 
     /// A key belongs to no user any more. What a command of the bridge brought stays for the bridge.
-    async fn release(&mut self, key: AuthKeyId) {
+    async fn release(&mut self, key: AuthKeyId, why: Released) {
         self.leaving.remove(&key);
         let shared = self.is_session(key);
         let Some(member) = self.members.get_mut(&key) else { return };
         member.standing = Standing::OnDemand;
-        member.is_released = !shared;
+        member.released = (!shared).then_some(why);
         match (&member.presence, shared) {
             (Presence::Running(actor), true) => {
                 let _ = actor.cast(AccountMsg::Stand(Standing::OnDemand));
@@ -418,14 +493,32 @@ impl FleetState {
         // Its sockets may still be closing: whoever brings the key again waits for them.
         self.guest(key, &member.slot);
         self.context.board.account_rests(key);
+        let why = member.released.unwrap_or(Released::Removed);
         for interest in member.interests.into_values() {
-            interest.lose(key);
+            interest.lose(key, why);
         }
         let mut ops = vec![Op::DeleteAccount(key)];
         // It may have been told to wait on its way out.
         ops.extend(member.record.me.and_then(|me| waits_of(&self.context, me.user_id)));
         // Before anything else is handled, so that nothing that is written later is wiped.
         let _ = self.context.store.submit(ops, |_| {}).await;
+    }
+}
+
+/// A login that has nothing left to do but to end the session that an account had.
+fn note_to_end(known: &OwnedAccount, credentials: &Credentials) -> LoginRecord {
+    let at = now();
+    LoginRecord {
+        id: LoginId(Uuid::now_v7()),
+        user: known.user.clone(),
+        dc_id: credentials.dc_id,
+        auth_key: credentials.auth_key.expose().to_vec(),
+        stage: LoginStage::WaitingScan,
+        is_leaving: true,
+        is_brought: false,
+        api_id: None,
+        created_at: at,
+        expires_at: at,
     }
 }
 
@@ -520,6 +613,7 @@ mod tests {
                 api_id: None,
                 me: Me { user_id: 5, is_bot: false, username: None, first_name: None },
                 phone_masked: None,
+                is_made_here: true,
                 slot: Arc::new(Semaphore::new(1)),
                 deed: Deed::own(&user, "account.connect", now()),
                 also: Box::new(|_| Vec::new()),

@@ -28,12 +28,21 @@ pub(super) struct Member {
     /// Whether it is connected although nobody needs it just now.
     pub(super) standing: Standing,
     /// Its user gave it up: it goes once its actor has ended.
-    pub(super) is_released: bool,
+    pub(super) released: Option<Released>,
     /// Whether its next start may try a session once more that Telegram had ended.
     pub(super) forgive: bool,
     /// One permit, which goes with the connection and outlives the account's actor: whoever dials
     /// next waits until the sockets of the last connection are closed.
     pub(super) slot: Arc<Semaphore>,
+}
+
+/// Why a key belongs to no user any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::actors) enum Released {
+    /// Its account was removed.
+    Removed,
+    /// Its account logged in anew: the monitors are about to be given the new key.
+    Replaced,
 }
 
 /// How it stands with the account's actor.
@@ -58,7 +67,7 @@ impl Member {
             interests: HashMap::new(),
             presence: Presence::Resting,
             standing: Standing::OnDemand,
-            is_released: false,
+            released: None,
             forgive: false,
             slot: Arc::new(Semaphore::new(1)),
         }
@@ -89,7 +98,7 @@ impl Member {
     pub(super) fn own(&mut self, account: &OwnedAccount) {
         self.standing = account.standing();
         self.api_id = account.api_id.or(self.api_id);
-        self.is_released = false;
+        self.released = None;
         self.owned_as = Some(account.id.to_string());
     }
 

@@ -10,7 +10,7 @@ use ractor::ActorRef;
 use super::steps::slot_of;
 use super::{Finishing, LoginActor, LoginMsg, Stage, credentials_of};
 use crate::actors::context::{jitter, now};
-use crate::actors::fleet::{EstateMsg, FleetMsg};
+use crate::actors::fleet::{Changed, EstateMsg, FleetMsg};
 use crate::failpoint;
 use crate::protocol::estate::{LoginRecord, LoginStage};
 use crate::protocol::failure::Failure;
@@ -45,6 +45,7 @@ impl LoginActor {
             LoginStage::WaitingScan | LoginStage::Done { .. } => Stage::Beginning,
         };
         (self.is_resuming, self.may_be_in) = (true, true);
+        self.api_id = record.api_id;
         self.show(self.state());
         self.go_on(myself);
     }
@@ -84,7 +85,7 @@ impl LoginActor {
             && let Some(account) =
                 self.context.directory.get(&Scope::Only(self.who.user.clone()), *account)
         {
-            return self.succeed(myself, account);
+            return self.succeed(myself, Changed { account, previous: None });
         }
         let credentials = kept.as_ref().and_then(credentials_of);
         let (Some(record), Some(credentials)) = (kept, credentials) else {
@@ -257,7 +258,7 @@ impl LoginActor {
             && account.key == credentials.account
             && account.user == self.who.user
         {
-            return self.succeed(myself, account);
+            return self.succeed(myself, Changed { account, previous: None });
         }
         let is_for_good = refusal.code == Code::Conflict && refusal.retry_after.is_none();
         if !is_for_good && now() < self.expires_at {

@@ -12,9 +12,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{LoginActor, LoginMsg, LoginReply, Stage, Way};
 use crate::actors::context::now;
-use crate::actors::fleet::{Also, EstateMsg, FleetMsg, Newcomer};
+use crate::actors::fleet::{Also, Changed, EstateMsg, FleetMsg, Newcomer};
 use crate::failpoint;
-use crate::protocol::estate::{LoginRecord, LoginStage, OwnedAccount};
+use crate::protocol::estate::{LoginRecord, LoginStage};
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::login::{LoginFailure, SignedIn, Step};
@@ -139,7 +139,11 @@ impl LoginActor {
             }
             let (link, outcome) = match LoginLink::resume(&options, &credentials, slot).await {
                 Ok(mut link) => {
-                    let outcome = link.who().await.map(Step::SignedIn);
+                    let outcome = match link.who().await {
+                        // It was never given: the login is finished here.
+                        Err(LoginFailure::PasswordNeeded) => link.awaited_password().await,
+                        outcome => outcome.map(Step::SignedIn),
+                    };
                     (Some(Box::new(link)), outcome)
                 }
                 Err(failure) => (None, Err(failure)),
@@ -212,7 +216,7 @@ impl LoginActor {
         Box::new(move |account| {
             let stage = LoginStage::Done { account };
             let auth_key = Vec::new();
-            let (dc_id, is_leaving) = (0, false);
+            let (dc_id, is_leaving, is_brought, api_id) = (0, false, false, None);
             let record = LoginRecord {
                 id,
                 user,
@@ -220,6 +224,8 @@ impl LoginActor {
                 auth_key,
                 stage,
                 is_leaving,
+                is_brought,
+                api_id,
                 created_at,
                 expires_at,
             };
@@ -315,6 +321,7 @@ impl LoginActor {
     ) -> impl FnOnce(Me, Option<String>, Credentials, Arc<Semaphore>) -> Newcomer + Send + use<>
     {
         let (user, api_id) = (self.who.user.clone(), self.api_id);
+        let is_made_here = self.is_fresh;
         let deed = self.deed("account.connect", "ok");
         let also = self.done();
         move |me, phone_masked, credentials, slot| Newcomer {
@@ -323,6 +330,7 @@ impl LoginActor {
             api_id,
             me,
             phone_masked,
+            is_made_here,
             slot,
             deed,
             also,
@@ -351,7 +359,7 @@ pub(in crate::actors) async fn slot_of(
     }
 }
 
-async fn adopt(fleet: &ActorRef<FleetMsg>, newcomer: Newcomer) -> Result<OwnedAccount, Refusal> {
+async fn adopt(fleet: &ActorRef<FleetMsg>, newcomer: Newcomer) -> Result<Changed, Refusal> {
     failpoint::reach("account.adopt.before");
     let newcomer = Box::new(newcomer);
     let ask = |reply| FleetMsg::Estate(EstateMsg::Adopt { newcomer, reply });

@@ -20,8 +20,8 @@ impl LoginActor {
             Stage::PasswordRequired { hint } if !state.is_over() => hint.clone(),
             _ => None,
         };
-        let (expires_at, account, error) = (self.expires_at, None, None);
-        LoginView { state, expires_at, account, hint, token, error }
+        let (expires_at, account, error, previous) = (self.expires_at, None, None, None);
+        LoginView { state, expires_at, account, hint, token, error, previous }
     }
 
     pub(super) fn show(&self, state: LoginState) -> LoginView {

@@ -86,6 +86,7 @@ fn everything_of(id: &str) -> Vec<Op> {
         username: None,
         first_name: None,
         is_paused: false,
+        is_made_here: false,
         created_at: UnixMillis(1),
         updated_at: UnixMillis(2),
     };

@@ -122,6 +122,7 @@ fn full_owned() -> OwnedAccount {
         username: Some("name".into()),
         first_name: Some("First".into()),
         is_paused: true,
+        is_made_here: false,
         created_at: UnixMillis(1),
         updated_at: UnixMillis(2),
     }

@@ -24,6 +24,7 @@ fn owned(owner: &str, number: u128) -> OwnedAccount {
         username: None,
         first_name: Some("A".into()),
         is_paused: false,
+        is_made_here: false,
         created_at: UnixMillis(1),
         updated_at: UnixMillis(2),
     }
@@ -41,6 +42,8 @@ pub(in crate::store) fn login() -> LoginRecord {
             by_email: false,
         },
         is_leaving: false,
+        is_brought: false,
+        api_id: None,
         created_at: UnixMillis(1),
         expires_at: UnixMillis(2),
     }

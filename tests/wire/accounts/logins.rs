@@ -14,7 +14,7 @@ use crate::support::{Client, House, PATIENCE, eventually, id_of};
 
 const SMS: &str = "/accounts/telegram/connect/sms";
 pub(super) const QR: &str = "/accounts/telegram/connect/qr";
-const BOT: &str = "/accounts/telegram/connect/bot";
+pub(super) const BOT: &str = "/accounts/telegram/connect/bot";
 pub(super) const SESSION: &str = "/accounts/telegram/connect/session";
 
 /// Begins a login and says how it stands. Making a key takes long in a build that is not optimized.

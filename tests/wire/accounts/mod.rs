@@ -6,6 +6,7 @@ mod interrupted;
 mod life;
 mod logins;
 mod records;
+mod replaced;
 mod sends;
 mod watching;
 

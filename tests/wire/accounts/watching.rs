@@ -211,6 +211,56 @@ async fn a_monitor_follows_its_account_to_a_new_login() {
     user.post(&format!("/logins/{login}/code"), code).await.expect(200);
     watch.say(&chat, 4..=6).await;
     watch.expect_told(&[&id], 6).await;
+    assert!(watch.backend.losses().is_empty(), "{:?}", watch.backend.losses());
+    house.expect_clean_books().await;
+}
+
+/// Telegram has no part in it, and is not named.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_is_removed_here_is_a_loss_of_its_own_kind() {
+    let watch = Watch::set().await;
+    let house = &watch.house;
+    let (user, account) = (house.user("ann"), house.person().await);
+    let id = house.connect(&user, &account).await;
+    let chat = house.chat(ChatKind::Supergroup, None, &[&account, &watch.author]).await;
+    watch.monitor(&user, &chat, &[&id]).await;
+    user.delete(&format!("/accounts/{id}")).await.expect(204);
+    let monitor = eventually("nobody listens any more", async || {
+        let monitor = user.get(&format!("/monitors/{}", chat.chat_id)).await.expect(200);
+        (monitor["state"] == "exhausted").then_some(monitor)
+    })
+    .await;
+    let error = monitor["error"].as_str().unwrap();
+    assert!(error.contains("removed from this daemon"), "{error}");
+    assert!(!error.contains("telegram"), "{error}");
+    let lost = watch.backend.wait_until("both are told", |events| {
+        let lost: Vec<_> = events.iter().filter(|event| event.kind == "access_lost").collect();
+        let reasons: Vec<_> = lost.iter().map(|event| event.body["reason"].clone()).collect();
+        (reasons.len() == 2).then_some(reasons)
+    });
+    assert_eq!(lost.await, ["session_revoked", "no_backup_left"]);
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_links_that_name_a_chat_are_chats() {
+    let house = House::open().await;
+    let (user, account) = (house.user("ann"), house.person().await);
+    let id = house.connect(&user, &account).await;
+    house.chat(ChatKind::Supergroup, Some("the_forum"), &[&account]).await;
+    let path = format!("/accounts/{id}/chats");
+    for link in ["tg://resolve?domain=the_forum", "https://the_forum.t.me/12", "t.me/s/the_forum"] {
+        user.post(&path, json!({ "chat": link })).await.expect(201);
+    }
+    for link in ["t.me/addlist/X", "t.me/joinchat", "t.me/login/1", "t.me/+79991234567"] {
+        let refused = user.post(&path, json!({ "chat": link })).await;
+        let refused = refused.expect_problem(422, "VALIDATION");
+        assert!(refused.body.to_string().contains("names no chat"), "{refused:?}");
+        let message = json!({ "to": link, "text": "x" });
+        house.send(&user, &id, None, &message).await.expect_problem(422, "VALIDATION");
+    }
+    let resolved = house.calls("contacts.resolveUsername").await;
+    assert_eq!(resolved, 1, "telegram is not asked for what is no name");
     house.expect_clean_books().await;
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -12,7 +13,7 @@ use super::Shared;
 use super::answer::Wiped;
 use super::bodies::{ConnectBot, ConnectQr, ConnectSession, ConnectSms, LoginCode, LoginPassword};
 use super::extract::{Body, Id};
-use super::service::PastedSession;
+use super::service::{Connected, PastedSession};
 use super::shapes::{Account, Login};
 use crate::protocol::owner::{Caller, LoginId};
 use crate::protocol::refusal::Refusal;
@@ -92,12 +93,23 @@ async fn connect_bot(
 }
 
 /// Connect a session that was made elsewhere
+///
+/// An account that is connected already gets this session; `previous_session` says what becomes of the
+/// one that it had.
 #[utoipa::path(
     post,
     path = "/accounts/telegram/connect/session",
     tag = "connect",
     request_body = ConnectSession,
-    responses((status = 201, description = "The account", body = Account)),
+    responses(
+        (status = 201, description = "The account", body = Account),
+        (
+            status = 202,
+            description = "The session's two-factor password was never given: hand it in at \
+                           `/logins/{id}/password`",
+            body = Login,
+        ),
+    ),
     extensions((
         "x-codes" = json!(["TG_SESSION_EXPIRED", "TG_API_429", "TG_UNAVAILABLE", "CONFLICT"])
     )),
@@ -106,13 +118,16 @@ async fn connect_session(
     State(api): State<Arc<Shared>>,
     who: Caller,
     Body(mut fields): Body,
-) -> Result<(StatusCode, Json<Account>), Refusal> {
+) -> Result<Response, Refusal> {
     let session_string = fields.required("session_string", request::session_string);
     let api_id = fields.optional("api_id", request::api_id);
     fields.optional("api_hash", request::api_hash);
     let session = session_string.map(|session_string| PastedSession { session_string, api_id });
     let session = fields.finish(session)?;
-    Ok((StatusCode::CREATED, Json(api.service.connect_session(&who, session).await?)))
+    Ok(match api.service.connect_session(&who, session).await? {
+        Connected::Whole(account) => (StatusCode::CREATED, Json(account)).into_response(),
+        Connected::Open(login) => Wiped(StatusCode::ACCEPTED, login).into_response(),
+    })
 }
 
 /// Where a login stands

@@ -43,13 +43,13 @@ use streams::Streams;
 pub use limits::RequestLimits;
 pub use secret::{TokenSecret, TokenSecretError};
 pub use service::{
-    AccountQuery, AuditQuery, Change, MonitorQuery, Outgoing, PageQuery, ParseMode, PastedSession,
-    Phone, Service, WebhookOrder,
+    AccountQuery, AuditQuery, Change, Connected, MonitorQuery, Outgoing, PageQuery, ParseMode,
+    PastedSession, Phone, Service, WebhookOrder,
 };
 pub use shapes::{
     Account, AccountStatus, AuditEntry, Cap, Chat, CooldownView, DeadDelivery, Erased, KeyStatus,
-    Kind, Login, LoginError, LoginState, Monitor, Page, Qr, Rights, Sent, State, Time, TimerView,
-    Trouble, Webhook, WhyView,
+    Kind, Login, LoginError, LoginState, Monitor, Page, PreviousSession, Qr, Rights, Sent, State,
+    Time, TimerView, Trouble, Webhook, WhyView,
 };
 pub use token::{Grant, TokenError, Tokens};
 

@@ -140,6 +140,15 @@ impl fmt::Debug for Change {
     }
 }
 
+/// What came of a session that was brought.
+#[derive(Clone, Debug)]
+pub enum Connected {
+    /// The account is connected.
+    Whole(Account),
+    /// Its password was never given; the login waits for it.
+    Open(Login),
+}
+
 /// What the daemon does for the API.
 ///
 /// Every method may refuse: with `NOT_FOUND` for what does not exist in the caller's scope, with
@@ -157,7 +166,7 @@ pub trait Service: Send + Sync + 'static {
         &self,
         who: &Caller,
         session: PastedSession,
-    ) -> Result<Account, Refusal>;
+    ) -> Result<Connected, Refusal>;
     /// Where a login stands.
     async fn login(&self, who: &Caller, id: LoginId) -> Result<Login, Refusal>;
     /// Hands in the code.

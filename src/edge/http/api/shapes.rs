@@ -104,10 +104,25 @@ pub struct Account {
     /// Why it is in trouble, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Trouble>,
+    /// What becomes of the session that it had before; only in the answer of a login that gave the
+    /// account another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_session: Option<PreviousSession>,
     /// When it was connected first.
     pub created_at: Time,
     /// When what is known of it changed last.
     pub updated_at: Time,
+}
+
+/// What becomes of the session that an account had before it logged in anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PreviousSession {
+    /// The daemon had made it, so Telegram is told to end it.
+    Ended,
+    /// It was brought from elsewhere, where it may be in use: it stays among the active sessions, until
+    /// its person ends it in an official app.
+    Kept,
 }
 
 /// Something that Telegram makes wait.

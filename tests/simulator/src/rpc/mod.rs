@@ -88,6 +88,8 @@ pub(crate) fn execute(
     request: &Request,
 ) -> Result<Vec<u8>, RpcError> {
     let dc = world.keys.get(&caller.key_id).map_or(HOME_DC, |record| record.dc);
+    // Somebody proved who they are, and the password was not given yet.
+    let is_pending = world.keys.get(&caller.key_id).is_some_and(|record| record.pending.is_some());
     let mut visit = Visit { world: &mut *world, key_id: caller.key_id, dc };
     if let Some(answer) = receive(&mut visit, request)? {
         return Ok(answer);
@@ -98,6 +100,7 @@ pub(crate) fn execute(
             dispatch(&mut call, request)?
         }
         None if needs_no_login(request.method) => None,
+        None if is_pending => return Err("SESSION_PASSWORD_NEEDED".into()),
         None => return Err("AUTH_KEY_UNREGISTERED".into()),
     };
     answer.ok_or_else(|| {

@@ -81,6 +81,7 @@ fn account() -> Account {
             detail: "x".to_owned(),
             since: T,
         }),
+        previous_session: None,
         created_at: T,
         updated_at: T,
     }
@@ -178,8 +179,8 @@ impl Service for Fake {
         Ok(account())
     }
 
-    async fn connect_session(&self, _: &Caller, _: PastedSession) -> Result<Account, Refusal> {
-        Ok(account())
+    async fn connect_session(&self, _: &Caller, _: PastedSession) -> Result<Connected, Refusal> {
+        Ok(Connected::Whole(account()))
     }
 
     async fn login(&self, who: &Caller, id: LoginId) -> Result<Login, Refusal> {
