@@ -55,7 +55,7 @@ pub enum FaultKind {
     UpdatesTooLong,
     /// Instead of an update one is sent whose parts lie in each other 1,500 deep.
     DeepUpdates,
-    /// Instead of an update 160 KB are sent that unpack to 160 MiB.
+    /// Instead of an update less than a megabyte is sent that unpacks to 160 MiB.
     PackedUpdates,
     /// Instead of an update containers are sent that hold each other 20,000 deep.
     NestedContainers,

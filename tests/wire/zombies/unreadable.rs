@@ -58,7 +58,7 @@ impl Scene {
     }
 }
 
-/// Blocks of a page 1,500 deep overflowed the stack of a worker, 160 KB took 160 MiB, containers in
+/// Blocks of a page 1,500 deep overflowed the stack of a worker, a small packet took 160 MiB, containers in
 /// each other overflowed the library's own stack, and small updates took a gigabyte.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_should_read_ends_its_own_connection_and_says_why() {
