@@ -10,6 +10,7 @@ WORKDIR /build
 # .ci/dockerfile checks that none is forgotten.
 COPY Cargo.toml Cargo.lock ./
 COPY tests/simulator/Cargo.toml tests/simulator/Cargo.toml
+COPY vendor vendor
 RUN mkdir -p src benches/accounts benches/bridge tests/simulator/src \
     && echo 'fn main() {}' | tee src/main.rs benches/accounts/main.rs benches/bridge/main.rs > tests/simulator/src/main.rs \
     && touch src/lib.rs tests/simulator/src/lib.rs \

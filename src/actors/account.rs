@@ -37,6 +37,9 @@ use crate::telegram::{Caller, Finding, Link, PeerBook};
 /// one session to another and back does not make it dial again.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// The error of an account whose link works and cannot get what was missed.
+const UPDATES_FAILING: &str = "UPDATES_FAILING";
+
 /// The actor.
 pub(super) struct Account;
 
@@ -102,6 +105,8 @@ pub(super) enum AccountMsg {
     RetryDue { incarnation: u64 },
     /// Telegram asks to wait before updates are asked for again.
     UpdatesWait { code: String, seconds: u32 },
+    /// What updates cannot be had although the link works; `None`: all is well again.
+    UpdatesTrouble { incarnation: u64, trouble: Option<String> },
     /// An errand ended.
     ErrandEnded { incarnation: u64, request: Request, outcome: Result<Finding, Failure> },
     /// Something in the queue may run now.
@@ -140,6 +145,8 @@ pub(super) struct AccountActor {
     queue: ErrandQueue,
     cooldowns: Cooldowns,
     last_failure: Option<Failure>,
+    /// What its link cannot get although it works.
+    trouble: Option<String>,
     linger_epoch: u64,
     retry_at: Option<UnixMillis>,
     /// The one timer for what has to wait in the queue.
@@ -198,7 +205,15 @@ impl Actor for Account {
             AccountMsg::CheckUp { incarnation } if state.is_current(incarnation) => {
                 state.check_up(&myself).await
             }
+            AccountMsg::UpdatesTrouble { incarnation, trouble }
+                if state.is_current(incarnation) =>
+            {
+                state.trouble = trouble;
+                state.show();
+                Ok(())
+            }
             AccountMsg::Settled { .. }
+            | AccountMsg::UpdatesTrouble { .. }
             | AccountMsg::RetryDue { .. }
             | AccountMsg::CheckUp { .. } => Ok(()),
             AccountMsg::ErrandEnded { incarnation, request, outcome } => {
@@ -252,6 +267,7 @@ impl AccountActor {
             live: None,
             routes,
             last_failure: None,
+            trouble: None,
             linger_epoch: 0,
             retry_at: None,
             wake: None,
@@ -464,7 +480,9 @@ impl AccountActor {
         let view = AccountView {
             state,
             since: at,
-            error: failure.map(|failure| (failure.code().to_owned(), failure.to_string())),
+            error: failure
+                .map(|failure| (failure.code().to_owned(), failure.to_string()))
+                .or_else(|| self.trouble.clone().map(|text| (UPDATES_FAILING.to_owned(), text))),
             failures: self.machine.failures(),
             is_wanted: self.is_needed(),
             is_crashed: false,

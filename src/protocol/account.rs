@@ -119,6 +119,11 @@ pub struct ReconnectPolicy {
 /// Monitors are told of a wait that is longer than this at once. Longer than any backoff.
 const LONG_WAIT_MS: u64 = 75_000;
 
+/// A connection that holds this long is stable.
+const STABLE_AFTER_MS: u64 = 20_000;
+/// The same after one over which something unreadable came.
+const TRUSTED_AFTER_MS: u64 = 600_000;
+
 /// The machine.
 #[derive(Clone, Debug)]
 pub struct AccountMachine {
@@ -130,13 +135,15 @@ pub struct AccountMachine {
     was_up: bool,
     /// Whether the monitors believe it lost.
     told_down: bool,
+    /// Whether a connection was dropped because of what came over it since one was last stable.
+    is_suspect: bool,
 }
 
 impl AccountMachine {
     /// A machine at rest, or dead already when `fault` is what an earlier run was told.
     pub fn new(policy: ReconnectPolicy, fault: Option<String>) -> Self {
         let link = fault.map_or(Link::Idle, Link::Dead);
-        Self { policy, link, failures: 0, was_up: false, told_down: false }
+        Self { policy, link, failures: 0, was_up: false, told_down: false, is_suspect: false }
     }
 
     /// The connection as the machine sees it.
@@ -147,6 +154,13 @@ impl AccountMachine {
     /// Failures since the connection was last stable.
     pub fn failures(&self) -> u32 {
         self.failures
+    }
+
+    /// How long a connection has to hold, in milliseconds, until the failures before it are
+    /// forgiven: longer after one that was dropped because of what came over it, which may come
+    /// again at any time.
+    pub fn stable_after_ms(&self) -> u64 {
+        if self.is_suspect { TRUSTED_AFTER_MS } else { STABLE_AFTER_MS }
     }
 
     /// The state without regard to cooldowns.
@@ -200,6 +214,7 @@ impl AccountMachine {
 
             (Link::Up, Input::Settled) => {
                 self.failures = 0;
+                self.is_suspect = false;
                 Vec::new()
             }
             (_, Input::Settled) => Vec::new(),
@@ -232,6 +247,7 @@ impl AccountMachine {
         self.failures = 0;
         self.was_up = false;
         self.told_down = false;
+        self.is_suspect = false;
         vec![Effect::HangUp]
     }
 
@@ -247,6 +263,7 @@ impl AccountMachine {
             ];
         }
         self.failures = self.failures.saturating_add(1);
+        self.is_suspect |= matches!(failure, Failure::Unreadable { .. });
         self.link = Link::Waiting;
         let pause = self.policy.backoff.delay_ms(self.failures, jitter);
         // A wait that Telegram asked for while connecting is kept to the second.
@@ -333,6 +350,34 @@ mod tests {
         account.step(Input::Connected, 0.0);
         account.step(Input::Settled, 0.0);
         assert_eq!(account.failures(), 0);
+    }
+
+    #[test]
+    fn a_server_that_sends_what_nobody_can_read_is_dialled_ever_less_often() {
+        let mut account = machine();
+        account.step(Input::Wanted, 0.0);
+        let (mut elapsed_ms, mut dials) = (0, 0);
+        while elapsed_ms < 24 * 60 * 60 * 1_000 {
+            account.step(Input::Connected, 0.0);
+            let held: u64 = 25_000;
+            if held >= account.stable_after_ms() {
+                account.step(Input::Settled, 0.0);
+            }
+            let effects = account.step(Input::Lost(Failure::unreadable("too deep")), 0.0);
+            let pause = effects.iter().find_map(|effect| match effect {
+                Effect::RetryAfter { ms } => Some(*ms),
+                _ => None,
+            });
+            elapsed_ms += held + pause.unwrap();
+            dials += 1;
+            account.step(Input::RetryDue, 0.0);
+        }
+        // Every 25 s would be 3,456.
+        assert!(dials < 1_600, "{dials}");
+        account.step(Input::Connected, 0.0);
+        assert_eq!(account.stable_after_ms(), 600_000);
+        account.step(Input::Settled, 0.0);
+        assert_eq!((account.failures(), account.stable_after_ms()), (0, 20_000));
     }
 
     fn input() -> impl Strategy<Value = Input> {

@@ -74,6 +74,11 @@ impl Cursor {
         true
     }
 
+    /// Counts a message as published that cannot be told; `true` when it was not so before.
+    pub fn pass_over(&mut self, id: i32) -> bool {
+        self.mark(id)
+    }
+
     /// Whether `id` is already covered, without taking note of it.
     pub fn covers(&self, id: i32) -> bool {
         id <= self.last_id && self.distance(id).is_none_or(|k| self.seen & (1 << k) != 0)
@@ -192,6 +197,17 @@ mod tests {
         assert!(cursor.accept(11, 1, 0));
         assert!(!cursor.accept(9, 1, 0));
         assert!(!cursor.accept(i32::MIN, 1, 0));
+    }
+
+    #[test]
+    fn what_is_passed_over_is_passed_over_once_and_hides_nothing_around_it() {
+        let mut cursor = Cursor::starting_after(10, 5, None);
+        assert!(cursor.pass_over(12));
+        assert!(!cursor.pass_over(12));
+        assert!(!cursor.pass_over(10));
+        assert!(cursor.accept(11, 6, 0));
+        assert!(cursor.accept(13, 7, 0));
+        assert_eq!((cursor.resume_from(), cursor.last_date), (13, 7));
     }
 
     #[test]

@@ -49,6 +49,13 @@ pub enum Failure {
         /// Where it lives.
         dc_id: i32,
     },
+    /// Something came that cannot be read: it is of a newer layer than ours, or beyond the bounds
+    /// within which anything is read. Asking for the same again brings the same.
+    #[error("{detail}")]
+    Unreadable {
+        /// What came, free of anything that was said in it.
+        detail: String,
+    },
     /// Worth another try after a pause.
     #[error("{detail}")]
     Transient {
@@ -163,6 +170,9 @@ const TRANSIENT: &[&str] = &[
 /// A wait without a number still means a wait.
 const WAIT_UNSPECIFIED_SECONDS: u32 = 60;
 
+/// The code of what cannot be read.
+const UNREADABLE: &str = "UNREADABLE";
+
 impl Failure {
     /// Sorts `rpc_error(code, name)` into its class. `value` is the number that was part of the
     /// name (`FLOOD_WAIT_31` → `FLOOD_WAIT`, 31), as grammers splits it.
@@ -211,6 +221,11 @@ impl Failure {
         Self::Transient { detail: detail.into() }
     }
 
+    /// Something that cannot be read.
+    pub fn unreadable(detail: impl Into<String>) -> Self {
+        Self::Unreadable { detail: detail.into() }
+    }
+
     /// The stable code for logs, answers and the `error` of an account.
     pub fn code(&self) -> &str {
         match self {
@@ -222,6 +237,7 @@ impl Failure {
             | Self::Rejected { code } => code,
             Self::Limited => "PEER_FLOOD",
             Self::Migrate { .. } => "MIGRATE",
+            Self::Unreadable { .. } => UNREADABLE,
             Self::Transient { .. } => "CONNECTION_FAILED",
         }
     }
@@ -235,7 +251,7 @@ impl Failure {
             Self::TargetRefused { .. } | Self::Rejected { .. } => {
                 Some((LostReason::ChatNotFound, Permanence::Chat))
             }
-            Self::Migrate { .. } | Self::Transient { .. } => {
+            Self::Migrate { .. } | Self::Unreadable { .. } | Self::Transient { .. } => {
                 Some((LostReason::ConnectionFailed, Permanence::Transient))
             }
             Self::Wait { .. } | Self::Limited | Self::AlreadyDone { .. } => None,
@@ -374,6 +390,7 @@ mod tests {
             Failure::TargetRefused { .. } => "target",
             Failure::AlreadyDone { .. } => "done",
             Failure::Migrate { .. } => "migrate",
+            Failure::Unreadable { .. } => "unreadable",
             Failure::Transient { .. } => "transient",
             Failure::Rejected { .. } => "ours",
         }

@@ -228,7 +228,7 @@ impl From<Failure> for Refusal {
             ),
             Failure::ChatLost { .. } => Self::new(Code::ChatForbidden, detail),
             Failure::TargetRefused { .. } => Self::new(Code::TargetRefused, detail),
-            Failure::Migrate { .. } | Failure::Transient { .. } => {
+            Failure::Migrate { .. } | Failure::Unreadable { .. } | Failure::Transient { .. } => {
                 Self::new(Code::TelegramUnavailable, detail).after(5)
             }
             Failure::AlreadyDone { .. } => Self::new(Code::Conflict, detail),

@@ -80,6 +80,9 @@ pub fn explain(situation: &Situation<'_>, now: UnixMillis) -> Why {
         timers: dial.into_iter().chain(waits).collect(),
         next: match is_crashed {
             true => after_crash(retry.is_some()),
+            false if failure.is_some() && *state == AccountState::Active => {
+                "it is connected; what failed is asked for again with growing pauses"
+            }
             false => next(*state, retry.is_some()),
         },
     }

@@ -124,6 +124,8 @@ pub struct HistoryPage {
     pub is_torn: bool,
     /// The chat's title, if it was mentioned.
     pub title: Option<String>,
+    /// Messages up to `newest_id` that cannot be read, by their ids where these are known.
+    pub unreadable: Vec<Option<i32>>,
 }
 
 impl Errand {
@@ -217,7 +219,8 @@ impl Errand {
         is_bot: bool,
     ) -> Result<(Finding, Vec<PeerRecord>), Failure> {
         let known = self.names().and_then(|target| known_peer(peers, target));
-        let (finding, mentioned) = self.perform(caller, known, is_bot).await?;
+        let performed = self.perform(caller, known, is_bot).await;
+        let (finding, mentioned) = performed.map_err(|failure| self.doubted(failure))?;
         let mut peers = lock(peers);
         let mut news = peers.learn(&mentioned);
         if let Some(peer) = finding.sought() {
@@ -227,6 +230,16 @@ impl Errand {
             }
         }
         Ok((finding, news))
+    }
+
+    /// Of what changes something, an answer that cannot be read leaves open whether it was done: as
+    /// if none had come.
+    fn doubted(&self, failure: Failure) -> Failure {
+        let changes = matches!(self, Self::Join(_) | Self::Send(_) | Self::LogOut);
+        match failure {
+            Failure::Unreadable { detail } if changes => Failure::Transient { detail },
+            failure => failure,
+        }
     }
 
     /// The calls themselves, and the chats that Telegram mentioned beside what was asked for.

@@ -1,6 +1,8 @@
 //! The one place where the library's errors become failure classes.
 
 use grammers_client::InvocationError;
+use grammers_client::sender::ReadError;
+use grammers_mtproto::mtp::DeserializeError;
 use grammers_mtproto::transport;
 
 use crate::protocol::failure::{Failure, WaitScope};
@@ -16,15 +18,48 @@ pub(super) fn classify(error: &InvocationError) -> Failure {
         InvocationError::Io(error) => {
             Failure::transient(format!("connection to telegram failed ({})", error.kind()))
         }
-        InvocationError::Deserialize(_) => {
-            Failure::transient("the server sent something unreadable")
-        }
+        InvocationError::Deserialize(error) => unreadable(error),
         InvocationError::Transport(error) => classify_transport(error),
         InvocationError::Dropped(_) => Failure::transient("the connection ended"),
         InvocationError::InvalidDc => Failure::Rejected { code: "DC_UNKNOWN".into() },
         InvocationError::Session(_) | InvocationError::Authentication(_) => {
             Failure::transient("the server does not know the authorization key (404)")
         }
+    }
+}
+
+/// Says what it is that cannot be read.
+fn unreadable(error: &DeserializeError) -> Failure {
+    Failure::unreadable(match error {
+        DeserializeError::UnexpectedConstructor { id } => format!(
+            "telegram sent something that this version cannot read (constructor {id:08x}); look for \
+             a newer telewarden if this stays"
+        ),
+        DeserializeError::BeyondBounds(bound) => {
+            format!("telegram sent something beyond what is read ({bound})")
+        }
+        DeserializeError::Forbidden(what) => format!("telegram sent what it may not ({what})"),
+        DeserializeError::DecompressionFailed => {
+            "telegram sent something that cannot be unpacked".into()
+        }
+        DeserializeError::MessageBufferTooSmall => "telegram sent something cut short".into(),
+        DeserializeError::BadAuthKey { .. }
+        | DeserializeError::BadMessageId { .. }
+        | DeserializeError::NegativeMessageLength { .. }
+        | DeserializeError::TooLongMessageLength { .. }
+        | DeserializeError::DecryptionError(_) => {
+            "telegram sent something that is no message for this connection".into()
+        }
+    })
+}
+
+/// Why a connection ended over which something went on until it did.
+pub(super) fn classify_end(end: Option<&ReadError>) -> Failure {
+    match end {
+        None => Failure::transient("the connection ended"),
+        Some(ReadError::Io(_)) => Failure::transient("the server closed the connection"),
+        Some(ReadError::Transport(error)) => classify_transport(error),
+        Some(ReadError::Deserialize(error)) => unreadable(error),
     }
 }
 

@@ -1,9 +1,12 @@
 //! What was said in a chat: users read history, bots ask by id or by difference.
 
+mod narrow;
+
 use grammers_client::tl;
 use grammers_client::tl::enums::messages::Messages;
 use grammers_client::tl::enums::updates::ChannelDifference;
 use grammers_client::tl::enums::{Chat, Message, User};
+use tokio::time::sleep;
 
 use super::chats::message_peer;
 use super::convert::{People, chat_id, chat_title, translate};
@@ -18,6 +21,8 @@ use crate::protocol::model::PeerRecord;
 const PAGE: i32 = 100;
 /// Parts of a difference that are fetched in one go.
 const DIFFERENCE_PARTS_MAX: usize = 10;
+/// Messages that cannot be read and are passed over in one go.
+const PASSED_MAX: i32 = 5;
 
 /// The id of the newest message dated before `date`, 0 when there is none.
 pub(super) async fn newest_before(
@@ -25,33 +30,62 @@ pub(super) async fn newest_before(
     peer: &PeerRecord,
     date: i64,
 ) -> Result<i32, Failure> {
-    let request = tl::functions::messages::GetHistory {
-        peer: input_peer(peer),
-        offset_id: 0,
-        offset_date: i32::try_from(date).unwrap_or(i32::MAX),
-        add_offset: 0,
-        limit: 1,
-        max_id: 0,
-        min_id: 0,
-        hash: 0,
+    let mut passed = 0;
+    let mut id = loop {
+        let request = tl::functions::messages::GetHistory {
+            peer: input_peer(peer),
+            offset_id: 0,
+            offset_date: i32::try_from(date).unwrap_or(i32::MAX),
+            add_offset: passed,
+            limit: 1,
+            max_id: 0,
+            min_id: 0,
+            hash: 0,
+        };
+        match caller.call(&request).await {
+            Err(Failure::Unreadable { .. }) if passed < PASSED_MAX && !caller.has_ended() => {
+                passed += 1;
+                sleep(narrow::PAUSE).await;
+            }
+            answer => break parts(answer?).0.iter().map(Message::id).max().unwrap_or(0),
+        }
     };
-    let page = parts(caller.call(&request).await?);
-    Ok(page.0.iter().map(Message::id).max().unwrap_or(0))
+    // The newest ones cannot be read, but they have ids.
+    for _ in 0..passed {
+        id = narrow::first_unreadable(caller, peer, id).await?;
+    }
+    Ok(id)
 }
 
-/// The oldest messages after `after_id`. With a negative `add_offset` Telegram counts from
-/// `offset_id` towards newer messages (<https://core.telegram.org/api/offsets>).
+/// The oldest messages after `after_id`. Where one cannot be read, those before it; and where it is
+/// the first, its id alone.
 pub(super) async fn after(
     caller: &Caller,
     peer: &PeerRecord,
     after_id: i32,
 ) -> Result<HistoryPage, Failure> {
+    match oldest_after(caller, peer, after_id, PAGE).await {
+        Err(Failure::Unreadable { .. }) if !caller.has_ended() => {
+            narrow::after(caller, peer, after_id).await
+        }
+        page => page,
+    }
+}
+
+/// At most `limit` of the oldest messages after `after_id`. With a negative `add_offset` Telegram
+/// counts from `offset_id` towards newer messages (<https://core.telegram.org/api/offsets>).
+async fn oldest_after(
+    caller: &Caller,
+    peer: &PeerRecord,
+    after_id: i32,
+    limit: i32,
+) -> Result<HistoryPage, Failure> {
     let request = tl::functions::messages::GetHistory {
         peer: input_peer(peer),
         offset_id: after_id.saturating_add(1),
         offset_date: 0,
-        add_offset: -PAGE,
-        limit: PAGE,
+        add_offset: -limit,
+        limit,
         max_id: 0,
         min_id: after_id,
         hash: 0,
@@ -95,9 +129,27 @@ pub(super) async fn since(
         limit: PAGE,
     };
     let (mut messages, mut chats, mut users) = (Vec::new(), Vec::new(), Vec::new());
-    let mut is_torn = false;
-    for _ in 0..DIFFERENCE_PARTS_MAX {
-        let is_last = match caller.call(&request).await? {
+    let (mut is_torn, mut unreadable) = (false, Vec::new());
+    let mut parts_left = DIFFERENCE_PARTS_MAX;
+    while parts_left > 0 {
+        let answer = match caller.call(&request).await {
+            Err(Failure::Unreadable { .. })
+                if unreadable.len() < PASSED_MAX as usize && !caller.has_ended() =>
+            {
+                // Shorter parts, down to what cannot be read alone: that is one step of the numbers.
+                if request.limit == 1 {
+                    (request.pts, request.limit) = (request.pts.saturating_add(1), PAGE);
+                    unreadable.push(None);
+                } else {
+                    request.limit /= 2;
+                }
+                sleep(narrow::PAUSE).await;
+                continue;
+            }
+            answer => answer?,
+        };
+        parts_left -= 1;
+        let is_last = match answer {
             ChannelDifference::Empty(_) => true,
             ChannelDifference::TooLong(answer) => {
                 is_torn = true;
@@ -121,19 +173,48 @@ pub(super) async fn since(
     let mut found = page(peer, messages, &chats, &users);
     // What comes after is asked for by id.
     (found.more, found.is_torn) = (found.newest_id.is_some(), is_torn);
+    found.unreadable = unreadable;
     Ok(found)
 }
 
 /// The messages with the next ids. Beyond `known_id`, the highest one that is known to exist, a page
 /// without a single message is taken for the end: a hundred ids in a row are deleted together so
-/// rarely that it is worth one page less at every opening.
+/// rarely that it is worth one page less at every opening. Where one cannot be read, those before
+/// it; and where it is the first, its id alone.
 pub(super) async fn by_ids_after(
     caller: &Caller,
     peer: &PeerRecord,
     after_id: i32,
     known_id: i32,
 ) -> Result<HistoryPage, Failure> {
-    let ids = (1..=PAGE).filter_map(|step| after_id.checked_add(step));
+    let (mut count, mut known_id) = (PAGE, known_id);
+    loop {
+        match next_ids(caller, peer, after_id, count, known_id).await {
+            Err(Failure::Unreadable { .. }) if caller.has_ended() => {
+                return Err(caller.why_ended());
+            }
+            Err(Failure::Unreadable { .. }) if count == 1 => {
+                return Ok(HistoryPage::unreadable(after_id.saturating_add(1)));
+            }
+            Err(Failure::Unreadable { .. }) => {
+                // Something lies among these, so that what comes before it is no end.
+                known_id = known_id.max(after_id.saturating_add(count));
+                count /= 2;
+                sleep(narrow::PAUSE).await;
+            }
+            page => return page,
+        }
+    }
+}
+
+async fn next_ids(
+    caller: &Caller,
+    peer: &PeerRecord,
+    after_id: i32,
+    count: i32,
+    known_id: i32,
+) -> Result<HistoryPage, Failure> {
+    let ids = (1..=count).filter_map(|step| after_id.checked_add(step));
     let id: Vec<_> = ids.map(|id| tl::types::InputMessageId { id }.into()).collect();
     let answer = if peer.id.kind() == PeerKind::Channel {
         let channel = input_channel(peer);
@@ -143,7 +224,7 @@ pub(super) async fn by_ids_after(
     };
     let (mut wire, chats, users) = parts(answer);
     wire.retain(|message| !matches!(message, Message::Empty(_)));
-    let looked_to = after_id.saturating_add(PAGE);
+    let looked_to = after_id.saturating_add(count);
     let newest_id = wire.iter().map(Message::id).max();
     let newest_id = newest_id.or((looked_to < known_id).then_some(looked_to));
     // Outside channels ids are the account's, over all of its chats.
@@ -161,5 +242,6 @@ fn page(peer: &PeerRecord, mut wire: Vec<Message>, chats: &[Chat], users: &[User
     let newest_id = wire.last().map(Message::id);
     let people = People { users, chats };
     let messages = wire.into_iter().filter_map(|message| translate(message, &people)).collect();
-    HistoryPage { messages, newest_id, more: newest_id.is_some(), is_torn: false, title }
+    let more = newest_id.is_some();
+    HistoryPage { messages, newest_id, more, is_torn: false, title, unreadable: Vec::new() }
 }

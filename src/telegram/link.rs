@@ -1,11 +1,13 @@
 //! One connection of one account: dialling with a deadline, calling with a deadline.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use grammers_client::InvocationError;
-use grammers_client::sender::{ConnectionParams, NoRetries, SenderPool, SenderPoolHandle};
+use grammers_client::sender::{
+    ConnectionParams, NoRetries, ReadError, SenderPool, SenderPoolHandle,
+};
 use grammers_client::session::updates::UpdatesLike;
 use grammers_client::tl::{self, Deserializable, RemoteCall};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -13,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::clock::Clocks;
-use super::error::{classify, is_key_unknown};
+use super::error::{classify, classify_end, is_key_unknown};
 use super::meters::{CallMeters, Unanswered};
 use super::pulse::Pulse;
 use super::vault::{Servers, Vault};
@@ -57,6 +59,8 @@ pub struct Caller {
     dc_id: i32,
     pulse: Arc<Pulse>,
     meters: CallMeters,
+    /// Why the connection ended, once it has.
+    end: Arc<OnceLock<ReadError>>,
 }
 
 impl Caller {
@@ -91,6 +95,16 @@ impl Caller {
     /// The link's pulse.
     pub fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
+    }
+
+    /// Whether the connection has ended. The next call would make another one.
+    pub(super) fn has_ended(&self) -> bool {
+        self.end.get().is_some()
+    }
+
+    /// Why the connection ended.
+    pub(super) fn why_ended(&self) -> Failure {
+        classify_end(self.end.get())
     }
 
     async fn call_within<R: RemoteCall>(
@@ -205,7 +219,8 @@ pub(super) fn wire(options: &DialOptions, dc_id: i32, vault: Arc<Vault>, slot: S
         slot: Some(slot),
     };
     let (pulse, meters) = (Arc::default(), options.meters.clone());
-    (Caller { handle: pool.handle.thin, dc_id, pulse, meters }, pool.updates, connection)
+    let (handle, end) = (pool.handle.thin, pool.handle.ended);
+    (Caller { handle, dc_id, pulse, meters, end }, pool.updates, connection)
 }
 
 impl Link {

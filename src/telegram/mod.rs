@@ -3,6 +3,8 @@
 //! up is decided by its callers.
 
 mod batch;
+#[cfg(test)]
+mod bounds;
 mod chats;
 mod clock;
 mod convert;
@@ -38,7 +40,7 @@ pub use markup::{MarkupError, ParseMode, measure_markup};
 pub use meters::CallMeters;
 pub use peers::{PEERS_MAX, PeerBook};
 pub use pulse::Pulse;
-pub use pump::{PumpParts, TellWait, UpdatePump, WaitLeft, WantsChannel};
+pub use pump::{PumpParts, TellTrouble, TellWait, UpdatePump, WaitLeft, WantsChannel};
 pub use rights::{ChatKind, ChatRights};
 pub use send::SendMessage;
 pub use vault::Servers;

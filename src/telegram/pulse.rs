@@ -13,6 +13,8 @@ pub struct Pulse {
     activity: AtomicU8,
     since: AtomicU64,
     heard: AtomicU64,
+    /// How often something came: milliseconds do not tell what came after what.
+    heard_times: AtomicU64,
     applied: AtomicU64,
 }
 
@@ -23,6 +25,7 @@ impl Default for Pulse {
             activity: AtomicU8::new(Activity::Asking as u8),
             since: AtomicU64::new(0),
             heard: AtomicU64::new(0),
+            heard_times: AtomicU64::new(0),
             applied: AtomicU64::new(0),
         }
     }
@@ -51,6 +54,12 @@ impl Pulse {
     /// Something came from Telegram.
     pub(super) fn heard(&self) {
         self.heard.store(self.now(), Ordering::Relaxed);
+        self.heard_times.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often something came from Telegram.
+    pub(super) fn heard_times(&self) -> u64 {
+        self.heard_times.load(Ordering::Relaxed)
     }
 
     /// News were handed to the monitors.

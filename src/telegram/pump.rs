@@ -6,6 +6,7 @@
 //! "too long" differences, each of which loses messages.
 
 mod differences;
+mod trouble;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use super::overflow::OverflowWatch;
 use super::peers::PeerBook;
 use super::rest::Rest;
 use super::setback::{Sequence, Setbacks};
+use trouble::Troubles;
 use crate::protocol::chat::{MarkedId, PeerKind};
 use crate::protocol::failure::Failure;
 use crate::protocol::model::UpdateState;
@@ -60,6 +62,9 @@ pub struct UpdatePump {
     rest: Option<Rest>,
     /// Telegram asked to wait before channels' differences are asked for again.
     channels_rest_until: Option<Instant>,
+    /// What cannot be got although the link works.
+    troubles: Troubles,
+    tell_trouble: TellTrouble,
     /// Whether it was said that updates cannot be read.
     has_warned: bool,
 }
@@ -67,6 +72,10 @@ pub struct UpdatePump {
 /// Whoever has to know of a wait that Telegram asks for before updates may be asked for again: it
 /// lasts beyond this link. Takes the error's name and the seconds.
 pub type TellWait = Box<dyn Fn(&str, u32) + Send + Sync>;
+
+/// Whoever has to know what the link cannot get although it works, in words; `None`: all is well
+/// again.
+pub type TellTrouble = Box<dyn Fn(Option<String>) + Send + Sync>;
 
 /// Says how long differences may not be asked for yet; zero when they may. Others than the link
 /// call the same methods, and Telegram counts them all.
@@ -95,6 +104,8 @@ pub struct PumpParts {
     pub wait_left: WaitLeft,
     /// Told of further ones.
     pub tell_wait: TellWait,
+    /// Told of what cannot be got.
+    pub tell_trouble: TellTrouble,
     /// Differences of channels that nobody wants are not fetched.
     pub wants_channel: WantsChannel,
 }
@@ -140,6 +151,8 @@ impl UpdatePump {
             wants_channel: parts.wants_channel,
             rest,
             channels_rest_until: None,
+            troubles: Troubles::default(),
+            tell_trouble: parts.tell_trouble,
             has_warned: false,
         }
     }
@@ -151,12 +164,23 @@ impl UpdatePump {
     /// fetched again by the next one.
     pub async fn next(&mut self) -> Result<Batch, Failure> {
         loop {
+            if self.caller.has_ended() && self.updates.is_empty() {
+                return Err(self.caller.why_ended());
+            }
+            self.tell_troubles();
             if let Some(batch) = self.fetch_due().await? {
                 return Ok(batch);
             }
             if let Some(batch) = self.receive().await? {
                 return Ok(batch);
             }
+        }
+    }
+
+    /// Says what cannot be got, when that is news.
+    fn tell_troubles(&mut self) {
+        if let Some(news) = self.troubles.news(Instant::now()) {
+            (self.tell_trouble)(news);
         }
     }
 
@@ -192,9 +216,8 @@ impl UpdatePump {
         // Nothing is waited for while the packet is there: its 5 KiB would be part of every link.
         match timeout_at(wake_at.into(), self.updates.recv()).await {
             Err(_) => {}
-            Ok(None) => return Err(Failure::transient("the connection ended")),
-            Ok(Some(UpdatesLike::ConnectionClosed)) => {
-                return Err(Failure::transient("the server closed the connection"));
+            Ok(None | Some(UpdatesLike::ConnectionClosed)) => {
+                return Err(self.caller.why_ended());
             }
             Ok(Some(packet)) => return Ok(Some(self.take(packet))),
         }
@@ -321,12 +344,12 @@ impl UpdatePump {
             return Ok(Batch::default());
         }
         if self.checked_at.elapsed() < self.check_every {
+            let asked = self.asking();
             let theirs = match self.ask_state().await {
-                Err(Failure::Wait { code, seconds, .. }) => {
-                    return Ok(self.begin_rest(&code, seconds));
-                }
-                answer => answer?,
+                Ok(theirs) => theirs,
+                Err(failure) => return self.put_off(failure, asked),
             };
+            self.troubles.own_mended();
             if !self.updates.is_empty() || theirs.pts <= self.boxes.session_state().pts {
                 return Ok(Batch::default());
             }
@@ -343,11 +366,10 @@ impl UpdatePump {
     /// told to go on from before that update, and history is read for what else there may be.
     async fn put_right(&mut self, sequence: Sequence, before: i32) -> Result<Batch, Failure> {
         let Some(channel_id) = sequence else {
+            let asked = self.asking();
             let theirs = match self.ask_state().await {
-                Err(Failure::Wait { code, seconds, .. }) => {
-                    return Ok(self.begin_rest(&code, seconds));
-                }
-                answer => answer?,
+                Ok(theirs) => theirs,
+                Err(failure) => return self.put_off(failure, asked),
             };
             let ours = self.boxes.session_state().pts;
             return Ok(if theirs.pts < ours { self.adopt(theirs) } else { Batch::default() });

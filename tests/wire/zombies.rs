@@ -4,6 +4,7 @@
 mod asking;
 mod clocks;
 mod silence;
+mod unreadable;
 mod updates;
 
 use std::time::Duration;

@@ -21,11 +21,10 @@ use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::{CooldownScope, Credentials, MethodClass};
 use crate::store::{Store, StoreError};
 use crate::telegram::{
-    DialFailure, DialOptions, Link, PEERS_MAX, PeerBook, PumpParts, TellWait, UpdatePump, WaitLeft,
+    DialFailure, DialOptions, Link, PEERS_MAX, PeerBook, PumpParts, TellTrouble, TellWait,
+    UpdatePump, WaitLeft,
 };
 
-/// A connection that holds this long is stable: failures before it are forgiven.
-const SETTLE_AFTER: Duration = Duration::from_secs(20);
 /// What is left of a wait before a dial is sat out by the dial itself up to this long.
 const SHORT_WAIT: Duration = Duration::from_secs(2);
 /// After this many panics of the library in a row the update state is left behind.
@@ -71,6 +70,7 @@ impl AccountActor {
 
     pub(super) fn hang_up(&mut self) {
         self.incarnation += 1;
+        self.trouble = None;
         self.dial = None;
         if let Some(live) = self.live.take() {
             self.context.meters.session_ended(live.since.elapsed());
@@ -142,6 +142,10 @@ impl AccountActor {
         }
         let (caller, updates, connection) = link.into_parts();
         let (tell_wait, wait_left) = self.waits_of_link(myself, user_id);
+        let account = myself.clone();
+        let tell_trouble: TellTrouble = Box::new(move |trouble| {
+            let _ = account.cast(AccountMsg::UpdatesTrouble { incarnation, trouble });
+        });
         let (context, routes) = (Arc::clone(&self.context), Arc::clone(&self.routes));
         let wanted = Arc::clone(&routes);
         let pump = UpdatePump::new(PumpParts {
@@ -152,6 +156,7 @@ impl AccountActor {
             is_bot,
             check_every: self.context.settings.difference_every,
             tell_wait,
+            tell_trouble,
             wait_left,
             wants_channel: Box::new(move |id| wanted.wants_channel(id)),
         });
@@ -166,7 +171,8 @@ impl AccountActor {
         };
         self.live = Some(Live { caller, watch, since: Instant::now(), task: None });
         arm_check_up(myself, incarnation);
-        myself.send_after(SETTLE_AFTER, move || AccountMsg::Settled { incarnation });
+        let stable_after = Duration::from_millis(self.machine.stable_after_ms());
+        myself.send_after(stable_after, move || AccountMsg::Settled { incarnation });
         Ok(follow)
     }
 
@@ -224,8 +230,26 @@ impl AccountActor {
         if !self.is_current(incarnation) {
             return Ok(());
         }
+        if matches!(failure, Failure::Unreadable { .. }) {
+            return self.drop_unreadable(myself, failure).await;
+        }
         tracing::info!(account = %self.record.id, error = %failure, "the connection ended");
         self.lost(myself, failure).await
+    }
+
+    /// The connection was dropped because of what came over it. The next one fetches what was meant
+    /// in another way.
+    async fn drop_unreadable(
+        &mut self,
+        myself: &ActorRef<AccountMsg>,
+        failure: Failure,
+    ) -> Result<(), ActorProcessingErr> {
+        let cause = failure.to_string();
+        tracing::warn!(account = %self.record.id, cause, "the connection is dropped because of what came over it; it is dialled again");
+        self.lost(myself, failure).await?;
+        let (context, attempt) = (&self.context, self.machine.failures());
+        ledger::link_dropped(context, self.record.id, "unreadable", &cause, attempt, self.retry_at);
+        Ok(())
     }
 
     pub(super) async fn panicked(

@@ -285,7 +285,8 @@ pub(super) fn tells(failure: &LoginFailure) -> bool {
 
 /// Whether Telegram did not answer, or may not have.
 pub(super) fn is_silence(failure: &LoginFailure) -> bool {
-    matches!(failure, LoginFailure::Other(Failure::Transient { .. }))
+    use Failure::{Transient, Unreadable};
+    matches!(failure, LoginFailure::Other(Transient { .. } | Unreadable { .. }))
 }
 
 async fn keep(

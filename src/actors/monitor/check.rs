@@ -111,6 +111,8 @@ impl MonitorActor {
         let Some(cursor) = &self.cursor else { return 0 };
         let latest = now().seconds() - FRESH_SECONDS;
         let is_missing = |id, date| !cursor.covers(id) && date <= latest;
-        page.messages.iter().filter(|message| is_missing(message.id, message.date)).count()
+        let unread = page.unreadable.iter().flatten().filter(|id| !cursor.covers(**id)).count();
+        let missing = page.messages.iter().filter(|message| is_missing(message.id, message.date));
+        missing.count() + unread
     }
 }

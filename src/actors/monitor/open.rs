@@ -216,7 +216,10 @@ impl MonitorActor {
             self.opening.look_up_anew(failure);
             return self.advance(myself).await;
         }
-        let retry = matches!(failure, Failure::Transient { .. } | Failure::Migrate { .. });
+        let retry = matches!(
+            failure,
+            Failure::Transient { .. } | Failure::Unreadable { .. } | Failure::Migrate { .. }
+        );
         self.opening_failures += 1;
         if self.is_joining(&failure) || (retry && self.opening_failures < OPENING_TRIES) {
             self.last_error = Some(failure.to_string());
@@ -318,6 +321,7 @@ impl MonitorActor {
         }
         let unheard = self.unheard_of(&page);
         let published = self.publish(page.messages, true, Vec::new()).await?;
+        self.pass_over(&page.unreadable).await?;
         let missed = unheard.min(published);
         if missed > 0 {
             match self.opening.is_gap {
@@ -332,6 +336,27 @@ impl MonitorActor {
             && let Some(cursor) = &mut self.cursor
         {
             cursor.settle();
+        }
+        Ok(())
+    }
+
+    /// Counts and names the messages of a page that cannot be read, each once: they are as good as
+    /// told, so that nobody waits for them.
+    async fn pass_over(&mut self, unreadable: &[Option<i32>]) -> Result<(), ActorProcessingErr> {
+        let mut has_moved = false;
+        for id in unreadable {
+            if let (Some(id), Some(cursor)) = (id, &mut self.cursor) {
+                if !cursor.pass_over(*id) {
+                    continue;
+                }
+                has_moved = true;
+            }
+            self.context.meters.gap_unfillable();
+            tracing::warn!(chat = %self.key, message_id = id, "a message cannot be read, because it is of a kind that this version does not know; it is passed over. Look for a newer telewarden");
+        }
+        if let Some(cursor) = self.cursor.clone().filter(|_| has_moved) {
+            let op = Op::PutCursor { chat: self.key.clone(), cursor };
+            self.context.store.submit(vec![op], |_| {}).await?;
         }
         Ok(())
     }

@@ -33,6 +33,10 @@ impl UpdatePump {
     /// Fetches a difference that is due, if any, and may be asked for.
     pub(super) async fn fetch_due(&mut self) -> Result<Option<Batch>, Failure> {
         self.boxes.check_deadlines();
+        if self.caller.has_ended() {
+            // A call would make another connection.
+            return Ok(None);
+        }
         if !self.rests() {
             if (!self.primed || self.boxes.get_difference().is_some()) && self.must_rest() {
                 return Ok(None);
@@ -47,14 +51,20 @@ impl UpdatePump {
         } else if self.boxes.get_difference().is_some()
             && self.rest.as_mut().is_some_and(Rest::tell)
         {
-            return Ok(Some(Batch { gaps: vec![GapScope::Common], ..Default::default() }));
+            let gap = match self.troubles.is_own_failing() {
+                true => GapScope::Anything,
+                false => GapScope::Common,
+            };
+            return Ok(Some(Batch { gaps: vec![gap], ..Default::default() }));
         }
         let unwanted = self.drop_unwanted_channels();
         if unwanted.is_some() {
             return Ok(unwanted);
         }
         match self.boxes.get_channel_difference() {
-            Some(request) if self.channels_rest() => Ok(Some(self.leave_to_history(&request))),
+            Some(request) if self.channels_rest() || self.rests_in(&request.channel) => {
+                Ok(Some(self.leave_to_history(&request)))
+            }
             Some(request) => self.fetch_channel(request).await.map(Some),
             None => Ok(None),
         }
@@ -62,10 +72,12 @@ impl UpdatePump {
 
     /// Asks where the account's updates stand, to start from there.
     async fn prime(&mut self) -> Result<Batch, Failure> {
+        let asked = self.asking();
         let state = match self.ask_state().await {
-            Err(Failure::Wait { code, seconds, .. }) => return Ok(self.begin_rest(&code, seconds)),
-            answer => answer?,
+            Ok(state) => state,
+            Err(failure) => return self.put_off(failure, asked),
         };
+        self.troubles.own_mended();
         self.checked_date = state.date;
         self.primed = true;
         // What came before was handed out as it came; something else may have been missed.
@@ -83,22 +95,30 @@ impl UpdatePump {
             // The library's date is that of the newest update; what was lost may be older.
             request.date = request.date.min(self.checked_date);
         }
+        let asked = self.asking();
         let answer = match self.patiently(&request).await {
             // It takes the numbers that we know for impossible.
             Err(Failure::Rejected { .. }) => match self.ask_state().await {
                 Ok(theirs) => return Ok(self.adopt(theirs)),
                 Err(failure) => Err(failure),
             },
+            Err(Failure::Unreadable { detail }) if !self.caller.has_ended() => {
+                match self.ask_state().await {
+                    Ok(theirs) => return Ok(self.pass_over(theirs, &detail)),
+                    Err(failure) => Err(failure),
+                }
+            }
             answer => answer,
         };
         let mut answer = match answer {
-            Err(Failure::Wait { code, seconds, .. }) => {
+            Ok(answer) => answer,
+            Err(failure) => {
                 // Updates that come meanwhile move the library's date.
                 self.checked_date = request.date;
-                return Ok(self.begin_rest(&code, seconds));
+                return self.put_off(failure, asked);
             }
-            answer => answer?,
         };
+        self.troubles.own_mended();
         let gaps = defuse_difference(&mut answer, &Stands::of(&self.boxes));
         let is_last = !matches!(answer, tl::enums::updates::Difference::Slice(_));
         let (updates, users, chats) = self.boxes.apply_difference(answer);
@@ -149,7 +169,7 @@ impl UpdatePump {
         channel.access_hash = access_hash;
         let (bot, user) = CHANNEL_DIFFERENCE_LIMIT;
         request.limit = if self.is_bot { bot } else { user };
-        let (began, queued) = (Instant::now(), self.updates.len());
+        let asked = self.asking();
         let answer = match self.patiently(&request).await {
             Ok(answer) => answer,
             Err(Failure::ChatLost { .. } | Failure::Rejected { .. }) => {
@@ -162,11 +182,14 @@ impl UpdatePump {
                 return Ok(self.leave_to_history(&request));
             }
             // One channel's trouble is not the link's, unless nothing at all comes over it.
-            Err(Failure::Transient { .. }) if self.is_alive_since(began, queued) => {
-                return Ok(self.postpone_channel(id));
+            Err(failure) if self.outlives(&failure, asked) => {
+                tracing::warn!(error = %failure, "what was missed in a channel cannot be had; its history is read instead");
+                self.troubles.channel_failed(id.bare(), &failure, Instant::now(), jitter());
+                return Ok(self.leave_to_history(&request));
             }
             Err(failure) => return Err(failure),
         };
+        self.troubles.channel_mended(id.bare());
         let newest = newest_of_too_long(&answer);
         let (updates, users, chats) = self.boxes.apply_channel_difference(answer);
         let mut batch = self.batch(updates, users, chats);
@@ -196,12 +219,6 @@ impl UpdatePump {
         Batch { gaps: vec![GapScope::Channel(id)], ..Default::default() }
     }
 
-    /// The channel's difference cannot be had for now; history says what it would have brought.
-    fn postpone_channel(&mut self, id: MarkedId) -> Batch {
-        self.boxes.end_channel_difference(PrematureEndReason::TemporaryServerIssues);
-        Batch { gaps: vec![GapScope::Channel(id)], ..Default::default() }
-    }
-
     /// The channel can no longer be followed: forget where it stood and have it looked at.
     fn end_channel(&mut self, id: MarkedId, reason: PrematureEndReason) -> Batch {
         self.boxes.end_channel_difference(reason);
@@ -221,6 +238,55 @@ impl UpdatePump {
             return Err(Failure::transient("telegram's answers to what was missed lead nowhere"));
         }
         Ok(())
+    }
+
+    /// What the next call is about to be measured by.
+    pub(super) fn asking(&self) -> Asked {
+        Asked { heard: self.caller.pulse().heard_times(), queued: self.updates.len() }
+    }
+
+    /// The account's own updates could not be asked for. A wait is kept; what fails over a link that
+    /// works is asked for again after a pause that grows, and the link is kept. What is live goes on
+    /// meanwhile, and history says what a difference would have brought.
+    ///
+    /// # Errors
+    /// The failure, when the link is of no more use.
+    pub(super) fn put_off(&mut self, failure: Failure, asked: Asked) -> Result<Batch, Failure> {
+        match failure {
+            Failure::Wait { code, seconds, .. } => Ok(self.begin_rest(&code, seconds)),
+            failure if self.outlives(&failure, asked) => {
+                let pause = self.troubles.own_failed(&failure, jitter());
+                tracing::warn!(error = %failure, pause_ms = pause.as_millis(), "what was missed cannot be asked for; it is tried again later");
+                self.rest_for(pause);
+                Ok(Batch::default())
+            }
+            failure => Err(failure),
+        }
+    }
+
+    /// Whether the link works although a call over it failed.
+    pub(super) fn outlives(&self, failure: &Failure, asked: Asked) -> bool {
+        let may_pass = matches!(failure, Failure::Transient { .. } | Failure::Unreadable { .. });
+        may_pass && self.is_alive_since(asked)
+    }
+
+    /// The difference cannot be read, and would not be the next time: something in it is of a newer
+    /// layer. It is passed over, and the histories of all chats that somebody wants are read.
+    fn pass_over(&mut self, theirs: tl::types::updates::State, detail: &str) -> Batch {
+        tracing::warn!(
+            error = detail,
+            "what was missed cannot be read; the histories of monitored chats are read instead"
+        );
+        let pause = self.troubles.own_unread(jitter());
+        let batch = self.adopt(theirs);
+        self.rest_for(pause);
+        Batch { gaps: vec![GapScope::Anything], ..batch }
+    }
+
+    /// Whether the difference of this channel failed a short while ago.
+    fn rests_in(&self, channel: &tl::enums::InputChannel) -> bool {
+        let tl::enums::InputChannel::Channel(channel) = channel else { return false };
+        self.troubles.channel_rests(channel.channel_id, Instant::now())
     }
 
     /// Telegram asks to wait before the account's own updates are asked for again. What is live
@@ -300,12 +366,14 @@ impl UpdatePump {
         let mut pause = DIFFERENCE_PAUSE;
         let mut attempt = 1;
         loop {
-            let (began, queued) = (Instant::now(), self.updates.len());
+            let asked = self.asking();
             pulse.begin(Activity::Asking);
             let outcome = self.caller.call_for(request, self.answer_limit()).await;
             let is_transient = matches!(outcome, Err(Failure::Transient { .. }));
-            let may_help = is_transient && self.is_alive_since(began, queued);
-            if !may_help || attempt == DIFFERENCE_TRIES {
+            let may_help = is_transient && self.is_alive_since(asked);
+            // What failed so often already is asked for once, after a pause that holds up nobody.
+            let tries = if self.troubles.is_own_failing() { 1 } else { DIFFERENCE_TRIES };
+            if !may_help || attempt >= tries {
                 return outcome;
             }
             pulse.begin(Activity::Pausing);
@@ -315,8 +383,11 @@ impl UpdatePump {
         }
     }
 
-    pub(super) fn is_alive_since(&self, began: Instant, queued: usize) -> bool {
-        self.updates.len() > queued || self.caller.pulse().heard_at() > began
+    /// Whether something came over the link since then, be it that Telegram cannot answer.
+    fn is_alive_since(&self, asked: Asked) -> bool {
+        let has_come = self.updates.len() > asked.queued
+            || self.caller.pulse().heard_times() > asked.heard;
+        has_come && !self.caller.has_ended()
     }
 
     /// How long an answer may take, so that a link which has been silent is found dead in time.
@@ -325,6 +396,17 @@ impl UpdatePump {
         let left = (PROBE_INTERVAL + PROBE_TIMEOUT).saturating_sub(silent);
         left.clamp(PROBE_TIMEOUT, CALL_TIMEOUT)
     }
+}
+
+/// How much had come when something was asked.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    heard: u64,
+    queued: usize,
+}
+
+fn jitter() -> f64 {
+    rand::random()
 }
 
 /// The newest messages of a channel in which too much happened, oldest first. The library throws them

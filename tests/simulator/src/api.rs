@@ -10,6 +10,7 @@ use std::time::Instant;
 use crate::api_logins::written;
 use crate::entities::StoredEntity;
 use crate::faults::{FaultKind, FaultSpec};
+use crate::hostile;
 use crate::server::Server;
 use crate::server::link::End;
 use crate::shapes::{
@@ -118,9 +119,18 @@ impl Server {
 
     /// In a basic group the sender must be inside, for it is their copy whose id is answered.
     pub(crate) fn post(&self, chat_id: i64, from: i64, text: &str) -> Result<i32, ApiError> {
+        self.post_content(chat_id, from, Content::text(text))
+    }
+
+    /// A message of a layer that no client knows.
+    pub(crate) fn post_unreadable(&self, chat_id: i64, from: i64) -> Result<i32, ApiError> {
+        hostile::begin();
+        self.post_content(chat_id, from, Content::Unreadable)
+    }
+
+    fn post_content(&self, chat_id: i64, from: i64, content: Content) -> Result<i32, ApiError> {
         let mut world = self.world();
         let (peer, from) = (world.existing_chat(chat_id)?, world.existing(from)?);
-        let content = Content::text(text);
         match peer {
             Peer::Channel(id) => Ok(world.post_to_channel(id, from, content, None).id),
             Peer::Group(id) => world

@@ -86,6 +86,7 @@ fn router(server: Arc<Server>) -> Router {
         .route("/chats/{chat_id}/rules", post(set_rules))
         .route("/chats/{chat_id}/ban", post(ban))
         .route("/chats/{chat_id}/messages", get(messages).post(post_message))
+        .route("/chats/{chat_id}/unreadable", post(post_unreadable))
         .route("/faults", post(add_fault).delete(lift_faults))
         .route("/load", post(load))
         .route("/load/run", post(run_load))
@@ -294,6 +295,15 @@ async fn post_message(
     Input(text): Input<Text>,
 ) -> Reply<serde_json::Value> {
     let message_id = server.post(chat_id, text.from, &text.text)?;
+    Ok(Json(json!({ "message_id": message_id })))
+}
+
+async fn post_unreadable(
+    State(server): Shared,
+    Path(chat_id): Path<i64>,
+    Input(who): Input<Who>,
+) -> Reply<serde_json::Value> {
+    let message_id = server.post_unreadable(chat_id, who.user_id)?;
     Ok(Json(json!({ "message_id": message_id })))
 }
 

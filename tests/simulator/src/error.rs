@@ -16,6 +16,8 @@ const CODES: &[(&str, i32)] = &[
     ("FLOOD_PREMIUM_WAIT_", 420),
     ("SLOWMODE_WAIT_", 420),
     ("TAKEOUT_INIT_DELAY_", 420),
+    // Has no number: nothing is to be waited for.
+    ("FROZEN_METHOD_INVALID", 420),
     ("PHONE_MIGRATE_", 303),
     ("NETWORK_MIGRATE_", 303),
     ("USER_MIGRATE_", 303),
@@ -78,6 +80,8 @@ mod tests {
         for (name, code) in [
             ("FLOOD_WAIT_30", 420),
             ("PEER_FLOOD", 400),
+            ("FROZEN_METHOD_INVALID", 420),
+            ("FROZEN_PARTICIPANT_MISSING", 400),
             ("AUTH_KEY_UNREGISTERED", 401),
             ("AUTH_KEY_DUPLICATED", 406),
             ("USER_DEACTIVATED_BAN", 401),

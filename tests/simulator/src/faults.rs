@@ -53,6 +53,14 @@ pub enum FaultKind {
     RefuseDuplicates,
     /// `updatesTooLong` is sent instead of an update.
     UpdatesTooLong,
+    /// Instead of an update one is sent whose parts lie in each other 1,500 deep.
+    DeepUpdates,
+    /// Instead of an update less than a megabyte is sent that unpacks to 160 MiB.
+    PackedUpdates,
+    /// Instead of an update containers are sent that hold each other 20,000 deep.
+    NestedContainers,
+    /// Instead of an update a packet with 250,000 updates of four bytes is sent.
+    CrowdedUpdates,
     /// A new message: before it is numbered, the numbers of its channel (for everybody in it), or
     /// of the account it is for, fall back by 5, but not below the first one, and stay so.
     PtsBackwards,
@@ -114,6 +122,17 @@ pub(crate) enum Manner {
     AfterTheNext,
     /// `updatesTooLong` instead of it.
     TooLong,
+    /// Something that should not be read instead of it.
+    Hostile(Hostility),
+}
+
+/// Something that should not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hostility {
+    Deep,
+    Packed,
+    Nested,
+    Crowded,
 }
 
 /// What is to happen to one encrypted packet.
@@ -216,6 +235,10 @@ impl Faults {
             Some(FaultKind::DuplicateUpdates) => Some(Manner::Twice),
             Some(FaultKind::ReorderUpdates) => Some(Manner::AfterTheNext),
             Some(FaultKind::UpdatesTooLong) => Some(Manner::TooLong),
+            Some(FaultKind::DeepUpdates) => Some(Manner::Hostile(Hostility::Deep)),
+            Some(FaultKind::PackedUpdates) => Some(Manner::Hostile(Hostility::Packed)),
+            Some(FaultKind::NestedContainers) => Some(Manner::Hostile(Hostility::Nested)),
+            Some(FaultKind::CrowdedUpdates) => Some(Manner::Hostile(Hostility::Crowded)),
             _ => None,
         };
         self.strike(Some(user), |spec| manner(spec).is_some())

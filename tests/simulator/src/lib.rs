@@ -16,6 +16,7 @@ mod entities;
 mod error;
 mod faults;
 mod flood_waits;
+mod hostile;
 mod load;
 mod rpc;
 mod server;

@@ -261,6 +261,12 @@ impl Simulator {
         self.server.post(chat_id, from, text)
     }
 
+    /// Writes a message with something in it that no client of today can read; answers its id as
+    /// [`Self::post`] does.
+    pub async fn post_unreadable(&self, chat_id: i64, from: i64) -> Result<i32, ApiError> {
+        self.server.post_unreadable(chat_id, from)
+    }
+
     /// The text messages of a chat, oldest first; in a basic group the senders' copies.
     pub async fn messages(&self, chat_id: i64) -> Result<Vec<StoredMessage>, ApiError> {
         self.server.messages(chat_id, None)

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::faults::Manner;
 use crate::flood_waits::WaitId;
+use crate::hostile::estrange;
 use crate::wire::envelope::{Class, Outgoing};
 
 /// Updates are dropped while this many bytes wait: some thousand updates.
@@ -86,7 +87,8 @@ impl Link {
     }
 
     /// Queues an update; answers how many were really queued.
-    pub(crate) fn push(&self, body: Vec<u8>, manner: Manner) -> u64 {
+    pub(crate) fn push(&self, mut body: Vec<u8>, manner: Manner) -> u64 {
+        estrange(&mut body);
         let mut queue = self.queue();
         if queue.end.is_some() || queue.frozen || manner == Manner::Never {
             return 0;
@@ -103,6 +105,11 @@ impl Link {
             }
             Manner::TooLong => {
                 queue.put(too_long());
+                1
+            }
+            Manner::Hostile(what) => {
+                let body = what.bytes();
+                queue.put(Outgoing { class: Class::Push, body, wait: None });
                 1
             }
             Manner::Twice => {

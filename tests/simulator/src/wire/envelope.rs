@@ -12,8 +12,9 @@ use flate2::write::GzEncoder;
 use grammers_tl_types::{Cursor, Deserializable, Serializable};
 
 use crate::flood_waits::WaitId;
+use crate::hostile::estrange;
 
-const MSG_CONTAINER: u32 = 0x73f1_f8dc;
+pub(crate) const MSG_CONTAINER: u32 = 0x73f1_f8dc;
 const GZIP_PACKED: u32 = 0x3072_cfa1;
 const RPC_RESULT: u32 = 0xf35c_6d01;
 /// Salt, session id, message id, sequence number, length.
@@ -129,15 +130,17 @@ pub(crate) fn rpc_result(request: i64, result: &[u8]) -> Vec<u8> {
     let mut body = Vec::with_capacity(result.len() + 12);
     RPC_RESULT.serialize(&mut body);
     request.serialize(&mut body);
+    let mut result = result.to_vec();
+    estrange(&mut result);
     if result.len() < COMPRESS_FROM {
-        body.extend_from_slice(result);
+        body.append(&mut result);
     } else {
-        body.extend(compress(result));
+        body.extend(compress(&result));
     }
     body
 }
 
-fn compress(body: &[u8]) -> Vec<u8> {
+pub(crate) fn compress(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     let packed = encoder.write_all(body).and_then(|()| encoder.finish());
     let mut compressed = GZIP_PACKED.to_bytes();

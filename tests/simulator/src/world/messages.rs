@@ -20,6 +20,8 @@ pub(crate) enum Content {
         /// Formatting and the like; most messages have none.
         extras: Option<Arc<Extras>>,
     },
+    /// Something of a layer that no client knows.
+    Unreadable,
     /// Somebody came in by themselves or was let in by somebody.
     Added(i64),
     /// Somebody came in by an invite link.

@@ -132,6 +132,19 @@ impl World {
                 }
                 .into();
             }
+            Content::Unreadable => {
+                return types::Message {
+                    out,
+                    post: broadcast,
+                    id: message.id,
+                    from_id,
+                    peer_id: message.peer.into(),
+                    date: message.date,
+                    media: Some(enums::MessageMedia::Unsupported),
+                    ..blank::MESSAGE.clone()
+                }
+                .into();
+            }
             Content::Added(user) => types::MessageActionChatAddUser { users: vec![*user] }.into(),
             Content::JoinedByLink => types::MessageActionChatJoinedByLink { inviter_id: 0 }.into(),
             Content::Removed(user) => types::MessageActionChatDeleteUser { user_id: *user }.into(),
