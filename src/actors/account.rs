@@ -148,6 +148,8 @@ pub(super) struct AccountActor {
     /// What its link cannot get although it works.
     trouble: Option<String>,
     linger_epoch: u64,
+    /// Whether it is kept although nobody needs it, for the sake of what it remembers.
+    is_remembered: bool,
     retry_at: Option<UnixMillis>,
     /// The one timer for what has to wait in the queue.
     wake: Option<AbortOnDropHandle<Result<(), MessagingErr<AccountMsg>>>>,
@@ -269,6 +271,7 @@ impl AccountActor {
             last_failure: None,
             trouble: None,
             linger_epoch: 0,
+            is_remembered: false,
             retry_at: None,
             wake: None,
             changed: false,
@@ -444,9 +447,14 @@ impl AccountActor {
     }
 
     fn arm_linger(&mut self, myself: &ActorRef<AccountMsg>) {
+        self.is_remembered = false;
+        self.arm_linger_for(myself, LINGER);
+    }
+
+    fn arm_linger_for(&mut self, myself: &ActorRef<AccountMsg>, pause: Duration) {
         self.linger_epoch += 1;
         let epoch = self.linger_epoch;
-        myself.send_after(LINGER, move || AccountMsg::LingerOver { epoch });
+        myself.send_after(pause, move || AccountMsg::LingerOver { epoch });
     }
 
     async fn linger_over(
@@ -459,6 +467,11 @@ impl AccountActor {
             return Ok(());
         }
         self.turn(myself, Turn::Lingered).await?;
+        if self.machine.is_suspect() && !std::mem::replace(&mut self.is_remembered, true) {
+            // Whoever wants it soon does not begin anew with the dials.
+            self.arm_linger_for(myself, Duration::from_millis(self.machine.stable_after_ms()));
+            return Ok(());
+        }
         if self.record.fault.is_none() {
             self.context.board.account_rests(self.record.id);
         }

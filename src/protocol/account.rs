@@ -180,6 +180,7 @@ impl AccountMachine {
     /// dial's end after hanging up, an old timer) change nothing.
     pub fn step(&mut self, input: Input, jitter: f64) -> Vec<Effect> {
         match (&self.link, input) {
+            (Link::Idle, Input::Wanted) if self.is_suspect => self.wait(jitter),
             (Link::Idle, Input::Wanted) => self.dial(),
             (Link::Dead(code), Input::Wanted) => {
                 let reason = super::failure::dead_reason(code);
@@ -188,7 +189,9 @@ impl AccountMachine {
             (Link::Up, Input::Wanted) => vec![Effect::TellUp],
             (Link::Dialling | Link::Waiting, Input::Wanted) if self.told_down => {
                 self.told_down = false;
-                self.failures = 0;
+                if !self.is_suspect {
+                    self.failures = 0;
+                }
                 Vec::new()
             }
             (Link::Dialling | Link::Waiting | Link::Paused, Input::Wanted) => Vec::new(),
@@ -233,7 +236,10 @@ impl AccountMachine {
                 self.was_up = false;
                 Vec::new()
             }
-            (_, Input::Forgive) => Vec::new(),
+            (_, Input::Forgive) => {
+                (self.failures, self.is_suspect) = (0, false);
+                Vec::new()
+            }
         }
     }
 
@@ -242,13 +248,29 @@ impl AccountMachine {
         vec![Effect::Dial]
     }
 
+    /// Somebody wants what nobody wanted for a while, and what was dropped for a reason before: the
+    /// pause before the next dial is kept all the same.
+    fn wait(&mut self, jitter: f64) -> Vec<Effect> {
+        self.link = Link::Waiting;
+        let ms = self.policy.backoff.delay_ms(self.failures, jitter);
+        vec![Effect::RetryAfter { ms }]
+    }
+
     fn rest(&mut self, link: Link) -> Vec<Effect> {
+        // What was suspect is so still when it is wanted again; an operator may know better.
+        if !self.is_suspect || link == Link::Paused {
+            self.failures = 0;
+            self.is_suspect = false;
+        }
         self.link = link;
-        self.failures = 0;
         self.was_up = false;
         self.told_down = false;
-        self.is_suspect = false;
         vec![Effect::HangUp]
+    }
+
+    /// Whether a connection was dropped because of what came over it since one was last stable.
+    pub fn is_suspect(&self) -> bool {
+        self.is_suspect
     }
 
     fn lost(&mut self, failure: Failure, jitter: f64) -> Vec<Effect> {
@@ -386,6 +408,8 @@ mod tests {
             Just(Input::Unwanted),
             Just(Input::Connected),
             Just(network()),
+            Just(Input::Lost(Failure::unreadable("too deep"))),
+            Just(Input::Forgive),
             Just(Input::Lost(Failure::Dead { code: "AUTH_KEY_DUPLICATED".into() })),
             Just(Input::Lost(Failure::Wait {
                 code: "FLOOD_WAIT".into(),

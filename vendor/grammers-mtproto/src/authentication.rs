@@ -65,6 +65,10 @@ pub enum Error {
         size: usize,
     },
 
+    /// telewarden: the server's PQ number is no product, so that the search for its factors would
+    /// never end.
+    UnsplittablePq,
+
     /// None of the server fingerprints are known to us.
     UnknownFingerprints {
         /// The list of fingerprint that we got.
@@ -136,6 +140,7 @@ impl fmt::Display for Error {
                 write!(f, "invalid nonce: got {got:?}, expected {expected:?}")
             }
             Self::InvalidPqSize { size } => write!(f, "invalid pq size {size}"),
+            Self::UnsplittablePq => write!(f, "the pq number is no product"),
             Self::UnknownFingerprints { fingerprints } => {
                 write!(f, "all server fingerprints are unknown: {fingerprints:?}")
             }
@@ -215,6 +220,43 @@ fn do_step1(random_bytes: &[u8; 16]) -> Result<(tl::functions::ReqPqMulti, Step1
     Ok((tl::functions::ReqPqMulti { nonce }, Step1 { nonce }))
 }
 
+/// telewarden: whether a number is a product (Miller and Rabin, with bases that are certain for 64 bits).
+fn is_composite(number: u64) -> bool {
+    const BASES: [u64; 12] = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37];
+    if number < 4 || BASES.contains(&number) {
+        return false;
+    }
+    if number.is_multiple_of(2) {
+        return true;
+    }
+    let n = u128::from(number);
+    let power = |base: u64, mut exponent: u64| {
+        let (mut base, mut result) = (u128::from(base) % n, 1);
+        while exponent > 0 {
+            if exponent % 2 == 1 {
+                result = result * base % n;
+            }
+            base = base * base % n;
+            exponent /= 2;
+        }
+        result
+    };
+    let twos = (number - 1).trailing_zeros();
+    BASES.iter().any(|base| {
+        let mut x = power(*base, (number - 1) >> twos);
+        if x == 1 || x == n - 1 {
+            return false;
+        }
+        for _ in 1..twos {
+            x = x * x % n;
+            if x == n - 1 {
+                return false;
+            }
+        }
+        true
+    })
+}
+
 /// The second step of the process to generate an Authorization Key.
 pub fn step2(
     data: Step1,
@@ -263,6 +305,10 @@ fn do_step2(
         buffer.copy_from_slice(&res_pq.pq);
         u64::from_be_bytes(buffer)
     };
+
+    if !is_composite(pq) {
+        return Err(Error::UnsplittablePq);
+    }
 
     let (p, q) = factorize(pq);
     let new_nonce = {
