@@ -1,6 +1,7 @@
 //! One account: keeps its connection as the state machine says, runs its errands one bounded,
 //! paced queue, and tells its monitors when it comes and goes. It never touches another account.
 
+mod freeze;
 mod link_life;
 mod standing;
 mod work;
@@ -27,6 +28,7 @@ use crate::failpoint;
 use crate::protocol::account::{AccountMachine, AccountState, Effect, Input, Standing};
 use crate::protocol::chat::{ChatKey, MarkedId};
 use crate::protocol::failure::Failure;
+use crate::protocol::frozen::Frozen;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::model::{AccountRecord, Fault, MethodClass};
 use crate::protocol::pacing::Cooldowns;
@@ -107,6 +109,12 @@ pub(super) enum AccountMsg {
     UpdatesWait { code: String, seconds: u32 },
     /// What updates cannot be had although the link works; `None`: all is well again.
     UpdatesTrouble { incarnation: u64, trouble: Option<String> },
+    /// The link was told that the account is frozen.
+    Frozen { code: String },
+    /// It is time to look whether it still is frozen.
+    LookAtFreeze,
+    /// That look ended.
+    FreezeSeen { outcome: Result<Finding, Failure> },
     /// An errand ended.
     ErrandEnded { incarnation: u64, request: Request, outcome: Result<Finding, Failure> },
     /// Something in the queue may run now.
@@ -153,6 +161,8 @@ pub(super) struct AccountActor {
     retry_at: Option<UnixMillis>,
     /// The one timer for what has to wait in the queue.
     wake: Option<AbortOnDropHandle<Result<(), MessagingErr<AccountMsg>>>>,
+    /// The timer of the next look at a freeze.
+    look: Option<AbortOnDropHandle<Result<(), MessagingErr<AccountMsg>>>>,
     /// Whether `record` differs from what the store was given.
     changed: bool,
     /// Panics of the library in a row.
@@ -221,6 +231,13 @@ impl Actor for Account {
             AccountMsg::ErrandEnded { incarnation, request, outcome } => {
                 state.errand_ended(&myself, incarnation, request, outcome).await
             }
+            AccountMsg::Frozen { code } => {
+                state.freeze(&myself, &code, MethodClass::Updates);
+                state.show();
+                Ok(())
+            }
+            AccountMsg::LookAtFreeze => state.look_at_freeze(&myself).await,
+            AccountMsg::FreezeSeen { outcome } => state.freeze_seen(&myself, outcome),
             AccountMsg::UpdatesWait { code, seconds } => {
                 state.wait(MethodClass::Updates, &code, seconds);
                 state.show();
@@ -274,6 +291,7 @@ impl AccountActor {
             is_remembered: false,
             retry_at: None,
             wake: None,
+            look: None,
             changed: false,
             panics: 0,
             connects: 0,
@@ -288,6 +306,7 @@ impl AccountActor {
         if !self.is_needed() {
             self.arm_linger(myself);
         }
+        self.arm_look(myself);
         self.turn(myself, Turn::Asked).await
     }
 
@@ -304,6 +323,10 @@ impl AccountActor {
         self.interests.insert(key, interest);
         self.linger_epoch += 1;
         // Those who were told already must not hear it again: only the newcomer is answered.
+        if let Some(frozen) = self.held_by_freeze(MethodClass::Read) {
+            self.tell_down(&monitor, &frozen);
+            return Ok(());
+        }
         if self.live.is_some() {
             self.tell_up(&monitor, myself);
             return Ok(());
@@ -347,6 +370,7 @@ impl AccountActor {
     }
 
     async fn forgive(&mut self, myself: &ActorRef<AccountMsg>) -> Result<(), ActorProcessingErr> {
+        self.look_anew(myself).await?;
         if self.record.fault.take().is_some() {
             self.turn(myself, Turn::Forgiven).await?;
             self.changed = true;
@@ -430,6 +454,7 @@ impl AccountActor {
         }
         match (&self.record.fault, &self.last_failure) {
             (Some(fault), _) => Failure::Dead { code: fault.code.clone() },
+            (None, Some(frozen @ Failure::Frozen { .. })) => frozen.clone(),
             (None, Some(Failure::Transient { detail })) => Failure::transient(detail.clone()),
             (None, Some(failure)) => Failure::transient(failure.to_string()),
             (None, None) => Failure::transient("the account is not connected"),
@@ -483,12 +508,16 @@ impl AccountActor {
         let at = now();
         let state = match self.machine.state() {
             AccountState::Active if self.cooldowns.is_limited(at) => AccountState::Limited,
+            AccountState::Active if self.record.frozen.is_some() => AccountState::Limited,
             AccountState::Active if self.cooldowns.is_cooling(at) => AccountState::CoolingDown,
             state => state,
         };
         let failure = match &self.record.fault {
             Some(fault) => Some(Failure::Dead { code: fault.code.clone() }),
-            None => self.last_failure.clone(),
+            None => {
+                let frozen = self.record.frozen.as_ref().map(Frozen::failure);
+                self.last_failure.clone().or(frozen)
+            }
         };
         let view = AccountView {
             state,
@@ -500,6 +529,7 @@ impl AccountActor {
             is_wanted: self.is_needed(),
             is_crashed: false,
             retry_at: self.retry_at.filter(|_| self.live.is_none()),
+            frozen_until: self.record.frozen.as_ref().map(|frozen| frozen.look_at),
             cooldowns: self.cooldowns.current(at),
             progress: self.live.as_ref().map(|live| live.watch.progress()),
             queued: self.queue.len(),

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::changes::Dirty;
+use super::context::now;
 use super::herald::Subject;
 use crate::protocol::account::AccountState;
 use crate::protocol::chat::ChatKey;
@@ -17,6 +18,10 @@ use crate::protocol::owner::UserId;
 use crate::protocol::watchdog::LinkProgress;
 use crate::protocol::why::{Situation, Why, explain};
 use crate::store::names_user;
+
+/// A monitor that does not listen for this long is in trouble, whatever it waits for, milliseconds. A
+/// failover takes seconds.
+const UNOPENED_MS: i64 = 180_000;
 
 /// Crashes, and dropped links, remembered for the summary; of crashes the store keeps more.
 const RESTARTS_MAX: usize = 10;
@@ -39,6 +44,8 @@ pub struct AccountView {
     pub is_crashed: bool,
     /// When it is dialled, or its actor started, again.
     pub retry_at: Option<UnixMillis>,
+    /// When it is looked again whether Telegram still has it frozen, if it has.
+    pub frozen_until: Option<UnixMillis>,
     /// What Telegram makes wait.
     pub cooldowns: Vec<Cooldown>,
     /// How its link was getting on when it was last looked at; `None` while there is no link.
@@ -88,6 +95,7 @@ impl AccountView {
             is_wanted: false,
             is_crashed: false,
             retry_at: None,
+            frozen_until: None,
             cooldowns: Vec::new(),
             progress: None,
             queued: 0,
@@ -105,6 +113,7 @@ impl AccountView {
             retry_at: self.retry_at,
             cooldowns: &self.cooldowns,
             progress: self.progress,
+            frozen_until: self.frozen_until,
         };
         explain(&situation, now)
     }
@@ -121,6 +130,28 @@ pub struct MonitorView {
     pub session: Option<SessionId>,
     /// The last trouble, until it works again.
     pub error: Option<String>,
+}
+
+impl MonitorView {
+    /// The same, in trouble if it has not come to listen for minutes.
+    fn judged(self, now: UnixMillis) -> Self {
+        use MonitorState::{Connecting, Opening, Waiting};
+        let is_on_its_way = matches!(self.state, Connecting | Opening | Waiting);
+        let waited = now.0.saturating_sub(self.since.0);
+        if self.error.is_some() || !is_on_its_way || waited < UNOPENED_MS {
+            return self;
+        }
+        let doing = match self.state {
+            Connecting => "waits for its session's account to come up",
+            Opening => "waits for telegram's answers, or for a wait that telegram asked for to end",
+            _ => "waits before it tries the next session",
+        };
+        let minutes = waited / 60_000;
+        let error = format!(
+            "nobody has listened for {minutes} minutes: it {doing}; the account of its session says more"
+        );
+        Self { error: Some(error), ..self }
+    }
 }
 
 /// The board.
@@ -268,12 +299,11 @@ impl Board {
         for view in views.monitors.values() {
             *states.entry(view.state).or_insert(0) += 1;
         }
-        let troubled = views
-            .monitors
-            .iter()
+        let at = now();
+        let judged = views.monitors.iter().map(|(key, view)| (key, view.clone().judged(at)));
+        let troubled = judged
             .filter(|(_, view)| view.error.is_some() || view.state == MonitorState::Exhausted);
-        let troubled = troubled.take(limit).map(|(key, view)| (key.clone(), view.clone()));
-        let troubled = troubled.collect();
+        let troubled = troubled.take(limit).map(|(key, view)| (key.clone(), view)).collect();
         (states, troubled)
     }
 
@@ -291,4 +321,27 @@ fn push(lines: &mut VecDeque<RestartRecord>, record: RestartRecord) {
         lines.pop_front();
     }
     lines.push_back(record);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_monitor_that_does_not_come_to_listen_for_minutes_is_in_trouble() {
+        let view = |state, error: Option<&str>| MonitorView {
+            state,
+            since: UnixMillis(1_000),
+            session: None,
+            error: error.map(str::to_owned),
+        };
+        let late = UnixMillis(1_000 + UNOPENED_MS);
+        for state in [MonitorState::Connecting, MonitorState::Opening, MonitorState::Waiting] {
+            assert_eq!(view(state, None).judged(UnixMillis(60_000)).error, None);
+            let told = view(state, None).judged(late).error.expect("it is in trouble");
+            assert!(told.contains("3 minutes"), "{told}");
+            assert_eq!(view(state, Some("why")).judged(late).error.as_deref(), Some("why"));
+        }
+        assert_eq!(view(MonitorState::Active, None).judged(late).error, None);
+    }
 }

@@ -325,7 +325,8 @@ impl Desk {
             Unmet::Refused(Failure::Transient { .. }) if self.is_paused(&dispatch.account) => {
                 paused()
             }
-            Unmet::Refused(failure) | Unmet::Failed(failure @ Failure::Wait { .. }) => {
+            Unmet::Refused(failure)
+            | Unmet::Failed(failure @ (Failure::Wait { .. } | Failure::Frozen { .. })) => {
                 let refusal = Refusal::from(failure);
                 Refusal { detail: format!("{}; nothing was sent", refusal.detail), ..refusal }
             }
@@ -444,7 +445,13 @@ impl Dispatch {
 
 /// Whether it certainly did not begin at Telegram, and so does not count.
 fn gives_back(unmet: &Unmet) -> bool {
-    matches!(unmet, Unmet::TakenBack | Unmet::Refused(_) | Unmet::Failed(Failure::Wait { .. }))
+    let is_unsent =
+        |failure: &Failure| matches!(failure, Failure::Wait { .. } | Failure::Frozen { .. });
+    match unmet {
+        Unmet::TakenBack | Unmet::Refused(_) => true,
+        Unmet::Failed(failure) => is_unsent(failure),
+        Unmet::Unclear(_) => false,
+    }
 }
 
 fn check_text(message: &Outgoing) -> Result<(), Refusal> {

@@ -255,6 +255,16 @@ impl ErrandQueue {
         self.depth.set(0);
     }
 
+    /// Answers everything of a class with `failure`.
+    pub(super) fn refuse_class(&mut self, class: MethodClass, failure: &Failure) {
+        let is_meant = |request: &Request| request.errand.class() == class;
+        let (refused, kept) =
+            std::mem::take(&mut self.waiting).into_iter().partition::<VecDeque<_>, _>(is_meant);
+        self.waiting = kept;
+        refused.into_iter().for_each(|request| request.reply.send(Err(failure.clone())));
+        self.depth.set(self.waiting.len());
+    }
+
     /// Picks the first request that neither a cooldown nor its bucket holds back.
     pub(super) fn next(&mut self, cooldowns: &Cooldowns, now: UnixMillis) -> Next {
         if self.under_way >= CONCURRENT_MAX {
@@ -362,7 +372,8 @@ pub(super) fn lending_class(errand: &Errand) -> Option<MethodClass> {
         | Errand::ResolveTarget(_)
         | Errand::Rights(_)
         | Errand::Send(_)
-        | Errand::LogOut => None,
+        | Errand::LogOut
+        | Errand::LookAtFreeze => None,
     }
 }
 

@@ -201,6 +201,7 @@ impl FleetState {
                 id: account,
                 me: None,
                 fault: None,
+                frozen: None,
                 cooldowns: Vec::new(),
                 created_at: now(),
             };

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::LostReason;
 use super::failure::{Failure, Permanence};
+use super::frozen::LOOK_EVERY_MS;
 use super::restart::Backoff;
 
 /// State of an account as operators see it (`spec/accounts.md`).
@@ -291,6 +292,8 @@ impl AccountMachine {
         // A wait that Telegram asked for while connecting is kept to the second.
         let ms = match failure {
             Failure::Wait { seconds, .. } => pause.max(u64::from(seconds).saturating_mul(1000)),
+            // Nobody is let in any sooner for asking again.
+            Failure::Frozen { .. } => LOOK_EVERY_MS.unsigned_abs(),
             _ => pause,
         };
         let mut effects = vec![Effect::HangUp, Effect::RetryAfter { ms }];
@@ -396,6 +399,11 @@ mod tests {
         }
         // Every 25 s would be 3,456.
         assert!(dials < 1_600, "{dials}");
+        // Whoever comes back to it does not begin anew.
+        account.step(Input::Unwanted, 0.0);
+        let effects = account.step(Input::Wanted, 0.0);
+        assert!(matches!(effects[..], [Effect::RetryAfter { ms: 30_000 }]), "{effects:?}");
+        account.step(Input::RetryDue, 0.0);
         account.step(Input::Connected, 0.0);
         assert_eq!(account.stable_after_ms(), 600_000);
         account.step(Input::Settled, 0.0);

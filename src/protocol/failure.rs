@@ -2,6 +2,7 @@
 //! no other code compares error names.
 
 use super::event::LostReason;
+use super::frozen::ONE_CHAT;
 
 /// What a failed call to Telegram means. The class carries the decision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +20,16 @@ pub enum Failure {
     /// The account was reported for unwanted contact; it rests from everything it initiates.
     #[error("telegram limits this account (PEER_FLOOD)")]
     Limited,
+    /// Telegram has frozen the account: calls of that kind are refused until its owner has appealed
+    /// (<https://core.telegram.org/api/auth#frozen-accounts>).
+    #[error(
+        "telegram has frozen this account ({code}): it may read at most, until its owner appeals in \
+         an official app"
+    )]
+    Frozen {
+        /// Error name.
+        code: String,
+    },
     /// The session is over for good; it is never dialled again.
     #[error("telegram ended this session ({code})")]
     Dead {
@@ -167,8 +178,8 @@ const TRANSIENT: &[&str] = &[
     "AUTH_RESTART",
 ];
 
-/// A wait without a number still means a wait.
-const WAIT_UNSPECIFIED_SECONDS: u32 = 60;
+/// How all names begin by which Telegram refuses what a frozen account asks for.
+const FROZEN: &str = "FROZEN_";
 
 /// The code of what cannot be read.
 const UNREADABLE: &str = "UNREADABLE";
@@ -178,9 +189,15 @@ impl Failure {
     /// name (`FLOOD_WAIT_31` → `FLOOD_WAIT`, 31), as grammers splits it.
     pub fn from_rpc(code: i32, name: &str, value: Option<u32>) -> Self {
         let owned = || name.to_owned();
-        if let Some((_, scope)) = WAITS.iter().find(|(known, _)| *known == name) {
-            let seconds = value.unwrap_or(WAIT_UNSPECIFIED_SECONDS);
+        // What has no number names no time: it is no wait.
+        if let (Some((_, scope)), Some(seconds)) =
+            (WAITS.iter().find(|(known, _)| *known == name), value)
+        {
             return Self::Wait { code: owned(), seconds, scope: *scope };
+        }
+        // With 420, 400 or 406, as Telegram likes.
+        if is_frozen(name) {
+            return Self::Frozen { code: owned() };
         }
         if name == "PEER_FLOOD" {
             return Self::Limited;
@@ -203,9 +220,8 @@ impl Failure {
         if TRANSIENT.iter().any(|known| name.eq_ignore_ascii_case(known)) || code.abs() >= 500 {
             return Self::Transient { detail: format!("telegram answers {code} {name}") };
         }
-        // A 420 that is new to us still asks for patience.
-        if code == 420 {
-            let seconds = value.unwrap_or(WAIT_UNSPECIFIED_SECONDS);
+        // A 420 that is new to us still asks for patience, if it says for how long.
+        if let (420, Some(seconds)) = (code, value) {
             return Self::Wait { code: owned(), seconds, scope: WaitScope::MethodClass };
         }
         // So does a 401 that is new to us say that the session is not usable; the two exceptions
@@ -230,6 +246,7 @@ impl Failure {
     pub fn code(&self) -> &str {
         match self {
             Self::Wait { code, .. }
+            | Self::Frozen { code }
             | Self::Dead { code }
             | Self::ChatLost { code }
             | Self::TargetRefused { code }
@@ -246,6 +263,12 @@ impl Failure {
     /// whether the session is of no more use for that chat. `None`: no access was lost.
     pub fn access_lost(&self) -> Option<(LostReason, Permanence)> {
         match self {
+            // The account, not the session or the network, is what Telegram restricts. It may come
+            // back; but a chat that it is not in it cannot join.
+            Self::Frozen { code } if code == ONE_CHAT => {
+                Some((LostReason::NotAMember, Permanence::Chat))
+            }
+            Self::Frozen { .. } => Some((LostReason::UserDeactivated, Permanence::Transient)),
             Self::Dead { code } => Some((dead_reason(code), Permanence::Account)),
             Self::ChatLost { code } => Some((chat_reason(code), Permanence::Chat)),
             Self::TargetRefused { .. } | Self::Rejected { .. } => {
@@ -275,6 +298,11 @@ pub fn is_dead(code: &str) -> bool {
     lookup(DEAD, code).is_some()
 }
 
+/// Whether this name means that Telegram has frozen the account.
+pub fn is_frozen(code: &str) -> bool {
+    code.starts_with(FROZEN)
+}
+
 /// Whether this name means that Telegram asks to wait.
 pub fn is_wait(code: &str) -> bool {
     WAITS.iter().any(|(name, _)| *name == code)
@@ -300,6 +328,11 @@ mod tests {
     /// The class that each name of the specification belongs to, by the code it comes with.
     const NAMES: &[(&str, i32, &[&str])] = &[
         ("limited", 400, &["PEER_FLOOD"]),
+        ("frozen", 420, &["FROZEN_METHOD_INVALID"]),
+        ("frozen", 400, &["FROZEN_PARTICIPANT_MISSING"]),
+        ("frozen", 406, &["FROZEN_METHOD_INVALID"]),
+        // A 420 without a number is no wait (`ADDRESS_INVALID` is about a point on the map).
+        ("ours", 420, &["ADDRESS_INVALID", "SOMETHING_NEW", "FLOOD_WAIT", "SLOWMODE_WAIT"]),
         (
             "dead",
             401,
@@ -385,6 +418,7 @@ mod tests {
         match Failure::from_rpc(code, name, value) {
             Failure::Wait { .. } => "wait",
             Failure::Limited => "limited",
+            Failure::Frozen { .. } => "frozen",
             Failure::Dead { .. } => "dead",
             Failure::ChatLost { .. } => "chat",
             Failure::TargetRefused { .. } => "target",

@@ -13,6 +13,7 @@ pub mod erasure;
 pub mod estate;
 pub mod event;
 pub mod failure;
+pub mod frozen;
 pub mod ids;
 pub mod login;
 pub mod model;

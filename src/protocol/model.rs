@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::chat::{ChatKey, ChatRef, MarkedId};
+use super::frozen::Frozen;
 use super::ids::{AuthKeyId, SessionId, UnixMillis};
 use super::owner::UserId;
 use super::secret::AuthKey;
@@ -44,6 +45,9 @@ pub struct AccountRecord {
     pub fault: Option<Fault>,
     /// Waits that Telegram imposed, surviving restarts.
     pub cooldowns: Vec<Cooldown>,
+    /// Set while Telegram has frozen the account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<Frozen>,
     /// When it was first seen.
     pub created_at: UnixMillis,
 }

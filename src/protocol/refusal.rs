@@ -222,6 +222,14 @@ impl From<Failure> for Refusal {
                 "telegram limits this account (PEER_FLOOD), so it rests from everything that it \
                  begins; its status says until when",
             ),
+            Failure::Frozen { code } => Self::new(
+                Code::Conflict,
+                format!(
+                    "telegram has frozen this account ({code}) and refuses such calls; waiting does \
+                     not help: its owner can appeal in an official app (Settings), and reconnect the \
+                     account here when the freeze is lifted"
+                ),
+            ),
             Failure::Dead { code } => Self::new(
                 Code::SessionExpired,
                 format!("telegram ended this account's session ({code}); connect it again"),
@@ -292,6 +300,13 @@ mod tests {
             assert_eq!(row[1], code.status().to_string(), "{}", code.name());
             assert!(row[2].len() > 10 && row[3].len() > 10, "{}", code.name());
         }
+    }
+
+    #[test]
+    fn a_freeze_is_no_wait_and_says_what_its_owner_can_do() {
+        let refusal = Refusal::from(Failure::Frozen { code: "FROZEN_METHOD_INVALID".into() });
+        assert_eq!((refusal.code, refusal.retry_after), (Code::Conflict, None));
+        assert!(refusal.detail.contains("appeal"), "{refusal}");
     }
 
     #[test]

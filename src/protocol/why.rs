@@ -25,6 +25,8 @@ pub struct Situation<'a> {
     pub cooldowns: &'a [Cooldown],
     /// How its link was getting on when it was last looked at.
     pub progress: Option<LinkProgress>,
+    /// When it is looked again whether Telegram still has it frozen, if it has.
+    pub frozen_until: Option<UnixMillis>,
 }
 
 /// The explanation.
@@ -49,8 +51,16 @@ pub struct Timer {
 
 /// Explains the situation at the moment `now`.
 pub fn explain(situation: &Situation<'_>, now: UnixMillis) -> Why {
-    let Situation { state, failure, failures, is_crashed, retry_at, cooldowns, progress } =
-        situation;
+    let Situation {
+        state,
+        failure,
+        failures,
+        is_crashed,
+        retry_at,
+        cooldowns,
+        progress,
+        frozen_until,
+    } = situation;
     let mut evidence: Vec<String> = failure.iter().map(|text| (*text).to_owned()).collect();
     if *failures > 0 {
         let connections = if *failures == 1 { "connection" } else { "connections" };
@@ -71,14 +81,22 @@ pub fn explain(situation: &Situation<'_>, now: UnixMillis) -> Why {
         false => "the pause before the next dial",
     };
     let dial = retry.map(|until| Timer { what: what.into(), until });
+    let look = frozen_until.filter(|at| *at > now).map(|until| Timer {
+        what: "the next look whether telegram has lifted the freeze".into(),
+        until,
+    });
     let waits = cooldowns
         .iter()
         .filter(|cooldown| cooldown.until > now)
         .map(|cooldown| Timer { what: name_of(&cooldown.scope), until: cooldown.until });
     Why {
         evidence,
-        timers: dial.into_iter().chain(waits).collect(),
+        timers: dial.into_iter().chain(look).chain(waits).collect(),
         next: match is_crashed {
+            false if frozen_until.is_some() => {
+                "what telegram refused is not asked again before the next look: its owner can appeal in \
+                 an official app, and reconnect it here when the freeze is lifted"
+            }
             true => after_crash(retry.is_some()),
             false if failure.is_some() && *state == AccountState::Active => {
                 "it is connected; what failed is asked for again with growing pauses"
@@ -136,7 +154,21 @@ mod tests {
         retry_at: None,
         cooldowns: &[],
         progress: None,
+        frozen_until: None,
     };
+
+    #[test]
+    fn an_account_that_is_frozen_says_what_its_owner_can_do_and_when_it_is_looked_at_again() {
+        let situation = Situation {
+            state: AccountState::Limited,
+            failure: Some("telegram has frozen this account (FROZEN_METHOD_INVALID)"),
+            frozen_until: Some(UnixMillis(500_000)),
+            ..CALM
+        };
+        let why = explain(&situation, UnixMillis(100_000));
+        assert_eq!(why.timers[0].until, UnixMillis(500_000));
+        assert!(why.next.contains("appeal"));
+    }
 
     #[test]
     fn an_account_that_reconnects_says_why_and_when() {

@@ -11,7 +11,7 @@ use super::link::Caller;
 use super::peers::PeerBook;
 use super::rights::ChatRights;
 use super::send::SendMessage;
-use super::{chats, history, rights, send};
+use super::{chats, freeze, history, rights, send};
 use crate::protocol::chat::{ChatTarget, MarkedId};
 use crate::protocol::event::Message;
 use crate::protocol::failure::Failure;
@@ -61,6 +61,8 @@ pub enum Errand {
     Send(SendMessage),
     /// End the session at Telegram. Its success ends the key.
     LogOut,
+    /// Find out whether Telegram has frozen the account.
+    LookAtFreeze,
 }
 
 /// What an errand found.
@@ -108,6 +110,8 @@ pub enum Finding {
     SentBefore,
     /// The session is over.
     LoggedOut,
+    /// Whether Telegram has frozen the account.
+    Frozen(bool),
 }
 
 /// A page of history, oldest first.
@@ -168,7 +172,7 @@ impl Errand {
             }
             Self::Join(_) => MethodClass::Join,
             Self::Send(_) => MethodClass::Send,
-            Self::LogOut => MethodClass::Auth,
+            Self::LogOut | Self::LookAtFreeze => MethodClass::Auth,
             Self::Resolve(ChatTarget::Marked(_) | ChatTarget::Invite(_))
             | Self::Rights(ChatTarget::Marked(_) | ChatTarget::Invite(_))
             | Self::ResolveTarget(
@@ -196,7 +200,8 @@ impl Errand {
             | Self::Join(_)
             | Self::ResolveTarget(_)
             | Self::Rights(_)
-            | Self::LogOut => None,
+            | Self::LogOut
+            | Self::LookAtFreeze => None,
         }
     }
 
@@ -274,6 +279,7 @@ impl Errand {
                 Finding::History(history::after(caller, peer, *after_id).await?)
             }
             Self::Send(message) => send::send(caller, message, is_bot).await?,
+            Self::LookAtFreeze => Finding::Frozen(freeze::is_frozen(caller).await?),
             Self::LogOut => {
                 caller.call(&tl::functions::auth::LogOut {}).await?;
                 Finding::LoggedOut

@@ -24,11 +24,11 @@ use super::overflow::OverflowWatch;
 use super::peers::PeerBook;
 use super::rest::Rest;
 use super::setback::{Sequence, Setbacks};
-use trouble::Troubles;
 use crate::protocol::chat::{MarkedId, PeerKind};
 use crate::protocol::failure::Failure;
 use crate::protocol::model::UpdateState;
 use crate::protocol::watchdog::{Activity, Treadmill};
+use trouble::Troubles;
 
 /// A link that was silent for this long is asked for a sign of life.
 const PROBE_INTERVAL: Duration = Duration::from_secs(18);
@@ -65,6 +65,7 @@ pub struct UpdatePump {
     /// What cannot be got although the link works.
     troubles: Troubles,
     tell_trouble: TellTrouble,
+    tell_frozen: TellFrozen,
     /// Whether it was said that updates cannot be read.
     has_warned: bool,
 }
@@ -76,6 +77,9 @@ pub type TellWait = Box<dyn Fn(&str, u32) + Send + Sync>;
 /// Whoever has to know what the link cannot get although it works, in words; `None`: all is well
 /// again.
 pub type TellTrouble = Box<dyn Fn(Option<String>) + Send + Sync>;
+
+/// Whoever has to know that Telegram has frozen the account. Takes the error's name.
+pub type TellFrozen = Box<dyn Fn(&str) + Send + Sync>;
 
 /// Says how long differences may not be asked for yet; zero when they may. Others than the link
 /// call the same methods, and Telegram counts them all.
@@ -106,6 +110,8 @@ pub struct PumpParts {
     pub tell_wait: TellWait,
     /// Told of what cannot be got.
     pub tell_trouble: TellTrouble,
+    /// Told when the account is frozen.
+    pub tell_frozen: TellFrozen,
     /// Differences of channels that nobody wants are not fetched.
     pub wants_channel: WantsChannel,
 }
@@ -153,6 +159,7 @@ impl UpdatePump {
             channels_rest_until: None,
             troubles: Troubles::default(),
             tell_trouble: parts.tell_trouble,
+            tell_frozen: parts.tell_frozen,
             has_warned: false,
         }
     }

@@ -200,3 +200,20 @@ async fn a_session_that_hangs_does_not_delay_commands_for_other_chats() {
     stage.say(&two, 1..=5).await;
     stage.expect_all(&two).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joining_with_a_frozen_account_is_answered() {
+    let stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    stage.chat(ChatKind::Supergroup, Some("open_room"), &[]).await;
+    let closed = stage.supergroup(&[]).await;
+    stage.sim.freeze(alice.user_id, true).await.unwrap();
+    for name in ["@open_room", closed.invite_link.as_str()] {
+        let join = json!({ "command": "join_chat", "chat_id": name, "session": alice.data() });
+        let outcome = stage.backend.ask(&join).await;
+        assert_eq!(outcome["ok"], false);
+        assert_eq!(outcome["error"]["code"], "frozen_method_invalid");
+        assert!(outcome["error"]["message"].as_str().unwrap().contains("appeal"), "{outcome}");
+    }
+    stage.expect_clean_books().await;
+}

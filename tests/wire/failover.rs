@@ -256,3 +256,71 @@ async fn a_long_wait_before_a_dial_hands_the_chat_on_also_when_it_is_known_alrea
     stage.daemon.wait_for_monitors("active", 1).await;
     stage.expect_clean_books().await;
 }
+
+/// Everything that is read of chats is refused to a frozen account.
+async fn freeze_reads(stage: &Stage, listener: &Listener) {
+    for method in ["messages.getHistory", "channels.getChannels"] {
+        let spec = FaultSpec {
+            user_id: Some(listener.user_id),
+            method: Some(method.into()),
+            error: Some("FROZEN_METHOD_INVALID".into()),
+            ..FaultSpec::default()
+        };
+        stage.sim.add_fault(spec).await.unwrap();
+    }
+}
+
+async fn reads(stage: &Stage, listener: &Listener) -> u64 {
+    let books = stage.sim.account(listener.user_id).await.unwrap();
+    let count = |method: &str| books.methods.get(method).copied().unwrap_or(0);
+    count("messages.getHistory") + count("channels.getChannels")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_account_is_frozen_hands_its_chat_on() {
+    let stage = Stage::set().await;
+    let (alice, bob) = (stage.listener("alice").await, stage.listener("bob").await);
+    let chat = stage.supergroup(&[&alice, &bob]).await;
+    stage.monitor(&chat, &alice, &[&bob]).await;
+    stage.say(&chat, 1..=20).await;
+    freeze_reads(&stage, &alice).await;
+    stage.sim.disconnect(alice.user_id).await.unwrap();
+    stage.say(&chat, 21..=60).await;
+    stage.backend.wait_for_loss(&alice, "user_deactivated").await;
+    stage.expect_all(&chat).await;
+    let loss = ("alice".to_owned(), "user_deactivated".to_owned());
+    assert_eq!(stage.backend.losses(), [loss]);
+    stage.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lone_session_whose_account_is_frozen_is_told_of_and_not_asked_again() {
+    let mut stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    stage.say(&chat, 1..=5).await;
+    stage.expect_all(&chat).await;
+    freeze_reads(&stage, &alice).await;
+    stage.sim.disconnect(alice.user_id).await.unwrap();
+    stage.backend.wait_for_loss(&alice, "user_deactivated").await;
+    let before = reads(&stage, &alice).await;
+    for _ in 0..2 {
+        eventually("health says why", async || {
+            let (_, health) = stage.daemon.get("/health").await.ok()?;
+            let account = &health["accounts"]["troubled"][0];
+            let monitor = health["monitors"]["troubled"][0]["error"].as_str()?;
+            let is_told = health["status"] == "degraded"
+                && account["error"] == "FROZEN_METHOD_INVALID"
+                && account["next"].as_str()?.contains("appeal")
+                && monitor.contains("frozen");
+            is_told.then_some(())
+        })
+        .await;
+        stage.daemon.kill();
+        stage.sim.client_killed().await;
+        stage.daemon.spawn().await;
+    }
+    assert_eq!(reads(&stage, &alice).await, before, "it is known, also after a restart");
+    stage.expect_clean_books().await;
+}

@@ -21,8 +21,8 @@ use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::{CooldownScope, Credentials, MethodClass};
 use crate::store::{Store, StoreError};
 use crate::telegram::{
-    DialFailure, DialOptions, Link, PEERS_MAX, PeerBook, PumpParts, TellTrouble, TellWait,
-    UpdatePump, WaitLeft,
+    DialFailure, DialOptions, Link, PEERS_MAX, PeerBook, PumpParts, TellFrozen, TellTrouble,
+    TellWait, UpdatePump, WaitLeft,
 };
 
 /// What is left of a wait before a dial is sat out by the dial itself up to this long.
@@ -51,6 +51,10 @@ impl AccountActor {
         // A wait that Telegram asked for while connecting is kept also by whoever dials after a
         // restart, or because somebody wants the account anew. A long one is told like a new one, so
         // that its monitors need not sit it out.
+        if let Some(frozen) = self.held_by_freeze(MethodClass::Auth) {
+            myself.cast(AccountMsg::DialEnded { incarnation, outcome: Err(frozen) })?;
+            return Ok(());
+        }
         let left = self.left_to_wait(MethodClass::Auth);
         if left > SHORT_WAIT {
             myself.cast(AccountMsg::DialEnded { incarnation, outcome: Err(wait_of(left)) })?;
@@ -143,6 +147,10 @@ impl AccountActor {
         let (caller, updates, connection) = link.into_parts();
         let (tell_wait, wait_left) = self.waits_of_link(myself, user_id);
         let account = myself.clone();
+        let target = myself.clone();
+        let tell_frozen: TellFrozen = Box::new(move |code| {
+            let _ = target.cast(AccountMsg::Frozen { code: code.to_owned() });
+        });
         let tell_trouble: TellTrouble = Box::new(move |trouble| {
             let _ = account.cast(AccountMsg::UpdatesTrouble { incarnation, trouble });
         });
@@ -157,6 +165,7 @@ impl AccountActor {
             check_every: self.context.settings.difference_every,
             tell_wait,
             tell_trouble,
+            tell_frozen,
             wait_left,
             wants_channel: Box::new(move |id| wanted.wants_channel(id)),
         });
@@ -276,6 +285,12 @@ impl AccountActor {
             if self.left_to_wait(class) < Duration::from_secs(u64::from(*seconds)) {
                 self.wait(class, code, *seconds);
             }
+        }
+        if let Failure::Frozen { code } = &failure
+            && self.live.is_none()
+            && self.held_by_freeze(MethodClass::Auth).is_none()
+        {
+            self.freeze(myself, code, MethodClass::Auth);
         }
         self.last_failure = Some(failure.clone());
         self.step(myself, Input::Lost(failure)).await

@@ -4,6 +4,7 @@
 use ractor::{ActorProcessingErr, ActorRef};
 
 use super::{AccountActor, AccountMsg};
+use crate::actors::context::now;
 use crate::protocol::account::{Input, Standing};
 
 /// Something that bears on whether it is to be connected.
@@ -112,7 +113,12 @@ impl AccountActor {
             return Ok(());
         }
         self.changed |= self.record.fault.take().is_some();
-        self.turn(myself, Turn::Redialled).await
+        if let Some(frozen) = &mut self.record.frozen {
+            // Or it would not be dialled before the next day.
+            frozen.look(now());
+        }
+        self.turn(myself, Turn::Redialled).await?;
+        self.look_anew(myself).await
     }
 }
 

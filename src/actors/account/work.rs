@@ -35,6 +35,10 @@ impl AccountActor {
             request.reply.send(Err(self.why()));
             return Ok(());
         }
+        if let Some(frozen) = self.held_by_freeze(request.errand.class()) {
+            request.reply.send(Err(frozen));
+            return Ok(());
+        }
         let errand = request.errand.shortened(&self.peers);
         self.queue.push(Request { errand, ..request });
         self.linger_epoch += 1;
@@ -103,13 +107,23 @@ impl AccountActor {
                 self.impose(CooldownScope::Account, until);
                 request.reply.send(Err(Failure::Limited));
             }
+            Err(Failure::Frozen { code }) => {
+                let class = request.errand.class();
+                request.reply.send(Err(Failure::Frozen { code: code.clone() }));
+                self.freeze(myself, &code, class);
+            }
             Err(failure @ Failure::Dead { .. }) => {
                 request.reply.send(Err(failure.clone()));
                 if current {
                     self.lost(myself, failure).await?;
                 }
             }
-            outcome => request.reply.send(outcome),
+            outcome => {
+                if outcome.is_ok() {
+                    self.was_allowed(request.errand.class());
+                }
+                request.reply.send(outcome);
+            }
         }
         self.run_errands(myself);
         if !self.is_needed() && self.queue.is_idle() {
@@ -239,7 +253,7 @@ mod tests {
         let auth_key = AuthKey::new([3; AUTH_KEY_LEN]);
         let id = AuthKeyId::of(&auth_key);
         let (me, fault, cooldowns, created_at) = (None, None, Vec::new(), UnixMillis(1));
-        let record = AccountRecord { id, me, fault, cooldowns, created_at };
+        let record = AccountRecord { id, me, fault, cooldowns, frozen: None, created_at };
         let credentials = Credentials { account: id, dc_id: 2, auth_key };
         let ops = vec![Op::PutAccount(record.clone()), Op::PutCredentials(credentials)];
         store.commit(ops).await.unwrap();

@@ -10,7 +10,7 @@ use crate::edge::http::api::{
 };
 use crate::protocol::account::AccountState;
 use crate::protocol::estate::{AttachedChat, OwnedAccount, SentMessage};
-use crate::protocol::failure::{is_dead, is_wait};
+use crate::protocol::failure::{is_dead, is_frozen, is_wait};
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::login;
 use crate::protocol::model::{Cooldown, CooldownScope};
@@ -76,6 +76,7 @@ fn trouble(view: &AccountView) -> Option<Trouble> {
     let code = match code.as_str() {
         code if is_dead(code) => Code::SessionExpired,
         code if is_wait(code) || code == "PEER_FLOOD" => Code::TelegramWait,
+        code if is_frozen(code) => Code::Conflict,
         "CRASHED" => Code::Internal,
         _ => Code::TelegramUnavailable,
     };

@@ -253,8 +253,14 @@ impl FleetState {
             updated_at: at,
         };
         let cooldowns = self.context.waits.of(me.user_id, at);
-        let record =
-            AccountRecord { id: key, me: Some(me), fault: None, cooldowns, created_at: at };
+        let record = AccountRecord {
+            id: key,
+            me: Some(me),
+            fault: None,
+            cooldowns,
+            frozen: None,
+            created_at: at,
+        };
         deed.target = Some(account.id.to_string());
         let mut ops = vec![Op::PutAccount(record), Op::PutCredentials(credentials)];
         ops.extend([Op::put_row(&account), Op::Audit(deed)]);
@@ -343,8 +349,14 @@ impl FleetState {
         self.guests.remove(&key);
         let member = self.members.entry(key).or_insert_with(|| {
             let (me, created_at) = (None, account.created_at);
-            let record =
-                AccountRecord { id: key, me, fault: None, cooldowns: Vec::new(), created_at };
+            let record = AccountRecord {
+                id: key,
+                me,
+                fault: None,
+                cooldowns: Vec::new(),
+                frozen: None,
+                created_at,
+            };
             Member { slot, ..Member::new(record) }
         });
         member.own(account);
@@ -480,6 +492,7 @@ mod tests {
             id: owned.key,
             me: None,
             fault: None,
+            frozen: None,
             cooldowns: Vec::new(),
             created_at: now(),
         };

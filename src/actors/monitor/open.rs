@@ -190,7 +190,8 @@ impl MonitorActor {
             | Finding::Rights(_)
             | Finding::Sent { .. }
             | Finding::SentBefore
-            | Finding::LoggedOut => Ok(()),
+            | Finding::LoggedOut
+            | Finding::Frozen(_) => Ok(()),
         }
     }
 

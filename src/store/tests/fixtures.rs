@@ -12,6 +12,7 @@ use crate::protocol::erasure::Erasure;
 use crate::protocol::estate::{
     AttachedChat, DayCount, Fingerprint, OwnedAccount, PersonWaits, SendRecord, SentMessage,
 };
+use crate::protocol::frozen::Frozen;
 use crate::protocol::model::{Cooldown, CooldownScope, Fault, MethodClass, ReplyTo};
 use crate::protocol::owner::{AccountId, UserId};
 use crate::protocol::trail::{Deed, Entry, ORIGIN};
@@ -70,6 +71,17 @@ fn full_account() -> AccountRecord {
         ],
         ..account(0xfedc_ba98_7654_3210)
     }
+}
+
+/// As accounts are since a freeze is kept.
+fn frozen_account() -> AccountRecord {
+    let frozen = Frozen {
+        code: "FROZEN_METHOD_INVALID".into(),
+        since: UnixMillis(13),
+        look_at: UnixMillis(14),
+        classes: vec![MethodClass::Send, MethodClass::Join],
+    };
+    AccountRecord { fault: None, frozen: Some(frozen), ..full_account() }
 }
 
 fn full_monitor() -> MonitorRecord {
@@ -307,6 +319,7 @@ fn fixtures() -> Vec<Fixture> {
     vec![
         json("session", session),
         json("account", full_account()),
+        json("account_frozen", frozen_account()),
         json("monitor", full_monitor()),
         json("job", full_job()),
         json("restart", full_restart()),

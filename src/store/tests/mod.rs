@@ -89,6 +89,7 @@ pub(in crate::store) fn account(id: u64) -> AccountRecord {
         id: AuthKeyId(id),
         me: Some(me),
         fault: None,
+        frozen: None,
         cooldowns: vec![],
         created_at: UnixMillis(3),
     }

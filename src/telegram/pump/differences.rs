@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use super::{PROBE_INTERVAL, PROBE_TIMEOUT, UpdatePump};
 use crate::protocol::chat::MarkedId;
 use crate::protocol::failure::Failure;
+use crate::protocol::frozen::LOOK_EVERY_MS;
 use crate::protocol::model::UpdateStateDelta;
 use crate::protocol::watchdog::Activity;
 use crate::telegram::batch::{Batch, ChatNotice, GapScope};
@@ -172,7 +173,7 @@ impl UpdatePump {
         let asked = self.asking();
         let answer = match self.patiently(&request).await {
             Ok(answer) => answer,
-            Err(Failure::ChatLost { .. } | Failure::Rejected { .. }) => {
+            Err(Failure::ChatLost { .. } | Failure::Frozen { .. } | Failure::Rejected { .. }) => {
                 return Ok(self.end_channel(id, PrematureEndReason::Banned));
             }
             Err(Failure::Wait { code, seconds, .. }) => {
@@ -254,6 +255,11 @@ impl UpdatePump {
     pub(super) fn put_off(&mut self, failure: Failure, asked: Asked) -> Result<Batch, Failure> {
         match failure {
             Failure::Wait { code, seconds, .. } => Ok(self.begin_rest(&code, seconds)),
+            Failure::Frozen { code } => {
+                (self.tell_frozen)(&code);
+                self.rest_for(Duration::from_millis(LOOK_EVERY_MS.unsigned_abs()));
+                Ok(Batch::default())
+            }
             failure if self.outlives(&failure, asked) => {
                 let pause = self.troubles.own_failed(&failure, jitter());
                 tracing::warn!(error = %failure, pause_ms = pause.as_millis(), "what was missed cannot be asked for; it is tried again later");
@@ -385,8 +391,8 @@ impl UpdatePump {
 
     /// Whether something came over the link since then, be it that Telegram cannot answer.
     fn is_alive_since(&self, asked: Asked) -> bool {
-        let has_come = self.updates.len() > asked.queued
-            || self.caller.pulse().heard_times() > asked.heard;
+        let has_come =
+            self.updates.len() > asked.queued || self.caller.pulse().heard_times() > asked.heard;
         has_come && !self.caller.has_ended()
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::api_logins::written;
+use crate::clock::unix_seconds;
 use crate::entities::StoredEntity;
 use crate::faults::{FaultKind, FaultSpec};
 use crate::hostile;
@@ -92,6 +93,13 @@ impl Server {
         let mut world = self.world();
         let user = world.existing(user_id)?;
         world.user_mut(user).privacy = privacy;
+        Ok(())
+    }
+
+    pub(crate) fn freeze(&self, user_id: i64, frozen: bool) -> Result<(), ApiError> {
+        let mut world = self.world();
+        let user = world.existing(user_id)?;
+        world.user_mut(user).frozen = frozen.then(unix_seconds);
         Ok(())
     }
 

@@ -72,6 +72,7 @@ fn router(server: Arc<Server>) -> Router {
         .route("/accounts/{user_id}/scan_qr", post(scan_qr))
         .route("/accounts/{user_id}/bot_token", post(renew_token))
         .route("/accounts/{user_id}/privacy", post(set_privacy))
+        .route("/accounts/{user_id}/freeze", post(freeze))
         .route("/accounts/{user_id}/password", post(set_password))
         .route("/phones/{phone}/code", get(phone_code))
         .route("/sessions", post(add_stranger))
@@ -127,6 +128,12 @@ struct ChatBody {
 #[derive(Deserialize)]
 struct Seen {
     url: String,
+}
+
+/// Whether an account is frozen.
+#[derive(Deserialize)]
+struct Freeze {
+    frozen: bool,
 }
 
 /// Which datacenter, if not the usual one.
@@ -258,6 +265,14 @@ async fn set_privacy(
     Input(privacy): Input<Privacy>,
 ) -> Done {
     done(server.set_privacy(user_id, privacy))
+}
+
+async fn freeze(
+    State(server): Shared,
+    Path(user_id): Path<i64>,
+    Input(freeze): Input<Freeze>,
+) -> Done {
+    done(server.freeze(user_id, freeze.frozen))
 }
 
 async fn members(State(server): Shared, Path(chat_id): Path<i64>) -> Response {

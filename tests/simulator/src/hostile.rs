@@ -25,7 +25,6 @@ const STAND_IN: u32 = 0x9f84_f49e;
 /// A constructor of no layer so far.
 const NEWER: u32 = 0x7e57_ab1e;
 
-
 /// `updateShort` with a web page whose page's blocks lie in each other.
 fn deep_updates() -> Vec<u8> {
     let mut body = Vec::new();

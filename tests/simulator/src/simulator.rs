@@ -236,6 +236,11 @@ impl Simulator {
         self.server.set_privacy(user_id, privacy)
     }
 
+    /// Freezes an account, or lifts that: frozen, it may read and change nothing.
+    pub async fn freeze(&self, user_id: i64, frozen: bool) -> Result<(), ApiError> {
+        self.server.freeze(user_id, frozen)
+    }
+
     /// Lets somebody in, with the service message and updates that brings.
     pub async fn add_member(&self, chat_id: i64, user_id: i64) -> Result<(), ApiError> {
         self.server.add_member(chat_id, user_id)

@@ -52,9 +52,17 @@ pub(super) fn get_nearest_dc(
     Ok(types::NearestDc { country, this_dc: visit.dc, nearest_dc: visit.dc }.into())
 }
 
+/// Source: <https://core.telegram.org/api/config#client-configuration>.
 pub(super) fn get_app_config(
-    _: &mut Visit,
+    visit: &mut Visit,
     _: functions::help::GetAppConfig,
 ) -> Answer<functions::help::GetAppConfig> {
-    Ok(enums::help::AppConfig::NotModified)
+    let user = visit.world.keys.get(&visit.key_id).and_then(|record| record.user);
+    let Some(since) = user.and_then(|user| visit.world.user(user).frozen) else {
+        return Ok(enums::help::AppConfig::NotModified);
+    };
+    let value = types::JsonNumber { value: f64::from(since) }.into();
+    let field = types::JsonObjectValue { key: "freeze_since_date".to_owned(), value };
+    let config = types::JsonObject { value: vec![field.into()] }.into();
+    Ok(types::help::AppConfig { hash: 1, config }.into())
 }

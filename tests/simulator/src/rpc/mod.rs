@@ -61,6 +61,10 @@ pub(crate) struct Caller<'l> {
     pub(crate) link: &'l Arc<Link>,
 }
 
+/// Methods that a frozen account may not call.
+const CHANGING: &[&str] =
+    &["channels.joinChannel", "messages.importChatInvite", "messages.sendMessage"];
+
 /// Methods that may be called without being logged in.
 pub(crate) fn needs_no_login(method: &str) -> bool {
     method.starts_with("help.") || method.starts_with("auth.") && method != "auth.acceptLoginToken"
@@ -93,6 +97,10 @@ pub(crate) fn execute(
         return Ok(answer);
     }
     let answer = match caller.user {
+        // Source: <https://core.telegram.org/api/auth#frozen-accounts>.
+        Some(me) if CHANGING.contains(&request.method) && world.user(me).frozen.is_some() => {
+            return Err("FROZEN_METHOD_INVALID".into());
+        }
         Some(me) => {
             let mut call = Call { world: &mut *world, me, origin: caller.link.id };
             dispatch(&mut call, request)?

@@ -84,6 +84,8 @@ pub(crate) struct User {
     /// What became of accepted sends, by their random ids.
     pub(crate) random_ids: HashMap<i64, Accepted>,
     pub(crate) privacy: Privacy,
+    /// Since when it is frozen, if it is.
+    pub(crate) frozen: Option<i32>,
     /// Connections that get updates.
     pub(crate) links: Vec<Arc<Link>>,
     pub(crate) connections_now: u64,
@@ -188,6 +190,7 @@ impl World {
             setback: 0,
             random_ids: HashMap::new(),
             privacy: Privacy::default(),
+            frozen: None,
             links: Vec::new(),
             connections_now: 0,
             connections_total: 0,

@@ -73,6 +73,50 @@ async fn an_account_that_telegram_limits_rests_and_says_until_when() {
     desk.expect_received(&[]).await;
 }
 
+/// A freeze was read as a wait of 60 s, for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_telegram_has_frozen_says_what_its_owner_can_do_and_is_not_asked_again() {
+    let mut desk = Desk::set().await;
+    desk.house.sim.freeze(desk.account.user_id, true).await.unwrap();
+    let refused = desk.send(None, "cold").await.expect_problem(409, "CONFLICT");
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(detail.contains("FROZEN_METHOD_INVALID") && detail.contains("appeal"), "{detail}");
+    assert_eq!(refused.header("retry-after"), None, "waiting does not help");
+    assert_eq!(desk.status().await["caps"][0]["used"], 0, "nothing was sent");
+    for _ in 0..2 {
+        let status = desk.house.until_state(&desk.user, &desk.id, "limited").await;
+        assert_eq!(status["error"]["code"], "CONFLICT", "{status:#}");
+        let detail = status["error"]["detail"].as_str().unwrap();
+        assert!(detail.contains("FROZEN_METHOD_INVALID"), "{status:#}");
+        assert!(status["next"].as_str().unwrap().contains("appeal"), "{status:#}");
+        let (_, health) = desk.house.daemon.get("/health").await.unwrap();
+        assert_eq!(health["status"], "degraded");
+        desk.send(None, "colder").await.expect_problem(409, "CONFLICT");
+        assert_eq!(desk.calls().await, 1, "it is known, also after a restart");
+        desk.house.kill().await;
+        desk.house.daemon.spawn().await;
+    }
+    desk.house.until_state(&desk.user, &desk.id, "limited").await;
+    // A look says that it still is.
+    let reconnect = format!("/accounts/{}/reconnect", desk.id);
+    desk.user.ask("POST", &reconnect, None).await.expect(200);
+    eventually("it is looked at", async || {
+        let books = desk.house.books(&desk.account).await;
+        books.methods.contains_key("help.getAppConfig").then_some(())
+    })
+    .await;
+    desk.send(None, "still cold").await.expect_problem(409, "CONFLICT");
+    desk.house.sim.freeze(desk.account.user_id, false).await.unwrap();
+    desk.user.ask("POST", &reconnect, None).await.expect(200);
+    desk.house.until_state(&desk.user, &desk.id, "active").await;
+    eventually("it may send", async || {
+        (desk.send(Some("warm"), "warm").await.status == 201).then_some(())
+    })
+    .await;
+    desk.expect_received(&["warm"]).await;
+    desk.house.expect_clean_books().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_and_chats_may_refuse_and_the_account_goes_on() {
     let desk = Desk::set().await;
