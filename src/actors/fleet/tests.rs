@@ -220,7 +220,14 @@ async fn many_sessions_that_nothing_uses_are_forgotten_bit_by_bit() {
     for day in 0..300 {
         let SessionData { id, account, dc_id, auth_key, .. } = session(day);
         let (me, fault, cooldowns, created_at) = (None, None, Vec::new(), now());
-        ops.push(Op::PutAccount(AccountRecord { id: account, me, fault, cooldowns, created_at }));
+        ops.push(Op::PutAccount(AccountRecord {
+            id: account,
+            me,
+            fault,
+            frozen: None,
+            cooldowns,
+            created_at,
+        }));
         ops.push(Op::PutCredentials(Credentials { account, dc_id, auth_key }));
         if day % 3 != 0 {
             ops.push(Op::PutSession(SessionRecord { id, account, api_id: None }));
