@@ -1,6 +1,7 @@
 //! Composition: builds the parts from the configuration, runs them until told to stop, and stops
 //! them in order. Nothing here decides anything else.
 
+mod descriptors;
 mod door;
 mod health;
 mod heartbeat;
@@ -35,6 +36,7 @@ use crate::secrets;
 use crate::store::{Outbox, Store, StoreOptions};
 use crate::telegram::{Clocks, DialOptions, LoginOptions, ServerKey, Servers};
 
+use descriptors::Descriptors;
 use door::Door;
 use metrics::DaemonMetrics;
 
@@ -93,6 +95,7 @@ impl Daemon {
     /// # Errors
     /// What could not be opened or started, and why.
     pub async fn start(config: &Config) -> Result<(Self, Option<Outbox>)> {
+        let files = Descriptors::of_process()?;
         let listener = door::listen(config)?;
         let (store, outbox) = open_store(config).await?;
         let signs = Signs::new(config, &store);
@@ -110,6 +113,7 @@ impl Daemon {
             let store = store.clone();
             tokio::task::spawn_blocking(move || store.load()).await??
         };
+        files.tell(snapshot.accounts.len());
         let login = login_options(config, &signs.meters)?;
         let settings = settings(config, told_limits, login);
         let Signs { board, backlog, meters, http, health, .. } = signs;
@@ -118,8 +122,8 @@ impl Daemon {
         // A link gets half of the time, so that what follows it has the other half.
         let root = Root::start(context, snapshot, bridge, shutdown_timeout / 2).await?;
         let door = Door::new();
-        let api = door.api_options(config, &root, secret, http);
-        door.open(listener, http::router_with_api(health.clone(), metrics, api))?;
+        let api = door.api_options(config, &root, secret, http, files);
+        door.open(listener, http::router_with_api(health.clone(), metrics, api), files)?;
         health.started();
         let rotation = rotation::keep(store.clone(), config.secrets.rotate_every);
         let daemon = Self { root, store, door, health, limits, shutdown_timeout, rotation };

@@ -309,6 +309,10 @@ impl CommitError {
 /// What to do about a file that cannot be used.
 fn advice(error: &io::Error) -> &'static str {
     use io::ErrorKind as Kind;
+    if is_out_of_files(error) {
+        return "; nothing is wrong with the disk: raise the limit of open files (LimitNOFILE= in the \
+                unit, ulimit -Hn in a shell), then start again";
+    }
     match error.kind() {
         Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
             "; make room there, then start again (nothing was lost)"
@@ -326,6 +330,21 @@ fn advice(error: &io::Error) -> &'static str {
         Kind::IsADirectory => "; a folder is in the place of that file: move it out of the way",
         _ => "",
     }
+}
+
+/// Whether the process, or the system, has no descriptor left. The standard library has no kind for it,
+/// and sled hands on the text alone.
+pub(super) fn is_out_of_files(error: &io::Error) -> bool {
+    let is_one = |code| matches!(code, libc::EMFILE | libc::ENFILE);
+    let said = || error.to_string();
+    error.raw_os_error().map_or_else(
+        || {
+            [libc::EMFILE, libc::ENFILE]
+                .iter()
+                .any(|code| said().contains(&format!("code: {code},")))
+        },
+        is_one,
+    )
 }
 
 impl StoreError {

@@ -231,7 +231,7 @@ impl Store {
         let Recovered { engine, master, keyring, known, hot, roster, .. } = recovered;
         let Recovered { next_seq, released, spooled, mark, .. } = recovered;
         let synced = Progress { count: engine.count(), next_seq };
-        let witness = home.as_ref().map(|home| Witness::of(&home.path));
+        let witness = home.as_ref().map(|home| Witness::open(&home.path)).transpose()?;
         let shared = Arc::new(Shared {
             engine,
             place: home.as_ref().map(|home| Arc::clone(&home.path)),

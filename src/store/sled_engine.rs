@@ -21,7 +21,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::engine::{Batch, Engine, Pair};
-use super::error::{EngineError, StoreError};
+use super::error::{EngineError, StoreError, is_out_of_files};
 
 /// Largest value sled gets to see, in bytes; see the module's documentation.
 const PART_MAX: usize = 6 * 1024;
@@ -172,17 +172,18 @@ fn in_short(error: &sled::Error) -> String {
 /// Whether the cause lies around the database, not in it: then no backup helps.
 fn is_outside(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
-    matches!(
-        error.kind(),
-        Kind::StorageFull
-            | Kind::QuotaExceeded
-            | Kind::FileTooLarge
-            | Kind::PermissionDenied
-            | Kind::ReadOnlyFilesystem
-            | Kind::IsADirectory
-            | Kind::NotADirectory
-            | Kind::AlreadyExists
-    )
+    is_out_of_files(error)
+        || matches!(
+            error.kind(),
+            Kind::StorageFull
+                | Kind::QuotaExceeded
+                | Kind::FileTooLarge
+                | Kind::PermissionDenied
+                | Kind::ReadOnlyFilesystem
+                | Kind::IsADirectory
+                | Kind::NotADirectory
+                | Kind::AlreadyExists
+        )
 }
 
 /// Opens the database file as sled would, if there is one: sled's own error names no file.
@@ -359,7 +360,8 @@ impl Engine for SledEngine {
     }
 
     fn disk_bytes(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or(0)
+        // Of the open file: sled would open its folder for this. Outside of it nothing lies (see above).
+        self.file.metadata().map_or(0, |about| about.len())
     }
 }
 

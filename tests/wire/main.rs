@@ -20,6 +20,7 @@ mod cli;
 mod commands;
 mod connections;
 mod crash;
+mod crowds;
 mod edge;
 mod failover;
 mod failpoints;

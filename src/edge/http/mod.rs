@@ -2,6 +2,7 @@
 //! errors; they must never decide business rules or wait for another task.
 
 pub mod api;
+mod connections;
 mod health;
 mod meters;
 mod metrics;
@@ -9,6 +10,7 @@ mod observe;
 mod origin;
 mod problem;
 mod serve;
+mod stream;
 
 use std::sync::Arc;
 
@@ -20,8 +22,8 @@ use utoipa::openapi::OpenApi;
 use crate::protocol::refusal::Code;
 
 pub use api::{
-    ApiOptions, IN_HAND_MAX, RequestLimits, TokenError, TokenSecret, TokenSecretError, Tokens,
-    openapi,
+    ApiOptions, IN_HAND_MAX, RequestLimits, STREAMS_MAX, TokenError, TokenSecret, TokenSecretError,
+    Tokens, openapi,
 };
 pub use health::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,
@@ -29,7 +31,7 @@ pub use health::{
 };
 pub use meters::HttpMeters;
 pub use metrics::MetricsSource;
-pub use serve::{serve, spawn};
+pub use serve::{CONNECTIONS_MAX, Capacity, QUIET_MAX, serve, spawn};
 
 /// The routes that need no authorisation and hold no secrets, and no others.
 pub fn router(health: Arc<dyn HealthSource>, metrics: Arc<dyn MetricsSource>) -> Router {

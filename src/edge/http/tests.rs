@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::serve::{BoundedListener, serve_bounded};
+use super::serve::Server as HttpServer;
 use super::*;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
 
@@ -76,7 +76,7 @@ struct Server {
     address: SocketAddr,
     source: Arc<Told>,
     stop: CancellationToken,
-    task: JoinHandle<std::io::Result<()>>,
+    task: JoinHandle<()>,
 }
 
 impl Server {
@@ -90,8 +90,8 @@ impl Server {
         let source = Arc::new(Told(Mutex::new(report())));
         let router = router(Arc::clone(&source) as Arc<dyn HealthSource>, source.clone());
         let stop = CancellationToken::new();
-        let listener = BoundedListener::new(listener, connections_max, silence_max);
-        let task = tokio::spawn(serve_bounded(listener, router, stop.clone(), drain_max));
+        let http = HttpServer { drain_max, ..HttpServer::of(connections_max, 0, silence_max) };
+        let task = tokio::spawn(http.run(listener, router, stop.clone()));
         Self { address, source, stop, task }
     }
 
@@ -244,7 +244,7 @@ async fn the_server_stops_when_told_although_a_caller_hangs() {
     hanging.write_all(b"GET /health").await.unwrap();
     assert_eq!(server.get("/health/live").await.status, 200);
     server.stop.cancel();
-    timeout(PATIENCE / 2, server.task).await.unwrap().unwrap().unwrap();
+    timeout(PATIENCE / 2, server.task).await.unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
 }
 
@@ -264,7 +264,7 @@ fn health_is_answered_although_every_worker_is_stuck() {
     let source = Arc::new(Told(Mutex::new(report())));
     let server = {
         let _inside = stuck.enter();
-        spawn(listener, router(source.clone(), source), stop.clone()).unwrap()
+        spawn(listener, router(source.clone(), source), Capacity::default(), stop.clone()).unwrap()
     };
     let asking = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let status = asking.block_on(async {

@@ -51,6 +51,7 @@ pub use shapes::{
     Kind, Login, LoginError, LoginState, Monitor, Page, Qr, Rights, Sent, State, Time, TimerView,
     Trouble, Webhook, WhyView,
 };
+pub use streams::STREAMS_MAX;
 pub use token::{Grant, TokenError, Tokens};
 
 /// Where the API lies.
@@ -75,6 +76,8 @@ pub struct ApiOptions {
     pub limits: RequestLimits,
     /// Requests in hand at once, a quarter of them of one user at the most; see [`IN_HAND_MAX`].
     pub in_hand_max: usize,
+    /// Event streams at once; see [`STREAMS_MAX`].
+    pub streams_max: usize,
     /// Origins that browsers may call from.
     pub cors_origins: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -96,7 +99,7 @@ pub(super) fn router(options: ApiOptions) -> Router {
     let (tokens, limits) = (Tokens::new(&options.secret), Limits::new(options.limits));
     let (trusted, in_hand_max) = (options.trusted_proxies, options.in_hand_max);
     let door = Door::new(tokens, limits, trusted, options.runtime, in_hand_max);
-    let streams = Streams::new(options.meters, options.stop);
+    let streams = Streams::new(options.streams_max, options.meters, options.stop);
     let shared = Arc::new(Shared { service: options.service, streams });
     let (routes, _) = routes().split_for_parts();
     let routes = routes

@@ -34,8 +34,9 @@ use crate::protocol::request::{self, Fields};
 
 /// Streams of one user at once.
 pub(super) const USER_STREAMS_MAX: usize = 8;
-/// Streams at once. A quarter of the connections, at about 30 KiB each: 8 MiB.
-const STREAMS_MAX: usize = 256;
+/// Streams at once, unless somebody says otherwise. A quarter of the connections, at about 30 KiB each:
+/// 8 MiB.
+pub const STREAMS_MAX: usize = 256;
 /// How often something is sent, at least. Less than the connection may be silent.
 const BEAT_EVERY: Duration = Duration::from_secs(15);
 /// How long one message may take to leave.
@@ -54,6 +55,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
 
 /// Which streams are open.
 pub(super) struct Streams {
+    max: usize,
     open: Mutex<HashMap<UserId, usize>>,
     ids: EventIds,
     meters: HttpMeters,
@@ -61,8 +63,8 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn new(meters: HttpMeters, stop: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { open: Mutex::default(), ids: EventIds::new(), meters, stop })
+    pub(super) fn new(max: usize, meters: HttpMeters, stop: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { max, open: Mutex::default(), ids: EventIds::new(), meters, stop })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, usize>> {
@@ -71,8 +73,8 @@ impl Streams {
 
     fn enter(self: &Arc<Self>, user: &UserId) -> Result<Place, Refusal> {
         let mut open = self.lock();
-        if open.values().sum::<usize>() >= STREAMS_MAX {
-            let detail = format!("{STREAMS_MAX} event streams are open already; try again later");
+        if open.values().sum::<usize>() >= self.max {
+            let detail = format!("{} event streams are open already; try again later", self.max);
             return Err(Refusal::new(Code::Overloaded, detail).after(10));
         }
         let own = open.entry(user.clone()).or_default();
@@ -336,7 +338,7 @@ mod tests {
 
     #[test]
     fn streams_are_counted_and_given_back() {
-        let streams = Streams::new(HttpMeters::default(), CancellationToken::new());
+        let streams = Streams::new(STREAMS_MAX, HttpMeters::default(), CancellationToken::new());
         let user = |number: usize| UserId::new(format!("user-{number}")).unwrap();
         let own: Vec<_> = (0..USER_STREAMS_MAX).map(|_| streams.enter(&user(0)).unwrap()).collect();
         let code = |result: Result<Place, Refusal>| result.err().map(|refusal| refusal.code);

@@ -144,21 +144,29 @@ async fn nobody_takes_all_requests_in_hand() {
     assert_eq!(server.ask(message("me")).await.status, 201);
 }
 
+/// A connection on which health was asked once.
+async fn engaged(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut start = [0; 12];
+    timeout(PATIENCE, stream.read_exact(&mut start)).await.expect("an answer").unwrap();
+    stream
+}
+
 #[tokio::test]
 async fn the_last_connections_are_kept_for_health() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let listener = BoundedListener::new(listener, 4, PATIENCE).reserving(2);
-    let server = Server::on(listener, |_| {}).await;
-    let first = TcpStream::connect(server.address).await.unwrap();
-    let _second = TcpStream::connect(server.address).await.unwrap();
+    let server = Server::on(HttpServer::of(4, 2, PATIENCE), |_| {}).await;
+    let first = engaged(&server).await;
+    let _second = engaged(&server).await;
     let accounts = || Request::to("GET", "/api/v1/accounts").by(&alice());
     let answer = server.ask(accounts()).await;
     assert_eq!(answer.refusal(), refusal(503, "OVERLOADED"));
     assert_eq!(server.ask(Request::to("GET", "/health")).await.status, 200);
-    // Whoever is silent on the last ones gives way soon.
-    let _third = TcpStream::connect(server.address).await.unwrap();
-    let _fourth = TcpStream::connect(server.address).await.unwrap();
-    assert_eq!(server.ask(Request::to("GET", "/health")).await.status, 200);
+    // Whoever is silent on the last ones gives way at once.
+    let _silent = [0; 8].map(|_| std::net::TcpStream::connect(server.address).unwrap());
+    for _ in 0..8 {
+        assert_eq!(server.ask(Request::to("GET", "/health")).await.status, 200);
+    }
     drop(first);
     let wait = async {
         while server.ask(accounts()).await.status != 200 {
@@ -169,19 +177,23 @@ async fn the_last_connections_are_kept_for_health() {
 }
 
 #[tokio::test]
+async fn who_only_connects_keeps_nobody_from_the_api() {
+    let server = Server::on(HttpServer::of(4, 2, PATIENCE), |_| {}).await;
+    for _ in 0..3 {
+        let _silent = [0; 16].map(|_| std::net::TcpStream::connect(server.address).unwrap());
+        let accounts = Request::to("GET", "/api/v1/accounts").by(&alice());
+        assert_eq!(server.ask(accounts).await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn hostile_callers_cannot_keep_the_connections_of_health() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let listener = BoundedListener::new(listener, 4, PATIENCE).reserving(2);
-    let server = Server::on(listener, |_| {}).await;
+    let server = Server::on(HttpServer::of(4, 2, PATIENCE), |_| {}).await;
     let ask = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
     let twice = [&ask[..], &ask[..]].concat();
     let mut kept = Vec::new();
     for _ in 0..2 {
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        stream.write_all(ask).await.unwrap();
-        let mut start = [0; 12];
-        timeout(PATIENCE, stream.read_exact(&mut start)).await.expect("an answer").unwrap();
-        kept.push(stream);
+        kept.push(engaged(&server).await);
     }
     for _ in 0..4 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -203,9 +215,8 @@ async fn hostile_callers_cannot_keep_the_connections_of_health() {
 
 #[tokio::test]
 async fn an_answer_has_its_full_time_although_the_connection_was_idle_before() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silence = Duration::from_millis(1500);
-    let server = Server::on(BoundedListener::new(listener, 16, silence), |_| {}).await;
+    let server = Server::on(HttpServer::of(16, 0, silence), |_| {}).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     tokio::time::sleep(silence * 2 / 3).await;
     stream.write_all(message("@hold").text().as_bytes()).await.unwrap();
