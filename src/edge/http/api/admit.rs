@@ -15,9 +15,10 @@ use tokio::time::timeout;
 use tracing::field::display;
 use tracing::{Instrument, Span};
 
+use super::claims::{Grant, TokenError};
 use super::in_hand::InHand;
 use super::limits::{Budget, Class, Limits};
-use super::token::{Grant, TokenError, Tokens};
+use super::token::Tokens;
 use crate::edge::http::origin::caller_address;
 use crate::edge::http::problem::problem;
 use crate::edge::http::serve::Peer;

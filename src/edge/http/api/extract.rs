@@ -15,8 +15,8 @@ use uuid::Uuid;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::admit::too_slow;
+use super::claims::Grant;
 use super::service::PageQuery;
-use super::token::Grant;
 use crate::edge::http::problem::problem;
 use crate::protocol::chat::ChatRef;
 use crate::protocol::owner::{AccountId, Caller, LoginId, Role, UserId, WebhookId};

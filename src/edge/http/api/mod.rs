@@ -5,6 +5,7 @@ mod admin;
 mod admit;
 mod answer;
 mod bodies;
+mod claims;
 mod codes;
 mod document;
 mod event_ids;
@@ -40,6 +41,7 @@ use admit::{Door, admit, reserve};
 use limits::Limits;
 use streams::Streams;
 
+pub use claims::{Grant, TokenError};
 pub use limits::RequestLimits;
 pub use secret::{TokenSecret, TokenSecretError};
 pub use service::{
@@ -52,7 +54,7 @@ pub use shapes::{
     Trouble, Webhook, WhyView,
 };
 pub use streams::STREAMS_MAX;
-pub use token::{Grant, TokenError, Tokens};
+pub use token::Tokens;
 
 /// Where the API lies.
 const PREFIX: &str = "/api/v1";

@@ -22,10 +22,10 @@ use utoipa_axum::routes;
 use zeroize::Zeroize;
 
 use super::Shared;
+use super::claims::Grant;
 use super::event_ids::EventIds;
 use super::extract::Query;
 use super::service::Change;
-use super::token::Grant;
 use crate::edge::http::meters::HttpMeters;
 use crate::edge::http::problem::problem;
 use crate::protocol::owner::{Caller, UserId};
