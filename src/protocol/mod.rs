@@ -14,6 +14,7 @@ pub mod estate;
 pub mod event;
 pub mod failure;
 pub mod ids;
+pub mod json;
 pub mod login;
 pub mod model;
 pub mod monitor;

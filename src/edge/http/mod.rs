@@ -11,6 +11,7 @@ mod origin;
 mod problem;
 mod serve;
 mod stream;
+mod strict;
 
 use std::sync::Arc;
 
@@ -65,6 +66,7 @@ fn finish(routes: Router, meters: HttpMeters) -> Router {
     routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(axum::middleware::from_fn(strict::one_host))
         .layer(axum::middleware::from_fn_with_state(meters, observe::observe))
 }
 

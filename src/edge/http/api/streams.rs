@@ -43,6 +43,8 @@ const BEAT_EVERY: Duration = Duration::from_secs(15);
 const SEND_MAX: Duration = Duration::from_secs(15);
 /// A socket from which nothing was heard for this long is dead: pings are answered.
 const SILENCE_MAX: Duration = Duration::from_secs(50);
+/// How long the other side may take to close the socket after it was told to, or has told us to.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
 /// Longest message that is taken from a socket, in bytes. None is expected.
 const INCOMING_MAX: usize = 4 * 1024;
 /// The subprotocol that is chosen where a browser offers it beside its token.
@@ -308,7 +310,9 @@ async fn converse(mut socket: WebSocket, mut follow: Follow) {
                     Next::End(end) => {
                         let (code, reason) = (end.close_code(), end.reason().into());
                         let close = Message::Close(Some(CloseFrame { code, reason }));
-                        let _ = timeout(SEND_MAX, socket.send(close)).await;
+                        if let Ok(Ok(())) = timeout(SEND_MAX, socket.send(close)).await {
+                            close_together(&mut socket).await;
+                        }
                         return;
                     }
                 };
@@ -317,11 +321,19 @@ async fn converse(mut socket: WebSocket, mut follow: Follow) {
                 }
             }
             message = socket.recv() => match message {
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(Message::Close(_))) => return close_together(&mut socket).await,
+                Some(Err(_)) | None => return,
                 Some(Ok(_)) => heard = Instant::now(),
             },
         }
     }
+}
+
+/// Ends the closing handshake (RFC 6455 section 5.5.1): reading on sends the Close that answers one, and
+/// waits for the one that answers ours. Whoever is cut off before that sees 1006.
+async fn close_together(socket: &mut WebSocket) {
+    let rest = async { while let Some(Ok(_)) = socket.recv().await {} };
+    let _ = timeout(CLOSE_MAX, rest).await;
 }
 
 /// `data` is JSON already.

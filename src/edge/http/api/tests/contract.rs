@@ -148,6 +148,21 @@ async fn broken_requests_are_problem_documents() {
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
         assert!(!answer.body.contains("s3cret"), "{}", answer.body);
     }
+    for (coding, status) in [("gzip", 415), ("identity, br", 415), ("identity", 422)] {
+        let packed = json_type(to()).header("Content-Encoding", coding).body("{}");
+        let answer = server.ask(packed).await;
+        assert_eq!(answer.refusal(), refusal(status, "VALIDATION"), "{coding}");
+        let taken = (status == 415).then_some("identity");
+        assert_eq!(answer.header("accept-encoding"), taken, "RFC 9110 section 15.5.16");
+    }
+    let chunked = "{\"to\": \"me\", \"text\": \"x\"}";
+    let chunked = format!("{:x}\r\n{chunked}\r\n0\r\n\r\n", chunked.len());
+    for (coding, status) in [("chunked", 201), ("gzip, chunked", 501)] {
+        let mut request = json_type(to()).header("Transfer-Encoding", coding);
+        request.path = format!("/api/v1/accounts/{}/messages", fake::ACCOUNT);
+        let answer = server.ask_raw(&format!("{}{chunked}", request.text())).await;
+        assert_eq!(answer.status, status, "{coding}: {answer:?}");
+    }
     let answer = server.ask(Request::new("PATCH", "/api/v1/accounts").by(&alice())).await;
     assert_eq!(answer.refusal(), refusal(405, "VALIDATION"));
     assert!(answer.header("allow").is_some());

@@ -93,6 +93,13 @@ impl Server {
         stream
     }
 
+    /// Sends a text as it is.
+    async fn ask_raw(&self, text: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        Answer::read(stream).await
+    }
+
     async fn ask(&self, request: Request) -> Answer {
         let answer = Answer::read(self.send(&request).await).await;
         if let Some(template) = request.template {
