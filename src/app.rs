@@ -21,8 +21,8 @@ use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
 use crate::actors::{
-    BacklogGate, Board, BridgeParts, BridgeStatus, Context, Meters, Orders, Part, Root, Settings,
-    WebhookSettings,
+    BacklogGate, Board, BridgeParts, BridgeStatus, Context, Directory, Meters, Orders, Part, Root,
+    Settings, WebhookSettings,
 };
 use crate::config::{self, Config};
 use crate::edge::amqp::AmqpOptions;
@@ -64,6 +64,7 @@ pub struct Daemon {
 /// Where the parts show how they are, for whoever looks from outside.
 struct Signs {
     board: Arc<Board>,
+    directory: Arc<Directory>,
     bridge: Option<BridgeStatus>,
     backlog: Arc<BacklogGate>,
     meters: Arc<Meters>,
@@ -74,12 +75,15 @@ struct Signs {
 impl Signs {
     fn new(config: &Config, store: &Store) -> Self {
         let board = Arc::new(Board::default());
+        let directory = Arc::new(Directory::default());
         let bridge = config.bridge.enabled.then(BridgeStatus::new);
         let backlog = Arc::new(BacklogGate::new(u64::from(config.store.backlog_max_mb) << 20));
-        let (shown, gate) = (Arc::clone(&board), Arc::clone(&backlog));
-        let health = Arc::new(DaemonHealth::new(shown, store.clone(), bridge.clone(), gate));
+        let (shown, names, gate) =
+            (Arc::clone(&board), Arc::clone(&directory), Arc::clone(&backlog));
+        let health = DaemonHealth::new(shown, names, store.clone(), bridge.clone(), gate);
+        let health = Arc::new(health);
         let (meters, http) = (Arc::default(), HttpMeters::default());
-        Self { board, bridge, backlog, meters, http, health }
+        Self { board, directory, bridge, backlog, meters, http, health }
     }
 
     fn metrics(&self, store: &Store) -> DaemonMetrics {
@@ -116,8 +120,8 @@ impl Daemon {
         files.tell(snapshot.accounts.len());
         let login = login_options(config, &signs.meters)?;
         let settings = settings(config, told_limits, login);
-        let Signs { board, backlog, meters, http, health, .. } = signs;
-        let context = Context::new(store.clone(), board, meters, backlog, settings);
+        let Signs { board, directory, backlog, meters, http, health, .. } = signs;
+        let context = Context::new(store.clone(), board, directory, meters, backlog, settings);
         let shutdown_timeout = config.shutdown.timeout;
         // A link gets half of the time, so that what follows it has the other half.
         let root = Root::start(context, snapshot, bridge, shutdown_timeout / 2).await?;

@@ -5,6 +5,7 @@ mod accounts;
 mod chats;
 mod logins;
 mod monitors;
+mod overview;
 mod people;
 #[cfg(test)]
 mod tests;
@@ -28,8 +29,8 @@ use super::logins::LoginsMsg;
 use super::orders::Orders;
 use crate::edge::http::api::{
     Account, AccountQuery, AccountStatus, AuditEntry, AuditQuery, Change, Chat, DeadDelivery,
-    Erased, KeyStatus, Login, Monitor, MonitorQuery, Outgoing, Page, PageQuery, PastedSession,
-    Phone, Sent, Service, Webhook, WebhookOrder, WhyView,
+    Erased, HealthQuery, KeyStatus, Login, Monitor, MonitorQuery, Outgoing, Page, PageQuery,
+    PastedSession, Phone, Sent, Service, Webhook, WebhookOrder, WhyView,
 };
 use crate::protocol::chat::ChatRef;
 use crate::protocol::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
@@ -285,7 +286,11 @@ impl Service for Api {
         self.renew_keys(who).await
     }
 
-    async fn detailed_health(&self, who: &Caller) -> Result<serde_json::Value, Refusal> {
-        self.detailed(who)
+    async fn detailed_health(
+        &self,
+        who: &Caller,
+        query: HealthQuery,
+    ) -> Result<serde_json::Value, Refusal> {
+        self.detailed(who, &query)
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::serve::Server as HttpServer;
 use super::*;
-use crate::protocol::ids::{AuthKeyId, UnixMillis};
+use crate::protocol::ids::UnixMillis;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -46,7 +46,9 @@ fn report() -> HealthReport {
         accounts: AccountsHealth {
             total: 1000,
             by_state: BTreeMap::from([("active".to_owned(), 970), ("error".to_owned(), 30)]),
+            troubled_total: 498,
             troubled: (0..30).map(troubled).collect(),
+            truncated: false,
         },
         monitors: MonitorsHealth::default(),
         outbox: OutboxHealth { depth: 2, oldest_age_seconds: Some(9), ..OutboxHealth::default() },
@@ -57,7 +59,7 @@ fn report() -> HealthReport {
 
 fn troubled(id: u64) -> TroubledAccount {
     TroubledAccount {
-        account: AuthKeyId(id),
+        account: id.to_string(),
         sessions: vec!["listener".to_owned()],
         state: "error".to_owned(),
         error: Some("AUTH_KEY_UNREGISTERED".to_owned()),
@@ -148,7 +150,10 @@ async fn health_tells_how_the_daemon_fares() {
     assert_eq!(json["accounts"]["total"], 1000);
     assert_eq!(json["accounts"]["by_state"]["error"], 30);
     assert_eq!(json["accounts"]["troubled"].as_array().unwrap().len(), 20);
-    assert_eq!(json["accounts"]["troubled"][3]["account"], "0000000000000003");
+    assert_eq!(json["accounts"]["troubled_total"], 498);
+    assert_eq!(json["accounts"]["truncated"], true);
+    assert_eq!(json["monitors"]["truncated"], false);
+    assert_eq!(json["accounts"]["troubled"][3]["account"], "3");
     assert_eq!(json["accounts"]["troubled"][3]["since"], "1970-01-01T00:00:01Z");
     assert_eq!(json["outbox"]["oldest_age_seconds"], 9);
 }

@@ -45,8 +45,8 @@ pub use claims::{Grant, TokenError};
 pub use limits::RequestLimits;
 pub use secret::{TokenSecret, TokenSecretError};
 pub use service::{
-    AccountQuery, AuditQuery, Change, MonitorQuery, Outgoing, PageQuery, ParseMode, PastedSession,
-    Phone, Service, WebhookOrder,
+    AccountQuery, AuditQuery, Change, HealthQuery, MonitorQuery, Outgoing, PageQuery, ParseMode,
+    PastedSession, Phone, Service, WebhookOrder,
 };
 pub use shapes::{
     Account, AccountStatus, AuditEntry, Cap, Chat, CooldownView, DeadDelivery, Erased, KeyStatus,
