@@ -20,7 +20,7 @@ use ractor::ActorRef;
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
-use super::calling::broken;
+use super::calling::{Unanswered, broken};
 use super::changes::Follower;
 use super::context::{Context, now};
 use super::desk::Desk;
@@ -69,6 +69,14 @@ impl Api {
     /// Takes no more messages, and waits for those under way.
     pub(super) async fn close(&self) {
         self.desk.close().await;
+    }
+
+    /// Why a part of the tree does not answer. Where the store has failed, that is why: everything stops.
+    fn unanswered(&self, why: Unanswered) -> Refusal {
+        match self.context.store.failure() {
+            Some(failure) => broken(&failure),
+            None => why.into(),
+        }
     }
 
     /// A line for the audit log about something of `owner`'s.

@@ -101,7 +101,7 @@ use sled_engine::SledEngine;
 use writer::{Pace, Writer, panic_text};
 
 pub use erase::names_user;
-pub use error::{CommitError, EngineError, Files, StoreError};
+pub use error::{CommitError, DiskTrouble, EngineError, Files, StoreError};
 pub use examine::{Examined, TrailExamined, examine, examine_trail};
 pub use keys::{KeyOrigin, KeyStatus, RemoteRoot, RootError, RotateError, Rotated};
 pub use op::{CACHE_BYTES_DEFAULT, Op, RESTARTS_KEPT, Snapshot, StoreOptions, StoreStats};
@@ -345,6 +345,11 @@ impl Store {
         let to = layout::seq(kind::SEGMENT, released + 2);
         let (_, segment) = self.shared.engine.last(&from, &to).ok().flatten()?;
         Head::read(&segment).ok()
+    }
+
+    /// Why the store takes nothing any more, if it failed.
+    pub fn failure(&self) -> Option<CommitError> {
+        self.shared.failed.borrow().clone()
     }
 
     /// Waits until the store fails, and tells why. Whoever is responsible for the process should

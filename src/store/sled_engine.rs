@@ -21,7 +21,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::engine::{Batch, Engine, Pair};
-use super::error::{EngineError, StoreError, is_out_of_files};
+use super::error::{DiskTrouble, EngineError, StoreError, is_out_of_files};
 
 /// Largest value sled gets to see, in bytes; see the module's documentation.
 const PART_MAX: usize = 6 * 1024;
@@ -57,11 +57,20 @@ impl From<sled::Error> for EngineError {
             {
                 Self::Damaged(plain(&error))
             }
-            sled::Error::Io(error) => Self::Failed(plain(&error)),
+            sled::Error::Io(error) => Self::of_disk(&error),
             error @ (sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)) => {
                 Self::Damaged(in_short(&error))
             }
             other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl EngineError {
+    fn of_disk(error: &io::Error) -> Self {
+        match DiskTrouble::of(error) {
+            Some(trouble) => Self::Disk { trouble, cause: plain(error) },
+            None => Self::Failed(plain(error)),
         }
     }
 }
@@ -356,7 +365,7 @@ impl Engine for SledEngine {
 
     fn sync(&self) -> Result<(), EngineError> {
         self.db.flush()?;
-        self.file.sync_data().map_err(|error| EngineError::Failed(error.to_string()))
+        self.file.sync_data().map_err(|error| EngineError::of_disk(&error))
     }
 
     fn disk_bytes(&self) -> u64 {

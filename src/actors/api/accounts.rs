@@ -144,7 +144,9 @@ impl Api {
         let (user, id) = (account.user.clone(), account.id);
         let deed = self.deed(who, &user, action, id);
         let change = |reply| EstateMsg::Change { user, id, wish, deed, reply };
-        call(&self.fleet, |reply| FleetMsg::Estate(change(reply)), STEP_TIMEOUT).await?
+        call(&self.fleet, |reply| FleetMsg::Estate(change(reply)), STEP_TIMEOUT)
+            .await
+            .map_err(|why| self.unanswered(why))?
     }
 
     /// Has Telegram forget the session of an account that is not to be connected otherwise.

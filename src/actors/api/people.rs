@@ -238,6 +238,9 @@ impl Api {
             let deed = self.deed(who, &who.user, "keys.rotate", "the store");
             let outcome = Code::Internal.name().to_owned();
             let _ = self.commit(vec![Op::Audit(Deed { outcome, ..deed })]).await;
+            if let Some(failure) = self.context.store.failure() {
+                return Err(broken(&failure));
+            }
             let detail = format!("the keys were not renewed: {error}");
             return Err(Refusal::new(Code::Internal, detail));
         }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::member::{Member, Presence};
 use super::{FleetMsg, FleetState};
 use crate::actors::account::AccountMsg;
+use crate::actors::calling::broken;
 use crate::actors::context::{Context, now};
 use crate::actors::herald::Subject;
 use crate::failpoint;
@@ -297,8 +298,7 @@ impl FleetState {
     ) {
         self.changing.remove(&change.account().telegram_id);
         if let Err(error) = outcome {
-            let detail = format!("the store does not take it ({error}); try again later");
-            let _ = reply.send(Err(Refusal::new(Code::Internal, detail)));
+            let _ = reply.send(Err(broken(&error)));
             return;
         }
         let account = match change {

@@ -74,6 +74,12 @@ impl Door {
         let task = self.runtime.spawn(work.instrument(Span::current()));
         match timeout(ANSWER_MAX, task).await {
             Ok(Ok(response)) => response,
+            // Its runtime ends with the daemon.
+            Ok(Err(error)) if error.is_cancelled() => {
+                let detail =
+                    "the daemon is stopping; look whether it was done before you repeat it";
+                Refusal::new(Code::Overloaded, detail).after(5).into_response()
+            }
             Ok(Err(_)) => {
                 let detail = "the request failed inside; this is a bug, and the log says where";
                 Refusal::new(Code::Internal, detail).into_response()
