@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::actors::Root;
 use crate::config::Config;
-use crate::edge::http::{self, ApiOptions, HttpMeters, RequestLimits, TokenSecret};
+use crate::edge::http::{self, ApiOptions, ChangeLimit, HttpMeters, RequestLimits, TokenSecret};
 
 use super::descriptors::Descriptors;
 
@@ -69,6 +69,10 @@ impl Door {
             limits: RequestLimits {
                 connect: limits.connect_per_minute,
                 send: limits.send_per_minute,
+                change: ChangeLimit {
+                    burst: limits.change_burst,
+                    per_minute: limits.change_per_minute,
+                },
                 other: limits.other_per_minute,
                 unauthorized: limits.unauthorized_per_minute,
             },

@@ -23,8 +23,8 @@ use utoipa::openapi::OpenApi;
 use crate::protocol::refusal::Code;
 
 pub use api::{
-    ApiOptions, IN_HAND_MAX, RequestLimits, STREAMS_MAX, TokenError, TokenSecret, TokenSecretError,
-    Tokens, openapi,
+    ApiOptions, ChangeLimit, IN_HAND_MAX, RequestLimits, STREAMS_MAX, TokenError, TokenSecret,
+    TokenSecretError, Tokens, openapi,
 };
 pub use health::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,

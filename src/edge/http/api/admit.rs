@@ -127,7 +127,11 @@ pub(super) async fn admit(
             let caller = Caller { user: user.clone(), role, address: Some(address) };
             request.extensions_mut().insert(caller);
             request.extensions_mut().insert::<Grant>(grant);
-            told(budget, door.perform(&user, request, next).await)
+            let response = door.perform(&user, request, next).await;
+            if class == Class::Send && !response.status().is_success() {
+                door.limits.send_refused(&user);
+            }
+            told(budget, response)
         }
         Err((budget, refusal)) => told(budget, refusal.into_response()),
     }

@@ -42,7 +42,7 @@ use limits::Limits;
 use streams::Streams;
 
 pub use claims::{Grant, TokenError};
-pub use limits::RequestLimits;
+pub use limits::{ChangeLimit, RequestLimits};
 pub use secret::{TokenSecret, TokenSecretError};
 pub use service::{
     AccountQuery, AuditQuery, Change, HealthQuery, MonitorQuery, Outgoing, PageQuery, ParseMode,

@@ -30,8 +30,13 @@ use crate::protocol::secret::SecretText;
 const PATIENCE: Duration = Duration::from_secs(10);
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// More than any test uses.
-const PLENTY: RequestLimits =
-    RequestLimits { connect: 100_000, send: 100_000, other: 100_000, unauthorized: 100_000 };
+const PLENTY: RequestLimits = RequestLimits {
+    connect: 100_000,
+    send: 100_000,
+    change: ChangeLimit { burst: 100_000, per_minute: 100_000 },
+    other: 100_000,
+    unauthorized: 100_000,
+};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(openapi);
 

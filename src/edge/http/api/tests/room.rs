@@ -43,14 +43,18 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn each_kind_of_request_has_its_limit() {
-    let limits = RequestLimits { connect: 2, send: 3, other: 4, unauthorized: 100 };
+    let change = ChangeLimit { burst: 5, per_minute: 5 };
+    let limits = RequestLimits { connect: 2, send: 3, change, other: 4, unauthorized: 100 };
     let server = Server::with(|options| options.limits = limits).await;
     let connect = || {
         let request = Request::to("POST", "/api/v1/accounts/telegram/connect/qr");
         request.json(&json!({}))
     };
     let accounts = || Request::to("GET", "/api/v1/accounts").by(&alice());
-    for (limit, request) in [(2, connect().by(&alice())), (3, message("me")), (4, accounts())] {
+    let pause = Request::to("POST", "/api/v1/accounts/{id}/pause").by(&alice());
+    for (limit, request) in
+        [(2, connect().by(&alice())), (3, message("me")), (4, accounts()), (5, pause)]
+    {
         for taken in 1..=limit {
             let answer = server.ask(request.clone()).await;
             assert!(answer.status < 300, "{answer:?}");
@@ -67,6 +71,25 @@ async fn each_kind_of_request_has_its_limit() {
     }
     let answer = server.ask(connect().by(&token("bob", Role::User))).await;
     assert_eq!(answer.status, 202);
+}
+
+/// Each is a line in the audit log, as every message is that goes.
+#[tokio::test]
+async fn messages_that_are_refused_count_as_changes() {
+    let change = ChangeLimit { burst: 3, per_minute: 1 };
+    let limits = RequestLimits { change, ..PLENTY };
+    let server = Server::with(|options| options.limits = limits).await;
+    for _ in 0..3 {
+        assert_eq!(server.ask(message("@wait")).await.refusal(), refusal(429, "TG_API_429"));
+        assert_eq!(server.ask(message("me")).await.status, 201);
+    }
+    assert_eq!(server.ask(message("@wait")).await.refusal(), refusal(429, "TG_API_429"));
+    let answer = server.ask(message("me")).await;
+    assert_eq!(answer.refusal(), refusal(429, "RATE_LIMITED"));
+    assert!(answer.body.contains("were refused"), "{answer:?}");
+    let after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&after), "{after}");
+    assert_eq!(server.ask(message_by("me", &admin_token(1))).await.status, 201);
 }
 
 #[tokio::test]
