@@ -27,6 +27,7 @@ mod failpoints;
 mod keys;
 mod metrics;
 mod monitoring;
+mod requests;
 mod secrets;
 mod shutdown;
 mod store;

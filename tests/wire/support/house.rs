@@ -18,7 +18,7 @@ use super::{
 };
 
 /// What tokens are signed with.
-const TOKEN_SECRET: &str = "a secret of the tests, long enough for a token";
+pub(crate) const TOKEN_SECRET: &str = "a secret of the tests, long enough for a token";
 
 /// Limits under which a test may send as it likes.
 pub(crate) const MORE_SENDS: &str = "[telegram.limits.send]\nper_minute = 6000\nburst = 1000\n";

@@ -14,6 +14,7 @@ mod in_hand;
 mod limits;
 mod logins;
 mod monitors;
+mod packed;
 mod pages;
 mod records;
 mod secret;
