@@ -1,6 +1,7 @@
 //! Composition: builds the parts from the configuration, runs them until told to stop, and stops
 //! them in order. Nothing here decides anything else.
 
+mod descriptors;
 mod door;
 mod health;
 mod heartbeat;
@@ -21,8 +22,8 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::actors::{
-    BacklogGate, Board, BridgeParts, BridgeStatus, Context, Meters, Orders, Part, Root, Settings,
-    WebhookSettings,
+    BacklogGate, Board, BridgeParts, BridgeStatus, Context, Directory, Meters, Orders, Part, Root,
+    Settings, WebhookSettings,
 };
 use crate::config::{self, Config};
 use crate::edge::amqp::{AmqpOptions, EventTypes};
@@ -36,6 +37,7 @@ use crate::secrets;
 use crate::store::{Outbox, Store, StoreOptions};
 use crate::telegram::{Clocks, DialOptions, LoginOptions, ServerKey, Servers};
 
+use descriptors::Descriptors;
 use door::Door;
 use metrics::DaemonMetrics;
 
@@ -63,6 +65,7 @@ pub struct Daemon {
 /// Where the parts show how they are, for whoever looks from outside.
 struct Signs {
     board: Arc<Board>,
+    directory: Arc<Directory>,
     bridge: Option<BridgeStatus>,
     backlog: Arc<BacklogGate>,
     meters: Arc<Meters>,
@@ -73,12 +76,15 @@ struct Signs {
 impl Signs {
     fn new(config: &Config, store: &Store) -> Self {
         let board = Arc::new(Board::default());
+        let directory = Arc::new(Directory::default());
         let bridge = config.bridge.enabled.then(BridgeStatus::new);
         let backlog = Arc::new(BacklogGate::new(u64::from(config.store.backlog_max_mb) << 20));
-        let (shown, gate) = (Arc::clone(&board), Arc::clone(&backlog));
-        let health = Arc::new(DaemonHealth::new(shown, store, bridge.clone(), gate));
+        let (shown, names, gate) =
+            (Arc::clone(&board), Arc::clone(&directory), Arc::clone(&backlog));
+        let health = DaemonHealth::new(shown, names, store, bridge.clone(), gate);
+        let health = Arc::new(health);
         let (meters, http) = (Arc::default(), HttpMeters::default());
-        Self { board, bridge, backlog, meters, http, health }
+        Self { board, directory, bridge, backlog, meters, http, health }
     }
 
     fn metrics(&self, store: &Store) -> DaemonMetrics {
@@ -94,6 +100,7 @@ impl Daemon {
     /// # Errors
     /// What could not be opened or started, and why.
     pub async fn start(config: &Config) -> Result<(Self, Option<Outbox>)> {
+        let files = Descriptors::of_process()?;
         let listener = door::listen(config)?;
         let (store, outbox) = open_store(config).await?;
         let signs = Signs::new(config, &store);
@@ -111,18 +118,19 @@ impl Daemon {
             let store = store.blocking().clone();
             tokio::task::spawn_blocking(move || store.load()).await??
         };
+        files.tell(snapshot.accounts.len());
         let login = login_options(config, &signs.meters)?;
         let settings = settings(config, told_limits, login);
-        let Signs { board, backlog, meters, http, health, .. } = signs;
-        let context = Context::new(store.clone(), board, meters, backlog, settings);
+        let Signs { board, directory, backlog, meters, http, health, .. } = signs;
+        let context = Context::new(store.clone(), board, directory, meters, backlog, settings);
         health.watch(&context);
         let rotation = rotation::keep(&context, config.secrets.rotate_every);
         let shutdown_timeout = config.shutdown.timeout;
         // A link gets half of the time, so that what follows it has the other half.
         let root = Root::start(context, snapshot, bridge, shutdown_timeout / 2).await?;
         let door = Door::new();
-        let api = door.api_options(config, &root, secret, http);
-        door.open(listener, http::router_with_api(health.clone(), metrics, api))?;
+        let api = door.api_options(config, &root, secret, http, files);
+        door.open(listener, http::router_with_api(health.clone(), metrics, api), files)?;
         health.started();
         let daemon = Self { root, store, door, health, limits, shutdown_timeout, rotation };
         Ok((daemon, outbox))

@@ -316,6 +316,8 @@ fn environment(key: &str) -> Vec<(String, String)> {
         ("TELEWARDEN__TELEGRAM__LIMITS__SEND__PER_DAY", "10000000"),
         ("TELEWARDEN__HTTP__LIMITS__CONNECT_PER_MINUTE", "10000000"),
         ("TELEWARDEN__HTTP__LIMITS__SEND_PER_MINUTE", "10000000"),
+        ("TELEWARDEN__HTTP__LIMITS__CHANGE_PER_MINUTE", "10000000"),
+        ("TELEWARDEN__HTTP__LIMITS__CHANGE_BURST", "10000000"),
         ("TELEWARDEN__HTTP__LIMITS__OTHER_PER_MINUTE", "10000000"),
     ];
     settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()

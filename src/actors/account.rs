@@ -404,6 +404,11 @@ impl AccountActor {
         Ok(())
     }
 
+    /// Its name in the log.
+    fn called(&self) -> String {
+        self.context.directory.name_of(self.record.id)
+    }
+
     /// Feeds the machine and performs what it says.
     async fn step(
         &mut self,
@@ -453,7 +458,12 @@ impl AccountActor {
             }
             Effect::Bury { code } => {
                 let sessions = self.names.join(", ");
-                tracing::error!(account = %self.record.id, sessions, code, "telegram ended this session; it is not dialled again");
+                tracing::error!(
+                    account = self.called(),
+                    sessions,
+                    code,
+                    "telegram ended this session; it is not dialled again"
+                );
                 self.record.fault = Some(Fault { code, since: now() });
                 self.changed = true;
                 self.keep().await?;

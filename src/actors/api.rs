@@ -5,6 +5,7 @@ mod accounts;
 mod chats;
 mod logins;
 mod monitors;
+mod overview;
 mod people;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use ractor::ActorRef;
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
-use super::calling::broken;
+use super::calling::{Unanswered, broken};
 use super::changes::Follower;
 use super::context::{Context, now};
 use super::desk::Desk;
@@ -28,8 +29,8 @@ use super::logins::LoginsMsg;
 use super::orders::Orders;
 use crate::edge::http::api::{
     Account, AccountQuery, AccountStatus, AuditEntry, AuditQuery, Change, Chat, Connected,
-    DeadDelivery, Erased, KeyStatus, Login, Monitor, MonitorQuery, Outgoing, Page, PageQuery,
-    PastedSession, Phone, Sent, Service, Webhook, WebhookOrder, WhyView,
+    DeadDelivery, Erased, HealthQuery, KeyStatus, Login, Monitor, MonitorQuery, Outgoing, Page,
+    PageQuery, PastedSession, Phone, Sent, Service, Webhook, WebhookOrder, WhyView,
 };
 use crate::protocol::chat::ChatRef;
 use crate::protocol::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
@@ -68,6 +69,14 @@ impl Api {
     /// Takes no more messages, and waits for those under way.
     pub(super) async fn close(&self) {
         self.desk.close().await;
+    }
+
+    /// Why a part of the tree does not answer. Where the store has failed, that is why: everything stops.
+    fn unanswered(&self, why: Unanswered) -> Refusal {
+        match self.context.store.failure() {
+            Some(failure) => broken(&failure),
+            None => why.into(),
+        }
     }
 
     /// A line for the audit log about something of `owner`'s.
@@ -283,7 +292,11 @@ impl Service for Api {
         self.renew_keys(who).await
     }
 
-    async fn detailed_health(&self, who: &Caller) -> Result<serde_json::Value, Refusal> {
-        self.detailed(who).await
+    async fn detailed_health(
+        &self,
+        who: &Caller,
+        query: HealthQuery,
+    ) -> Result<serde_json::Value, Refusal> {
+        self.detailed(who, &query).await
     }
 }

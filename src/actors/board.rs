@@ -133,14 +133,25 @@ pub struct MonitorView {
 }
 
 impl MonitorView {
-    /// The same, in trouble if it has not come to listen for minutes.
-    fn judged(self, now: UnixMillis) -> Self {
+    /// For how long it has not come to listen, in milliseconds, if that is minutes.
+    fn is_late_by(&self, now: UnixMillis) -> Option<i64> {
         use MonitorState::{Connecting, Opening, Waiting};
         let is_on_its_way = matches!(self.state, Connecting | Opening | Waiting);
         let waited = now.0.saturating_sub(self.since.0);
-        if self.error.is_some() || !is_on_its_way || waited < UNOPENED_MS {
+        (is_on_its_way && waited >= UNOPENED_MS).then_some(waited)
+    }
+
+    fn is_in_trouble(&self, now: UnixMillis) -> bool {
+        let is_over = self.state == MonitorState::Exhausted;
+        self.error.is_some() || is_over || self.is_late_by(now).is_some()
+    }
+
+    /// The same, in trouble if it has not come to listen for minutes.
+    fn judged(self, now: UnixMillis) -> Self {
+        use MonitorState::{Connecting, Opening};
+        let Some(waited) = self.is_late_by(now).filter(|_| self.error.is_none()) else {
             return self;
-        }
+        };
         let doing = match self.state {
             Connecting => "waits for its session's account to come up",
             Opening => "waits for telegram's answers, or for a wait that telegram asked for to end",
@@ -151,6 +162,39 @@ impl MonitorView {
             "nobody has listened for {minutes} minutes: it {doing}; the account of its session says more"
         );
         Self { error: Some(error), ..self }
+    }
+}
+
+/// What is in trouble, or a page of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Troubled<K, V> {
+    /// How many there are in all.
+    pub total: usize,
+    /// The page, in the order of the keys.
+    pub listed: Vec<(K, V)>,
+    /// Whether more come behind it.
+    pub is_cut: bool,
+}
+
+impl<K: Ord + Clone, V: Clone> Troubled<K, V> {
+    fn of<'a>(all: impl Iterator<Item = (&'a K, &'a V)>, after: Option<&K>, limit: usize) -> Self
+    where
+        K: 'a,
+        V: 'a,
+    {
+        let mut total = 0;
+        let mut behind: Vec<(&K, &V)> = all
+            .inspect(|_| total += 1)
+            .filter(|(key, _)| after.is_none_or(|after| *key > after))
+            .collect();
+        let is_cut = behind.len() > limit;
+        if is_cut && limit > 0 {
+            behind.select_nth_unstable_by(limit - 1, |one, other| one.0.cmp(other.0));
+        }
+        behind.truncate(limit);
+        behind.sort_unstable_by(|one, other| one.0.cmp(other.0));
+        let listed = behind.into_iter().map(|(key, view)| (key.clone(), view.clone())).collect();
+        Self { total, listed, is_cut }
     }
 }
 
@@ -257,19 +301,25 @@ impl Board {
         push(&mut self.views().drops, record);
     }
 
-    /// Accounts by state, and those in trouble (at most `limit`).
-    pub fn accounts(
-        &self,
-        limit: usize,
-    ) -> (BTreeMap<AccountState, usize>, Vec<(AuthKeyId, AccountView)>) {
+    /// How many accounts are in each state.
+    pub fn account_states(&self) -> BTreeMap<AccountState, usize> {
         let views = self.views();
         let mut states = BTreeMap::new();
         for view in views.accounts.values() {
             *states.entry(view.state).or_insert(0) += 1;
         }
+        states
+    }
+
+    /// The accounts in trouble, in the order of their keys: at most `limit`, behind `after`.
+    pub fn troubled_accounts(
+        &self,
+        after: Option<AuthKeyId>,
+        limit: usize,
+    ) -> Troubled<AuthKeyId, AccountView> {
+        let views = self.views();
         let troubled = views.accounts.iter().filter(|(_, view)| view.error.is_some());
-        let troubled = troubled.take(limit).map(|(id, view)| (*id, view.clone())).collect();
-        (states, troubled)
+        Troubled::of(troubled, after.as_ref(), limit)
     }
 
     /// What an account last said of itself; `None` when it is at rest.
@@ -293,22 +343,32 @@ impl Board {
         self.views().accounts.values().any(|view| view.is_wanted && view.error.is_some())
     }
 
-    /// Monitors by state, and those in trouble (at most `limit`).
-    pub fn monitors(
-        &self,
-        limit: usize,
-    ) -> (BTreeMap<MonitorState, usize>, Vec<(ChatKey, MonitorView)>) {
+    /// How many monitors are in each state.
+    pub fn monitor_states(&self) -> BTreeMap<MonitorState, usize> {
         let views = self.views();
         let mut states = BTreeMap::new();
         for view in views.monitors.values() {
             *states.entry(view.state).or_insert(0) += 1;
         }
-        let at = now();
-        let judged = views.monitors.iter().map(|(key, view)| (key, view.clone().judged(at)));
-        let troubled = judged
-            .filter(|(_, view)| view.error.is_some() || view.state == MonitorState::Exhausted);
-        let troubled = troubled.take(limit).map(|(key, view)| (key.clone(), view)).collect();
-        (states, troubled)
+        states
+    }
+
+    /// The monitors in trouble that `wanted` takes, in the order of their chats' keys: at most `limit`,
+    /// behind `after`.
+    pub fn troubled_monitors(
+        &self,
+        after: Option<&ChatKey>,
+        limit: usize,
+        wanted: impl Fn(&ChatKey) -> bool,
+    ) -> Troubled<ChatKey, MonitorView> {
+        let (views, at) = (self.views(), now());
+        let troubled =
+            views.monitors.iter().filter(|(key, view)| view.is_in_trouble(at) && wanted(key));
+        let mut troubled = Troubled::of(troubled, after, limit);
+        for (_, view) in &mut troubled.listed {
+            *view = view.clone().judged(at);
+        }
+        troubled
     }
 
     /// The newest crashes and dropped links, oldest first.
@@ -329,7 +389,45 @@ fn push(lines: &mut VecDeque<RestartRecord>, record: RestartRecord) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn troubled(fault: bool) -> AccountView {
+        let error = ("CODE".to_owned(), "it failed".to_owned());
+        let view = AccountView::without_actor(AccountState::Error, UnixMillis(0), error);
+        AccountView { error: view.error.clone().filter(|_| fault), ..view }
+    }
+
+    proptest! {
+        #[test]
+        fn pages_of_what_is_in_trouble_hold_each_once_and_say_how_many_there_are(
+            accounts in prop::collection::btree_map(any::<u64>(), any::<bool>(), 0..60),
+            limit in 1_usize..20,
+        ) {
+            let board = Board::default();
+            for (id, fault) in &accounts {
+                board.account(AuthKeyId(*id), troubled(*fault));
+            }
+            let all: Vec<_> =
+                accounts.iter().filter(|(_, fault)| **fault).map(|(id, _)| AuthKeyId(*id)).collect();
+            let (mut found, mut after) = (Vec::new(), None);
+            loop {
+                let page = board.troubled_accounts(after, limit);
+                prop_assert_eq!(page.total, all.len());
+                prop_assert!(page.listed.len() <= limit);
+                found.extend(page.listed.iter().map(|(id, _)| *id));
+                after = found.last().copied();
+                if !page.is_cut {
+                    break;
+                }
+                prop_assert_eq!(page.listed.len(), limit);
+            }
+            prop_assert_eq!(&found, &all);
+            let none = board.troubled_accounts(None, 0);
+            prop_assert_eq!((none.total, none.listed.len(), none.is_cut), (all.len(), 0, !all.is_empty()));
+        }
+    }
 
     #[test]
     fn a_monitor_that_does_not_come_to_listen_for_minutes_is_in_trouble() {

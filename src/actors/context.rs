@@ -77,7 +77,7 @@ pub struct Context {
     /// What Telegram makes wait, by person.
     pub(super) waits: Waits,
     /// Which accounts belong to whom.
-    pub(super) directory: Directory,
+    pub(super) directory: Arc<Directory>,
     /// What logins last said.
     pub(super) lobby: Lobby,
     /// Whose data are being erased.
@@ -101,12 +101,12 @@ impl Context {
     pub fn new(
         store: Store,
         board: Arc<Board>,
+        directory: Arc<Directory>,
         meters: Arc<Meters>,
         backlog: Arc<BacklogGate>,
         settings: Settings,
     ) -> Arc<Self> {
         let (dials, joins, waits) = (Dials::default(), Joins::default(), Waits::default());
-        let (directory, lobby) = (Directory::default(), Lobby::default());
         let clocks = settings.login.dial.clocks.clone();
         Arc::new(Self {
             store,
@@ -119,7 +119,7 @@ impl Context {
             clocks,
             waits,
             directory,
-            lobby,
+            lobby: Lobby::default(),
             erasing: Erasing::default(),
             turns: Turns::default(),
             rekeyed: Dirty::default(),
@@ -174,7 +174,7 @@ impl Context {
             webhooks: WebhookSettings::default(),
         };
         let gate = Arc::new(BacklogGate::new(1 << 30));
-        Self::new(store, Arc::default(), Arc::default(), gate, settings)
+        Self::new(store, Arc::default(), Arc::default(), Arc::default(), gate, settings)
     }
 }
 

@@ -16,7 +16,7 @@ type Place = (UserId, AccountId);
 
 /// The directory.
 #[derive(Debug, Default)]
-pub(super) struct Directory(RwLock<Rows>);
+pub struct Directory(RwLock<Rows>);
 
 #[derive(Debug, Default)]
 struct Rows {
@@ -99,6 +99,13 @@ impl Directory {
     pub(super) fn of_key(&self, key: AuthKeyId) -> Option<OwnedAccount> {
         let rows = self.read();
         rows.accounts.get(rows.keys.get(&key)?).cloned()
+    }
+
+    /// What an account is called wherever people read of it: a user's by the id that the API takes, any
+    /// other, which only session ids name, by its key's.
+    pub fn name_of(&self, key: AuthKeyId) -> String {
+        let rows = self.read();
+        rows.keys.get(&key).map_or_else(|| key.to_string(), |(_, id)| id.to_string())
     }
 
     /// Takes over a row, in the place of what was known of it.

@@ -192,7 +192,11 @@ impl LinkTask {
             let routes = match gap {
                 GapScope::Everything => {
                     self.context.meters.overflowed();
-                    tracing::warn!(account = %self.account, "updates came faster than they could be taken; what was dropped is read from history");
+                    let account = self.context.directory.name_of(self.account);
+                    tracing::warn!(
+                        account,
+                        "updates came faster than they could be taken; what was dropped is read from history"
+                    );
                     self.routes.matching(|_| true)
                 }
                 GapScope::Anything => self.routes.matching(|_| true),

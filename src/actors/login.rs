@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use steps::Looks;
 pub(super) use steps::slot_of;
 
+use super::calling::broken;
 use super::context::{Context, now};
 use super::erasing::Busy;
 use super::fleet::{Changed, EstateMsg, FleetMsg};
@@ -365,8 +366,7 @@ impl LoginActor {
         failpoint::reach("login.stage.before");
         let ops = vec![Op::put_row(&record), Op::Audit(self.deed(action, "ok"))];
         if let Err(error) = self.context.store.commit(ops).await {
-            let detail = format!("the store does not take the login ({error}); try again later");
-            return self.fail(myself, Refusal::new(Code::Internal, detail)).await;
+            return self.fail(myself, broken(&error)).await;
         }
         failpoint::reach("login.stage.after");
         let view = self.show(self.state());

@@ -50,9 +50,10 @@ mod webhooks;
 
 pub use api::Api;
 pub use backlog::BacklogGate;
-pub use board::{AccountView, Board};
+pub use board::{AccountView, Board, Troubled};
 pub use bridge::BridgeStatus;
 pub use context::{Context, Settings};
+pub use directory::Directory;
 pub use meters::Meters;
 pub use orders::Orders;
 pub use root::{BridgeParts, Part, Root, RootError};

@@ -4,7 +4,6 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::fmt::Display;
 use std::hash::Hash;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +18,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::context::Context;
 use super::ledger;
 use crate::failpoint;
+use crate::protocol::chat::ChatKey;
+use crate::protocol::ids::AuthKeyId;
+use crate::protocol::owner::WebhookId;
 use crate::protocol::restart::{ChildKind, RestartHistory};
 
 /// Runs the work that `make` makes, for as long as what is returned lives. It is to go on for ever: whether
@@ -87,6 +89,30 @@ pub(crate) fn said_by(panic: &(dyn Any + Send)) -> String {
     format!("it panicked: {}", text.unwrap_or("it did not say why"))
 }
 
+/// What children are told apart by, and how each is called where people read.
+pub(super) trait ChildKey: Clone + Eq + Hash {
+    /// Its name.
+    fn name(&self, context: &Context) -> String;
+}
+
+impl ChildKey for AuthKeyId {
+    fn name(&self, context: &Context) -> String {
+        context.directory.name_of(*self)
+    }
+}
+
+impl ChildKey for ChatKey {
+    fn name(&self, _: &Context) -> String {
+        self.to_string()
+    }
+}
+
+impl ChildKey for WebhookId {
+    fn name(&self, _: &Context) -> String {
+        self.to_string()
+    }
+}
+
 /// How a child ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -115,7 +141,7 @@ pub(super) struct Nursery<K> {
     histories: HashMap<K, RestartHistory>,
 }
 
-impl<K: Clone + Eq + Hash + Display> Nursery<K> {
+impl<K: ChildKey> Nursery<K> {
     pub(super) fn new(kind: ChildKind) -> Self {
         Self { kind, living: HashMap::new(), histories: HashMap::new() }
     }
@@ -158,7 +184,7 @@ impl<K: Clone + Eq + Hash + Display> Nursery<K> {
 
     async fn judge(&mut self, key: &K, cause: &str, context: &Context) -> End {
         let history = self.histories.entry(key.clone()).or_default();
-        let verdict = ledger::judge(context, self.kind, &key.to_string(), history, cause).await;
+        let verdict = ledger::judge(context, self.kind, &key.name(context), history, cause).await;
         End::Crashed { cause: cause.to_owned(), again_after: ledger::pause_of(verdict) }
     }
 }

@@ -1,17 +1,21 @@
 //! The HTTP edge as the daemon holds it: opened last, closed last. Owns what the configuration says of it
 //! and what ends it; never what is answered.
 
-use std::net::TcpListener;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::actors::{Root, said_by};
 use crate::config::Config;
-use crate::edge::http::{self, ApiOptions, HttpMeters, RequestLimits, TokenSecret};
+use crate::edge::http::{self, ApiOptions, ChangeLimit, HttpMeters, RequestLimits, TokenSecret};
+
+use super::descriptors::Descriptors;
 
 /// The open edge. It stays open until it is closed, whatever becomes of this.
 pub(super) struct Door {
@@ -30,7 +34,12 @@ impl Door {
     }
 
     /// Serves `router` from now on, on a thread of its own.
-    pub(super) fn open(&self, listener: TcpListener, router: Router) -> Result<()> {
+    pub(super) fn open(
+        &self,
+        listener: TcpListener,
+        router: Router,
+        files: Descriptors,
+    ) -> Result<()> {
         let (stop, ended) = (self.stop.clone(), self.ended.clone());
         let tell = move |outcome: std::thread::Result<std::io::Result<()>>| {
             let why = match outcome {
@@ -42,7 +51,7 @@ impl Door {
             ended.send_replace(Some(format!("the http edge ended: {why}")));
         };
         // The thread ends within its own deadline; nothing of it needs to be waited for.
-        let thread = http::spawn(listener, router, self.stop.clone(), tell);
+        let thread = http::spawn(listener, router, files.capacity(), self.stop.clone(), tell);
         thread.map(drop).context("failed to start the http edge")
     }
 
@@ -70,6 +79,7 @@ impl Door {
         root: &Root,
         secret: TokenSecret,
         meters: HttpMeters,
+        files: Descriptors,
     ) -> ApiOptions {
         let limits = &config.http.limits;
         ApiOptions {
@@ -79,10 +89,15 @@ impl Door {
             limits: RequestLimits {
                 connect: limits.connect_per_minute,
                 send: limits.send_per_minute,
+                change: ChangeLimit {
+                    burst: limits.change_burst,
+                    per_minute: limits.change_per_minute,
+                },
                 other: limits.other_per_minute,
                 unauthorized: limits.unauthorized_per_minute,
             },
-            in_hand_max: http::IN_HAND_MAX,
+            in_hand_max: http::IN_HAND_MAX.min(files.edge / 2),
+            streams_max: http::STREAMS_MAX.min(files.edge / 4),
             cors_origins: config.http.cors_origins.clone(),
             trusted_proxies: config.http.trusted_proxies.clone(),
             meters,
@@ -94,12 +109,25 @@ impl Door {
 /// Takes the address, before anything else is done that would be in vain without it.
 pub(super) fn listen(config: &Config) -> Result<TcpListener> {
     let listen = config.http.listen;
-    TcpListener::bind(listen).with_context(|| {
+    bind(listen).with_context(|| {
         format!(
             "failed to listen on {listen}; stop what listens there, or choose another address \
              (http.listen, --listen)"
         )
     })
+}
+
+/// With room for many who come at once: whom the kernel turns away tries again a second later, and health
+/// has two. It takes less where `net.core.somaxconn` is smaller.
+fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
+    const BACKLOG: u32 = 4096;
+    let socket = match listen {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(listen)?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 /// What signs the tokens of the API.

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::systemd::Vitals;
-use crate::actors::{AccountView, BacklogGate, Board, BridgeStatus, Context, watched_thread};
+use crate::actors::{
+    AccountView, BacklogGate, Board, BridgeStatus, Context, Directory, watched_thread,
+};
 use crate::clock::now;
 use crate::edge::amqp::{LinkSnapshot, LinkState};
 use crate::edge::http::{
@@ -19,7 +21,8 @@ use crate::edge::http::{
 };
 use crate::protocol::account::AccountState;
 use crate::protocol::backlog::Backlog;
-use crate::protocol::ids::{AuthKeyId, UnixMillis};
+use crate::protocol::chat::ChatKey;
+use crate::protocol::ids::UnixMillis;
 use crate::protocol::why::{Timer, Why};
 use crate::store::{Store, StoreStats};
 
@@ -92,6 +95,7 @@ fn lock(sample: &Mutex<Sample>) -> MutexGuard<'_, Sample> {
 /// See [`HealthSource`].
 pub struct DaemonHealth {
     board: Arc<Board>,
+    directory: Arc<Directory>,
     sample: Arc<Mutex<Sample>>,
     bridge: Option<BridgeStatus>,
     backlog: Arc<BacklogGate>,
@@ -103,6 +107,7 @@ impl DaemonHealth {
     /// Of a daemon that is starting.
     pub fn new(
         board: Arc<Board>,
+        directory: Arc<Directory>,
         store: &Store,
         bridge: Option<BridgeStatus>,
         backlog: Arc<BacklogGate>,
@@ -111,7 +116,8 @@ impl DaemonHealth {
         // Before anybody connects, since it may be full from an earlier life.
         backlog.note(sample.stats.outbox_bytes);
         let sample = Arc::new(Mutex::new(sample));
-        Self { board, sample, bridge, backlog, born_at: now(), stage: AtomicU8::new(STARTING) }
+        let (born_at, stage) = (now(), AtomicU8::new(STARTING));
+        Self { board, directory, sample, bridge, backlog, born_at, stage }
     }
 
     pub(super) fn board(&self) -> &Board {
@@ -180,7 +186,7 @@ impl HealthSource for DaemonHealth {
             let sample = lock(&self.sample);
             (sample.stats.clone(), sample.trouble())
         };
-        let accounts = accounts(&self.board);
+        let accounts = accounts(&self.board, &self.directory);
         let (monitors, is_any_monitor_in_trouble) = monitors(&self.board);
         let dependencies = self.dependencies(&stats, trouble);
         let is_troubled = self.board.is_any_account_in_trouble()
@@ -203,7 +209,7 @@ impl HealthSource for DaemonHealth {
 impl Vitals for Arc<DaemonHealth> {
     fn sessions(&self) -> (usize, usize) {
         use AccountState::{Active, CoolingDown, Limited};
-        let (states, _) = self.board.accounts(0);
+        let states = self.board.account_states();
         let connected = [Active, CoolingDown, Limited];
         let active = connected.iter().filter_map(|state| states.get(state)).sum();
         (active, states.values().sum())
@@ -237,23 +243,19 @@ fn by_state<T: Serialize + Debug + Copy>(states: &BTreeMap<T, usize>) -> BTreeMa
     states.iter().map(|(state, count)| (named(*state), *count as u64)).collect()
 }
 
-fn accounts(board: &Board) -> AccountsHealth {
-    let (states, troubled) = board.accounts(LISTED_MAX);
+fn accounts(board: &Board, directory: &Directory) -> AccountsHealth {
+    let (states, troubled) = (board.account_states(), board.troubled_accounts(None, LISTED_MAX));
+    let shown = |(key, view)| troubled_account(directory.name_of(key), board.names(key), view);
     AccountsHealth {
         total: states.values().sum::<usize>() as u64,
         by_state: by_state(&states),
-        troubled: troubled
-            .into_iter()
-            .map(|(account, view)| troubled_account(account, board.names(account), view))
-            .collect(),
+        troubled_total: troubled.total as u64,
+        troubled: troubled.listed.into_iter().map(shown).collect(),
+        truncated: troubled.is_cut,
     }
 }
 
-fn troubled_account(
-    account: AuthKeyId,
-    sessions: Vec<String>,
-    view: AccountView,
-) -> TroubledAccount {
+fn troubled_account(account: String, sessions: Vec<String>, view: AccountView) -> TroubledAccount {
     let Why { evidence, timers, next } = view.why(now());
     let timers = timers.into_iter().map(|Timer { what, until }| TimerNote { what, until });
     TroubledAccount {
@@ -270,15 +272,20 @@ fn troubled_account(
 
 /// The monitors, and whether any is in trouble: that counts although it is not named here.
 fn monitors(board: &Board) -> (MonitorsHealth, bool) {
-    let (states, troubled) = board.monitors(LISTED_MAX);
-    let is_any_in_trouble = !troubled.is_empty();
+    let states = board.monitor_states();
+    // Users' monitors are told of only to them: everybody may ask for health.
+    let is_bridges = |key: &ChatKey| key.parts().1.is_none();
+    let shown = board.troubled_monitors(None, LISTED_MAX, is_bridges);
+    let total = board.troubled_monitors(None, 0, |_| true).total;
     let health = MonitorsHealth {
         total: states.values().sum::<usize>() as u64,
         by_state: by_state(&states),
-        // Users' monitors are told of only to them: everybody may ask for health.
-        troubled: troubled
+        troubled_total: total as u64,
+        troubled_of_users: total.saturating_sub(shown.total) as u64,
+        truncated: shown.is_cut,
+        troubled: shown
+            .listed
             .into_iter()
-            .filter(|(key, _)| key.parts().1.is_none())
             .map(|(key, view)| TroubledMonitor {
                 chat: key.0,
                 state: named(view.state),
@@ -287,7 +294,7 @@ fn monitors(board: &Board) -> (MonitorsHealth, bool) {
             })
             .collect(),
     };
-    (health, is_any_in_trouble)
+    (health, total > 0)
 }
 
 fn restarts(board: &Board) -> Vec<RestartNote> {

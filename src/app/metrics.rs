@@ -69,15 +69,14 @@ impl Collector for Moment {
         self.tree(&mut out, self.health.board())?;
         self.store(&mut out)?;
         self.links(&mut out)?;
-        let accounts = self.health.board().accounts(0).0.values().sum::<usize>();
+        let accounts = self.health.board().account_states().values().sum::<usize>();
         process(&mut out, accounts)
     }
 }
 
 impl Moment {
     fn tree(&self, out: &mut Out<'_>, board: &Board) -> fmt::Result {
-        let (accounts, _) = board.accounts(0);
-        let (monitors, _) = board.monitors(0);
+        let (accounts, monitors) = (board.account_states(), board.monitor_states());
         let up = [AccountState::Active, AccountState::CoolingDown, AccountState::Limited];
         let up: usize = up.iter().filter_map(|state| accounts.get(state)).sum();
         out.gauge("telegram_sessions_active", "Sessions that are connected", up as f64)?;

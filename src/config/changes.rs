@@ -176,6 +176,8 @@ fn edges(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
         HttpLimits {
             connect_per_minute: "http.limits.connect_per_minute",
             send_per_minute: "http.limits.send_per_minute",
+            change_per_minute: "http.limits.change_per_minute",
+            change_burst: "http.limits.change_burst",
             other_per_minute: "http.limits.other_per_minute",
             unauthorized_per_minute: "http.limits.unauthorized_per_minute",
         }

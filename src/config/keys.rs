@@ -345,6 +345,12 @@ pub(super) static KEYS: &[Key] = &[
     whole("http.limits.send_per_minute", 1, PER_MINUTE_MAX, |c, n| {
         c.http.limits.send_per_minute = n;
     }),
+    whole("http.limits.change_per_minute", 1, PER_MINUTE_MAX, |c, n| {
+        c.http.limits.change_per_minute = n;
+    }),
+    whole("http.limits.change_burst", 1, PER_MINUTE_MAX, |c, n| {
+        c.http.limits.change_burst = n;
+    }),
     whole("http.limits.other_per_minute", 1, PER_MINUTE_MAX, |c, n| {
         c.http.limits.other_per_minute = n;
     }),

@@ -354,6 +354,10 @@ pub struct HttpLimits {
     pub connect_per_minute: u32,
     /// For sending messages.
     pub send_per_minute: u32,
+    /// For changing anything else.
+    pub change_per_minute: u32,
+    /// The same at once, before that counts.
+    pub change_burst: u32,
     /// For everything else.
     pub other_per_minute: u32,
     /// Of one address: those without a valid token.
@@ -365,6 +369,8 @@ impl Default for HttpLimits {
         Self {
             connect_per_minute: 10,
             send_per_minute: 100,
+            change_per_minute: 20,
+            change_burst: 1000,
             other_per_minute: 1000,
             unauthorized_per_minute: 6000,
         }

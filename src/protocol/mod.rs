@@ -15,6 +15,7 @@ pub mod event;
 pub mod failure;
 pub mod frozen;
 pub mod ids;
+pub mod json;
 mod link;
 pub mod login;
 pub mod model;

@@ -43,6 +43,9 @@ const SESSION_MAX: usize = 4096;
 /// Longest password, in bytes.
 const PASSWORD_MAX: usize = 4096;
 
+/// What is wrong with a field that is there more than once.
+pub const GIVEN_TWICE: &str = "is given more than once";
+
 /// What is wrong with one value: a fragment that follows the field's name.
 pub type Wrong = String;
 
@@ -62,7 +65,7 @@ impl Fields {
 
     /// Notes that a field is there twice.
     pub fn twice(&mut self, field: &str) {
-        self.wrong(shown(field), "is given more than once");
+        self.wrong(shown(field), GIVEN_TWICE);
     }
 
     /// Notes that `field` is wrong.
@@ -140,7 +143,7 @@ impl Drop for Fields {
 
 /// A name that nobody knows may be anything, also a token or a code that slipped: only what looks like
 /// the name of a field is repeated.
-fn shown(field: &str) -> &str {
+pub(super) fn shown(field: &str) -> &str {
     let is_part = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
     if field.len() <= UNKNOWN_NAME_MAX && field.bytes().all(is_part) { field } else { "?" }
 }

@@ -193,9 +193,11 @@ impl Progress {
     }
 }
 
-/// The witness file, of two slots that are written in turn: a torn write leaves the other one.
+/// The witness file, of two slots that are written in turn: a torn write leaves the other one. It is open
+/// for as long as the store is: a process without a descriptor left goes on noting.
 pub(super) struct Witness {
     path: PathBuf,
+    /// `None`: what lies there is no file.
     file: Option<File>,
     noted: Progress,
     slot: u64,
@@ -226,9 +228,18 @@ impl Witness {
         newest
     }
 
-    /// The witness of a store in `path`, which is made with the first note.
-    pub(super) fn of(path: &Path) -> Self {
-        Self { path: Self::place(path), file: None, noted: Progress::default(), slot: 0 }
+    /// The witness of a store in `path`, made if there is none.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let path = Self::place(path);
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let file = match options.open(&path) {
+            Ok(file) => Some(file),
+            // What is not a file is in the way of a note, and of nothing else.
+            Err(error) if error.kind() == ErrorKind::IsADirectory => None,
+            Err(error) => return Err(StoreError::file("open", path)(error)),
+        };
+        Ok(Self { path, file, noted: Progress::default(), slot: 0 })
     }
 
     /// What it says, as far as this value wrote it.
@@ -246,23 +257,10 @@ impl Witness {
         Ok(())
     }
 
-    fn write(&mut self, progress: Progress) -> io::Result<()> {
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => {
-                let mut options = OpenOptions::new();
-                options.create(true).truncate(false).write(true).mode(0o600);
-                // What is not a file is in the way of a note, and of nothing else.
-                match options.open(&self.path) {
-                    Err(error) if error.kind() == ErrorKind::IsADirectory => return Ok(()),
-                    opened => opened?,
-                }
-            }
-        };
+    fn write(&self, progress: Progress) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
         file.write_all_at(&progress.to_slot(), self.slot)?;
-        file.sync_data()?;
-        self.file = Some(file);
-        Ok(())
+        file.sync_data()
     }
 }
 
@@ -317,7 +315,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |number| Progress { count: number, next_seq: number };
         assert_eq!(Witness::read(folder.path()), Progress::default());
-        let mut witness = Witness::of(folder.path());
+        let mut witness = Witness::open(folder.path()).unwrap();
         for number in 1..=5 {
             witness.note(at(number)).unwrap();
             assert_eq!(Witness::read(folder.path()), at(number));

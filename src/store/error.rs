@@ -251,9 +251,63 @@ pub enum Files {
     },
 }
 
+/// What keeps a disk from taking more, which somebody has to mend. Anything else is a fault of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskTrouble {
+    /// There is no room left.
+    Full,
+    /// The user that runs the daemon may have no more of it.
+    Quota,
+    /// The file may not grow any more: a limit of the process or of the file system.
+    FileTooLarge,
+    /// It is mounted, or fell back to be, for reading alone.
+    ReadOnly,
+}
+
+impl DiskTrouble {
+    /// What an error of the system's says of the disk.
+    pub(super) fn of(error: &io::Error) -> Option<Self> {
+        match error.kind() {
+            io::ErrorKind::StorageFull => Some(Self::Full),
+            io::ErrorKind::QuotaExceeded => Some(Self::Quota),
+            io::ErrorKind::FileTooLarge => Some(Self::FileTooLarge),
+            io::ErrorKind::ReadOnlyFilesystem => Some(Self::ReadOnly),
+            _ => None,
+        }
+    }
+
+    /// What is the matter.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Full => "the disk of the store is full",
+            Self::Quota => "the disk quota of the user that runs the daemon is used up",
+            Self::FileTooLarge => "the store's file has reached the limit on file sizes",
+            Self::ReadOnly => "the file system of the store is read-only",
+        }
+    }
+
+    /// What somebody has to do about it.
+    pub fn cure(self) -> &'static str {
+        match self {
+            Self::Full => "make room there",
+            Self::Quota => "make room there, or raise the quota",
+            Self::FileTooLarge => "raise the limit (LimitFSIZE=, ulimit -f)",
+            Self::ReadOnly => "mount it so that it can be written",
+        }
+    }
+}
+
 /// A failure below the store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
+    /// The disk takes no more.
+    #[error("{cause}")]
+    Disk {
+        /// Why not.
+        trouble: DiskTrouble,
+        /// What the system said.
+        cause: String,
+    },
     /// The disk, or the way to it, failed.
     #[error("{0}")]
     Failed(String),
@@ -264,7 +318,7 @@ pub enum EngineError {
 
 fn failed_or_damaged(error: &EngineError) -> String {
     match error {
-        EngineError::Failed(cause) => format!(
+        EngineError::Failed(cause) | EngineError::Disk { cause, .. } => format!(
             "the database failed ({cause}); free or repair the disk, then start again: nothing \
              that was acknowledged is lost"
         ),
@@ -288,6 +342,8 @@ pub enum CommitError {
     Failed {
         /// What failed.
         cause: Arc<str>,
+        /// What keeps the disk from taking more, if that is it.
+        trouble: Option<DiskTrouble>,
         /// The store's directory, where it has one.
         place: Option<Arc<Path>>,
     },
@@ -321,13 +377,28 @@ impl CommitError {
 
     /// A failure with its cause.
     pub(super) fn failed(cause: impl std::fmt::Display) -> Self {
-        Self::Failed { cause: cause.to_string().into(), place: None }
+        Self::Failed { cause: cause.to_string().into(), trouble: None, place: None }
+    }
+
+    /// A failure, and whether it is because the disk takes no more.
+    pub(super) fn because(trouble: Option<DiskTrouble>, cause: impl std::fmt::Display) -> Self {
+        Self::Failed { cause: cause.to_string().into(), trouble, place: None }
+    }
+
+    /// What keeps the disk from taking more, if that is it.
+    pub fn disk_trouble(&self) -> Option<DiskTrouble> {
+        match self {
+            Self::Failed { trouble, .. } => *trouble,
+            Self::Damaged { .. } | Self::Unread { .. } | Self::Closed => None,
+        }
     }
 
     /// Says where the store lies.
     pub(super) fn at(self, path: Option<&Arc<Path>>) -> Self {
         match self {
-            Self::Failed { cause, .. } => Self::Failed { cause, place: path.cloned() },
+            Self::Failed { cause, trouble, .. } => {
+                Self::Failed { cause, trouble, place: path.cloned() }
+            }
             Self::Damaged { cause, .. } => Self::Damaged { cause, place: path.cloned() },
             other @ (Self::Unread { .. } | Self::Closed) => other,
         }
@@ -337,6 +408,10 @@ impl CommitError {
 /// What to do about a file that cannot be used.
 fn advice(error: &io::Error) -> &'static str {
     use io::ErrorKind as Kind;
+    if is_out_of_files(error) {
+        return "; nothing is wrong with the disk: raise the limit of open files (LimitNOFILE= in the \
+                unit, ulimit -Hn in a shell), then start again";
+    }
     match error.kind() {
         Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
             "; make room there, then start again (nothing was lost)"
@@ -356,6 +431,21 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
+/// Whether the process, or the system, has no descriptor left. The standard library has no kind for it,
+/// and sled hands on the text alone.
+pub(super) fn is_out_of_files(error: &io::Error) -> bool {
+    let is_one = |code| matches!(code, libc::EMFILE | libc::ENFILE);
+    let said = || error.to_string();
+    error.raw_os_error().map_or_else(
+        || {
+            [libc::EMFILE, libc::ENFILE]
+                .iter()
+                .any(|code| said().contains(&format!("code: {code},")))
+        },
+        is_one,
+    )
+}
+
 impl StoreError {
     /// Whether what is stored is not what was written. Anything else leaves it as good as it was.
     pub(super) fn is_damage(&self) -> bool {
@@ -369,6 +459,17 @@ impl StoreError {
                 | Self::Refused { .. }
                 | Self::Engine(EngineError::Damaged(_))
         )
+    }
+
+    /// What keeps the disk from taking more, if that is it.
+    pub fn disk_trouble(&self) -> Option<DiskTrouble> {
+        match self {
+            Self::File { cause, .. } => DiskTrouble::of(cause),
+            Self::Engine(EngineError::Disk { trouble, .. }) => Some(*trouble),
+            Self::Stopped(error) => error.disk_trouble(),
+            Self::Refused { refusal, .. } => refusal.disk_trouble(),
+            _ => None,
+        }
     }
 
     /// Names the database in which damage was found.

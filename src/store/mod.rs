@@ -105,7 +105,7 @@ use sled_engine::SledEngine;
 use writer::{Pace, Writer, panic_text};
 
 pub use erase::names_user;
-pub use error::{CommitError, EngineError, Files, StoreError};
+pub use error::{CommitError, DiskTrouble, EngineError, Files, StoreError};
 pub use examine::{Examined, TrailExamined, examine, examine_trail};
 pub use keys::{KeyOrigin, KeyStatus, RemoteRoot, RootError, RotateError, Rotated};
 pub use op::{CACHE_BYTES_DEFAULT, Op, RESTARTS_KEPT, Snapshot, StoreOptions, StoreStats};
@@ -248,7 +248,7 @@ impl Store {
         let Recovered { engine, master, keyring, known, hot, roster, .. } = recovered;
         let Recovered { next_seq, released, spooled, mark, .. } = recovered;
         let synced = Progress { count: engine.count(), next_seq };
-        let witness = home.as_ref().map(|home| Witness::of(&home.path));
+        let witness = home.as_ref().map(|home| Witness::open(&home.path)).transpose()?;
         let shared = Arc::new(Shared {
             engine,
             place: home.as_ref().map(|home| Arc::clone(&home.path)),
@@ -327,6 +327,11 @@ impl Store {
     /// Registers what the store measures.
     pub fn register(&self, registry: &mut Registry) {
         self.shared.meters.register(registry);
+    }
+
+    /// Why the store takes nothing any more, if it failed.
+    pub fn failure(&self) -> Option<CommitError> {
+        self.shared.failed.borrow().clone()
     }
 
     /// Waits until the store fails, and tells why. Whoever is responsible for the process should

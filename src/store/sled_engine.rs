@@ -21,7 +21,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::engine::{Batch, Engine, Pair};
-use super::error::{EngineError, StoreError};
+use super::error::{DiskTrouble, EngineError, StoreError, is_out_of_files};
 
 /// Largest value sled gets to see, in bytes; see the module's documentation.
 const PART_MAX: usize = 6 * 1024;
@@ -38,6 +38,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// A sled database.
 pub(super) struct SledEngine {
     db: sled::Db,
+    /// The database file, which tells its size.
+    file: File,
     /// Keys with further parts, and how many. Held for reading while parts are read, so that a
     /// value is never put together from two versions of it.
     split: RwLock<BTreeMap<Vec<u8>, u16>>,
@@ -55,11 +57,20 @@ impl From<sled::Error> for EngineError {
             {
                 Self::Damaged(plain(&error))
             }
-            sled::Error::Io(error) => Self::Failed(plain(&error)),
+            sled::Error::Io(error) => Self::of_disk(&error),
             error @ (sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)) => {
                 Self::Damaged(in_short(&error))
             }
             other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl EngineError {
+    fn of_disk(error: &io::Error) -> Self {
+        match DiskTrouble::of(error) {
+            Some(trouble) => Self::Disk { trouble, cause: plain(error) },
+            None => Self::Failed(plain(error)),
         }
     }
 }
@@ -81,8 +92,10 @@ impl SledEngine {
             Ok((db, split))
         });
         let (db, split) = opened?;
+        let db_file = path.join("db");
+        let file = File::open(&db_file).map_err(StoreError::file("open", &db_file))?;
         sync_directory(path)?;
-        Ok(Self { db, split: RwLock::new(split) })
+        Ok(Self { db, file, split: RwLock::new(split) })
     }
 
     /// Applies a batch of one small write without sled's batch, which costs a second write to the
@@ -168,17 +181,18 @@ fn in_short(error: &sled::Error) -> String {
 /// Whether the cause lies around the database, not in it: then no backup helps.
 fn is_outside(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
-    matches!(
-        error.kind(),
-        Kind::StorageFull
-            | Kind::QuotaExceeded
-            | Kind::FileTooLarge
-            | Kind::PermissionDenied
-            | Kind::ReadOnlyFilesystem
-            | Kind::IsADirectory
-            | Kind::NotADirectory
-            | Kind::AlreadyExists
-    )
+    is_out_of_files(error)
+        || matches!(
+            error.kind(),
+            Kind::StorageFull
+                | Kind::QuotaExceeded
+                | Kind::FileTooLarge
+                | Kind::PermissionDenied
+                | Kind::ReadOnlyFilesystem
+                | Kind::IsADirectory
+                | Kind::NotADirectory
+                | Kind::AlreadyExists
+        )
 }
 
 /// Opens the database file as sled would, if there is one: sled's own error names no file.
@@ -355,7 +369,8 @@ impl Engine for SledEngine {
     }
 
     fn disk_bytes(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or(0)
+        // Of the open file: sled would open its folder for this. Outside of it nothing lies (see above).
+        self.file.metadata().map_or(0, |about| about.len())
     }
 }
 

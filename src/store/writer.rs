@@ -308,10 +308,13 @@ fn guarded(work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), CommitEr
     outcome.map_err(|error| match error {
         // Bare: what to do is said around it.
         StoreError::Engine(EngineError::Failed(cause)) => CommitError::failed(cause),
+        StoreError::Engine(EngineError::Disk { trouble, cause }) => {
+            CommitError::because(Some(trouble), cause)
+        }
         damage if damage.is_damage() => {
             CommitError::Damaged { cause: damage.to_string().into(), place: None }
         }
-        other => CommitError::failed(other),
+        other => CommitError::because(other.disk_trouble(), other),
     })
 }
 
@@ -350,7 +353,10 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+    use crate::store::DiskTrouble;
 
     /// Plays `jobs` commits that begin `apart` from one another; how long each was to wait.
     fn play(jobs: &[usize], apart: Duration) -> Vec<Option<Duration>> {
@@ -399,6 +405,12 @@ mod tests {
         assert!(told.to_string().contains("backup"), "{told}");
         let failed = guarded(|| Err(EngineError::Failed("no space".into()).into())).unwrap_err();
         assert_eq!(failed, CommitError::failed("no space"));
+        let full = EngineError::Disk { trouble: DiskTrouble::Full, cause: "no space".into() };
+        let full = guarded(|| Err(full.into())).unwrap_err();
+        assert_eq!(full, CommitError::because(Some(DiskTrouble::Full), "no space"));
+        let witness = StoreError::file("write", "witness")(io::ErrorKind::StorageFull.into());
+        let witness = guarded(|| Err(witness)).unwrap_err();
+        assert_eq!(witness.disk_trouble(), Some(DiskTrouble::Full), "{witness}");
         let panicked = guarded(|| panic!("oh")).unwrap_err().to_string();
         assert!(panicked.contains("oh") && panicked.contains("start again"), "{panicked}");
     }

@@ -107,7 +107,7 @@ impl AccountActor {
                 self.run_errands(myself);
             }
             Err(failure) => {
-                tracing::info!(account = %self.record.id, error = %failure, "dialling failed");
+                tracing::info!(account = self.called(), error = %failure, "dialling failed");
                 self.lost(myself, failure).await?;
             }
         }
@@ -209,7 +209,7 @@ impl AccountActor {
             self.show();
             return Ok(());
         };
-        tracing::warn!(account = %self.record.id, cause, "the link is dropped and dialled again");
+        tracing::warn!(account = self.called(), cause, "the link is dropped and dialled again");
         self.give_up(myself, "watchdog", cause).await
     }
 
@@ -222,7 +222,7 @@ impl AccountActor {
     ) -> Result<(), ActorProcessingErr> {
         self.lost(myself, Failure::transient(cause.clone())).await?;
         let (context, attempt) = (&self.context, self.machine.failures());
-        ledger::link_dropped(context, self.record.id, reason, &cause, attempt, self.retry_at);
+        ledger::link_dropped(context, self.called(), reason, &cause, attempt, self.retry_at);
         Ok(())
     }
 
@@ -238,7 +238,7 @@ impl AccountActor {
         if matches!(failure, Failure::Unreadable { .. }) {
             return self.drop_unreadable(myself, failure).await;
         }
-        tracing::info!(account = %self.record.id, error = %failure, "the connection ended");
+        tracing::info!(account = self.called(), error = %failure, "the connection ended");
         self.lost(myself, failure).await
     }
 
@@ -266,7 +266,11 @@ impl AccountActor {
             return Ok(());
         }
         self.panics += 1;
-        tracing::error!(account = %self.record.id, in_a_row = self.panics, "the telegram library panicked");
+        tracing::error!(
+            account = self.called(),
+            in_a_row = self.panics,
+            "the telegram library panicked"
+        );
         self.give_up(myself, "panic", "the telegram library failed (panic)".into()).await
     }
 

@@ -192,7 +192,7 @@ impl AccountActor {
 
     pub(super) fn wait(&mut self, class: MethodClass, code: &str, seconds: u32) {
         self.context.meters.waited(class);
-        tracing::warn!(account = %self.record.id, ?class, code, seconds, "telegram asks to wait");
+        tracing::warn!(account = self.called(), ?class, code, seconds, "telegram asks to wait");
         self.impose(CooldownScope::Class(class), until_after(seconds));
     }
 

@@ -147,8 +147,8 @@ impl Api {
         let deed = self.deed(who, &user, action, id);
         let change = |reply| EstateMsg::Change { user, id, wish, deed, reply };
         let change = |reply| FleetMsg::Estate(change(reply));
-        let changed = call(&self.fleet, change, STEP_TIMEOUT).await??;
-        Ok(changed.account)
+        let changed = call(&self.fleet, change, STEP_TIMEOUT).await;
+        Ok(changed.map_err(|why| self.unanswered(why))??.account)
     }
 
     /// Has Telegram forget the session of an account that is not to be connected otherwise.

@@ -101,7 +101,8 @@ impl Api {
     ) -> Result<((LoginId, LoginView), Option<OwnedAccount>), Refusal> {
         let (id, who) = (LoginId(uuid::Uuid::now_v7()), who.clone());
         let begin = |reply| LoginsMsg::Begin { id, who, way, reply };
-        let (view, account) = call(&self.logins, begin, STEP_MAX).await??;
+        let (view, account) =
+            call(&self.logins, begin, STEP_MAX).await.map_err(|why| self.unanswered(why))??;
         Ok(((id, view), account))
     }
 
@@ -158,7 +159,8 @@ impl Api {
         }
         let by = who.clone();
         let tell = |reply| LoginsMsg::Tell { by, user, id, message: message(reply) };
-        let (view, account) = call(&self.logins, tell, STEP_MAX).await??;
+        let (view, account) =
+            call(&self.logins, tell, STEP_MAX).await.map_err(|why| self.unanswered(why))??;
         views::login(id, view, account.map(|account| self.account_view(&account)))
     }
 }

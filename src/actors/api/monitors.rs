@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{Api, views};
+use super::{Api, broken, views};
 use crate::actors::monitors::Stop;
 use crate::edge::amqp::Rejected;
 use crate::edge::http::api::{Monitor, MonitorQuery, Page, Time};
@@ -116,7 +116,7 @@ impl Api {
         let key = ChatKey::of(Some(&owner), &chat);
         let also = vec![Op::Audit(self.deed(who, &owner, "monitor.put", key.parts().0))];
         let watched = self.orders.watch(Some(owner), chat, pool, None, also).await;
-        watched.map_err(rejected)?;
+        watched.map_err(|why| self.rejected(why))?;
         Ok((self.monitor_for(who, &self.monitor_at(key).await?), is_new))
     }
 
@@ -168,7 +168,7 @@ impl Api {
         let also = vec![Op::Audit(self.deed(who, owner, "monitor.delete", target))];
         let (owner, chat) = (record.owner.clone(), record.chat.clone());
         let stop = Stop { owner, chat, reply_to: None, also };
-        self.orders.unwatch(stop).await.map_err(rejected)
+        self.orders.unwatch(stop).await.map_err(|why| self.rejected(why))
     }
 }
 
@@ -198,13 +198,18 @@ fn no_monitor() -> Refusal {
     Refusal::not_found("monitor")
 }
 
-fn rejected(rejected: Rejected) -> Refusal {
-    match rejected {
-        Rejected::Unavailable => {
-            let detail = "the daemon could not note it just now; try again";
-            Refusal::new(Code::Overloaded, detail).after(2)
+impl Api {
+    fn rejected(&self, rejected: Rejected) -> Refusal {
+        match rejected {
+            Rejected::Unavailable => match self.context.store.failure() {
+                Some(failure) => broken(&failure),
+                None => {
+                    let detail = "the daemon could not note it just now; try again";
+                    Refusal::new(Code::Overloaded, detail).after(2)
+                }
+            },
+            Rejected::Refused(why) => Refusal::new(Code::Internal, why),
         }
-        Rejected::Refused(why) => Refusal::new(Code::Internal, why),
     }
 }
 

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::webhooks::webhook_view;
 use super::{Api, broken, views};
-use crate::actors::board::MonitorView;
 use crate::actors::context::now;
 use crate::actors::erasing::ErasingGuard;
 use crate::edge::http::api::{AuditEntry, AuditQuery, Chat, Erased, KeyStatus, Page, Time};
@@ -192,7 +191,7 @@ impl Api {
         Ok(archive.to_string().into_bytes())
     }
 
-    fn as_admin(who: &Caller) -> Result<(), Refusal> {
+    pub(super) fn as_admin(who: &Caller) -> Result<(), Refusal> {
         match who.role {
             Role::Admin => Ok(()),
             // Nobody is told what there is for others.
@@ -217,6 +216,9 @@ impl Api {
             let deed = self.deed(who, &who.user, "keys.rotate", "the store");
             let outcome = Code::Internal.name().to_owned();
             let _ = self.commit(vec![Op::Audit(Deed { outcome, ..deed })]).await;
+            if let Some(failure) = self.context.store.failure() {
+                return Err(broken(&failure));
+            }
             let detail = format!("the keys were not renewed: {error}");
             return Err(Refusal::new(Code::Internal, detail));
         }
@@ -224,39 +226,6 @@ impl Api {
         self.commit(vec![Op::Audit(self.deed(who, &who.user, "keys.rotate", &status.generation))])
             .await?;
         Ok(status)
-    }
-
-    pub(super) async fn detailed(&self, who: &Caller) -> Result<serde_json::Value, Refusal> {
-        Self::as_admin(who)?;
-        let (accounts, troubled) = self.context.board.accounts(100);
-        let (monitors, waiting) = self.context.board.monitors(100);
-        let read = |store: &Reader| Ok((store.stats(), store.trail_head()?));
-        let (stats, head) = self.reading(read).await?;
-        let hash: String = head.hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        let account = |(id, view): &(crate::protocol::ids::AuthKeyId, _)| {
-            let view: &crate::actors::board::AccountView = view;
-            let owned = self.context.directory.of_key(*id);
-            json!({
-                "account": owned.map(|owned| owned.id.to_string()),
-                "sessions": self.context.board.names(*id),
-                "state": view.state,
-                "since": Time(view.since),
-                "error": view.error.as_ref().map(|(code, _)| code),
-                "next": view.why(now()).next,
-            })
-        };
-        let monitor = |(key, view): &(crate::protocol::chat::ChatKey, MonitorView)| json!({ "chat": key.redacted(), "state": view.state, "error": view.error });
-        Ok(json!({
-            "accounts": { "by_state": accounts, "troubled": troubled.iter().map(account).collect::<Vec<_>>() },
-            "monitors": { "by_state": monitors, "troubled": waiting.iter().map(monitor).collect::<Vec<_>>() },
-            "store": {
-                "outbox_depth": stats.outbox_depth,
-                "waiting": stats.waiting,
-                "disk_bytes": stats.disk_bytes,
-                "commit_p99_ms": u64::try_from(stats.latency_p99.as_millis()).unwrap_or(u64::MAX),
-            },
-            "audit": { "newest": head.number, "hash": hash },
-        }))
     }
 }
 

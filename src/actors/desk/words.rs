@@ -2,14 +2,16 @@
 
 use crate::protocol::estate::SentMessage;
 use crate::protocol::refusal::{Code, Refusal};
+use crate::store::CommitError;
 
 /// Telegram took it, and the disk did not.
-pub(super) fn unnoted(error: &dyn std::error::Error, sent: Option<SentMessage>) -> Refusal {
+pub(super) fn unnoted(error: &CommitError, sent: Option<SentMessage>) -> Refusal {
     tracing::error!(%error, "a message was sent and could not be noted");
     let Some(sent) = sent else { return sent_before() };
     let id = sent.message_id;
+    let why = error.disk_trouble().map_or(String::new(), |trouble| format!(": {}", trouble.what()));
     let detail = format!(
-        "the message was sent (its id is {id}) but could not be noted; repeat the request only with the \
+        "the message was sent (its id is {id}) but could not be noted{why}; repeat the request only with the \
          same Idempotency-Key, or it is sent twice"
     );
     Refusal::new(Code::Internal, detail)

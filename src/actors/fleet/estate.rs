@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::member::{Member, Presence, Released};
 use super::{FleetMsg, FleetState};
 use crate::actors::account::AccountMsg;
+use crate::actors::calling::broken;
 use crate::actors::context::{Context, now};
 use crate::actors::herald::Subject;
 use crate::actors::logins::LoginsMsg;
@@ -377,8 +378,7 @@ impl FleetState {
             self.adopting.remove(&account.key);
         }
         if let Err(error) = outcome {
-            let detail = format!("the store does not take it ({error}); try again later");
-            let _ = reply.send(Err(Refusal::new(Code::Internal, detail)));
+            let _ = reply.send(Err(broken(&error)));
             return;
         }
         let mut previous = None;

@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::protocol::backlog::Backlog;
-use crate::protocol::ids::{AuthKeyId, UnixMillis};
+use crate::protocol::ids::UnixMillis;
 
 /// Lists in an answer have at most this many members, whatever the source gives, so that ten
 /// thousand accounts in trouble do not make a slow answer. The counts beside them are complete.
@@ -69,16 +69,20 @@ pub struct AccountsHealth {
     pub total: u64,
     /// State → how many.
     pub by_state: BTreeMap<String, u64>,
-    /// Those in trouble; the first [`LISTED_MAX`] are shown.
+    /// How many are in trouble.
+    pub troubled_total: u64,
+    /// Those in trouble; the first [`LISTED_MAX`] are shown. `GET /api/v1/health/detailed` shows all.
     pub troubled: Vec<TroubledAccount>,
+    /// Whether more are in trouble than are shown.
+    pub truncated: bool,
 }
 
 /// An account in trouble.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TroubledAccount {
-    /// Which, as 16 hexadecimal digits.
-    #[serde(serialize_with = "displayed")]
-    pub account: AuthKeyId,
+    /// Which: a user's account by its id in the API; one that only the bridge knows, by `sessions` and as
+    /// 16 hexadecimal digits.
+    pub account: String,
     /// The session ids by which commands and events call it.
     pub sessions: Vec<String>,
     /// Its state.
@@ -114,8 +118,15 @@ pub struct MonitorsHealth {
     pub total: u64,
     /// State → how many.
     pub by_state: BTreeMap<String, u64>,
-    /// Those in trouble; the first [`LISTED_MAX`] are shown.
+    /// How many are in trouble.
+    pub troubled_total: u64,
+    /// How many of these are users', who alone are told which.
+    pub troubled_of_users: u64,
+    /// The bridge's in trouble; the first [`LISTED_MAX`] are shown. `GET /api/v1/health/detailed` shows
+    /// all.
     pub troubled: Vec<TroubledMonitor>,
+    /// Whether more of the bridge's are in trouble than are shown.
+    pub truncated: bool,
 }
 
 /// A chat monitor in trouble.
@@ -208,8 +219,11 @@ impl HealthReport {
     }
 
     fn bounded(mut self) -> Self {
-        self.accounts.troubled.truncate(LISTED_MAX);
-        self.monitors.troubled.truncate(LISTED_MAX);
+        let Self { accounts, monitors, .. } = &mut self;
+        accounts.truncated |= accounts.troubled.len() > LISTED_MAX;
+        accounts.troubled.truncate(LISTED_MAX);
+        monitors.truncated |= monitors.troubled.len() > LISTED_MAX;
+        monitors.troubled.truncate(LISTED_MAX);
         self.restarts.truncate(LISTED_MAX);
         self
     }
@@ -281,10 +295,6 @@ async fn ready(State(source): State<Arc<dyn HealthSource>>) -> Response {
 
 fn status_code(is_well: bool) -> StatusCode {
     if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
-}
-
-fn displayed<S: Serializer>(id: &AuthKeyId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(id)
 }
 
 /// Times in answers are RFC 3339 in UTC. One that no calendar holds is written as the epoch.

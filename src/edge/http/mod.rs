@@ -2,6 +2,7 @@
 //! errors; they must never decide business rules or wait for another task.
 
 pub mod api;
+mod connections;
 mod health;
 mod meters;
 mod metrics;
@@ -9,6 +10,8 @@ mod observe;
 mod origin;
 mod problem;
 mod serve;
+mod stream;
+mod strict;
 
 use std::sync::Arc;
 
@@ -20,8 +23,8 @@ use utoipa::openapi::OpenApi;
 use crate::protocol::refusal::Code;
 
 pub use api::{
-    ApiOptions, IN_HAND_MAX, RequestLimits, TokenError, TokenSecret, TokenSecretError, Tokens,
-    openapi,
+    ApiOptions, ChangeLimit, IN_HAND_MAX, RequestLimits, STREAMS_MAX, TokenError, TokenSecret,
+    TokenSecretError, Tokens, openapi,
 };
 pub use health::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,
@@ -29,7 +32,7 @@ pub use health::{
 };
 pub use meters::HttpMeters;
 pub use metrics::MetricsSource;
-pub use serve::{serve, spawn};
+pub use serve::{CONNECTIONS_MAX, Capacity, QUIET_MAX, serve, spawn};
 
 /// The routes that need no authorisation and hold no secrets, and no others.
 pub fn router(health: Arc<dyn HealthSource>, metrics: Arc<dyn MetricsSource>) -> Router {
@@ -63,6 +66,7 @@ fn finish(routes: Router, meters: HttpMeters) -> Router {
     routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(axum::middleware::from_fn(strict::one_host))
         .layer(axum::middleware::from_fn_with_state(meters, observe::observe))
 }
 

@@ -24,10 +24,7 @@ pub(super) async fn observe(
     next: Next,
 ) -> Response {
     let peer = request.extensions().get::<ConnectInfo<Peer>>();
-    let is_last = peer.is_some_and(|ConnectInfo(peer)| {
-        peer.touch();
-        peer.is_reserved
-    });
+    let is_last = peer.is_some_and(|ConnectInfo(peer)| peer.is_reserved);
     let began = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();

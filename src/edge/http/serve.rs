@@ -1,47 +1,82 @@
-//! The server: connections with a bound on their number and on how long one may stay silent.
+//! The server: accepts connections, bounds their number, what they may cost and how long they may stay
+//! silent, and has the router answer what they ask.
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use axum::body::{Body, Bytes};
+use axum::extract::ConnectInfo;
+use axum::http::{Request, Response, StatusCode};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-/// Connections at once. Each costs about 20 KiB of buffers: 20 MiB in all.
-const CONNECTIONS_MAX: usize = 1024;
+use super::connections::{Answering, Asking, Connections, Place, Room};
+use super::stream::{BoundedStream, Patience};
 
-/// The last connections of these are kept for health and metrics: what else is asked on them is
-/// refused, each is closed after one answer, and whoever asks nothing on one loses it after
-/// [`RESERVED_HEAD_MAX`]. So neither the API's users, nor those who only connect, nor those who keep
-/// their connections can keep health from answering for longer than that.
-const RESERVED: usize = 64;
+/// Connections at once on which something was said, where the limit of open files allows as many. Each
+/// costs about 20 KiB: 20 MiB in all.
+pub const CONNECTIONS_MAX: usize = 1024;
 
-/// How long the head of the one request on a reserved connection may take. See [`RESERVED`].
-const RESERVED_HEAD_MAX: Duration = Duration::from_secs(1);
+/// Connections besides on which nothing was said yet. Each costs about 2 KiB: 8 MiB in all.
+pub const QUIET_MAX: usize = 4096;
 
-/// How long its answer may take, and how long nobody may take it. See [`RESERVED`].
-const RESERVED_SILENCE_MAX: Duration = Duration::from_secs(2);
+/// The last connections of these are kept for health and metrics; see [`Room::reserved`]. So neither the
+/// API's users nor those who keep their connections can keep health from answering.
+const RESERVED_MAX: usize = 64;
 
-/// A connection on which nothing was answered for this long is closed: somebody who never
-/// finishes a request, takes no answer, or has no more questions. Bytes that trickle in do not
-/// extend it; the head of a request does, once. Handlers must answer, and streams must send
-/// something, in less.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// The longest head of a request, in bytes: what a connection costs before anybody knows who asks.
+/// The least that hyper takes. Tokens have 4 KiB at the most (`api/token.rs`).
+const HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// How long connections may be silent, and a head may take.
+const PATIENCE: Patience = Patience {
+    // Somebody who takes no answer, or has no more questions. Bytes that trickle in do not extend it;
+    // the head of a request does, once. Handlers must answer, and streams must send something, in less.
+    silence: Duration::from_secs(30),
+    head: Duration::from_secs(10),
+    reserved: Duration::from_secs(2),
+};
 
 /// How long requests in hand may take once the server was told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Descriptors that stay free for everybody else when the process is near its limit of open files.
+const FILES_KEPT_FREE: u64 = 32;
+
+/// The pause after a connection could not be accepted, and how often that is told.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// What the server may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Connections at once on which something was said.
+    pub connections: usize,
+    /// Connections on which nothing was said yet.
+    pub quiet: usize,
+    /// The limit of open files of the process.
+    pub open_files: u64,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { connections: CONNECTIONS_MAX, quiet: QUIET_MAX, open_files: u64::MAX }
+    }
+}
 
 /// Serves as [`serve`] does, on a thread and a runtime of its own: so health is answered although
 /// every worker of the daemon's runtime is stuck. Handlers may still talk to tasks elsewhere.
@@ -53,6 +88,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 pub fn spawn(
     listener: std::net::TcpListener,
     router: Router,
+    capacity: Capacity,
     stop: CancellationToken,
     tell: impl FnOnce(thread::Result<io::Result<()>>) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
@@ -60,8 +96,10 @@ pub fn spawn(
     listener.set_nonblocking(true)?;
     let run = move || {
         let serving = || {
-            let serve = async move { serve(TcpListener::from_std(listener)?, router, stop).await };
-            runtime.block_on(serve)
+            runtime.block_on(async move {
+                serve(TcpListener::from_std(listener)?, router, capacity, stop).await;
+                Ok(())
+            })
         };
         tell(catch_unwind(AssertUnwindSafe(serving)));
     };
@@ -70,247 +108,219 @@ pub fn spawn(
 
 /// Serves `router` on `listener` until `stop`, then lets requests in hand finish, within
 /// [`DRAIN_MAX`]. See [`spawn`] for where it must answer although others are stuck.
-///
-/// # Errors
-/// When the server itself fails; trouble of single connections is passed over.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    capacity: Capacity,
     stop: CancellationToken,
-) -> io::Result<()> {
-    let listener = BoundedListener::new(listener, CONNECTIONS_MAX, SILENCE_MAX).reserving(RESERVED);
-    serve_bounded(listener, router, stop, DRAIN_MAX).await
+) {
+    let places = capacity.connections.max(1);
+    let quiet = capacity.quiet.max(1);
+    let room = Room { quiet, places, reserved: (places / 8).min(RESERVED_MAX) };
+    let open_files = capacity.open_files;
+    let server = Server { room, patience: PATIENCE, drain_max: DRAIN_MAX, open_files };
+    server.run(listener, router, stop).await;
 }
 
-pub(super) async fn serve_bounded(
-    listener: BoundedListener,
-    router: Router,
-    stop: CancellationToken,
-    drain_max: Duration,
-) -> io::Result<()> {
-    let server = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>())
-        .with_graceful_shutdown(stop.clone().cancelled_owned());
-    let overdue = async {
-        stop.cancelled().await;
-        tokio::time::sleep(drain_max).await;
-    };
-    tokio::select! {
-        ended = server.into_future() => ended,
-        () = overdue => Ok(()),
+/// A server and its bounds.
+pub(super) struct Server {
+    pub(super) room: Room,
+    pub(super) patience: Patience,
+    pub(super) drain_max: Duration,
+    pub(super) open_files: u64,
+}
+
+impl Server {
+    pub(super) async fn run(self, listener: TcpListener, router: Router, stop: CancellationToken) {
+        let connections = Connections::new(self.room);
+        let tasks = TaskTracker::new();
+        let mut accepting = Accepting { listener, told: None };
+        loop {
+            let (stream, address) = tokio::select! {
+                accepted = accepting.next(&connections) => accepted,
+                () = stop.cancelled() => break,
+            };
+            if is_scarce(&stream, self.open_files) {
+                connections.give_way();
+            }
+            let place = tokio::select! {
+                place = connections.enter() => place,
+                () = stop.cancelled() => break,
+            };
+            let (number, asking) = (place.number(), place.asking());
+            let stream = BoundedStream::new(stream, place, self.patience);
+            let (router, stop) = (router.clone(), stop.clone());
+            let task = tasks.spawn(attend(stream, router, Caller { address, asking }, stop));
+            Place::runs_as(&connections, number, task.abort_handle());
+        }
+        drop(accepting);
+        tasks.close();
+        let _ = tokio::time::timeout(self.drain_max, tasks.wait()).await;
     }
 }
 
+/// Whether few descriptors are left: the kernel gives the lowest that is free, so at least as many are
+/// open as this one's number says.
+fn is_scarce(stream: &TcpStream, open_files: u64) -> bool {
+    u64::try_from(stream.as_raw_fd())
+        .is_ok_and(|number| number >= open_files.saturating_sub(FILES_KEPT_FREE))
+}
+
+/// The listening socket.
+struct Accepting {
+    listener: TcpListener,
+    /// When it was told last that connections cannot be accepted.
+    told: Option<Instant>,
+}
+
+impl Accepting {
+    /// The next connection. Where there are no descriptors left, somebody gives way for it.
+    async fn next(&mut self, connections: &Connections) -> (TcpStream, SocketAddr) {
+        loop {
+            match self.listener.accept().await {
+                Ok(accepted) => return accepted,
+                // The caller was gone before it was accepted.
+                Err(error) if is_callers(&error) => {}
+                Err(error) => {
+                    let gave_way = connections.give_way();
+                    self.tell(&error, gave_way);
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, error: &io::Error, gave_way: bool) {
+        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.told = Some(Instant::now());
+            let cure = match error.raw_os_error() {
+                Some(libc::EMFILE) => "; raise the limit of open files (LimitNOFILE=, ulimit -n)",
+                Some(libc::ENFILE) => "; raise the system's limit of open files (fs.file-max)",
+                _ => "",
+            };
+            tracing::warn!(
+                gave_way,
+                "an HTTP connection could not be accepted: {error}{cure}; the one that was silent \
+                 longest gives way, and it is tried again"
+            );
+        }
+    }
+}
+
+/// Trouble of one caller (accept(2): errors that were already pending on the new socket).
+fn is_callers(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::ConnectionAborted
+            | Kind::ConnectionReset
+            | Kind::ConnectionRefused
+            | Kind::Interrupted
+    )
+}
+
 /// Who is at the other end of a connection.
+struct Caller {
+    address: SocketAddr,
+    asking: Asking,
+}
+
+/// The same, as handlers see it.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     /// The address at the other end.
     pub(super) address: SocketAddr,
-    /// Whether this is one of the last connections; see [`RESERVED`].
+    /// Whether this is one of the last connections; see [`Room::reserved`].
     pub(super) is_reserved: bool,
-    touched: Arc<Touched>,
 }
 
-impl Peer {
-    /// Notes that a request's head came, so that its answer has its full time.
-    pub(super) fn touch(&self) {
-        let since = u64::try_from(self.touched.accepted.elapsed().as_millis());
-        self.touched.millis.store(since.unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+/// One connection. Little is held for it until its first byte is there.
+async fn attend(
+    mut stream: BoundedStream,
+    router: Router,
+    caller: Caller,
+    stop: CancellationToken,
+) {
+    let has_begun = tokio::select! {
+        begun = stream.begin() => begun.is_ok(),
+        () = stop.cancelled() => false,
+    };
+    if has_begun {
+        Box::pin(converse(stream, router, caller, stop)).await;
     }
 }
 
-impl Connected<IncomingStream<'_, BoundedListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
-        let io = stream.io();
-        let (address, is_reserved) = (*stream.remote_addr(), io.is_reserved);
-        Self { address, is_reserved, touched: Arc::clone(&io.touched) }
-    }
-}
-
-/// When the head of a request came last, in milliseconds since the connection was accepted; 0 when
-/// none came yet.
-#[derive(Debug)]
-struct Touched {
-    accepted: Instant,
-    millis: AtomicU64,
-}
-
-impl Touched {
-    /// When the last head came, if one did.
-    fn last(&self) -> Option<Instant> {
-        let millis = self.millis.load(Ordering::Relaxed);
-        (millis > 0).then(|| self.accepted + Duration::from_millis(millis))
-    }
-}
-
-/// Accepts while there are free slots; further callers wait in the kernel's backlog.
-pub(super) struct BoundedListener {
-    inner: TcpListener,
-    slots: Arc<Semaphore>,
-    reserved: usize,
-    silence_max: Duration,
-}
-
-impl BoundedListener {
-    pub(super) fn new(inner: TcpListener, connections_max: usize, silence_max: Duration) -> Self {
-        Self { inner, slots: Arc::new(Semaphore::new(connections_max)), reserved: 0, silence_max }
-    }
-
-    /// Keeps the last `reserved` of the connections for health; see [`RESERVED`].
-    pub(super) fn reserving(self, reserved: usize) -> Self {
-        Self { reserved, ..self }
-    }
-}
-
-impl Listener for BoundedListener {
-    type Io = BoundedStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let slot = loop {
-            // Nobody closes the semaphore; were it closed, waiting is all that could be done.
-            match Arc::clone(&self.slots).acquire_owned().await {
-                Ok(slot) => break slot,
-                Err(_) => std::future::pending().await,
-            }
-        };
-        // The listener's own `accept` passes over failed connections, and pauses when the
-        // process has no descriptors left.
-        let (inner, address) = Listener::accept(&mut self.inner).await;
-        let is_reserved = self.slots.available_permits() < self.reserved;
-        let (head_max, silence_max) = match is_reserved {
-            true => (RESERVED_HEAD_MAX, RESERVED_SILENCE_MAX),
-            false => (self.silence_max, self.silence_max),
-        };
-        let silence_max = silence_max.min(self.silence_max);
-        let accepted = Instant::now();
-        let deadline = Box::pin(sleep_until(accepted + head_max.min(silence_max)));
-        let touched = Arc::new(Touched { accepted, millis: AtomicU64::new(0) });
-        (BoundedStream { inner, deadline, silence_max, is_reserved, touched, _slot: slot }, address)
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.inner.local_addr()
-    }
-}
-
-/// A connection that fails once nothing was written to it for too long, and holds its slot.
-pub(super) struct BoundedStream {
-    inner: TcpStream,
-    deadline: Pin<Box<Sleep>>,
-    silence_max: Duration,
-    is_reserved: bool,
-    touched: Arc<Touched>,
-    _slot: OwnedSemaphorePermit,
-}
-
-impl BoundedStream {
-    /// Turns waiting into an error once the deadline has passed.
-    fn bounded<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        polled: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        while polled.is_pending() && self.deadline.as_mut().poll(context).is_ready() {
-            let end = self.touched.last().map(|head| head + self.silence_max);
-            match end.filter(|end| *end > self.deadline.deadline()) {
-                Some(end) => self.deadline.as_mut().reset(end),
-                None => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+/// Answers what is asked on one connection, until it ends.
+async fn converse(stream: BoundedStream, router: Router, caller: Caller, stop: CancellationToken) {
+    let router = TowerToHyperService::new(router);
+    let answer = service_fn(move |request: Request<Incoming>| {
+        caller.asking.began();
+        let answering = caller.asking.until_answered();
+        let (address, is_reserved) = (caller.address, caller.asking.life().is_reserved());
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(Peer { address, is_reserved }));
+        let answer = router.call(request);
+        async move { answer.await.map(|response| watched(response, answering)) }
+    });
+    let mut protocol = http1::Builder::new();
+    protocol.max_buf_size(HEAD_BYTES_MAX);
+    let connection = protocol.serve_connection(TokioIo::new(stream), answer).with_upgrades();
+    let mut connection = pin!(connection);
+    let mut is_stopping = false;
+    loop {
+        tokio::select! {
+            // What goes wrong with a connection is its caller's alone.
+            _ = connection.as_mut() => return,
+            () = stop.cancelled(), if !is_stopping => {
+                is_stopping = true;
+                connection.as_mut().graceful_shutdown();
             }
         }
-        polled
-    }
-
-    fn wrote(&mut self, polled: &Poll<io::Result<usize>>) {
-        if matches!(polled, Poll::Ready(Ok(count)) if *count > 0) {
-            self.deadline.as_mut().reset(Instant::now() + self.silence_max);
-        }
     }
 }
 
-impl AsyncRead for BoundedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
-        self.bounded(context, polled)
+/// An answer whose end is noted. A connection that became an event stream stays busy.
+fn watched(response: Response<Body>, answering: Answering) -> Response<Body> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        answering.never_ends();
+        return response;
     }
+    response.map(|body| Body::new(Watched { body, _answering: answering }))
 }
 
-impl AsyncWrite for BoundedStream {
-    fn poll_write(
+/// A body that tells when it is over.
+struct Watched {
+    body: Body,
+    _answering: Answering,
+}
+
+impl hyper::body::Body for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.inner).poll_write(context, bytes);
-        self.wrote(&polled);
-        self.bounded(context, polled)
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
-        self.wrote(&polled);
-        self.bounded(context, polled)
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.inner).poll_flush(context);
-        self.bounded(context, polled)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.inner).poll_shutdown(context);
-        self.bounded(context, polled)
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn accepted(silence_max: Duration) -> (BoundedStream, BoundedStream) {
-        let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = inner.local_addr().unwrap();
-        let mut listener = BoundedListener::new(inner, 2, silence_max).reserving(1);
-        let _callers = (TcpStream::connect(address).await, TcpStream::connect(address).await);
-        (listener.accept().await.0, listener.accept().await.0)
-    }
-
-    #[tokio::test]
-    async fn who_asks_nothing_on_a_reserved_connection_loses_it_first() {
-        let (usual, reserved) = accepted(SILENCE_MAX).await;
-        let patience =
-            |stream: &BoundedStream| stream.deadline.deadline() - stream.touched.accepted;
-        assert_eq!((usual.is_reserved, patience(&usual)), (false, SILENCE_MAX));
-        assert_eq!((reserved.is_reserved, patience(&reserved)), (true, RESERVED_HEAD_MAX));
-        let (_, impatient) = accepted(Duration::from_millis(5)).await;
-        assert_eq!(patience(&impatient), Duration::from_millis(5));
-    }
-
-    #[tokio::test]
-    async fn a_head_on_a_reserved_connection_gives_its_answer_time_and_no_more() {
-        let (_, mut reserved) = accepted(SILENCE_MAX).await;
-        let accepted = reserved.touched.accepted;
-        reserved.touched.millis.store(700, Ordering::Relaxed);
-        reserved.deadline.as_mut().reset(accepted);
-        let ended =
-            std::future::poll_fn(|context| match reserved.bounded::<()>(context, Poll::Pending) {
-                Poll::Ready(_) => Poll::Ready(true),
-                Poll::Pending if reserved.deadline.deadline() > accepted => Poll::Ready(false),
-                Poll::Pending => Poll::Pending,
-            });
-        assert!(!ended.await);
-        let end = accepted + Duration::from_millis(700) + RESERVED_SILENCE_MAX;
-        assert_eq!(reserved.deadline.deadline(), end);
+impl Server {
+    /// As many connections, each as silent for as long, as a test likes.
+    pub(super) fn of(places: usize, reserved: usize, silence: Duration) -> Self {
+        let reserved_for = Duration::from_secs(2).min(silence);
+        let patience = Patience { silence, head: silence, reserved: reserved_for };
+        let room = Room { quiet: places, places, reserved };
+        Self { room, patience, drain_max: Duration::from_secs(10), open_files: u64::MAX }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use telewarden_simulator::Chat;
 use tempfile::TempDir;
 
-use crate::support::{Broker, DaemonOptions, Listener, ServiceManager, Stage};
+use crate::support::{Broker, Daemon, DaemonOptions, House, Listener, ServiceManager, Stage};
 
 use super::{FAILURE, end, expect_refusal, expect_words, secrets, talk, works_again};
 
@@ -98,7 +98,7 @@ impl Disk {
     fn fill(&self, stage: &Stage) {
         match self {
             Self::Small(disk) => disk.fill(),
-            Self::Limited => limit(stage),
+            Self::Limited => limit(&stage.daemon),
         }
     }
 
@@ -111,10 +111,10 @@ impl Disk {
 }
 
 /// Lets no file of the daemon's grow beyond what its database has now.
-fn limit(stage: &Stage) {
-    let size = fs::metadata(stage.daemon.store().join("sled/db")).unwrap().len();
+fn limit(daemon: &Daemon) {
+    let size = fs::metadata(daemon.store().join("sled/db")).unwrap().len();
     let bound = libc::rlimit { rlim_cur: size, rlim_max: libc::RLIM_INFINITY };
-    let pid = i32::try_from(stage.daemon.pid()).unwrap();
+    let pid = i32::try_from(daemon.pid()).unwrap();
     // SAFETY: the new limit is a valid struct, and the old one is not asked for.
     let set = unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &bound, std::ptr::null_mut()) };
     assert_eq!(set, 0, "the limit is set");
@@ -288,4 +288,46 @@ async fn unwritable_at_the_first_start() {
     stage.daemon.reconfigure(|config| config.replace(&own, "/proc/telewarden/state"));
     let alice = stage.listener("alice").await;
     expect_refusal(&mut stage, &alice, &["/proc"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_takes_no_more_is_told_to_whoever_asks_over_http() {
+    let small = SmallDisk::mount_or_tell(24);
+    let mut house = House::prepare(DaemonOptions::default()).await;
+    if let Some(disk) = &small {
+        symlink(disk.path(), house.daemon.store()).unwrap();
+    }
+    house.daemon.spawn().await;
+    let user = house.user("ann");
+    let id = house.connect(&user, &house.person().await).await;
+    let words = match &small {
+        Some(disk) => {
+            disk.fill();
+            ["the disk of the store is full", "make room there"]
+        }
+        None => {
+            limit(&house.daemon);
+            ["limit on file sizes", "raise the limit"]
+        }
+    };
+    let mut refusals = Vec::new();
+    let ended = loop {
+        for what in ["pause", "resume"] {
+            let path = format!("/accounts/{id}/{what}");
+            if let Ok(answer) = user.try_send("POST", &path, &[], None).await {
+                refusals.extend((answer.status != 200).then_some(answer));
+            }
+        }
+        if let Some(status) = house.daemon.ended() {
+            break status;
+        }
+    };
+    assert_eq!(ended.code(), FAILURE, "{}", house.daemon.log());
+    let told = refusals.iter().filter(|answer| words.iter().all(|word| answer.text.contains(word)));
+    assert!(told.count() >= 1, "nobody was told: {refusals:#?}");
+    for answer in &refusals {
+        // Also who comes behind it, while the daemon stops.
+        assert_eq!(answer.refusal(), (503, "OVERLOADED".to_owned()), "{answer:#?}");
+        assert!(answer.retry_after() > 0 && !answer.text.contains("bug"), "{answer:#?}");
+    }
 }

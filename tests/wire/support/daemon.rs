@@ -26,6 +26,8 @@ pub(crate) struct DaemonOptions {
     pub(crate) environment: Vec<(String, String)>,
     /// Runs the daemon that was built to die at named points.
     pub(crate) fail_points: bool,
+    /// Its limit of open files, soft and hard.
+    pub(crate) open_files: Option<u64>,
 }
 
 impl Default for DaemonOptions {
@@ -36,6 +38,7 @@ impl Default for DaemonOptions {
             extra_config: String::new(),
             environment: Vec::new(),
             fail_points: false,
+            open_files: None,
         }
     }
 }
@@ -46,6 +49,7 @@ pub(crate) struct Daemon {
     binary: PathBuf,
     listen: SocketAddr,
     environment: Vec<(String, String)>,
+    open_files: Option<u64>,
     child: Option<Child>,
     may_leave_cores: bool,
 }
@@ -83,6 +87,7 @@ impl Daemon {
             max_reconnect_attempts,
             extra_config,
             environment,
+            open_files,
             ..
         } = options;
         let config = format!(
@@ -110,7 +115,7 @@ impl Daemon {
             state = home.path().join("state").display(),
         );
         fs::write(home.path().join("config.toml"), config).expect("the config is written");
-        Self { home, binary, listen, environment, child: None, may_leave_cores: false }
+        Self { home, binary, listen, environment, open_files, child: None, may_leave_cores: false }
     }
 
     /// Sets a variable of its environment, from its next start on.
@@ -225,8 +230,17 @@ impl Daemon {
     fn launch_with(&mut self, variable: Option<(&str, String)>) {
         let log = self.home.path().join("log");
         let log = File::options().create(true).append(true).open(log).expect("a log");
-        let child = self
-            .command_line(&["run"])
+        let mut command = self.command_line(&["run"]);
+        if let Some(limit) = self.open_files {
+            let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+            let set = move || match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            };
+            // SAFETY: setrlimit may be called between fork and exec, and gets a valid struct.
+            unsafe { command.pre_exec(set) };
+        }
+        let child = command
             .envs(variable)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log's handle"))
@@ -249,6 +263,40 @@ impl Daemon {
         let status = self.child.as_mut()?.try_wait().expect("its status")?;
         self.child = None;
         Some(status)
+    }
+
+    /// The code with which it ended by itself, if it did, and leaves it to others to ask again.
+    pub(crate) fn try_ended(&self) -> Option<Option<i32>> {
+        let pid = i32::try_from(self.pid()).expect("a pid");
+        let mut about = unsafe { std::mem::zeroed::<libc::siginfo_t>() };
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: the struct is valid, plain numbers, and lives through the call.
+        let asked = unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &mut about, options) };
+        assert_eq!(asked, 0, "its status is asked for");
+        // SAFETY: waitid has filled it in, or left it zero.
+        let (ended, code) = unsafe { (about.si_pid(), about.si_status()) };
+        (ended == pid).then_some((about.si_code == libc::CLD_EXITED).then_some(code))
+    }
+
+    /// Sets the limit of open files of the running process; what it has open stays open.
+    pub(crate) fn limit_open_files(&self, limit: u64) {
+        let pid = i32::try_from(self.pid()).expect("a pid");
+        let bound = libc::rlimit { rlim_cur: limit, rlim_max: libc::RLIM_INFINITY };
+        let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: both structs are valid and live through the calls; the hard limit stays.
+        let set = unsafe {
+            libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &mut before);
+            let bound = libc::rlimit { rlim_max: before.rlim_max, ..bound };
+            libc::prlimit(pid, libc::RLIMIT_NOFILE, &bound, std::ptr::null_mut())
+        };
+        assert_eq!(set, 0, "the limit is set");
+    }
+
+    /// Memory that it has resident, KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let about = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = about.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// SIGTERM; the status it ends with.
@@ -399,6 +447,17 @@ pub(crate) fn with_cores(command: &mut Command) -> &mut Command {
     };
     // SAFETY: between fork and exec it makes two system calls and nothing else.
     unsafe { command.pre_exec(allow) }
+}
+
+/// Lets this process, the tests', open as many files as it may.
+pub(crate) fn more_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls get a valid struct that lives through them.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0, "the limit is read");
+        limit.rlim_cur = limit.rlim_max;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0, "the limit is set");
+    }
 }
 
 /// The binary that `./scripts/test` built alone; without it the one cargo built for this test.

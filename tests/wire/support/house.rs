@@ -18,7 +18,7 @@ use super::{
 };
 
 /// What tokens are signed with.
-const TOKEN_SECRET: &str = "a secret of the tests, long enough for a token";
+pub(crate) const TOKEN_SECRET: &str = "a secret of the tests, long enough for a token";
 
 /// Limits under which a test may send as it likes.
 pub(crate) const MORE_SENDS: &str = "[telegram.limits.send]\nper_minute = 6000\nburst = 1000\n";
@@ -91,8 +91,10 @@ impl House {
         let elsewhere = self.sim.dc_addr(4).expect("it has two").to_string();
         self.daemon.set_variable("TELEWARDEN__TELEGRAM__SERVER_PUBLIC_KEY_FILE", &key);
         self.daemon.set_variable("TELEWARDEN__TELEGRAM__SERVERS__4", &elsewhere);
-        for limit in ["CONNECT", "SEND", "OTHER", "UNAUTHORIZED"] {
-            let name = format!("TELEWARDEN__HTTP__LIMITS__{limit}_PER_MINUTE");
+        let limits = ["CONNECT", "SEND", "CHANGE", "OTHER", "UNAUTHORIZED"];
+        let limits = limits.map(|limit| format!("{limit}_PER_MINUTE"));
+        for limit in limits.into_iter().chain(["CHANGE_BURST".to_owned()]) {
+            let name = format!("TELEWARDEN__HTTP__LIMITS__{limit}");
             self.daemon.set_variable(&name, "1000000");
         }
         if let Some(secret) = self.token_secret {

@@ -8,9 +8,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Shared;
-use super::extract::Admin;
+use super::bodies::DetailedHealth;
+use super::extract::{Admin, Query};
+use super::service::HealthQuery;
 use super::shapes::KeyStatus;
 use crate::protocol::refusal::Refusal;
+use crate::protocol::request;
+
+/// Rows of a page, unless somebody says otherwise.
+const HEALTH_ROWS: usize = 100;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
@@ -52,16 +58,25 @@ async fn rotate_keys(
 }
 
 /// The health of everything, in detail
+///
+/// Accounts and monitors in trouble come in pages: `troubled_total` says how many there are, `next_cursor`
+/// where the next page begins.
 #[utoipa::path(
     get,
     path = "/health/detailed",
     tag = "admin",
+    params(DetailedHealth),
     responses((status = 200, description = "How everything fares", body = Object)),
     extensions(("x-role" = json!("admin"))),
 )]
 async fn detailed_health(
     State(api): State<Arc<Shared>>,
     Admin(who): Admin,
+    Query(mut fields): Query,
 ) -> Result<Json<serde_json::Value>, Refusal> {
-    api.service.detailed_health(&who).await.map(Json)
+    let limit = fields.optional("limit", request::limit).unwrap_or(HEALTH_ROWS);
+    let accounts_cursor = fields.optional("accounts_cursor", request::cursor);
+    let monitors_cursor = fields.optional("monitors_cursor", request::cursor);
+    let query = fields.finish(Some(HealthQuery { limit, accounts_cursor, monitors_cursor }))?;
+    api.service.detailed_health(&who, query).await.map(Json)
 }

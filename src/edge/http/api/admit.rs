@@ -15,9 +15,10 @@ use tokio::time::timeout;
 use tracing::field::display;
 use tracing::{Instrument, Span};
 
+use super::claims::{Grant, TokenError};
 use super::in_hand::InHand;
 use super::limits::{Budget, Class, Limits};
-use super::token::{Grant, TokenError, Tokens};
+use super::token::Tokens;
 use crate::edge::http::origin::caller_address;
 use crate::edge::http::problem::problem;
 use crate::edge::http::serve::Peer;
@@ -73,6 +74,12 @@ impl Door {
         let task = self.runtime.spawn(work.instrument(Span::current()));
         match timeout(ANSWER_MAX, task).await {
             Ok(Ok(response)) => response,
+            // Its runtime ends with the daemon.
+            Ok(Err(error)) if error.is_cancelled() => {
+                let detail =
+                    "the daemon is stopping; look whether it was done before you repeat it";
+                Refusal::new(Code::Overloaded, detail).after(5).into_response()
+            }
             Ok(Err(_)) => {
                 let detail = "the request failed inside; this is a bug, and the log says where";
                 Refusal::new(Code::Internal, detail).into_response()
@@ -120,7 +127,11 @@ pub(super) async fn admit(
             let caller = Caller { user: user.clone(), role, address: Some(address) };
             request.extensions_mut().insert(caller);
             request.extensions_mut().insert::<Grant>(grant);
-            told(budget, door.perform(&user, request, next).await)
+            let response = door.perform(&user, request, next).await;
+            if class == Class::Send && !response.status().is_success() {
+                door.limits.send_refused(&user);
+            }
+            told(budget, response)
         }
         Err((budget, refusal)) => told(budget, refusal.into_response()),
     }

@@ -163,3 +163,17 @@ pub(super) struct Paging {
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
 }
+
+/// Which page of what is in trouble.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "names a form")]
+pub(super) struct DetailedHealth {
+    /// The `next_cursor` of `accounts` of the page before.
+    accounts_cursor: Option<String>,
+    /// The `next_cursor` of `monitors` of the page before.
+    monitors_cursor: Option<String>,
+    /// Rows of each list at the most; 100 when absent.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+}

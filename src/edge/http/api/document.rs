@@ -92,6 +92,7 @@ fn describe(operation: &mut Map<String, Value>) {
 /// What an operation may refuse with, its own codes and those of all.
 fn refusals(operation: &Map<String, Value>) -> Vec<(u16, Code)> {
     let mut found = vec![
+        (400, Code::Validation),
         (401, Code::Unauthorized),
         (429, Code::RateLimited),
         (500, Code::Internal),
@@ -108,7 +109,7 @@ fn refusals(operation: &Map<String, Value>) -> Vec<(u16, Code)> {
         found.push((422, Code::Validation));
     }
     if operation.contains_key("requestBody") {
-        found.extend([400, 408, 413, 415].map(|status| (status, Code::Validation)));
+        found.extend([408, 413, 415, 501].map(|status| (status, Code::Validation)));
     }
     if operation.contains_key("x-upgrade") {
         found.push((426, Code::Validation));

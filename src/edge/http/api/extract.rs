@@ -15,13 +15,15 @@ use uuid::Uuid;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::admit::too_slow;
+use super::claims::Grant;
 use super::service::PageQuery;
-use super::token::Grant;
 use crate::edge::http::problem::problem;
+use crate::edge::http::strict::wrapped;
 use crate::protocol::chat::ChatRef;
+use crate::protocol::json::{self, Read};
 use crate::protocol::owner::{AccountId, Caller, LoginId, Role, UserId, WebhookId};
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::request::{self, Fields};
+use crate::protocol::request::{self, Fields, GIVEN_TWICE};
 use crate::protocol::secret;
 
 /// Longest body, in bytes.
@@ -166,6 +168,9 @@ impl<S: Sync> FromRequest<S> for Body {
     type Rejection = Response;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        if let Some(refusal) = wrapped(request.headers()) {
+            return Err(refusal);
+        }
         let is_json = is_json(request.headers());
         let length = content_length(request.headers());
         let body = timeout(BODY_TIME_MAX, gather(request.into_body(), length));
@@ -184,9 +189,13 @@ impl<S: Sync> FromRequest<S> for Body {
             let detail = "send the body as JSON, with Content-Type: application/json";
             return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Validation, detail));
         }
-        match serde_json::from_slice::<Value>(&bytes) {
-            Ok(Value::Object(map)) => Ok(Self(Fields::new(map))),
-            Ok(other) => {
+        match json::read(&bytes) {
+            Ok(Read { value: Value::Object(map), twice }) => {
+                let mut fields = Fields::new(map);
+                twice.iter().for_each(|name| fields.wrong(name, GIVEN_TWICE));
+                Ok(Self(fields))
+            }
+            Ok(Read { value: other, .. }) => {
                 request::wipe(other);
                 let refusal = Refusal::new(Code::Validation, "the body must be a JSON object");
                 Err(refusal.into_response())

@@ -1,11 +1,13 @@
 //! How many requests a user may make in a minute, and an address without a valid token. Owns the
 //! buckets; memory is bounded by housekeeping, since a full bucket need not be remembered.
 
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use governor::clock::{Clock, DefaultClock};
@@ -30,15 +32,28 @@ pub struct RequestLimits {
     pub connect: u32,
     /// Of one user, for sending messages.
     pub send: u32,
+    /// Of one user, for changing anything else: how many there may be at once, and how many a minute
+    /// come back. Each is a line in the audit log, which is kept for ever.
+    pub change: ChangeLimit,
     /// Of one user, for everything else.
     pub other: u32,
     /// Of one address, without a valid token.
     pub unauthorized: u32,
 }
 
+/// Changes of one user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChangeLimit {
+    /// At once.
+    pub burst: u32,
+    /// A minute.
+    pub per_minute: u32,
+}
+
 impl Default for RequestLimits {
     fn default() -> Self {
-        Self { connect: 10, send: 100, other: 1000, unauthorized: 6000 }
+        let change = ChangeLimit { burst: 1000, per_minute: 20 };
+        Self { connect: 10, send: 100, change, other: 1000, unauthorized: 6000 }
     }
 }
 
@@ -49,6 +64,8 @@ pub(super) enum Class {
     Connect,
     /// Sending a message.
     Send,
+    /// Changing something else, or taking data along: what the audit log tells of.
+    Change,
     /// Everything else.
     Other,
 }
@@ -59,7 +76,9 @@ impl Class {
         match *method {
             Method::POST if route.contains("/connect/") => Self::Connect,
             Method::POST if route.ends_with("/messages") => Self::Send,
-            _ => Self::Other,
+            Method::GET | Method::HEAD if route.ends_with("/export") => Self::Change,
+            Method::GET | Method::HEAD | Method::OPTIONS => Self::Other,
+            _ => Self::Change,
         }
     }
 
@@ -67,6 +86,7 @@ impl Class {
         match self {
             Self::Connect => "requests to connect accounts",
             Self::Send => "messages",
+            Self::Change => "changes",
             Self::Other => "requests",
         }
     }
@@ -95,16 +115,23 @@ type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, DefaultClock, StateInform
 /// Buckets of one kind.
 struct Buckets<K: Clone + Hash + Eq> {
     limiter: Limiter<K>,
+    /// How much a full one holds, and how much of it comes back in a minute.
+    burst: NonZeroU32,
     per_minute: NonZeroU32,
     taken: AtomicU32,
 }
 
 impl<K: Clone + Hash + Eq> Buckets<K> {
     fn new(per_minute: u32) -> Self {
-        let per_minute = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
-        let limiter = RateLimiter::hashmap(Quota::per_minute(per_minute))
+        Self::with_burst(per_minute, per_minute)
+    }
+
+    fn with_burst(per_minute: u32, burst: u32) -> Self {
+        let [per_minute, burst] =
+            [per_minute, burst].map(|number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN));
+        let limiter = RateLimiter::hashmap(Quota::per_minute(per_minute).allow_burst(burst))
             .with_middleware::<StateInformationMiddleware>();
-        Self { limiter, per_minute, taken: AtomicU32::new(0) }
+        Self { limiter, burst, per_minute, taken: AtomicU32::new(0) }
     }
 
     /// Takes one; `Err` holds the seconds until there is one again.
@@ -114,8 +141,8 @@ impl<K: Clone + Hash + Eq> Buckets<K> {
             self.limiter.retain_recent();
             self.limiter.shrink_to_fit();
         }
-        let limit = self.per_minute.get();
-        let refill = Duration::from_secs(60) / limit;
+        let limit = self.burst.get();
+        let refill = Duration::from_secs(60) / self.per_minute.get();
         match self.limiter.check_key(key) {
             Ok(state) => {
                 let remaining = state.remaining_burst_capacity();
@@ -137,8 +164,11 @@ fn seconds_up(duration: Duration) -> u64 {
 
 /// All buckets.
 pub(super) struct Limits {
+    /// Users who had more messages refused than they may make changes, and until when they send none.
+    overdrawn: Mutex<HashMap<UserId, Instant>>,
     connect: Buckets<UserId>,
     send: Buckets<UserId>,
+    change: Buckets<UserId>,
     other: Buckets<UserId>,
     unauthorized: Buckets<IpAddr>,
 }
@@ -146,8 +176,10 @@ pub(super) struct Limits {
 impl Limits {
     pub(super) fn new(limits: RequestLimits) -> Self {
         Self {
+            overdrawn: Mutex::default(),
             connect: Buckets::new(limits.connect),
             send: Buckets::new(limits.send),
+            change: Buckets::with_burst(limits.change.per_minute, limits.change.burst),
             other: Buckets::new(limits.other),
             unauthorized: Buckets::new(limits.unauthorized),
         }
@@ -155,19 +187,58 @@ impl Limits {
 
     /// Takes a request of `user`. With the refusal comes what the headers say all the same.
     pub(super) fn take(&self, user: &UserId, class: Class) -> Result<Budget, (Budget, Refusal)> {
+        if class == Class::Send
+            && let Some(wait) = self.overdraft(user)
+        {
+            let limit = self.send.burst.get();
+            let budget = Budget { limit, remaining: 0, reset: wait };
+            let detail = format!(
+                "too many messages of yours were refused, and each of these counts as a change; \
+                 try again in {wait} s"
+            );
+            return Err((budget, Refusal::new(Code::RateLimited, detail).after(wait)));
+        }
         let buckets = match class {
             Class::Connect => &self.connect,
             Class::Send => &self.send,
+            Class::Change => &self.change,
             Class::Other => &self.other,
         };
         buckets.take(user).map_err(|(budget, wait)| {
+            let per_minute = buckets.per_minute.get();
+            let at_once = match budget.limit == per_minute {
+                true => String::new(),
+                false => format!("{} {} at once and ", budget.limit, class.words()),
+            };
             let detail = format!(
-                "a user may make {} {} in a minute; try again in {wait} s",
-                budget.limit,
+                "a user may make {at_once}{per_minute} {} in a minute; try again in {wait} s",
                 class.words()
             );
             (budget, Refusal::new(Code::RateLimited, detail).after(wait))
         })
+    }
+
+    /// Notes that a message was refused, which is a line in the audit log and costs its user nothing else:
+    /// it counts as a change.
+    pub(super) fn send_refused(&self, user: &UserId) {
+        if let Err((_, wait)) = self.change.take(user) {
+            let until = Instant::now() + Duration::from_secs(wait);
+            let mut overdrawn = self.overdrawn();
+            overdrawn.retain(|_, until| *until > Instant::now());
+            overdrawn.insert(user.clone(), until);
+        }
+    }
+
+    /// Seconds until this user may send again.
+    fn overdraft(&self, user: &UserId) -> Option<u64> {
+        let until = *self.overdrawn().get(user)?;
+        let wait = until.checked_duration_since(Instant::now())?;
+        Some(seconds_up(wait).max(1))
+    }
+
+    /// Every change is whole before the lock is let go, so a poisoned one is as good as any.
+    fn overdrawn(&self) -> MutexGuard<'_, HashMap<UserId, Instant>> {
+        self.overdrawn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a request without a valid token. A valid one is never refused because of these: behind a
@@ -206,7 +277,9 @@ mod tests {
 
     #[test]
     fn each_user_and_each_kind_has_a_bucket_of_its_own() {
-        let limits = Limits::new(RequestLimits { connect: 2, send: 3, other: 5, unauthorized: 1 });
+        let change = ChangeLimit { burst: 4, per_minute: 2 };
+        let limits = RequestLimits { connect: 2, send: 3, change, other: 5, unauthorized: 1 };
+        let limits = Limits::new(limits);
         let (one, other) = (user("one"), user("other"));
         let first = limits.take(&one, Class::Connect).unwrap();
         assert_eq!((first.limit, first.remaining), (2, 1));
@@ -222,6 +295,17 @@ mod tests {
             limits.take(&one, Class::Send).unwrap();
         }
         assert!(limits.take(&one, Class::Send).is_err());
+        for left in [3, 2, 1, 0] {
+            assert_eq!(limits.take(&one, Class::Change).unwrap().remaining, left);
+        }
+        let (budget, refusal) = limits.take(&one, Class::Change).unwrap_err();
+        assert_eq!((budget.limit, budget.remaining), (4, 0));
+        assert!((29..=30).contains(&refusal.retry_after.unwrap()), "{refusal:?}");
+        assert!((119..=120).contains(&budget.reset), "{budget:?}");
+        assert!(
+            refusal.detail.contains("4 changes at once and 2 changes in a minute"),
+            "{refusal}"
+        );
         assert!(limits.take(&one, Class::Other).is_ok());
     }
 
@@ -252,7 +336,13 @@ mod tests {
             (Method::POST, "/api/v1/accounts/telegram/connect/sms", Class::Connect),
             (Method::POST, "/api/v1/accounts/{id}/messages", Class::Send),
             (Method::GET, "/api/v1/accounts/{id}", Class::Other),
-            (Method::POST, "/api/v1/logins/{id}/code", Class::Other),
+            (Method::POST, "/api/v1/logins/{id}/code", Class::Change),
+            (Method::POST, "/api/v1/accounts/{id}/pause", Class::Change),
+            (Method::PUT, "/api/v1/monitors/{chat_id}", Class::Change),
+            (Method::DELETE, "/api/v1/accounts/{id}", Class::Change),
+            (Method::GET, "/api/v1/users/{user_id}/export", Class::Change),
+            (Method::HEAD, "/api/v1/users/{user_id}/export", Class::Change),
+            (Method::HEAD, "/api/v1/accounts", Class::Other),
         ] {
             assert_eq!(Class::of(&method, route), class, "{route}");
         }

@@ -5,6 +5,7 @@ mod admin;
 mod admit;
 mod answer;
 mod bodies;
+mod claims;
 mod codes;
 mod document;
 mod event_ids;
@@ -13,6 +14,7 @@ mod in_hand;
 mod limits;
 mod logins;
 mod monitors;
+mod packed;
 mod pages;
 mod records;
 mod secret;
@@ -40,18 +42,20 @@ use admit::{Door, admit, reserve};
 use limits::Limits;
 use streams::Streams;
 
-pub use limits::RequestLimits;
+pub use claims::{Grant, TokenError};
+pub use limits::{ChangeLimit, RequestLimits};
 pub use secret::{TokenSecret, TokenSecretError};
 pub use service::{
-    AccountQuery, AuditQuery, Change, Connected, MonitorQuery, Outgoing, PageQuery, ParseMode,
-    PastedSession, Phone, Service, WebhookOrder,
+    AccountQuery, AuditQuery, Change, Connected, HealthQuery, MonitorQuery, Outgoing, PageQuery,
+    ParseMode, PastedSession, Phone, Service, WebhookOrder,
 };
 pub use shapes::{
     Account, AccountStatus, AuditEntry, Cap, Chat, CooldownView, DeadDelivery, Erased, KeyStatus,
     Kind, Login, LoginError, LoginState, Monitor, Page, PreviousSession, Qr, Rights, Sent, State,
     Time, TimerView, Trouble, Webhook, WhyView,
 };
-pub use token::{Grant, TokenError, Tokens};
+pub use streams::STREAMS_MAX;
+pub use token::Tokens;
 
 /// Where the API lies.
 const PREFIX: &str = "/api/v1";
@@ -75,6 +79,8 @@ pub struct ApiOptions {
     pub limits: RequestLimits,
     /// Requests in hand at once, a quarter of them of one user at the most; see [`IN_HAND_MAX`].
     pub in_hand_max: usize,
+    /// Event streams at once; see [`STREAMS_MAX`].
+    pub streams_max: usize,
     /// Origins that browsers may call from.
     pub cors_origins: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -96,7 +102,7 @@ pub(super) fn router(options: ApiOptions) -> Router {
     let (tokens, limits) = (Tokens::new(&options.secret), Limits::new(options.limits));
     let (trusted, in_hand_max) = (options.trusted_proxies, options.in_hand_max);
     let door = Door::new(tokens, limits, trusted, options.runtime, in_hand_max);
-    let streams = Streams::new(options.meters, options.stop);
+    let streams = Streams::new(options.streams_max, options.meters, options.stop);
     let shared = Arc::new(Shared { service: options.service, streams });
     let (routes, _) = routes().split_for_parts();
     let routes = routes

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use utoipa_swagger_ui::Config;
 
 use super::codes;
+use super::packed::{Unpacker, takes_gzip};
 use crate::edge::http::problem::problem;
-use crate::protocol::refusal::Code;
+use crate::protocol::refusal::{Code, Refusal};
 
 /// What the browser for the document may load: itself. It sets styles on elements, and has small
 /// pictures inside its style sheet.
@@ -26,6 +27,7 @@ const LIST_SECURITY: &str = "default-src 'none'; style-src 'unsafe-inline'; base
     form-action 'none'; frame-ancestors 'none'";
 
 struct Pages {
+    unpacker: Unpacker,
     document: Bytes,
     errors: Bytes,
     browser: Arc<Config<'static>>,
@@ -35,6 +37,7 @@ struct Pages {
 pub(super) fn router(document: &serde_json::Value) -> Router {
     let browser = Config::from("/openapi.json").validator_url("none").try_it_out_enabled(true);
     let pages = Pages {
+        unpacker: Unpacker::new(),
         document: document.to_string().into(),
         errors: codes::page().into(),
         browser: Arc::new(browser),
@@ -60,15 +63,19 @@ async fn error_list(State(pages): State<Arc<Pages>>) -> Response {
     (headers, pages.errors.clone()).into_response()
 }
 
-async fn browser_start(State(pages): State<Arc<Pages>>) -> Response {
-    browser(&pages, "index.html")
+async fn browser_start(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
+    browser(&pages, &headers, "index.html")
 }
 
-async fn browser_file(State(pages): State<Arc<Pages>>, Path(file): Path<String>) -> Response {
-    browser(&pages, &file)
+async fn browser_file(
+    State(pages): State<Arc<Pages>>,
+    Path(file): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    browser(&pages, &headers, &file)
 }
 
-fn browser(pages: &Pages, file: &str) -> Response {
+fn browser(pages: &Pages, asked: &HeaderMap, file: &str) -> Response {
     let Ok(Some(file)) = utoipa_swagger_ui::serve(file, Arc::clone(&pages.browser)) else {
         return problem(StatusCode::NOT_FOUND, Code::NotFound, "there is nothing at this address");
     };
@@ -76,7 +83,11 @@ fn browser(pages: &Pages, file: &str) -> Response {
         (header::CONTENT_TYPE, file.content_type),
         (header::CONTENT_SECURITY_POLICY, BROWSER_SECURITY.to_owned()),
     ];
+    let is_packed = file.gzpipped && takes_gzip(asked);
     if file.gzpipped {
+        headers.push((header::VARY, "Accept-Encoding".to_owned()));
+    }
+    if is_packed {
         headers.push((header::CONTENT_ENCODING, "gzip".to_owned()));
     }
     // Nothing is copied but the one small file that is made for this document.
@@ -84,11 +95,23 @@ fn browser(pages: &Pages, file: &str) -> Response {
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => bytes.into(),
     };
-    let mut response = bytes.into_response();
+    let mut response = match file.gzpipped && !is_packed {
+        false => bytes.into_response(),
+        true => match pages.unpacker.unpack(bytes) {
+            Some(body) => body.into_response(),
+            None => return crowded(),
+        },
+    };
     for (name, value) in headers {
         if let Ok(value) = value.parse() {
             response.headers_mut().insert(name, value);
         }
     }
     response
+}
+
+fn crowded() -> Response {
+    let detail =
+        "too many ask for this file uncompressed; ask again, or with Accept-Encoding: gzip";
+    Refusal::new(Code::Overloaded, detail).after(1).into_response()
 }

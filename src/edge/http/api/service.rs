@@ -109,6 +109,17 @@ pub struct AuditQuery {
     pub page: PageQuery,
 }
 
+/// Which page of what is in trouble.
+#[derive(Clone, Debug)]
+pub struct HealthQuery {
+    /// Rows of a page, of accounts and of monitors.
+    pub limit: usize,
+    /// Where the page of accounts begins.
+    pub accounts_cursor: Option<String>,
+    /// Where the page of monitors begins.
+    pub monitors_cursor: Option<String>,
+}
+
 /// A webhook to be made or changed.
 #[derive(Clone, Debug)]
 pub struct WebhookOrder {
@@ -286,5 +297,9 @@ pub trait Service: Send + Sync + 'static {
     /// Makes a new key and wraps everything with it. For admins.
     async fn rotate_keys(&self, who: &Caller) -> Result<KeyStatus, Refusal>;
     /// The health of everything, in detail. For admins.
-    async fn detailed_health(&self, who: &Caller) -> Result<serde_json::Value, Refusal>;
+    async fn detailed_health(
+        &self,
+        who: &Caller,
+        query: HealthQuery,
+    ) -> Result<serde_json::Value, Refusal>;
 }

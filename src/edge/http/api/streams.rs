@@ -22,10 +22,10 @@ use utoipa_axum::routes;
 use zeroize::Zeroize;
 
 use super::Shared;
+use super::claims::Grant;
 use super::event_ids::EventIds;
 use super::extract::Query;
 use super::service::Change;
-use super::token::Grant;
 use crate::edge::http::meters::HttpMeters;
 use crate::edge::http::problem::problem;
 use crate::protocol::owner::{Caller, UserId};
@@ -34,14 +34,17 @@ use crate::protocol::request::{self, Fields};
 
 /// Streams of one user at once.
 pub(super) const USER_STREAMS_MAX: usize = 8;
-/// Streams at once. A quarter of the connections, at about 30 KiB each: 8 MiB.
-const STREAMS_MAX: usize = 256;
+/// Streams at once, unless somebody says otherwise. A quarter of the connections, at about 30 KiB each:
+/// 8 MiB.
+pub const STREAMS_MAX: usize = 256;
 /// How often something is sent, at least. Less than the connection may be silent.
 const BEAT_EVERY: Duration = Duration::from_secs(15);
 /// How long one message may take to leave.
 const SEND_MAX: Duration = Duration::from_secs(15);
 /// A socket from which nothing was heard for this long is dead: pings are answered.
 const SILENCE_MAX: Duration = Duration::from_secs(50);
+/// How long the other side may take to close the socket after it was told to, or has told us to.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
 /// Longest message that is taken from a socket, in bytes. None is expected.
 const INCOMING_MAX: usize = 4 * 1024;
 /// The subprotocol that is chosen where a browser offers it beside its token.
@@ -54,6 +57,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
 
 /// Which streams are open.
 pub(super) struct Streams {
+    max: usize,
     open: Mutex<HashMap<UserId, usize>>,
     ids: EventIds,
     meters: HttpMeters,
@@ -61,8 +65,8 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn new(meters: HttpMeters, stop: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { open: Mutex::default(), ids: EventIds::new(), meters, stop })
+    pub(super) fn new(max: usize, meters: HttpMeters, stop: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { max, open: Mutex::default(), ids: EventIds::new(), meters, stop })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, usize>> {
@@ -71,8 +75,8 @@ impl Streams {
 
     fn enter(self: &Arc<Self>, user: &UserId) -> Result<Place, Refusal> {
         let mut open = self.lock();
-        if open.values().sum::<usize>() >= STREAMS_MAX {
-            let detail = format!("{STREAMS_MAX} event streams are open already; try again later");
+        if open.values().sum::<usize>() >= self.max {
+            let detail = format!("{} event streams are open already; try again later", self.max);
             return Err(Refusal::new(Code::Overloaded, detail).after(10));
         }
         let own = open.entry(user.clone()).or_default();
@@ -306,7 +310,9 @@ async fn converse(mut socket: WebSocket, mut follow: Follow) {
                     Next::End(end) => {
                         let (code, reason) = (end.close_code(), end.reason().into());
                         let close = Message::Close(Some(CloseFrame { code, reason }));
-                        let _ = timeout(SEND_MAX, socket.send(close)).await;
+                        if let Ok(Ok(())) = timeout(SEND_MAX, socket.send(close)).await {
+                            close_together(&mut socket).await;
+                        }
                         return;
                     }
                 };
@@ -315,11 +321,19 @@ async fn converse(mut socket: WebSocket, mut follow: Follow) {
                 }
             }
             message = socket.recv() => match message {
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(Message::Close(_))) => return close_together(&mut socket).await,
+                Some(Err(_)) | None => return,
                 Some(Ok(_)) => heard = Instant::now(),
             },
         }
     }
+}
+
+/// Ends the closing handshake (RFC 6455 section 5.5.1): reading on sends the Close that answers one, and
+/// waits for the one that answers ours. Whoever is cut off before that sees 1006.
+async fn close_together(socket: &mut WebSocket) {
+    let rest = async { while let Some(Ok(_)) = socket.recv().await {} };
+    let _ = timeout(CLOSE_MAX, rest).await;
 }
 
 /// `data` is JSON already.
@@ -336,7 +350,7 @@ mod tests {
 
     #[test]
     fn streams_are_counted_and_given_back() {
-        let streams = Streams::new(HttpMeters::default(), CancellationToken::new());
+        let streams = Streams::new(STREAMS_MAX, HttpMeters::default(), CancellationToken::new());
         let user = |number: usize| UserId::new(format!("user-{number}")).unwrap();
         let own: Vec<_> = (0..USER_STREAMS_MAX).map(|_| streams.enter(&user(0)).unwrap()).collect();
         let code = |result: Result<Place, Refusal>| result.err().map(|refusal| refusal.code);

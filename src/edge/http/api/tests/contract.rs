@@ -68,12 +68,15 @@ async fn queries_have_the_parameters_of_the_document_and_no_others() {
         if documented.is_empty() {
             continue;
         }
-        let request = Request::to(&method, &path).by(&alice()).query("surprise=1");
+        let who = match operation["x-role"] == "admin" {
+            true => token("root", Role::Admin),
+            false => alice(),
+        };
+        let request = Request::to(&method, &path).by(&who).query("surprise=1");
         let answer = server.ask(request).await;
         assert_eq!(known(&answer), documented, "{method} {path}");
         let twice: Vec<_> = documented.iter().map(|name| format!("{name}=1&{name}=1")).collect();
-        let answer =
-            server.ask(Request::to(&method, &path).by(&alice()).query(&twice.join("&"))).await;
+        let answer = server.ask(Request::to(&method, &path).by(&who).query(&twice.join("&"))).await;
         let named: BTreeSet<_> = fields(&answer).into_iter().collect();
         assert_eq!(named, documented, "{method} {path}");
     }
@@ -148,11 +151,86 @@ async fn broken_requests_are_problem_documents() {
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
         assert!(!answer.body.contains("s3cret"), "{}", answer.body);
     }
+    for (coding, status) in [("gzip", 415), ("identity, br", 415), ("identity", 422)] {
+        let packed = json_type(to()).header("Content-Encoding", coding).body("{}");
+        let answer = server.ask(packed).await;
+        assert_eq!(answer.refusal(), refusal(status, "VALIDATION"), "{coding}");
+        let taken = (status == 415).then_some("identity");
+        assert_eq!(answer.header("accept-encoding"), taken, "RFC 9110 section 15.5.16");
+    }
+    let chunked = "{\"to\": \"me\", \"text\": \"x\"}";
+    let chunked = format!("{:x}\r\n{chunked}\r\n0\r\n\r\n", chunked.len());
+    for (coding, status) in [("chunked", 201), ("gzip, chunked", 501)] {
+        let mut request = json_type(to()).header("Transfer-Encoding", coding);
+        request.path = format!("/api/v1/accounts/{}/messages", fake::ACCOUNT);
+        let answer = server.ask_raw(&format!("{}{chunked}", request.text())).await;
+        assert_eq!(answer.status, status, "{coding}: {answer:?}");
+    }
     let answer = server.ask(Request::new("PATCH", "/api/v1/accounts").by(&alice())).await;
     assert_eq!(answer.refusal(), refusal(405, "VALIDATION"));
     assert!(answer.header("allow").is_some());
     let answer = server.ask(Request::new("GET", "/api/v1/nothing").by(&alice())).await;
     assert_eq!(answer.refusal(), refusal(404, "NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn a_name_given_twice_is_refused_at_any_depth() {
+    let server = Server::start().await;
+    for (body, field) in [
+        (r#"{"to": "me", "text": "s3cret", "text": "s3cret"}"#, "text"),
+        (r#"{"to": "me", "text": "x", "silent": {"a": 1, "a": 1}}"#, "silent.a"),
+    ] {
+        let request = Request::to("POST", MESSAGES).by(&alice());
+        let request = request.header("Content-Type", "application/json").body(body);
+        let answer = server.ask(request).await;
+        assert_eq!(answer.refusal(), refusal(422, "VALIDATION"));
+        let errors = answer.json()["errors"].as_array().unwrap().clone();
+        let twice = json!({"field": field, "message": "is given more than once"});
+        assert!(errors.contains(&twice), "{errors:?}");
+        assert!(!answer.body.contains("s3cret"), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_request_says_once_for_which_host_it_is() {
+    let server = Server::start().await;
+    for (head, status) in [
+        ("GET /health/live HTTP/1.1\r\n", 400),
+        ("GET /health/live HTTP/1.1\r\nHost: a\r\nHost: a\r\n", 400),
+        ("GET /health/live HTTP/1.0\r\nHost: a\r\nHost: b\r\n", 400),
+        ("GET /health/live HTTP/1.1\r\nHost: a b\r\n", 400),
+        ("GET /nothing HTTP/1.1\r\n", 400),
+        ("GET /health/live HTTP/1.1\r\nHost: a\r\n", 200),
+        ("GET /health/live HTTP/1.1\r\nHost:\r\n", 200),
+        ("GET /health/live HTTP/1.0\r\n", 200),
+        ("GET http://a/health/live HTTP/1.1\r\nHost: a\r\n", 200),
+    ] {
+        let answer = server.ask_raw(&format!("{head}Connection: close\r\n\r\n")).await;
+        assert_eq!(answer.status, status, "{head}");
+        if status == 400 {
+            assert_eq!(answer.refusal(), refusal(400, "VALIDATION"), "{head}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn files_come_compressed_to_who_takes_them_so() {
+    let server = Server::start().await;
+    let get = |file: &str| Request::new("GET", &format!("/docs/{file}"));
+    for file in ["", "swagger-ui.css", "swagger-ui-bundle.js"] {
+        let packed = server.ask(get(file).header("Accept-Encoding", "br, gzip")).await;
+        assert_eq!(packed.header("content-encoding"), Some("gzip"), "{file}");
+        assert_eq!(packed.header("vary"), Some("Accept-Encoding"));
+        for asked in [None, Some("identity"), Some("gzip;q=0, *;q=0.5"), Some("deflate")] {
+            let request =
+                asked.map_or(get(file), |asked| get(file).header("Accept-Encoding", asked));
+            let plain = server.ask(request).await;
+            assert_eq!((plain.status, plain.header("content-encoding")), (200, None), "{asked:?}");
+            assert_eq!(plain.header("vary"), Some("Accept-Encoding"));
+            let is_text = plain.body.to_lowercase().contains("swagger");
+            assert!(is_text && plain.body.len() > packed.body.len() / 2, "{file}");
+        }
+    }
 }
 
 #[tokio::test]

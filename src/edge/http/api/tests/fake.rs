@@ -385,7 +385,11 @@ impl Service for Fake {
         Ok(keys())
     }
 
-    async fn detailed_health(&self, _: &Caller) -> Result<serde_json::Value, Refusal> {
+    async fn detailed_health(
+        &self,
+        _: &Caller,
+        _: HealthQuery,
+    ) -> Result<serde_json::Value, Refusal> {
         Ok(json!({"status": "ok"}))
     }
 }

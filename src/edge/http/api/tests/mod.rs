@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use self::fake::Fake;
 use super::*;
 use crate::edge::http::router_with_api;
-use crate::edge::http::serve::{BoundedListener, serve_bounded};
+use crate::edge::http::serve::Server as HttpServer;
 use crate::edge::http::tests::Told;
 use crate::protocol::owner::{Role, UserId};
 use crate::protocol::secret::SecretText;
@@ -30,8 +30,13 @@ use crate::protocol::secret::SecretText;
 const PATIENCE: Duration = Duration::from_secs(10);
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// More than any test uses.
-const PLENTY: RequestLimits =
-    RequestLimits { connect: 100_000, send: 100_000, other: 100_000, unauthorized: 100_000 };
+const PLENTY: RequestLimits = RequestLimits {
+    connect: 100_000,
+    send: 100_000,
+    change: ChangeLimit { burst: 100_000, per_minute: 100_000 },
+    other: 100_000,
+    unauthorized: 100_000,
+};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(openapi);
 
@@ -60,12 +65,12 @@ impl Server {
     }
 
     async fn with(change: impl FnOnce(&mut ApiOptions)) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self::on(BoundedListener::new(listener, 600, PATIENCE), change).await
+        Self::on(HttpServer::of(600, 0, PATIENCE), change).await
     }
 
-    async fn on(listener: BoundedListener, change: impl FnOnce(&mut ApiOptions)) -> Self {
-        let address = axum::serve::Listener::local_addr(&listener).unwrap();
+    async fn on(http: HttpServer, change: impl FnOnce(&mut ApiOptions)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
         let (service, stop) = (Arc::new(Fake::new()), CancellationToken::new());
         let mut options = ApiOptions {
             service: service.clone(),
@@ -73,6 +78,7 @@ impl Server {
             secret: secret(),
             limits: PLENTY,
             in_hand_max: 16,
+            streams_max: STREAMS_MAX,
             cors_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             meters: HttpMeters::default(),
@@ -81,7 +87,7 @@ impl Server {
         change(&mut options);
         let told = Told::some();
         let router = router_with_api(told.clone(), told, options);
-        tokio::spawn(serve_bounded(listener, router, stop.clone(), PATIENCE));
+        tokio::spawn(http.run(listener, router, stop.clone()));
         Self { address, service, stop }
     }
 
@@ -90,6 +96,13 @@ impl Server {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.text().as_bytes()).await.unwrap();
         stream
+    }
+
+    /// Sends a text as it is.
+    async fn ask_raw(&self, text: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        Answer::read(stream).await
     }
 
     async fn ask(&self, request: Request) -> Answer {

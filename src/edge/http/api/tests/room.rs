@@ -43,14 +43,18 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn each_kind_of_request_has_its_limit() {
-    let limits = RequestLimits { connect: 2, send: 3, other: 4, unauthorized: 100 };
+    let change = ChangeLimit { burst: 5, per_minute: 5 };
+    let limits = RequestLimits { connect: 2, send: 3, change, other: 4, unauthorized: 100 };
     let server = Server::with(|options| options.limits = limits).await;
     let connect = || {
         let request = Request::to("POST", "/api/v1/accounts/telegram/connect/qr");
         request.json(&json!({}))
     };
     let accounts = || Request::to("GET", "/api/v1/accounts").by(&alice());
-    for (limit, request) in [(2, connect().by(&alice())), (3, message("me")), (4, accounts())] {
+    let pause = Request::to("POST", "/api/v1/accounts/{id}/pause").by(&alice());
+    for (limit, request) in
+        [(2, connect().by(&alice())), (3, message("me")), (4, accounts()), (5, pause)]
+    {
         for taken in 1..=limit {
             let answer = server.ask(request.clone()).await;
             assert!(answer.status < 300, "{answer:?}");
@@ -67,6 +71,25 @@ async fn each_kind_of_request_has_its_limit() {
     }
     let answer = server.ask(connect().by(&token("bob", Role::User))).await;
     assert_eq!(answer.status, 202);
+}
+
+/// Each is a line in the audit log, as every message is that goes.
+#[tokio::test]
+async fn messages_that_are_refused_count_as_changes() {
+    let change = ChangeLimit { burst: 3, per_minute: 1 };
+    let limits = RequestLimits { change, ..PLENTY };
+    let server = Server::with(|options| options.limits = limits).await;
+    for _ in 0..3 {
+        assert_eq!(server.ask(message("@wait")).await.refusal(), refusal(429, "TG_API_429"));
+        assert_eq!(server.ask(message("me")).await.status, 201);
+    }
+    assert_eq!(server.ask(message("@wait")).await.refusal(), refusal(429, "TG_API_429"));
+    let answer = server.ask(message("me")).await;
+    assert_eq!(answer.refusal(), refusal(429, "RATE_LIMITED"));
+    assert!(answer.body.contains("were refused"), "{answer:?}");
+    let after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&after), "{after}");
+    assert_eq!(server.ask(message_by("me", &admin_token(1))).await.status, 201);
 }
 
 #[tokio::test]
@@ -144,21 +167,29 @@ async fn nobody_takes_all_requests_in_hand() {
     assert_eq!(server.ask(message("me")).await.status, 201);
 }
 
+/// A connection on which health was asked once.
+async fn engaged(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut start = [0; 12];
+    timeout(PATIENCE, stream.read_exact(&mut start)).await.expect("an answer").unwrap();
+    stream
+}
+
 #[tokio::test]
 async fn the_last_connections_are_kept_for_health() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let listener = BoundedListener::new(listener, 4, PATIENCE).reserving(2);
-    let server = Server::on(listener, |_| {}).await;
-    let first = TcpStream::connect(server.address).await.unwrap();
-    let _second = TcpStream::connect(server.address).await.unwrap();
+    let server = Server::on(HttpServer::of(4, 2, PATIENCE), |_| {}).await;
+    let first = engaged(&server).await;
+    let _second = engaged(&server).await;
     let accounts = || Request::to("GET", "/api/v1/accounts").by(&alice());
     let answer = server.ask(accounts()).await;
     assert_eq!(answer.refusal(), refusal(503, "OVERLOADED"));
     assert_eq!(server.ask(Request::to("GET", "/health")).await.status, 200);
-    // Whoever is silent on the last ones gives way soon.
-    let _third = TcpStream::connect(server.address).await.unwrap();
-    let _fourth = TcpStream::connect(server.address).await.unwrap();
-    assert_eq!(server.ask(Request::to("GET", "/health")).await.status, 200);
+    // Whoever is silent on the last ones gives way at once.
+    let _silent = [0; 8].map(|_| std::net::TcpStream::connect(server.address).unwrap());
+    for _ in 0..8 {
+        assert_eq!(server.ask(Request::to("GET", "/health")).await.status, 200);
+    }
     drop(first);
     let wait = async {
         while server.ask(accounts()).await.status != 200 {
@@ -169,19 +200,23 @@ async fn the_last_connections_are_kept_for_health() {
 }
 
 #[tokio::test]
+async fn who_only_connects_keeps_nobody_from_the_api() {
+    let server = Server::on(HttpServer::of(4, 2, PATIENCE), |_| {}).await;
+    for _ in 0..3 {
+        let _silent = [0; 16].map(|_| std::net::TcpStream::connect(server.address).unwrap());
+        let accounts = Request::to("GET", "/api/v1/accounts").by(&alice());
+        assert_eq!(server.ask(accounts).await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn hostile_callers_cannot_keep_the_connections_of_health() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let listener = BoundedListener::new(listener, 4, PATIENCE).reserving(2);
-    let server = Server::on(listener, |_| {}).await;
+    let server = Server::on(HttpServer::of(4, 2, PATIENCE), |_| {}).await;
     let ask = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
     let twice = [&ask[..], &ask[..]].concat();
     let mut kept = Vec::new();
     for _ in 0..2 {
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        stream.write_all(ask).await.unwrap();
-        let mut start = [0; 12];
-        timeout(PATIENCE, stream.read_exact(&mut start)).await.expect("an answer").unwrap();
-        kept.push(stream);
+        kept.push(engaged(&server).await);
     }
     for _ in 0..4 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -203,9 +238,8 @@ async fn hostile_callers_cannot_keep_the_connections_of_health() {
 
 #[tokio::test]
 async fn an_answer_has_its_full_time_although_the_connection_was_idle_before() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silence = Duration::from_millis(1500);
-    let server = Server::on(BoundedListener::new(listener, 16, silence), |_| {}).await;
+    let server = Server::on(HttpServer::of(16, 0, silence), |_| {}).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     tokio::time::sleep(silence * 2 / 3).await;
     stream.write_all(message("@hold").text().as_bytes()).await.unwrap();

@@ -1,7 +1,7 @@
 //! Event streams over real sockets.
 
-use futures_util::StreamExt as _;
 use futures_util::stream::Stream;
+use futures_util::{SinkExt as _, StreamExt as _};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 use tokio::io::AsyncBufReadExt;
@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::protocol::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 
 use super::*;
 
@@ -227,4 +228,30 @@ async fn a_socket_closes_with_its_token_and_with_the_daemon() {
     follower(&server, 2).await;
     server.stop.cancel();
     assert_eq!(closed(next(&mut socket).await), (1001, "stopping".to_owned()));
+}
+
+#[tokio::test]
+async fn a_close_is_answered_with_a_close_whoever_begins() {
+    let server = Server::start().await;
+    let bearer = format!("Bearer {}", alice());
+    for frame in [None, Some(CloseFrame { code: CloseCode::Normal, reason: "bye".into() })] {
+        let (mut socket, _) = open(&server, "", &[("authorization", &bearer)]).await.unwrap();
+        socket.close(frame.clone()).await.unwrap();
+        // The answer repeats the code (RFC 6455 section 5.5.1), and then the server hangs up.
+        let answer = next(&mut socket).await;
+        let Message::Close(answer) = answer else { panic!("no close: {answer:?}") };
+        assert_eq!(answer.map(|frame| frame.code), frame.map(|frame| frame.code));
+        let rest = timeout(PATIENCE, socket.next()).await.expect("it hangs up");
+        assert!(rest.is_none(), "{rest:?}");
+    }
+    // Ours is followed by theirs: nothing that was sent meanwhile cuts it off.
+    let (mut socket, _) = open(&server, "", &[("authorization", &bearer)]).await.unwrap();
+    follower(&server, 3).await;
+    for _ in 0..20 {
+        socket.send(Message::Text("hello".into())).await.unwrap();
+    }
+    server.stop.cancel();
+    assert_eq!(closed(next(&mut socket).await), (1001, "stopping".to_owned()));
+    let rest = timeout(PATIENCE, socket.next()).await.expect("it hangs up");
+    assert!(rest.is_none(), "{rest:?}");
 }

@@ -1,0 +1,116 @@
+//! Who may hold how many open files. Owns the budget, which follows from the limit of open files in force
+//! (RLIMIT_NOFILE, raised to the hard one at start, see `process.rs`). Pure but for reading that limit.
+//!
+//! The daemon itself comes first: store, broker, listener, log, name resolution, secrets. Of the rest the
+//! HTTP edge, where strangers come, may hold a quarter, at least half of it for those who say something;
+//! the others are for accounts, logins and webhooks, one descriptor each, with room to grow.
+
+use anyhow::{Result, bail};
+
+use crate::edge::http::{CONNECTIONS_MAX, Capacity, QUIET_MAX};
+
+/// What the daemon itself may hold. Measured: 22 with a broker, at start as at rest; the rest is for Vault,
+/// names that are resolved, certificates that are read, and dials to a broker that went away.
+const OWN: u64 = 96;
+/// With less nobody would be served well: 120 connections of accounts beside a few of HTTP.
+const LIMIT_MIN: u64 = 256;
+
+/// The budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Descriptors {
+    /// The limit in force.
+    limit: u64,
+    /// Connections of the HTTP edge on which something was said.
+    pub(super) edge: usize,
+    /// The same, on which nothing was said.
+    quiet: usize,
+    /// Connections to Telegram and to webhooks.
+    outward: u64,
+}
+
+impl Descriptors {
+    /// Of this process.
+    ///
+    /// # Errors
+    /// When its limit is too small.
+    pub(super) fn of_process() -> Result<Self> {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the call gets a valid pointer to a struct that lives through it.
+        match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } {
+            0 => Self::within(limit.rlim_cur),
+            _ => {
+                bail!("failed to read the limit of open files: {}", std::io::Error::last_os_error())
+            }
+        }
+    }
+
+    fn within(limit: u64) -> Result<Self> {
+        if limit < LIMIT_MIN {
+            bail!(
+                "the limit of open files is {limit}, and telewarden needs at least {LIMIT_MIN} (every \
+                 connection is one): raise the hard limit (LimitNOFILE= in the unit, --ulimit nofile= \
+                 of the container, ulimit -Hn in a shell)"
+            );
+        }
+        let rest = limit - OWN;
+        let share = usize::try_from(rest / 4).unwrap_or(usize::MAX);
+        let edge = (share - share / 2).min(CONNECTIONS_MAX);
+        let quiet = (share - edge).min(QUIET_MAX);
+        Ok(Self { limit, edge, quiet, outward: rest - (edge + quiet) as u64 })
+    }
+
+    /// What the HTTP edge may hold.
+    pub(super) fn capacity(self) -> Capacity {
+        Capacity { connections: self.edge, quiet: self.quiet, open_files: self.limit }
+    }
+
+    /// Says so, and whether it is enough for the accounts that there are.
+    pub(super) fn tell(self, accounts: usize) {
+        let Self { limit, edge, quiet, outward } = self;
+        tracing::info!(
+            limit,
+            http_connections = edge,
+            http_silent = quiet,
+            telegram_and_webhooks = outward,
+            accounts,
+            "open files are shared out"
+        );
+        if accounts as u64 > outward {
+            tracing::warn!(
+                limit,
+                accounts,
+                "the limit of open files is too low for all accounts to be connected at once, each \
+                 takes one: raise it (LimitNOFILE= in the unit, ulimit -Hn in a shell)"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_the_edge_may_hold_follows_from_the_limit() {
+        let edge = |limit| {
+            Descriptors::within(limit).map(|files| (files.edge, files.quiet, files.outward))
+        };
+        assert_eq!(edge(65_536).unwrap(), (1024, 4096, 60_320));
+        assert_eq!(edge(1024).unwrap(), (116, 116, 696));
+        assert_eq!(edge(LIMIT_MIN).unwrap(), (20, 20, 120));
+        let refusal = Descriptors::within(LIMIT_MIN - 1).unwrap_err().to_string();
+        assert!(refusal.contains("255") && refusal.contains("LimitNOFILE="), "{refusal}");
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_is_promised_what_somebody_else_has(limit in LIMIT_MIN..=u64::MAX) {
+            let files = Descriptors::within(limit).unwrap();
+            let edge = (files.edge + files.quiet) as u64;
+            prop_assert_eq!(edge + files.outward + OWN, limit);
+            prop_assert!(files.edge >= 20 && files.outward >= edge * 3);
+        }
+    }
+}
