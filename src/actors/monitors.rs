@@ -71,7 +71,7 @@ pub(super) enum MonitorsMsg {
     /// A command ends the monitoring of a chat.
     Stop { order: Stop, reply: RpcReplyPort<Result<(), CommitError>> },
     /// What the store has of a chat that is to be started.
-    Read { key: ChatKey, outcome: Result<Stored, StoreError> },
+    Read { key: ChatKey, outcome: Box<Result<Stored, StoreError>> },
     /// The record of a chat without an actor was to be deleted.
     Deleted { key: ChatKey, outcome: Result<(), CommitError> },
     /// The pause before a monitor's restart is over.
@@ -167,7 +167,7 @@ impl Actor for Monitors {
             MonitorsMsg::Stop { order, reply } => {
                 state.take(&myself, Order::Stop(order, reply)).await;
             }
-            MonitorsMsg::Read { key, outcome } => state.read(&myself, key, outcome).await,
+            MonitorsMsg::Read { key, outcome } => state.read(&myself, key, *outcome).await,
             MonitorsMsg::Deleted { key, outcome } => state.deleted(&myself, key, outcome).await,
             MonitorsMsg::RestartDue { key } => state.restart_due(&myself, key),
             MonitorsMsg::Pulse(reply) => drop(reply.send(())),
@@ -280,7 +280,7 @@ impl MonitorsState {
                 Ok(()) => store.read(move |s| Ok((s.monitor(&of)?, s.cursor(&of)?))).await,
                 Err(error) => Err(error.into()),
             };
-            let _ = target.cast(MonitorsMsg::Read { key, outcome });
+            let _ = target.cast(MonitorsMsg::Read { key, outcome: Box::new(outcome) });
         });
     }
 

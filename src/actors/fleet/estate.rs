@@ -95,8 +95,8 @@ pub(in crate::actors) struct Changed {
 pub(in crate::actors) enum Change {
     Adopted {
         account: OwnedAccount,
-        record: AccountRecord,
-        before: Option<Before>,
+        record: Box<AccountRecord>,
+        before: Option<Box<Before>>,
         slot: Arc<Semaphore>,
     },
     Held(OwnedAccount),
@@ -318,6 +318,7 @@ impl FleetState {
         }
         self.leaving.remove(&key);
         self.adopting.insert(key);
+        let (record, before) = (Box::new(record), before.map(Box::new));
         self.keep(myself, ops, Change::Adopted { account, record, before, slot }, reply).await;
     }
 
@@ -385,7 +386,7 @@ impl FleetState {
         let account = match change {
             Change::Adopted { account, record, before, slot } => {
                 self.context.directory.put(account.clone());
-                self.take_in(myself, &account, record, slot).await;
+                self.take_in(myself, &account, *record, slot).await;
                 if let Some(before) = before {
                     previous = Some(before.fate);
                     self.context.rekeyed.note(account.user.clone());
