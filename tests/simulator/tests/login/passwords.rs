@@ -30,7 +30,7 @@ async fn a_password_is_asked_for_after_the_code_and_only_the_right_one_opens() {
     let ask = f::account::GetPassword {};
     assert_eq!(stranger.refused(&ask).await, "AUTH_KEY_UNREGISTERED");
     let client = at_the_password(&stage, &account).await;
-    assert_eq!(client.refused(&f::updates::GetState {}).await, "AUTH_KEY_UNREGISTERED");
+    assert_eq!(client.refused(&f::updates::GetState {}).await, "SESSION_PASSWORD_NEEDED");
     let first = question(&client).await;
     assert_eq!((first.has_password, first.hint.as_deref()), (true, Some("a cave")));
     assert_eq!(client.refused(&guess(&first)).await, "PASSWORD_HASH_INVALID");
