@@ -349,7 +349,11 @@ impl Config {
         let file = config.open_file()?;
 
         // seal config in a Config
-        let config = RunningConfig { inner: config, file: Arc::new(file) };
+        let config = RunningConfig {
+            inner: config,
+            file: Arc::new(file),
+            syncing: Arc::default(),
+        };
 
         Db::start_inner(config)
     }
@@ -439,7 +443,11 @@ impl Config {
         });
 
         // seal config in a Config
-        RunningConfig { inner: self, file: Arc::new(file) }
+        RunningConfig {
+            inner: self,
+            file: Arc::new(file),
+            syncing: Arc::default(),
+        }
     }
 
     fn gen_temp_path() -> PathBuf {
@@ -785,6 +793,23 @@ impl Config {
 pub struct RunningConfig {
     inner: Config,
     pub(crate) file: Arc<File>,
+    /// telewarden: held while the log is synced, see `sync_log`.
+    syncing: Arc<parking_lot::Mutex<()>>,
+}
+
+impl RunningConfig {
+    /// telewarden: makes everything written to the log durable. The kernel
+    /// tells a failed write to one sync of a file handle, whoever's pages they
+    /// were, and calls the pages clean from then on. So syncs go one by one,
+    /// and the first that fails fails all later ones.
+    pub(crate) fn sync_log(&self) -> Result<()> {
+        let _one_by_one = self.syncing.lock();
+        self.global_error()?;
+        if let Err(e) = self.file.sync_data() {
+            self.set_global_error(e.into());
+        }
+        self.global_error()
+    }
 }
 
 #[allow(unsafe_code)]

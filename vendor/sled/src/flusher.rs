@@ -135,14 +135,15 @@ fn run(
         } {}
 
         // telewarden: what was written without a sync, and that nobody waits
-        // for, is made stable here.
-        if let Err(e) = pagecache.log.iobufs.sync_if_written() {
-            error!("failed to fsync from periodic flush thread: {}", e);
-            pagecache.config.set_global_error(e);
-        }
-
-        if let Err(e) = pagecache.config.file.sync_all() {
-            error!("failed to fsync from periodic flush thread: {}", e);
+        // for, is made stable here. After a sync that failed nothing counts as
+        // written any more, whoever's pages it was.
+        let synced = pagecache
+            .log
+            .iobufs
+            .sync_if_written()
+            .and_then(|_| pagecache.config.sync_log());
+        if let Err(e) = synced {
+            pagecache.log.fail_waiters(&e);
         }
 
         let sleep_duration = flush_every

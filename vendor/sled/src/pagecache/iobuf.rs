@@ -747,6 +747,10 @@ impl IoBufs {
             {
                 self.written.lock().push((base_lsn, total_len));
                 M.written_bytes.measure(total_len as u64);
+                // Whoever waits already has to sync it now. The mutex makes
+                // sure that it either saw the push or hears of it.
+                drop(self.intervals.lock());
+                let _notified = self.interval_updated.notify_all();
                 return Ok(());
             }
             self.sync_written()?;
@@ -809,7 +813,7 @@ impl IoBufs {
     fn sync_written(&self) -> Result<()> {
         let written = std::mem::take(&mut *self.written.lock());
         if !self.config.temporary {
-            self.config.file.sync_data()?;
+            self.config.sync_log()?;
         }
         for (lsn, len) in written {
             self.mark_interval(lsn, len);
@@ -982,6 +986,11 @@ pub(in crate::pagecache) fn make_stable_inner(
 
         // block until another thread updates the stable lsn
         let mut waiter = iobufs.intervals.lock();
+
+        // telewarden: something was written since.
+        if !iobufs.written.lock().is_empty() {
+            continue;
+        }
 
         // check global error again now that we are holding a mutex
         if let Err(e) = iobufs.config.global_error() {
@@ -1220,18 +1229,13 @@ pub(in crate::pagecache) fn maybe_seal_and_write_iobuf(
         // telewarden: whoever waits for this very write does it, instead of
         // waking another thread and sleeping until that one is done.
         if writer == Writer::Caller {
-            let written = iobufs.write_to_log(iobuf, Durability::Now);
-            if let Err(e) = &written {
-                fail_waiters(iobufs, lsn, e);
-            }
-            return written;
+            return write_or_fail(iobufs, iobuf, Durability::Now);
         }
         let iobufs = iobufs.clone();
         let iobuf = iobuf.clone();
         let _result = threadpool::spawn(move || {
-            if let Err(e) = iobufs.write_to_log(&iobuf, Durability::Now) {
-                fail_waiters(&iobufs, lsn, &e);
-            }
+            let _failed_waiters =
+                write_or_fail(&iobufs, &iobuf, Durability::Now);
         })?;
 
         #[cfg(feature = "event_log")]
@@ -1257,6 +1261,29 @@ pub(in crate::pagecache) enum Writer {
 pub(crate) enum Durability {
     Now,
     Later,
+}
+
+/// telewarden: writes a buffer; whoever waits for it hears also when that
+/// fails or panics, and nobody waits for ever.
+pub(in crate::pagecache) fn write_or_fail(
+    iobufs: &IoBufs,
+    iobuf: &IoBuf,
+    durability: Durability,
+) -> Result<()> {
+    use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
+    let write = AssertUnwindSafe(|| iobufs.write_to_log(iobuf, durability));
+    match catch_unwind(write) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(e)) => {
+            fail_waiters(iobufs, iobuf.lsn, &e);
+            Err(e)
+        }
+        Err(panic) => {
+            let e = Error::ReportableBug("a write of the log panicked".into());
+            fail_waiters(iobufs, iobuf.lsn, &e);
+            resume_unwind(panic)
+        }
+    }
 }
 
 /// telewarden: notes why a write failed and has everybody who waits look.

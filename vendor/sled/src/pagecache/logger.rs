@@ -43,6 +43,12 @@ impl Log {
         self.iobufs.iter_from(lsn)
     }
 
+    /// telewarden: everybody who waits for a write hears that nothing is
+    /// written any more.
+    pub(crate) fn fail_waiters(&self, e: &Error) {
+        iobuf::fail_waiters(&self.iobufs, self.iobufs.stable(), e)
+    }
+
     pub(crate) fn roll_iobuf(&self) -> Result<usize> {
         roll_iobuf(&self.iobufs)
     }
@@ -441,26 +447,20 @@ impl Log {
                 lsn
             );
             if writer == iobuf::Writer::Caller {
-                let written = self
-                    .iobufs
-                    .write_to_log(iobuf, iobuf::Durability::Later);
-                if let Err(e) = &written {
-                    iobuf::fail_waiters(&self.iobufs, lsn, e);
-                }
-                return written;
+                return iobuf::write_or_fail(
+                    &self.iobufs,
+                    iobuf,
+                    iobuf::Durability::Later,
+                );
             }
             let iobufs = self.iobufs.clone();
             let iobuf = iobuf.clone();
             threadpool::spawn(move || {
-                if let Err(e) =
-                    iobufs.write_to_log(&iobuf, iobuf::Durability::Now)
-                {
-                    error!(
-                        "hit error while writing iobuf with lsn {}: {:?}",
-                        lsn, e
-                    );
-                    iobufs.config.set_global_error(e);
-                }
+                let _failed_waiters = iobuf::write_or_fail(
+                    &iobufs,
+                    &iobuf,
+                    iobuf::Durability::Now,
+                );
             })?;
 
             Ok(())
@@ -482,7 +482,10 @@ impl Drop for Log {
         }
 
         if !self.config.temporary {
-            self.config.file.sync_all().unwrap();
+            // telewarden: a disk that fails is no reason to panic here.
+            if let Err(e) = self.config.sync_log() {
+                error!("failed to sync from IoBufs::drop: {}", e);
+            }
         }
 
         debug!("IoBufs dropped");

@@ -1100,8 +1100,8 @@ impl SegmentAccountant {
             let res = config
                 .file
                 .set_len(at)
-                .and_then(|_| config.file.sync_all())
-                .map_err(|e| e.into());
+                .map_err(|e| e.into())
+                .and_then(|_| config.sync_log());
             completer.fill(res);
         })?;
 

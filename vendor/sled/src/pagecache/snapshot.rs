@@ -333,7 +333,7 @@ fn advance_snapshot(
                     shred_base + shred_len as LogOffset
                 );
                 pwrite_all(&config.file, &shred_zone, shred_base)?;
-                config.file.sync_all()?;
+                config.sync_log()?;
             }
             (iterated_lsn, iter.segment_base.map(|bb| bb.offset))
         };
@@ -422,7 +422,7 @@ fn advance_snapshot(
             *to_zero,
         )?;
         if !config.temporary {
-            config.file.sync_all()?;
+            config.sync_log()?;
         }
     }
 
