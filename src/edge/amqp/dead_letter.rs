@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, ConnectionStatus};
+use lapin::{BasicProperties, Channel, Confirmation, ConnectionStatus, SKIPPED_HEADERS};
 use uuid::Uuid;
 
 use super::link::{LinkError, within};
@@ -88,8 +88,8 @@ fn explain(
     message: &str,
     frame_max: u32,
 ) -> BasicProperties {
-    let is_kept =
-        |name: &ShortString| !matches!(name.as_str(), "CC" | "BCC" | ERROR_CODE | ERROR_MESSAGE);
+    let ours = ["CC", "BCC", ERROR_CODE, ERROR_MESSAGE, SKIPPED_HEADERS];
+    let is_kept = |name: &ShortString| !ours.contains(&name.as_str());
     let headers = properties.headers().iter().flat_map(FieldTable::inner);
     let mut foreign: Vec<_> = headers.filter(|(name, _)| is_kept(name)).collect();
     foreign.sort_by_key(|(name, value)| Reverse(size_of_header(name, value)));
