@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::chat::{ChatError, ChatRef, ChatSpelling, ChatTarget};
 use super::ids::{AuthKeyId, SessionId};
+use super::json::{self, Read};
 use super::model::{PoolMember, ReplyTo};
+use super::request::wipe;
 use super::secret::AuthKey;
 use super::session_string::{SessionString, SessionStringError};
 
@@ -128,6 +130,9 @@ pub enum CommandError {
     /// Not a JSON object.
     #[error("the body is not a JSON object in UTF-8 ({0})")]
     BadJson(String),
+    /// JSON that says something twice, which readers understand in different ways (RFC 8259, section 4).
+    #[error("the body gives the same field of an object more than once: {0}; give each once")]
+    GivenTwice(String),
     /// No command is named.
     #[error(
         "no command is named; put it into the field `command`, the property `type` or the header `type`"
@@ -173,7 +178,7 @@ impl CommandError {
             Self::TooLarge { .. } => "too_large",
             Self::BadProperties(_) => "bad_properties",
             Self::Misrouted => "misrouted",
-            Self::BadJson(_) => "bad_json",
+            Self::BadJson(_) | Self::GivenTwice(_) => "bad_json",
             Self::NoCommand | Self::UnknownCommand(_) => "unknown_command",
             Self::MissingField(_) => "missing_field",
             Self::BadField { .. } => "bad_field",
@@ -189,11 +194,7 @@ pub fn parse(envelope: Envelope<'_>) -> Result<Order, CommandError> {
     if envelope.body.len() > COMMAND_BODY_MAX {
         return Err(CommandError::TooLarge { size: envelope.body.len() });
     }
-    let fields: Fields = serde_json::from_slice(envelope.body).map_err(|error| {
-        // Only the place: serde_json's own text may quote what it found there.
-        let place = format!("line {}, column {}", error.line(), error.column());
-        CommandError::BadJson(place)
-    })?;
+    let fields = fields(envelope.body)?;
     let command = match name(&envelope, &fields)?.as_str() {
         "start_monitoring_chat" => Command::StartMonitoring {
             chat: chat(&fields, false)?,
@@ -218,6 +219,27 @@ pub fn parse(envelope: Envelope<'_>) -> Result<Order, CommandError> {
 }
 
 type Fields = serde_json::Map<String, Value>;
+
+/// The fields of a body that says each of them once.
+fn fields(body: &[u8]) -> Result<Fields, CommandError> {
+    let Read { value, twice } = json::read(body).map_err(|error| {
+        // Only the place: serde_json's own text may quote what it found there.
+        let place = format!("line {}, column {}", error.line(), error.column());
+        CommandError::BadJson(place)
+    })?;
+    match value {
+        Value::Object(fields) if twice.is_empty() => Ok(fields),
+        Value::Object(fields) => {
+            wipe(Value::Object(fields));
+            let named: Vec<_> = twice.iter().map(|way| format!("`{way}`")).collect();
+            Err(CommandError::GivenTwice(named.join(", ")))
+        }
+        other => {
+            wipe(other);
+            Err(CommandError::BadJson("it is JSON, but no object".to_owned()))
+        }
+    }
+}
 
 /// Where the command's name may stand: in the body, in the property, in the header.
 fn name(envelope: &Envelope<'_>, fields: &Fields) -> Result<String, CommandError> {
@@ -420,6 +442,32 @@ mod tests {
         let huge = vec![b' '; COMMAND_BODY_MAX + 1];
         let error = parse(Envelope { body: &huge, ..Envelope::default() }).unwrap_err();
         assert_eq!(error.code(), "too_large");
+    }
+
+    #[test]
+    fn a_field_given_twice_is_refused_wherever_it_is() {
+        let twice = |body: &str| {
+            let error =
+                parse(Envelope { body: body.as_bytes(), ..Envelope::default() }).unwrap_err();
+            assert!(matches!(error.code(), "bad_json"), "{error}");
+            error.to_string()
+        };
+        let told = |names: &str| {
+            format!(
+                "the body gives the same field of an object more than once: {names}; give each once"
+            )
+        };
+        let stop = r#"{"command":"stop_monitoring_chat","chat_id":1,"chat_id":2}"#;
+        assert_eq!(twice(stop), told("`chat_id`"));
+        let escaped = r#"{"command":"stop_monitoring_chat","chat_id":1,"chat\u005fid":1}"#;
+        assert_eq!(twice(escaped), told("`chat_id`"));
+        let session = r#"{"id":"a","session_string":"1secret","session_string":"1secret"}"#;
+        let start = format!(r#"{{"command":"start_monitoring_chat","primary_session":{session}}}"#);
+        assert_eq!(twice(&start), told("`primary_session.session_string`"));
+        let pool = format!(r#"{{"x":[[{session}]],"x":1,"1secret":1,"1secret":2}}"#);
+        assert_eq!(twice(&pool), told("`x.session_string`, `x`, `?`"));
+        let once = br#"{"command":"stop_monitoring_chat","chat_id":1,"x":{"chat_id":1}}"#;
+        assert!(parse(Envelope { body: once, ..Envelope::default() }).is_ok());
     }
 
     #[test]

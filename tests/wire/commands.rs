@@ -145,8 +145,14 @@ async fn five_kinds_of_bad_command_are_kept_with_their_reason_and_block_nothing(
             .to_string()
             .into_bytes()
     };
-    let cases: [(&[u8], &str); 9] = [
+    let mut twice = alice.data().to_string();
+    twice.insert_str(1, r#""id":"other","#);
+    let twice =
+        format!(r#"{{"command":"start_monitoring_chat","chat_id":5,"primary_session":{twice}}}"#);
+    let cases: [(&[u8], &str); 11] = [
         (b"{not json", "bad_json"),
+        (br#"{"command": "stop_monitoring_chat", "chat_id": 5, "chat_id": 6}"#, "bad_json"),
+        (twice.as_bytes(), "bad_json"),
         (br#"{"command": "dance"}"#, "unknown_command"),
         (br#"{"command": "stop_monitoring_chat"}"#, "missing_field"),
         (&start(bad_session), "bad_session_string"),

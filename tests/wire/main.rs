@@ -27,6 +27,7 @@ mod edge;
 mod failover;
 mod failpoints;
 mod keys;
+mod large;
 mod logging;
 mod metrics;
 mod monitoring;

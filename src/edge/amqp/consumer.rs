@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::dead_letter::{DeadEnd, DeadLetter, text_header};
 use super::lanes::Lanes;
 use super::link::{Line, Link, LinkError, STABLE_AFTER, Stop, next, within};
+use super::room::{DELIVERIES_MAX, Room, Waiting, is_large};
 use super::status::{Count, LinkStatus};
 use super::topology::{EVENT_KEY, short};
 use super::wire::flaw;
@@ -90,12 +91,15 @@ enum Verdict {
 struct Job {
     work: Work,
     acker: Acker,
+    /// Whether it has the room for large deliveries.
+    is_large: bool,
 }
 
 /// A job that ran.
 struct Done {
     lane: Lane,
     acker: Acker,
+    is_large: bool,
     outcome: Result<Verdict, LinkError>,
 }
 
@@ -109,6 +113,8 @@ struct Session<C> {
     /// Where commands come from; what has another address in it is none.
     exchange: String,
     dead_end: Arc<DeadEnd>,
+    room: Arc<Room>,
+    waiting: Waiting,
     lanes: Lanes<Lane, Job>,
     tasks: JoinSet<Done>,
     opened: Instant,
@@ -122,9 +128,12 @@ impl<C: CommandSink> Session<C> {
         let confirms = dead_channel.confirm_select(ConfirmSelectOptions::default());
         within("asking for confirms", &state, confirms).await?;
         // Zero would mean no bound at all.
-        let prefetch = link.options.prefetch.max(1);
+        let prefetch = link.options.prefetch.clamp(1, DELIVERIES_MAX);
         let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
         within("setting the prefetch", &state, qos).await?;
+        let room = Arc::new(Room::default());
+        let door = Arc::clone(&room);
+        channel.set_content_gate(move |body, properties| door.lets_in(body, properties));
         let queue = short("the command queue's name", &link.options.command_queue)?;
         let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
         let consumer = channel.basic_consume(queue, tag, options, FieldTable::default());
@@ -142,6 +151,8 @@ impl<C: CommandSink> Session<C> {
             consumer,
             exchange: link.options.exchange.clone(),
             dead_end: Arc::new(dead_end),
+            room,
+            waiting: Waiting::default(),
             lanes: Lanes::new(),
             tasks: JoinSet::new(),
             opened: Instant::now(),
@@ -167,8 +178,14 @@ impl<C: CommandSink> Session<C> {
                 }
                 delivery = next(&mut self.consumer) => {
                     self.enter(delivery.ok_or(LinkError::Cancelled)??);
+                    self.call_back().await?;
                 }
-                _ = tick.tick() => self.check(link)?,
+                _ = tick.tick() => {
+                    self.check(link)?;
+                    // Who was called back may have gone elsewhere.
+                    self.waiting.came();
+                    self.call_back().await?;
+                }
             }
         }
     }
@@ -193,6 +210,14 @@ impl<C: CommandSink> Session<C> {
 
     /// Puts a delivery in its lane.
     fn enter(&mut self, delivery: Delivery) {
+        let size = delivery.data.len() as u64;
+        let is_large = delivery.is_turned_away || is_large(size, &delivery.properties);
+        if is_large {
+            self.waiting.came();
+        }
+        if delivery.is_turned_away {
+            return self.waiting.add(delivery.acker);
+        }
         let understood = self.understand(&delivery);
         let Delivery { properties, data, acker, .. } = delivery;
         let (lane, work) = match understood {
@@ -204,9 +229,13 @@ impl<C: CommandSink> Session<C> {
                 (Lane::Dead, Work::Dead(Box::new(DeadLetter { body: data, properties, error })))
             }
         };
-        if let Some(job) = self.lanes.enter(&lane, Job { work, acker }) {
+        if let Some(job) = self.lanes.enter(&lane, Job { work, acker, is_large }) {
             self.run(lane, job);
         }
+    }
+
+    async fn call_back(&mut self) -> Result<(), LinkError> {
+        self.waiting.call_back(&self.room, &self.line).await
     }
 
     fn understand(&self, delivery: &Delivery) -> Result<Order, CommandError> {
@@ -221,7 +250,7 @@ impl<C: CommandSink> Session<C> {
         understand(&delivery.data, &delivery.properties)
     }
 
-    fn run(&mut self, lane: Lane, Job { work, acker }: Job) {
+    fn run(&mut self, lane: Lane, Job { work, acker, is_large }: Job) {
         match work {
             Work::Order(order, body, properties) => {
                 let sink = self.sink.clone();
@@ -238,7 +267,7 @@ impl<C: CommandSink> Session<C> {
                         }
                         Err(error @ Rejected::Unavailable) => Err(error.into()),
                     };
-                    Done { lane, acker, outcome }
+                    Done { lane, acker, is_large, outcome }
                 });
             }
             Work::Dead(letter) => {
@@ -248,7 +277,7 @@ impl<C: CommandSink> Session<C> {
                     let put_aside = letter.put_aside(&dead_end, &line).await;
                     failpoint::reach("dead_letter.after");
                     let outcome = put_aside.map(|()| Verdict::Done(Count::DeadLettered));
-                    Done { lane, acker, outcome }
+                    Done { lane, acker, is_large, outcome }
                 });
             }
         }
@@ -256,9 +285,13 @@ impl<C: CommandSink> Session<C> {
 
     /// Acknowledges what is done and starts what waited for it.
     async fn settle(&mut self, done: Result<Done, JoinError>) -> Result<(), LinkError> {
-        let Done { lane, acker, outcome } = done.map_err(|_| LinkError::Crashed)?;
+        let Done { lane, acker, is_large, outcome } = done.map_err(|_| LinkError::Crashed)?;
         match outcome {
             Ok(Verdict::Done(count)) => {
+                if is_large {
+                    self.room.leave();
+                    self.call_back().await?;
+                }
                 failpoint::reach("command.ack.before");
                 let ack = acker.ack(BasicAckOptions::default());
                 if within("acknowledging a command", &self.line, ack).await? {
@@ -267,7 +300,7 @@ impl<C: CommandSink> Session<C> {
                 failpoint::reach("command.ack.after");
             }
             Ok(Verdict::PutAside(letter)) => {
-                let job = Job { work: Work::Dead(letter), acker };
+                let job = Job { work: Work::Dead(letter), acker, is_large };
                 if let Some(job) = self.lanes.enter(&Lane::Dead, job) {
                     self.run(Lane::Dead, job);
                 }

@@ -7,13 +7,14 @@ use std::cmp::Reverse;
 
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, ConnectionStatus};
+use lapin::{BasicProperties, Channel, Confirmation, ConnectionStatus, SKIPPED_HEADERS};
 use uuid::Uuid;
 
 use super::link::{LinkError, within};
 use super::wire::{room_for_properties, size_of_header, size_of_properties};
 use crate::protocol::command::CommandError;
 use crate::protocol::event::failed_reply_body;
+use crate::protocol::printable::Printable;
 
 /// Header with the stable code of the reason.
 const ERROR_CODE: &str = "x-error-code";
@@ -48,7 +49,7 @@ impl DeadLetter {
         line: &ConnectionStatus,
     ) -> Result<(), LinkError> {
         let Self { body, properties, error } = self;
-        let (code, message) = (error.code(), clipped(error.to_string()));
+        let (code, message) = (error.code(), told(&error));
         let DeadEnd { channel, queue, frame_max } = to;
         let message_id = properties.message_id().as_ref().filter(|id| id.is_utf8());
         let message_id = message_id.map(ShortString::as_str);
@@ -73,8 +74,10 @@ impl DeadLetter {
     }
 }
 
-/// The text, cut where it is longer than a header of ours may be.
-fn clipped(mut text: String) -> String {
+/// The reason in words, as it stands in headers, replies and logs: printable, since it may quote others,
+/// and cut where it is longer than a header of ours may be.
+fn told(error: &CommandError) -> String {
+    let mut text = Printable(error).to_string();
     text.truncate(text.floor_char_boundary(ERROR_MESSAGE_MAX));
     text
 }
@@ -88,8 +91,8 @@ fn explain(
     message: &str,
     frame_max: u32,
 ) -> BasicProperties {
-    let is_kept =
-        |name: &ShortString| !matches!(name.as_str(), "CC" | "BCC" | ERROR_CODE | ERROR_MESSAGE);
+    let ours = ["CC", "BCC", ERROR_CODE, ERROR_MESSAGE, SKIPPED_HEADERS];
+    let is_kept = |name: &ShortString| !ours.contains(&name.as_str());
     let headers = properties.headers().iter().flat_map(FieldTable::inner);
     let mut foreign: Vec<_> = headers.filter(|(name, _)| is_kept(name)).collect();
     foreign.sort_by_key(|(name, value)| Reverse(size_of_header(name, value)));
@@ -281,10 +284,18 @@ mod tests {
             .with_cluster_id(long())
             .with_priority(1)
             .with_timestamp(1);
-        let reason = clipped("é".repeat(2_000));
+        let reason = told(&CommandError::Failed("é".repeat(2_000)));
         let letter = explain(properties, "bad_session_string", &reason, 4096);
         assert!(size_of_properties(&letter) <= room_for_properties(4096));
         assert!(message(&letter).contains("left out"));
+    }
+
+    #[test]
+    fn a_reason_is_printable_and_bounded_whatever_it_quotes() {
+        let quoted = "a\r\nX-Forged: 1\u{1b}[2J\u{202e}b".to_owned();
+        let reason = told(&CommandError::Failed(quoted));
+        assert!(reason.ends_with("a\\r\\nX-Forged: 1\\u{1b}[2J\\u{202e}b"), "{reason}");
+        assert_eq!(told(&CommandError::BadProperties("\n".repeat(5_000))).len(), ERROR_MESSAGE_MAX);
     }
 
     #[test]

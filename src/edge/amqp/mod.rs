@@ -18,6 +18,7 @@ mod lanes;
 mod link;
 mod look;
 mod publisher;
+mod room;
 mod status;
 mod topology;
 mod window;

@@ -1,9 +1,11 @@
 //! A message's properties as they are on the wire: what of them cannot be used, and how much room
 //! they take in a frame (AMQP 0-9-1, section 4.2). Pure.
 
-use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, MAX_NESTING, ShortString};
+use lapin::{BasicProperties, SKIPPED_HEADERS};
+
+use super::room::PROPERTIES_MAX;
 
 /// Type, channel, length and end of a frame.
 const FRAME_BYTES: usize = 1 + 2 + 4 + 1;
@@ -23,7 +25,28 @@ pub(super) fn flaw(delivery: &Delivery) -> Option<String> {
     if let Some((name, _)) = foreign {
         return Some(not_utf8(&format!("the property `{name}`")));
     }
-    delivery.properties.headers().as_ref().and_then(flaw_of_table)
+    delivery
+        .properties
+        .headers()
+        .as_ref()
+        .and_then(flaw_of_size)
+        .or_else(|| {
+            let memory = memory_of_properties(&delivery.properties);
+            (memory > PROPERTIES_MAX).then(|| {
+                format!(
+                    "they take {memory} bytes of memory, of which they may take {PROPERTIES_MAX}"
+                )
+            })
+        })
+        .or_else(|| delivery.properties.headers().as_ref().and_then(flaw_of_table))
+}
+
+/// Headers that the library has passed over.
+fn flaw_of_size(headers: &FieldTable) -> Option<String> {
+    let bytes = headers.inner().get(SKIPPED_HEADERS)?.as_long_long_int()?;
+    Some(format!(
+        "its headers have {bytes} bytes, which is more than is read; they are left out here"
+    ))
 }
 
 fn flaw_of_table(table: &FieldTable) -> Option<String> {
@@ -110,6 +133,44 @@ fn size_of_value(value: &AMQPValue) -> usize {
             }
             AMQPValue::FieldTable(table) => size_of_table(table),
         }
+}
+
+/// How much memory a message's properties take, about.
+pub(super) fn memory_of_properties(properties: &BasicProperties) -> usize {
+    let texts = texts(properties).into_iter().filter_map(|(_, text)| text).map(memory_of_text);
+    texts.sum::<usize>() + properties.headers().as_ref().map_or(0, memory_of_table)
+}
+
+/// What the allocator takes for a piece of memory, at the least.
+const PIECE: usize = 32;
+/// The smallest node of a table, which has room for 11 entries.
+const NODE: usize = 11 * (size_of::<ShortString>() + size_of::<AMQPValue>()) + PIECE;
+
+fn memory_of_text(text: &ShortString) -> usize {
+    text.as_str().len().max(PIECE)
+}
+
+/// With the nodes of the table, which are at least half full.
+fn memory_of_table(table: &FieldTable) -> usize {
+    let entries = table.inner().len();
+    let nodes = entries.div_ceil(5) * NODE;
+    let contents = table.into_iter().map(|(name, value)| memory_of_text(name) + beyond(value));
+    nodes + contents.sum::<usize>()
+}
+
+/// What a value takes besides its own place.
+fn beyond(value: &AMQPValue) -> usize {
+    match value {
+        AMQPValue::ShortString(text) => memory_of_text(text),
+        AMQPValue::LongString(bytes) | AMQPValue::Unparsed(_, bytes) => bytes.len().max(PIECE),
+        AMQPValue::ByteArray(bytes) => bytes.len().max(PIECE),
+        AMQPValue::FieldArray(array) => {
+            let own = size_of_val(array.as_slice());
+            own.max(PIECE) + array.as_slice().iter().map(beyond).sum::<usize>()
+        }
+        AMQPValue::FieldTable(table) => memory_of_table(table),
+        _ => 0,
+    }
 }
 
 /// Values and properties of every kind, for tests.

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -15,6 +14,7 @@ use serde::{Serialize, Serializer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::printed::Printed;
 use crate::protocol::backlog::Backlog;
 use crate::protocol::ids::UnixMillis;
 
@@ -260,7 +260,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<dyn HealthSource>> {
 async fn summary(State(source): State<Arc<dyn HealthSource>>) -> Response {
     let report = source.report().bounded();
     let is_able = report.status != HealthStatus::Unavailable;
-    (status_code(is_able), Json(report)).into_response()
+    (status_code(is_able), Printed(report)).into_response()
 }
 
 /// That the process answers
@@ -273,7 +273,7 @@ async fn summary(State(source): State<Arc<dyn HealthSource>>) -> Response {
     responses((status = 200, description = "It does", body = Object)),
 )]
 async fn live() -> Response {
-    Json(Live { status: HealthStatus::Ok }).into_response()
+    Printed(Live { status: HealthStatus::Ok }).into_response()
 }
 
 /// Whether everything works that the daemon needs
@@ -290,7 +290,7 @@ async fn ready(State(source): State<Arc<dyn HealthSource>>) -> Response {
     let report = source.report();
     let ready = report.is_ready();
     let answer = Ready { ready, status: report.status, dependencies: report.dependencies };
-    (status_code(ready), Json(answer)).into_response()
+    (status_code(ready), Printed(answer)).into_response()
 }
 
 fn status_code(is_well: bool) -> StatusCode {

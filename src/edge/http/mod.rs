@@ -8,6 +8,7 @@ mod meters;
 mod metrics;
 mod observe;
 mod origin;
+mod printed;
 mod problem;
 mod serve;
 mod stream;

@@ -159,6 +159,28 @@ async fn health_tells_how_the_daemon_fares() {
 }
 
 #[tokio::test]
+async fn what_strangers_wrote_forges_and_hides_nothing_in_an_answer_about_health() {
+    let strange = "a\u{7f}\u{9b}\u{200b}\u{202e}\u{2028}b\r\n\u{e9}";
+    let server = Server::start().await;
+    {
+        let mut report = server.source.0.lock().unwrap();
+        report.accounts.troubled[0].evidence = vec![strange.to_owned()];
+        report.dependencies[0].detail = Some(strange.to_owned());
+    }
+    for (path, pointer) in [
+        ("/health", "/accounts/troubled/0/evidence/0"),
+        ("/health", "/dependencies/0/detail"),
+        ("/health/ready", "/dependencies/0/detail"),
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.json().pointer(pointer).unwrap(), strange, "it means the same");
+        let shown = r"a\u007f\u009b\u200b\u202e\u2028b\r\né";
+        assert!(answer.body.contains(shown), "{}", answer.body);
+        assert!(answer.body.chars().all(crate::protocol::printable::is_printable));
+    }
+}
+
+#[tokio::test]
 async fn health_is_503_only_when_the_daemon_cannot_do_its_job() {
     let server = Server::start().await;
     server.tell(|report| report.status = HealthStatus::Unavailable);

@@ -203,6 +203,33 @@ async fn headers_larger_than_the_frames_that_the_broker_allows_now_are_read_and_
 }
 
 #[tokio::test]
+async fn headers_larger_than_any_buffer_are_passed_over_and_the_message_is_put_aside() {
+    let broker = Broker::start().await;
+    let mut scene = Scene::at(&broker.url).await;
+    broker.ctl(&["eval", "application:set_env(rabbit, frame_max, 16777216)."]).await;
+    let mut raw = Raw::with_frames(&broker.url, 16 << 20).await;
+    let bad = b"not json at all";
+    // The library's buffers hold 4 MiB; up to 256 KiB it reads such a frame.
+    for bytes in [200_000, 262_000, 263_000, 4_190_000, 4_200_000, 9_000_000, 16_000_000] {
+        let headers: [(&[u8], _); 1] = [(b"x-big", text_value(&vec![b'x'; bytes]))];
+        let properties = Properties::default()
+            .headers(&headers)
+            .text("content_type", b"text/json")
+            .text("message_id", b"theirs");
+        raw.publish(&scene.options.exchange, b"command", &properties, bad).await;
+        let (letter, body) = scene.raw.take(&scene.options.dead_queue()).await;
+        assert_eq!(body, bad);
+        assert!(holds(&letter, &short(b"theirs")) && holds(&letter, &short(b"text/json")));
+        let said = match bytes {
+            ..262_144 => format!("1 of its headers, {} bytes in all", bytes + 11),
+            _ => format!("its headers have {} bytes", bytes + 11),
+        };
+        assert!(holds(&letter, said.as_bytes()), "{}", String::from_utf8_lossy(&letter));
+    }
+    scene.goes_on().await;
+}
+
+#[tokio::test]
 async fn bodies_nested_as_deep_as_a_command_may_be_long_are_put_aside() {
     let scene = Scene::at(&shared_url()).await;
     let half = 512 * 1024;

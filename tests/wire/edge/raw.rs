@@ -16,6 +16,11 @@ pub(crate) struct Raw {
 impl Raw {
     /// As the broker's user `guest`.
     pub(crate) async fn of(url: &str) -> Self {
+        Self::with_frames(url, FRAME_MAX).await
+    }
+
+    /// The same with frames of up to so many bytes.
+    pub(crate) async fn with_frames(url: &str, frame_max: u32) -> Self {
         let (_, rest) = url.split_once('@').expect("a login");
         let (address, _) = rest.split_once('/').expect("a path");
         let stream = TcpStream::connect(address).await.expect("the broker listens");
@@ -25,7 +30,7 @@ impl Raw {
         let login = [&[0; 4][..], &short(b"PLAIN"), &long(b"\0guest\0guest"), &short(b"en_US")];
         raw.method(0, 10, 11, &login.concat()).await;
         raw.expect(10, 30).await;
-        let tune = [&2047_u16.to_be_bytes()[..], &FRAME_MAX.to_be_bytes(), &[0; 2]];
+        let tune = [&2047_u16.to_be_bytes()[..], &frame_max.to_be_bytes(), &[0; 2]];
         raw.method(0, 10, 31, &tune.concat()).await;
         raw.method(0, 10, 40, &[&short(b"/")[..], &[0, 0]].concat()).await;
         raw.expect(10, 41).await;

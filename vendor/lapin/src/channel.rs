@@ -26,7 +26,11 @@ use crate::{
     types::*,
 };
 use amq_protocol::frame::{AMQPContentHeader, AMQPFrame};
-use std::{convert::TryFrom, fmt, sync::Arc};
+use std::{
+    convert::TryFrom,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 use tracing::{error, info, trace};
 
 /// Main entry point for most AMQP operations.
@@ -55,6 +59,7 @@ use tracing::{error, info, trace};
 /// tasks — or from different OS threads — concurrently.
 #[derive(Clone)]
 pub struct Channel {
+    content_gate: Arc<OnceLock<ContentGate>>,
     id: ChannelId,
     configuration: NegotiatedConfig,
     status: ChannelStatus,
@@ -72,6 +77,8 @@ pub struct Channel {
     _connection_closer: Option<Arc<ConnectionCloser>>,
     recovery_config: RecoveryConfig,
 }
+
+type ContentGate = Box<dyn Fn(PayloadSize, &BasicProperties) -> bool + Send + Sync>;
 
 impl PartialEq for Channel {
     fn eq(&self, other: &Self) -> bool {
@@ -120,6 +127,7 @@ impl Channel {
             )))
         };
         Self {
+            content_gate: Arc::default(),
             id: channel_id,
             configuration,
             status,
@@ -137,6 +145,17 @@ impl Channel {
             _connection_closer: connection_closer,
             recovery_config,
         }
+    }
+
+    /// Has `gate` asked of every message that comes to a consumer of this channel, with the size of
+    /// its body and its properties, before the body is read. Where it says no, neither body nor
+    /// properties are kept, and the delivery is [`Delivery::is_turned_away`]. To be set once, before
+    /// anything is consumed. It is called on the connection's own thread and must not block.
+    pub fn set_content_gate(
+        &self,
+        gate: impl Fn(PayloadSize, &BasicProperties) -> bool + Send + Sync + 'static,
+    ) {
+        let _ = self.content_gate.set(Box::new(gate));
     }
 
     /// Return a snapshot of the current channel state.
@@ -577,8 +596,13 @@ impl Channel {
             size,
             |delivery_cause, confirm_mode| match delivery_cause {
                 DeliveryCause::Consume(consumer_tag) => {
-                    self.consumers
-                        .handle_content_header_frame(consumer_tag, size, properties);
+                    let gate = self.content_gate.get();
+                    let is_let_in = gate.is_none_or(|gate| gate(size, &properties));
+                    self.consumers.handle_content_header_frame(
+                        consumer_tag,
+                        size,
+                        is_let_in.then_some(properties),
+                    );
                 }
                 DeliveryCause::Get => {
                     self.basic_get_delivery

@@ -238,7 +238,7 @@ impl Consumer {
     pub(crate) fn handle_content_header_frame(
         &self,
         size: PayloadSize,
-        properties: BasicProperties,
+        properties: Option<BasicProperties>,
     ) {
         self.check_new_delivery(
             self.lock_inner()
@@ -380,10 +380,11 @@ impl Inner {
     fn handle_content_header_frame(
         &mut self,
         size: PayloadSize,
-        properties: BasicProperties,
+        properties: Option<BasicProperties>,
     ) -> Option<Delivery> {
         if let Some(delivery) = self.current_message.as_mut() {
-            delivery.properties = properties;
+            delivery.is_turned_away = properties.is_none();
+            delivery.properties = properties.unwrap_or_default();
         }
         self.check_new_delivery_complete(size == 0)
     }

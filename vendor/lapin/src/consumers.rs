@@ -57,7 +57,7 @@ impl Consumers {
         &self,
         consumer_tag: &S,
         size: PayloadSize,
-        properties: BasicProperties,
+        properties: Option<BasicProperties>,
     ) where
         ShortString: Borrow<S>,
     {

@@ -7,6 +7,7 @@ use crate::{
     heartbeat::Heartbeat,
     internal_rpc::InternalRPCHandle,
     killswitch::KillSwitch,
+    large_header::LargeHeader,
     protocol::{self, AMQPError, AMQPHardError},
     socket_state::SocketState,
     thread::JoinHandle,
@@ -59,6 +60,7 @@ pub(crate) struct IoLoop<
     status: Status,
     frame_size: FrameSize,
     receive_buffer: Buffer,
+    large_header: Option<LargeHeader>,
     send_buffer: Buffer,
     serialized_frames: VecDeque<(FrameSize, FrameSending)>,
     half_closed: bool,
@@ -109,6 +111,7 @@ impl<
             status: Status::Initial,
             frame_size,
             receive_buffer: Buffer::with_capacity(FRAMES_STORAGE * frame_size as usize),
+            large_header: None,
             send_buffer: Buffer::with_capacity(FRAMES_STORAGE * frame_size as usize),
             serialized_frames: VecDeque::default(),
             half_closed: false,
@@ -119,6 +122,7 @@ impl<
     fn reset(&mut self) {
         self.status = Status::Initial;
         self.receive_buffer.reset();
+        self.large_header = None;
         self.send_buffer.reset();
         self.socket_state.reset();
     }
@@ -613,6 +617,23 @@ impl<
     }
 
     fn parse(&mut self, connection_killswitch: &KillSwitch) -> Result<Option<AMQPFrame>> {
+        if self.large_header.is_none() {
+            self.large_header = LargeHeader::begin(&mut self.receive_buffer);
+        }
+        if let Some(large_header) = self.large_header.as_mut() {
+            let Some(frame) = large_header.read(&mut self.receive_buffer) else {
+                return Ok(None);
+            };
+            self.large_header = None;
+            return match parse_frame(&frame[..]) {
+                Ok((_, frame)) => Ok(Some(frame)),
+                Err(e) => {
+                    error!(error=?e, "parse error");
+                    self.critical_error(connection_killswitch, ErrorKind::ParsingError(e).into())?;
+                    Ok(None)
+                }
+            };
+        }
         match parse_frame(self.receive_buffer.parsing_context()) {
             Ok((i, f)) => {
                 let consumed = self.receive_buffer.offset(i);
@@ -637,7 +658,8 @@ impl<
                 Ok(Some(f))
             }
             Err(e) => {
-                if !e.is_incomplete() {
+                // What is incomplete and fills the buffer would be waited for without an end.
+                if !e.is_incomplete() || self.receive_buffer.available_space() == 0 {
                     error!(error=?e, "parse error");
                     self.critical_error(connection_killswitch, ErrorKind::ParsingError(e).into())?;
                 }

@@ -163,6 +163,7 @@ pub use consumer::{Consumer, ConsumerDelegate};
 pub use error::{Error, ErrorKind, Result};
 pub use events::Event;
 pub use exchange::ExchangeKind;
+pub use large_header::SKIPPED_HEADERS;
 pub use publisher_confirm::{Confirmation, PublisherConfirm};
 pub use queue::Queue;
 
@@ -207,6 +208,7 @@ mod id_sequence;
 mod internal_rpc;
 mod io_loop;
 mod killswitch;
+mod large_header;
 mod listener;
 mod notifier;
 mod parsing;

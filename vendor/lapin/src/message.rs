@@ -45,6 +45,12 @@ pub struct Delivery {
     /// The payload of the message in binary format.
     pub data: Vec<u8>,
 
+    /// Whether the channel's gate said no ([`Channel::set_content_gate`]), so that neither
+    /// properties nor payload were kept.
+    ///
+    /// [`Channel::set_content_gate`]: crate::Channel::set_content_gate
+    pub is_turned_away: bool,
+
     /// The acker used to ack/nack the message
     pub acker: Acker,
 }
@@ -88,12 +94,15 @@ impl Delivery {
             redelivered,
             properties: BasicProperties::default(),
             data: Vec::default(),
+            is_turned_away: false,
             acker: Acker::new(channel_id, delivery_tag, internal_rpc, poison),
         }
     }
 
     pub(crate) fn receive_content(&mut self, data: Vec<u8>) {
-        self.data.extend(data);
+        if !self.is_turned_away {
+            self.data.extend(data);
+        }
     }
 }
 

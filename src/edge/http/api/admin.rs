@@ -12,6 +12,7 @@ use super::bodies::DetailedHealth;
 use super::extract::{Admin, Query};
 use super::service::HealthQuery;
 use super::shapes::KeyStatus;
+use crate::edge::http::printed::Printed;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::request;
 
@@ -73,10 +74,10 @@ async fn detailed_health(
     State(api): State<Arc<Shared>>,
     Admin(who): Admin,
     Query(mut fields): Query,
-) -> Result<Json<serde_json::Value>, Refusal> {
+) -> Result<Printed<serde_json::Value>, Refusal> {
     let limit = fields.optional("limit", request::limit).unwrap_or(HEALTH_ROWS);
     let accounts_cursor = fields.optional("accounts_cursor", request::cursor);
     let monitors_cursor = fields.optional("monitors_cursor", request::cursor);
     let query = fields.finish(Some(HealthQuery { limit, accounts_cursor, monitors_cursor }))?;
-    api.service.detailed_health(&who, query).await.map(Json)
+    api.service.detailed_health(&who, query).await.map(Printed)
 }
