@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use lookups::Lookups;
-use words::{doubtful, other_request, paused, sent_before, unclear, unnoted};
+use words::{doubtful, moved, other_request, paused, sent_before, unclear, unnoted};
 
 use super::asking::{Unmet, ask, busy};
 use super::calling::broken;
@@ -26,7 +26,7 @@ use super::fleet::FleetMsg;
 use crate::edge::http::api::{Outgoing, ParseMode};
 use crate::failpoint;
 use crate::protocol::caps::SEND;
-use crate::protocol::chat::{ChatSpelling, ChatTarget};
+use crate::protocol::chat::{ChatSpelling, ChatTarget, PeerKind};
 use crate::protocol::estate::{Fingerprint, OwnedAccount, SendRecord, SentMessage};
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
@@ -324,7 +324,11 @@ impl Desk {
                         unmet,
                         Unmet::Unclear(_) | Unmet::Failed(Failure::Transient { .. })
                     );
-                    return Err((self.unsent(dispatch, message.peer, unmet), !is_unclear));
+                    let refusal = match self.moved(dispatch, message.peer, &unmet).await {
+                        Some(refusal) => refusal,
+                        None => self.unsent(dispatch, message.peer, unmet),
+                    };
+                    return Err((refusal, !is_unclear));
                 }
             }
         }
@@ -339,6 +343,26 @@ impl Desk {
     fn is_paused(&self, account: &OwnedAccount) -> bool {
         let now = self.context.directory.get(&Scope::Only(account.user.clone()), account.id);
         now.is_some_and(|now| now.is_paused)
+    }
+
+    /// Whether a basic group took the message no more because it has become a supergroup
+    /// (<https://core.telegram.org/api/channel#migration>): no error of sending says so, the group does.
+    async fn moved(&self, dispatch: &Dispatch, peer: PeerRecord, unmet: &Unmet) -> Option<Refusal> {
+        use Failure::{ChatLost, Rejected, TargetRefused};
+        let is_refused = matches!(
+            unmet,
+            Unmet::Failed(ChatLost { .. } | Rejected { .. } | TargetRefused { .. })
+        );
+        if !is_refused || peer.id.kind() != PeerKind::Group {
+            return None;
+        }
+        let key = self.key_now(&dispatch.account);
+        match ask(&self.fleet, key, Errand::Inspect(peer), dispatch.deadline).await {
+            Ok(Finding::Member { migrated_to: Some(successor), .. }) => {
+                Some(moved(peer.id, successor.id))
+            }
+            _ => None,
+        }
     }
 
     /// The only try came to nothing: what the caller is told.
