@@ -37,10 +37,10 @@ use crate::secrets;
 use crate::store::{Outbox, Store, StoreOptions};
 use crate::telegram::{Clocks, DialOptions, LoginOptions, ServerKey, Servers};
 
-use descriptors::Descriptors;
 use door::Door;
 use metrics::DaemonMetrics;
 
+pub(crate) use descriptors::Descriptors;
 pub use health::DaemonHealth;
 pub use process::{exit_code, prepare_process, run};
 pub use reload::{Read, Reload};

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use ractor::ActorRef;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until};
 
-use super::errands::{Priority, Reply, Request, Wish};
+use super::errands::{Claim, Priority, Reply, Request, Wish};
 use super::fleet::FleetMsg;
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::AuthKeyId;
@@ -34,7 +34,25 @@ pub(super) async fn ask(
     errand: Errand,
     deadline: Instant,
 ) -> Result<Finding, Unmet> {
-    let (told, mut answer) = oneshot::channel();
+    let patience = deadline.saturating_duration_since(Instant::now());
+    begin_asking(fleet, account, errand, patience).until(sleep_until(deadline)).await
+}
+
+/// An errand that was handed to an account. Dropped before it begins it is void.
+pub(super) struct Asked {
+    _wish: Wish,
+    claim: Claim,
+    answer: oneshot::Receiver<Result<Finding, Failure>>,
+}
+
+/// Hands an errand to `account`, that keeps no wait of Telegram's longer than `patience`.
+pub(super) fn begin_asking(
+    fleet: &ActorRef<FleetMsg>,
+    account: AuthKeyId,
+    errand: Errand,
+    patience: Duration,
+) -> Asked {
+    let (told, answer) = oneshot::channel();
     let reply = Reply::new(move |outcome| drop(told.send(outcome)));
     let wish = Wish::default();
     let token = wish.token();
@@ -42,18 +60,52 @@ pub(super) async fn ask(
     let request = Request {
         errand,
         priority: Priority::Api,
-        patience: Some(deadline.saturating_duration_since(Instant::now())),
+        patience: Some(patience),
         wish: Some(token),
         waits: 0,
         reply,
     };
     let _ = fleet.cast(FleetMsg::Request { account, request });
-    match timeout_at(deadline, &mut answer).await {
-        Ok(Ok(Err(failure))) if !claim.has_begun() => Err(Unmet::Refused(failure)),
-        Ok(Ok(outcome)) => outcome.map_err(Unmet::Failed),
-        Ok(Err(_)) => Err(Unmet::Failed(Failure::transient("the daemon is stopping"))),
-        Err(_) if claim.withdraw() => Err(Unmet::TakenBack),
-        Err(_) => Err(Unmet::Unclear(answer)),
+    Asked { _wish: wish, claim, answer }
+}
+
+impl Asked {
+    /// Tells whether it has begun.
+    pub(super) fn claim(&self) -> Claim {
+        self.claim.clone()
+    }
+
+    /// Waits for the answer until `over`.
+    async fn until(mut self, over: impl Future<Output = ()>) -> Result<Finding, Unmet> {
+        let outcome = tokio::select! {
+            biased;
+            outcome = &mut self.answer => Some(outcome),
+            () = over => None,
+        };
+        match outcome {
+            Some(Ok(Err(failure))) if !self.claim.has_begun() => Err(Unmet::Refused(failure)),
+            Some(Ok(outcome)) => outcome.map_err(Unmet::Failed),
+            Some(Err(_)) => Err(Unmet::Failed(Failure::transient("the daemon is stopping"))),
+            None if self.claim.withdraw() => Err(Unmet::TakenBack),
+            None => Err(Unmet::Unclear(self.answer)),
+        }
+    }
+
+    /// The same until a deadline that may be put off meanwhile.
+    pub(super) async fn until_last(
+        self,
+        mut deadline: watch::Receiver<Instant>,
+    ) -> Result<Finding, Unmet> {
+        let over = async move {
+            loop {
+                let at = *deadline.borrow_and_update();
+                tokio::select! {
+                    () = sleep_until(at) => return,
+                    Ok(()) = deadline.changed() => {}
+                }
+            }
+        };
+        self.until(over).await
     }
 }
 

@@ -16,6 +16,7 @@ use super::directory::Directory;
 use super::erasing::Erasing;
 use super::joins::Joins;
 use super::lobby::Lobby;
+use super::login_waits::LoginWaits;
 use super::logins::LoginsMsg;
 use super::meters::Meters;
 use super::turns::Turns;
@@ -76,6 +77,8 @@ pub struct Context {
     pub(super) clocks: Clocks,
     /// What Telegram makes wait, by person.
     pub(super) waits: Waits,
+    /// The same, by who logs in.
+    pub(super) login_waits: LoginWaits,
     /// Which accounts belong to whom.
     pub(super) directory: Arc<Directory>,
     /// What logins last said.
@@ -118,6 +121,7 @@ impl Context {
             joins,
             clocks,
             waits,
+            login_waits: LoginWaits::default(),
             directory,
             lobby: Lobby::default(),
             erasing: Erasing::default(),

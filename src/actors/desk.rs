@@ -3,6 +3,7 @@
 //! or, after a crash in between, sends with the same `random_id`, which Telegram recognises. A caller that
 //! goes away does not stop what was begun.
 
+mod lookups;
 mod words;
 
 use std::collections::HashMap;
@@ -14,7 +15,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use words::{doubtful, other_request, paused, sent_before, unclear, unnoted};
+use lookups::Lookups;
+use words::{doubtful, moved, other_request, paused, sent_before, unclear, unnoted};
 
 use super::asking::{Unmet, ask, busy};
 use super::calling::broken;
@@ -24,7 +26,7 @@ use super::fleet::FleetMsg;
 use crate::edge::http::api::{Outgoing, ParseMode};
 use crate::failpoint;
 use crate::protocol::caps::SEND;
-use crate::protocol::chat::{ChatSpelling, ChatTarget};
+use crate::protocol::chat::{ChatSpelling, ChatTarget, PeerKind};
 use crate::protocol::estate::{Fingerprint, OwnedAccount, SendRecord, SentMessage};
 use crate::protocol::failure::Failure;
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
@@ -49,10 +51,6 @@ const ENTITIES_MAX: usize = 100;
 const AGAIN: Backoff = Backoff { min_ms: 500, max_ms: 10_000 };
 /// How much longer than their timeout callers wait for the answer to what has begun.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long it is believed who a recipient is: names change hands.
-const PEERS_KEPT: Duration = Duration::from_secs(10 * 60);
-/// Looked-up recipients that are remembered: about 100 bytes each.
-const PEERS_MAX: usize = 50_000;
 
 type Answer = Result<(SentMessage, bool), Refusal>;
 
@@ -67,8 +65,8 @@ pub(super) struct Desk {
     open: Mutex<HashMap<Name, Open>>,
     /// What is under way at all; closed once the daemon stops.
     under_way: TaskTracker,
-    /// Recipients that were looked up: by account and how they were spelled.
-    peers: Mutex<HashMap<(AuthKeyId, Fingerprint), (PeerRecord, Instant)>>,
+    /// Who recipients are.
+    lookups: Arc<Lookups>,
 }
 
 struct Open {
@@ -88,8 +86,9 @@ struct Dispatch {
 
 impl Desk {
     pub(super) fn new(context: Arc<Context>, fleet: ActorRef<FleetMsg>) -> Arc<Self> {
-        let (open, peers, under_way) = (Mutex::default(), Mutex::default(), TaskTracker::new());
-        Arc::new(Self { context, fleet, open, under_way, peers })
+        let (open, under_way) = (Mutex::default(), TaskTracker::new());
+        let lookups = Lookups::new(fleet.clone());
+        Arc::new(Self { context, fleet, open, under_way, lookups })
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<Name, Open>> {
@@ -325,7 +324,11 @@ impl Desk {
                         unmet,
                         Unmet::Unclear(_) | Unmet::Failed(Failure::Transient { .. })
                     );
-                    return Err((self.unsent(dispatch, message.peer, unmet), !is_unclear));
+                    let refusal = match self.moved(dispatch, message.peer, &unmet).await {
+                        Some(refusal) => refusal,
+                        None => self.unsent(dispatch, message.peer, unmet),
+                    };
+                    return Err((refusal, !is_unclear));
                 }
             }
         }
@@ -340,6 +343,26 @@ impl Desk {
     fn is_paused(&self, account: &OwnedAccount) -> bool {
         let now = self.context.directory.get(&Scope::Only(account.user.clone()), account.id);
         now.is_some_and(|now| now.is_paused)
+    }
+
+    /// Whether a basic group took the message no more because it has become a supergroup
+    /// (<https://core.telegram.org/api/channel#migration>): no error of sending says so, the group does.
+    async fn moved(&self, dispatch: &Dispatch, peer: PeerRecord, unmet: &Unmet) -> Option<Refusal> {
+        use Failure::{ChatLost, Rejected, TargetRefused};
+        let is_refused = matches!(
+            unmet,
+            Unmet::Failed(ChatLost { .. } | Rejected { .. } | TargetRefused { .. })
+        );
+        if !is_refused || peer.id.kind() != PeerKind::Group {
+            return None;
+        }
+        let key = self.key_now(&dispatch.account);
+        match ask(&self.fleet, key, Errand::Inspect(peer), dispatch.deadline).await {
+            Ok(Finding::Member { migrated_to: Some(successor), .. }) => {
+                Some(moved(peer.id, successor.id))
+            }
+            _ => None,
+        }
     }
 
     /// The only try came to nothing: what the caller is told.
@@ -367,7 +390,7 @@ impl Desk {
             }
             Unmet::Failed(failure) => {
                 if matches!(failure, Failure::ChatLost { .. } | Failure::TargetRefused { .. }) {
-                    self.forget_peer(dispatch.account.key, peer);
+                    self.lookups.forget(dispatch.account.key, peer);
                 }
                 failure.into()
             }
@@ -392,37 +415,7 @@ impl Desk {
         {
             return Ok(peer);
         }
-        let spelled = (key, Fingerprint::of([b"to", dispatch.message.to.trim().as_bytes()]));
-        let known = self.peers().get(&spelled).copied();
-        if let Some((peer, _)) = known.filter(|(_, since)| since.elapsed() < PEERS_KEPT) {
-            return Ok(peer);
-        }
-        let errand = Errand::ResolveTarget(target);
-        let found = match ask(&self.fleet, key, errand, dispatch.deadline).await {
-            Ok(Finding::Resolved { peer, .. }) => peer,
-            Ok(_) => return Err(Refusal::new(Code::Internal, "the recipient was not looked up")),
-            Err(Unmet::Refused(failure) | Unmet::Failed(failure)) => return Err(failure.into()),
-            Err(Unmet::TakenBack) => return Err(busy(15)),
-            Err(Unmet::Unclear(_)) => {
-                let detail = "telegram did not say in time who the recipient is; nothing was sent";
-                return Err(Refusal::new(Code::TelegramUnavailable, detail).after(5));
-            }
-        };
-        let mut peers = self.peers();
-        if peers.len() >= PEERS_MAX {
-            peers.clear();
-        }
-        peers.insert(spelled, (found, Instant::now()));
-        Ok(found)
-    }
-
-    fn peers(&self) -> MutexGuard<'_, HashMap<(AuthKeyId, Fingerprint), (PeerRecord, Instant)>> {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A name may belong to somebody else by now.
-    fn forget_peer(&self, key: AuthKeyId, peer: PeerRecord) {
-        self.peers().retain(|(account, _), (known, _)| *account != key || known.id != peer.id);
+        self.lookups.find(key, &dispatch.target, dispatch.deadline).await
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) struct Token {
 }
 
 /// The means to take one request back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Claim(Arc<AtomicU8>);
 
 /// It waits in the queue.
@@ -157,7 +157,7 @@ impl Request {
         seconds.max(u32::try_from(floor).unwrap_or(u32::MAX))
     }
 
-    fn is_wanted(&self) -> bool {
+    pub(super) fn is_wanted(&self) -> bool {
         self.wish.as_ref().is_none_or(Token::is_wanted)
     }
 

@@ -7,6 +7,7 @@ mod again;
 mod leaving;
 mod steps;
 mod telling;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,12 +26,11 @@ use super::erasing::Busy;
 use super::fleet::{Changed, EstateMsg, FleetMsg};
 use super::lobby::LoginView;
 use crate::failpoint;
-use crate::protocol::estate::{LoginRecord, LoginStage, OwnedAccount};
+use crate::protocol::estate::{Fingerprint, LoginRecord, LoginStage, OwnedAccount};
 use crate::protocol::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::login::{CodeTicket, LoginFailure, LoginState, LoginToken, SignedIn, Step};
 use crate::protocol::model::Credentials;
 use crate::protocol::owner::{Caller, LoginId};
-use crate::protocol::pacing::WAIT_MARGIN_MS;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey, SecretText};
 use crate::protocol::trail::Deed;
@@ -163,6 +163,8 @@ pub(super) struct LoginActor {
     busy: Option<Busy>,
     /// Telegram asked to wait until then.
     not_before: UnixMillis,
+    /// Whom a wait belongs to that it is told.
+    subject: Option<Fingerprint>,
     /// How often its picture was asked for.
     looks: Arc<Looks>,
     /// Failures in a row of what is tried again.
@@ -225,6 +227,7 @@ impl Actor for Login {
             unheard: None,
             held: None,
             not_before: UnixMillis(0),
+            subject: None,
             looks: Arc::default(),
             busy: Some(busy),
         })
@@ -339,8 +342,8 @@ impl LoginActor {
     }
 
     async fn failed_step(&mut self, myself: &ActorRef<LoginMsg>, failure: LoginFailure) {
-        if let LoginFailure::Wait { seconds, .. } = &failure {
-            self.not_before = now().plus_ms(i64::from(*seconds) * 1_000 + WAIT_MARGIN_MS);
+        if let Err(error) = self.keep_wait(&failure).await {
+            return self.fail(myself, broken(&error)).await;
         }
         match &self.stage {
             Stage::CodeSent(_) | Stage::PasswordRequired { .. } if !failure.is_final() => {
@@ -408,6 +411,8 @@ impl LoginActor {
             is_leaving: false,
             is_brought: !self.is_fresh,
             api_id: self.api_id,
+            not_before: self.own_wait(),
+            subject: self.subject,
             created_at: self.created_at,
             expires_at: self.expires_at,
         }

@@ -34,6 +34,7 @@ mod ledger;
 mod link;
 mod lobby;
 mod login;
+mod login_waits;
 mod logins;
 mod meters;
 mod monitor;

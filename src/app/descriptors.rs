@@ -17,7 +17,7 @@ const LIMIT_MIN: u64 = 256;
 
 /// The budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Descriptors {
+pub(crate) struct Descriptors {
     /// The limit in force.
     limit: u64,
     /// Connections of the HTTP edge on which something was said.
@@ -33,7 +33,7 @@ impl Descriptors {
     ///
     /// # Errors
     /// When its limit is too small.
-    pub(super) fn of_process() -> Result<Self> {
+    pub(crate) fn of_process() -> Result<Self> {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: the call gets a valid pointer to a struct that lives through it.
         match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } {
@@ -44,7 +44,11 @@ impl Descriptors {
         }
     }
 
-    fn within(limit: u64) -> Result<Self> {
+    /// Of a process with this limit.
+    ///
+    /// # Errors
+    /// When it is too small.
+    pub(crate) fn within(limit: u64) -> Result<Self> {
         if limit < LIMIT_MIN {
             bail!(
                 "the limit of open files is {limit}, and telewarden needs at least {LIMIT_MIN} (every \
@@ -62,6 +66,32 @@ impl Descriptors {
     /// What the HTTP edge may hold.
     pub(super) fn capacity(self) -> Capacity {
         Capacity { connections: self.edge, quiet: self.quiet, open_files: self.limit }
+    }
+
+    /// What it means for a daemon that has so many accounts, as far as that is known, in plain words.
+    pub(crate) fn advice(self, accounts: Option<u64>) -> String {
+        let Self { limit, edge, quiet, outward } = self;
+        let shared = format!(
+            "the limit of open files is {limit} here: enough for {outward} connections of accounts, \
+             logins and webhooks at once, and {} of HTTP, {quiet} of them silent",
+            edge + quiet
+        );
+        match accounts {
+            Some(accounts) if accounts > outward => format!(
+                "{shared}. The store has {accounts} accounts, and each takes one: they cannot all be \
+                 connected at once under this limit. Raise it (LimitNOFILE= in the unit, --ulimit \
+                 nofile= of the container, ulimit -Hn in a shell)"
+            ),
+            Some(accounts) => format!(
+                "{shared}; the store has {accounts} accounts. The daemon may run under another limit \
+                 (LimitNOFILE= in the unit)"
+            ),
+            None => {
+                format!(
+                    "{shared}. The daemon may run under another limit (LimitNOFILE= in the unit)"
+                )
+            }
+        }
     }
 
     /// Says so, and whether it is enough for the accounts that there are.
@@ -102,6 +132,15 @@ mod tests {
         assert_eq!(edge(LIMIT_MIN).unwrap(), (20, 20, 120));
         let refusal = Descriptors::within(LIMIT_MIN - 1).unwrap_err().to_string();
         assert!(refusal.contains("255") && refusal.contains("LimitNOFILE="), "{refusal}");
+    }
+
+    #[test]
+    fn advice_says_whether_all_accounts_find_room() {
+        let files = Descriptors::within(1024).unwrap();
+        let (enough, too_few) = (files.advice(Some(696)), files.advice(Some(697)));
+        assert!(enough.contains("696 accounts") && !enough.contains("Raise"), "{enough}");
+        assert!(too_few.contains("697 accounts") && too_few.contains("Raise"), "{too_few}");
+        assert!(files.advice(None).contains("232 of HTTP"), "{}", files.advice(None));
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{self, ExitCode};
 
 use super::{ConfigArgs, say};
-use crate::app::amqp_options;
+use crate::app::{Descriptors, amqp_options};
 use crate::config::{Config, advice, broker_address, read_named_file};
 use crate::edge::amqp::{AmqpOptions, Look, look};
 use crate::edge::http::{TokenSecret, TokenSecretError};
@@ -80,7 +80,9 @@ fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = vec![listen(config.http.listen)];
     match secrets::choose(config) {
         Ok(chosen) => {
-            findings.insert(0, store(&config.store.path, &chosen));
+            let mut accounts = None;
+            findings.insert(0, look_into_store(&config.store.path, &chosen, &mut accounts));
+            findings.push(open_files(Descriptors::of_process(), accounts));
             findings.extend(key(&chosen));
         }
         Err(error) => findings.push(Finding::Fault(format!("failed to find the key: {error}"))),
@@ -97,8 +99,17 @@ fn findings(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// What the daemon would say about its store, found without changing a byte of it.
-fn store(path: &Path, chosen: &Chosen) -> Finding {
+/// What the limit of open files, as it is here, means for the accounts that there are.
+fn open_files(files: anyhow::Result<Descriptors>, accounts: Option<u64>) -> Finding {
+    match files {
+        Ok(files) => Finding::Advice(files.advice(accounts)),
+        Err(error) => Finding::Fault(format!("{error:#}")),
+    }
+}
+
+/// What the daemon would say about its store, found without changing a byte of it. How many accounts are
+/// in there goes to `accounts`, if it comes to that.
+fn look_into_store(path: &Path, chosen: &Chosen, accounts: &mut Option<u64>) -> Finding {
     let shown = path.display();
     if is_spent_by_asking(&chosen.key) {
         return Finding::Advice(format!(
@@ -117,6 +128,11 @@ fn store(path: &Path, chosen: &Chosen) -> Finding {
         }
         Err(error) => return Finding::Fault(format!("store.path {shown} cannot be used: {error}")),
     };
+    *accounts = match &examined {
+        Examined::New => Some(0),
+        Examined::Whole { accounts, .. } => Some(*accounts),
+        Examined::Closed(_) => None,
+    };
     if let Err(error) = try_writing(path) {
         let error = StoreError::unwritable(path, error);
         return Finding::Fault(format!("store.path {shown} cannot be used: {error}"));
@@ -129,7 +145,7 @@ fn store(path: &Path, chosen: &Chosen) -> Finding {
     }
     match examined {
         Examined::New => Finding::Fine(format!("store.path {shown} can be written")),
-        Examined::Whole { waiting } => Finding::Fine(format!(
+        Examined::Whole { waiting, .. } => Finding::Fine(format!(
             "store.path {shown} can be written, and all in it can be read; {waiting} events wait \
              for the broker"
         )),
@@ -277,6 +293,23 @@ fn server_key(path: &Path) -> Finding {
 mod tests {
     use super::*;
     use crate::protocol::secret::SecretText;
+
+    fn store(path: &Path, chosen: &Chosen) -> Finding {
+        look_into_store(path, chosen, &mut None)
+    }
+
+    #[test]
+    fn what_the_limit_of_open_files_means_is_told_and_one_too_low_is_a_fault() {
+        let told = open_files(Descriptors::within(1024), Some(700));
+        let Finding::Advice(text) = told else { panic!("{told:?}") };
+        assert!(text.contains("1024") && text.contains("696") && text.contains("700"), "{text}");
+        assert!(matches!(open_files(Descriptors::within(255), None), Finding::Fault(_)));
+        let mut config = Config::default();
+        config.store.path = tempfile::tempdir().unwrap().path().join("state");
+        let named =
+            |one: &Finding| matches!(one, Finding::Advice(text) if text.contains("open files"));
+        assert_eq!(findings(&config).iter().filter(|one| named(one)).count(), 1);
+    }
 
     fn mode(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

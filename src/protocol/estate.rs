@@ -194,10 +194,36 @@ pub struct LoginRecord {
     /// The application that a key which was brought was made for.
     #[serde(default)]
     pub api_id: Option<i32>,
+    /// Telegram asked to wait until then before its next step.
+    #[serde(default)]
+    pub not_before: Option<UnixMillis>,
+    /// Names who logs in, as [`LoginWait::subject`] does.
+    #[serde(default)]
+    pub subject: Option<Fingerprint>,
     /// When it was begun.
     pub created_at: UnixMillis,
     /// When it is given up.
     pub expires_at: UnixMillis,
+}
+
+/// What Telegram makes whoever logs in wait for, although the login is over or nothing else is kept of
+/// it: beginning anew is no way around a limit. Sealed in the store, since numbers can be tried.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginWait {
+    /// Whose login was told.
+    pub user: UserId,
+    /// The login.
+    pub id: LoginId,
+    /// Names the phone number, bot or session, without telling it.
+    pub subject: Fingerprint,
+    /// When the wait is over.
+    pub until: UnixMillis,
+}
+
+impl std::fmt::Debug for LoginWait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoginWait").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// How far a login is.

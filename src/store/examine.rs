@@ -52,6 +52,8 @@ pub enum Examined {
     Whole {
         /// Events that wait in its outbox.
         waiting: u64,
+        /// Accounts in it.
+        accounts: u64,
     },
     /// Its database was not looked into, and why.
     Closed(String),
@@ -83,7 +85,7 @@ pub fn examine(options: &StoreOptions) -> Result<Examined, StoreError> {
         Err(why) => return Ok(Examined::Closed(why)),
     };
     let (used, key, seen) = (taken.used, taken.key, taken.seen);
-    let waiting = quietly(|| {
+    let found = quietly(|| {
         sled_engine::guarded(&sled_engine::directory(path), || {
             let engine = SledEngine::open(&copy.path, CACHE_BYTES)?;
             if !recover::was_used(&engine)? {
@@ -93,8 +95,8 @@ pub fn examine(options: &StoreOptions) -> Result<Examined, StoreError> {
             read_everything(&recovered).map(Some)
         })
     });
-    match waiting.map_err(|error| of_the_original(error, path))? {
-        Some(waiting) => Ok(Examined::Whole { waiting }),
+    match found.map_err(|error| of_the_original(error, path))? {
+        Some((waiting, accounts)) => Ok(Examined::Whole { waiting, accounts }),
         None if used => Err(StoreError::Emptied { path: path.clone() }),
         None => Ok(Examined::New),
     }
@@ -205,11 +207,12 @@ impl Drop for Copy {
     }
 }
 
-/// Reads every record and every event that was not released; answers how many those are.
-fn read_everything(recovered: &Recovered) -> Result<u64, StoreError> {
+/// Reads every record and every event that was not released; answers how many those are, and how many
+/// accounts.
+fn read_everything(recovered: &Recovered) -> Result<(u64, u64), StoreError> {
     let engine = &*recovered.engine;
     json::<SessionRecord>(engine, kind::SESSION)?;
-    json::<AccountRecord>(engine, kind::ACCOUNT)?;
+    let accounts = json::<AccountRecord>(engine, kind::ACCOUNT)?;
     json::<MonitorRecord>(engine, kind::MONITOR)?;
     json::<JobRecord>(engine, kind::JOB)?;
     json::<RestartRecord>(engine, kind::RESTART)?;
@@ -218,25 +221,26 @@ fn read_everything(recovered: &Recovered) -> Result<u64, StoreError> {
     compact::<UpdateState>(engine, kind::UPDATE_STATE, "update state")?;
     compact::<PeerRecord>(engine, kind::PEER, "peer")?;
     sealed(engine, &recovered.master)?;
-    outbox(recovered)
+    Ok((outbox(recovered)?, accounts))
 }
 
-/// Visits all records of one kind.
+/// Visits all records of one kind; answers how many there are.
 fn each(
     engine: &dyn Engine,
     kind: u8,
     look: impl Fn(&[u8], &[u8]) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let (from, to) = layout::all(kind);
-    let mut outcome = Ok(());
+    let (mut outcome, mut count) = (Ok(()), 0);
     engine.scan(&from, &to, &mut |key, value| {
         outcome = look(key, value);
+        count += 1;
         outcome.is_ok()
     })?;
-    outcome
+    outcome.map(|()| count)
 }
 
-fn json<T: DeserializeOwned>(engine: &dyn Engine, kind: u8) -> Result<(), StoreError> {
+fn json<T: DeserializeOwned>(engine: &dyn Engine, kind: u8) -> Result<u64, StoreError> {
     each(engine, kind, |_, value| records::from_json::<T>(record_name(kind), value).map(drop))
 }
 
@@ -244,7 +248,7 @@ fn compact<T: DeserializeOwned>(
     engine: &dyn Engine,
     kind: u8,
     name: &'static str,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     each(engine, kind, |_, value| records::from_compact::<T>(name, value).map(drop))
 }
 

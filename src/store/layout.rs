@@ -43,6 +43,8 @@ pub(super) mod kind {
     pub(crate) const EXPIRY: u8 = b'e';
     /// Sealed.
     pub(crate) const LOGIN: u8 = b'l';
+    /// Sealed, because of whom it names.
+    pub(crate) const LOGIN_WAIT: u8 = b'f';
     /// Sealed, because of its secret.
     pub(crate) const WEBHOOK: u8 = b'h';
     /// Sealed, because of the text in it.

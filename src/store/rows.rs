@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::protocol::chat::MarkedId;
 use crate::protocol::estate::{
-    AttachedChat, DayCount, Fingerprint, LoginRecord, OwnedAccount, PersonWaits, SENDS_KEPT_MS,
-    SendRecord,
+    AttachedChat, DayCount, Fingerprint, LoginRecord, LoginWait, OwnedAccount, PersonWaits,
+    SENDS_KEPT_MS, SendRecord,
 };
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::owner::{AccountId, LoginId, UserId, WebhookId};
@@ -42,11 +42,12 @@ impl Table {
 }
 
 /// All tables whose rows belong to users.
-pub(super) const TABLES: [Table; 7] = [
+pub(super) const TABLES: [Table; 8] = [
     OwnedAccount::TABLE,
     AttachedChat::TABLE,
     SendRecord::TABLE,
     LoginRecord::TABLE,
+    LoginWait::TABLE,
     WebhookRecord::TABLE,
     Delivery::TABLE,
     DeadRecord::TABLE,
@@ -227,6 +228,22 @@ impl Row for LoginRecord {
 
     fn id(&self) -> RowId {
         self.id.into()
+    }
+}
+
+impl Row for LoginWait {
+    const TABLE: Table = Table::sealed(kind::LOGIN_WAIT, "login wait");
+
+    fn owner(&self) -> &UserId {
+        &self.user
+    }
+
+    fn id(&self) -> RowId {
+        self.id.into()
+    }
+
+    fn expires_at(&self) -> Option<UnixMillis> {
+        Some(self.until)
     }
 }
 

@@ -26,7 +26,8 @@ use super::op::Op;
 use super::queue::{self, Done, Taken};
 use super::records;
 
-/// Releases wait this long for a commit to ride on before they are written alone.
+/// Releases wait this long for a commit to ride on before they are written alone; as long may pass before
+/// the writer hears of them.
 const RELEASE_WAIT: Duration = Duration::from_millis(50);
 
 /// Submissions in a group that is full: see [`Pace::spacing_max`].
@@ -166,7 +167,12 @@ impl Writer {
         let checkpoint = self.checkpoint.due(&self.shared, &self.known, self.needless());
         let note = self.is_news().then_some(self.note_at);
         let rotation = self.rotation.due(&self.shared.master);
-        [release, checkpoint, note, rotation].into_iter().flatten().min()
+        let due = [release, checkpoint, note, rotation].into_iter().flatten().min();
+        // With a deadline a release wakes nobody, which would cost more than it is worth beside a stream
+        // of commits that take it along: one that comes while nothing else does is looked for.
+        let is_awaited = unwritten.since.is_none() && unwritten.released + 1 < self.next_seq;
+        let look = (due.is_some() && is_awaited).then(|| Instant::now() + RELEASE_WAIT);
+        due.into_iter().chain(look).min()
     }
 
     /// One turn; `false` once the store has failed.

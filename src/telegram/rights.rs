@@ -4,7 +4,7 @@
 use grammers_client::tl;
 use grammers_client::tl::enums::{Chat, ChatInvite};
 
-use super::chats::{look_at, membership, not_found, resolve};
+use super::chats::{look_at, membership, migrated_to, not_found, resolve};
 use super::convert::chat_title;
 use super::link::Caller;
 use super::peers::{marked, peer_of_chat};
@@ -55,7 +55,8 @@ pub struct ChatRights {
     pub can_invite: bool,
 }
 
-/// Looks a chat up and reads the account's rights. One call where the chat is known or public.
+/// Looks a chat up and reads the account's rights. One call where the chat is known or public. A basic
+/// group that has become a supergroup is answered as that.
 ///
 /// # Errors
 /// [`Failure::ChatLost`] when the account was banned, or the chat is closed to it;
@@ -75,7 +76,10 @@ pub(super) async fn look_up(
             look_at(caller, &found.peer).await?
         }
     };
-    rights_in(&chat, known)
+    match migrated_to(&chat) {
+        Some(successor) => rights_in(&look_at(caller, &successor).await?, Some(successor)),
+        None => rights_in(&chat, known),
+    }
 }
 
 fn no_chat() -> Failure {

@@ -347,6 +347,46 @@ async fn a_users_monitor_follows_an_upgrade_and_says_so() {
     house.expect_clean_books().await;
 }
 
+/// No error of a send says where a group went; the group itself does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_to_a_group_that_became_a_supergroup_is_told_its_new_id() {
+    let house = House::open().await;
+    let (user, person) = (house.user("ann"), house.person().await);
+    let id = house.connect(&user, &person).await;
+    let author = house.person().await;
+    let group = house.chat(ChatKind::Group, None, &[&person, &author]).await;
+    let chats = format!("/accounts/{id}/chats");
+    let message = |to: i64, text: &str| json!({ "to": to.to_string(), "text": text });
+    house.send(&user, &id, None, &message(group.chat_id, "before")).await.expect(201);
+    let kept = user.post(&chats, json!({ "chat": group.chat_id })).await.expect(201);
+    assert_eq!((&kept["chat_id"], &kept["kind"]), (&json!(group.chat_id), &json!("group")));
+    let new_id = house.sim.upgrade(group.chat_id).await.unwrap();
+    for key in ["the-key", "the-key", "another-key"] {
+        let message = message(group.chat_id, "lost");
+        let refused = house.send(&user, &id, Some(key), &message).await;
+        let refused = refused.expect_problem(403, "TG_CHAT_FORBIDDEN");
+        let detail = refused.body["detail"].as_str().unwrap();
+        assert!(
+            detail.contains(&new_id.to_string()) && detail.contains("nothing was sent"),
+            "{detail}"
+        );
+    }
+    house.send(&user, &id, None, &message(new_id, "after")).await.expect(201);
+    let said = house.sim.messages(new_id).await.unwrap();
+    let said: Vec<_> = said.iter().map(|message| message.text.as_str()).collect();
+    assert_eq!(said.iter().filter(|text| **text == "lost").count(), 0, "{said:?}");
+    assert_eq!(said.iter().filter(|text| **text == "after").count(), 1, "{said:?}");
+    // Looked up by its old id it is the supergroup, and kept once.
+    let moved = user.post(&chats, json!({ "chat": group.chat_id })).await.expect(201);
+    assert_eq!((&moved["chat_id"], &moved["kind"]), (&json!(new_id), &json!("supergroup")));
+    assert_eq!(moved["can_post"], true, "{moved:#}");
+    let listed = user.get(&chats).await.expect(200);
+    let listed: Vec<_> =
+        listed["items"].as_array().unwrap().iter().map(|chat| &chat["chat_id"]).collect();
+    assert_eq!(listed, [&json!(new_id)]);
+    house.expect_clean_books().await;
+}
+
 async fn dies_at(point: &str) {
     let options = DaemonOptions { fail_points: true, ..with_extra_events() };
     let mut stage = Stage::prepare(Broker::shared(), options).await;

@@ -6,7 +6,7 @@ use super::{Api, views};
 use crate::actors::asking::ask_plainly;
 use crate::actors::context::now;
 use crate::edge::http::api::{Chat, Page, PageQuery};
-use crate::protocol::chat::{ChatRef, MarkedId};
+use crate::protocol::chat::{ChatRef, ChatTarget, MarkedId};
 use crate::protocol::estate::{AttachedChat, OwnedAccount};
 use crate::protocol::owner::Caller;
 use crate::protocol::refusal::{Code, Refusal};
@@ -27,6 +27,7 @@ impl Api {
             return Err(Refusal::new(Code::Conflict, "the account is paused; resume it first"));
         }
         let _busy = self.context.erasing.enter(&account.user)?;
+        let asked = chat.target.clone();
         let errand = Errand::Rights(chat.target);
         let Finding::Rights(rights) =
             ask_plainly(&self.fleet, account.key, errand, LOOK_UP_MAX).await?
@@ -48,7 +49,14 @@ impl Api {
         };
         let target = format!("{} {}", account.id, chat.chat);
         let deed = self.deed(who, &account.user, "chat.attach", target);
-        self.commit(vec![Op::put_row(&chat), Op::Audit(deed)]).await?;
+        let mut ops = vec![Op::put_row(&chat), Op::Audit(deed)];
+        // A basic group that has become a supergroup is that one from now on.
+        if let ChatTarget::Marked(id) = asked
+            && id != chat.chat
+        {
+            ops.push(Op::delete_row::<AttachedChat>(&account.user, (account.id, id)));
+        }
+        self.commit(ops).await?;
         Ok(views::chat(chat))
     }
 

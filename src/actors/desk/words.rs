@@ -1,5 +1,6 @@
 //! What callers are told of messages that cannot be answered with an id. Names no message's text.
 
+use crate::protocol::chat::MarkedId;
 use crate::protocol::estate::SentMessage;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::store::CommitError;
@@ -25,6 +26,16 @@ pub(super) fn doubtful(refusal: Refusal) -> Refusal {
          Idempotency-Key"
     );
     Refusal { detail, ..refusal }
+}
+
+/// The basic group has become a supergroup. It is not sent there instead: an earlier try under the same
+/// key may have reached the group, and numbers of messages to be answered mean others there.
+pub(super) fn moved(from: MarkedId, to: MarkedId) -> Refusal {
+    let detail = format!(
+        "telegram has made this basic group ({from}) the supergroup {to}; nothing was sent. Send it to {to} \
+         from now on, under a new Idempotency-Key; messages have other numbers there, also for reply_to"
+    );
+    Refusal::new(Code::ChatForbidden, detail)
 }
 
 /// Its user holds the account.

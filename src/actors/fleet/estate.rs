@@ -538,6 +538,8 @@ fn note_to_end(known: &OwnedAccount, credentials: &Credentials) -> LoginRecord {
         is_leaving: true,
         is_brought: false,
         api_id: None,
+        not_before: None,
+        subject: None,
         created_at: at,
         expires_at: at,
     }

@@ -14,10 +14,10 @@ use crate::actors::fleet::{Changed, EstateMsg, FleetMsg};
 use crate::failpoint;
 use crate::protocol::estate::{LoginRecord, LoginStage};
 use crate::protocol::failure::Failure;
+use crate::protocol::ids::UnixMillis;
 use crate::protocol::login::{CodeTicket, LoginFailure, SignedIn, Step};
 use crate::protocol::model::Credentials;
 use crate::protocol::owner::Scope;
-use crate::protocol::pacing::WAIT_MARGIN_MS;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::restart::Backoff;
 use crate::protocol::secret::SecretText;
@@ -32,6 +32,7 @@ const QR_FAILURES_MAX: u32 = 10;
 impl LoginActor {
     /// Goes on after a restart. Telegram may have said yes before the daemon ended.
     pub(super) async fn take_up(&mut self, myself: &ActorRef<LoginMsg>, record: &LoginRecord) {
+        self.not_before = record.not_before.unwrap_or(UnixMillis(0));
         if record.is_leaving {
             return self.go_on_leaving(myself).await;
         }
@@ -47,7 +48,9 @@ impl LoginActor {
         (self.is_resuming, self.may_be_in) = (true, true);
         self.api_id = record.api_id;
         self.show(self.state());
-        self.go_on(myself).await;
+        if !self.waits_first(myself) {
+            self.go_on(myself).await;
+        }
     }
 
     /// The pause before another try is over.
@@ -159,7 +162,7 @@ impl LoginActor {
     /// the first look, and is told to try again when that does not tell either.
     pub(super) async fn look_again(&mut self, myself: &ActorRef<LoginMsg>, failure: LoginFailure) {
         let was_look = std::mem::replace(&mut self.is_resuming, true);
-        self.try_later(myself, &failure);
+        self.try_later(myself, &failure).await;
         let refusal = Refusal::from(failure);
         if !was_look {
             self.unheard = self.reply.is_some().then_some(refusal);
@@ -175,13 +178,14 @@ impl LoginActor {
     }
 
     /// Has [`LoginMsg::Again`] come after a pause that grows, and that Telegram may have named.
-    pub(super) fn try_later(&mut self, myself: &ActorRef<LoginMsg>, failure: &LoginFailure) {
+    pub(super) async fn try_later(&mut self, myself: &ActorRef<LoginMsg>, failure: &LoginFailure) {
         self.failures = self.failures.saturating_add(1);
         let mut pause = LOOK_BACKOFF.delay_ms(self.failures, jitter());
-        if let LoginFailure::Wait { seconds, .. } = failure {
-            let wait_ms = i64::from(*seconds) * 1_000 + WAIT_MARGIN_MS;
-            self.not_before = now().plus_ms(wait_ms);
-            pause = pause.max(wait_ms.unsigned_abs());
+        if matches!(failure, LoginFailure::Wait { .. }) {
+            // Should the store fail, the daemon ends before anything is tried again.
+            let _ = self.keep_wait(failure).await;
+            let left = u64::try_from(self.not_before.0 - now().0).unwrap_or(0);
+            pause = pause.max(left);
         }
         myself.send_after(Duration::from_millis(pause), || LoginMsg::Again);
     }
@@ -197,6 +201,9 @@ impl LoginActor {
 
     /// What was handed in waits until it is known how things stand.
     pub(super) fn hold(&mut self, message: LoginMsg) {
+        if let Some(refusal) = self.must_wait() {
+            return message.refuse(&refusal);
+        }
         if self.reply.is_some() {
             let detail = "another step of this login is under way; wait for its answer";
             return message.refuse(&Refusal::new(Code::Conflict, detail));
@@ -265,7 +272,7 @@ impl LoginActor {
         let is_for_good = refusal.code == Code::Conflict && refusal.retry_after.is_none();
         if !is_for_good && now() < self.expires_at {
             let failure = Failure::transient(refusal.detail).into();
-            return self.try_later(myself, &failure);
+            return self.try_later(myself, &failure).await;
         }
         self.may_be_in = self.is_fresh;
         self.fail(myself, refusal).await;
@@ -302,6 +309,10 @@ async fn keep(
 ) -> Result<(), Failure> {
     record.dc_id = credentials.dc_id;
     record.auth_key = credentials.auth_key.expose().to_vec();
+    // It may have been told to wait since this was made.
+    let (user, id) = (record.user.clone(), record.id);
+    let known = store.read(move |store| store.row::<LoginRecord>(&user, id)).await;
+    record.not_before = known.ok().flatten().and_then(|known| known.not_before);
     let kept = store.commit(vec![Op::put_row(&record)]).await;
     kept.map_err(|error| Failure::transient(format!("the login could not be kept: {error}")))
 }

@@ -13,6 +13,7 @@ use super::{LoginActor, LoginMsg, LoginView, Stage, credentials_of};
 use crate::actors::context::now;
 use crate::protocol::estate::{LoginRecord, LoginStage};
 use crate::protocol::failure::Failure;
+use crate::protocol::ids::UnixMillis;
 use crate::protocol::login::LoginFailure;
 use crate::protocol::model::Credentials;
 use crate::store::Op;
@@ -31,6 +32,8 @@ impl LoginActor {
         credentials: Credentials,
         view: LoginView,
     ) {
+        // What it was told to wait for was another step.
+        self.not_before = UnixMillis(0);
         let mut record = self.record_of(&credentials);
         (record.is_leaving, record.stage) = (true, LoginStage::WaitingScan);
         if let Err(error) = self.context.store.commit(vec![Op::put_row(&record)]).await {
@@ -57,7 +60,9 @@ impl LoginActor {
         self.context.lobby.leaves(self.id);
         // Erasing the user need not wait for this: the note goes, and what is under way ends.
         self.busy = None;
-        self.log_out(myself).await;
+        if !self.waits_first(myself) {
+            self.log_out(myself).await;
+        }
     }
 
     pub(super) async fn log_out(&mut self, myself: &ActorRef<LoginMsg>) {
@@ -95,7 +100,7 @@ impl LoginActor {
             Err(failure) if !failure.is_final() => {
                 let (login, error) = (self.id, &failure);
                 tracing::info!(%login, %error, "a session could not be ended yet");
-                self.try_later(myself, &failure);
+                self.try_later(myself, &failure).await;
             }
             Ok(()) | Err(_) => self.forget_session(myself, "ok").await,
         }

@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{LoginActor, LoginMsg, LoginReply, Stage, Way};
 use crate::actors::context::now;
 use crate::actors::fleet::{Also, Changed, EstateMsg, FleetMsg, Newcomer};
+use crate::actors::login_waits::subject_of;
 use crate::failpoint;
 use crate::protocol::estate::{LoginRecord, LoginStage};
 use crate::protocol::failure::Failure;
@@ -84,6 +85,12 @@ impl LoginActor {
     pub(super) async fn begin(&mut self, myself: &ActorRef<LoginMsg>, way: Way) {
         let options = self.options();
         let dc_id = self.context.settings.servers.first_dc();
+        self.subject = subject_of(&way, &self.who.user);
+        if !matches!(way, Way::Interrupted(_))
+            && let Some(refusal) = self.must_wait()
+        {
+            return self.fail(myself, refusal).await;
+        }
         match way {
             Way::Sms(phone) => self.step(myself, async move {
                 let mut link = open(&options, dc_id).await?;
@@ -207,6 +214,7 @@ impl LoginActor {
             let stage = LoginStage::Done { account };
             let auth_key = Vec::new();
             let (dc_id, is_leaving, is_brought, api_id) = (0, false, false, None);
+            let (not_before, subject) = (None, None);
             let record = LoginRecord {
                 id,
                 user,
@@ -216,6 +224,8 @@ impl LoginActor {
                 is_leaving,
                 is_brought,
                 api_id,
+                not_before,
+                subject,
                 created_at,
                 expires_at,
             };
@@ -225,11 +235,7 @@ impl LoginActor {
 
     /// The link, unless a step is under way with it; then whoever asks is told so.
     fn take_link(&mut self, reply: LoginReply, doing: &'static str) -> Option<Box<LoginLink>> {
-        let left = self.not_before.0 - now().0;
-        if left > 0 {
-            let seconds = u64::try_from(left).unwrap_or(0).div_ceil(1_000);
-            let detail = format!("telegram asks to wait {seconds} s before another attempt");
-            let refusal = Refusal::new(Code::TelegramWait, detail).after(seconds);
+        if let Some(refusal) = self.must_wait() {
             let _ = reply.send(Err(refusal));
             return None;
         }

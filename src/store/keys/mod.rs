@@ -45,6 +45,7 @@ pub(super) const SEALED_KINDS: &[(u8, &str)] = &[
     (kind::CREDENTIALS, "credentials"),
     (kind::DATA_KEY, "data key"),
     (kind::LOGIN, "login"),
+    (kind::LOGIN_WAIT, "login wait"),
     (kind::WEBHOOK, "webhook"),
     (kind::DELIVERY, "delivery"),
     (kind::DEAD_DELIVERY, "dead delivery"),

@@ -193,6 +193,61 @@ async fn entries_come_in_order_and_again_until_they_are_released() {
     .await;
 }
 
+/// What has left the outbox, as the disk has it.
+fn noted(store: &Store) -> u64 {
+    let bytes = store.shared.engine.get(layout::RELEASED).unwrap();
+    bytes.map_or(0, |bytes| records::from_compact::<u64>("released", &bytes).unwrap())
+}
+
+/// Whatever the writer waits for meanwhile, be it an hour.
+#[tokio::test]
+async fn a_release_is_noted_soon_although_no_commit_follows() {
+    on_every_engine(|place| async move {
+        let pace = Pace { checkpoint_every: Duration::from_secs(3600), ..Pace::default() };
+        let (store, mut outbox) = place.start(pace);
+        let ops = vec![Op::PutAccount(account(1)), Op::PutMonitor(monitor(1))];
+        store.commit(ops).await.unwrap();
+        let mut ops = appends(0..10);
+        ops.push(put_cursor(1, 9));
+        store.commit(ops).await.unwrap();
+        let taken = take(&mut outbox, 10).await;
+        for (seq, _) in [taken[4], taken[9]] {
+            outbox.release(seq);
+            let noted = async {
+                while noted(&store) < seq {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, noted).await.expect("it is noted alone");
+        }
+        drop((store, outbox));
+    })
+    .await;
+}
+
+/// As with a broker that confirms the last of a burst while other things are written all the time.
+#[tokio::test]
+async fn a_release_is_noted_however_steadily_other_things_are_written() {
+    on_every_engine(|place| async move {
+        let (store, mut outbox) = place.open();
+        store.commit(appends(0..10)).await.unwrap();
+        let taken = take(&mut outbox, 10).await;
+        outbox.release(taken[9].0);
+        // Each goes alone and follows the one before at once: the writer never comes to rest.
+        let steady = async {
+            while noted(&store) < taken[9].0 {
+                store.commit(vec![Op::PutAccount(account(1))]).await.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, steady).await.expect("commits take it along");
+        outbox.rewind(0);
+        store.commit(appends(10..11)).await.unwrap();
+        assert_eq!(take(&mut outbox, 1).await, [(11, 10)]);
+        drop((store, outbox));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn sequence_numbers_go_on_after_an_empty_outbox_was_closed() {
     on_every_engine(|place| async move {

@@ -346,6 +346,8 @@ fn fixtures() -> Vec<Fixture> {
         json("day_count", full_day()),
         json("person_waits", full_waits()),
         json("login", super::login()),
+        json("login_waiting", super::rows::waiting_login()),
+        json("login_wait", super::rows::login_wait()),
         json("webhook", super::rows::webhook()),
         json("delivery", super::rows::delivery()),
         json("dead_delivery", super::rows::dead()),

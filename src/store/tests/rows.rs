@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::protocol::estate::{
-    DayCount, Fingerprint, LoginRecord, LoginStage, OwnedAccount, SENDS_KEPT_MS, SendRecord,
+    DayCount, Fingerprint, LoginRecord, LoginStage, LoginWait, OwnedAccount, SENDS_KEPT_MS,
+    SendRecord,
 };
 use crate::protocol::owner::{AccountId, LoginId, UserId, WebhookId};
 use crate::protocol::webhook::{DeadRecord, Delivery, Line, WebhookRecord};
@@ -44,8 +45,27 @@ pub(in crate::store) fn login() -> LoginRecord {
         is_leaving: false,
         is_brought: false,
         api_id: None,
+        not_before: None,
+        subject: None,
         created_at: UnixMillis(1),
         expires_at: UnixMillis(2),
+    }
+}
+
+/// As logins are since their waits are kept.
+pub(in crate::store) fn waiting_login() -> LoginRecord {
+    let LoginWait { subject, until, .. } = login_wait();
+    let mut login = login();
+    (login.not_before, login.subject) = (Some(until), Some(subject));
+    login
+}
+
+pub(in crate::store) fn login_wait() -> LoginWait {
+    LoginWait {
+        user: user("one"),
+        id: LoginId(Uuid::from_u128(9)),
+        subject: Fingerprint([3; 32]),
+        until: UnixMillis(1_700_000_000_000),
     }
 }
 
@@ -87,6 +107,7 @@ pub(in crate::store) fn dead() -> DeadRecord {
 pub(in crate::store) fn sealed_rows() -> Vec<Op> {
     vec![
         Op::put_row(&login()),
+        Op::put_row(&login_wait()),
         Op::put_row(&webhook()),
         Op::put_row(&delivery()),
         Op::put_row(&dead()),
@@ -96,6 +117,7 @@ pub(in crate::store) fn sealed_rows() -> Vec<Op> {
 /// They can be read.
 pub(in crate::store) fn expect_sealed_rows(store: &Store) {
     assert_eq!(store.row(&login().user, login().id).unwrap(), Some(login()));
+    assert_eq!(store.row(&login_wait().user, login_wait().id).unwrap(), Some(login_wait()));
     assert_eq!(store.row(&webhook().user, webhook().id).unwrap(), Some(webhook()));
     assert_eq!(store.all_rows::<Delivery>().unwrap(), [delivery()]);
     assert_eq!(store.all_rows::<DeadRecord>().unwrap(), [dead()]);
@@ -206,6 +228,7 @@ async fn everything_of_a_user_goes_at_once_also_what_the_same_commit_wrote() {
     store.commit(ops).await.unwrap();
     assert_eq!(store.all_rows::<OwnedAccount>().unwrap(), [two]);
     assert_eq!(store.all_rows::<LoginRecord>().unwrap(), []);
+    assert_eq!(store.all_rows::<LoginWait>().unwrap(), []);
     assert_eq!(store.all_rows::<WebhookRecord>().unwrap(), []);
     assert_eq!(store.all_rows::<Delivery>().unwrap(), []);
     assert_eq!(store.all_rows::<DeadRecord>().unwrap(), []);

@@ -2,6 +2,8 @@
 //! faster. They go on by themselves, hand no code in twice, and leave no session behind.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use telewarden::protocol::estate::LoginRecord;
@@ -10,8 +12,10 @@ use telewarden::protocol::session_string::SessionString;
 use telewarden::store::{Store, StoreOptions};
 use telewarden_simulator::{FaultKind, FaultSpec, NewAccount};
 
-use super::logins::{QR, SESSION, begin, begin_sms, login_id, until_picture, with_password};
-use crate::support::{Client, House, eventually, id_of};
+use super::logins::{
+    BOT, QR, SESSION, SMS, begin, begin_sms, login_id, until_picture, with_password,
+};
+use crate::support::{Answer, Client, House, eventually, id_of};
 
 impl House {
     async fn upset(&self, method: Option<&str>, kind: FaultKind, times: Option<u32>) {
@@ -22,7 +26,7 @@ impl House {
             .unwrap();
     }
 
-    async fn calls_of(&self, method: &str) -> u64 {
+    pub(in crate::accounts) async fn calls_of(&self, method: &str) -> u64 {
         let stats = serde_json::to_value(self.sim.stats().await).unwrap();
         stats["methods"][method].as_u64().unwrap_or(0)
     }
@@ -266,4 +270,104 @@ async fn a_picture_that_is_given_up_as_it_is_scanned_leaves_no_session() {
     .await;
     assert_eq!(house.accounts_of(&user).await, [] as [Value; 0]);
     house.expect_clean_books().await;
+}
+
+impl House {
+    /// Has the next call of `method` be answered with a wait.
+    async fn have_wait(&self, method: &str, seconds: u32) {
+        let (method, error) = (Some(method.to_owned()), Some(format!("FLOOD_WAIT_{seconds}")));
+        let fault = FaultSpec { method, error, times: Some(1), ..FaultSpec::default() };
+        self.sim.add_fault(fault).await.unwrap();
+    }
+
+    async fn die_and_live(&mut self) {
+        self.kill().await;
+        self.daemon.spawn().await;
+    }
+}
+
+/// Telegram's wait is told as such, with what is left of `seconds`.
+fn expect_wait(answer: Answer, seconds: u64) {
+    let left = answer.expect_problem(429, "TG_API_429").retry_after();
+    assert!((1..=seconds + 1).contains(&left), "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_that_a_login_is_told_outlives_a_kill_and_another_login_of_the_number() {
+    const WAIT: u64 = 15;
+    let mut house = House::open().await;
+    let (user, account) = (house.user("ann"), house.stranger().await);
+    let login = begin_sms(&user, &account.phone).await;
+    let path = format!("/logins/{login}/code");
+    let code = json!({ "code": house.sim.login_code(account.user_id).await.unwrap() });
+    house.have_wait("auth.signIn", WAIT as u32).await;
+    let told = Instant::now();
+    expect_wait(user.post(&path, code.clone()).await, WAIT);
+    house.die_and_live().await;
+    expect_wait(user.post(&path, code.clone()).await, WAIT);
+    let other = house.user("bob");
+    expect_wait(other.post(SMS, json!({ "phone": account.phone })).await, WAIT);
+    assert!(told.elapsed() < Duration::from_secs(WAIT), "what was asked fell into the wait");
+    let calls =
+        async || (house.calls_of("auth.signIn").await, house.calls_of("auth.sendCode").await);
+    assert_eq!(calls().await, (1, 1), "the code, and what sent it");
+    let done = eventually("the wait is over", async || {
+        let answer = user.post(&path, code.clone()).await;
+        (![429, 503].contains(&answer.status)).then(|| answer.expect(200))
+    })
+    .await;
+    assert!(told.elapsed() >= Duration::from_secs(WAIT));
+    assert_eq!(done["state"], "active", "{done:#}");
+    assert_eq!(calls().await, (2, 1));
+    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    house.expect_clean_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_that_is_told_before_anything_is_kept_of_a_login_outlives_a_kill() {
+    let mut house = House::open().await;
+    let (user, other) = (house.user("ann"), house.user("bob"));
+    let (account, stranger) = (house.stranger().await, house.stranger().await);
+    let bot = house.account(NewAccount { bot: true, ..NewAccount::default() }).await;
+    let sms = json!({ "phone": account.phone });
+    let token = json!({ "token": bot.bot_token.clone().unwrap() });
+    let ways = [
+        (SMS, sms, "auth.sendCode"),
+        (BOT, token, "auth.importBotAuthorization"),
+        (QR, json!({}), "auth.exportLoginToken"),
+    ];
+    for (way, body, method) in &ways {
+        house.have_wait(method, 600).await;
+        let answer = eventually("telegram is asked", async || {
+            let answer = user.post(way, body.clone()).await;
+            (answer.status != 503).then_some(answer)
+        })
+        .await;
+        expect_wait(answer, 600);
+    }
+    house.die_and_live().await;
+    for (way, body, method) in &ways {
+        expect_wait(user.post(way, body.clone()).await, 600);
+        assert_eq!(house.calls_of(method).await, 1, "{method}");
+    }
+    // Nobody else is held up.
+    begin_sms(&user, &stranger.phone).await;
+    begin(&other, QR, json!({})).await;
+    assert_eq!(house.daemon.terminate().await.code(), Some(0));
+    let digits: String = account.phone.chars().filter(char::is_ascii_digit).collect();
+    for file in files_under(&house.daemon.store()) {
+        let bytes = std::fs::read(&file).unwrap();
+        let has = bytes.windows(digits.len()).any(|part| part == digits.as_bytes());
+        assert!(!has, "the number stands in clear in {}", file.display());
+    }
+    house.expect_clean_books().await;
+}
+
+fn files_under(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(files_under(&path)) } else { files.push(path) }
+    }
+    files
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::support::{Client, House, PATIENCE, eventually, id_of};
 
-const SMS: &str = "/accounts/telegram/connect/sms";
+pub(super) const SMS: &str = "/accounts/telegram/connect/sms";
 pub(super) const QR: &str = "/accounts/telegram/connect/qr";
 pub(super) const BOT: &str = "/accounts/telegram/connect/bot";
 pub(super) const SESSION: &str = "/accounts/telegram/connect/session";

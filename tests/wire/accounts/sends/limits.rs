@@ -258,6 +258,7 @@ async fn a_burst_leaves_at_once_and_the_rest_at_the_accounts_rate() {
             assert!(answer.expect_problem(429, "RATE_LIMITED").retry_after() >= 1);
         }
     }
+    assert_eq!(desk.house.calls_of("contacts.resolveUsername").await, 1, "they share one lookup");
     // Three at once and one every two seconds of five.
     assert!((4..=6).contains(&sent.len()), "{sent:?} in {:?}", begun.elapsed());
     let mut received = desk.received().await;
