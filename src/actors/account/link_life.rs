@@ -251,13 +251,13 @@ impl AccountActor {
         self.doubt.unreadable();
         let cause = failure.to_string();
         tracing::warn!(
-            account = %self.record.id,
+            account = self.called(),
             cause,
             "the connection is dropped because of what came over it; it is dialled again"
         );
         self.lost(myself, failure).await?;
         let (context, attempt) = (&self.context, self.machine.failures());
-        ledger::link_dropped(context, self.record.id, "unreadable", &cause, attempt, self.retry_at);
+        ledger::link_dropped(context, self.called(), "unreadable", &cause, attempt, self.retry_at);
         Ok(())
     }
 
