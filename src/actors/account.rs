@@ -1,6 +1,7 @@
 //! One account: keeps its connection as the state machine says, runs its errands one bounded,
 //! paced queue, and tells its monitors when it comes and goes. It never touches another account.
 
+mod doubt;
 mod freeze;
 mod latest;
 mod link_life;
@@ -16,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use doubt::StateDoubt;
 pub(super) use latest::LatestRecord;
 use link_life::Dialled;
 use standing::Turn;
@@ -186,8 +188,8 @@ pub(super) struct AccountActor {
     look: Option<AbortOnDropHandle<Result<(), MessagingErr<AccountMsg>>>>,
     /// Whether `record` differs from what the store was given.
     changed: bool,
-    /// Panics of the library in a row.
-    panics: u32,
+    /// Whether the stored state of the updates does harm.
+    doubt: StateDoubt,
     /// How often it was connected.
     connects: u32,
 }
@@ -229,7 +231,7 @@ impl Actor for Account {
             }
             AccountMsg::Panicked { incarnation } => state.panicked(&myself, incarnation).await,
             AccountMsg::Settled { incarnation } if state.is_current(incarnation) => {
-                state.panics = 0;
+                state.doubt.settled();
                 state.step(&myself, Input::Settled).await
             }
             AccountMsg::RetryDue { incarnation } if state.is_current(incarnation) => {
@@ -319,7 +321,7 @@ impl AccountActor {
             wake: None,
             look: None,
             changed: false,
-            panics: 0,
+            doubt: StateDoubt::default(),
             connects: 0,
         }
     }

@@ -1,8 +1,11 @@
 //! Proof that the library, as it is patched (`vendor/README.md`), reads nothing that costs more stack
 //! or memory than a link may.
 
+use std::time::Duration;
+
 use grammers_client::tl::deserialize::{Error, MAX_DEPTH, MAX_MEMORY};
-use grammers_client::tl::{Deserializable, enums};
+use grammers_client::tl::{Deserializable, enums, functions, types};
+use grammers_mtproto::authentication;
 use proptest::prelude::*;
 
 /// A worker of the runtime has 2 MiB, of which whatever calls the reader takes its part.
@@ -89,28 +92,86 @@ fn a_length_is_not_believed() {
     assert_eq!(read::<Vec<u8>>(vec![254, 255, 255, 255, 1]).err(), Some(Error::UnexpectedEof));
 }
 
-/// The first answer of a key exchange, which anybody in between can write.
-fn pq(number: u64) -> Result<(), String> {
-    use grammers_mtproto::authentication::{step1, step2};
-    let (request, step) = step1().unwrap();
-    let answer = grammers_client::tl::types::ResPq {
+/// The sample of the protocol's documents.
+const PQ: u64 = 0x17ED_4894_1A08_F981;
+/// A key of Telegram's that the library knows.
+const FINGERPRINT: i64 = -3_414_540_481_677_951_611;
+
+/// The library's answer to the first answer of a key exchange, which anybody in between can write.
+fn pq(
+    number: u64,
+    keys: &[i64],
+) -> Result<(functions::ReqDhParams, authentication::Step2), authentication::Error> {
+    let (request, step) = authentication::step1().unwrap();
+    let answer = types::ResPq {
         nonce: request.nonce,
         server_nonce: [1; 16],
         pq: number.to_be_bytes().to_vec(),
-        server_public_key_fingerprints: Vec::new(),
+        server_public_key_fingerprints: keys.to_vec(),
     };
-    step2(step, answer.into()).map(drop).map_err(|error| error.to_string())
+    authentication::step2(step, answer.into())
+}
+
+/// `work` on a thread of its own: should it never end, the test does.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(work()));
+    result.recv_timeout(Duration::from_secs(60)).expect("it ends, and without a panic")
+}
+
+/// With 9 the library's search never ended, and 15, 21, 33, 35 and 91 were panics.
+#[test]
+fn no_number_is_searched_for_factors_for_ever() {
+    // Primes; squares of primes, of which one is above the largest signed number; cubes; even ones; what
+    // is too large.
+    let special = [
+        18_446_744_073_709_551_557,
+        4_294_967_291,
+        (1 << 61) - 1,
+        65_537 * 65_537,
+        1_000_003 * 1_000_003,
+        3_037_000_493 * 3_037_000_493,
+        4_294_967_291 * 4_294_967_291,
+        2_097_143 * 2_097_143 * 2_097_143,
+        1 << 33,
+        1 << 62,
+        2 * 4_294_967_291,
+        4_294_967_291 * 4_294_967_279,
+        u64::MAX,
+    ];
+    let unsplit = in_time(move || {
+        let numbers = (0..=10_000).chain((1 << 32) - 16..=1 << 32).chain(special);
+        let is_refused =
+            |number: &u64| matches!(pq(*number, &[]), Err(authentication::Error::UnsplittablePq));
+        numbers.filter(|number| !is_refused(number)).collect::<Vec<_>>()
+    });
+    // The cube is a product, though of no two primes.
+    assert_eq!(unsplit, [2_097_143 * 2_097_143 * 2_097_143]);
 }
 
 #[test]
-fn a_number_that_cannot_be_split_is_not_searched_for_ever() {
-    // The largest prime below 2^64, and others.
-    for number in [0, 1, 2, 3, 18_446_744_073_709_551_557, 4_294_967_291] {
-        assert!(pq(number).is_err_and(|error| error.contains("no product")), "{number}");
+fn what_telegram_sends_is_split() {
+    let known = in_time(|| pq(PQ, &[FINGERPRINT]));
+    let (request, _) = known.ok().expect("it is split");
+    assert_eq!(request.p, 0x494C_553B_u32.to_be_bytes());
+    assert_eq!(request.q, 0x5391_1073_u32.to_be_bytes());
+    // None of its keys is ours.
+    let unknown = pq(PQ, &[]);
+    assert!(matches!(unknown, Err(authentication::Error::UnknownFingerprints { .. })));
+}
+
+/// What was too short for its own hash was a panic.
+#[test]
+fn the_second_answer_of_a_key_exchange_may_be_of_any_length() {
+    for length in (0..64).chain([4_096]) {
+        let (request, step) = pq(PQ, &[FINGERPRINT]).ok().expect("it is split");
+        let answer = types::ServerDhParamsOk {
+            nonce: request.nonce,
+            server_nonce: request.server_nonce,
+            encrypted_answer: vec![7; length],
+        };
+        assert!(authentication::step3(step, answer.into()).is_err(), "{length}");
     }
-    // The sample of the protocol's documents; no key of ours is among none.
-    let split = pq(0x17ED_4894_1A08_F981);
-    assert!(split.is_err_and(|error| !error.contains("no product")));
 }
 
 /// Constructors with others of their kind in them, and whatever else may stand between.

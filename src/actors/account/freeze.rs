@@ -37,7 +37,12 @@ impl AccountActor {
         }
         self.arm_look(myself);
         if is_news {
-            tracing::error!(account = %self.record.id, sessions = self.names.join(", "), code, "telegram has frozen this account: its owner can appeal in an official app");
+            tracing::error!(
+                account = self.called(),
+                sessions = self.names.join(", "),
+                code,
+                "telegram has frozen this account: its owner can appeal in an official app"
+            );
         }
         if holds && (is_news || class == MethodClass::Read) {
             for interest in self.interests.values() {
@@ -58,7 +63,7 @@ impl AccountActor {
     }
 
     fn thaw(&mut self) {
-        tracing::warn!(account = %self.record.id, "telegram has lifted the freeze of this account");
+        tracing::warn!(account = self.called(), "telegram has lifted the freeze of this account");
         self.record.frozen = None;
         self.changed = true;
     }

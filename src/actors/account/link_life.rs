@@ -28,8 +28,6 @@ use crate::telegram::{
 
 /// What is left of a wait before a dial is sat out by the dial itself up to this long.
 const SHORT_WAIT: Duration = Duration::from_secs(2);
-/// After this many panics of the library in a row the update state is left behind.
-const PANICS_MAX: u32 = 2;
 
 impl AccountActor {
     pub(super) fn dial(&mut self, myself: &ActorRef<AccountMsg>) -> Result<(), ActorProcessingErr> {
@@ -127,11 +125,12 @@ impl AccountActor {
         let (is_bot, user_id) = (link.me.is_bot, link.me.user_id);
         self.share_waits();
         let incarnation = self.incarnation;
-        if self.panics >= PANICS_MAX {
-            // What the library cannot digest would come again with the same state. Start from
-            // now; the monitors fetch from history what lies between.
+        if self.doubt.starts_afresh() {
+            tracing::warn!(
+                account = self.called(),
+                "one connection after another ended because of what came over it; updates are followed from now on, and histories say what lies between"
+            );
             stored = None;
-            self.panics = 0;
         }
         if let Some(state) = &mut stored
             && !is_bot
@@ -249,11 +248,16 @@ impl AccountActor {
         myself: &ActorRef<AccountMsg>,
         failure: Failure,
     ) -> Result<(), ActorProcessingErr> {
+        self.doubt.unreadable();
         let cause = failure.to_string();
-        tracing::warn!(account = %self.record.id, cause, "the connection is dropped because of what came over it; it is dialled again");
+        tracing::warn!(
+            account = self.called(),
+            cause,
+            "the connection is dropped because of what came over it; it is dialled again"
+        );
         self.lost(myself, failure).await?;
         let (context, attempt) = (&self.context, self.machine.failures());
-        ledger::link_dropped(context, self.record.id, "unreadable", &cause, attempt, self.retry_at);
+        ledger::link_dropped(context, self.called(), "unreadable", &cause, attempt, self.retry_at);
         Ok(())
     }
 
@@ -265,12 +269,8 @@ impl AccountActor {
         if !self.is_current(incarnation) {
             return Ok(());
         }
-        self.panics += 1;
-        tracing::error!(
-            account = self.called(),
-            in_a_row = self.panics,
-            "the telegram library panicked"
-        );
+        let in_a_row = self.doubt.panicked();
+        tracing::error!(account = self.called(), in_a_row, "the telegram library panicked");
         self.give_up(myself, "panic", "the telegram library failed (panic)".into()).await
     }
 

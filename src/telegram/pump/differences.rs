@@ -21,10 +21,14 @@ use crate::telegram::numbers::{Stands, defuse_difference};
 use crate::telegram::rest::Rest;
 use crate::telegram::setback::Sequence;
 
-/// Messages that a bot takes with one channel difference, and a user. Telegram allows bots 100,000
-/// (<https://core.telegram.org/method/updates.getChannelDifference>); a batch is committed as one,
-/// so ours stay small.
-const CHANNEL_DIFFERENCE_LIMIT: (i32, i32) = (1_000, 100);
+/// Messages that are taken with one difference, of the account or of a channel. Telegram allows bots
+/// 100,000 in channels (<https://core.telegram.org/method/updates.getChannelDifference>); but an answer
+/// is read only up to 8 MiB, which a thousand messages of 4,096 letters exceed, and a batch is committed
+/// as one. Where a channel has more, Telegram may say that it is too much: then its messages are asked
+/// for by their ids, as many at once.
+const DIFFERENCE_LIMIT: i32 = 100;
+/// As few as are asked for when so many cannot be read.
+const DIFFERENCE_LIMIT_LEAST: i32 = 10;
 /// Tries of a difference before the link is given up.
 const DIFFERENCE_TRIES: u32 = 4;
 /// First pause between two tries; doubles.
@@ -97,7 +101,11 @@ impl UpdatePump {
             request.date = request.date.min(self.checked_date);
         }
         let asked = self.asking();
-        let answer = match self.patiently(&request).await {
+        let limited = self.within_bounds(&mut request, |request, limit| {
+            // No `pts_total_limit`: beyond it everything is left out.
+            request.pts_limit = Some(limit);
+        });
+        let answer = match limited.await {
             // It takes the numbers that we know for impossible.
             Err(Failure::Rejected { .. }) => match self.ask_state().await {
                 Ok(theirs) => return Ok(self.adopt(theirs)),
@@ -168,10 +176,9 @@ impl UpdatePump {
             return Ok(self.end_channel(id, PrematureEndReason::Banned));
         };
         channel.access_hash = access_hash;
-        let (bot, user) = CHANNEL_DIFFERENCE_LIMIT;
-        request.limit = if self.is_bot { bot } else { user };
         let asked = self.asking();
-        let answer = match self.patiently(&request).await {
+        let limited = self.within_bounds(&mut request, |request, limit| request.limit = limit);
+        let answer = match limited.await {
             Ok(answer) => answer,
             Err(Failure::ChatLost { .. } | Failure::Frozen { .. } | Failure::Rejected { .. }) => {
                 return Ok(self.end_channel(id, PrematureEndReason::Banned));
@@ -366,6 +373,27 @@ impl UpdatePump {
         Batch { gaps, delta, ..Default::default() }
     }
 
+    /// Asks for a difference, and for ever less at once while the answer cannot be read: it may be too
+    /// large.
+    async fn within_bounds<R: tl::RemoteCall>(
+        &self,
+        request: &mut R,
+        set_limit: impl Fn(&mut R, i32),
+    ) -> Result<R::Return, Failure> {
+        let mut limit = DIFFERENCE_LIMIT;
+        loop {
+            set_limit(request, limit);
+            let answer = self.patiently(request).await;
+            let is_unread = matches!(answer, Err(Failure::Unreadable { .. }));
+            match fewer(limit).filter(|_| is_unread && !self.caller.has_ended()) {
+                Some(fewer) => limit = fewer,
+                None => return answer,
+            }
+            self.caller.pulse().begin(Activity::Pausing);
+            sleep(DIFFERENCE_PAUSE).await;
+        }
+    }
+
     /// Calls with a few tries. When no answer comes and nothing else either, the link is dead:
     /// there is no use in trying.
     pub(super) async fn patiently<R: tl::RemoteCall>(
@@ -415,6 +443,11 @@ pub(super) struct Asked {
     queued: usize,
 }
 
+/// How many to ask for when `limit` cannot be read; `None` when asking for fewer is of no use.
+fn fewer(limit: i32) -> Option<i32> {
+    Some(limit / 2).filter(|fewer| *fewer >= DIFFERENCE_LIMIT_LEAST)
+}
+
 fn jitter() -> f64 {
     rand::random()
 }
@@ -438,5 +471,26 @@ fn delta_to(state: &tl::types::updates::State) -> UpdateStateDelta {
         common: Some((state.pts, state.date, state.seq)),
         qts: Some(state.qts),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use grammers_mtproto::mtp::MAX_UNPACKED;
+
+    use super::*;
+
+    /// 4,096 letters of four bytes, as much again of entities, and buttons.
+    const LARGE_MESSAGE: usize = 40 * 1024;
+
+    #[test]
+    fn a_difference_of_long_messages_is_within_what_is_read() {
+        assert!(DIFFERENCE_LIMIT as usize * LARGE_MESSAGE <= MAX_UNPACKED);
+    }
+
+    #[test]
+    fn a_difference_that_cannot_be_read_is_asked_for_in_ever_smaller_parts_a_few_times() {
+        let limits: Vec<_> = std::iter::successors(Some(DIFFERENCE_LIMIT), |n| fewer(*n)).collect();
+        assert_eq!(limits, [100, 50, 25, 12]);
     }
 }

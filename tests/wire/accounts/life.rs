@@ -270,3 +270,37 @@ async fn giving_an_account_up_and_connecting_it_anew_is_no_way_around_a_limit() 
     let calls = house.books(&account).await.methods.get("messages.sendMessage").copied();
     assert_eq!(calls, Some(1), "it rests");
 }
+
+/// The hex id of its key stood in the ledger and the log, which no address takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_was_dropped_for_what_came_over_it_is_named_by_the_id_that_the_api_takes() {
+    let house = House::open().await;
+    let (user, account) = (house.user("ann"), house.person().await);
+    let stranger = house.stranger().await;
+    let id = house.connect(&user, &account).await;
+    let fault = FaultSpec {
+        user_id: Some(account.user_id),
+        kind: Some(FaultKind::DeepUpdates),
+        times: Some(1),
+        ..FaultSpec::default()
+    };
+    house.sim.add_fault(fault).await.unwrap();
+    house.sim.post_private(account.user_id, stranger.user_id, "hello").await.unwrap();
+    let line = eventually("it is in the ledger", async || {
+        let (_, health) = house.daemon.get("/health").await.ok()?;
+        let lines = health["restarts"].as_array()?.clone();
+        lines.into_iter().find(|line| line["cause"].as_str().is_some_and(is_of_telegram))
+    })
+    .await;
+    assert!(line.to_string().contains(&format!("link/{id}")), "{line:#}");
+    let lines = house.daemon.log_lines();
+    let is_it = |line: &&Value| line.to_string().contains("because of what came over it");
+    let line = lines.iter().find(is_it).expect("it is logged");
+    assert!(line.to_string().contains(&id), "{line:#}");
+    house.until_state(&user, &id, "active").await;
+    house.expect_clean_books().await;
+}
+
+fn is_of_telegram(cause: &str) -> bool {
+    cause.starts_with("telegram sent")
+}

@@ -8,7 +8,7 @@ use telewarden_simulator::{ChatKind, FaultKind};
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::support::{Broker, DaemonOptions, Stage, eventually};
+use crate::support::{Broker, DaemonOptions, Stage, eventually, texts_of};
 
 /// A call of the struck account that always fails.
 fn failing(method: &str, error: &str) -> FaultSpec {
@@ -268,4 +268,56 @@ async fn what_lies_around_it_is_told_by_a_bot_as_well() {
     eventually("it is named", async || names(&stage, hidden).then_some(())).await;
     assert_eq!(stage.backend.losses(), Vec::new());
     stage.expect_clean_books().await;
+}
+
+/// Messages that were said while a bot was away, and whose texts have `letters` of two bytes.
+async fn expect_a_bot_to_catch_up(kind: ChatKind, count: u32, letters: usize) {
+    let stage = Stage::set_with(Broker::shared(), DaemonOptions::default()).await;
+    let bot = stage.bot("bot").await;
+    let chat = stage.chat(kind, None, &[&bot]).await;
+    stage.monitor(&chat, &bot, &[]).await;
+    stage.say(&chat, 1..=5).await;
+    stage.expect_all(&chat).await;
+    let away = FaultSpec { user_id: Some(bot.user_id), ..always(FaultKind::RefuseConnections) };
+    stage.sim.add_fault(away).await.unwrap();
+    stage.sim.disconnect(bot.user_id).await.unwrap();
+    let tail = "\u{44f}".repeat(letters - 5);
+    for number in 0..count {
+        let text = format!("{number:05}{tail}");
+        stage.sim.post(chat.chat_id, stage.author, &text).await.unwrap();
+    }
+    stage.sim.lift_faults().await;
+    let told = eventually("all of them are told", async || {
+        let events = stage.backend.events();
+        let told = texts_of(&events, &Value::from(chat.chat_id)).len();
+        (told >= 5 + count as usize).then_some(told)
+    })
+    .await;
+    assert_eq!(told, 5 + count as usize);
+    stage.say(&chat, 6..=10).await;
+    stage.expect_all(&chat).await;
+    let (_, health) = stage.daemon.get("/health").await.unwrap();
+    let restarts = health["restarts"].as_array().unwrap();
+    let causes = restarts.iter().filter_map(|line| line["cause"].as_str());
+    let unread = causes.filter(|cause| cause.starts_with("telegram sent")).count();
+    assert_eq!(unread, 0, "no connection ended by it: {health:#}");
+    assert_eq!(unfillable(&stage).await, 0);
+    stage.expect_clean_books().await;
+}
+
+/// A thousand of the longest messages are more than 8 MiB, which ended the connection; the next one asked
+/// for the same, for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bot_that_was_away_while_a_thousand_long_messages_were_said_gets_them_all() {
+    for kind in [ChatKind::Supergroup, ChatKind::Group] {
+        expect_a_bot_to_catch_up(kind, 1_100, 4_096).await;
+    }
+}
+
+/// What Telegram's bounds may become: a hundred of them are more than is read at once, and fifty are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_beyond_the_bounds_fails_its_call_alone_and_less_is_asked_for() {
+    for kind in [ChatKind::Supergroup, ChatKind::Group] {
+        expect_a_bot_to_catch_up(kind, 60, 100_000).await;
+    }
 }

@@ -38,7 +38,7 @@ use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use grammers_crypto::hex;
-use grammers_crypto::{AuthKey, factorize, rsa};
+use grammers_crypto::{AuthKey, rsa};
 use grammers_tl_types::{self as tl, Cursor, Deserializable, Serializable};
 use num_bigint::{BigUint, ToBigUint};
 use sha1::{Digest, Sha1};
@@ -65,8 +65,8 @@ pub enum Error {
         size: usize,
     },
 
-    /// telewarden: the server's PQ number is no product, so that the search for its factors would
-    /// never end.
+    /// telewarden: the server's PQ number is no product of two different primes as large as the
+    /// protocol has them.
     UnsplittablePq,
 
     /// None of the server fingerprints are known to us.
@@ -257,6 +257,58 @@ fn is_composite(number: u64) -> bool {
     })
 }
 
+/// telewarden: the two factors of a number, the smaller first (Pollard's rho). Ends after a bounded
+/// number of steps whatever it is given: `grammers_crypto::factorize` goes on for ever, or panics, with
+/// squares and with small numbers.
+fn split(number: u64) -> Option<(u64, u64)> {
+    // "a product of two distinct odd prime numbers. Normally, pq is less than or equal to 2^63-1."
+    // https://core.telegram.org/mtproto/auth_key; each of the two has about 31 bits.
+    const NUMBERS: std::ops::Range<u64> = 1 << 32..1 << 63;
+    const POLYNOMIALS: u128 = 4;
+    // A factor below 2^32 is found after about 2^16.
+    const STEPS: usize = 1 << 19;
+    // Differences that are multiplied before a common divisor is looked for.
+    const BATCH: usize = 128;
+
+    if !NUMBERS.contains(&number) || number % 2 == 0 || !is_composite(number) {
+        return None;
+    }
+    let n = u128::from(number);
+    let common = |mut a: u128, mut b: u128| {
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let found = (1..=POLYNOMIALS).find_map(|shift| {
+        let step = |x: u128| (x * x + shift) % n;
+        let (mut slow, mut fast) = (2, 2);
+        for _ in 0..STEPS / BATCH {
+            let before = (slow, fast);
+            let mut product = 1;
+            for _ in 0..BATCH {
+                (slow, fast) = (step(slow), step(step(fast)));
+                product = product * slow.abs_diff(fast) % n;
+            }
+            if common(product, n) == 1 {
+                continue;
+            }
+            // One of the batch has it.
+            (slow, fast) = before;
+            for _ in 0..BATCH {
+                (slow, fast) = (step(slow), step(step(fast)));
+                let divisor = common(slow.abs_diff(fast), n);
+                if divisor > 1 {
+                    return (divisor < n).then_some(divisor as u64);
+                }
+            }
+        }
+        None
+    })?;
+    let (p, q) = (found.min(number / found), found.max(number / found));
+    (p < q).then_some((p, q))
+}
+
 /// The second step of the process to generate an Authorization Key.
 pub fn step2(
     data: Step1,
@@ -306,11 +358,7 @@ fn do_step2(
         u64::from_be_bytes(buffer)
     };
 
-    if !is_composite(pq) {
-        return Err(Error::UnsplittablePq);
-    }
-
-    let (p, q) = factorize(pq);
+    let (p, q) = split(pq).ok_or(Error::UnsplittablePq)?;
     let new_nonce = {
         let mut buffer = [0; 32];
         buffer.copy_from_slice(&random_bytes[..32]);
@@ -461,7 +509,10 @@ fn do_step3(
     check_nonce(&server_dh_params.nonce, &nonce)?;
     check_server_nonce(&server_dh_params.server_nonce, &server_nonce)?;
 
-    if server_dh_params.encrypted_answer.len() % 16 != 0 {
+    // telewarden: also what is too short for the hash before it.
+    if server_dh_params.encrypted_answer.len() % 16 != 0
+        || server_dh_params.encrypted_answer.len() < 32
+    {
         return Err(Error::EncryptedResponseNotPadded {
             len: server_dh_params.encrypted_answer.len(),
         });

@@ -221,12 +221,16 @@ impl GzipPacked {
 
     /// telewarden: `None` when it is more than `limit` bytes, of which no more is unpacked.
     pub fn decompress(&self, limit: usize) -> Result<Option<Vec<u8>>, mtp::DeserializeError> {
-        let mut decoder = GzDecoder::new(&self.packed_data[..]).take(limit as u64 + 1);
+        let failed = |_| mtp::DeserializeError::DecompressionFailed;
+        let mut decoder = GzDecoder::new(&self.packed_data[..]);
         let mut unpacked = Vec::new();
         decoder
+            .by_ref()
+            .take(limit as u64)
             .read_to_end(&mut unpacked)
-            .map_err(|_| mtp::DeserializeError::DecompressionFailed)?;
-        Ok((unpacked.len() <= limit).then_some(unpacked))
+            .map_err(failed)?;
+        let has_more = unpacked.len() == limit && decoder.read(&mut [0]).map_err(failed)? > 0;
+        Ok((!has_more).then_some(unpacked))
     }
 }
 

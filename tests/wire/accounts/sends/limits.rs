@@ -191,6 +191,12 @@ async fn an_account_that_telegram_has_frozen_says_what_its_owner_can_do_and_is_n
     })
     .await;
     desk.expect_received(&["warm"]).await;
+    let lines = desk.house.daemon.log_lines();
+    for what in ["telegram has frozen this account", "telegram has lifted the freeze"] {
+        let is_it = |line: &&Value| line.to_string().contains(what);
+        let line = lines.iter().find(is_it).expect("it is logged");
+        assert!(line.to_string().contains(&desk.id), "by the id that the API takes: {line:#}");
+    }
     desk.house.expect_clean_books().await;
 }
 

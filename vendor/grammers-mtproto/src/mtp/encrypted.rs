@@ -35,6 +35,13 @@ const SALT_USE_DELAY: i32 = 60;
 /// become four to eight times as much.
 pub const MAX_UNPACKED: usize = 8 * 1024 * 1024;
 
+/// telewarden: what is said when it is more.
+const TOO_LARGE: &str = "a packet unpacks to more than 8 MiB";
+
+/// telewarden: how many answers of one packet may be too large to be unpacked; each costs as much work
+/// as [`MAX_UNPACKED`].
+const MAX_TOO_LARGE: usize = 4;
+
 /// telewarden: how deep messages may lie in containers and packed objects. A container may not
 /// hold another, and nothing is packed twice; with one for the outermost message that makes three.
 const MAX_NESTING: usize = 3;
@@ -115,6 +122,9 @@ pub struct Encrypted {
     /// telewarden: how many bytes of the packet in hand were unpacked.
     unpacked: usize,
 
+    /// telewarden: how many answers in it were too large.
+    too_large: usize,
+
     /// telewarden: how deep the message in hand lies in others.
     nesting: usize,
 }
@@ -162,6 +172,7 @@ impl Builder {
             deserialization: Vec::new(),
             msg_count: 0,
             unpacked: 0,
+            too_large: 0,
             nesting: 0,
         }
     }
@@ -315,13 +326,37 @@ impl Encrypted {
         processed
     }
 
-    /// telewarden: unpacks within what the packet in hand has left.
-    fn unpack(&mut self, packed: &manual_tl::GzipPacked) -> Result<Vec<u8>, DeserializeError> {
-        let unpacked = packed.decompress(MAX_UNPACKED - self.unpacked)?.ok_or(
-            DeserializeError::Forbidden("a packet unpacks to more than 8 MiB"),
-        )?;
-        self.unpacked += unpacked.len();
+    /// telewarden: unpacks within what the packet in hand has left; `None` when it is more.
+    fn unpack_within(
+        &mut self,
+        packed: &manual_tl::GzipPacked,
+    ) -> Result<Option<Vec<u8>>, DeserializeError> {
+        let unpacked = packed.decompress(MAX_UNPACKED - self.unpacked)?;
+        self.unpacked += unpacked.as_ref().map_or(0, Vec::len);
         Ok(unpacked)
+    }
+
+    /// telewarden: what is packed and no answer to a call.
+    fn unpack(&mut self, packed: &manual_tl::GzipPacked) -> Result<Vec<u8>, DeserializeError> {
+        self.unpack_within(packed)?
+            .ok_or(DeserializeError::Forbidden(TOO_LARGE))
+    }
+
+    /// telewarden: an answer to a call. One that is too large fails its call, which may then ask for
+    /// less, and not the connection: another one would be told the same. What was unpacked of it is
+    /// thrown away, so only its work counts, and there may be a few of them in a packet.
+    fn unpack_answer(
+        &mut self,
+        packed: &manual_tl::GzipPacked,
+    ) -> Result<Vec<u8>, DeserializeError> {
+        if let Some(unpacked) = self.unpack_within(packed)? {
+            return Ok(unpacked);
+        }
+        self.too_large += 1;
+        if self.too_large > MAX_TOO_LARGE {
+            return Err(DeserializeError::Forbidden(TOO_LARGE));
+        }
+        Err(tl::deserialize::Error::TooLarge.into())
     }
 
     fn process_one(&mut self, message: manual_tl::Message) -> Result<(), DeserializeError> {
@@ -520,7 +555,7 @@ impl Encrypted {
             // that the decompressed payload is an error or answer drop.
             manual_tl::GzipPacked::CONSTRUCTOR_ID => {
                 let body = match manual_tl::GzipPacked::from_bytes(&result) {
-                    Ok(gzip) => match self.unpack(&gzip) {
+                    Ok(gzip) => match self.unpack_answer(&gzip) {
                         Ok(x) if x.len() < 4 => Err(DeserializeError::MessageBufferTooSmall),
                         Ok(x) => {
                             self.store_own_updates(msg_id, &x);
@@ -1350,7 +1385,7 @@ impl Mtp for Encrypted {
             return Err(DeserializeError::Forbidden("wrong session id"));
         }
 
-        (self.unpacked, self.nesting) = (0, 0);
+        (self.unpacked, self.too_large, self.nesting) = (0, 0, 0);
 
         self.process_message(manual_tl::Message::deserialize(&mut buffer)?)?;
 
@@ -1548,5 +1583,51 @@ mod tests {
             mtproto.finalize_plain(&mut buffer);
             assert!(buffer.as_ref().windows(4).any(|w| w == GZIP_PACKED_HEADER));
         }
+    }
+    /// telewarden: an answer that unpacks to `size` bytes.
+    fn packed_answer(size: usize) -> manual_tl::Message {
+        let mut body = Vec::new();
+        manual_tl::RpcResult::CONSTRUCTOR_ID.serialize(&mut body);
+        7i64.serialize(&mut body);
+        manual_tl::GzipPacked::new(&vec![0; size]).serialize(&mut body);
+        manual_tl::Message {
+            msg_id: 1,
+            seq_no: 1,
+            body,
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_too_large_fails_its_call_alone() {
+        let mut mtp = Encrypted::build().finish(auth_key());
+        for _ in 0..MAX_TOO_LARGE {
+            mtp.process_message(packed_answer(MAX_UNPACKED + 1)).unwrap();
+        }
+        mtp.process_message(packed_answer(MAX_UNPACKED)).unwrap();
+        let results = mem::take(&mut mtp.deserialization);
+        let (last, failed) = results.split_last().unwrap();
+        assert_eq!(failed.len(), MAX_TOO_LARGE);
+        for result in failed {
+            let Deserialization::Failure(failure) = result else {
+                panic!("it is not read");
+            };
+            assert_eq!(failure.msg_id, MsgId(7));
+            assert!(matches!(failure.error, DeserializeError::BeyondBounds(_)));
+        }
+        let Deserialization::RpcResult(result) = last else {
+            panic!("it is within the bound");
+        };
+        assert_eq!(result.body.len(), MAX_UNPACKED);
+        assert_eq!(mtp.unpacked, MAX_UNPACKED, "what is thrown away takes no room");
+    }
+
+    #[test]
+    fn more_answers_that_are_too_large_end_the_connection() {
+        let mut mtp = Encrypted::build().finish(auth_key());
+        for _ in 0..MAX_TOO_LARGE {
+            mtp.process_message(packed_answer(MAX_UNPACKED + 1)).unwrap();
+        }
+        let ended = mtp.process_message(packed_answer(MAX_UNPACKED + 1));
+        assert!(matches!(ended, Err(DeserializeError::Forbidden(_))));
     }
 }
