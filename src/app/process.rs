@@ -1,6 +1,7 @@
 //! The daemon as a process: limits, signals, exit.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +20,11 @@ const HARD_STOP: i32 = 130;
 /// Exit code when it refuses to start after a crash loop. The unit takes it for an end
 /// (`RestartPreventExitStatus=`).
 const CRASH_LOOP: u8 = 3;
+
+/// Longest wait for threads that block, once everything else has ended: for a disk that hangs, or the
+/// system's resolver. With `shutdown.timeout_seconds` (30) it is shorter than the unit's `TimeoutStopSec=`
+/// (45). What such a thread leaves unfinished on disk is what a crash there would leave.
+const THREADS_MAX: Duration = Duration::from_secs(5);
 
 /// Names the folder that systemd keeps for a unit with `RuntimeDirectory=` (systemd.exec(5)).
 const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
@@ -106,12 +112,21 @@ fn raise_open_files() {
 /// # Errors
 /// What could not be started, or what ended without which going on would be a lie.
 pub fn run(reload: Reload) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("failed to start the runtime")?;
     let runs = Runs::begin(std::env::var_os(RUNTIME_DIRECTORY).as_deref(), steady().0)?;
-    let ended = run_once(reload);
-    if !ended.as_ref().is_err_and(is_crash) {
+    let ended = runtime.block_on(serve(reload, &runs));
+    note_end(&runs, ended.as_ref().err());
+    runtime.shutdown_timeout(THREADS_MAX);
+    ended
+}
+
+/// Notes how the run ends, as soon as that is known: what is still to be stopped may hang until the
+/// service manager kills it, which must not make a crash of it.
+fn note_end(runs: &Runs, failure: Option<&anyhow::Error>) {
+    if !failure.is_some_and(is_crash) {
         runs.ended_in_order();
     }
-    ended
 }
 
 /// Whether an end is to be counted as a crash: a part of the tree that ended did so by a fault of ours. The
@@ -125,13 +140,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     if error.is::<CrashLoop>() { ExitCode::from(CRASH_LOOP) } else { ExitCode::FAILURE }
 }
 
-fn run_once(reload: Reload) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.context("failed to start the runtime")?;
-    runtime.block_on(serve(reload))
-}
-
-async fn serve(mut reload: Reload) -> Result<ExitCode> {
+async fn serve(mut reload: Reload, runs: &Runs) -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     // Listened for from the start: by default it would end the process.
@@ -157,6 +166,8 @@ async fn serve(mut reload: Reload) -> Result<ExitCode> {
             }
         }
     };
+    // Before a second signal can end it.
+    note_end(runs, failure.as_ref());
     match &failure {
         None => {
             manager.stopping("stopping");

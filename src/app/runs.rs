@@ -76,9 +76,9 @@ impl Runs {
         Ok(Self { note: Some(note) })
     }
 
-    /// This run ends by its own choice.
-    pub(super) fn ended_in_order(self) {
-        if let Some(note) = self.note {
+    /// This run ends by its own choice. May be said more than once.
+    pub(super) fn ended_in_order(&self) {
+        if let Some(note) = &self.note {
             note.write(false);
         }
     }

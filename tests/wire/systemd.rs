@@ -268,6 +268,35 @@ async fn a_crash_loop_ends_and_a_start_by_hand_begins_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ends_that_were_asked_for_are_no_crashes_however_they_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let note = folder.path().join("runs");
+    let note = || fs::read_to_string(&note).unwrap();
+    let options = with(vec![set("RUNTIME_DIRECTORY", folder.path())]);
+    let sim = Simulator::start(Options::default()).await.unwrap();
+    let mut daemon = Daemon::alone(&sim, options);
+    daemon.spawn().await;
+    assert_eq!(note(), "running\n");
+    // Two signals that are there at once, so that the second one comes before it has stopped.
+    for signal in [libc::SIGSTOP, libc::SIGTERM, libc::SIGINT, libc::SIGCONT] {
+        kill(daemon.pid(), signal);
+    }
+    assert_eq!(daemon.wait_for_end().await.code(), Some(130), "{}", daemon.log());
+    assert_eq!(note(), "");
+
+    // A thread that waits for a disk: here for a key that nobody writes into its pipe.
+    let key = folder.path().join("key");
+    make_pipe(&key);
+    daemon.set_variable("TELEWARDEN__SECRETS__KEY_FILE", key.to_str().unwrap());
+    daemon.launch();
+    let write = tokio::task::spawn_blocking(move || fs::OpenOptions::new().write(true).open(key));
+    let _pipe = write.await.unwrap().unwrap();
+    assert_eq!(note(), "running\n");
+    assert_eq!(daemon.terminate().await.code(), Some(0), "{}", daemon.log());
+    assert_eq!(note(), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_at_the_start_is_outlived_however_often_it_is_tried() {
     let folder = tempfile::tempdir().unwrap();
     let options = with(vec![set("RUNTIME_DIRECTORY", folder.path())]);
