@@ -297,6 +297,33 @@ async fn ends_that_were_asked_for_are_no_crashes_however_they_come() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_daemon_in_the_same_runtime_folder_leaves_the_note_of_the_first_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let note = || fs::read_to_string(folder.path().join("runs")).unwrap();
+    let environment = || with(vec![set("RUNTIME_DIRECTORY", folder.path())]);
+    let sim = Simulator::start(Options::default()).await.unwrap();
+    let mut first = Daemon::alone(&sim, environment());
+    let mut second = Daemon::alone(&sim, environment());
+    first.spawn().await;
+    // More of them than there may be crashes.
+    for _ in 0..7 {
+        second.spawn().await;
+        second.kill();
+    }
+    // One that finds the store in use.
+    let store = first.store();
+    second.set_variable("TELEWARDEN__STORE__PATH", store.to_str().unwrap());
+    second.launch();
+    assert_eq!(second.wait_for_end().await.code(), Some(1), "{}", second.log());
+    assert_eq!(note(), "running\n");
+    first.kill();
+    first.spawn().await;
+    assert!(note().starts_with("crashed ") && note().ends_with("\nrunning\n"), "{}", note());
+    assert_eq!(note().lines().count(), 2);
+    assert_eq!(first.terminate().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_at_the_start_is_outlived_however_often_it_is_tried() {
     let folder = tempfile::tempdir().unwrap();
     let options = with(vec![set("RUNTIME_DIRECTORY", folder.path())]);
