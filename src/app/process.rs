@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::door::DoorEnded;
 use super::runs::{CrashLoop, Runs};
 use super::systemd::ServiceManager;
 use super::{Daemon, Reload};
 use crate::actors::RootError;
 use crate::clock::steady;
 use crate::config::Config;
-use crate::store::Outbox;
+use crate::store::{CommitError, Outbox};
 
 /// Exit code after a second signal: the usual one for SIGINT.
 const HARD_STOP: i32 = 130;
@@ -129,10 +130,14 @@ fn note_end(runs: &Runs, failure: Option<&anyhow::Error>) {
     }
 }
 
-/// Whether an end is to be counted as a crash: a part of the tree that ended did so by a fault of ours. The
-/// store fails when the disk does, and what cannot be started says why.
+/// Whether an end is to be counted as a crash: what ended will end again with every start, each of which
+/// connects every session anew. So it is with a fault of ours in the tree, the writer or the HTTP edge, and
+/// with a store that turned out to be damaged while it was used. A disk that fails is not counted, nor is
+/// what cannot be started: it says why, before any session is connected.
 fn is_crash(error: &anyhow::Error) -> bool {
     error.is::<RootError>()
+        || error.is::<DoorEnded>()
+        || error.downcast_ref().is_some_and(CommitError::comes_again)
 }
 
 /// The exit code for an error of [`run`].
@@ -214,12 +219,29 @@ fn greet(config: &Config, without_bridge: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StoreError;
+    use crate::store::{DiskTrouble, StoreError};
 
     #[test]
     fn a_fault_of_ours_counts_as_a_crash_and_what_lies_outside_does_not() {
         let ended = RootError::Ended { part: "fleet".into(), cause: "panicked".into() };
         assert!(is_crash(&anyhow::Error::new(ended)));
+        assert!(is_crash(&anyhow::Error::new(DoorEnded("it panicked".into()))));
+        // As `Daemon::failed` tells it.
+        let store = |error: CommitError| anyhow::Error::new(error).context("the store failed");
+        let failed = |is_panic, trouble| CommitError::Failed {
+            cause: "said".into(),
+            trouble,
+            is_panic,
+            place: None,
+        };
+        assert!(is_crash(&store(failed(true, None))));
+        assert!(is_crash(&store(CommitError::Damaged {
+            cause: "it panicked".into(),
+            place: None
+        })));
+        assert!(!is_crash(&store(failed(false, None))));
+        assert!(!is_crash(&store(failed(false, Some(DiskTrouble::Full)))));
+        assert!(!is_crash(&store(CommitError::Closed)));
         let full = StoreError::NotThere { path: "state".into() };
         let full = anyhow::Error::new(full).context("the store failed");
         assert!(!is_crash(&full));
