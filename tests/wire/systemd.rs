@@ -180,6 +180,37 @@ async fn a_hangup_on_a_broken_configuration_changes_nothing_and_says_every_probl
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_reads_the_configuration_that_it_was_started_with_and_no_newer_one() {
+    let manager = ServiceManager::listen();
+    let sim = Simulator::start(Options::default()).await.unwrap();
+    let daemon = Daemon::alone(&sim, DaemonOptions::default());
+    let folder = tempfile::tempdir().unwrap();
+    let log = fs::File::create(folder.path().join("log")).unwrap();
+    // No file is named, and none is there.
+    let mut process = Command::new(daemon.command_line(&[]).get_program())
+        .args(["run", "--log-level", "info", "--listen", &daemon.listen().to_string()])
+        .current_dir(folder.path())
+        .env_clear()
+        .envs([manager.environment()])
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let ready = manager.wait_for(0, "READY=1").await;
+    let newer = "[telegram.limits.send]\nper_minute = 31\n";
+    fs::write(folder.path().join("config.toml"), newer).unwrap();
+    kill(process.id(), libc::SIGHUP);
+    let reloading = manager.wait_for(ready + 1, "RELOADING=1").await;
+    manager.wait_for(reloading, "READY=1").await;
+    kill(process.id(), libc::SIGTERM);
+    let ended = process.wait().unwrap();
+    let log = fs::read_to_string(folder.path().join("log")).unwrap();
+    assert_eq!(ended.code(), Some(0), "{log}");
+    assert!(log.contains("the configuration was read again"), "{log}");
+    assert!(!log.contains("telegram.limits.send.per_minute"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_are_read_from_the_credentials_that_systemd_shows() {
     let broker = Broker::shared();
     let credentials = tempfile::tempdir().unwrap();
