@@ -11,7 +11,6 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY vendor vendor
 COPY tests/simulator/Cargo.toml tests/simulator/Cargo.toml
-COPY vendor vendor
 RUN mkdir -p src benches/accounts benches/bridge tests/simulator/src \
     && echo 'fn main() {}' | tee src/main.rs benches/accounts/main.rs benches/bridge/main.rs > tests/simulator/src/main.rs \
     && touch src/lib.rs tests/simulator/src/lib.rs \

@@ -162,7 +162,7 @@ impl Daemon {
         tokio::select! {
             error = self.store.failed() => anyhow::Error::new(error).context("the store failed"),
             error = self.root.ended() => anyhow::Error::new(error),
-            why = self.door.ended() => anyhow::Error::msg(why),
+            error = self.door.ended() => anyhow::Error::new(error),
         }
     }
 

@@ -12,6 +12,7 @@ mod token;
 
 use std::env;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -114,9 +115,9 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// The sources that the daemon reads, the process's environment included.
-    pub fn sources(&self) -> Sources {
-        let file = match self.file() {
+    /// The sources that the daemon reads, the process's environment included, with `file` among them.
+    fn sources(&self, file: Option<PathBuf>) -> Sources {
+        let file = match file {
             Some(path) => ConfigFile::Required(path),
             None => ConfigFile::None,
         };
@@ -145,19 +146,25 @@ impl ConfigArgs {
         self.config.clone().or_else(|| variable().map(PathBuf::from))
     }
 
-    /// Says once which file is read where somebody may have meant the other one.
-    fn note_choice(&self) {
+    /// Says once why `file` is read where somebody may have meant another one.
+    fn note_choice(&self, file: Option<&Path>) {
         static ONCE: Once = Once::new();
-        let (installed, local) = (Path::new(INSTALLED_FILE), Path::new(LOCAL_FILE));
-        let is_found = self.file_named().is_none() && self.file().as_deref() == Some(installed);
-        if is_found && is_other(local, installed) {
-            ONCE.call_once(|| {
-                note(format_args!(
-                    "telewarden: {INSTALLED_FILE} is read, and {LOCAL_FILE} in this folder is not; \
-                     --config {LOCAL_FILE} reads it"
-                ));
-            });
+        if self.file_named().is_some() {
+            return;
         }
+        let (installed, local) = (Path::new(INSTALLED_FILE), Path::new(LOCAL_FILE));
+        let line = match file {
+            Some(file) if file == installed && is_other(local, installed) => format!(
+                "{INSTALLED_FILE} is read, and {LOCAL_FILE} in this folder is not; --config \
+                 {LOCAL_FILE} reads it"
+            ),
+            Some(file) if file == local && is_closed(installed) => format!(
+                "{LOCAL_FILE} in this folder is read: this user may not read {INSTALLED_FILE}, the \
+                 configuration of the installed daemon, if there is one"
+            ),
+            _ => return,
+        };
+        ONCE.call_once(|| note(format_args!("telewarden: {line}")));
     }
 
     /// Reads the configuration.
@@ -165,26 +172,45 @@ impl ConfigArgs {
     /// # Errors
     /// Every problem of every source, at once.
     pub fn load(&self) -> Result<Config, ConfigError> {
-        self.note_choice();
-        Config::load(&self.sources())
+        self.load_from(self.file())
     }
 
-    /// Reads the configuration, and the secrets of it that Vault keeps. Blocks while Vault is asked.
+    fn load_from(&self, file: Option<PathBuf>) -> Result<Config, ConfigError> {
+        self.note_choice(file.as_deref());
+        Config::load(&self.sources(file))
+    }
+
+    /// Reads the configuration with `file`, which [`ConfigArgs::file`] has answered before, and the secrets
+    /// of it that Vault keeps. What reads it again must not choose again: a file that was installed since
+    /// may be another daemon's. Blocks while Vault is asked.
     ///
     /// # Errors
     /// As [`ConfigArgs::load`]; and every secret that was not read.
-    pub fn load_whole(&self) -> Result<Config, ConfigError> {
-        let mut config = self.load()?;
+    pub fn load_whole(&self, file: Option<PathBuf>) -> Result<Config, ConfigError> {
+        let mut config = self.load_from(file)?;
         secrets::resolve(&mut config)?;
         Ok(config)
     }
 }
 
 /// The first of the two files that is there. One of which nobody can say whether it is there counts as
-/// being there: reading it says why.
+/// being there: reading it says why. But whom the installed one is closed to, and who has one of their own
+/// here, means that.
 fn found_file(installed: &Path, local: &Path) -> Option<PathBuf> {
+    if is_closed(installed) && local.exists() {
+        return Some(local.to_owned());
+    }
     let is_there = |file: &&Path| !matches!(file.try_exists(), Ok(false));
     [installed, local].into_iter().find(is_there).map(Path::to_owned)
+}
+
+/// Whether this user may not read `file`, or not even look where it is. A pipe is not opened: its content
+/// comes once.
+fn is_closed(file: &Path) -> bool {
+    let opened = file
+        .metadata()
+        .and_then(|found| if found.is_file() { File::open(file).map(drop) } else { Ok(()) });
+    opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Whether `file` is there and not the same as `than`.
@@ -277,6 +303,8 @@ fn say_json(answer: &serde_json::Value) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn parsed(line: &str) -> Result<Command, String> {
@@ -292,12 +320,14 @@ mod tests {
         else {
             panic!("not understood");
         };
-        let sources = args.sources();
+        let sources = args.sources(args.file());
         assert_eq!(sources.file, ConfigFile::Required(PathBuf::from("a.toml")));
         let flags: Vec<_> = sources.flags.iter().map(|f| (f.key, f.value.as_str())).collect();
         assert_eq!(flags, [("http.listen", "127.0.0.1:1"), ("log.level", "debug")]);
-        let sources = ConfigArgs::default().sources();
+        let args = ConfigArgs::default();
+        let sources = args.sources(args.file());
         assert_eq!(sources.file, ConfigFile::Required(PathBuf::from("config.toml")), "ours, here");
+        assert_eq!(args.sources(None).file, ConfigFile::None, "chosen before, when none was there");
     }
 
     #[test]
@@ -313,6 +343,38 @@ mod tests {
         // What is in the way of looking is told by reading.
         let hidden = local.join("config.toml");
         assert_eq!(found_file(&hidden, &installed), Some(hidden));
+    }
+
+    #[test]
+    fn whom_the_installed_configuration_is_closed_to_runs_from_a_folder_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set(folder.path(), 0o755);
+        let etc = folder.path().join("etc");
+        let (installed, local) = (etc.join("config.toml"), folder.path().join("config.toml"));
+        std::fs::create_dir(&etc).unwrap();
+        std::fs::write(&installed, "").unwrap();
+        let found = || {
+            let (installed, local) = (installed.clone(), local.clone());
+            let look = move || {
+                // What root may look at is closed to nobody; for this thread alone.
+                // SAFETY: it takes a plain number, and changes nothing but this thread.
+                unsafe { libc::setfsuid(65534) };
+                (is_closed(&installed), found_file(&installed, &local))
+            };
+            std::thread::spawn(look).join().unwrap()
+        };
+        for (path, closed, open) in [(&etc, 0o000, 0o755), (&installed, 0o000, 0o644)] {
+            set(path, closed);
+            assert_eq!(found(), (true, Some(installed.clone())), "reading it says why");
+            std::fs::write(&local, "").unwrap();
+            assert_eq!(found(), (true, Some(local.clone())));
+            set(path, open);
+            assert_eq!(found(), (false, Some(installed.clone())));
+            std::fs::remove_file(&local).unwrap();
+        }
     }
 
     #[test]
@@ -350,7 +412,7 @@ mod tests {
             log_level: Some("error".to_owned()),
             log_format: Some("json".to_owned()),
         };
-        let flags = given.sources().flags;
+        let flags = given.sources(None).flags;
         let config = Config::load(&Sources { flags, ..Sources::default() }).unwrap();
         assert_eq!(config.http.listen.port(), 1);
         assert_eq!(config.store.path, Path::new("elsewhere"));

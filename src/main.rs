@@ -23,7 +23,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &ConfigArgs) -> ExitCode {
-    let config = match args.load_whole() {
+    // Chosen once, for as long as it runs.
+    let file = args.file();
+    let config = match args.load_whole(file.clone()) {
         Ok(config) => config,
         Err(error) => return cli::fail(&format!("failed to {error}")),
     };
@@ -32,7 +34,8 @@ fn run(args: &ConfigArgs) -> ExitCode {
         Err(error) => return cli::fail(&format!("failed to {error}")),
     };
     let again = args.clone();
-    let reload = app::Reload::new(config, Arc::new(move || again.load_whole()), logging);
+    let reload =
+        app::Reload::new(config, Arc::new(move || again.load_whole(file.clone())), logging);
     match app::run(reload) {
         Ok(code) => code,
         Err(error) => {

@@ -17,11 +17,16 @@ use crate::edge::http::{self, ApiOptions, ChangeLimit, HttpMeters, RequestLimits
 
 use super::descriptors::Descriptors;
 
+/// It serves nobody any more, although nobody closed it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the http edge ended: {0}")]
+pub(super) struct DoorEnded(pub(super) String);
+
 /// The open edge. It stays open until it is closed, whatever becomes of this.
 pub(super) struct Door {
     stop: CancellationToken,
     /// Why it serves nobody any more, although nobody closed it.
-    ended: watch::Sender<Option<String>>,
+    ended: watch::Sender<Option<DoorEnded>>,
     /// Ends the event streams, whose followers are told that it is for a restart.
     streams_stop: CancellationToken,
 }
@@ -48,7 +53,7 @@ impl Door {
                 Ok(Err(error)) => error.to_string(),
                 Err(panic) => said_by(&*panic),
             };
-            ended.send_replace(Some(format!("the http edge ended: {why}")));
+            ended.send_replace(Some(DoorEnded(why)));
         };
         // The thread ends within its own deadline; nothing of it needs to be waited for.
         let thread = http::spawn(listener, router, files.capacity(), self.stop.clone(), tell);
@@ -56,10 +61,11 @@ impl Door {
     }
 
     /// Waits until it serves nobody any more without having been closed, and tells why.
-    pub(super) async fn ended(&self) -> String {
+    pub(super) async fn ended(&self) -> DoorEnded {
         let mut ended = self.ended.subscribe();
         let seen = ended.wait_for(Option::is_some).await;
-        seen.ok().and_then(|seen| seen.clone()).unwrap_or_default()
+        let why = seen.ok().and_then(|seen| seen.clone());
+        why.unwrap_or_else(|| DoorEnded("nobody knows why".to_owned()))
     }
 
     /// Sends the followers of events away.

@@ -1,17 +1,19 @@
 //! The daemon as a process: limits, signals, exit.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::door::DoorEnded;
 use super::runs::{CrashLoop, Runs};
 use super::systemd::ServiceManager;
 use super::{Daemon, Reload};
 use crate::actors::RootError;
 use crate::clock::steady;
 use crate::config::Config;
-use crate::store::Outbox;
+use crate::store::{CommitError, Outbox};
 
 /// Exit code after a second signal: the usual one for SIGINT.
 const HARD_STOP: i32 = 130;
@@ -19,6 +21,11 @@ const HARD_STOP: i32 = 130;
 /// Exit code when it refuses to start after a crash loop. The unit takes it for an end
 /// (`RestartPreventExitStatus=`).
 const CRASH_LOOP: u8 = 3;
+
+/// Longest wait for threads that block, once everything else has ended: for a disk that hangs, or the
+/// system's resolver. With `shutdown.timeout_seconds` (30) it is shorter than the unit's `TimeoutStopSec=`
+/// (45). What such a thread leaves unfinished on disk is what a crash there would leave.
+const THREADS_MAX: Duration = Duration::from_secs(5);
 
 /// Names the folder that systemd keeps for a unit with `RuntimeDirectory=` (systemd.exec(5)).
 const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
@@ -106,18 +113,31 @@ fn raise_open_files() {
 /// # Errors
 /// What could not be started, or what ended without which going on would be a lie.
 pub fn run(reload: Reload) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("failed to start the runtime")?;
     let runs = Runs::begin(std::env::var_os(RUNTIME_DIRECTORY).as_deref(), steady().0)?;
-    let ended = run_once(reload);
-    if !ended.as_ref().is_err_and(is_crash) {
-        runs.ended_in_order();
-    }
+    let ended = runtime.block_on(serve(reload, &runs));
+    note_end(&runs, ended.as_ref().err());
+    runtime.shutdown_timeout(THREADS_MAX);
     ended
 }
 
-/// Whether an end is to be counted as a crash: a part of the tree that ended did so by a fault of ours. The
-/// store fails when the disk does, and what cannot be started says why.
+/// Notes how the run ends, as soon as that is known: what is still to be stopped may hang until the
+/// service manager kills it, which must not make a crash of it.
+fn note_end(runs: &Runs, failure: Option<&anyhow::Error>) {
+    if !failure.is_some_and(is_crash) {
+        runs.ended_in_order();
+    }
+}
+
+/// Whether an end is to be counted as a crash: what ended will end again with every start, each of which
+/// connects every session anew. So it is with a fault of ours in the tree, the writer or the HTTP edge, and
+/// with a store that turned out to be damaged while it was used. A disk that fails is not counted, nor is
+/// what cannot be started: it says why, before any session is connected.
 fn is_crash(error: &anyhow::Error) -> bool {
     error.is::<RootError>()
+        || error.is::<DoorEnded>()
+        || error.downcast_ref().is_some_and(CommitError::comes_again)
 }
 
 /// The exit code for an error of [`run`].
@@ -125,13 +145,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     if error.is::<CrashLoop>() { ExitCode::from(CRASH_LOOP) } else { ExitCode::FAILURE }
 }
 
-fn run_once(reload: Reload) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.context("failed to start the runtime")?;
-    runtime.block_on(serve(reload))
-}
-
-async fn serve(mut reload: Reload) -> Result<ExitCode> {
+async fn serve(mut reload: Reload, runs: &Runs) -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     // Listened for from the start: by default it would end the process.
@@ -157,6 +171,8 @@ async fn serve(mut reload: Reload) -> Result<ExitCode> {
             }
         }
     };
+    // Before a second signal can end it.
+    note_end(runs, failure.as_ref());
     match &failure {
         None => {
             manager.stopping("stopping");
@@ -203,12 +219,29 @@ fn greet(config: &Config, without_bridge: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StoreError;
+    use crate::store::{DiskTrouble, StoreError};
 
     #[test]
     fn a_fault_of_ours_counts_as_a_crash_and_what_lies_outside_does_not() {
         let ended = RootError::Ended { part: "fleet".into(), cause: "panicked".into() };
         assert!(is_crash(&anyhow::Error::new(ended)));
+        assert!(is_crash(&anyhow::Error::new(DoorEnded("it panicked".into()))));
+        // As `Daemon::failed` tells it.
+        let store = |error: CommitError| anyhow::Error::new(error).context("the store failed");
+        let failed = |is_panic, trouble| CommitError::Failed {
+            cause: "said".into(),
+            trouble,
+            is_panic,
+            place: None,
+        };
+        assert!(is_crash(&store(failed(true, None))));
+        assert!(is_crash(&store(CommitError::Damaged {
+            cause: "it panicked".into(),
+            place: None
+        })));
+        assert!(!is_crash(&store(failed(false, None))));
+        assert!(!is_crash(&store(failed(false, Some(DiskTrouble::Full)))));
+        assert!(!is_crash(&store(CommitError::Closed)));
         let full = StoreError::NotThere { path: "state".into() };
         let full = anyhow::Error::new(full).context("the store failed");
         assert!(!is_crash(&full));

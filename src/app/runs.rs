@@ -9,11 +9,15 @@
 //! The note lies in the unit's runtime folder, which systemd keeps from one automatic restart to the next
 //! (`RuntimeDirectoryPreserve=restart`) and empties when the unit is stopped, has failed for good, or the
 //! machine is started. Without such a folder nothing is counted.
+//!
+//! The note is locked (flock(2)) as long as the process lives that wrote it; the kernel ends the lock with
+//! it, however it ends. One that is locked says nothing about crashes, and belongs to somebody else.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::protocol::ids::UnixMillis;
@@ -47,12 +51,15 @@ pub(super) struct Runs {
 
 struct Note {
     path: PathBuf,
+    /// Open, so locked.
+    file: File,
     crashes: Vec<i64>,
 }
 
 impl Runs {
     /// Notes a run that begins `now`, in milliseconds since boot. `folder` is what the service manager
-    /// keeps for its unit, if it keeps one.
+    /// keeps for its unit, if it keeps one. Nothing is noted where another process runs that keeps its note
+    /// there.
     ///
     /// # Errors
     /// When earlier runs were a crash loop. That is forgotten with this: whoever starts the process again
@@ -62,7 +69,21 @@ impl Runs {
         let folder = folder.map(Path::new).filter(|folder| folder.is_absolute() && folder.is_dir());
         let Some(folder) = folder else { return Ok(Self { note: None }) };
         let path = folder.join(NAME);
-        let text = read(&path).unwrap_or_else(|error| {
+        let file = match take(&path) {
+            Ok(Some(file)) => file,
+            Ok(None) => {
+                tracing::info!(
+                    path = %path.display(),
+                    "another process that runs keeps its note there, so none is kept of this run"
+                );
+                return Ok(Self { note: None });
+            }
+            Err(error) => {
+                complain(&path, &error);
+                return Ok(Self { note: None });
+            }
+        };
+        let text = read(&file).unwrap_or_else(|error| {
             complain(&path, &error);
             String::new()
         });
@@ -71,14 +92,14 @@ impl Runs {
             let _ = fs::remove_file(&path);
             return Err(CrashLoop { crashes: attempt });
         }
-        let note = Note { path, crashes };
+        let note = Note { path, file, crashes };
         note.write(true);
         Ok(Self { note: Some(note) })
     }
 
-    /// This run ends by its own choice.
-    pub(super) fn ended_in_order(self) {
-        if let Some(note) = self.note {
+    /// This run ends by its own choice. May be said more than once.
+    pub(super) fn ended_in_order(&self) {
+        if let Some(note) = &self.note {
             note.write(false);
         }
     }
@@ -93,7 +114,9 @@ impl Note {
         if is_running {
             let _ = writeln!(text, "{RUNNING}");
         }
-        if let Err(error) = fs::write(&self.path, text) {
+        // An end in order only takes the last line away, so that is one step: the length.
+        let written = self.file.write_all_at(text.as_bytes(), 0);
+        if let Err(error) = written.and_then(|()| self.file.set_len(text.len() as u64)) {
             complain(&self.path, &error);
         }
     }
@@ -108,15 +131,29 @@ fn complain(path: &Path, error: &io::Error) {
     );
 }
 
-fn read(path: &Path) -> io::Result<String> {
-    match fs::metadata(path) {
-        Ok(found) if !found.is_file() || found.len() > BYTES_MAX => {
-            Err(io::Error::from(ErrorKind::InvalidData))
-        }
-        Ok(_) => fs::read_to_string(path),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(error),
+/// The note, locked for this process; `None` when another one has it. Where something else has its name,
+/// that is neither waited for nor followed.
+fn take(path: &Path) -> io::Result<Option<File>> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(ErrorKind::InvalidData.into());
     }
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn read(mut file: &File) -> io::Result<String> {
+    if file.metadata()?.len() > BYTES_MAX {
+        return Err(ErrorKind::InvalidData.into());
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The crashes of which a run that begins `now` keeps a note, and what follows from them if the run
@@ -203,6 +240,28 @@ mod tests {
         for _ in 0..10 {
             drop(begin(folder.path(), 0).unwrap());
         }
+    }
+
+    #[test]
+    fn the_note_of_a_process_that_lives_is_neither_counted_nor_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = || fs::read_to_string(folder.path().join(NAME)).unwrap();
+        let living = begin(folder.path(), 0).unwrap();
+        for second in 0..10 {
+            // As one that finds the store in use, and as one that crashes.
+            begin(folder.path(), second).unwrap().ended_in_order();
+            drop(begin(folder.path(), second).unwrap());
+            assert_eq!(note(), "running\n");
+        }
+        living.ended_in_order();
+        assert_eq!(note(), "");
+        drop(living);
+        drop(begin(folder.path(), MINUTE).unwrap());
+        let after = begin(folder.path(), 2 * MINUTE).unwrap();
+        assert_eq!(note(), format!("crashed {}\nrunning\n", 2 * MINUTE));
+        after.ended_in_order();
+        after.ended_in_order();
+        assert_eq!(note(), format!("crashed {}\n", 2 * MINUTE));
     }
 
     proptest! {

@@ -344,6 +344,8 @@ pub enum CommitError {
         cause: Arc<str>,
         /// What keeps the disk from taking more, if that is it.
         trouble: Option<DiskTrouble>,
+        /// Whether it was a panic.
+        is_panic: bool,
         /// The store's directory, where it has one.
         place: Option<Arc<Path>>,
     },
@@ -377,12 +379,19 @@ impl CommitError {
 
     /// A failure with its cause.
     pub(super) fn failed(cause: impl std::fmt::Display) -> Self {
-        Self::Failed { cause: cause.to_string().into(), trouble: None, place: None }
+        Self::because(None, cause)
+    }
+
+    /// A panic, and what it said.
+    pub(super) fn panicked(cause: impl std::fmt::Display) -> Self {
+        let cause = cause.to_string().into();
+        Self::Failed { cause, trouble: None, is_panic: true, place: None }
     }
 
     /// A failure, and whether it is because the disk takes no more.
     pub(super) fn because(trouble: Option<DiskTrouble>, cause: impl std::fmt::Display) -> Self {
-        Self::Failed { cause: cause.to_string().into(), trouble, place: None }
+        let cause = cause.to_string().into();
+        Self::Failed { cause, trouble, is_panic: false, place: None }
     }
 
     /// What keeps the disk from taking more, if that is it.
@@ -393,11 +402,21 @@ impl CommitError {
         }
     }
 
+    /// Whether it will come again with every start until somebody acts: it panicked, or what is stored is
+    /// damaged. A disk is mended without a word to the process.
+    pub fn comes_again(&self) -> bool {
+        match self {
+            Self::Failed { is_panic, .. } => *is_panic,
+            Self::Damaged { .. } => true,
+            Self::Unread { .. } | Self::Closed => false,
+        }
+    }
+
     /// Says where the store lies.
     pub(super) fn at(self, path: Option<&Arc<Path>>) -> Self {
         match self {
-            Self::Failed { cause, trouble, .. } => {
-                Self::Failed { cause, trouble, place: path.cloned() }
+            Self::Failed { cause, trouble, is_panic, .. } => {
+                Self::Failed { cause, trouble, is_panic, place: path.cloned() }
             }
             Self::Damaged { cause, .. } => Self::Damaged { cause, place: path.cloned() },
             other @ (Self::Unread { .. } | Self::Closed) => other,

@@ -350,7 +350,7 @@ impl Store {
         if let Some(running) = running {
             let joined = tokio::task::spawn_blocking(move || running.join()).await;
             if !matches!(joined, Ok(Ok(()))) {
-                self.shared.fail("its writer panicked");
+                self.shared.panicked("its writer panicked");
             }
         }
         let failed = self.shared.failed.borrow().clone();

@@ -124,7 +124,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         // Nobody waits for a writer that is gone: whatever ends it is told to everybody.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work())) {
-            shared.fail(&panic_text(&*panic));
+            shared.panicked(&panic_text(&*panic));
         }
         shared.master.close();
     }
@@ -340,12 +340,12 @@ impl Shared {
         }
     }
 
-    /// Stops the store: everything waiting and everything later is refused with `cause`.
-    pub(super) fn fail(&self, cause: &str) -> CommitError {
-        self.stop(CommitError::failed(cause))
+    /// Stops the store because of a panic.
+    pub(super) fn panicked(&self, cause: &str) -> CommitError {
+        self.stop(CommitError::panicked(cause))
     }
 
-    /// The same with an error of its own.
+    /// Stops the store: everything waiting and everything later is refused with `error`.
     pub(super) fn stop(&self, error: CommitError) -> CommitError {
         let error = error.at(self.place.as_ref());
         tracing::error!(%error, "the store stopped");
@@ -417,7 +417,11 @@ mod tests {
         let witness = StoreError::file("write", "witness")(io::ErrorKind::StorageFull.into());
         let witness = guarded(|| Err(witness)).unwrap_err();
         assert_eq!(witness.disk_trouble(), Some(DiskTrouble::Full), "{witness}");
-        let panicked = guarded(|| panic!("oh")).unwrap_err().to_string();
+        assert!(told.comes_again() && !failed.comes_again() && !full.comes_again());
+        let panicked = guarded(|| panic!("oh")).unwrap_err();
+        assert!(panicked.clone().at(None).comes_again());
+        assert!(CommitError::panicked("oh").at(None).comes_again());
+        let panicked = panicked.to_string();
         assert!(panicked.contains("oh") && panicked.contains("start again"), "{panicked}");
     }
 }
