@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::dead_letter::{DeadEnd, DeadLetter, text_header};
+use super::dead_letter::{DeadEnd, DeadLetter, LateReply, text_header};
 use super::lanes::Lanes;
 use super::link::{Line, Link, LinkError, STABLE_AFTER, Stop, next, within};
 use super::status::{Count, LinkStatus};
@@ -81,8 +81,12 @@ enum Work {
 
 /// What became of a job.
 enum Verdict {
-    /// It is done and counts.
-    Done(Count),
+    /// Its effect is durable.
+    Taken,
+    /// It was put aside, and somebody may wait to hear of it.
+    Aside(Option<Box<LateReply>>),
+    /// It was acknowledged before, and whoever waited has heard of it if that was possible.
+    Told,
     /// It cannot be done: it is put aside with its reason.
     PutAside(Box<DeadLetter>),
 }
@@ -230,7 +234,7 @@ impl<C: CommandSink> Session<C> {
                     let submitted = sink.submit(order).await;
                     failpoint::reach("command.effect.after");
                     let outcome = match submitted {
-                        Ok(()) => Ok(Verdict::Done(Count::Consumed)),
+                        Ok(()) => Ok(Verdict::Taken),
                         Err(Rejected::Refused(why)) => {
                             let (properties, error) = (*properties, CommandError::Failed(why));
                             let letter = DeadLetter { body, properties, error };
@@ -247,25 +251,45 @@ impl<C: CommandSink> Session<C> {
                     failpoint::reach("dead_letter.before");
                     let put_aside = letter.put_aside(&dead_end, &line).await;
                     failpoint::reach("dead_letter.after");
-                    let outcome = put_aside.map(|()| Verdict::Done(Count::DeadLettered));
+                    let outcome = put_aside.map(|reply| Verdict::Aside(reply.map(Box::new)));
                     Done { lane, acker, outcome }
                 });
             }
         }
     }
 
+    /// Tells whoever sent what was put aside, and is acknowledged. Its lane stays taken.
+    fn tell(&mut self, reply: LateReply, lane: Lane, acker: Acker) {
+        let (dead_end, line) = (Arc::clone(&self.dead_end), self.line.clone());
+        self.tasks.spawn(async move {
+            reply.send(&dead_end, &line).await;
+            Done { lane, acker, outcome: Ok(Verdict::Told) }
+        });
+    }
+
+    async fn acknowledge(&self, acker: &Acker, count: Count) -> Result<(), LinkError> {
+        failpoint::reach("command.ack.before");
+        let ack = acker.ack(BasicAckOptions::default());
+        if within("acknowledging a command", &self.line, ack).await? {
+            self.status.add(count, 1);
+        }
+        failpoint::reach("command.ack.after");
+        Ok(())
+    }
+
     /// Acknowledges what is done and starts what waited for it.
     async fn settle(&mut self, done: Result<Done, JoinError>) -> Result<(), LinkError> {
         let Done { lane, acker, outcome } = done.map_err(|_| LinkError::Crashed)?;
         match outcome {
-            Ok(Verdict::Done(count)) => {
-                failpoint::reach("command.ack.before");
-                let ack = acker.ack(BasicAckOptions::default());
-                if within("acknowledging a command", &self.line, ack).await? {
-                    self.status.add(count, 1);
+            Ok(Verdict::Taken) => self.acknowledge(&acker, Count::Consumed).await?,
+            Ok(Verdict::Aside(reply)) => {
+                self.acknowledge(&acker, Count::DeadLettered).await?;
+                if let Some(reply) = reply {
+                    self.tell(*reply, lane, acker);
+                    return Ok(());
                 }
-                failpoint::reach("command.ack.after");
             }
+            Ok(Verdict::Told) => {}
             Ok(Verdict::PutAside(letter)) => {
                 let job = Job { work: Work::Dead(letter), acker };
                 if let Some(job) = self.lanes.enter(&Lane::Dead, job) {
