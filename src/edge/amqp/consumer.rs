@@ -216,7 +216,10 @@ impl<C: CommandSink> Session<C> {
     fn understand(&self, delivery: &Delivery) -> Result<Order, CommandError> {
         if delivery.routing_key.as_str() == EVENT_KEY && delivery.exchange.as_str() == self.exchange
         {
-            self.status.event_returned();
+            // One that comes again has come back once: how often it does says nothing of the binding.
+            if !delivery.redelivered {
+                self.status.event_returned();
+            }
             return Err(CommandError::Misrouted);
         }
         if let Some(flaw) = flaw(delivery) {
