@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     /// As RabbitMQ 3.10 wrote it into a command.
-    const WRITTEN: &str = "PLACEHOLDER";
+    const WRITTEN: &str = "amq.rabbitmq.reply-to.g1h2AA9yZXBseUAxMjU1Mjg4NTIAAALMAAAAAGsMMC8=.gItMY5lGmkOEkefokOBu4A==";
 
     fn named(term: &[u8]) -> String {
         format!("{PREFIX}{}.gz3qH9YxTqWqN2r8bM8mHg==", STANDARD.encode(term))
