@@ -211,6 +211,7 @@ fn event_types(types: &config::EventTypes) -> EventTypes {
         access_lost,
         monitor_started,
         monitor_failed_over,
+        monitor_migrated,
         monitor_stopped,
     } = types;
     let named = [
@@ -218,6 +219,7 @@ fn event_types(types: &config::EventTypes) -> EventTypes {
         ("access_lost", access_lost),
         ("monitor_started", monitor_started),
         ("monitor_failed_over", monitor_failed_over),
+        ("monitor_migrated", monitor_migrated),
         ("monitor_stopped", monitor_stopped),
     ];
     EventTypes(named.map(|(kind, name)| (kind.to_owned(), name.clone())).into())
@@ -288,5 +290,17 @@ fn webhooks(config: &config::Webhooks) -> WebhookSettings {
         allow_private: config.allow_private,
         retry: RetryPolicy { backoff, give_up_after_ms },
         waiting_max: config.waiting_max as usize,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::event::KINDS;
+
+    #[test]
+    fn every_kind_of_event_can_be_given_a_type_and_has_its_own_name_without() {
+        let EventTypes(types) = event_types(&config::EventTypes::default());
+        assert_eq!(types, KINDS.map(|kind| (kind.to_owned(), kind.to_owned())).into());
     }
 }

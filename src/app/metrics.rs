@@ -117,6 +117,8 @@ impl Moment {
         out.counter("telewarden_amqp_refused", "Messages it refused", publisher.nacked)?;
         let help = "Messages it returned because no queue took them";
         out.counter("telewarden_amqp_unroutable", help, publisher.unroutable)?;
+        let help = "Replies to commands that were given up since the broker cannot take them";
+        out.counter("telewarden_amqp_replies_dropped", help, publisher.replies_dropped)?;
         let help = "Commands acknowledged after their effect was durable";
         out.counter("telewarden_amqp_consumed", help, consumer.consumed)?;
         let help = "Commands put aside as not understood";

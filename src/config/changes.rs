@@ -137,6 +137,7 @@ fn edges(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
             access_lost: "bridge.event_types.access_lost",
             monitor_started: "bridge.event_types.monitor_started",
             monitor_failed_over: "bridge.event_types.monitor_failed_over",
+            monitor_migrated: "bridge.event_types.monitor_migrated",
             monitor_stopped: "bridge.event_types.monitor_stopped",
         }
     );

@@ -289,6 +289,10 @@ pub(super) static KEYS: &[Key] = &[
         c.bridge.event_types.monitor_failed_over = type_name(s)?;
         Some(())
     }),
+    text("bridge.event_types.monitor_migrated", TYPE_NAME, |c, s| {
+        c.bridge.event_types.monitor_migrated = type_name(s)?;
+        Some(())
+    }),
     text("bridge.event_types.monitor_stopped", TYPE_NAME, |c, s| {
         c.bridge.event_types.monitor_stopped = type_name(s)?;
         Some(())

@@ -259,6 +259,8 @@ pub struct EventTypes {
     pub monitor_started: String,
     /// Of `monitor_failed_over`.
     pub monitor_failed_over: String,
+    /// Of `monitor_migrated`.
+    pub monitor_migrated: String,
     /// Of `monitor_stopped`.
     pub monitor_stopped: String,
 }
@@ -270,6 +272,7 @@ impl Default for EventTypes {
             access_lost: "access_lost".to_owned(),
             monitor_started: "monitor_started".to_owned(),
             monitor_failed_over: "monitor_failed_over".to_owned(),
+            monitor_migrated: "monitor_migrated".to_owned(),
             monitor_stopped: "monitor_stopped".to_owned(),
         }
     }

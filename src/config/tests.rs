@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::advice::WITHOUT_EFFECT;
 use super::keys::{KEPT_VARIABLES, KEYS, KeptKey, Kind, SERVERS, by_path};
 use super::*;
+use crate::protocol::event::KINDS;
 use crate::protocol::printable::is_printable;
 
 mod secrets;
@@ -53,6 +54,17 @@ fn from_variables(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
 fn complaints(result: Result<Config, ConfigError>) -> Vec<String> {
     let ConfigError(problems) = result.expect_err("the configuration was accepted");
     problems.iter().map(|problem| problem.what.clone()).collect()
+}
+
+#[test]
+fn every_kind_of_event_has_a_key_for_its_type() {
+    let keys = KEYS.iter().filter_map(|key| key.path.strip_prefix("bridge.event_types."));
+    assert_eq!(keys.collect::<Vec<_>>(), KINDS);
+    for kind in KINDS {
+        let config = from_text(&format!("[bridge.event_types]\n{kind} = 'App\\Of'\n")).unwrap();
+        let changed = changed_keys(&Config::default(), &config);
+        assert_eq!(changed, [format!("bridge.event_types.{kind}")]);
+    }
 }
 
 fn reference() -> &'static Path {

@@ -6,6 +6,7 @@ use super::chat::{ChatError, ChatRef, ChatSpelling, ChatTarget};
 use super::ids::{AuthKeyId, SessionId};
 use super::json::{self, Read};
 use super::model::{PoolMember, ReplyTo};
+use super::reply_to;
 use super::request::wipe;
 use super::secret::AuthKey;
 use super::session_string::{SessionString, SessionStringError};
@@ -105,6 +106,10 @@ pub struct Envelope<'a> {
 
 /// Most sessions in one command.
 const SESSIONS_MAX: usize = 1_000;
+/// What is wrong with a name that [`reply_to::is_usable`] does not take.
+const UNUSABLE_REPLY_TO: &str = "the property `reply_to` begins with `amq.rabbitmq.reply-to.` and is \
+    not a name that RabbitMQ makes for a direct reply-to; set it to `amq.rabbitmq.reply-to` alone, for \
+    which the broker puts such a name, or to a queue's name";
 /// Longest session id, in bytes; a UUID has 36.
 const SESSION_ID_MAX: usize = 128;
 
@@ -193,6 +198,9 @@ impl CommandError {
 pub fn parse(envelope: Envelope<'_>) -> Result<Order, CommandError> {
     if envelope.body.len() > COMMAND_BODY_MAX {
         return Err(CommandError::TooLarge { size: envelope.body.len() });
+    }
+    if !envelope.reply_to.is_none_or(reply_to::is_usable) {
+        return Err(CommandError::BadProperties(UNUSABLE_REPLY_TO.to_owned()));
     }
     let fields = fields(envelope.body)?;
     let command = match name(&envelope, &fields)?.as_str() {
@@ -468,6 +476,22 @@ mod tests {
         assert_eq!(twice(&pool), told("`x.session_string`, `x`, `?`"));
         let once = br#"{"command":"stop_monitoring_chat","chat_id":1,"x":{"chat_id":1}}"#;
         assert!(parse(Envelope { body: once, ..Envelope::default() }).is_ok());
+    }
+
+    #[test]
+    fn a_reply_to_that_the_broker_would_fail_over_is_refused() {
+        let body = serde_json::to_vec(&start("a")).unwrap();
+        let sent = |reply_to| {
+            parse(Envelope { body: &body, reply_to: Some(reply_to), ..Envelope::default() })
+        };
+        for name in ["amq.rabbitmq.reply-to.x.y", "amq.rabbitmq.reply-to."] {
+            let error = sent(name).unwrap_err();
+            assert_eq!(error.code(), "bad_properties");
+            assert!(error.to_string().contains("the property `reply_to`"), "{error}");
+        }
+        assert_eq!(sent("").unwrap().reply, None);
+        let named = sent("amq.rabbitmq.reply-to").unwrap().reply.unwrap();
+        assert_eq!(named.queue, "amq.rabbitmq.reply-to");
     }
 
     #[test]

@@ -162,12 +162,29 @@ pub enum MonitorChange {
     Stopped,
 }
 
+const INCOMING_MESSAGE: &str = "incoming_telegram_message";
+const ACCESS_LOST: &str = "access_lost";
+const MONITOR_STARTED: &str = "monitor_started";
+const MONITOR_FAILED_OVER: &str = "monitor_failed_over";
+const MONITOR_MIGRATED: &str = "monitor_migrated";
+const MONITOR_STOPPED: &str = "monitor_stopped";
+
+/// All kinds of events. Each has a key in `[bridge.event_types]`.
+pub const KINDS: [&str; 6] = [
+    INCOMING_MESSAGE,
+    ACCESS_LOST,
+    MONITOR_STARTED,
+    MONITOR_FAILED_OVER,
+    MONITOR_MIGRATED,
+    MONITOR_STOPPED,
+];
+
 impl MonitorChange {
     fn kind(self) -> &'static str {
         match self {
-            Self::Started => "monitor_started",
-            Self::FailedOver => "monitor_failed_over",
-            Self::Stopped => "monitor_stopped",
+            Self::Started => MONITOR_STARTED,
+            Self::FailedOver => MONITOR_FAILED_OVER,
+            Self::Stopped => MONITOR_STOPPED,
         }
     }
 }
@@ -297,7 +314,7 @@ pub fn incoming_message(
     message: &Message,
     now: UnixMillis,
 ) -> OutboxEntry {
-    let kind = "incoming_telegram_message";
+    let kind = INCOMING_MESSAGE;
     let body = IncomingBody {
         event: kind,
         chat_id: &context.chat.spelling,
@@ -342,7 +359,7 @@ pub fn access_lost(
         session_id: &'a SessionId,
         reason: LostReason,
     }
-    let kind = "access_lost";
+    let kind = ACCESS_LOST;
     let body = Body { event: kind, chat_id: &chat.spelling, session_id: session, reason };
     let name = format!("{}|{session}|{reason:?}|{}", chat.key(), now.0);
     entry(Route::Event, kind, &name, &body, now)
@@ -384,7 +401,7 @@ pub fn monitor_migrated(
         marked_chat_id: MarkedId,
         migrated_from_chat_id: MarkedId,
     }
-    let kind = "monitor_migrated";
+    let kind = MONITOR_MIGRATED;
     let body = Body {
         event: kind,
         chat_id: &chat.spelling,
@@ -458,6 +475,7 @@ fn entry(
     body: &impl Serialize,
     now: UnixMillis,
 ) -> OutboxEntry {
+    debug_assert!(route != Route::Event || KINDS.contains(&kind), "{kind} is in no list");
     OutboxEntry {
         route,
         kind: kind.to_owned(),

@@ -28,6 +28,7 @@ pub mod pacing;
 pub mod printable;
 pub mod progress;
 pub mod refusal;
+pub mod reply_to;
 pub mod request;
 pub mod restart;
 pub mod rotation;

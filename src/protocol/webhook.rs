@@ -27,14 +27,7 @@ pub const DEAD_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
 const ASKED_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Types of events that users get.
-pub const EVENTS: [&str; 6] = [
-    "incoming_telegram_message",
-    "access_lost",
-    "monitor_started",
-    "monitor_failed_over",
-    "monitor_migrated",
-    "monitor_stopped",
-];
+pub const EVENTS: [&str; 6] = super::event::KINDS;
 
 /// An endpoint, as the store keeps it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::dead_letter::{DeadEnd, DeadLetter, text_header};
+use super::dead_letter::{DeadEnd, DeadLetter, LateReply, text_header};
 use super::lanes::Lanes;
 use super::link::{Line, Link, LinkError, STABLE_AFTER, Stop, next, within};
 use super::room::{DELIVERIES_MAX, Room, Waiting, is_large};
@@ -82,8 +82,12 @@ enum Work {
 
 /// What became of a job.
 enum Verdict {
-    /// It is done and counts.
-    Done(Count),
+    /// Its effect is durable.
+    Taken,
+    /// It was put aside, and somebody may wait to hear of it.
+    Aside(Option<Box<LateReply>>),
+    /// It was acknowledged before, and whoever waited has heard of it if that was possible.
+    Told,
     /// It cannot be done: it is put aside with its reason.
     PutAside(Box<DeadLetter>),
 }
@@ -234,6 +238,16 @@ impl<C: CommandSink> Session<C> {
         }
     }
 
+    /// A large delivery is done with: another one has its room, called back before an acknowledgement
+    /// brings in a fresh one.
+    async fn make_room(&mut self, is_large: bool) -> Result<(), LinkError> {
+        if is_large {
+            self.room.leave();
+            self.call_back().await?;
+        }
+        Ok(())
+    }
+
     async fn call_back(&mut self) -> Result<(), LinkError> {
         self.waiting.call_back(&self.room, &self.line).await
     }
@@ -241,7 +255,10 @@ impl<C: CommandSink> Session<C> {
     fn understand(&self, delivery: &Delivery) -> Result<Order, CommandError> {
         if delivery.routing_key.as_str() == EVENT_KEY && delivery.exchange.as_str() == self.exchange
         {
-            self.status.event_returned();
+            // One that comes again has come back once: how often it does says nothing of the binding.
+            if !delivery.redelivered {
+                self.status.event_returned();
+            }
             return Err(CommandError::Misrouted);
         }
         if let Some(flaw) = flaw(delivery) {
@@ -259,7 +276,7 @@ impl<C: CommandSink> Session<C> {
                     let submitted = sink.submit(order).await;
                     failpoint::reach("command.effect.after");
                     let outcome = match submitted {
-                        Ok(()) => Ok(Verdict::Done(Count::Consumed)),
+                        Ok(()) => Ok(Verdict::Taken),
                         Err(Rejected::Refused(why)) => {
                             let (properties, error) = (*properties, CommandError::Failed(why));
                             let letter = DeadLetter { body, properties, error };
@@ -276,29 +293,49 @@ impl<C: CommandSink> Session<C> {
                     failpoint::reach("dead_letter.before");
                     let put_aside = letter.put_aside(&dead_end, &line).await;
                     failpoint::reach("dead_letter.after");
-                    let outcome = put_aside.map(|()| Verdict::Done(Count::DeadLettered));
+                    let outcome = put_aside.map(|reply| Verdict::Aside(reply.map(Box::new)));
                     Done { lane, acker, is_large, outcome }
                 });
             }
         }
     }
 
+    /// Tells whoever sent what was put aside, and is acknowledged. Its lane stays taken.
+    fn tell(&mut self, reply: LateReply, lane: Lane, acker: Acker) {
+        let (dead_end, line) = (Arc::clone(&self.dead_end), self.line.clone());
+        self.tasks.spawn(async move {
+            reply.send(&dead_end, &line).await;
+            Done { lane, acker, is_large: false, outcome: Ok(Verdict::Told) }
+        });
+    }
+
+    async fn acknowledge(&self, acker: &Acker, count: Count) -> Result<(), LinkError> {
+        failpoint::reach("command.ack.before");
+        let ack = acker.ack(BasicAckOptions::default());
+        if within("acknowledging a command", &self.line, ack).await? {
+            self.status.add(count, 1);
+        }
+        failpoint::reach("command.ack.after");
+        Ok(())
+    }
+
     /// Acknowledges what is done and starts what waited for it.
     async fn settle(&mut self, done: Result<Done, JoinError>) -> Result<(), LinkError> {
         let Done { lane, acker, is_large, outcome } = done.map_err(|_| LinkError::Crashed)?;
         match outcome {
-            Ok(Verdict::Done(count)) => {
-                if is_large {
-                    self.room.leave();
-                    self.call_back().await?;
-                }
-                failpoint::reach("command.ack.before");
-                let ack = acker.ack(BasicAckOptions::default());
-                if within("acknowledging a command", &self.line, ack).await? {
-                    self.status.add(count, 1);
-                }
-                failpoint::reach("command.ack.after");
+            Ok(Verdict::Taken) => {
+                self.make_room(is_large).await?;
+                self.acknowledge(&acker, Count::Consumed).await?;
             }
+            Ok(Verdict::Aside(reply)) => {
+                self.make_room(is_large).await?;
+                self.acknowledge(&acker, Count::DeadLettered).await?;
+                if let Some(reply) = reply {
+                    self.tell(*reply, lane, acker);
+                    return Ok(());
+                }
+            }
+            Ok(Verdict::Told) => {}
             Ok(Verdict::PutAside(letter)) => {
                 let job = Job { work: Work::Dead(letter), acker, is_large };
                 if let Some(job) = self.lanes.enter(&Lane::Dead, job) {

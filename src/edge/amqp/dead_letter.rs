@@ -1,7 +1,8 @@
 //! What becomes of a delivery that was not understood: its body and properties go to the
 //! dead-letter queue with the reason in headers, and whoever waits for a reply is told. Must never
 //! report success before the broker has confirmed, nor put anything secret into a header, nor send
-//! a letter that no frame has room for.
+//! a letter that no frame has room for, nor a reply before the delivery is acknowledged: the broker
+//! may end the connection over it, and the letter must not come once more for that.
 
 use std::cmp::Reverse;
 
@@ -15,6 +16,7 @@ use super::wire::{room_for_properties, size_of_header, size_of_properties};
 use crate::protocol::command::CommandError;
 use crate::protocol::event::failed_reply_body;
 use crate::protocol::printable::Printable;
+use crate::protocol::reply_to;
 
 /// Header with the stable code of the reason.
 const ERROR_CODE: &str = "x-error-code";
@@ -42,12 +44,13 @@ pub(super) struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// Puts it aside. One at a time on a channel: a return is told apart by its place.
+    /// Puts it aside; then the delivery may be acknowledged, and after that the reply sent, if anybody
+    /// waits for one. One at a time on a channel: a return is told apart by its place.
     pub(super) async fn put_aside(
         self,
         to: &DeadEnd,
         line: &ConnectionStatus,
-    ) -> Result<(), LinkError> {
+    ) -> Result<Option<LateReply>, LinkError> {
         let Self { body, properties, error } = self;
         let (code, message) = (error.code(), told(&error));
         let DeadEnd { channel, queue, frame_max } = to;
@@ -59,18 +62,33 @@ impl DeadLetter {
             message_id,
             "a command is put aside in the dead-letter queue"
         );
-        let reply_to = properties.reply_to().clone().filter(|name| !name.as_str().is_empty());
+        let is_usable = |name: &str| !name.is_empty() && reply_to::is_usable(name);
+        let reply_to = properties.reply_to().clone().filter(|name| is_usable(name.as_str()));
         let correlation_id = properties.correlation_id().clone();
         let explained = explain(properties, code, &message, *frame_max);
         send(channel, line, queue, true, &body, explained).await?;
-        if let Some(reply_to) = reply_to {
-            let body = failed_reply_body(code, &message);
-            let properties = reply_properties(correlation_id);
-            if let Err(error) = send(channel, line, &reply_to, false, &body, properties).await {
-                tracing::warn!(%error, "the reply to a command that was not understood is lost");
-            }
+        Ok(reply_to.map(|queue| LateReply {
+            queue,
+            body: failed_reply_body(code, &message),
+            properties: reply_properties(correlation_id),
+        }))
+    }
+}
+
+/// What whoever sent a command that was not understood is told, as well as it goes.
+pub(super) struct LateReply {
+    queue: ShortString,
+    body: Vec<u8>,
+    properties: BasicProperties,
+}
+
+impl LateReply {
+    /// Sends it. On the channel of the letters, and one at a time with them.
+    pub(super) async fn send(self, over: &DeadEnd, line: &ConnectionStatus) {
+        let Self { queue, body, properties } = self;
+        if let Err(error) = send(&over.channel, line, &queue, false, &body, properties).await {
+            tracing::warn!(%error, "the reply to a command that was not understood is lost");
         }
-        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::address::{parse, without};
+use super::poison::Poison;
 use super::status::{LinkState, LinkStatus};
 use super::topology::{self, Mixed};
 use super::{AmqpOptions, Rejected};
@@ -105,6 +106,8 @@ pub(super) struct Link {
     mismatched: Vec<String>,
     /// Whether the broker lets nobody of us write to the default exchange, where replies go.
     pub(super) replies_refused: bool,
+    /// Over which replies connections ended.
+    pub(super) poison: Poison,
 }
 
 impl Link {
@@ -119,6 +122,7 @@ impl Link {
             needs_proof: false,
             mismatched: Vec::new(),
             replies_refused: false,
+            poison: Poison::default(),
         }
     }
 

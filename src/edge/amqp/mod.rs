@@ -17,6 +17,7 @@ mod dead_letter;
 mod lanes;
 mod link;
 mod look;
+mod poison;
 mod publisher;
 mod room;
 mod status;

@@ -1,5 +1,5 @@
 //! The link that publishes the outbox: in order, pipelined, each entry kept until the broker has
-//! confirmed it and cannot have returned it. Must never drop an entry or overtake one.
+//! confirmed it and cannot have returned it. Must never drop an event, or overtake an entry.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -16,12 +16,14 @@ use tokio::time::{Instant, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::link::{Line, Link, LinkError, REPLY_TIMEOUT, STABLE_AFTER, Stop, within};
+use super::poison::{ATTEMPTS, InFlight};
 use super::status::{Count, LinkStatus};
 use super::topology::{EVENT_KEY, Mixed, short};
 use super::window::Fence;
 use super::{AmqpOptions, EventTypes, OutboxSource};
 use crate::failpoint;
 use crate::protocol::outbox::{OutboxEntry, Route};
+use crate::protocol::reply_to;
 
 /// Entries in flight. One round trip to a broker that writes to disk takes some 50 ms under load;
 /// 1024 of them in that time are 20,000 a second, twice what is asked for. A body is seldom over
@@ -86,8 +88,12 @@ async fn attempt<S: OutboxSource>(
     let mut line = link.connect().await?;
     let mut session = Session::open(&line.connection, &link.options).await?;
     let ended = session.run(link, &mut line, source, stop).await;
-    if let Some(first) = session.fence.first_unsettled() {
-        source.rewind(first);
+    if let Some(in_flight) = session.in_flight() {
+        source.rewind(in_flight.first);
+        // Events that come back are no reply's fault.
+        if ended.as_ref().is_err_and(|error| !matches!(error, LinkError::Mixed(_))) {
+            link.poison.ended(in_flight);
+        }
     }
     // What the broker has not read yet must not be routed after the topology is declared again:
     // it would overtake what was returned.
@@ -110,6 +116,10 @@ struct Session {
     /// Of each in flight: when it was published, and when Telegram dated it.
     departures: VecDeque<(Instant, Option<i64>)>,
     fence: Fence,
+    /// Which of those that are not settled are replies.
+    replies: VecDeque<u64>,
+    /// Whether nothing more is sent until nothing is in flight: a reply goes alone, or is about to.
+    holds_back: bool,
     has_sent: bool,
     opened: Instant,
     last_progress: Instant,
@@ -129,6 +139,8 @@ impl Session {
             in_flight: VecDeque::with_capacity(WINDOW),
             departures: VecDeque::with_capacity(WINDOW),
             fence: Fence::default(),
+            replies: VecDeque::new(),
+            holds_back: false,
             has_sent: false,
             opened: Instant::now(),
             last_progress: Instant::now(),
@@ -155,6 +167,7 @@ impl Session {
                 }
                 at = stop.requested(), if deadline.is_none() => deadline = Some(at),
                 batch = source.next(room.min(BATCH)), if room > 0 => {
+                    let batch = self.hold_back(batch, link, source);
                     // Noted as published, so that they are rewound to with the others.
                     self.send(batch, link).await;
                     self.look_for_returned(link)?;
@@ -167,6 +180,9 @@ impl Session {
 
     /// How many more may be in flight now.
     fn room(&self, status: &LinkStatus) -> usize {
+        if self.holds_back && !self.in_flight.is_empty() {
+            return 0;
+        }
         match (self.is_on_probation(status), self.has_sent) {
             (false, _) => WINDOW - self.in_flight.len(),
             (true, false) => 1,
@@ -185,8 +201,42 @@ impl Session {
         if is_ours { Err(returned(&link.options)) } else { Ok(()) }
     }
 
+    /// What is not settled.
+    fn in_flight(&self) -> Option<InFlight> {
+        let (first, last) = (self.fence.first_unsettled()?, self.fence.last_unsettled()?);
+        Some(InFlight { first, last, reply: self.replies.front().copied() })
+    }
+
+    /// The batch up to the first reply that has to go alone, or that reply; the source gets the rest
+    /// back.
+    fn hold_back<S: OutboxSource>(
+        &mut self,
+        mut batch: Vec<(u64, Arc<OutboxEntry>)>,
+        link: &Link,
+        source: &mut S,
+    ) -> Vec<(u64, Arc<OutboxEntry>)> {
+        let goes_alone = |(seq, entry): &(u64, Arc<OutboxEntry>)| {
+            is_reply(entry) && link.poison.goes_alone(*seq)
+        };
+        let first = batch.iter().position(goes_alone);
+        self.holds_back = first.is_some();
+        let kept = match first {
+            None => return batch,
+            Some(0) if self.in_flight.is_empty() => 1,
+            Some(before) => before,
+        };
+        if let Some((next, _)) = batch.get(kept) {
+            source.rewind(*next);
+        }
+        batch.truncate(kept);
+        batch
+    }
+
     /// Enqueues entries, in order. The first poll of each does it; the rest is waiting.
     async fn send(&mut self, batch: Vec<(u64, Arc<OutboxEntry>)>, link: &Link) {
+        if batch.is_empty() {
+            return;
+        }
         if self.in_flight.is_empty() {
             self.last_progress = Instant::now();
         }
@@ -198,10 +248,10 @@ impl Session {
         for (seq, entry) in batch {
             self.fence.published(seq);
             self.departures.push_back((now, entry.said_at));
-            let flight = match &entry.route {
-                Route::Reply { .. } if link.replies_refused => Flight::dropped(),
-                _ => self.launch(entry),
-            };
+            if is_reply(&entry) {
+                self.replies.push_back(seq);
+            }
+            let flight = self.launch(seq, entry, link);
             self.in_flight.push_back(flight);
         }
         poll_fn(|context| {
@@ -212,10 +262,17 @@ impl Session {
         failpoint::reach("publish.after");
     }
 
-    fn launch(&self, entry: Arc<OutboxEntry>) -> Flight {
-        let Some(address) = Address::of(&entry.route, &self.exchange) else {
+    fn launch(&self, seq: u64, entry: Arc<OutboxEntry>, link: &Link) -> Flight {
+        if is_reply(&entry) && link.replies_refused {
+            link.status.add(Count::RepliesDropped, 1);
+            return Flight::dropped();
+        }
+        let address = Address::of(&entry.route, &self.exchange);
+        let address = address.filter(|_| !(is_reply(&entry) && link.poison.is_given_up(seq)));
+        let Some(address) = address else {
             // Only a reply can get here: its queue was named by somebody else.
-            tracing::error!(message_id = %entry.message_id, "a reply's queue has a name that AMQP cannot carry; the reply is dropped");
+            link.status.add(Count::RepliesDropped, 1);
+            tracing::error!(message_id = %entry.message_id, "a reply to a command is dropped: its queue has a name that nothing can be published to, or the connection was lost {ATTEMPTS} times in a row when this reply alone was on its way; whoever waits for it hears nothing");
             return Flight::dropped();
         };
         let (channel, event_types) = (Arc::clone(&self.channel), Arc::clone(&self.event_types));
@@ -260,6 +317,8 @@ impl Session {
             failpoint::reach("outbox.release.before");
             source.release(through);
             failpoint::reach("outbox.release.after");
+            let settled = self.replies.iter().take_while(|reply| **reply <= through).count();
+            self.replies.drain(..settled);
             if !self.is_on_probation(&link.status) {
                 link.progressed();
             }
@@ -367,6 +426,10 @@ fn unroutable(returned: &BasicReturnMessage) -> LinkError {
     }
 }
 
+fn is_reply(entry: &OutboxEntry) -> bool {
+    matches!(entry.route, Route::Reply { .. })
+}
+
 /// Where a message goes.
 struct Address {
     exchange: ShortString,
@@ -375,7 +438,7 @@ struct Address {
 }
 
 impl Address {
-    /// None if the name is too long for AMQP.
+    /// None if the name is too long for AMQP, or one that the broker fails over.
     fn of(route: &Route, exchange: &ShortString) -> Option<Self> {
         Some(match route {
             Route::Event => {
@@ -384,7 +447,9 @@ impl Address {
             // Whoever asked may have left: then nobody misses the answer.
             Route::Reply { queue, .. } => Self {
                 exchange: ShortString::default(),
-                key: ShortString::try_new(queue.as_str()).ok()?,
+                key: ShortString::try_new(queue.as_str())
+                    .ok()
+                    .filter(|_| reply_to::is_usable(queue))?,
                 mandatory: false,
             },
         })

@@ -54,6 +54,8 @@ pub struct LinkSnapshot {
     pub confirmed: u64,
     /// Messages that the broker refused.
     pub nacked: u64,
+    /// Replies to commands that were given up, because no broker takes them as they are.
+    pub replies_dropped: u64,
     /// Deliveries that were acknowledged after their effect was durable.
     pub consumed: u64,
     /// Deliveries that were put aside as not understood.
@@ -84,6 +86,7 @@ struct Shared {
     published: AtomicU64,
     confirmed: AtomicU64,
     nacked: AtomicU64,
+    replies_dropped: AtomicU64,
     consumed: AtomicU64,
     dead_lettered: AtomicU64,
     confirm: Histogram,
@@ -113,6 +116,7 @@ impl Shared {
             published: AtomicU64::new(0),
             confirmed: AtomicU64::new(0),
             nacked: AtomicU64::new(0),
+            replies_dropped: AtomicU64::new(0),
             consumed: AtomicU64::new(0),
             dead_lettered: AtomicU64::new(0),
             confirm: Histogram::new(CONFIRM_BUCKETS),
@@ -137,6 +141,7 @@ pub(super) enum Count {
     Published,
     Confirmed,
     Nacked,
+    RepliesDropped,
     Consumed,
     DeadLettered,
 }
@@ -180,6 +185,7 @@ impl LinkStatus {
             published: count(Count::Published),
             confirmed: count(Count::Confirmed),
             nacked: count(Count::Nacked),
+            replies_dropped: count(Count::RepliesDropped),
             consumed: count(Count::Consumed),
             dead_lettered: count(Count::DeadLettered),
         }
@@ -234,6 +240,7 @@ impl LinkStatus {
             Count::Published => &self.own.published,
             Count::Confirmed => &self.own.confirmed,
             Count::Nacked => &self.own.nacked,
+            Count::RepliesDropped => &self.own.replies_dropped,
             Count::Consumed => &self.own.consumed,
             Count::DeadLettered => &self.own.dead_lettered,
         }

@@ -130,11 +130,11 @@ async fn declare_exchange(connection: &Connection, name: &ShortString) -> Result
     let attempt = async |kind| attempt_exchange(connection, name, kind, false).await;
     let wanted = attempt(ExchangeKind::Direct).await?;
     let Some(refusal) = precondition_failed(&wanted) else { return Ok(wanted.map(|()| true)?) };
-    if is_about_type(&refusal) {
+    if !keeps_apart(&refusal) {
         // In a topic exchange the plain words `command` and `event` keep the two apart. The other
         // types do not look at them, or not at them alone.
         let topic = attempt(ExchangeKind::Topic).await?;
-        if precondition_failed(&topic).is_some_and(|refusal| is_about_type(&refusal)) {
+        if precondition_failed(&topic).is_some_and(|refusal| !keeps_apart(&refusal)) {
             let (exchange, kind) = (name.to_string(), type_in(&refusal).to_owned());
             return Err(Mixed::Exchange { exchange, kind }.into());
         }
@@ -204,12 +204,24 @@ fn refusal(error: &lapin::Error, reason: AMQPSoftError) -> Option<String> {
     (*error.kind() == AMQPErrorKind::Soft(reason)).then(|| error.get_message().to_string())
 }
 
-/// Whether an exchange was refused for its type. RabbitMQ compares that before anything else, and
-/// says (`rabbit_misc:assert_field_equivalence`): "PRECONDITION_FAILED - inequivalent arg 'type' for
-/// exchange 'x' in vhost '/': received 'direct' but current is 'fanout'".
-fn is_about_type(refusal: &str) -> bool {
+/// The type of exchanges that hold messages back and then route them as the type in their argument
+/// `x-delayed-type` does (the plugin `rabbitmq_delayed_message_exchange`).
+const DELAYED: &str = "x-delayed-message";
+
+/// Whether a refusal shows that the exchange keeps commands and events apart: that it has the type
+/// asked for and differs in something else, or is a delayed one. RabbitMQ compares the type before
+/// anything else, and says (`rabbit_misc:assert_field_equivalence`): "PRECONDITION_FAILED -
+/// inequivalent arg 'type' for exchange 'x' in vhost '/': received 'direct' but current is 'fanout'".
+/// In other words of another broker the difference may be the type, so they show nothing.
+///
+/// Which type a delayed exchange routes by cannot be asked for over AMQP: the plugin does not compare
+/// its argument. `direct` is what its own documents use; should it be `fanout`, events come back.
+fn keeps_apart(refusal: &str) -> bool {
     // The first one: names stand behind it as they are.
-    refusal.split_once("inequivalent arg '").is_some_and(|(_, rest)| rest.starts_with("type'"))
+    match refusal.split_once("inequivalent arg '") {
+        Some((_, rest)) => !rest.starts_with("type'") || type_in(refusal) == DELAYED,
+        None => false,
+    }
 }
 
 /// The type that the exchange has, unless long names had the broker cut it off.
@@ -228,16 +240,45 @@ mod tests {
 
     #[test]
     fn a_type_is_told_from_other_differences_and_by_its_name() {
-        assert!(is_about_type(SAID));
+        assert!(!keeps_apart(SAID));
         assert_eq!(type_in(SAID), "fanout");
         let hostile = SAID.replace("'x'", "'but current is 'direct''");
-        assert_eq!((is_about_type(&hostile), type_in(&hostile)), (true, "fanout"));
+        assert_eq!((keeps_apart(&hostile), type_in(&hostile)), (false, "fanout"));
+        let hostile = SAID.replace("'x'", "'but current is 'x-delayed-message''");
+        assert!(!keeps_apart(&hostile));
         let durable =
             SAID.replace("'type'", "'durable'").replace("'x'", "'inequivalent arg 'type''");
-        assert!(!is_about_type(&durable));
+        assert!(keeps_apart(&durable));
         // The broker cuts at 255 bytes.
         let cut = &SAID[..SAID.len() - 12];
-        assert!(is_about_type(cut));
+        assert!(!keeps_apart(cut));
         assert_eq!(type_in(cut), "another one than direct");
+    }
+
+    #[test]
+    fn a_delayed_exchange_keeps_apart_and_the_other_types_do_not() {
+        for (kind, expected) in [
+            ("x-delayed-message", true),
+            ("headers", false),
+            ("x-consistent-hash", false),
+            ("x-random", false),
+            ("x-recent-history", false),
+            ("delayed", false),
+        ] {
+            assert_eq!(keeps_apart(&SAID.replace("fanout", kind)), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn words_that_are_not_rabbitmqs_show_nothing() {
+        for words in [
+            "",
+            "PRECONDITION_FAILED",
+            "PRECONDITION_FAILED - Existing exchange 'x' declared with other arguments",
+            "PRECONDITION_FAILED - exchange type mismatch: fanout",
+            "PRECONDITION_FAILED - inequivalent arg",
+        ] {
+            assert!(!keeps_apart(words), "{words}");
+        }
     }
 }

@@ -53,6 +53,11 @@ impl Fence {
     pub(super) fn first_unsettled(&self) -> Option<u64> {
         self.unsettled.front().copied()
     }
+
+    /// The youngest one.
+    pub(super) fn last_unsettled(&self) -> Option<u64> {
+        self.unsettled.back().copied()
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,21 @@
 //! Messages that libraries do not write, but that a broker takes: the consumer goes on, and each
 //! is put aside as it came.
 
+use futures_util::StreamExt;
 use lapin::BasicProperties;
-use lapin::types::MAX_NESTING;
-use telewarden::edge::amqp::{AmqpOptions, LinkState};
+use lapin::options::BasicConsumeOptions;
+use lapin::types::{FieldTable, MAX_NESTING};
+use telewarden::edge::amqp::{AmqpOptions, LinkSnapshot, LinkState};
+use telewarden::protocol::reply_to::is_usable;
+use tokio::time::timeout;
 
+use super::publishing::FATAL_REPLY_TO;
 use super::raw::{
     Properties, Raw, TEXTS, holds, nested_arrays, nested_tables, short, table_value, text_value,
 };
-use super::support::{Admin, Broker, Running, Sink, eventually, options, shared_url, status_where};
+use super::support::{
+    Admin, Broker, PATIENCE, Running, Sink, eventually, options, shared_url, status_where,
+};
 
 const BODY: &[u8] = br#"{"command":"stop_monitoring_chat","chat_id":1}"#;
 
@@ -143,6 +150,70 @@ async fn whoever_waits_under_an_id_that_is_not_utf8_is_told_under_that_id() {
     assert!(holds(&properties, &short(&id)), "{properties:?}");
     assert!(String::from_utf8(body).unwrap().contains("bad_properties"));
     scene.admin.delete_queue(&answers).await;
+    scene.goes_on().await;
+}
+
+#[tokio::test]
+async fn a_reply_to_that_is_no_name_of_the_brokers_is_put_aside_once_over_the_same_connection() {
+    let mut scene = Scene::at(&shared_url()).await;
+    for body in [BODY, b"not json at all"] {
+        let name = b"amq.rabbitmq.reply-to.x.y";
+        let properties = Properties::default().text("reply_to", name);
+        scene.raw.publish(&scene.options.exchange, b"command", &properties, body).await;
+        let (letter, kept) = scene.raw.take(&scene.options.dead_queue()).await;
+        assert_eq!(kept, body);
+        assert!(holds(&letter, &text_value(b"bad_properties")) && holds(&letter, &short(name)));
+    }
+    let misrouted = Properties::default().text("reply_to", b"amq.rabbitmq.reply-to.x.y");
+    let (exchange, queue) = (scene.options.exchange.clone(), scene.options.command_queue.clone());
+    scene.raw.bind(&queue, &exchange, b"event").await;
+    scene.raw.publish(&exchange, b"event", &misrouted, BODY).await;
+    assert!(holds(&scene.letter().await, &text_value(b"misrouted")));
+    let status = scene.link.status.clone();
+    let dead = scene.options.dead_queue();
+    scene.goes_on().await;
+    assert_eq!(status.snapshot().dead_lettered, 3);
+    let admin = Admin::of(&shared_url()).await;
+    assert_eq!(admin.depth(&dead).await, 0, "one letter each");
+}
+
+#[tokio::test]
+async fn a_reply_that_the_broker_ends_the_connection_over_brings_no_second_letter() {
+    let mut scene = Scene::at(&shared_url()).await;
+    let bad = b"not json at all";
+    let properties = Properties::default().text("reply_to", FATAL_REPLY_TO.as_bytes());
+    for count in 1..=3 {
+        let before = scene.link.status.snapshot().since;
+        scene.raw.publish(&scene.options.exchange, b"command", &properties, bad).await;
+        let (letter, _) = scene.raw.take(&scene.options.dead_queue()).await;
+        assert!(holds(&letter, &text_value(b"bad_json")));
+        let is_back =
+            |status: &LinkSnapshot| status.state == LinkState::Up && status.since > before;
+        status_where(&scene.link.status, "another connection", is_back).await;
+        // Had the delivery come again, it would stand before this command.
+        scene.admin.stop_chat(&scene.options, count).await;
+        assert_eq!(scene.sink.wait_for(count as usize).await.last(), Some(&count.to_string()));
+    }
+    let (dead, queue) = (scene.options.dead_queue(), scene.options.command_queue.clone());
+    assert_eq!(scene.link.stopped().await.dead_lettered, 3);
+    assert_eq!((scene.admin.depth(&dead).await, scene.admin.depth(&queue).await), (0, 0));
+}
+
+#[tokio::test]
+async fn whoever_waits_by_direct_reply_to_hears_of_what_is_taken_and_of_what_is_not() {
+    let scene = Scene::at(&shared_url()).await;
+    let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+    let (queue, tag) = ("amq.rabbitmq.reply-to".into(), "".into());
+    let answers = scene.admin.channel.basic_consume(queue, tag, options, FieldTable::default());
+    let mut answers = answers.await.unwrap();
+    let asked = BasicProperties::default().with_reply_to("amq.rabbitmq.reply-to".into());
+    scene.admin.command(&scene.options, BODY, asked.clone()).await;
+    assert_eq!(scene.sink.wait_for(1).await, ["1"]);
+    let name = scene.sink.taken()[0].reply.clone().unwrap().queue;
+    assert!(name.starts_with("amq.rabbitmq.reply-to.") && is_usable(&name), "{name}");
+    scene.admin.command(&scene.options, b"not json at all", asked).await;
+    let answer = timeout(PATIENCE, answers.next()).await.unwrap().unwrap().unwrap();
+    assert!(String::from_utf8(answer.data).unwrap().contains("bad_json"));
     scene.goes_on().await;
 }
 

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::proxy::Proxy;
 use super::support::{
     Admin, Broker, Outbox, Running, event, eventually, id_of, options, shared_url, status_where,
+    takes_nothing,
 };
 
 #[tokio::test]
@@ -75,6 +76,77 @@ async fn replies_go_to_the_queue_that_the_command_named() {
     assert_eq!(*second.correlation_id(), None);
     assert_eq!(link.stopped().await.unroutable, 0);
     admin.delete_queue(&queue).await;
+}
+
+/// The name of a direct reply-to that RabbitMQ 3.10 ends the connection over, although it is well
+/// formed: the node has a name of its own, as brokers before 3.10 write it.
+pub(crate) const FATAL_REPLY_TO: &str =
+    "amq.rabbitmq.reply-to.g1h2AAtyYWJiaXRAaG9zdAAAAAEAAAAAAAAAAQ==.gz3qH9YxTqWqN2r8bM8mHg==";
+
+#[tokio::test]
+async fn a_reply_that_the_broker_ends_the_connection_over_does_not_stop_what_follows() {
+    let options = options(&shared_url());
+    let admin = Admin::of(&shared_url()).await;
+    let queue = format!("reply-{}", options.exchange);
+    admin.queue(&queue, false, FieldTable::default()).await;
+    let outbox = Outbox::default();
+    let reply = |queue: &str| {
+        let route = Route::Reply { queue: queue.into(), correlation_id: None };
+        OutboxEntry { route, kind: "command_reply".into(), ..event(0) }
+    };
+    let mut expected = outbox.add_events(50);
+    // One that is never published, one that is until it is given up, and two around it that arrive.
+    outbox.add(reply("amq.rabbitmq.reply-to.x.y"));
+    let before = outbox.add(reply(&queue));
+    outbox.add(reply(FATAL_REPLY_TO));
+    let after = outbox.add(reply(&queue));
+    expected.extend(outbox.add_events(50));
+    let link = Running::publisher(&options, &outbox);
+    outbox.wait_until_released(104).await;
+
+    let (arrived, _) = admin.distinct(&options.event_queue, 100).await;
+    assert!(arrived == expected, "each event, in order");
+    assert_eq!(admin.distinct(&queue, 2).await.0, [before, after]);
+    link.wait_until_up().await;
+    // The first connection's end does not say over which, so all come again; after that only the
+    // one that three more end over.
+    let status = link.stopped().await;
+    assert!(status.published <= 104 + 53 + 2 + 52, "{status:?}");
+    assert!(status.replies_dropped >= 2, "{status:?}");
+    admin.delete_queue(&queue).await;
+}
+
+#[tokio::test]
+async fn a_reply_to_a_queue_that_takes_nothing_does_not_stop_what_follows() {
+    let options = options(&shared_url());
+    let admin = Admin::of(&shared_url()).await;
+    let queue = format!("reply-{}", options.exchange);
+    admin.queue(&queue, false, takes_nothing()).await;
+    let outbox = Outbox::default();
+    let route = Route::Reply { queue: queue.clone(), correlation_id: None };
+    outbox.add(OutboxEntry { route, kind: "command_reply".into(), ..event(0) });
+    let expected = outbox.add_events(20);
+    let link = Running::publisher(&options, &outbox);
+    outbox.wait_until_released(21).await;
+    assert_eq!(admin.distinct(&options.event_queue, 20).await.0, expected);
+    assert_eq!(link.stopped().await.replies_dropped, 1);
+    admin.delete_queue(&queue).await;
+}
+
+#[tokio::test]
+async fn an_event_that_the_broker_does_not_take_is_never_given_up() {
+    let options = options(&shared_url());
+    let admin = Admin::of(&shared_url()).await;
+    admin.queue(&options.event_queue, true, takes_nothing()).await;
+    let outbox = Outbox::default();
+    let expected = outbox.add_events(3);
+    let link = Running::publisher(&options, &outbox);
+    status_where(&link.status, "refused five times", |status| status.nacked >= 5).await;
+    assert_eq!(outbox.released(), 0);
+    admin.delete_queue(&options.event_queue).await;
+    outbox.wait_until_released(3).await;
+    assert_eq!(admin.distinct(&options.event_queue, 3).await.0, expected);
+    assert_eq!(link.stopped().await.replies_dropped, 0);
 }
 
 #[tokio::test]

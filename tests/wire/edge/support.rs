@@ -11,7 +11,7 @@ use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
     QueueDeclareOptions, QueueDeleteOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use telewarden::edge::amqp::{
     AmqpOptions, CommandSink, LinkSnapshot, LinkStatus, OutboxSource, Rejected, consume, publish,
@@ -155,6 +155,14 @@ impl Admin {
         let body = format!(r#"{{"command":"stop_monitoring_chat","chat_id":{chat}}}"#);
         self.command(options, body.as_bytes(), BasicProperties::default()).await;
     }
+}
+
+/// The arguments of a queue that refuses every message (`basic.nack`).
+pub(crate) fn takes_nothing() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(0));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    arguments
 }
 
 pub(crate) fn id_of(properties: &BasicProperties) -> Uuid {
