@@ -253,8 +253,7 @@ impl Actor for Account {
                 state.errand_ended(&myself, incarnation, request, outcome).await
             }
             AccountMsg::Frozen { code } => {
-                state.freeze(&myself, &code, MethodClass::Updates);
-                state.keep().await?;
+                state.freeze(&myself, &code, MethodClass::Updates).await?;
                 state.show();
                 Ok(())
             }

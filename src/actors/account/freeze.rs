@@ -23,23 +23,41 @@ impl AccountActor {
         frozen.holds(class, now()).then(|| frozen.failure())
     }
 
-    /// Telegram refused a call of `class`, because it has frozen the account.
-    pub(super) fn freeze(&mut self, myself: &ActorRef<AccountMsg>, code: &str, class: MethodClass) {
+    /// Telegram refused a call of `class`, because it has frozen the account. It is durable before
+    /// anybody hears of it, so that no crash has it asked again.
+    pub(super) async fn freeze(
+        &mut self,
+        myself: &ActorRef<AccountMsg>,
+        code: &str,
+        class: MethodClass,
+    ) -> Result<(), ActorProcessingErr> {
+        let is_news = self.note_freeze(code, class);
+        self.arm_look(myself);
+        self.keep().await?;
+        self.tell_freeze(class, is_news);
+        Ok(())
+    }
+
+    /// Answers whether it was not frozen before.
+    fn note_freeze(&mut self, code: &str, class: MethodClass) -> bool {
         let known = self.record.frozen.take();
         let is_news = known.is_none();
-        let frozen = Frozen::refused(known, code, class, now());
-        let failure = frozen.failure();
-        let holds = frozen.holds(class, now());
-        self.record.frozen = Some(frozen);
+        self.record.frozen = Some(Frozen::refused(known, code, class, now()));
         self.changed = true;
-        if holds {
-            self.queue.refuse_class(class, &failure);
-        }
-        self.arm_look(myself);
+        is_news
+    }
+
+    fn tell_freeze(&mut self, class: MethodClass, is_news: bool) {
+        let Some(frozen) = &self.record.frozen else { return };
+        let (failure, code) = (frozen.failure(), &frozen.code);
         if is_news {
             tracing::error!(account = %self.record.id, sessions = self.names.join(", "), code, "telegram has frozen this account: its owner can appeal in an official app");
         }
-        if holds && (is_news || class == MethodClass::Read) {
+        if !frozen.holds(class, now()) {
+            return;
+        }
+        self.queue.refuse_class(class, &failure);
+        if is_news || class == MethodClass::Read {
             for interest in self.interests.values() {
                 self.tell_down(&interest.monitor, &failure);
             }

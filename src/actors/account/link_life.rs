@@ -291,7 +291,7 @@ impl AccountActor {
             && self.live.is_none()
             && self.held_by_freeze(MethodClass::Auth).is_none()
         {
-            self.freeze(myself, code, MethodClass::Auth);
+            self.freeze(myself, code, MethodClass::Auth).await?;
         }
         self.last_failure = Some(failure.clone());
         self.step(myself, Input::Lost(failure)).await
