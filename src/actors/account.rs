@@ -184,6 +184,8 @@ pub(super) struct AccountActor {
     wake: Option<AbortOnDropHandle<Result<(), MessagingErr<AccountMsg>>>>,
     /// The timer of the next look at a freeze.
     look: Option<AbortOnDropHandle<Result<(), MessagingErr<AccountMsg>>>>,
+    /// Whether a look at a freeze is in the queue or under way.
+    is_looking: bool,
     /// Whether `record` differs from what the store was given.
     changed: bool,
     /// Panics of the library in a row.
@@ -317,6 +319,7 @@ impl AccountActor {
             retry_at: None,
             wake: None,
             look: None,
+            is_looking: false,
             changed: false,
             panics: 0,
             connects: 0,
@@ -416,6 +419,9 @@ impl AccountActor {
     ) -> Result<(), ActorProcessingErr> {
         match &input {
             Input::Lost(_) => {
+                if let Some(frozen) = &self.record.frozen {
+                    self.machine.is_frozen_for(frozen.until_look(now()));
+                }
                 let since = *self.unstable_since.get_or_insert_with(Instant::now);
                 let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
                 self.machine.has_been_unstable_for(ms);
