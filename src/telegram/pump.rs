@@ -124,7 +124,7 @@ impl UpdatePump {
         let now = Instant::now();
         let reached = known.as_ref().map(|state| state.pts);
         let wait = (parts.wait_left)();
-        let rest = (!wait.is_zero()).then(|| Rest::inherited(now, wait, reached));
+        let rest = (!wait.is_zero()).then(|| Rest::inherited(now, Rest::until_look(wait), reached));
         let boxes = known.map_or_else(MessageBoxes::new, |state| {
             let channels = state.channels.into_iter();
             MessageBoxes::load(UpdatesState {

@@ -9,6 +9,10 @@ use crate::protocol::restart::Backoff;
 /// Added to every wait: Telegram counts it from another moment, in whole seconds.
 const MARGIN: Duration = Duration::from_secs(1);
 
+/// How long a link rests in one go when others say how long there is to wait: what they say may end
+/// early, as a freeze does when it is lifted. To ask them again costs no call.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rest {
@@ -44,6 +48,16 @@ impl Rest {
     /// When `seconds` that Telegram names are over.
     pub(super) fn asked_for(seconds: u32) -> Duration {
         Duration::from_secs(u64::from(seconds)) + MARGIN
+    }
+
+    /// How long to rest until others are asked again how long there is to wait, when they say `left`.
+    pub(super) fn until_look(left: Duration) -> Duration {
+        left.min(LOOK_EVERY)
+    }
+
+    /// Telegram refuses what is asked, for as long as others will say.
+    pub(super) fn refused() -> Duration {
+        LOOK_EVERY
     }
 
     /// Whether it lasts at `now`.
@@ -86,6 +100,19 @@ mod tests {
         rest.prolong(now, Rest::asked_for(2));
         assert!(rest.lasts(now + Duration::from_secs(5)));
         assert!(!rest.lasts(now + Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn what_others_say_is_followed_and_may_end_early() {
+        let (now, day) = (Instant::now(), Duration::from_secs(24 * 60 * 60));
+        let minute = Duration::from_secs(60);
+        let mut rest = Rest::new(now, Rest::refused(), Some(1));
+        rest.prolong(now, Rest::until_look(day));
+        assert!(rest.lasts(now + minute / 2));
+        assert!(!rest.lasts(now + minute), "they are asked again");
+        rest.prolong(now + minute, Rest::until_look(minute / 4));
+        assert!(rest.lasts(now + minute));
+        assert!(!rest.lasts(now + minute * 5 / 4));
     }
 
     #[test]

@@ -264,4 +264,27 @@ mod tests {
         assert!((retry_at.0 - look_at.0).abs() < 60_000, "{retry_at:?}, {look_at:?}");
         myself.stop(None);
     }
+
+    #[tokio::test]
+    async fn a_link_asks_for_no_difference_while_that_is_refused_and_for_no_longer() {
+        let (mut account, myself) = dialling(None).await;
+        let (_tell_wait, wait_left) = account.waits_of_link(&myself, 7);
+        assert_eq!(wait_left(), Duration::ZERO);
+        account.freeze(&myself, CODE, MethodClass::Send).await.unwrap();
+        assert_eq!(wait_left(), Duration::ZERO, "that is another class");
+        account.freeze(&myself, CODE, MethodClass::Updates).await.unwrap();
+        let day = Duration::from_millis(LOOK_EVERY_MS.unsigned_abs());
+        assert!(wait_left() > day - Duration::from_secs(60));
+        // The next link hears of it, too.
+        let (tell_wait, next_left) = account.waits_of_link(&myself, 7);
+        assert!(next_left() > day - Duration::from_secs(60));
+        tell_wait("FLOOD_WAIT", 2 * 24 * 60 * 60);
+        assert!(wait_left() > day, "the longer one holds");
+        let (_, others_left) = account.waits_of_link(&myself, 8);
+        assert!(others_left() <= day);
+        account.freeze_seen(&myself, Ok(Finding::Frozen(false))).unwrap();
+        account.save_if_changed().await.unwrap();
+        assert_eq!(others_left(), Duration::ZERO, "the freeze is over");
+        myself.stop(None);
+    }
 }
