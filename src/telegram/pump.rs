@@ -271,7 +271,13 @@ impl UpdatePump {
         };
         if is_behind && self.is_bot {
             // It cannot look for what came before them; the difference brings both in their order.
+            let before = batch.messages.len();
             batch.messages.retain(|message| message.chat.kind() == PeerKind::Channel);
+            if batch.messages.len() < before
+                && let Some(rest) = &mut self.rest
+            {
+                rest.left_out();
+            }
         }
         // No difference brings these: their numbers lie behind us.
         old.into_iter().for_each(|update| batch.take(update));

@@ -22,6 +22,8 @@ pub(super) struct Rest {
     reached: Option<i32>,
     /// Whether somebody knows that a difference is due and has to wait.
     is_told: bool,
+    /// Whether something that came live was left to the difference since.
+    has_left_out: bool,
     /// How often Telegram asked for it.
     asked: u32,
 }
@@ -32,7 +34,7 @@ const FLOOR: Backoff = Backoff { min_ms: 1_000, max_ms: 5 * 60_000 };
 impl Rest {
     /// One of `wait` from `now` on, of a sequence that stands at `reached`.
     pub(super) fn new(now: Instant, wait: Duration, reached: Option<i32>) -> Self {
-        Self { until: now + wait, reached, is_told: false, asked: 0 }
+        Self { until: now + wait, reached, is_told: false, has_left_out: false, asked: 0 }
     }
 
     /// The same at the beginning of a link, when everybody looks for what is missing anyway.
@@ -43,6 +45,17 @@ impl Rest {
     /// Whether it is still to be told that a difference is due and has to wait; it is from now on.
     pub(super) fn tell(&mut self) -> bool {
         !std::mem::replace(&mut self.is_told, true)
+    }
+
+    /// Something that came live is not handed on, because the difference is to bring it.
+    pub(super) fn left_out(&mut self) {
+        self.has_left_out = true;
+    }
+
+    /// The difference could not be had once more. Whoever heard of it looked for what was missing then,
+    /// and has to look again if more has been left to it since.
+    pub(super) fn failed_again(&mut self) {
+        self.is_told &= !std::mem::take(&mut self.has_left_out);
     }
 
     /// When `seconds` that Telegram names are over.
@@ -113,6 +126,24 @@ mod tests {
         rest.prolong(now + minute, Rest::until_look(minute / 4));
         assert!(rest.lasts(now + minute));
         assert!(!rest.lasts(now + minute * 5 / 4));
+    }
+
+    #[test]
+    fn what_is_left_to_a_difference_that_fails_is_told_at_each_failure_and_not_more_often() {
+        let mut rest = Rest::new(Instant::now(), Duration::ZERO, Some(1));
+        assert!(rest.tell());
+        rest.failed_again();
+        assert!(!rest.tell(), "nothing was left out");
+        for _ in 0..3 {
+            rest.left_out();
+            rest.left_out();
+            assert!(!rest.tell(), "the difference may bring it");
+            rest.failed_again();
+            assert!(rest.tell());
+            assert!(!rest.tell());
+        }
+        rest.failed_again();
+        assert!(!rest.tell());
     }
 
     #[test]

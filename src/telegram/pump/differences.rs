@@ -252,6 +252,7 @@ impl UpdatePump {
     /// # Errors
     /// The failure, when the link is of no more use.
     pub(super) fn put_off(&mut self, failure: Failure, asked: Asked) -> Result<Batch, Failure> {
+        self.rest.iter_mut().for_each(Rest::failed_again);
         match failure {
             Failure::Wait { code, seconds, .. } => Ok(self.begin_rest(&code, seconds)),
             Failure::Frozen { code } => {
