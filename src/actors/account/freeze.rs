@@ -230,7 +230,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_was_frozen_while_dialling_is_dialled_when_somebody_says_that_it_may_be_over() {
+    async fn one_that_was_frozen_while_dialling_is_dialled_when_somebody_says_that_it_may_be_over()
+    {
         let (mut account, myself) = dialling(None).await;
         account.lost(&myself, refused()).await.unwrap();
         assert_eq!(*account.machine.link(), Link::Waiting);
