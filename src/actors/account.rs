@@ -186,6 +186,8 @@ pub(super) struct AccountActor {
     wake: Option<AbortOnDropHandle<Result<(), MessagingErr<AccountMsg>>>>,
     /// The timer of the next look at a freeze.
     look: Option<AbortOnDropHandle<Result<(), MessagingErr<AccountMsg>>>>,
+    /// Whether a look at a freeze is in the queue or under way.
+    is_looking: bool,
     /// Whether `record` differs from what the store was given.
     changed: bool,
     /// Whether the stored state of the updates does harm.
@@ -255,8 +257,7 @@ impl Actor for Account {
                 state.errand_ended(&myself, incarnation, request, outcome).await
             }
             AccountMsg::Frozen { code } => {
-                state.freeze(&myself, &code, MethodClass::Updates);
-                state.keep().await?;
+                state.freeze(&myself, &code, MethodClass::Updates).await?;
                 state.show();
                 Ok(())
             }
@@ -320,6 +321,7 @@ impl AccountActor {
             retry_at: None,
             wake: None,
             look: None,
+            is_looking: false,
             changed: false,
             doubt: StateDoubt::default(),
             connects: 0,
@@ -419,6 +421,9 @@ impl AccountActor {
     ) -> Result<(), ActorProcessingErr> {
         match &input {
             Input::Lost(_) => {
+                if let Some(frozen) = &self.record.frozen {
+                    self.machine.is_frozen_for(frozen.until_look(now()));
+                }
                 let since = *self.unstable_since.get_or_insert_with(Instant::now);
                 let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
                 self.machine.has_been_unstable_for(ms);

@@ -140,6 +140,8 @@ pub struct AccountMachine {
     failures: u32,
     /// For how long it has not been stable, milliseconds.
     unstable_ms: u64,
+    /// How long a freeze keeps it from dialling, milliseconds.
+    frozen_ms: u64,
     /// Whether it has been connected since it was asked for.
     was_up: bool,
     /// Whether the monitors believe it lost.
@@ -157,6 +159,7 @@ impl AccountMachine {
             link,
             failures: 0,
             unstable_ms: 0,
+            frozen_ms: LOOK_EVERY_MS.unsigned_abs(),
             was_up: false,
             told_down: false,
             is_suspect: false,
@@ -176,6 +179,12 @@ impl AccountMachine {
     /// Says for how long the connection has not been stable, before a failure is told.
     pub fn has_been_unstable_for(&mut self, ms: u64) {
         self.unstable_ms = ms;
+    }
+
+    /// Says how long a freeze still keeps it from dialling, before that is told as a failure: it may
+    /// have begun in an earlier life.
+    pub fn is_frozen_for(&mut self, ms: u64) {
+        self.frozen_ms = ms;
     }
 
     /// Whether so many failures in so long a time are no short network loss any more.
@@ -320,7 +329,7 @@ impl AccountMachine {
         let ms = match failure {
             Failure::Wait { seconds, .. } => pause.max(u64::from(seconds).saturating_mul(1000)),
             // Nobody is let in any sooner for asking again.
-            Failure::Frozen { .. } => LOOK_EVERY_MS.unsigned_abs(),
+            Failure::Frozen { .. } => pause.max(self.frozen_ms),
             _ => pause,
         };
         let mut effects = vec![Effect::HangUp, Effect::RetryAfter { ms }];
@@ -439,6 +448,23 @@ mod tests {
         assert_eq!(account.stable_after_ms(), 600_000);
         account.step(Input::Settled, 0.0);
         assert_eq!((account.failures(), account.stable_after_ms()), (0, 20_000));
+    }
+
+    #[test]
+    fn a_freeze_is_sat_out_from_when_it_was_met_and_not_from_each_life_on() {
+        let mut account = machine();
+        account.step(Input::Wanted, 0.0);
+        let frozen = || Input::Lost(Failure::Frozen { code: "FROZEN_METHOD_INVALID".into() });
+        let day = LOOK_EVERY_MS.unsigned_abs();
+        assert!(account.step(frozen(), 0.0).contains(&Effect::RetryAfter { ms: day }));
+        let mut account = machine();
+        account.step(Input::Wanted, 0.0);
+        account.is_frozen_for(3_600_000);
+        assert!(account.step(frozen(), 0.0).contains(&Effect::RetryAfter { ms: 3_600_000 }));
+        account.step(Input::RetryDue, 0.0);
+        account.is_frozen_for(0);
+        let pause = account.step(frozen(), 0.0);
+        assert!(pause.contains(&Effect::RetryAfter { ms: 500 }), "never at once: {pause:?}");
     }
 
     fn input() -> impl Strategy<Value = Input> {

@@ -48,10 +48,12 @@ impl Frozen {
     }
 
     /// It is about to be looked at `now`, which may need a connection. Without an answer it is looked
-    /// at again soon.
-    pub fn look(&mut self, now: UnixMillis) {
+    /// at again soon. Answers whether connecting was refused up to now.
+    pub fn look(&mut self, now: UnixMillis) -> bool {
+        let before = self.classes.len();
         self.look_at = now.plus_ms(LOOK_SOON_MS);
         self.classes.retain(|class| *class != MethodClass::Auth);
+        self.classes.len() < before
     }
 
     /// It was looked at `now`, and it still is.
@@ -62,7 +64,17 @@ impl Frozen {
 
     /// Whether calls of `class` are not made at `now`.
     pub fn holds(&self, class: MethodClass, now: UnixMillis) -> bool {
-        now < self.look_at && self.classes.contains(&class)
+        self.left(class, now) > 0
+    }
+
+    /// How long calls of `class` are not made yet at `now`, milliseconds.
+    pub fn left(&self, class: MethodClass, now: UnixMillis) -> u64 {
+        if self.classes.contains(&class) { self.until_look(now) } else { 0 }
+    }
+
+    /// How long it is yet at `now` until it is looked again, milliseconds.
+    pub fn until_look(&self, now: UnixMillis) -> u64 {
+        u64::try_from(self.look_at.0.saturating_sub(now.0)).unwrap_or(0)
     }
 
     /// A call of `class` was not refused. Answers whether the freeze is over by that.
@@ -105,7 +117,8 @@ mod tests {
         let frozen = Frozen::refused(None, METHOD, MethodClass::Send, now);
         let mut frozen = Frozen::refused(Some(frozen), METHOD, MethodClass::Auth, now);
         assert!(frozen.holds(MethodClass::Auth, now));
-        frozen.look(now);
+        assert!(frozen.look(now));
+        assert!(!frozen.look(now), "it was allowed already");
         assert!(!frozen.holds(MethodClass::Auth, now));
         assert!(frozen.holds(MethodClass::Send, now));
         let frozen = frozen.seen(now);

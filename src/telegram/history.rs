@@ -16,6 +16,8 @@ use super::peers::{input_channel, input_peer, marked};
 use crate::protocol::chat::PeerKind;
 use crate::protocol::failure::Failure;
 use crate::protocol::model::PeerRecord;
+use narrow::Narrowing;
+pub(super) use narrow::Narrowings;
 
 /// Messages on one page: the most that Telegram gives.
 const PAGE: i32 = 100;
@@ -58,15 +60,18 @@ pub(super) async fn newest_before(
 }
 
 /// The oldest messages after `after_id`. Where one cannot be read, those before it; and where it is
-/// the first, its id alone.
+/// the first, its id alone. An empty page with more behind it: which one it is, is not found yet.
 pub(super) async fn after(
     caller: &Caller,
     peer: &PeerRecord,
     after_id: i32,
 ) -> Result<HistoryPage, Failure> {
+    if let Some(at) = caller.narrowings().take(peer.id, after_id) {
+        return narrow::go_on(caller, peer, at).await;
+    }
     match oldest_after(caller, peer, after_id, PAGE).await {
         Err(Failure::Unreadable { .. }) if !caller.has_ended() => {
-            narrow::after(caller, peer, after_id).await
+            narrow::go_on(caller, peer, Narrowing::begin(after_id)).await
         }
         page => page,
     }

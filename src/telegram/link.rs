@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::clock::Clocks;
 use super::error::{classify, classify_end, is_key_unknown};
+use super::history::Narrowings;
 use super::meters::{CallMeters, Unanswered};
 use super::pulse::Pulse;
 use super::vault::{Servers, Vault};
@@ -64,9 +65,15 @@ pub struct Caller {
     address: Option<SocketAddr>,
     /// Why the connection ended, once it has.
     end: Arc<OnceLock<ReadError>>,
+    narrowings: Narrowings,
 }
 
 impl Caller {
+    /// How far it got with history that cannot be read.
+    pub(super) fn narrowings(&self) -> &Narrowings {
+        &self.narrowings
+    }
+
     /// Sees to it that Telegram's time is known ([`Clocks::telegrams_now`]), if its server answers.
     pub(super) async fn learn_time(&self) {
         if let Some(address) = self.address {
@@ -231,7 +238,8 @@ pub(super) fn wire(options: &DialOptions, dc_id: i32, vault: Arc<Vault>, slot: S
     let (pulse, meters) = (Arc::default(), options.meters.clone());
     let (clocks, address) = (options.clocks.clone(), options.servers.address(dc_id));
     let (handle, end) = (pool.handle.thin, pool.handle.ended);
-    let caller = Caller { handle, dc_id, pulse, meters, clocks, address, end };
+    let narrowings = Narrowings::default();
+    let caller = Caller { handle, dc_id, pulse, meters, clocks, address, end, narrowings };
     (caller, pool.updates, connection)
 }
 

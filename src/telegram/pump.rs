@@ -124,7 +124,7 @@ impl UpdatePump {
         let now = Instant::now();
         let reached = known.as_ref().map(|state| state.pts);
         let wait = (parts.wait_left)();
-        let rest = (!wait.is_zero()).then(|| Rest::inherited(now, wait, reached));
+        let rest = (!wait.is_zero()).then(|| Rest::inherited(now, Rest::until_look(wait), reached));
         let boxes = known.map_or_else(MessageBoxes::new, |state| {
             let channels = state.channels.into_iter();
             MessageBoxes::load(UpdatesState {
@@ -271,7 +271,13 @@ impl UpdatePump {
         };
         if is_behind && self.is_bot {
             // It cannot look for what came before them; the difference brings both in their order.
+            let before = batch.messages.len();
             batch.messages.retain(|message| message.chat.kind() == PeerKind::Channel);
+            if batch.messages.len() < before
+                && let Some(rest) = &mut self.rest
+            {
+                rest.left_out();
+            }
         }
         // No difference brings these: their numbers lie behind us.
         old.into_iter().for_each(|update| batch.take(update));

@@ -9,6 +9,10 @@ use crate::protocol::restart::Backoff;
 /// Added to every wait: Telegram counts it from another moment, in whole seconds.
 const MARGIN: Duration = Duration::from_secs(1);
 
+/// How long a link rests in one go when others say how long there is to wait: what they say may end
+/// early, as a freeze does when it is lifted. To ask them again costs no call.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rest {
@@ -18,6 +22,8 @@ pub(super) struct Rest {
     reached: Option<i32>,
     /// Whether somebody knows that a difference is due and has to wait.
     is_told: bool,
+    /// Whether something that came live was left to the difference since.
+    has_left_out: bool,
     /// How often Telegram asked for it.
     asked: u32,
 }
@@ -28,7 +34,7 @@ const FLOOR: Backoff = Backoff { min_ms: 1_000, max_ms: 5 * 60_000 };
 impl Rest {
     /// One of `wait` from `now` on, of a sequence that stands at `reached`.
     pub(super) fn new(now: Instant, wait: Duration, reached: Option<i32>) -> Self {
-        Self { until: now + wait, reached, is_told: false, asked: 0 }
+        Self { until: now + wait, reached, is_told: false, has_left_out: false, asked: 0 }
     }
 
     /// The same at the beginning of a link, when everybody looks for what is missing anyway.
@@ -41,9 +47,30 @@ impl Rest {
         !std::mem::replace(&mut self.is_told, true)
     }
 
+    /// Something that came live is not handed on, because the difference is to bring it.
+    pub(super) fn left_out(&mut self) {
+        self.has_left_out = true;
+    }
+
+    /// The difference could not be had once more. Whoever heard of it looked for what was missing then,
+    /// and has to look again if more has been left to it since.
+    pub(super) fn failed_again(&mut self) {
+        self.is_told &= !std::mem::take(&mut self.has_left_out);
+    }
+
     /// When `seconds` that Telegram names are over.
     pub(super) fn asked_for(seconds: u32) -> Duration {
         Duration::from_secs(u64::from(seconds)) + MARGIN
+    }
+
+    /// How long to rest until others are asked again how long there is to wait, when they say `left`.
+    pub(super) fn until_look(left: Duration) -> Duration {
+        left.min(LOOK_EVERY)
+    }
+
+    /// Telegram refuses what is asked, for as long as others will say.
+    pub(super) fn refused() -> Duration {
+        LOOK_EVERY
     }
 
     /// Whether it lasts at `now`.
@@ -86,6 +113,37 @@ mod tests {
         rest.prolong(now, Rest::asked_for(2));
         assert!(rest.lasts(now + Duration::from_secs(5)));
         assert!(!rest.lasts(now + Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn what_others_say_is_followed_and_may_end_early() {
+        let (now, day) = (Instant::now(), Duration::from_secs(24 * 60 * 60));
+        let minute = Duration::from_secs(60);
+        let mut rest = Rest::new(now, Rest::refused(), Some(1));
+        rest.prolong(now, Rest::until_look(day));
+        assert!(rest.lasts(now + minute / 2));
+        assert!(!rest.lasts(now + minute), "they are asked again");
+        rest.prolong(now + minute, Rest::until_look(minute / 4));
+        assert!(rest.lasts(now + minute));
+        assert!(!rest.lasts(now + minute * 5 / 4));
+    }
+
+    #[test]
+    fn what_is_left_to_a_difference_that_fails_is_told_at_each_failure_and_not_more_often() {
+        let mut rest = Rest::new(Instant::now(), Duration::ZERO, Some(1));
+        assert!(rest.tell());
+        rest.failed_again();
+        assert!(!rest.tell(), "nothing was left out");
+        for _ in 0..3 {
+            rest.left_out();
+            rest.left_out();
+            assert!(!rest.tell(), "the difference may bring it");
+            rest.failed_again();
+            assert!(rest.tell());
+            assert!(!rest.tell());
+        }
+        rest.failed_again();
+        assert!(!rest.tell());
     }
 
     #[test]

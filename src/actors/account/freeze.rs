@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{AccountActor, AccountMsg};
 use crate::actors::context::now;
 use crate::actors::errands::{Priority, Reply, Request};
+use crate::protocol::account::Input;
 use crate::protocol::failure::Failure;
 use crate::protocol::frozen::Frozen;
 use crate::protocol::model::MethodClass;
@@ -23,19 +24,33 @@ impl AccountActor {
         frozen.holds(class, now()).then(|| frozen.failure())
     }
 
-    /// Telegram refused a call of `class`, because it has frozen the account.
-    pub(super) fn freeze(&mut self, myself: &ActorRef<AccountMsg>, code: &str, class: MethodClass) {
+    /// Telegram refused a call of `class`, because it has frozen the account. It is durable before
+    /// anybody hears of it, so that no crash has it asked again.
+    pub(super) async fn freeze(
+        &mut self,
+        myself: &ActorRef<AccountMsg>,
+        code: &str,
+        class: MethodClass,
+    ) -> Result<(), ActorProcessingErr> {
+        let is_news = self.note_freeze(code, class);
+        self.arm_look(myself);
+        self.keep().await?;
+        self.tell_freeze(class, is_news);
+        Ok(())
+    }
+
+    /// Answers whether it was not frozen before.
+    fn note_freeze(&mut self, code: &str, class: MethodClass) -> bool {
         let known = self.record.frozen.take();
         let is_news = known.is_none();
-        let frozen = Frozen::refused(known, code, class, now());
-        let failure = frozen.failure();
-        let holds = frozen.holds(class, now());
-        self.record.frozen = Some(frozen);
+        self.record.frozen = Some(Frozen::refused(known, code, class, now()));
         self.changed = true;
-        if holds {
-            self.queue.refuse_class(class, &failure);
-        }
-        self.arm_look(myself);
+        is_news
+    }
+
+    fn tell_freeze(&mut self, class: MethodClass, is_news: bool) {
+        let Some(frozen) = &self.record.frozen else { return };
+        let (failure, code) = (frozen.failure(), &frozen.code);
         if is_news {
             tracing::error!(
                 account = self.called(),
@@ -44,7 +59,11 @@ impl AccountActor {
                 "telegram has frozen this account: its owner can appeal in an official app"
             );
         }
-        if holds && (is_news || class == MethodClass::Read) {
+        if !frozen.holds(class, now()) {
+            return;
+        }
+        self.queue.refuse_class(class, &failure);
+        if is_news || class == MethodClass::Read {
             for interest in self.interests.values() {
                 self.tell_down(&interest.monitor, &failure);
             }
@@ -74,8 +93,8 @@ impl AccountActor {
             self.look = None;
             return;
         };
-        let left = u64::try_from(frozen.look_at.0 - now().0).unwrap_or(0);
-        let timer = myself.send_after(Duration::from_millis(left), || AccountMsg::LookAtFreeze);
+        let left = Duration::from_millis(frozen.until_look(now()));
+        let timer = myself.send_after(left, || AccountMsg::LookAtFreeze);
         // An earlier one goes.
         self.look = Some(AbortOnDropHandle::new(timer));
     }
@@ -97,9 +116,16 @@ impl AccountActor {
         myself: &ActorRef<AccountMsg>,
     ) -> Result<(), ActorProcessingErr> {
         let Some(frozen) = &mut self.record.frozen else { return Ok(()) };
-        frozen.look(now());
+        let may_dial_now = frozen.look(now());
         self.changed = true;
         self.arm_look(myself);
+        if may_dial_now && self.live.is_none() {
+            // It waits for a day to be over, and need not any more.
+            self.step(myself, Input::RetryDue).await?;
+        }
+        if std::mem::replace(&mut self.is_looking, true) {
+            return Ok(());
+        }
         let target = myself.clone();
         let reply = Reply::new(move |outcome| {
             let _ = target.cast(AccountMsg::FreezeSeen { outcome });
@@ -117,6 +143,7 @@ impl AccountActor {
         myself: &ActorRef<AccountMsg>,
         outcome: Result<Finding, Failure>,
     ) -> Result<(), ActorProcessingErr> {
+        self.is_looking = false;
         match (outcome, self.record.frozen.take()) {
             (Ok(Finding::Frozen(false)), Some(_)) => {
                 self.thaw();
@@ -135,5 +162,135 @@ impl AccountActor {
         }
         self.show();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use ractor::Actor;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::actors::account::{AccountArgs, LatestRecord};
+    use crate::actors::context::Context;
+    use crate::actors::fleet::{Fleet, FleetArgs};
+    use crate::protocol::account::{Link, Standing};
+    use crate::protocol::frozen::LOOK_EVERY_MS;
+    use crate::protocol::ids::{AuthKeyId, UnixMillis};
+    use crate::protocol::model::AccountRecord;
+    use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
+    use crate::store::Store;
+
+    const CODE: &str = "FROZEN_METHOD_INVALID";
+
+    /// Takes what the account sends itself.
+    struct Sink;
+
+    impl Actor for Sink {
+        type Msg = AccountMsg;
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(
+            &self,
+            _: ActorRef<AccountMsg>,
+            (): (),
+        ) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+    }
+
+    /// An account that is dialling, with `frozen` known from an earlier life.
+    async fn dialling(frozen: Option<Frozen>) -> (AccountActor, ActorRef<AccountMsg>) {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let id = AuthKeyId::of(&AuthKey::new([3; AUTH_KEY_LEN]));
+        let (me, fault, cooldowns, created_at) = (None, None, Vec::new(), UnixMillis(1));
+        let record = AccountRecord { id, me, fault, cooldowns, frozen, created_at };
+        let context = Context::for_tests(store);
+        let (accounts, sessions) = (Vec::new(), Vec::new());
+        let (shared, owned, held) = (Arc::clone(&context), Vec::new(), Vec::new());
+        let args = FleetArgs { context: shared, accounts, sessions, owned, held };
+        let (fleet, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+        let mut account = AccountActor::new(AccountArgs {
+            context,
+            fleet,
+            latest: LatestRecord::new(record),
+            names: Vec::new(),
+            api_id: 1,
+            interests: HashMap::new(),
+            standing: Standing::Kept,
+            slot: Arc::new(Semaphore::new(1)),
+        });
+        let (myself, _) = Actor::spawn(None, Sink, ()).await.unwrap();
+        account.begin(&myself).await.unwrap();
+        assert_eq!(*account.machine.link(), Link::Dialling);
+        (account, myself)
+    }
+
+    fn refused() -> Failure {
+        Failure::Frozen { code: CODE.into() }
+    }
+
+    #[tokio::test]
+    async fn one_that_was_frozen_while_dialling_is_dialled_when_somebody_says_that_it_may_be_over()
+    {
+        let (mut account, myself) = dialling(None).await;
+        account.lost(&myself, refused()).await.unwrap();
+        assert_eq!(*account.machine.link(), Link::Waiting);
+        assert!(account.held_by_freeze(MethodClass::Auth).is_some());
+        account.forgive(&myself).await.unwrap();
+        assert_eq!(*account.machine.link(), Link::Dialling);
+        // The network is away: its own pauses are kept, and one look waits for it.
+        account.lost(&myself, Failure::transient("reset")).await.unwrap();
+        for _ in 0..24 {
+            account.look_at_freeze(&myself).await.unwrap();
+            assert_eq!(*account.machine.link(), Link::Waiting);
+            assert_eq!(account.queue.len(), 1);
+        }
+        let outcome = Err(Failure::transient("not connected"));
+        account.freeze_seen(&myself, outcome).unwrap();
+        account.look_at_freeze(&myself).await.unwrap();
+        assert_eq!(account.queue.len(), 2, "the one before has been answered");
+        myself.stop(None);
+    }
+
+    #[tokio::test]
+    async fn a_restart_does_not_begin_another_day() {
+        let met = now().plus_ms(3_600_000 - LOOK_EVERY_MS);
+        let frozen = Frozen::refused(None, CODE, MethodClass::Auth, met);
+        let look_at = frozen.look_at;
+        let (mut account, myself) = dialling(Some(frozen)).await;
+        // What the dial that is not made says.
+        account.lost(&myself, refused()).await.unwrap();
+        assert_eq!(*account.machine.link(), Link::Waiting);
+        let retry_at = account.retry_at.unwrap();
+        assert!((retry_at.0 - look_at.0).abs() < 60_000, "{retry_at:?}, {look_at:?}");
+        myself.stop(None);
+    }
+
+    #[tokio::test]
+    async fn a_link_asks_for_no_difference_while_that_is_refused_and_for_no_longer() {
+        let (mut account, myself) = dialling(None).await;
+        let (_tell_wait, wait_left) = account.waits_of_link(&myself, 7);
+        assert_eq!(wait_left(), Duration::ZERO);
+        account.freeze(&myself, CODE, MethodClass::Send).await.unwrap();
+        assert_eq!(wait_left(), Duration::ZERO, "that is another class");
+        account.freeze(&myself, CODE, MethodClass::Updates).await.unwrap();
+        let day = Duration::from_millis(LOOK_EVERY_MS.unsigned_abs());
+        assert!(wait_left() > day - Duration::from_secs(60));
+        // The next link hears of it, too.
+        let (tell_wait, next_left) = account.waits_of_link(&myself, 7);
+        assert!(next_left() > day - Duration::from_secs(60));
+        tell_wait("FLOOD_WAIT", 2 * 24 * 60 * 60);
+        assert!(wait_left() > day, "the longer one holds");
+        let (_, others_left) = account.waits_of_link(&myself, 8);
+        assert!(others_left() <= day);
+        account.freeze_seen(&myself, Ok(Finding::Frozen(false))).unwrap();
+        account.save_if_changed().await.unwrap();
+        assert_eq!(others_left(), Duration::ZERO, "the freeze is over");
+        myself.stop(None);
     }
 }

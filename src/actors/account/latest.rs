@@ -3,8 +3,10 @@
 //! the disk to learn what was just written there.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::protocol::model::AccountRecord;
+use crate::protocol::ids::UnixMillis;
+use crate::protocol::model::{AccountRecord, MethodClass};
 
 /// See the module's words.
 #[derive(Clone)]
@@ -21,6 +23,12 @@ impl LatestRecord {
 
     pub(in crate::actors) fn get(&self) -> AccountRecord {
         self.lock().clone()
+    }
+
+    /// How long a freeze keeps calls of `class` from being made yet; zero when there is none.
+    pub(in crate::actors) fn frozen_for(&self, class: MethodClass, now: UnixMillis) -> Duration {
+        let record = self.lock();
+        Duration::from_millis(record.frozen.as_ref().map_or(0, |frozen| frozen.left(class, now)))
     }
 
     pub(in crate::actors) fn set(&self, record: AccountRecord) {

@@ -181,7 +181,11 @@ impl AccountActor {
     }
 
     /// How the link of this person tells of waits, and hears of them.
-    fn waits_of_link(&self, myself: &ActorRef<AccountMsg>, user_id: i64) -> (TellWait, WaitLeft) {
+    pub(super) fn waits_of_link(
+        &self,
+        myself: &ActorRef<AccountMsg>,
+        user_id: i64,
+    ) -> (TellWait, WaitLeft) {
         let (account, waits) = (myself.clone(), Arc::clone(&self.context));
         let tell_wait: TellWait = Box::new(move |code, seconds| {
             // The other sessions of this person at once; this account when it comes to it.
@@ -191,9 +195,11 @@ impl AccountActor {
         });
         // Also what was left over from an earlier link, or is told to an errand or another session of
         // the same person meanwhile.
-        let waits = Arc::clone(&self.context);
-        let wait_left: WaitLeft =
-            Box::new(move || waits.waits.left(user_id, MethodClass::Updates, now()));
+        let (waits, record) = (Arc::clone(&self.context), self.latest.clone());
+        let wait_left: WaitLeft = Box::new(move || {
+            let frozen = record.frozen_for(MethodClass::Updates, now());
+            waits.waits.left(user_id, MethodClass::Updates, now()).max(frozen)
+        });
         (tell_wait, wait_left)
     }
 
@@ -291,7 +297,7 @@ impl AccountActor {
             && self.live.is_none()
             && self.held_by_freeze(MethodClass::Auth).is_none()
         {
-            self.freeze(myself, code, MethodClass::Auth);
+            self.freeze(myself, code, MethodClass::Auth).await?;
         }
         self.last_failure = Some(failure.clone());
         self.step(myself, Input::Lost(failure)).await

@@ -116,8 +116,7 @@ impl AccountActor {
             }
             Err(Failure::Frozen { code }) => {
                 let class = request.errand.class();
-                self.freeze(myself, &code, class);
-                self.keep().await?;
+                self.freeze(myself, &code, class).await?;
                 request.reply.send(Err(Failure::Frozen { code }));
             }
             Err(failure @ Failure::Dead { .. }) => {
@@ -245,14 +244,16 @@ mod tests {
     use std::collections::HashMap;
 
     use ractor::Actor;
-    use tokio::sync::{Semaphore, oneshot};
+    use tokio::sync::{Semaphore, mpsc, oneshot};
     use tokio::time::timeout;
 
     use super::*;
-    use crate::actors::account::{Account, AccountArgs, LatestRecord};
+    use crate::actors::account::{Account, AccountArgs, Interest, LatestRecord};
     use crate::actors::context::Context;
     use crate::actors::errands::{Priority, Reply};
     use crate::actors::fleet::{Fleet, FleetArgs, FleetMsg};
+    use crate::actors::monitor::MonitorMsg;
+    use crate::protocol::chat::ChatKey;
     use crate::protocol::model::{AccountRecord, Credentials};
     use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
     use crate::store::gated::GatedDisk;
@@ -323,6 +324,12 @@ mod tests {
         Failure::Wait { code: "FLOOD_WAIT".into(), seconds: 600, scope }
     }
 
+    const FROZEN: &str = "FROZEN_METHOD_INVALID";
+
+    fn frozen() -> Failure {
+        Failure::Frozen { code: FROZEN.into() }
+    }
+
     #[tokio::test]
     async fn what_telegram_makes_wait_after_the_account_was_held_is_refused_at_once() {
         let (store, _outbox) = Store::in_memory().unwrap();
@@ -335,7 +342,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_hears_of_a_wait_or_a_limit_before_it_is_durable() {
-        for failure in [flood_wait(), Failure::Limited] {
+        for failure in [flood_wait(), Failure::Limited, frozen()] {
             let disk = GatedDisk::default();
             let (store, _outbox, gate) = disk.open();
             let stage = Stage::set(store).await;
@@ -348,7 +355,74 @@ mod tests {
             timeout(Duration::from_secs(30), answer).await.unwrap().unwrap().unwrap_err();
             let (after, _outbox, _) = disk.after_a_power_cut().open();
             let kept = after.account(stage.id).unwrap().unwrap();
-            assert_eq!(kept.cooldowns.len(), 1, "{failure}: it outlives a power cut");
+            let kept = kept.cooldowns.len() + usize::from(kept.frozen.is_some());
+            assert_eq!(kept, 1, "{failure}: it outlives a power cut");
+            stage.close();
+        }
+    }
+
+    /// A monitor that does nothing but hear.
+    struct Ear;
+
+    impl Actor for Ear {
+        type Msg = MonitorMsg;
+        type State = mpsc::UnboundedSender<Failure>;
+        type Arguments = mpsc::UnboundedSender<Failure>;
+
+        async fn pre_start(
+            &self,
+            _: ActorRef<MonitorMsg>,
+            heard: Self::Arguments,
+        ) -> Result<Self::State, ActorProcessingErr> {
+            Ok(heard)
+        }
+
+        async fn handle(
+            &self,
+            _: ActorRef<MonitorMsg>,
+            message: MonitorMsg,
+            heard: &mut Self::State,
+        ) -> Result<(), ActorProcessingErr> {
+            if let MonitorMsg::SourceLost { failure, .. } = message {
+                let _ = heard.send(failure);
+            }
+            Ok(())
+        }
+    }
+
+    /// Over an errand, over the link, and while dialling.
+    #[tokio::test]
+    async fn no_monitor_hears_of_a_freeze_before_it_is_durable() {
+        for way in ["errand", "link", "dial"] {
+            let disk = GatedDisk::default();
+            let (store, _outbox, gate) = disk.open();
+            let stage = Stage::set(store).await;
+            let (heard, mut hears) = mpsc::unbounded_channel();
+            let (monitor, _) = Actor::spawn(None, Ear, heard).await.unwrap();
+            let key = ChatKey("-1001".into());
+            let interest = Interest { monitor: monitor.clone(), chat: None };
+            stage.account.cast(AccountMsg::Watch { key, interest }).unwrap();
+            let limit = Duration::from_secs(30);
+            timeout(limit, hears.recv()).await.unwrap().expect("that it is held");
+            stage.context.store.commit(Vec::new()).await.unwrap();
+            gate.hang_writes(true);
+            match way {
+                "errand" => drop(stage.end(frozen())),
+                "link" => stage.account.cast(AccountMsg::Frozen { code: FROZEN.into() }).unwrap(),
+                // How often it was hung up by now depends on when its dial failed.
+                _ => (1..=4).for_each(|incarnation| {
+                    let outcome = Err(frozen());
+                    stage.account.cast(AccountMsg::DialEnded { incarnation, outcome }).unwrap();
+                }),
+            }
+            let early = timeout(Duration::from_millis(50), hears.recv()).await;
+            assert!(early.is_err(), "{way}: the disk has not taken it");
+            gate.hang_writes(false);
+            assert_eq!(timeout(limit, hears.recv()).await.unwrap(), Some(frozen()), "{way}");
+            let (after, _outbox, _) = disk.after_a_power_cut().open();
+            let kept = after.account(stage.id).unwrap().unwrap();
+            assert!(kept.frozen.is_some(), "{way}: it outlives a power cut");
+            monitor.stop(None);
             stage.close();
         }
     }

@@ -55,8 +55,8 @@ impl MonitorActor {
         });
         let known_id = cursor.last_id;
         let after_id = after.unwrap_or_else(|| cursor.resume_from());
-        // How old a message is says only Telegram's clock. Where nobody tells, ours has to do.
-        let asks_time = self.context.clocks.telegrams_now().is_none() && !self.has_asked_time;
+        let knows_time = self.context.clocks.telegrams_now().is_some();
+        let asks_time = asks_time(after, knows_time, self.has_asked_time);
         self.has_asked_time = asks_time;
         if after.is_none() {
             // History that is asked from now on has all that there is up to here.
@@ -134,5 +134,46 @@ impl MonitorActor {
         let unread = page.unreadable.iter().flatten().filter(|id| !cursor.covers(**id)).count();
         let missing = page.messages.iter().filter(|message| is_missing(message.id, message.date));
         missing.count() + unread
+    }
+}
+
+/// Whether a comparison asks for Telegram's time before the page after `after` (`None`: the first one).
+/// How old a message is says only Telegram's clock. Where nobody tells, ours has to do: it is asked for
+/// once, and before the first page, since the answer leads back there.
+fn asks_time(after: Option<i32>, knows_time: bool, has_asked: bool) -> bool {
+    after.is_none() && !knows_time && !has_asked
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whether or not Telegram's time can be read, now or later.
+        #[test]
+        fn a_comparison_ends_without_a_clock(
+            pages in 1..50_i32, had_asked in any::<bool>(),
+            clock in prop::collection::vec(any::<bool>(), 60), never in any::<bool>(),
+        ) {
+            let (mut after, mut has_asked) = (None, had_asked);
+            let (mut asked, mut read) = (0, 0);
+            for knows_time in clock {
+                has_asked = asks_time(after, knows_time && !never, has_asked);
+                if has_asked {
+                    asked += 1;
+                    after = None;
+                    continue;
+                }
+                read += 1;
+                if read == pages {
+                    break;
+                }
+                after = Some(read * 100);
+            }
+            prop_assert_eq!(read, pages, "it ends");
+            prop_assert!(asked <= 1, "{}", asked);
+        }
     }
 }

@@ -12,7 +12,6 @@ use tokio::time::sleep;
 use super::{PROBE_INTERVAL, PROBE_TIMEOUT, UpdatePump};
 use crate::protocol::chat::MarkedId;
 use crate::protocol::failure::Failure;
-use crate::protocol::frozen::LOOK_EVERY_MS;
 use crate::protocol::model::UpdateStateDelta;
 use crate::protocol::watchdog::Activity;
 use crate::telegram::batch::{Batch, ChatNotice, GapScope};
@@ -260,11 +259,12 @@ impl UpdatePump {
     /// # Errors
     /// The failure, when the link is of no more use.
     pub(super) fn put_off(&mut self, failure: Failure, asked: Asked) -> Result<Batch, Failure> {
+        self.rest.iter_mut().for_each(Rest::failed_again);
         match failure {
             Failure::Wait { code, seconds, .. } => Ok(self.begin_rest(&code, seconds)),
             Failure::Frozen { code } => {
                 (self.tell_frozen)(&code);
-                self.rest_for(Duration::from_millis(LOOK_EVERY_MS.unsigned_abs()));
+                self.rest_for(Rest::refused());
                 Ok(Batch::default())
             }
             failure if self.outlives(&failure, asked) => {
@@ -318,7 +318,7 @@ impl UpdatePump {
     pub(super) fn must_rest(&mut self) -> bool {
         let left = (self.wait_left)();
         if !left.is_zero() {
-            self.rest_for(left);
+            self.rest_for(Rest::until_look(left));
         }
         !left.is_zero()
     }

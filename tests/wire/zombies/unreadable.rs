@@ -253,6 +253,34 @@ async fn refused(scene: &Scene) -> u64 {
     stats["faults_struck"]["refuse_connections"].as_u64().unwrap_or(0)
 }
 
+/// It leaves to the difference what comes live outside channels, and looks for it by ids meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_difference_that_always_fails_keeps_no_message_from_a_bot() {
+    let extra_config = INQUISITIVE.to_owned();
+    let options = DaemonOptions { extra_config, ..DaemonOptions::default() };
+    let stage = Stage::set_with(Broker::shared(), options).await;
+    let bot = stage.bot("bot").await;
+    let chat = stage.chat(ChatKind::Group, None, &[&bot]).await;
+    stage.monitor(&chat, &bot, &[]).await;
+    stage.say(&chat, 1..=5).await;
+    stage.expect_all(&chat).await;
+    let failing = failing("updates.getDifference", "PERSISTENT_TIMESTAMP_OUTDATED");
+    let fault = FaultSpec { user_id: Some(bot.user_id), ..failing };
+    stage.sim.add_fault(fault).await.unwrap();
+    let once = times(1, FaultKind::UpdatesTooLong);
+    stage.sim.add_fault(FaultSpec { user_id: Some(bot.user_id), ..once }).await.unwrap();
+    // Each part is said when the one before was looked for, so that it takes a notice of its own.
+    for first in [6, 11, 16] {
+        stage.say(&chat, first..=first + 4).await;
+        stage.expect_all(&chat).await;
+    }
+    stage.sim.lift_faults().await;
+    stage.say(&chat, 21..=25).await;
+    stage.expect_all(&chat).await;
+    assert_eq!(stage.backend.losses(), Vec::new());
+    stage.expect_clean_books().await;
+}
+
 /// Bots ask by ids.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_lies_around_it_is_told_by_a_bot_as_well() {
