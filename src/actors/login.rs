@@ -178,6 +178,8 @@ pub(super) struct LoginActor {
     unheard: Option<Refusal>,
     /// What its user handed in meanwhile.
     held: Option<LoginMsg>,
+    /// How ending its session ended, once nothing but the note of it is left.
+    left_with: Option<&'static str>,
 }
 
 impl Actor for Login {
@@ -224,6 +226,7 @@ impl Actor for Login {
             is_resuming: false,
             unheard: None,
             held: None,
+            left_with: None,
             not_before: UnixMillis(0),
             looks: Arc::default(),
             busy: Some(busy),
@@ -481,8 +484,13 @@ impl LoginActor {
         let may_be_in = self.may_be_in || matches!(self.stage, Stage::WaitingScan(_));
         // One that was brought is not ours to end.
         let may_be_in = may_be_in && self.is_fresh;
-        if may_be_in && let Some(credentials) = self.credentials_at_hand().await {
-            return self.leave(myself, credentials, view).await;
+        if may_be_in {
+            match self.credentials_at_hand().await {
+                Ok(Some(credentials)) => return self.leave(myself, credentials, view).await,
+                Ok(None) => {}
+                // The store has a key, or has none: it is asked once more, and nothing of it goes before.
+                Err(_) => return self.begin_leaving(myself, view).await,
+            }
         }
         self.link = None;
         let forget = Op::delete_row::<LoginRecord>(&self.who.user, self.id);

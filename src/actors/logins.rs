@@ -1,6 +1,9 @@
 //! The logins: each is an actor of its own with a deadline, so that none holds up another. Starts them,
 //! finds them for their users, and goes on with those that a restart of the daemon interrupted.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
