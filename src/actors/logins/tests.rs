@@ -108,3 +108,34 @@ async fn a_session_that_is_to_be_ended_is_ended_after_a_disk_that_did_not_answer
     logins.stop(None);
     fleet.stop(None);
 }
+
+#[tokio::test]
+async fn a_login_that_crashed_goes_on_after_a_disk_that_did_not_answer() {
+    let (store, _outbox, gate) = GatedDisk::default().open();
+    store.commit(vec![Op::put_row(&leaving())]).await.unwrap();
+    let context = Context::for_tests(store.clone());
+    let (tell, mut asked) = mpsc::unbounded_channel();
+    let (fleet, _) = Actor::spawn(None, Keeper, tell).await.unwrap();
+    let (shared, of, interrupted) = (Arc::clone(&context), fleet.clone(), Vec::new());
+    let args = LoginsArgs { context: shared, fleet: of, interrupted };
+    let (logins, _) = Actor::spawn(None, Logins, args).await.unwrap();
+    let (name, child) = ((leaving().user.clone(), leaving().id), logins.get_id());
+    let mut state = LoginsState {
+        context,
+        fleet: fleet.clone(),
+        open: HashMap::new(),
+        names: HashMap::from([(child, name)]),
+        histories: HashMap::new(),
+    };
+    gate.hang_reads(true);
+    let began = Instant::now();
+    state.ended(&logins, child, Some("on purpose".into())).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "other logins do not wait for the disk");
+    given_up(&store, &gate).await;
+    assert!(asked.try_recv().is_err());
+    gate.hang_reads(false);
+    tokio::time::timeout(PATIENCE, asked.recv()).await.expect("it goes on").unwrap();
+    assert!(is_kept(&store));
+    logins.stop(None);
+    fleet.stop(None);
+}
