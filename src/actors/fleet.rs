@@ -31,7 +31,7 @@ use crate::protocol::model::{AccountRecord, Cooldown, Credentials, PoolMember, S
 use crate::protocol::restart::ChildKind;
 use crate::store::{CommitError, Op};
 
-pub(super) use estate::{Also, Changed, EstateMsg, Newcomer, Wanted};
+pub(super) use estate::{Also, Changed, EstateMsg, Former, Newcomer, Wanted};
 pub(super) use forgetting::{Hold, Lease, MakeReply};
 pub(super) use member::Released;
 pub(super) use uses::Holder;

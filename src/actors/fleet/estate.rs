@@ -26,7 +26,7 @@ use crate::protocol::model::{AccountRecord, Cooldown, Credentials, Me};
 use crate::protocol::owner::{AccountId, LoginId, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::trail::Deed;
-use crate::store::{CommitError, Op, Reader};
+use crate::store::{CommitError, Op, Reader, StoreError};
 
 /// Accounts that are started between two other messages.
 const ROUSED_AT_ONCE: usize = 64;
@@ -46,6 +46,33 @@ pub(in crate::actors) struct Newcomer {
     pub(in crate::actors) deed: Deed,
     /// What becomes durable together with it, once it has an id.
     pub(in crate::actors) also: Also,
+    /// The session that the account had when its store was asked, if it had another one.
+    pub(in crate::actors) former: Option<Former>,
+}
+
+/// The session of an account that logs in anew, as the store has it.
+pub(in crate::actors) struct Former {
+    key: AuthKeyId,
+    credentials: Option<Credentials>,
+}
+
+impl Former {
+    /// Reads it, beside the fleet, which waits for no disk.
+    ///
+    /// # Errors
+    /// When it cannot be read now: without it nobody could end that session any more.
+    pub(in crate::actors) async fn read(
+        context: &Context,
+        telegram_id: i64,
+        newest: AuthKeyId,
+    ) -> Result<Option<Self>, StoreError> {
+        let known = context.directory.of_person(telegram_id);
+        let Some(key) = known.map(|known| known.key).filter(|key| *key != newest) else {
+            return Ok(None);
+        };
+        let credentials = context.store.read(move |store| store.credentials(key)).await?;
+        Ok(Some(Self { key, credentials }))
+    }
 }
 
 pub(in crate::actors) type Also = Box<dyn FnOnce(AccountId) -> Vec<Op> + Send>;
@@ -267,6 +294,7 @@ impl FleetState {
             slot,
             mut deed,
             also,
+            former,
         } = newcomer;
         let known = self.context.directory.of_person(me.user_id);
         if let Err(refusal) = self.may_adopt(&user, &me, known.as_ref()) {
@@ -274,6 +302,17 @@ impl FleetState {
             return;
         }
         let (key, at) = (credentials.account, now());
+        let before = match known.as_ref().filter(|known| known.key != key) {
+            Some(known) => self.before(known, former).map(Some),
+            None => Ok(None),
+        };
+        let before = match before {
+            Ok(before) => before,
+            Err(refusal) => {
+                let _ = reply.send(Err(refusal));
+                return;
+            }
+        };
         let account = OwnedAccount {
             id: known.as_ref().map_or_else(|| AccountId(Uuid::now_v7()), |known| known.id),
             user,
@@ -303,10 +342,6 @@ impl FleetState {
         deed.target = Some(account.id.to_string());
         let mut ops = vec![Op::PutAccount(record.clone()), Op::PutCredentials(credentials)];
         ops.extend([Op::put_row(&account), Op::Audit(deed)]);
-        let before = match known.filter(|known| known.key != key) {
-            Some(known) => Some(self.before(&known).await),
-            None => None,
-        };
         if let Some(before) = &before {
             ops.extend(self.wipe(before.key));
             ops.extend(before.note.as_ref().map(Op::put_row));
@@ -325,27 +360,27 @@ impl FleetState {
     /// What is to become of the session that an account had: one that was made here would be left
     /// behind at Telegram for ever. That it is to be ended is durable together with its successor, and a
     /// login of its own does it, over restarts, once the account has hung up.
-    async fn before(&self, known: &OwnedAccount) -> Before {
+    fn before(&self, known: &OwnedAccount, former: Option<Former>) -> Result<Before, Refusal> {
         let key = known.key;
         let kept = Before { key, fate: Previous::Kept, note: None };
         if !known.is_made_here || self.is_session(key) {
-            return kept;
+            return Ok(kept);
         }
         let is_dead = |member: &Member| member.latest.get().fault.is_some();
         if self.members.get(&key).is_some_and(is_dead) {
-            return Before { fate: Previous::Ended, ..kept };
+            return Ok(Before { fate: Previous::Ended, ..kept });
         }
-        match self.context.store.read(move |store| store.credentials(key)).await {
-            Ok(Some(credentials)) => {
+        let Some(former) = former.filter(|former| former.key == key) else {
+            let detail = "the account was given another session meanwhile; ask again";
+            return Err(Refusal::new(Code::Conflict, detail).after(1));
+        };
+        Ok(match former.credentials {
+            Some(credentials) => {
                 let note = Some(note_to_end(known, &credentials));
                 Before { fate: Previous::Ended, note, ..kept }
             }
-            Ok(None) => kept,
-            Err(error) => {
-                tracing::error!(%error, account = %known.id, "the session that an account had cannot be read, so it is not ended at telegram");
-                kept
-            }
-        }
+            None => kept,
+        })
     }
 
     fn may_adopt(
@@ -641,6 +676,7 @@ mod tests {
                 slot: Arc::new(Semaphore::new(1)),
                 deed: Deed::own(&user, "account.connect", now()),
                 also: Box::new(|_| Vec::new()),
+                former: None,
                 user,
             };
             let (reply, waits) = ractor::concurrency::oneshot();
