@@ -90,6 +90,8 @@ pub(super) enum LoginMsg {
     Abandon { reply: LoginReply },
     /// A step ended; the link comes back.
     Stepped { link: Option<Box<LoginLink>>, outcome: Result<Step, LoginFailure> },
+    /// The fleet knows whose session it is that was brought.
+    Known(Box<Finishing>),
     /// The pause before another try is over.
     Again,
     /// The session was ended at Telegram, or was not.
@@ -127,7 +129,7 @@ enum Stage {
 }
 
 /// Who has logged in, and with what, until the fleet has them.
-struct Finishing {
+pub(super) struct Finishing {
     signed_in: SignedIn,
     credentials: Credentials,
     slot: Arc<Semaphore>,
@@ -246,6 +248,11 @@ impl Actor for Login {
             LoginMsg::Password { password, reply } => state.password(&myself, password, reply),
             LoginMsg::Abandon { reply } => state.abandon(&myself, reply).await,
             LoginMsg::Stepped { link, outcome } => state.stepped(&myself, link, outcome).await,
+            LoginMsg::Known(known) => {
+                // From here on what is refused may be done: the fleet is asked until it is known.
+                state.stage = Stage::Finishing(known);
+                state.hand_over(&myself, None);
+            }
             LoginMsg::Again => state.again(&myself).await,
             LoginMsg::Left(outcome) => state.left(&myself, outcome).await,
             LoginMsg::Adopted(outcome) => state.adopted(&myself, *outcome).await,

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{LoginActor, LoginMsg, LoginReply, Stage, Way};
+use super::{Finishing, LoginActor, LoginMsg, LoginReply, Stage, Way};
 use crate::actors::context::{Context, now};
 use crate::actors::fleet::{Also, Changed, EstateMsg, FleetMsg, Former, Newcomer};
 use crate::failpoint;
@@ -126,15 +126,15 @@ impl LoginActor {
     fn take_over(&mut self, myself: &ActorRef<LoginMsg>, credentials: Credentials) {
         let options = self.options();
         let (fleet, target) = (self.fleet.clone(), myself.clone());
-        let (newcomer, context) = (self.newcomer(), Arc::clone(&self.context));
+        let store = self.context.store.clone();
         self.task = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            let credentials = where_known(&context.store, credentials).await;
+            let credentials = where_known(&store, credentials).await;
             let (slot, me) = slot_of(&fleet, credentials.account).await;
             if let Some(me) = me {
                 // It is connected already, by a command of the bridge; or it was this user's before.
-                let newcomer = newcomer(me, None, credentials, slot);
-                let outcome = adopt(&context, &fleet, newcomer).await;
-                let _ = target.cast(LoginMsg::Adopted(Box::new(outcome)));
+                let signed_in = SignedIn { me, phone_masked: None };
+                let known = Finishing { signed_in, credentials, slot };
+                let _ = target.cast(LoginMsg::Known(Box::new(known)));
                 return;
             }
             let (link, outcome) = match LoginLink::resume(&options, &credentials, slot).await {
