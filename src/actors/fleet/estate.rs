@@ -620,6 +620,7 @@ mod tests {
     use crate::protocol::model::{CooldownScope, MethodClass};
     use crate::protocol::secret::AuthKey;
     use crate::store::Store;
+    use crate::store::gated::GatedDisk;
 
     async fn fleet(context: &Arc<Context>) -> ActorRef<FleetMsg> {
         fleet_with(context, None).await
@@ -726,5 +727,54 @@ mod tests {
         context.store.commit(Vec::new()).await.unwrap();
         let kept = context.store.person_waits().unwrap();
         assert_eq!(kept, [PersonWaits { telegram_id: 1, waits: long }]);
+    }
+
+    fn anew(user: &UserId, telegram_id: i64, former: Option<Former>) -> Box<Newcomer> {
+        let auth_key = AuthKey::new([9; 256]);
+        Box::new(Newcomer {
+            user: user.clone(),
+            credentials: Credentials { account: AuthKeyId::of(&auth_key), dc_id: 2, auth_key },
+            api_id: None,
+            me: Me { user_id: telegram_id, is_bot: false, username: None, first_name: None },
+            phone_masked: None,
+            is_made_here: true,
+            slot: Arc::new(Semaphore::new(1)),
+            deed: Deed::own(user, "account.connect", now()),
+            also: Box::new(|_| Vec::new()),
+            former,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_session_that_cannot_be_read_is_not_wiped_without_the_note_that_ends_it() {
+        let patience = Duration::from_secs(20);
+        let (store, _outbox, gate) = GatedDisk::default().open();
+        let context = Context::for_tests(store.clone());
+        let auth_key = AuthKey::new([7; 256]);
+        let key = AuthKeyId::of(&auth_key);
+        let account = OwnedAccount { key, is_paused: true, is_made_here: true, ..owned("ann", 7) };
+        let credentials = Credentials { account: key, dc_id: 2, auth_key };
+        store.commit(vec![Op::PutCredentials(credentials)]).await.unwrap();
+        let fleet = fleet_with(&context, Some(account.clone())).await;
+        call(&fleet, FleetMsg::Pulse, patience).await.unwrap();
+        gate.hang_reads(true);
+        let (person, newest) = (account.telegram_id, AuthKeyId::of(&AuthKey::new([9; 256])));
+        let read = Former::read(&context, person, newest).await;
+        assert!(matches!(read, Err(StoreError::Unanswered { .. })));
+        let adopt = |former| {
+            let newcomer = anew(&account.user, person, former);
+            call(&fleet, |reply| FleetMsg::Estate(EstateMsg::Adopt { newcomer, reply }), patience)
+        };
+        let refusal = adopt(None).await.unwrap().unwrap_err();
+        assert_eq!((refusal.code, refusal.retry_after.is_some()), (Code::Conflict, true));
+        gate.hang_reads(false);
+        assert!(store.credentials(key).unwrap().is_some());
+        let former = Former::read(&context, person, newest).await.unwrap();
+        let changed = adopt(former).await.unwrap().unwrap();
+        assert_eq!(changed.previous, Some(Previous::Ended));
+        let notes = store.load().unwrap().logins;
+        assert_eq!(notes.len(), 1, "it is to be ended");
+        assert!(notes[0].is_leaving && notes[0].auth_key == [7; 256]);
+        fleet.stop(None);
     }
 }
