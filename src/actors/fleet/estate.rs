@@ -531,6 +531,9 @@ impl FleetState {
         let Some(member) = self.members.get_mut(&key) else { return };
         member.standing = Standing::OnDemand;
         member.released = (!shared).then_some(why);
+        if shared {
+            member.lose_users(key, why);
+        }
         match (&member.presence, shared) {
             (Presence::Running(actor), true) => {
                 let _ = actor.cast(AccountMsg::Stand(Standing::OnDemand));
