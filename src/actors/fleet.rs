@@ -260,11 +260,12 @@ impl FleetState {
         let mut ops = Vec::new();
         for session in sessions {
             let SessionData { id, api_id, account, dc_id, auth_key } = session;
+            let known = self.members.get(&account).map(|member| member.latest.get());
             let record = AccountRecord {
                 id: account,
                 me: None,
                 fault: None,
-                frozen: None,
+                frozen: known.and_then(|known| known.frozen),
                 cooldowns: Vec::new(),
                 created_at: now(),
             };

@@ -21,6 +21,7 @@ use crate::protocol::account::Standing;
 use crate::protocol::estate::{
     AttachedChat, LoginRecord, LoginStage, OwnedAccount, PersonWaits, Previous,
 };
+use crate::protocol::frozen::Frozen;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::{AccountRecord, Cooldown, Credentials, Me};
 use crate::protocol::owner::{AccountId, LoginId, Scope, UserId};
@@ -336,7 +337,8 @@ impl FleetState {
             me: Some(me),
             fault: None,
             cooldowns,
-            frozen: None,
+            // It is the account that is frozen, whatever session it logs in with.
+            frozen: self.freeze_of(key).or_else(|| self.freeze_of(known.as_ref()?.key)),
             created_at: at,
         };
         deed.target = Some(account.id.to_string());
@@ -355,6 +357,10 @@ impl FleetState {
         self.adopting.insert(key);
         let (record, before) = (Box::new(record), before.map(Box::new));
         self.keep(myself, ops, Change::Adopted { account, record, before, slot }, reply).await;
+    }
+
+    fn freeze_of(&self, key: AuthKeyId) -> Option<Frozen> {
+        self.members.get(&key)?.latest.get().frozen
     }
 
     /// What is to become of the session that an account had: one that was made here would be left

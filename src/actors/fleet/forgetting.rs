@@ -196,7 +196,10 @@ impl FleetState {
             }
             None => record.cooldowns,
         };
-        waits.into_iter().map(|wait| wait.until).filter(|until| *until > at).max()
+        // A freeze is nobody else's to remember, either.
+        let look_at = record.frozen.map(|frozen| frozen.look_at);
+        let until = waits.into_iter().map(|wait| wait.until).chain(look_at);
+        until.filter(|until| *until > at).max()
     }
 
     /// The store has forgotten these accounts: they are disconnected. One that came again meanwhile stays.
