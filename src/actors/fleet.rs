@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
-use super::account::{Account, AccountArgs, AccountMsg, Interest};
+use super::account::{Account, AccountArgs, AccountMsg, FOLLOWED_WITHIN, Interest};
 use super::board::AccountView;
 use super::context::{Context, now};
 use super::errands::Request;
@@ -111,6 +112,8 @@ pub(super) struct FleetState {
     leaving: HashSet<AuthKeyId>,
     /// Keys of accounts that are on their way to the disk.
     adopting: HashSet<AuthKeyId>,
+    /// Keys whose accounts have logged in anew, and when they went, for as long as monitors may name them.
+    replaced: HashMap<AuthKeyId, Instant>,
 }
 
 impl Actor for Fleet {
@@ -244,6 +247,7 @@ impl FleetState {
             changing: HashSet::new(),
             leaving: HashSet::new(),
             adopting: HashSet::new(),
+            replaced: HashMap::new(),
         }
     }
 
@@ -315,9 +319,7 @@ impl FleetState {
         forgive: bool,
     ) {
         let Some(member) = self.members.get_mut(&account) else {
-            let failure = Failure::Removed;
-            let _ = interest.monitor.cast(MonitorMsg::SourceLost { account, failure });
-            return;
+            return interest.lose(account, self.why_gone(account));
         };
         member.interests.insert(key.clone(), interest.clone());
         if forgive && matches!(member.presence, Presence::Parked) {
@@ -338,6 +340,14 @@ impl FleetState {
                 let _ = interest.monitor.cast(MonitorMsg::SourceLost { account, failure });
             }
         }
+    }
+
+    /// Why there is no such account. Whoever asks for a key that was replaced a moment ago is about to be
+    /// given the new one.
+    fn why_gone(&self, account: AuthKeyId) -> Released {
+        let at = self.replaced.get(&account);
+        let is_fresh = at.is_some_and(|at| at.elapsed() < FOLLOWED_WITHIN);
+        if is_fresh { Released::Replaced } else { Released::Removed }
     }
 
     fn unwatch(&mut self, account: AuthKeyId, key: &ChatKey, monitor: ActorId) {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::member::{Member, Presence, Released};
 use super::{FleetMsg, FleetState};
-use crate::actors::account::AccountMsg;
+use crate::actors::account::{AccountMsg, FOLLOWED_WITHIN};
 use crate::actors::calling::broken;
 use crate::actors::context::{Context, now};
 use crate::actors::herald::Subject;
@@ -558,6 +559,10 @@ impl FleetState {
         self.guest(key, &member.slot);
         self.context.board.account_rests(key);
         let why = member.released.unwrap_or(Released::Removed);
+        self.replaced.retain(|_, at| at.elapsed() < FOLLOWED_WITHIN);
+        if why == Released::Replaced {
+            self.replaced.insert(key, Instant::now());
+        }
         for interest in member.interests.into_values() {
             interest.lose(key, why);
         }

@@ -213,7 +213,7 @@ impl FleetState {
 
     /// Accounts of which nothing says that they are needed: a crash came between their last use and their
     /// end.
-    fn orphans(&self) -> Vec<AuthKeyId> {
+    pub(super) fn orphans(&self) -> Vec<AuthKeyId> {
         let is_needed = |key: AuthKeyId| self.uses.has_account(key) || self.is_owned(key);
         let orphans = self.members.iter().filter(|(key, member)| {
             !is_needed(**key)
