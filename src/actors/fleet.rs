@@ -13,9 +13,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor::{
+    Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort, SupervisionEvent,
+};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::account::{Account, AccountArgs, AccountMsg, FOLLOWED_WITHIN, Interest};
 use super::board::AccountView;
@@ -96,6 +99,8 @@ pub(super) enum FleetMsg {
     Pulse(RpcReplyPort<()>),
 }
 
+type Timer = AbortOnDropHandle<Result<(), MessagingErr<FleetMsg>>>;
+
 /// Its state.
 pub(super) struct FleetState {
     context: Arc<Context>,
@@ -114,6 +119,8 @@ pub(super) struct FleetState {
     adopting: HashSet<AuthKeyId>,
     /// Keys whose accounts have logged in anew, and when they went, for as long as monitors may name them.
     replaced: HashMap<AuthKeyId, Instant>,
+    /// Sessions that nobody uses and that are remembered for a while, with the timers that look again.
+    held_back: HashMap<(SessionId, AuthKeyId), Timer>,
 }
 
 impl Actor for Fleet {
@@ -248,6 +255,7 @@ impl FleetState {
             leaving: HashSet::new(),
             adopting: HashSet::new(),
             replaced: HashMap::new(),
+            held_back: HashMap::new(),
         }
     }
 

@@ -284,3 +284,23 @@ async fn a_frozen_account_is_remembered_until_the_next_look() {
     let fleet = state(&Context::for_tests(store), accounts);
     assert_eq!(fleet.orphans(), [session(2).account]);
 }
+
+#[tokio::test]
+async fn a_session_that_has_to_be_remembered_has_one_timer() {
+    let (store, _outbox) = Store::in_memory().unwrap();
+    let context = Context::for_tests(store);
+    let until = now().plus_ms(600_000);
+    let wait = Cooldown { scope: CooldownScope::Class(MethodClass::Auth), until };
+    let record = AccountRecord { cooldowns: vec![wait], ..blank_record(1) };
+    let mut fleet = state(&context, vec![record]);
+    let (sessions, owned, held) = (Vec::new(), Vec::new(), Vec::new());
+    let args = FleetArgs { context, accounts: Vec::new(), sessions, owned, held };
+    let (myself, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+    let member = session(1).member();
+    fleet.uses.know(&member);
+    for _ in 0..3 {
+        fleet.forget_unused(&myself, vec![member.clone()]).await;
+        assert_eq!(fleet.held_back.len(), 1);
+    }
+    myself.stop(None);
+}
