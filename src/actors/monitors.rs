@@ -242,7 +242,11 @@ impl MonitorsState {
             self.start(myself, record, cursor).await;
         }
         match (self.present.get_mut(&key), order) {
-            (Some(Presence::Busy { orders, .. }), order) => orders.push_back(order),
+            (Some(Presence::Busy { orders, .. }), order) => {
+                // Whoever gave up asks again: only what somebody waits for is kept.
+                orders.retain(|order| !order.is_abandoned());
+                orders.push_back(order);
+            }
             (Some(Presence::Running(actor)), Order::Configure(order, reply)) => {
                 let _ = actor.cast(MonitorMsg::Configure { order, reply });
             }
