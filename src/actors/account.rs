@@ -47,7 +47,7 @@ const LINGER: Duration = Duration::from_secs(5);
 /// The error of an account whose link works and cannot get what was missed.
 const UPDATES_FAILING: &str = "UPDATES_FAILING";
 /// By when a monitor has been given the new key of its account.
-const FOLLOWED_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const FOLLOWED_WITHIN: Duration = Duration::from_secs(30);
 
 /// The actor.
 pub(super) struct Account;

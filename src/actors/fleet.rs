@@ -13,10 +13,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor::{
+    Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort, SupervisionEvent,
+};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::account::{Account, AccountArgs, AccountMsg, Interest};
+use super::account::{Account, AccountArgs, AccountMsg, FOLLOWED_WITHIN, Interest};
 use super::board::AccountView;
 use super::context::{Context, now};
 use super::errands::Request;
@@ -31,7 +35,7 @@ use crate::protocol::model::{AccountRecord, Cooldown, Credentials, PoolMember, S
 use crate::protocol::restart::ChildKind;
 use crate::store::{CommitError, Op};
 
-pub(super) use estate::{Also, Changed, EstateMsg, Newcomer, Wanted};
+pub(super) use estate::{Also, Changed, EstateMsg, Former, Newcomer, Wanted};
 pub(super) use forgetting::{Hold, Lease, MakeReply};
 pub(super) use member::Released;
 pub(super) use uses::Holder;
@@ -95,6 +99,8 @@ pub(super) enum FleetMsg {
     Pulse(RpcReplyPort<()>),
 }
 
+type Timer = AbortOnDropHandle<Result<(), MessagingErr<FleetMsg>>>;
+
 /// Its state.
 pub(super) struct FleetState {
     context: Arc<Context>,
@@ -111,6 +117,10 @@ pub(super) struct FleetState {
     leaving: HashSet<AuthKeyId>,
     /// Keys of accounts that are on their way to the disk.
     adopting: HashSet<AuthKeyId>,
+    /// Keys whose accounts have logged in anew, and when they went, for as long as monitors may name them.
+    replaced: HashMap<AuthKeyId, Instant>,
+    /// Sessions that nobody uses and that are remembered for a while, with the timers that look again.
+    held_back: HashMap<(SessionId, AuthKeyId), Timer>,
 }
 
 impl Actor for Fleet {
@@ -244,6 +254,8 @@ impl FleetState {
             changing: HashSet::new(),
             leaving: HashSet::new(),
             adopting: HashSet::new(),
+            replaced: HashMap::new(),
+            held_back: HashMap::new(),
         }
     }
 
@@ -260,11 +272,12 @@ impl FleetState {
         let mut ops = Vec::new();
         for session in sessions {
             let SessionData { id, api_id, account, dc_id, auth_key } = session;
+            let known = self.members.get(&account).map(|member| member.latest.get());
             let record = AccountRecord {
                 id: account,
                 me: None,
                 fault: None,
-                frozen: None,
+                frozen: known.and_then(|known| known.frozen),
                 cooldowns: Vec::new(),
                 created_at: now(),
             };
@@ -314,9 +327,7 @@ impl FleetState {
         forgive: bool,
     ) {
         let Some(member) = self.members.get_mut(&account) else {
-            let failure = Failure::Removed;
-            let _ = interest.monitor.cast(MonitorMsg::SourceLost { account, failure });
-            return;
+            return interest.lose(account, self.why_gone(account));
         };
         member.interests.insert(key.clone(), interest.clone());
         if forgive && matches!(member.presence, Presence::Parked) {
@@ -337,6 +348,14 @@ impl FleetState {
                 let _ = interest.monitor.cast(MonitorMsg::SourceLost { account, failure });
             }
         }
+    }
+
+    /// Why there is no such account. Whoever asks for a key that was replaced a moment ago is about to be
+    /// given the new one.
+    fn why_gone(&self, account: AuthKeyId) -> Released {
+        let at = self.replaced.get(&account);
+        let is_fresh = at.is_some_and(|at| at.elapsed() < FOLLOWED_WITHIN);
+        if is_fresh { Released::Replaced } else { Released::Removed }
     }
 
     fn unwatch(&mut self, account: AuthKeyId, key: &ChatKey, monitor: ActorId) {

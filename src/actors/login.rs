@@ -90,6 +90,8 @@ pub(super) enum LoginMsg {
     Abandon { reply: LoginReply },
     /// A step ended; the link comes back.
     Stepped { link: Option<Box<LoginLink>>, outcome: Result<Step, LoginFailure> },
+    /// The fleet knows whose session it is that was brought.
+    Known(Box<Finishing>),
     /// The pause before another try is over.
     Again,
     /// The session was ended at Telegram, or was not.
@@ -127,7 +129,7 @@ enum Stage {
 }
 
 /// Who has logged in, and with what, until the fleet has them.
-struct Finishing {
+pub(super) struct Finishing {
     signed_in: SignedIn,
     credentials: Credentials,
     slot: Arc<Semaphore>,
@@ -180,6 +182,8 @@ pub(super) struct LoginActor {
     unheard: Option<Refusal>,
     /// What its user handed in meanwhile.
     held: Option<LoginMsg>,
+    /// How ending its session ended, once nothing but the note of it is left.
+    left_with: Option<&'static str>,
 }
 
 impl Actor for Login {
@@ -226,6 +230,7 @@ impl Actor for Login {
             is_resuming: false,
             unheard: None,
             held: None,
+            left_with: None,
             not_before: UnixMillis(0),
             subject: None,
             looks: Arc::default(),
@@ -246,6 +251,11 @@ impl Actor for Login {
             LoginMsg::Password { password, reply } => state.password(&myself, password, reply),
             LoginMsg::Abandon { reply } => state.abandon(&myself, reply).await,
             LoginMsg::Stepped { link, outcome } => state.stepped(&myself, link, outcome).await,
+            LoginMsg::Known(known) => {
+                // From here on what is refused may be done: the fleet is asked until it is known.
+                state.stage = Stage::Finishing(known);
+                state.hand_over(&myself, None);
+            }
             LoginMsg::Again => state.again(&myself).await,
             LoginMsg::Left(outcome) => state.left(&myself, outcome).await,
             LoginMsg::Adopted(outcome) => state.adopted(&myself, *outcome).await,
@@ -486,8 +496,13 @@ impl LoginActor {
         let may_be_in = self.may_be_in || matches!(self.stage, Stage::WaitingScan(_));
         // One that was brought is not ours to end.
         let may_be_in = may_be_in && self.is_fresh;
-        if may_be_in && let Some(credentials) = self.credentials_at_hand().await {
-            return self.leave(myself, credentials, view).await;
+        if may_be_in {
+            match self.credentials_at_hand().await {
+                Ok(Some(credentials)) => return self.leave(myself, credentials, view).await,
+                Ok(None) => {}
+                // The store has a key, or has none: it is asked once more, and nothing of it goes before.
+                Err(_) => return self.begin_leaving(myself, view).await,
+            }
         }
         self.link = None;
         let forget = Op::delete_row::<LoginRecord>(&self.who.user, self.id);

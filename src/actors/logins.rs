@@ -1,13 +1,16 @@
 //! The logins: each is an actor of its own with a deadline, so that none holds up another. Starts them,
 //! finds them for their users, and goes on with those that a restart of the daemon interrupted.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
-use super::context::{Context, now};
+use super::context::{Context, jitter, now};
 use super::fleet::FleetMsg;
 use super::ledger;
 use super::lobby::LoginView;
@@ -16,8 +19,8 @@ use crate::protocol::estate::{LoginRecord, LoginStage, LoginWait};
 use crate::protocol::login::LoginState;
 use crate::protocol::owner::{AccountId, Caller, LoginId, UserId};
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::restart::{ChildKind, RestartHistory};
-use crate::store::{Op, Reader};
+use crate::protocol::restart::{Backoff, ChildKind, RestartHistory};
+use crate::store::{Op, Reader, StoreError};
 
 /// Logins of one user at once.
 const PER_USER_MAX: usize = 20;
@@ -25,6 +28,8 @@ const PER_USER_MAX: usize = 20;
 const LOGINS_MAX: usize = 1_000;
 /// How long what a login ended with is kept for a restart of the daemon: as long as it may take.
 const DONE_TOLD: Duration = Duration::from_secs(10 * 60);
+/// Pauses between reads of a record that the disk does not give.
+const READ_AGAIN: Backoff = Backoff { min_ms: 500, max_ms: 30_000 };
 
 /// The actor.
 pub(super) struct Logins;
@@ -47,6 +52,15 @@ pub(super) enum LoginsMsg {
     Tell { by: Caller, user: UserId, id: LoginId, message: LoginMsg },
     /// A login that succeeded need not be told of any longer.
     Forget { user: UserId, id: LoginId },
+    /// The pause before the restart of a login that crashed, or before its record is read again, is over.
+    RestartDue { name: (UserId, LoginId), failures: u32 },
+    /// What the store has of a login that crashed.
+    Read {
+        name: (UserId, LoginId),
+        /// Reads in a row that failed.
+        failures: u32,
+        outcome: Box<Result<Option<LoginRecord>, StoreError>>,
+    },
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
@@ -92,6 +106,10 @@ impl Actor for Logins {
             }
             LoginsMsg::Tell { by, user, id, message } => state.tell(by, user, id, message),
             LoginsMsg::Forget { user, id } => state.forget(&user, id).await,
+            LoginsMsg::RestartDue { name, failures } => state.look_up(&myself, name, failures),
+            LoginsMsg::Read { name, failures, outcome } => {
+                state.read(&myself, name, failures, *outcome).await;
+            }
             LoginsMsg::Pulse(reply) => drop(reply.send(())),
         }
         Ok(())
@@ -233,14 +251,39 @@ impl LoginsState {
         let history = self.histories.entry(name.clone()).or_default();
         let (kind, id) = (ChildKind::Login, name.1.to_string());
         let verdict = ledger::judge(&self.context, kind, &id, history, &cause).await;
-        let (user, id) = name.clone();
-        let read = self.context.store.read(move |store| store.row::<LoginRecord>(&user, id)).await;
-        let record = read.ok().flatten();
-        match (record, ledger::pause_of(verdict)) {
-            (Some(record), Some(pause)) => {
-                myself.send_after(pause, move || LoginsMsg::Resume(vec![record]));
+        let Some(pause) = ledger::pause_of(verdict) else { return self.give_up(&name).await };
+        myself.send_after(pause, move || LoginsMsg::RestartDue { name, failures: 0 });
+    }
+
+    /// Has the record of a login that crashed read beside this actor, so that a slow disk holds up no
+    /// other login.
+    fn look_up(&self, myself: &ActorRef<LoginsMsg>, name: (UserId, LoginId), failures: u32) {
+        let (store, target) = (self.context.store.clone(), myself.clone());
+        tokio::spawn(async move {
+            let (user, id) = name.clone();
+            let outcome = store.read(move |store| store.row::<LoginRecord>(&user, id)).await;
+            let _ = target.cast(LoginsMsg::Read { name, failures, outcome: Box::new(outcome) });
+        });
+    }
+
+    /// A record that cannot be read now is not gone: what it names may be a session that has to be ended
+    /// at Telegram yet.
+    async fn read(
+        &mut self,
+        myself: &ActorRef<LoginsMsg>,
+        name: (UserId, LoginId),
+        failures: u32,
+        outcome: Result<Option<LoginRecord>, StoreError>,
+    ) {
+        match outcome {
+            Ok(Some(record)) => self.resume(myself, vec![record]).await,
+            Ok(None) => self.give_up(&name).await,
+            Err(error) => {
+                tracing::error!(%error, login = %name.1, "a login that crashed cannot be read; it is tried again");
+                let failures = failures.saturating_add(1);
+                let pause = Duration::from_millis(READ_AGAIN.delay_ms(failures, jitter()));
+                myself.send_after(pause, move || LoginsMsg::RestartDue { name, failures });
             }
-            _ => self.give_up(&name).await,
         }
     }
 

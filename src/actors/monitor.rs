@@ -22,6 +22,7 @@ use super::delivery::{Delivery, Share};
 use super::errands::Wish;
 use super::fleet::{FleetMsg, Lease};
 use super::opening::{Brake, Opening};
+use super::rekeying::pool_at_start;
 use crate::failpoint;
 use crate::protocol::chat::{ChatKey, ChatRef};
 use crate::protocol::cursor::Cursor;
@@ -207,7 +208,7 @@ impl MonitorActor {
         let policy = context.settings.failover;
         let exhausted = record.exhausted.clone();
         Self {
-            machine: MonitorMachine::new(policy, record.pool.clone(), record.phase),
+            machine: MonitorMachine::new(policy, pool_at_start(&context, &record), record.phase),
             context,
             fleet,
             key,

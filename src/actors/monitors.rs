@@ -242,7 +242,11 @@ impl MonitorsState {
             self.start(myself, record, cursor).await;
         }
         match (self.present.get_mut(&key), order) {
-            (Some(Presence::Busy { orders, .. }), order) => orders.push_back(order),
+            (Some(Presence::Busy { orders, .. }), order) => {
+                // Whoever gave up asks again: only what somebody waits for is kept.
+                orders.retain(|order| !order.is_abandoned());
+                orders.push_back(order);
+            }
             (Some(Presence::Running(actor)), Order::Configure(order, reply)) => {
                 let _ = actor.cast(MonitorMsg::Configure { order, reply });
             }
@@ -290,7 +294,7 @@ impl MonitorsState {
         key: ChatKey,
         outcome: Result<Stored, StoreError>,
     ) {
-        let Some(Presence::Busy { orders, .. }) = self.present.remove(&key) else { return };
+        let Some(Presence::Busy { mut orders, .. }) = self.present.remove(&key) else { return };
         let (record, cursor) = match outcome {
             Ok(stored) => stored,
             Err(error) => {
@@ -300,20 +304,25 @@ impl MonitorsState {
                 return self.stillborn(myself, key, &error.to_string()).await;
             }
         };
-        let asked = orders.iter().find(|order| !order.is_abandoned());
-        let owed_from = self.context.clocks.telegrams_now();
-        let record = record.or_else(|| match asked {
-            Some(Order::Configure(order, _)) => {
-                Some(blank(order.owner.clone(), order.chat.clone(), owed_from))
+        orders.retain(|order| !order.is_abandoned());
+        // A blank one has no record before it is configured, so its order goes to it in any case.
+        let (first, record) = match (record, orders.front()) {
+            (None, Some(Order::Configure(order, _))) => {
+                let owed_from = self.context.clocks.telegrams_now();
+                let record = blank(order.owner.clone(), order.chat.clone(), owed_from);
+                (orders.pop_front(), Some(record))
             }
-            Some(Order::Stop(..)) | None => None,
-        });
+            (record, _) => (None, record),
+        };
         if let Some(record) = record {
             self.start(myself, record, cursor).await;
             if !matches!(self.present.get(&key), Some(Presence::Running(_))) {
                 // The replies are dropped, and the commands come again.
                 return;
             }
+        }
+        if let Some(first) = first {
+            self.take(myself, first).await;
         }
         self.take_all(myself, orders).await;
     }

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::context::{Context, jitter};
 use super::orders::Orders;
 use super::supervision::watched_task;
-use crate::protocol::model::{MonitorRecord, PoolMember};
-use crate::protocol::owner::{AccountId, Scope};
+use crate::protocol::model::{MonitorPhase, MonitorRecord, PoolMember};
+use crate::protocol::owner::{AccountId, Scope, UserId};
 use crate::protocol::restart::Backoff;
 
 /// Monitors that are read at once.
@@ -110,15 +110,31 @@ async fn mend_one(context: &Context, orders: &Orders, record: &MonitorRecord) ->
 
 /// The accounts of a monitor with the keys that they have now, if those are others.
 fn renewed(context: &Context, record: &MonitorRecord) -> Option<Vec<PoolMember>> {
-    let scope = Scope::Only(record.owner.clone()?);
+    let owner = record.owner.as_ref()?;
+    let pool = with_newest_keys(context, owner, &record.ordered);
+    (pool != record.ordered).then_some(pool)
+}
+
+fn with_newest_keys(context: &Context, owner: &UserId, pool: &[PoolMember]) -> Vec<PoolMember> {
+    let scope = Scope::Only(owner.clone());
     let renew = |member: &PoolMember| {
         let id = Uuid::parse_str(&member.session.0).ok().map(AccountId);
         let account = id.and_then(|id| context.directory.get(&scope, id));
         let account = account.map_or(member.account, |account| account.key);
         PoolMember { session: member.session.clone(), account }
     };
-    let pool: Vec<PoolMember> = record.ordered.iter().map(renew).collect();
-    (pool != record.ordered).then_some(pool)
+    pool.iter().map(renew).collect()
+}
+
+/// The sessions with which a monitor starts: those that its accounts have now. A crash may have come
+/// between the commit of a login and the change of the record, which [`follow`] makes up for later; started
+/// with the old key the monitor would hear that its account is gone. One that is exhausted waits for
+/// that change, which has it begin anew.
+pub(super) fn pool_at_start(context: &Context, record: &MonitorRecord) -> Vec<PoolMember> {
+    match (&record.owner, record.phase) {
+        (Some(owner), MonitorPhase::Running) => with_newest_keys(context, owner, &record.pool),
+        _ => record.pool.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -134,7 +150,6 @@ mod tests {
     use crate::actors::monitors::MonitorsMsg;
     use crate::protocol::chat::{ChatRef, ChatSpelling};
     use crate::protocol::ids::{AuthKeyId, SessionId};
-    use crate::protocol::model::MonitorPhase;
     use crate::store::{CommitError, Op, Store};
 
     /// Stands for the monitors: refuses the first order, and tells of each.
@@ -190,9 +205,10 @@ mod tests {
             start_pts: None,
             exhausted: None,
         };
-        store.commit(vec![Op::PutMonitor(record)]).await.unwrap();
+        store.commit(vec![Op::PutMonitor(record.clone())]).await.unwrap();
         let context = Context::for_tests(store);
         context.directory.put(account.clone());
+        assert_eq!(pool_at_start(&context, &record), [member(account.key)], "it starts with that");
         let (accounts, sessions) = (Vec::new(), Vec::new());
         let (shared, owned, held) = (Arc::clone(&context), Vec::new(), Vec::new());
         let args = FleetArgs { context: shared, accounts, sessions, owned, held };

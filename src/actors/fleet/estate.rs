@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::member::{Member, Presence, Released};
 use super::{FleetMsg, FleetState};
-use crate::actors::account::AccountMsg;
+use crate::actors::account::{AccountMsg, FOLLOWED_WITHIN};
 use crate::actors::calling::broken;
 use crate::actors::context::{Context, now};
 use crate::actors::herald::Subject;
@@ -21,12 +22,13 @@ use crate::protocol::account::Standing;
 use crate::protocol::estate::{
     AttachedChat, LoginRecord, LoginStage, OwnedAccount, PersonWaits, Previous,
 };
+use crate::protocol::frozen::Frozen;
 use crate::protocol::ids::AuthKeyId;
 use crate::protocol::model::{AccountRecord, Cooldown, Credentials, Me};
 use crate::protocol::owner::{AccountId, LoginId, Scope, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::trail::Deed;
-use crate::store::{CommitError, Op, Reader};
+use crate::store::{CommitError, Op, Reader, StoreError};
 
 /// Accounts that are started between two other messages.
 const ROUSED_AT_ONCE: usize = 64;
@@ -46,6 +48,33 @@ pub(in crate::actors) struct Newcomer {
     pub(in crate::actors) deed: Deed,
     /// What becomes durable together with it, once it has an id.
     pub(in crate::actors) also: Also,
+    /// The session that the account had when its store was asked, if it had another one.
+    pub(in crate::actors) former: Option<Former>,
+}
+
+/// The session of an account that logs in anew, as the store has it.
+pub(in crate::actors) struct Former {
+    key: AuthKeyId,
+    credentials: Option<Credentials>,
+}
+
+impl Former {
+    /// Reads it, beside the fleet, which waits for no disk.
+    ///
+    /// # Errors
+    /// When it cannot be read now: without it nobody could end that session any more.
+    pub(in crate::actors) async fn read(
+        context: &Context,
+        telegram_id: i64,
+        newest: AuthKeyId,
+    ) -> Result<Option<Self>, StoreError> {
+        let known = context.directory.of_person(telegram_id);
+        let Some(key) = known.map(|known| known.key).filter(|key| *key != newest) else {
+            return Ok(None);
+        };
+        let credentials = context.store.read(move |store| store.credentials(key)).await?;
+        Ok(Some(Self { key, credentials }))
+    }
 }
 
 pub(in crate::actors) type Also = Box<dyn FnOnce(AccountId) -> Vec<Op> + Send>;
@@ -267,6 +296,7 @@ impl FleetState {
             slot,
             mut deed,
             also,
+            former,
         } = newcomer;
         let known = self.context.directory.of_person(me.user_id);
         if let Err(refusal) = self.may_adopt(&user, &me, known.as_ref()) {
@@ -274,6 +304,17 @@ impl FleetState {
             return;
         }
         let (key, at) = (credentials.account, now());
+        let before = match known.as_ref().filter(|known| known.key != key) {
+            Some(known) => self.before(known, former).map(Some),
+            None => Ok(None),
+        };
+        let before = match before {
+            Ok(before) => before,
+            Err(refusal) => {
+                let _ = reply.send(Err(refusal));
+                return;
+            }
+        };
         let account = OwnedAccount {
             id: known.as_ref().map_or_else(|| AccountId(Uuid::now_v7()), |known| known.id),
             user,
@@ -297,16 +338,13 @@ impl FleetState {
             me: Some(me),
             fault: None,
             cooldowns,
-            frozen: None,
+            // It is the account that is frozen, whatever session it logs in with.
+            frozen: self.freeze_of(key).or_else(|| self.freeze_of(known.as_ref()?.key)),
             created_at: at,
         };
         deed.target = Some(account.id.to_string());
         let mut ops = vec![Op::PutAccount(record.clone()), Op::PutCredentials(credentials)];
         ops.extend([Op::put_row(&account), Op::Audit(deed)]);
-        let before = match known.filter(|known| known.key != key) {
-            Some(known) => Some(self.before(&known).await),
-            None => None,
-        };
         if let Some(before) = &before {
             ops.extend(self.wipe(before.key));
             ops.extend(before.note.as_ref().map(Op::put_row));
@@ -322,30 +360,34 @@ impl FleetState {
         self.keep(myself, ops, Change::Adopted { account, record, before, slot }, reply).await;
     }
 
+    fn freeze_of(&self, key: AuthKeyId) -> Option<Frozen> {
+        self.members.get(&key)?.latest.get().frozen
+    }
+
     /// What is to become of the session that an account had: one that was made here would be left
     /// behind at Telegram for ever. That it is to be ended is durable together with its successor, and a
     /// login of its own does it, over restarts, once the account has hung up.
-    async fn before(&self, known: &OwnedAccount) -> Before {
+    fn before(&self, known: &OwnedAccount, former: Option<Former>) -> Result<Before, Refusal> {
         let key = known.key;
         let kept = Before { key, fate: Previous::Kept, note: None };
         if !known.is_made_here || self.is_session(key) {
-            return kept;
+            return Ok(kept);
         }
         let is_dead = |member: &Member| member.latest.get().fault.is_some();
         if self.members.get(&key).is_some_and(is_dead) {
-            return Before { fate: Previous::Ended, ..kept };
+            return Ok(Before { fate: Previous::Ended, ..kept });
         }
-        match self.context.store.read(move |store| store.credentials(key)).await {
-            Ok(Some(credentials)) => {
+        let Some(former) = former.filter(|former| former.key == key) else {
+            let detail = "the account was given another session meanwhile; ask again";
+            return Err(Refusal::new(Code::Conflict, detail).after(1));
+        };
+        Ok(match former.credentials {
+            Some(credentials) => {
                 let note = Some(note_to_end(known, &credentials));
                 Before { fate: Previous::Ended, note, ..kept }
             }
-            Ok(None) => kept,
-            Err(error) => {
-                tracing::error!(%error, account = %known.id, "the session that an account had cannot be read, so it is not ended at telegram");
-                kept
-            }
-        }
+            None => kept,
+        })
     }
 
     fn may_adopt(
@@ -496,6 +538,9 @@ impl FleetState {
         let Some(member) = self.members.get_mut(&key) else { return };
         member.standing = Standing::OnDemand;
         member.released = (!shared).then_some(why);
+        if shared {
+            member.lose_users(key, why);
+        }
         match (&member.presence, shared) {
             (Presence::Running(actor), true) => {
                 let _ = actor.cast(AccountMsg::Stand(Standing::OnDemand));
@@ -514,6 +559,10 @@ impl FleetState {
         self.guest(key, &member.slot);
         self.context.board.account_rests(key);
         let why = member.released.unwrap_or(Released::Removed);
+        self.replaced.retain(|_, at| at.elapsed() < FOLLOWED_WITHIN);
+        if why == Released::Replaced {
+            self.replaced.insert(key, Instant::now());
+        }
         for interest in member.interests.into_values() {
             interest.lose(key, why);
         }
@@ -587,6 +636,7 @@ mod tests {
     use crate::protocol::model::{CooldownScope, MethodClass};
     use crate::protocol::secret::AuthKey;
     use crate::store::Store;
+    use crate::store::gated::GatedDisk;
 
     async fn fleet(context: &Arc<Context>) -> ActorRef<FleetMsg> {
         fleet_with(context, None).await
@@ -643,6 +693,7 @@ mod tests {
                 slot: Arc::new(Semaphore::new(1)),
                 deed: Deed::own(&user, "account.connect", now()),
                 also: Box::new(|_| Vec::new()),
+                former: None,
                 user,
             };
             let (reply, waits) = ractor::concurrency::oneshot();
@@ -692,5 +743,54 @@ mod tests {
         context.store.commit(Vec::new()).await.unwrap();
         let kept = context.store.person_waits().unwrap();
         assert_eq!(kept, [PersonWaits { telegram_id: 1, waits: long }]);
+    }
+
+    fn anew(user: &UserId, telegram_id: i64, former: Option<Former>) -> Box<Newcomer> {
+        let auth_key = AuthKey::new([9; 256]);
+        Box::new(Newcomer {
+            user: user.clone(),
+            credentials: Credentials { account: AuthKeyId::of(&auth_key), dc_id: 2, auth_key },
+            api_id: None,
+            me: Me { user_id: telegram_id, is_bot: false, username: None, first_name: None },
+            phone_masked: None,
+            is_made_here: true,
+            slot: Arc::new(Semaphore::new(1)),
+            deed: Deed::own(user, "account.connect", now()),
+            also: Box::new(|_| Vec::new()),
+            former,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_session_that_cannot_be_read_is_not_wiped_without_the_note_that_ends_it() {
+        let patience = Duration::from_secs(20);
+        let (store, _outbox, gate) = GatedDisk::default().open();
+        let context = Context::for_tests(store.clone());
+        let auth_key = AuthKey::new([7; 256]);
+        let key = AuthKeyId::of(&auth_key);
+        let account = OwnedAccount { key, is_paused: true, is_made_here: true, ..owned("ann", 7) };
+        let credentials = Credentials { account: key, dc_id: 2, auth_key };
+        store.commit(vec![Op::PutCredentials(credentials)]).await.unwrap();
+        let fleet = fleet_with(&context, Some(account.clone())).await;
+        call(&fleet, FleetMsg::Pulse, patience).await.unwrap();
+        gate.hang_reads(true);
+        let (person, newest) = (account.telegram_id, AuthKeyId::of(&AuthKey::new([9; 256])));
+        let read = Former::read(&context, person, newest).await;
+        assert!(matches!(read, Err(StoreError::Unanswered { .. })));
+        let adopt = |former| {
+            let newcomer = anew(&account.user, person, former);
+            call(&fleet, |reply| FleetMsg::Estate(EstateMsg::Adopt { newcomer, reply }), patience)
+        };
+        let refusal = adopt(None).await.unwrap().unwrap_err();
+        assert_eq!((refusal.code, refusal.retry_after.is_some()), (Code::Conflict, true));
+        gate.hang_reads(false);
+        assert!(store.credentials(key).unwrap().is_some());
+        let former = Former::read(&context, person, newest).await.unwrap();
+        let changed = adopt(former).await.unwrap().unwrap();
+        assert_eq!(changed.previous, Some(Previous::Ended));
+        let notes = store.load().unwrap().logins;
+        assert_eq!(notes.len(), 1, "it is to be ended");
+        assert!(notes[0].is_leaving && notes[0].auth_key == [7; 256]);
+        fleet.stop(None);
     }
 }

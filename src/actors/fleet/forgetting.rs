@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ractor::{ActorRef, MessagingErr};
 use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::estate::waits_of;
 use super::member::{Member, Released};
@@ -106,6 +107,7 @@ impl FleetState {
         myself: &ActorRef<FleetMsg>,
         mut sessions: Vec<PoolMember>,
     ) {
+        sessions.iter().for_each(|session| drop(self.held_back.remove(&name_of(session))));
         sessions.retain(|session| self.uses.is_unused(session));
         let rest = sessions.split_off(sessions.len().min(FORGOTTEN_AT_ONCE));
         let mut ops = Vec::new();
@@ -149,7 +151,7 @@ impl FleetState {
             let PoolMember { session: id, account } = session.clone();
             let member = self.members.get(&account);
             if let Some(until) = member.and_then(|member| self.must_remember(member)) {
-                look_again(myself, session, until);
+                self.look_again(myself, session, until);
                 continue;
             }
             self.uses.forget(&session);
@@ -170,6 +172,17 @@ impl FleetState {
             forgotten.push(id);
         }
         (forgotten, accounts)
+    }
+
+    /// However often somebody stops using a session that has to be remembered: one timer waits for it.
+    fn look_again(&mut self, myself: &ActorRef<FleetMsg>, session: PoolMember, until: UnixMillis) {
+        let left = u64::try_from(until.0 - now().0).unwrap_or(0);
+        let name = name_of(&session);
+        let sessions = vec![session];
+        let again = move || FleetMsg::ForgetUnused { sessions };
+        let timer = myself.send_after(Duration::from_millis(left.saturating_add(1)), again);
+        // An earlier one goes.
+        self.held_back.insert(name, AbortOnDropHandle::new(timer));
     }
 
     fn wipe_account(&mut self, account: AuthKeyId) -> Vec<Op> {
@@ -196,7 +209,10 @@ impl FleetState {
             }
             None => record.cooldowns,
         };
-        waits.into_iter().map(|wait| wait.until).filter(|until| *until > at).max()
+        // A freeze is nobody else's to remember, either.
+        let look_at = record.frozen.map(|frozen| frozen.look_at);
+        let until = waits.into_iter().map(|wait| wait.until).chain(look_at);
+        until.filter(|until| *until > at).max()
     }
 
     /// The store has forgotten these accounts: they are disconnected. One that came again meanwhile stays.
@@ -210,7 +226,7 @@ impl FleetState {
 
     /// Accounts of which nothing says that they are needed: a crash came between their last use and their
     /// end.
-    fn orphans(&self) -> Vec<AuthKeyId> {
+    pub(super) fn orphans(&self) -> Vec<AuthKeyId> {
         let is_needed = |key: AuthKeyId| self.uses.has_account(key) || self.is_owned(key);
         let orphans = self.members.iter().filter(|(key, member)| {
             !is_needed(**key)
@@ -229,9 +245,6 @@ impl FleetState {
     }
 }
 
-fn look_again(myself: &ActorRef<FleetMsg>, session: PoolMember, until: UnixMillis) {
-    let left = u64::try_from(until.0 - now().0).unwrap_or(0);
-    let sessions = vec![session];
-    let again = move || FleetMsg::ForgetUnused { sessions };
-    myself.send_after(Duration::from_millis(left.saturating_add(1)), again);
+fn name_of(session: &PoolMember) -> (SessionId, AuthKeyId) {
+    (session.session.clone(), session.account)
 }

@@ -11,7 +11,7 @@ use crate::actors::account::{AccountMsg, Interest, LatestRecord};
 use crate::protocol::account::Standing;
 use crate::protocol::chat::ChatKey;
 use crate::protocol::estate::OwnedAccount;
-use crate::protocol::ids::SessionId;
+use crate::protocol::ids::{AuthKeyId, SessionId};
 use crate::protocol::model::AccountRecord;
 
 /// One account of the fleet.
@@ -91,6 +91,18 @@ impl Member {
         }
         if let Presence::Running(actor) = &self.presence {
             let _ = actor.cast(AccountMsg::Unwatch { key: key.clone(), monitor });
+        }
+    }
+
+    /// The monitors of users lose it: it is no user's any more, and stays for the bridge.
+    pub(super) fn lose_users(&mut self, account: AuthKeyId, why: Released) {
+        let is_users = |key: &ChatKey, _: &mut Interest| key.parts().1.is_some();
+        for (key, interest) in self.interests.extract_if(is_users) {
+            if let Presence::Running(actor) = &self.presence {
+                let monitor = interest.monitor.get_id();
+                let _ = actor.cast(AccountMsg::Unwatch { key, monitor });
+            }
+            interest.lose(account, why);
         }
     }
 

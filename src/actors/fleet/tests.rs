@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::*;
 use crate::actors::calling::call;
@@ -241,4 +241,66 @@ async fn many_sessions_that_nothing_uses_are_forgotten_bit_by_bit() {
     let wanted = BTreeMap::from([('a', 1), ('c', 1), ('s', 1), ('m', 1)]);
     assert_eq!(kept(&store), wanted, "but for the one that came again");
     root.stop(Instant::now() + PATIENCE).await;
+}
+
+fn blank_record(day: u16) -> AccountRecord {
+    AccountRecord {
+        id: session(day).account,
+        me: None,
+        fault: None,
+        frozen: None,
+        cooldowns: Vec::new(),
+        created_at: now(),
+    }
+}
+
+fn state(context: &Arc<Context>, accounts: Vec<AccountRecord>) -> FleetState {
+    let (sessions, owned, held) = (Vec::new(), Vec::new(), Vec::new());
+    let context = Arc::clone(context);
+    FleetState::new(FleetArgs { context, accounts, sessions, owned, held })
+}
+
+#[tokio::test]
+async fn a_monitor_that_asks_for_a_key_that_was_just_replaced_is_not_told_that_it_was_removed() {
+    let (store, _outbox) = Store::in_memory().unwrap();
+    let accounts = [1, 2].map(blank_record).into();
+    let mut fleet = state(&Context::for_tests(store), accounts);
+    for (day, why) in [(1, Released::Removed), (2, Released::Replaced)] {
+        let key = session(day).account;
+        fleet.release(key, why).await;
+        assert!(!fleet.members.contains_key(&key));
+        assert_eq!(fleet.why_gone(key), why);
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_account_is_remembered_until_the_next_look() {
+    use crate::protocol::frozen::Frozen;
+    let (store, _outbox) = Store::in_memory().unwrap();
+    let frozen = |at| Frozen::refused(None, "FROZEN_METHOD_INVALID", MethodClass::Send, at);
+    let day_ago = now().plus_ms(-2 * crate::protocol::frozen::LOOK_EVERY_MS);
+    let record = |day, at| AccountRecord { frozen: Some(frozen(at)), ..blank_record(day) };
+    let accounts = vec![record(1, now()), record(2, day_ago)];
+    let fleet = state(&Context::for_tests(store), accounts);
+    assert_eq!(fleet.orphans(), [session(2).account]);
+}
+
+#[tokio::test]
+async fn a_session_that_has_to_be_remembered_has_one_timer() {
+    let (store, _outbox) = Store::in_memory().unwrap();
+    let context = Context::for_tests(store);
+    let until = now().plus_ms(600_000);
+    let wait = Cooldown { scope: CooldownScope::Class(MethodClass::Auth), until };
+    let record = AccountRecord { cooldowns: vec![wait], ..blank_record(1) };
+    let mut fleet = state(&context, vec![record]);
+    let (sessions, owned, held) = (Vec::new(), Vec::new(), Vec::new());
+    let args = FleetArgs { context, accounts: Vec::new(), sessions, owned, held };
+    let (myself, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+    let member = session(1).member();
+    fleet.uses.know(&member);
+    for _ in 0..3 {
+        fleet.forget_unused(&myself, vec![member.clone()]).await;
+        assert_eq!(fleet.held_back.len(), 1);
+    }
+    myself.stop(None);
 }

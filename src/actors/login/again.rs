@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 
+use super::leaving::unread;
 use super::steps::slot_of;
 use super::{Finishing, LoginActor, LoginMsg, Stage, credentials_of};
 use crate::actors::context::{jitter, now};
@@ -57,17 +58,17 @@ impl LoginActor {
     pub(super) async fn again(&mut self, myself: &ActorRef<LoginMsg>) {
         match self.stage {
             Stage::Finishing(_) => self.hand_over(myself, None),
-            Stage::Leaving => self.log_out(myself).await,
+            Stage::Leaving => match self.left_with {
+                Some(outcome) => self.forget_session(myself, outcome).await,
+                None => self.log_out(myself).await,
+            },
             _ => self.go_on(myself).await,
         }
     }
 
-    /// What the store has of it: a step may have moved it to another key.
-    pub(super) async fn kept(&self) -> Option<LoginRecord> {
-        self.read().await.ok().flatten()
-    }
-
-    async fn read(&self) -> Result<Option<LoginRecord>, StoreError> {
+    /// What the store has of it: a step may have moved it to another key. An error says nothing of what
+    /// there is.
+    pub(super) async fn read(&self) -> Result<Option<LoginRecord>, StoreError> {
         let (user, id) = (self.who.user.clone(), self.id);
         let read = move |store: &Reader| store.row::<LoginRecord>(&user, id);
         let kept = self.context.store.read(read).await;
@@ -79,8 +80,7 @@ impl LoginActor {
         let kept = match self.read().await {
             Ok(kept) => kept,
             Err(error) => {
-                let failure = Failure::transient(format!("the login cannot be read: {error}"));
-                let (link, outcome) = (self.link.take(), Err(failure.into()));
+                let (link, outcome) = (self.link.take(), Err(unread(&error)));
                 let _ = myself.cast(LoginMsg::Stepped { link, outcome });
                 return;
             }
@@ -279,14 +279,14 @@ impl LoginActor {
     }
 
     /// The key that Telegram may have let in.
-    pub(super) async fn credentials_at_hand(&self) -> Option<Credentials> {
+    pub(super) async fn credentials_at_hand(&self) -> Result<Option<Credentials>, StoreError> {
         if let Stage::Finishing(finishing) = &self.stage {
-            return Some(finishing.credentials.clone());
+            return Ok(Some(finishing.credentials.clone()));
         }
         let at_hand = self.link.as_ref().and_then(|link| link.credentials());
         match at_hand {
-            Some(credentials) => Some(credentials),
-            None => credentials_of(&self.kept().await?),
+            Some(credentials) => Ok(Some(credentials)),
+            None => Ok(self.read().await?.as_ref().and_then(credentials_of)),
         }
     }
 }

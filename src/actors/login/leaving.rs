@@ -16,7 +16,7 @@ use crate::protocol::failure::Failure;
 use crate::protocol::ids::UnixMillis;
 use crate::protocol::login::LoginFailure;
 use crate::protocol::model::Credentials;
-use crate::store::Op;
+use crate::store::{Op, StoreError};
 use crate::telegram::LoginLink;
 
 /// For how long ending a session is tried, in each life of the daemon, milliseconds.
@@ -34,17 +34,25 @@ impl LoginActor {
     ) {
         // What it was told to wait for was another step.
         self.not_before = UnixMillis(0);
-        let mut record = self.record_of(&credentials);
-        (record.is_leaving, record.stage) = (true, LoginStage::WaitingScan);
-        if let Err(error) = self.context.store.commit(vec![Op::put_row(&record)]).await {
-            tracing::error!(%error, login = %self.id, "a session that is to be ended could not be noted");
-        }
+        self.note_leaving(self.record_of(&credentials)).await;
         // The connection that it has, or had until now, is closed first.
         let slot = match &self.stage {
             Stage::Finishing(finishing) => Some(finishing.slot.clone()),
             _ => self.link.as_ref().map(|link| link.slots()),
         };
         slot.into_iter().for_each(|slot| self.share_slot(credentials.account, slot));
+        self.begin_leaving(myself, view).await;
+    }
+
+    async fn note_leaving(&self, mut record: LoginRecord) {
+        (record.is_leaving, record.stage) = (true, LoginStage::WaitingScan);
+        if let Err(error) = self.context.store.commit(vec![Op::put_row(&record)]).await {
+            tracing::error!(%error, login = %self.id, "a session that is to be ended could not be noted");
+        }
+    }
+
+    /// Its user is told that it is over; its session is ended, with whatever key the store has of it.
+    pub(super) async fn begin_leaving(&mut self, myself: &ActorRef<LoginMsg>, view: LoginView) {
         self.link = None;
         self.tell(view);
         self.refuse_held();
@@ -66,9 +74,21 @@ impl LoginActor {
     }
 
     pub(super) async fn log_out(&mut self, myself: &ActorRef<LoginMsg>) {
-        let Some(credentials) = self.kept().await.as_ref().and_then(credentials_of) else {
+        let kept = match self.read().await {
+            Ok(kept) => kept,
+            // The note stands as long as nobody knows that it does not.
+            Err(error) => return self.try_later(myself, &unread(&error)).await,
+        };
+        let Some((record, credentials)) = kept.and_then(|kept| {
+            let credentials = credentials_of(&kept)?;
+            Some((kept, credentials))
+        }) else {
             return myself.stop(None);
         };
+        if !record.is_leaving {
+            // It could not be read when the login was given up.
+            self.note_leaving(record).await;
+        }
         let (fleet, options) = (self.fleet.clone(), self.context.login_options());
         let leave = async move {
             let (slot, me) = slot_of(&fleet, credentials.account).await;
@@ -115,14 +135,25 @@ impl LoginActor {
         let (login, user) = (self.id, &self.who.user);
         tracing::warn!(%login, %user, "a session that nobody uses could not be ended at telegram; its \
             person finds it among the active sessions in an official app");
-        self.forget_session(myself, "TG_UNAVAILABLE").await;
+        self.forget_session(myself, self.left_with.unwrap_or("TG_UNAVAILABLE")).await;
     }
 
-    async fn forget_session(&mut self, myself: &ActorRef<LoginMsg>, outcome: &str) {
+    pub(super) async fn forget_session(
+        &mut self,
+        myself: &ActorRef<LoginMsg>,
+        outcome: &'static str,
+    ) {
         // With an erased user the note went, and nothing names the user any more.
-        let busy = self.context.erasing.enter(&self.who.user);
-        if busy.is_err() || self.kept().await.is_none() {
+        let Ok(_busy) = self.context.erasing.enter(&self.who.user) else {
             return myself.stop(None);
+        };
+        match self.read().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return myself.stop(None),
+            Err(error) => {
+                self.left_with = Some(outcome);
+                return self.try_later(myself, &unread(&error)).await;
+            }
         }
         let forget = Op::delete_row::<LoginRecord>(&self.who.user, self.id);
         let ops = vec![forget, Op::Audit(self.deed(LEAVE, outcome))];
@@ -130,4 +161,9 @@ impl LoginActor {
         let _ = self.context.store.commit(ops).await;
         myself.stop(None);
     }
+}
+
+/// The disk did not answer: what is kept of the login is unknown, not gone.
+pub(super) fn unread(error: &StoreError) -> LoginFailure {
+    Failure::transient(format!("the login cannot be read: {error}")).into()
 }

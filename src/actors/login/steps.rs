@@ -10,9 +10,9 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{LoginActor, LoginMsg, LoginReply, Stage, Way};
-use crate::actors::context::now;
-use crate::actors::fleet::{Also, Changed, EstateMsg, FleetMsg, Newcomer};
+use super::{Finishing, LoginActor, LoginMsg, LoginReply, Stage, Way};
+use crate::actors::context::{Context, now};
+use crate::actors::fleet::{Also, Changed, EstateMsg, FleetMsg, Former, Newcomer};
 use crate::actors::login_waits::subject_of;
 use crate::failpoint;
 use crate::protocol::estate::{LoginRecord, LoginStage};
@@ -133,15 +133,15 @@ impl LoginActor {
     fn take_over(&mut self, myself: &ActorRef<LoginMsg>, credentials: Credentials) {
         let options = self.options();
         let (fleet, target) = (self.fleet.clone(), myself.clone());
-        let (newcomer, store) = (self.newcomer(), self.context.store.clone());
+        let store = self.context.store.clone();
         self.task = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let credentials = where_known(&store, credentials).await;
             let (slot, me) = slot_of(&fleet, credentials.account).await;
             if let Some(me) = me {
                 // It is connected already, by a command of the bridge; or it was this user's before.
-                let newcomer = newcomer(me, None, credentials, slot);
-                let outcome = adopt(&fleet, newcomer).await;
-                let _ = target.cast(LoginMsg::Adopted(Box::new(outcome)));
+                let signed_in = SignedIn { me, phone_masked: None };
+                let known = Finishing { signed_in, credentials, slot };
+                let _ = target.cast(LoginMsg::Known(Box::new(known)));
                 return;
             }
             let (link, outcome) = match LoginLink::resume(&options, &credentials, slot).await {
@@ -303,12 +303,13 @@ impl LoginActor {
         let (credentials, slot) = (finishing.credentials.clone(), Arc::clone(&finishing.slot));
         let newcomer = self.newcomer()(me, phone_masked, credentials, slot);
         let (fleet, target) = (self.fleet.clone(), myself.clone());
+        let context = Arc::clone(&self.context);
         // Not to be given up any more: what is durable is told in any case.
         tokio::spawn(async move {
             if let Some(link) = link {
                 link.close().await;
             }
-            let outcome = adopt(&fleet, newcomer).await;
+            let outcome = adopt(&context, &fleet, newcomer).await;
             let _ = target.cast(LoginMsg::Adopted(Box::new(outcome)));
         });
     }
@@ -332,6 +333,7 @@ impl LoginActor {
             slot,
             deed,
             also,
+            former: None,
         }
     }
 }
@@ -367,8 +369,18 @@ pub(in crate::actors) async fn slot_of(
     }
 }
 
-async fn adopt(fleet: &ActorRef<FleetMsg>, newcomer: Newcomer) -> Result<Changed, Refusal> {
+async fn adopt(
+    context: &Context,
+    fleet: &ActorRef<FleetMsg>,
+    mut newcomer: Newcomer,
+) -> Result<Changed, Refusal> {
     failpoint::reach("account.adopt.before");
+    let (person, key) = (newcomer.me.user_id, newcomer.credentials.account);
+    newcomer.former = Former::read(context, person, key).await.map_err(|error| {
+        tracing::error!(%error, user = %newcomer.user, "the session that an account had cannot be read");
+        let detail = "the session that the account had cannot be read just now; begin the login anew";
+        Refusal::new(Code::Conflict, detail).after(5)
+    })?;
     let newcomer = Box::new(newcomer);
     let ask = |reply| FleetMsg::Estate(EstateMsg::Adopt { newcomer, reply });
     let answer = fleet.call(ask, Some(FLEET_TIMEOUT)).await;

@@ -25,7 +25,8 @@ impl LoginActor {
         // Of an erased user nothing is written any more; until then the erasing waits.
         let Ok(_busy) = self.context.erasing.enter(&self.who.user) else { return Ok(()) };
         let mut ops = Vec::new();
-        if let Some(mut record) = self.kept().await {
+        // Should it not be read, the wait of whoever logs in is kept all the same.
+        if let Ok(Some(mut record)) = self.read().await {
             record.not_before = Some(until);
             ops.push(Op::put_row(&record));
         }
