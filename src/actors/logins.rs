@@ -15,12 +15,12 @@ use super::fleet::FleetMsg;
 use super::ledger;
 use super::lobby::LoginView;
 use super::login::{Login, LoginArgs, LoginMsg, LoginReply, Way};
-use crate::protocol::estate::{LoginRecord, LoginStage, LoginWait};
+use crate::protocol::estate::{LoginRecord, LoginStage};
 use crate::protocol::login::LoginState;
 use crate::protocol::owner::{AccountId, Caller, LoginId, UserId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::restart::{Backoff, ChildKind, RestartHistory};
-use crate::store::{Op, Reader, StoreError};
+use crate::store::{Op, StoreError};
 
 /// Logins of one user at once.
 const PER_USER_MAX: usize = 20;
@@ -85,8 +85,6 @@ impl Actor for Logins {
         args: LoginsArgs,
     ) -> Result<LoginsState, ActorProcessingErr> {
         let LoginsArgs { context, fleet, interrupted } = args;
-        let waits = context.store.read(Reader::all_rows::<LoginWait>).await?;
-        context.login_waits.recall(waits, now());
         myself.cast(LoginsMsg::Resume(interrupted))?;
         let _ = context.logins.set(myself);
         let (open, names, histories) = (HashMap::new(), HashMap::new(), HashMap::new());

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::protocol::chat::ChatKey;
 use crate::protocol::cursor::Cursor;
 use crate::protocol::erasure::Erasure;
-use crate::protocol::estate::{DayCount, LoginRecord, OwnedAccount, PersonWaits};
+use crate::protocol::estate::{DayCount, LoginRecord, LoginWait, OwnedAccount, PersonWaits};
 use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
 use crate::protocol::model::{
     AccountRecord, Credentials, JobRecord, MonitorRecord, PeerRecord, RestartRecord, SessionRecord,
@@ -183,6 +183,8 @@ pub struct Snapshot {
     pub owned: Vec<OwnedAccount>,
     /// All logins that were under way.
     pub logins: Vec<LoginRecord>,
+    /// What Telegram made logins wait for.
+    pub login_waits: Vec<LoginWait>,
     /// All monitors with their cursors.
     pub monitors: Vec<(MonitorRecord, Option<Cursor>)>,
     /// All jobs, the oldest first.

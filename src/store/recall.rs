@@ -28,6 +28,7 @@ impl Reader {
             accounts: self.all_json(kind::ACCOUNT)?,
             owned: self.all_rows()?,
             logins: self.all_rows()?,
+            login_waits: self.all_rows()?,
             monitors,
             jobs: self.all_json(kind::JOB)?,
             restarts: self.all_json(kind::RESTART)?,
