@@ -119,8 +119,8 @@ impl Daemon {
             tokio::task::spawn_blocking(move || store.load()).await??
         };
         files.tell(snapshot.accounts.len());
-        let login = login_options(config, &signs.meters)?;
-        let settings = settings(config, told_limits, login);
+        let login = login_options(config, &signs.meters, files)?;
+        let settings = settings(config, told_limits, login, files);
         let Signs { board, directory, backlog, meters, http, health, .. } = signs;
         let context = Context::new(store.clone(), board, directory, meters, backlog, settings);
         health.watch(&context);
@@ -231,7 +231,7 @@ fn pacing(limits: &config::Limits) -> Limits {
     Limits { send: Rate { per_minute, burst }, sends_per_day: per_day, ..Limits::default() }
 }
 
-fn login_options(config: &Config, meters: &Meters) -> Result<LoginOptions> {
+fn login_options(config: &Config, meters: &Meters, files: Descriptors) -> Result<LoginOptions> {
     let read = |path: &PathBuf| {
         let pem = config::read_named_file(path).map_err(|why| {
             anyhow::anyhow!(
@@ -248,6 +248,7 @@ fn login_options(config: &Config, meters: &Meters) -> Result<LoginOptions> {
         api_id: config.telegram.api_id.unwrap_or_default(),
         meters: meters.calls.clone(),
         clocks: Clocks::default(),
+        sockets: files.telegram(),
     };
     Ok(LoginOptions {
         dial,
@@ -257,7 +258,12 @@ fn login_options(config: &Config, meters: &Meters) -> Result<LoginOptions> {
     })
 }
 
-fn settings(config: &Config, limits: watch::Receiver<Limits>, login: LoginOptions) -> Settings {
+fn settings(
+    config: &Config,
+    limits: watch::Receiver<Limits>,
+    login: LoginOptions,
+    files: Descriptors,
+) -> Settings {
     let retry_delay = u64::try_from(config.failover.retry_delay.as_millis()).unwrap_or(u64::MAX);
     Settings {
         servers: login.dial.servers.clone(),
@@ -275,11 +281,11 @@ fn settings(config: &Config, limits: watch::Receiver<Limits>, login: LoginOption
         check_every: config.monitoring.check_every,
         difference_every: config.monitoring.difference_every,
         extra_events: config.bridge.extra_events,
-        webhooks: webhooks(&config.webhooks),
+        webhooks: webhooks(&config.webhooks, files),
     }
 }
 
-fn webhooks(config: &config::Webhooks) -> WebhookSettings {
+fn webhooks(config: &config::Webhooks, files: Descriptors) -> WebhookSettings {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let backoff = Backoff {
         min_ms: ms(config.retry_first),
@@ -290,6 +296,7 @@ fn webhooks(config: &config::Webhooks) -> WebhookSettings {
         allow_private: config.allow_private,
         retry: RetryPolicy { backoff, give_up_after_ms },
         waiting_max: config.waiting_max as usize,
+        connections: files.webhooks(),
     }
 }
 

@@ -159,6 +159,7 @@ impl Context {
             api_id: 1,
             meters: crate::telegram::CallMeters::default(),
             clocks: Clocks::default(),
+            sockets: Default::default(),
         };
         let settings = Settings {
             servers: dial.servers.clone(),

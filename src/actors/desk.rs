@@ -167,10 +167,11 @@ impl Desk {
             _ => {}
         }
         let random_id = known.as_ref().map_or_else(rand::random, |known| known.random_id);
-        let outcome = self.attempt(dispatch, known, random_id).await;
-        if let Err(refusal) = &outcome {
+        let mut outcome = self.attempt(dispatch, known, random_id).await;
+        if let Err(refusal) = &mut outcome {
             let deed = dispatch.deed(random_id, refusal.code.name());
-            let _ = self.context.store.submit(vec![Op::Audit(deed)], |_| {}).await;
+            let noted = self.context.store.submit(vec![Op::Audit(deed)], |_| {}).await;
+            refusal.is_audited = noted.is_ok();
         }
         outcome?.map(|sent| (sent, false)).ok_or_else(sent_before)
     }

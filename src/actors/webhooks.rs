@@ -21,7 +21,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use super::context::Context;
 use super::ledger;
 use super::supervision::{End, Ended, Nursery};
-use crate::edge::webhook::{Guard, WebhookClient};
+use crate::edge::webhook::{Guard, IDLE_PER_HOST, WebhookClient};
 use crate::protocol::owner::WebhookId;
 use crate::protocol::restart::{Backoff, ChildKind, RestartHistory};
 use crate::protocol::webhook::{RetryPolicy, WebhookRecord};
@@ -33,6 +33,8 @@ pub(super) use registry::{Hook, Hooks, durable};
 
 /// Requests to endpoints at once, in all. Each takes ten seconds at the most.
 const AT_ONCE_MAX: usize = 64;
+/// Connections to endpoints, where nothing limits them: see `app/descriptors.rs`.
+const CONNECTIONS_MAX: usize = 192;
 
 /// Settings of webhooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +45,15 @@ pub struct WebhookSettings {
     pub retry: RetryPolicy,
     /// Deliveries that may wait for one endpoint; beyond it the oldest are given up.
     pub waiting_max: usize,
+    /// Connections to endpoints at once, kept ones included; at least 2.
+    pub connections: usize,
 }
 
 impl Default for WebhookSettings {
     fn default() -> Self {
         let backoff = Backoff { min_ms: 5_000, max_ms: 60 * 60 * 1_000 };
         let retry = RetryPolicy { backoff, give_up_after_ms: 24 * 60 * 60 * 1_000 };
-        Self { allow_private: false, retry, waiting_max: 20_000 }
+        Self { allow_private: false, retry, waiting_max: 20_000, connections: CONNECTIONS_MAX }
     }
 }
 
@@ -57,6 +61,16 @@ impl WebhookSettings {
     /// The guard that these settings ask for.
     pub(super) fn guard(&self) -> Guard {
         Guard::new(self.allow_private)
+    }
+
+    /// Requests at once: half of the connections, since the others may be kept ones.
+    fn at_once(&self) -> usize {
+        (self.connections / 2).clamp(1, AT_ONCE_MAX)
+    }
+
+    /// Whether connections to so many endpoints may be kept after an answer.
+    fn may_keep(&self, endpoints: usize) -> bool {
+        endpoints.saturating_mul(IDLE_PER_HOST) <= self.connections.saturating_sub(self.at_once())
     }
 }
 
@@ -135,7 +149,7 @@ impl Actor for Webhooks {
             context,
             settings,
             client,
-            permits: Semaphore::new(AT_ONCE_MAX),
+            permits: Semaphore::new(settings.at_once()),
             stop: CancellationToken::new(),
             attempts: TaskTracker::new(),
         };

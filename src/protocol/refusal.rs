@@ -178,12 +178,14 @@ pub struct Refusal {
     pub retry_after: Option<u64>,
     /// The fields at fault, of a request that is not valid.
     pub errors: Vec<FieldError>,
+    /// Whether the refusal itself is a line of the audit log.
+    pub is_audited: bool,
 }
 
 impl Refusal {
     /// A refusal with its words.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), retry_after: None, errors: Vec::new() }
+        Self { code, detail: detail.into(), retry_after: None, errors: Vec::new(), is_audited: false }
     }
 
     /// There is no such thing as `what` for the one who asks.

@@ -25,8 +25,11 @@ const PAGE: i32 = 100;
 const DIFFERENCE_PARTS_MAX: usize = 10;
 /// Messages that cannot be read and are passed over in one go.
 const PASSED_MAX: i32 = 5;
+/// Calls that look for the ids of messages that cannot be read, where a chat begins.
+const SEARCH_CALLS_MAX: u32 = 16;
 
-/// The id of the newest message dated before `date`, 0 when there is none.
+/// The id of the newest message dated before `date`, 0 when there is none. Where the newest of them cannot
+/// be read and their ids are far apart, that of one before them: then they are told as unreadable too.
 pub(super) async fn newest_before(
     caller: &Caller,
     peer: &PeerRecord,
@@ -53,8 +56,12 @@ pub(super) async fn newest_before(
         }
     };
     // The newest ones cannot be read, but they have ids.
+    let mut calls_left = SEARCH_CALLS_MAX;
     for _ in 0..passed {
-        id = narrow::first_unreadable(caller, peer, id).await?;
+        match narrow::first_unreadable(caller, peer, id, &mut calls_left).await? {
+            Some(unreadable) => id = unreadable,
+            None => break,
+        }
     }
     Ok(id)
 }

@@ -20,6 +20,7 @@ use super::error::{classify, classify_end, is_key_unknown};
 use super::history::Narrowings;
 use super::meters::{CallMeters, Unanswered};
 use super::pulse::Pulse;
+use super::sockets::Sockets;
 use super::vault::{Servers, Vault};
 use crate::protocol::failure::Failure;
 use crate::protocol::model::{Credentials, Me};
@@ -52,6 +53,8 @@ pub struct DialOptions {
     pub meters: CallMeters,
     /// What is known of the servers' clocks.
     pub clocks: Clocks,
+    /// The room for connections.
+    pub sockets: Sockets,
 }
 
 /// A way to call Telegram over one link. Cheap to clone; ends with the link.
@@ -191,56 +194,68 @@ pub struct Link {
 pub struct Connection {
     handle: SenderPoolHandle,
     runner: Option<JoinHandle<()>>,
-    slot: Option<Slot>,
+    held: Option<Held>,
 }
+
+/// What a connection holds until its sockets are closed.
+type Held = (Slot, OwnedSemaphorePermit);
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let (Some(runner), slot) = (self.runner.take(), self.slot.take()) else { return };
+        let (Some(runner), held) = (self.runner.take(), self.held.take()) else { return };
         self.handle.quit();
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             // The runtime is gone, and the sockets with it.
             return;
         };
-        runtime.spawn(end(runner, slot));
+        runtime.spawn(end(runner, held));
     }
 }
 
 impl Connection {
     /// Closes the sockets and waits until they are.
     pub async fn close(mut self) {
-        let (Some(runner), slot) = (self.runner.take(), self.slot.take()) else { return };
+        let (Some(runner), held) = (self.runner.take(), self.held.take()) else { return };
         self.handle.quit();
-        end(runner, slot).await;
+        end(runner, held).await;
     }
 }
 
-async fn end(mut runner: JoinHandle<()>, slot: Option<Slot>) {
+async fn end(mut runner: JoinHandle<()>, held: Option<Held>) {
     if timeout(CLOSE_TIMEOUT, &mut runner).await.is_err() {
         runner.abort();
         let _ = runner.await;
     }
-    drop(slot);
+    drop(held);
 }
 
 /// What belongs to a connection: how to call, what comes unasked, and the sockets.
 pub(super) type Wires = (Caller, mpsc::Receiver<UpdatesLike>, Connection);
 
 /// Makes ready what the first call connects.
-pub(super) fn wire(options: &DialOptions, dc_id: i32, vault: Arc<Vault>, slot: Slot) -> Wires {
+///
+/// # Errors
+/// [`Failure::Transient`] when there is no room for another connection.
+pub(super) fn wire(
+    options: &DialOptions,
+    dc_id: i32,
+    vault: Arc<Vault>,
+    slot: Slot,
+) -> Result<Wires, Failure> {
+    let socket = options.sockets.take()?;
     let params = connection_params(options.servers.is_ipv6(dc_id));
     let pool = SenderPool::with_configuration(vault, options.api_id, params);
     let connection = Connection {
         handle: pool.handle.thin.clone(),
         runner: Some(tokio::spawn(pool.runner.run())),
-        slot: Some(slot),
+        held: Some((slot, socket)),
     };
     let (pulse, meters) = (Arc::default(), options.meters.clone());
     let (clocks, address) = (options.clocks.clone(), options.servers.address(dc_id));
     let (handle, end) = (pool.handle.thin, pool.handle.ended);
     let narrowings = Narrowings::default();
     let caller = Caller { handle, dc_id, pulse, meters, clocks, address, end, narrowings };
-    (caller, pool.updates, connection)
+    Ok((caller, pool.updates, connection))
 }
 
 impl Link {
@@ -315,7 +330,8 @@ impl Link {
     ) -> Result<Self, DialError> {
         let slot = Self::wait_for_slot(&slots).await.map_err(DialError::Failed)?;
         let vault = Arc::new(Vault::new(&options.servers, credentials));
-        let (caller, updates, connection) = wire(options, credentials.dc_id, vault, slot);
+        let (caller, updates, connection) = wire(options, credentials.dc_id, vault, slot)
+            .map_err(DialError::Failed)?;
         let me = ask_who(&caller).await?;
         Ok(Self { caller, me, updates, connection })
     }

@@ -127,7 +127,7 @@ impl LoginLink {
     ) -> Result<Self, LoginFailure> {
         let slot = Link::wait_for_slot(&slots).await?;
         let vault = Arc::new(vault);
-        let (caller, updates, connection) = wire(&options.dial, dc_id, Arc::clone(&vault), slot);
+        let (caller, updates, connection) = wire(&options.dial, dc_id, Arc::clone(&vault), slot)?;
         let options = options.clone();
         Ok(Self {
             options,

@@ -27,6 +27,7 @@ mod rest;
 mod rights;
 mod send;
 mod setback;
+mod sockets;
 #[cfg(test)]
 mod sim;
 mod vault;
@@ -44,4 +45,5 @@ pub use pulse::Pulse;
 pub use pump::{PumpParts, TellFrozen, TellTrouble, TellWait, UpdatePump, WaitLeft, WantsChannel};
 pub use rights::{ChatKind, ChatRights};
 pub use send::SendMessage;
+pub use sockets::Sockets;
 pub use vault::Servers;

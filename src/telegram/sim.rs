@@ -44,6 +44,7 @@ pub(super) fn dial_options(sim: &Simulator) -> DialOptions {
         api_id: 1,
         meters: CallMeters::default(),
         clocks: Clocks::default(),
+        sockets: Default::default(),
     }
 }
 

@@ -39,6 +39,7 @@ impl AccountActor {
             api_id: self.api_id,
             meters: self.context.meters.calls.clone(),
             clocks: self.context.clocks.clone(),
+            sockets: self.context.settings.login.dial.sockets.clone(),
         };
         let (context, slot) = (Arc::clone(&self.context), Arc::clone(&self.slot));
         let peers = (!self.peers_recalled).then(|| Arc::clone(&self.peers));

@@ -46,7 +46,8 @@ pub(super) async fn attempt(
     }
     let record = hook.record();
     let (url, secret) = (record.url.as_str(), record.secret.as_str());
-    let answer = way.client.call(Call { url, secret, delivery: &delivery, at: now() }).await;
+    let keep = way.settings.may_keep(way.context.hooks.count());
+    let answer = way.client.call(Call { url, secret, delivery: &delivery, at: now(), keep }).await;
     let verdict = way.settings.retry.judge(&delivery, answer, now(), jitter());
     follow(way, hook, delivery, verdict).await
 }

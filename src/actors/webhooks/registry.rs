@@ -155,6 +155,11 @@ impl Hooks {
         Turn { _turn: self.turn.lock().await }
     }
 
+    /// How many endpoints there are.
+    pub(super) fn count(&self) -> usize {
+        held(&self.known).hooks.len()
+    }
+
     /// The endpoint `id`, whoever's it is.
     pub(in crate::actors) fn get(&self, id: WebhookId) -> Option<Arc<Hook>> {
         held(&self.known).hooks.get(&id).cloned()

@@ -31,6 +31,9 @@ const BUSY: u8 = 1;
 /// Everything that was asked is answered, as far as this side goes.
 const ANSWERED: u8 = 2;
 
+/// The least rank of those who asked, were answered, and do not hold one of the last places.
+const ANSWERED_RANK_MIN: u8 = 2;
+
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Room {
@@ -39,7 +42,8 @@ pub(super) struct Room {
     /// The others.
     pub(super) places: usize,
     /// The last of these, which are for health and metrics: what else is asked on them is refused, and
-    /// each is closed after one answer. Who has never asked anything does not count.
+    /// each is closed after one answer. Who has never asked anything does not count, and who was answered
+    /// gives way before anybody new has to take one of these.
     pub(super) reserved: usize,
 }
 
@@ -120,7 +124,7 @@ impl Life {
             SILENT => Some((0, self.accepted)),
             BUSY => None,
             _ if self.is_reserved() => Some((1, moved)),
-            _ if !is_stuck => Some((2, moved)),
+            _ if !is_stuck => Some((ANSWERED_RANK_MIN, moved)),
             _ => Some((3, moved)),
         }
     }
@@ -198,7 +202,7 @@ impl Connections {
 
     /// Ends the connection that is missed least; whether there was one.
     pub(super) fn give_way(&self) -> bool {
-        self.give_way_quiet() || self.give_way_served()
+        self.give_way_quiet() || self.give_way_served(0)
     }
 
     fn give_way_quiet(&self) -> bool {
@@ -208,11 +212,14 @@ impl Connections {
         longest.map(|task| task.abort()).is_some()
     }
 
-    fn give_way_served(&self) -> bool {
+    fn give_way_served(&self, rank_min: u8) -> bool {
         let mut table = self.table();
         let mut least: Option<(u8, Instant, u64)> = None;
         for (number, entry) in table.served.iter().filter(|(_, entry)| entry.task.is_some()) {
             let Some((rank, moved)) = entry.life.rank() else { continue };
+            if rank < rank_min {
+                continue;
+            }
             if least.is_none_or(|(other, since, _)| (rank, moved) < (other, since)) {
                 least = Some((rank, moved, *number));
             }
@@ -264,7 +271,7 @@ impl Place {
     /// answer is finished.
     pub(super) async fn take(&self) {
         while !self.of.try_serve(self.number) {
-            self.of.give_way_served();
+            self.of.give_way_served(0);
             let _ = timeout(LOOK_AGAIN, self.of.freed.notified()).await;
         }
     }
@@ -302,7 +309,9 @@ impl Asking {
         if self.life.asked().is_none() {
             let engaged = self.of.engaged.fetch_add(1, Ordering::Relaxed) + 1;
             let Room { places, reserved, .. } = self.of.room;
-            let is_reserved = engaged > places.saturating_sub(reserved);
+            let is_crowded = engaged > places.saturating_sub(reserved);
+            // Who asked before and has no more questions makes room; its own place goes with it.
+            let is_reserved = is_crowded && !self.of.give_way_served(ANSWERED_RANK_MIN);
             self.life.is_reserved.store(is_reserved, Ordering::Relaxed);
         }
         self.life.asked.store(self.life.age().max(1), Ordering::Relaxed);
@@ -455,6 +464,22 @@ mod tests {
         let (_, _fresh) = enter(&all).await;
         let (_, task) = open.swap_remove(2);
         assert!(is_ended(task).await);
+    }
+
+    #[tokio::test]
+    async fn who_was_answered_makes_room_for_who_asks_before_the_last_places_are_taken() {
+        let all = Connections::new(Room { quiet: 3, places: 4, reserved: 2 });
+        let (idle, resting) = enter(&all).await;
+        let (busy, working) = enter(&all).await;
+        [&idle, &busy].into_iter().for_each(Asking::began);
+        drop(idle.until_answered());
+        let (fresh, _fresh) = enter(&all).await;
+        fresh.began();
+        assert!(is_ended(resting).await, "it has no more questions");
+        assert!(!fresh.life().is_reserved() && !working.is_finished());
+        let (late, _late) = enter(&all).await;
+        late.began();
+        assert!(late.life().is_reserved(), "both others are being answered");
     }
 
     proptest! {

@@ -81,8 +81,16 @@ pub(super) fn problem(status: StatusCode, code: Code, detail: &str) -> Response 
     refused_as(status, &Refusal::new(code, detail))
 }
 
+/// Goes with an answer to a request whose refusal is a line of the audit log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Audited;
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        refused(&self)
+        let mut response = refused(&self);
+        if self.is_audited {
+            response.extensions_mut().insert(Audited);
+        }
+        response
     }
 }

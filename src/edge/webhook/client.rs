@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use jiff::fmt::rfc2822;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response};
 
 use super::guard::{Guard, Refused};
@@ -19,8 +19,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 4 << 10;
 /// How long an unused connection is kept.
 const IDLE_MAX: Duration = Duration::from_secs(30);
-/// Unused connections kept for one host.
-const IDLE_PER_HOST: usize = 2;
+/// Unused connections kept for one host, where they may be kept.
+pub const IDLE_PER_HOST: usize = 2;
 
 const ID: HeaderName = HeaderName::from_static("webhook-id");
 const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -42,6 +42,8 @@ pub struct Call<'a> {
     pub delivery: &'a Delivery,
     /// The time of the attempt.
     pub at: UnixMillis,
+    /// Whether the connection may be kept for the next one.
+    pub keep: bool,
 }
 
 /// Calls endpoints.
@@ -105,7 +107,10 @@ impl WebhookClient {
         let Some(headers) = headers(&call, payload.as_bytes()) else {
             return Answer::Failed("the endpoint's secret cannot be used".to_owned());
         };
-        let request = self.http.post(url).headers(headers).body(payload);
+        let mut request = self.http.post(url).headers(headers).body(payload);
+        if !call.keep {
+            request = request.header(CONNECTION, "close");
+        }
         match request.send().await {
             Ok(response) => {
                 let code = response.status().as_u16();

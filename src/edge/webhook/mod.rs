@@ -6,5 +6,5 @@ mod client;
 mod guard;
 mod lookup;
 
-pub use client::{Call, WebhookClient, WebhookClientError};
+pub use client::{Call, IDLE_PER_HOST, WebhookClient, WebhookClientError};
 pub use guard::{Guard, Refused};

@@ -161,18 +161,22 @@ impl HistoryPage {
     }
 }
 
-/// The id of the message after `after_id`, which cannot be read.
+/// The id of the message after `after_id`, which cannot be read; `None` where it is not found within
+/// `calls_left`.
 pub(super) async fn first_unreadable(
     caller: &Caller,
     peer: &PeerRecord,
     after_id: i32,
-) -> Result<i32, Failure> {
+    calls_left: &mut u32,
+) -> Result<Option<i32>, Failure> {
     let mut search = Search::after(after_id);
     while let Some(upto) = search.next() {
+        let Some(left) = calls_left.checked_sub(1) else { return Ok(None) };
+        *calls_left = left;
         sleep(PAUSE).await;
         search.saw(newest_within(caller, peer, after_id, upto).await?);
     }
-    search.found().ok_or_else(gone)
+    search.found().map(Some).ok_or_else(gone)
 }
 
 /// What is seen of the messages up to an id.

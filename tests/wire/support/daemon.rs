@@ -131,6 +131,11 @@ impl Daemon {
         self.set_variable("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     }
 
+    /// How many files it may have open, from its next start on.
+    pub(crate) fn set_open_files(&mut self, limit: u64) {
+        self.open_files = Some(limit);
+    }
+
     /// Its environment is empty again, from its next start on.
     pub(crate) fn clear_variables(&mut self) {
         self.environment.clear();

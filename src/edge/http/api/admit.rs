@@ -20,7 +20,7 @@ use super::in_hand::InHand;
 use super::limits::{Budget, Class, Limits};
 use super::token::Tokens;
 use crate::edge::http::origin::caller_address;
-use crate::edge::http::problem::problem;
+use crate::edge::http::problem::{Audited, problem};
 use crate::edge::http::serve::Peer;
 use crate::protocol::network::Network;
 use crate::protocol::owner::{Caller, UserId};
@@ -128,7 +128,7 @@ pub(super) async fn admit(
             request.extensions_mut().insert(caller);
             request.extensions_mut().insert::<Grant>(grant);
             let response = door.perform(&user, request, next).await;
-            if class == Class::Send && !response.status().is_success() {
+            if class == Class::Send && response.extensions().get::<Audited>().is_some() {
                 door.limits.send_refused(&user);
             }
             told(budget, response)

@@ -218,8 +218,8 @@ impl Limits {
         })
     }
 
-    /// Notes that a message was refused, which is a line in the audit log and costs its user nothing else:
-    /// it counts as a change.
+    /// Notes that a message was refused with a line in the audit log, which costs its user nothing else: it
+    /// counts as a change.
     pub(super) fn send_refused(&self, user: &UserId) {
         if let Err((_, wait)) = self.change.take(user) {
             let until = Instant::now() + Duration::from_secs(wait);

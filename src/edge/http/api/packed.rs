@@ -3,18 +3,24 @@
 
 use std::io::{self, Read as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use flate2::read::GzDecoder;
 use futures_util::stream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::mpsc::{self, Sender};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// Files that are unpacked at once, each with some 60 KiB of memory. Nobody needs more: browsers take
 /// them compressed.
 const UNPACKED_AT_ONCE: usize = 8;
 /// Bytes that are unpacked at a time: a fraction of a millisecond of work.
 const PIECE: usize = 16 * 1024;
+/// How long one file may take. The largest is some 1.5 MB: 25 KB a second.
+const UNPACKING_MAX: Duration = Duration::from_secs(60);
 
 /// The room for unpacking.
 #[derive(Clone, Debug)]
@@ -25,23 +31,45 @@ impl Unpacker {
         Self(Arc::new(Semaphore::new(UNPACKED_AT_ONCE)))
     }
 
-    /// The content of a file; `None` when too many are being unpacked.
+    /// The content of a file; `None` when too many are being unpacked. Whoever takes it too slowly is
+    /// cut off, whether it reads or not: the room is everybody's.
     pub(super) fn unpack(&self, packed: Bytes) -> Option<Body> {
         let room = Arc::clone(&self.0).try_acquire_owned().ok()?;
-        let file = GzDecoder::new(io::Cursor::new(packed));
-        Some(Body::from_stream(stream::unfold((file, room), piece)))
+        let (pieces, mut taken) = mpsc::channel(1);
+        let is_whole = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&is_whole);
+        tokio::spawn(async move {
+            let all = timeout(UNPACKING_MAX, hand_over(packed, &pieces)).await;
+            is_whole.store(all.is_ok(), Ordering::Release);
+            // Only now does the other end see that nothing more comes.
+            drop((pieces, room));
+        });
+        let mut is_over = false;
+        Some(Body::from_stream(stream::poll_fn(move |context| {
+            taken.poll_recv(context).map(|piece| match piece {
+                None if !is_over && !told.load(Ordering::Acquire) => {
+                    is_over = true;
+                    Some(Err(io::ErrorKind::TimedOut.into()))
+                }
+                piece => piece,
+            })
+        })))
     }
 }
 
-type State = (GzDecoder<io::Cursor<Bytes>>, OwnedSemaphorePermit);
-
-async fn piece((mut file, room): State) -> Option<(io::Result<Bytes>, State)> {
-    let mut piece = Vec::with_capacity(PIECE);
-    let read = file.by_ref().take(PIECE as u64).read_to_end(&mut piece);
-    match read {
-        Ok(0) => None,
-        Ok(_) => Some((Ok(piece.into()), (file, room))),
-        Err(error) => Some((Err(error), (file, room))),
+async fn hand_over(packed: Bytes, pieces: &Sender<io::Result<Bytes>>) {
+    let mut file = GzDecoder::new(io::Cursor::new(packed));
+    loop {
+        let mut piece = Vec::with_capacity(PIECE);
+        let piece = match file.by_ref().take(PIECE as u64).read_to_end(&mut piece) {
+            Ok(0) => return,
+            Ok(_) => Ok(piece.into()),
+            Err(error) => Err(error),
+        };
+        let is_last = piece.is_err();
+        if pieces.send(piece).await.is_err() || is_last {
+            return;
+        }
     }
 }
 
@@ -130,16 +158,39 @@ mod tests {
         assert!(open.iter().all(Option::is_some));
         assert!(unpacker.unpack(file.clone()).is_none());
         drop(open);
+        all_room(&unpacker).await;
         let body = unpacker.unpack(file).unwrap();
         assert_eq!(axum::body::to_bytes(body, 100).await.unwrap(), "content");
         // Whoever has read all of it has given its room back.
-        assert_eq!(unpacker.0.available_permits(), UNPACKED_AT_ONCE);
+        all_room(&unpacker).await;
+    }
+
+    async fn all_room(unpacker: &Unpacker) {
+        let all = unpacker.0.acquire_many(UNPACKED_AT_ONCE as u32);
+        drop(timeout(Duration::from_secs(10), all).await.expect("all of it comes back").unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_it_too_slowly_is_cut_off_and_makes_room() {
+        let unpacker = Unpacker::new();
+        let file = packed(&[7; PIECE * 5]);
+        let mut slow: Vec<_> = (0..UNPACKED_AT_ONCE)
+            .map(|_| unpacker.unpack(file.clone()).unwrap().into_data_stream())
+            .collect();
+        let mut first = slow.remove(0);
+        assert_eq!(first.next().await.unwrap().unwrap().len(), PIECE);
+        let all = unpacker.0.acquire_many(UNPACKED_AT_ONCE as u32);
+        drop(timeout(UNPACKING_MAX * 2, all).await.expect("its time is over").unwrap());
+        let rest: Vec<_> = first.collect().await;
+        let (last, taken) = rest.split_last().unwrap();
+        assert!(last.is_err() && taken.iter().all(Result::is_ok), "an answer cut off is no whole one");
+        assert!(taken.len() < 4, "{}", taken.len());
     }
 
     proptest! {
         #[test]
         fn what_comes_out_is_what_went_in(content in prop::collection::vec(any::<u8>(), 0..60_000)) {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             let pieces = runtime.block_on(async {
                 let body = Unpacker::new().unpack(packed(&content)).unwrap();
                 body.into_data_stream().map(Result::unwrap).collect::<Vec<_>>().await
