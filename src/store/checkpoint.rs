@@ -24,8 +24,9 @@ use super::layout::{self, kind};
 use super::records;
 use super::segment;
 
-/// Most records a step writes or deletes: about 1 ms of work.
-const STEP: usize = 256;
+/// Most records a step writes or deletes: a few tenths of a millisecond, which is what a commit that
+/// comes meanwhile waits longer.
+const STEP: usize = 32;
 
 enum Stage {
     Idle,
