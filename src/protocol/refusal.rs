@@ -185,7 +185,13 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with its words.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), retry_after: None, errors: Vec::new(), is_audited: false }
+        Self {
+            code,
+            detail: detail.into(),
+            retry_after: None,
+            errors: Vec::new(),
+            is_audited: false,
+        }
     }
 
     /// There is no such thing as `what` for the one who asks.

@@ -330,8 +330,8 @@ impl Link {
     ) -> Result<Self, DialError> {
         let slot = Self::wait_for_slot(&slots).await.map_err(DialError::Failed)?;
         let vault = Arc::new(Vault::new(&options.servers, credentials));
-        let (caller, updates, connection) = wire(options, credentials.dc_id, vault, slot)
-            .map_err(DialError::Failed)?;
+        let (caller, updates, connection) =
+            wire(options, credentials.dc_id, vault, slot).map_err(DialError::Failed)?;
         let me = ask_who(&caller).await?;
         Ok(Self { caller, me, updates, connection })
     }

@@ -27,9 +27,9 @@ mod rest;
 mod rights;
 mod send;
 mod setback;
-mod sockets;
 #[cfg(test)]
 mod sim;
+mod sockets;
 mod vault;
 
 pub use batch::{Batch, ChatNotice, GapScope, NewMessage};

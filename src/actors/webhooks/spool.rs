@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Way;
 use super::endpoint::EndpointMsg;
@@ -23,12 +23,25 @@ const BATCH: usize = 128;
 /// When it is noted how far it has come while nothing is for an endpoint. Until then what was looked at
 /// stays in the outbox, and is looked at again after a crash.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// How often it looks while there is no endpoint at all: being woken for each event costs more than the
+/// look itself.
+const IDLE_LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Events looked at together then: as many as come meanwhile at 20,000 a second.
+const IDLE_BATCH: usize = 1024;
 
 /// Runs until it is told to stop, or the store fails.
 pub(super) async fn run(way: &Way, spooler: &mut Spooler) -> Result<(), CommitError> {
     let mut passed: Option<u64> = None;
     let mut note_at = Instant::now();
     loop {
+        let is_idle = passed.is_some() && way.context.hooks.count() == 0;
+        let batch = if is_idle { IDLE_BATCH } else { BATCH };
+        let next = async {
+            if is_idle {
+                sleep(IDLE_LOOK_EVERY).await;
+            }
+            spooler.next(batch).await
+        };
         let entries = tokio::select! {
             biased;
             () = way.stop.cancelled() => break,
@@ -36,7 +49,7 @@ pub(super) async fn run(way: &Way, spooler: &mut Spooler) -> Result<(), CommitEr
                 note(way, passed.take()).await?;
                 continue;
             }
-            entries = spooler.next(BATCH) => entries,
+            entries = next => entries,
         };
         let Some(&(through, _)) = entries.last() else { continue };
         if spool(way, &entries, through).await? {

@@ -10,8 +10,8 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use flate2::read::GzDecoder;
 use futures_util::stream;
-use tokio::sync::mpsc::{self, Sender};
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{self, Sender};
 use tokio::time::timeout;
 
 /// Files that are unpacked at once, each with some 60 KiB of memory. Nobody needs more: browsers take
@@ -183,7 +183,10 @@ mod tests {
         drop(timeout(UNPACKING_MAX * 2, all).await.expect("its time is over").unwrap());
         let rest: Vec<_> = first.collect().await;
         let (last, taken) = rest.split_last().unwrap();
-        assert!(last.is_err() && taken.iter().all(Result::is_ok), "an answer cut off is no whole one");
+        assert!(
+            last.is_err() && taken.iter().all(Result::is_ok),
+            "an answer cut off is no whole one"
+        );
         assert!(taken.len() < 4, "{}", taken.len());
     }
 
