@@ -17,9 +17,10 @@ use telewarden::app::Daemon;
 use telewarden::config::{Config, LogFormat};
 use telewarden::edge::amqp::CommandSink;
 use telewarden::edge::http::{HealthSource, TokenSecret, Tokens};
-use telewarden::protocol::command::{self, Envelope};
-use telewarden::protocol::owner::{Role, UserId};
-use telewarden::protocol::secret::SecretText;
+use telewarden::protocol::bridge::command;
+use telewarden::protocol::bridge::command::Envelope;
+use telewarden::protocol::users::owner::{Role, UserId};
+use telewarden::protocol::values::secret::SecretText;
 use telewarden::store::Outbox;
 use telewarden::{app, logging};
 use telewarden_simulator::{Account, Chat, ChatKind, NewAccount, NewChat, Options, Simulator};
@@ -282,7 +283,7 @@ impl Stage {
         });
         let body = serde_json::to_vec(&body)?;
         let order = command::parse(Envelope { body: &body, ..Envelope::default() })?;
-        let accepted = daemon.orders().submit(order).await;
+        let accepted = daemon.commands().submit(order).await;
         accepted.map_err(|_| anyhow::anyhow!("the daemon did not take the command"))
     }
 }

@@ -22,17 +22,17 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::actors::{
-    BacklogGate, Board, BridgeParts, BridgeStatus, Context, Directory, Meters, Orders, Part, Root,
-    Settings, WebhookSettings,
+    AccountSettings, BacklogGate, BridgeParts, BridgeStatus, Commands, Context, Directory, Metrics,
+    MonitorSettings, Part, Root, Settings, Status, WebhookSettings,
 };
 use crate::config::{self, Config};
 use crate::edge::amqp::{AmqpOptions, EventTypes};
-use crate::edge::http::{self, HttpMeters};
-use crate::protocol::account::ReconnectPolicy;
-use crate::protocol::monitor::FailoverPolicy;
-use crate::protocol::pacing::{Limits, Rate};
-use crate::protocol::restart::Backoff;
-use crate::protocol::webhook::RetryPolicy;
+use crate::edge::http::{self, HttpMetrics};
+use crate::protocol::accounts::connection::ReconnectPolicy;
+use crate::protocol::monitors::failover::FailoverPolicy;
+use crate::protocol::telegram::pacing::{Limits, Rate};
+use crate::protocol::tree::restart::Backoff;
+use crate::protocol::webhooks::deliveries::RetryPolicy;
 use crate::secrets;
 use crate::store::{Outbox, Store, StoreOptions};
 use crate::telegram::{Clocks, DialOptions, LoginOptions, ServerKey, Servers};
@@ -45,7 +45,7 @@ pub use health::DaemonHealth;
 pub use process::{exit_code, prepare_process, run};
 pub use reload::{Read, Reload};
 
-/// Pauses between two dials of one account.
+/// Pauses between two dial_limiter of one account.
 const RECONNECT_BACKOFF: Backoff = Backoff { min_ms: 500, max_ms: 60_000 };
 /// Longest pause of a monitor whose sessions have all failed in turn, milliseconds.
 const RETRY_DELAY_MAX_MS: u64 = 300_000;
@@ -64,32 +64,32 @@ pub struct Daemon {
 
 /// Where the parts show how they are, for whoever looks from outside.
 struct Signs {
-    board: Arc<Board>,
+    status: Arc<Status>,
     directory: Arc<Directory>,
     bridge: Option<BridgeStatus>,
     backlog: Arc<BacklogGate>,
-    meters: Arc<Meters>,
-    http: HttpMeters,
+    metrics: Arc<Metrics>,
+    http: HttpMetrics,
     health: Arc<DaemonHealth>,
 }
 
 impl Signs {
     fn new(config: &Config, store: &Store) -> Self {
-        let board = Arc::new(Board::default());
+        let status = Arc::new(Status::default());
         let directory = Arc::new(Directory::default());
         let bridge = config.bridge.enabled.then(BridgeStatus::new);
         let backlog = Arc::new(BacklogGate::new(u64::from(config.store.backlog_max_mb) << 20));
         let (shown, names, gate) =
-            (Arc::clone(&board), Arc::clone(&directory), Arc::clone(&backlog));
+            (Arc::clone(&status), Arc::clone(&directory), Arc::clone(&backlog));
         let health = DaemonHealth::new(shown, names, store, bridge.clone(), gate);
         let health = Arc::new(health);
-        let (meters, http) = (Arc::default(), HttpMeters::default());
-        Self { board, directory, bridge, backlog, meters, http, health }
+        let (metrics, http) = (Arc::default(), HttpMetrics::default());
+        Self { status, directory, bridge, backlog, metrics, http, health }
     }
 
     fn metrics(&self, store: &Store) -> DaemonMetrics {
         let (bridge, health) = (self.bridge.as_ref(), Arc::clone(&self.health));
-        DaemonMetrics::new(&self.meters, store, bridge, health, &self.http)
+        DaemonMetrics::new(&self.metrics, store, bridge, health, &self.http)
     }
 }
 
@@ -104,7 +104,7 @@ impl Daemon {
         let listener = door::listen(config)?;
         let (store, outbox) = open_store(config).await?;
         let signs = Signs::new(config, &store);
-        let metrics = Arc::new(signs.metrics(&store));
+        let exposed = Arc::new(signs.metrics(&store));
         let secret = door::token_secret(config)?;
         let (outbox, bridge) = match signs.bridge {
             None => (Some(outbox), None),
@@ -119,26 +119,29 @@ impl Daemon {
             tokio::task::spawn_blocking(move || store.load()).await??
         };
         files.tell(snapshot.accounts.len());
-        let login = login_options(config, &signs.meters, files)?;
+        let login = login_options(config, &signs.metrics, files)?;
         let settings = settings(config, told_limits, login, files);
-        let Signs { board, directory, backlog, meters, http, health, .. } = signs;
-        let context = Context::new(store.clone(), board, directory, meters, backlog, settings);
+        let Signs { status, directory, backlog, metrics, http, health, .. } = signs;
+        let clocks = settings.accounts.login.dial.clocks.clone();
+        let context = Context::new(store.clone(), status, metrics, backlog, clocks);
         health.watch(&context);
         let rotation = rotation::keep(&context, config.secrets.rotate_every);
         let shutdown_timeout = config.shutdown.timeout;
         // A link gets half of the time, so that what follows it has the other half.
-        let root = Root::start(context, snapshot, bridge, shutdown_timeout / 2).await?;
+        let root =
+            Root::start(context, settings, directory, snapshot, bridge, shutdown_timeout / 2)
+                .await?;
         let door = Door::new();
         let api = door.api_options(config, &root, secret, http, files);
-        door.open(listener, http::router_with_api(health.clone(), metrics, api), files)?;
+        door.open(listener, http::router_with_api(health.clone(), exposed, api), files)?;
         health.started();
         let daemon = Self { root, store, door, health, limits, shutdown_timeout, rotation };
         Ok((daemon, outbox))
     }
 
     /// The door for commands that do not come over the bridge.
-    pub fn orders(&self) -> Orders {
-        self.root.orders()
+    pub fn commands(&self) -> Commands {
+        self.root.commands()
     }
 
     /// What the health endpoint says.
@@ -231,7 +234,7 @@ fn pacing(limits: &config::Limits) -> Limits {
     Limits { send: Rate { per_minute, burst }, sends_per_day: per_day, ..Limits::default() }
 }
 
-fn login_options(config: &Config, meters: &Meters, files: Descriptors) -> Result<LoginOptions> {
+fn login_options(config: &Config, metrics: &Metrics, files: Descriptors) -> Result<LoginOptions> {
     let read = |path: &PathBuf| {
         let pem = config::read_named_file(path).map_err(|why| {
             anyhow::anyhow!(
@@ -246,7 +249,7 @@ fn login_options(config: &Config, meters: &Meters, files: Descriptors) -> Result
     let dial = DialOptions {
         servers: Servers::new(config.telegram.servers.clone()),
         api_id: config.telegram.api_id.unwrap_or_default(),
-        meters: meters.calls.clone(),
+        metrics: metrics.calls.clone(),
         clocks: Clocks::default(),
         sockets: files.telegram(),
     };
@@ -265,24 +268,26 @@ fn settings(
     files: Descriptors,
 ) -> Settings {
     let retry_delay = u64::try_from(config.failover.retry_delay.as_millis()).unwrap_or(u64::MAX);
-    Settings {
+    let accounts = AccountSettings {
         servers: login.dial.servers.clone(),
         api_id: login.dial.api_id,
         login,
-        failover: FailoverPolicy {
-            retry_delay_ms: retry_delay,
-            retry_delay_max_ms: RETRY_DELAY_MAX_MS,
-        },
         reconnect: ReconnectPolicy {
             backoff: RECONNECT_BACKOFF,
             attempts_max: config.failover.max_reconnect_attempts,
         },
         limits,
-        check_every: config.monitoring.check_every,
         difference_every: config.monitoring.difference_every,
+    };
+    let monitors = MonitorSettings {
+        failover: FailoverPolicy {
+            retry_delay_ms: retry_delay,
+            retry_delay_max_ms: RETRY_DELAY_MAX_MS,
+        },
+        check_every: config.monitoring.check_every,
         extra_events: config.bridge.extra_events,
-        webhooks: webhooks(&config.webhooks, files),
-    }
+    };
+    Settings { accounts, monitors, webhooks: webhooks(&config.webhooks, files) }
 }
 
 fn webhooks(config: &config::Webhooks, files: Descriptors) -> WebhookSettings {
@@ -303,7 +308,7 @@ fn webhooks(config: &config::Webhooks, files: Descriptors) -> WebhookSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::event::KINDS;
+    use crate::protocol::bridge::event::KINDS;
 
     #[test]
     fn every_kind_of_event_can_be_given_a_type_and_has_its_own_name_without() {

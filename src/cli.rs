@@ -20,7 +20,8 @@ use std::sync::Once;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, ConfigFile, Flag, Sources};
-use crate::protocol::printable::{self, PrintableLines};
+use crate::protocol::values::printable;
+use crate::protocol::values::printable::PrintableLines;
 use crate::secrets;
 
 pub use audit::audit_verify;

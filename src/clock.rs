@@ -3,8 +3,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::protocol::ids::UnixMillis;
-use crate::protocol::server_time::{Moment, SteadyMillis};
+use crate::protocol::telegram::server_time::{Moment, SteadyMillis};
+use crate::protocol::values::ids::UnixMillis;
 
 /// Runs on while the machine sleeps, and is the same for every process until it starts anew.
 #[cfg(target_os = "linux")]

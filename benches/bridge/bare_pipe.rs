@@ -30,7 +30,7 @@ use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind, PublisherConfirm,
 };
 use serde::{Deserialize, Serialize};
-use telewarden::protocol::session_string::SessionString;
+use telewarden::protocol::telegram::session_string::SessionString;
 use tokio::sync::{Semaphore, mpsc};
 
 /// The same as the daemon's, in all four.

@@ -69,7 +69,7 @@ impl Daemon {
         http::get(self.health, "/health")
     }
 
-    /// Orders a monitor for each and waits until all are active.
+    /// Commands a monitor for each and waits until all are active.
     pub(crate) fn listen(&self, members: &[Member], broker: &Broker) -> Result<()> {
         let command = |member: &Member| {
             json!({

@@ -1,4 +1,4 @@
-//! The supervision tree, one actor a file. Actors perform; what to do is decided in `protocol`.
+//! The supervision tree, a room a subject, one actor a file. Actors perform; what to do is decided in `protocol`.
 //!
 //! ```text
 //! root ── bridge ── publisher, consumer
@@ -9,54 +9,28 @@
 //!      └─ jobs
 //! ```
 
-mod account;
-mod api;
-mod asking;
-mod backlog;
-mod board;
+mod accounts;
 mod bridge;
-mod calling;
-mod caps;
-mod caretaker;
-mod changes;
-mod context;
-mod delivery;
-mod desk;
-mod dials;
-mod directory;
-mod erasing;
-mod errands;
-mod fleet;
-mod herald;
-mod jobs;
-mod joins;
-mod ledger;
-mod link;
-mod lobby;
-mod login;
-mod login_waits;
 mod logins;
-mod meters;
-mod monitor;
+mod messages;
 mod monitors;
-mod opening;
-mod orders;
-mod rekeying;
 mod root;
-mod supervision;
-mod turns;
-mod waits;
-mod watch;
+mod services;
+mod tree;
+mod upkeep;
 mod webhooks;
 
-pub use api::Api;
-pub use backlog::BacklogGate;
-pub use board::{AccountView, Board, Troubled};
-pub use bridge::BridgeStatus;
-pub use context::{Context, Settings};
-pub use directory::Directory;
-pub use meters::Meters;
-pub use orders::Orders;
-pub use root::{BridgeParts, Part, Root, RootError};
-pub(crate) use supervision::{said_by, watched_task, watched_thread};
-pub use webhooks::WebhookSettings;
+pub use accounts::context::AccountSettings;
+pub use accounts::directory::Directory;
+pub use bridge::links::BridgeStatus;
+pub use monitors::commands::Commands;
+pub use monitors::context::MonitorSettings;
+pub use root::{BridgeParts, Part, Root, RootError, Settings};
+pub use services::Api;
+pub use tree::backlog::BacklogGate;
+pub use tree::changes::Change;
+pub(crate) use tree::children::{said_by, watched_task, watched_thread};
+pub use tree::context::Context;
+pub use tree::metrics::Metrics;
+pub use tree::status::{AccountView, Status, Troubled};
+pub use webhooks::supervisor::WebhookSettings;

@@ -13,24 +13,31 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::api::Api;
-use super::backlog;
-use super::bridge::{Bridge, BridgeArgs, BridgeMsg, BridgeStatus};
-use super::caretaker;
-use super::context::{Context, now};
-use super::fleet::{Fleet, FleetArgs, FleetMsg, Holder};
-use super::herald;
-use super::jobs::{Jobs, JobsArgs, JobsMsg};
-use super::ledger;
-use super::logins::{Logins, LoginsArgs, LoginsMsg};
-use super::monitors::{Monitors, MonitorsArgs, MonitorsMsg};
-use super::orders::Orders;
-use super::rekeying;
-use super::webhooks::{Webhooks, WebhooksArgs, WebhooksMsg};
+use super::accounts::context::{AccountSettings, AccountsContext};
+use super::accounts::directory::Directory;
+use super::accounts::fleet::{Fleet, FleetArgs, FleetMsg, Holder};
+use super::accounts::joins::{Jobs, JobsArgs, JobsMsg};
+use super::bridge::links::{Bridge, BridgeArgs, BridgeMsg, BridgeStatus};
+use super::logins::context::LoginsContext;
+use super::logins::registrar::{Logins, LoginsArgs, LoginsMsg};
+use super::monitors::commands::Commands;
+use super::monitors::context::{MonitorSettings, MonitorsContext};
+use super::monitors::rekeying;
+use super::monitors::supervisor::{Monitors, MonitorsArgs, MonitorsMsg};
+use super::services::Api;
+use super::tree::backlog;
+use super::tree::context::{Context, now};
+use super::tree::ledger;
+use super::upkeep::feed;
+use super::upkeep::retention;
+use super::webhooks::supervisor::{Hooks, WebhookSettings};
+use super::webhooks::supervisor::{Webhooks, WebhooksArgs, WebhooksMsg};
 use crate::edge::amqp::AmqpOptions;
-use crate::protocol::cursor::Cursor;
-use crate::protocol::model::{JobRecord, MonitorRecord, PoolMember};
-use crate::protocol::restart::{ChildKind, RestartHistory, Verdict};
+use crate::protocol::accounts::record::PoolMember;
+use crate::protocol::bridge::job::JobRecord;
+use crate::protocol::monitors::cursor::Cursor;
+use crate::protocol::monitors::record::MonitorRecord;
+use crate::protocol::tree::restart::{ChildKind, RestartHistory, Verdict};
 use crate::store::{Outbox, Snapshot};
 
 /// How long the end of a part may wait for its line in the ledger.
@@ -55,6 +62,17 @@ pub enum RootError {
         /// Why.
         cause: String,
     },
+}
+
+/// Settings of the tree, by room.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Of accounts.
+    pub accounts: AccountSettings,
+    /// Of monitors.
+    pub monitors: MonitorSettings,
+    /// Of webhooks.
+    pub webhooks: WebhookSettings,
 }
 
 /// What the bridge needs, where there is one.
@@ -112,7 +130,7 @@ pub struct Root {
     logins: ActorRef<LoginsMsg>,
     webhooks: ActorRef<WebhooksMsg>,
     bridge: Option<ActorRef<BridgeMsg>>,
-    orders: Orders,
+    orders: Commands,
     api: Api,
     /// What tells, tidies and looks after something.
     helpers: [AbortOnDropHandle<()>; 4],
@@ -123,6 +141,8 @@ impl Root {
     /// Starts the tree on what the store knows.
     pub async fn start(
         context: Arc<Context>,
+        settings: Settings,
+        directory: Arc<Directory>,
         snapshot: Snapshot,
         bridge: Option<BridgeParts>,
         drain: Duration,
@@ -138,29 +158,47 @@ impl Root {
         let (supervisor, _) = spawned.map_err(failed("root"))?;
         let Snapshot { sessions, accounts, owned, logins, login_waits, .. } = snapshot;
         let Snapshot { monitors, jobs, restarts, .. } = snapshot;
-        context.login_waits.recall(login_waits, now());
-        restarts.into_iter().for_each(|record| context.board.restart(record));
-        let (shared, held) = (Arc::clone(&context), held_by(&monitors, &jobs));
+        let Settings { accounts: settings, monitors: monitor_settings, webhooks: webhook_settings } =
+            settings;
+        let of_accounts = AccountsContext::new(Arc::clone(&context), settings, directory);
+        let of_monitors = MonitorsContext::new(Arc::clone(&of_accounts), monitor_settings);
+        let of_logins = LoginsContext::new(Arc::clone(&of_accounts));
+        let hooks = Arc::new(Hooks::default());
+        of_logins.login_flood_waits.recall(login_waits, now());
+        restarts.into_iter().for_each(|record| context.status.restart(record));
+        let (shared, held) = (Arc::clone(&of_accounts), held_by(&monitors, &jobs));
         let args = FleetArgs { context: shared, accounts, sessions, owned, held };
         let fleet = spawn(&supervisor, "fleet", Fleet, args).await?;
-        let (shared, records) = (Arc::clone(&context), monitors);
+        let (shared, records) = (Arc::clone(&of_monitors), monitors);
         let args = MonitorsArgs { context: shared, fleet: fleet.clone(), records };
         let monitors = spawn(&supervisor, "monitors", Monitors, args).await?;
-        let args = JobsArgs { context: Arc::clone(&context), fleet: fleet.clone(), jobs };
+        let args = JobsArgs { context: Arc::clone(&of_accounts), fleet: fleet.clone(), jobs };
         let jobs = spawn(&supervisor, "jobs", Jobs, args).await?;
-        let (login_context, login_fleet) = (Arc::clone(&context), fleet.clone());
+        let (login_context, login_fleet) = (Arc::clone(&of_logins), fleet.clone());
         let args = LoginsArgs { context: login_context, fleet: login_fleet, interrupted: logins };
         let logins = spawn(&supervisor, "logins", Logins, args).await?;
-        let args = WebhooksArgs { context: Arc::clone(&context), drain };
+        let args = WebhooksArgs {
+            context: Arc::clone(&context),
+            registry: Arc::clone(&hooks),
+            settings: webhook_settings,
+            drain,
+        };
         let webhooks = spawn(&supervisor, "webhooks", Webhooks, args).await?;
-        let orders = Orders::new(fleet.clone(), monitors.clone(), jobs.clone());
+        let orders = Commands::new(fleet.clone(), monitors.clone(), jobs.clone());
         let helpers = [
-            herald::start(&context),
-            caretaker::start(&context),
-            rekeying::start(&context, &orders),
+            feed::start(&of_logins),
+            retention::start(&context),
+            rekeying::start(&of_monitors, &orders),
             backlog::start(&context),
         ];
-        let api = Api::new(Arc::clone(&context), fleet.clone(), logins.clone(), orders.clone());
+        let api = Api::new(
+            of_logins,
+            fleet.clone(),
+            logins.clone(),
+            orders.clone(),
+            hooks,
+            webhook_settings,
+        );
         let bridge = match bridge {
             None => None,
             Some(BridgeParts { options, outbox, status }) => {
@@ -184,6 +222,20 @@ impl Root {
         })
     }
 
+    /// A tree without a bridge, on what `snapshot` holds, with no datacenter to dial.
+    #[cfg(test)]
+    pub(super) async fn for_tests(
+        store: &crate::store::Store,
+        snapshot: Snapshot,
+        webhooks: WebhookSettings,
+    ) -> Self {
+        let (accounts, monitors) = (AccountSettings::for_tests(), MonitorSettings::for_tests());
+        let settings = Settings { accounts, monitors, webhooks };
+        let (context, directory) = (Context::for_tests(store.clone()), Arc::default());
+        let drain = Duration::from_millis(50);
+        Self::start(context, settings, directory, snapshot, None, drain).await.unwrap()
+    }
+
     /// The service behind the HTTP API.
     pub fn api(&self) -> Api {
         self.api.clone()
@@ -195,7 +247,7 @@ impl Root {
     }
 
     /// The door for commands that do not come over the bridge.
-    pub fn orders(&self) -> Orders {
+    pub fn commands(&self) -> Commands {
         self.orders.clone()
     }
 
@@ -381,23 +433,21 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::actors::directory::tests::owned;
+    use crate::actors::accounts::directory::tests::owned;
     use crate::clock::now;
-    use crate::protocol::chat::{ChatRef, ChatSpelling};
-    use crate::protocol::command::SessionData;
-    use crate::protocol::estate::OwnedAccount;
-    use crate::protocol::ids::{AuthKeyId, SessionId};
-    use crate::protocol::model::{AccountRecord, Credentials};
-    use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
+    use crate::protocol::accounts::owned::OwnedAccount;
+    use crate::protocol::accounts::record::{AccountRecord, Credentials};
+    use crate::protocol::bridge::command::SessionData;
+    use crate::protocol::telegram::chat::{ChatRef, ChatSpelling};
+    use crate::protocol::values::ids::{AuthKeyId, SessionId};
+    use crate::protocol::values::secret::{AUTH_KEY_LEN, AuthKey};
     use crate::store::gated::GatedDisk;
     use crate::store::{Op, Store};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
     async fn tree(store: &Store) -> Root {
-        let context = Context::for_tests(store.clone());
-        let snapshot = store.load().unwrap();
-        Root::start(context, snapshot, None, Duration::from_secs(1)).await.unwrap()
+        Root::for_tests(store, store.load().unwrap(), WebhookSettings::default()).await
     }
 
     fn account(number: u64) -> AccountRecord {
@@ -495,11 +545,10 @@ mod tests {
             owned: vec![owned],
             ..Snapshot::default()
         };
-        let context = Context::for_tests(store.clone());
-        let root = Root::start(context, snapshot, None, Duration::from_secs(1)).await.unwrap();
+        let root = Root::for_tests(&store, snapshot, WebhookSettings::default()).await;
         gate.hang_reads(true);
         // Each of these reads: chats that are to be started, and the account that dials.
-        let orders = root.orders();
+        let orders = root.commands();
         let stuck: Vec<_> = (1..=8)
             .map(|number| {
                 let orders = orders.clone();

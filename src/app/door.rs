@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::actors::{Root, said_by};
 use crate::config::Config;
-use crate::edge::http::{self, ApiOptions, ChangeLimit, HttpMeters, RequestLimits, TokenSecret};
+use crate::edge::http::{self, ApiOptions, ChangeLimit, HttpMetrics, RequestLimits, TokenSecret};
 
 use super::descriptors::Descriptors;
 
@@ -84,7 +84,7 @@ impl Door {
         config: &Config,
         root: &Root,
         secret: TokenSecret,
-        meters: HttpMeters,
+        metrics: HttpMetrics,
         files: Descriptors,
     ) -> ApiOptions {
         let limits = &config.http.limits;
@@ -106,7 +106,7 @@ impl Door {
             streams_max: http::STREAMS_MAX.min(files.edge / 4),
             cors_origins: config.http.cors_origins.clone(),
             trusted_proxies: config.http.trusted_proxies.clone(),
-            meters,
+            metrics,
             stop: self.streams_stop.clone(),
         }
     }
@@ -123,7 +123,7 @@ pub(super) fn listen(config: &Config) -> Result<TcpListener> {
     })
 }
 
-/// With room for many who come at once: whom the kernel turns away tries again a second later, and health
+/// With room for many who come at once: whom the kernel user_locks away tries again a second later, and health
 /// has two. It takes less where `net.core.somaxconn` is smaller.
 fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     const BACKLOG: u32 = 4096;

@@ -1,4 +1,4 @@
-//! What the health endpoint says, put together from the board, the store and the links. Waits
+//! What the health endpoint says, put together from the status, the store and the links. Waits
 //! for nobody.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::systemd::Vitals;
 use crate::actors::{
-    AccountView, BacklogGate, Board, BridgeStatus, Context, Directory, watched_thread,
+    AccountView, BacklogGate, BridgeStatus, Context, Directory, Status, watched_thread,
 };
 use crate::clock::now;
 use crate::edge::amqp::{LinkSnapshot, LinkState};
@@ -19,11 +19,11 @@ use crate::edge::http::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,
     MonitorsHealth, OutboxHealth, RestartNote, TimerNote, TroubledAccount, TroubledMonitor,
 };
-use crate::protocol::account::AccountState;
-use crate::protocol::backlog::Backlog;
-use crate::protocol::chat::ChatKey;
-use crate::protocol::ids::UnixMillis;
-use crate::protocol::why::{Timer, Why};
+use crate::protocol::accounts::connection::AccountState;
+use crate::protocol::accounts::explanation::{Timer, Why};
+use crate::protocol::bridge::backlog::Backlog;
+use crate::protocol::telegram::chat::ChatKey;
+use crate::protocol::values::ids::UnixMillis;
 use crate::store::{Store, StoreStats};
 
 /// Troubled accounts and monitors that are listed.
@@ -94,7 +94,7 @@ fn lock(sample: &Mutex<Sample>) -> MutexGuard<'_, Sample> {
 
 /// See [`HealthSource`].
 pub struct DaemonHealth {
-    board: Arc<Board>,
+    status: Arc<Status>,
     directory: Arc<Directory>,
     sample: Arc<Mutex<Sample>>,
     bridge: Option<BridgeStatus>,
@@ -106,7 +106,7 @@ pub struct DaemonHealth {
 impl DaemonHealth {
     /// Of a daemon that is starting.
     pub fn new(
-        board: Arc<Board>,
+        status: Arc<Status>,
         directory: Arc<Directory>,
         store: &Store,
         bridge: Option<BridgeStatus>,
@@ -117,11 +117,11 @@ impl DaemonHealth {
         backlog.note(sample.stats.outbox_bytes);
         let sample = Arc::new(Mutex::new(sample));
         let (born_at, stage) = (now(), AtomicU8::new(STARTING));
-        Self { board, directory, sample, bridge, backlog, born_at, stage }
+        Self { status, directory, sample, bridge, backlog, born_at, stage }
     }
 
-    pub(super) fn board(&self) -> &Board {
-        &self.board
+    pub(super) fn status(&self) -> &Status {
+        &self.status
     }
 
     /// The budget for what waits for the broker, bytes.
@@ -167,7 +167,7 @@ impl DaemonHealth {
         DependencyHealth { name: "store".into(), state, since: self.born_at, detail }
     }
 
-    fn status(&self, dependencies: &[DependencyHealth], is_troubled: bool) -> HealthStatus {
+    fn overall(&self, dependencies: &[DependencyHealth], is_troubled: bool) -> HealthStatus {
         let is_running = self.stage.load(Ordering::Relaxed) == RUNNING;
         let store_down = dependencies
             .iter()
@@ -186,22 +186,22 @@ impl HealthSource for DaemonHealth {
             let sample = lock(&self.sample);
             (sample.stats.clone(), sample.trouble())
         };
-        let accounts = accounts(&self.board, &self.directory);
-        let (monitors, is_any_monitor_in_trouble) = monitors(&self.board);
+        let accounts = accounts(&self.status, &self.directory);
+        let (monitors, is_any_monitor_in_trouble) = monitors(&self.status);
         let dependencies = self.dependencies(&stats, trouble);
-        let is_troubled = self.board.is_any_account_in_trouble()
+        let is_troubled = self.status.is_any_account_in_trouble()
             || is_any_monitor_in_trouble
             || self.backlog.state() != Backlog::Roomy;
         let uptime = (now().0 - self.born_at.0) / 1000;
         HealthReport {
-            status: self.status(&dependencies, is_troubled),
+            status: self.overall(&dependencies, is_troubled),
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_seconds: u64::try_from(uptime).unwrap_or(0),
             accounts,
             monitors,
             outbox: outbox(&stats, &self.backlog),
             dependencies,
-            restarts: restarts(&self.board),
+            restarts: restarts(&self.status),
         }
     }
 }
@@ -209,7 +209,7 @@ impl HealthSource for DaemonHealth {
 impl Vitals for Arc<DaemonHealth> {
     fn sessions(&self) -> (usize, usize) {
         use AccountState::{Active, CoolingDown, Limited};
-        let states = self.board.account_states();
+        let states = self.status.account_states();
         let connected = [Active, CoolingDown, Limited];
         let active = connected.iter().filter_map(|state| states.get(state)).sum();
         (active, states.values().sum())
@@ -243,9 +243,9 @@ fn by_state<T: Serialize + Debug + Copy>(states: &BTreeMap<T, usize>) -> BTreeMa
     states.iter().map(|(state, count)| (named(*state), *count as u64)).collect()
 }
 
-fn accounts(board: &Board, directory: &Directory) -> AccountsHealth {
-    let (states, troubled) = (board.account_states(), board.troubled_accounts(None, LISTED_MAX));
-    let shown = |(key, view)| troubled_account(directory.name_of(key), board.names(key), view);
+fn accounts(status: &Status, directory: &Directory) -> AccountsHealth {
+    let (states, troubled) = (status.account_states(), status.troubled_accounts(None, LISTED_MAX));
+    let shown = |(key, view)| troubled_account(directory.name_of(key), status.names(key), view);
     AccountsHealth {
         total: states.values().sum::<usize>() as u64,
         by_state: by_state(&states),
@@ -271,12 +271,12 @@ fn troubled_account(account: String, sessions: Vec<String>, view: AccountView) -
 }
 
 /// The monitors, and whether any is in trouble: that counts although it is not named here.
-fn monitors(board: &Board) -> (MonitorsHealth, bool) {
-    let states = board.monitor_states();
+fn monitors(status: &Status) -> (MonitorsHealth, bool) {
+    let states = status.monitor_states();
     // Users' monitors are told of only to them: everybody may ask for health.
     let is_bridges = |key: &ChatKey| key.parts().1.is_none();
-    let shown = board.troubled_monitors(None, LISTED_MAX, is_bridges);
-    let total = board.troubled_monitors(None, 0, |_| true).total;
+    let shown = status.troubled_monitors(None, LISTED_MAX, is_bridges);
+    let total = status.troubled_monitors(None, 0, |_| true).total;
     let health = MonitorsHealth {
         total: states.values().sum::<usize>() as u64,
         by_state: by_state(&states),
@@ -297,8 +297,8 @@ fn monitors(board: &Board) -> (MonitorsHealth, bool) {
     (health, total > 0)
 }
 
-fn restarts(board: &Board) -> Vec<RestartNote> {
-    let newest_first = board.restarts().into_iter().rev();
+fn restarts(status: &Status) -> Vec<RestartNote> {
+    let newest_first = status.restarts().into_iter().rev();
     newest_first
         .map(|record| RestartNote {
             actor: without_names(record.actor),

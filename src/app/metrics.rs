@@ -1,4 +1,4 @@
-//! What `/metrics` tells: the histograms and counters of all parts, and what the board, the store
+//! What `/metrics` tells: the histograms and counters of all parts, and what the status, the store
 //! and the links say at the moment of asking. Names are fixed in the documentation; labels take few
 //! values that the code knows.
 
@@ -13,10 +13,10 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::health::{DaemonHealth, named};
-use crate::actors::{Board, BridgeStatus, Meters};
+use crate::actors::{BridgeStatus, Metrics, Status};
 use crate::clock::now;
-use crate::edge::http::{HttpMeters, MetricsSource};
-use crate::protocol::account::AccountState;
+use crate::edge::http::{HttpMetrics, MetricsSource};
+use crate::protocol::accounts::connection::AccountState;
 use crate::store::Store;
 
 /// See [`MetricsSource`].
@@ -25,14 +25,14 @@ pub(super) struct DaemonMetrics(Registry);
 impl DaemonMetrics {
     /// Of all parts of a daemon.
     pub(super) fn new(
-        meters: &Meters,
+        metrics: &Metrics,
         store: &Store,
         bridge: Option<&BridgeStatus>,
         health: Arc<DaemonHealth>,
-        http: &HttpMeters,
+        http: &HttpMetrics,
     ) -> Self {
         let mut registry = Registry::default();
-        meters.register(&mut registry);
+        metrics.register(&mut registry);
         http.register(&mut registry);
         store.register(&mut registry);
         if let Some(bridge) = bridge {
@@ -66,17 +66,17 @@ impl fmt::Debug for Moment {
 impl Collector for Moment {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut out = Out(encoder);
-        self.tree(&mut out, self.health.board())?;
+        self.tree(&mut out, self.health.status())?;
         self.store(&mut out)?;
         self.links(&mut out)?;
-        let accounts = self.health.board().account_states().values().sum::<usize>();
+        let accounts = self.health.status().account_states().values().sum::<usize>();
         process(&mut out, accounts)
     }
 }
 
 impl Moment {
-    fn tree(&self, out: &mut Out<'_>, board: &Board) -> fmt::Result {
-        let (accounts, monitors) = (board.account_states(), board.monitor_states());
+    fn tree(&self, out: &mut Out<'_>, status: &Status) -> fmt::Result {
+        let (accounts, monitors) = (status.account_states(), status.monitor_states());
         let up = [AccountState::Active, AccountState::CoolingDown, AccountState::Limited];
         let up: usize = up.iter().filter_map(|state| accounts.get(state)).sum();
         out.gauge("telegram_sessions_active", "Sessions that are connected", up as f64)?;

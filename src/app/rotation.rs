@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::actors::{Context, watched_task};
 use crate::clock::now;
-use crate::protocol::rotation;
+use crate::protocol::keys::rotation;
 use crate::store::{RotateError, Store, StoreError};
 
 /// Longest sleep: a clock that is set forward is noticed after it.

@@ -20,8 +20,8 @@ use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::protocol::ids::UnixMillis;
-use crate::protocol::restart::{PROCESS, RestartHistory, Verdict};
+use crate::protocol::tree::restart::{PROCESS, RestartHistory, Verdict};
+use crate::protocol::values::ids::UnixMillis;
 
 /// The note's name in the folder.
 const NAME: &str = "runs";

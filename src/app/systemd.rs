@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::heartbeat::{Call, Heartbeat};
 use crate::actors::{Part, said_by};
-use crate::protocol::printable::Printable;
+use crate::protocol::values::printable::Printable;
 
 /// Between two pulses where nobody asks for a watchdog.
 const UNWATCHED_EVERY: Duration = Duration::from_secs(30);

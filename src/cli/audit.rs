@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{AuditVerifyArgs, note, say, say_json};
 use crate::config::ConfigError;
-use crate::protocol::trail::Hash;
+use crate::protocol::audit::log::Hash;
 use crate::store::{StoreError, TrailExamined, TrailMark, TrailReport, examine_trail};
 
 /// Exit code when the log was not looked at.
@@ -130,9 +130,9 @@ mod tests {
 
     use super::*;
     use crate::cli::ConfigArgs;
-    use crate::protocol::ids::UnixMillis;
-    use crate::protocol::owner::UserId;
-    use crate::protocol::trail::Deed;
+    use crate::protocol::audit::log::AuditEvent;
+    use crate::protocol::users::owner::UserId;
+    use crate::protocol::values::ids::UnixMillis;
     use crate::store::{Op, Store, StoreOptions};
 
     fn args(state: &Path, noted: Option<String>) -> AuditVerifyArgs {
@@ -144,11 +144,11 @@ mod tests {
         }
     }
 
-    fn deed() -> Op {
+    fn audit_event() -> Op {
         let user = || UserId::new("somebody").unwrap();
         let (action, outcome) = ("account.pause".to_owned(), "ok".to_owned());
         let (actor, owner, target, address) = (user(), user(), None, None);
-        Op::Audit(Deed { at: UnixMillis(7), actor, owner, action, target, address, outcome })
+        Op::Audit(AuditEvent { at: UnixMillis(7), actor, owner, action, target, address, outcome })
     }
 
     #[tokio::test]
@@ -157,7 +157,7 @@ mod tests {
         let missing = look(&args(state.path(), None)).unwrap_err().to_string();
         assert!(missing.contains("there is no store in"), "{missing}");
         let (store, _outbox) = Store::open(StoreOptions::new(state.path())).unwrap();
-        store.commit(vec![deed(), deed()]).await.unwrap();
+        store.commit(vec![audit_event(), audit_event()]).await.unwrap();
         store.close().await.unwrap();
         let report = look(&args(state.path(), None)).unwrap();
         assert_eq!((report.entries, report.head.number), (2, 2));

@@ -292,7 +292,7 @@ fn server_key(path: &Path) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::secret::SecretText;
+    use crate::protocol::values::secret::SecretText;
 
     fn store(path: &Path, chosen: &Chosen) -> Finding {
         look_into_store(path, chosen, &mut None)

@@ -185,7 +185,7 @@ mod tests {
     use super::*;
     use crate::cli::ConfigArgs;
     use crate::edge::http::{TokenSecret, Tokens};
-    use crate::protocol::owner::Role;
+    use crate::protocol::users::owner::Role;
 
     fn args(state: &std::path::Path, listen: SocketAddr) -> KeysArgs {
         let (state, listen) = (Some(state.display().to_string()), Some(listen.to_string()));

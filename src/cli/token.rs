@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::{TokenArgs, fail, say};
 use crate::config::{ConfigError, duration};
 use crate::edge::http::{TokenSecret, TokenSecretError, Tokens};
-use crate::protocol::owner::{Role, UserId, UserIdError};
+use crate::protocol::users::owner::{Role, UserId, UserIdError};
 use crate::secrets;
 
 #[derive(Debug, thiserror::Error)]

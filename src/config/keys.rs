@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::value::{self, Value};
 use super::{Backend, Config};
-use crate::protocol::network::Network;
-use crate::protocol::secret::{SecretText, TOKEN_SECRET_BYTES_MIN};
+use crate::protocol::values::network::Network;
+use crate::protocol::values::secret::{SecretText, TOKEN_SECRET_BYTES_MIN};
 
 /// The table that maps datacenter ids to addresses: its keys are numbers.
 pub(super) const SERVERS: &str = "telegram.servers";

@@ -18,7 +18,7 @@ use super::problem::{PROBLEMS_SHOWN_MAX, nearest, nearest_within};
 use super::reference::{self, Reference};
 use super::value::Value;
 use super::{Config, ConfigError, Place, Problem};
-use crate::protocol::secret::SecretText;
+use crate::protocol::values::secret::SecretText;
 use crate::secrets::refuse_exposed;
 
 /// What our own variables begin with.

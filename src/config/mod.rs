@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use crate::protocol::network::Network;
-use crate::protocol::secret::SecretText;
+use crate::protocol::values::network::Network;
+use crate::protocol::values::secret::SecretText;
 
 pub use advice::{advice, broker_address, is_key_beside_store};
 pub use changes::changed_keys;

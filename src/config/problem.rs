@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::protocol::printable::Printable;
+use crate::protocol::values::printable::Printable;
 
 /// Problems that are told one by one. A file that is something else altogether has more.
 pub(super) const PROBLEMS_SHOWN_MAX: usize = 50;

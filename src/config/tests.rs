@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 use super::advice::WITHOUT_EFFECT;
 use super::keys::{KEPT_VARIABLES, KEYS, KeptKey, Kind, SERVERS, by_path};
 use super::*;
-use crate::protocol::event::KINDS;
-use crate::protocol::printable::is_printable;
+use crate::protocol::bridge::event::KINDS;
+use crate::protocol::values::printable::is_printable;
 
 mod secrets;
 

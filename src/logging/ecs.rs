@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::protocol::printable::PrintableJson;
+use crate::protocol::values::printable::PrintableJson;
 
 /// Version of the schema whose names are used
 /// (<https://www.elastic.co/guide/en/ecs/8.11/index.html>).

@@ -6,7 +6,7 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 
-use crate::protocol::printable::Escaping;
+use crate::protocol::values::printable::Escaping;
 
 /// The longest text of all fields of one event or span, in bytes before it is escaped.
 const FIELDS_BYTES_MAX: usize = 16 * 1024;

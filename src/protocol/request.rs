@@ -8,12 +8,12 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 use zeroize::Zeroize;
 
-use super::chat::{ChatError, ChatRef, ChatSpelling, ChatTarget};
-use super::ids::UnixMillis;
-use super::owner::{AccountId, UserId};
-use super::refusal::{Code, FieldError, Refusal};
-use super::secret::SecretText;
-use super::time::parse_rfc3339;
+use super::answers::refusal::{Code, FieldError, Refusal};
+use super::telegram::chat::{ChatError, ChatRef, ChatSpelling, ChatTarget};
+use super::users::owner::{AccountId, UserId};
+use super::values::ids::UnixMillis;
+use super::values::secret::SecretText;
+use super::values::time::parse_rfc3339;
 
 /// Longest text of a message, in UTF-16 units, as Telegram counts
 /// (<https://core.telegram.org/method/messages.sendMessage>).

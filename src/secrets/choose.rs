@@ -63,7 +63,7 @@ impl Chosen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::secret::SecretText;
+    use crate::protocol::values::secret::SecretText;
 
     #[test]
     fn the_order_decides_between_origins_and_the_others_are_named() {

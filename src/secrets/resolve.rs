@@ -32,13 +32,13 @@ pub fn resolve(config: &mut Config) -> Result<(), ConfigError> {
 }
 
 /// What was read of a secret, by its fields.
-type Fields = Result<BTreeMap<String, crate::protocol::secret::SecretText>, VaultError>;
+type Fields = Result<BTreeMap<String, crate::protocol::values::secret::SecretText>, VaultError>;
 
 fn read_one(
     vault: &Arc<Vault>,
     reference: &Reference,
     read: &mut BTreeMap<(String, String), Fields>,
-) -> Result<crate::protocol::secret::SecretText, String> {
+) -> Result<crate::protocol::values::secret::SecretText, String> {
     let place = (reference.mount.clone(), reference.path.clone());
     let fields =
         read.entry(place).or_insert_with(|| vault.read_blocking(&reference.mount, &reference.path));

@@ -5,7 +5,7 @@ use std::ffi::{CStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::OnceLock;
 
-use crate::protocol::secret::SecretText;
+use crate::protocol::values::secret::SecretText;
 
 const NAME: &CStr = c"TELEWARDEN_KEY";
 

@@ -11,9 +11,9 @@
 use std::time::{Duration, Instant};
 
 use crate::failpoint;
-use crate::protocol::chat::ChatKey;
-use crate::protocol::ids::AuthKeyId;
-use crate::protocol::model::UpdateState;
+use crate::protocol::telegram::chat::ChatKey;
+use crate::protocol::telegram::updates::UpdateState;
+use crate::protocol::values::ids::AuthKeyId;
 
 use super::Shared;
 use super::engine::{Batch, Engine};

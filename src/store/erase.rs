@@ -3,13 +3,15 @@
 //! erased to its end when the store is opened next, before anybody looks into it. Owns what belongs to a
 //! user on disk; whoever calls sees to it that nothing new of the user is written meanwhile.
 
-use crate::protocol::chat::ChatKey;
-use crate::protocol::erasure::Erasure;
-use crate::protocol::estate::{OwnedAccount, PersonWaits};
-use crate::protocol::ids::AuthKeyId;
-use crate::protocol::model::{RestartRecord, SessionRecord};
-use crate::protocol::owner::{Scope, UserId};
-use crate::protocol::restart::ChildKind;
+use crate::protocol::accounts::owned::OwnedAccount;
+use crate::protocol::accounts::record::SessionRecord;
+use crate::protocol::answers::erasure::Erasure;
+use crate::protocol::telegram::chat::ChatKey;
+use crate::protocol::telegram::pacing::PersonFloodWaits;
+use crate::protocol::tree::restart::ChildKind;
+use crate::protocol::tree::restart::RestartRecord;
+use crate::protocol::users::owner::{Scope, UserId};
+use crate::protocol::values::ids::AuthKeyId;
 
 use super::engine::{Batch, Engine, collect};
 use super::error::StoreError;
@@ -138,7 +140,7 @@ impl Store {
         self.erase_notes(erasure).await?;
         self.erase_some(vec![Op::ForgetRestarts(user.clone())]).await?;
         let count = self.erase_trail(erasure).await?;
-        let last = vec![Op::EndErasure(user.clone()), Op::Audit(erasure.deed())];
+        let last = vec![Op::EndErasure(user.clone()), Op::Audit(erasure.audit_event())];
         self.erase_some(last).await?;
         Ok(count)
     }
@@ -187,7 +189,7 @@ impl Store {
             if !shared.contains(&account.key) {
                 ops.push(Op::DeleteAccount(account.key));
                 // What Telegram made the person wait for outlives the account.
-                let person = PersonWaits { telegram_id: account.telegram_id, waits };
+                let person = PersonFloodWaits { telegram_id: account.telegram_id, waits };
                 ops.extend((!person.waits.is_empty()).then_some(Op::PutPersonWaits(person)));
             }
             self.erase_some(ops).await?;

@@ -15,10 +15,13 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use crate::protocol::erasure::Erasure;
-use crate::protocol::model::{
-    AccountRecord, JobRecord, MonitorRecord, PeerRecord, RestartRecord, SessionRecord, UpdateState,
-};
+use crate::protocol::accounts::record::{AccountRecord, SessionRecord};
+use crate::protocol::answers::erasure::Erasure;
+use crate::protocol::bridge::job::JobRecord;
+use crate::protocol::monitors::record::MonitorRecord;
+use crate::protocol::telegram::chat::PeerRecord;
+use crate::protocol::telegram::updates::UpdateState;
+use crate::protocol::tree::restart::RestartRecord;
 
 use super::door;
 use super::engine::Engine;

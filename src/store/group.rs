@@ -9,15 +9,18 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use crate::protocol::chat::ChatKey;
-use crate::protocol::cursor::Cursor;
-use crate::protocol::estate::{DayCount, PersonWaits};
-use crate::protocol::ids::{AuthKeyId, UnixMillis};
-use crate::protocol::model::{
-    AccountRecord, Credentials, MonitorRecord, PeerRecord, RestartRecord, UpdateStateDelta,
-};
-use crate::protocol::outbox::OutboxEntry;
-use crate::protocol::owner::UserId;
+use crate::protocol::accounts::daily_limits::DayCount;
+use crate::protocol::accounts::record::{AccountRecord, Credentials};
+use crate::protocol::bridge::outbox::OutboxEntry;
+use crate::protocol::monitors::cursor::Cursor;
+use crate::protocol::monitors::record::MonitorRecord;
+use crate::protocol::telegram::chat::ChatKey;
+use crate::protocol::telegram::chat::PeerRecord;
+use crate::protocol::telegram::pacing::PersonFloodWaits;
+use crate::protocol::telegram::updates::UpdateStateDelta;
+use crate::protocol::tree::restart::RestartRecord;
+use crate::protocol::users::owner::UserId;
+use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
 
 use super::engine::{Batch, Engine, collect};
 use super::erase;
@@ -160,8 +163,8 @@ impl Group {
             }
             Op::EndErasure(user) => self.batch.delete(layout::row(kind::ERASURE, &user, &[])),
             Op::Expire(at) => self.expire(at, context)?,
-            Op::Audit(deed) => {
-                trail::append(&mut self.batch, &mut context.known.trail, deed)?;
+            Op::Audit(audit_event) => {
+                trail::append(&mut self.batch, &mut context.known.trail, audit_event)?;
             }
             Op::Pseudonymise { user, pseudonym } => {
                 trail::forget(&mut self.batch, context.engine, &user, &pseudonym)?;
@@ -351,8 +354,8 @@ impl Group {
             }
             Some(&kind::PERSON_WAITS) => {
                 let known = self.batch.get(context.engine, row)?;
-                let person =
-                    known.map(|bytes| records::from_json::<PersonWaits>("person waits", &bytes));
+                let person = known
+                    .map(|bytes| records::from_json::<PersonFloodWaits>("person waits", &bytes));
                 person.transpose()?.and_then(|person| person.over_at())
             }
             _ => None,

@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use crate::protocol::chat::ChatKey;
-use crate::protocol::cursor::Cursor;
-use crate::protocol::ids::AuthKeyId;
-use crate::protocol::model::UpdateStateDelta;
+use crate::protocol::monitors::cursor::Cursor;
+use crate::protocol::telegram::chat::ChatKey;
+use crate::protocol::telegram::updates::UpdateStateDelta;
+use crate::protocol::values::ids::AuthKeyId;
 
 use super::records::CursorRecord;
 

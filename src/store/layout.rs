@@ -3,9 +3,9 @@
 
 use uuid::Uuid;
 
-use crate::protocol::chat::{ChatKey, MarkedId};
-use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
-use crate::protocol::owner::UserId;
+use crate::protocol::telegram::chat::{ChatKey, MarkedId};
+use crate::protocol::users::owner::UserId;
+use crate::protocol::values::ids::{AuthKeyId, SessionId, UnixMillis};
 
 use super::error::StoreError;
 

@@ -52,7 +52,7 @@ mod keep;
 mod keys;
 mod layout;
 mod memory_engine;
-mod meters;
+mod metrics;
 mod op;
 mod outbox;
 mod queue;
@@ -79,8 +79,8 @@ use std::time::Instant;
 use prometheus_client::registry::Registry;
 use tokio::sync::{oneshot, watch};
 
-use crate::protocol::ids::AuthKeyId;
-use crate::protocol::model::UpdateStateDelta;
+use crate::protocol::telegram::updates::UpdateStateDelta;
+use crate::protocol::values::ids::AuthKeyId;
 
 use audit::{Audited, Progress, Witness};
 use checkpoint::Checkpoint;
@@ -94,7 +94,7 @@ use keys::Seal;
 use keys::{Keyring, Keys, Rotation};
 use layout::kind;
 use memory_engine::MemoryDisk;
-use meters::Meters;
+use metrics::Metrics;
 use outbox::Ring;
 use queue::{Done, Queue};
 use reader::Readers;
@@ -131,7 +131,7 @@ struct Shared {
     is_abandoned: AtomicBool,
     hot: RwLock<Hot>,
     roster: RwLock<Roster>,
-    meters: Meters,
+    metrics: Metrics,
     failed: watch::Sender<Option<CommitError>>,
     /// Held as long as anyone may touch the store.
     _home: Option<Home>,
@@ -261,7 +261,7 @@ impl Store {
             is_abandoned: AtomicBool::new(false),
             hot: RwLock::new(hot),
             roster: RwLock::new(roster),
-            meters: Meters::from(known.written),
+            metrics: Metrics::from(known.written),
             failed: watch::Sender::new(None),
             _home: home,
         });
@@ -326,7 +326,7 @@ impl Store {
 
     /// Registers what the store measures.
     pub fn register(&self, registry: &mut Registry) {
-        self.shared.meters.register(registry);
+        self.shared.metrics.register(registry);
     }
 
     /// Why the store takes nothing any more, if it failed.
@@ -363,8 +363,8 @@ impl Reader {
     pub fn stats(&self) -> StoreStats {
         let shared = &self.shared;
         let released = shared.queue.released();
-        let latencies = shared.meters.latencies();
-        let (appended, commits) = shared.meters.counts();
+        let latencies = shared.metrics.latencies();
+        let (appended, commits) = shared.metrics.counts();
         let outbox_depth = (shared.ring.end() - 1).saturating_sub(released);
         let oldest = (outbox_depth > 0).then(|| self.oldest(released)).flatten();
         StoreStats {
@@ -389,7 +389,7 @@ impl Reader {
         let shared = &self.shared;
         let kept = shared.queue.released().min(shared.spooled.load(Ordering::Acquire));
         let first = (shared.ring.end() - 1 > kept).then(|| self.oldest(kept)).flatten();
-        first.map_or(0, |head| shared.meters.written().saturating_sub(head.before))
+        first.map_or(0, |head| shared.metrics.written().saturating_sub(head.before))
     }
 
     /// The segment that holds the first entry after `released`.

@@ -5,18 +5,23 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::protocol::chat::ChatKey;
-use crate::protocol::cursor::Cursor;
-use crate::protocol::erasure::Erasure;
-use crate::protocol::estate::{DayCount, LoginRecord, LoginWait, OwnedAccount, PersonWaits};
-use crate::protocol::ids::{AuthKeyId, SessionId, UnixMillis};
-use crate::protocol::model::{
-    AccountRecord, Credentials, JobRecord, MonitorRecord, PeerRecord, RestartRecord, SessionRecord,
-    UpdateState, UpdateStateDelta,
-};
-use crate::protocol::outbox::OutboxEntry;
-use crate::protocol::owner::UserId;
-use crate::protocol::trail::Deed;
+use crate::protocol::accounts::daily_limits::DayCount;
+use crate::protocol::accounts::owned::OwnedAccount;
+use crate::protocol::accounts::record::{AccountRecord, Credentials, SessionRecord};
+use crate::protocol::answers::erasure::Erasure;
+use crate::protocol::audit::log::AuditEvent;
+use crate::protocol::bridge::job::JobRecord;
+use crate::protocol::bridge::outbox::OutboxEntry;
+use crate::protocol::logins::record::{LoginFloodWait, LoginRecord};
+use crate::protocol::monitors::cursor::Cursor;
+use crate::protocol::monitors::record::MonitorRecord;
+use crate::protocol::telegram::chat::ChatKey;
+use crate::protocol::telegram::chat::PeerRecord;
+use crate::protocol::telegram::pacing::PersonFloodWaits;
+use crate::protocol::telegram::updates::{UpdateState, UpdateStateDelta};
+use crate::protocol::tree::restart::RestartRecord;
+use crate::protocol::users::owner::UserId;
+use crate::protocol::values::ids::{AuthKeyId, SessionId, UnixMillis};
 
 use super::rows::RawRow;
 
@@ -134,7 +139,7 @@ pub enum Op {
     /// Forgets rows whose time is over at this moment, some thousand at the most.
     Expire(UnixMillis),
     /// Adds an entry to the audit log.
-    Audit(Deed),
+    Audit(AuditEvent),
     /// Puts a pseudonym in a user's place in the audit log, in some thousand entries at the most.
     Pseudonymise {
         /// The user.
@@ -147,7 +152,7 @@ pub enum Op {
     /// Keeps what an account did in a day.
     PutDayCount(DayCount),
     /// Keeps what a person has to wait for whose account goes.
-    PutPersonWaits(PersonWaits),
+    PutPersonWaits(PersonFloodWaits),
     /// Forgets it.
     DeletePersonWaits(i64),
     /// Appends to the outbox.
@@ -184,7 +189,7 @@ pub struct Snapshot {
     /// All logins that were under way.
     pub logins: Vec<LoginRecord>,
     /// What Telegram made logins wait for.
-    pub login_waits: Vec<LoginWait>,
+    pub login_waits: Vec<LoginFloodWait>,
     /// All monitors with their cursors.
     pub monitors: Vec<(MonitorRecord, Option<Cursor>)>,
     /// All jobs, the oldest first.

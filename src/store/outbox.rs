@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::protocol::outbox::OutboxEntry;
+use crate::protocol::bridge::outbox::OutboxEntry;
 
 use super::error::{CommitError, EngineError, StoreError};
 use super::segment::{self, Numbered};
@@ -321,7 +321,7 @@ mod tests {
     fn entries(count: usize, bytes: usize) -> Vec<Arc<OutboxEntry>> {
         let entry = OutboxEntry {
             owner: None,
-            route: crate::protocol::outbox::Route::Event,
+            route: crate::protocol::bridge::outbox::Route::Event,
             kind: String::new(),
             message_id: uuid::Uuid::nil(),
             timestamp: 0,

@@ -260,9 +260,9 @@ mod tests {
     }
 
     fn sized(bytes: usize) -> Vec<Op> {
-        let entry = crate::protocol::outbox::OutboxEntry {
+        let entry = crate::protocol::bridge::outbox::OutboxEntry {
             owner: None,
-            route: crate::protocol::outbox::Route::Event,
+            route: crate::protocol::bridge::outbox::Route::Event,
             kind: String::new(),
             message_id: uuid::Uuid::nil(),
             timestamp: 0,

@@ -178,7 +178,7 @@ mod tests {
         gate.hang_reads(true);
         let limit = Duration::from_millis(50);
         let hanging = (0..THREADS as u64 + 3).map(|id| {
-            let account = crate::protocol::ids::AuthKeyId(id);
+            let account = crate::protocol::values::ids::AuthKeyId(id);
             store.read_within(limit, move |reader| reader.account(account))
         });
         for seen in futures_util::future::join_all(hanging).await {
@@ -187,7 +187,8 @@ mod tests {
         assert_eq!(gate.hanging_reads(), THREADS, "no more threads than these hang");
         store.commit(Vec::new()).await.unwrap();
         gate.hang_reads(false);
-        let read = store.read(|reader| reader.account(crate::protocol::ids::AuthKeyId(1))).await;
+        let read =
+            store.read(|reader| reader.account(crate::protocol::values::ids::AuthKeyId(1))).await;
         assert_eq!(read.unwrap(), None);
     }
 

@@ -3,10 +3,13 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::protocol::chat::{ChatKey, MarkedId};
-use crate::protocol::cursor::Cursor;
-use crate::protocol::ids::AuthKeyId;
-use crate::protocol::model::{AccountRecord, Credentials, MonitorRecord, PeerRecord, UpdateState};
+use crate::protocol::accounts::record::{AccountRecord, Credentials};
+use crate::protocol::monitors::cursor::Cursor;
+use crate::protocol::monitors::record::MonitorRecord;
+use crate::protocol::telegram::chat::PeerRecord;
+use crate::protocol::telegram::chat::{ChatKey, MarkedId};
+use crate::protocol::telegram::updates::UpdateState;
+use crate::protocol::values::ids::AuthKeyId;
 
 use super::Reader;
 use super::engine::Engine;

@@ -6,10 +6,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::protocol::cursor::Cursor;
-use crate::protocol::ids::AuthKeyId;
-use crate::protocol::model::Credentials;
-use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
+use crate::protocol::accounts::record::Credentials;
+use crate::protocol::monitors::cursor::Cursor;
+use crate::protocol::values::ids::AuthKeyId;
+use crate::protocol::values::secret::{AUTH_KEY_LEN, AuthKey};
 
 use super::error::StoreError;
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::clock::now;
 use crate::failpoint;
-use crate::protocol::chat::ChatKey;
-use crate::protocol::ids::AuthKeyId;
-use crate::protocol::model::MonitorRecord;
+use crate::protocol::monitors::record::MonitorRecord;
+use crate::protocol::telegram::chat::ChatKey;
+use crate::protocol::values::ids::AuthKeyId;
 
 use super::audit::{Audited, Progress, Witness};
 use super::engine::{Batch, Engine, collect};

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use crate::protocol::chat::{ChatKey, ChatRef, ChatSpelling, ChatTarget, MarkedId};
-use crate::protocol::model::MonitorRecord;
-use crate::protocol::owner::{Scope, UserId};
+use crate::protocol::monitors::record::MonitorRecord;
+use crate::protocol::telegram::chat::{ChatKey, ChatRef, ChatSpelling, ChatTarget, MarkedId};
+use crate::protocol::users::owner::{Scope, UserId};
 
 use super::error::StoreError;
 use super::{Reader, Store};

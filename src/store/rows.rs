@@ -8,14 +8,18 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::protocol::chat::MarkedId;
-use crate::protocol::estate::{
-    AttachedChat, DayCount, Fingerprint, LoginRecord, LoginWait, OwnedAccount, PersonWaits,
-    SENDS_KEPT_MS, SendRecord,
+use crate::protocol::accounts::daily_limits::DayCount;
+use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
+use crate::protocol::logins::record::{LoginFloodWait, LoginRecord};
+use crate::protocol::messages::record::{SENDS_KEPT_MS, SendRecord};
+use crate::protocol::telegram::chat::MarkedId;
+use crate::protocol::telegram::pacing::PersonFloodWaits;
+use crate::protocol::users::owner::{AccountId, LoginId, UserId, WebhookId};
+use crate::protocol::values::fingerprint::Fingerprint;
+use crate::protocol::values::ids::UnixMillis;
+use crate::protocol::webhooks::deliveries::{
+    DEAD_KEPT_MS, DeadRecord, Delivery, Line, WebhookRecord,
 };
-use crate::protocol::ids::UnixMillis;
-use crate::protocol::owner::{AccountId, LoginId, UserId, WebhookId};
-use crate::protocol::webhook::{DEAD_KEPT_MS, DeadRecord, Delivery, Line, WebhookRecord};
 
 use super::engine::Engine;
 use super::error::StoreError;
@@ -47,7 +51,7 @@ pub(super) const TABLES: [Table; 8] = [
     AttachedChat::TABLE,
     SendRecord::TABLE,
     LoginRecord::TABLE,
-    LoginWait::TABLE,
+    LoginFloodWait::TABLE,
     WebhookRecord::TABLE,
     Delivery::TABLE,
     DeadRecord::TABLE,
@@ -231,7 +235,7 @@ impl Row for LoginRecord {
     }
 }
 
-impl Row for LoginWait {
+impl Row for LoginFloodWait {
     const TABLE: Table = Table::sealed(kind::LOGIN_WAIT, "login wait");
 
     fn owner(&self) -> &UserId {
@@ -449,7 +453,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the disk fails, or a record cannot be read.
-    pub fn person_waits(&self) -> Result<Vec<PersonWaits>, StoreError> {
+    pub fn person_waits(&self) -> Result<Vec<PersonFloodWaits>, StoreError> {
         let (from, to) = layout::all(kind::PERSON_WAITS);
         self.range(&from, &to, usize::MAX, |value| records::from_json("person waits", value))
     }

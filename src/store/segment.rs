@@ -11,11 +11,11 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::protocol::chat::ChatKey;
-use crate::protocol::cursor::Cursor;
-use crate::protocol::ids::UnixMillis;
-use crate::protocol::outbox::{OutboxEntry, Route};
-use crate::protocol::owner::UserId;
+use crate::protocol::bridge::outbox::{OutboxEntry, Route};
+use crate::protocol::monitors::cursor::Cursor;
+use crate::protocol::telegram::chat::ChatKey;
+use crate::protocol::users::owner::UserId;
+use crate::protocol::values::ids::UnixMillis;
 
 use super::engine::{Batch, Engine, Pair};
 use super::error::StoreError;

@@ -4,9 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::ids::UnixMillis;
-use crate::protocol::owner::UserId;
-use crate::protocol::trail::{Deed, Entry, Hash, Link, ORIGIN, Persons};
+use crate::protocol::audit::log::{AuditEvent, Entry, Hash, Link, ORIGIN, Persons};
+use crate::protocol::users::owner::UserId;
+use crate::protocol::values::ids::UnixMillis;
 
 use super::engine::{Batch, Engine, collect};
 use super::erase::PIECE;
@@ -109,11 +109,11 @@ fn trimmed(engine: &dyn Engine) -> Result<TrailMark, StoreError> {
 pub(super) fn append(
     batch: &mut Batch,
     head: &mut TrailMark,
-    deed: Deed,
+    audit_event: AuditEvent,
 ) -> Result<(), StoreError> {
     let number = head.number + 1;
-    let (actor, owner) = (deed.actor.clone(), deed.owner.clone());
-    let entry = Entry::of(deed, number, &head.hash, keys::random()?);
+    let (actor, owner) = (audit_event.actor.clone(), audit_event.owner.clone());
+    let entry = Entry::of(audit_event, number, &head.hash, keys::random()?);
     batch.put(layout::trail(kind::TRAIL, number), records::to_json(&entry.link));
     batch.put(layout::trail(kind::TRAIL_PERSONS, number), records::to_json(&entry.persons));
     for user in [actor, owner] {

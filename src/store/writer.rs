@@ -184,7 +184,7 @@ impl Writer {
         let outcome = guarded(|| self.commit(ops, unwritten));
         let failure = outcome.err().map(|error| self.shared.stop(error));
         if let (Some(oldest), None) = (oldest, &failure) {
-            self.shared.meters.committed(oldest.elapsed());
+            self.shared.metrics.committed(oldest.elapsed());
         }
         failpoint::reach("store.tell.before");
         for done in waiting {
@@ -239,7 +239,7 @@ impl Writer {
             ready.effects.after(&mut shared.write_hot(), &mut shared.write_roster());
         self.next_seq = first + entries.len() as u64;
         if !entries.is_empty() {
-            shared.meters.appended(entries.len() as u64, self.known.written);
+            shared.metrics.appended(entries.len() as u64, self.known.written);
             shared.spool_ring.push(first, &entries);
             shared.ring.push(first, &entries);
         }

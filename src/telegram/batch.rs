@@ -7,9 +7,10 @@ use grammers_client::tl;
 use super::chats::{membership, migrated_to};
 use super::convert::chat_id;
 use super::peers::marked;
-use crate::protocol::chat::MarkedId;
-use crate::protocol::failure::Failure;
-use crate::protocol::model::{PeerRecord, UpdateStateDelta};
+use crate::protocol::telegram::chat::MarkedId;
+use crate::protocol::telegram::chat::PeerRecord;
+use crate::protocol::telegram::failure::Failure;
+use crate::protocol::telegram::updates::UpdateStateDelta;
 
 /// Something may have been missed, and only history can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

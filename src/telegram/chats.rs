@@ -4,14 +4,14 @@ use grammers_client::tl;
 use grammers_client::tl::enums::messages::{Chats, Dialogs};
 use grammers_client::tl::enums::{Chat, ChatInvite, Dialog, Message, Peer, User};
 
+use super::call::Outcome;
 use super::convert::{chat_id, chat_title};
-use super::errand::Finding;
 use super::link::Caller;
 use super::peers::{input_channel, input_peer, marked, peer_of_chat, peer_of_user};
-use crate::protocol::chat::{ChatTarget, MarkedId, PeerKind};
-use crate::protocol::failure::Failure;
-use crate::protocol::model::PeerRecord;
-use crate::protocol::target::Target;
+use crate::protocol::messages::target::Target;
+use crate::protocol::telegram::chat::PeerRecord;
+use crate::protocol::telegram::chat::{ChatTarget, MarkedId, PeerKind};
+use crate::protocol::telegram::failure::Failure;
 
 /// Messages and dialogs on one page: the most that Telegram gives.
 const PAGE: i32 = 100;
@@ -176,10 +176,10 @@ pub(super) fn message_peer(message: &Message) -> Option<&Peer> {
 }
 
 /// Asks whether the account is in the chat; answers what the chat is called.
-pub(super) async fn inspect(caller: &Caller, peer: &PeerRecord) -> Result<Finding, Failure> {
+pub(super) async fn inspect(caller: &Caller, peer: &PeerRecord) -> Result<Outcome, Failure> {
     if peer.id.kind() == PeerKind::User {
         // A private chat has no members; history tells whether it can be read.
-        return Ok(Finding::Member { title: None, names: Vec::new(), migrated_to: None });
+        return Ok(Outcome::Member { title: None, names: Vec::new(), migrated_to: None });
     }
     let chat = look_at(caller, peer).await?;
     let migrated_to = migrated_to(&chat);
@@ -187,7 +187,7 @@ pub(super) async fn inspect(caller: &Caller, peer: &PeerRecord) -> Result<Findin
         membership(&chat)?;
     }
     let (title, names) = (chat_title(&chat).map(str::to_owned), public_names(&chat));
-    Ok(Finding::Member { title, names, migrated_to })
+    Ok(Outcome::Member { title, names, migrated_to })
 }
 
 /// The supergroup that a basic group has become (<https://core.telegram.org/api/channel#migration>).
@@ -273,7 +273,7 @@ pub(super) async fn join(
     target: &ChatTarget,
     known: Option<PeerRecord>,
     is_bot: bool,
-) -> Result<(Finding, Vec<Chat>), Failure> {
+) -> Result<(Outcome, Vec<Chat>), Failure> {
     let (outcome, found) = match target {
         ChatTarget::Invite(hash) => {
             let request = tl::functions::messages::ImportChatInvite { hash: hash.clone() };
@@ -305,7 +305,7 @@ pub(super) async fn join(
     Ok((joined(found, requested), met))
 }
 
-fn joined_by(updates: &tl::enums::Updates, found: Option<Found>) -> (Finding, Vec<Chat>) {
+fn joined_by(updates: &tl::enums::Updates, found: Option<Found>) -> (Outcome, Vec<Chat>) {
     let met = match updates {
         tl::enums::Updates::Updates(updates) => updates.chats.clone(),
         tl::enums::Updates::Combined(updates) => updates.chats.clone(),
@@ -315,9 +315,9 @@ fn joined_by(updates: &tl::enums::Updates, found: Option<Found>) -> (Finding, Ve
     (joined(found, false), met)
 }
 
-fn joined(found: Option<Found>, requested: bool) -> Finding {
+fn joined(found: Option<Found>, requested: bool) -> Outcome {
     let (chat, title) = found.map_or((None, None), |found| (Some(found.peer.id), found.title));
-    Finding::Joined { chat, title, requested }
+    Outcome::Joined { chat, title, requested }
 }
 
 /// The chat behind an invite link, if the account is in it.

@@ -20,8 +20,8 @@ use tokio::time::timeout;
 
 use super::plain::{PlainError, PlainLink};
 use crate::clock;
-use crate::protocol::ids::UnixMillis;
-use crate::protocol::server_time::{AHEAD_MAX_MS, ClockReading, SteadyMillis};
+use crate::protocol::telegram::server_time::{AHEAD_MAX_MS, ClockReading, SteadyMillis};
+use crate::protocol::values::ids::UnixMillis;
 
 /// How long the answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);

@@ -9,9 +9,9 @@ use grammers_client::tl::{enums, types};
 
 use super::batch::{Batch, NewMessage};
 use super::peers::marked;
-use crate::protocol::chat::MarkedId;
-use crate::protocol::event::{Entity, Forward, Media, Message, Sender};
-use crate::protocol::time::iso8601;
+use crate::protocol::messages::message::{Author, Entity, Forward, Media, Message};
+use crate::protocol::telegram::chat::MarkedId;
+use crate::protocol::values::time::iso8601;
 
 impl Batch {
     /// Translates one of this batch's messages.
@@ -72,7 +72,7 @@ fn service(message: types::MessageService, people: &People<'_>) -> Message {
 }
 
 /// Who wrote it: `from_id`, or in private chats the other side, or in channels the channel.
-fn sender(from: Option<&Peer>, chat: &Peer, out: bool, people: &People<'_>) -> Option<Sender> {
+fn sender(from: Option<&Peer>, chat: &Peer, out: bool, people: &People<'_>) -> Option<Author> {
     let author = match (from, chat) {
         (Some(from), _) => from,
         // What we wrote ourselves in a private chat carries no sender; the chat is the other side.
@@ -83,7 +83,7 @@ fn sender(from: Option<&Peer>, chat: &Peer, out: bool, people: &People<'_>) -> O
 }
 
 impl People<'_> {
-    fn find(&self, peer: &Peer) -> Sender {
+    fn find(&self, peer: &Peer) -> Author {
         let id = marked(peer);
         let known = match peer {
             Peer::User(user) => self.users.iter().find_map(|known| match known {
@@ -91,18 +91,18 @@ impl People<'_> {
                 _ => None,
             }),
             Peer::Chat(_) | Peer::Channel(_) => {
-                self.chats.iter().find(|known| chat_id(known) == Some(id)).map(|chat| Sender {
+                self.chats.iter().find(|known| chat_id(known) == Some(id)).map(|chat| Author {
                     id: id.0,
                     username: chat_username(chat),
                     first_name: chat_title(chat).map(str::to_owned),
-                    ..Sender::default()
+                    ..Author::default()
                 })
             }
         };
-        known.unwrap_or(Sender { id: id.0, ..Sender::default() })
+        known.unwrap_or(Author { id: id.0, ..Author::default() })
     }
 
-    fn own(&self) -> Option<Sender> {
+    fn own(&self) -> Option<Author> {
         self.users.iter().find_map(|user| match user {
             User::User(user) if user.is_self => Some(from_user(user)),
             _ => None,
@@ -110,8 +110,8 @@ impl People<'_> {
     }
 }
 
-fn from_user(user: &types::User) -> Sender {
-    Sender {
+fn from_user(user: &types::User) -> Author {
+    Author {
         id: user.id,
         username: user.username.clone(),
         first_name: user.first_name.clone(),

@@ -5,7 +5,7 @@ use grammers_client::sender::ReadError;
 use grammers_mtproto::mtp::DeserializeError;
 use grammers_mtproto::transport;
 
-use crate::protocol::failure::{Failure, WaitScope};
+use crate::protocol::telegram::failure::{Failure, WaitScope};
 
 /// Pause after the transport says that too many connections were made (429), seconds. Telegram
 /// does not name a number there.

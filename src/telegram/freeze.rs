@@ -5,7 +5,7 @@ use grammers_client::tl;
 use grammers_client::tl::enums::{JsonobjectValue, Jsonvalue, help::AppConfig};
 
 use super::link::Caller;
-use crate::protocol::failure::Failure;
+use crate::protocol::telegram::failure::Failure;
 
 /// The field that says since when; missing or 0 when it is not frozen.
 const SINCE: &str = "freeze_since_date";

@@ -8,14 +8,14 @@ use grammers_client::tl::enums::updates::ChannelDifference;
 use grammers_client::tl::enums::{Chat, Message, User};
 use tokio::time::sleep;
 
+use super::call::HistoryPage;
 use super::chats::message_peer;
 use super::convert::{People, chat_id, chat_title, translate};
-use super::errand::HistoryPage;
 use super::link::Caller;
 use super::peers::{input_channel, input_peer, marked};
-use crate::protocol::chat::PeerKind;
-use crate::protocol::failure::Failure;
-use crate::protocol::model::PeerRecord;
+use crate::protocol::telegram::chat::PeerKind;
+use crate::protocol::telegram::chat::PeerRecord;
+use crate::protocol::telegram::failure::Failure;
 use narrow::Narrowing;
 pub(super) use narrow::Narrowings;
 

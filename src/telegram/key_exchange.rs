@@ -26,8 +26,8 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::plain::{PlainError, PlainLink};
-use crate::protocol::failure::Failure;
-use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
+use crate::protocol::telegram::failure::Failure;
+use crate::protocol::values::secret::{AUTH_KEY_LEN, AuthKey};
 
 pub use server_key::{ServerKey, ServerKeyError};
 

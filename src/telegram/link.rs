@@ -18,12 +18,12 @@ use tokio::time::{Instant, timeout};
 use super::clock::Clocks;
 use super::error::{classify, classify_end, is_key_unknown};
 use super::history::Narrowings;
-use super::meters::{CallMeters, Unanswered};
+use super::metrics::{CallMetrics, Unanswered};
 use super::pulse::Pulse;
 use super::sockets::Sockets;
 use super::vault::{Servers, Vault};
-use crate::protocol::failure::Failure;
-use crate::protocol::model::{Credentials, Me};
+use crate::protocol::accounts::record::{Credentials, Me};
+use crate::protocol::telegram::failure::Failure;
 
 /// How long a dial may take, from the socket to the first answer. The library has no limit.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ pub struct DialOptions {
     /// The application id (<https://core.telegram.org/api/obtaining_api_id>).
     pub api_id: i32,
     /// Where the time of calls is noted.
-    pub meters: CallMeters,
+    pub metrics: CallMetrics,
     /// What is known of the servers' clocks.
     pub clocks: Clocks,
     /// The room for connections.
@@ -63,7 +63,7 @@ pub struct Caller {
     handle: SenderPoolHandle,
     dc_id: i32,
     pulse: Arc<Pulse>,
-    meters: CallMeters,
+    metrics: CallMetrics,
     clocks: Clocks,
     address: Option<SocketAddr>,
     /// Why the connection ended, once it has.
@@ -135,14 +135,14 @@ impl Caller {
         let asked = Instant::now();
         let answer = self.handle.raw_invoke_in_dc(self.dc_id, request.to_bytes());
         let Ok(answer) = timeout(limit, answer).await else {
-            self.meters.unanswered::<R>(Unanswered::Timeout, asked.elapsed());
+            self.metrics.unanswered::<R>(Unanswered::Timeout, asked.elapsed());
             return Err(CallError::TimedOut(limit));
         };
         if matches!(answer, Ok(_) | Err(InvocationError::Rpc(_))) {
-            self.meters.answered::<R>(asked.elapsed());
+            self.metrics.answered::<R>(asked.elapsed());
             self.pulse.heard();
         } else {
-            self.meters.unanswered::<R>(Unanswered::Connection, asked.elapsed());
+            self.metrics.unanswered::<R>(Unanswered::Connection, asked.elapsed());
         }
         let body = answer.map_err(CallError::Library)?;
         R::Return::from_bytes(&body)
@@ -250,11 +250,11 @@ pub(super) fn wire(
         runner: Some(tokio::spawn(pool.runner.run())),
         held: Some((slot, socket)),
     };
-    let (pulse, meters) = (Arc::default(), options.meters.clone());
+    let (pulse, metrics) = (Arc::default(), options.metrics.clone());
     let (clocks, address) = (options.clocks.clone(), options.servers.address(dc_id));
     let (handle, end) = (pool.handle.thin, pool.handle.ended);
     let narrowings = Narrowings::default();
-    let caller = Caller { handle, dc_id, pulse, meters, clocks, address, end, narrowings };
+    let caller = Caller { handle, dc_id, pulse, metrics, clocks, address, end, narrowings };
     Ok((caller, pool.updates, connection))
 }
 

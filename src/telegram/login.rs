@@ -22,13 +22,13 @@ pub use gate::{DialGate, DialRight, DialRightFor};
 use super::key_exchange::{ServerKey, exchange, random};
 use super::link::{Caller, Connection, DialOptions, KEY_UNKNOWN, Link, Unheard, me_of, wire};
 use super::vault::Vault;
-use crate::protocol::failure::Failure;
-use crate::protocol::ids::AuthKeyId;
-use crate::protocol::login::{
+use crate::protocol::accounts::record::Credentials;
+use crate::protocol::logins::steps::{
     CodeSent, CodeTicket, CodeVia, LoginFailure, SignedIn, Step, mask_phone,
 };
-use crate::protocol::model::Credentials;
-use crate::protocol::secret::SecretText;
+use crate::protocol::telegram::failure::Failure;
+use crate::protocol::values::ids::AuthKeyId;
+use crate::protocol::values::secret::SecretText;
 
 /// How long an answer to a step may take, making a key included where the library makes it.
 const STEP_TIMEOUT: Duration = Duration::from_secs(15);
@@ -40,7 +40,7 @@ const INPUT_MAX: usize = 128;
 /// What every login needs.
 #[derive(Clone, Debug)]
 pub struct LoginOptions {
-    /// Servers, application id, meters and clocks.
+    /// Servers, application id, metrics and clocks.
     pub dial: DialOptions,
     /// The secret that belongs to the application id.
     pub api_hash: SecretText,

@@ -5,10 +5,10 @@
 mod batch;
 #[cfg(test)]
 mod bounds;
+mod call;
 mod chats;
 mod clock;
 mod convert;
-mod errand;
 mod error;
 mod freeze;
 mod history;
@@ -16,7 +16,7 @@ mod key_exchange;
 mod link;
 mod login;
 mod markup;
-mod meters;
+mod metrics;
 mod numbers;
 mod overflow;
 mod peers;
@@ -33,13 +33,13 @@ mod sockets;
 mod vault;
 
 pub use batch::{Batch, ChatNotice, GapScope, NewMessage};
+pub use call::{Call, HistoryPage, Outcome};
 pub use clock::Clocks;
-pub use errand::{Errand, Finding, HistoryPage};
 pub use key_exchange::{ExchangeError, Exchanged, ServerKey, ServerKeyError, exchange};
 pub use link::{Caller, Connection, DialFailure, DialOptions, Link, RawUpdates, Slot};
 pub use login::{DialGate, DialRight, DialRightFor, KeepKey, Kept, LoginLink, LoginOptions};
 pub use markup::{MarkupError, ParseMode, measure_markup};
-pub use meters::CallMeters;
+pub use metrics::CallMetrics;
 pub use peers::{PEERS_MAX, PeerBook};
 pub use pulse::Pulse;
 pub use pump::{PumpParts, TellFrozen, TellTrouble, TellWait, UpdatePump, WaitLeft, WantsChannel};

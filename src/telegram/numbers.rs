@@ -13,8 +13,8 @@ use super::chats::message_peer;
 use super::peers::marked;
 use super::rest::Rest;
 use super::setback::{Sequence, Setbacks};
-use crate::protocol::chat::MarkedId;
-use crate::protocol::model::UpdateStateDelta;
+use crate::protocol::telegram::chat::MarkedId;
+use crate::protocol::telegram::updates::UpdateStateDelta;
 
 /// The number of one new message.
 pub(super) struct Numbered {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use grammers_client::tl;
 use tokio::time::Instant;
 
-use crate::protocol::chat::{MarkedId, PeerKind};
-use crate::protocol::model::PeerRecord;
+use crate::protocol::telegram::chat::PeerRecord;
+use crate::protocol::telegram::chat::{MarkedId, PeerKind};
 
 /// Chats remembered in memory for one account. An account may be in 500 channels. Those that were
 /// looked for by name stay; of those that were only mentioned some give way, and are found again in

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::protocol::ids::UnixMillis;
+use crate::protocol::values::ids::UnixMillis;
 
 /// Marks a connection whose packets begin with their length
 /// (<https://core.telegram.org/mtproto/mtproto-transports#intermediate>).

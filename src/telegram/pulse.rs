@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::protocol::watchdog::{Activity, Vitals};
+use crate::protocol::tree::watchdog::{Activity, Vitals};
 
 /// See [`Vitals`]; moments are milliseconds since the link was made.
 #[derive(Debug)]

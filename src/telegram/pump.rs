@@ -24,10 +24,10 @@ use super::overflow::OverflowWatch;
 use super::peers::PeerBook;
 use super::rest::Rest;
 use super::setback::{Sequence, Setbacks};
-use crate::protocol::chat::{MarkedId, PeerKind};
-use crate::protocol::failure::Failure;
-use crate::protocol::model::UpdateState;
-use crate::protocol::watchdog::{Activity, Treadmill};
+use crate::protocol::telegram::chat::{MarkedId, PeerKind};
+use crate::protocol::telegram::failure::Failure;
+use crate::protocol::telegram::updates::UpdateState;
+use crate::protocol::tree::watchdog::{Activity, Treadmill};
 use trouble::Troubles;
 
 /// A link that was silent for this long is asked for a sign of life.

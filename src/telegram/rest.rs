@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::protocol::restart::Backoff;
+use crate::protocol::tree::restart::Backoff;
 
 /// Added to every wait: Telegram counts it from another moment, in whole seconds.
 const MARGIN: Duration = Duration::from_secs(1);

@@ -8,9 +8,9 @@ use super::chats::{look_at, membership, migrated_to, not_found, resolve};
 use super::convert::chat_title;
 use super::link::Caller;
 use super::peers::{marked, peer_of_chat};
-use crate::protocol::chat::{ChatTarget, PeerKind};
-use crate::protocol::failure::Failure;
-use crate::protocol::model::PeerRecord;
+use crate::protocol::telegram::chat::PeerRecord;
+use crate::protocol::telegram::chat::{ChatTarget, PeerKind};
+use crate::protocol::telegram::failure::Failure;
 
 /// Kinds of chat that one may be a member of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

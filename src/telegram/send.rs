@@ -10,13 +10,13 @@ use std::fmt;
 use grammers_client::tl::enums::{Message, MessageReplyHeader, Update, Updates};
 use grammers_client::tl::{functions, types};
 
-use super::errand::Finding;
+use super::call::Outcome;
 use super::history::parts;
 use super::link::Caller;
 use super::markup::{ParseMode, parse};
 use super::peers::input_peer;
-use crate::protocol::failure::Failure;
-use crate::protocol::model::PeerRecord;
+use crate::protocol::telegram::chat::PeerRecord;
+use crate::protocol::telegram::failure::Failure;
 
 /// Messages that are looked through for one that was sent before: the most that Telegram gives.
 const LOOK_BACK: i32 = 100;
@@ -52,16 +52,16 @@ impl fmt::Debug for SendMessage {
     }
 }
 
-/// Sends it. [`Finding::Sent`], or [`Finding::SentBefore`] when only that is certain.
+/// Sends it. [`Outcome::Sent`], or [`Outcome::SentBefore`] when only that is certain.
 pub(super) async fn send(
     caller: &Caller,
     message: &SendMessage,
     is_bot: bool,
-) -> Result<Finding, Failure> {
+) -> Result<Outcome, Failure> {
     let request = request(message)?;
     match caller.call(&request).await {
         Ok(updates) => match sent(&updates, message.random_id) {
-            Some((message_id, date)) => Ok(Finding::Sent { message_id, date }),
+            Some((message_id, date)) => Ok(Outcome::Sent { message_id, date }),
             None => settle(caller, message, &request.message, is_bot).await,
         },
         Err(Failure::AlreadyDone { code }) if code == "RANDOM_ID_DUPLICATE" => {
@@ -163,9 +163,9 @@ async fn settle(
     message: &SendMessage,
     text: &str,
     is_bot: bool,
-) -> Result<Finding, Failure> {
+) -> Result<Outcome, Failure> {
     if is_bot {
-        return Ok(Finding::SentBefore);
+        return Ok(Outcome::SentBefore);
     }
     let request = functions::messages::GetHistory {
         peer: input_peer(&message.peer),
@@ -190,7 +190,7 @@ async fn settle(
         Err(failure) => return Err(failure),
     };
     Ok(only_own(&newest, text, message.reply_to)
-        .map_or(Finding::SentBefore, |(message_id, date)| Finding::Sent { message_id, date }))
+        .map_or(Outcome::SentBefore, |(message_id, date)| Outcome::Sent { message_id, date }))
 }
 
 /// The only message of ours with that text and answered message.

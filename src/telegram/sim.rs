@@ -9,12 +9,12 @@ use super::clock::Clocks;
 use super::key_exchange::ServerKey;
 use super::link::{DialOptions, Link};
 use super::login::LoginOptions;
-use super::meters::CallMeters;
+use super::metrics::CallMetrics;
 use super::vault::Servers;
-use crate::protocol::ids::AuthKeyId;
-use crate::protocol::model::Credentials;
-use crate::protocol::secret::SecretText;
-use crate::protocol::session_string::SessionString;
+use crate::protocol::accounts::record::Credentials;
+use crate::protocol::telegram::session_string::SessionString;
+use crate::protocol::values::ids::AuthKeyId;
+use crate::protocol::values::secret::SecretText;
 
 /// The datacenter that the simulator is.
 pub(super) const HOME_DC: i32 = 2;
@@ -42,7 +42,7 @@ pub(super) fn dial_options(sim: &Simulator) -> DialOptions {
     DialOptions {
         servers: Servers::new(own),
         api_id: 1,
-        meters: CallMeters::default(),
+        metrics: CallMetrics::default(),
         clocks: Clocks::default(),
         sockets: Default::default(),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::protocol::failure::Failure;
+use crate::protocol::telegram::failure::Failure;
 
 /// The room for connections.
 #[derive(Clone, Debug)]

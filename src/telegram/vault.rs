@@ -8,10 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use grammers_session::types::{DcOption, PeerId, PeerInfo, UpdateState, UpdatesState};
 use grammers_session::{BoxFuture, Session, SessionData};
 
-use crate::protocol::ids::AuthKeyId;
-use crate::protocol::login::LoginFailure;
-use crate::protocol::model::Credentials;
-use crate::protocol::secret::AuthKey;
+use crate::protocol::accounts::record::Credentials;
+use crate::protocol::logins::steps::LoginFailure;
+use crate::protocol::values::ids::AuthKeyId;
+use crate::protocol::values::secret::AuthKey;
 
 /// Where the datacenters are: Telegram's own, or a table of one's own. What a session string or a
 /// server says about addresses is never trusted.
@@ -171,7 +171,7 @@ impl Session for Vault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::secret::AUTH_KEY_LEN;
+    use crate::protocol::values::secret::AUTH_KEY_LEN;
 
     fn vault() -> Vault {
         let auth_key = AuthKey::new([7; AUTH_KEY_LEN]);

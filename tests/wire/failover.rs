@@ -1,7 +1,7 @@
 //! Sessions are lost and others take over, with no gap and no repetition.
 
-use telewarden::protocol::secret::AuthKey;
-use telewarden::protocol::session_string::SessionString;
+use telewarden::protocol::telegram::session_string::SessionString;
+use telewarden::protocol::values::secret::AuthKey;
 use telewarden_simulator::{FaultKind, FaultSpec};
 
 use crate::support::{Broker, DaemonOptions, Listener, Stage, eventually};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use telewarden::protocol::estate::DayCount;
+use telewarden::protocol::accounts::daily_limits::DayCount;
 use telewarden::store::{Op, Snapshot, Store, StoreOptions};
 use telewarden_simulator::{ChatKind, FaultSpec};
 
@@ -194,7 +194,7 @@ async fn the_status_shows_the_count_that_is_in_force_after_the_clock_went_back()
     house.daemon.spawn().await;
     let status = user.get(&format!("/accounts/{id}/status")).await.expect(200);
     assert_eq!(status["caps"][0]["used"], 37, "{status:#}");
-    let resets = telewarden::protocol::time::iso8601((tomorrow + 1) * 86_400);
+    let resets = telewarden::protocol::values::time::iso8601((tomorrow + 1) * 86_400);
     let told = status["caps"][0]["resets_at"].as_str().unwrap();
     assert_eq!(told.get(..19), resets.get(..19), "when that day is over");
 }

@@ -9,10 +9,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use serde_json::{Value, json};
-use telewarden::protocol::ids::UnixMillis;
-use telewarden::protocol::outbox::{OutboxEntry, Route};
-use telewarden::protocol::owner::{UserId, WebhookId};
-use telewarden::protocol::webhook::{Delivery, SECRET_LEN, WebhookRecord, secret_of, sign};
+use telewarden::protocol::bridge::outbox::{OutboxEntry, Route};
+use telewarden::protocol::users::owner::{UserId, WebhookId};
+use telewarden::protocol::values::ids::UnixMillis;
+use telewarden::protocol::webhooks::deliveries::{
+    Delivery, SECRET_LEN, WebhookRecord, secret_of, sign,
+};
 use telewarden::store::{Op, Store, StoreOptions};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;

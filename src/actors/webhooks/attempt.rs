@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use super::Way;
 use super::registry::{Hook, durable};
-use crate::actors::context::{jitter, now};
-use crate::actors::meters::HookOutcome;
+use super::supervisor::Shared;
+use crate::actors::tree::context::{jitter, now};
+use crate::actors::tree::metrics::HookOutcome;
 use crate::edge::webhook::Call;
 use crate::failpoint;
-use crate::protocol::ids::UnixMillis;
-use crate::protocol::trail::Deed;
-use crate::protocol::webhook::{Delivery, Verdict, WebhookRecord};
+use crate::protocol::audit::log::AuditEvent;
+use crate::protocol::values::ids::UnixMillis;
+use crate::protocol::webhooks::deliveries::{Delivery, Verdict, WebhookRecord};
 use crate::store::{CommitError, DeliveryId, Op};
 
 /// What came of an attempt, as the disk has it.
@@ -35,26 +35,27 @@ pub(in crate::actors) enum Came {
 
 /// Tries to deliver, and notes what came of it.
 pub(super) async fn attempt(
-    way: &Way,
+    shared: &Shared,
     hook: &Hook,
     delivery: Delivery,
 ) -> Result<Came, CommitError> {
     let _own = hook.permit().await;
-    let Ok(_permit) = way.permits.acquire().await else { return Ok(Came::Nothing) };
-    if way.stop.is_cancelled() {
+    let Ok(_permit) = shared.permits.acquire().await else { return Ok(Came::Nothing) };
+    if shared.stop.is_cancelled() {
         return Ok(Came::Nothing);
     }
     let record = hook.record();
     let (url, secret) = (record.url.as_str(), record.secret.as_str());
-    let keep = way.settings.may_keep(way.context.hooks.count());
-    let answer = way.client.call(Call { url, secret, delivery: &delivery, at: now(), keep }).await;
-    let verdict = way.settings.retry.judge(&delivery, answer, now(), jitter());
-    follow(way, hook, delivery, verdict).await
+    let keep = shared.settings.may_keep(shared.registry.count());
+    let answer =
+        shared.client.call(Call { url, secret, delivery: &delivery, at: now(), keep }).await;
+    let verdict = shared.settings.retry.judge(&delivery, answer, now(), jitter());
+    follow(shared, hook, delivery, verdict).await
 }
 
 /// Makes durable what follows an attempt.
 async fn follow(
-    way: &Way,
+    shared: &Shared,
     hook: &Hook,
     delivery: Delivery,
     verdict: Verdict,
@@ -64,26 +65,26 @@ async fn follow(
     match verdict {
         Verdict::Delivered => {
             failpoint::reach("webhook.delivered.before");
-            write(way, hook, vec![forget]).await?;
+            write(shared, hook, vec![forget]).await?;
             failpoint::reach("webhook.delivered.after");
             hook.set_last_error(None);
-            way.context.meters.hooked(HookOutcome::Delivered);
+            shared.context.metrics.hooked(HookOutcome::Delivered);
             Ok(Came::Off { is_delivered: true })
         }
         Verdict::Retry { at, error, rest_until } => {
             let attempts = delivery.attempts.saturating_add(1);
             hook.set_last_error(Some(error.clone()));
             let delivery = Delivery { attempts, next_at: at, error: Some(error), ..delivery };
-            write(way, hook, vec![Op::put_row(&delivery)]).await?;
-            way.context.meters.hooked(HookOutcome::Failed);
+            write(shared, hook, vec![Op::put_row(&delivery)]).await?;
+            shared.context.metrics.hooked(HookOutcome::Failed);
             Ok(Came::Again { at, rest_until })
         }
         Verdict::GiveUp { reason } => {
             hook.set_last_error(Some(reason.clone()));
             let attempts = delivery.attempts.saturating_add(1);
             let dead = Delivery { attempts, ..delivery }.given_up(reason, now());
-            write(way, hook, vec![forget, Op::put_row(&dead)]).await?;
-            way.context.meters.hooked(HookOutcome::GivenUp);
+            write(shared, hook, vec![forget, Op::put_row(&dead)]).await?;
+            shared.context.metrics.hooked(HookOutcome::GivenUp);
             Ok(Came::Off { is_delivered: false })
         }
         Verdict::Gone => {
@@ -92,54 +93,55 @@ async fn follow(
             let at = now();
             let attempts = delivery.attempts.saturating_add(1);
             let delivery = Delivery { attempts, error: Some(error), ..delivery };
-            disable(way, hook, &delivery, at).await?;
-            way.context.meters.hooked(HookOutcome::Gone);
+            disable(shared, hook, &delivery, at).await?;
+            shared.context.metrics.hooked(HookOutcome::Gone);
             Ok(Came::Again { at, rest_until: None })
         }
     }
 }
 
 /// Writes about an endpoint, unless it was deleted meanwhile.
-pub(super) async fn write(way: &Way, hook: &Hook, ops: Vec<Op>) -> Result<(), CommitError> {
-    let turn = way.context.hooks.turn().await;
-    if way.context.hooks.get(hook.record().id).is_none() {
+pub(super) async fn write(shared: &Shared, hook: &Hook, ops: Vec<Op>) -> Result<(), CommitError> {
+    let turn = shared.registry.turn().await;
+    if shared.registry.get(hook.record().id).is_none() {
         return Ok(());
     }
-    let handed_in = turn.submit(&way.context.store, ops).await?;
+    let handed_in = turn.submit(&shared.context.store, ops).await?;
     drop(turn);
     durable(handed_in).await
 }
 
 /// The endpoint said that it is gone for good (410): it is called no more until its user enables it.
 async fn disable(
-    way: &Way,
+    shared: &Shared,
     hook: &Hook,
     delivery: &Delivery,
     at: UnixMillis,
 ) -> Result<(), CommitError> {
-    let turn = way.context.hooks.turn().await;
+    let turn = shared.registry.turn().await;
     let before = hook.record();
-    if way.context.hooks.get(before.id).is_none() {
+    if shared.registry.get(before.id).is_none() {
         return Ok(());
     }
     let mut record = WebhookRecord::clone(&before);
     (record.enabled, record.gone_at) = (false, Some(at));
-    let deed = Deed::own(&record.user, "webhook.disable", at).on(record.id).ended("gone");
-    let ops = vec![Op::put_row(&record), Op::put_row(delivery), Op::Audit(deed)];
-    let handed_in = turn.submit(&way.context.store, ops).await?;
+    let audit_event =
+        AuditEvent::own(&record.user, "webhook.disable", at).on(record.id).ended("gone");
+    let ops = vec![Op::put_row(&record), Op::put_row(delivery), Op::Audit(audit_event)];
+    let handed_in = turn.submit(&shared.context.store, ops).await?;
     // Held until then, so that nobody is told before, nor writes what was there before.
     durable(handed_in).await?;
     tracing::warn!(webhook = %record.id, "a webhook answered 410 (gone) and is disabled");
-    way.context.hooks.put(record);
+    shared.registry.put(record);
     drop(turn);
     Ok(())
 }
 
 /// Holds what an attempt needs for as long as it runs.
 pub(super) async fn run(
-    way: Arc<Way>,
+    shared: Arc<Shared>,
     hook: Arc<Hook>,
     delivery: Delivery,
 ) -> Result<Came, CommitError> {
-    attempt(&way, &hook, delivery).await
+    attempt(&shared, &hook, delivery).await
 }

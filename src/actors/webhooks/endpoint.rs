@@ -10,14 +10,14 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::AbortHandle;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Way;
 use super::attempt::{self, Came};
 use super::registry::Hook;
-use crate::actors::context::now;
-use crate::actors::meters::{Depth, HookOutcome};
-use crate::protocol::ids::UnixMillis;
-use crate::protocol::owner::{UserId, WebhookId};
-use crate::protocol::webhook::{Delivery, Line};
+use super::supervisor::Shared;
+use crate::actors::tree::context::now;
+use crate::actors::tree::metrics::{Depth, HookOutcome};
+use crate::protocol::users::owner::{UserId, WebhookId};
+use crate::protocol::values::ids::UnixMillis;
+use crate::protocol::webhooks::deliveries::{Delivery, Line};
 use crate::store::{DeadId, DeliveryId, Op, Reader};
 
 /// Chats that are delivered at once.
@@ -39,7 +39,7 @@ pub(super) struct Endpoint;
 
 /// What it is started with.
 pub(super) struct EndpointArgs {
-    pub(super) way: Arc<Way>,
+    pub(super) shared: Arc<Shared>,
     pub(super) hook: Arc<Hook>,
 }
 
@@ -66,7 +66,7 @@ pub(in crate::actors) enum EndpointMsg {
 
 /// Its state.
 pub(super) struct EndpointState {
-    way: Arc<Way>,
+    shared: Arc<Shared>,
     hook: Arc<Hook>,
     user: UserId,
     id: WebhookId,
@@ -99,10 +99,10 @@ impl Actor for Endpoint {
         _myself: ActorRef<EndpointMsg>,
         args: EndpointArgs,
     ) -> Result<EndpointState, ActorProcessingErr> {
-        let EndpointArgs { way, hook } = args;
-        let (record, depth) = (hook.record(), way.context.meters.hook_backlog());
+        let EndpointArgs { shared, hook } = args;
+        let (record, depth) = (hook.record(), shared.context.metrics.hook_backlog());
         Ok(EndpointState {
-            way,
+            shared,
             hook,
             user: record.user.clone(),
             id: record.id,
@@ -148,7 +148,7 @@ impl EndpointState {
         let look = move |store: &Reader| {
             Ok((store.delivery_ids(&user, id)?, store.dead_ids(&user, id)?.len()))
         };
-        let (ids, dead) = self.way.context.store.read(look).await?;
+        let (ids, dead) = self.shared.context.store.read(look).await?;
         (self.dead, self.is_loaded) = (dead, true);
         self.arrived(ids).await
     }
@@ -163,7 +163,7 @@ impl EndpointState {
             of_line.insert(seq);
             self.all.insert(seq, line);
         }
-        while self.all.len() > self.way.settings.waiting_max {
+        while self.all.len() > self.shared.settings.waiting_max {
             if !self.give_up_the_oldest().await? {
                 break;
             }
@@ -233,7 +233,7 @@ impl EndpointState {
         let may_begin = self.is_loaded
             && self.hook.record().enabled
             && self.rest_until.is_none()
-            && !self.way.stop.is_cancelled();
+            && !self.shared.stop.is_cancelled();
         while may_begin && self.under_way.len() < self.room() {
             let Some(line) = self.ready.pop_front() else { break };
             self.begin(myself, line, now).await?;
@@ -261,7 +261,7 @@ impl EndpointState {
         let id = DeliveryId { webhook: self.id, seq, line };
         let user = self.user.clone();
         let read = move |store: &Reader| store.row::<Delivery>(&user, id);
-        let Some(delivery) = self.way.context.store.read(read).await? else {
+        let Some(delivery) = self.shared.context.store.read(read).await? else {
             // It was told of twice, and delivered in between.
             self.forget(seq);
             self.step_up(line);
@@ -275,9 +275,9 @@ impl EndpointState {
             self.pauses.insert((delivery.next_at, line));
             return Ok(());
         }
-        let attempt = attempt::run(Arc::clone(&self.way), Arc::clone(&self.hook), delivery);
+        let attempt = attempt::run(Arc::clone(&self.shared), Arc::clone(&self.hook), delivery);
         let myself = myself.clone();
-        let task = self.way.attempts.spawn(async move {
+        let task = self.shared.attempts.spawn(async move {
             let came = attempt.await.map_err(|error| error.to_string());
             let _ = myself.cast(EndpointMsg::Ended { id, came });
         });
@@ -301,7 +301,7 @@ impl EndpointState {
 
     /// Gives up the oldest that are not under way, since more wait than may; `false` when there are none.
     async fn give_up_the_oldest(&mut self) -> Result<bool, ActorProcessingErr> {
-        let max = self.way.settings.waiting_max;
+        let max = self.shared.settings.waiting_max;
         // Some more than needed, so that not every new one costs a commit.
         let count = (self.all.len() - max + max / 50).min(OVERFLOW_STEP);
         let is_under_way = |seq: u64, line: &Line| {
@@ -317,11 +317,11 @@ impl EndpointState {
             ops.push(Op::put_row(&delivery.given_up(reason.clone(), now())));
         }
         let died = ops.len() / 2;
-        attempt::write(&self.way, &self.hook, ops).await?;
+        attempt::write(&self.shared, &self.hook, ops).await?;
         oldest.iter().for_each(|(seq, _)| self.forget(*seq));
         tracing::warn!(webhook = %self.id, died, "too many deliveries wait; the oldest are given up");
         self.hook.set_last_error(Some(format!("{reason}; the oldest were given up")));
-        (0..died).for_each(|_| self.way.context.meters.hooked(HookOutcome::Overflowed));
+        (0..died).for_each(|_| self.shared.context.metrics.hooked(HookOutcome::Overflowed));
         self.died(died).await?;
         Ok(!oldest.is_empty())
     }
@@ -341,7 +341,7 @@ impl EndpointState {
             }
             Ok(found)
         };
-        Ok(self.way.context.store.read(read).await?)
+        Ok(self.shared.context.store.read(read).await?)
     }
 
     /// More were given up: beyond their bound the oldest go for good.
@@ -352,13 +352,14 @@ impl EndpointState {
         }
         let (user, id) = (self.user.clone(), self.id);
         let look = move |store: &Reader| store.dead_ids(&user, id);
-        let dead: Vec<DeadId> = self.way.context.store.read(look).await?;
+        let dead: Vec<DeadId> = self.shared.context.store.read(look).await?;
         let excess = dead.get(DEAD_MAX..).unwrap_or_default();
-        let forget =
-            |id: &DeadId| Op::delete_row::<crate::protocol::webhook::DeadRecord>(&self.user, *id);
+        let forget = |id: &DeadId| {
+            Op::delete_row::<crate::protocol::webhooks::deliveries::DeadRecord>(&self.user, *id)
+        };
         let ops: Vec<Op> = excess.iter().map(forget).collect();
-        attempt::write(&self.way, &self.hook, ops).await?;
-        excess.iter().for_each(|_| self.way.context.meters.hooked(HookOutcome::Discarded));
+        attempt::write(&self.shared, &self.hook, ops).await?;
+        excess.iter().for_each(|_| self.shared.context.metrics.hooked(HookOutcome::Discarded));
         self.dead = dead.len().min(DEAD_MAX);
         Ok(())
     }

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ractor::ActorRef;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
-use super::WebhooksMsg;
 use super::endpoint::EndpointMsg;
-use crate::protocol::owner::{Scope, UserId, WebhookId};
-use crate::protocol::webhook::WebhookRecord;
+use super::supervisor::WebhooksMsg;
+use crate::protocol::users::owner::{Scope, UserId, WebhookId};
+use crate::protocol::webhooks::deliveries::WebhookRecord;
 use crate::store::{CommitError, Op, Store};
 
 /// Requests at once to the endpoints of one user, who must not take the room of all others.
@@ -125,7 +125,7 @@ pub(in crate::actors) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Hands `ops` in to be written, in the order of turns; await what it answers without the turn.
+    /// Hands `ops` in to be written, in the order of user_locks; await what it answers without the turn.
     pub(in crate::actors) async fn submit(
         &self,
         store: &Store,

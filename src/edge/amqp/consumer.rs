@@ -24,8 +24,8 @@ use super::topology::{EVENT_KEY, short};
 use super::wire::flaw;
 use super::{AmqpOptions, CommandSink, Rejected};
 use crate::failpoint;
-use crate::protocol::chat::ChatKey;
-use crate::protocol::command::{CommandError, Envelope, Order, parse};
+use crate::protocol::bridge::command::{CommandError, Envelope, Order, parse};
+use crate::protocol::telegram::chat::ChatKey;
 
 /// Takes commands until `stop`; then lets what is in hand finish for at most `drain`. Reconnects
 /// by itself, and never ends before it is stopped.

@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use super::link::{LinkError, within};
 use super::wire::{room_for_properties, size_of_header, size_of_properties};
-use crate::protocol::command::CommandError;
-use crate::protocol::event::failed_reply_body;
-use crate::protocol::printable::Printable;
-use crate::protocol::reply_to;
+use crate::protocol::bridge::command::CommandError;
+use crate::protocol::bridge::event::failed_reply_body;
+use crate::protocol::bridge::reply_to;
+use crate::protocol::values::printable::Printable;
 
 /// Header with the stable code of the reason.
 const ERROR_CODE: &str = "x-error-code";

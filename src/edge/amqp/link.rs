@@ -15,7 +15,7 @@ use super::poison::Poison;
 use super::status::{LinkState, LinkStatus};
 use super::topology::{self, Mixed};
 use super::{AmqpOptions, Rejected};
-use crate::protocol::restart::Backoff;
+use crate::protocol::tree::restart::Backoff;
 
 /// Pauses between two attempts: short enough that a restarted broker is not waited for, long
 /// enough that a broken one is left in peace.
@@ -332,7 +332,7 @@ impl Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::secret::SecretText;
+    use crate::protocol::values::secret::SecretText;
 
     fn link() -> Link {
         let options = AmqpOptions {

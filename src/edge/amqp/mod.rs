@@ -34,9 +34,9 @@ pub use publisher::publish;
 pub use status::{LinkSnapshot, LinkState, LinkStatus};
 pub use topology::Found;
 
-use crate::protocol::command::Order;
-use crate::protocol::outbox::OutboxEntry;
-use crate::protocol::secret::SecretText;
+use crate::protocol::bridge::command::Order;
+use crate::protocol::bridge::outbox::OutboxEntry;
+use crate::protocol::values::secret::SecretText;
 
 /// Where the broker is and what things are called there.
 #[derive(Clone, Debug)]

@@ -22,8 +22,8 @@ use super::topology::{EVENT_KEY, Mixed, short};
 use super::window::Fence;
 use super::{AmqpOptions, EventTypes, OutboxSource};
 use crate::failpoint;
-use crate::protocol::outbox::{OutboxEntry, Route};
-use crate::protocol::reply_to;
+use crate::protocol::bridge::outbox::{OutboxEntry, Route};
+use crate::protocol::bridge::reply_to;
 
 /// Entries in flight. One round trip to a broker that writes to disk takes some 50 ms under load;
 /// 1024 of them in that time are 20,000 a second, twice what is asked for. A body is seldom over

@@ -12,7 +12,7 @@ use lapin::{Acker, BasicProperties, ConnectionStatus};
 
 use super::link::{LinkError, within};
 use super::wire::memory_of_properties;
-use crate::protocol::command::COMMAND_BODY_MAX;
+use crate::protocol::bridge::command::COMMAND_BODY_MAX;
 
 /// Most memory that the properties of a small delivery take, bytes. A frame of 131,072 bytes full of
 /// plain headers takes less; one full of the smallest values takes 4 MiB, of the smallest tables 12.

@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::clock;
-use crate::protocol::ids::UnixMillis;
+use crate::protocol::values::ids::UnixMillis;
 
 /// Upper bounds of the time between publishing and confirm, seconds. A broker that writes to disk
 /// takes milliseconds, one under load up to some hundred.

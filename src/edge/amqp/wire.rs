@@ -181,7 +181,7 @@ pub(super) mod made {
 
     use super::*;
 
-    pub(in super::super) fn text() -> impl Strategy<Value = ShortString> {
+    pub(in crate::edge::amqp) fn text() -> impl Strategy<Value = ShortString> {
         "[a-zé]{0,60}".prop_map(ShortString::from)
     }
 
@@ -219,7 +219,7 @@ pub(super) mod made {
         })
     }
 
-    pub(in super::super) fn headers() -> impl Strategy<Value = FieldTable> {
+    pub(in crate::edge::amqp) fn headers() -> impl Strategy<Value = FieldTable> {
         prop::collection::btree_map(text(), value(), 0..12).prop_map(FieldTable::from)
     }
 }

@@ -15,8 +15,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::printed::Printed;
-use crate::protocol::backlog::Backlog;
-use crate::protocol::ids::UnixMillis;
+use crate::protocol::bridge::backlog::Backlog;
+use crate::protocol::values::ids::UnixMillis;
 
 /// Lists in an answer have at most this many members, whatever the source gives, so that ten
 /// thousand accounts in trouble do not make a slow answer. The counts beside them are complete.

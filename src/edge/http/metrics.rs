@@ -1,48 +1,100 @@
-//! `GET /metrics`: what is counted, in the OpenMetrics text format
-//! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>). Needs no authorisation: there are no
-//! secrets in it, and no label names an account, a chat or a person.
+//! How many requests there are and how long they take, by the route's template. Owns the numbers;
+//! no label has a value that a caller chose.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{Method, StatusCode};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
 
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+/// Upper bounds, seconds. A send may take up to 25.
+const BUCKETS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0];
 
-use super::problem::problem;
-use crate::protocol::refusal::Code;
-
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Whoever counts.
-pub trait MetricsSource: Send + Sync {
-    /// Everything that is counted, as text. Waits for nobody.
-    ///
-    /// # Errors
-    /// When a number cannot be written.
-    fn text(&self) -> Result<String, std::fmt::Error>;
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    method: &'static str,
+    route: String,
 }
 
-pub(super) fn routes() -> OpenApiRouter<Arc<dyn MetricsSource>> {
-    OpenApiRouter::new().routes(routes!(metrics))
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    method: &'static str,
+    route: String,
+    status: &'static str,
 }
 
-/// Metrics for Prometheus
-#[utoipa::path(
-    get,
-    path = "/metrics",
-    tag = "operations",
-    responses((status = 200, description = "OpenMetrics", body = String, content_type = OPENMETRICS)),
-)]
-async fn metrics(State(source): State<Arc<dyn MetricsSource>>) -> Response {
-    match source.text() {
-        Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-        Err(_) => problem(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            Code::Internal,
-            "the metrics cannot be written; this is a bug",
-        ),
+/// Requests and streams. Bounded: a few series for each route that there is.
+#[derive(Clone, Debug)]
+pub struct HttpMetrics {
+    answered: Family<Answered, Counter>,
+    took: Family<Route, Histogram, fn() -> Histogram>,
+    pub(super) streams: Gauge<u64, AtomicU64>,
+}
+
+impl Default for HttpMetrics {
+    fn default() -> Self {
+        let took = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
+        Self { answered: Family::default(), took, streams: Gauge::default() }
+    }
+}
+
+impl HttpMetrics {
+    /// Notes an answer. `route` is a template, or `None` for what is no route.
+    pub(super) fn answered(
+        &self,
+        method: &Method,
+        route: Option<&str>,
+        status: StatusCode,
+        took: Duration,
+    ) {
+        let method = named(method);
+        let route = route.unwrap_or("other").to_owned();
+        let status = match status.as_u16() / 100 {
+            1 => "1xx",
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        };
+        let answered = Answered { method, route: route.clone(), status };
+        self.answered.get_or_create(&answered).inc();
+        self.took.get_or_create(&Route { method, route }).observe(took.as_secs_f64());
+    }
+
+    /// Registers all of them.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "telewarden_http_requests",
+            "Requests that were answered, by route, method and class of status",
+            self.answered.clone(),
+        );
+        registry.register(
+            "telewarden_http_request_seconds",
+            "From a request's head until its answer's",
+            self.took.clone(),
+        );
+        registry.register(
+            "telewarden_http_streams",
+            "Event streams that are open",
+            self.streams.clone(),
+        );
+    }
+}
+
+fn named(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
     }
 }

@@ -3,8 +3,8 @@
 
 pub mod api;
 mod connections;
+mod exposition;
 mod health;
-mod meters;
 mod metrics;
 mod observe;
 mod origin;
@@ -21,23 +21,23 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use utoipa::openapi::OpenApi;
 
-use crate::protocol::refusal::Code;
+use crate::protocol::answers::refusal::Code;
 
 pub use api::{
     ApiOptions, ChangeLimit, IN_HAND_MAX, RequestLimits, STREAMS_MAX, TokenError, TokenSecret,
     TokenSecretError, Tokens, openapi,
 };
+pub use exposition::MetricsSource;
 pub use health::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,
     MonitorsHealth, OutboxHealth, RestartNote, TimerNote, TroubledAccount, TroubledMonitor,
 };
-pub use meters::HttpMeters;
-pub use metrics::MetricsSource;
+pub use metrics::HttpMetrics;
 pub use serve::{CONNECTIONS_MAX, Capacity, QUIET_MAX, serve, spawn};
 
 /// The routes that need no authorisation and hold no secrets, and no others.
 pub fn router(health: Arc<dyn HealthSource>, metrics: Arc<dyn MetricsSource>) -> Router {
-    finish(open_routes(health, metrics), HttpMeters::default())
+    finish(open_routes(health, metrics), HttpMetrics::default())
 }
 
 /// These, and the API for users with its documents.
@@ -46,29 +46,29 @@ pub fn router_with_api(
     metrics: Arc<dyn MetricsSource>,
     api: ApiOptions,
 ) -> Router {
-    let meters = api.meters.clone();
-    finish(open_routes(health, metrics).merge(api::router(api)), meters)
+    let counted = api.metrics.clone();
+    finish(open_routes(health, metrics).merge(api::router(api)), counted)
 }
 
 fn open_routes(health: Arc<dyn HealthSource>, metrics: Arc<dyn MetricsSource>) -> Router {
     let (health_routes, _) = health::routes().with_state::<()>(health).split_for_parts();
-    let (metrics_routes, _) = metrics::routes().with_state::<()>(metrics).split_for_parts();
+    let (metrics_routes, _) = exposition::routes().with_state::<()>(metrics).split_for_parts();
     health_routes.merge(metrics_routes)
 }
 
 /// What the document says of these.
 fn open_document() -> OpenApi {
     let mut document = health::routes().into_openapi();
-    document.merge(metrics::routes().into_openapi());
+    document.merge(exposition::routes().into_openapi());
     document
 }
 
-fn finish(routes: Router, meters: HttpMeters) -> Router {
+fn finish(routes: Router, metrics: HttpMetrics) -> Router {
     routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn(strict::one_host))
-        .layer(axum::middleware::from_fn_with_state(meters, observe::observe))
+        .layer(axum::middleware::from_fn_with_state(metrics, observe::observe))
 }
 
 async fn not_found() -> Response {

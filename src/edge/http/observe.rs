@@ -10,7 +10,7 @@ use axum::response::Response;
 use tracing::field::{Empty, display};
 use tracing::{Instrument, Span};
 
-use super::meters::HttpMeters;
+use super::metrics::HttpMetrics;
 use super::origin::{REQUEST_ID, request_id, trace_id};
 use super::serve::Peer;
 
@@ -19,7 +19,7 @@ const CONTENT_SECURITY: &str = "default-src 'none'; base-uri 'none'; form-action
     frame-ancestors 'none'";
 
 pub(super) async fn observe(
-    State(meters): State<HttpMeters>,
+    State(metrics): State<HttpMetrics>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -33,7 +33,7 @@ pub(super) async fn observe(
     let span = span(&request, route, &id);
     let mut response = next.run(request).instrument(span.clone()).await;
     let (status, took) = (response.status(), began.elapsed());
-    meters.answered(&method, route, status, took);
+    metrics.answered(&method, route, status, took);
     span.in_scope(|| {
         let code = status.as_u16();
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);

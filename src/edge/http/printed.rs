@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::protocol::printable;
+use crate::protocol::values::printable;
 
 /// JSON of which every character is printable. It means the same.
 pub(super) struct Printed<T>(pub(super) T);

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::answers::refusal::{Code, Refusal};
 
 /// What a problem document's bytes are called.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";

@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::problem::problem;
-use crate::protocol::refusal::Code;
+use crate::protocol::answers::refusal::Code;
 
 /// Refuses what does not say for which host it is, as HTTP/1.1 demands.
 pub(super) async fn one_host(request: Request, next: Next) -> Response {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::serve::Server as HttpServer;
 use super::*;
-use crate::protocol::ids::UnixMillis;
+use crate::protocol::values::ids::UnixMillis;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -176,7 +176,7 @@ async fn what_strangers_wrote_forges_and_hides_nothing_in_an_answer_about_health
         assert_eq!(answer.json().pointer(pointer).unwrap(), strange, "it means the same");
         let shown = r"a\u007f\u009b\u200b\u202e\u2028b\r\né";
         assert!(answer.body.contains(shown), "{}", answer.body);
-        assert!(answer.body.chars().all(crate::protocol::printable::is_printable));
+        assert!(answer.body.chars().all(crate::protocol::values::printable::is_printable));
     }
 }
 

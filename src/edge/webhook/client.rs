@@ -8,8 +8,8 @@ use reqwest::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVal
 use reqwest::{Client, Response};
 
 use super::guard::{Guard, Refused};
-use crate::protocol::ids::UnixMillis;
-use crate::protocol::webhook::{Answer, Delivery, sign};
+use crate::protocol::values::ids::UnixMillis;
+use crate::protocol::webhooks::deliveries::{Answer, Delivery, sign};
 
 /// Longest attempt, from the look-up of the name to the end of the answer.
 const ATTEMPT_MAX: Duration = Duration::from_secs(10);

@@ -13,7 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::error::{VaultError, in_short};
 use crate::config;
-use crate::protocol::secret::{SecretText, append, to_json};
+use crate::protocol::values::secret::{SecretText, append, to_json};
 
 /// Longest wait for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);

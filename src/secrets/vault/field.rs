@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::protocol::secret::SecretText;
+use crate::protocol::values::secret::SecretText;
 
 /// What a field holds.
 pub(super) enum Field {

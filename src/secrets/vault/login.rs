@@ -11,7 +11,7 @@ use super::Answer;
 use super::client::{Body, Client};
 use super::error::VaultError;
 use crate::config;
-use crate::protocol::secret::SecretText;
+use crate::protocol::values::secret::SecretText;
 
 /// A token is used no longer than this before its end, for the time that an answer takes.
 const SPARE: Duration = Duration::from_secs(20);

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::config;
-use crate::protocol::secret::SecretText;
+use crate::protocol::values::secret::SecretText;
 
 use client::{Body, Client};
 use field::Field;

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::fake::{FakeVault, Trouble};
 use super::*;
 use crate::config::{Config, ConfigFile, Sources};
-use crate::protocol::ids::AuthKeyId;
-use crate::protocol::secret::append;
+use crate::protocol::values::ids::AuthKeyId;
+use crate::protocol::values::secret::append;
 use crate::secrets::freed::freed_with;
 use crate::secrets::{choose, resolve};
 use crate::store::{KeyOrigin, Op, RemoteRoot, Store, StoreError, StoreOptions};
@@ -180,11 +180,11 @@ async fn a_vault_that_takes_too_long_holds_nobody_up_for_ever() {
     assert!(error.contains("takes too long"), "{error}");
 }
 
-fn credentials() -> crate::protocol::model::Credentials {
-    crate::protocol::model::Credentials {
+fn credentials() -> crate::protocol::accounts::record::Credentials {
+    crate::protocol::accounts::record::Credentials {
         account: AuthKeyId(1),
         dc_id: 2,
-        auth_key: crate::protocol::secret::AuthKey::new([7; 256]),
+        auth_key: crate::protocol::values::secret::AuthKey::new([7; 256]),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::protocol::trail::Hash;
+use crate::protocol::audit::log::Hash;
 use crate::store::door;
 use crate::store::engine::Engine;
 use crate::store::error::StoreError;
@@ -161,16 +161,16 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::protocol::ids::UnixMillis;
-    use crate::protocol::owner::UserId;
-    use crate::protocol::trail::Deed;
+    use crate::protocol::audit::log::AuditEvent;
+    use crate::protocol::users::owner::UserId;
+    use crate::protocol::values::ids::UnixMillis;
     use crate::store::{Op, Store, StoreOptions};
 
-    fn deed(at: i64) -> Op {
+    fn audit_event(at: i64) -> Op {
         let user = || UserId::new("somebody").unwrap();
         let (action, outcome) = ("message.send".to_owned(), "ok".to_owned());
         let (actor, owner, target, address) = (user(), user(), None, None);
-        Op::Audit(Deed { at: UnixMillis(at), actor, owner, action, target, address, outcome })
+        Op::Audit(AuditEvent { at: UnixMillis(at), actor, owner, action, target, address, outcome })
     }
 
     fn report(path: &Path, noted: Option<TrailMark>) -> TrailReport {
@@ -186,13 +186,13 @@ mod tests {
         let missing = examine_trail(folder.path(), None);
         assert!(matches!(missing, Err(StoreError::NotThere { .. })), "{missing:?}");
         let (store, _outbox) = Store::open(StoreOptions::new(folder.path())).unwrap();
-        store.commit(vec![deed(1), deed(2)]).await.unwrap();
+        store.commit(vec![audit_event(1), audit_event(2)]).await.unwrap();
         let writer = store.clone();
         let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
         let writing = tokio::spawn(async move {
             let mut at = 3;
             while stopped.try_recv().is_err() {
-                writer.commit(vec![deed(at)]).await.unwrap();
+                writer.commit(vec![audit_event(at)]).await.unwrap();
                 at += 1;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -211,7 +211,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("state");
         let (store, outbox) = Store::open(StoreOptions::new(&place)).unwrap();
-        store.commit(vec![deed(1), deed(2)]).await.unwrap();
+        store.commit(vec![audit_event(1), audit_event(2)]).await.unwrap();
         let early = store.trail_head().unwrap();
         drop(outbox);
         store.close().await.unwrap();
@@ -219,7 +219,7 @@ mod tests {
         super::super::copy_whole(&place, &older).unwrap();
 
         let (store, outbox) = Store::open(StoreOptions::new(&place)).unwrap();
-        store.commit(vec![deed(3)]).await.unwrap();
+        store.commit(vec![audit_event(3)]).await.unwrap();
         let late = store.trail_head().unwrap();
         drop(outbox);
         store.close().await.unwrap();
@@ -243,7 +243,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (store, outbox) = Store::open(StoreOptions::new(folder.path())).unwrap();
         for at in 0..40 {
-            store.commit(vec![deed(at)]).await.unwrap();
+            store.commit(vec![audit_event(at)]).await.unwrap();
         }
         drop(outbox);
         store.close().await.unwrap();

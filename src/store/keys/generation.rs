@@ -4,7 +4,7 @@
 
 use super::root::Root;
 use super::{KEY_ID_LEN, KeyId, MasterKey, RawKey, random_key};
-use crate::protocol::ids::UnixMillis;
+use crate::protocol::values::ids::UnixMillis;
 use crate::store::error::StoreError;
 use crate::store::layout;
 

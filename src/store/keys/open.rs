@@ -9,7 +9,7 @@ use super::ring::{Keys, Ring};
 use super::root::Root;
 use super::source::{KeyOrigin, KeySource};
 use super::{KeyId, MasterKey, Seal};
-use crate::protocol::ids::UnixMillis;
+use crate::protocol::values::ids::UnixMillis;
 use crate::store::engine::{Batch, Engine, collect};
 use crate::store::error::StoreError;
 use crate::store::layout::{self, kind};

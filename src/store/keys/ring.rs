@@ -9,7 +9,7 @@ use super::generation::{Fresh, Generation};
 use super::root::Root;
 use super::source::KeySource;
 use super::{BrokenSeal, Bytes, KeyId, MasterKey, Parts, Seal};
-use crate::protocol::ids::UnixMillis;
+use crate::protocol::values::ids::UnixMillis;
 use crate::store::engine::{Engine, Pair};
 use crate::store::error::{CommitError, StoreError};
 

@@ -11,7 +11,7 @@ use super::root::Root;
 use super::source::KeySource;
 use super::{MasterKey, Parts, SEALED_KINDS, open, random_key};
 use crate::clock::now;
-use crate::protocol::ids::UnixMillis;
+use crate::protocol::values::ids::UnixMillis;
 use crate::store::engine::{Engine, Pair};
 use crate::store::error::{CommitError, StoreError};
 use crate::store::{Reader, Shared, Store, layout};

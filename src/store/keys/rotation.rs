@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::SEALED_KINDS;
 use super::ring::{Keys, Renewed, Request};
 use crate::failpoint;
-use crate::protocol::ids::UnixMillis;
+use crate::protocol::values::ids::UnixMillis;
 use crate::store::engine::{Batch, Engine};
 use crate::store::error::{CommitError, StoreError};
 use crate::store::{layout, records};

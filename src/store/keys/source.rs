@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::root::{RemoteRoot, Root};
 use super::{KEY_LEN, MasterKey, RawKey, random_key};
 use crate::failpoint;
-use crate::protocol::secret::SecretText;
+use crate::protocol::values::secret::SecretText;
 use crate::store::error::StoreError;
 
 /// Where the key comes from that wraps all others.

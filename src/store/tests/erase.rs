@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 
 use super::rows::{dead, delivery, webhook};
 use super::*;
-use crate::protocol::erasure::Erasure;
-use crate::protocol::estate::{
-    AttachedChat, DayCount, Fingerprint, OwnedAccount, PersonWaits, SendRecord,
-};
-use crate::protocol::model::{Cooldown, CooldownScope};
-use crate::protocol::owner::{AccountId, Scope, UserId};
-use crate::protocol::trail::Deed;
-use crate::protocol::webhook::{DeadRecord, Delivery};
+use crate::protocol::accounts::daily_limits::DayCount;
+use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
+use crate::protocol::answers::erasure::Erasure;
+use crate::protocol::audit::log::AuditEvent;
+use crate::protocol::messages::record::SendRecord;
+use crate::protocol::telegram::pacing::PersonFloodWaits;
+use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope};
+use crate::protocol::users::owner::{AccountId, Scope, UserId};
+use crate::protocol::values::fingerprint::Fingerprint;
+use crate::protocol::webhooks::deliveries::{DeadRecord, Delivery};
 use crate::store::engine::Engine;
 use crate::store::erase::PIECE;
 use crate::store::memory_engine::MemoryDisk;
@@ -53,8 +55,8 @@ fn send(owner: &str, nth: usize) -> SendRecord {
     }
 }
 
-fn deed(owner: &str) -> Op {
-    Op::Audit(Deed {
+fn audit_event(owner: &str) -> Op {
+    Op::Audit(AuditEvent {
         at: UnixMillis(5),
         actor: user(owner),
         owner: user(owner),
@@ -66,8 +68,8 @@ fn deed(owner: &str) -> Op {
 }
 
 /// What Telegram makes the person of an account wait for.
-fn waits() -> Vec<Cooldown> {
-    vec![Cooldown { scope: CooldownScope::Account, until: UnixMillis(i64::MAX) }]
+fn waits() -> Vec<FloodWait> {
+    vec![FloodWait { scope: FloodWaitScope::Account, until: UnixMillis(i64::MAX) }]
 }
 
 /// Everything that the store may keep of a user.
@@ -130,7 +132,7 @@ fn everything_of(id: &str) -> Vec<Op> {
         Op::put_row(&dead),
     ];
     ops.extend((0..PIECE + 7).map(|nth| Op::put_row(&send(id, nth))));
-    ops.extend((0..PIECE + 3).map(|_| deed(id)));
+    ops.extend((0..PIECE + 3).map(|_| audit_event(id)));
     ops
 }
 
@@ -201,7 +203,7 @@ async fn a_crash_anywhere_in_an_erasing_leaves_nothing_for_good() {
             let (store, _outbox) = open(&disk);
             let count = store.day_count(number_of_person(GONE)).unwrap();
             assert!(count.is_some(), "erasing is no way around a limit of the day");
-            let person = PersonWaits { telegram_id: number_of_person(GONE), waits: waits() };
+            let person = PersonFloodWaits { telegram_id: number_of_person(GONE), waits: waits() };
             assert_eq!(store.person_waits().unwrap(), [person], "nor around a wait");
             store.close().await.unwrap();
         } else {
@@ -221,7 +223,7 @@ async fn a_crash_anywhere_in_an_erasing_leaves_nothing_for_good() {
 async fn a_user_goes_piece_by_piece() {
     let (store, _outbox) = Store::in_memory().unwrap();
     store.commit((0..PIECE + 7).map(|nth| Op::put_row(&send(GONE, nth))).collect()).await.unwrap();
-    store.commit((0..PIECE + 3).map(|_| deed(GONE)).collect()).await.unwrap();
+    store.commit((0..PIECE + 3).map(|_| audit_event(GONE)).collect()).await.unwrap();
     let pseudonym = "erased-1".to_owned();
     let forget = Op::Pseudonymise { user: user(GONE), pseudonym };
     store.commit(vec![Op::EraseRows(user(GONE)), forget]).await.unwrap();

@@ -8,14 +8,19 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::*;
-use crate::protocol::erasure::Erasure;
-use crate::protocol::estate::{
-    AttachedChat, DayCount, Fingerprint, OwnedAccount, PersonWaits, SendRecord, SentMessage,
-};
-use crate::protocol::frozen::Frozen;
-use crate::protocol::model::{Cooldown, CooldownScope, Exhausted, Fault, MethodClass, ReplyTo};
-use crate::protocol::owner::{AccountId, UserId};
-use crate::protocol::trail::{Deed, Entry, ORIGIN};
+use crate::protocol::accounts::daily_limits::DayCount;
+use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
+use crate::protocol::accounts::record::DeadSession;
+use crate::protocol::answers::erasure::Erasure;
+use crate::protocol::audit::log::{AuditEvent, Entry, ORIGIN};
+use crate::protocol::bridge::reply_to::ReplyTo;
+use crate::protocol::messages::record::{SendRecord, SentMessage};
+use crate::protocol::monitors::record::Exhausted;
+use crate::protocol::telegram::freeze::Frozen;
+use crate::protocol::telegram::pacing::PersonFloodWaits;
+use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope, MethodClass};
+use crate::protocol::users::owner::{AccountId, UserId};
+use crate::protocol::values::fingerprint::Fingerprint;
 use crate::store::engine::Batch;
 use crate::store::segment::{self, Content};
 
@@ -61,13 +66,13 @@ where
 }
 
 fn full_account() -> AccountRecord {
-    let cooldown = |scope| Cooldown { scope, until: UnixMillis(1_700_000_000_000) };
+    let cooldown = |scope| FloodWait { scope, until: UnixMillis(1_700_000_000_000) };
     AccountRecord {
-        fault: Some(Fault { code: "AUTH_KEY_UNREGISTERED".into(), since: UnixMillis(12) }),
+        fault: Some(DeadSession { code: "AUTH_KEY_UNREGISTERED".into(), since: UnixMillis(12) }),
         cooldowns: vec![
-            cooldown(CooldownScope::Class(MethodClass::Send)),
-            cooldown(CooldownScope::Chat(MarkedId(-1_000_000_000_005))),
-            cooldown(CooldownScope::Account),
+            cooldown(FloodWaitScope::Class(MethodClass::Send)),
+            cooldown(FloodWaitScope::Chat(MarkedId(-1_000_000_000_005))),
+            cooldown(FloodWaitScope::Account),
         ],
         ..account(0xfedc_ba98_7654_3210)
     }
@@ -180,14 +185,14 @@ fn full_day() -> DayCount {
     DayCount { telegram_id: 7_000_000_001, day: 20_000, used: [("send".to_owned(), 3)].into() }
 }
 
-fn full_waits() -> PersonWaits {
-    let wait = |scope| Cooldown { scope, until: UnixMillis(9) };
+fn full_waits() -> PersonFloodWaits {
+    let wait = |scope| FloodWait { scope, until: UnixMillis(9) };
     let waits = vec![
-        wait(CooldownScope::Account),
-        wait(CooldownScope::Class(MethodClass::Send)),
-        wait(CooldownScope::Chat(MarkedId(-5))),
+        wait(FloodWaitScope::Account),
+        wait(FloodWaitScope::Class(MethodClass::Send)),
+        wait(FloodWaitScope::Chat(MarkedId(-5))),
     ];
-    PersonWaits { telegram_id: 7_000_000_001, waits }
+    PersonFloodWaits { telegram_id: 7_000_000_001, waits }
 }
 
 fn full_erasure() -> Erasure {
@@ -201,7 +206,7 @@ fn full_erasure() -> Erasure {
 }
 
 fn full_entry() -> Entry {
-    let deed = Deed {
+    let audit_event = AuditEvent {
         at: UnixMillis(5),
         actor: full_owned().user,
         owner: full_owned().user,
@@ -210,7 +215,7 @@ fn full_entry() -> Entry {
         address: Some("127.0.0.1".into()),
         outcome: "ok".into(),
     };
-    Entry::of(deed, 1, &ORIGIN, [9; 16])
+    Entry::of(audit_event, 1, &ORIGIN, [9; 16])
 }
 
 /// What segments of that version keep of two entries.

@@ -21,15 +21,19 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::*;
-use crate::protocol::chat::{ChatKey, ChatRef, ChatSpelling, ChatTarget, MarkedId};
-use crate::protocol::cursor::Cursor;
-use crate::protocol::ids::{SessionId, UnixMillis};
-use crate::protocol::model::{
-    AccountRecord, Credentials, JobRecord, JobWork, Me, MonitorPhase, MonitorRecord, PeerRecord,
-    PoolMember, RestartRecord, SessionRecord, UpdateState, UpdateStateDelta,
+use crate::protocol::accounts::record::{
+    AccountRecord, Credentials, Me, PoolMember, SessionRecord,
 };
-use crate::protocol::outbox::{OutboxEntry, Route};
-use crate::protocol::secret::AuthKey;
+use crate::protocol::bridge::job::{JobRecord, JobWork};
+use crate::protocol::bridge::outbox::{OutboxEntry, Route};
+use crate::protocol::monitors::cursor::Cursor;
+use crate::protocol::monitors::record::{MonitorPhase, MonitorRecord};
+use crate::protocol::telegram::chat::PeerRecord;
+use crate::protocol::telegram::chat::{ChatKey, ChatRef, ChatSpelling, ChatTarget, MarkedId};
+use crate::protocol::telegram::updates::{UpdateState, UpdateStateDelta};
+use crate::protocol::tree::restart::RestartRecord;
+use crate::protocol::values::ids::{SessionId, UnixMillis};
+use crate::protocol::values::secret::AuthKey;
 use crate::store::records::CursorRecord;
 
 pub(in crate::store) use rows::{expect_sealed_rows, login, sealed_rows};

@@ -1,7 +1,7 @@
 //! The list of monitors is in step with the disk, and finds everybody's own without reading others'.
 
 use super::*;
-use crate::protocol::owner::{Scope, UserId};
+use crate::protocol::users::owner::{Scope, UserId};
 use crate::store::engine::{Batch, Engine};
 use crate::store::memory_engine::MemoryDisk;
 

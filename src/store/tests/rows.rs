@@ -2,12 +2,13 @@
 //! goes when it is over.
 
 use super::*;
-use crate::protocol::estate::{
-    DayCount, Fingerprint, LoginRecord, LoginStage, LoginWait, OwnedAccount, SENDS_KEPT_MS,
-    SendRecord,
-};
-use crate::protocol::owner::{AccountId, LoginId, UserId, WebhookId};
-use crate::protocol::webhook::{DeadRecord, Delivery, Line, WebhookRecord};
+use crate::protocol::accounts::daily_limits::DayCount;
+use crate::protocol::accounts::owned::OwnedAccount;
+use crate::protocol::logins::record::{LoginFloodWait, LoginRecord, LoginStage};
+use crate::protocol::messages::record::{SENDS_KEPT_MS, SendRecord};
+use crate::protocol::users::owner::{AccountId, LoginId, UserId, WebhookId};
+use crate::protocol::values::fingerprint::Fingerprint;
+use crate::protocol::webhooks::deliveries::{DeadRecord, Delivery, Line, WebhookRecord};
 
 fn user(id: &str) -> UserId {
     UserId::new(id).unwrap()
@@ -54,14 +55,14 @@ pub(in crate::store) fn login() -> LoginRecord {
 
 /// As logins are since their waits are kept.
 pub(in crate::store) fn waiting_login() -> LoginRecord {
-    let LoginWait { subject, until, .. } = login_wait();
+    let LoginFloodWait { subject, until, .. } = login_wait();
     let mut login = login();
     (login.not_before, login.subject) = (Some(until), Some(subject));
     login
 }
 
-pub(in crate::store) fn login_wait() -> LoginWait {
-    LoginWait {
+pub(in crate::store) fn login_wait() -> LoginFloodWait {
+    LoginFloodWait {
         user: user("one"),
         id: LoginId(Uuid::from_u128(9)),
         subject: Fingerprint([3; 32]),
@@ -228,7 +229,7 @@ async fn everything_of_a_user_goes_at_once_also_what_the_same_commit_wrote() {
     store.commit(ops).await.unwrap();
     assert_eq!(store.all_rows::<OwnedAccount>().unwrap(), [two]);
     assert_eq!(store.all_rows::<LoginRecord>().unwrap(), []);
-    assert_eq!(store.all_rows::<LoginWait>().unwrap(), []);
+    assert_eq!(store.all_rows::<LoginFloodWait>().unwrap(), []);
     assert_eq!(store.all_rows::<WebhookRecord>().unwrap(), []);
     assert_eq!(store.all_rows::<Delivery>().unwrap(), []);
     assert_eq!(store.all_rows::<DeadRecord>().unwrap(), []);

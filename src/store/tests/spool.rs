@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::owner::UserId;
-use crate::protocol::webhook::Delivery;
+use crate::protocol::users::owner::UserId;
+use crate::protocol::webhooks::deliveries::Delivery;
 use crate::store::layout;
 use crate::store::segment;
 

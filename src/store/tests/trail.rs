@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::protocol::owner::UserId;
-use crate::protocol::trail::Deed;
+use crate::protocol::audit::log::AuditEvent;
+use crate::protocol::users::owner::UserId;
 use crate::store::engine::{Batch, Engine};
 use crate::store::layout::{self, kind};
 
@@ -13,8 +13,8 @@ fn user(id: &str) -> UserId {
     UserId::new(id).unwrap()
 }
 
-fn deed(actor: &str, owner: &str, at: i64) -> Op {
-    Op::Audit(Deed {
+fn audit_event(actor: &str, owner: &str, at: i64) -> Op {
+    Op::Audit(AuditEvent {
         at: UnixMillis(at),
         actor: user(actor),
         owner: user(owner),
@@ -37,8 +37,8 @@ fn of(id: &str) -> TrailQuery {
 #[tokio::test]
 async fn entries_are_found_by_whom_they_tell_of_the_newest_first() {
     let (store, _outbox) = Store::in_memory().unwrap();
-    store.commit(vec![deed("one", "one", 1), deed("two", "two", 2)]).await.unwrap();
-    store.commit(vec![deed("admin", "one", 3), deed("one", "one", 4)]).await.unwrap();
+    store.commit(vec![audit_event("one", "one", 1), audit_event("two", "two", 2)]).await.unwrap();
+    store.commit(vec![audit_event("admin", "one", 3), audit_event("one", "one", 4)]).await.unwrap();
     assert_eq!(numbers(&store, of("one")), [4, 3, 1]);
     assert_eq!(numbers(&store, of("two")), [2]);
     assert_eq!(numbers(&store, TrailQuery::default()), [4, 3, 2, 1]);
@@ -54,7 +54,7 @@ async fn entries_are_found_by_whom_they_tell_of_the_newest_first() {
 async fn pages_of_the_log_follow_one_another() {
     let (store, _outbox) = Store::in_memory().unwrap();
     for at in 0..7 {
-        store.commit(vec![deed("one", "one", at)]).await.unwrap();
+        store.commit(vec![audit_event("one", "one", at)]).await.unwrap();
     }
     let (mut seen, mut before) = (Vec::new(), None);
     loop {
@@ -73,7 +73,10 @@ async fn the_chain_goes_on_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     for at in 0..3 {
         let (store, _outbox) = Store::open(StoreOptions::new(dir.path())).unwrap();
-        store.commit(vec![deed("one", "one", at), deed("one", "one", at)]).await.unwrap();
+        store
+            .commit(vec![audit_event("one", "one", at), audit_event("one", "one", at)])
+            .await
+            .unwrap();
         let report = store.verify_trail().unwrap();
         assert_eq!(report.faults, Vec::<String>::new());
         assert_eq!(report.head.number, 2 * (at as u64 + 1));
@@ -84,10 +87,13 @@ async fn the_chain_goes_on_after_a_restart() {
 #[tokio::test]
 async fn a_user_is_forgotten_without_breaking_the_chain() {
     let (store, _outbox) = Store::in_memory().unwrap();
-    store.commit(vec![deed("one", "one", 1), deed("admin", "one", 2)]).await.unwrap();
+    store.commit(vec![audit_event("one", "one", 1), audit_event("admin", "one", 2)]).await.unwrap();
     let pseudonym = "erased-1".to_owned();
     let forget = Op::Pseudonymise { user: user("one"), pseudonym };
-    store.commit(vec![deed("one", "one", 3), forget, deed("two", "two", 4)]).await.unwrap();
+    store
+        .commit(vec![audit_event("one", "one", 3), forget, audit_event("two", "two", 4)])
+        .await
+        .unwrap();
     assert_eq!(numbers(&store, of("one")), Vec::<u64>::new());
     let report = store.verify_trail().unwrap();
     assert_eq!((report.entries, report.pseudonymised), (4, 3));
@@ -101,14 +107,14 @@ async fn a_user_is_forgotten_without_breaking_the_chain() {
 async fn old_entries_go_and_the_rest_stays_whole() {
     let (store, _outbox) = Store::in_memory().unwrap();
     for at in 0..6 {
-        store.commit(vec![deed("one", "one", at)]).await.unwrap();
+        store.commit(vec![audit_event("one", "one", at)]).await.unwrap();
     }
     store.commit(vec![Op::TrimTrail(UnixMillis(3))]).await.unwrap();
     assert_eq!(numbers(&store, of("one")), [6, 5, 4]);
     let report = store.verify_trail().unwrap();
     assert_eq!((report.entries, report.trimmed.number), (3, 3));
     assert_eq!(report.faults, Vec::<String>::new());
-    store.commit(vec![deed("one", "one", 9)]).await.unwrap();
+    store.commit(vec![audit_event("one", "one", 9)]).await.unwrap();
     assert_eq!(store.verify_trail().unwrap().faults, Vec::<String>::new());
 }
 
@@ -126,7 +132,7 @@ async fn an_entry_that_was_changed_or_removed_is_named() {
     let log = async || {
         let (store, outbox) = Store::in_memory().unwrap();
         for at in 0..3 {
-            store.commit(vec![deed("one", "one", at)]).await.unwrap();
+            store.commit(vec![audit_event("one", "one", at)]).await.unwrap();
         }
         (store, outbox)
     };

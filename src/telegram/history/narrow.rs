@@ -1,7 +1,7 @@
 //! History around a message that cannot be read: of a newer layer, or beyond what is read. The library
 //! reads an answer as a whole, so one such message makes a page of a hundred unreadable. Ever
 //! shorter pages say what lies before it; then it is found out which one it is, to name it and to
-//! go on after it. One errand makes few of these calls, so that they are paced; how far it got is kept
+//! go on after it. One call makes few of these calls, so that they are paced; how far it got is kept
 //! for the next one, and lost with the link.
 
 use std::collections::HashMap;
@@ -13,16 +13,16 @@ use grammers_client::tl::enums::Message;
 use tokio::time::sleep;
 
 use super::{PAGE, oldest_after, parts};
-use crate::protocol::chat::MarkedId;
-use crate::protocol::failure::Failure;
-use crate::protocol::model::PeerRecord;
-use crate::telegram::errand::HistoryPage;
+use crate::protocol::telegram::chat::MarkedId;
+use crate::protocol::telegram::chat::PeerRecord;
+use crate::protocol::telegram::failure::Failure;
+use crate::telegram::call::HistoryPage;
 use crate::telegram::link::Caller;
 use crate::telegram::peers::input_peer;
 
 /// Between two calls that look for it.
 pub(super) const PAUSE: Duration = Duration::from_millis(200);
-/// Calls that one errand makes to look for it. What it has not found by then is left to the next one.
+/// Calls that one call makes to look for it. What it has not found by then is left to the next one.
 const CALLS_MAX: u32 = 4;
 /// Chats of which a link keeps how far it got.
 const CHATS_MAX: usize = 512;
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(look(&BTreeMap::new(), i32::MAX).0, None);
     }
 
-    /// Reads everything after 0 as errands do; answers the ids that could be read, those that could
+    /// Reads everything after 0 as calls do; answers the ids that could be read, those that could
     /// not, and the calls.
     fn read_all(messages: &BTreeMap<i32, bool>) -> (Vec<i32>, Vec<i32>, u32) {
         let narrowings = Narrowings::default();
@@ -309,7 +309,7 @@ mod tests {
             is_readable.then(|| page.iter().map(|(id, _)| **id).collect::<Vec<_>>())
         };
         let mut after = 0;
-        'errands: loop {
+        'calls: loop {
             let Some(mut at) = narrowings.take(chat, after).or_else(|| {
                 calls += 1;
                 let Some(ids) = page(after, PAGE) else { return Some(Narrowing::begin(after)) };
@@ -328,7 +328,7 @@ mod tests {
                         after = found.expect("nothing vanishes");
                         unreadable.push(after);
                         narrowings.keep(chat, Narrowing::passed(after));
-                        continue 'errands;
+                        continue 'calls;
                     }
                     Ask::Page(limit) => match page(after, limit) {
                         None => at.page_failed(),
@@ -338,7 +338,7 @@ mod tests {
                             read.extend(ids);
                             at.went_on(after).into_iter().for_each(|at| narrowings.keep(chat, at));
                             calls += 1;
-                            continue 'errands;
+                            continue 'calls;
                         }
                     },
                     Ask::Newest(upto) => at.saw(seen(messages, after, upto)),
@@ -371,7 +371,7 @@ mod tests {
     }
 
     proptest! {
-        /// Wherever they lie, and however few calls an errand makes.
+        /// Wherever they lie, and however few calls a call makes.
         #[test]
         fn everything_is_read_or_named_once_and_in_its_order(
             messages in prop::collection::btree_map(

@@ -158,7 +158,7 @@ pub(super) mod tests {
     use super::*;
 
     /// Telegram's key of 2013, which it published and the sample of the exchange uses.
-    pub(in super::super) const PKCS1: &str = "-----BEGIN RSA PUBLIC KEY-----
+    pub(in crate::telegram::key_exchange) const PKCS1: &str = "-----BEGIN RSA PUBLIC KEY-----
 MIIBCgKCAQEAwVACPi9w23mF3tBkdZz+zwrzKOaaQdr01vAbU4E1pvkfj4sqDsm6
 lyDONS789sVoD/xCS9Y0hkkC3gtL1tSfTlgCMOOul9lcixlEKzwKENj1Yz/s7daS
 an9tqw3bfUV/nqgbhGX81v/+7RFAEd+RwFnK7a+XYl9sluzHRyVVaTTveB2GazTw

@@ -4,8 +4,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::protocol::failure::Failure;
-use crate::protocol::ids::AuthKeyId;
+use crate::protocol::telegram::failure::Failure;
+use crate::protocol::values::ids::AuthKeyId;
 
 /// The right to dial, until it is told how that ended.
 pub trait DialRight: Send + Sync {

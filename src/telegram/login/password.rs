@@ -6,8 +6,8 @@ use grammers_crypto::two_factor_auth::calculate_2fa;
 use num_bigint::BigUint;
 
 use super::super::key_exchange::check_prime;
-use crate::protocol::failure::Failure;
-use crate::protocol::secret::SecretText;
+use crate::protocol::telegram::failure::Failure;
+use crate::protocol::values::secret::SecretText;
 
 /// Length of the numbers, bytes.
 const NUMBER_LEN: usize = 256;

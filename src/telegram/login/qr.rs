@@ -11,9 +11,9 @@ use grammers_client::tl::functions;
 use tokio::time::timeout;
 
 use super::{HOPS_MAX, LoginLink};
-use crate::protocol::failure::Failure;
-use crate::protocol::login::{LoginFailure, LoginToken, Step};
-use crate::protocol::secret::SecretText;
+use crate::protocol::logins::steps::{LoginFailure, LoginToken, Step};
+use crate::protocol::telegram::failure::Failure;
+use crate::protocol::values::secret::SecretText;
 
 impl LoginLink {
     /// Asks for a token, or, once it was scanned, for the account: leads to [`Step::Token`] until

@@ -4,7 +4,7 @@ use telewarden_simulator::{Account, FaultKind, FaultSpec, NewAccount, NewPasswor
 
 use super::super::sim::{HOME_DC, account, credentials, login_options, simulator, simulator_of};
 use super::*;
-use crate::protocol::secret::{AUTH_KEY_LEN, AuthKey};
+use crate::protocol::values::secret::{AUTH_KEY_LEN, AuthKey};
 
 fn slots() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(1))

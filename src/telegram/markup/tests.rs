@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::event::Entity;
+use crate::protocol::messages::message::Entity;
 use crate::telegram::convert::entity as translated;
 
 fn read(text: &str, mode: ParseMode) -> (String, Vec<(String, i32, i32)>) {

@@ -10,10 +10,10 @@ use grammers_client::tl;
 use tokio::time::sleep;
 
 use super::{PROBE_INTERVAL, PROBE_TIMEOUT, UpdatePump};
-use crate::protocol::chat::MarkedId;
-use crate::protocol::failure::Failure;
-use crate::protocol::model::UpdateStateDelta;
-use crate::protocol::watchdog::Activity;
+use crate::protocol::telegram::chat::MarkedId;
+use crate::protocol::telegram::failure::Failure;
+use crate::protocol::telegram::updates::UpdateStateDelta;
+use crate::protocol::tree::watchdog::Activity;
 use crate::telegram::batch::{Batch, ChatNotice, GapScope};
 use crate::telegram::link::CALL_TIMEOUT;
 use crate::telegram::numbers::{Stands, defuse_difference};

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::protocol::failure::Failure;
-use crate::protocol::restart::Backoff;
+use crate::protocol::telegram::failure::Failure;
+use crate::protocol::tree::restart::Backoff;
 
 /// Pauses between two tries: from 1 s (half of the first one) to 5 min.
 const BACKOFF: Backoff = Backoff { min_ms: 2_000, max_ms: 300_000 };

@@ -2,11 +2,11 @@ use std::sync::{Arc, Mutex};
 
 use telewarden_simulator::{ChatKind as Kind, ChatRules, MemberRights, NewAccount, NewChat};
 
-use super::super::errand::{Errand, Finding};
+use super::super::call::{Call, Outcome};
 use super::super::peers::PeerBook;
 use super::super::sim::{account, link, simulator};
 use super::*;
-use crate::protocol::chat::MarkedId;
+use crate::protocol::telegram::chat::MarkedId;
 
 /// Member, admin, may post, may invite.
 fn place(rights: &ChatRights) -> (bool, bool, bool, bool) {
@@ -20,9 +20,9 @@ async fn rights_follow_ones_place_in_a_chat_and_looking_joins_nothing() {
     let (caller, _, _connection) = link(&sim, &me).await.into_parts();
     let peers: Arc<Mutex<PeerBook>> = Arc::default();
     let look = async |target| {
-        let outcome = Errand::Rights(target).run(&caller, &peers, false).await;
+        let outcome = Call::Rights(target).run(&caller, &peers, false).await;
         outcome.map(|(finding, _)| match finding {
-            Finding::Rights(rights) => rights,
+            Outcome::Rights(rights) => rights,
             finding => panic!("unexpected {finding:?}"),
         })
     };
@@ -74,9 +74,9 @@ async fn what_a_chat_or_its_admins_forbid_is_not_allowed() {
     let (caller, _, _connection) = link(&sim, &me).await.into_parts();
     let peers: Arc<Mutex<PeerBook>> = Arc::default();
     let look = async |chat_id| {
-        let errand = Errand::Rights(ChatTarget::Marked(MarkedId(chat_id)));
-        match errand.run(&caller, &peers, false).await.unwrap().0 {
-            Finding::Rights(rights) => place(&rights),
+        let call = Call::Rights(ChatTarget::Marked(MarkedId(chat_id)));
+        match call.run(&caller, &peers, false).await.unwrap().0 {
+            Outcome::Rights(rights) => place(&rights),
             finding => panic!("unexpected {finding:?}"),
         }
     };

@@ -4,14 +4,14 @@ use telewarden_simulator::{
     Account, Chat, ChatKind, FaultKind, FaultSpec, NewAccount, NewChat, Simulator,
 };
 
-use super::super::errand::Errand;
+use super::super::call::Call;
 use super::super::peers::PeerBook;
 use super::super::sim::{account, link, simulator};
 use super::*;
-use crate::protocol::chat::{ChatTarget, MarkedId};
-use crate::protocol::failure::WaitScope;
-use crate::protocol::secret::SecretText;
-use crate::protocol::target::Target;
+use crate::protocol::messages::target::Target;
+use crate::protocol::telegram::chat::{ChatTarget, MarkedId};
+use crate::protocol::telegram::failure::WaitScope;
+use crate::protocol::values::secret::SecretText;
 
 struct Stage {
     sim: Simulator,
@@ -34,13 +34,13 @@ impl Stage {
         Self { sim, me, other, caller, peers, _connection: connection }
     }
 
-    async fn run(&self, errand: Errand) -> Result<Finding, Failure> {
-        Ok(errand.run(&self.caller, &self.peers, false).await?.0)
+    async fn run(&self, call: Call) -> Result<Outcome, Failure> {
+        Ok(call.run(&self.caller, &self.peers, false).await?.0)
     }
 
     async fn resolved(&self, target: Target) -> PeerRecord {
-        match self.run(Errand::ResolveTarget(target)).await.unwrap() {
-            Finding::Resolved { peer, .. } => peer,
+        match self.run(Call::ResolveTarget(target)).await.unwrap() {
+            Outcome::Resolved { peer, .. } => peer,
             finding => panic!("unexpected {finding:?}"),
         }
     }
@@ -61,9 +61,9 @@ fn message(peer: PeerRecord, text: &str, random_id: i64) -> SendMessage {
     SendMessage { peer, text, parse_mode: None, reply_to: None, silent: false, random_id }
 }
 
-fn id_of(finding: Finding) -> i32 {
+fn id_of(finding: Outcome) -> i32 {
     match finding {
-        Finding::Sent { message_id, date } => {
+        Outcome::Sent { message_id, date } => {
             assert!(date > 1_700_000_000, "{date}");
             message_id
         }
@@ -76,7 +76,7 @@ async fn a_message_to_a_person_a_group_and_a_channel_is_found_under_its_id() {
     let stage = Stage::new().await;
     let (me, other) = (stage.me.user_id, stage.other.user_id);
     let peer = stage.to_other().await;
-    let id = id_of(stage.run(Errand::Send(message(peer, "to one", 1))).await.unwrap());
+    let id = id_of(stage.run(Call::Send(message(peer, "to one", 1))).await.unwrap());
     let inbox = stage.sim.inbox(other).await.unwrap();
     assert_eq!((inbox.len(), inbox[0].text.as_str(), inbox[0].from), (1, "to one", me));
     assert!(id > 0);
@@ -85,7 +85,7 @@ async fn a_message_to_a_person_a_group_and_a_channel_is_found_under_its_id() {
         let chat = stage.chat(kind, vec![me, other], vec![]).await;
         let target = ChatTarget::Marked(MarkedId(chat.chat_id));
         let peer = stage.resolved(Target::Chat(target)).await;
-        let finding = stage.run(Errand::Send(message(peer, "to all", random_id))).await;
+        let finding = stage.run(Call::Send(message(peer, "to all", random_id))).await;
         let id = id_of(finding.unwrap());
         let stored = stage.sim.messages_of(chat.chat_id, me).await.unwrap();
         let sent = stored.iter().find(|stored| stored.message_id == id).unwrap();
@@ -97,12 +97,12 @@ async fn a_message_to_a_person_a_group_and_a_channel_is_found_under_its_id() {
 async fn markup_and_answers_arrive_as_such() {
     let stage = Stage::new().await;
     let peer = stage.to_other().await;
-    let first = id_of(stage.run(Errand::Send(message(peer, "a", 1))).await.unwrap());
+    let first = id_of(stage.run(Call::Send(message(peer, "a", 1))).await.unwrap());
     let mut second = message(peer, "<b>b</b> &amp; c", 2);
     (second.parse_mode, second.reply_to) = (Some(ParseMode::Html), Some(first));
-    let second = id_of(stage.run(Errand::Send(second)).await.unwrap());
-    let history = Errand::History { peer, after_id: 0, known_id: 0 };
-    let Finding::History(page) = stage.run(history).await.unwrap() else { unreachable!() };
+    let second = id_of(stage.run(Call::Send(second)).await.unwrap());
+    let history = Call::History { peer, after_id: 0, known_id: 0 };
+    let Outcome::History(page) = stage.run(history).await.unwrap() else { unreachable!() };
     let found = page.messages.iter().find(|message| message.id == second).unwrap();
     assert_eq!((found.text.as_str(), found.reply_to_message_id), ("b & c", Some(first)));
     assert_eq!(found.entities.len(), 1);
@@ -110,7 +110,7 @@ async fn markup_and_answers_arrive_as_such() {
 
     let mut unreadable = message(peer, "<b>b", 3);
     unreadable.parse_mode = Some(ParseMode::Html);
-    let failure = stage.run(Errand::Send(unreadable)).await.unwrap_err();
+    let failure = stage.run(Call::Send(unreadable)).await.unwrap_err();
     assert_eq!(failure.code(), "ENTITIES_UNREADABLE");
 }
 
@@ -127,18 +127,18 @@ async fn a_message_whose_answer_was_lost_is_sent_once_and_found_again() {
     let group = Target::Chat(ChatTarget::Marked(MarkedId(group.chat_id)));
     for (peer, random_id) in [(stage.to_other().await, 77), (stage.resolved(group).await, 87)] {
         stage.sim.add_fault(fault(FaultKind::LoseAnswer, Some(1))).await.unwrap();
-        let errand = Errand::Send(message(peer, "only once ", random_id));
-        let failure = stage.run(errand.clone()).await.unwrap_err();
+        let call = Call::Send(message(peer, "only once ", random_id));
+        let failure = stage.run(call.clone()).await.unwrap_err();
         assert!(matches!(failure, Failure::Transient { .. }), "{failure}");
-        let again = id_of(stage.run(errand.clone()).await.unwrap());
+        let again = id_of(stage.run(call.clone()).await.unwrap());
 
         // The same where the server says no more than that it knows the number.
         stage.sim.add_fault(fault(FaultKind::RefuseDuplicates, None)).await.unwrap();
-        assert_eq!(id_of(stage.run(errand).await.unwrap()), again);
+        assert_eq!(id_of(stage.run(call).await.unwrap()), again);
         // With a second one that looks the same it cannot be told which it was.
-        let twin = Errand::Send(message(peer, "only once", random_id + 1));
+        let twin = Call::Send(message(peer, "only once", random_id + 1));
         id_of(stage.run(twin.clone()).await.unwrap());
-        assert_eq!(stage.run(twin).await, Ok(Finding::SentBefore));
+        assert_eq!(stage.run(twin).await, Ok(Outcome::SentBefore));
         stage.sim.lift_faults().await;
     }
     assert_eq!(stage.sim.inbox(stage.other.user_id).await.unwrap().len(), 2);
@@ -152,11 +152,11 @@ async fn a_bot_that_may_not_look_says_only_that_it_was_sent() {
     let group = stage.chat(ChatKind::Group, vec![bot.user_id, stage.me.user_id], vec![]).await;
     let id = MarkedId(group.chat_id);
     let peer = PeerRecord { id, access_hash: 0, is_bot: false, is_broadcast: false };
-    let errand = Errand::Send(message(peer, "from a bot", 1));
-    let run = async || Ok::<_, Failure>(errand.run(&caller, &stage.peers, true).await?.0);
+    let call = Call::Send(message(peer, "from a bot", 1));
+    let run = async || Ok::<_, Failure>(call.run(&caller, &stage.peers, true).await?.0);
     id_of(run().await.unwrap());
     stage.sim.add_fault(fault(FaultKind::RefuseDuplicates, None)).await.unwrap();
-    assert_eq!(run().await, Ok(Finding::SentBefore));
+    assert_eq!(run().await, Ok(Outcome::SentBefore));
 }
 
 #[tokio::test]
@@ -169,11 +169,11 @@ async fn people_are_found_by_phone_and_number_and_oneself() {
     assert_eq!(by_number, by_name);
     let phone = |text: &str| Target::Phone(SecretText::new(text.into()));
     assert_eq!(stage.resolved(phone("79990001122")).await, by_name);
-    let nobody = stage.run(Errand::ResolveTarget(phone("79990001199"))).await.unwrap_err();
+    let nobody = stage.run(Call::ResolveTarget(phone("79990001199"))).await.unwrap_err();
     assert_eq!(nobody, Failure::TargetRefused { code: "PHONE_NOT_OCCUPIED".into() });
     let myself = stage.resolved(Target::Me).await;
     assert_eq!(myself.id, MarkedId::user(stage.me.user_id));
-    id_of(stage.run(Errand::Send(message(myself, "note", 1))).await.unwrap());
+    id_of(stage.run(Call::Send(message(myself, "note", 1))).await.unwrap());
 }
 
 #[tokio::test]
@@ -187,19 +187,19 @@ async fn slow_mode_holds_the_chat_and_not_the_account() {
         ..FaultSpec::default()
     };
     stage.sim.add_fault(slow).await.unwrap();
-    let errand = Errand::Send(message(peer, "a", 1));
-    assert_eq!(errand.sends_into(), Some(peer.id));
+    let call = Call::Send(message(peer, "a", 1));
+    assert_eq!(call.sends_into(), Some(peer.id));
     let code = "SLOWMODE_WAIT".to_owned();
     let wait = Failure::Wait { code, seconds: 30, scope: WaitScope::Chat };
-    assert_eq!(stage.run(errand).await, Err(wait));
+    assert_eq!(stage.run(call).await, Err(wait));
 }
 
 #[test]
 fn a_message_is_never_shown_with_its_text() {
     let peer = PeerRecord { id: MarkedId(5), access_hash: 99, is_bot: false, is_broadcast: false };
-    let shown = format!("{:?}", Errand::Send(message(peer, "a secret", 1)));
+    let shown = format!("{:?}", Call::Send(message(peer, "a secret", 1)));
     assert!(!shown.contains("secret") && !shown.contains("99"), "{shown}");
-    let target = Errand::ResolveTarget(Target::Phone(SecretText::new("79990001122".into())));
+    let target = Call::ResolveTarget(Target::Phone(SecretText::new("79990001122".into())));
     assert!(!format!("{target:?}").contains("7999"));
 }
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use telewarden::protocol::estate::LoginRecord;
-use telewarden::protocol::owner::{LoginId, UserId};
-use telewarden::protocol::session_string::SessionString;
+use telewarden::protocol::logins::record::LoginRecord;
+use telewarden::protocol::telegram::session_string::SessionString;
+use telewarden::protocol::users::owner::{LoginId, UserId};
 use telewarden::store::{Store, StoreOptions};
 use telewarden_simulator::{FaultKind, FaultSpec, NewAccount};
 

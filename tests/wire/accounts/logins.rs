@@ -3,9 +3,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use telewarden::protocol::estate::LoginRecord;
-use telewarden::protocol::ids::UnixMillis;
-use telewarden::protocol::owner::{LoginId, UserId};
+use telewarden::protocol::logins::record::LoginRecord;
+use telewarden::protocol::users::owner::{LoginId, UserId};
+use telewarden::protocol::values::ids::UnixMillis;
 use telewarden::store::{Op, Store, StoreOptions};
 use telewarden_simulator::{Account, FaultKind, FaultSpec, Limits, NewAccount};
 use tokio::time::Instant;

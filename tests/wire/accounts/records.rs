@@ -1,11 +1,11 @@
-//! What is told of changes, what is kept of deeds, and what is left of a user who is erased.
+//! What is told of changes, what is kept of audit_events, and what is left of a user who is erased.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use telewarden::protocol::erasure::Erasure;
-use telewarden::protocol::ids::UnixMillis;
-use telewarden::protocol::owner::UserId;
+use telewarden::protocol::answers::erasure::Erasure;
+use telewarden::protocol::users::owner::UserId;
+use telewarden::protocol::values::ids::UnixMillis;
 use telewarden::store::{Store, StoreOptions};
 
 use super::logins::begin_sms;

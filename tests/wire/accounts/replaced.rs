@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
-use telewarden::protocol::estate::LoginRecord;
-use telewarden::protocol::owner::{LoginId, UserId};
-use telewarden::protocol::secret::AuthKey;
-use telewarden::protocol::session_string::SessionString;
+use telewarden::protocol::logins::record::LoginRecord;
+use telewarden::protocol::telegram::session_string::SessionString;
+use telewarden::protocol::users::owner::{LoginId, UserId};
+use telewarden::protocol::values::secret::AuthKey;
 use telewarden::store::{Op, Store, StoreOptions};
 use telewarden_simulator::{Account, FaultKind, FaultSpec, NewAccount};
 

@@ -333,7 +333,7 @@ async fn messages_repeated_under_their_keys_through_kills_at_random_instants_arr
 }
 
 /// Outcome and target of what the audit log has of messages, the oldest first.
-async fn deeds(user: &Client) -> Vec<(String, String)> {
+async fn audit_events(user: &Client) -> Vec<(String, String)> {
     let page = user.get("/audit?action=message.send&limit=100").await.expect(200);
     let text = |entry: &Value, name: &str| entry[name].as_str().unwrap().to_owned();
     let entries = page["items"].as_array().unwrap().iter().rev();
@@ -365,12 +365,12 @@ async fn a_message_that_was_sent_as_the_daemon_died_is_in_the_audit_log() {
     assert_eq!(house.sim.stats().await.sends_accepted, accepted + 1, "telegram has it");
     house.daemon.spawn().await;
     house.until_state(&user, &id, "active").await;
-    let told = deeds(&user).await;
+    let told = audit_events(&user).await;
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].0, "begun");
     // One that comes to its end is two lines of one target, which is no other message's.
     house.send(&user, &id, None, &message).await.expect(201);
-    let told = deeds(&user).await;
+    let told = audit_events(&user).await;
     let outcomes: Vec<_> = told.iter().map(|(outcome, _)| outcome.as_str()).collect();
     assert_eq!(outcomes, ["begun", "begun", "ok"]);
     assert_eq!(told[1].1, told[2].1);
@@ -401,7 +401,8 @@ async fn a_message_that_telegram_knows_and_does_not_name_is_asked_for_once() {
         desk.house.until_state(&desk.user, &desk.id, "active").await;
     }
     assert_eq!(desk.calls().await, calls, "telegram is not asked again");
-    let outcomes: Vec<_> = deeds(&desk.user).await.into_iter().map(|(told, _)| told).collect();
+    let outcomes: Vec<_> =
+        audit_events(&desk.user).await.into_iter().map(|(told, _)| told).collect();
     assert_eq!(outcomes, ["begun", "ok", "begun", "ok"], "it was sent");
     assert_eq!(desk.status().await["caps"][0]["used"], 2);
 }

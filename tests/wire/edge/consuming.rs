@@ -5,7 +5,7 @@ use std::time::Duration;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use telewarden::edge::amqp::{LinkSnapshot, LinkState};
-use telewarden::protocol::command::{COMMAND_BODY_MAX, Command};
+use telewarden::protocol::bridge::command::{COMMAND_BODY_MAX, Command};
 use tokio::time::sleep;
 
 use super::proxy::Proxy;
@@ -192,7 +192,7 @@ async fn a_stuck_chat_delays_its_own_commands_only_and_keeps_their_order() {
     assert_eq!(chats, ["2", "3"]);
     sink.let_go("1");
     sink.wait_for(5).await;
-    let spelled = |order: &telewarden::protocol::command::Order| {
+    let spelled = |order: &telewarden::protocol::bridge::command::Order| {
         serde_json::to_string(&order.command.chat().spelling).unwrap()
     };
     let orders = sink.taken();

@@ -6,7 +6,7 @@ use lapin::BasicProperties;
 use lapin::options::BasicConsumeOptions;
 use lapin::types::{FieldTable, MAX_NESTING};
 use telewarden::edge::amqp::{AmqpOptions, LinkSnapshot, LinkState};
-use telewarden::protocol::reply_to::is_usable;
+use telewarden::protocol::bridge::reply_to::is_usable;
 use tokio::time::timeout;
 
 use super::publishing::FATAL_REPLY_TO;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use lapin::types::{AMQPValue, FieldTable};
 use telewarden::edge::amqp::{LinkSnapshot, LinkState};
-use telewarden::protocol::outbox::{OutboxEntry, Route};
-use telewarden::protocol::secret::SecretText;
+use telewarden::protocol::bridge::outbox::{OutboxEntry, Route};
+use telewarden::protocol::values::secret::SecretText;
 use tokio::time::sleep;
 use uuid::Uuid;
 

@@ -16,9 +16,9 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use telewarden::edge::amqp::{
     AmqpOptions, CommandSink, LinkSnapshot, LinkStatus, OutboxSource, Rejected, consume, publish,
 };
-use telewarden::protocol::command::Order;
-use telewarden::protocol::outbox::{OutboxEntry, Route};
-use telewarden::protocol::secret::SecretText;
+use telewarden::protocol::bridge::command::Order;
+use telewarden::protocol::bridge::outbox::{OutboxEntry, Route};
+use telewarden::protocol::values::secret::SecretText;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
-use telewarden::protocol::owner::Role;
+use telewarden::protocol::users::owner::Role;
 use telewarden_simulator::{ChatKind, NewAccount};
 use uuid::Uuid;
 

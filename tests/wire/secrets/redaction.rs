@@ -7,7 +7,7 @@ mod using;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use telewarden::protocol::owner::Role;
+use telewarden::protocol::users::owner::Role;
 use telewarden_simulator::{Account, FaultKind, FaultSpec, NewAccount};
 
 use super::known::Known;

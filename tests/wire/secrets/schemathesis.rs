@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use telewarden::protocol::owner::Role;
+use telewarden::protocol::users::owner::Role;
 use telewarden_simulator::{ChatKind, Limits, NewAccount};
 
 use crate::support::{House, Question};

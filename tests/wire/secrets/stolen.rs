@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use telewarden::protocol::owner::Role;
+use telewarden::protocol::users::owner::Role;
 use tokio::time::{Instant, sleep};
 
 use crate::support::{PATIENCE, Question};

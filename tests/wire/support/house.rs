@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use telewarden::edge::http::api::{TokenSecret, Tokens};
-use telewarden::protocol::owner::{Role, UserId};
-use telewarden::protocol::secret::SecretText;
+use telewarden::protocol::users::owner::{Role, UserId};
+use telewarden::protocol::values::secret::SecretText;
 use telewarden_simulator::{
     Account, AccountInfo, Chat, ChatKind, NewAccount, NewChat, Options, Simulator, StoredMessage,
 };

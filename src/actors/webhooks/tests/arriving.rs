@@ -1,11 +1,11 @@
-//! Events on their way to an endpoint that takes them: signed, in order, once, and what becomes of the
+//! Events on their shared to an endpoint that takes them: signed, in order, once, and what becomes of the
 //! outbox.
 
 use super::stage::*;
-use crate::actors::context::now;
+use crate::actors::tree::context::now;
 use crate::edge::http::api::{Service, WebhookOrder};
-use crate::protocol::outbox::OutboxEntry;
-use crate::protocol::webhook::sign;
+use crate::protocol::bridge::outbox::OutboxEntry;
+use crate::protocol::webhooks::deliveries::sign;
 use crate::store::Op;
 
 #[tokio::test]

@@ -2,12 +2,12 @@
 
 use super::stage::*;
 use crate::actors::WebhookSettings;
-use crate::actors::context::now;
+use crate::actors::tree::context::now;
 use crate::edge::http::api::Service;
-use crate::protocol::owner::WebhookId;
-use crate::protocol::refusal::Code;
-use crate::protocol::restart::Backoff;
-use crate::protocol::webhook::RetryPolicy;
+use crate::protocol::answers::refusal::Code;
+use crate::protocol::tree::restart::Backoff;
+use crate::protocol::users::owner::WebhookId;
+use crate::protocol::webhooks::deliveries::RetryPolicy;
 
 #[tokio::test]
 async fn a_delivery_that_fails_holds_up_its_chat_and_no_other() {

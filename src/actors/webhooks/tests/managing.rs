@@ -3,8 +3,8 @@
 use super::stage::*;
 use crate::actors::WebhookSettings;
 use crate::edge::http::api::{Service, WebhookOrder};
-use crate::protocol::owner::{Caller, Role, WebhookId};
-use crate::protocol::refusal::Code;
+use crate::protocol::answers::refusal::Code;
+use crate::protocol::users::owner::{Caller, Role, WebhookId};
 use uuid::Uuid;
 
 #[tokio::test]

@@ -17,12 +17,11 @@ use uuid::Uuid;
 
 use crate::actors::Root;
 use crate::actors::WebhookSettings;
-use crate::actors::context::Context;
 use crate::edge::http::api::{AuditQuery, PageQuery, Service, Webhook, WebhookOrder};
-use crate::protocol::outbox::{OutboxEntry, Route};
-use crate::protocol::owner::{Caller, UserId, WebhookId};
-use crate::protocol::restart::Backoff;
-use crate::protocol::webhook::{Delivery, RetryPolicy};
+use crate::protocol::bridge::outbox::{OutboxEntry, Route};
+use crate::protocol::tree::restart::Backoff;
+use crate::protocol::users::owner::{Caller, UserId, WebhookId};
+use crate::protocol::webhooks::deliveries::{Delivery, RetryPolicy};
 use crate::store::{Op, Outbox, Store, StoreOptions};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -171,10 +170,7 @@ impl Stage {
     }
 
     pub(super) async fn on(store: Store, outbox: Outbox, settings: WebhookSettings) -> Self {
-        let mut context = Context::for_tests(store.clone());
-        Arc::get_mut(&mut context).unwrap().settings.webhooks = settings;
-        let snapshot = store.load().unwrap();
-        let root = Root::start(context, snapshot, None, Duration::from_millis(50)).await.unwrap();
+        let root = Root::for_tests(&store, store.load().unwrap(), settings).await;
         Self { store, root, outbox: Some(outbox) }
     }
 

@@ -17,9 +17,9 @@ use super::service::{AccountQuery, Outgoing, ParseMode};
 use super::shapes::{
     Account, AccountStatus, Chat, Kind, Page, Sent, State as AccountState, WhyView,
 };
-use crate::protocol::owner::{AccountId, Caller};
-use crate::protocol::refusal::Refusal;
+use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::request::{self, Fields};
+use crate::protocol::users::owner::{AccountId, Caller};
 
 /// Header by which a caller names a message.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

@@ -13,7 +13,7 @@ use super::extract::{Admin, Query};
 use super::service::HealthQuery;
 use super::shapes::KeyStatus;
 use crate::edge::http::printed::Printed;
-use crate::protocol::refusal::Refusal;
+use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::request;
 
 /// Rows of a page, unless somebody says otherwise.

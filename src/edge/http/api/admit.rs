@@ -22,9 +22,9 @@ use super::token::Tokens;
 use crate::edge::http::origin::caller_address;
 use crate::edge::http::problem::{Audited, problem};
 use crate::edge::http::serve::Peer;
-use crate::protocol::network::Network;
-use crate::protocol::owner::{Caller, UserId};
-use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::answers::refusal::{Code, Refusal};
+use crate::protocol::users::owner::{Caller, UserId};
+use crate::protocol::values::network::Network;
 
 /// How long a request may take. Less than the connection may be silent, more than the longest send.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(28);

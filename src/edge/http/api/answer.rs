@@ -6,8 +6,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::secret::to_json;
+use crate::protocol::answers::refusal::{Code, Refusal};
+use crate::protocol::values::secret::to_json;
 
 /// A JSON answer whose bytes are wiped.
 pub(super) struct Wiped<T>(pub(super) StatusCode, pub(super) T);
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
     use crate::edge::http::api::Change;
     use crate::edge::http::api::shapes::{Login, LoginState, Qr, Time};
-    use crate::protocol::ids::UnixMillis;
+    use crate::protocol::values::ids::UnixMillis;
     use crate::secrets::freed::freed_with;
 
     const LINK: &str = "tg://login?token=SWORDFISH";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::protocol::owner::{Role, UserId};
+use crate::protocol::users::owner::{Role, UserId};
 
 /// Whom tokens are for. One without `aud` is for everybody.
 pub(super) const AUDIENCE: &str = "telewarden";

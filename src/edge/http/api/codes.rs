@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::protocol::refusal::Code;
+use crate::protocol::answers::refusal::Code;
 
 const DOCUMENT: &str = include_str!("../../../../docs/errors.md");
 

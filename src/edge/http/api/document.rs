@@ -6,7 +6,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa::{PartialSchema as _, ToSchema as _};
 
 use crate::edge::http::problem::{PROBLEM_JSON, Problem, ProblemField};
-use crate::protocol::refusal::Code;
+use crate::protocol::answers::refusal::Code;
 
 const ABOUT: &str = "The HTTP API of telewarden, a session supervisor for Telegram accounts and \
     bots. Every request needs a bearer token; what belongs to somebody else does not exist for you. \

@@ -10,7 +10,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::protocol::owner::UserId;
+use crate::protocol::users::owner::UserId;
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;

@@ -19,12 +19,13 @@ use super::claims::Grant;
 use super::service::PageQuery;
 use crate::edge::http::problem::problem;
 use crate::edge::http::strict::wrapped;
-use crate::protocol::chat::ChatRef;
-use crate::protocol::json::{self, Read};
-use crate::protocol::owner::{AccountId, Caller, LoginId, Role, UserId, WebhookId};
-use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::request::{self, Fields, GIVEN_TWICE};
-use crate::protocol::secret;
+use crate::protocol::telegram::chat::ChatRef;
+use crate::protocol::users::owner::{AccountId, Caller, LoginId, Role, UserId, WebhookId};
+use crate::protocol::values::json;
+use crate::protocol::values::json::Read;
+use crate::protocol::values::secret;
 
 /// Longest body, in bytes.
 pub(super) const BODY_MAX: usize = 64 * 1024;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::protocol::owner::UserId;
-use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::answers::refusal::{Code, Refusal};
+use crate::protocol::users::owner::UserId;
 
 /// A user may have one in this many of all requests in hand, so that whoever asks too much at once
 /// leaves room for others.

@@ -15,9 +15,9 @@ use super::bodies::{ConnectBot, ConnectQr, ConnectSession, ConnectSms, LoginCode
 use super::extract::{Body, Id};
 use super::service::{Connected, PastedSession};
 use super::shapes::{Account, Login};
-use crate::protocol::owner::{Caller, LoginId};
-use crate::protocol::refusal::Refusal;
+use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::request;
+use crate::protocol::users::owner::{Caller, LoginId};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()

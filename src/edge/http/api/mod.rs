@@ -35,9 +35,9 @@ use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::protocol::network::Network;
+use crate::protocol::values::network::Network;
 
-use super::meters::HttpMeters;
+use super::metrics::HttpMetrics;
 use admit::{Door, admit, reserve};
 use limits::Limits;
 use streams::Streams;
@@ -86,7 +86,7 @@ pub struct ApiOptions {
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     /// What is counted.
-    pub meters: HttpMeters,
+    pub metrics: HttpMetrics,
     /// Ends the event streams.
     pub stop: CancellationToken,
 }
@@ -102,7 +102,7 @@ pub(super) fn router(options: ApiOptions) -> Router {
     let (tokens, limits) = (Tokens::new(&options.secret), Limits::new(options.limits));
     let (trusted, in_hand_max) = (options.trusted_proxies, options.in_hand_max);
     let door = Door::new(tokens, limits, trusted, options.runtime, in_hand_max);
-    let streams = Streams::new(options.streams_max, options.meters, options.stop);
+    let streams = Streams::new(options.streams_max, options.metrics, options.stop);
     let shared = Arc::new(Shared { service: options.service, streams });
     let (routes, _) = routes().split_for_parts();
     let routes = routes

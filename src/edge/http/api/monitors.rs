@@ -13,9 +13,9 @@ use super::bodies::{Paging, PutMonitor};
 use super::extract::{Body, ChatParameter, Query, page};
 use super::service::MonitorQuery;
 use super::shapes::{Monitor, Page};
-use crate::protocol::owner::Caller;
-use crate::protocol::refusal::Refusal;
+use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::request;
+use crate::protocol::users::owner::Caller;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new().routes(routes!(monitors)).routes(routes!(

@@ -15,7 +15,7 @@ use utoipa_swagger_ui::Config;
 use super::codes;
 use super::packed::{Unpacker, takes_gzip};
 use crate::edge::http::problem::problem;
-use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::answers::refusal::{Code, Refusal};
 
 /// What the browser for the document may load: itself. It sets styles on elements, and has small
 /// pictures inside its style sheet.

@@ -14,9 +14,9 @@ use super::bodies::Paging;
 use super::extract::{Query, VisibleUser, page};
 use super::service::AuditQuery;
 use super::shapes::{AuditEntry, Erased, Page, Time};
-use crate::protocol::owner::Caller;
-use crate::protocol::refusal::Refusal;
+use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::request;
+use crate::protocol::users::owner::Caller;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use crate::protocol::secret::{SecretText, TOKEN_SECRET_BYTES_MIN};
+use crate::protocol::values::secret::{SecretText, TOKEN_SECRET_BYTES_MIN};
 use crate::secrets::{Exposed, refuse_exposed};
 
 /// Name of the file in `store.path`.

@@ -1,7 +1,6 @@
 //! What the API asks of the daemon. The edge parses and authorises; whoever implements this does the
 //! rest. Every call names who asks: rows of others do not exist for them.
 
-use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,10 +11,11 @@ use super::shapes::{
     Account, AccountStatus, AuditEntry, Chat, DeadDelivery, Erased, KeyStatus, Kind, Login,
     Monitor, Page, Sent, State, Time, Webhook, WhyView,
 };
-use crate::protocol::chat::ChatRef;
-use crate::protocol::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
-use crate::protocol::refusal::Refusal;
-use crate::protocol::secret::SecretText;
+pub use crate::actors::Change;
+use crate::protocol::answers::refusal::Refusal;
+use crate::protocol::telegram::chat::ChatRef;
+use crate::protocol::users::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
+use crate::protocol::values::secret::SecretText;
 
 /// A phone number in international form, e.g. `+79991234567`. No revealing `Debug`.
 pub type Phone = SecretText;
@@ -129,26 +129,6 @@ pub struct WebhookOrder {
     pub events: Vec<String>,
     /// Whether it is called at all.
     pub enabled: bool,
-}
-
-/// Something that changed, for those who follow. What changed may hold a login's link: no revealing
-/// `Debug`; whoever tells it wipes it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Its id in the stream, for resuming.
-    pub id: String,
-    /// What it is: `account.changed`, `account.removed`, `login.changed`, `monitor.changed`,
-    /// `monitor.removed`, `reset`.
-    pub event: &'static str,
-    /// The JSON of what changed.
-    pub data: String,
-}
-
-impl fmt::Debug for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, event, data: _ } = self;
-        f.debug_struct("Change").field("id", id).field("event", event).finish_non_exhaustive()
-    }
 }
 
 /// What came of a session that was brought.

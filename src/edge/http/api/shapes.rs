@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use zeroize::Zeroize;
 
-use crate::protocol::ids::UnixMillis;
-use crate::protocol::time::rfc3339_ms;
+use crate::protocol::values::ids::UnixMillis;
+use crate::protocol::values::time::rfc3339_ms;
 
 /// A moment, RFC 3339 in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ToSchema)]

@@ -26,11 +26,11 @@ use super::claims::Grant;
 use super::event_ids::EventIds;
 use super::extract::Query;
 use super::service::Change;
-use crate::edge::http::meters::HttpMeters;
+use crate::edge::http::metrics::HttpMetrics;
 use crate::edge::http::problem::problem;
-use crate::protocol::owner::{Caller, UserId};
-use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::request::{self, Fields};
+use crate::protocol::users::owner::{Caller, UserId};
 
 /// Streams of one user at once.
 pub(super) const USER_STREAMS_MAX: usize = 8;
@@ -60,13 +60,13 @@ pub(super) struct Streams {
     max: usize,
     open: Mutex<HashMap<UserId, usize>>,
     ids: EventIds,
-    meters: HttpMeters,
+    metrics: HttpMetrics,
     stop: CancellationToken,
 }
 
 impl Streams {
-    pub(super) fn new(max: usize, meters: HttpMeters, stop: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { max, open: Mutex::default(), ids: EventIds::new(), meters, stop })
+    pub(super) fn new(max: usize, metrics: HttpMetrics, stop: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { max, open: Mutex::default(), ids: EventIds::new(), metrics, stop })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, usize>> {
@@ -86,7 +86,7 @@ impl Streams {
             return Err(Refusal::new(Code::RateLimited, detail).after(10));
         }
         *own += 1;
-        self.meters.streams.inc();
+        self.metrics.streams.inc();
         Ok(Place { streams: Arc::clone(self), user: user.clone() })
     }
 }
@@ -99,7 +99,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.streams.meters.streams.dec();
+        self.streams.metrics.streams.dec();
         let mut open = self.streams.lock();
         match open.get_mut(&self.user) {
             Some(own) if *own > 1 => *own -= 1,
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn streams_are_counted_and_given_back() {
-        let streams = Streams::new(STREAMS_MAX, HttpMeters::default(), CancellationToken::new());
+        let streams = Streams::new(STREAMS_MAX, HttpMetrics::default(), CancellationToken::new());
         let user = |number: usize| UserId::new(format!("user-{number}")).unwrap();
         let own: Vec<_> = (0..USER_STREAMS_MAX).map(|_| streams.enter(&user(0)).unwrap()).collect();
         let code = |result: Result<Place, Refusal>| result.err().map(|refusal| refusal.code);
@@ -359,10 +359,10 @@ mod tests {
             .map(|number| streams.enter(&user(number)).unwrap())
             .collect();
         assert_eq!(code(streams.enter(&user(9999))), Some(Code::Overloaded));
-        assert_eq!(streams.meters.streams.get(), STREAMS_MAX as u64);
+        assert_eq!(streams.metrics.streams.get(), STREAMS_MAX as u64);
         drop((own, others));
         assert!(streams.lock().is_empty());
-        assert_eq!(streams.meters.streams.get(), 0);
+        assert_eq!(streams.metrics.streams.get(), 0);
         assert!(streams.enter(&user(0)).is_ok());
     }
 }

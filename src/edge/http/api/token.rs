@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::claims::{AUDIENCE, Grant, TokenError, granted};
 use super::secret::TokenSecret;
-use crate::protocol::owner::{Role, UserId};
+use crate::protocol::users::owner::{Role, UserId};
 
 /// Longest token that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 4096;
@@ -120,7 +120,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::protocol::secret::SecretText;
+    use crate::protocol::values::secret::SecretText;
 
     fn tokens(secret: &str) -> Tokens {
         Tokens::new(&TokenSecret::new(SecretText::new(secret.to_owned())).unwrap())

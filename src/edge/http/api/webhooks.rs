@@ -14,9 +14,9 @@ use super::bodies::{Paging, PutWebhook};
 use super::extract::{Body, Id, Query, page};
 use super::service::WebhookOrder;
 use super::shapes::{DeadDelivery, Page, Webhook};
-use crate::protocol::owner::{Caller, WebhookId};
-use crate::protocol::refusal::Refusal;
+use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::request::{self, Fields};
+use crate::protocol::users::owner::{Caller, WebhookId};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()

@@ -47,7 +47,7 @@ fn a_file_or_a_text_that_holds_no_key_is_named() {
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(matches!(source(&dir).load(false), Err(StoreError::KeyMalformed { .. })));
-        let text = crate::protocol::secret::SecretText::new(text.to_owned());
+        let text = crate::protocol::values::secret::SecretText::new(text.to_owned());
         let refused = KeyOrigin::Text { name: "the variable", text }.check().unwrap_err();
         assert!(refused.to_string().starts_with("the variable does not hold a key"), "{refused}");
     }

@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use super::super::*;
 use super::rotating::{credentials, expect_one_generation, expect_readable, filled, put, start};
-use crate::protocol::ids::AuthKeyId;
-use crate::protocol::secret::SecretText;
+use crate::protocol::values::ids::AuthKeyId;
+use crate::protocol::values::secret::SecretText;
 use crate::store::memory_engine::MemoryDisk;
 use crate::store::tests::{event, hurried, sealed_rows};
 use crate::store::{Op, Store, StoreOptions};

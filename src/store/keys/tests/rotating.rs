@@ -7,9 +7,9 @@ use proptest::prelude::*;
 
 use super::super::open::{KEY_CHECK_TEXT, stored};
 use super::super::*;
-use crate::protocol::ids::AuthKeyId;
-use crate::protocol::model::Credentials;
-use crate::protocol::secret::AuthKey;
+use crate::protocol::accounts::record::Credentials;
+use crate::protocol::values::ids::AuthKeyId;
+use crate::protocol::values::secret::AuthKey;
 use crate::store::audit::Audited;
 use crate::store::engine::{Batch, Engine, collect};
 use crate::store::error::CommitError;
@@ -201,7 +201,8 @@ async fn a_generation_that_comes_too_late_is_turned_away_and_replaces_none() {
     filled(&disk, 3).await;
     let (store, mut outbox) = start(&disk, root(1));
     let keys = &store.shared.master;
-    let late = generation::Fresh::draw(&keys.root(), 2, crate::protocol::ids::UnixMillis(1));
+    let late =
+        generation::Fresh::draw(&keys.root(), 2, crate::protocol::values::ids::UnixMillis(1));
     store.rotate_key().await.unwrap();
     let refused = store.shared.adopt(late.unwrap(), vec![], None).await.unwrap_err();
     assert!(refused.to_string().contains("another rotation came first"), "{refused}");
@@ -270,7 +271,7 @@ fn of_format(format: u32, accounts: u64) -> MemoryDisk {
     batch.put(place, wrapped);
     let content = crate::store::segment::Content {
         first: 1,
-        at: crate::protocol::ids::UnixMillis(5),
+        at: crate::protocol::values::ids::UnixMillis(5),
         released: 0,
         before: 0,
         entries: &[Arc::new(event(77, 9))],

@@ -287,7 +287,7 @@ async fn the_documents_need_nothing_from_elsewhere() {
     assert!(start.body.contains("/openapi.json"), "{}", start.body);
     assert_eq!(server.ask(Request::new("GET", "/docs/other")).await.status, 404);
     let list = server.ask(Request::new("GET", "/docs/errors")).await;
-    for code in crate::protocol::refusal::Code::ALL {
+    for code in crate::protocol::answers::refusal::Code::ALL {
         assert!(list.body.contains(&format!("id=\"{}\"", code.name())));
     }
 }

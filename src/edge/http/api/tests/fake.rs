@@ -9,11 +9,11 @@ use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use super::super::*;
-use crate::protocol::chat::ChatRef;
-use crate::protocol::ids::UnixMillis;
-use crate::protocol::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
-use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::secret::SecretText;
+use crate::protocol::answers::refusal::{Code, Refusal};
+use crate::protocol::telegram::chat::ChatRef;
+use crate::protocol::users::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
+use crate::protocol::values::ids::UnixMillis;
+use crate::protocol::values::secret::SecretText;
 
 /// The account that belongs to `alice`; examples of bodies name it, too.
 pub(super) const ACCOUNT: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0001);

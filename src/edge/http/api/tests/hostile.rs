@@ -104,7 +104,7 @@ async fn sent(server: &Server, bytes: &[u8]) -> Answer {
 #[test]
 fn hostile_bytes_are_refused_in_form() {
     let runtime = Runtime::new().unwrap();
-    let trusted = crate::protocol::network::Network::parse("0.0.0.0/0").unwrap();
+    let trusted = crate::protocol::values::network::Network::parse("0.0.0.0/0").unwrap();
     let server = runtime.block_on(Server::with(|options| options.trusted_proxies = vec![trusted]));
     // Streams do not end by themselves.
     let operations: Vec<_> =

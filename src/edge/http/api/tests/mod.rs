@@ -24,8 +24,8 @@ use super::*;
 use crate::edge::http::router_with_api;
 use crate::edge::http::serve::Server as HttpServer;
 use crate::edge::http::tests::Told;
-use crate::protocol::owner::{Role, UserId};
-use crate::protocol::secret::SecretText;
+use crate::protocol::users::owner::{Role, UserId};
+use crate::protocol::values::secret::SecretText;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -81,7 +81,7 @@ impl Server {
             streams_max: STREAMS_MAX,
             cors_origins: Vec::new(),
             trusted_proxies: Vec::new(),
-            meters: HttpMeters::default(),
+            metrics: HttpMetrics::default(),
             stop: stop.clone(),
         };
         change(&mut options);

@@ -271,14 +271,14 @@ fn health_answers_although_every_worker_of_the_daemon_is_stuck() {
 
 #[tokio::test]
 async fn requests_are_counted_by_route_and_nobody_is_named() {
-    let meters = HttpMeters::default();
-    let server = Server::with(|options| options.meters = meters.clone()).await;
+    let metrics = HttpMetrics::default();
+    let server = Server::with(|options| options.metrics = metrics.clone()).await;
     server.ask(message("me")).await;
     server.ask(message("nobody at all")).await;
     server.ask(Request::new("GET", "/some/where")).await;
     server.ask(Request::new("BREW", "/health")).await;
     let mut registry = Registry::default();
-    meters.register(&mut registry);
+    metrics.register(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry).unwrap();
     let route = r#"method="POST",route="/api/v1/accounts/{id}/messages""#;

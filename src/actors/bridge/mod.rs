@@ -1,0 +1,3 @@
+//! The bridge's links to the broker, kept running.
+
+pub(super) mod links;

@@ -1,0 +1,8 @@
+//! Logins: each an actor with a connection and a deadline of its own, which hands the account over to the fleet once
+//! Telegram knows it. Steps of users come in; views and, at the end, an account go out.
+
+pub(super) mod context;
+pub(super) mod flood_waits;
+pub(super) mod login;
+pub(super) mod registrar;
+pub(super) mod registry;

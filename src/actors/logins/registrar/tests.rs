@@ -1,0 +1,143 @@
+//! Logins whose records cannot be read for a while: what Telegram has of them is not forgotten over that.
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::*;
+use crate::actors::accounts::fleet::OwnedMsg;
+use crate::protocol::accounts::record::Me;
+use crate::store::gated::{Gate, GatedDisk};
+use crate::store::{Store, StoreError, TrailQuery};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+type Asked = RpcReplyPort<(Arc<Semaphore>, Option<Me>)>;
+
+/// Stands for the fleet: hands on whoever asks for the slot of a key.
+struct Keeper;
+
+impl Actor for Keeper {
+    type Msg = FleetMsg;
+    type State = mpsc::UnboundedSender<Asked>;
+    type Arguments = mpsc::UnboundedSender<Asked>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<FleetMsg>,
+        tell: mpsc::UnboundedSender<Asked>,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(tell)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<FleetMsg>,
+        message: FleetMsg,
+        tell: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        if let FleetMsg::Owned(OwnedMsg::Slot { reply, .. }) = message {
+            let _ = tell.send(reply);
+        }
+        Ok(())
+    }
+}
+
+fn leaving() -> LoginRecord {
+    LoginRecord {
+        id: LoginId(Uuid::from_u128(1)),
+        user: UserId::new("ann").unwrap(),
+        dc_id: 2,
+        auth_key: vec![7; 256],
+        stage: LoginStage::WaitingScan,
+        is_leaving: true,
+        is_brought: false,
+        api_id: None,
+        created_at: now(),
+        expires_at: now(),
+        not_before: None,
+        subject: None,
+    }
+}
+
+async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let patience = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < patience, "{what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until every read that hangs now was given up.
+async fn given_up(store: &Store, gate: &Gate) {
+    eventually("something is read", || gate.hanging_reads() > 0).await;
+    let late = store.read(|store| store.trail_head()).await;
+    assert!(matches!(late, Err(StoreError::Unanswered { .. })), "{late:?}");
+}
+
+fn is_kept(store: &Store) -> bool {
+    let LoginRecord { user, id, .. } = &leaving();
+    store.row::<LoginRecord>(user, *id).unwrap().is_some()
+}
+
+fn audit_events(store: &Store) -> Vec<String> {
+    let page = store.trail(&TrailQuery { limit: 10, ..TrailQuery::default() }).unwrap();
+    page.entries.into_iter().map(|entry| entry.link.action).collect()
+}
+
+#[tokio::test]
+async fn a_session_that_is_to_be_ended_is_ended_after_a_disk_that_did_not_answer() {
+    let (store, _outbox, gate) = GatedDisk::default().open();
+    store.commit(vec![Op::put_row(&leaving())]).await.unwrap();
+    let context = LoginsContext::for_tests(store.clone());
+    let (tell, mut asked) = mpsc::unbounded_channel();
+    let (fleet, _) = Actor::spawn(None, Keeper, tell).await.unwrap();
+    gate.hang_reads(true);
+    let args = LoginsArgs { context, fleet: fleet.clone(), interrupted: vec![leaving()] };
+    let (logins, _) = Actor::spawn(None, Logins, args).await.unwrap();
+    given_up(&store, &gate).await;
+    gate.hang_reads(false);
+    let slot = tokio::time::timeout(PATIENCE, asked.recv()).await.expect("it is tried again");
+    // An account has the session, so there is nothing to do at Telegram; then the disk hangs again.
+    gate.hang_reads(true);
+    let me = Me { user_id: 5, is_bot: false, username: None, first_name: None };
+    slot.unwrap().send((Arc::new(Semaphore::new(1)), Some(me))).unwrap();
+    given_up(&store, &gate).await;
+    gate.hang_reads(false);
+    eventually("the note goes", || !is_kept(&store)).await;
+    assert_eq!(audit_events(&store), ["login.leave"]);
+    assert!(asked.try_recv().is_err(), "what has been done is not done once more");
+    logins.stop(None);
+    fleet.stop(None);
+}
+
+#[tokio::test]
+async fn a_login_that_crashed_goes_on_after_a_disk_that_did_not_answer() {
+    let (store, _outbox, gate) = GatedDisk::default().open();
+    store.commit(vec![Op::put_row(&leaving())]).await.unwrap();
+    let context = LoginsContext::for_tests(store.clone());
+    let (tell, mut asked) = mpsc::unbounded_channel();
+    let (fleet, _) = Actor::spawn(None, Keeper, tell).await.unwrap();
+    let (shared, of, interrupted) = (Arc::clone(&context), fleet.clone(), Vec::new());
+    let args = LoginsArgs { context: shared, fleet: of, interrupted };
+    let (logins, _) = Actor::spawn(None, Logins, args).await.unwrap();
+    let (name, child) = ((leaving().user.clone(), leaving().id), logins.get_id());
+    let mut state = LoginsState {
+        context,
+        fleet: fleet.clone(),
+        open: HashMap::new(),
+        names: HashMap::from([(child, name)]),
+        histories: HashMap::new(),
+    };
+    gate.hang_reads(true);
+    let began = Instant::now();
+    state.ended(&logins, child, Some("on purpose".into())).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "other logins do not wait for the disk");
+    given_up(&store, &gate).await;
+    assert!(asked.try_recv().is_err());
+    gate.hang_reads(false);
+    tokio::time::timeout(PATIENCE, asked.recv()).await.expect("it goes on").unwrap();
+    assert!(is_kept(&store));
+    logins.stop(None);
+    fleet.stop(None);
+}

@@ -1,0 +1,83 @@
+//! Channels and groups of an account: looked up, kept, listed.
+
+use std::time::Duration;
+
+use super::{Api, views};
+use crate::actors::accounts::asking::ask_plainly;
+use crate::actors::tree::context::now;
+use crate::edge::http::api::{Chat, Page, PageQuery};
+use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
+use crate::protocol::answers::refusal::{Code, Refusal};
+use crate::protocol::telegram::chat::{ChatRef, ChatTarget, MarkedId};
+use crate::protocol::users::owner::Caller;
+use crate::store::{Op, Reader, RowId};
+use crate::telegram::{Call, Outcome};
+
+/// How long looking up a chat may take.
+const LOOK_UP_MAX: Duration = Duration::from_secs(15);
+
+impl Api {
+    pub(super) async fn look_up_chat(
+        &self,
+        who: &Caller,
+        account: &OwnedAccount,
+        chat: ChatRef,
+    ) -> Result<Chat, Refusal> {
+        if account.is_paused {
+            return Err(Refusal::new(Code::Conflict, "the account is paused; resume it first"));
+        }
+        let _busy = self.context.erasing.enter(&account.user)?;
+        let asked = chat.target.clone();
+        let call = Call::Rights(chat.target);
+        let Outcome::Rights(rights) =
+            ask_plainly(&self.fleet, account.key, call, LOOK_UP_MAX).await?
+        else {
+            return Err(Refusal::new(Code::Internal, "the chat was not looked up"));
+        };
+        let chat = AttachedChat {
+            user: account.user.clone(),
+            account: account.id,
+            chat: rights.peer.id,
+            title: Some(rights.title),
+            kind: rights.kind.name().to_owned(),
+            username: rights.username,
+            is_member: rights.is_member,
+            is_admin: rights.is_admin,
+            can_post: rights.can_post,
+            can_invite: rights.can_invite,
+            checked_at: now(),
+        };
+        let target = format!("{} {}", account.id, chat.chat);
+        let audit_event = self.audit_event(who, &account.user, "chat.attach", target);
+        let mut ops = vec![Op::put_row(&chat), Op::Audit(audit_event)];
+        // A basic group that has become a supergroup is that one from now on.
+        if let ChatTarget::Marked(id) = asked
+            && id != chat.chat
+        {
+            ops.push(Op::delete_row::<AttachedChat>(&account.user, (account.id, id)));
+        }
+        self.commit(ops).await?;
+        Ok(views::chat(chat))
+    }
+
+    pub(super) async fn list_chats(
+        &self,
+        account: OwnedAccount,
+        page: PageQuery,
+    ) -> Result<Page<Chat>, Refusal> {
+        let after = page.cursor.as_deref().map(|cursor| {
+            let id =
+                cursor.parse().map_err(|_| Refusal::field("cursor", "it is none that a page gave"));
+            id.map(|id| RowId::from((account.id, MarkedId(id))))
+        });
+        let (own, after) = (Some(RowId::from(account.id)), after.transpose()?);
+        let read = move |store: &Reader| {
+            store.rows(&account.user, own, after, page.limit.saturating_add(1))
+        };
+        let mut rows: Vec<AttachedChat> = self.reading(read).await?;
+        let more = rows.len() > page.limit;
+        rows.truncate(page.limit);
+        let next_cursor = rows.last().filter(|_| more).map(|last| last.chat.to_string());
+        Ok(Page { items: rows.into_iter().map(views::chat).collect(), next_cursor })
+    }
+}

@@ -1,0 +1,366 @@
+//! What changes, for those who follow: accounts, logins and monitors of each user, in order, numbered, and
+//! resumable from what is remembered. Whoever changes something only says whose and what; the newest state
+//! is looked up when it is told, so a thing that changes often costs one line and not many.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::actors::tree::context::Context;
+use crate::protocol::telegram::chat::ChatKey;
+use crate::protocol::users::owner::{LoginId, Scope, UserId};
+use crate::protocol::values::fingerprint::Fingerprint;
+use crate::protocol::values::ids::AuthKeyId;
+
+/// Changes that are remembered for those who resume: about 500 bytes each.
+const KEPT: usize = 4_096;
+/// Changes on their way to one follower. One that is slower resumes.
+const AHEAD_MAX: usize = 256;
+
+/// How long one change may wait for a follower.
+const SLOW_MAX: Duration = Duration::from_secs(10);
+
+/// What may change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in crate::actors) enum Subject {
+    Account(AuthKeyId),
+    Login(UserId, LoginId),
+    Monitor(ChatKey),
+}
+
+/// Something that changed, for those who follow. What changed may hold a login's link: no revealing
+/// `Debug`; whoever tells it wipes it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its id in the stream, for resuming.
+    pub id: String,
+    /// What it is: `account.changed`, `account.removed`, `login.changed`, `monitor.changed`,
+    /// `monitor.removed`, `reset`.
+    pub event: &'static str,
+    /// The JSON of what changed.
+    pub data: String,
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, event, data: _ } = self;
+        f.debug_struct("Change").field("id", id).field("event", event).finish_non_exhaustive()
+    }
+}
+
+/// Something that changed.
+#[derive(Clone, Debug)]
+struct Told {
+    number: u64,
+    /// `None` once the owner was erased: nobody sees it any more.
+    owner: Option<UserId>,
+    event: &'static str,
+    data: Arc<str>,
+}
+
+/// The changes of everybody.
+#[derive(Debug)]
+pub(in crate::actors) struct Changes {
+    /// Tells numbers of this run of the daemon from those of earlier ones.
+    run: Uuid,
+    log: Mutex<Log>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    next: u64,
+    told: VecDeque<Told>,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { run: Uuid::now_v7(), log: Mutex::default(), news: Notify::new() }
+    }
+}
+
+impl Changes {
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something of `owner`'s changed.
+    pub(in crate::actors) fn tell(
+        &self,
+        owner: &UserId,
+        event: &'static str,
+        data: &serde_json::Value,
+    ) {
+        let mut log = self.log();
+        let number = log.next;
+        log.next += 1;
+        let data = data.to_string().into();
+        log.told.push_back(Told { number, owner: Some(owner.clone()), event, data });
+        if log.told.len() > KEPT {
+            log.told.pop_front();
+        }
+        drop(log);
+        self.news.notify_waiters();
+    }
+
+    /// Nothing that was told of `owner` is told again.
+    pub(in crate::actors) fn forget(&self, owner: &UserId) {
+        let mut log = self.log();
+        for told in log.told.iter_mut().filter(|told| told.owner.as_ref() == Some(owner)) {
+            (told.owner, told.data) = (None, "".into());
+        }
+    }
+
+    fn id(&self, number: u64) -> String {
+        format!("{}-{number}", self.run.simple())
+    }
+
+    /// The number of a change of this run.
+    fn number(&self, id: &str) -> Option<u64> {
+        let (run, number) = id.split_once('-')?;
+        (run == self.run.simple().to_string()).then(|| number.parse().ok()).flatten()
+    }
+
+    fn end(&self) -> u64 {
+        self.log().next
+    }
+
+    /// What `scope` may see from `from` on, and where to go on; `None` when some of it is forgotten.
+    fn since(&self, scope: &Scope, from: u64) -> Option<(Vec<Change>, u64)> {
+        let log = self.log();
+        let first = log.told.front().map_or(log.next, |told| told.number);
+        if from < first || from > log.next {
+            return None;
+        }
+        let skip = usize::try_from(from - first).unwrap_or(usize::MAX);
+        let is_own = |told: &&Told| told.owner.as_ref().is_some_and(|owner| scope.covers(owner));
+        let seen = log.told.iter().skip(skip).filter(is_own);
+        let seen = seen.map(|told| Change {
+            id: self.id(told.number),
+            event: told.event,
+            data: told.data.to_string(),
+        });
+        Some((seen.collect(), log.next))
+    }
+}
+
+/// Somebody who follows.
+pub(in crate::actors) struct Follower;
+
+impl Follower {
+    /// Follows from now on, or from behind the change `after`. When that is forgotten, by a restart or
+    /// because it is too long ago, the first change is a `reset`: what is known has to be fetched anew.
+    pub(in crate::actors) fn start(
+        context: &Arc<Context>,
+        scope: Scope,
+        after: Option<String>,
+    ) -> mpsc::Receiver<Change> {
+        let (sender, receiver) = mpsc::channel(AHEAD_MAX);
+        let context = Arc::clone(context);
+        tokio::spawn(async move { follow(&context.changes, &scope, after, &sender).await });
+        receiver
+    }
+}
+
+async fn follow(
+    changes: &Changes,
+    scope: &Scope,
+    after: Option<String>,
+    sender: &mpsc::Sender<Change>,
+) {
+    let mut from = match after {
+        None => changes.end(),
+        // What is not of this run is forgotten.
+        Some(id) => changes.number(&id).map_or(u64::MAX, |number| number.wrapping_add(1)),
+    };
+    loop {
+        let news = changes.news.notified();
+        tokio::pin!(news);
+        news.as_mut().enable();
+        match changes.since(scope, from) {
+            Some((seen, next)) => {
+                for change in seen {
+                    // One that does not keep up is cut off and resumes.
+                    let sent = timeout(SLOW_MAX, sender.send(change)).await;
+                    if !matches!(sent, Ok(Ok(()))) {
+                        return;
+                    }
+                }
+                from = next;
+            }
+            None => {
+                from = changes.end();
+                let id = changes.id(from.wrapping_sub(1));
+                let data = json!({ "reason": "some changes are forgotten; fetch the lists anew" });
+                let reset = Change { id, event: "reset", data: data.to_string() };
+                if sender.try_send(reset).is_err() {
+                    return;
+                }
+            }
+        }
+        tokio::select! {
+            () = news => {}
+            () = sender.closed() => return,
+        }
+    }
+}
+
+/// What was said to have changed and has not been told yet: each thing once, however often it changed.
+#[derive(Debug)]
+pub(in crate::actors) struct Dirty<T> {
+    things: Mutex<HashSet<T>>,
+    news: Notify,
+}
+
+impl<T> Default for Dirty<T> {
+    fn default() -> Self {
+        Self { things: Mutex::default(), news: Notify::new() }
+    }
+}
+
+impl<T: Eq + std::hash::Hash> Dirty<T> {
+    /// `thing` changed.
+    pub(in crate::actors) fn note(&self, thing: T) {
+        self.things.lock().unwrap_or_else(PoisonError::into_inner).insert(thing);
+        self.news.notify_one();
+    }
+
+    /// Waits until something changed, and takes all of it.
+    pub(in crate::actors) async fn next(&self) -> HashSet<T> {
+        loop {
+            let things =
+                std::mem::take(&mut *self.things.lock().unwrap_or_else(PoisonError::into_inner));
+            if !things.is_empty() {
+                return things;
+            }
+            self.news.notified().await;
+        }
+    }
+}
+
+/// What was told last of each thing, to tell a thing only when it looks different. Looks are kept as
+/// fingerprints: they may hold secrets, and need not be kept for this.
+#[derive(Debug)]
+pub(in crate::actors) struct LastTold<K>(BTreeMap<K, LastLook>);
+
+#[derive(Debug)]
+struct LastLook {
+    look: Fingerprint,
+    /// What it is called when it is gone.
+    name: Value,
+}
+
+impl<K> Default for LastTold<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Ord> LastTold<K> {
+    /// Whether `look` is news of `thing`, which is called `name` once it is gone.
+    pub(in crate::actors) fn is_news(&mut self, thing: K, look: &str, name: Value) -> bool {
+        let look = Fingerprint::of([look.as_bytes()]);
+        let before = self.0.insert(thing, LastLook { look, name });
+        before.is_none_or(|before| before.look != look)
+    }
+
+    /// `thing` is gone; what it was called, if anything was told of it.
+    pub(in crate::actors) fn forget(&mut self, thing: &K) -> Option<Value> {
+        self.0.remove(thing).map(|last| last.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(id: &str) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    fn follower(
+        changes: &Arc<Changes>,
+        scope: Scope,
+        after: Option<String>,
+    ) -> mpsc::Receiver<Change> {
+        let (sender, receiver) = mpsc::channel(AHEAD_MAX);
+        let changes = Arc::clone(changes);
+        tokio::spawn(async move { follow(&changes, &scope, after, &sender).await });
+        receiver
+    }
+
+    async fn next(follower: &mut mpsc::Receiver<Change>) -> Change {
+        timeout(Duration::from_secs(20), follower.recv()).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_hears_of_ones_own_and_resumes_where_one_left() {
+        let changes = Arc::<Changes>::default();
+        changes.tell(&user("one"), "account.changed", &json!(0));
+        let first = changes.id(0);
+        let mut follower_one = follower(&changes, Scope::Only(user("one")), Some(first));
+        changes.tell(&user("two"), "account.changed", &json!("private"));
+        changes.tell(&user("one"), "account.changed", &json!(1));
+        let seen = next(&mut follower_one).await;
+        assert_eq!((seen.data.as_str(), seen.id == changes.id(2)), ("1", true));
+        changes.tell(&user("one"), "account.changed", &json!(2));
+        assert_eq!(next(&mut follower_one).await.data, "2");
+        let mut again = follower(&changes, Scope::Only(user("one")), Some(seen.id));
+        assert_eq!(next(&mut again).await.data, "2");
+        let mut admin = follower(&changes, Scope::Everybody, Some(changes.id(0)));
+        assert_eq!(next(&mut admin).await.data, "\"private\"");
+    }
+
+    #[test]
+    fn a_thing_is_news_when_it_looks_different_and_no_look_is_kept() {
+        let mut told = LastTold::default();
+        assert!(told.is_news(1, "secret", json!("one")));
+        assert!(!told.is_news(1, "secret", json!("one")));
+        assert!(!format!("{told:?}").contains("secret"));
+        assert!(told.is_news(1, "other", json!("one")) && told.is_news(2, "other", json!("two")));
+        assert_eq!((told.forget(&1), told.forget(&1)), (Some(json!("one")), None));
+        assert_eq!(told.forget(&2), Some(json!("two")));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_told_again_of_a_user_who_was_erased() {
+        let changes = Arc::<Changes>::default();
+        for (owner, data) in [("one", 1), ("two", 2), ("one", 3), ("two", 4)] {
+            changes.tell(&user(owner), "account.changed", &json!(data));
+        }
+        let first = changes.id(0);
+        changes.forget(&user("one"));
+        for scope in [Scope::Everybody, Scope::Only(user("two"))] {
+            let mut admin = follower(&changes, scope, Some(first.clone()));
+            assert_eq!(next(&mut admin).await.data, "2");
+            assert_eq!(next(&mut admin).await.data, "4");
+        }
+        assert_eq!(changes.since(&Scope::Only(user("one")), 0).unwrap().0, []);
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_what_is_forgotten_is_told_so() {
+        let changes = Arc::<Changes>::default();
+        for number in 0..=KEPT {
+            changes.tell(&user("one"), "account.changed", &json!(number));
+        }
+        for after in [changes.id(0).replace("-0", "-"), Changes::default().id(7), changes.id(0)] {
+            let is_kept = after == changes.id(0);
+            let mut follower = follower(&changes, Scope::Only(user("one")), Some(after));
+            // The first one was forgotten, the second one is remembered.
+            let expected = if is_kept { "account.changed" } else { "reset" };
+            assert_eq!(next(&mut follower).await.event, expected);
+        }
+        changes.tell(&user("one"), "account.changed", &json!("new"));
+        let mut follower = follower(&changes, Scope::Only(user("one")), Some(changes.id(0)));
+        assert_eq!(next(&mut follower).await.event, "reset");
+        changes.tell(&user("one"), "account.changed", &json!("newer"));
+        assert_eq!(next(&mut follower).await.data, "\"newer\"");
+    }
+}

@@ -1,0 +1,34 @@
+//! The caretaker: lets go what is kept for a time only, a bit at a time, so that no commit waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::actors::tree::children::watched_task;
+use crate::actors::tree::context::{Context, now};
+use crate::protocol::audit::log::TRAIL_KEPT_MS;
+use crate::store::{Op, Store};
+
+/// Time between two looks. With what one look lets go at the most (4,096 rows, 1,000 audit entries), 24
+/// million rows and 6 million entries a day may come to their end.
+const EVERY: Duration = Duration::from_secs(15);
+
+/// Starts it; it ends when what is returned is dropped.
+pub(in crate::actors) fn start(context: &Arc<Context>) -> AbortOnDropHandle<()> {
+    let shared = Arc::clone(context);
+    watched_task(context, "caretaker", move || tidy(shared.store.clone()))
+}
+
+async fn tidy(store: Store) {
+    let mut rhythm = interval(EVERY);
+    rhythm.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        rhythm.tick().await;
+        let at = now();
+        let ops = vec![Op::Expire(at), Op::TrimTrail(at.plus_ms(-TRAIL_KEPT_MS))];
+        // A store in trouble ends the daemon; nothing to add here.
+        let _ = store.commit(ops).await;
+    }
+}

@@ -1,0 +1,233 @@
+//! The audit log: who did what, when, from where, and how it ended. Each entry carries a hash over
+//! itself and the hash of the entry before, so that nobody changes or removes one unnoticed. What tells
+//! of people is outside the chain and only committed to by a salted hash, so that it can be forgotten
+//! without breaking the chain. Pure.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::protocol::users::owner::{Caller, UserId};
+use crate::protocol::values::fingerprint::Fingerprint;
+use crate::protocol::values::ids::UnixMillis;
+
+/// How long entries are kept, milliseconds (a year).
+pub const TRAIL_KEPT_MS: i64 = 365 * 24 * 60 * 60 * 1_000;
+
+/// A hash of the chain.
+pub type Hash = [u8; 32];
+
+/// What precedes the first entry.
+pub const ORIGIN: Hash = [0; 32];
+
+/// Something that was done, to be noted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEvent {
+    /// When.
+    pub at: UnixMillis,
+    /// Who did it.
+    pub actor: UserId,
+    /// Whose thing it was done to.
+    pub owner: UserId,
+    /// What was done, e.g. `message.send`.
+    pub action: String,
+    /// To what.
+    pub target: Option<String>,
+    /// From where.
+    pub address: Option<String>,
+    /// How it ended: `ok`, or a refusal's code.
+    pub outcome: String,
+}
+
+impl AuditEvent {
+    /// Something done to what is one's own, from nowhere in particular, that went well.
+    pub fn own(user: &UserId, action: &str, at: UnixMillis) -> Self {
+        Self {
+            at,
+            actor: user.clone(),
+            owner: user.clone(),
+            action: action.to_owned(),
+            target: None,
+            address: None,
+            outcome: "ok".to_owned(),
+        }
+    }
+
+    /// Something that `who` did to what is `owner`'s, and that went well.
+    pub fn by(who: &Caller, owner: &UserId, action: &str, at: UnixMillis) -> Self {
+        let address = who.address.map(|address| address.to_string());
+        Self { owner: owner.clone(), address, ..Self::own(&who.user, action, at) }
+    }
+
+    /// To what it was done.
+    #[must_use]
+    pub fn on(self, target: impl ToString) -> Self {
+        Self { target: Some(target.to_string()), ..self }
+    }
+
+    /// How it ended, if not well.
+    #[must_use]
+    pub fn ended(self, outcome: &str) -> Self {
+        Self { outcome: outcome.to_owned(), ..self }
+    }
+}
+
+/// The part of an entry that the chain is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Its number; the first is 1.
+    pub number: u64,
+    /// When.
+    pub at: UnixMillis,
+    /// What was done.
+    pub action: String,
+    /// How it ended.
+    pub outcome: String,
+    /// Commits to the [`Persons`].
+    pub persons: Fingerprint,
+    /// Over all of the above and the hash of the entry before.
+    pub hash: Hash,
+}
+
+/// The part of an entry that tells of people and their things.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Persons {
+    /// Makes the commitment unguessable; gone once the entry was pseudonymised.
+    pub salt: Option<[u8; 16]>,
+    /// Who did it, or a pseudonym.
+    pub actor: String,
+    /// Whose thing it was, or a pseudonym.
+    pub owner: String,
+    /// To what.
+    pub target: Option<String>,
+    /// From where.
+    pub address: Option<String>,
+}
+
+/// An entry as it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The part in the chain.
+    pub link: Link,
+    /// The part that tells of people.
+    pub persons: Persons,
+}
+
+impl Persons {
+    /// What the chain says of it; `None` once it was pseudonymised.
+    pub fn commitment(&self) -> Option<Fingerprint> {
+        let salt = self.salt?;
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (target, address) = (text(&self.target), text(&self.address));
+        Some(Fingerprint::of([
+            &salt[..],
+            self.actor.as_bytes(),
+            self.owner.as_bytes(),
+            &[u8::from(self.target.is_some()), u8::from(self.address.is_some())],
+            target.as_bytes(),
+            address.as_bytes(),
+        ]))
+    }
+
+    /// Forgets the user `id`, whose place `pseudonym` takes. An entry that tells of somebody else, too,
+    /// keeps that one.
+    pub fn forget(&mut self, id: &UserId, pseudonym: &str) {
+        for person in [&mut self.actor, &mut self.owner] {
+            if person == id.as_str() {
+                pseudonym.clone_into(person);
+            }
+        }
+        (self.salt, self.target, self.address) = (None, None, None);
+    }
+}
+
+impl Link {
+    /// The hash of an entry with these contents behind one with the hash `before`.
+    fn hash_of(&self, before: &Hash) -> Hash {
+        let mut digest = Sha256::new();
+        digest.update(b"telewarden audit\0");
+        digest.update(before);
+        digest.update(self.number.to_be_bytes());
+        digest.update(self.at.0.to_be_bytes());
+        for text in [&self.action, &self.outcome] {
+            digest.update((text.len() as u64).to_be_bytes());
+            digest.update(text.as_bytes());
+        }
+        digest.update(self.persons.0);
+        digest.finalize().into()
+    }
+
+    /// Whether it follows an entry with the hash `before`.
+    pub fn follows(&self, before: &Hash) -> bool {
+        self.hash == self.hash_of(before)
+    }
+}
+
+impl Entry {
+    /// The entry of a audit_event, number `number`, behind one with the hash `before`.
+    pub fn of(audit_event: AuditEvent, number: u64, before: &Hash, salt: [u8; 16]) -> Self {
+        let AuditEvent { at, actor, owner, action, target, address, outcome } = audit_event;
+        let (actor, owner) = (actor.into(), owner.into());
+        let persons = Persons { salt: Some(salt), actor, owner, target, address };
+        let commitment = persons.commitment().unwrap_or(Fingerprint(ORIGIN));
+        let mut link = Link { number, at, action, outcome, persons: commitment, hash: ORIGIN };
+        link.hash = link.hash_of(before);
+        Self { link, persons }
+    }
+
+    /// Whether the part that tells of people is the one that the chain commits to. One that was
+    /// pseudonymised cannot be told from another.
+    pub fn is_whole(&self) -> bool {
+        self.persons.commitment().is_none_or(|commitment| commitment == self.link.persons)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::users::owner::Role;
+    use proptest::prelude::*;
+
+    fn audit_event(action: &str, actor: &str) -> AuditEvent {
+        let who = Caller { user: UserId::new(actor).unwrap(), role: Role::User, address: None };
+        AuditEvent::by(&who, &UserId::new("owner").unwrap(), action, UnixMillis(5)).on("thing-7")
+    }
+
+    #[test]
+    fn forgetting_a_person_leaves_the_chain_whole() {
+        let mut entry = Entry::of(audit_event("message.send", "somebody"), 1, &ORIGIN, [3; 16]);
+        entry.persons.forget(&UserId::new("somebody").unwrap(), "erased-1");
+        assert!(entry.link.follows(&ORIGIN) && entry.is_whole());
+        let shown = format!("{entry:?}");
+        assert!(!shown.contains("somebody") && !shown.contains("thing-7"), "{shown}");
+        assert_eq!(entry.persons.owner, "owner");
+    }
+
+    proptest! {
+        #[test]
+        fn no_part_of_an_entry_changes_unnoticed(
+            action in "[a-z.]{1,12}", outcome in "[a-z]{1,4}", at in any::<i64>(),
+            actor in "[a-z]{1,9}", target in prop::option::of("[a-z]{0,9}"),
+            address in prop::option::of("[a-z]{0,9}"), which in 0..8usize,
+        ) {
+            let audit_event = AuditEvent {
+                at: UnixMillis(at), outcome, target, address,
+                ..audit_event(&action, &actor)
+            };
+            let whole = Entry::of(audit_event, 7, &[1; 32], [9; 16]);
+            prop_assert!(whole.link.follows(&[1; 32]) && whole.is_whole());
+            let mut changed = whole.clone();
+            match which {
+                0 => changed.link.number += 1,
+                1 => changed.link.at = UnixMillis(at.wrapping_add(1)),
+                2 => changed.link.action.push('x'),
+                3 => changed.link.outcome.push('x'),
+                4 => changed.persons.actor.push('x'),
+                5 => changed.persons.owner.push('x'),
+                6 => changed.persons.target = Some(changed.persons.target.unwrap_or_default() + "x"),
+                _ => changed.persons.address = Some(changed.persons.address.unwrap_or_default() + "x"),
+            }
+            prop_assert!(!(changed.link.follows(&[1; 32]) && changed.is_whole()), "{which}");
+            prop_assert!(!whole.link.follows(&[2; 32]));
+        }
+    }
+}

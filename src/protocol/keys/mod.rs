@@ -1,0 +1,3 @@
+//! Keys of the store: when they are due to be renewed.
+
+pub mod rotation;

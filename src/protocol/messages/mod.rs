@@ -1,0 +1,5 @@
+//! Messages: what one is, whom one is for, and what is kept of one that was sent.
+
+pub mod message;
+pub mod record;
+pub mod target;
