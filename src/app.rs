@@ -45,7 +45,7 @@ pub use health::DaemonHealth;
 pub use process::{exit_code, prepare_process, run};
 pub use reload::{Read, Reload};
 
-/// Pauses between two dial_limiter of one account.
+/// Pauses between two dials of one account.
 const RECONNECT_BACKOFF: Backoff = Backoff { min_ms: 500, max_ms: 60_000 };
 /// Longest pause of a monitor whose sessions have all failed in turn, milliseconds.
 const RETRY_DELAY_MAX_MS: u64 = 300_000;

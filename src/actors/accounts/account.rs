@@ -359,7 +359,7 @@ impl AccountActor {
         let monitor = subscription.monitor.clone();
         self.subscriptions.insert(key, subscription);
         self.linger_epoch += 1;
-        // Those who were told already must not hear it again: only the adoption is answered.
+        // Those who were told already must not hear it again: only the new one is answered.
         if let Some(frozen) = self.held_by_freeze(MethodClass::Read) {
             self.tell_down(&monitor, &frozen);
             return Ok(());
@@ -575,7 +575,7 @@ impl AccountActor {
         }
         self.turn(myself, Turn::Lingered).await?;
         if self.machine.is_suspect() && !std::mem::replace(&mut self.is_remembered, true) {
-            // Whoever wants it soon does not begin anew with the dial_limiter.
+            // Whoever wants it soon does not begin anew with the dials.
             self.arm_linger_for(myself, Duration::from_millis(self.machine.stable_after_ms()));
             return Ok(());
         }

@@ -183,7 +183,7 @@ pub(in crate::actors) struct LoginActor {
     /// Whether it is not known how things stand: after a restart of the daemon, or because Telegram did
     /// not answer.
     is_resuming: bool,
-    /// What the caller is told if a step that Telegram did not answer user_locks out to have led nowhere.
+    /// What the caller is told if a step that Telegram did not answer turns out to have led nowhere.
     unheard: Option<Refusal>,
     /// What its user handed in meanwhile.
     held: Option<LoginMsg>,
@@ -345,7 +345,7 @@ impl LoginActor {
         }
     }
 
-    /// A session that was brought user_locks out to be a login that somebody has to finish.
+    /// A session that was brought turns out to be a login that somebody has to finish.
     fn become_known(&mut self, myself: &ActorRef<LoginMsg>) {
         if std::mem::replace(&mut self.is_known, true) {
             return;

@@ -362,7 +362,7 @@ impl MonitorActor {
         }
     }
 
-    /// Whatever was asked for or set before is of no subscription any more.
+    /// Whatever was asked for or set before is of no interest any more.
     fn turn_epoch(&mut self) {
         self.epoch += 1;
         self.anchored = false;

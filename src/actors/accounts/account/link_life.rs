@@ -46,7 +46,7 @@ impl AccountActor {
         let (context, slot) = (Arc::clone(&self.context), Arc::clone(&self.slot));
         let peers = (!self.peers_recalled).then(|| Arc::clone(&self.peers));
         let target = myself.clone();
-        // A wait that Telegram asked for while connecting is kept also by whoever dial_limiter after a
+        // A wait that Telegram asked for while connecting is kept also by whoever dials after a
         // restart, or because somebody wants the account anew. A long one is told like a new one, so
         // that its monitors need not sit it out.
         if let Some(frozen) = self.held_by_freeze(MethodClass::Auth) {

@@ -31,7 +31,7 @@ pub(super) struct Member {
     pub(super) released: Option<Released>,
     /// Whether its next start may try a session once more that Telegram had ended.
     pub(super) forgive: bool,
-    /// One permit, which goes with the connection and outlives the account's actor: whoever dial_limiter
+    /// One permit, which goes with the connection and outlives the account's actor: whoever dials
     /// next waits until the sockets of the last connection are closed.
     pub(super) slot: Arc<Semaphore>,
 }

@@ -276,7 +276,7 @@ impl FleetState {
     }
 
     /// The slot of a key that has no member yet: the one that a login holds, if there is one, so that
-    /// nobody dial_limiter the key beside it.
+    /// nobody dials the key beside it.
     pub(super) fn guest_slot(&mut self, key: AuthKeyId) -> Arc<Semaphore> {
         let held = self.guests.remove(&key).and_then(|slot| slot.upgrade());
         held.unwrap_or_else(|| Arc::new(Semaphore::new(1)))
