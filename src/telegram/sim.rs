@@ -11,6 +11,7 @@ use super::link::{DialOptions, Link};
 use super::login::LoginOptions;
 use super::metrics::CallMetrics;
 use super::vault::Servers;
+use super::lease::ConnectionLease;
 use crate::protocol::accounts::record::Credentials;
 use crate::protocol::telegram::session_string::SessionString;
 use crate::protocol::values::ids::AuthKeyId;
@@ -65,5 +66,5 @@ pub(super) fn credentials(session_string: &str) -> Credentials {
 /// The account's connection.
 pub(super) async fn link(sim: &Simulator, account: &Account) -> Link {
     let credentials = credentials(account.session_string.as_deref().unwrap());
-    Link::dial(&dial_options(sim), &credentials, Arc::new(Semaphore::new(1))).await.unwrap()
+    Link::dial(&dial_options(sim), &credentials, ConnectionLease::new()).await.unwrap()
 }

@@ -26,6 +26,7 @@ use super::calls::{CallQueue, Request};
 use super::fleet::{FleetMsg, Released};
 use super::link::Routes;
 use super::watchdog::Watch;
+use crate::telegram::ConnectionLease;
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::accounts::listener::{Listener, ListenerMsg};
 use crate::actors::tree::context::{jitter, now};
@@ -67,7 +68,7 @@ pub(in crate::actors) struct AccountArgs {
     pub(in crate::actors) subscriptions: HashMap<ChatKey, Subscription>,
     pub(in crate::actors) standing: Standing,
     /// One permit: the right to be connected with this key.
-    pub(in crate::actors) slot: Arc<Semaphore>,
+    pub(in crate::actors) lease: ConnectionLease,
 }
 
 /// A monitor that wants this account.
@@ -163,7 +164,7 @@ pub(in crate::actors) struct AccountActor {
     latest: LatestRecord,
     names: Vec<String>,
     api_id: i32,
-    slot: Arc<Semaphore>,
+    lease: ConnectionLease,
     subscriptions: HashMap<ChatKey, Subscription>,
     standing: Standing,
     machine: AccountMachine,
@@ -288,7 +289,7 @@ impl Actor for Account {
 
 impl AccountActor {
     fn new(args: AccountArgs) -> Self {
-        let AccountArgs { context, fleet, latest, names, api_id, subscriptions, standing, slot } =
+        let AccountArgs { context, fleet, latest, names, api_id, subscriptions, standing, lease } =
             args;
         let record = latest.get();
         let fault = record.fault.as_ref().map(|fault| fault.code.clone());
@@ -313,7 +314,7 @@ impl AccountActor {
             latest,
             names,
             api_id,
-            slot,
+            lease,
             subscriptions,
             standing,
             incarnation: 0,

@@ -18,9 +18,10 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use steps::Looks;
-pub(in crate::actors) use steps::slot_of;
+pub(in crate::actors) use steps::lease_of;
 
 use super::registry::LoginView;
+use crate::telegram::ConnectionLease;
 use crate::actors::accounts::fleet::{Changed, FleetMsg, OwnedMsg};
 use crate::actors::logins::context::LoginsContext;
 use crate::actors::tree::calling::broken;
@@ -137,7 +138,7 @@ enum Stage {
 pub(in crate::actors) struct Finishing {
     signed_in: SignedIn,
     credentials: Credentials,
-    slot: Arc<Semaphore>,
+    lease: ConnectionLease,
 }
 
 /// Its state.
@@ -377,9 +378,9 @@ impl LoginActor {
         let keeper = self.keeper(record.clone());
         if let Some(link) = &mut self.link {
             link.keep_keys_by(keeper);
-            let (key, slot) = (link.credentials().map(|own| own.account), link.slots());
+            let (key, lease) = (link.credentials().map(|own| own.account), link.lease());
             // Whoever goes on with it after a crash waits until this connection is closed.
-            key.into_iter().for_each(|key| self.share_slot(key, Arc::clone(&slot)));
+            key.into_iter().for_each(|key| self.share_lease(key, lease.clone()));
         }
         failpoint::reach("login.stage.before");
         let ops = vec![Op::put_row(&record), Op::Audit(self.audit_event(action, "ok"))];
@@ -527,8 +528,8 @@ impl LoginActor {
         }
     }
 
-    fn share_slot(&self, key: AuthKeyId, slot: Arc<Semaphore>) {
-        let _ = self.fleet.cast(FleetMsg::Owned(OwnedMsg::Guest { key, slot }));
+    fn share_lease(&self, key: AuthKeyId, lease: ConnectionLease) {
+        let _ = self.fleet.cast(FleetMsg::Owned(OwnedMsg::Lent { key, lease }));
     }
 
     /// A refused step is a line in the audit log, too: somebody may be trying codes or passwords.

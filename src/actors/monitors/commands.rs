@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::monitor::Configure;
 use super::supervisor::{MonitorsMsg, Stop};
-use crate::actors::accounts::fleet::{FleetMsg, Lease};
+use crate::actors::accounts::fleet::{FleetMsg, CommandHold};
 use crate::actors::accounts::joins::JobsMsg;
 use crate::actors::tree::calling::{Unanswered, call};
 use crate::actors::tree::context::now;
@@ -69,14 +69,14 @@ impl Commands {
         reply_to: Option<ReplyTo>,
     ) -> Result<(), Rejected> {
         let pool: Vec<PoolMember> = sessions.iter().map(SessionData::member).collect();
-        let lease = Some(Arc::new(self.register(sessions).await?));
+        let hold = Some(Arc::new(self.register(sessions).await?));
         self.put(|| Configure {
             owner: None,
             chat: chat.clone(),
             sessions: pool.clone(),
             reply_to: reply_to.clone(),
             also: Vec::new(),
-            lease: lease.clone(),
+            hold: hold.clone(),
         })
         .await
     }
@@ -97,7 +97,7 @@ impl Commands {
             sessions: pool.clone(),
             reply_to: reply_to.clone(),
             also: also.clone(),
-            lease: None,
+            hold: None,
         })
         .await
     }
@@ -138,17 +138,17 @@ impl Commands {
         reply: Option<ReplyTo>,
     ) -> Result<(), Rejected> {
         let PoolMember { session: id, account } = session.member();
-        let lease = self.register(vec![session]).await?;
+        let hold = self.register(vec![session]).await?;
         let job = job::job_id(&chat, &id, reply.as_ref());
         let work = JobWork::Join { chat, session: id, account };
         let job = JobRecord { id: job, work, reply, created_at: now() };
-        durably(&self.jobs, |reply| JobsMsg::Add { job, lease, reply })
+        durably(&self.jobs, |reply| JobsMsg::Add { job, hold, reply })
             .await
             .map_err(Rejected::from)
     }
 
-    /// Has the fleet remember sessions, at least for as long as the lease lives.
-    async fn register(&self, sessions: Vec<SessionData>) -> Result<Lease, Rejected> {
+    /// Has the fleet remember sessions, at least for as long as the hold lives.
+    async fn register(&self, sessions: Vec<SessionData>) -> Result<CommandHold, Rejected> {
         failpoint::reach("session.register.before");
         let asked = durably(&self.fleet, |reply| FleetMsg::Register { sessions, reply }).await;
         failpoint::reach("session.register.after");

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::{Api, STEP_TIMEOUT, broken, views};
 use crate::actors::accounts::asking::ask_plainly;
 use crate::actors::accounts::fleet::{FleetMsg, OwnedMsg, Wanted};
-use crate::actors::logins::login::slot_of;
+use crate::actors::logins::login::lease_of;
 use crate::actors::tree::calling::call;
 use crate::actors::tree::context::now;
 use crate::edge::http::api::{
@@ -162,9 +162,9 @@ impl Api {
             Some(api_id) => options.with_api_id(api_id),
             None => options,
         };
-        let (slot, _) = slot_of(&self.fleet, account.key).await;
+        let (lease, _) = lease_of(&self.fleet, account.key).await;
         let leave = async {
-            let mut link = LoginLink::resume(&options, &credentials, slot).await?;
+            let mut link = LoginLink::resume(&options, &credentials, lease).await?;
             let outcome = link.log_out().await;
             link.close().await;
             outcome

@@ -8,6 +8,7 @@ use ractor::{ActorProcessingErr, ActorRef};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{AccountActor, AccountMsg};
+use crate::telegram::ConnectionLease;
 use crate::actors::accounts::calls::{Priority, Reply, Request};
 use crate::actors::tree::context::now;
 use crate::protocol::accounts::connection::Input;
@@ -222,7 +223,7 @@ mod tests {
             api_id: 1,
             subscriptions: HashMap::new(),
             standing: Standing::Kept,
-            slot: Arc::new(Semaphore::new(1)),
+            lease: ConnectionLease::new(),
         });
         let (myself, _) = Actor::spawn(None, Sink, ()).await.unwrap();
         account.begin(&myself).await.unwrap();

@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::work::until_after;
 use super::{AccountActor, AccountMsg, Live};
+use crate::telegram::ConnectionLease;
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::accounts::dial_limiter::Dialler;
 use crate::actors::accounts::link::LinkTask;
@@ -43,7 +44,7 @@ impl AccountActor {
             clocks: self.context.clocks.clone(),
             sockets: self.context.settings.login.dial.sockets.clone(),
         };
-        let (context, slot) = (Arc::clone(&self.context), Arc::clone(&self.slot));
+        let (context, lease) = (Arc::clone(&self.context), self.lease.clone());
         let peers = (!self.peers_recalled).then(|| Arc::clone(&self.peers));
         let target = myself.clone();
         // A wait that Telegram asked for while connecting is kept also by whoever dials after a
@@ -62,7 +63,7 @@ impl AccountActor {
         let task = async move {
             context.backlog.room().await;
             sleep(left).await;
-            let outcome = connect(&context, &options, account, slot, user_id, peers).await;
+            let outcome = connect(&context, &options, account, lease, user_id, peers).await;
             let outcome = outcome.map(Box::new);
             let _ = target.cast(AccountMsg::DialEnded { incarnation, outcome });
         };
@@ -327,7 +328,7 @@ async fn connect(
     context: &AccountsContext,
     options: &DialOptions,
     account: AuthKeyId,
-    slot: Arc<Semaphore>,
+    lease: ConnectionLease,
     user_id: Option<i64>,
     peers: Option<Arc<Mutex<PeerBook>>>,
 ) -> Result<Dialled, Failure> {
@@ -337,7 +338,7 @@ async fn connect(
         return Err(Failure::Removed);
     };
     // Others may dial while the key's previous connection closes.
-    drop(Link::wait_for_slot(&slot).await?);
+    drop(lease.hold().await?);
     let permit = context
         .dial_limiter
         .begin(Dialler::Account, credentials.dc_id, Some(credentials.account))
@@ -348,7 +349,7 @@ async fn connect(
     if !left.is_zero() {
         return Err(wait_of(left));
     }
-    match Link::dial(options, &credentials, slot).await {
+    match Link::dial(options, &credentials, lease).await {
         Ok(link) => {
             let state = recall(&context.store, account, peers).await?;
             permit.ended(true);

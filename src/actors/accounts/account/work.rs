@@ -7,6 +7,7 @@ use ractor::{ActorProcessingErr, ActorRef};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{AccountActor, AccountMsg};
+use crate::telegram::ConnectionLease;
 use crate::actors::accounts::calls::{Next, Request, lending_class};
 use crate::actors::tree::context::now;
 use crate::failpoint;
@@ -289,7 +290,7 @@ mod tests {
                 api_id: 1,
                 subscriptions: HashMap::new(),
                 standing: Standing::Kept,
-                slot: Arc::new(Semaphore::new(1)),
+                lease: ConnectionLease::new(),
             };
             let (account, _) = Actor::spawn(None, Account, args).await.unwrap();
             account.cast(AccountMsg::Stand(Standing::Held)).unwrap();

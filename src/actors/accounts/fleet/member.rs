@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ractor::{ActorId, ActorRef};
 use tokio::sync::Semaphore;
 
+use crate::telegram::ConnectionLease;
 use crate::actors::accounts::account::{AccountMsg, LatestRecord, Subscription};
 use crate::protocol::accounts::connection::Standing;
 use crate::protocol::accounts::owned::OwnedAccount;
@@ -33,7 +34,7 @@ pub(super) struct Member {
     pub(super) forgive: bool,
     /// One permit, which goes with the connection and outlives the account's actor: whoever dials
     /// next waits until the sockets of the last connection are closed.
-    pub(super) slot: Arc<Semaphore>,
+    pub(super) lease: ConnectionLease,
 }
 
 /// Why a key belongs to no user any more.
@@ -69,7 +70,7 @@ impl Member {
             standing: Standing::OnDemand,
             released: None,
             forgive: false,
-            slot: Arc::new(Semaphore::new(1)),
+            lease: ConnectionLease::new(),
         }
     }
 

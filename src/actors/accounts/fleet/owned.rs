@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::member::{Member, Presence, Released};
 use super::{FleetMsg, FleetState};
+use crate::telegram::ConnectionLease;
 use crate::actors::accounts::account::{AccountMsg, FOLLOWED_WITHIN};
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::tree::calling::broken;
@@ -32,7 +33,7 @@ use crate::protocol::values::ids::AuthKeyId;
 use crate::store::{CommitError, Op, Reader, StoreError};
 
 /// Accounts that are started between two other messages.
-const ROUSED_AT_ONCE: usize = 64;
+const STARTED_AT_ONCE: usize = 64;
 
 /// An account that has just logged in.
 pub(in crate::actors) struct Adoption {
@@ -43,8 +44,8 @@ pub(in crate::actors) struct Adoption {
     pub(in crate::actors) phone_masked: Option<String>,
     /// Whether the key was made by the login.
     pub(in crate::actors) is_made_here: bool,
-    /// The slot of its key, which the login's connection held.
-    pub(in crate::actors) slot: Arc<Semaphore>,
+    /// The lease of its key, which the login's connection held.
+    pub(in crate::actors) lease: ConnectionLease,
     /// The line in the audit log; its target is filled in.
     pub(in crate::actors) audit_event: AuditEvent,
     /// What becomes durable together with it, once it has an id.
@@ -83,12 +84,12 @@ pub(in crate::actors) type Also = Box<dyn FnOnce(AccountId) -> Vec<Op> + Send>;
 /// What may be asked about accounts of users.
 pub(in crate::actors) enum OwnedMsg {
     /// Start the next ones of those that are to be connected.
-    Rouse { waiting: VecDeque<AuthKeyId> },
-    /// The slot of a key, for a login that brings the key along; and who it is, if that is known and
+    StartWaiting { waiting: VecDeque<AuthKeyId> },
+    /// The lease of a key, for a login that brings the key along; and who it is, if that is known and
     /// the session is not over.
-    Slot { key: AuthKeyId, reply: RpcReplyPort<(Arc<Semaphore>, Option<Me>)> },
-    /// A login made this key; whoever connects it has to take this slot.
-    Guest { key: AuthKeyId, slot: Arc<Semaphore> },
+    Lease { key: AuthKeyId, reply: RpcReplyPort<(ConnectionLease, Option<Me>)> },
+    /// A login made this key; whoever connects it has to take this lease.
+    Lent { key: AuthKeyId, lease: ConnectionLease },
     /// Take an account in.
     Adopt { adoption: Box<Adoption>, reply: Answer },
     /// Change something about an account.
@@ -127,7 +128,7 @@ pub(in crate::actors) enum Change {
         account: OwnedAccount,
         record: Box<AccountRecord>,
         before: Option<Box<Before>>,
-        slot: Arc<Semaphore>,
+        lease: ConnectionLease,
     },
     Held(OwnedAccount),
     Redialled(OwnedAccount),
@@ -156,11 +157,11 @@ impl Change {
 impl FleetState {
     pub(super) async fn owned_message(&mut self, myself: &ActorRef<FleetMsg>, message: OwnedMsg) {
         match message {
-            OwnedMsg::Rouse { waiting } => self.rouse(myself, waiting).await,
-            OwnedMsg::Slot { key, reply } => {
-                let _ = reply.send(self.slot_of(key));
+            OwnedMsg::StartWaiting { waiting } => self.start_waiting(myself, waiting).await,
+            OwnedMsg::Lease { key, reply } => {
+                let _ = reply.send(self.lease_of(key));
             }
-            OwnedMsg::Guest { key, slot } => self.guest(key, &slot),
+            OwnedMsg::Lent { key, lease } => self.leases.lend(key, &lease),
             OwnedMsg::Adopt { adoption, reply } => self.adopt(myself, *adoption, reply).await,
             OwnedMsg::Change { user, id, interest, audit_event, reply } => {
                 self.change(myself, &user, id, interest, audit_event, reply).await;
@@ -248,38 +249,25 @@ impl FleetState {
         self.uses.has_account(key)
     }
 
-    async fn rouse(&mut self, myself: &ActorRef<FleetMsg>, mut waiting: VecDeque<AuthKeyId>) {
-        for _ in 0..ROUSED_AT_ONCE {
+    async fn start_waiting(&mut self, myself: &ActorRef<FleetMsg>, mut waiting: VecDeque<AuthKeyId>) {
+        for _ in 0..STARTED_AT_ONCE {
             let Some(key) = waiting.pop_front() else { return };
             if self.members.get(&key).is_some_and(Member::is_resting_needlessly) {
                 self.start(myself, key, false).await;
             }
         }
-        let _ = myself.cast(FleetMsg::Owned(OwnedMsg::Rouse { waiting }));
+        let _ = myself.cast(FleetMsg::Owned(OwnedMsg::StartWaiting { waiting }));
     }
 
-    fn slot_of(&mut self, key: AuthKeyId) -> (Arc<Semaphore>, Option<Me>) {
+    fn lease_of(&mut self, key: AuthKeyId) -> (ConnectionLease, Option<Me>) {
         if let Some(member) = self.members.get(&key) {
             let AccountRecord { me, fault, .. } = member.latest.get();
             let me = me.filter(|_| fault.is_none() && member.released.is_none());
-            return (Arc::clone(&member.slot), me);
+            return (member.lease.clone(), me);
         }
-        let slot = self.guest_slot(key);
-        self.guest(key, &slot);
-        (slot, None)
-    }
-
-    /// Remembers the slot of a key that has no member yet, for as long as somebody holds it.
-    fn guest(&mut self, key: AuthKeyId, slot: &Arc<Semaphore>) {
-        self.guests.retain(|_, slot| slot.strong_count() > 0);
-        self.guests.insert(key, Arc::downgrade(slot));
-    }
-
-    /// The slot of a key that has no member yet: the one that a login holds, if there is one, so that
-    /// nobody dials the key beside it.
-    pub(super) fn guest_slot(&mut self, key: AuthKeyId) -> Arc<Semaphore> {
-        let held = self.guests.remove(&key).and_then(|slot| slot.upgrade());
-        held.unwrap_or_else(|| Arc::new(Semaphore::new(1)))
+        let lease = self.leases.take(key);
+        self.leases.lend(key, &lease);
+        (lease, None)
     }
 
     async fn adopt(&mut self, myself: &ActorRef<FleetMsg>, adoption: Adoption, reply: Answer) {
@@ -294,7 +282,7 @@ impl FleetState {
             me,
             phone_masked,
             is_made_here,
-            slot,
+            lease,
             mut audit_event,
             also,
             former,
@@ -358,7 +346,7 @@ impl FleetState {
         self.leaving.remove(&key);
         self.adopting.insert(key);
         let (record, before) = (Box::new(record), before.map(Box::new));
-        self.keep(myself, ops, Change::Adopted { account, record, before, slot }, reply).await;
+        self.keep(myself, ops, Change::Adopted { account, record, before, lease }, reply).await;
     }
 
     fn freeze_of(&self, key: AuthKeyId) -> Option<Frozen> {
@@ -431,9 +419,9 @@ impl FleetState {
         }
         let mut previous = None;
         let account = match change {
-            Change::Adopted { account, record, before, slot } => {
+            Change::Adopted { account, record, before, lease } => {
                 self.context.directory.put(account.clone());
-                self.take_in(myself, &account, *record, slot).await;
+                self.take_in(myself, &account, *record, lease).await;
                 if let Some(before) = before {
                     previous = Some(before.fate);
                     self.context.rekeyed.note(account.user.clone());
@@ -477,14 +465,14 @@ impl FleetState {
         myself: &ActorRef<FleetMsg>,
         account: &OwnedAccount,
         record: AccountRecord,
-        slot: Arc<Semaphore>,
+        lease: ConnectionLease,
     ) {
         let key = account.key;
         self.guests.remove(&key);
         let member = self
             .members
             .entry(key)
-            .or_insert_with(|| Member { slot, ..Member::new(record.clone()) });
+            .or_insert_with(|| Member { lease, ..Member::new(record.clone()) });
         if !matches!(member.presence, Presence::Running(_)) {
             member.latest.set(record);
         }
@@ -561,7 +549,7 @@ impl FleetState {
         let Some(member) = self.members.remove(&key) else { return };
         self.children.forgive(&key);
         // Its sockets may still be closing: whoever brings the key again waits for them.
-        self.guest(key, &member.slot);
+        self.leases.lend(key, &member.lease);
         self.context.status.account_rests(key);
         let why = member.released.unwrap_or(Released::Removed);
         self.replaced.retain(|_, at| at.elapsed() < FOLLOWED_WITHIN);
@@ -635,7 +623,7 @@ mod tests {
     use super::*;
     use crate::actors::accounts::directory::tests::owned;
     use crate::actors::accounts::fleet::{Fleet, FleetArgs};
-    use crate::actors::logins::login::slot_of;
+    use crate::actors::logins::login::lease_of;
     use crate::actors::tree::calling::call;
     use crate::protocol::telegram::pacing::{FloodWaitScope, MethodClass};
     use crate::protocol::values::ids::UnixMillis;
@@ -671,14 +659,14 @@ mod tests {
         let (store, _outbox) = Store::in_memory().unwrap();
         let account = OwnedAccount { is_paused: true, ..owned("ann", 7) };
         let fleet = fleet_with(&AccountsContext::for_tests(store), Some(account.clone())).await;
-        let (slot, _) = slot_of(&fleet, account.key).await;
-        let closing = slot.try_acquire_owned().unwrap();
+        let (lease, _) = lease_of(&fleet, account.key).await;
+        let closing = lease.try_acquire_owned().unwrap();
         let audit_event = AuditEvent::own(&account.user, "account.remove", now());
         let (user, id, interest) = (account.user.clone(), account.id, Wanted::Gone);
         let gone =
             |reply| FleetMsg::Owned(OwnedMsg::Change { user, id, interest, audit_event, reply });
         call(&fleet, gone, Duration::from_secs(20)).await.unwrap().unwrap();
-        let (again, _) = slot_of(&fleet, account.key).await;
+        let (again, _) = lease_of(&fleet, account.key).await;
         assert_eq!(again.available_permits(), 0, "its connection is still being closed");
         drop(closing);
         assert_eq!(again.available_permits(), 1);
@@ -699,7 +687,7 @@ mod tests {
                 me: Me { user_id: 5, is_bot: false, username: None, first_name: None },
                 phone_masked: None,
                 is_made_here: true,
-                slot: Arc::new(Semaphore::new(1)),
+                lease: ConnectionLease::new(),
                 audit_event: AuditEvent::own(&user, "account.connect", now()),
                 also: Box::new(|_| Vec::new()),
                 former: None,
@@ -724,14 +712,14 @@ mod tests {
     async fn whoever_goes_on_with_a_login_waits_for_the_connection_that_it_has() {
         let (store, _outbox) = Store::in_memory().unwrap();
         let fleet = fleet(&AccountsContext::for_tests(store)).await;
-        let (key, slot) = (AuthKeyId(7), Arc::new(Semaphore::new(1)));
-        let held = Arc::clone(&slot).acquire_owned().await.unwrap();
-        fleet.cast(FleetMsg::Owned(OwnedMsg::Guest { key, slot })).unwrap();
-        let (again, _) = slot_of(&fleet, key).await;
+        let (key, lease) = (AuthKeyId(7), ConnectionLease::new());
+        let held = lease.clone().acquire_owned().await.unwrap();
+        fleet.cast(FleetMsg::Owned(OwnedMsg::Lent { key, lease })).unwrap();
+        let (again, _) = lease_of(&fleet, key).await;
         assert_eq!(again.available_permits(), 0, "it is connected");
         drop(held);
         assert_eq!(again.available_permits(), 1);
-        assert!(Arc::ptr_eq(&slot_of(&fleet, key).await.0, &again), "and is never connected twice");
+        assert!(Arc::ptr_eq(&lease_of(&fleet, key).await.0, &again), "and is never connected twice");
         fleet.stop(None);
     }
 
@@ -764,7 +752,7 @@ mod tests {
             me: Me { user_id: telegram_id, is_bot: false, username: None, first_name: None },
             phone_masked: None,
             is_made_here: true,
-            slot: Arc::new(Semaphore::new(1)),
+            lease: ConnectionLease::new(),
             audit_event: AuditEvent::own(user, "account.connect", now()),
             also: Box::new(|_| Vec::new()),
             former,

@@ -261,7 +261,11 @@ impl Service for Fake {
                 self.release.notified().await;
             }
             "@panic" => panic!("on purpose"),
-            "@wait" => return Err(Refusal::new(Code::TelegramWait, "wait").after(30)),
+            "@wait" => {
+                let refusal = Refusal::new(Code::TelegramWait, "wait").after(30);
+                return Err(Refusal { is_audited: true, ..refusal });
+            }
+            "@full" => return Err(Refusal::new(Code::Overloaded, "full").after(1)),
             _ => {}
         }
         let is_replayed = message.idempotency_key.as_deref() == Some("again");
