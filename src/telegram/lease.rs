@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::lease::ConnectionLease;
 use crate::protocol::telegram::failure::Failure;
 
 /// How long the previous connection of a key may take to be closed before a dial gives up.

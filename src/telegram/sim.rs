@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use telewarden_simulator::{Account, NewAccount, Options, Simulator};
-use tokio::sync::Semaphore;
 
 use super::clock::Clocks;
 use super::key_exchange::ServerKey;
+use super::lease::ConnectionLease;
 use super::link::{DialOptions, Link};
 use super::login::LoginOptions;
 use super::metrics::CallMetrics;
 use super::vault::Servers;
-use super::lease::ConnectionLease;
 use crate::protocol::accounts::record::Credentials;
 use crate::protocol::telegram::session_string::SessionString;
 use crate::protocol::values::ids::AuthKeyId;

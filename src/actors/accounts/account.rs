@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -26,7 +25,6 @@ use super::calls::{CallQueue, Request};
 use super::fleet::{FleetMsg, Released};
 use super::link::Routes;
 use super::watchdog::Watch;
-use crate::telegram::ConnectionLease;
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::accounts::listener::{Listener, ListenerMsg};
 use crate::actors::tree::context::{jitter, now};
@@ -43,6 +41,7 @@ use crate::protocol::telegram::pacing::FloodWaits;
 use crate::protocol::telegram::pacing::MethodClass;
 use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
 use crate::store::Op;
+use crate::telegram::ConnectionLease;
 use crate::telegram::{Caller, Outcome, PeerBook};
 
 /// An account that nobody needs is hung up after this long, so that a monitor which moves from

@@ -11,13 +11,12 @@ mod tests;
 mod uses;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{
     Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort, SupervisionEvent,
 };
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -38,7 +37,7 @@ use crate::protocol::tree::restart::ChildKind;
 use crate::protocol::values::ids::{AuthKeyId, SessionId};
 use crate::store::{CommitError, Op};
 
-pub(in crate::actors) use forgetting::{Hold, CommandHold, MakeReply, replying};
+pub(in crate::actors) use forgetting::{CommandHold, Hold, MakeReply, replying};
 pub(in crate::actors) use member::Released;
 pub(in crate::actors) use owned::{Adoption, Also, Changed, FormerSession, OwnedMsg, Wanted};
 pub(in crate::actors) use uses::Holder;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::calls::{Priority, Reply, Request};
 use super::fleet::replying;
-use super::fleet::{FleetMsg, Hold, Holder, CommandHold};
+use super::fleet::{CommandHold, FleetMsg, Hold, Holder};
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::tree::context::{jitter, now};
 use crate::failpoint;

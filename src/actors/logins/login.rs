@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -21,7 +20,6 @@ use steps::Looks;
 pub(in crate::actors) use steps::lease_of;
 
 use super::registry::LoginView;
-use crate::telegram::ConnectionLease;
 use crate::actors::accounts::fleet::{Changed, FleetMsg, OwnedMsg};
 use crate::actors::logins::context::LoginsContext;
 use crate::actors::tree::calling::broken;
@@ -41,6 +39,7 @@ use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::values::secret::{AUTH_KEY_LEN, AuthKey, SecretText};
 use crate::store::Op;
+use crate::telegram::ConnectionLease;
 use crate::telegram::LoginLink;
 
 /// How long a login may take, milliseconds: about as long as Telegram's codes are good for.

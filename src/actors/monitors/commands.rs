@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::monitor::Configure;
 use super::supervisor::{MonitorsMsg, Stop};
-use crate::actors::accounts::fleet::{FleetMsg, CommandHold};
+use crate::actors::accounts::fleet::{CommandHold, FleetMsg};
 use crate::actors::accounts::joins::JobsMsg;
 use crate::actors::tree::calling::{Unanswered, call};
 use crate::actors::tree::context::now;
@@ -142,9 +142,7 @@ impl Commands {
         let job = job::job_id(&chat, &id, reply.as_ref());
         let work = JobWork::Join { chat, session: id, account };
         let job = JobRecord { id: job, work, reply, created_at: now() };
-        durably(&self.jobs, |reply| JobsMsg::Add { job, hold, reply })
-            .await
-            .map_err(Rejected::from)
+        durably(&self.jobs, |reply| JobsMsg::Add { job, hold, reply }).await.map_err(Rejected::from)
     }
 
     /// Has the fleet remember sessions, at least for as long as the hold lives.

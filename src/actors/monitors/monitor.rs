@@ -20,7 +20,7 @@ use super::rekeying::pool_at_start;
 use crate::actors::accounts::account::{AccountMsg, Subscription};
 use crate::actors::accounts::calls::Interest;
 use crate::actors::accounts::delivery::Share;
-use crate::actors::accounts::fleet::{FleetMsg, CommandHold};
+use crate::actors::accounts::fleet::{CommandHold, FleetMsg};
 use crate::actors::accounts::listener::ListenerMsg;
 use crate::actors::monitors::context::MonitorsContext;
 use crate::actors::tree::context::now;

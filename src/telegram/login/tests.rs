@@ -4,8 +4,8 @@ use telewarden_simulator::{Account, FaultKind, FaultSpec, NewAccount, NewPasswor
 
 use super::super::sim::{HOME_DC, account, credentials, login_options, simulator, simulator_of};
 use super::*;
-use crate::telegram::ConnectionLease;
 use crate::protocol::values::secret::{AUTH_KEY_LEN, AuthKey};
+use crate::telegram::ConnectionLease;
 
 fn lease() -> ConnectionLease {
     ConnectionLease::new()
@@ -20,9 +20,9 @@ async fn a_fresh_key_is_nobodys_until_somebody_logs_in_and_can_be_taken_up_again
     let nobody = LoginFailure::SessionEnded { code: "AUTH_KEY_UNREGISTERED".into() };
     assert_eq!(link.who().await, Err(nobody.clone()));
     let lease = link.lease();
-    assert_eq!(lease.available_permits(), 0);
+    assert!(lease.try_hold().is_none());
     link.close().await;
-    assert_eq!(lease.available_permits(), 1);
+    assert!(lease.try_hold().is_some());
 
     let mut again = LoginLink::resume(&options, &credentials, lease).await.unwrap();
     assert_eq!(again.credentials(), Some(credentials));

@@ -8,7 +8,6 @@ use ractor::{ActorProcessingErr, ActorRef};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{AccountActor, AccountMsg};
-use crate::telegram::ConnectionLease;
 use crate::actors::accounts::calls::{Priority, Reply, Request};
 use crate::actors::tree::context::now;
 use crate::protocol::accounts::connection::Input;
@@ -168,11 +167,11 @@ impl AccountActor {
 
 #[cfg(test)]
 mod tests {
+    use crate::telegram::ConnectionLease;
     use std::collections::HashMap;
     use std::sync::Arc;
 
     use ractor::Actor;
-    use tokio::sync::Semaphore;
 
     use super::*;
     use crate::actors::accounts::account::{AccountArgs, LatestRecord};

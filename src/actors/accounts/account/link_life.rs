@@ -5,13 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ractor::{ActorProcessingErr, ActorRef};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::work::until_after;
 use super::{AccountActor, AccountMsg, Live};
-use crate::telegram::ConnectionLease;
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::accounts::dial_limiter::Dialler;
 use crate::actors::accounts::link::LinkTask;
@@ -24,6 +22,7 @@ use crate::protocol::telegram::pacing::{FloodWaitScope, MethodClass};
 use crate::protocol::telegram::updates::UpdateState;
 use crate::protocol::values::ids::AuthKeyId;
 use crate::store::{Reader, Store, StoreError};
+use crate::telegram::ConnectionLease;
 use crate::telegram::{
     DialFailure, DialOptions, Link, PEERS_MAX, PeerBook, PumpParts, TellFrozen, TellTrouble,
     TellWait, UpdatePump, WaitLeft,

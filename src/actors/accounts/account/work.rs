@@ -7,7 +7,6 @@ use ractor::{ActorProcessingErr, ActorRef};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{AccountActor, AccountMsg};
-use crate::telegram::ConnectionLease;
 use crate::actors::accounts::calls::{Next, Request, lending_class};
 use crate::actors::tree::context::now;
 use crate::failpoint;
@@ -242,10 +241,11 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
+    use crate::telegram::ConnectionLease;
     use std::collections::HashMap;
 
     use ractor::Actor;
-    use tokio::sync::{Semaphore, mpsc, oneshot};
+    use tokio::sync::{mpsc, oneshot};
     use tokio::time::timeout;
 
     use super::*;

@@ -2,18 +2,16 @@
 //! needs it. Never starts or stops an actor; the fleet does.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use ractor::{ActorId, ActorRef};
-use tokio::sync::Semaphore;
 
-use crate::telegram::ConnectionLease;
 use crate::actors::accounts::account::{AccountMsg, LatestRecord, Subscription};
 use crate::protocol::accounts::connection::Standing;
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::accounts::record::AccountRecord;
 use crate::protocol::telegram::chat::ChatKey;
 use crate::protocol::values::ids::{AuthKeyId, SessionId};
+use crate::telegram::ConnectionLease;
 
 /// One account of the fleet.
 pub(super) struct Member {

@@ -3,16 +3,13 @@
 //! durable, with its line in the audit log, before the directory says so and before anybody is told.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::member::{Member, Presence, Released};
 use super::{FleetMsg, FleetState};
-use crate::telegram::ConnectionLease;
 use crate::actors::accounts::account::{AccountMsg, FOLLOWED_WITHIN};
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::tree::calling::broken;
@@ -31,6 +28,7 @@ use crate::protocol::telegram::pacing::PersonFloodWaits;
 use crate::protocol::users::owner::{AccountId, LoginId, Scope, UserId};
 use crate::protocol::values::ids::AuthKeyId;
 use crate::store::{CommitError, Op, Reader, StoreError};
+use crate::telegram::ConnectionLease;
 
 /// Accounts that are started between two other messages.
 const STARTED_AT_ONCE: usize = 64;
@@ -249,7 +247,11 @@ impl FleetState {
         self.uses.has_account(key)
     }
 
-    async fn start_waiting(&mut self, myself: &ActorRef<FleetMsg>, mut waiting: VecDeque<AuthKeyId>) {
+    async fn start_waiting(
+        &mut self,
+        myself: &ActorRef<FleetMsg>,
+        mut waiting: VecDeque<AuthKeyId>,
+    ) {
         for _ in 0..STARTED_AT_ONCE {
             let Some(key) = waiting.pop_front() else { return };
             if self.members.get(&key).is_some_and(Member::is_resting_needlessly) {
@@ -468,7 +470,7 @@ impl FleetState {
         lease: ConnectionLease,
     ) {
         let key = account.key;
-        self.guests.remove(&key);
+        self.leases.take(key);
         let member = self
             .members
             .entry(key)
@@ -616,6 +618,8 @@ pub(super) async fn recall_waits(context: &AccountsContext) -> Result<(), ActorP
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use std::time::Duration;
 
     use ractor::Actor;
@@ -660,16 +664,16 @@ mod tests {
         let account = OwnedAccount { is_paused: true, ..owned("ann", 7) };
         let fleet = fleet_with(&AccountsContext::for_tests(store), Some(account.clone())).await;
         let (lease, _) = lease_of(&fleet, account.key).await;
-        let closing = lease.try_acquire_owned().unwrap();
+        let closing = lease.try_hold().unwrap();
         let audit_event = AuditEvent::own(&account.user, "account.remove", now());
         let (user, id, interest) = (account.user.clone(), account.id, Wanted::Gone);
         let gone =
             |reply| FleetMsg::Owned(OwnedMsg::Change { user, id, interest, audit_event, reply });
         call(&fleet, gone, Duration::from_secs(20)).await.unwrap().unwrap();
         let (again, _) = lease_of(&fleet, account.key).await;
-        assert_eq!(again.available_permits(), 0, "its connection is still being closed");
+        assert!(again.try_hold().is_none(), "its connection is still being closed");
         drop(closing);
-        assert_eq!(again.available_permits(), 1);
+        assert!(again.try_hold().is_some());
         fleet.stop(None);
     }
 
@@ -713,13 +717,13 @@ mod tests {
         let (store, _outbox) = Store::in_memory().unwrap();
         let fleet = fleet(&AccountsContext::for_tests(store)).await;
         let (key, lease) = (AuthKeyId(7), ConnectionLease::new());
-        let held = lease.clone().acquire_owned().await.unwrap();
+        let held = lease.hold().await.unwrap();
         fleet.cast(FleetMsg::Owned(OwnedMsg::Lent { key, lease })).unwrap();
         let (again, _) = lease_of(&fleet, key).await;
-        assert_eq!(again.available_permits(), 0, "it is connected");
+        assert!(again.try_hold().is_none(), "it is connected");
         drop(held);
-        assert_eq!(again.available_permits(), 1);
-        assert!(Arc::ptr_eq(&lease_of(&fleet, key).await.0, &again), "and is never connected twice");
+        assert!(again.try_hold().is_some());
+        assert!(lease_of(&fleet, key).await.0.is_same(&again), "and is never connected twice");
         fleet.stop(None);
     }
 

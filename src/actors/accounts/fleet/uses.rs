@@ -160,13 +160,13 @@ mod tests {
             let name = |session: &PoolMember| format!("{}/{}", session.account.0, session.session);
             let mut uses = Uses::default();
             let mut held: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
-            let mut held: Vec<Vec<u8>> = Vec::new();
-            let used = |held: &BTreeMap<u8, Vec<u8>>, held: &Vec<Vec<u8>>| -> BTreeSet<String> {
-                let all = held.values().chain(held).flatten();
+            let mut commands: Vec<Vec<u8>> = Vec::new();
+            let used = |held: &BTreeMap<u8, Vec<u8>>, commands: &Vec<Vec<u8>>| -> BTreeSet<String> {
+                let all = held.values().chain(commands).flatten();
                 all.map(|number| name(&session(*number))).collect()
             };
             for step in steps {
-                let before = used(&held, &held);
+                let before = used(&held, &commands);
                 let pool = |numbers: &[u8]| numbers.iter().map(|n| session(*n)).collect::<Vec<_>>();
                 let unused = match step {
                     Step::Hold(holder, numbers) => {
@@ -177,16 +177,16 @@ mod tests {
                     }
                     Step::CommandHold(numbers) => {
                         uses.hold_for_command(&pool(&numbers));
-                        held.push(numbers);
+                        commands.push(numbers);
                         Vec::new()
                     }
-                    Step::Release(index) if !held.is_empty() => {
-                        let numbers = held.swap_remove(index % held.len());
+                    Step::Release(index) if !commands.is_empty() => {
+                        let numbers = commands.swap_remove(index % commands.len());
                         uses.release(pool(&numbers))
                     }
                     Step::Release(_) => Vec::new(),
                 };
-                let after = used(&held, &held);
+                let after = used(&held, &commands);
                 let told: BTreeSet<String> = unused.iter().map(name).collect();
                 prop_assert_eq!(told.len(), unused.len(), "each once");
                 prop_assert_eq!(&told, &before.difference(&after).cloned().collect());

@@ -6,12 +6,10 @@ use std::time::{Duration, Instant};
 
 use ractor::ActorRef;
 use ractor::rpc::CallResult;
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Finishing, LoginActor, LoginMsg, LoginReply, Stage, Way};
-use crate::telegram::ConnectionLease;
 use crate::actors::accounts::fleet::{Adoption, Also, Changed, FleetMsg, FormerSession, OwnedMsg};
 use crate::actors::logins::context::LoginsContext;
 use crate::actors::logins::flood_waits::subject_of;
@@ -27,6 +25,7 @@ use crate::protocol::tree::restart::Backoff;
 use crate::protocol::values::ids::AuthKeyId;
 use crate::protocol::values::secret::SecretText;
 use crate::store::{Op, Reader, Store};
+use crate::telegram::ConnectionLease;
 use crate::telegram::{LoginLink, LoginOptions};
 
 /// A picture is renewed this long before it expires.

@@ -1,15 +1,15 @@
 //! Logins whose records cannot be read for a while: what Telegram has of them is not forgotten over that.
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::*;
-use crate::telegram::ConnectionLease;
 use crate::actors::accounts::fleet::OwnedMsg;
 use crate::protocol::accounts::record::Me;
 use crate::store::gated::{Gate, GatedDisk};
 use crate::store::{Store, StoreError, TrailQuery};
+use crate::telegram::ConnectionLease;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::actors::accounts::fleet::{Fleet, FleetArgs, CommandHold};
+use crate::actors::accounts::fleet::{CommandHold, Fleet, FleetArgs};
 use crate::actors::tree::calling::call;
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::bridge::command::SessionData;
