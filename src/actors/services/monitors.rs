@@ -219,13 +219,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::request;
+    use crate::protocol::values::page::is_cursor;
 
     proptest! {
         #[test]
         fn a_cursor_names_its_key_whoever_it_belongs_to(key in "\\PC{1,120}") {
             let key = ChatKey(key);
-            let cursor = request::cursor(cursor_of(&key).into()).expect("it is one for the edge, too");
+            let cursor = cursor_of(&key);
+            prop_assert!(is_cursor(&cursor), "it is one for the edge, too");
             prop_assert_eq!(key_of_cursor(&cursor).ok(), Some(key));
         }
 
