@@ -123,7 +123,7 @@ pub(super) fn listen(config: &Config) -> Result<TcpListener> {
     })
 }
 
-/// With room for many who come at once: whom the kernel user_locks away tries again a second later, and health
+/// With room for many who come at once: whom the kernel turns away tries again a second later, and health
 /// has two. It takes less where `net.core.somaxconn` is smaller.
 fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     const BACKLOG: u32 = 4096;

@@ -5,8 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::{Api, broken, views};
+use crate::actors::bridge::port::Rejected;
 use crate::actors::monitors::supervisor::Stop;
-use crate::edge::amqp::Rejected;
 use crate::edge::http::api::{Monitor, MonitorQuery, Page, Time};
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::answers::refusal::{Code, Refusal};
