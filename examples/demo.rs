@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use telewarden::actors::CommandSink;
 use telewarden::app::Daemon;
 use telewarden::config::{Config, LogFormat};
-use telewarden::edge::amqp::CommandSink;
 use telewarden::edge::http::{HealthSource, TokenSecret, Tokens};
 use telewarden::protocol::bridge::command;
 use telewarden::protocol::bridge::command::Envelope;

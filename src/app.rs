@@ -22,12 +22,13 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::actors::{
-    AccountSettings, BacklogGate, BridgeParts, BridgeStatus, Commands, Context, Directory, Metrics,
-    MonitorSettings, Part, Root, Settings, Status, WebhookSettings,
+    AccountSettings, BacklogGate, BridgeParts, Commands, Context, Directory, Metrics,
+    MonitorSettings, Part, Ports, Root, Settings, Status, WebhookSettings,
 };
 use crate::config::{self, Config};
-use crate::edge::amqp::{AmqpOptions, EventTypes};
+use crate::edge::amqp::{AmqpLinks, AmqpOptions, BridgeStatus, EventTypes};
 use crate::edge::http::{self, HttpMetrics};
+use crate::edge::webhook::{Guard, WebhookClient};
 use crate::protocol::accounts::connection::ReconnectPolicy;
 use crate::protocol::monitors::failover::FailoverPolicy;
 use crate::protocol::telegram::pacing::{Limits, Rate};
@@ -109,9 +110,12 @@ impl Daemon {
         let (outbox, bridge) = match signs.bridge {
             None => (Some(outbox), None),
             Some(status) => {
-                (None, Some(BridgeParts { options: amqp_options(config), outbox, status }))
+                let links = Arc::new(AmqpLinks::new(amqp_options(config), status));
+                (None, Some(BridgeParts { links, outbox }))
             }
         };
+        let endpoints = WebhookClient::new(Guard::new(config.webhooks.allow_private))?;
+        let ports = Ports { bridge, endpoints: Arc::new(endpoints) };
         let (limits, told_limits) = watch::channel(pacing(&config.telegram.limits));
         store.finish_erasures().await?;
         let snapshot = {
@@ -128,9 +132,8 @@ impl Daemon {
         let rotation = rotation::keep(&context, config.secrets.rotate_every);
         let shutdown_timeout = config.shutdown.timeout;
         // A link gets half of the time, so that what follows it has the other half.
-        let root =
-            Root::start(context, settings, directory, snapshot, bridge, shutdown_timeout / 2)
-                .await?;
+        let root = Root::start(context, settings, directory, snapshot, ports, shutdown_timeout / 2)
+            .await?;
         let door = Door::new();
         let api = door.api_options(config, &root, secret, http, files);
         door.open(listener, http::router_with_api(health.clone(), exposed, api), files)?;
@@ -298,7 +301,6 @@ fn webhooks(config: &config::Webhooks, files: Descriptors) -> WebhookSettings {
     };
     let give_up_after_ms = i64::try_from(ms(config.give_up_after)).unwrap_or(i64::MAX);
     WebhookSettings {
-        allow_private: config.allow_private,
         retry: RetryPolicy { backoff, give_up_after_ms },
         waiting_max: config.waiting_max as usize,
         connections: files.webhooks(),

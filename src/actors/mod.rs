@@ -22,10 +22,12 @@ mod webhooks;
 
 pub use accounts::context::AccountSettings;
 pub use accounts::directory::Directory;
-pub use bridge::links::BridgeStatus;
+pub use bridge::port::{
+    BrokerLinks, CommandSink, LentOutbox, OutboxSource, Rejected, TelegramsClock,
+};
 pub use monitors::commands::Commands;
 pub use monitors::context::MonitorSettings;
-pub use root::{BridgeParts, Part, Root, RootError, Settings};
+pub use root::{BridgeParts, Part, Ports, Root, RootError, Settings};
 pub use services::Api;
 pub use tree::backlog::BacklogGate;
 pub use tree::changes::Change;
@@ -33,4 +35,5 @@ pub(crate) use tree::children::{said_by, watched_task, watched_thread};
 pub use tree::context::Context;
 pub use tree::metrics::Metrics;
 pub use tree::status::{AccountView, Status, Troubled};
+pub use webhooks::port::{Call, EndpointClient, IDLE_PER_HOST};
 pub use webhooks::supervisor::WebhookSettings;

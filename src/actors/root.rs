@@ -17,7 +17,8 @@ use super::accounts::context::{AccountSettings, AccountsContext};
 use super::accounts::directory::Directory;
 use super::accounts::fleet::{Fleet, FleetArgs, FleetMsg, Holder};
 use super::accounts::joins::{Jobs, JobsArgs, JobsMsg};
-use super::bridge::links::{Bridge, BridgeArgs, BridgeMsg, BridgeStatus};
+use super::bridge::links::{Bridge, BridgeArgs, BridgeMsg};
+use super::bridge::port::BrokerLinks;
 use super::logins::context::LoginsContext;
 use super::logins::registrar::{Logins, LoginsArgs, LoginsMsg};
 use super::monitors::commands::Commands;
@@ -30,9 +31,9 @@ use super::tree::context::{Context, now};
 use super::tree::ledger;
 use super::upkeep::feed;
 use super::upkeep::retention;
+use super::webhooks::port::EndpointClient;
 use super::webhooks::supervisor::{Hooks, WebhookSettings};
 use super::webhooks::supervisor::{Webhooks, WebhooksArgs, WebhooksMsg};
-use crate::edge::amqp::AmqpOptions;
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::bridge::job::JobRecord;
 use crate::protocol::monitors::cursor::Cursor;
@@ -75,14 +76,28 @@ pub struct Settings {
     pub webhooks: WebhookSettings,
 }
 
-/// What the bridge needs, where there is one.
+/// What the tree reaches the world by, apart from Telegram. It is handed in: the tree knows no edge.
+pub struct Ports {
+    /// The bridge, where there is one.
+    pub bridge: Option<BridgeParts>,
+    /// Calls webhooks' endpoints.
+    pub endpoints: Arc<dyn EndpointClient>,
+}
+
+#[cfg(test)]
+impl Ports {
+    /// No bridge, and endpoints that cannot be reached.
+    pub(in crate::actors) fn closed() -> Self {
+        Self { bridge: None, endpoints: Arc::new(super::webhooks::port::Unreachable) }
+    }
+}
+
+/// What the bridge needs.
 pub struct BridgeParts {
-    /// Where the broker is, and the names there.
-    pub options: AmqpOptions,
+    /// The links to the broker.
+    pub links: Arc<dyn BrokerLinks>,
     /// The outbox.
     pub outbox: Outbox,
-    /// Where its links say how they fare.
-    pub status: BridgeStatus,
 }
 
 /// A part that a heartbeat goes through.
@@ -144,9 +159,10 @@ impl Root {
         settings: Settings,
         directory: Arc<Directory>,
         snapshot: Snapshot,
-        bridge: Option<BridgeParts>,
+        ports: Ports,
         drain: Duration,
     ) -> Result<Self, RootError> {
+        let Ports { bridge, endpoints } = ports;
         let (tell, ended) = watch::channel(None);
         let state = SupervisorState {
             context: Arc::clone(&context),
@@ -181,6 +197,7 @@ impl Root {
             context: Arc::clone(&context),
             registry: Arc::clone(&hooks),
             settings: webhook_settings,
+            client: Arc::clone(&endpoints),
             drain,
         };
         let webhooks = spawn(&supervisor, "webhooks", Webhooks, args).await?;
@@ -191,19 +208,13 @@ impl Root {
             rekeying::start(&of_monitors, &orders),
             backlog::start(&context),
         ];
-        let api = Api::new(
-            of_logins,
-            fleet.clone(),
-            logins.clone(),
-            orders.clone(),
-            hooks,
-            webhook_settings,
-        );
+        let api =
+            Api::new(of_logins, fleet.clone(), logins.clone(), orders.clone(), hooks, endpoints);
         let bridge = match bridge {
             None => None,
-            Some(BridgeParts { options, outbox, status }) => {
-                let orders = orders.clone();
-                let args = BridgeArgs { context, options, outbox, orders, links: status, drain };
+            Some(BridgeParts { links, outbox }) => {
+                let commands = orders.clone();
+                let args = BridgeArgs { context, links, outbox, commands, drain };
                 Some(spawn(&supervisor, "bridge", Bridge, args).await?)
             }
         };
@@ -222,18 +233,26 @@ impl Root {
         })
     }
 
-    /// A tree without a bridge, on what `snapshot` holds, with no datacenter to dial.
+    /// A tree on what `snapshot` holds, with no datacenter to dial, no bridge, and endpoints that cannot be
+    /// reached.
     #[cfg(test)]
-    pub(super) async fn for_tests(
+    pub(super) async fn for_tests(store: &crate::store::Store, snapshot: Snapshot) -> Self {
+        Self::calling(store, snapshot, WebhookSettings::default(), Ports::closed()).await
+    }
+
+    /// The same, which reaches the world by `ports`.
+    #[cfg(test)]
+    pub(crate) async fn calling(
         store: &crate::store::Store,
         snapshot: Snapshot,
         webhooks: WebhookSettings,
+        ports: Ports,
     ) -> Self {
         let (accounts, monitors) = (AccountSettings::for_tests(), MonitorSettings::for_tests());
         let settings = Settings { accounts, monitors, webhooks };
         let (context, directory) = (Context::for_tests(store.clone()), Arc::default());
         let drain = Duration::from_millis(50);
-        Self::start(context, settings, directory, snapshot, None, drain).await.unwrap()
+        Self::start(context, settings, directory, snapshot, ports, drain).await.unwrap()
     }
 
     /// The service behind the HTTP API.
@@ -447,7 +466,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     async fn tree(store: &Store) -> Root {
-        Root::for_tests(store, store.load().unwrap(), WebhookSettings::default()).await
+        Root::for_tests(store, store.load().unwrap()).await
     }
 
     fn account(number: u64) -> AccountRecord {
@@ -545,7 +564,7 @@ mod tests {
             owned: vec![owned],
             ..Snapshot::default()
         };
-        let root = Root::for_tests(&store, snapshot, WebhookSettings::default()).await;
+        let root = Root::for_tests(&store, snapshot).await;
         gate.hang_reads(true);
         // Each of these reads: chats that are to be started, and the account that dials.
         let orders = root.commands();

@@ -28,7 +28,8 @@ use super::monitors::commands::Commands;
 use super::tree::calling::{Unanswered, broken};
 use super::tree::changes::Follower;
 use super::tree::context::now;
-use super::webhooks::supervisor::{Hooks, WebhookSettings};
+use super::webhooks::port::EndpointClient;
+use super::webhooks::supervisor::Hooks;
 use crate::edge::http::api::{
     Account, AccountQuery, AccountStatus, AuditEntry, AuditQuery, Change, Chat, Connected,
     DeadDelivery, Erased, HealthQuery, KeyStatus, Login, Monitor, MonitorQuery, Outgoing, Page,
@@ -53,7 +54,7 @@ pub struct Api {
     orders: Commands,
     sender: Arc<MessageSender>,
     hooks: Arc<Hooks>,
-    webhook_settings: WebhookSettings,
+    endpoints: Arc<dyn EndpointClient>,
     /// The room for exports, which may be large.
     exports: Arc<Semaphore>,
 }
@@ -65,11 +66,11 @@ impl Api {
         logins: ActorRef<LoginsMsg>,
         orders: Commands,
         hooks: Arc<Hooks>,
-        webhook_settings: WebhookSettings,
+        endpoints: Arc<dyn EndpointClient>,
     ) -> Self {
         let sender = MessageSender::new(Arc::clone(&context.accounts), fleet.clone());
         let exports = Arc::new(Semaphore::new(people::EXPORTS_MAX));
-        Self { context, fleet, logins, orders, sender, hooks, webhook_settings, exports }
+        Self { context, fleet, logins, orders, sender, hooks, endpoints, exports }
     }
 
     /// Takes no more messages, and waits for those under way.

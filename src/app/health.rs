@@ -10,11 +10,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::systemd::Vitals;
-use crate::actors::{
-    AccountView, BacklogGate, BridgeStatus, Context, Directory, Status, watched_thread,
-};
+use crate::actors::{AccountView, BacklogGate, Context, Directory, Status, watched_thread};
 use crate::clock::now;
-use crate::edge::amqp::{LinkSnapshot, LinkState};
+use crate::edge::amqp::{BridgeStatus, LinkSnapshot, LinkState};
 use crate::edge::http::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,
     MonitorsHealth, OutboxHealth, RestartNote, TimerNote, TroubledAccount, TroubledMonitor,

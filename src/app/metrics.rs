@@ -13,8 +13,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::health::{DaemonHealth, named};
-use crate::actors::{BridgeStatus, Metrics, Status};
+use crate::actors::{Metrics, Status};
 use crate::clock::now;
+use crate::edge::amqp::BridgeStatus;
 use crate::edge::http::{HttpMetrics, MetricsSource};
 use crate::protocol::accounts::connection::AccountState;
 use crate::store::Store;

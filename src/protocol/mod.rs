@@ -11,7 +11,6 @@ pub mod keys;
 pub mod logins;
 pub mod messages;
 pub mod monitors;
-pub mod request;
 pub mod telegram;
 pub mod tree;
 pub mod users;

@@ -10,7 +10,7 @@ mod tests;
 
 use grammers_client::tl::{enums::MessageEntity, types};
 
-use crate::protocol::request::MARKED_BYTES_MAX;
+use crate::protocol::messages::message::MARKED_BYTES_MAX;
 
 /// Longest source that is read, bytes.
 const SOURCE_MAX: usize = MARKED_BYTES_MAX;

@@ -1,20 +1,18 @@
-//! The bridge: keeps the two links to the broker running. Each reconnects by itself; should one
+//! The bridge: keeps the two links to the broker running, whoever provides them. Each reconnects by itself; should one
 //! crash all the same, it is started again after a pause, and the other goes on.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::port::{BrokerLinks, LentOutbox};
 use crate::actors::monitors::commands::Commands;
 use crate::actors::tree::context::Context;
 use crate::actors::tree::ledger;
-use crate::edge::amqp;
-use crate::edge::amqp::{AmqpOptions, LinkStatus, OutboxSource};
-use crate::protocol::bridge::outbox::OutboxEntry;
 use crate::protocol::tree::restart::{ChildKind, RestartHistory};
 use crate::store::Outbox;
 
@@ -24,35 +22,11 @@ pub(in crate::actors) struct Bridge;
 /// What it is started with.
 pub(in crate::actors) struct BridgeArgs {
     pub(in crate::actors) context: Arc<Context>,
-    pub(in crate::actors) options: AmqpOptions,
+    pub(in crate::actors) links: Arc<dyn BrokerLinks>,
     pub(in crate::actors) outbox: Outbox,
-    pub(in crate::actors) orders: Commands,
-    pub(in crate::actors) links: BridgeStatus,
+    pub(in crate::actors) commands: Commands,
     /// How long a link may take to finish what it has in hand.
     pub(in crate::actors) drain: Duration,
-}
-
-/// What both links say of themselves.
-#[derive(Clone)]
-pub struct BridgeStatus {
-    /// The link that publishes.
-    pub publisher: LinkStatus,
-    /// The link that consumes.
-    pub consumer: LinkStatus,
-}
-
-impl BridgeStatus {
-    /// Two links that have not been started.
-    pub fn new() -> Self {
-        let publisher = LinkStatus::new();
-        Self { consumer: publisher.sibling(), publisher }
-    }
-}
-
-impl Default for BridgeStatus {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +52,9 @@ pub(in crate::actors) enum BridgeMsg {
 /// Its state.
 pub(in crate::actors) struct BridgeState {
     context: Arc<Context>,
-    options: AmqpOptions,
+    links: Arc<dyn BrokerLinks>,
     outbox: Arc<Mutex<Outbox>>,
-    orders: Commands,
-    links: BridgeStatus,
+    commands: Commands,
     drain: Duration,
     publisher: LinkHandle,
     consumer: LinkHandle,
@@ -107,15 +80,14 @@ impl Actor for Bridge {
     ) -> Result<BridgeState, ActorProcessingErr> {
         myself.cast(BridgeMsg::Start(Side::Publisher))?;
         myself.cast(BridgeMsg::Start(Side::Consumer))?;
-        let BridgeArgs { context, options, outbox, orders, links, drain } = args;
+        let BridgeArgs { context, links, outbox, commands, drain } = args;
         let clock = Arc::clone(&context);
-        links.publisher.date_by(move || clock.telegrams_now());
+        links.date_by(Box::new(move || clock.telegrams_now()));
         Ok(BridgeState {
             context,
-            options,
-            outbox: Arc::new(Mutex::new(outbox)),
-            orders,
             links,
+            outbox: Arc::new(Mutex::new(outbox)),
+            commands,
             drain,
             publisher: LinkHandle::default(),
             consumer: LinkHandle::default(),
@@ -149,20 +121,15 @@ impl BridgeState {
 
     async fn start(&mut self, myself: &ActorRef<BridgeMsg>, side: Side) {
         let stop = self.link(side).stop.clone();
-        let (options, drain) = (self.options.clone(), self.drain);
+        let drain = self.drain;
         let task = match side {
             Side::Publisher => {
                 // After a crash what was not confirmed is published again.
                 let mut outbox = Arc::clone(&self.outbox).lock_owned().await;
                 outbox.rewind(0);
-                let source = LentOutbox(outbox);
-                let status = self.links.publisher.clone();
-                tokio::spawn(amqp::publish(options, source, status, stop, drain))
+                tokio::spawn(self.links.publish(LentOutbox(outbox), stop, drain))
             }
-            Side::Consumer => {
-                let (orders, status) = (self.orders.clone(), self.links.consumer.clone());
-                tokio::spawn(amqp::consume(options, orders, status, stop, drain))
-            }
+            Side::Consumer => tokio::spawn(self.links.consume(self.commands.clone(), stop, drain)),
         };
         let (task, target) = (AbortOnDropHandle::new(task), myself.clone());
         let watch = tokio::spawn(async move {
@@ -200,22 +167,5 @@ impl BridgeState {
         } else {
             let _ = reply.send(());
         }
-    }
-}
-
-/// The outbox, lent to the link that reads it; it comes back even when the link crashes.
-struct LentOutbox(OwnedMutexGuard<Outbox>);
-
-impl OutboxSource for LentOutbox {
-    async fn next(&mut self, max: usize) -> Vec<(u64, Arc<OutboxEntry>)> {
-        self.0.next(max).await
-    }
-
-    fn rewind(&mut self, to: u64) {
-        self.0.rewind(to);
-    }
-
-    fn release(&mut self, through: u64) {
-        self.0.release(through);
     }
 }

@@ -5,8 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::{Api, broken, views};
+use crate::actors::bridge::port::Rejected;
 use crate::actors::monitors::supervisor::Stop;
-use crate::edge::amqp::Rejected;
 use crate::edge::http::api::{Monitor, MonitorQuery, Page, Time};
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::answers::refusal::{Code, Refusal};
@@ -219,13 +219,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::request;
+    use crate::protocol::values::page::is_cursor;
 
     proptest! {
         #[test]
         fn a_cursor_names_its_key_whoever_it_belongs_to(key in "\\PC{1,120}") {
             let key = ChatKey(key);
-            let cursor = request::cursor(cursor_of(&key).into()).expect("it is one for the edge, too");
+            let cursor = cursor_of(&key);
+            prop_assert!(is_cursor(&cursor), "it is one for the edge, too");
             prop_assert_eq!(key_of_cursor(&cursor).ok(), Some(key));
         }
 

@@ -100,15 +100,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::request;
+    use crate::protocol::values::page::is_cursor;
 
     proptest! {
         #[test]
         fn a_cursor_leads_back_to_its_key(key in any::<u64>(), chat in "\\PC{1,120}") {
             let cursor = cursor_of(&AuthKeyId(key).to_string());
-            let cursor = request::cursor(cursor.into()).expect("it is one for the edge, too");
+            prop_assert!(is_cursor(&cursor), "it is one for the edge, too");
             prop_assert_eq!(key_of_account(&cursor).ok(), Some(AuthKeyId(key)));
-            let cursor = request::cursor(cursor_of(&chat).into()).expect("it is one");
+            let cursor = cursor_of(&chat);
+            prop_assert!(is_cursor(&cursor), "it is one");
             prop_assert_eq!(text_of(&cursor).ok(), Some(chat));
         }
 

@@ -71,7 +71,7 @@ impl House {
         let rows = accounts.iter().map(|account| Op::put_row(&held(account)));
         store.commit(rows.chain(ops).collect()).await.unwrap();
         let snapshot = store.load().unwrap();
-        let root = Root::for_tests(&store, snapshot, WebhookSettings::default()).await;
+        let root = Root::for_tests(&store, snapshot).await;
         Self { api: root.api(), root, store }
     }
 

@@ -8,7 +8,6 @@ use super::{Api, broken};
 use crate::actors::tree::context::now;
 use crate::actors::webhooks::supervisor::{EndpointMsg, Hook, durable};
 use crate::edge::http::api::{DeadDelivery, Page, PageQuery, Time, Webhook, WebhookOrder};
-use crate::edge::webhook::Guard;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::audit::log::AuditEvent;
 use crate::protocol::users::owner::{Caller, Scope, UserId, WebhookId};
@@ -59,15 +58,14 @@ impl Api {
 
     /// What of an order may be kept: its URL in its normal form.
     fn accept(&self, order: &WebhookOrder) -> Result<String, Refusal> {
-        let guard = Guard::new(self.webhook_settings.allow_private);
-        let url = guard.check(&order.url);
-        let url = url.map_err(|refused| Refusal::field("url", refused.to_string()))?;
+        let url = self.endpoints.check(&order.url);
+        let url = url.map_err(|refused| Refusal::field("url", refused))?;
         if let Some(unknown) = order.events.iter().find(|name| !EVENTS.contains(&name.as_str())) {
             let known = EVENTS.join(", ");
             let message = format!("there are no events called {unknown:?}; there are {known}");
             return Err(Refusal::field("events", message));
         }
-        Ok(url.into())
+        Ok(url)
     }
 
     pub(super) async fn make_webhook(

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use super::port::Call;
 use super::registry::{Hook, durable};
 use super::supervisor::Shared;
 use crate::actors::tree::context::{jitter, now};
 use crate::actors::tree::metrics::HookOutcome;
-use crate::edge::webhook::Call;
 use crate::failpoint;
 use crate::protocol::audit::log::AuditEvent;
 use crate::protocol::values::ids::UnixMillis;

@@ -1,4 +1,4 @@
-//! Webhooks: the second way out for events. A dispatcher (`spool`) reads the outbox with a place of its
+//! Webhooks: the second way out for events. A dispatcher reads the outbox with a place of its
 //! own and puts what belongs to users in line for their endpoints; each endpoint is an actor
 //! (`endpoint`) that delivers its line, so that none holds up another, the outbox, or the broker.
 //! This file owns their supervision and what they share.
@@ -14,7 +14,6 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::actors::tree::children::{Children, End, Ended};
 use crate::actors::tree::context::Context;
 use crate::actors::tree::ledger;
-use crate::edge::webhook::{Guard, IDLE_PER_HOST, WebhookClient};
 use crate::protocol::tree::restart::{Backoff, ChildKind, RestartHistory};
 use crate::protocol::users::owner::WebhookId;
 use crate::protocol::webhooks::deliveries::{RetryPolicy, WebhookRecord};
@@ -23,6 +22,7 @@ use crate::store::Spooler;
 use super::dispatcher;
 pub(in crate::actors) use super::endpoint::EndpointMsg;
 use super::endpoint::{Endpoint, EndpointArgs};
+use super::port::{EndpointClient, IDLE_PER_HOST};
 pub(in crate::actors) use super::registry::{Hook, Hooks, durable};
 
 /// Requests to endpoints at once, in all. Each takes ten seconds at the most.
@@ -33,8 +33,6 @@ const CONNECTIONS_MAX: usize = 192;
 /// Settings of webhooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WebhookSettings {
-    /// Whether private addresses and `http://` may be called, for development.
-    pub allow_private: bool,
     /// How long and how often deliveries are tried.
     pub retry: RetryPolicy,
     /// Deliveries that may wait for one endpoint; beyond it the oldest are given up.
@@ -47,16 +45,11 @@ impl Default for WebhookSettings {
     fn default() -> Self {
         let backoff = Backoff { min_ms: 5_000, max_ms: 60 * 60 * 1_000 };
         let retry = RetryPolicy { backoff, give_up_after_ms: 24 * 60 * 60 * 1_000 };
-        Self { allow_private: false, retry, waiting_max: 20_000, connections: CONNECTIONS_MAX }
+        Self { retry, waiting_max: 20_000, connections: CONNECTIONS_MAX }
     }
 }
 
 impl WebhookSettings {
-    /// The guard that these settings ask for.
-    pub(in crate::actors) fn guard(&self) -> Guard {
-        Guard::new(self.allow_private)
-    }
-
     /// Requests at once: half of the connections, since the others may be kept ones.
     fn at_once(&self) -> usize {
         (self.connections / 2).clamp(1, AT_ONCE_MAX)
@@ -73,7 +66,7 @@ pub(in crate::actors) struct Shared {
     pub(super) context: Arc<Context>,
     pub(super) registry: Arc<Hooks>,
     pub(super) settings: WebhookSettings,
-    pub(super) client: WebhookClient,
+    pub(super) client: Arc<dyn EndpointClient>,
     pub(super) permits: Semaphore,
     pub(super) stop: CancellationToken,
     pub(super) attempts: TaskTracker,
@@ -87,6 +80,7 @@ pub(in crate::actors) struct WebhooksArgs {
     pub(in crate::actors) context: Arc<Context>,
     pub(in crate::actors) registry: Arc<Hooks>,
     pub(in crate::actors) settings: WebhookSettings,
+    pub(in crate::actors) client: Arc<dyn EndpointClient>,
     /// How long attempts under way may take when the daemon stops.
     pub(in crate::actors) drain: Duration,
 }
@@ -127,13 +121,12 @@ impl Actor for Webhooks {
         myself: ActorRef<WebhooksMsg>,
         args: WebhooksArgs,
     ) -> Result<WebhooksState, ActorProcessingErr> {
-        let WebhooksArgs { context, registry, settings, drain } = args;
+        let WebhooksArgs { context, registry, settings, client, drain } = args;
         // As long as it takes: nothing works without them.
         let store = context.store.blocking().clone();
         let records = tokio::task::spawn_blocking(move || store.all_rows::<WebhookRecord>());
         let records = records.await??;
         let spooler = context.store.spooler().await?;
-        let client = WebhookClient::new(settings.guard())?;
         registry.begin(myself.clone());
         for record in records {
             let id = record.id;

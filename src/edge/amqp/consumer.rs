@@ -15,6 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::AmqpOptions;
 use super::dead_letter::{DeadEnd, DeadLetter, LateReply, text_header};
 use super::lanes::Lanes;
 use super::link::{Line, Link, LinkError, STABLE_AFTER, Stop, next, within};
@@ -22,7 +23,7 @@ use super::room::{DELIVERIES_MAX, Room, Waiting, is_large};
 use super::status::{Count, LinkStatus};
 use super::topology::{EVENT_KEY, short};
 use super::wire::flaw;
-use super::{AmqpOptions, CommandSink, Rejected};
+use crate::actors::{CommandSink, Rejected};
 use crate::failpoint;
 use crate::protocol::bridge::command::{CommandError, Envelope, Order, parse};
 use crate::protocol::telegram::chat::ChatKey;

@@ -10,11 +10,12 @@ use lapin::{Connection, ConnectionProperties, ConnectionStatus, Event};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::AmqpOptions;
 use super::address::{parse, without};
 use super::poison::Poison;
 use super::status::{LinkState, LinkStatus};
 use super::topology::{self, Mixed};
-use super::{AmqpOptions, Rejected};
+use crate::actors::Rejected;
 use crate::protocol::tree::restart::Backoff;
 
 /// Pauses between two attempts: short enough that a restarted broker is not waited for, long

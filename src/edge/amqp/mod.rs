@@ -2,8 +2,8 @@
 //! commands. Each has a connection of its own (a publisher that the broker blocks would stop the
 //! other's acknowledgements) and reconnects by itself for as long as it runs.
 //!
-//! This folder owns every use of lapin. It must never decide what an event or a command means,
-//! and it knows neither store nor actors: only protocol types and the two traits below.
+//! This folder owns every use of lapin. It must never decide what an event or a command means, and of the
+//! core it knows the port that it fills (`actors/bridge/port.rs`) and plain types of the protocol.
 //!
 //! What a message's sender wrote reaches us as it is: texts that are not UTF-8, tables nested as
 //! deep as a frame allows, headers as large as one. Each is bounded where it is read
@@ -16,6 +16,7 @@ mod consumer;
 mod dead_letter;
 mod lanes;
 mod link;
+mod links;
 mod look;
 mod poison;
 mod publisher;
@@ -29,13 +30,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use consumer::consume;
+pub use links::{AmqpLinks, BridgeStatus};
 pub use look::{Look, look};
 pub use publisher::publish;
 pub use status::{LinkSnapshot, LinkState, LinkStatus};
 pub use topology::Found;
 
-use crate::protocol::bridge::command::Order;
-use crate::protocol::bridge::outbox::OutboxEntry;
 use crate::protocol::values::secret::SecretText;
 
 /// Where the broker is and what things are called there.
@@ -71,34 +71,4 @@ impl AmqpOptions {
     pub fn dead_queue(&self) -> String {
         format!("{}.dead", self.command_queue)
     }
-}
-
-/// What waits to be published, in order.
-pub trait OutboxSource: Send {
-    /// Waits until at least one entry is there, then yields up to `max` in the order of their
-    /// sequence numbers, which may have holes. Must be cancel-safe.
-    fn next(&mut self, max: usize) -> impl Future<Output = Vec<(u64, Arc<OutboxEntry>)>> + Send;
-
-    /// The next [`next`](Self::next) starts at `to` again.
-    fn rewind(&mut self, to: u64);
-
-    /// Everything up to and including `through` may be forgotten.
-    fn release(&mut self, through: u64);
-}
-
-/// Where commands go.
-pub trait CommandSink: Clone + Send + Sync + 'static {
-    /// Resolves when the order's effect is durable. Its reply, if any, is the sink's business.
-    fn submit(&self, order: Order) -> impl Future<Output = Result<(), Rejected>> + Send;
-}
-
-/// Why a sink did not take an order.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejected {
-    /// The store is in trouble, or the daemon is stopping: the order has to come again.
-    #[error("the store does not take commands now; they wait in the queue")]
-    Unavailable,
-    /// This order fails whenever it is tried: it is put aside, so that it delays nobody.
-    #[error("{0}")]
-    Refused(String),
 }

@@ -168,8 +168,8 @@ impl LinkStatus {
     }
 
     /// Has the age of messages measured by `clock`, which tells Telegram's time; without it by ours.
-    pub fn date_by(&self, clock: impl Fn() -> UnixMillis + Send + Sync + 'static) {
-        let _ = self.own.dated_by.set(TelegramsClock(Box::new(clock)));
+    pub fn date_by(&self, clock: Box<dyn Fn() -> UnixMillis + Send + Sync>) {
+        let _ = self.own.dated_by.set(TelegramsClock(clock));
     }
 
     /// How it is now.

@@ -3,13 +3,15 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::fmt::rfc2822;
 use reqwest::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response};
 
 use super::guard::{Guard, Refused};
+use crate::actors::{Call, EndpointClient, IDLE_PER_HOST};
 use crate::protocol::values::ids::UnixMillis;
-use crate::protocol::webhooks::deliveries::{Answer, Delivery, sign};
+use crate::protocol::webhooks::deliveries::{Answer, sign};
 
 /// Longest attempt, from the look-up of the name to the end of the answer.
 const ATTEMPT_MAX: Duration = Duration::from_secs(10);
@@ -19,8 +21,6 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 4 << 10;
 /// How long an unused connection is kept.
 const IDLE_MAX: Duration = Duration::from_secs(30);
-/// Unused connections kept for one host, where they may be kept.
-pub const IDLE_PER_HOST: usize = 2;
 
 const ID: HeaderName = HeaderName::from_static("webhook-id");
 const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -30,21 +30,6 @@ const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 #[derive(Debug, thiserror::Error)]
 #[error("the client for webhooks could not be made: {0}")]
 pub struct WebhookClientError(String);
-
-/// An attempt at a delivery.
-#[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
-    /// Where to.
-    pub url: &'a str,
-    /// What it is signed with.
-    pub secret: &'a str,
-    /// What is delivered.
-    pub delivery: &'a Delivery,
-    /// The time of the attempt.
-    pub at: UnixMillis,
-    /// Whether the connection may be kept for the next one.
-    pub keep: bool,
-}
 
 /// Calls endpoints.
 #[derive(Clone)]
@@ -95,9 +80,15 @@ impl WebhookClient {
         let http = http.map_err(|error| WebhookClientError(error.to_string()))?;
         Ok(Self { http, guard })
     }
+}
 
-    /// Calls an endpoint, and says how that ended. Takes ten seconds at the most.
-    pub async fn call(&self, call: Call<'_>) -> Answer {
+#[async_trait]
+impl EndpointClient for WebhookClient {
+    fn check(&self, url: &str) -> Result<String, String> {
+        self.guard.check(url).map(Into::into).map_err(|refused| refused.to_string())
+    }
+
+    async fn call(&self, call: Call<'_>) -> Answer {
         // The settings may have become stricter since the endpoint was made.
         let url = match self.guard.check(call.url) {
             Ok(url) => url,

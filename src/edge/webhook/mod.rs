@@ -5,6 +5,8 @@
 mod client;
 mod guard;
 mod lookup;
+#[cfg(test)]
+mod tests;
 
-pub use client::{Call, IDLE_PER_HOST, WebhookClient, WebhookClientError};
+pub use client::{WebhookClient, WebhookClientError};
 pub use guard::{Guard, Refused};

@@ -5,12 +5,11 @@ use serde_json::Value;
 use super::reply_to;
 use super::reply_to::ReplyTo;
 use crate::protocol::accounts::record::PoolMember;
-use crate::protocol::request::wipe;
 use crate::protocol::telegram::chat::{ChatError, ChatRef, ChatSpelling, ChatTarget};
 use crate::protocol::telegram::session_string::{SessionString, SessionStringError};
 use crate::protocol::values::ids::{AuthKeyId, SessionId};
 use crate::protocol::values::json;
-use crate::protocol::values::json::Read;
+use crate::protocol::values::json::{Read, wipe};
 use crate::protocol::values::secret::AuthKey;
 
 /// Largest command body that is read, in bytes.

@@ -2,6 +2,12 @@
 
 use serde::Serialize;
 
+/// Longest text of a message, in UTF-16 units, as Telegram counts
+/// (<https://core.telegram.org/method/messages.sendMessage>).
+pub const TEXT_UNITS_MAX: usize = 4096;
+/// Longest text with its markup, bytes: 4,096 UTF-16 units are at most 12 KiB; the rest is markup.
+pub const MARKED_BYTES_MAX: usize = 20 * 1024;
+
 /// Who wrote a message, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Author {

@@ -6,11 +6,12 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-
-use crate::protocol::request::{shown, wipe};
+use zeroize::Zeroize;
 
 /// Names given twice that are told of.
 const TWICE_TOLD_MAX: usize = 16;
+/// Longest unknown name that is repeated, in bytes.
+const UNKNOWN_NAME_MAX: usize = 32;
 
 /// A value, and the names that were given more than once, each as the way to it: `accounts.id`.
 #[derive(Debug)]
@@ -110,6 +111,31 @@ impl<'de> Visitor<'de> for Reader<'_> {
             self.way.pop();
         }
         Ok(Value::Object(fields))
+    }
+}
+
+/// A name that nobody knows may be anything, also a token or a code that slipped: only what looks like
+/// the name of a field is repeated.
+pub fn shown(field: &str) -> &str {
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+    if field.len() <= UNKNOWN_NAME_MAX && field.bytes().all(is_part) { field } else { "?" }
+}
+
+/// Lets a value go, which may be a secret, or hold one anywhere.
+pub fn wipe(value: Value) {
+    match value {
+        Value::String(mut text) => text.zeroize(),
+        Value::Array(items) => items.into_iter().for_each(wipe),
+        Value::Object(fields) => wipe_fields(fields),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Lets the fields of an object go, with their names.
+pub fn wipe_fields(fields: Map<String, Value>) {
+    for (mut name, value) in fields {
+        name.zeroize();
+        wipe(value);
     }
 }
 

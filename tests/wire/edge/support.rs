@@ -13,9 +13,8 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use telewarden::edge::amqp::{
-    AmqpOptions, CommandSink, LinkSnapshot, LinkStatus, OutboxSource, Rejected, consume, publish,
-};
+use telewarden::actors::{CommandSink, OutboxSource, Rejected};
+use telewarden::edge::amqp::{AmqpOptions, LinkSnapshot, LinkStatus, consume, publish};
 use telewarden::protocol::bridge::command::Order;
 use telewarden::protocol::bridge::outbox::{OutboxEntry, Route};
 use telewarden::protocol::values::secret::SecretText;

@@ -6,11 +6,10 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::*;
-use crate::actors::WebhookSettings;
+use crate::actors::bridge::port::CommandSink;
 use crate::actors::monitors::commands::Commands;
 use crate::actors::root::Root;
 use crate::actors::tree::calling::call;
-use crate::edge::amqp::CommandSink;
 use crate::protocol::accounts::record::Me;
 use crate::protocol::bridge::command::{Command, Order};
 use crate::protocol::bridge::outbox::OutboxEntry;
@@ -54,7 +53,7 @@ fn stop(number: i64) -> Order {
 
 async fn tree(store: &Store) -> (Root, Commands) {
     let snapshot = store.load().unwrap();
-    let root = Root::for_tests(store, snapshot, WebhookSettings::default()).await;
+    let root = Root::for_tests(store, snapshot).await;
     let orders = root.commands();
     (root, orders)
 }

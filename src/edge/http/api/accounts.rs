@@ -13,12 +13,13 @@ use utoipa_axum::routes;
 use super::Shared;
 use super::bodies::{AttachChat, Message, Paging};
 use super::extract::{Body, Id, Query, page};
+use super::fields::Fields;
+use super::parse;
 use super::service::{AccountQuery, Outgoing, ParseMode};
 use super::shapes::{
     Account, AccountStatus, Chat, Kind, Page, Sent, State as AccountState, WhyView,
 };
 use crate::protocol::answers::refusal::Refusal;
-use crate::protocol::request::{self, Fields};
 use crate::protocol::users::owner::{AccountId, Caller};
 
 /// Header by which a caller names a message.
@@ -74,12 +75,12 @@ async fn accounts(
     Query(mut fields): Query,
 ) -> Result<Json<Page<Account>>, Refusal> {
     let kinds = [("user", Kind::User), ("bot", Kind::Bot)];
-    fields.optional("platform", |value| request::one_of(value, &[("telegram", ())]));
+    fields.optional("platform", |value| parse::one_of(value, &[("telegram", ())]));
     let query = AccountQuery {
-        state: fields.optional("status", |value| request::one_of(value, STATES)),
-        kind: fields.optional("kind", |value| request::one_of(value, &kinds)),
-        text: fields.optional("q", request::words),
-        user: fields.optional("user", request::user),
+        state: fields.optional("status", |value| parse::one_of(value, STATES)),
+        kind: fields.optional("kind", |value| parse::one_of(value, &kinds)),
+        text: fields.optional("q", parse::words),
+        user: fields.optional("user", parse::user),
         page: page(&mut fields),
     };
     let query = fields.finish(Some(query))?;
@@ -207,7 +208,7 @@ async fn remove_account(
     Id(id): Id<AccountId>,
     Query(mut fields): Query,
 ) -> Result<StatusCode, Refusal> {
-    let logout = fields.optional("logout", request::switch).unwrap_or(false);
+    let logout = fields.optional("logout", parse::switch).unwrap_or(false);
     let logout = fields.finish(Some(logout))?;
     api.service.remove(&who, id, logout).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -252,20 +253,20 @@ async fn send_message(
 
 fn outgoing(headers: &HeaderMap, mut fields: Fields) -> Result<Outgoing, Refusal> {
     let modes = [("markdown", ParseMode::Markdown), ("html", ParseMode::Html)];
-    let text = fields.required("text", request::message_text);
-    let to = fields.required("to", request::recipient);
-    let parse_mode = fields.optional("parse_mode", |value| request::one_of(value, &modes));
+    let text = fields.required("text", parse::message_text);
+    let to = fields.required("to", parse::recipient);
+    let parse_mode = fields.optional("parse_mode", |value| parse::one_of(value, &modes));
     if parse_mode.is_none()
-        && let Some(Err(wrong)) = text.as_ref().map(request::plain_text)
+        && let Some(Err(wrong)) = text.as_ref().map(parse::plain_text)
     {
         fields.wrong("text", wrong);
     }
-    let reply_to = fields.optional("reply_to", request::message_id);
-    let silent = fields.optional("silent", request::switch).unwrap_or(false);
-    let seconds = fields.optional("timeout", request::timeout_seconds).unwrap_or(TIMEOUT_SECONDS);
+    let reply_to = fields.optional("reply_to", parse::message_id);
+    let silent = fields.optional("silent", parse::switch).unwrap_or(false);
+    let seconds = fields.optional("timeout", parse::timeout_seconds).unwrap_or(TIMEOUT_SECONDS);
     let timeout = Duration::from_secs(seconds.into());
     let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let key = keys.next().map(|key| request::idempotency_key(key.as_bytes())).transpose();
+    let key = keys.next().map(|key| parse::idempotency_key(key.as_bytes())).transpose();
     let idempotency_key = key.unwrap_or_else(|wrong| {
         fields.wrong("Idempotency-Key", wrong);
         None
@@ -325,7 +326,7 @@ async fn attach_chat(
     Id(id): Id<AccountId>,
     Body(mut fields): Body,
 ) -> Result<(StatusCode, Json<Chat>), Refusal> {
-    let chat = fields.required("chat", request::chat);
+    let chat = fields.required("chat", parse::chat);
     let chat = fields.finish(chat)?;
     Ok((StatusCode::CREATED, Json(api.service.attach_chat(&who, id, chat).await?)))
 }

@@ -10,11 +10,11 @@ use utoipa_axum::routes;
 use super::Shared;
 use super::bodies::DetailedHealth;
 use super::extract::{Admin, Query};
+use super::parse;
 use super::service::HealthQuery;
 use super::shapes::KeyStatus;
 use crate::edge::http::printed::Printed;
 use crate::protocol::answers::refusal::Refusal;
-use crate::protocol::request;
 
 /// Rows of a page, unless somebody says otherwise.
 const HEALTH_ROWS: usize = 100;
@@ -75,9 +75,9 @@ async fn detailed_health(
     Admin(who): Admin,
     Query(mut fields): Query,
 ) -> Result<Printed<serde_json::Value>, Refusal> {
-    let limit = fields.optional("limit", request::limit).unwrap_or(HEALTH_ROWS);
-    let accounts_cursor = fields.optional("accounts_cursor", request::cursor);
-    let monitors_cursor = fields.optional("monitors_cursor", request::cursor);
+    let limit = fields.optional("limit", parse::limit).unwrap_or(HEALTH_ROWS);
+    let accounts_cursor = fields.optional("accounts_cursor", parse::cursor);
+    let monitors_cursor = fields.optional("monitors_cursor", parse::cursor);
     let query = fields.finish(Some(HealthQuery { limit, accounts_cursor, monitors_cursor }))?;
     api.service.detailed_health(&who, query).await.map(Printed)
 }

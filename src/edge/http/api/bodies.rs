@@ -1,5 +1,5 @@
 //! The forms of bodies and queries, for the OpenAPI document. They are never made: requests are taken
-//! apart by `protocol/request.rs`, and a test holds the two against each other.
+//! apart by `parse.rs`, and a test holds the two against each other.
 
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;

@@ -16,11 +16,12 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::admit::too_slow;
 use super::claims::Grant;
+use super::fields::{Fields, GIVEN_TWICE};
+use super::parse;
 use super::service::PageQuery;
 use crate::edge::http::problem::problem;
 use crate::edge::http::strict::wrapped;
 use crate::protocol::answers::refusal::{Code, Refusal};
-use crate::protocol::request::{self, Fields, GIVEN_TWICE};
 use crate::protocol::telegram::chat::ChatRef;
 use crate::protocol::users::owner::{AccountId, Caller, LoginId, Role, UserId, WebhookId};
 use crate::protocol::values::json;
@@ -144,7 +145,7 @@ impl<S: Sync> FromRequestParts<S> for ChatParameter {
         let text = parameter(parts, "chat_id").await?;
         let number = text.parse().ok().filter(|number: &i64| number.to_string() == text);
         let spelling = number.map_or(Value::String(text), Value::from);
-        Ok(Self(request::chat(spelling).ok()))
+        Ok(Self(parse::chat(spelling).ok()))
     }
 }
 
@@ -197,7 +198,7 @@ impl<S: Sync> FromRequest<S> for Body {
                 Ok(Self(fields))
             }
             Ok(Read { value: other, .. }) => {
-                request::wipe(other);
+                json::wipe(other);
                 let refusal = Refusal::new(Code::Validation, "the body must be a JSON object");
                 Err(refusal.into_response())
             }
@@ -264,7 +265,7 @@ impl<S: Sync> FromRequestParts<S> for Query {
         // An empty value is as good as none.
         for (name, value) in pairs.0.into_iter().filter(|(_, value)| !value.is_empty()) {
             if let Some(before) = given.insert(name.clone(), Value::String(value)) {
-                request::wipe(before);
+                json::wipe(before);
                 twice.push(name);
             }
         }
@@ -279,7 +280,7 @@ impl<S: Sync> FromRequestParts<S> for Query {
 /// The page that a query asks for.
 pub(super) fn page(fields: &mut Fields) -> PageQuery {
     let default = PageQuery::default();
-    let cursor = fields.optional("cursor", request::cursor);
-    let limit = fields.optional("limit", request::limit);
+    let cursor = fields.optional("cursor", parse::cursor);
+    let limit = fields.optional("limit", parse::limit);
     PageQuery { cursor, limit: limit.unwrap_or(default.limit) }
 }

@@ -13,10 +13,10 @@ use super::Shared;
 use super::answer::Wiped;
 use super::bodies::{ConnectBot, ConnectQr, ConnectSession, ConnectSms, LoginCode, LoginPassword};
 use super::extract::{Body, Id};
+use super::parse;
 use super::service::{Connected, PastedSession};
 use super::shapes::{Account, Login};
 use crate::protocol::answers::refusal::Refusal;
-use crate::protocol::request;
 use crate::protocol::users::owner::{Caller, LoginId};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
@@ -46,7 +46,7 @@ async fn connect_sms(
     who: Caller,
     Body(mut fields): Body,
 ) -> Result<Wiped<Login>, Refusal> {
-    let phone = fields.required("phone", request::phone);
+    let phone = fields.required("phone", parse::phone);
     let phone = fields.finish(phone)?;
     Ok(Wiped(StatusCode::ACCEPTED, api.service.connect_sms(&who, phone).await?))
 }
@@ -87,7 +87,7 @@ async fn connect_bot(
     who: Caller,
     Body(mut fields): Body,
 ) -> Result<(StatusCode, Json<Account>), Refusal> {
-    let token = fields.required("token", request::bot_token);
+    let token = fields.required("token", parse::bot_token);
     let token = fields.finish(token)?;
     Ok((StatusCode::CREATED, Json(api.service.connect_bot(&who, token).await?)))
 }
@@ -119,9 +119,9 @@ async fn connect_session(
     who: Caller,
     Body(mut fields): Body,
 ) -> Result<Response, Refusal> {
-    let session_string = fields.required("session_string", request::session_string);
-    let api_id = fields.optional("api_id", request::api_id);
-    fields.optional("api_hash", request::api_hash);
+    let session_string = fields.required("session_string", parse::session_string);
+    let api_id = fields.optional("api_id", parse::api_id);
+    fields.optional("api_hash", parse::api_hash);
     let session = session_string.map(|session_string| PastedSession { session_string, api_id });
     let session = fields.finish(session)?;
     Ok(match api.service.connect_session(&who, session).await? {
@@ -169,7 +169,7 @@ async fn login_code(
     Id(id): Id<LoginId>,
     Body(mut fields): Body,
 ) -> Result<Wiped<Login>, Refusal> {
-    let code = fields.required("code", request::code);
+    let code = fields.required("code", parse::code);
     let code = fields.finish(code)?;
     Ok(Wiped(StatusCode::OK, api.service.login_code(&who, id, code).await?))
 }
@@ -194,7 +194,7 @@ async fn login_password(
     Id(id): Id<LoginId>,
     Body(mut fields): Body,
 ) -> Result<Wiped<Login>, Refusal> {
-    let password = fields.required("password", request::password);
+    let password = fields.required("password", parse::password);
     let password = fields.finish(password)?;
     Ok(Wiped(StatusCode::OK, api.service.login_password(&who, id, password).await?))
 }

@@ -11,10 +11,10 @@ use utoipa_axum::routes;
 use super::Shared;
 use super::bodies::{Paging, PutMonitor};
 use super::extract::{Body, ChatParameter, Query, page};
+use super::parse;
 use super::service::MonitorQuery;
 use super::shapes::{Monitor, Page};
 use crate::protocol::answers::refusal::Refusal;
-use crate::protocol::request;
 use crate::protocol::users::owner::Caller;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
@@ -41,7 +41,7 @@ async fn monitors(
     who: Caller,
     Query(mut fields): Query,
 ) -> Result<Json<Page<Monitor>>, Refusal> {
-    let user = fields.optional("user", request::user);
+    let user = fields.optional("user", parse::user);
     let query = MonitorQuery { user, page: page(&mut fields) };
     let query = fields.finish(Some(query))?;
     api.service.monitors(&who, query).await.map(Json)
@@ -86,7 +86,7 @@ async fn put_monitor(
     chat: ChatParameter,
     Body(mut fields): Body,
 ) -> Result<(StatusCode, Json<Monitor>), Refusal> {
-    let accounts = fields.required("accounts", request::account_ids);
+    let accounts = fields.required("accounts", parse::account_ids);
     let accounts = fields.finish(accounts)?;
     let (monitor, is_new) = api.service.put_monitor(&who, chat.wanted()?, accounts).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };

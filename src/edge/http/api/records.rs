@@ -12,10 +12,10 @@ use utoipa_axum::routes;
 use super::Shared;
 use super::bodies::Paging;
 use super::extract::{Query, VisibleUser, page};
+use super::parse;
 use super::service::AuditQuery;
 use super::shapes::{AuditEntry, Erased, Page, Time};
 use crate::protocol::answers::refusal::Refusal;
-use crate::protocol::request;
 use crate::protocol::users::owner::Caller;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
@@ -47,9 +47,9 @@ async fn audit(
     Query(mut fields): Query,
 ) -> Result<Json<Page<AuditEntry>>, Refusal> {
     let query = AuditQuery {
-        since: fields.optional("since", request::moment).map(Time),
-        actor: fields.optional("actor", request::words),
-        action: fields.optional("action", request::words),
+        since: fields.optional("since", parse::moment).map(Time),
+        actor: fields.optional("actor", parse::words),
+        action: fields.optional("action", parse::words),
         page: page(&mut fields),
     };
     let query = fields.finish(Some(query))?;

@@ -15,6 +15,7 @@ pub use crate::actors::Change;
 use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::telegram::chat::ChatRef;
 use crate::protocol::users::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
+pub use crate::protocol::values::page::PageQuery;
 use crate::protocol::values::secret::SecretText;
 
 /// A phone number in international form, e.g. `+79991234567`. No revealing `Debug`.
@@ -51,21 +52,6 @@ pub struct MonitorQuery {
     pub user: Option<UserId>,
     /// Where the page begins.
     pub page: PageQuery,
-}
-
-/// Which page of a list.
-#[derive(Clone, Debug)]
-pub struct PageQuery {
-    /// As the page before named it.
-    pub cursor: Option<String>,
-    /// Rows at most.
-    pub limit: usize,
-}
-
-impl Default for PageQuery {
-    fn default() -> Self {
-        Self { cursor: None, limit: 50 }
-    }
 }
 
 /// How a message's text is marked up.

@@ -25,11 +25,12 @@ use super::Shared;
 use super::claims::Grant;
 use super::event_ids::EventIds;
 use super::extract::Query;
+use super::fields::Fields;
+use super::parse;
 use super::service::Change;
 use crate::edge::http::metrics::HttpMetrics;
 use crate::edge::http::problem::problem;
 use crate::protocol::answers::refusal::{Code, Refusal};
-use crate::protocol::request::{self, Fields};
 use crate::protocol::users::owner::{Caller, UserId};
 
 /// Streams of one user at once.
@@ -237,10 +238,10 @@ async fn events_stream(
 
 /// Behind which event to go on: by the header, or by the query where no header can be set.
 fn resume_after(headers: &HeaderMap, fields: &mut Fields) -> Option<String> {
-    let asked = fields.optional("last_event_id", request::cursor);
+    let asked = fields.optional("last_event_id", parse::cursor);
     let Some(id) = headers.get(LAST_EVENT_ID) else { return asked };
     let id = serde_json::Value::from(id.to_str().unwrap_or_default());
-    request::cursor(id).map_err(|wrong| fields.wrong("Last-Event-ID", wrong)).ok()
+    parse::cursor(id).map_err(|wrong| fields.wrong("Last-Event-ID", wrong)).ok()
 }
 
 fn sent_event(mut change: Change) -> Event {

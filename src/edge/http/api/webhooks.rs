@@ -12,10 +12,11 @@ use uuid::Uuid;
 use super::Shared;
 use super::bodies::{Paging, PutWebhook};
 use super::extract::{Body, Id, Query, page};
+use super::fields::Fields;
+use super::parse;
 use super::service::WebhookOrder;
 use super::shapes::{DeadDelivery, Page, Webhook};
 use crate::protocol::answers::refusal::Refusal;
-use crate::protocol::request::{self, Fields};
 use crate::protocol::users::owner::{Caller, WebhookId};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
@@ -27,9 +28,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
 }
 
 fn order(mut fields: Fields) -> Result<WebhookOrder, Refusal> {
-    let url = fields.required("url", request::webhook_url);
-    let events = fields.optional("events", request::event_names).unwrap_or_default();
-    let enabled = fields.optional("enabled", request::switch).unwrap_or(true);
+    let url = fields.required("url", parse::webhook_url);
+    let events = fields.optional("events", parse::event_names).unwrap_or_default();
+    let enabled = fields.optional("enabled", parse::switch).unwrap_or(true);
     let order = url.map(|url| WebhookOrder { url, events, enabled });
     fields.finish(order)
 }

@@ -1,8 +1,8 @@
 //! Webhooks as their users see them over the API: made, listed, refused, deleted.
 
 use super::stage::*;
-use crate::actors::WebhookSettings;
 use crate::edge::http::api::{Service, WebhookOrder};
+use crate::edge::webhook::Guard;
 use crate::protocol::answers::refusal::Code;
 use crate::protocol::users::owner::{Caller, Role, WebhookId};
 use uuid::Uuid;
@@ -67,8 +67,7 @@ async fn pages_of_webhooks_follow_one_another_and_there_is_an_end() {
 
 #[tokio::test]
 async fn addresses_inside_and_unknown_events_are_refused() {
-    let settings = WebhookSettings { allow_private: false, ..quick() };
-    let (stage, who) = (Stage::set(settings).await, user("one"));
+    let (stage, who) = (Stage::guarded(Guard::new(false), quick()).await, user("one"));
     let api = stage.root.api();
     for url in ["http://example.org/", "https://127.0.0.1/", "https://0x7f.1/", "https://[::1]/"] {
         let refused = api.create_webhook(&who, order(url.into())).await.unwrap_err();

@@ -2,7 +2,7 @@
 
 use super::stage::*;
 use crate::actors::WebhookSettings;
-use crate::actors::tree::context::now;
+use crate::clock::now;
 use crate::edge::http::api::Service;
 use crate::protocol::answers::refusal::Code;
 use crate::protocol::tree::restart::Backoff;

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::actors::Root;
-use crate::actors::WebhookSettings;
+use crate::actors::{Ports, Root, WebhookSettings};
 use crate::edge::http::api::{AuditQuery, PageQuery, Service, Webhook, WebhookOrder};
+use crate::edge::webhook::{Guard, WebhookClient};
 use crate::protocol::bridge::outbox::{OutboxEntry, Route};
 use crate::protocol::tree::restart::Backoff;
 use crate::protocol::users::owner::{Caller, UserId, WebhookId};
@@ -143,7 +143,7 @@ pub(super) async fn eventually<T, S: std::fmt::Debug>(
 pub(super) fn quick() -> WebhookSettings {
     let backoff = Backoff { min_ms: 10, max_ms: 40 };
     let retry = RetryPolicy { backoff, give_up_after_ms: 3_600_000 };
-    WebhookSettings { allow_private: true, retry, waiting_max: 1_000, connections: 64 }
+    WebhookSettings { retry, waiting_max: 1_000, connections: 64 }
 }
 
 pub(super) fn user(name: &str) -> Caller {
@@ -160,17 +160,24 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) async fn set(settings: WebhookSettings) -> Self {
+        Self::guarded(Guard::new(true), settings).await
+    }
+
+    /// One whose endpoints are called only as far as `guard` lets them.
+    pub(super) async fn guarded(guard: Guard, settings: WebhookSettings) -> Self {
         let (store, outbox) = Store::in_memory().unwrap();
-        Self::on(store, outbox, settings).await
+        Self::on(store, outbox, guard, settings).await
     }
 
     pub(super) async fn open(path: &std::path::Path, settings: WebhookSettings) -> Self {
         let (store, outbox) = Store::open(StoreOptions::new(path)).unwrap();
-        Self::on(store, outbox, settings).await
+        Self::on(store, outbox, Guard::new(true), settings).await
     }
 
-    pub(super) async fn on(store: Store, outbox: Outbox, settings: WebhookSettings) -> Self {
-        let root = Root::for_tests(&store, store.load().unwrap(), settings).await;
+    async fn on(store: Store, outbox: Outbox, guard: Guard, settings: WebhookSettings) -> Self {
+        let endpoints = Arc::new(WebhookClient::new(guard).unwrap());
+        let ports = Ports { bridge: None, endpoints };
+        let root = Root::calling(&store, store.load().unwrap(), settings, ports).await;
         Self { store, root, outbox: Some(outbox) }
     }
 

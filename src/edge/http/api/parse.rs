@@ -1,169 +1,36 @@
-//! What requests to the API may say: each field's form, and a collector that finds everything wrong
-//! with a request at once. Pure. Values may be secrets: no message quotes one, and those that are not
-//! taken are wiped.
+//! What each value of a request may say. Pure. Values may be secrets: no message quotes one, and those that are
+//! not taken are wiped.
 
-use std::fmt;
-
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
 use zeroize::Zeroize;
 
-use super::answers::refusal::{Code, FieldError, Refusal};
-use super::telegram::chat::{ChatError, ChatRef, ChatSpelling, ChatTarget};
-use super::users::owner::{AccountId, UserId};
-use super::values::ids::UnixMillis;
-use super::values::secret::SecretText;
-use super::values::time::parse_rfc3339;
+use super::fields::Wrong;
+use crate::protocol::messages::message::{MARKED_BYTES_MAX, TEXT_UNITS_MAX};
+use crate::protocol::telegram::chat::{ChatError, ChatRef, ChatSpelling, ChatTarget};
+use crate::protocol::users::owner::{AccountId, UserId};
+use crate::protocol::values::ids::UnixMillis;
+use crate::protocol::values::json::wipe;
+use crate::protocol::values::page::{CURSOR_MAX, is_cursor};
+use crate::protocol::values::secret::SecretText;
+use crate::protocol::values::time::parse_rfc3339;
 
-/// Longest text of a message, in UTF-16 units, as Telegram counts
-/// (<https://core.telegram.org/method/messages.sendMessage>).
-pub const TEXT_UNITS_MAX: usize = 4096;
-/// Longest text with its markup, bytes: 4,096 UTF-16 units are at most 12 KiB; the rest is markup.
-pub const MARKED_BYTES_MAX: usize = 20 * 1024;
 /// Most rows of a page.
-pub const LIMIT_MAX: u32 = 200;
+const LIMIT_MAX: u32 = 200;
 /// Longest that a caller may wait for a message to be sent, in seconds.
-pub const TIMEOUT_MAX: u32 = 25;
+const TIMEOUT_MAX: u32 = 25;
 /// Longest `Idempotency-Key`, in bytes.
-pub const IDEMPOTENCY_KEY_MAX: usize = 255;
+const IDEMPOTENCY_KEY_MAX: usize = 255;
 /// Most accounts of a monitor.
-pub const MONITOR_ACCOUNTS_MAX: usize = 32;
+const MONITOR_ACCOUNTS_MAX: usize = 32;
 /// Most event types that a webhook names.
 const EVENTS_MAX: usize = 64;
 /// Longest address of a webhook, in bytes.
 const URL_MAX: usize = 2048;
-/// Longest name of an unknown field that is repeated.
-const UNKNOWN_NAME_MAX: usize = 32;
-/// Most unknown fields that are told of.
-const UNKNOWN_TOLD_MAX: usize = 16;
-/// Longest cursor, in bytes.
-const CURSOR_MAX: usize = 1024;
 /// Longest session string, in bytes. Telethon's have 353, Pyrogram's 362.
 const SESSION_MAX: usize = 4096;
 /// Longest password, in bytes.
 const PASSWORD_MAX: usize = 4096;
-
-/// What is wrong with a field that is there more than once.
-pub const GIVEN_TWICE: &str = "is given more than once";
-
-/// What is wrong with one value: a fragment that follows the field's name.
-pub type Wrong = String;
-
-/// A request's fields, taken one by one; what is wrong with them is gathered. What nobody takes is
-/// wiped, and `Debug` shows none of it.
-pub struct Fields {
-    given: Map<String, Value>,
-    known: Vec<&'static str>,
-    errors: Vec<FieldError>,
-}
-
-impl Fields {
-    /// The fields of a body or of a query.
-    pub fn new(given: Map<String, Value>) -> Self {
-        Self { given, known: Vec::new(), errors: Vec::new() }
-    }
-
-    /// Notes that a field is there twice.
-    pub fn twice(&mut self, field: &str) {
-        self.wrong(shown(field), GIVEN_TWICE);
-    }
-
-    /// Notes that `field` is wrong.
-    pub fn wrong(&mut self, field: &str, message: impl Into<String>) {
-        self.errors.push(FieldError { field: field.to_owned(), message: message.into() });
-    }
-
-    /// Takes a field that may be absent; `null` counts as absent.
-    pub fn optional<T>(
-        &mut self,
-        field: &'static str,
-        parse: impl FnOnce(Value) -> Result<T, Wrong>,
-    ) -> Option<T> {
-        self.known.push(field);
-        let value = self.given.remove(field).filter(|value| !value.is_null())?;
-        parse(value).map_err(|message| self.wrong(field, message)).ok()
-    }
-
-    /// Takes a field that must be there.
-    pub fn required<T>(
-        &mut self,
-        field: &'static str,
-        parse: impl FnOnce(Value) -> Result<T, Wrong>,
-    ) -> Option<T> {
-        if self.given.get(field).is_none_or(Value::is_null) {
-            self.known.push(field);
-            self.given.remove(field);
-            self.wrong(field, "is missing");
-            return None;
-        }
-        self.optional(field, parse)
-    }
-
-    /// The request, if every field was well and none is left over.
-    ///
-    /// # Errors
-    /// `VALIDATION` with everything that is wrong.
-    pub fn finish<T>(mut self, request: Option<T>) -> Result<T, Refusal> {
-        let known = match self.known.as_slice() {
-            [] => "there is none here".to_owned(),
-            names => format!("the known ones are {}", names.join(", ")),
-        };
-        let left = self.given.keys().take(UNKNOWN_TOLD_MAX);
-        let left: Vec<String> = left.map(|field| shown(field).to_owned()).collect();
-        for field in left {
-            self.wrong(&field, format!("is unknown; {known}"));
-        }
-        match (request, self.errors.as_slice()) {
-            (Some(request), []) => Ok(request),
-            (_, errors) => {
-                let parts: Vec<_> =
-                    errors.iter().map(|one| format!("{} {}", one.field, one.message)).collect();
-                let refusal = Refusal::new(Code::Validation, parts.join("; "));
-                Err(Refusal { errors: std::mem::take(&mut self.errors), ..refusal })
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Fields {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { given: _, known, errors } = self;
-        f.debug_struct("Fields")
-            .field("known", known)
-            .field("errors", errors)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Fields {
-    fn drop(&mut self) {
-        wipe_all(std::mem::take(&mut self.given));
-    }
-}
-
-/// A name that nobody knows may be anything, also a token or a code that slipped: only what looks like
-/// the name of a field is repeated.
-pub(super) fn shown(field: &str) -> &str {
-    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
-    if field.len() <= UNKNOWN_NAME_MAX && field.bytes().all(is_part) { field } else { "?" }
-}
-
-/// Lets a value go, which may be a secret, or hold one anywhere.
-pub fn wipe(value: Value) {
-    match value {
-        Value::String(mut text) => text.zeroize(),
-        Value::Array(items) => items.into_iter().for_each(wipe),
-        Value::Object(fields) => wipe_all(fields),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-fn wipe_all(fields: Map<String, Value>) {
-    for (mut name, value) in fields {
-        name.zeroize();
-        wipe(value);
-    }
-}
 
 fn text(value: Value) -> Result<String, Wrong> {
     match value {
@@ -209,7 +76,7 @@ fn whole(value: &Value, min: u32, max: u32) -> Result<u32, Wrong> {
 
 /// A phone number in international form (E.164: `+` and up to 15 digits, the first not 0), after
 /// spaces, dashes and parentheses were taken out.
-pub fn phone(value: Value) -> Result<SecretText, Wrong> {
+pub(super) fn phone(value: Value) -> Result<SecretText, Wrong> {
     let given = SecretText::new(text(value)?);
     let bare = without(&given, &[' ', '-', '(', ')']);
     let digits = bare.expose().strip_prefix('+').unwrap_or_default();
@@ -224,7 +91,7 @@ pub fn phone(value: Value) -> Result<SecretText, Wrong> {
 }
 
 /// A bot's token, as BotFather writes it: `123456:ABC…`.
-pub fn bot_token(value: Value) -> Result<SecretText, Wrong> {
+pub(super) fn bot_token(value: Value) -> Result<SecretText, Wrong> {
     let token = SecretText::new(bounded(value, 256)?);
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     let is_token = token.expose().split_once(':').is_some_and(|(id, rest)| {
@@ -239,7 +106,7 @@ pub fn bot_token(value: Value) -> Result<SecretText, Wrong> {
 }
 
 /// A login code: its digits, without spaces and dashes between them.
-pub fn code(value: Value) -> Result<SecretText, Wrong> {
+pub(super) fn code(value: Value) -> Result<SecretText, Wrong> {
     let given = SecretText::new(text(value)?);
     let digits = without(&given, &[' ', '-']);
     let is_code = (3..=10).contains(&digits.expose().len())
@@ -248,12 +115,12 @@ pub fn code(value: Value) -> Result<SecretText, Wrong> {
 }
 
 /// The password of an account.
-pub fn password(value: Value) -> Result<SecretText, Wrong> {
+pub(super) fn password(value: Value) -> Result<SecretText, Wrong> {
     bounded(value, PASSWORD_MAX).map(SecretText::new)
 }
 
 /// A session string; what it holds is looked at later.
-pub fn session_string(value: Value) -> Result<SecretText, Wrong> {
+pub(super) fn session_string(value: Value) -> Result<SecretText, Wrong> {
     let text = SecretText::new(bounded(value, SESSION_MAX)?);
     let bare = text.expose().trim();
     if bare.is_empty() || !bare.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -263,12 +130,12 @@ pub fn session_string(value: Value) -> Result<SecretText, Wrong> {
 }
 
 /// An application's id.
-pub fn api_id(value: Value) -> Result<i32, Wrong> {
+pub(super) fn api_id(value: Value) -> Result<i32, Wrong> {
     whole(&value, 1, i32::MAX.cast_unsigned()).map(u32::cast_signed)
 }
 
 /// An application's hash: 32 hexadecimal digits. Only looked at: an imported session needs none.
-pub fn api_hash(value: Value) -> Result<(), Wrong> {
+pub(super) fn api_hash(value: Value) -> Result<(), Wrong> {
     let hash = SecretText::new(text(value)?);
     let is_hash =
         hash.expose().len() == 32 && hash.expose().bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -276,7 +143,7 @@ pub fn api_hash(value: Value) -> Result<(), Wrong> {
 }
 
 /// The text of a message, maybe with markup: what is left without that is measured once it is read.
-pub fn message_text(value: Value) -> Result<SecretText, Wrong> {
+pub(super) fn message_text(value: Value) -> Result<SecretText, Wrong> {
     let text = SecretText::new(text(value)?);
     match text.expose().len() {
         0 => Err("is empty".to_owned()),
@@ -288,7 +155,7 @@ pub fn message_text(value: Value) -> Result<SecretText, Wrong> {
 }
 
 /// Whether a text without markup fits into a message.
-pub fn plain_text(text: &SecretText) -> Result<(), Wrong> {
+pub(super) fn plain_text(text: &SecretText) -> Result<(), Wrong> {
     match text.expose().encode_utf16().count() {
         0..=TEXT_UNITS_MAX => Ok(()),
         units => Err(format!("has {units} UTF-16 units; Telegram takes at most {TEXT_UNITS_MAX}")),
@@ -311,7 +178,7 @@ fn spelling(value: Value) -> Result<ChatSpelling, Wrong> {
 }
 
 /// A chat: a marked id, a `@username` or a `t.me` link.
-pub fn chat(value: Value) -> Result<ChatRef, Wrong> {
+pub(super) fn chat(value: Value) -> Result<ChatRef, Wrong> {
     ChatRef::parse(spelling(value)?).map_err(|error| no_chat(&error))
 }
 
@@ -325,7 +192,7 @@ fn no_chat(error: &ChatError) -> Wrong {
 }
 
 /// Whom a message goes to: a chat as in [`chat`], or `me`; as it was spelled.
-pub fn recipient(value: Value) -> Result<String, Wrong> {
+pub(super) fn recipient(value: Value) -> Result<String, Wrong> {
     let spelling = spelling(value)?;
     let given = match &spelling {
         ChatSpelling::Number(number) => number.to_string(),
@@ -345,17 +212,17 @@ pub fn recipient(value: Value) -> Result<String, Wrong> {
 }
 
 /// A message's number in its chat.
-pub fn message_id(value: Value) -> Result<i32, Wrong> {
+pub(super) fn message_id(value: Value) -> Result<i32, Wrong> {
     whole(&value, 1, i32::MAX.cast_unsigned()).map(u32::cast_signed)
 }
 
 /// Seconds from 1 to [`TIMEOUT_MAX`].
-pub fn timeout_seconds(value: Value) -> Result<u32, Wrong> {
+pub(super) fn timeout_seconds(value: Value) -> Result<u32, Wrong> {
     whole(&value, 1, TIMEOUT_MAX)
 }
 
 /// `true` or `false`, also as the text of a query.
-pub fn switch(value: Value) -> Result<bool, Wrong> {
+pub(super) fn switch(value: Value) -> Result<bool, Wrong> {
     match value {
         Value::Bool(flag) => Ok(flag),
         Value::String(text) if text == "true" => Ok(true),
@@ -365,7 +232,7 @@ pub fn switch(value: Value) -> Result<bool, Wrong> {
 }
 
 /// One of `names`.
-pub fn one_of<T: Copy>(value: Value, names: &[(&str, T)]) -> Result<T, Wrong> {
+pub(super) fn one_of<T: Copy>(value: Value, names: &[(&str, T)]) -> Result<T, Wrong> {
     let text = text(value)?;
     let found = names.iter().find(|(name, _)| *name == text);
     found.map(|(_, one)| *one).ok_or_else(|| {
@@ -375,37 +242,38 @@ pub fn one_of<T: Copy>(value: Value, names: &[(&str, T)]) -> Result<T, Wrong> {
 }
 
 /// How many rows a page has at the most.
-pub fn limit(value: Value) -> Result<usize, Wrong> {
+pub(super) fn limit(value: Value) -> Result<usize, Wrong> {
     whole(&value, 1, LIMIT_MAX).map(|number| number as usize)
 }
 
 /// Where a page begins. What it says is nobody's business but the one's who made it.
-pub fn cursor(value: Value) -> Result<String, Wrong> {
+pub(super) fn cursor(value: Value) -> Result<String, Wrong> {
     let text = bounded(value, CURSOR_MAX)?;
-    let is_visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-    is_visible.then_some(text).ok_or_else(|| "must be the next_cursor of a page before".to_owned())
+    is_cursor(&text)
+        .then_some(text)
+        .ok_or_else(|| "must be the next_cursor of a page before".to_owned())
 }
 
 /// A short text to search by.
-pub fn words(value: Value) -> Result<String, Wrong> {
+pub(super) fn words(value: Value) -> Result<String, Wrong> {
     let text = bounded(value, 256)?;
     let is_plain = !text.chars().any(char::is_control);
     is_plain.then_some(text).ok_or_else(|| "holds control characters".to_owned())
 }
 
 /// A user of the API.
-pub fn user(value: Value) -> Result<UserId, Wrong> {
+pub(super) fn user(value: Value) -> Result<UserId, Wrong> {
     UserId::new(text(value)?).map_err(|error| error.to_string())
 }
 
 /// A moment, RFC 3339.
-pub fn moment(value: Value) -> Result<UnixMillis, Wrong> {
+pub(super) fn moment(value: Value) -> Result<UnixMillis, Wrong> {
     parse_rfc3339(&text(value)?)
         .ok_or_else(|| "must be a moment such as 2026-11-21T03:04:05Z (RFC 3339)".to_owned())
 }
 
 /// The accounts of a monitor, the primary one first: 1 to [`MONITOR_ACCOUNTS_MAX`], none twice.
-pub fn account_ids(value: Value) -> Result<Vec<AccountId>, Wrong> {
+pub(super) fn account_ids(value: Value) -> Result<Vec<AccountId>, Wrong> {
     let Value::Array(items) = value else {
         return Err("must be a list of account ids".to_owned());
     };
@@ -425,7 +293,7 @@ pub fn account_ids(value: Value) -> Result<Vec<AccountId>, Wrong> {
 }
 
 /// The address of a webhook: `http` or `https`, with a host, without user and password.
-pub fn webhook_url(value: Value) -> Result<String, Wrong> {
+pub(super) fn webhook_url(value: Value) -> Result<String, Wrong> {
     let url = bounded(value, URL_MAX)?;
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let authority = rest.map(|rest| &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())]);
@@ -438,7 +306,7 @@ pub fn webhook_url(value: Value) -> Result<String, Wrong> {
 }
 
 /// Names of events such as `incoming_telegram_message`; an empty list means all.
-pub fn event_names(value: Value) -> Result<Vec<String>, Wrong> {
+pub(super) fn event_names(value: Value) -> Result<Vec<String>, Wrong> {
     let Value::Array(items) = value else {
         return Err("must be a list of event names".to_owned());
     };
@@ -457,39 +325,21 @@ pub fn event_names(value: Value) -> Result<Vec<String>, Wrong> {
 }
 
 /// A caller's name for a message: 1 to [`IDEMPOTENCY_KEY_MAX`] visible ASCII characters.
-pub fn idempotency_key(key: &[u8]) -> Result<String, Wrong> {
+pub(super) fn idempotency_key(key: &[u8]) -> Result<String, Wrong> {
     let is_key =
         (1..=IDEMPOTENCY_KEY_MAX).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
     let text = std::str::from_utf8(key).ok().filter(|_| is_key);
     text.map(str::to_owned)
         .ok_or_else(|| format!("must be 1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters"))
 }
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+    use crate::edge::http::api::fields::tests::fields;
     use crate::secrets::freed::freed_with;
-
-    fn fields(value: Value) -> Fields {
-        let Value::Object(map) = value else { panic!("not an object") };
-        Fields::new(map)
-    }
-
-    #[test]
-    fn everything_wrong_is_told_at_once_and_no_value_is_quoted() {
-        let mut given = fields(json!({"phone": "s3cret", "silent": "s3cret", "colour": "s3cret"}));
-        let phone = given.required("phone", phone);
-        let text = given.required("text", message_text);
-        let silent = given.optional("silent", switch);
-        let refusal = given.finish(phone.zip(text).zip(silent)).unwrap_err();
-        let named: Vec<_> = refusal.errors.iter().map(|one| one.field.as_str()).collect();
-        assert_eq!(named, ["phone", "text", "silent", "colour"]);
-        assert_eq!(refusal.errors[3].message, "is unknown; the known ones are phone, text, silent");
-        assert!(!format!("{refusal:?}").contains("s3cret"));
-    }
 
     const SECRET: &str = "SWORDFISH-1905";
 
@@ -539,34 +389,6 @@ mod tests {
             drop(password(json!("1234567")).unwrap());
         });
         assert_eq!(freed, 0);
-    }
-
-    #[test]
-    fn names_that_nobody_knows_are_repeated_only_when_they_look_like_names() {
-        for (name, is_shown) in [
-            ("colour", true),
-            ("reply_to", true),
-            ("123456:ABC-def", false),
-            ("12345", false),
-            ("Correct", false),
-            ("a_name_that_is_longer_than_any_that_there_is", false),
-        ] {
-            let refusal = fields(json!({name: 1})).finish(Some(())).unwrap_err();
-            assert_eq!(refusal.errors[0].field == name, is_shown, "{name}");
-            assert_eq!(format!("{refusal:?}").contains(name), is_shown, "{name}");
-            let mut given = fields(json!({}));
-            given.twice(name);
-            let refusal = given.finish(Some(())).unwrap_err();
-            assert_eq!(format!("{refusal:?}").contains(name), is_shown, "{name}");
-        }
-    }
-
-    #[test]
-    fn null_counts_as_absent() {
-        let mut given = fields(json!({"limit": null, "text": null}));
-        assert_eq!(given.optional("limit", limit), None);
-        assert!(given.required("text", message_text).is_none());
-        assert_eq!(given.finish(Some(())).unwrap_err().errors.len(), 1);
     }
 
     #[test]

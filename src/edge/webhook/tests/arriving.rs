@@ -2,7 +2,7 @@
 //! outbox.
 
 use super::stage::*;
-use crate::actors::tree::context::now;
+use crate::clock::now;
 use crate::edge::http::api::{Service, WebhookOrder};
 use crate::protocol::bridge::outbox::OutboxEntry;
 use crate::protocol::webhooks::deliveries::sign;
