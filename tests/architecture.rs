@@ -105,8 +105,8 @@ fn without_tests(text: &str) -> &str {
 /// Every path that a text names: the leaves of its `use` trees, and what it writes out.
 fn paths(text: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
-    let mut pieces = text.split(';');
-    while let Some(piece) = pieces.next() {
+    let pieces = text.split(';');
+    for piece in pieces {
         let is_word = |c: char| c.is_alphanumeric() || c == '_';
         let tree = piece.rfind("use ").filter(|at| !piece[..*at].ends_with(is_word));
         if let Some(at) = tree.filter(|at| !piece[*at..].contains('=')) {
