@@ -20,17 +20,17 @@ use crate::protocol::tree::restart::Backoff;
 use crate::protocol::values::ids::AuthKeyId;
 use crate::telegram::{DialGate, DialRight};
 
-/// DialLimiter under way at once to one datacenter, in all accounts together: with [`PER_SECOND`] as many
+/// Dials under way at once to one datacenter, in all accounts together: with [`PER_SECOND`] as many
 /// as begin while a dial takes a second, which is long for its three round trips. A datacenter that
 /// does not answer keeps dials to the others waiting for nothing.
 const AT_ONCE_MAX: usize = 256;
-/// DialLimiter begun within a second, in all accounts together: 10,000 accounts are back within 40 s of a
+/// Dials begun within a second, in all accounts together: 10,000 accounts are back within 40 s of a
 /// start, and it does not look like an attack.
 const PER_SECOND: NonZeroU32 = NonZeroU32::new(250).expect("it is not zero");
-/// DialLimiter that may begin at once after a quiet time.
+/// Dials that may begin at once after a quiet time.
 const BURST: NonZeroU32 = NonZeroU32::new(64).expect("it is not zero");
 
-/// DialLimiter in a row to a datacenter that nobody answered, after which those in line are told so
+/// Dials in a row to a datacenter that nobody answered, after which those in line are told so
 /// instead of waiting for their turn: as many as may be under way at once.
 const SILENT_MAX: usize = AT_ONCE_MAX;
 
@@ -92,7 +92,7 @@ struct Paces {
 struct Datacenter {
     permits: Arc<Semaphore>,
     lines: Lines,
-    /// DialLimiter in a row that nobody answered.
+    /// Dials in a row that nobody answered.
     silent: watch::Sender<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! The herald: tells followers what became of what changed. Looks the newest state up when it comes to it,
+//! The change feed: tells followers what became of what changed. Looks the newest state up when it comes to it,
 //! and says nothing when that looks as it did.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use crate::protocol::users::owner::{Scope, UserId};
 pub(in crate::actors) fn start(context: &Arc<LoginsContext>) -> AbortOnDropHandle<()> {
     let shared = Arc::clone(context);
     let telling = Arc::new(Mutex::new(Telling::default()));
-    watched_task(&context.accounts.tree, "change_feed", move || {
+    watched_task(&context.accounts.tree, "herald", move || {
         follow(Arc::clone(&shared), Arc::clone(&telling))
     })
 }
@@ -160,7 +160,7 @@ mod tests {
         let mut changes = Follower::start(&context.accounts.tree, Scope::Only(ann()), None);
         // It follows from where it came in.
         tokio::task::yield_now().await;
-        let _herald = start(&context);
+        let _feed = start(&context);
         let view =
             MonitorView { state: MonitorState::Waiting, since: now(), session: None, error: None };
         let number = (ChatSpelling::Number(-1_000_000_000_005), json!(-1_000_000_000_005_i64));
