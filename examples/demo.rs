@@ -365,7 +365,7 @@ async fn tell_events(
                 chat.ids.push(id);
                 chat.recovered += usize::from(body["metadata"]["recovered"] == true);
             }
-            outbox.release(seq);
+            outbox.acknowledge(seq);
         }
     }
 }

@@ -240,7 +240,7 @@ impl Service for Api {
     }
 
     async fn audit(&self, who: &Caller, query: AuditQuery) -> Result<Page<AuditEntry>, Refusal> {
-        self.read_trail(who, query).await
+        self.read_audit_log(who, query).await
     }
 
     async fn erase(&self, who: &Caller, user: UserId) -> Result<Erased, Refusal> {

@@ -232,13 +232,10 @@ mod tests {
             cause: "said".into(),
             trouble,
             is_panic,
-            place: None,
+            path: None,
         };
         assert!(is_crash(&store(failed(true, None))));
-        assert!(is_crash(&store(CommitError::Damaged {
-            cause: "it panicked".into(),
-            place: None
-        })));
+        assert!(is_crash(&store(CommitError::Damaged { cause: "it panicked".into(), path: None })));
         assert!(!is_crash(&store(failed(false, None))));
         assert!(!is_crash(&store(failed(false, Some(DiskTrouble::Full)))));
         assert!(!is_crash(&store(CommitError::Closed)));

@@ -8,7 +8,9 @@ use serde_json::json;
 use super::{AuditVerifyArgs, note, say, say_json};
 use crate::config::ConfigError;
 use crate::protocol::audit::log::Hash;
-use crate::store::{StoreError, TrailExamined, TrailMark, TrailReport, examine_trail};
+use crate::store::{
+    AuditLogExamined, AuditLogPosition, AuditLogReport, StoreError, examine_audit_log,
+};
 
 /// Exit code when the log was not looked at.
 const NOT_LOOKED: u8 = 2;
@@ -45,16 +47,16 @@ pub fn audit_verify(args: &AuditVerifyArgs) -> ExitCode {
     if report.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn look(args: &AuditVerifyArgs) -> Result<TrailReport, AuditError> {
+fn look(args: &AuditVerifyArgs) -> Result<AuditLogReport, AuditError> {
     let noted = args.noted.as_deref();
     let noted = noted.map(|text| mark(text).ok_or_else(|| AuditError::Noted(text.to_owned())));
     let noted = noted.transpose()?;
     let config = args.config.load()?;
-    let empty = TrailMark::default();
-    match examine_trail(&config.store.path, noted)? {
-        TrailExamined::Followed(report) => Ok(report),
-        TrailExamined::Closed(why) => Err(AuditError::Closed(why)),
-        TrailExamined::New => Ok(TrailReport {
+    let empty = AuditLogPosition::default();
+    match examine_audit_log(&config.store.path, noted)? {
+        AuditLogExamined::Followed(report) => Ok(report),
+        AuditLogExamined::Closed(why) => Err(AuditError::Closed(why)),
+        AuditLogExamined::New => Ok(AuditLogReport {
             entries: 0,
             pseudonymised: 0,
             trimmed: empty,
@@ -70,7 +72,7 @@ fn look(args: &AuditVerifyArgs) -> Result<TrailReport, AuditError> {
 }
 
 /// `NUMBER:HASH`, as [`shown`] writes it.
-fn mark(text: &str) -> Option<TrailMark> {
+fn mark(text: &str) -> Option<AuditLogPosition> {
     let (number, digits) = text.trim().split_once(':')?;
     let mut hash = Hash::default();
     if digits.len() != 2 * hash.len() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
@@ -79,19 +81,19 @@ fn mark(text: &str) -> Option<TrailMark> {
     for (byte, at) in hash.iter_mut().zip((0..).step_by(2)) {
         *byte = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
     }
-    Some(TrailMark { number: number.parse().ok()?, hash })
+    Some(AuditLogPosition { number: number.parse().ok()?, hash })
 }
 
 fn hexadecimal(hash: &Hash) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn shown(mark: &TrailMark) -> String {
+fn shown(mark: &AuditLogPosition) -> String {
     format!("{}:{}", mark.number, hexadecimal(&mark.hash))
 }
 
-fn as_text(report: &TrailReport) -> Vec<String> {
-    let TrailReport { entries, pseudonymised, trimmed, head, faults } = report;
+fn as_text(report: &AuditLogReport) -> Vec<String> {
+    let AuditLogReport { entries, pseudonymised, trimmed, head, faults } = report;
     let mut lines =
         vec![format!("entries        {entries}, {pseudonymised} of them pseudonymised")];
     if trimmed.number > 0 {
@@ -110,8 +112,9 @@ fn as_text(report: &TrailReport) -> Vec<String> {
     lines
 }
 
-fn as_json(report: &TrailReport) -> serde_json::Value {
-    let mark = |mark: &TrailMark| json!({ "number": mark.number, "hash": hexadecimal(&mark.hash) });
+fn as_json(report: &AuditLogReport) -> serde_json::Value {
+    let mark =
+        |mark: &AuditLogPosition| json!({ "number": mark.number, "hash": hexadecimal(&mark.hash) });
     json!({
         "whole": report.faults.is_empty(),
         "entries": report.entries,
@@ -190,7 +193,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_mark_comes_back(number: u64, hash: [u8; 32]) {
-            let noted = TrailMark { number, hash };
+            let noted = AuditLogPosition { number, hash };
             prop_assert_eq!(mark(&shown(&noted)), Some(noted));
         }
     }

@@ -83,6 +83,6 @@ impl OutboxSource for LentOutbox {
     }
 
     fn release(&mut self, through: u64) {
-        self.0.release(through);
+        self.0.acknowledge(through);
     }
 }

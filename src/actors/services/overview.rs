@@ -21,7 +21,7 @@ impl Api {
         query: &HealthQuery,
     ) -> Result<Value, Refusal> {
         Self::as_admin(who)?;
-        let read = |store: &Reader| Ok((store.stats(), store.trail_head()?));
+        let read = |store: &Reader| Ok((store.stats(), store.audit_log_head()?));
         let (stats, head) = self.reading(read).await?;
         let hash: String = head.hash.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(json!({

@@ -19,7 +19,7 @@ use crate::protocol::audit::log::{AuditEvent, Entry};
 use crate::protocol::monitors::record::MonitorRecord;
 use crate::protocol::telegram::chat::ChatKey;
 use crate::protocol::users::owner::{Caller, Role, Scope, UserId};
-use crate::store::{Op, Reader, RowId, StoreError, TrailQuery};
+use crate::store::{AuditLogQuery, Op, Reader, RowId, StoreError};
 
 /// Audit entries that are handed out at the most.
 const EXPORTED_ENTRIES_MAX: usize = 100_000;
@@ -34,7 +34,7 @@ const CHANGE_LOOK: Duration = Duration::from_millis(100);
 const PAGE: usize = 1_000;
 
 impl Api {
-    pub(super) async fn read_trail(
+    pub(super) async fn read_audit_log(
         &self,
         who: &Caller,
         query: AuditQuery,
@@ -42,7 +42,7 @@ impl Api {
         let before = query.page.cursor.as_deref().map(|cursor| {
             cursor.parse().map_err(|_| Refusal::field("cursor", "it is none that a page gave"))
         });
-        let query = TrailQuery {
+        let query = AuditLogQuery {
             user: match who.scope() {
                 Scope::Only(user) => Some(user),
                 Scope::Everybody => None,
@@ -53,7 +53,7 @@ impl Api {
             action: query.action,
             limit: query.page.limit,
         };
-        let page = self.reading(move |store| store.trail(&query)).await?;
+        let page = self.reading(move |store| store.audit_log(&query)).await?;
         let items = page.entries.into_iter().map(audit_entry).collect();
         Ok(Page { items, next_cursor: page.next.map(|next| next.to_string()) })
     }
@@ -248,10 +248,11 @@ fn chats_of(store: &Reader, user: &UserId) -> Result<Vec<Chat>, StoreError> {
 
 /// Everything that the audit log tells of a user, up to a bound.
 fn entries_of(store: &Reader, user: &UserId) -> Result<Vec<AuditEntry>, StoreError> {
-    let mut query = TrailQuery { user: Some(user.clone()), limit: PAGE, ..TrailQuery::default() };
+    let mut query =
+        AuditLogQuery { user: Some(user.clone()), limit: PAGE, ..AuditLogQuery::default() };
     let mut entries = Vec::new();
     loop {
-        let page = store.trail(&query)?;
+        let page = store.audit_log(&query)?;
         entries.extend(page.entries.into_iter().map(audit_entry));
         match page.next {
             Some(next) if entries.len() < EXPORTED_ENTRIES_MAX => query.before = Some(next),

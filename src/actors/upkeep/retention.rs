@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::actors::tree::children::watched_task;
 use crate::actors::tree::context::{Context, now};
-use crate::protocol::audit::log::TRAIL_KEPT_MS;
+use crate::protocol::audit::log::AUDIT_LOG_KEPT_MS;
 use crate::store::{Op, Store};
 
 /// Time between two looks. With what one look lets go at the most (4,096 rows, 1,000 audit entries), 24
@@ -27,7 +27,7 @@ async fn tidy(store: Store) {
     loop {
         rhythm.tick().await;
         let at = now();
-        let ops = vec![Op::Expire(at), Op::TrimTrail(at.plus_ms(-TRAIL_KEPT_MS))];
+        let ops = vec![Op::Expire(at), Op::TrimAuditLog(at.plus_ms(-AUDIT_LOG_KEPT_MS))];
         // A store in trouble ends the daemon; nothing to add here.
         let _ = store.commit(ops).await;
     }

@@ -11,7 +11,7 @@ use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::values::ids::UnixMillis;
 
 /// How long entries are kept, milliseconds (a year).
-pub const TRAIL_KEPT_MS: i64 = 365 * 24 * 60 * 60 * 1_000;
+pub const AUDIT_LOG_KEPT_MS: i64 = 365 * 24 * 60 * 60 * 1_000;
 
 /// A hash of the chain.
 pub type Hash = [u8; 32];

@@ -2,11 +2,12 @@
 //! version, number, time, id of the key, id of the root, and the key wrapped by the root together
 //! with all of that but the root's id, so that no generation passes for another wherever it is kept.
 
-use super::root::Root;
-use super::{KEY_ID_LEN, KeyId, MasterKey, RawKey, random_key};
 use crate::protocol::values::ids::UnixMillis;
-use crate::store::error::StoreError;
-use crate::store::layout;
+
+use super::root::Root;
+use super::seal::{KEY_ID_LEN, KEY_LEN, KeyId, MasterKey, RawKey, random_key};
+use crate::store::contract::StoreError;
+use crate::store::format::layout;
 
 const VERSION: u8 = 1;
 const RECORD: &str = "key generation";
@@ -49,7 +50,7 @@ impl Fresh {
 
 impl Generation {
     /// Where the record lies.
-    pub(super) fn place(&self) -> Vec<u8> {
+    pub(super) fn record_key(&self) -> Vec<u8> {
         layout::generation(self.number)
     }
 
@@ -63,16 +64,16 @@ impl Generation {
 
     fn wrap(&mut self, root: &Root, key: &RawKey) -> Result<(), StoreError> {
         let plain = zeroize::Zeroizing::new([&self.head()[..], &key[..]].concat());
-        self.wrapped = root.wrap(&self.place(), &plain)?;
+        self.wrapped = root.wrap(&self.record_key(), &plain)?;
         self.root = root.id();
         Ok(())
     }
 
     fn raw(&self, root: &Root) -> Result<RawKey, StoreError> {
         let wrong = || StoreError::Damaged { record: RECORD, detail: "it is not what was wrapped" };
-        let plain = root.unwrap(&self.place(), &self.wrapped)?;
+        let plain = root.unwrap(&self.record_key(), &self.wrapped)?;
         let (head, key) = plain.split_first_chunk::<HEAD_LEN>().ok_or_else(wrong)?;
-        let key = <[u8; super::KEY_LEN]>::try_from(key).map(RawKey::new).map_err(|_| wrong())?;
+        let key = <[u8; KEY_LEN]>::try_from(key).map(RawKey::new).map_err(|_| wrong())?;
         (*head == self.head()).then_some(key).ok_or_else(wrong)
     }
 

@@ -1,18 +1,20 @@
-//! From the root and what is stored to keys that work. Owns the checks of the root at the door, the
-//! first generation, the taking over of stores without generations, and the change to another root;
+//! From the root and what is stored to keys that work. Owns the checks of the root before anything is read,
+//! the first generation, the taking over of stores without generations, and the change to another root;
 //! writes nothing: what belongs on disk goes with the batch that opens the store.
 
 use std::path::{Path, PathBuf};
 
-use super::generation::{Fresh, Generation};
-use super::ring::{Keys, Ring};
-use super::root::Root;
-use super::source::{KeyOrigin, KeySource};
-use super::{KeyId, MasterKey, Seal};
 use crate::protocol::values::ids::UnixMillis;
-use crate::store::engine::{Batch, Engine, collect};
-use crate::store::error::StoreError;
-use crate::store::layout::{self, kind};
+
+use super::generation::{Fresh, Generation};
+use super::key_file::KeyFile;
+use super::key_set::{KeySet, Keys};
+use super::root::Root;
+use super::seal::{KeyId, MasterKey, Parts, Seal};
+use crate::store::contract::{KeyOrigin, StoreError};
+use crate::store::engines::{Engine, WriteBatch, collect};
+use crate::store::format::encoding;
+use crate::store::format::layout::{self, kind};
 
 /// Formats from here on keep generations.
 const GENERATIONS_SINCE: u32 = 3;
@@ -20,7 +22,7 @@ const GENERATIONS_SINCE: u32 = 3;
 pub(super) const KEY_CHECK_TEXT: &[u8] = b"telewarden";
 
 /// Where the root comes from.
-pub(in crate::store) enum Key {
+pub(in crate::store) enum RootKey {
     /// It is given, for stores in memory.
     Given(Box<MasterKey>),
     /// From where the options say.
@@ -32,17 +34,17 @@ pub(in crate::store) struct Origin {
     store: PathBuf,
     found: Found,
     /// The store's own key file, when that is where the root is from.
-    own: Option<KeySource>,
+    own: Option<KeyFile>,
     previous: Vec<KeyOrigin>,
 }
 
 /// The root, or the file that does not exist.
 enum Found {
     Root(Root),
-    Missing(KeySource),
+    Missing(KeyFile),
 }
 
-impl Key {
+impl RootKey {
     /// Reads the root before anything else is touched. `used` tells that the store was in use.
     pub(in crate::store) fn read_first(
         store: &Path,
@@ -52,8 +54,8 @@ impl Key {
     ) -> Result<Self, StoreError> {
         let is_own = matches!(origin, KeyOrigin::Own);
         let source = match origin {
-            KeyOrigin::Own => Some(KeySource::own(store)),
-            KeyOrigin::File { path, .. } => Some(KeySource::configured(path)),
+            KeyOrigin::Own => Some(KeyFile::own(store)),
+            KeyOrigin::File { path, .. } => Some(KeyFile::configured(path)),
             KeyOrigin::Text { .. } | KeyOrigin::Remote(_) => None,
         };
         let found = match source {
@@ -66,7 +68,7 @@ impl Key {
                 None => Found::Missing(source),
             },
         };
-        let own = is_own.then(|| KeySource::own(store));
+        let own = is_own.then(|| KeyFile::own(store));
         let origin = Origin { store: store.into(), found, own, previous: previous.to_vec() };
         Ok(Self::Origin(Box::new(origin)))
     }
@@ -81,14 +83,14 @@ struct Roots {
     next: Option<Root>,
     previous: Vec<KeyOrigin>,
     /// The store's own key file, when that is where the root is from.
-    own: Option<KeySource>,
+    own: Option<KeyFile>,
 }
 
 impl Roots {
     /// `fresh` tells that nothing was sealed yet, so a missing key may be made.
-    fn of(key: Key, fresh: bool) -> Result<Self, StoreError> {
+    fn of(key: RootKey, fresh: bool) -> Result<Self, StoreError> {
         let origin = match key {
-            Key::Given(key) => {
+            RootKey::Given(key) => {
                 let root = Root::Local { key, name: "memory".into() };
                 return Ok(Self {
                     store: PathBuf::new(),
@@ -98,7 +100,7 @@ impl Roots {
                     own: None,
                 });
             }
-            Key::Origin(origin) => *origin,
+            RootKey::Origin(origin) => *origin,
         };
         let Origin { store, found, own, previous } = origin;
         let root = match found {
@@ -132,13 +134,13 @@ impl Roots {
 /// Keys that work, and what belongs on disk before they are used.
 pub(in crate::store) struct Opened {
     pub(in crate::store) keys: Keys,
-    pub(in crate::store) batch: Batch,
+    pub(in crate::store) batch: WriteBatch,
 }
 
 /// Opens the keys of a store of that `format`, `None` when it is new.
 pub(in crate::store) fn open(
     engine: &dyn Engine,
-    key: Key,
+    key: RootKey,
     format: Option<u32>,
     now: UnixMillis,
 ) -> Result<Opened, StoreError> {
@@ -161,7 +163,7 @@ pub(in crate::store) fn open(
 fn legacy_root(engine: &dyn Engine, roots: &Roots) -> Result<Option<MasterKey>, StoreError> {
     const PLACE: &[u8] = layout::KEY_CHECK;
     let Some(check) = engine.get(PLACE)? else { return Ok(None) };
-    let id = super::Parts::of(&check).map(|parts| *parts.id);
+    let id = Parts::of(&check).map(|parts| *parts.id);
     let id =
         id.map_err(|_| StoreError::Damaged { record: "key check", detail: "it is cut short" })?;
     let key = match &roots.root {
@@ -178,10 +180,10 @@ fn legacy_root(engine: &dyn Engine, roots: &Roots) -> Result<Option<MasterKey>, 
 /// The first generation.
 fn begin(roots: Roots, older: Vec<MasterKey>, now: UnixMillis) -> Result<Opened, StoreError> {
     let Fresh { generation, key } = Fresh::draw(&roots.root, 1, now)?;
-    let mut batch = Batch::default();
-    batch.put(generation.place(), generation.to_bytes());
-    let ring = Ring { newest: key, generation, older };
-    let keys = Keys::new(ring, roots.root, roots.own, None);
+    let mut batch = WriteBatch::default();
+    batch.put(generation.record_key(), generation.to_bytes());
+    let key_set = KeySet { newest: key, generation, older };
+    let keys = Keys::new(key_set, roots.root, roots.own, None);
     Ok(Opened { keys, batch })
 }
 
@@ -217,9 +219,9 @@ fn go_on(
         older.push(generation.open(opener)?);
     }
     let key = newest.open(opener)?;
-    let mut batch = Batch::default();
-    let ring = match &earlier {
-        None => Ring { newest: key, generation: newest, older },
+    let mut batch = WriteBatch::default();
+    let key_set = match &earlier {
+        None => KeySet { newest: key, generation: newest, older },
         Some(earlier) => {
             tracing::warn!(
                 "the keys in the store are wrapped by {} from now on, no longer by {}; that one \
@@ -228,17 +230,17 @@ fn go_on(
                 earlier.name()
             );
             for generation in &stored {
-                batch.put(generation.place(), generation.moved(earlier, &root)?.to_bytes());
+                batch.put(generation.record_key(), generation.moved(earlier, &root)?.to_bytes());
             }
             older.push(key);
             let Fresh { generation, key } = Fresh::draw(&root, newest.number + 1, now)?;
-            batch.put(generation.place(), generation.to_bytes());
-            Ring { newest: key, generation, older }
+            batch.put(generation.record_key(), generation.to_bytes());
+            KeySet { newest: key, generation, older }
         }
     };
     let rotated = engine.get(layout::ROTATED)?;
-    let rotated = rotated.map(|bytes| crate::store::records::from_compact("rotation", &bytes));
-    let keys = Keys::new(ring, root, roots.own, rotated.transpose()?.map(UnixMillis));
+    let rotated = rotated.map(|bytes| encoding::from_compact("rotation", &bytes));
+    let keys = Keys::new(key_set, root, roots.own, rotated.transpose()?.map(UnixMillis));
     keys.set_followed(next);
     Ok(Opened { keys, batch })
 }
@@ -250,7 +252,7 @@ pub(super) fn stored(engine: &dyn Engine) -> Result<Vec<Generation>, StoreError>
     let mut found = Vec::new();
     for (key, value) in collect(engine, &from, &to, usize::MAX)? {
         let generation = Generation::from_bytes(&value)?;
-        if generation.place() != key {
+        if generation.record_key() != key {
             return Err(wrong);
         }
         found.push(generation);

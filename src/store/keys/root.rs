@@ -3,51 +3,8 @@
 
 use std::sync::Arc;
 
-use super::{Bytes, KeyId, MasterKey, Seal, id_of};
-use crate::store::error::StoreError;
-
-/// Why a service did not wrap or unwrap a key: what happened, why, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct RootError(pub String);
-
-/// A service that wraps keys and never gives its own away, such as Vault's Transit. Its calls may
-/// block for as long as the network takes; none runs on the store's writer.
-pub trait RemoteRoot: Send + Sync {
-    /// What it is to the operator, e.g. `Vault's Transit key telewarden`.
-    fn name(&self) -> String;
-
-    /// What tells its key from others, for as long as the key exists; not a secret.
-    fn identity(&self) -> String;
-
-    /// Wraps `plain`.
-    ///
-    /// # Errors
-    /// What the service said, or why it did not answer.
-    fn wrap(&self, plain: &[u8]) -> Result<Vec<u8>, RootError>;
-
-    /// Unwraps what [`RemoteRoot::wrap`] made.
-    ///
-    /// # Errors
-    /// What the service said, or why it did not answer.
-    fn unwrap(&self, wrapped: &[u8]) -> Result<zeroize::Zeroizing<Vec<u8>>, RootError>;
-
-    /// Whether logging in there uses something up, so that nobody should do it only to see whether
-    /// it works.
-    fn is_spent_by_asking(&self) -> bool {
-        false
-    }
-
-    /// Whether it could be used now. Changes nothing.
-    ///
-    /// # Errors
-    /// What the service said, or why it did not answer.
-    fn check(&self) -> Result<(), RootError> {
-        let told = self.unwrap(&self.wrap(b"telewarden")?)?;
-        let wrong = || RootError("it does not give back what it wrapped".to_owned());
-        (told.as_slice() == b"telewarden").then_some(()).ok_or_else(wrong)
-    }
-}
+use super::seal::{Bytes, KeyId, MasterKey, Seal, id_of};
+use crate::store::contract::{RemoteRoot, RootError, StoreError};
 
 /// A root.
 pub(super) enum Root {
@@ -95,20 +52,20 @@ impl Root {
         }
     }
 
-    pub(super) fn wrap(&self, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn wrap(&self, record_key: &[u8], plain: &[u8]) -> Result<Vec<u8>, StoreError> {
         match self {
-            Self::Local { key, .. } => key.seal(place, plain),
+            Self::Local { key, .. } => key.seal(record_key, plain),
             Self::Remote { service, .. } => {
                 service.wrap(plain).map_err(|error| self.failed(&error))
             }
         }
     }
 
-    pub(super) fn unwrap(&self, place: &[u8], wrapped: &[u8]) -> Result<Bytes, StoreError> {
+    pub(super) fn unwrap(&self, record_key: &[u8], wrapped: &[u8]) -> Result<Bytes, StoreError> {
         const RECORD: &str = "key generation";
         let broken = |_| StoreError::Damaged { record: RECORD, detail: "its seal is broken" };
         match self {
-            Self::Local { key, .. } => key.open(place, wrapped).map_err(broken),
+            Self::Local { key, .. } => key.open(record_key, wrapped).map_err(broken),
             Self::Remote { service, .. } => {
                 service.unwrap(wrapped).map_err(|error| self.failed(&error))
             }

@@ -1,200 +1,172 @@
-//! The writer's half of a rotation. Owns its steps; runs on the writer's thread, between groups, so
-//! that it always sees the newest version of a record and never takes one back.
-//!
-//! (1) The new generation becomes durable, and seals from then on. (2) Every sealed record that an
-//! older key wraps is wrapped anew, in small batches, until a whole walk finds none. (3) Older
-//! generations are deleted, durably. Batches become durable in order, so after a crash between any
-//! two of them every record finds its key, and the next start goes on at (2).
+//! Rotations as they are asked for. Owns the order of their steps; the writer does the work
+//! (`rotation_worker`), and a root that is far away is asked on a thread of its own.
 
-use std::time::Instant;
+use std::sync::Arc;
 
-use super::SEALED_KINDS;
-use super::ring::{Keys, Renewed, Request};
-use crate::failpoint;
+use tokio::sync::oneshot;
+
+use crate::clock::now;
 use crate::protocol::values::ids::UnixMillis;
-use crate::store::engine::{Batch, Engine};
-use crate::store::error::{CommitError, StoreError};
-use crate::store::{layout, records};
 
-/// Most records a step wraps anew: about 2 ms of work.
-const STEP: usize = 128;
-/// Most records a step looks at.
-const LOOK: usize = 2048;
+use super::generation::Fresh;
+use super::key_file::KeyFile;
+use super::key_set::{Keys, Request};
+use super::open;
+use super::root::Root;
+use super::seal::{KeyId, MasterKey, Parts, random_key};
+use crate::store::contract::{CommitError, KeyStatus, RotateError, Rotated, StoreError};
+use crate::store::engines::{Engine, Pair};
+use crate::store::format::layout::{self, SEALED_KINDS};
 
-/// Where a rotation is.
-enum Stage {
-    /// Only the newest generation is left.
-    Idle,
-    /// Walking over the sealed records.
-    Walking(Walk),
+/// What a rotation needs of the running store.
+pub(in crate::store) trait RotationHost: Send + Sync + 'static {
+    /// Its keys.
+    fn keys(&self) -> &Keys;
+
+    /// Where the generations are read.
+    fn engine(&self) -> &dyn Engine;
+
+    /// Has the writer look for work of its own at once.
+    fn wake_writer(&self);
+
+    /// Why the writer ended.
+    fn ended(&self) -> CommitError;
 }
 
-/// A walk over all sealed records.
-#[derive(Default)]
-struct Walk {
-    /// The kind it is at.
-    kind: usize,
-    /// The record it comes to next; empty at the start of a kind.
-    next: Vec<u8>,
-    /// Whether it found something to do.
-    has_found: bool,
+/// Makes a new generation of keys and wraps everything for it; returns once nothing that an older one wraps
+/// is left. One rotation runs at a time.
+pub(in crate::store) async fn rotate(
+    host: &Arc<impl RotationHost>,
+) -> Result<Rotated, RotateError> {
+    let keys = host.keys();
+    let _guard = keys.one_at_a_time.lock().await;
+    until_complete(&**host).await.map_err(RotateError::Unchanged)?;
+    let (root, number, at) = (keys.root(), keys.key_set().generation.number + 1, now());
+    let fresh = on_own_thread(move || Fresh::draw(&root, number, at)).await;
+    let fresh = fresh.map_err(RotateError::Unchanged)?;
+    adopt(&**host, fresh, vec![], None).await.map_err(RotateError::Unfinished)?;
+    finished(&**host).await
 }
 
-/// The state of rotations.
-pub(in crate::store) struct Rotation {
-    stage: Stage,
+/// Replaces the root in the store's own key file by a new one, and makes a new generation.
+pub(in crate::store) async fn replace_root(
+    host: &Arc<impl RotationHost>,
+) -> Result<Rotated, RotateError> {
+    let keys = host.keys();
+    let _guard = keys.one_at_a_time.lock().await;
+    let Some(own) = keys.own.clone() else {
+        return Err(RotateError::NotOurs { origin: keys.root().name() });
+    };
+    until_complete(&**host).await.map_err(RotateError::Unchanged)?;
+    // The threads hold the store, and with it the lock on its directory, for as long as they write there.
+    let (preparing, at) = (Arc::clone(host), now());
+    let prepared = on_own_thread(move || prepare_root(&*preparing, &own, at)).await;
+    let (fresh, with, root) = prepared.map_err(RotateError::Unchanged)?;
+    adopt(&**host, fresh, with, Some(root)).await.map_err(RotateError::Unfinished)?;
+    let finishing = Arc::clone(host);
+    let moved = on_own_thread(move || finishing.keys().finish_key_file()).await;
+    moved.map_err(RotateError::Unfinished)?;
+    finished(&**host).await
 }
 
-impl Rotation {
-    /// Goes on with what the last run left.
-    pub(in crate::store) fn new(keys: &Keys) -> Self {
-        let is_settled = keys.progress.borrow().is_settled;
-        Self { stage: if is_settled { Stage::Idle } else { Stage::Walking(Walk::default()) } }
-    }
+/// What there is to say about the keys. Reads all sealed records while a rotation is under way.
+pub(in crate::store) fn status(keys: &Keys, engine: &dyn Engine) -> Result<KeyStatus, StoreError> {
+    let state = *keys.state.borrow();
+    let (generation, id, created_at) = {
+        let key_set = keys.key_set();
+        (key_set.generation.number, key_set.newest.id, key_set.generation.created_at)
+    };
+    let pending = if state.is_complete { 0 } else { pending(engine, &id)? };
+    Ok(KeyStatus {
+        provider: keys.root().name(),
+        generation,
+        id: short(&id),
+        created_at,
+        last_rotation: state.rotated_at,
+        pending,
+    })
+}
 
-    /// When there is work to do next, if any.
-    pub(in crate::store) fn due(&self, keys: &Keys) -> Option<Instant> {
-        let is_busy = matches!(self.stage, Stage::Walking(_)) || keys.has_request();
-        is_busy.then(Instant::now)
+/// Has the writer use a new generation, and waits until that is durable.
+pub(super) async fn adopt(
+    host: &impl RotationHost,
+    fresh: Fresh,
+    with: Vec<Pair>,
+    root: Option<Root>,
+) -> Result<(), StoreError> {
+    let (done, durable) = oneshot::channel();
+    if !host.keys().request(Request { fresh, with, root, done }) {
+        return Err(CommitError::Closed.into());
     }
-
-    /// Does one step, if there is one.
-    pub(in crate::store) fn step(
-        &mut self,
-        engine: &dyn Engine,
-        keys: &Keys,
-        now: UnixMillis,
-    ) -> Result<(), StoreError> {
-        if let Some(request) = keys.take_request() {
-            self.adopt(engine, keys, request)?;
-        } else if let Stage::Walking(walk) = &mut self.stage
-            && !walk.step(engine, keys)?
-        {
-            if walk.has_found {
-                self.stage = Stage::Walking(Walk::default());
-            } else {
-                retire(engine, keys, now)?;
-                self.stage = Stage::Idle;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes a generation durable, then lets it seal.
-    fn adopt(
-        &mut self,
-        engine: &dyn Engine,
-        keys: &Keys,
-        request: Request,
-    ) -> Result<(), StoreError> {
-        let Request { fresh, with, root, done } = request;
-        if fresh.generation.number != keys.ring().generation.number + 1 {
-            let _ = done.send(Err(CommitError::failed("another rotation came first")));
-            return Ok(());
-        }
-        let mut batch = Batch::default();
-        with.into_iter().for_each(|(place, record)| batch.put(place, record));
-        batch.put(fresh.generation.place(), fresh.generation.to_bytes());
-        failpoint::reach("keys.generation.before");
-        let written = engine.apply(batch).and_then(|()| engine.sync());
-        failpoint::reach("keys.generation.after");
-        if let Err(error) = written {
-            let _ = done.send(Err(CommitError::failed(&error)));
-            return Err(error.into());
-        }
-        let mut ring = keys.ring_mut();
-        let before = std::mem::replace(&mut ring.newest, fresh.key);
-        ring.older.push(before);
-        ring.generation = fresh.generation;
-        let created_at = ring.generation.created_at;
-        drop(ring);
-        if let Some(root) = root {
-            keys.follow(root);
-        }
-        keys.progress.send_modify(|progress| {
-            (progress.is_settled, progress.rewrapped) = (false, 0);
-            progress.created_at = created_at;
-        });
-        let _ = done.send(Ok(()));
-        self.stage = Stage::Walking(Walk::default());
-        Ok(())
+    host.wake_writer();
+    match durable.await {
+        Ok(outcome) => Ok(outcome?),
+        Err(_) => Err(host.ended().into()),
     }
 }
 
-impl Walk {
-    /// Wraps some records anew; `false` at the end of the walk.
-    fn step(&mut self, engine: &dyn Engine, keys: &Keys) -> Result<bool, StoreError> {
-        let Some((kind, name)) = SEALED_KINDS.get(self.kind) else { return Ok(false) };
-        let (start, to) = layout::all(*kind);
-        let from = if self.next.is_empty() { start } else { std::mem::take(&mut self.next) };
-        let mut batch = Batch::default();
-        let mut outcome = Ok(());
-        let (mut looked, mut broken) = (0, 0_u32);
-        let ring = keys.ring();
-        engine.scan(&from, &to, &mut |place, sealed| {
-            if looked == LOOK || batch.len() == STEP {
-                self.next = place.to_vec();
-                return false;
-            }
-            looked += 1;
-            match ring.renew(place, sealed) {
-                Ok(Renewed::UpToDate) => {}
-                Ok(Renewed::Anew(renewed)) => batch.put(place.to_vec(), renewed),
-                Ok(Renewed::Broken) => broken += 1,
-                Err(error) => outcome = Err(error),
-            }
-            outcome.is_ok()
+/// Waits until no rotation is under way.
+pub(super) async fn until_complete(host: &impl RotationHost) -> Result<(), StoreError> {
+    let mut state = host.keys().state.subscribe();
+    let done = state.wait_for(|state| state.is_complete || state.is_closed).await;
+    let is_complete = done.is_ok_and(|state| state.is_complete && !state.is_closed);
+    if is_complete { Ok(()) } else { Err(host.ended().into()) }
+}
+
+async fn finished(host: &impl RotationHost) -> Result<Rotated, RotateError> {
+    until_complete(host).await.map_err(RotateError::Unfinished)?;
+    let keys = host.keys();
+    let records = keys.state.borrow().rewrapped;
+    let key_set = keys.key_set();
+    Ok(Rotated { generation: key_set.generation.number, id: short(&key_set.newest.id), records })
+}
+
+type Prepared = (Fresh, Vec<Pair>, Root);
+
+/// A new root in a file beside the old one's, a generation under it, and the generations there are,
+/// wrapped by it.
+fn prepare_root(
+    host: &impl RotationHost,
+    own: &KeyFile,
+    at: UnixMillis,
+) -> Result<Prepared, StoreError> {
+    let keys = host.keys();
+    // What an earlier attempt left there may be the root by now.
+    keys.finish_key_file()?;
+    let old = keys.root();
+    let raw = random_key()?;
+    own.write_next(&raw)?;
+    let root = Root::Local { key: Box::new(MasterKey::new(&raw)), name: own.name() };
+    let number = keys.key_set().generation.number + 1;
+    let fresh = Fresh::draw(&root, number, at)?;
+    let mut with = Vec::new();
+    for generation in open::stored(host.engine())? {
+        with.push((generation.record_key(), generation.moved(&old, &root)?.to_bytes()));
+    }
+    Ok((fresh, with, root))
+}
+
+/// Runs what may block for long.
+async fn on_own_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let ended = |_| StoreError::from(CommitError::failed("its thread panicked"));
+    tokio::task::spawn_blocking(work).await.map_err(ended).and_then(|outcome| outcome)
+}
+
+/// How many records an older key than `newest` wraps.
+pub(super) fn pending(engine: &dyn Engine, newest: &KeyId) -> Result<u64, StoreError> {
+    let mut count = 0;
+    for (kind, _) in SEALED_KINDS {
+        let (from, to) = layout::all(*kind);
+        engine.scan(&from, &to, &mut |_, sealed| {
+            count += u64::from(Parts::of(sealed).is_ok_and(|parts| parts.id != newest));
+            true
         })?;
-        drop(ring);
-        outcome?;
-        if broken > 0 {
-            tracing::error!(
-                "{broken} records ({name}) are damaged: their seals do not open, so they were not \
-                 sealed anew"
-            );
-        }
-        if self.next.is_empty() {
-            self.kind += 1;
-        }
-        if !batch.is_empty() {
-            self.has_found = true;
-            let count = batch.len() as u64;
-            failpoint::reach("keys.rewrap.before");
-            engine.apply(batch)?;
-            failpoint::reach("keys.rewrap.after");
-            keys.progress.send_modify(|progress| progress.rewrapped += count);
-        }
-        Ok(true)
     }
+    Ok(count)
 }
 
-/// Deletes what no record needs any more.
-fn retire(engine: &dyn Engine, keys: &Keys, now: UnixMillis) -> Result<(), StoreError> {
-    let newest = keys.ring().generation.number;
-    let mut batch = Batch::default();
-    for generation in super::open::stored(engine)? {
-        if generation.number < newest {
-            batch.delete(generation.place());
-        }
-    }
-    if engine.get(layout::KEY_CHECK)?.is_some() {
-        batch.delete(layout::KEY_CHECK.to_vec());
-    }
-    batch.put(layout::ROTATED.to_vec(), records::to_compact(&now.0));
-    failpoint::reach("keys.retire.before");
-    engine.apply(batch)?;
-    engine.sync()?;
-    failpoint::reach("keys.retire.after");
-    keys.ring_mut().older.clear();
-    let mut rewrapped = 0;
-    keys.progress.send_modify(|progress| {
-        (progress.is_settled, progress.rotated_at) = (true, Some(now));
-        rewrapped = progress.rewrapped;
-    });
-    tracing::info!(
-        generation = newest,
-        records = rewrapped,
-        "the rotation of the keys is complete: nothing is sealed under old keys any more"
-    );
-    Ok(())
+fn short(id: &KeyId) -> String {
+    id[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }

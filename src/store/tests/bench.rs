@@ -96,7 +96,7 @@ async fn consume(outbox: &mut Outbox, events: u64) {
     while seen < events {
         let taken = outbox.next(256).await;
         seen += taken.len() as u64;
-        outbox.release(taken.last().unwrap().0);
+        outbox.acknowledge(taken.last().unwrap().0);
     }
 }
 
@@ -137,7 +137,7 @@ async fn measure(load: Load) {
     ));
     drop(outbox);
     store.close().await.unwrap();
-    assert_eq!(sled_engine::stray_files(&dir.path().join("state")), 0);
+    assert_eq!(disk::stray_files(&dir.path().join("state")), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

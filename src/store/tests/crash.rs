@@ -2,7 +2,6 @@
 //! what it was promised; the parent kills it at a random moment, opens the store and judges.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rand::rngs::StdRng;
@@ -14,8 +13,8 @@ use super::*;
 const ROUNDS: u64 = 20;
 
 fn open(dir: &Path) -> (Store, Outbox) {
-    let engine = SledEngine::open(dir, 8 << 20).unwrap();
-    let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
+    let engine = DiskEngine::open(dir, 8 << 20).unwrap();
+    let key = RootKey::Given(Box::new(MasterKey::new(&[1; 32])));
     Store::start(Arc::new(engine), key, hurried()).unwrap()
 }
 
@@ -45,7 +44,7 @@ async fn child() {
             if turn % 3 != 0 && releases {
                 let through = taken.last().unwrap().0;
                 tell(format_args!("released {through}"));
-                outbox.release(through);
+                outbox.acknowledge(through);
             }
         }
     };
@@ -115,7 +114,7 @@ fn listen(lines: impl Iterator<Item = std::io::Result<String>>) -> Witness {
         match (word, &numbers[..]) {
             ("submitted", [count]) => witness.submitted = *count,
             ("acked", [count]) => witness.acked = *count,
-            ("released", [seq]) => witness.released = *seq,
+            ("released", [seq]) => witness.acknowledged = *seq,
             ("seen", [seq, number]) => witness.seen.push((*seq, *number)),
             _ => {}
         }

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -15,8 +13,8 @@ use super::*;
 const RECORDS: u64 = 40;
 /// Events in its outbox.
 const EVENTS: u64 = 4_000;
-/// How many of them were released.
-const RELEASED: u64 = 500;
+/// How many of them were acknowledged.
+const ACKNOWLEDGED: u64 = 500;
 
 /// What a store held, as far as anybody was told.
 #[derive(Debug, PartialEq)]
@@ -60,11 +58,11 @@ async fn fill(path: &Path) {
         }
     }
     let mut taken = 0;
-    while taken < RELEASED {
-        let next = outbox.next(usize::try_from(RELEASED - taken).unwrap()).await;
+    while taken < ACKNOWLEDGED {
+        let next = outbox.next(usize::try_from(ACKNOWLEDGED - taken).unwrap()).await;
         taken += next.len() as u64;
     }
-    outbox.release(RELEASED);
+    outbox.acknowledge(ACKNOWLEDGED);
     store.close().await.unwrap();
 }
 
@@ -167,7 +165,7 @@ async fn damage_is_told(reopened: bool) {
     copy(&whole, &copied);
     let truth = held(&copied).await.unwrap();
     assert_eq!((truth.accounts, truth.credentials), (40, 40));
-    assert_eq!(truth.events.len() as u64, EVENTS - RELEASED);
+    assert_eq!(truth.events.len() as u64, EVENTS - ACKNOWLEDGED);
     let seed = seed();
     let mut random = StdRng::seed_from_u64(seed);
     let mut told = 0;

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use super::rows::{dead, delivery, webhook};
-use super::*;
 use crate::protocol::accounts::daily_limits::DayCount;
 use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
 use crate::protocol::answers::erasure::Erasure;
@@ -14,9 +12,10 @@ use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope};
 use crate::protocol::users::owner::{AccountId, Scope, UserId};
 use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::webhooks::deliveries::{DeadRecord, Delivery};
-use crate::store::engine::Engine;
-use crate::store::erase::PIECE;
-use crate::store::memory_engine::MemoryDisk;
+
+use super::sample_rows::{dead, delivery, webhook};
+use super::*;
+use crate::store::records::erasure::RECORDS_PER_COMMIT;
 
 const GONE: &str = "the-one-who-goes";
 const STAYS: &str = "the-other-who-stays";
@@ -131,13 +130,13 @@ fn everything_of(id: &str) -> Vec<Op> {
         Op::put_row(&Delivery { user: owner, ..delivery() }),
         Op::put_row(&dead),
     ];
-    ops.extend((0..PIECE + 7).map(|nth| Op::put_row(&send(id, nth))));
-    ops.extend((0..PIECE + 3).map(|_| audit_event(id)));
+    ops.extend((0..RECORDS_PER_COMMIT + 7).map(|nth| Op::put_row(&send(id, nth))));
+    ops.extend((0..RECORDS_PER_COMMIT + 3).map(|_| audit_event(id)));
     ops
 }
 
 fn open(disk: &MemoryDisk) -> (Store, Outbox) {
-    let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
+    let key = RootKey::Given(Box::new(MasterKey::new(&[1; 32])));
     Store::start(Arc::new(disk.clone()), key, hurried()).unwrap()
 }
 
@@ -174,7 +173,7 @@ async fn filled() -> MemoryDisk {
 async fn a_crash_anywhere_in_an_erasing_leaves_nothing_for_good() {
     let full = filled().await;
     let kept = tells_of(&full, STAYS);
-    assert!(tells_of(&full, GONE).len() > 2 * PIECE);
+    assert!(tells_of(&full, GONE).len() > 2 * RECORDS_PER_COMMIT);
     for writes in 0.. {
         let disk = full.copy();
         let (store, outbox) = open(&disk);
@@ -195,9 +194,9 @@ async fn a_crash_anywhere_in_an_erasing_leaves_nothing_for_good() {
             assert_eq!(store.monitor_count(&user(GONE)), 0);
             assert_eq!(store.load().unwrap().owned.len(), 1);
             assert_eq!(store.load().unwrap().restarts.len(), 1);
-            let report = store.verify_trail().unwrap();
+            let report = store.verify_audit_log().unwrap();
             assert_eq!(report.faults, [] as [String; 0], "after {writes} writes");
-            assert_eq!(report.pseudonymised as usize, PIECE + 3);
+            assert_eq!(report.pseudonymised as usize, RECORDS_PER_COMMIT + 3);
             store.close().await.unwrap();
             assert_eq!(tells_of(&disk, GONE), BTreeSet::new(), "after {writes} writes");
             let (store, _outbox) = open(&disk);
@@ -208,7 +207,10 @@ async fn a_crash_anywhere_in_an_erasing_leaves_nothing_for_good() {
             store.close().await.unwrap();
         } else {
             store.close().await.unwrap();
-            assert!(tells_of(&disk, GONE).len() > 2 * PIECE, "nothing went before the mark");
+            assert!(
+                tells_of(&disk, GONE).len() > 2 * RECORDS_PER_COMMIT,
+                "nothing went before the mark"
+            );
         }
         assert_eq!(tells_of(&disk, STAYS), kept, "after {writes} writes");
         drop(outbox);
@@ -222,14 +224,17 @@ async fn a_crash_anywhere_in_an_erasing_leaves_nothing_for_good() {
 #[tokio::test]
 async fn a_user_goes_piece_by_piece() {
     let (store, _outbox) = Store::in_memory().unwrap();
-    store.commit((0..PIECE + 7).map(|nth| Op::put_row(&send(GONE, nth))).collect()).await.unwrap();
-    store.commit((0..PIECE + 3).map(|_| audit_event(GONE)).collect()).await.unwrap();
+    store
+        .commit((0..RECORDS_PER_COMMIT + 7).map(|nth| Op::put_row(&send(GONE, nth))).collect())
+        .await
+        .unwrap();
+    store.commit((0..RECORDS_PER_COMMIT + 3).map(|_| audit_event(GONE)).collect()).await.unwrap();
     let pseudonym = "erased-1".to_owned();
     let forget = Op::Pseudonymise { user: user(GONE), pseudonym };
     store.commit(vec![Op::EraseRows(user(GONE)), forget]).await.unwrap();
     let left = store.rows::<SendRecord>(&user(GONE), None, None, usize::MAX).unwrap();
     assert_eq!(left.len(), 7);
-    assert_eq!(store.verify_trail().unwrap().pseudonymised as usize, PIECE);
+    assert_eq!(store.verify_audit_log().unwrap().pseudonymised as usize, RECORDS_PER_COMMIT);
 }
 
 #[tokio::test]
@@ -239,7 +244,7 @@ async fn a_session_that_the_bridge_has_too_stays_for_the_bridge() {
     let session = SessionRecord { id: SessionId("s1".into()), account: key, api_id: None };
     store.commit(everything_of(GONE)).await.unwrap();
     store.commit(vec![Op::PutSession(session)]).await.unwrap();
-    assert_eq!(store.erase(&erasure()).await.unwrap() as usize, PIECE + 3);
+    assert_eq!(store.erase(&erasure()).await.unwrap() as usize, RECORDS_PER_COMMIT + 3);
     assert!(store.credentials(key).unwrap().is_some());
     assert_eq!(store.monitor_keys(&Scope::Only(user(GONE)), None, 9), []);
 }

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::*;
 use crate::protocol::accounts::daily_limits::DayCount;
 use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
 use crate::protocol::accounts::record::DeadSession;
@@ -21,8 +20,9 @@ use crate::protocol::telegram::pacing::PersonFloodWaits;
 use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope, MethodClass};
 use crate::protocol::users::owner::{AccountId, UserId};
 use crate::protocol::values::fingerprint::Fingerprint;
-use crate::store::engine::Batch;
-use crate::store::segment::{self, Content};
+
+use super::*;
+use crate::store::journal::segment::Content;
 
 type Encode = Box<dyn Fn() -> Vec<u8>>;
 type Check = Box<dyn Fn(&[u8])>;
@@ -43,9 +43,9 @@ where
     Fixture {
         version: 1,
         name,
-        encode: Some(Box::new(move || records::to_json(&value))),
+        encode: Some(Box::new(move || encoding::to_json(&value))),
         check: Box::new(move |bytes| {
-            assert_eq!(records::from_json::<T>(name, bytes).unwrap(), expected);
+            assert_eq!(encoding::from_json::<T>(name, bytes).unwrap(), expected);
         }),
     }
 }
@@ -58,9 +58,9 @@ where
     Fixture {
         version: 1,
         name,
-        encode: Some(Box::new(move || records::to_compact(&value))),
+        encode: Some(Box::new(move || encoding::to_compact(&value))),
         check: Box::new(move |bytes| {
-            assert_eq!(records::from_compact::<T>(name, bytes).unwrap(), expected);
+            assert_eq!(encoding::from_compact::<T>(name, bytes).unwrap(), expected);
         }),
     }
 }
@@ -242,11 +242,11 @@ fn sealed_credentials() -> Fixture {
         version: 1,
         name: "credentials",
         encode: Some(Box::new(move || {
-            master().seal(&key, &records::credentials_to_plain(&credentials)).unwrap()
+            master().seal(&key, &encoding::credentials_to_plain(&credentials)).unwrap()
         })),
         check: Box::new(move |sealed| {
             let plain = master().open(&place, sealed).unwrap();
-            let read = records::credentials_from_plain(AuthKeyId(7), &plain).unwrap();
+            let read = encoding::credentials_from_plain(AuthKeyId(7), &plain).unwrap();
             assert_eq!(read, expected);
         }),
     }
@@ -255,15 +255,15 @@ fn sealed_credentials() -> Fixture {
 /// A generation of keys, in a store that it opens.
 fn generation() -> Fixture {
     let wrapped = || {
-        let disk = crate::store::memory_engine::MemoryDisk::default();
+        let disk = crate::store::engines::MemoryDisk::default();
         let opened = keys::open(&disk, given(), None, UnixMillis(9)).unwrap();
         let (place, record) = opened.batch.writes.into_iter().next().unwrap();
         assert_eq!(place, layout::generation(1));
         record.unwrap()
     };
     let check = |record: &[u8]| {
-        let disk = crate::store::memory_engine::MemoryDisk::default();
-        let mut batch = Batch::default();
+        let disk = crate::store::engines::MemoryDisk::default();
+        let mut batch = WriteBatch::default();
         batch.put(layout::generation(1), record.to_vec());
         disk.apply(batch).unwrap();
         let opened = keys::open(&disk, given(), Some(3), UnixMillis(9)).unwrap();
@@ -277,8 +277,8 @@ fn generation() -> Fixture {
     }
 }
 
-fn given() -> Key {
-    Key::Given(Box::new(master()))
+fn given() -> RootKey {
+    RootKey::Given(Box::new(master()))
 }
 
 /// A segment behind the wrapped data key it was sealed with (whose length stands first).
@@ -289,9 +289,15 @@ fn sealed_segment(version: u8) -> Fixture {
         let (chat, cursor) = moved();
         let (entries, at) = (entries(version), UnixMillis(9));
         let cursors = [(&chat, &cursor)];
-        let content =
-            Content { first: 7, at, released: 5, before: 11, entries: &entries, cursors: &cursors };
-        let mut batch = Batch::default();
+        let content = Content {
+            first: 7,
+            at,
+            acknowledged: 5,
+            before: 11,
+            entries: &entries,
+            cursors: &cursors,
+        };
+        let mut batch = WriteBatch::default();
         segment::write(&mut batch, &keyring, &content).unwrap();
         let segment = batch.writes.into_values().next().flatten().unwrap();
         [&[wrapped.len() as u8][..], &wrapped, &segment].concat()
@@ -301,7 +307,7 @@ fn sealed_segment(version: u8) -> Fixture {
         let (mut keyring, _) = Keyring::new(&master(), 4, &layout::data_key(4)).unwrap();
         keyring.add(&master(), 3, &layout::data_key(3), wrapped).unwrap();
         let head = Head::read(segment).unwrap();
-        assert_eq!((head.at, head.released, head.epoch()), (UnixMillis(9), 5, 3));
+        assert_eq!((head.at, head.acknowledged, head.epoch()), (UnixMillis(9), 5, 3));
         assert_eq!(head.before, if version == 1 { 0 } else { 11 });
         assert_eq!(segment::cursors(segment).unwrap(), [moved()]);
         let mut read = Vec::new();
@@ -351,11 +357,11 @@ fn fixtures() -> Vec<Fixture> {
         json("day_count", full_day()),
         json("person_waits", full_waits()),
         json("login", super::login()),
-        json("login_waiting", super::rows::waiting_login()),
-        json("login_wait", super::rows::login_wait()),
-        json("webhook", super::rows::webhook()),
-        json("delivery", super::rows::delivery()),
-        json("dead_delivery", super::rows::dead()),
+        json("login_waiting", super::sample_rows::waiting_login()),
+        json("login_wait", super::sample_rows::login_wait()),
+        json("webhook", super::sample_rows::webhook()),
+        json("delivery", super::sample_rows::delivery()),
+        json("dead_delivery", super::sample_rows::dead()),
         json("erasure", full_erasure()),
         json("audit_link", full_entry().link),
         json("audit_persons", full_entry().persons),
@@ -364,7 +370,7 @@ fn fixtures() -> Vec<Fixture> {
 
 impl Fixture {
     fn file(&self) -> PathBuf {
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/store/fixtures");
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/store/format/fixtures");
         root.join(format!("v{}", self.version)).join(self.name).with_extension("bin")
     }
 }

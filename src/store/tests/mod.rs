@@ -5,22 +5,23 @@ mod bench;
 mod conformance;
 mod crash;
 mod damage;
-mod doors;
+mod directory;
 mod erase;
 mod fixtures;
-mod keep;
+pub(crate) mod gated;
 mod model;
-mod roster;
-mod rows;
+mod monitor_index;
+mod safety_copy;
+mod sample_rows;
 mod spool;
-mod trail;
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::*;
 use crate::protocol::accounts::record::{
     AccountRecord, Credentials, Me, PoolMember, SessionRecord,
 };
@@ -28,23 +29,33 @@ use crate::protocol::bridge::job::{JobRecord, JobWork};
 use crate::protocol::bridge::outbox::{OutboxEntry, Route};
 use crate::protocol::monitors::cursor::Cursor;
 use crate::protocol::monitors::record::{MonitorPhase, MonitorRecord};
-use crate::protocol::telegram::chat::PeerRecord;
-use crate::protocol::telegram::chat::{ChatKey, ChatRef, ChatSpelling, ChatTarget, MarkedId};
+use crate::protocol::telegram::chat::{
+    ChatKey, ChatRef, ChatSpelling, ChatTarget, MarkedId, PeerRecord,
+};
 use crate::protocol::telegram::updates::{UpdateState, UpdateStateDelta};
 use crate::protocol::tree::restart::RestartRecord;
-use crate::protocol::values::ids::{SessionId, UnixMillis};
+use crate::protocol::values::ids::{AuthKeyId, SessionId, UnixMillis};
 use crate::protocol::values::secret::AuthKey;
-use crate::store::records::CursorRecord;
 
-pub(in crate::store) use rows::{expect_sealed_rows, login, sealed_rows};
+use super::engines::disk::{self, DiskEngine, SafetyCopy};
+use super::engines::{Engine, MemoryDisk, WriteBatch, collect};
+use super::format::encoding::{self, CursorRecord};
+use super::format::layout::{self, kind};
+use super::integrity::{DurablePosition, Witness};
+use super::journal::Pacing;
+use super::journal::segment::{self, Head};
+use super::keys::{Keyring, MasterKey, RootKey, Seal};
+use super::*;
+
+pub(in crate::store) use sample_rows::{expect_sealed_rows, login, sealed_rows};
 
 /// Longest a test waits for what it expects.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A rhythm that meets many checkpoints in a short test.
-pub(in crate::store) fn hurried() -> Pace {
+pub(in crate::store) fn hurried() -> Pacing {
     let zero = Duration::ZERO;
-    Pace { spacing_min: zero, spacing_max: zero, checkpoint_every: Duration::from_millis(1) }
+    Pacing { spacing_min: zero, spacing_max: zero, checkpoint_every: Duration::from_millis(1) }
 }
 
 pub(in crate::store) fn event(number: u64, bytes: usize) -> OutboxEntry {

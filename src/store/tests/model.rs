@@ -10,7 +10,6 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::store::memory_engine::MemoryDisk;
 
 const CHATS: i64 = 4;
 const ACCOUNTS: u64 = 3;
@@ -154,7 +153,7 @@ impl View {
             monitors: monitors.map(|(record, cursor)| (record.chat.key(), cursor)).collect(),
             accounts: snapshot.accounts.iter().map(|account| account.id.0).collect(),
             states: (1..=ACCOUNTS).filter_map(pts).collect(),
-            end: store.shared.ring.end(),
+            end: store.shared.recent.end(),
         }
     }
 }
@@ -168,8 +167,8 @@ pub(super) struct Witness {
     pub(super) submitted: u64,
     /// Entries that the reader got: sequence number and event.
     pub(super) seen: Vec<(u64, u64)>,
-    /// The highest sequence number that was released.
-    pub(super) released: u64,
+    /// The highest sequence number that was acknowledged.
+    pub(super) acknowledged: u64,
 }
 
 /// The judge over many rounds.
@@ -178,7 +177,7 @@ pub(super) struct Judge {
     model: Model,
     /// Every entry ever seen, by sequence number.
     seen: HashMap<u64, u64>,
-    released: u64,
+    acknowledged: u64,
 }
 
 impl Judge {
@@ -199,7 +198,7 @@ impl Judge {
         for (seq, number) in &witness.seen {
             self.note(*seq, *number);
         }
-        self.released = self.released.max(witness.released);
+        self.acknowledged = self.acknowledged.max(witness.acknowledged);
         let left = self.read_left(store, outbox).await;
         let seen = View::of(store);
         let mut model = self.model.clone();
@@ -218,7 +217,7 @@ impl Judge {
         assert_eq!(numbers, self.model.events[from..], "seed {seed} round {round}: outbox");
         for (at, number) in self.model.events[..from].iter().enumerate() {
             let seq = at as u64 + 1;
-            assert!(seq <= self.released, "seed {seed}: event {number} is lost unreleased");
+            assert!(seq <= self.acknowledged, "seed {seed}: event {number} is lost unreleased");
         }
         self.model.settle(&seen);
     }
@@ -241,7 +240,7 @@ impl Judge {
 }
 
 fn open(disk: &MemoryDisk) -> (Store, Outbox) {
-    let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
+    let key = RootKey::Given(Box::new(MasterKey::new(&[1; 32])));
     Store::start(Arc::new(disk.clone()), key, hurried()).unwrap()
 }
 
@@ -277,8 +276,8 @@ async fn live(
         {
             witness.seen.extend(taken.iter().map(|(seq, entry)| (*seq, number_of(entry))));
             if rng.random_ratio(2, 3) {
-                witness.released = taken.last().unwrap().0;
-                outbox.release(witness.released);
+                witness.acknowledged = taken.last().unwrap().0;
+                outbox.acknowledge(witness.acknowledged);
             }
         }
     }

@@ -3,14 +3,13 @@
 
 use proptest::prelude::*;
 
-use super::*;
 use crate::protocol::users::owner::UserId;
 use crate::protocol::webhooks::deliveries::Delivery;
-use crate::store::layout;
-use crate::store::segment;
+
+use super::*;
 
 fn delivery(seq: u64) -> Delivery {
-    Delivery { seq, ..super::rows::delivery() }
+    Delivery { seq, ..super::sample_rows::delivery() }
 }
 
 async fn numbers(spooler: &mut Spooler, count: usize) -> Vec<u64> {
@@ -23,7 +22,7 @@ async fn numbers(spooler: &mut Spooler, count: usize) -> Vec<u64> {
 
 fn segments(store: &Store) -> Vec<(u64, u64)> {
     let (from, to) = layout::all(kind::SEGMENT);
-    let found = engine::collect(&*store.shared.engine, &from, &to, 999).unwrap();
+    let found = collect(&*store.shared.engine, &from, &to, 999).unwrap();
     found.iter().map(|(key, value)| segment::span(key, value).unwrap()).collect()
 }
 
@@ -38,7 +37,7 @@ async fn until_trimmed(store: &Store, upto: u64) {
 }
 
 fn start(disk: &MemoryDisk) -> (Store, Outbox) {
-    let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
+    let key = RootKey::Given(Box::new(MasterKey::new(&[1; 32])));
     Store::start(Arc::new(disk.clone()), key, hurried()).unwrap()
 }
 
@@ -59,7 +58,7 @@ async fn entries_stay_until_both_readers_have_passed_them() {
     while seen < 6 {
         seen += outbox.next(6).await.len();
     }
-    outbox.release(6);
+    outbox.acknowledge(6);
     store.commit(vec![Op::Spool(2)]).await.unwrap();
     until_trimmed(&store, 2).await;
     assert_eq!(store.stats().outbox_depth, 0, "the broker has all of them");
@@ -85,7 +84,7 @@ async fn a_reader_that_is_gone_keeps_its_place_over_restarts() {
     append(&store, 1..=3).await;
     store.commit(vec![Op::Spool(1)]).await.unwrap();
     outbox.next(9).await;
-    outbox.release(3);
+    outbox.acknowledge(3);
     drop(outbox);
     store.close().await.unwrap();
     // Nobody reads for webhooks in this life.
@@ -159,7 +158,7 @@ proptest! {
             drop(outbox);
             for (writes, lost) in failures {
                 disk.fail_after(writes.into());
-                let key = Key::Given(Box::new(MasterKey::new(&[1; 32])));
+                let key = RootKey::Given(Box::new(MasterKey::new(&[1; 32])));
                 if let Ok((store, outbox)) = Store::start(Arc::new(disk.clone()), key, hurried()) {
                     let _ = tokio::time::timeout(PATIENCE, spool_all(&store, 9)).await.unwrap();
                     let _ = store.close().await;

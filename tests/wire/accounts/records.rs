@@ -121,7 +121,7 @@ async fn do_everything(house: &House, ann: &Client) -> (String, String) {
 /// The log on disk is whole, with this many entries of somebody forgotten at least.
 async fn expect_whole_trail(house: &House, forgotten: usize) {
     let (store, _outbox) = Store::open(StoreOptions::new(house.daemon.store())).unwrap();
-    let report = store.blocking().verify_trail().unwrap();
+    let report = store.blocking().verify_audit_log().unwrap();
     assert_eq!(report.faults, [] as [String; 0]);
     assert!(report.pseudonymised as usize >= forgotten, "{report:?}");
     store.close().await.unwrap();

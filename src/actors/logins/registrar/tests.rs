@@ -8,7 +8,7 @@ use super::*;
 use crate::actors::accounts::fleet::OwnedMsg;
 use crate::protocol::accounts::record::Me;
 use crate::store::gated::{Gate, GatedDisk};
-use crate::store::{Store, StoreError, TrailQuery};
+use crate::store::{AuditLogQuery, Store, StoreError};
 use crate::telegram::ConnectionLease;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -72,7 +72,7 @@ async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 /// Waits until every read that hangs now was given up.
 async fn given_up(store: &Store, gate: &Gate) {
     eventually("something is read", || gate.hanging_reads() > 0).await;
-    let late = store.read(|store| store.trail_head()).await;
+    let late = store.read(|store| store.audit_log_head()).await;
     assert!(matches!(late, Err(StoreError::Unanswered { .. })), "{late:?}");
 }
 
@@ -82,7 +82,7 @@ fn is_kept(store: &Store) -> bool {
 }
 
 fn audit_events(store: &Store) -> Vec<String> {
-    let page = store.trail(&TrailQuery { limit: 10, ..TrailQuery::default() }).unwrap();
+    let page = store.audit_log(&AuditLogQuery { limit: 10, ..AuditLogQuery::default() }).unwrap();
     page.entries.into_iter().map(|entry| entry.link.action).collect()
 }
 

@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use super::super::source::KeySource;
-use super::super::*;
+use super::super::key_file::KeyFile;
+use super::super::seal::*;
+use crate::store::contract::{KeyOrigin, StoreError};
 
-fn source(dir: &tempfile::TempDir) -> KeySource {
-    KeySource::own(dir.path())
+fn source(dir: &tempfile::TempDir) -> KeyFile {
+    KeyFile::own(dir.path())
 }
 
 #[test]
@@ -24,7 +25,7 @@ fn a_new_key_is_private_and_read_back() {
 fn a_missing_key_is_made_only_for_an_empty_store_and_the_default_place() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(source(&dir).load(false), Err(StoreError::KeyMissing { .. })));
-    let configured = KeySource { configured: true, ..source(&dir) };
+    let configured = KeyFile { configured: true, ..source(&dir) };
     assert!(matches!(configured.load(true), Err(StoreError::KeyNotMade { .. })));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }

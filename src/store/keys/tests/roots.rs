@@ -1,16 +1,20 @@
-//! Roots: how another one takes the place of one, and what a service that keeps one is needed for.
+//! Roots: how another one takes the folder of one, and what a service that keeps one is needed for.
 
 use std::sync::{Arc, Mutex};
 
 use zeroize::Zeroizing;
 
-use super::super::*;
-use super::rotating::{credentials, expect_one_generation, expect_readable, filled, put, start};
 use crate::protocol::values::ids::AuthKeyId;
 use crate::protocol::values::secret::SecretText;
-use crate::store::memory_engine::MemoryDisk;
+
+use super::super::seal::*;
+use super::super::*;
+use super::rotating::{credentials, expect_one_generation, expect_readable, filled, put, start};
+use crate::store::Store;
+use crate::store::contract::{KeyOrigin, RemoteRoot, RootError, RotateError, StoreError};
+use crate::store::engines::MemoryDisk;
 use crate::store::tests::{event, hurried, sealed_rows};
-use crate::store::{Op, Store, StoreOptions};
+use crate::store::{Op, StoreOptions};
 
 /// A root that a service keeps, which may be out of order.
 struct Service {
@@ -53,9 +57,9 @@ impl RemoteRoot for Service {
 }
 
 /// A store on disk.
-struct Place(tempfile::TempDir);
+struct StoreFolder(tempfile::TempDir);
 
-impl Place {
+impl StoreFolder {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -97,31 +101,31 @@ fn text(number: u8) -> KeyOrigin {
 
 #[tokio::test]
 async fn another_root_takes_over_when_the_previous_one_is_named() {
-    let place = Place::new();
+    let folder = StoreFolder::new();
     let service = Service::new(5);
     let remote = KeyOrigin::Remote(service.clone());
-    place.fill(KeyOrigin::Own).await;
-    let refused = place.visit(text(2), &[]).await.unwrap_err();
+    folder.fill(KeyOrigin::Own).await;
+    let refused = folder.visit(text(2), &[]).await.unwrap_err();
     assert!(matches!(refused, StoreError::WrongKey { .. }), "{refused}");
-    place.visit(text(2), &[text(9), KeyOrigin::Own]).await.unwrap();
-    assert!(matches!(place.visit(KeyOrigin::Own, &[]).await, Err(StoreError::WrongKey { .. })));
-    place.visit(text(2), &[]).await.unwrap();
-    place.visit(remote.clone(), &[text(2)]).await.unwrap();
-    place.visit(remote.clone(), &[]).await.unwrap();
+    folder.visit(text(2), &[text(9), KeyOrigin::Own]).await.unwrap();
+    assert!(matches!(folder.visit(KeyOrigin::Own, &[]).await, Err(StoreError::WrongKey { .. })));
+    folder.visit(text(2), &[]).await.unwrap();
+    folder.visit(remote.clone(), &[text(2)]).await.unwrap();
+    folder.visit(remote.clone(), &[]).await.unwrap();
     *service.trouble.lock().unwrap() = Some("it is sealed; unseal it");
-    let refused = place.visit(remote.clone(), &[]).await.unwrap_err().to_string();
+    let refused = folder.visit(remote.clone(), &[]).await.unwrap_err().to_string();
     assert!(refused.contains("the service does not unlock the store: it is sealed"), "{refused}");
     *service.trouble.lock().unwrap() = None;
-    place.visit(text(3), &[remote]).await.unwrap();
-    place.visit(text(3), &[]).await.unwrap();
+    folder.visit(text(3), &[remote]).await.unwrap();
+    folder.visit(text(3), &[]).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_service_is_needed_at_the_start_and_for_rotations_only() {
-    let place = Place::new();
+    let folder = StoreFolder::new();
     let service = Service::new(5);
     let (store, outbox) =
-        Store::open(place.options(KeyOrigin::Remote(service.clone()), &[])).unwrap();
+        Store::open(folder.options(KeyOrigin::Remote(service.clone()), &[])).unwrap();
     let calls = *service.calls.lock().unwrap();
     *service.trouble.lock().unwrap() = Some("it does not answer");
     store.commit(put(1, 7)).await.unwrap();
@@ -141,46 +145,46 @@ async fn a_service_is_needed_at_the_start_and_for_rotations_only() {
 
 #[tokio::test]
 async fn a_leaked_key_file_is_replaced_and_opens_nothing_any_more() {
-    let place = Place::new();
-    place.fill(KeyOrigin::Own).await;
-    let leaked = std::fs::read(place.file("key")).unwrap();
-    let (store, mut outbox) = Store::open(place.options(KeyOrigin::Own, &[])).unwrap();
+    let folder = StoreFolder::new();
+    folder.fill(KeyOrigin::Own).await;
+    let leaked = std::fs::read(folder.file("key")).unwrap();
+    let (store, mut outbox) = Store::open(folder.options(KeyOrigin::Own, &[])).unwrap();
     for generation in [2, 3] {
         assert_eq!(store.rotate_root().await.unwrap().generation, generation);
-        assert!(!place.file("key.next").exists());
+        assert!(!folder.file("key.next").exists());
     }
     expect_readable(&store, &mut outbox, 3).await;
     store.close().await.unwrap();
     drop(outbox);
-    assert_ne!(std::fs::read(place.file("key")).unwrap(), leaked);
-    place.visit(KeyOrigin::Own, &[]).await.unwrap();
-    std::fs::write(place.file("key"), leaked).unwrap();
-    let refused = place.visit(KeyOrigin::Own, &[]).await.unwrap_err();
+    assert_ne!(std::fs::read(folder.file("key")).unwrap(), leaked);
+    folder.visit(KeyOrigin::Own, &[]).await.unwrap();
+    std::fs::write(folder.file("key"), leaked).unwrap();
+    let refused = folder.visit(KeyOrigin::Own, &[]).await.unwrap_err();
     assert!(matches!(refused, StoreError::WrongKey { .. }), "{refused}");
 }
 
 #[tokio::test]
 async fn a_crash_while_the_key_file_is_replaced_leaves_a_store_that_opens() {
-    let place = Place::new();
-    place.fill(KeyOrigin::Own).await;
-    let old = std::fs::read(place.file("key")).unwrap();
-    let (store, outbox) = Store::open(place.options(KeyOrigin::Own, &[])).unwrap();
+    let folder = StoreFolder::new();
+    folder.fill(KeyOrigin::Own).await;
+    let old = std::fs::read(folder.file("key")).unwrap();
+    let (store, outbox) = Store::open(folder.options(KeyOrigin::Own, &[])).unwrap();
     store.rotate_root().await.unwrap();
     store.close().await.unwrap();
     drop(outbox);
-    let new = std::fs::read(place.file("key")).unwrap();
-    // The generations were wrapped by the new key, and the file was not put in its place.
-    std::fs::rename(place.file("key"), place.file("key.next")).unwrap();
-    write_private(&place.file("key"), &old);
-    place.visit(KeyOrigin::Own, &[]).await.unwrap();
-    assert_eq!(std::fs::read(place.file("key")).unwrap(), new);
-    assert!(!place.file("key.next").exists());
+    let new = std::fs::read(folder.file("key")).unwrap();
+    // The generations were wrapped by the new key, and the file was not put in its folder.
+    std::fs::rename(folder.file("key"), folder.file("key.next")).unwrap();
+    write_private(&folder.file("key"), &old);
+    folder.visit(KeyOrigin::Own, &[]).await.unwrap();
+    assert_eq!(std::fs::read(folder.file("key")).unwrap(), new);
+    assert!(!folder.file("key.next").exists());
     // The next key was written, and nothing was wrapped by it; or only half of it was written.
     for left in [&old[..], &old[..20], b""] {
-        write_private(&place.file("key.next"), left);
-        place.visit(KeyOrigin::Own, &[]).await.unwrap();
-        assert_eq!(std::fs::read(place.file("key")).unwrap(), new);
-        assert!(!place.file("key.next").exists());
+        write_private(&folder.file("key.next"), left);
+        folder.visit(KeyOrigin::Own, &[]).await.unwrap();
+        assert_eq!(std::fs::read(folder.file("key")).unwrap(), new);
+        assert!(!folder.file("key.next").exists());
     }
 }
 
@@ -188,7 +192,7 @@ async fn a_crash_while_the_key_file_is_replaced_leaves_a_store_that_opens() {
 async fn a_crash_at_any_write_of_a_change_of_roots_leaves_a_store_that_opens() {
     let template = MemoryDisk::default();
     let folder = tempfile::tempdir().unwrap();
-    let own = || Key::read_first(folder.path(), &KeyOrigin::Own, &[], false).unwrap();
+    let own = || RootKey::read_first(folder.path(), &KeyOrigin::Own, &[], false).unwrap();
     let (store, outbox) = start(&template, own());
     for id in 0..150 {
         store.commit(put(id, 7)).await.unwrap();
@@ -224,7 +228,7 @@ async fn a_crash_at_any_write_while_another_root_takes_over_leaves_a_store_that_
     let template = MemoryDisk::default();
     filled(&template, 150).await;
     let other = |previous: &[KeyOrigin]| {
-        Key::read_first(std::path::Path::new("nowhere"), &text(2), previous, true).unwrap()
+        RootKey::read_first(std::path::Path::new("nowhere"), &text(2), previous, true).unwrap()
     };
     for writes in 0.. {
         let disk = template.copy();

@@ -5,20 +5,26 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::open::{KEY_CHECK_TEXT, stored};
-use super::super::*;
 use crate::protocol::accounts::record::Credentials;
 use crate::protocol::values::ids::AuthKeyId;
 use crate::protocol::values::secret::AuthKey;
-use crate::store::audit::Audited;
-use crate::store::engine::{Batch, Engine, collect};
-use crate::store::error::CommitError;
-use crate::store::memory_engine::MemoryDisk;
-use crate::store::tests::{account, event, expect_sealed_rows, hurried, number_of, sealed_rows};
-use crate::store::{Op, Outbox, Store, layout, records};
 
-pub(super) fn root(number: u8) -> Key {
-    Key::Given(Box::new(MasterKey::new(&[number; 32])))
+use super::super::open::{KEY_CHECK_TEXT, stored};
+use super::super::seal::*;
+use super::super::*;
+use crate::store::Store;
+use crate::store::contract::CommitError;
+use crate::store::contract::{RotateError, StoreError};
+use crate::store::engines::MemoryDisk;
+use crate::store::engines::{Engine, WriteBatch, collect};
+use crate::store::format::encoding;
+use crate::store::format::layout::{self, SEALED_KINDS, kind};
+use crate::store::integrity::ChecksummedEngine;
+use crate::store::tests::{account, event, expect_sealed_rows, hurried, number_of, sealed_rows};
+use crate::store::{Op, Outbox};
+
+pub(super) fn root(number: u8) -> RootKey {
+    RootKey::Given(Box::new(MasterKey::new(&[number; 32])))
 }
 
 pub(super) fn credentials(id: u64, content: u8) -> Credentials {
@@ -29,11 +35,11 @@ pub(super) fn put(id: u64, content: u8) -> Vec<Op> {
     vec![Op::PutAccount(account(id)), Op::PutCredentials(credentials(id, content))]
 }
 
-pub(super) fn start(disk: &MemoryDisk, key: Key) -> (Store, Outbox) {
+pub(super) fn start(disk: &MemoryDisk, key: RootKey) -> (Store, Outbox) {
     Store::start(Arc::new(disk.clone()), key, hurried()).unwrap()
 }
 
-/// A store with credentials and an event that was not released.
+/// A store with credentials and an event that was not acknowledged.
 pub(super) async fn filled(disk: &MemoryDisk, accounts: u64) {
     let (store, outbox) = start(disk, root(1));
     for id in 0..accounts {
@@ -200,11 +206,11 @@ async fn a_generation_that_comes_too_late_is_turned_away_and_replaces_none() {
     let disk = MemoryDisk::default();
     filled(&disk, 3).await;
     let (store, mut outbox) = start(&disk, root(1));
-    let keys = &store.shared.master;
+    let keys = &store.shared.keys;
     let late =
         generation::Fresh::draw(&keys.root(), 2, crate::protocol::values::ids::UnixMillis(1));
     store.rotate_key().await.unwrap();
-    let refused = store.shared.adopt(late.unwrap(), vec![], None).await.unwrap_err();
+    let refused = rotation::adopt(&*store.shared, late.unwrap(), vec![], None).await.unwrap_err();
     assert!(refused.to_string().contains("another rotation came first"), "{refused}");
     store.rotate_key().await.unwrap();
     expect_readable(&store, &mut outbox, 3).await;
@@ -232,12 +238,12 @@ async fn a_rotation_of_a_closed_or_broken_store_says_so() {
 async fn a_damaged_record_does_not_keep_the_others_under_old_keys() {
     let disk = MemoryDisk::default();
     filled(&disk, 3).await;
-    let place = layout::account(kind::CREDENTIALS, AuthKeyId(1));
+    let record_key = layout::account(kind::CREDENTIALS, AuthKeyId(1));
     let (store, outbox) = start(&disk, root(1));
-    let mut batch = Batch::default();
-    let mut sealed = disk.get(&place).unwrap().unwrap();
+    let mut batch = WriteBatch::default();
+    let mut sealed = disk.get(&record_key).unwrap().unwrap();
     sealed[30] ^= 1;
-    batch.put(place, sealed);
+    batch.put(record_key, sealed);
     store.shared.engine.apply(batch).unwrap();
     store.rotate_key().await.unwrap();
     assert_eq!(store.credentials(AuthKeyId(2)).unwrap(), Some(credentials(2, 7)));
@@ -251,36 +257,37 @@ async fn a_damaged_record_does_not_keep_the_others_under_old_keys() {
 fn of_format(format: u32, accounts: u64) -> MemoryDisk {
     let disk = MemoryDisk::default();
     let master = MasterKey::new(&[1; 32]);
-    let mut batch = Batch::default();
+    let mut batch = WriteBatch::default();
     batch.put(layout::FORMAT.to_vec(), format.to_be_bytes().to_vec());
     let check = master.seal(layout::KEY_CHECK, KEY_CHECK_TEXT).unwrap();
     batch.put(layout::KEY_CHECK.to_vec(), check);
     for id in 0..accounts {
-        let place = layout::account(kind::CREDENTIALS, AuthKeyId(id));
-        let plain = records::credentials_to_plain(&credentials(id, 7));
-        batch.put(place.clone(), master.seal(&place, &plain).unwrap());
-        batch.put(layout::account(kind::ACCOUNT, AuthKeyId(id)), records::to_json(&account(id)));
+        let record_key = layout::account(kind::CREDENTIALS, AuthKeyId(id));
+        let plain = encoding::credentials_to_plain(&credentials(id, 7));
+        batch.put(record_key.clone(), master.seal(&record_key, &plain).unwrap());
+        batch.put(layout::account(kind::ACCOUNT, AuthKeyId(id)), encoding::to_json(&account(id)));
     }
     // Those programs had none, but it makes no difference to what is taken over.
     for op in sealed_rows() {
         let Op::PutRow(row) = op else { continue };
-        batch.put(row.key.clone(), master.seal(&row.key, &row.value).unwrap());
+        let key = layout::row(kind::of(row.table), &row.owner, &row.id.0);
+        batch.put(key.clone(), master.seal(&key, &encoding::versioned(&row.json)).unwrap());
     }
-    let place = layout::data_key(3);
-    let (keyring, wrapped) = Keyring::new(&master, 3, &place).unwrap();
-    batch.put(place, wrapped);
-    let content = crate::store::segment::Content {
+    let record_key = layout::data_key(3);
+    let (keyring, wrapped) = Keyring::new(&master, 3, &record_key).unwrap();
+    batch.put(record_key, wrapped);
+    let content = crate::store::journal::segment::Content {
         first: 1,
         at: crate::protocol::values::ids::UnixMillis(5),
-        released: 0,
+        acknowledged: 0,
         before: 0,
         entries: &[Arc::new(event(77, 9))],
         cursors: &[],
     };
-    crate::store::segment::write(&mut batch, &keyring, &content).unwrap();
+    crate::store::journal::segment::write(&mut batch, &keyring, &content).unwrap();
     let engine: Arc<dyn Engine> = match format {
         1 => Arc::new(disk.clone()),
-        _ => Arc::new(Audited::open(Arc::new(disk.clone()), true).unwrap()),
+        _ => Arc::new(ChecksummedEngine::open(Arc::new(disk.clone()), true).unwrap()),
     };
     engine.apply(batch).unwrap();
     engine.sync().unwrap();
@@ -306,7 +313,7 @@ async fn stores_without_generations_are_taken_over_whatever_crashes_when() {
             store.shared_settled().await;
             expect_one_generation(&disk);
             assert_eq!(disk.get(layout::FORMAT).unwrap().unwrap(), [0, 0, 0, 3]);
-            assert!(disk.get(layout::TALLY).unwrap().is_some());
+            assert!(disk.get(layout::CHECKSUM).unwrap().is_some());
             store.close().await.unwrap();
             if is_through {
                 assert!(writes > 4, "format {format}: it died at {writes} writes only");
@@ -320,9 +327,9 @@ async fn stores_without_generations_are_taken_over_whatever_crashes_when() {
 async fn what_is_still_under_an_old_key_is_counted() {
     let disk = of_format(2, 150);
     let old = MasterKey::new(&[1; 32]).id;
-    assert_eq!(rotate::pending(&disk, &old).unwrap(), 0);
+    assert_eq!(rotation::pending(&disk, &old).unwrap(), 0);
     assert_eq!(
-        rotate::pending(&disk, &[0; 8]).unwrap(),
+        rotation::pending(&disk, &[0; 8]).unwrap(),
         156,
         "and a row of each sealed table, and a data key"
     );
@@ -331,7 +338,7 @@ async fn what_is_still_under_an_old_key_is_counted() {
     let status = store.key_status().unwrap();
     assert_eq!((status.pending, status.generation), (0, 1));
     assert!(status.last_rotation.is_some());
-    assert!(rotate::pending(&disk, &old).unwrap() >= 156);
+    assert!(rotation::pending(&disk, &old).unwrap() >= 156);
     store.close().await.unwrap();
     drop(outbox);
 }
@@ -348,7 +355,7 @@ fn a_generation_that_lies_in_the_place_of_another_is_refused() {
     let disk = MemoryDisk::default();
     drop(start(&disk, root(1)));
     let (from, to) = layout::all(kind::GENERATION);
-    let (place, record) = collect(&disk, &from, &to, 1).unwrap().remove(0);
+    let (record_key, record) = collect(&disk, &from, &to, 1).unwrap().remove(0);
     let generation = generation::Generation::from_bytes(&record).unwrap();
     let opener = root::Root::Local { key: Box::new(MasterKey::new(&[1; 32])), name: "it".into() };
     assert!(generation.open(&opener).is_ok());
@@ -362,8 +369,8 @@ fn a_generation_that_lies_in_the_place_of_another_is_refused() {
             "byte {at}; the root's id is checked by who looks it up"
         );
     }
-    let mut batch = Batch::default();
-    batch.delete(place);
+    let mut batch = WriteBatch::default();
+    batch.delete(record_key);
     batch.put(layout::generation(2), record);
     disk.apply(batch).unwrap();
     let refused = stored(&disk).unwrap_err();
@@ -439,7 +446,7 @@ proptest! {
 
 impl Store {
     pub(super) async fn try_settled(&self) -> bool {
-        self.shared.settled().await.is_ok()
+        rotation::until_complete(&*self.shared).await.is_ok()
     }
 
     pub(super) async fn shared_settled(&self) {

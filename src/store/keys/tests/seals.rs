@@ -1,5 +1,6 @@
 //! Seals and what they open.
 
+use super::super::seal::*;
 use super::super::*;
 
 #[test]

@@ -1,0 +1,23 @@
+//! The store's contract, apart from any engine: what can be written ([`Op`], [`Row`]), what is read
+//! ([`Snapshot`], [`StoreStats`], [`AuditLogQuery`]), how a store is opened ([`StoreOptions`]), and every
+//! error. Owns these types; never knows how a record lies on disk, and never does IO. Data comes in from
+//! whoever writes; the other rooms of the store carry it out.
+
+mod audit_log;
+mod error;
+mod keys;
+mod op;
+mod options;
+mod rows;
+mod snapshot;
+
+pub use audit_log::{AuditLogPage, AuditLogPosition, AuditLogQuery, AuditLogReport};
+pub use error::{CommitError, DatabaseFiles, DiskTrouble, EngineError, StoreError};
+pub use keys::{KeyStatus, RotateError, Rotated};
+pub use op::{Op, RESTARTS_KEPT};
+pub use options::{CACHE_BYTES_DEFAULT, KeyOrigin, RemoteRoot, RootError, StoreOptions};
+pub use rows::{DeadId, DeliveryId, ExpiryNote, Row, RowId, RowWrite, Table};
+pub use snapshot::{Snapshot, StoreStats};
+
+pub(in crate::store) use error::{is_out_of_files, panic_text};
+pub(in crate::store) use rows::ordered;

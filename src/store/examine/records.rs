@@ -1,0 +1,184 @@
+//! Looking at everything that a store holds: more than opening does, every seal and every event of the
+//! outbox.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use crate::protocol::accounts::record::{AccountRecord, SessionRecord};
+use crate::protocol::answers::erasure::Erasure;
+use crate::protocol::bridge::job::JobRecord;
+use crate::protocol::monitors::record::MonitorRecord;
+use crate::protocol::telegram::chat::PeerRecord;
+use crate::protocol::telegram::updates::UpdateState;
+use crate::protocol::tree::restart::RestartRecord;
+
+use super::scratch_copy::{CACHE_BYTES, ScratchCopy, naming_the_original, without_panic_output};
+use crate::store::contract::{StoreError, StoreOptions};
+use crate::store::engines::Engine;
+use crate::store::engines::disk::{self, DiskEngine};
+use crate::store::format::encoding::{self, CursorRecord};
+use crate::store::format::layout::{self, SEALED_KINDS, kind, record_name};
+use crate::store::journal::segment;
+use crate::store::keys::{Keys, RootKey};
+use crate::store::opening::{
+    Recovered, WitnessedPosition, directory, preflight, recover, was_used,
+};
+
+/// What a look at a store found, when it found no fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Examined {
+    /// Nothing is there yet.
+    New,
+    /// Everything can be read.
+    Whole {
+        /// Events that wait in its outbox.
+        waiting: u64,
+        /// Accounts in it.
+        accounts: u64,
+    },
+    /// Its database was not looked into, and why.
+    Closed(String),
+}
+
+/// Looks at the store that `Store::open` would open: at a copy of its database in the folder
+/// for temporary files (`TMPDIR`), which must have room for it and 64 MiB to spare. Copies there that
+/// earlier looks left behind more than a day ago are deleted. The store is locked while it is copied.
+///
+/// # Errors
+/// What opening it, or reading from it later, would say.
+pub fn examine(options: &StoreOptions) -> Result<Examined, StoreError> {
+    let path = &options.path;
+    match fs::metadata(path) {
+        Ok(found) if !found.is_dir() => {
+            let error = io::Error::from_raw_os_error(libc::EEXIST);
+            return Err(StoreError::file("create", path)(error));
+        }
+        Ok(found) if found.permissions().mode() & 0o077 != 0 && !directory::is_ours(path)? => {
+            return Err(StoreError::Foreign { path: path.clone() });
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Examined::New),
+        Err(error) => return Err(StoreError::file("create", path)(error)),
+    }
+    let Some(taken) = CopiedStore::of(options)? else { return Ok(Examined::New) };
+    let copy = match taken.copy {
+        Ok(copy) => copy,
+        Err(why) => return Ok(Examined::Closed(why)),
+    };
+    let (used, key, seen) = (taken.used, taken.key, taken.seen);
+    let found = without_panic_output(|| {
+        disk::guarded(&disk::directory(path), || {
+            let engine = DiskEngine::open(&copy.path, CACHE_BYTES)?;
+            if !was_used(&engine)? {
+                return Ok(None);
+            }
+            let recovered = recover(Arc::new(engine), key, Some(seen))?;
+            read_everything(&recovered).map(Some)
+        })
+    });
+    match found.map_err(|error| naming_the_original(error, path))? {
+        Some((waiting, accounts)) => Ok(Examined::Whole { waiting, accounts }),
+        None if used => Err(StoreError::Emptied { path: path.clone() }),
+        None => Ok(Examined::New),
+    }
+}
+
+/// What was taken of a store under its lock.
+struct CopiedStore<'a> {
+    key: RootKey,
+    used: bool,
+    seen: WitnessedPosition<'a>,
+    /// The copy, or why there is none.
+    copy: Result<ScratchCopy, String>,
+}
+
+impl<'a> CopiedStore<'a> {
+    /// Holds the store's lock only while it copies; a daemon that starts later may go on at once.
+    /// `None` when there is no database yet.
+    fn of(options: &'a StoreOptions) -> Result<Option<Self>, StoreError> {
+        let path = &options.path;
+        let _lock = directory::lock_if_exists(path)?;
+        let (key, used) = preflight::check(options)?;
+        let database = disk::directory(path);
+        if !disk::holds_database(&database) {
+            return Ok(None);
+        }
+        let seen = WitnessedPosition::by_witness(path);
+        Ok(Some(Self { key, used, seen, copy: ScratchCopy::of(&database) }))
+    }
+}
+
+/// Reads every record and every event that was not acknowledged; answers how many those are, and how many
+/// accounts.
+fn read_everything(recovered: &Recovered) -> Result<(u64, u64), StoreError> {
+    let engine = &*recovered.engine;
+    json::<SessionRecord>(engine, kind::SESSION)?;
+    let accounts = json::<AccountRecord>(engine, kind::ACCOUNT)?;
+    json::<MonitorRecord>(engine, kind::MONITOR)?;
+    json::<JobRecord>(engine, kind::JOB)?;
+    json::<RestartRecord>(engine, kind::RESTART)?;
+    json::<Erasure>(engine, kind::ERASURE)?;
+    compact::<CursorRecord>(engine, kind::CURSOR, "cursor")?;
+    compact::<UpdateState>(engine, kind::UPDATE_STATE, "update state")?;
+    compact::<PeerRecord>(engine, kind::PEER, "peer")?;
+    sealed(engine, &recovered.keys)?;
+    Ok((outbox(recovered)?, accounts))
+}
+
+/// Visits all records of one kind; answers how many there are.
+fn each(
+    engine: &dyn Engine,
+    kind: u8,
+    look: impl Fn(&[u8], &[u8]) -> Result<(), StoreError>,
+) -> Result<u64, StoreError> {
+    let (from, to) = layout::all(kind);
+    let (mut outcome, mut count) = (Ok(()), 0);
+    engine.scan(&from, &to, &mut |key, value| {
+        outcome = look(key, value);
+        count += 1;
+        outcome.is_ok()
+    })?;
+    outcome.map(|()| count)
+}
+
+fn json<T: DeserializeOwned>(engine: &dyn Engine, kind: u8) -> Result<u64, StoreError> {
+    each(engine, kind, |_, value| encoding::from_json::<T>(record_name(kind), value).map(drop))
+}
+
+fn compact<T: DeserializeOwned>(
+    engine: &dyn Engine,
+    kind: u8,
+    name: &'static str,
+) -> Result<u64, StoreError> {
+    each(engine, kind, |_, value| encoding::from_compact::<T>(name, value).map(drop))
+}
+
+/// Opens everything that is sealed; what is in it is looked at where its form is known.
+fn sealed(engine: &dyn Engine, keys: &Keys) -> Result<(), StoreError> {
+    for (kind, record) in SEALED_KINDS {
+        let (from, to) = layout::all(*kind);
+        keys.read_each(engine, record, (&from, &to), |key, plain| match *kind {
+            kind::CREDENTIALS => {
+                encoding::credentials_from_plain(layout::account_of(key)?, &plain).map(|_| true)
+            }
+            _ => Ok(true),
+        })?;
+    }
+    Ok(())
+}
+
+fn outbox(recovered: &Recovered) -> Result<u64, StoreError> {
+    let Recovered { engine, keyring, next_seq, acknowledged, .. } = recovered;
+    let missing = StoreError::Damaged { record: "outbox", detail: "a segment is missing" };
+    let mut next = *acknowledged + 1;
+    while next < *next_seq {
+        let entries = segment::fetch(&**engine, keyring, next, *next_seq)?;
+        let Some((last, _)) = entries.last() else { return Err(missing) };
+        next = last + 1;
+    }
+    Ok(*next_seq - 1 - *acknowledged)
+}

@@ -1,0 +1,89 @@
+//! What is kept of a user outside of accounts and monitors, and its end. Owns which records name a user; the
+//! order of an erasure is in `access/erasure.rs`.
+
+use crate::protocol::answers::erasure::Erasure;
+use crate::protocol::telegram::chat::ChatKey;
+use crate::protocol::tree::restart::{ChildKind, RestartRecord};
+use crate::protocol::users::owner::UserId;
+
+use crate::store::contract::{ExpiryNote, StoreError, Table};
+use crate::store::engines::{Engine, WriteBatch, collect};
+use crate::store::format::encoding;
+use crate::store::format::layout::{self, kind};
+
+/// Records that go with one commit: some milliseconds of the writer's time. Tests have more pieces.
+pub(in crate::store) const RECORDS_PER_COMMIT: usize = if cfg!(test) { 20 } else { 1_000 };
+
+/// Adds to `batch` the end of up to [`RECORDS_PER_COMMIT`] rows of `owner`.
+pub(in crate::store) fn forget_rows(
+    batch: &mut WriteBatch,
+    engine: &dyn Engine,
+    owner: &UserId,
+) -> Result<(), StoreError> {
+    let mut left = RECORDS_PER_COMMIT;
+    for table in Table::ALL {
+        let (from, to) = layout::rows(kind::of(table), owner, &[]);
+        let written = batch.writes.range(from.clone()..to.clone());
+        let mut keys: Vec<Vec<u8>> = written.map(|(key, _)| key.clone()).collect();
+        keys.extend(collect(engine, &from, &to, left)?.into_iter().map(|(key, _)| key));
+        left = left.saturating_sub(keys.len());
+        keys.into_iter().for_each(|key| batch.delete(key));
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Adds to `batch` the end of the lines of the restart ledger that name `user`; answers their keys.
+pub(in crate::store) fn forget_restarts(
+    batch: &mut WriteBatch,
+    engine: &dyn Engine,
+    user: &UserId,
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    let (from, to) = layout::all(kind::RESTART);
+    let mut gone = Vec::new();
+    for (key, line) in collect(engine, &from, &to, usize::MAX)? {
+        let line: RestartRecord = encoding::from_json("restart", &line)?;
+        if names_user(&line, user) {
+            batch.delete(key.clone());
+            gone.push(key);
+        }
+    }
+    Ok(gone)
+}
+
+/// Whether a line of the restart ledger is about a monitor of `user`. No other line names a user.
+pub fn names_user(line: &RestartRecord, user: &UserId) -> bool {
+    let monitor = line.actor.strip_prefix(ChildKind::Monitor.name());
+    let key = monitor.and_then(|rest| rest.strip_prefix('/')).map(|key| ChatKey(key.to_owned()));
+    key.is_some_and(|key| key.parts().1 == Some(user.as_str()))
+}
+
+/// Whether anything lies in `from..to`.
+pub(in crate::store) fn is_any(
+    engine: &dyn Engine,
+    (from, to): &(Vec<u8>, Vec<u8>),
+) -> Result<bool, StoreError> {
+    Ok(!collect(engine, from, to, 1)?.is_empty())
+}
+
+/// Notes, up to [`RECORDS_PER_COMMIT`] of them from `from` on, that something of a user goes in some hour.
+pub(in crate::store) fn expiry_notes(
+    engine: &dyn Engine,
+    erasure: &Erasure,
+    from: &[u8],
+) -> Result<Vec<ExpiryNote>, StoreError> {
+    let (_, to) = layout::all(kind::EXPIRY);
+    let rows = Table::ALL.iter().map(|table| layout::row(kind::of(*table), &erasure.user, &[]));
+    let own: Vec<Vec<u8>> = rows.collect();
+    let mut notes = Vec::new();
+    engine.scan(from, &to, &mut |note, _| {
+        let row = layout::expiring_row(note).unwrap_or_default();
+        if own.iter().any(|prefix| row.starts_with(prefix)) {
+            notes.push(ExpiryNote(note.to_vec()));
+        }
+        notes.len() < RECORDS_PER_COMMIT
+    })?;
+    Ok(notes)
+}
