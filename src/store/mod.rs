@@ -15,8 +15,7 @@
 //!   where they lie as they were found, or that no copy could be made of them.
 //!
 //! # Rooms
-//! A room imports only rooms above it in this table; `scripts`, the daemon and the tests use what is
-//! re-exported here.
+//! A room imports only rooms above it in this table; the rest of the daemon uses what is re-exported here.
 //!
 //! | room | owns | imports |
 //! |---|---|---|

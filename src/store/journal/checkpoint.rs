@@ -139,7 +139,7 @@ fn write_records(
         }
     }
     for account in &states {
-        // Noted behind the account's removal: see [`super::Store::note_update_state`].
+        // Noted after the account's removal: see `Store::note_update_state`.
         if !known.accounts.contains(account) {
             shared.overlay_mut().drop_state(*account);
         } else if let Some(state) = take_moved_state(shared, *account)? {
