@@ -1,11 +1,11 @@
 //! The store: what the daemon remembers, and the outbox. The only code that names sled, and the only
-//! code that knows how records lie on disk; it decides nothing.
+//! code that knows how records are stored; it decides nothing.
 //!
 //! # Promises
 //! - A commit is atomic, and durable (`fdatasync`) before [`Store::commit`] returns or the callback
 //!   of [`Store::submit`] runs. Commits become durable in the order in which they were submitted.
 //! - An event is in the outbox until it is acknowledged and, where somebody reads for webhooks, taken over
-//!   by that reader, whose offset moves in the commit that keeps what was made of the event. A cursor never
+//!   by that reader, whose offset moves in the commit that stores what was made of the event. A cursor never
 //!   claims a message whose event is neither in the outbox nor acknowledged; an update state is never
 //!   durable before events that were submitted earlier. Sequence numbers are never used twice.
 //! - After a failure of the disk nothing more is written: see [`Store::failed`].
@@ -15,8 +15,7 @@
 //!   where they lie as they were found, or that no copy could be made of them.
 //!
 //! # Rooms
-//! A room imports only rooms above it in this table; `scripts`, the daemon and the tests use what is
-//! re-exported here.
+//! A room imports only rooms above it in this table; the rest of the daemon uses what is re-exported here.
 //!
 //! | room | owns | imports |
 //! |---|---|---|
@@ -32,7 +31,7 @@
 //! | `examine` | looking at a store without changing it | all above but access |
 //!
 //! The conformance suite (`tests/conformance`) is what every engine must let the store do; it runs on each of
-//! them. The integrity checksum (`integrity`) tells whether records are missing; the *audit log*
+//! them. The integrity checksum (`integrity`) detects missing records; the *audit log*
 //! (`records/audit_log`) says who did what, and is a matter of its own.
 //!
 //! # What is sealed

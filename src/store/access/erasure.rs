@@ -1,7 +1,7 @@
 //! Erasing a user, piece by piece, so that no commit of others waits for long: a mark first, then
-//! everything that is kept of the user, the mark last. A crash may come anywhere: what has a mark is
+//! everything that is stored of the user, the mark last. A crash may come anywhere: what has a mark is
 //! erased to its end when the store is opened next, before anybody reads it. Owns the order of an erasure;
-//! whoever calls sees to it that nothing new of the user is written meanwhile.
+//! the caller ensures that nothing new of the user is written meanwhile.
 
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::accounts::record::SessionRecord;
@@ -49,7 +49,7 @@ impl Store {
     }
 
     /// Erases everything of a user, of whom nothing may be written any more. What is begun is marked
-    /// durably before the first record goes. Answers how many entries of the audit log were
+    /// durably before the first record goes. Returns how many entries of the audit log were
     /// pseudonymised.
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl Store {
     /// a command of the bridge brought, too, stays for the bridge.
     async fn erase_accounts(&self, user: &UserId) -> Result<(), StoreError> {
         let owner = user.clone();
-        let look = move |store: &Reader| {
+        let query = move |store: &Reader| {
             let mut owned = Vec::new();
             for account in store.rows::<OwnedAccount>(&owner, None, None, usize::MAX)? {
                 let record = store.account(account.key)?;
@@ -108,7 +108,7 @@ impl Store {
             let shared: Vec<AuthKeyId> = sessions.into_iter().map(|one| one.account).collect();
             Ok((owned, shared))
         };
-        let (owned, shared) = self.read(look).await?;
+        let (owned, shared) = self.read(query).await?;
         for (account, waits) in owned {
             let mut ops = vec![Op::delete_row::<OwnedAccount>(user, account.id)];
             if !shared.contains(&account.key) {
@@ -126,9 +126,9 @@ impl Store {
         let (mut from, _) = layout::all(kind::EXPIRY);
         loop {
             let of = erasure.clone();
-            let look =
+            let query =
                 move |store: &Reader| erasure::expiry_notes(&*store.shared.engine, &of, &from);
-            let notes = self.read(look).await?;
+            let notes = self.read(query).await?;
             let Some(last) = notes.last().cloned() else { return Ok(()) };
             self.erase_some(notes.into_iter().map(Op::DeleteExpiryNote).collect()).await?;
             from = last.0;
@@ -153,7 +153,7 @@ impl Store {
         kinds: [u8; N],
     ) -> Result<bool, StoreError> {
         let user = user.clone();
-        let look = move |store: &Reader| {
+        let query = move |store: &Reader| {
             for kind in kinds {
                 if erasure::is_any(&*store.shared.engine, &layout::rows(kind, &user, &[]))? {
                     return Ok(true);
@@ -161,6 +161,6 @@ impl Store {
             }
             Ok(false)
         };
-        self.read(look).await
+        self.read(query).await
     }
 }

@@ -1,4 +1,4 @@
-//! The readers of the outbox: one for the broker, one for webhooks. They turn to the segments on disk for what is
+//! The readers of the outbox: one for the broker, one for webhooks. They read from the segments on disk what is
 //! not in memory any more; never decide what is acknowledged. Entries stay until both have passed them.
 
 use std::collections::VecDeque;
@@ -54,7 +54,7 @@ impl Outbox {
         self.0.go_back(to.max(acknowledged + 1));
     }
 
-    /// Tells that everything up to and including `through` was confirmed: it leaves the outbox, once
+    /// Notes that everything up to and including `through` was confirmed: it leaves the outbox, once
     /// the reader for webhooks has passed it, too.
     /// Becomes durable with the next commit or within a fraction of a second; a crash before that
     /// only makes these entries come again.
@@ -76,11 +76,11 @@ impl Outbox {
 }
 
 /// The reader for webhooks. How far it is, is durable by [`Op::Spool`](crate::store::Op::Spool), which belongs
-/// into the commit that keeps what was made of the entries.
+/// into the commit that stores what was made of the entries.
 pub struct Spooler(OutboxReader);
 
 impl Spooler {
-    /// The reader of a store, which begins behind what is durably taken over.
+    /// The reader of a store, which begins after what is durably taken over.
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         shared.spool_recent.set_open(true);
         let at = shared.spooled.load(Ordering::Acquire) + 1;

@@ -1,7 +1,7 @@
 //! A few threads of the store's own that read. So reads on a disk that hangs hold up these threads
 //! and nothing else: no worker of the runtime, no thread of its pool, and not the end of the process.
 //!
-//! Bound: [`THREADS`] reads at once, [`WAITING_MAX`] that wait; whoever comes then is refused at once.
+//! Bound: [`THREADS`] reads at once, [`WAITING_MAX`] that wait; further ones are refused at once.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::store::contract::{EngineError, StoreError};
 
-/// The longest anybody waits for what is read. Health calls a disk that is silent for as long stuck.
+/// The longest wait for a read. Health calls a disk that is silent for as long stuck.
 pub(super) const READ_MAX: Duration = Duration::from_secs(10);
 /// Threads: one that reads for long, such as an export, leaves others to those who are in a hurry. They are
 /// started when there is something to read for them.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::store::journal::Shared;
 
-/// The store as it is read by whoever may wait for the disk: every method blocks for it. Code that runs on
+/// The store for threads that may wait for the disk: every method blocks. Code that runs on
 /// the runtime gets one by `Store::read` only.
 #[derive(Clone)]
 pub struct Reader {

@@ -1,4 +1,4 @@
-//! Reading for whoever must not wait for the disk: threads of the store's own run what is to be read
+//! Reading from tasks, which must not wait for the disk: threads of the store's own run what is to be read
 //! (`read_pool`), and nobody waits for them without a limit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,17 +13,17 @@ use super::store::Store;
 use crate::store::contract::{EngineError, StoreError, panic_text};
 
 impl Store {
-    /// Has `look` run where nobody else waits for the disk. Dropping the future leaves off what has not
+    /// Runs `query` on a thread that may wait for the disk. Dropping the future cancels a read that has not
     /// begun.
     ///
     /// # Errors
-    /// What `look` answers; and [`StoreError::Unanswered`] when the disk, or those who read before, take
+    /// What `query` returns; and [`StoreError::Unanswered`] when the disk, or those who read before, take
     /// too long.
     pub async fn read<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+        query: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.read_within(READ_MAX, look).await
+        self.read_within(READ_MAX, query).await
     }
 
     /// The same for what may take `limit`, because it reads much.
@@ -33,7 +33,7 @@ impl Store {
     pub async fn read_within<T: Send + 'static>(
         &self,
         limit: Duration,
-        look: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+        query: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (tell, answer) = oneshot::channel();
         let reader = self.reader.clone();
@@ -41,7 +41,7 @@ impl Store {
             if tell.is_closed() {
                 return;
             }
-            let seen = catch_unwind(AssertUnwindSafe(|| look(&reader)));
+            let seen = catch_unwind(AssertUnwindSafe(|| query(&reader)));
             // A read that outlives the store must not hold its lock once it is through.
             drop(reader);
             let _ = tell.send(seen.unwrap_or_else(|panic| Err(panicked(&*panic))));

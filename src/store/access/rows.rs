@@ -1,4 +1,4 @@
-//! Reading rows of users: whoever asks names the owner. Owns no rows; their tables are in the contract.
+//! Reading rows of users, always by their owner. Owns no rows; their tables are in the contract.
 
 use crate::protocol::accounts::daily_limits::DayCount;
 use crate::protocol::telegram::pacing::PersonFloodWaits;

@@ -1,4 +1,4 @@
-//! What the store tells of itself.
+//! The figures of the store.
 
 use std::sync::atomic::Ordering;
 
@@ -9,7 +9,7 @@ use crate::store::format::layout::{self, kind};
 use crate::store::journal::segment::Head;
 
 impl Reader {
-    /// What the store tells of itself. Reads one record and the size of one file.
+    /// The figures of the store. Reads one record and the size of one file.
     pub fn stats(&self) -> StoreStats {
         let shared = &self.shared;
         let acknowledged = shared.queue.acknowledged();
@@ -33,8 +33,8 @@ impl Reader {
         }
     }
 
-    /// About how many bytes of the outbox are kept for whoever reads it yet: what webhooks have not taken
-    /// over stays, too. Reads one record.
+    /// About how many bytes of the outbox are still to be read: what webhooks have not taken
+    /// over counts, too. Reads one record.
     pub fn outbox_bytes(&self) -> u64 {
         let shared = &self.shared;
         let kept = shared.queue.acknowledged().min(shared.spooled.load(Ordering::Acquire));

@@ -26,7 +26,7 @@ use crate::store::opening::{
     Recovered, WitnessedPosition, directory, preflight, recover, was_used,
 };
 
-/// The writer's thread; told to end when the last handle goes.
+/// The writer's thread; it ends with the last handle.
 struct WriterThread {
     shared: Arc<Shared>,
     running: Mutex<Option<JoinHandle<()>>>,
@@ -47,7 +47,7 @@ pub struct Store {
     thread: Arc<WriterThread>,
 }
 
-/// Tests read where they stand.
+/// Tests may block for the disk.
 #[cfg(test)]
 impl std::ops::Deref for Store {
     type Target = Reader;
@@ -204,7 +204,7 @@ impl Store {
         self.shared.failed.borrow().clone()
     }
 
-    /// Waits until the store fails, and tells why. Whoever is responsible for the process should
+    /// Waits until the store fails, and tells why. The owner of the process should
     /// wait for this and end it.
     pub async fn failed(&self) -> CommitError {
         let mut failed = self.shared.failed.subscribe();

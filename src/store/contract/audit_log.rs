@@ -22,10 +22,10 @@ impl Default for AuditLogPosition {
     }
 }
 
-/// Which entries somebody wants to see.
+/// Which entries to return.
 #[derive(Clone, Debug, Default)]
 pub struct AuditLogQuery {
-    /// Only those that tell of this user.
+    /// Only those about this user.
     pub user: Option<UserId>,
     /// Only those before this number.
     pub before: Option<u64>,

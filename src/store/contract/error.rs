@@ -1,4 +1,4 @@
-//! What can go wrong with the store, told so that the reader knows what to do next. Owns the error
+//! What can go wrong with the store, worded so that the operator knows what to do next. Owns the error
 //! types of this boundary; never carries a secret or a record's content.
 
 use std::any::Any;
@@ -158,8 +158,8 @@ pub enum StoreError {
         /// What it said.
         detail: String,
     },
-    /// The database is empty, although the store was in use: sled takes a file that it cannot
-    /// understand at all for a new one.
+    /// The database is empty, although the store was in use: the engine takes a file that it
+    /// cannot understand at all for a new one.
     #[error(
         "the database in {path} holds nothing although this store was in use before; restore it \
          from a backup, or move the directory aside to start anew"
@@ -416,7 +416,7 @@ impl CommitError {
         }
     }
 
-    /// Says where the store lies.
+    /// Adds the directory of the store.
     pub(in crate::store) fn at(self, path: Option<&Arc<Path>>) -> Self {
         match self {
             Self::Failed { cause, trouble, is_panic, .. } => {
@@ -455,7 +455,7 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 /// Whether the process, or the system, has no descriptor left. The standard library has no kind for it,
-/// and sled hands on the text alone.
+/// and the engine on disk hands on the text alone.
 pub(in crate::store) fn is_out_of_files(error: &io::Error) -> bool {
     let is_one = |code| matches!(code, libc::EMFILE | libc::ENFILE);
     let said = || error.to_string();

@@ -1,7 +1,6 @@
 //! The store's contract, apart from any engine: what can be written ([`Op`], [`Row`]), what is read
 //! ([`Snapshot`], [`StoreStats`], [`AuditLogQuery`]), how a store is opened ([`StoreOptions`]), and every
-//! error. Owns these types; never knows how a record lies on disk, and never does IO. Data comes in from
-//! whoever writes; the other rooms of the store carry it out.
+//! error. Owns these types; never knows how a record is stored, and never does IO.
 
 mod audit_log;
 mod error;

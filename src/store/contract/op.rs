@@ -1,6 +1,7 @@
 //! Everything that can be written. Plain data.
 
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::protocol::accounts::daily_limits::DayCount;
 use crate::protocol::accounts::record::{AccountRecord, Credentials, SessionRecord};
@@ -18,30 +19,30 @@ use crate::protocol::tree::restart::RestartRecord;
 use crate::protocol::users::owner::UserId;
 use crate::protocol::values::ids::{AuthKeyId, SessionId, UnixMillis};
 
-use super::rows::{ExpiryNote, RowId, RowWrite, Table};
+use super::rows::{ExpiryNote, Row, RowId, RowWrite, Table};
 
-/// Lines of the restart ledger that are kept; older ones go. At 250 bytes a line, 250 KiB.
+/// Lines of the restart ledger that are kept; older ones are deleted. At 250 bytes a line, 250 KiB.
 pub const RESTARTS_KEPT: usize = 1000;
 
 /// One write. Those of one commit take effect together, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Keeps a session.
+    /// Writes a session.
     PutSession(SessionRecord),
-    /// Forgets a session (not its account).
+    /// Deletes a session (not its account).
     DeleteSession(SessionId),
-    /// Keeps the open half of an account. One that had no record begins without an update state.
+    /// Writes the open half of an account. One that had no record begins without an update state.
     PutAccount(AccountRecord),
     /// Replaces the open half of an account; ignored when the account has no record, so that an account
-    /// that is removed does not come back through what is written behind its removal.
+    /// that is removed does not come back through a late write.
     UpdateAccount(AccountRecord),
-    /// Forgets an account: its record, credentials, update state and peers.
+    /// Deletes an account: its record, credentials, update state and peers.
     DeleteAccount(AuthKeyId),
-    /// Seals and keeps an account's credentials.
+    /// Seals and writes an account's credentials.
     PutCredentials(Credentials),
-    /// Keeps a monitor.
+    /// Writes a monitor.
     PutMonitor(MonitorRecord),
-    /// Forgets a monitor and its cursor.
+    /// Deletes a monitor and its cursor.
     DeleteMonitor(ChatKey),
     /// Moves a monitor's cursor. A cursor lives and dies with its monitor: it is ignored when the
     /// chat has none (so put the monitor first).
@@ -67,16 +68,16 @@ pub enum Op {
         /// The new state.
         state: UpdateState,
     },
-    /// Keeps peers that an account met; those that are known unchanged cost no write.
+    /// Writes peers that an account met; those that are known unchanged cost no write.
     PutPeers {
         /// The account.
         account: AuthKeyId,
         /// The peers.
         peers: Vec<PeerRecord>,
     },
-    /// Keeps a job.
+    /// Writes a job.
     PutJob(JobRecord),
-    /// Forgets a job.
+    /// Deletes a job.
     DeleteJob(Uuid),
     /// Adds a line to the restart ledger, which keeps the newest [`RESTARTS_KEPT`].
     PutRestart(RestartRecord),
@@ -91,7 +92,7 @@ pub enum Op {
         /// The row.
         id: RowId,
     },
-    /// Deletes rows of a user that lie together: see [`Op::delete_rows`].
+    /// Deletes rows of a user whose ids begin alike: see [`Op::delete_rows`].
     DeleteRows {
         /// The table.
         table: Table,
@@ -102,18 +103,18 @@ pub enum Op {
     },
     /// Deletes the note that a row expires.
     DeleteExpiryNote(ExpiryNote),
-    /// Everything up to this sequence number of the outbox was taken over by whoever reads with
-    /// the reader for webhooks; it never goes back.
+    /// Everything up to this sequence number of the outbox was taken over by the reader for
+    /// webhooks; the offset never goes back.
     Spool(u64),
-    /// Forgets some thousand rows of a user at the most.
+    /// Deletes rows of a user, some thousand at the most.
     EraseRows(UserId),
-    /// Forgets the lines of the restart ledger that name a user.
+    /// Deletes the lines of the restart ledger that name a user.
     ForgetRestarts(UserId),
     /// Marks a user who is being erased: see `Store::erase`.
     BeginErasure(Erasure),
     /// The user is erased.
     EndErasure(UserId),
-    /// Forgets rows whose time is over at this moment, some thousand at the most.
+    /// Deletes rows that have expired at this moment, some thousand at the most.
     Expire(UnixMillis),
     /// Adds an entry to the audit log.
     Audit(AuditEvent),
@@ -126,17 +127,41 @@ pub enum Op {
     },
     /// Lets entries of the audit log from before this moment go, some at a time.
     TrimAuditLog(UnixMillis),
-    /// Keeps what an account did in a day.
+    /// Writes what an account did in a day.
     PutDayCount(DayCount),
-    /// Keeps what a person has to wait for whose account goes.
+    /// Writes the flood waits of a person whose account is deleted.
     PutPersonWaits(PersonFloodWaits),
-    /// Forgets it.
+    /// Deletes them.
     DeletePersonWaits(i64),
     /// Appends to the outbox.
     Append(OutboxEntry),
 }
 
 impl Op {
+    /// Writes a user's row.
+    pub fn put_row<R: Row>(row: &R) -> Self {
+        let json = serde_json::to_vec(row)
+            .expect("plain data with text keys, written to memory, always encodes");
+        Self::PutRow(RowWrite {
+            table: R::TABLE,
+            owner: row.owner().clone(),
+            id: row.id(),
+            json: Zeroizing::new(json),
+            expires_at: row.expires_at(),
+            parent: row.parent(),
+        })
+    }
+
+    /// Deletes a user's row.
+    pub fn delete_row<R: Row>(owner: &UserId, id: impl Into<RowId>) -> Self {
+        Self::DeleteRow { table: R::TABLE, owner: owner.clone(), id: id.into() }
+    }
+
+    /// Deletes all rows of a user whose ids begin with `prefix`.
+    pub fn delete_rows<R: Row>(owner: &UserId, prefix: impl Into<RowId>) -> Self {
+        Self::DeleteRows { table: R::TABLE, owner: owner.clone(), prefix: prefix.into() }
+    }
+
     /// About how many bytes it holds while it waits, for the bound of the queue.
     pub(in crate::store) fn weight(&self) -> usize {
         const SMALL: usize = 128;

@@ -1,4 +1,4 @@
-//! Where a store lies, how it is opened, and where its root key comes from.
+//! Where a store is, how it is opened, and where its root key comes from.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use crate::protocol::values::secret::SecretText;
 
 /// Page cache unless configured otherwise, in bytes.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
-/// Where a store lies and how it is opened.
+/// Where a store is and how it is opened.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// The directory; made with mode 0700.

@@ -19,8 +19,6 @@ use crate::protocol::webhooks::deliveries::{
     DEAD_KEPT_MS, DeadRecord, Delivery, Line, WebhookRecord,
 };
 
-use super::op::Op;
-
 /// A table of rows that belong to users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
@@ -160,7 +158,7 @@ impl DeliveryId {
     }
 }
 
-/// Names a delivery that was given up. The newest lies first.
+/// Names a delivery that was given up. The newest comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeadId {
     /// The endpoint.
@@ -192,7 +190,7 @@ impl DeadId {
 
 /// A row that belongs to a user.
 pub trait Row: Serialize + DeserializeOwned {
-    /// Where it lies.
+    /// Its table.
     const TABLE: Table;
 
     /// Whose it is.
@@ -201,7 +199,7 @@ pub trait Row: Serialize + DeserializeOwned {
     /// Its id among those of its owner.
     fn id(&self) -> RowId;
 
-    /// When it goes by itself.
+    /// When it expires.
     fn expires_at(&self) -> Option<UnixMillis> {
         None
     }
@@ -348,29 +346,3 @@ impl fmt::Debug for RowWrite {
 /// Names the note that a row expires, as the store found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpiryNote(pub(in crate::store) Vec<u8>);
-
-impl Op {
-    /// Writes a user's row.
-    pub fn put_row<R: Row>(row: &R) -> Self {
-        let json = serde_json::to_vec(row)
-            .expect("plain data with text keys, written to memory, always encodes");
-        Self::PutRow(RowWrite {
-            table: R::TABLE,
-            owner: row.owner().clone(),
-            id: row.id(),
-            json: Zeroizing::new(json),
-            expires_at: row.expires_at(),
-            parent: row.parent(),
-        })
-    }
-
-    /// Deletes a user's row.
-    pub fn delete_row<R: Row>(owner: &UserId, id: impl Into<RowId>) -> Self {
-        Self::DeleteRow { table: R::TABLE, owner: owner.clone(), id: id.into() }
-    }
-
-    /// Deletes all rows of a user whose ids begin with `prefix`.
-    pub fn delete_rows<R: Row>(owner: &UserId, prefix: impl Into<RowId>) -> Self {
-        Self::DeleteRows { table: R::TABLE, owner: owner.clone(), prefix: prefix.into() }
-    }
-}

@@ -1,4 +1,4 @@
-//! What start-up reads, and what the store tells of itself. Plain data.
+//! What start-up reads, and the figures of the store. Plain data.
 
 use std::time::Duration;
 
@@ -32,12 +32,12 @@ pub struct Snapshot {
     pub restarts: Vec<RestartRecord>,
 }
 
-/// What the store tells of itself.
+/// Figures of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
     /// Entries in the outbox that are durable and not yet acknowledged.
     pub outbox_depth: u64,
-    /// About how many bytes of segments are kept for whoever reads them yet, webhooks included.
+    /// About how many bytes of segments are still to be read, by webhooks included.
     pub outbox_bytes: u64,
     /// When the oldest of them was committed.
     pub outbox_oldest_at: Option<UnixMillis>,

@@ -3,7 +3,7 @@
 //! above is the same for every engine.
 //!
 //! A further engine is a module here that implements [`Engine`], and one line in
-//! `conformance::on_every_engine`.
+//! `on_every_engine` of the conformance suite.
 
 pub(in crate::store) mod disk;
 mod engine;

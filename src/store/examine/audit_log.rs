@@ -20,7 +20,7 @@ const TRIES: u32 = 10;
 /// Pause between two of them.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What a look at an audit log came to.
+/// What verifying an audit log found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditLogExamined {
     /// There is a store, and nothing was ever written to it.
@@ -33,7 +33,7 @@ pub enum AuditLogExamined {
 
 /// Follows the audit log of the store in `path`, in a copy as [`super::examine`] makes it. A store that
 /// is in use is copied while it is written to; the copy is used only if it is whole. Says also whether
-/// the entry that somebody noted is still the one in the log.
+/// the entry that was noted earlier is still the one in the log.
 ///
 /// # Errors
 /// When there is no store, or it cannot be read, or was written by a newer program.
@@ -61,21 +61,24 @@ pub fn examine_audit_log(
                 Ok(copy) => copy,
                 Err(why) => return Ok(AuditLogExamined::Closed(why)),
             };
-            look(&copy, path, seen, noted).map(|(examined, _)| examined)
+            verify_copy(&copy, path, seen, noted).map(|(examined, _)| examined)
         }
-        Err(StoreError::Busy { .. }) => beside(path, noted),
+        Err(StoreError::Busy { .. }) => while_in_use(path, noted),
         Err(error) => Err(error),
     }
 }
 
-/// Looks at a store that a daemon is using.
-fn beside(path: &Path, noted: Option<AuditLogPosition>) -> Result<AuditLogExamined, StoreError> {
+/// Verifies the log of a store that a daemon is using.
+fn while_in_use(
+    path: &Path,
+    noted: Option<AuditLogPosition>,
+) -> Result<AuditLogExamined, StoreError> {
     let mut why = String::new();
     for _ in 0..TRIES {
         // Before the copy: what the witness says now has to be in it.
         let seen = WitnessedPosition::by_witness(path);
         match ScratchCopy::of(&disk::directory(path)) {
-            Ok(copy) => match look(&copy, path, seen, noted) {
+            Ok(copy) => match verify_copy(&copy, path, seen, noted) {
                 Ok((examined, None)) => return Ok(examined),
                 Ok((_, Some(torn))) | Err(torn) => why = torn.to_string(),
             },
@@ -90,13 +93,13 @@ fn beside(path: &Path, noted: Option<AuditLogPosition>) -> Result<AuditLogExamin
 }
 
 /// Follows the log in a copy, and says what else is wrong with that.
-fn look(
+fn verify_copy(
     copy: &ScratchCopy,
     path: &Path,
     seen: WitnessedPosition<'_>,
     noted: Option<AuditLogPosition>,
 ) -> Result<(AuditLogExamined, Option<StoreError>), StoreError> {
-    let looked = without_panic_output(|| {
+    let verified = without_panic_output(|| {
         disk::guarded(&disk::directory(path), || {
             let engine: Arc<dyn Engine> = Arc::new(DiskEngine::open(&copy.path, CACHE_BYTES)?);
             if !was_used(&*engine)? {
@@ -117,10 +120,10 @@ fn look(
             Ok((AuditLogExamined::Followed(report), damage))
         })
     });
-    looked.map_err(|error| naming_the_original(error, path))
+    verified.map_err(|error| naming_the_original(error, path))
 }
 
-/// What is wrong with the entry that somebody noted.
+/// What is wrong with the entry that was noted earlier.
 fn differs(
     engine: &dyn Engine,
     report: &AuditLogReport,

@@ -28,7 +28,7 @@ use crate::store::opening::{
     Recovered, WitnessedPosition, directory, preflight, recover, was_used,
 };
 
-/// What a look at a store found, when it found no fault.
+/// What examining a store found, when it found no fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Examined {
     /// Nothing is there yet.
@@ -112,7 +112,7 @@ impl<'a> CopiedStore<'a> {
     }
 }
 
-/// Reads every record and every event that was not acknowledged; answers how many those are, and how many
+/// Reads every record and every event that was not acknowledged; returns how many those are, and how many
 /// accounts.
 fn read_everything(recovered: &Recovered) -> Result<(u64, u64), StoreError> {
     let engine = &*recovered.engine;
@@ -129,16 +129,16 @@ fn read_everything(recovered: &Recovered) -> Result<(u64, u64), StoreError> {
     Ok((outbox(recovered)?, accounts))
 }
 
-/// Visits all records of one kind; answers how many there are.
+/// Visits all records of one kind; returns how many there are.
 fn each(
     engine: &dyn Engine,
     kind: u8,
-    look: impl Fn(&[u8], &[u8]) -> Result<(), StoreError>,
+    visit: impl Fn(&[u8], &[u8]) -> Result<(), StoreError>,
 ) -> Result<u64, StoreError> {
     let (from, to) = layout::all(kind);
     let (mut outcome, mut count) = (Ok(()), 0);
     engine.scan(&from, &to, &mut |key, value| {
-        outcome = look(key, value);
+        outcome = visit(key, value);
         count += 1;
         outcome.is_ok()
     })?;

@@ -13,17 +13,17 @@ use crate::store::keys;
 
 /// How the names of copies begin.
 const NAME: &str = "telewarden-check-";
-/// No look takes so long: a copy that is older was left behind.
+/// No examination takes so long: a copy that is older was left behind.
 const LEFT_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-/// What the copy may keep in memory.
+/// Page cache of the copy, in bytes.
 pub(super) const CACHE_BYTES: u64 = 16 << 20;
 
-/// Runs `look` without what the engine says when it panics, which is part of the error: here nobody needs
-/// it twice.
-pub(super) fn without_panic_output<T>(look: impl FnOnce() -> T) -> T {
+/// Runs `work` without what the engine says when it panics, which is part of the error: it is not needed
+/// twice.
+pub(super) fn without_panic_output<T>(work: impl FnOnce() -> T) -> T {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let seen = look();
+    let seen = work();
     std::panic::set_hook(hook);
     seen
 }
@@ -68,7 +68,7 @@ impl ScratchCopy {
     }
 }
 
-/// Takes away what earlier looks left that were killed: folders of this user's, older than a day.
+/// Deletes what earlier ones left that were killed: folders of this user's, older than a day.
 fn sweep(folder: &Path) {
     // SAFETY: `geteuid` has no preconditions and cannot fail.
     let own = unsafe { libc::geteuid() };

@@ -1,4 +1,4 @@
-//! Where each record lies: one byte for its kind, then a key that sorts as its kind is read. Owns
+//! The key of each record: one byte for its kind, then a key that sorts as its kind is read. Owns
 //! the key space; never looks at values. (0xff belongs to the engine on disk.)
 
 use uuid::Uuid;
@@ -14,9 +14,9 @@ pub(in crate::store) const FORMAT: &[u8] = b"!format";
 /// Sealed with the root of a store that had no generations of keys yet, to recognise another root;
 /// gone once nothing is sealed with it any more.
 pub(in crate::store) const KEY_CHECK: &[u8] = b"!key-check";
-/// Everything up to this sequence number has left the outbox.
+/// The acknowledged offset: everything up to this sequence number has left the outbox.
 pub(in crate::store) const ACKNOWLEDGED: &[u8] = b"!released";
-/// Everything up to this sequence number was looked at for webhooks; missing as long as nobody did.
+/// Everything up to this sequence number was taken over for webhooks; missing as long as nobody did.
 pub(in crate::store) const SPOOLED: &[u8] = b"!spooled";
 /// Cursors moved before this sequence number have records of their own.
 pub(in crate::store) const CHECKPOINT: &[u8] = b"!checkpoint";
@@ -41,7 +41,7 @@ pub(in crate::store) mod kind {
     pub(crate) const PERSON_WAITS: u8 = b'W';
     /// Users who are being erased.
     pub(crate) const ERASURE: u8 = b'E';
-    /// Rows that go by themselves, by the hour.
+    /// Notes of rows that expire, by the hour.
     pub(crate) const EXPIRY: u8 = b'e';
     /// Sealed.
     pub(crate) const LOGIN: u8 = b'l';
@@ -55,7 +55,7 @@ pub(in crate::store) mod kind {
     pub(crate) const DEAD_DELIVERY: u8 = b'x';
     /// The chain of the audit log.
     pub(crate) const AUDIT_CHAIN: u8 = b'T';
-    /// What its entries tell of people.
+    /// The personal halves of its entries.
     pub(crate) const AUDIT_PERSONS: u8 = b'P';
     /// Its entries by user.
     pub(crate) const AUDIT_INDEX: u8 = b'Q';
@@ -151,7 +151,7 @@ pub(in crate::store) fn restart(at: UnixMillis, number: u32) -> Vec<u8> {
     key
 }
 
-/// A row of a user. The user's length comes first, so that no user's rows lie among another's.
+/// A row of a user. The user's length comes first, so that no user's rows sort among another's.
 pub(in crate::store) fn row(kind: u8, owner: &UserId, id: &[u8]) -> Vec<u8> {
     let owner = owner.as_str().as_bytes();
     let mut key = Vec::with_capacity(2 + owner.len() + id.len());
@@ -176,12 +176,12 @@ pub(in crate::store) fn rows(kind: u8, owner: &UserId, prefix: &[u8]) -> (Vec<u8
     (from, to)
 }
 
-/// A record of one `kind` of the entry `number` of the audit log; newer ones lie first.
+/// A record of one `kind` of the entry `number` of the audit log; newer ones sort first.
 pub(in crate::store) fn audit_entry(kind: u8, number: u64) -> Vec<u8> {
     key(kind, &(!number).to_be_bytes())
 }
 
-/// Notes that the entry `number` tells of `user`.
+/// Notes that the entry `number` is about `user`.
 pub(in crate::store) fn audit_index(user: &UserId, number: u64) -> Vec<u8> {
     row(kind::AUDIT_INDEX, user, &(!number).to_be_bytes())
 }
@@ -201,7 +201,7 @@ pub(in crate::store) fn person_waits(telegram_id: i64) -> Vec<u8> {
     key(kind::PERSON_WAITS, &ordered(telegram_id))
 }
 
-/// Notes that the row at `row` goes in the hour of `at`.
+/// Notes that the row at `row` expires in the hour of `at`.
 pub(in crate::store) fn expiry(at: UnixMillis, row: &[u8]) -> Vec<u8> {
     let mut key = expiry_hour(at);
     key.extend_from_slice(row);

@@ -1,4 +1,4 @@
-//! How records lie on disk: their keys (`layout`) and their bytes (`encoding`). Owns the stored format and its
+//! How records are stored: their keys (`layout`) and their bytes (`encoding`). Owns the stored format and its
 //! number; never reads or writes an engine. Version 1 of every kind of record is kept under `fixtures/` and
 //! must load for ever.
 

@@ -59,7 +59,7 @@ fn is_counted(key: &[u8]) -> bool {
         && key != layout::CHECKSUM
 }
 
-/// An engine that keeps the checksum of what is written through it.
+/// An engine that maintains the checksum of what is written through it.
 pub(in crate::store) struct ChecksummedEngine {
     engine: Arc<dyn Engine>,
     checksum: Mutex<Checksum>,

@@ -1,9 +1,9 @@
-//! What tells that a database lost something. Owns the integrity checksum over the records and the witness
+//! What detects that a database lost something. Owns the integrity checksum over the records and the witness
 //! file beside the database; never knows what a record means, and decides nothing about a damaged one.
 //!
 //! An engine checks what it reads, not what it fails to find: sled takes a damaged part of its log for a
 //! torn tail or for free space, and records come back as they were earlier, or not at all, without a word.
-//! Three things tell:
+//! Three things detect it:
 //! - the checksum (`checksum`): a count of batches and a sum over all keys and values, renewed in the batch
 //!   that changes them. A state that any batch left behind agrees with its checksum, whatever a crash took;
 //!   a state with a hole does not. Outside of it are the segments of the outbox, which prove themselves by

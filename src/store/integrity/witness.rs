@@ -48,7 +48,7 @@ impl DurablePosition {
 }
 
 /// The witness file, of two slots that are written in turn: a torn write leaves the other one. It is open
-/// for as long as the store is: a process without a descriptor left goes on noting.
+/// for as long as the store is: a process without a descriptor left can still write it.
 pub(in crate::store) struct Witness {
     path: PathBuf,
     /// `None`: what lies there is no file.
@@ -58,7 +58,7 @@ pub(in crate::store) struct Witness {
 }
 
 impl Witness {
-    /// Where the witness of a store in `path` lies.
+    /// The witness file of the store in `store`.
     pub(in crate::store) fn file_of(store: &Path) -> PathBuf {
         store.join("witness")
     }

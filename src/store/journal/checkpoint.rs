@@ -3,8 +3,8 @@
 //!
 //! A pass starts every few seconds at most and works in small steps between groups, so that it adds
 //! little to any commit: (1) write a record for every cursor and update state that moved; (2) note
-//! that cursors moved before the pass have records, so that recovery need not look at older segments,
-//! and delete tombstones that only those need; (3) delete the segments that were acknowledged. Steps are not synced: they become
+//! that cursors moved before the pass have records, so that recovery need not read older segments,
+//! and delete tombstones that only those need; (3) delete the segments that both readers have passed. Steps are not synced: they become
 //! durable in order, with the next group or by the engine's own clock, and a crash between any two of them
 //! only leaves work for the next pass.
 
@@ -62,31 +62,31 @@ impl Checkpoint {
         &self,
         shared: &Shared,
         known: &KnownRecords,
-        acknowledged: u64,
+        passed: u64,
     ) -> Option<Instant> {
         match self.stage {
-            Stage::Idle => self.has_work(shared, known, acknowledged).then_some(self.next_at),
+            Stage::Idle => self.has_work(shared, known, passed).then_some(self.next_at),
             _ => Some(Instant::now()),
         }
     }
 
-    fn has_work(&self, shared: &Shared, known: &KnownRecords, acknowledged: u64) -> bool {
-        acknowledged > self.trimmed || !known.tombstones.is_empty() || shared.overlay().len() > 0
+    fn has_work(&self, shared: &Shared, known: &KnownRecords, passed: u64) -> bool {
+        passed > self.trimmed || !known.tombstones.is_empty() || shared.overlay().len() > 0
     }
 
-    /// Does one step if it is time. `acknowledged` must be on disk already.
+    /// Does one step if it is time. `passed` must be on disk already.
     pub(in crate::store) fn step(
         &mut self,
         shared: &Shared,
         known: &mut KnownRecords,
         next_seq: u64,
-        acknowledged: u64,
+        passed: u64,
     ) -> Result<(), StoreError> {
         match &mut self.stage {
             Stage::Idle if Instant::now() < self.next_at => {}
             Stage::Idle => {
                 self.next_at = Instant::now() + self.every;
-                if self.has_work(shared, known, acknowledged) {
+                if self.has_work(shared, known, passed) {
                     self.stage = Stage::Writing { dirty: shared.overlay().dirty(), upto: next_seq };
                 }
             }
@@ -98,7 +98,7 @@ impl Checkpoint {
                 }
             }
             Stage::Trimming => {
-                let trimmable = acknowledged.min(self.mark.saturating_sub(1));
+                let trimmable = passed.min(self.mark.saturating_sub(1));
                 if trim(&*shared.engine, trimmable)? {
                     self.trimmed = trimmable;
                     self.stage = Stage::Idle;
@@ -114,11 +114,11 @@ impl Checkpoint {
         shared: &Shared,
         known: &mut KnownRecords,
         next_seq: u64,
-        acknowledged: u64,
+        passed: u64,
     ) -> Result<(), StoreError> {
         self.stage = Stage::Writing { dirty: shared.overlay().dirty(), upto: next_seq };
         while !matches!(self.stage, Stage::Idle) {
-            self.step(shared, known, next_seq, acknowledged)?;
+            self.step(shared, known, next_seq, passed)?;
         }
         Ok(())
     }
@@ -139,7 +139,7 @@ fn write_records(
         }
     }
     for account in &states {
-        // Noted behind the account's removal: see [`super::Store::note_update_state`].
+        // Noted after the account's removal: see `Store::note_update_state`.
         if !known.accounts.contains(account) {
             shared.overlay_mut().drop_state(*account);
         } else if let Some(state) = take_moved_state(shared, *account)? {

@@ -1,5 +1,5 @@
 //! From operations to one atomic batch. Owns the meaning of every [`Op`] on disk; reads records only
-//! to skip needless writes, and never writes itself.
+//! to skip superfluous writes, and never writes itself.
 //!
 //! Cursors that move together with events ride in the group's segments instead of records of their
 //! own; [`super::checkpoint`] writes those later. Every record of a cursor carries the sequence number
@@ -158,8 +158,8 @@ impl Group {
             }
             Op::DeleteExpiryNote(note) => self.batch.delete(note.0),
             Op::Spool(through) => self.spool(through, context)?,
-            Op::EraseRows(owner) => erasure::forget_rows(&mut self.batch, context.engine, &owner)?,
-            Op::ForgetRestarts(user) => self.forget_restarts(&user, context)?,
+            Op::EraseRows(owner) => erasure::delete_rows(&mut self.batch, context.engine, &owner)?,
+            Op::ForgetRestarts(user) => self.delete_restarts(&user, context)?,
             Op::BeginErasure(erasure) => {
                 let key = layout::row(kind::ERASURE, &erasure.user, &[]);
                 self.batch.put(key, encoding::to_json(&erasure));
@@ -170,7 +170,7 @@ impl Group {
                 audit_log::append(&mut self.batch, &mut context.known.audit_head, audit_event)?;
             }
             Op::Pseudonymise { user, pseudonym } => {
-                audit_log::forget(&mut self.batch, context.engine, &user, &pseudonym)?;
+                audit_log::pseudonymise(&mut self.batch, context.engine, &user, &pseudonym)?;
             }
             Op::TrimAuditLog(at) => {
                 audit_log::trim(&mut self.batch, context.engine, context.known.audit_head, at)?;
@@ -321,12 +321,12 @@ impl Group {
         Ok(())
     }
 
-    fn forget_restarts(
+    fn delete_restarts(
         &mut self,
         user: &UserId,
         context: &mut Context<'_>,
     ) -> Result<(), StoreError> {
-        let gone = erasure::forget_restarts(&mut self.batch, context.engine, user)?;
+        let gone = erasure::delete_restarts(&mut self.batch, context.engine, user)?;
         context.known.ledger.retain(|key| !gone.contains(key));
         Ok(())
     }
@@ -402,8 +402,8 @@ impl Group {
     }
 }
 
-/// Whether an account has a record. What else is written of one lives and dies with it: whoever still
-/// writes when the account is gone leaves nothing behind.
+/// Whether an account has a record. Anything else that is written of an account exists only with it:
+/// a late write leaves nothing behind.
 fn is_known(account: AuthKeyId, what: &str, context: &Context<'_>) -> bool {
     let is_known = context.known.accounts.contains(&account);
     if !is_known {
@@ -415,7 +415,7 @@ fn is_known(account: AuthKeyId, what: &str, context: &Context<'_>) -> bool {
 impl Effects {
     /// Before the batch is applied: moves that a replaced update state makes void go, so that
     /// nobody reads them on top of the new record.
-    pub(in crate::store) fn before(&self, overlay: &mut Overlay) {
+    pub(in crate::store) fn apply_before_write(&self, overlay: &mut Overlay) {
         for (account, effect) in &self.states {
             if effect.replaced {
                 overlay.drop_state(*account);
@@ -423,7 +423,7 @@ impl Effects {
         }
     }
 
-    /// Whether [`Effects::before`] changes anything.
+    /// Whether [`Effects::apply_before_write`] changes anything.
     pub(in crate::store) fn replaces_states(&self) -> bool {
         self.states.values().any(|effect| effect.replaced)
     }
@@ -433,13 +433,13 @@ impl Effects {
         self.first + self.entries.len() as u64
     }
 
-    /// Whether there are events, with which the releases ride.
+    /// Whether there are events, with which the acknowledged offset is written.
     pub(in crate::store) fn has_events(&self) -> bool {
         !self.entries.is_empty()
     }
 
     /// Once the batch is durable. Returns the events and the number of the first one.
-    pub(in crate::store) fn after(
+    pub(in crate::store) fn apply_once_durable(
         self,
         overlay: &mut Overlay,
         monitor_index: &mut MonitorIndex,

@@ -22,7 +22,7 @@ const TAKE_PERMITS: u32 = 2048;
 
 type Outcome = Result<(), CommitError>;
 
-/// Who is told when a submission is durable.
+/// What is called when a submission is durable.
 pub(in crate::store) enum Completion {
     /// A waiting task.
     Task(oneshot::Sender<Outcome>),
@@ -31,7 +31,7 @@ pub(in crate::store) enum Completion {
 }
 
 impl Completion {
-    /// Tells it. A callback's panic is its own trouble: the store goes on.
+    /// Passes on the outcome. A callback's panic is contained: the store goes on.
     pub(in crate::store) fn notify(self, outcome: Outcome) {
         match self {
             Self::Task(sender) => drop(sender.send(outcome)),
@@ -65,9 +65,9 @@ struct State {
     stopped: Option<CommitError>,
     /// The writer sleeps until there is a submission.
     sleeping: bool,
-    /// The writer sleeps without a deadline, so a release must wake it.
+    /// The writer sleeps without a deadline, so an acknowledgement must wake it.
     wake_on_acknowledge: bool,
-    /// The writer is to look for work of its own again.
+    /// The writer is to check for work of its own again.
     nudged: bool,
     /// The same, and at once.
     woken: bool,
@@ -150,7 +150,7 @@ impl Queue {
         }
     }
 
-    /// Has the writer look for work of its own, should it sleep without a deadline.
+    /// Has the writer check for work of its own, should it sleep without a deadline.
     pub(in crate::store) fn nudge(&self) {
         let mut state = self.lock();
         state.nudged = true;
@@ -160,7 +160,7 @@ impl Queue {
         }
     }
 
-    /// Has the writer look for work of its own again, at once.
+    /// Has the writer check for work of its own again, at once.
     pub(in crate::store) fn wake(&self) {
         self.lock().woken = true;
         self.wake.notify_one();
@@ -172,7 +172,7 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// Waits for submissions, for `deadline`, or, without one, for a release past `acknowledged` or a
+    /// Waits for submissions, for `deadline`, or, without one, for an acknowledgement past `acknowledged` or a
     /// nudge.
     pub(in crate::store) fn take(&self, deadline: Option<Instant>, acknowledged: u64) -> Taken {
         let mut state = self.lock();

@@ -15,9 +15,9 @@ use crate::protocol::bridge::outbox::OutboxEntry;
 
 use super::segment::Numbered;
 
-/// Most entries the recent holds. At 600 bytes each, 5 MiB.
+/// Most entries the buffer holds. At 600 bytes each, 5 MiB.
 const RECENT_ENTRIES: usize = 8192;
-/// Most bytes of bodies the recent holds.
+/// Most bytes of bodies the buffer holds.
 const RECENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// What the writer and one reader share.
@@ -27,11 +27,11 @@ pub(in crate::store) struct RecentEntries {
 }
 
 struct State {
-    /// Whether somebody reads: else it keeps nothing.
+    /// Whether there is a reader: without one it holds nothing.
     is_open: bool,
     entries: VecDeque<Numbered>,
     bytes: usize,
-    /// Where the recent's coverage starts: at its front entry, or `next` when it is empty.
+    /// Where the coverage starts: at its front entry, or `next` when it is empty.
     covers: u64,
     /// Where it ends.
     next: u64,
@@ -51,14 +51,14 @@ pub(in crate::store) enum Step {
 }
 
 impl RecentEntries {
-    /// An empty recent of an outbox that ends at `end`.
+    /// An empty buffer of an outbox that ends at `end`.
     pub(in crate::store) fn new(end: u64) -> Self {
         let entries = VecDeque::new();
         let state = State { is_open: true, entries, bytes: 0, covers: end, next: end, end };
         Self { state: Mutex::new(state), arrived: Notify::new() }
     }
 
-    /// The same, which keeps nothing until it is opened.
+    /// An empty buffer that holds nothing until it is opened.
     pub(in crate::store) fn closed(end: u64) -> Self {
         let recent = Self::new(end);
         recent.lock().is_open = false;
@@ -117,7 +117,7 @@ impl RecentEntries {
 }
 
 impl State {
-    /// Lets the recent start anew at the end of the outbox.
+    /// Lets the buffer start anew at the end of the outbox.
     fn restart(&mut self) {
         self.entries.clear();
         self.bytes = 0;
@@ -125,7 +125,7 @@ impl State {
     }
 
     fn pop(&mut self, at: u64, max: usize) -> Vec<Numbered> {
-        // A read-ahead ends with a segment, which may lie beyond the start of the recent.
+        // A read-ahead ends with a segment, which may lie beyond the start of the buffer.
         while self.covers < at && !self.entries.is_empty() {
             self.take(1);
         }

@@ -23,13 +23,13 @@ use crate::store::format::layout::{self, kind};
 use crate::store::keys::Keyring;
 
 /// A segment is closed once its entries and cursors reach this many bytes. With one more entry of
-/// usual size it still fits what the sled engine stores in one piece (6 KiB).
+/// usual size it still fits what the engine on disk stores in one piece (6 KiB).
 const CLOSE_AT: usize = 5 * 1024;
 /// Version, epoch, time, acknowledged, number of entries, number of cursors, length of the cursors.
 const HEAD_LEN_V1: usize = 1 + 4 + 8 + 8 + 4 + 4 + 4;
 /// The same, and the bytes of all segments before it.
 const HEAD_LEN: usize = HEAD_LEN_V1 + 8;
-/// Segments of up to this many bytes are read at once when the reader is behind the ring.
+/// Segments of up to this many bytes are read at once when a reader is behind what is in memory.
 const FETCH_BYTES: usize = 256 * 1024;
 const RECORD: &str = "outbox";
 /// The version that is written. Version 1 knew neither `said_at` nor the bytes before it, version 2 no
@@ -196,7 +196,7 @@ pub(in crate::store) struct Content<'a> {
     pub(in crate::store) before: u64,
     /// The entries.
     pub(in crate::store) entries: &'a [Arc<OutboxEntry>],
-    /// The cursors that moved with them. None are kept without entries.
+    /// The cursors that moved with them. None are stored without entries.
     pub(in crate::store) cursors: &'a [(&'a ChatKey, &'a Cursor)],
 }
 
@@ -206,7 +206,7 @@ fn append<T: Serialize>(buffer: Vec<u8>, value: &T) -> Vec<u8> {
         .expect("plain data of known length, written to memory, always encodes")
 }
 
-/// Adds the segments that hold `content` to `batch`; answers the bytes of all segments then.
+/// Adds the segments that hold `content` to `batch`; returns the bytes of all segments then.
 pub(in crate::store) fn write(
     batch: &mut WriteBatch,
     keyring: &Keyring,
@@ -328,7 +328,7 @@ impl Head {
     }
 }
 
-/// The cursors that moved with a segment's group and are kept in this one.
+/// The cursors that moved with a segment's group and are stored in this one.
 pub(in crate::store) fn cursors(segment: &[u8]) -> Result<Vec<(ChatKey, Cursor)>, StoreError> {
     let damaged = || StoreError::Damaged { record: RECORD, detail: "its cursors cannot be read" };
     let head = Head::read(segment)?;

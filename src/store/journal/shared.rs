@@ -1,5 +1,5 @@
 //! What the handles of a store, the readers of its outbox and its writer share. Owns the end of a store that
-//! failed: it is told to everybody who waits.
+//! failed: everyone who waits gets its cause.
 
 use std::fs::File;
 use std::path::Path;

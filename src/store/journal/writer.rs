@@ -24,17 +24,17 @@ use crate::store::format::layout;
 use crate::store::integrity::{DurablePosition, Witness};
 use crate::store::keys::RotationWorker;
 
-/// Releases wait this long for a commit to ride on before they are written alone; as long may pass before
-/// the writer hears of them.
+/// An acknowledged offset waits this long for a commit to be written with before it is written alone; as long
+/// may pass before the writer notices it.
 const ACKNOWLEDGE_WAIT: Duration = Duration::from_millis(50);
 
 /// Submissions in a group that is full: see [`Pacing::spacing_max`].
 const FULL: u32 = 64;
 
 /// Groups after one that several submissions shared during which more such are expected.
-const CROWD_LASTS: u32 = 8;
+const SHARING_LASTS: u32 = 8;
 
-/// The spacing of the writer. What comes alone never waits, nor does a chain of submissions of which
+/// The pacing of the writer. What comes alone never waits, nor does a chain of submissions of which
 /// each waits for the one before: nobody would share its commit. Where several share one, more are
 /// likely, and commits keep a distance in which they gather, because each costs about 0.1 ms of CPU
 /// whether it holds one event or a hundred.
@@ -45,7 +45,7 @@ pub(in crate::store) struct Pacing {
     /// The same when groups are full anyway and throughput matters more than a few milliseconds.
     pub(in crate::store) spacing_max: Duration,
     /// Time between the starts of two checkpoints, and between two notes of the witness. Bounds what recovery reads (24 MB at 10,000 events
-    /// a second) and how far an update state on disk lags behind; a record costs sled about 10 us, so
+    /// a second) and how far an update state on disk lags behind; a record costs the engine about 10 us, so
     /// the longer it is, the more moves of one chat or account cost only one.
     pub(in crate::store) checkpoint_every: Duration,
 }
@@ -66,19 +66,20 @@ struct CommitSpacing {
     /// When the last commit began, and how many submissions it held.
     last: Option<(Instant, usize)>,
     /// Commits during which submissions are expected to share one.
-    crowd: u32,
+    shared_for: u32,
 }
 
 impl CommitSpacing {
     /// Notes that a commit of `submissions` submissions begins.
     fn begins(&mut self, submissions: usize, at: Instant) {
-        self.crowd = if submissions > 1 { CROWD_LASTS } else { self.crowd.saturating_sub(1) };
+        self.shared_for =
+            if submissions > 1 { SHARING_LASTS } else { self.shared_for.saturating_sub(1) };
         self.last = Some((at, submissions));
     }
 
     /// How long submissions should still gather before the next commit.
     fn left(&self, pacing: &Pacing, now: Instant) -> Option<Duration> {
-        let (began, submissions) = self.last.filter(|_| self.crowd > 0)?;
+        let (began, submissions) = self.last.filter(|_| self.shared_for > 0)?;
         pacing.spacing(submissions).checked_sub(now.saturating_duration_since(began))
     }
 }
@@ -97,7 +98,7 @@ pub(in crate::store) struct Writer {
     pub(in crate::store) known: KnownRecords,
     /// The number of the next event.
     pub(in crate::store) next_seq: u64,
-    /// Released, as the disk has it.
+    /// The acknowledged offset, as the disk has it.
     pub(in crate::store) acknowledged: u64,
     pub(in crate::store) checkpoint: Checkpoint,
     pub(in crate::store) rotation: RotationWorker,
@@ -110,7 +111,7 @@ pub(in crate::store) struct Writer {
     pub(in crate::store) note_at: Instant,
 }
 
-/// Releases that the disk does not know yet.
+/// An acknowledged offset that the disk does not know yet.
 struct Unwritten {
     acknowledged: u64,
     since: Option<Instant>,
@@ -120,7 +121,7 @@ impl Writer {
     /// Runs until the store is closed or fails.
     pub(in crate::store) fn run(self) {
         let shared = Arc::clone(&self.shared);
-        // Nobody waits for a writer that is gone: whatever ends it is told to everybody.
+        // Nobody may wait for a writer that is gone: whatever ends it fails everyone who waits.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work())) {
             shared.panicked(&panic_text(&*panic));
         }
@@ -161,19 +162,19 @@ impl Writer {
     }
 
     fn deadline(&self, unwritten: &Unwritten) -> Option<Instant> {
-        let release = unwritten.since.map(|since| since + ACKNOWLEDGE_WAIT);
+        let acknowledge = unwritten.since.map(|since| since + ACKNOWLEDGE_WAIT);
         let checkpoint = self.checkpoint.due(&self.shared, &self.known, self.trimmable());
-        let note = self.is_news().then_some(self.note_at);
+        let note = self.is_witness_behind().then_some(self.note_at);
         let rotation = self.rotation.due(&self.shared.keys);
-        let due = [release, checkpoint, note, rotation].into_iter().flatten().min();
-        // With a deadline a release wakes nobody, which would cost more than it is worth beside a stream
-        // of commits that take it along: one that comes while nothing else does is looked for.
+        let due = [acknowledge, checkpoint, note, rotation].into_iter().flatten().min();
+        // With a deadline an acknowledgement wakes nobody, which would cost more than it is worth beside a stream
+        // of commits that take it along: one that comes while nothing else does is polled for.
         let is_awaited = unwritten.since.is_none() && unwritten.acknowledged + 1 < self.next_seq;
-        let look = (due.is_some() && is_awaited).then(|| Instant::now() + ACKNOWLEDGE_WAIT);
-        due.into_iter().chain(look).min()
+        let poll = (due.is_some() && is_awaited).then(|| Instant::now() + ACKNOWLEDGE_WAIT);
+        due.into_iter().chain(poll).min()
     }
 
-    /// One turn; `false` once the store has failed.
+    /// One cycle; `false` once the store has failed.
     fn cycle(&mut self, taken: Taken, unwritten: &mut Unwritten, last: bool) -> bool {
         let permits = queue::permits(&taken.submissions);
         let oldest = taken.submissions.first().map(|submission| submission.at);
@@ -205,7 +206,7 @@ impl Writer {
         }
     }
 
-    /// Makes a group durable and tells the overlays and the reader.
+    /// Makes a group durable, then updates the overlays and the readers.
     fn commit(&mut self, ops: Vec<Vec<Op>>, unwritten: &mut Unwritten) -> Result<(), StoreError> {
         if ops.is_empty() {
             return Ok(());
@@ -220,7 +221,7 @@ impl Writer {
         let ready =
             group.finish(&shared.keyring, now(), unwritten.acknowledged, &mut self.known)?;
         if ready.effects.replaces_states() {
-            ready.effects.before(&mut shared.overlay_mut());
+            ready.effects.apply_before_write(&mut shared.overlay_mut());
         }
         if ready.effects.has_events() {
             unwritten.since = None;
@@ -237,8 +238,9 @@ impl Writer {
         if let Some(through) = ready.effects.spooled {
             shared.spooled_up_to(through);
         }
-        let (first, entries) =
-            ready.effects.after(&mut shared.overlay_mut(), &mut shared.monitor_index_mut());
+        let (first, entries) = ready
+            .effects
+            .apply_once_durable(&mut shared.overlay_mut(), &mut shared.monitor_index_mut());
         self.next_seq = first + entries.len() as u64;
         if !entries.is_empty() {
             shared.metrics.appended(entries.len() as u64, self.known.written);
@@ -248,7 +250,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Applies a batch together with the releases that wait.
+    /// Applies a batch together with the acknowledged offset, if that waits.
     fn write(
         &mut self,
         mut batch: WriteBatch,
@@ -284,19 +286,19 @@ impl Writer {
         }
         self.checkpoint.step(shared, known, self.next_seq, trimmable)?;
         self.rotation.step(&*shared.engine, &shared.keys, now())?;
-        if self.is_news() && self.note_at <= Instant::now() {
+        if self.is_witness_behind() && self.note_at <= Instant::now() {
             self.note_position()?;
         }
         Ok(())
     }
 
-    /// Nobody reads the outbox up to here any more, as the disk has it.
+    /// Both readers have passed the outbox up to here, as the disk has it.
     fn trimmable(&self) -> u64 {
         self.acknowledged.min(self.shared.spooled.load(Ordering::Acquire))
     }
 
     /// Whether more is durable than the witness says.
-    fn is_news(&self) -> bool {
+    fn is_witness_behind(&self) -> bool {
         self.witness.as_ref().is_some_and(|witness| witness.noted() != self.synced)
     }
 
@@ -306,11 +308,11 @@ impl Writer {
     }
 }
 
-/// Runs `work`; sled panics where other libraries return errors.
+/// Runs `work`; an engine may panic where others return errors.
 fn guarded(work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), CommitError> {
     let outcome = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(outcome) => outcome,
-        // Half of a batch may be written later, by sled's own clock; the next start would tell.
+        // Half of a batch may be written later, by the engine's own clock; the next start would find that.
         Err(panic) => {
             let said = panic_text(&*panic);
             let advice = "start again, and restore the store from a backup if it is refused then";
@@ -358,12 +360,12 @@ mod tests {
 
     #[test]
     fn where_submissions_share_commits_they_gather_and_for_a_while_after() {
-        let lone = vec![1; CROWD_LASTS as usize + 1];
+        let lone = vec![1; SHARING_LASTS as usize + 1];
         let submissions = [&[1, 2], lone.as_slice()].concat();
         let waits = play(&submissions, Duration::from_micros(50));
         assert_eq!(waits[..2], [None, None]);
-        let (crowd, after) = waits[2..].split_at(CROWD_LASTS as usize);
-        assert!(crowd.iter().all(Option::is_some), "{crowd:?}");
+        let (shared_for, after) = waits[2..].split_at(SHARING_LASTS as usize);
+        assert!(shared_for.iter().all(Option::is_some), "{shared_for:?}");
         assert_eq!(after, [None]);
     }
 

@@ -49,7 +49,7 @@ impl Fresh {
 }
 
 impl Generation {
-    /// Where the record lies.
+    /// The key of the record.
     pub(super) fn record_key(&self) -> Vec<u8> {
         layout::generation(self.number)
     }

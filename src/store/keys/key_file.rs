@@ -148,7 +148,7 @@ impl KeyFile {
         decode(&text).map(|key| MasterKey::new(&key)).ok_or_else(malformed)
     }
 
-    /// Where the key lies that is to follow this one.
+    /// The file of the key that is to follow this one.
     fn next(&self) -> PathBuf {
         self.path.with_extension("next")
     }
@@ -170,7 +170,7 @@ impl KeyFile {
         Ok(())
     }
 
-    /// Puts the key that was to follow into the record_key of this one, which is gone then.
+    /// Puts the key that was to follow in the place of this one, which is deleted by that.
     pub(in crate::store) fn take_next(&self) -> Result<(), StoreError> {
         let next = self.next();
         let moved = fs::rename(&next, &self.path).and_then(|()| sync_parent(&self.path));
@@ -178,7 +178,7 @@ impl KeyFile {
         Ok(())
     }
 
-    /// Forgets the key that was to follow: nothing was wrapped with it.
+    /// Deletes the key that was to follow: nothing was wrapped with it.
     pub(in crate::store) fn drop_next(&self) -> Result<(), StoreError> {
         let next = self.next();
         fs::remove_file(&next).or_else(is_absent).map_err(StoreError::file("delete", &next))
@@ -197,7 +197,7 @@ fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// Writes the key beside its record_key, synced, then moves it there: a crash leaves a whole key or
+/// Writes the key beside its place, synced, then moves it there: a crash leaves a whole key or
 /// none.
 fn create_key_file(path: &Path, key: &RawKey) -> io::Result<()> {
     let new = path.with_extension("new");

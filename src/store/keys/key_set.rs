@@ -14,7 +14,7 @@ use super::seal::{BrokenSeal, Bytes, KeyId, MasterKey, Parts, Seal};
 use crate::store::contract::{CommitError, StoreError};
 use crate::store::engines::{Engine, Pair};
 
-/// The newest generation, and what came before it and is not yet needless.
+/// The newest generation, and what came before it and is still needed.
 pub(super) struct KeySet {
     pub(super) newest: MasterKey,
     pub(super) generation: Generation,
@@ -35,7 +35,7 @@ pub(super) struct Request {
     /// The root that wraps all of them, where it is another one than before; its key waits beside
     /// the store's own key file.
     pub(super) root: Option<Root>,
-    /// Told once it is durable.
+    /// Completed once it is durable.
     pub(super) done: oneshot::Sender<Result<(), CommitError>>,
 }
 
@@ -66,11 +66,11 @@ pub(in crate::store) struct Keys {
     root: Mutex<Arc<Root>>,
     /// The store's own key file, when that is where the root is from.
     pub(super) own: Option<KeyFile>,
-    /// Whether the root is the key that was to follow, which is not in its record_key yet.
+    /// Whether the root is the key that was to follow, which is not in its place yet.
     followed: Mutex<bool>,
     inbox: Mutex<Inbox>,
     pub(super) state: watch::Sender<RotationState>,
-    /// Held by whoever has a rotation made.
+    /// Held during a rotation, of which one runs at a time.
     pub(super) one_at_a_time: tokio::sync::Mutex<()>,
 }
 
@@ -127,7 +127,7 @@ impl Keys {
     }
 
     /// Puts the store's own key file in order once the store has opened: the key that was to follow
-    /// is put in its record_key if it wraps the generations, else it goes.
+    /// is put in its place if it wraps the generations, else it goes.
     pub(in crate::store) fn finish_key_file(&self) -> Result<(), StoreError> {
         let Some(own) = &self.own else { return Ok(()) };
         let mut followed = held(&self.followed);
@@ -190,7 +190,7 @@ impl Keys {
         held(&self.inbox).request.is_some()
     }
 
-    /// The writer ends: whoever waits for it is told.
+    /// The writer ends: everyone who waits for it is woken.
     pub(in crate::store) fn close(&self) {
         let mut inbox = held(&self.inbox);
         (inbox.request, inbox.is_closed) = (None, true);

@@ -46,19 +46,18 @@ impl Keyring {
         self.epoch
     }
 
-    /// Encrypts `buffer[from..]` in record_key and appends the tag. `nonce` must be new to this epoch.
+    /// Encrypts `buffer[from..]` in place and appends the tag. `nonce` must be new to this epoch.
     pub(in crate::store) fn seal_tail(
         &self,
         nonce: u64,
-        record_key: &[u8],
+        aad: &[u8],
         buffer: &mut Vec<u8>,
         from: usize,
     ) -> Result<(), BrokenSeal> {
         let cipher = self.ciphers.get(&self.epoch).ok_or(BrokenSeal)?;
         let nonce = Nonce::from(nonce_bytes(nonce));
         let tail = (&mut buffer[from..]).into();
-        let tag =
-            cipher.encrypt_inout_detached(&nonce, record_key, tail).map_err(|_| BrokenSeal)?;
+        let tag = cipher.encrypt_inout_detached(&nonce, aad, tail).map_err(|_| BrokenSeal)?;
         buffer.extend_from_slice(&tag);
         Ok(())
     }
@@ -68,11 +67,11 @@ impl Keyring {
         &self,
         epoch: u32,
         nonce: u64,
-        record_key: &[u8],
+        aad: &[u8],
         sealed: &[u8],
     ) -> Result<Bytes, BrokenSeal> {
         let cipher = self.ciphers.get(&epoch).ok_or(BrokenSeal)?;
-        decrypt(cipher, nonce_bytes(nonce), record_key, sealed)
+        decrypt(cipher, nonce_bytes(nonce), aad, sealed)
     }
 }
 

@@ -23,7 +23,7 @@ pub(in crate::store) type Bytes = Zeroizing<Vec<u8>>;
 pub(super) type KeyId = [u8; KEY_ID_LEN];
 pub(super) type RawKey = Zeroizing<[u8; KEY_LEN]>;
 
-/// A seal that does not open: another key, another record_key, or a changed record.
+/// A seal that does not open: another key, another place, or a changed record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct BrokenSeal;
 

@@ -1,13 +1,12 @@
-//! What can be told of a store before its database is touched. Owns the order of these checks; writes nothing.
+//! What can be checked of a store before its database is touched. Owns the order of these checks; writes nothing.
 
 use super::directory;
 use crate::store::contract::{StoreError, StoreOptions};
 use crate::store::engines::disk;
 use crate::store::keys::RootKey;
 
-/// What can be told of a store before its database is touched: the format of a newer program, a key
-/// that cannot be used, things in the way, a database that is gone. Answers the key, and whether the
-/// store was in use before.
+/// Refuses the format of a newer program, a key that cannot be used, things in the way, a database that is
+/// gone. Returns the root key, and whether the store was in use before.
 pub(in crate::store) fn check(options: &StoreOptions) -> Result<(RootKey, bool), StoreError> {
     let used = directory::read_marker(&options.path)?;
     let key = RootKey::read_first(&options.path, &options.key, &options.previous_keys, used)?;

@@ -40,7 +40,7 @@ pub(in crate::store) struct Recovered {
     pub(in crate::store) mark: u64,
 }
 
-/// What the witness of a store said, and where that lies.
+/// What the witness of a store said, and the directory of the store.
 pub(in crate::store) struct WitnessedPosition<'a> {
     path: &'a Path,
     position: DurablePosition,
@@ -228,7 +228,7 @@ fn read_known(engine: &dyn Engine) -> Result<KnownRecords, StoreError> {
     Ok(known)
 }
 
-/// Which monitors there are. One that cannot be read is left out here: whoever loads it tells.
+/// Which monitors there are. One that cannot be read is left out here: loading it fails.
 fn monitor_index(engine: &dyn Engine) -> Result<MonitorIndex, StoreError> {
     let (from, to) = layout::all(kind::MONITOR);
     let mut monitor_index = MonitorIndex::default();

@@ -1,5 +1,5 @@
 //! The audit log on disk. The writer alone numbers and links the entries, so the chain has one order
-//! however many commit at once. The newest entry lies first. Owns the records of the log; what an audit event
+//! however many commit at once. The newest entry sorts first. Owns the records of the log; what an audit event
 //! means is in `protocol/audit`.
 
 use crate::protocol::audit::log::{AuditEvent, Entry, Hash, Link, Persons};
@@ -50,7 +50,7 @@ fn trimmed(engine: &dyn Engine) -> Result<AuditLogPosition, StoreError> {
     Ok(mark.unwrap_or_default())
 }
 
-/// Adds an entry behind `head`, which moves.
+/// Adds an entry after `head`, which moves to it.
 pub(in crate::store) fn append(
     batch: &mut WriteBatch,
     head: &mut AuditLogPosition,
@@ -69,7 +69,7 @@ pub(in crate::store) fn append(
 }
 
 /// Puts `pseudonym` in the place of `user` in up to [`RECORDS_PER_COMMIT`] entries.
-pub(in crate::store) fn forget(
+pub(in crate::store) fn pseudonymise(
     batch: &mut WriteBatch,
     engine: &dyn Engine,
     user: &UserId,
@@ -92,7 +92,7 @@ pub(in crate::store) fn forget(
     Ok(())
 }
 
-/// Lets entries from before `at` go, the oldest first and not all at once.
+/// Adds to `batch` the deletion of entries from before `at`, the oldest first and not all at once.
 pub(in crate::store) fn trim(
     batch: &mut WriteBatch,
     engine: &dyn Engine,
@@ -125,8 +125,8 @@ pub(in crate::store) fn trim(
     Ok(())
 }
 
-/// Whether somebody who asks for `query` wants to see `entry`.
-fn wants(query: &AuditLogQuery, entry: &Entry) -> bool {
+/// Whether `entry` matches `query`.
+fn matches(query: &AuditLogQuery, entry: &Entry) -> bool {
     query.since.is_none_or(|since| entry.link.at >= since)
         && query.actor.as_ref().is_none_or(|actor| *actor == entry.persons.actor)
         && query.action.as_ref().is_none_or(|action| *action == entry.link.action)
@@ -156,7 +156,7 @@ pub(in crate::store) fn page(
                 return Ok(AuditLogPage { next: None, ..page });
             }
             page.next = Some(number);
-            if wants(query, &entry) {
+            if matches(query, &entry) {
                 page.entries.push(entry);
             }
             if page.entries.len() >= query.limit {
@@ -220,7 +220,7 @@ fn check_step(report: &mut AuditLogReport, younger: Option<&Link>, number: u64, 
     }
 }
 
-/// Whether the halves that tell of people are those that the chain commits to.
+/// Whether the personal halves of the entries are those that the chain commits to.
 fn check_persons(engine: &dyn Engine, report: &mut AuditLogReport) -> Result<(), StoreError> {
     let (mut from, to) = layout::all(kind::AUDIT_CHAIN);
     loop {

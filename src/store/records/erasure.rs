@@ -1,4 +1,4 @@
-//! What is kept of a user outside of accounts and monitors, and its end. Owns which records name a user; the
+//! Deleting what is stored of a user outside of accounts and monitors. Owns which records name a user; the
 //! order of an erasure is in `access/erasure.rs`.
 
 use crate::protocol::answers::erasure::Erasure;
@@ -14,8 +14,8 @@ use crate::store::format::layout::{self, kind};
 /// Records that go with one commit: some milliseconds of the writer's time. Tests have more pieces.
 pub(in crate::store) const RECORDS_PER_COMMIT: usize = if cfg!(test) { 20 } else { 1_000 };
 
-/// Adds to `batch` the end of up to [`RECORDS_PER_COMMIT`] rows of `owner`.
-pub(in crate::store) fn forget_rows(
+/// Adds to `batch` the deletion of up to [`RECORDS_PER_COMMIT`] rows of `owner`.
+pub(in crate::store) fn delete_rows(
     batch: &mut WriteBatch,
     engine: &dyn Engine,
     owner: &UserId,
@@ -35,8 +35,8 @@ pub(in crate::store) fn forget_rows(
     Ok(())
 }
 
-/// Adds to `batch` the end of the lines of the restart ledger that name `user`; answers their keys.
-pub(in crate::store) fn forget_restarts(
+/// Adds to `batch` the deletion of the lines of the restart ledger that name `user`; returns their keys.
+pub(in crate::store) fn delete_restarts(
     batch: &mut WriteBatch,
     engine: &dyn Engine,
     user: &UserId,
@@ -60,7 +60,7 @@ pub fn names_user(line: &RestartRecord, user: &UserId) -> bool {
     key.is_some_and(|key| key.parts().1 == Some(user.as_str()))
 }
 
-/// Whether anything lies in `from..to`.
+/// Whether there is anything in `from..to`.
 pub(in crate::store) fn is_any(
     engine: &dyn Engine,
     (from, to): &(Vec<u8>, Vec<u8>),
@@ -68,7 +68,7 @@ pub(in crate::store) fn is_any(
     Ok(!collect(engine, from, to, 1)?.is_empty())
 }
 
-/// Notes, up to [`RECORDS_PER_COMMIT`] of them from `from` on, that something of a user goes in some hour.
+/// Notes that a row of the user expires: up to [`RECORDS_PER_COMMIT`] of them, from the key `from` on.
 pub(in crate::store) fn expiry_notes(
     engine: &dyn Engine,
     erasure: &Erasure,

@@ -1,4 +1,4 @@
-//! Rows that go by themselves. Owns the notes that say in which hour which row expires, and what becomes of a
+//! Rows that expire. Owns the notes that say in which hour which row expires, and what becomes of a
 //! row that was written anew since.
 
 use crate::protocol::accounts::daily_limits::DayCount;
@@ -10,10 +10,10 @@ use crate::store::engines::{Engine, WriteBatch, collect};
 use crate::store::format::encoding;
 use crate::store::format::layout::{self, kind};
 
-/// Rows that one commit forgets at the most: some milliseconds of the writer's time.
+/// Rows that one commit deletes at the most: some milliseconds of the writer's time.
 const EXPIRE_MAX: usize = 4_096;
 
-/// Adds to `batch` the end of rows whose time is over at this moment, some thousand at the most.
+/// Adds to `batch` the deletion of rows that have expired at this moment, some thousand at the most.
 pub(in crate::store) fn expire(
     batch: &mut WriteBatch,
     engine: &dyn Engine,
@@ -32,7 +32,7 @@ pub(in crate::store) fn expire(
     Ok(())
 }
 
-/// Whether a row that was to go by now was written anew since: daily counts and people's flood waits are.
+/// Whether a row that was to expire by now was written anew since: daily counts and people's flood waits are.
 fn is_renewed(
     batch: &WriteBatch,
     engine: &dyn Engine,

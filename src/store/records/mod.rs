@@ -1,5 +1,5 @@
 //! Records by subject, above the bare engine: what is added to a batch for the audit log (`audit_log`), for
-//! erasing a user (`erasure`) and for rows whose time is over (`expiry`), and what is read of them. Owns the
+//! erasing a user (`erasure`) and for rows that expire (`expiry`), and what is read of them. Owns the
 //! meaning of these records; never applies a batch: that is the writer's.
 
 pub(in crate::store) mod audit_log;

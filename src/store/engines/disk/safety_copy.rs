@@ -52,7 +52,7 @@ enum State {
     Without(String),
 }
 
-/// What is kept of a database while it is opened. Nothing is deleted when it is dropped.
+/// The copy of a database while it is opened. Nothing is deleted when it is dropped.
 pub(in crate::store) struct SafetyCopy {
     paths: DatabasePaths,
     state: State,
@@ -94,7 +94,7 @@ impl SafetyCopy {
         Self { paths, state }
     }
 
-    /// The store has opened: what was kept may go. Must come before anything new is acknowledged.
+    /// The store has opened: the copy may be deleted. Must come before anything new is acknowledged.
     ///
     /// # Errors
     /// When the copy cannot be moved out of the way: it would be taken for newer than it is.
@@ -220,7 +220,7 @@ impl DatabasePaths {
         Ok(())
     }
 
-    /// The database and its copy change paths, at once and for good.
+    /// The database and its copy change places, atomically and durably.
     fn exchange(&self) -> io::Result<()> {
         let [database, before] = [&self.database, &self.before]
             .map(|path| std::ffi::CString::new(path.as_os_str().as_bytes()));
