@@ -38,7 +38,7 @@ pub use clock::Clocks;
 pub use key_exchange::{ExchangeError, Exchanged, ServerKey, ServerKeyError, exchange};
 pub use link::{Caller, Connection, DialFailure, DialOptions, Link, RawUpdates, Slot};
 pub use login::{DialGate, DialRight, DialRightFor, KeepKey, Kept, LoginLink, LoginOptions};
-pub use markup::{MarkupError, ParseMode, measure_markup};
+pub use markup::{MarkupError, measure_markup};
 pub use metrics::CallMetrics;
 pub use peers::{PEERS_MAX, PeerBook};
 pub use pulse::Pulse;

@@ -4,4 +4,5 @@
 
 pub mod cursor;
 pub mod failover;
+pub mod info;
 pub mod record;
