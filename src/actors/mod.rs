@@ -22,10 +22,8 @@ mod webhooks;
 
 pub use accounts::context::AccountSettings;
 pub use accounts::directory::Directory;
-pub use bridge::port::{
-    BrokerLinks, CommandSink, LentOutbox, OutboxSource, Rejected, TelegramsClock,
-};
-pub use monitors::commands::Commands;
+pub use bridge::port::{BrokerLinks, LentOutbox, OutboxSource, TelegramsClock};
+pub use monitors::commands::{CommandSink, Commands, Rejected};
 pub use monitors::context::MonitorSettings;
 pub use root::{BridgeParts, Part, Ports, Root, RootError, Settings};
 pub use services::{

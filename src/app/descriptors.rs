@@ -12,7 +12,7 @@ use crate::edge::http::{CONNECTIONS_MAX, Capacity, QUIET_MAX};
 use crate::telegram::Sockets;
 
 /// What the daemon itself may hold. Measured: 22 with a broker, at start as at rest; the rest is for Vault,
-/// names that are resolved, certificates that are read, and dial_limiter to a broker that went away.
+/// names that are resolved, certificates that are read, and dials to a broker that went away.
 const OWN: u64 = 96;
 /// With less nobody would be served well: 105 connections of accounts beside a few of HTTP and webhooks.
 const LIMIT_MIN: u64 = 256;

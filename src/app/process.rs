@@ -31,7 +31,7 @@ const THREADS_MAX: Duration = Duration::from_secs(5);
 const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
 
 /// Sees to it that the process leaves no core, tells the allocator how to treat big blocks, raises the
-/// limit of open files, and user_locks the limit of file sizes into an error. To be called first of all,
+/// limit of open files, and turns the limit of file sizes into an error. To be called first of all,
 /// before any thread is started and any secret is read.
 ///
 /// The library allocates two zeroed 1 MiB buffers a connection, of which only touched pages cost

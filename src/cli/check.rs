@@ -302,7 +302,7 @@ mod tests {
     fn what_the_limit_of_open_files_means_is_told_and_one_too_low_is_a_fault() {
         let told = open_files(Descriptors::within(1024), Some(700));
         let Finding::Advice(text) = told else { panic!("{told:?}") };
-        assert!(text.contains("1024") && text.contains("696") && text.contains("700"), "{text}");
+        assert!(text.contains("1024") && text.contains("609") && text.contains("700"), "{text}");
         assert!(matches!(open_files(Descriptors::within(255), None), Finding::Fault(_)));
         let mut config = Config::default();
         config.store.path = tempfile::tempdir().unwrap().path().join("state");

@@ -11,13 +11,14 @@ use grammers_client::sender::{
 };
 use grammers_client::session::updates::UpdatesLike;
 use grammers_client::tl::{self, Deserializable, RemoteCall};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::clock::Clocks;
 use super::error::{classify, classify_end, is_key_unknown};
 use super::history::Narrowings;
+use super::lease::{ConnectionLease, HeldLease};
 use super::metrics::{CallMetrics, Unanswered};
 use super::pulse::Pulse;
 use super::sockets::Sockets;
@@ -33,8 +34,6 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// 500 bytes of a usual update, because the library drops what does not fit and says nothing.
 /// About 5.3 KiB each while queued, so 10.6 MiB at the very most.
 const UPDATES_CAPACITY: NonZeroUsize = NonZeroUsize::new(2048).expect("2048 is not zero");
-/// How long the previous connection of a key may take to be closed before a dial gives up.
-const SLOT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Second look at a key that the server does not know, before it is believed.
 const KEY_UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
 /// How long the library may take to say goodbye before it is cut off.
@@ -176,9 +175,6 @@ impl CallError {
     }
 }
 
-/// The right to connect an authorization key, held until the connection is closed for certain.
-pub type Slot = OwnedSemaphorePermit;
-
 /// A live connection. Dropping it closes the sockets.
 pub struct Link {
     /// For calls.
@@ -189,7 +185,7 @@ pub struct Link {
     connection: Connection,
 }
 
-/// The sockets of a link. Dropping it closes them, and only then gives the [`Slot`] back: a key
+/// The sockets of a link. Dropping it closes them, and only then gives the [`HeldLease`] back: a key
 /// that is connected twice, if only for a moment, is one that Telegram ends.
 pub struct Connection {
     handle: SenderPoolHandle,
@@ -198,7 +194,7 @@ pub struct Connection {
 }
 
 /// What a connection holds until its sockets are closed.
-type Held = (Slot, OwnedSemaphorePermit);
+type Held = (HeldLease, OwnedSemaphorePermit);
 
 impl Drop for Connection {
     fn drop(&mut self) {
@@ -240,7 +236,7 @@ pub(super) fn wire(
     options: &DialOptions,
     dc_id: i32,
     vault: Arc<Vault>,
-    slot: Slot,
+    lease: HeldLease,
 ) -> Result<Wires, Failure> {
     let socket = options.sockets.take()?;
     let params = connection_params(options.servers.is_ipv6(dc_id));
@@ -248,7 +244,7 @@ pub(super) fn wire(
     let connection = Connection {
         handle: pool.handle.thin.clone(),
         runner: Some(tokio::spawn(pool.runner.run())),
-        held: Some((slot, socket)),
+        held: Some((lease, socket)),
     };
     let (pulse, metrics) = (Arc::default(), options.metrics.clone());
     let (clocks, address) = (options.clocks.clone(), options.servers.address(dc_id));
@@ -267,20 +263,20 @@ impl Link {
     pub async fn dial(
         options: &DialOptions,
         credentials: &Credentials,
-        slots: Arc<Semaphore>,
+        lease: ConnectionLease,
     ) -> Result<Self, DialFailure> {
         if let Err(error) = options.servers.check(credentials.dc_id) {
             let failure = Failure::transient(error.to_string());
             return Err(DialFailure { failure, is_answered: true });
         }
-        match Self::dial_once(options, credentials, Arc::clone(&slots)).await {
+        match Self::dial_once(options, credentials, lease.clone()).await {
             Err(DialError::Silent(failure)) => {
                 let failure = Self::explain_silence(options, credentials.dc_id, failure).await;
                 Err(DialError::Lost(failure))
             }
             Err(DialError::KeyUnknown) => {
                 tokio::time::sleep(KEY_UNKNOWN_PAUSE).await;
-                Self::dial_once(options, credentials, slots).await
+                Self::dial_once(options, credentials, lease).await
             }
             outcome => outcome,
         }
@@ -294,16 +290,6 @@ impl Link {
             }
             DialError::Failed(failure) => DialFailure { failure, is_answered: true },
         })
-    }
-
-    /// Waits until the key's previous connection is closed for certain.
-    ///
-    /// # Errors
-    /// [`Failure::Transient`] when that takes too long.
-    pub async fn wait_for_slot(slots: &Arc<Semaphore>) -> Result<Slot, Failure> {
-        let slot = timeout(SLOT_TIMEOUT, Arc::clone(slots).acquire_owned()).await;
-        slot.map_err(|_| Failure::transient("the key's previous connection does not close"))
-            .and_then(|slot| slot.map_err(|_| Failure::transient("the daemon is stopping")))
     }
 
     /// Why a server that takes connections may say nothing, as far as that can be found out.
@@ -326,12 +312,12 @@ impl Link {
     async fn dial_once(
         options: &DialOptions,
         credentials: &Credentials,
-        slots: Arc<Semaphore>,
+        lease: ConnectionLease,
     ) -> Result<Self, DialError> {
-        let slot = Self::wait_for_slot(&slots).await.map_err(DialError::Failed)?;
+        let lease = lease.hold().await.map_err(DialError::Failed)?;
         let vault = Arc::new(Vault::new(&options.servers, credentials));
         let (caller, updates, connection) =
-            wire(options, credentials.dc_id, vault, slot).map_err(DialError::Failed)?;
+            wire(options, credentials.dc_id, vault, lease).map_err(DialError::Failed)?;
         let me = ask_who(&caller).await?;
         Ok(Self { caller, me, updates, connection })
     }

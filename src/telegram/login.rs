@@ -15,11 +15,12 @@ use std::time::Duration;
 use grammers_client::session::updates::UpdatesLike;
 use grammers_client::tl::enums::auth::{Authorization, SentCode, SentCodeType};
 use grammers_client::tl::{RemoteCall, enums, functions, types};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 pub use gate::{DialGate, DialRight, DialRightFor};
 
 use super::key_exchange::{ServerKey, exchange, random};
+use super::lease::ConnectionLease;
 use super::link::{Caller, Connection, DialOptions, KEY_UNKNOWN, Link, Unheard, me_of, wire};
 use super::vault::Vault;
 use crate::protocol::accounts::record::Credentials;
@@ -66,9 +67,9 @@ impl LoginOptions {
     }
 }
 
-/// Keeps the key of a login that moves to another datacenter, with its slot, before it is of any use
+/// Keeps the key of a login that moves to another datacenter, with its lease, before it is of any use
 /// there: an answer that is lost afterwards is then no session that nobody has the key of.
-pub type KeepKey = Arc<dyn Fn(Credentials, Arc<Semaphore>) -> Kept + Send + Sync>;
+pub type KeepKey = Arc<dyn Fn(Credentials, ConnectionLease) -> Kept + Send + Sync>;
 /// Whether it is kept.
 pub type Kept = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
@@ -80,7 +81,7 @@ pub struct LoginLink {
     updates: mpsc::Receiver<UpdatesLike>,
     vault: Arc<Vault>,
     connection: Connection,
-    slots: Arc<Semaphore>,
+    lease: ConnectionLease,
     keep_key: Option<KeepKey>,
     /// Whether the next call needs no dial, as far as is known: the library dials without a word.
     is_connected: bool,
@@ -100,11 +101,11 @@ impl LoginLink {
         } else {
             Vault::fresh(servers, dc_id)
         };
-        Self::connect(options, dc_id, vault, Arc::new(Semaphore::new(1))).await
+        Self::connect(options, dc_id, vault, ConnectionLease::new()).await
     }
 
     /// Goes on with a key: a login that was interrupted, or a session that somebody brings.
-    /// `slots` is that key's, shared with whoever else may connect it.
+    /// `lease` is that key's, shared with whoever else may connect it.
     ///
     /// # Errors
     /// [`LoginFailure::Other`] when the key's previous connection does not close in time;
@@ -112,22 +113,22 @@ impl LoginLink {
     pub async fn resume(
         options: &LoginOptions,
         credentials: &Credentials,
-        slots: Arc<Semaphore>,
+        lease: ConnectionLease,
     ) -> Result<Self, LoginFailure> {
         options.dial.servers.check(credentials.dc_id)?;
         let vault = Vault::new(&options.dial.servers, credentials);
-        Self::connect(options, credentials.dc_id, vault, slots).await
+        Self::connect(options, credentials.dc_id, vault, lease).await
     }
 
     async fn connect(
         options: &LoginOptions,
         dc_id: i32,
         vault: Vault,
-        slots: Arc<Semaphore>,
+        lease: ConnectionLease,
     ) -> Result<Self, LoginFailure> {
-        let slot = Link::wait_for_slot(&slots).await?;
+        let held = lease.hold().await?;
         let vault = Arc::new(vault);
-        let (caller, updates, connection) = wire(&options.dial, dc_id, Arc::clone(&vault), slot)?;
+        let (caller, updates, connection) = wire(&options.dial, dc_id, Arc::clone(&vault), held)?;
         let options = options.clone();
         Ok(Self {
             options,
@@ -136,7 +137,7 @@ impl LoginLink {
             updates,
             vault,
             connection,
-            slots,
+            lease,
             keep_key: None,
             is_connected: false,
         })
@@ -153,9 +154,9 @@ impl LoginLink {
         self.vault.credentials()
     }
 
-    /// The slot of the key, for whoever takes the account over.
-    pub fn slots(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.slots)
+    /// The lease of the key, for whoever takes the account over.
+    pub fn lease(&self) -> ConnectionLease {
+        self.lease.clone()
     }
 
     /// Closes the sockets; when this returns the key may be connected by others.
@@ -343,7 +344,7 @@ impl LoginLink {
     async fn move_to(&mut self, dc_id: i32) -> Result<(), LoginFailure> {
         let mut link = Self::open(&self.options, dc_id).await?;
         if let Some(keep) = &self.keep_key {
-            keep(link.key_at_hand().await?, link.slots()).await?;
+            keep(link.key_at_hand().await?, link.lease()).await?;
         }
         link.keep_key = self.keep_key.take();
         std::mem::replace(self, link).close().await;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use telewarden_simulator::{Account, NewAccount, Options, Simulator};
-use tokio::sync::Semaphore;
 
 use super::clock::Clocks;
 use super::key_exchange::ServerKey;
+use super::lease::ConnectionLease;
 use super::link::{DialOptions, Link};
 use super::login::LoginOptions;
 use super::metrics::CallMetrics;
@@ -65,5 +65,5 @@ pub(super) fn credentials(session_string: &str) -> Credentials {
 /// The account's connection.
 pub(super) async fn link(sim: &Simulator, account: &Account) -> Link {
     let credentials = credentials(account.session_string.as_deref().unwrap());
-    Link::dial(&dial_options(sim), &credentials, Arc::new(Semaphore::new(1))).await.unwrap()
+    Link::dial(&dial_options(sim), &credentials, ConnectionLease::new()).await.unwrap()
 }

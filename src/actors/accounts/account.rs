@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -42,6 +41,7 @@ use crate::protocol::telegram::pacing::FloodWaits;
 use crate::protocol::telegram::pacing::MethodClass;
 use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
 use crate::store::Op;
+use crate::telegram::ConnectionLease;
 use crate::telegram::{Caller, Outcome, PeerBook};
 
 /// An account that nobody needs is hung up after this long, so that a monitor which moves from
@@ -67,7 +67,7 @@ pub(in crate::actors) struct AccountArgs {
     pub(in crate::actors) subscriptions: HashMap<ChatKey, Subscription>,
     pub(in crate::actors) standing: Standing,
     /// One permit: the right to be connected with this key.
-    pub(in crate::actors) slot: Arc<Semaphore>,
+    pub(in crate::actors) lease: ConnectionLease,
 }
 
 /// A monitor that wants this account.
@@ -163,7 +163,7 @@ pub(in crate::actors) struct AccountActor {
     latest: LatestRecord,
     names: Vec<String>,
     api_id: i32,
-    slot: Arc<Semaphore>,
+    lease: ConnectionLease,
     subscriptions: HashMap<ChatKey, Subscription>,
     standing: Standing,
     machine: AccountMachine,
@@ -288,7 +288,7 @@ impl Actor for Account {
 
 impl AccountActor {
     fn new(args: AccountArgs) -> Self {
-        let AccountArgs { context, fleet, latest, names, api_id, subscriptions, standing, slot } =
+        let AccountArgs { context, fleet, latest, names, api_id, subscriptions, standing, lease } =
             args;
         let record = latest.get();
         let fault = record.fault.as_ref().map(|fault| fault.code.clone());
@@ -313,7 +313,7 @@ impl AccountActor {
             latest,
             names,
             api_id,
-            slot,
+            lease,
             subscriptions,
             standing,
             incarnation: 0,
@@ -359,7 +359,7 @@ impl AccountActor {
         let monitor = subscription.monitor.clone();
         self.subscriptions.insert(key, subscription);
         self.linger_epoch += 1;
-        // Those who were told already must not hear it again: only the adoption is answered.
+        // Those who were told already must not hear it again: only the new one is answered.
         if let Some(frozen) = self.held_by_freeze(MethodClass::Read) {
             self.tell_down(&monitor, &frozen);
             return Ok(());
@@ -575,7 +575,7 @@ impl AccountActor {
         }
         self.turn(myself, Turn::Lingered).await?;
         if self.machine.is_suspect() && !std::mem::replace(&mut self.is_remembered, true) {
-            // Whoever wants it soon does not begin anew with the dial_limiter.
+            // Whoever wants it soon does not begin anew with the dials.
             self.arm_linger_for(myself, Duration::from_millis(self.machine.stable_after_ms()));
             return Ok(());
         }

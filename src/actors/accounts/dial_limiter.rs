@@ -1,7 +1,7 @@
 //! When somebody may dial: so many at once to one datacenter, so many a second in all, and each key only
 //! so often. Owns the permits; a thousand accounts that want to dial together become a queue, unless
 //! nobody is answered where they want to go. Accounts and logins have a line each, and the lines are
-//! served by user_locks: a crowd in one does not hold up the other.
+//! served by turns: a crowd in one does not hold up the other.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -20,17 +20,17 @@ use crate::protocol::tree::restart::Backoff;
 use crate::protocol::values::ids::AuthKeyId;
 use crate::telegram::{DialGate, DialRight};
 
-/// DialLimiter under way at once to one datacenter, in all accounts together: with [`PER_SECOND`] as many
+/// Dials under way at once to one datacenter, in all accounts together: with [`PER_SECOND`] as many
 /// as begin while a dial takes a second, which is long for its three round trips. A datacenter that
-/// does not answer keeps dial_limiter to the others waiting for nothing.
+/// does not answer keeps dials to the others waiting for nothing.
 const AT_ONCE_MAX: usize = 256;
-/// DialLimiter begun within a second, in all accounts together: 10,000 accounts are back within 40 s of a
+/// Dials begun within a second, in all accounts together: 10,000 accounts are back within 40 s of a
 /// start, and it does not look like an attack.
 const PER_SECOND: NonZeroU32 = NonZeroU32::new(250).expect("it is not zero");
-/// DialLimiter that may begin at once after a quiet time.
+/// Dials that may begin at once after a quiet time.
 const BURST: NonZeroU32 = NonZeroU32::new(64).expect("it is not zero");
 
-/// DialLimiter in a row to a datacenter that nobody answered, after which those in line are told so
+/// Dials in a row to a datacenter that nobody answered, after which those in line are told so
 /// instead of waiting for their turn: as many as may be under way at once.
 const SILENT_MAX: usize = AT_ONCE_MAX;
 
@@ -42,7 +42,7 @@ const PER_KEY: PacePolicy =
 /// Keys whose pace is remembered before those are forgotten that are calm: about 100 bytes each.
 const PACES_MIN: usize = 1_024;
 
-/// Who dial_limiter.
+/// Who dials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::actors) enum Dialler {
     /// An account.
@@ -92,7 +92,7 @@ struct Paces {
 struct Datacenter {
     permits: Arc<Semaphore>,
     lines: Lines,
-    /// DialLimiter in a row that nobody answered.
+    /// Dials in a row that nobody answered.
     silent: watch::Sender<usize>,
 }
 
@@ -195,7 +195,7 @@ impl Datacenter {
             permit = in_line => permit.map_err(|_| Failure::transient("the daemon is stopping")),
             _ = silent.wait_for(|silent| *silent >= SILENT_MAX) => {
                 Err(Failure::transient(format!(
-                    "datacenter {dc_id} answers nobody: the last {SILENT_MAX} dial_limiter failed"
+                    "datacenter {dc_id} answers nobody: the last {SILENT_MAX} dials failed"
                 )))
             }
         }
@@ -271,7 +271,7 @@ mod tests {
         );
     }
 
-    /// Logins begun behind a crowd of accounts, and the other way round, are served by user_locks with it.
+    /// Logins begun behind a crowd of accounts, and the other way round, are served by turns with it.
     #[tokio::test]
     async fn a_crowd_of_one_kind_does_not_hold_up_the_other() {
         for (crowd, few) in [(Dialler::Account, Dialler::Login), (Dialler::Login, Dialler::Account)]
@@ -299,7 +299,7 @@ mod tests {
             now += paces.pause_ms(AuthKeyId(1), now) + 10;
             count += 1;
         }
-        assert!((20..50).contains(&count), "{count} dial_limiter in ten minutes");
+        assert!((20..50).contains(&count), "{count} dials in ten minutes");
         assert_eq!(paces.pause_ms(AuthKeyId(2), now), 0, "others do not wait for it");
         assert_eq!(paces.pause_ms(AuthKeyId(1), now + 2 * PER_KEY.calm_ms), 0);
     }

@@ -3,6 +3,7 @@
 //! crashes is started again for those who were interested, and its siblings never notice.
 
 mod forgetting;
+mod leases;
 mod member;
 mod owned;
 #[cfg(test)]
@@ -10,13 +11,12 @@ mod tests;
 mod uses;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{
     Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort, SupervisionEvent,
 };
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -37,11 +37,12 @@ use crate::protocol::tree::restart::ChildKind;
 use crate::protocol::values::ids::{AuthKeyId, SessionId};
 use crate::store::{CommitError, Op};
 
-pub(in crate::actors) use forgetting::{Hold, Lease, MakeReply, replying};
+pub(in crate::actors) use forgetting::{CommandHold, Hold, MakeReply, replying};
 pub(in crate::actors) use member::Released;
 pub(in crate::actors) use owned::{Adoption, Also, Changed, FormerSession, OwnedMsg, Wanted};
 pub(in crate::actors) use uses::Holder;
 
+use leases::Leases;
 use member::{Member, Presence};
 use uses::Uses;
 
@@ -66,10 +67,10 @@ pub(in crate::actors) struct FleetArgs {
 
 /// Its messages.
 pub(in crate::actors) enum FleetMsg {
-    /// Remember these sessions durably, at least for as long as the lease lives.
-    Register { sessions: Vec<SessionData>, reply: RpcReplyPort<Result<Lease, CommitError>> },
+    /// Remember these sessions durably, at least for as long as the hold lives.
+    Register { sessions: Vec<SessionData>, reply: RpcReplyPort<Result<CommandHold, CommitError>> },
     /// A command that brought these sessions is over.
-    LeaseOver { sessions: Vec<PoolMember> },
+    CommandHoldOver { sessions: Vec<PoolMember> },
     /// Make a change of who uses which session durable, and forget what nobody uses then.
     Hold(Box<Hold>),
     /// Forget those of these sessions that nobody uses.
@@ -112,7 +113,7 @@ pub(in crate::actors) struct FleetState {
     uses: Uses,
     children: Children<AuthKeyId>,
     /// Slots of keys that logins have brought and no account has taken over yet.
-    guests: HashMap<AuthKeyId, Weak<Semaphore>>,
+    leases: Leases,
     /// The people at Telegram of whose accounts something is on its way to the disk.
     changing: HashSet<i64>,
     /// Keys whose wiping is on its way to the disk.
@@ -136,7 +137,7 @@ impl Actor for Fleet {
         args: FleetArgs,
     ) -> Result<FleetState, ActorProcessingErr> {
         let waiting = args.owned.iter().map(|account| account.key).collect();
-        myself.cast(FleetMsg::Owned(OwnedMsg::Rouse { waiting }))?;
+        myself.cast(FleetMsg::Owned(OwnedMsg::StartWaiting { waiting }))?;
         owned::recall_waits(&args.context).await?;
         let state = FleetState::new(args);
         myself.cast(FleetMsg::ForgetUnused { sessions: state.uses.unused() })?;
@@ -154,7 +155,7 @@ impl Actor for Fleet {
             FleetMsg::Register { sessions, reply } => {
                 state.register(&myself, sessions, reply).await;
             }
-            FleetMsg::LeaseOver { sessions } => {
+            FleetMsg::CommandHoldOver { sessions } => {
                 let unused = state.uses.release(sessions);
                 state.forget_unused(&myself, unused).await;
             }
@@ -254,7 +255,7 @@ impl FleetState {
             sessions,
             uses,
             children,
-            guests: HashMap::new(),
+            leases: Leases::default(),
             changing: HashSet::new(),
             leaving: HashSet::new(),
             adopting: HashSet::new(),
@@ -268,11 +269,11 @@ impl FleetState {
         &mut self,
         myself: &ActorRef<FleetMsg>,
         sessions: Vec<SessionData>,
-        reply: RpcReplyPort<Result<Lease, CommitError>>,
+        reply: RpcReplyPort<Result<CommandHold, CommitError>>,
     ) {
-        let leased: Vec<PoolMember> = sessions.iter().map(SessionData::member).collect();
-        self.uses.lease(&leased);
-        let lease = Lease::new(myself.clone(), leased);
+        let held: Vec<PoolMember> = sessions.iter().map(SessionData::member).collect();
+        self.uses.hold_for_command(&held);
+        let hold = CommandHold::new(myself.clone(), held);
         let mut ops = Vec::new();
         for session in sessions {
             let SessionData { id, api_id, account, dc_id, auth_key } = session;
@@ -286,9 +287,9 @@ impl FleetState {
                 created_at: now(),
             };
             let is_new = !self.members.contains_key(&account);
-            let slot = is_new.then(|| self.guest_slot(account));
+            let lease = is_new.then(|| self.leases.take(account));
             let member = self.members.entry(account).or_insert_with(|| Member::new(record.clone()));
-            member.slot = slot.unwrap_or_else(|| Arc::clone(&member.slot));
+            member.lease = lease.unwrap_or_else(|| member.lease.clone());
             // The store forgets, or has forgotten, one that was needed no more a moment ago.
             let is_wiped = member.released.take().is_some() | self.leaving.remove(&account);
             if is_new || is_wiped {
@@ -306,7 +307,7 @@ impl FleetState {
             }
         }
         if ops.is_empty() {
-            let _ = reply.send(Ok(lease));
+            let _ = reply.send(Ok(hold));
             return;
         }
         let (told, done) = tokio::sync::oneshot::channel();
@@ -317,7 +318,7 @@ impl FleetState {
         }
         tokio::spawn(async move {
             if let Ok(outcome) = done.await {
-                let _ = reply.send(outcome.map(|()| lease));
+                let _ = reply.send(outcome.map(|()| hold));
             }
         });
     }
@@ -484,7 +485,7 @@ impl FleetState {
             api_id: member.api_id.unwrap_or(self.context.settings.api_id),
             subscriptions: member.subscriptions.clone(),
             standing: member.standing,
-            slot: Arc::clone(&member.slot),
+            lease: member.lease.clone(),
         };
         match Actor::spawn_linked(None, Account, args, myself.get_cell()).await {
             Ok((actor, _)) => {

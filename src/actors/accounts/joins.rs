@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::calls::{Priority, Reply, Request};
 use super::fleet::replying;
-use super::fleet::{FleetMsg, Hold, Holder, Lease};
+use super::fleet::{CommandHold, FleetMsg, Hold, Holder};
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::tree::context::{jitter, now};
 use crate::failpoint;
@@ -43,7 +43,7 @@ pub(in crate::actors) enum JobsMsg {
     /// Take over what the store knows, or has just been given.
     Begin { jobs: Vec<JobRecord> },
     /// A command asks for something.
-    Add { job: JobRecord, lease: Lease, reply: RpcReplyPort<Result<(), CommitError>> },
+    Add { job: JobRecord, hold: CommandHold, reply: RpcReplyPort<Result<(), CommitError>> },
     /// Try a job.
     Try { id: Uuid },
     /// A try ended.
@@ -93,8 +93,8 @@ impl Actor for Jobs {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             JobsMsg::Begin { jobs } => jobs.into_iter().for_each(|job| state.take(&myself, job)),
-            // The lease lasts until the job has the session.
-            JobsMsg::Add { job, lease: _lease, reply } => state.add(&myself, job, reply).await,
+            // The hold lasts until the job has the session.
+            JobsMsg::Add { job, hold: _hold, reply } => state.add(&myself, job, reply).await,
             JobsMsg::Try { id } => state.attempt(&myself, id),
             JobsMsg::Ended { id, outcome } => state.ended(&myself, id, outcome).await?,
             JobsMsg::Pulse(reply) => drop(reply.send(())),

@@ -13,12 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use steps::Looks;
-pub(in crate::actors) use steps::slot_of;
+pub(in crate::actors) use steps::lease_of;
 
 use super::registry::LoginView;
 use crate::actors::accounts::fleet::{Changed, FleetMsg, OwnedMsg};
@@ -40,6 +39,7 @@ use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::values::secret::{AUTH_KEY_LEN, AuthKey, SecretText};
 use crate::store::Op;
+use crate::telegram::ConnectionLease;
 use crate::telegram::LoginLink;
 
 /// How long a login may take, milliseconds: about as long as Telegram's codes are good for.
@@ -137,7 +137,7 @@ enum Stage {
 pub(in crate::actors) struct Finishing {
     signed_in: SignedIn,
     credentials: Credentials,
-    slot: Arc<Semaphore>,
+    lease: ConnectionLease,
 }
 
 /// Its state.
@@ -183,7 +183,7 @@ pub(in crate::actors) struct LoginActor {
     /// Whether it is not known how things stand: after a restart of the daemon, or because Telegram did
     /// not answer.
     is_resuming: bool,
-    /// What the caller is told if a step that Telegram did not answer user_locks out to have led nowhere.
+    /// What the caller is told if a step that Telegram did not answer turns out to have led nowhere.
     unheard: Option<Refusal>,
     /// What its user handed in meanwhile.
     held: Option<LoginMsg>,
@@ -345,7 +345,7 @@ impl LoginActor {
         }
     }
 
-    /// A session that was brought user_locks out to be a login that somebody has to finish.
+    /// A session that was brought turns out to be a login that somebody has to finish.
     fn become_known(&mut self, myself: &ActorRef<LoginMsg>) {
         if std::mem::replace(&mut self.is_known, true) {
             return;
@@ -377,9 +377,9 @@ impl LoginActor {
         let keeper = self.keeper(record.clone());
         if let Some(link) = &mut self.link {
             link.keep_keys_by(keeper);
-            let (key, slot) = (link.credentials().map(|own| own.account), link.slots());
+            let (key, lease) = (link.credentials().map(|own| own.account), link.lease());
             // Whoever goes on with it after a crash waits until this connection is closed.
-            key.into_iter().for_each(|key| self.share_slot(key, Arc::clone(&slot)));
+            key.into_iter().for_each(|key| self.share_lease(key, lease.clone()));
         }
         failpoint::reach("login.stage.before");
         let ops = vec![Op::put_row(&record), Op::Audit(self.audit_event(action, "ok"))];
@@ -527,8 +527,8 @@ impl LoginActor {
         }
     }
 
-    fn share_slot(&self, key: AuthKeyId, slot: Arc<Semaphore>) {
-        let _ = self.fleet.cast(FleetMsg::Owned(OwnedMsg::Guest { key, slot }));
+    fn share_lease(&self, key: AuthKeyId, lease: ConnectionLease) {
+        let _ = self.fleet.cast(FleetMsg::Owned(OwnedMsg::Lent { key, lease }));
     }
 
     /// A refused step is a line in the audit log, too: somebody may be trying codes or passwords.

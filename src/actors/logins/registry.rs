@@ -1,4 +1,4 @@
-//! The login_registry: what each login last said of itself. Answers of the API read it without asking anybody; a
+//! The login registry: what each login last said of itself. Answers of the API read it without asking anybody; a
 //! login that has ended is told of for a while. Every lookup takes the scope of the one who asks.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -31,7 +31,7 @@ pub(in crate::actors) struct LoginView {
     pub(in crate::actors) previous: Option<PreviousSession>,
 }
 
-/// The login_registry.
+/// The login registry.
 #[derive(Debug, Default)]
 pub(in crate::actors) struct LoginRegistry(Mutex<Guests>);
 

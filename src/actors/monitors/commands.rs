@@ -9,9 +9,8 @@ use tokio::time::sleep;
 
 use super::monitor::Configure;
 use super::supervisor::{MonitorsMsg, Stop};
-use crate::actors::accounts::fleet::{FleetMsg, Lease};
+use crate::actors::accounts::fleet::{CommandHold, FleetMsg};
 use crate::actors::accounts::joins::JobsMsg;
-use crate::actors::bridge::port::{CommandSink, Rejected};
 use crate::actors::tree::calling::{Unanswered, call};
 use crate::actors::tree::context::now;
 use crate::failpoint;
@@ -30,6 +29,23 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 const TRIES: u32 = 3;
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// Where commands go.
+pub trait CommandSink: Clone + Send + Sync + 'static {
+    /// Resolves when the order's effect is durable. Its reply, if any, is the sink's business.
+    fn submit(&self, order: Order) -> impl Future<Output = Result<(), Rejected>> + Send;
+}
+
+/// Why a sink did not take an order.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The store is in trouble, or the daemon is stopping: the order has to come again.
+    #[error("the store does not take commands now; they wait in the queue")]
+    Unavailable,
+    /// This order fails whenever it is tried: it is put aside, so that it delays nobody.
+    #[error("{0}")]
+    Refused(String),
+}
 
 /// The door through which commands enter the tree.
 #[derive(Clone)]
@@ -69,14 +85,14 @@ impl Commands {
         reply_to: Option<ReplyTo>,
     ) -> Result<(), Rejected> {
         let pool: Vec<PoolMember> = sessions.iter().map(SessionData::member).collect();
-        let lease = Some(Arc::new(self.register(sessions).await?));
+        let hold = Some(Arc::new(self.register(sessions).await?));
         self.put(|| Configure {
             owner: None,
             chat: chat.clone(),
             sessions: pool.clone(),
             reply_to: reply_to.clone(),
             also: Vec::new(),
-            lease: lease.clone(),
+            hold: hold.clone(),
         })
         .await
     }
@@ -97,7 +113,7 @@ impl Commands {
             sessions: pool.clone(),
             reply_to: reply_to.clone(),
             also: also.clone(),
-            lease: None,
+            hold: None,
         })
         .await
     }
@@ -138,17 +154,15 @@ impl Commands {
         reply: Option<ReplyTo>,
     ) -> Result<(), Rejected> {
         let PoolMember { session: id, account } = session.member();
-        let lease = self.register(vec![session]).await?;
+        let hold = self.register(vec![session]).await?;
         let job = job::job_id(&chat, &id, reply.as_ref());
         let work = JobWork::Join { chat, session: id, account };
         let job = JobRecord { id: job, work, reply, created_at: now() };
-        durably(&self.jobs, |reply| JobsMsg::Add { job, lease, reply })
-            .await
-            .map_err(Rejected::from)
+        durably(&self.jobs, |reply| JobsMsg::Add { job, hold, reply }).await.map_err(Rejected::from)
     }
 
-    /// Has the fleet remember sessions, at least for as long as the lease lives.
-    async fn register(&self, sessions: Vec<SessionData>) -> Result<Lease, Rejected> {
+    /// Has the fleet remember sessions, at least for as long as the hold lives.
+    async fn register(&self, sessions: Vec<SessionData>) -> Result<CommandHold, Rejected> {
         failpoint::reach("session.register.before");
         let asked = durably(&self.fleet, |reply| FleetMsg::Register { sessions, reply }).await;
         failpoint::reach("session.register.after");

@@ -20,7 +20,7 @@ use super::rekeying::pool_at_start;
 use crate::actors::accounts::account::{AccountMsg, Subscription};
 use crate::actors::accounts::calls::Interest;
 use crate::actors::accounts::delivery::Share;
-use crate::actors::accounts::fleet::{FleetMsg, Lease};
+use crate::actors::accounts::fleet::{CommandHold, FleetMsg};
 use crate::actors::accounts::listener::ListenerMsg;
 use crate::actors::monitors::context::MonitorsContext;
 use crate::actors::tree::context::now;
@@ -65,7 +65,7 @@ pub(in crate::actors) struct Configure {
     /// What becomes durable together with it.
     pub(in crate::actors) also: Vec<Op>,
     /// Keeps sessions that the command brought until the record names them.
-    pub(in crate::actors) lease: Option<Arc<Lease>>,
+    pub(in crate::actors) hold: Option<Arc<CommandHold>>,
 }
 
 /// Its messages.
@@ -362,7 +362,7 @@ impl MonitorActor {
         }
     }
 
-    /// Whatever was asked for or set before is of no subscription any more.
+    /// Whatever was asked for or set before is of no interest any more.
     fn turn_epoch(&mut self) {
         self.epoch += 1;
         self.anchored = false;

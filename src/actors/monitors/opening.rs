@@ -117,7 +117,7 @@ impl Opening {
         }
         let Some(cursor) = cursor else {
             if self.is_bot && self.migrated_to.is_some() {
-                // What was said before the chat was asked for is of no subscription.
+                // What was said before the chat was asked for is of no interest.
                 return Step::Done;
             }
             if record.owed_from.is_none() {

@@ -8,15 +8,15 @@ use tokio::time::timeout;
 use super::{STEP_TIMEOUT, Shared, audit_event, broken, owner_for, scope_of};
 use crate::actors::accounts::asking::ask_plainly;
 use crate::actors::accounts::fleet::{FleetMsg, OwnedMsg, Wanted};
-use crate::actors::logins::login::slot_of;
+use crate::actors::logins::login::lease_of;
 use crate::actors::tree::calling::call;
 use crate::actors::tree::context::now;
 use crate::actors::tree::status::AccountView;
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::daily_limits::SEND;
 use crate::protocol::accounts::explanation::Why;
-use crate::protocol::accounts::info::{AccountInfo, AccountTrouble};
 use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
+use crate::protocol::answers::account::{AccountInfo, AccountTrouble};
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::telegram::chat::ChatRef;
 use crate::protocol::telegram::failure::{is_dead, is_frozen, is_wait};
@@ -307,9 +307,9 @@ impl Accounts {
             Some(api_id) => options.with_api_id(api_id),
             None => options,
         };
-        let (slot, _) = slot_of(&self.shared.fleet, account.key).await;
+        let (lease, _) = lease_of(&self.shared.fleet, account.key).await;
         let leave = async {
-            let mut link = LoginLink::resume(&options, &credentials, slot).await?;
+            let mut link = LoginLink::resume(&options, &credentials, lease).await?;
             let outcome = link.log_out().await;
             link.close().await;
             outcome

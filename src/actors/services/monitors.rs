@@ -6,13 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::{Shared, audit_event, broken, owner_for, scope_of};
-use crate::actors::bridge::port::Rejected;
-use crate::actors::monitors::commands::Commands;
+use crate::actors::monitors::commands::{Commands, Rejected};
 use crate::actors::monitors::supervisor::Stop;
 use crate::protocol::accounts::record::PoolMember;
+use crate::protocol::answers::monitor::MonitorInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::monitors::failover::MonitorState;
-use crate::protocol::monitors::info::MonitorInfo;
 use crate::protocol::monitors::record::{MonitorPhase, MonitorRecord};
 use crate::protocol::telegram::chat::{ChatKey, ChatRef, ChatTarget};
 use crate::protocol::users::owner::{AccountId, Caller, Scope, UserId};

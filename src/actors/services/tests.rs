@@ -9,8 +9,8 @@ use crate::actors::root::Root;
 use crate::actors::tree::calling::call;
 use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
 use crate::protocol::accounts::record::PoolMember;
+use crate::protocol::answers::monitor::MonitorInfo;
 use crate::protocol::answers::refusal::Code;
-use crate::protocol::monitors::info::MonitorInfo;
 use crate::protocol::monitors::record::{MonitorPhase, MonitorRecord};
 use crate::protocol::telegram::chat::{ChatRef, ChatSpelling, MarkedId};
 

@@ -12,7 +12,7 @@ use crate::protocol::users::owner::UserId;
 
 type Lock = tokio::sync::Mutex<()>;
 
-/// The user_locks that somebody has or waits for.
+/// The turns that somebody has or waits for.
 #[derive(Debug, Default)]
 pub(in crate::actors) struct KeyedLock(Mutex<HashMap<UserId, Weak<Lock>>>);
 
@@ -56,6 +56,6 @@ mod tests {
         drop(held);
         drop(next.await);
         drop(user_locks.take(&two).await);
-        assert!(user_locks.0.lock().unwrap().len() <= 1, "user_locks that are over are forgotten");
+        assert!(user_locks.0.lock().unwrap().len() <= 1, "locks that are over are forgotten");
     }
 }

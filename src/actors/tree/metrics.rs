@@ -223,7 +223,7 @@ impl Metrics {
         self.calls.register(registry);
         registry.register(
             "telewarden_telegram_waits",
-            "PersonWaits that Telegram asked for (FLOOD_WAIT and its like)",
+            "Waits that Telegram asked for (FLOOD_WAIT and its like)",
             self.waits.clone(),
         );
     }

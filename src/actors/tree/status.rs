@@ -37,7 +37,7 @@ pub struct AccountView {
     pub since: UnixMillis,
     /// The last failure's code and text, until it works again.
     pub error: Option<(String, String)>,
-    /// Failed dial_limiter since it was last stable.
+    /// Failed dials since it was last stable.
     pub failures: u32,
     /// Whether a monitor wants it. A session that ended is told of even when others have long taken
     /// its place, but then it is no trouble any more.

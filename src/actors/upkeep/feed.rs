@@ -11,8 +11,8 @@ use crate::actors::tree::changes::{LastTold, Subject};
 use crate::actors::tree::children::watched_task;
 use crate::actors::tree::status::MonitorView;
 use crate::protocol::accounts::owned::OwnedAccount;
+use crate::protocol::answers::monitor::MonitorChange;
 use crate::protocol::feed::event::FeedEvent;
-use crate::protocol::monitors::info::MonitorChange;
 use crate::protocol::telegram::chat::{ChatKey, ChatSpelling};
 use crate::protocol::users::owner::{Scope, UserId};
 
@@ -20,7 +20,7 @@ use crate::protocol::users::owner::{Scope, UserId};
 pub(in crate::actors) fn start(context: &Arc<LoginsContext>) -> AbortOnDropHandle<()> {
     let shared = Arc::clone(context);
     let telling = Arc::new(Mutex::new(Telling::default()));
-    watched_task(&context.accounts.tree, "change_feed", move || {
+    watched_task(&context.accounts.tree, "herald", move || {
         follow(Arc::clone(&shared), Arc::clone(&telling))
     })
 }

@@ -1,4 +1,4 @@
-//! The caretaker: lets go what is kept for a time only, a bit at a time, so that no commit waits for it.
+//! Retention: lets go what is kept for a time only, a bit at a time, so that no commit waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -125,7 +125,7 @@ pub(in crate::actors) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Hands `ops` in to be written, in the order of user_locks; await what it answers without the turn.
+    /// Hands `ops` in to be written, in the order of turns; await what it answers without the turn.
     pub(in crate::actors) async fn submit(
         &self,
         store: &Store,

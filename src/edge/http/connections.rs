@@ -31,6 +31,9 @@ const BUSY: u8 = 1;
 /// Everything that was asked is answered, as far as this side goes.
 const ANSWERED: u8 = 2;
 
+/// How long a connection has had no question before it makes room for one that asks for the first time.
+const UNASKED_MIN: Duration = Duration::from_secs(5);
+
 /// The least rank of those who asked, were answered, and do not hold one of the last places.
 const ANSWERED_RANK_MIN: u8 = 2;
 
@@ -42,8 +45,8 @@ pub(super) struct Room {
     /// The others.
     pub(super) places: usize,
     /// The last of these, which are for health and metrics: what else is asked on them is refused, and
-    /// each is closed after one answer. Who has never asked anything does not count, and who was answered
-    /// gives way before anybody new has to take one of these.
+    /// each is closed after one answer. Who has never asked anything does not count, and who has had
+    /// no question for a while gives way before anybody new has to take one of these.
     pub(super) reserved: usize,
 }
 
@@ -202,7 +205,7 @@ impl Connections {
 
     /// Ends the connection that is missed least; whether there was one.
     pub(super) fn give_way(&self) -> bool {
-        self.give_way_quiet() || self.give_way_served(0)
+        self.give_way_quiet() || self.give_way_served(0, Duration::ZERO)
     }
 
     fn give_way_quiet(&self) -> bool {
@@ -212,12 +215,13 @@ impl Connections {
         longest.map(|task| task.abort()).is_some()
     }
 
-    fn give_way_served(&self, rank_min: u8) -> bool {
+    /// The least of those with at least this rank that got on last at least so long ago.
+    fn give_way_served(&self, rank_min: u8, idle_min: Duration) -> bool {
         let mut table = self.table();
         let mut least: Option<(u8, Instant, u64)> = None;
         for (number, entry) in table.served.iter().filter(|(_, entry)| entry.task.is_some()) {
             let Some((rank, moved)) = entry.life.rank() else { continue };
-            if rank < rank_min {
+            if rank < rank_min || moved.elapsed() < idle_min {
                 continue;
             }
             if least.is_none_or(|(other, since, _)| (rank, moved) < (other, since)) {
@@ -271,7 +275,7 @@ impl Place {
     /// answer is finished.
     pub(super) async fn take(&self) {
         while !self.of.try_serve(self.number) {
-            self.of.give_way_served(0);
+            self.of.give_way_served(0, Duration::ZERO);
             let _ = timeout(LOOK_AGAIN, self.of.freed.notified()).await;
         }
     }
@@ -310,8 +314,10 @@ impl Asking {
             let engaged = self.of.engaged.fetch_add(1, Ordering::Relaxed) + 1;
             let Room { places, reserved, .. } = self.of.room;
             let is_crowded = engaged > places.saturating_sub(reserved);
-            // Who asked before and has no more questions makes room; its own place goes with it.
-            let is_reserved = is_crowded && !self.of.give_way_served(ANSWERED_RANK_MIN);
+            // Who has had no question for a while makes room. Not who has just been answered: else a crowd
+            // that comes and goes would take the places of those who were there before.
+            let made_room = || self.of.give_way_served(ANSWERED_RANK_MIN, UNASKED_MIN);
+            let is_reserved = is_crowded && !made_room();
             self.life.is_reserved.store(is_reserved, Ordering::Relaxed);
         }
         self.life.asked.store(self.life.age().max(1), Ordering::Relaxed);
@@ -466,13 +472,19 @@ mod tests {
         assert!(is_ended(task).await);
     }
 
-    #[tokio::test]
-    async fn who_was_answered_makes_room_for_who_asks_before_the_last_places_are_taken() {
+    #[tokio::test(start_paused = true)]
+    async fn who_has_no_question_for_a_while_makes_room_before_the_last_places_are_taken() {
         let all = Connections::new(Room { quiet: 3, places: 4, reserved: 2 });
         let (idle, resting) = enter(&all).await;
         let (busy, working) = enter(&all).await;
         [&idle, &busy].into_iter().for_each(Asking::began);
         drop(idle.until_answered());
+        let (soon, came) = enter(&all).await;
+        soon.began();
+        assert!(soon.life().is_reserved() && !resting.is_finished(), "it was answered just now");
+        came.abort();
+        let _ = came.await;
+        tokio::time::advance(UNASKED_MIN).await;
         let (fresh, _fresh) = enter(&all).await;
         fresh.began();
         assert!(is_ended(resting).await, "it has no more questions");

@@ -5,6 +5,5 @@
 pub mod connection;
 pub mod daily_limits;
 pub mod explanation;
-pub mod info;
 pub mod owned;
 pub mod record;

@@ -163,7 +163,7 @@ impl Link {
 }
 
 impl Entry {
-    /// The entry of a audit_event, number `number`, behind one with the hash `before`.
+    /// The entry of an audit event, number `number`, behind one with the hash `before`.
     pub fn of(audit_event: AuditEvent, number: u64, before: &Hash, salt: [u8; 16]) -> Self {
         let AuditEvent { at, actor, owner, action, target, address, outcome } = audit_event;
         let (actor, owner) = (actor.into(), owner.into());

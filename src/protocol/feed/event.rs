@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::protocol::accounts::info::AccountInfo;
-use crate::protocol::logins::info::LoginInfo;
-use crate::protocol::monitors::info::MonitorChange;
+use crate::protocol::answers::account::AccountInfo;
+use crate::protocol::answers::login::LoginInfo;
+use crate::protocol::answers::monitor::MonitorChange;
 use crate::protocol::telegram::chat::ChatSpelling;
 use crate::protocol::users::owner::AccountId;
 

@@ -4,5 +4,4 @@
 
 pub mod cursor;
 pub mod failover;
-pub mod info;
 pub mod record;

@@ -5,9 +5,10 @@ use telewarden_simulator::{Account, FaultKind, FaultSpec, NewAccount, NewPasswor
 use super::super::sim::{HOME_DC, account, credentials, login_options, simulator, simulator_of};
 use super::*;
 use crate::protocol::values::secret::{AUTH_KEY_LEN, AuthKey};
+use crate::telegram::ConnectionLease;
 
-fn slots() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(1))
+fn lease() -> ConnectionLease {
+    ConnectionLease::new()
 }
 
 #[tokio::test]
@@ -18,12 +19,12 @@ async fn a_fresh_key_is_nobodys_until_somebody_logs_in_and_can_be_taken_up_again
     let credentials = link.credentials().unwrap();
     let nobody = LoginFailure::SessionEnded { code: "AUTH_KEY_UNREGISTERED".into() };
     assert_eq!(link.who().await, Err(nobody.clone()));
-    let slots = link.slots();
-    assert_eq!(slots.available_permits(), 0);
+    let lease = link.lease();
+    assert!(lease.try_hold().is_none());
     link.close().await;
-    assert_eq!(slots.available_permits(), 1);
+    assert!(lease.try_hold().is_some());
 
-    let mut again = LoginLink::resume(&options, &credentials, slots).await.unwrap();
+    let mut again = LoginLink::resume(&options, &credentials, lease).await.unwrap();
     assert_eq!(again.credentials(), Some(credentials));
     assert_eq!(again.who().await, Err(nobody));
     again.close().await;
@@ -36,7 +37,7 @@ async fn a_brought_session_says_who_it_is_or_that_it_is_over() {
     let new = NewAccount { phone: Some("79991234512".into()), ..NewAccount::default() };
     let account = account(&sim, new).await;
     let credentials = credentials(account.session_string.as_deref().unwrap());
-    let mut link = LoginLink::resume(&login_options(&sim), &credentials, slots()).await.unwrap();
+    let mut link = LoginLink::resume(&login_options(&sim), &credentials, lease()).await.unwrap();
     let who = link.who().await.unwrap();
     assert_eq!(who.me.user_id, account.user_id);
     assert_eq!(who.phone_masked.as_deref(), Some("+7999•••••12"));
@@ -52,7 +53,7 @@ async fn a_key_that_the_server_never_saw_is_over_and_is_not_replaced() {
     let auth_key = AuthKey::new([5; AUTH_KEY_LEN]);
     let account = AuthKeyId::of(&auth_key);
     let foreign = Credentials { account, dc_id: HOME_DC, auth_key };
-    let mut link = LoginLink::resume(&login_options(&sim), &foreign, slots()).await.unwrap();
+    let mut link = LoginLink::resume(&login_options(&sim), &foreign, lease()).await.unwrap();
     let unknown = LoginFailure::SessionEnded { code: "AUTH_KEY_UNREGISTERED".into() };
     assert_eq!(link.who().await, Err(unknown));
     assert_eq!(link.credentials(), Some(foreign));
@@ -64,7 +65,7 @@ async fn where_no_key_can_be_agreed_on_the_next_attempt_may_succeed() {
     let options = login_options(&sim);
     // As against Telegram's servers, whose keys the library knows.
     let vault = Vault::fresh(&options.dial.servers, HOME_DC);
-    let mut link = LoginLink::connect(&options, HOME_DC, vault, slots()).await.unwrap();
+    let mut link = LoginLink::connect(&options, HOME_DC, vault, lease()).await.unwrap();
     let failure = link.who().await.unwrap_err();
     assert!(matches!(failure, LoginFailure::Other(Failure::Transient { .. })), "{failure}");
     assert_eq!(link.credentials(), None);
@@ -75,11 +76,11 @@ async fn logging_out_ends_the_session_and_is_no_error_twice() {
     let sim = simulator().await;
     let account = account(&sim, NewAccount::default()).await;
     let credentials = credentials(account.session_string.as_deref().unwrap());
-    let (options, slots) = (login_options(&sim), slots());
-    let mut link = LoginLink::resume(&options, &credentials, Arc::clone(&slots)).await.unwrap();
+    let (options, lease) = (login_options(&sim), lease());
+    let mut link = LoginLink::resume(&options, &credentials, lease.clone()).await.unwrap();
     link.log_out().await.unwrap();
     link.close().await;
-    let mut link = LoginLink::resume(&options, &credentials, slots).await.unwrap();
+    let mut link = LoginLink::resume(&options, &credentials, lease).await.unwrap();
     let ended = link.who().await.unwrap_err();
     assert!(matches!(ended, LoginFailure::SessionEnded { .. }), "{ended}");
     link.log_out().await.unwrap();
@@ -101,8 +102,8 @@ async fn a_session_of_no_datacenter_is_refused_without_a_word_of_telegrams() {
     let auth_key = AuthKey::new([5; AUTH_KEY_LEN]);
     let nowhere = Credentials { account: AuthKeyId::of(&auth_key), dc_id: 77, auth_key };
     let options = login_options(&sim);
-    let refused = LoginLink::resume(&options, &nowhere, slots()).await.err().unwrap();
-    let dialled = Link::dial(&options.dial, &nowhere, slots()).await.err().unwrap().failure;
+    let refused = LoginLink::resume(&options, &nowhere, lease()).await.err().unwrap();
+    let dialled = Link::dial(&options.dial, &nowhere, lease()).await.err().unwrap().failure;
     for text in [refused.to_string(), dialled.to_string()] {
         assert!(text.contains("no datacenter 77"), "{text}");
         assert!(!text.contains("telegram rejects"), "{text}");
@@ -204,15 +205,15 @@ async fn a_code_logs_in_and_the_key_is_then_the_accounts() {
     assert_eq!(wrong, LoginFailure::CodeInvalid);
     let code = code_of(&sim, &newcomer).await;
     // A restart of the daemon in between loses nothing.
-    let (credentials, slots) = (link.credentials().unwrap(), link.slots());
+    let (credentials, lease) = (link.credentials().unwrap(), link.lease());
     link.close().await;
-    let mut link = LoginLink::resume(&options, &credentials, Arc::clone(&slots)).await.unwrap();
+    let mut link = LoginLink::resume(&options, &credentials, lease.clone()).await.unwrap();
     let signed_in = who(link.sign_in(&sent.ticket, &code).await.unwrap());
     assert_eq!(signed_in.me.user_id, newcomer.user_id);
     assert_eq!(signed_in.phone_masked.as_deref(), Some("+7999•••••12"));
     link.close().await;
 
-    let link = Link::dial(&options.dial, &credentials, slots).await.unwrap();
+    let link = Link::dial(&options.dial, &credentials, lease).await.unwrap();
     assert_eq!(link.me, signed_in.me);
     assert_eq!(sim.stats().await.violations.values().sum::<u64>(), 0);
 }

@@ -167,11 +167,11 @@ impl AccountActor {
 
 #[cfg(test)]
 mod tests {
+    use crate::telegram::ConnectionLease;
     use std::collections::HashMap;
     use std::sync::Arc;
 
     use ractor::Actor;
-    use tokio::sync::Semaphore;
 
     use super::*;
     use crate::actors::accounts::account::{AccountArgs, LatestRecord};
@@ -222,7 +222,7 @@ mod tests {
             api_id: 1,
             subscriptions: HashMap::new(),
             standing: Standing::Kept,
-            slot: Arc::new(Semaphore::new(1)),
+            lease: ConnectionLease::new(),
         });
         let (myself, _) = Actor::spawn(None, Sink, ()).await.unwrap();
         account.begin(&myself).await.unwrap();

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ractor::{ActorProcessingErr, ActorRef};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -23,6 +22,7 @@ use crate::protocol::telegram::pacing::{FloodWaitScope, MethodClass};
 use crate::protocol::telegram::updates::UpdateState;
 use crate::protocol::values::ids::AuthKeyId;
 use crate::store::{Reader, Store, StoreError};
+use crate::telegram::ConnectionLease;
 use crate::telegram::{
     DialFailure, DialOptions, Link, PEERS_MAX, PeerBook, PumpParts, TellFrozen, TellTrouble,
     TellWait, UpdatePump, WaitLeft,
@@ -43,10 +43,10 @@ impl AccountActor {
             clocks: self.context.clocks.clone(),
             sockets: self.context.settings.login.dial.sockets.clone(),
         };
-        let (context, slot) = (Arc::clone(&self.context), Arc::clone(&self.slot));
+        let (context, lease) = (Arc::clone(&self.context), self.lease.clone());
         let peers = (!self.peers_recalled).then(|| Arc::clone(&self.peers));
         let target = myself.clone();
-        // A wait that Telegram asked for while connecting is kept also by whoever dial_limiter after a
+        // A wait that Telegram asked for while connecting is kept also by whoever dials after a
         // restart, or because somebody wants the account anew. A long one is told like a new one, so
         // that its monitors need not sit it out.
         if let Some(frozen) = self.held_by_freeze(MethodClass::Auth) {
@@ -62,7 +62,7 @@ impl AccountActor {
         let task = async move {
             context.backlog.room().await;
             sleep(left).await;
-            let outcome = connect(&context, &options, account, slot, user_id, peers).await;
+            let outcome = connect(&context, &options, account, lease, user_id, peers).await;
             let outcome = outcome.map(Box::new);
             let _ = target.cast(AccountMsg::DialEnded { incarnation, outcome });
         };
@@ -327,7 +327,7 @@ async fn connect(
     context: &AccountsContext,
     options: &DialOptions,
     account: AuthKeyId,
-    slot: Arc<Semaphore>,
+    lease: ConnectionLease,
     user_id: Option<i64>,
     peers: Option<Arc<Mutex<PeerBook>>>,
 ) -> Result<Dialled, Failure> {
@@ -337,7 +337,7 @@ async fn connect(
         return Err(Failure::Removed);
     };
     // Others may dial while the key's previous connection closes.
-    drop(Link::wait_for_slot(&slot).await?);
+    drop(lease.hold().await?);
     let permit = context
         .dial_limiter
         .begin(Dialler::Account, credentials.dc_id, Some(credentials.account))
@@ -348,7 +348,7 @@ async fn connect(
     if !left.is_zero() {
         return Err(wait_of(left));
     }
-    match Link::dial(options, &credentials, slot).await {
+    match Link::dial(options, &credentials, lease).await {
         Ok(link) => {
             let state = recall(&context.store, account, peers).await?;
             permit.ended(true);

@@ -241,10 +241,11 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
+    use crate::telegram::ConnectionLease;
     use std::collections::HashMap;
 
     use ractor::Actor;
-    use tokio::sync::{Semaphore, mpsc, oneshot};
+    use tokio::sync::{mpsc, oneshot};
     use tokio::time::timeout;
 
     use super::*;
@@ -289,7 +290,7 @@ mod tests {
                 api_id: 1,
                 subscriptions: HashMap::new(),
                 standing: Standing::Kept,
-                slot: Arc::new(Semaphore::new(1)),
+                lease: ConnectionLease::new(),
             };
             let (account, _) = Actor::spawn(None, Account, args).await.unwrap();
             account.cast(AccountMsg::Stand(Standing::Held)).unwrap();

@@ -32,21 +32,21 @@ use crate::store::{CommitError, Op, Store};
 const FORGOTTEN_AT_ONCE: usize = 32;
 
 /// Sessions of a command that is under way; they are not forgotten as long as this lives.
-pub(in crate::actors) struct Lease {
+pub(in crate::actors) struct CommandHold {
     fleet: ActorRef<FleetMsg>,
     sessions: Vec<PoolMember>,
 }
 
-impl Lease {
+impl CommandHold {
     pub(super) fn new(fleet: ActorRef<FleetMsg>, sessions: Vec<PoolMember>) -> Self {
         Self { fleet, sessions }
     }
 }
 
-impl Drop for Lease {
+impl Drop for CommandHold {
     fn drop(&mut self) {
         let sessions = std::mem::take(&mut self.sessions);
-        let _ = self.fleet.cast(FleetMsg::LeaseOver { sessions });
+        let _ = self.fleet.cast(FleetMsg::CommandHoldOver { sessions });
     }
 }
 

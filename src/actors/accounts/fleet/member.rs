@@ -2,10 +2,8 @@
 //! needs it. Never starts or stops an actor; the fleet does.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use ractor::{ActorId, ActorRef};
-use tokio::sync::Semaphore;
 
 use crate::actors::accounts::account::{AccountMsg, LatestRecord, Subscription};
 use crate::protocol::accounts::connection::Standing;
@@ -13,6 +11,7 @@ use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::accounts::record::AccountRecord;
 use crate::protocol::telegram::chat::ChatKey;
 use crate::protocol::values::ids::{AuthKeyId, SessionId};
+use crate::telegram::ConnectionLease;
 
 /// One account of the fleet.
 pub(super) struct Member {
@@ -31,9 +30,9 @@ pub(super) struct Member {
     pub(super) released: Option<Released>,
     /// Whether its next start may try a session once more that Telegram had ended.
     pub(super) forgive: bool,
-    /// One permit, which goes with the connection and outlives the account's actor: whoever dial_limiter
+    /// One permit, which goes with the connection and outlives the account's actor: whoever dials
     /// next waits until the sockets of the last connection are closed.
-    pub(super) slot: Arc<Semaphore>,
+    pub(super) lease: ConnectionLease,
 }
 
 /// Why a key belongs to no user any more.
@@ -69,7 +68,7 @@ impl Member {
             standing: Standing::OnDemand,
             released: None,
             forgive: false,
-            slot: Arc::new(Semaphore::new(1)),
+            lease: ConnectionLease::new(),
         }
     }
 

@@ -3,10 +3,8 @@
 //! durable, with its line in the audit log, before the directory says so and before anybody is told.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -31,9 +29,10 @@ use crate::protocol::telegram::pacing::PersonFloodWaits;
 use crate::protocol::users::owner::{AccountId, LoginId, Scope, UserId};
 use crate::protocol::values::ids::AuthKeyId;
 use crate::store::{CommitError, Op, Reader, StoreError};
+use crate::telegram::ConnectionLease;
 
 /// Accounts that are started between two other messages.
-const ROUSED_AT_ONCE: usize = 64;
+const STARTED_AT_ONCE: usize = 64;
 
 /// An account that has just logged in.
 pub(in crate::actors) struct Adoption {
@@ -44,8 +43,8 @@ pub(in crate::actors) struct Adoption {
     pub(in crate::actors) phone_masked: Option<String>,
     /// Whether the key was made by the login.
     pub(in crate::actors) is_made_here: bool,
-    /// The slot of its key, which the login's connection held.
-    pub(in crate::actors) slot: Arc<Semaphore>,
+    /// The lease of its key, which the login's connection held.
+    pub(in crate::actors) lease: ConnectionLease,
     /// The line in the audit log; its target is filled in.
     pub(in crate::actors) audit_event: AuditEvent,
     /// What becomes durable together with it, once it has an id.
@@ -84,12 +83,12 @@ pub(in crate::actors) type Also = Box<dyn FnOnce(AccountId) -> Vec<Op> + Send>;
 /// What may be asked about accounts of users.
 pub(in crate::actors) enum OwnedMsg {
     /// Start the next ones of those that are to be connected.
-    Rouse { waiting: VecDeque<AuthKeyId> },
-    /// The slot of a key, for a login that brings the key along; and who it is, if that is known and
+    StartWaiting { waiting: VecDeque<AuthKeyId> },
+    /// The lease of a key, for a login that brings the key along; and who it is, if that is known and
     /// the session is not over.
-    Slot { key: AuthKeyId, reply: RpcReplyPort<(Arc<Semaphore>, Option<Me>)> },
-    /// A login made this key; whoever connects it has to take this slot.
-    Guest { key: AuthKeyId, slot: Arc<Semaphore> },
+    Lease { key: AuthKeyId, reply: RpcReplyPort<(ConnectionLease, Option<Me>)> },
+    /// A login made this key; whoever connects it has to take this lease.
+    Lent { key: AuthKeyId, lease: ConnectionLease },
     /// Take an account in.
     Adopt { adoption: Box<Adoption>, reply: Answer },
     /// Change something about an account.
@@ -128,7 +127,7 @@ pub(in crate::actors) enum Change {
         account: OwnedAccount,
         record: Box<AccountRecord>,
         before: Option<Box<Before>>,
-        slot: Arc<Semaphore>,
+        lease: ConnectionLease,
     },
     Held(OwnedAccount),
     Redialled(OwnedAccount),
@@ -157,11 +156,11 @@ impl Change {
 impl FleetState {
     pub(super) async fn owned_message(&mut self, myself: &ActorRef<FleetMsg>, message: OwnedMsg) {
         match message {
-            OwnedMsg::Rouse { waiting } => self.rouse(myself, waiting).await,
-            OwnedMsg::Slot { key, reply } => {
-                let _ = reply.send(self.slot_of(key));
+            OwnedMsg::StartWaiting { waiting } => self.start_waiting(myself, waiting).await,
+            OwnedMsg::Lease { key, reply } => {
+                let _ = reply.send(self.lease_of(key));
             }
-            OwnedMsg::Guest { key, slot } => self.guest(key, &slot),
+            OwnedMsg::Lent { key, lease } => self.leases.lend(key, &lease),
             OwnedMsg::Adopt { adoption, reply } => self.adopt(myself, *adoption, reply).await,
             OwnedMsg::Change { user, id, interest, audit_event, reply } => {
                 self.change(myself, &user, id, interest, audit_event, reply).await;
@@ -249,38 +248,29 @@ impl FleetState {
         self.uses.has_account(key)
     }
 
-    async fn rouse(&mut self, myself: &ActorRef<FleetMsg>, mut waiting: VecDeque<AuthKeyId>) {
-        for _ in 0..ROUSED_AT_ONCE {
+    async fn start_waiting(
+        &mut self,
+        myself: &ActorRef<FleetMsg>,
+        mut waiting: VecDeque<AuthKeyId>,
+    ) {
+        for _ in 0..STARTED_AT_ONCE {
             let Some(key) = waiting.pop_front() else { return };
             if self.members.get(&key).is_some_and(Member::is_resting_needlessly) {
                 self.start(myself, key, false).await;
             }
         }
-        let _ = myself.cast(FleetMsg::Owned(OwnedMsg::Rouse { waiting }));
+        let _ = myself.cast(FleetMsg::Owned(OwnedMsg::StartWaiting { waiting }));
     }
 
-    fn slot_of(&mut self, key: AuthKeyId) -> (Arc<Semaphore>, Option<Me>) {
+    fn lease_of(&mut self, key: AuthKeyId) -> (ConnectionLease, Option<Me>) {
         if let Some(member) = self.members.get(&key) {
             let AccountRecord { me, fault, .. } = member.latest.get();
             let me = me.filter(|_| fault.is_none() && member.released.is_none());
-            return (Arc::clone(&member.slot), me);
+            return (member.lease.clone(), me);
         }
-        let slot = self.guest_slot(key);
-        self.guest(key, &slot);
-        (slot, None)
-    }
-
-    /// Remembers the slot of a key that has no member yet, for as long as somebody holds it.
-    fn guest(&mut self, key: AuthKeyId, slot: &Arc<Semaphore>) {
-        self.guests.retain(|_, slot| slot.strong_count() > 0);
-        self.guests.insert(key, Arc::downgrade(slot));
-    }
-
-    /// The slot of a key that has no member yet: the one that a login holds, if there is one, so that
-    /// nobody dial_limiter the key beside it.
-    pub(super) fn guest_slot(&mut self, key: AuthKeyId) -> Arc<Semaphore> {
-        let held = self.guests.remove(&key).and_then(|slot| slot.upgrade());
-        held.unwrap_or_else(|| Arc::new(Semaphore::new(1)))
+        let lease = self.leases.take(key);
+        self.leases.lend(key, &lease);
+        (lease, None)
     }
 
     async fn adopt(&mut self, myself: &ActorRef<FleetMsg>, adoption: Adoption, reply: Answer) {
@@ -295,7 +285,7 @@ impl FleetState {
             me,
             phone_masked,
             is_made_here,
-            slot,
+            lease,
             mut audit_event,
             also,
             former,
@@ -359,7 +349,7 @@ impl FleetState {
         self.leaving.remove(&key);
         self.adopting.insert(key);
         let (record, before) = (Box::new(record), before.map(Box::new));
-        self.keep(myself, ops, Change::Adopted { account, record, before, slot }, reply).await;
+        self.keep(myself, ops, Change::Adopted { account, record, before, lease }, reply).await;
     }
 
     fn freeze_of(&self, key: AuthKeyId) -> Option<Frozen> {
@@ -432,9 +422,9 @@ impl FleetState {
         }
         let mut previous = None;
         let account = match change {
-            Change::Adopted { account, record, before, slot } => {
+            Change::Adopted { account, record, before, lease } => {
                 self.context.directory.put(account.clone());
-                self.take_in(myself, &account, *record, slot).await;
+                self.take_in(myself, &account, *record, lease).await;
                 if let Some(before) = before {
                     previous = Some(before.fate);
                     self.context.rekeyed.note(account.user.clone());
@@ -477,14 +467,14 @@ impl FleetState {
         myself: &ActorRef<FleetMsg>,
         account: &OwnedAccount,
         record: AccountRecord,
-        slot: Arc<Semaphore>,
+        lease: ConnectionLease,
     ) {
         let key = account.key;
-        self.guests.remove(&key);
+        self.leases.take(key);
         let member = self
             .members
             .entry(key)
-            .or_insert_with(|| Member { slot, ..Member::new(record.clone()) });
+            .or_insert_with(|| Member { lease, ..Member::new(record.clone()) });
         if !matches!(member.presence, Presence::Running(_)) {
             member.latest.set(record);
         }
@@ -561,7 +551,7 @@ impl FleetState {
         let Some(member) = self.members.remove(&key) else { return };
         self.children.forgive(&key);
         // Its sockets may still be closing: whoever brings the key again waits for them.
-        self.guest(key, &member.slot);
+        self.leases.lend(key, &member.lease);
         self.context.status.account_rests(key);
         let why = member.released.unwrap_or(Released::Removed);
         self.replaced.retain(|_, at| at.elapsed() < FOLLOWED_WITHIN);
@@ -628,6 +618,8 @@ pub(super) async fn recall_waits(context: &AccountsContext) -> Result<(), ActorP
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use std::time::Duration;
 
     use ractor::Actor;
@@ -635,7 +627,7 @@ mod tests {
     use super::*;
     use crate::actors::accounts::directory::tests::owned;
     use crate::actors::accounts::fleet::{Fleet, FleetArgs};
-    use crate::actors::logins::login::slot_of;
+    use crate::actors::logins::login::lease_of;
     use crate::actors::tree::calling::call;
     use crate::protocol::telegram::pacing::{FloodWaitScope, MethodClass};
     use crate::protocol::values::ids::UnixMillis;
@@ -671,17 +663,17 @@ mod tests {
         let (store, _outbox) = Store::in_memory().unwrap();
         let account = OwnedAccount { is_paused: true, ..owned("ann", 7) };
         let fleet = fleet_with(&AccountsContext::for_tests(store), Some(account.clone())).await;
-        let (slot, _) = slot_of(&fleet, account.key).await;
-        let closing = slot.try_acquire_owned().unwrap();
+        let (lease, _) = lease_of(&fleet, account.key).await;
+        let closing = lease.try_hold().unwrap();
         let audit_event = AuditEvent::own(&account.user, "account.remove", now());
         let (user, id, interest) = (account.user.clone(), account.id, Wanted::Gone);
         let gone =
             |reply| FleetMsg::Owned(OwnedMsg::Change { user, id, interest, audit_event, reply });
         call(&fleet, gone, Duration::from_secs(20)).await.unwrap().unwrap();
-        let (again, _) = slot_of(&fleet, account.key).await;
-        assert_eq!(again.available_permits(), 0, "its connection is still being closed");
+        let (again, _) = lease_of(&fleet, account.key).await;
+        assert!(again.try_hold().is_none(), "its connection is still being closed");
         drop(closing);
-        assert_eq!(again.available_permits(), 1);
+        assert!(again.try_hold().is_some());
         fleet.stop(None);
     }
 
@@ -699,7 +691,7 @@ mod tests {
                 me: Me { user_id: 5, is_bot: false, username: None, first_name: None },
                 phone_masked: None,
                 is_made_here: true,
-                slot: Arc::new(Semaphore::new(1)),
+                lease: ConnectionLease::new(),
                 audit_event: AuditEvent::own(&user, "account.connect", now()),
                 also: Box::new(|_| Vec::new()),
                 former: None,
@@ -724,14 +716,14 @@ mod tests {
     async fn whoever_goes_on_with_a_login_waits_for_the_connection_that_it_has() {
         let (store, _outbox) = Store::in_memory().unwrap();
         let fleet = fleet(&AccountsContext::for_tests(store)).await;
-        let (key, slot) = (AuthKeyId(7), Arc::new(Semaphore::new(1)));
-        let held = Arc::clone(&slot).acquire_owned().await.unwrap();
-        fleet.cast(FleetMsg::Owned(OwnedMsg::Guest { key, slot })).unwrap();
-        let (again, _) = slot_of(&fleet, key).await;
-        assert_eq!(again.available_permits(), 0, "it is connected");
+        let (key, lease) = (AuthKeyId(7), ConnectionLease::new());
+        let held = lease.hold().await.unwrap();
+        fleet.cast(FleetMsg::Owned(OwnedMsg::Lent { key, lease })).unwrap();
+        let (again, _) = lease_of(&fleet, key).await;
+        assert!(again.try_hold().is_none(), "it is connected");
         drop(held);
-        assert_eq!(again.available_permits(), 1);
-        assert!(Arc::ptr_eq(&slot_of(&fleet, key).await.0, &again), "and is never connected twice");
+        assert!(again.try_hold().is_some());
+        assert!(lease_of(&fleet, key).await.0.is_same(&again), "and is never connected twice");
         fleet.stop(None);
     }
 
@@ -764,7 +756,7 @@ mod tests {
             me: Me { user_id: telegram_id, is_bot: false, username: None, first_name: None },
             phone_masked: None,
             is_made_here: true,
-            slot: Arc::new(Semaphore::new(1)),
+            lease: ConnectionLease::new(),
             audit_event: AuditEvent::own(user, "account.connect", now()),
             also: Box::new(|_| Vec::new()),
             former,

@@ -60,7 +60,7 @@ impl Uses {
     }
 
     /// A command brought these sessions and is under way.
-    pub(super) fn lease(&mut self, sessions: &[PoolMember]) {
+    pub(super) fn hold_for_command(&mut self, sessions: &[PoolMember]) {
         sessions.iter().for_each(|session| self.entry(session).commands += 1);
     }
 
@@ -137,7 +137,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Hold(u8, Vec<u8>),
-        Lease(Vec<u8>),
+        CommandHold(Vec<u8>),
         Release(usize),
     }
 
@@ -145,7 +145,7 @@ mod tests {
         let pool = || prop::collection::vec(0..6_u8, 0..4);
         prop_oneof![
             3 => (0..3_u8, pool()).prop_map(|(holder, pool)| Step::Hold(holder, pool)),
-            1 => pool().prop_map(Step::Lease),
+            1 => pool().prop_map(Step::CommandHold),
             1 => any::<usize>().prop_map(Step::Release),
         ]
     }
@@ -160,13 +160,13 @@ mod tests {
             let name = |session: &PoolMember| format!("{}/{}", session.account.0, session.session);
             let mut uses = Uses::default();
             let mut held: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
-            let mut leased: Vec<Vec<u8>> = Vec::new();
-            let used = |held: &BTreeMap<u8, Vec<u8>>, leased: &Vec<Vec<u8>>| -> BTreeSet<String> {
-                let all = held.values().chain(leased).flatten();
+            let mut commands: Vec<Vec<u8>> = Vec::new();
+            let used = |held: &BTreeMap<u8, Vec<u8>>, commands: &Vec<Vec<u8>>| -> BTreeSet<String> {
+                let all = held.values().chain(commands).flatten();
                 all.map(|number| name(&session(*number))).collect()
             };
             for step in steps {
-                let before = used(&held, &leased);
+                let before = used(&held, &commands);
                 let pool = |numbers: &[u8]| numbers.iter().map(|n| session(*n)).collect::<Vec<_>>();
                 let unused = match step {
                     Step::Hold(holder, numbers) => {
@@ -175,18 +175,18 @@ mod tests {
                         held.insert(holder, numbers);
                         unused
                     }
-                    Step::Lease(numbers) => {
-                        uses.lease(&pool(&numbers));
-                        leased.push(numbers);
+                    Step::CommandHold(numbers) => {
+                        uses.hold_for_command(&pool(&numbers));
+                        commands.push(numbers);
                         Vec::new()
                     }
-                    Step::Release(index) if !leased.is_empty() => {
-                        let numbers = leased.swap_remove(index % leased.len());
+                    Step::Release(index) if !commands.is_empty() => {
+                        let numbers = commands.swap_remove(index % commands.len());
                         uses.release(pool(&numbers))
                     }
                     Step::Release(_) => Vec::new(),
                 };
-                let after = used(&held, &leased);
+                let after = used(&held, &commands);
                 let told: BTreeSet<String> = unused.iter().map(name).collect();
                 prop_assert_eq!(told.len(), unused.len(), "each once");
                 prop_assert_eq!(&told, &before.difference(&after).cloned().collect());

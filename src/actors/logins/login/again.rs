@@ -8,7 +8,7 @@ use std::time::Duration;
 use ractor::ActorRef;
 
 use super::leaving::unread;
-use super::steps::slot_of;
+use super::steps::lease_of;
 use super::{Finishing, LoginActor, LoginMsg, Stage, credentials_of};
 use crate::actors::accounts::fleet::{Changed, FleetMsg, OwnedMsg};
 use crate::actors::tree::context::{jitter, now};
@@ -111,8 +111,8 @@ impl LoginActor {
                 Some(link) => link,
                 None => {
                     // The fleet's, so that this waits for a connection that an earlier actor left.
-                    let (slot, _) = slot_of(&fleet, credentials.account).await;
-                    Box::new(LoginLink::resume(&options, &credentials, slot).await?)
+                    let (lease, _) = lease_of(&fleet, credentials.account).await;
+                    Box::new(LoginLink::resume(&options, &credentials, lease).await?)
                 }
             };
             link.keep_keys_by(keeper);
@@ -135,9 +135,9 @@ impl LoginActor {
     /// Keeps the key that a step moves the login to, before it is used there.
     pub(super) fn keeper(&self, record: LoginRecord) -> KeepKey {
         let (store, fleet) = (self.context.store.clone(), self.fleet.clone());
-        Arc::new(move |credentials, slot| {
+        Arc::new(move |credentials, lease| {
             let key = credentials.account;
-            let _ = fleet.cast(FleetMsg::Owned(OwnedMsg::Guest { key, slot }));
+            let _ = fleet.cast(FleetMsg::Owned(OwnedMsg::Lent { key, lease }));
             Box::pin(keep(store.clone(), record.clone(), credentials))
         })
     }
@@ -248,8 +248,8 @@ impl LoginActor {
             let detail = "telegram logged in without giving a key; try again";
             return self.fail(myself, Refusal::new(Code::TelegramUnavailable, detail)).await;
         };
-        let slot = link.slots();
-        self.stage = Stage::Finishing(Box::new(Finishing { signed_in, credentials, slot }));
+        let lease = link.lease();
+        self.stage = Stage::Finishing(Box::new(Finishing { signed_in, credentials, lease }));
         self.hand_over(myself, Some(link));
     }
 

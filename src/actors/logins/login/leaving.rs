@@ -8,7 +8,7 @@ use std::time::Duration;
 use ractor::ActorRef;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::steps::slot_of;
+use super::steps::lease_of;
 use super::{LoginActor, LoginMsg, LoginView, Stage, credentials_of};
 use crate::actors::tree::context::now;
 use crate::protocol::accounts::record::Credentials;
@@ -36,11 +36,11 @@ impl LoginActor {
         self.not_before = UnixMillis(0);
         self.note_leaving(self.record_of(&credentials)).await;
         // The connection that it has, or had until now, is closed first.
-        let slot = match &self.stage {
-            Stage::Finishing(finishing) => Some(finishing.slot.clone()),
-            _ => self.link.as_ref().map(|link| link.slots()),
+        let lease = match &self.stage {
+            Stage::Finishing(finishing) => Some(finishing.lease.clone()),
+            _ => self.link.as_ref().map(|link| link.lease()),
         };
-        slot.into_iter().for_each(|slot| self.share_slot(credentials.account, slot));
+        lease.into_iter().for_each(|lease| self.share_lease(credentials.account, lease));
         self.begin_leaving(myself, view).await;
     }
 
@@ -91,12 +91,12 @@ impl LoginActor {
         }
         let (fleet, options) = (self.fleet.clone(), self.context.accounts.login_options());
         let leave = async move {
-            let (slot, me) = slot_of(&fleet, credentials.account).await;
+            let (lease, me) = lease_of(&fleet, credentials.account).await;
             if me.is_some() {
                 // An account has it.
                 return Ok(());
             }
-            let mut link = LoginLink::resume(&options, &credentials, slot).await?;
+            let mut link = LoginLink::resume(&options, &credentials, lease).await?;
             let outcome = link.log_out().await;
             link.close().await;
             outcome

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use ractor::ActorRef;
 use ractor::rpc::CallResult;
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -26,6 +25,7 @@ use crate::protocol::tree::restart::Backoff;
 use crate::protocol::values::ids::AuthKeyId;
 use crate::protocol::values::secret::SecretText;
 use crate::store::{Op, Reader, Store};
+use crate::telegram::ConnectionLease;
 use crate::telegram::{LoginLink, LoginOptions};
 
 /// A picture is renewed this long before it expires.
@@ -137,15 +137,15 @@ impl LoginActor {
         let store = self.context.store.clone();
         self.task = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let credentials = where_known(&store, credentials).await;
-            let (slot, me) = slot_of(&fleet, credentials.account).await;
+            let (lease, me) = lease_of(&fleet, credentials.account).await;
             if let Some(me) = me {
                 // It is connected already, by a command of the bridge; or it was this user's before.
                 let signed_in = SignedIn { me, phone_masked: None };
-                let known = Finishing { signed_in, credentials, slot };
+                let known = Finishing { signed_in, credentials, lease };
                 let _ = target.cast(LoginMsg::Known(Box::new(known)));
                 return;
             }
-            let (link, outcome) = match LoginLink::resume(&options, &credentials, slot).await {
+            let (link, outcome) = match LoginLink::resume(&options, &credentials, lease).await {
                 Ok(mut link) => {
                     let outcome = match link.who().await {
                         // It was never given: the login is finished here.
@@ -301,8 +301,8 @@ impl LoginActor {
     pub(super) fn hand_over(&self, myself: &ActorRef<LoginMsg>, link: Option<Box<LoginLink>>) {
         let Stage::Finishing(finishing) = &self.stage else { return };
         let SignedIn { me, phone_masked } = finishing.signed_in.clone();
-        let (credentials, slot) = (finishing.credentials.clone(), Arc::clone(&finishing.slot));
-        let adoption = self.adoption()(me, phone_masked, credentials, slot);
+        let (credentials, lease) = (finishing.credentials.clone(), finishing.lease.clone());
+        let adoption = self.adoption()(me, phone_masked, credentials, lease);
         let (fleet, target) = (self.fleet.clone(), myself.clone());
         let context = Arc::clone(&self.context);
         // Not to be given up any more: what is durable is told in any case.
@@ -318,20 +318,20 @@ impl LoginActor {
     /// Makes the account that has logged in, once it is known who it is.
     fn adoption(
         &self,
-    ) -> impl FnOnce(Me, Option<String>, Credentials, Arc<Semaphore>) -> Adoption + Send + use<>
+    ) -> impl FnOnce(Me, Option<String>, Credentials, ConnectionLease) -> Adoption + Send + use<>
     {
         let (user, api_id) = (self.who.user.clone(), self.api_id);
         let is_made_here = self.is_fresh;
         let audit_event = self.audit_event("account.connect", "ok");
         let also = self.done();
-        move |me, phone_masked, credentials, slot| Adoption {
+        move |me, phone_masked, credentials, lease| Adoption {
             user,
             credentials,
             api_id,
             me,
             phone_masked,
             is_made_here,
-            slot,
+            lease,
             audit_event,
             also,
             former: None,
@@ -357,16 +357,16 @@ async fn where_known(store: &Store, pasted: Credentials) -> Credentials {
     known.filter(|_| is_proven).unwrap_or(pasted)
 }
 
-/// The slot of a key, and who it is, as far as the fleet knows.
-pub(in crate::actors) async fn slot_of(
+/// The lease of a key, and who it is, as far as the fleet knows.
+pub(in crate::actors) async fn lease_of(
     fleet: &ActorRef<FleetMsg>,
     key: AuthKeyId,
-) -> (Arc<Semaphore>, Option<Me>) {
-    let ask = |reply| FleetMsg::Owned(OwnedMsg::Slot { key, reply });
+) -> (ConnectionLease, Option<Me>) {
+    let ask = |reply| FleetMsg::Owned(OwnedMsg::Lease { key, reply });
     match fleet.call(ask, Some(FLEET_TIMEOUT)).await {
         Ok(CallResult::Success(answer)) => answer,
-        // Nobody gets this slot, so nothing is dialled and the login fails with its reason.
-        _ => (Arc::new(Semaphore::new(0)), None),
+        // Nobody gets this lease, so nothing is dialled and the login fails with its reason.
+        _ => (ConnectionLease::never(), None),
     }
 }
 

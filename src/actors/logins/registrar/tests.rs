@@ -1,6 +1,6 @@
 //! Logins whose records cannot be read for a while: what Telegram has of them is not forgotten over that.
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -9,12 +9,13 @@ use crate::actors::accounts::fleet::OwnedMsg;
 use crate::protocol::accounts::record::Me;
 use crate::store::gated::{Gate, GatedDisk};
 use crate::store::{Store, StoreError, TrailQuery};
+use crate::telegram::ConnectionLease;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-type Asked = RpcReplyPort<(Arc<Semaphore>, Option<Me>)>;
+type Asked = RpcReplyPort<(ConnectionLease, Option<Me>)>;
 
-/// Stands for the fleet: hands on whoever asks for the slot of a key.
+/// Stands for the fleet: hands on whoever asks for the lease of a key.
 struct Keeper;
 
 impl Actor for Keeper {
@@ -36,7 +37,7 @@ impl Actor for Keeper {
         message: FleetMsg,
         tell: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        if let FleetMsg::Owned(OwnedMsg::Slot { reply, .. }) = message {
+        if let FleetMsg::Owned(OwnedMsg::Lease { reply, .. }) = message {
             let _ = tell.send(reply);
         }
         Ok(())
@@ -97,11 +98,11 @@ async fn a_session_that_is_to_be_ended_is_ended_after_a_disk_that_did_not_answer
     let (logins, _) = Actor::spawn(None, Logins, args).await.unwrap();
     given_up(&store, &gate).await;
     gate.hang_reads(false);
-    let slot = tokio::time::timeout(PATIENCE, asked.recv()).await.expect("it is tried again");
+    let lease = tokio::time::timeout(PATIENCE, asked.recv()).await.expect("it is tried again");
     // An account has the session, so there is nothing to do at Telegram; then the disk hangs again.
     gate.hang_reads(true);
     let me = Me { user_id: 5, is_bot: false, username: None, first_name: None };
-    slot.unwrap().send((Arc::new(Semaphore::new(1)), Some(me))).unwrap();
+    lease.unwrap().send((ConnectionLease::new(), Some(me))).unwrap();
     given_up(&store, &gate).await;
     gate.hang_reads(false);
     eventually("the note goes", || !is_kept(&store)).await;

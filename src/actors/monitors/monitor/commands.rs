@@ -21,7 +21,7 @@ impl MonitorActor {
         order: Configure,
         reply: RpcReplyPort<Result<(), CommitError>>,
     ) -> Result<(), ActorProcessingErr> {
-        let Configure { chat, sessions, reply_to, also, lease: _lease, .. } = order;
+        let Configure { chat, sessions, reply_to, also, hold: _hold, .. } = order;
         let same = self.record.ordered == sessions && self.record.phase == MonitorPhase::Running;
         let mut ops = also;
         let mut record = self.record.clone();

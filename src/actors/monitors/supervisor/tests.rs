@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::actors::accounts::fleet::{Fleet, FleetArgs, Lease};
+use crate::actors::accounts::fleet::{CommandHold, Fleet, FleetArgs};
 use crate::actors::tree::calling::call;
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::bridge::command::SessionData;
@@ -27,7 +27,7 @@ struct House {
     fleet: ActorRef<FleetMsg>,
     monitors: ActorRef<MonitorsMsg>,
     /// So that no session is forgotten.
-    _lease: Lease,
+    _hold: CommandHold,
     _outbox: Outbox,
 }
 
@@ -63,11 +63,11 @@ impl House {
         };
         let sessions = [1, 2].map(session).into();
         let register = |reply| FleetMsg::Register { sessions, reply };
-        let lease = call(&fleet, register, PATIENCE).await.unwrap().unwrap();
+        let hold = call(&fleet, register, PATIENCE).await.unwrap().unwrap();
         let (shared, records) = (Arc::clone(&context), Vec::new());
         let args = MonitorsArgs { context: shared, fleet: fleet.clone(), records };
         let (monitors, _) = Actor::spawn(None, Monitors, args).await.unwrap();
-        Self { disk, gate, context, fleet, monitors, _lease: lease, _outbox: outbox }
+        Self { disk, gate, context, fleet, monitors, _hold: hold, _outbox: outbox }
     }
 
     fn configure(&self, numbers: &[u8]) -> Told {
@@ -78,7 +78,7 @@ impl House {
             sessions: sessions(numbers),
             reply_to: None,
             also: Vec::new(),
-            lease: None,
+            hold: None,
         };
         let reply = tell.into();
         self.monitors.cast(MonitorsMsg::Configure { order, reply }).unwrap();

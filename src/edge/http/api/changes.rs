@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::views;
+use crate::protocol::answers::monitor::MonitorChange;
 use crate::protocol::feed::event::{FeedEntry, FeedEvent};
-use crate::protocol::monitors::info::MonitorChange;
 use crate::protocol::values::json::wipe;
 use crate::protocol::values::time::rfc3339_ms;
 
@@ -81,8 +81,8 @@ mod tests {
 
     use super::*;
     use crate::protocol::accounts::connection::AccountState;
-    use crate::protocol::accounts::info::AccountInfo;
-    use crate::protocol::logins::info::LoginInfo;
+    use crate::protocol::answers::account::AccountInfo;
+    use crate::protocol::answers::login::LoginInfo;
     use crate::protocol::logins::steps::LoginState;
     use crate::protocol::monitors::failover::MonitorState;
     use crate::protocol::telegram::chat::ChatSpelling;

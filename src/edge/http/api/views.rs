@@ -15,15 +15,15 @@ use crate::actors::{
 };
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::explanation::{Timer, Why};
-use crate::protocol::accounts::info::{AccountInfo, AccountTrouble};
 use crate::protocol::accounts::owned;
 use crate::protocol::accounts::owned::AttachedChat;
+use crate::protocol::answers::account::{AccountInfo, AccountTrouble};
+use crate::protocol::answers::login::LoginInfo;
+use crate::protocol::answers::monitor::MonitorInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::audit::log::Entry;
-use crate::protocol::logins::info::LoginInfo;
 use crate::protocol::logins::steps;
 use crate::protocol::messages::record::SentMessage;
-use crate::protocol::monitors::info::MonitorInfo;
 use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope};
 use crate::protocol::values::ids::UnixMillis;
 use crate::protocol::values::page;

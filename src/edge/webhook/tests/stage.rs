@@ -143,7 +143,7 @@ pub(super) async fn eventually<T, S: std::fmt::Debug>(
 pub(super) fn quick() -> WebhookSettings {
     let backoff = Backoff { min_ms: 10, max_ms: 40 };
     let retry = RetryPolicy { backoff, give_up_after_ms: 3_600_000 };
-    WebhookSettings { retry, waiting_max: 1_000, connections: 8 }
+    WebhookSettings { retry, waiting_max: 1_000, connections: 64 }
 }
 
 pub(super) fn user(name: &str) -> Caller {

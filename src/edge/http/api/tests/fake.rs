@@ -19,17 +19,17 @@ use crate::actors::{
 };
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::explanation::{Timer, Why};
-use crate::protocol::accounts::info::{AccountInfo, AccountTrouble};
 use crate::protocol::accounts::owned::AttachedChat;
+use crate::protocol::answers::account::{AccountInfo, AccountTrouble};
+use crate::protocol::answers::login::LoginInfo;
+use crate::protocol::answers::monitor::MonitorInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::audit::log::{Entry, Link, Persons};
 use crate::protocol::feed::event::FeedEntry;
-use crate::protocol::logins::info::LoginInfo;
 use crate::protocol::logins::steps::LoginState;
 use crate::protocol::messages::outgoing::Outgoing;
 use crate::protocol::messages::record::SentMessage;
 use crate::protocol::monitors::failover::MonitorState;
-use crate::protocol::monitors::info::MonitorInfo;
 use crate::protocol::telegram::chat::{ChatRef, ChatSpelling, MarkedId};
 use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope, MethodClass};
 use crate::protocol::users::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
@@ -353,7 +353,11 @@ impl MessageService for Messages {
                 self.0.release.notified().await;
             }
             "@panic" => panic!("on purpose"),
-            "@wait" => return Err(Refusal::new(Code::TelegramWait, "wait").after(30)),
+            "@wait" => {
+                let refusal = Refusal::new(Code::TelegramWait, "wait").after(30);
+                return Err(Refusal { is_audited: true, ..refusal });
+            }
+            "@full" => return Err(Refusal::new(Code::Overloaded, "full").after(1)),
             _ => {}
         }
         let is_replayed = message.idempotency_key.as_deref() == Some("again");

@@ -79,6 +79,10 @@ async fn messages_that_are_refused_count_as_changes() {
     let change = ChangeLimit { burst: 3, per_minute: 1 };
     let limits = RequestLimits { change, ..PLENTY };
     let server = Server::with(|options| options.limits = limits).await;
+    // What leaves no line in the audit log costs nothing.
+    for _ in 0..6 {
+        assert_eq!(server.ask(message("@full")).await.refusal(), refusal(503, "OVERLOADED"));
+    }
     for _ in 0..3 {
         assert_eq!(server.ask(message("@wait")).await.refusal(), refusal(429, "TG_API_429"));
         assert_eq!(server.ask(message("me")).await.status, 201);

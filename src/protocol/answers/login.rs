@@ -1,8 +1,8 @@
 //! A login as its user is told of it. Plain data.
 
-use super::steps::LoginState;
-use crate::protocol::accounts::info::AccountInfo;
+use super::account::AccountInfo;
 use crate::protocol::accounts::owned::PreviousSession;
+use crate::protocol::logins::steps::LoginState;
 use crate::protocol::users::owner::LoginId;
 use crate::protocol::values::ids::UnixMillis;
 use crate::protocol::values::secret::SecretText;

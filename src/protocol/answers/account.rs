@@ -1,7 +1,7 @@
 //! An account as those are told of it who may see it. Plain data, without anything secret.
 
-use super::connection::AccountState;
-use crate::protocol::answers::refusal::Code;
+use super::refusal::Code;
+use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::users::owner::{AccountId, UserId};
 use crate::protocol::values::ids::UnixMillis;
 

@@ -1,6 +1,6 @@
 //! A monitor as those are told of it who may see it. Plain data.
 
-use super::failover::MonitorState;
+use crate::protocol::monitors::failover::MonitorState;
 use crate::protocol::telegram::chat::{ChatSpelling, MarkedId};
 use crate::protocol::users::owner::UserId;
 use crate::protocol::values::ids::{SessionId, UnixMillis};
