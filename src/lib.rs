@@ -1,6 +1,6 @@
 //! `telewarden`: a session supervisor daemon for Telegram accounts and bots.
 //!
-//! Layers import one way only: `protocol` ← `store`, `secrets`, `telegram`, `edge` ← `actors` ← `app` ← `main`.
+//! Layers import one way only: `protocol` ← `store`, `secrets`, `telegram` ← `actors` ← `edge`, `cli` ← `app` ← `main`.
 
 pub mod actors;
 pub mod app;

@@ -22,18 +22,21 @@ mod webhooks;
 
 pub use accounts::context::AccountSettings;
 pub use accounts::directory::Directory;
-pub use bridge::port::{
-    BrokerLinks, CommandSink, LentOutbox, OutboxSource, Rejected, TelegramsClock,
-};
-pub use monitors::commands::Commands;
+pub use bridge::port::{BrokerLinks, LentOutbox, OutboxSource, TelegramsClock};
+pub use monitors::commands::{CommandSink, Commands, Rejected};
 pub use monitors::context::MonitorSettings;
 pub use root::{BridgeParts, Part, Ports, Root, RootError, Settings};
-pub use services::Api;
+pub use services::{
+    AccountQuery, AccountService, AccountStatus, AdministrationService, AuditQuery, AuditService,
+    ChangeService, Connected, ConnectedAccount, DailyLimitUse, DetailedHealth, Erased, HealthQuery,
+    KeyStatus, LoginService, MessageService, MonitorQuery, MonitorService, PastedSession, Services,
+    StoreFigures, TroubledAccountInfo, TroubledMonitorInfo, TroubledPage, UserArchive,
+    UserDataService, WebhookInfo, WebhookOrder, WebhookService, WriteArchive,
+};
 pub use tree::backlog::BacklogGate;
-pub use tree::changes::Change;
 pub(crate) use tree::children::{said_by, watched_task, watched_thread};
 pub use tree::context::Context;
 pub use tree::metrics::Metrics;
 pub use tree::status::{AccountView, Status, Troubled};
-pub use webhooks::port::{Call, EndpointClient, IDLE_PER_HOST};
+pub use webhooks::port::{EndpointCall, EndpointClient, IDLE_PER_HOST};
 pub use webhooks::supervisor::WebhookSettings;

@@ -21,11 +21,12 @@ use super::bridge::links::{Bridge, BridgeArgs, BridgeMsg};
 use super::bridge::port::BrokerLinks;
 use super::logins::context::LoginsContext;
 use super::logins::registrar::{Logins, LoginsArgs, LoginsMsg};
+use super::messages::sender::MessageSender;
 use super::monitors::commands::Commands;
 use super::monitors::context::{MonitorSettings, MonitorsContext};
 use super::monitors::rekeying;
 use super::monitors::supervisor::{Monitors, MonitorsArgs, MonitorsMsg};
-use super::services::Api;
+use super::services::{ServiceParts, Services};
 use super::tree::backlog;
 use super::tree::context::{Context, now};
 use super::tree::ledger;
@@ -145,8 +146,9 @@ pub struct Root {
     logins: ActorRef<LoginsMsg>,
     webhooks: ActorRef<WebhooksMsg>,
     bridge: Option<ActorRef<BridgeMsg>>,
-    orders: Commands,
-    api: Api,
+    commands: Commands,
+    services: Services,
+    sender: Arc<MessageSender>,
     /// What tells, tidies and looks after something.
     helpers: [AbortOnDropHandle<()>; 4],
     ended: watch::Receiver<Option<RootError>>,
@@ -201,19 +203,27 @@ impl Root {
             drain,
         };
         let webhooks = spawn(&supervisor, "webhooks", Webhooks, args).await?;
-        let orders = Commands::new(fleet.clone(), monitors.clone(), jobs.clone());
+        let commands = Commands::new(fleet.clone(), monitors.clone(), jobs.clone());
         let helpers = [
             feed::start(&of_logins),
             retention::start(&context),
-            rekeying::start(&of_monitors, &orders),
+            rekeying::start(&of_monitors, &commands),
             backlog::start(&context),
         ];
-        let api =
-            Api::new(of_logins, fleet.clone(), logins.clone(), orders.clone(), hooks, endpoints);
+        let sender = MessageSender::new(of_accounts, fleet.clone());
+        let services = Services::new(ServiceParts {
+            context: of_logins,
+            fleet: fleet.clone(),
+            logins: logins.clone(),
+            commands: commands.clone(),
+            sender: Arc::clone(&sender),
+            hooks,
+            endpoints,
+        });
         let bridge = match bridge {
             None => None,
             Some(BridgeParts { links, outbox }) => {
-                let commands = orders.clone();
+                let commands = commands.clone();
                 let args = BridgeArgs { context, links, outbox, commands, drain };
                 Some(spawn(&supervisor, "bridge", Bridge, args).await?)
             }
@@ -226,8 +236,9 @@ impl Root {
             logins,
             webhooks,
             bridge,
-            orders,
-            api,
+            commands,
+            services,
+            sender,
             helpers,
             ended,
         })
@@ -255,9 +266,9 @@ impl Root {
         Self::start(context, settings, directory, snapshot, ports, drain).await.unwrap()
     }
 
-    /// The service behind the HTTP API.
-    pub fn api(&self) -> Api {
-        self.api.clone()
+    /// What the product can be asked, for the edges.
+    pub fn services(&self) -> Services {
+        self.services.clone()
     }
 
     #[cfg(test)]
@@ -267,7 +278,7 @@ impl Root {
 
     /// The door for commands that do not come over the bridge.
     pub fn commands(&self) -> Commands {
-        self.orders.clone()
+        self.commands.clone()
     }
 
     /// Everything that a heartbeat has to go through. An account or a monitor that hangs alone is
@@ -300,7 +311,16 @@ impl Root {
     /// what listens to them, then what the broker still takes.
     pub async fn stop(self, deadline: Instant) {
         let Self {
-            supervisor, fleet, monitors, jobs, logins, webhooks, bridge, helpers, api, ..
+            supervisor,
+            fleet,
+            monitors,
+            jobs,
+            logins,
+            webhooks,
+            bridge,
+            helpers,
+            sender,
+            ..
         } = self;
         // Known before the first part ends: supervision events overtake messages.
         let _ = timeout_at(deadline, supervisor.call(RootMsg::Stopping, None)).await;
@@ -312,7 +332,7 @@ impl Root {
         }
         // What users send is under way for some seconds at the most.
         let third = Instant::now() + deadline.duration_since(Instant::now()) / 3;
-        let _ = timeout_at(third, api.close()).await;
+        let _ = timeout_at(third, sender.close()).await;
         // Logins before the fleet, which takes in the accounts of those that have just succeeded.
         let parts: [ActorCell; 4] = [logins.into(), fleet.into(), jobs.into(), monitors.into()];
         for part in parts {
@@ -567,15 +587,15 @@ mod tests {
         let root = Root::for_tests(&store, snapshot).await;
         gate.hang_reads(true);
         // Each of these reads: chats that are to be started, and the account that dials.
-        let orders = root.commands();
+        let commands = root.commands();
         let stuck: Vec<_> = (1..=8)
             .map(|number| {
-                let orders = orders.clone();
+                let commands = commands.clone();
                 let spelling = ChatSpelling::Number(-1_000_000_000_000 - number);
                 let chat = ChatRef::parse(spelling).unwrap();
-                tokio::spawn(
-                    async move { orders.watch(None, chat, Vec::new(), None, Vec::new()).await },
-                )
+                tokio::spawn(async move {
+                    commands.watch(None, chat, Vec::new(), None, Vec::new()).await
+                })
             })
             .collect();
         let patience = Instant::now() + PATIENCE;

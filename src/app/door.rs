@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
@@ -89,7 +88,7 @@ impl Door {
     ) -> ApiOptions {
         let limits = &config.http.limits;
         ApiOptions {
-            service: Arc::new(root.api()),
+            services: root.services(),
             runtime: tokio::runtime::Handle::current(),
             secret,
             limits: RequestLimits {

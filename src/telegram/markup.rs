@@ -11,21 +11,10 @@ mod tests;
 use grammers_client::tl::{enums::MessageEntity, types};
 
 use crate::protocol::messages::message::MARKED_BYTES_MAX;
+use crate::protocol::messages::outgoing::ParseMode;
 
 /// Longest source that is read, bytes.
 const SOURCE_MAX: usize = MARKED_BYTES_MAX;
-
-/// How a text is formatted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ParseMode {
-    /// As in Telegram's apps, Telethon and Pyrogram: `**bold**`, `__italic__`, `~~strike~~`,
-    /// `||spoiler||`, `` `code` ``, three backticks, `[text](url)`, and `\` before what is meant
-    /// literally. Markers without a partner stay as they are.
-    Markdown,
-    /// As in the Bot API: `b strong i em u ins s strike del code pre a blockquote tg-spoiler` and
-    /// `span class="tg-spoiler"`; `< > &` are written `&lt; &gt; &amp;`.
-    Html,
-}
 
 /// Why a text was refused. The text is never quoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

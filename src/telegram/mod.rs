@@ -40,7 +40,7 @@ pub use key_exchange::{ExchangeError, Exchanged, ServerKey, ServerKeyError, exch
 pub use lease::{ConnectionLease, HeldLease, WeakLease};
 pub use link::{Caller, Connection, DialFailure, DialOptions, Link, RawUpdates};
 pub use login::{DialGate, DialRight, DialRightFor, KeepKey, Kept, LoginLink, LoginOptions};
-pub use markup::{MarkupError, ParseMode, measure_markup};
+pub use markup::{MarkupError, measure_markup};
 pub use metrics::CallMetrics;
 pub use peers::{PEERS_MAX, PeerBook};
 pub use pulse::Pulse;

@@ -13,8 +13,9 @@ use grammers_client::tl::{functions, types};
 use super::call::Outcome;
 use super::history::parts;
 use super::link::Caller;
-use super::markup::{ParseMode, parse};
+use super::markup::parse;
 use super::peers::input_peer;
+use crate::protocol::messages::outgoing::ParseMode;
 use crate::protocol::telegram::chat::PeerRecord;
 use crate::protocol::telegram::failure::Failure;
 

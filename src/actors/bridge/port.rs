@@ -9,7 +9,6 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use crate::actors::monitors::commands::Commands;
-use crate::protocol::bridge::command::Order;
 use crate::protocol::bridge::outbox::OutboxEntry;
 use crate::protocol::values::ids::UnixMillis;
 use crate::store::Outbox;
@@ -51,23 +50,6 @@ pub trait OutboxSource: Send {
 
     /// Everything up to and including `through` may be forgotten.
     fn release(&mut self, through: u64);
-}
-
-/// Where commands go.
-pub trait CommandSink: Clone + Send + Sync + 'static {
-    /// Resolves when the order's effect is durable. Its reply, if any, is the sink's business.
-    fn submit(&self, order: Order) -> impl Future<Output = Result<(), Rejected>> + Send;
-}
-
-/// Why a sink did not take an order.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejected {
-    /// The store is in trouble, or the daemon is stopping: the order has to come again.
-    #[error("the store does not take commands now; they wait in the queue")]
-    Unavailable,
-    /// This order fails whenever it is tried: it is put aside, so that it delays nobody.
-    #[error("{0}")]
-    Refused(String),
 }
 
 /// The outbox, lent to the link that reads it; it comes back even when the link crashes.

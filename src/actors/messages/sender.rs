@@ -24,13 +24,13 @@ use crate::actors::accounts::daily_limits::Unit;
 use crate::actors::accounts::fleet::FleetMsg;
 use crate::actors::tree::calling::broken;
 use crate::actors::tree::context::now;
-use crate::edge::http::api::{Outgoing, ParseMode};
 use crate::failpoint;
 use crate::protocol::accounts::daily_limits::SEND;
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::audit::log::AuditEvent;
 use crate::protocol::messages::message::TEXT_UNITS_MAX;
+use crate::protocol::messages::outgoing::Outgoing;
 use crate::protocol::messages::record::{SendRecord, SentMessage};
 use crate::protocol::messages::target::Target;
 use crate::protocol::telegram::chat::PeerRecord;
@@ -43,7 +43,6 @@ use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::values::time::rfc3339_ms;
 use crate::store::{Op, Reader};
-use crate::telegram;
 use crate::telegram::{Call, Outcome, SendMessage, measure_markup};
 
 /// What the audit log says of a message before Telegram is called. A line of the same target says how it
@@ -214,7 +213,7 @@ impl MessageSender {
         let message = SendMessage {
             peer,
             text: dispatch.message.text.expose().to_owned(),
-            parse_mode: dispatch.message.parse_mode.map(parse_mode),
+            parse_mode: dispatch.message.parse_mode,
             reply_to: dispatch.message.reply_to,
             silent: dispatch.message.silent,
             random_id,
@@ -475,8 +474,9 @@ fn check_text(message: &Outgoing) -> Result<(), Refusal> {
     let text = message.text.expose();
     let (units, entities) = match message.parse_mode {
         None => (text.encode_utf16().count(), 0),
-        Some(mode) => measure_markup(text, parse_mode(mode))
-            .map_err(|error| Refusal::field("text", error.to_string()))?,
+        Some(mode) => {
+            measure_markup(text, mode).map_err(|error| Refusal::field("text", error.to_string()))?
+        }
     };
     let wrong = match units {
         0 => "there is nothing to send".to_owned(),
@@ -491,13 +491,6 @@ fn check_text(message: &Outgoing) -> Result<(), Refusal> {
         ),
     };
     Err(Refusal::field("text", wrong))
-}
-
-fn parse_mode(mode: ParseMode) -> telegram::ParseMode {
-    match mode {
-        ParseMode::Markdown => telegram::ParseMode::Markdown,
-        ParseMode::Html => telegram::ParseMode::Html,
-    }
 }
 
 /// Tells whether a repetition asks for the same.

@@ -11,7 +11,6 @@ use super::monitor::Configure;
 use super::supervisor::{MonitorsMsg, Stop};
 use crate::actors::accounts::fleet::{CommandHold, FleetMsg};
 use crate::actors::accounts::joins::JobsMsg;
-use crate::actors::bridge::port::{CommandSink, Rejected};
 use crate::actors::tree::calling::{Unanswered, call};
 use crate::actors::tree::context::now;
 use crate::failpoint;
@@ -30,6 +29,23 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 const TRIES: u32 = 3;
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// Where commands go.
+pub trait CommandSink: Clone + Send + Sync + 'static {
+    /// Resolves when the order's effect is durable. Its reply, if any, is the sink's business.
+    fn submit(&self, order: Order) -> impl Future<Output = Result<(), Rejected>> + Send;
+}
+
+/// Why a sink did not take an order.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The store is in trouble, or the daemon is stopping: the order has to come again.
+    #[error("the store does not take commands now; they wait in the queue")]
+    Unavailable,
+    /// This order fails whenever it is tried: it is put aside, so that it delays nobody.
+    #[error("{0}")]
+    Refused(String),
+}
 
 /// The door through which commands enter the tree.
 #[derive(Clone)]

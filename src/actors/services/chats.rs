@@ -2,35 +2,36 @@
 
 use std::time::Duration;
 
-use super::{Api, views};
+use super::accounts::Accounts;
+use super::audit_event;
 use crate::actors::accounts::asking::ask_plainly;
 use crate::actors::tree::context::now;
-use crate::edge::http::api::{Chat, Page, PageQuery};
 use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::telegram::chat::{ChatRef, ChatTarget, MarkedId};
 use crate::protocol::users::owner::Caller;
+use crate::protocol::values::page::{Page, PageQuery};
 use crate::store::{Op, Reader, RowId};
 use crate::telegram::{Call, Outcome};
 
 /// How long looking up a chat may take.
 const LOOK_UP_MAX: Duration = Duration::from_secs(15);
 
-impl Api {
-    pub(super) async fn look_up_chat(
+impl Accounts {
+    pub(super) async fn attach(
         &self,
         who: &Caller,
         account: &OwnedAccount,
         chat: ChatRef,
-    ) -> Result<Chat, Refusal> {
+    ) -> Result<AttachedChat, Refusal> {
         if account.is_paused {
             return Err(Refusal::new(Code::Conflict, "the account is paused; resume it first"));
         }
-        let _busy = self.context.erasing.enter(&account.user)?;
+        let _busy = self.shared.context.erasing.enter(&account.user)?;
         let asked = chat.target.clone();
         let call = Call::Rights(chat.target);
         let Outcome::Rights(rights) =
-            ask_plainly(&self.fleet, account.key, call, LOOK_UP_MAX).await?
+            ask_plainly(&self.shared.fleet, account.key, call, LOOK_UP_MAX).await?
         else {
             return Err(Refusal::new(Code::Internal, "the chat was not looked up"));
         };
@@ -48,7 +49,7 @@ impl Api {
             checked_at: now(),
         };
         let target = format!("{} {}", account.id, chat.chat);
-        let audit_event = self.audit_event(who, &account.user, "chat.attach", target);
+        let audit_event = audit_event(who, &account.user, "chat.attach", target);
         let mut ops = vec![Op::put_row(&chat), Op::Audit(audit_event)];
         // A basic group that has become a supergroup is that one from now on.
         if let ChatTarget::Marked(id) = asked
@@ -56,15 +57,15 @@ impl Api {
         {
             ops.push(Op::delete_row::<AttachedChat>(&account.user, (account.id, id)));
         }
-        self.commit(ops).await?;
-        Ok(views::chat(chat))
+        self.shared.commit(ops).await?;
+        Ok(chat)
     }
 
-    pub(super) async fn list_chats(
+    pub(super) async fn chats_of(
         &self,
         account: OwnedAccount,
         page: PageQuery,
-    ) -> Result<Page<Chat>, Refusal> {
+    ) -> Result<Page<AttachedChat>, Refusal> {
         let after = page.cursor.as_deref().map(|cursor| {
             let id =
                 cursor.parse().map_err(|_| Refusal::field("cursor", "it is none that a page gave"));
@@ -74,10 +75,10 @@ impl Api {
         let read = move |store: &Reader| {
             store.rows(&account.user, own, after, page.limit.saturating_add(1))
         };
-        let mut rows: Vec<AttachedChat> = self.reading(read).await?;
+        let mut rows: Vec<AttachedChat> = self.shared.reading(read).await?;
         let more = rows.len() > page.limit;
         rows.truncate(page.limit);
         let next_cursor = rows.last().filter(|_| more).map(|last| last.chat.to_string());
-        Ok(Page { items: rows.into_iter().map(views::chat).collect(), next_cursor })
+        Ok(Page { items: rows, next_cursor })
     }
 }

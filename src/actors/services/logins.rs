@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use super::{Api, views};
+use async_trait::async_trait;
+use ractor::ActorRef;
+
+use super::Shared;
+use super::accounts::info;
 use crate::actors::logins::login::{LoginMsg, LoginReply, Way};
 use crate::actors::logins::registrar::LoginsMsg;
 use crate::actors::logins::registry::LoginView;
 use crate::actors::tree::calling::call;
-use crate::edge::http::api::{Account, Connected, Login, PastedSession, Phone};
 use crate::protocol::accounts::owned::{OwnedAccount, PreviousSession};
 use crate::protocol::accounts::record::Credentials;
+use crate::protocol::answers::account::AccountInfo;
+use crate::protocol::answers::login::LoginInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::logins::steps::{LoginFailure, LoginState};
 use crate::protocol::telegram::session_string::SessionString;
@@ -20,34 +25,88 @@ use crate::protocol::values::secret::SecretText;
 /// How long a step may take: a key is made, Telegram is asked, and sometimes another datacenter.
 const STEP_MAX: Duration = Duration::from_secs(28);
 
-impl Api {
-    pub(super) async fn begin_sms(&self, who: &Caller, phone: Phone) -> Result<Login, Refusal> {
-        self.can_connect()?;
-        let (view, _) = self.begin(who, Way::Sms(phone)).await?;
-        views::login(view.0, view.1, None)
-    }
+/// A session that was pasted.
+#[derive(Clone, Debug)]
+pub struct PastedSession {
+    /// Telethon's or Pyrogram's form.
+    pub session_string: SecretText,
+    /// The application it was made for.
+    pub api_id: Option<i32>,
+}
 
-    pub(super) async fn begin_qr(&self, who: &Caller) -> Result<Login, Refusal> {
-        self.can_connect()?;
-        let (view, _) = self.begin(who, Way::Qr).await?;
-        views::login(view.0, view.1, None)
-    }
+/// An account that was connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectedAccount {
+    /// The account.
+    pub account: AccountInfo,
+    /// What becomes of the session that it had before, if it had one.
+    pub previous_session: Option<PreviousSession>,
+}
 
-    pub(super) async fn bring_bot(
+/// What came of a session that was brought.
+#[derive(Clone, Debug)]
+pub enum Connected {
+    /// The account is connected.
+    Whole(ConnectedAccount),
+    /// Its password was never given; the login waits for it.
+    Open(LoginInfo),
+}
+
+/// Logins: one is one attempt to connect an account.
+#[async_trait]
+pub trait LoginService: Send + Sync + 'static {
+    /// Has Telegram send a code to a phone, by its number in international form, e.g. `+79991234567`.
+    async fn by_sms(&self, who: &Caller, phone: SecretText) -> Result<LoginInfo, Refusal>;
+    /// Begins a login by QR code.
+    async fn by_qr(&self, who: &Caller) -> Result<LoginInfo, Refusal>;
+    /// Connects a bot.
+    async fn by_token(&self, who: &Caller, token: SecretText) -> Result<ConnectedAccount, Refusal>;
+    /// Connects a session that was made elsewhere.
+    async fn by_session(&self, who: &Caller, session: PastedSession) -> Result<Connected, Refusal>;
+    /// Where a login stands.
+    async fn get(&self, who: &Caller, id: LoginId) -> Result<LoginInfo, Refusal>;
+    /// Hands in the code.
+    async fn code(&self, who: &Caller, id: LoginId, code: SecretText)
+    -> Result<LoginInfo, Refusal>;
+    /// Hands in the password.
+    async fn password(
         &self,
         who: &Caller,
-        token: SecretText,
-    ) -> Result<Account, Refusal> {
+        id: LoginId,
+        password: SecretText,
+    ) -> Result<LoginInfo, Refusal>;
+    /// Gives a login up.
+    async fn abandon(&self, who: &Caller, id: LoginId) -> Result<(), Refusal>;
+}
+
+/// The service on a tree.
+#[derive(Clone)]
+pub(super) struct Logins {
+    shared: Shared,
+    logins: ActorRef<LoginsMsg>,
+}
+
+#[async_trait]
+impl LoginService for Logins {
+    async fn by_sms(&self, who: &Caller, phone: SecretText) -> Result<LoginInfo, Refusal> {
+        self.can_connect()?;
+        let ((id, view), _) = self.begin(who, Way::Sms(phone)).await?;
+        Ok(told(id, view, None))
+    }
+
+    async fn by_qr(&self, who: &Caller) -> Result<LoginInfo, Refusal> {
+        self.can_connect()?;
+        let ((id, view), _) = self.begin(who, Way::Qr).await?;
+        Ok(told(id, view, None))
+    }
+
+    async fn by_token(&self, who: &Caller, token: SecretText) -> Result<ConnectedAccount, Refusal> {
         self.can_connect()?;
         let ((_, view), account) = self.begin(who, Way::Bot(token)).await?;
         self.connected(account, view.previous)
     }
 
-    pub(super) async fn bring_session(
-        &self,
-        who: &Caller,
-        session: PastedSession,
-    ) -> Result<Connected, Refusal> {
+    async fn by_session(&self, who: &Caller, session: PastedSession) -> Result<Connected, Refusal> {
         let parsed = SessionString::parse(session.session_string.expose())
             .map_err(|error| Refusal::field("session_string", error.to_string()))?;
         let api_id = session.api_id.or(parsed.api_id);
@@ -59,14 +118,53 @@ impl Api {
         let credentials = Credentials { account, dc_id: parsed.dc_id, auth_key: parsed.auth_key };
         let ((id, view), account) = self.begin(who, Way::Session { credentials, api_id }).await?;
         if account.is_none() && view.state == LoginState::PasswordRequired {
-            return views::login(id, view, None).map(Connected::Open);
+            return Ok(Connected::Open(told(id, view, None)));
         }
         self.connected(account, view.previous).map(Connected::Whole)
     }
 
+    async fn get(&self, who: &Caller, id: LoginId) -> Result<LoginInfo, Refusal> {
+        let (_, view) = self.find(who, id)?;
+        let account = view.account.and_then(|id| self.shared.account(who, id).ok());
+        Ok(self.told_with(id, view, account))
+    }
+
+    async fn code(
+        &self,
+        who: &Caller,
+        id: LoginId,
+        code: SecretText,
+    ) -> Result<LoginInfo, Refusal> {
+        self.tell(who, id, |reply| LoginMsg::Code { code, reply }).await
+    }
+
+    async fn password(
+        &self,
+        who: &Caller,
+        id: LoginId,
+        password: SecretText,
+    ) -> Result<LoginInfo, Refusal> {
+        self.tell(who, id, |reply| LoginMsg::Password { password, reply }).await
+    }
+
+    async fn abandon(&self, who: &Caller, id: LoginId) -> Result<(), Refusal> {
+        let (user, view) = self.find(who, id)?;
+        if view.state.is_over() {
+            self.shared.context.login_registry.remove(&user, id);
+            return Ok(());
+        }
+        self.tell(who, id, |reply| LoginMsg::Abandon { reply }).await.map(drop)
+    }
+}
+
+impl Logins {
+    pub(super) fn new(shared: Shared, logins: ActorRef<LoginsMsg>) -> Self {
+        Self { shared, logins }
+    }
+
     /// A session names where it lives; Telegram is not asked for what is nowhere.
     fn check_datacenter(&self, dc_id: i32) -> Result<(), Refusal> {
-        let servers = &self.context.settings.servers;
+        let servers = &self.shared.context.settings.servers;
         if servers.knows(dc_id) {
             return Ok(());
         }
@@ -76,7 +174,7 @@ impl Api {
 
     /// Telegram takes no login without an application.
     fn can_connect(&self) -> Result<(), Refusal> {
-        if self.context.settings.api_id > 0 {
+        if self.shared.context.settings.api_id > 0 {
             return Ok(());
         }
         let detail = "the daemon has no application id: its operator has to set telegram.api_id and \
@@ -87,11 +185,19 @@ impl Api {
     fn connected(
         &self,
         account: Option<OwnedAccount>,
-        previous: Option<PreviousSession>,
-    ) -> Result<Account, Refusal> {
+        previous_session: Option<PreviousSession>,
+    ) -> Result<ConnectedAccount, Refusal> {
         let missing = || Refusal::new(Code::Internal, "the account was not connected");
-        let account = account.map(|account| self.account_view(&account)).ok_or_else(missing)?;
-        Ok(Account { previous_session: previous.map(views::previous), ..account })
+        let account = self.account(&account.ok_or_else(missing)?);
+        Ok(ConnectedAccount { account, previous_session })
+    }
+
+    fn account(&self, account: &OwnedAccount) -> AccountInfo {
+        info(account, self.shared.context.status.view(account.key).as_ref())
+    }
+
+    fn told_with(&self, id: LoginId, view: LoginView, account: Option<OwnedAccount>) -> LoginInfo {
+        told(id, view, account.map(|account| self.account(&account)))
     }
 
     async fn begin(
@@ -101,66 +207,52 @@ impl Api {
     ) -> Result<((LoginId, LoginView), Option<OwnedAccount>), Refusal> {
         let (id, who) = (LoginId(uuid::Uuid::now_v7()), who.clone());
         let begin = |reply| LoginsMsg::Begin { id, who, way, reply };
-        let (view, account) =
-            call(&self.logins, begin, STEP_MAX).await.map_err(|why| self.unanswered(why))??;
+        let begun = call(&self.logins, begin, STEP_MAX).await;
+        let (view, account) = begun.map_err(|why| self.shared.unanswered(why))??;
         Ok(((id, view), account))
     }
 
     /// Whose login it is, if it exists for the one who asks.
-    fn find_login(&self, who: &Caller, id: LoginId) -> Result<(UserId, LoginView), Refusal> {
-        let found = self.context.login_registry.get(&who.scope(), id);
+    fn find(&self, who: &Caller, id: LoginId) -> Result<(UserId, LoginView), Refusal> {
+        let found = self.shared.context.login_registry.get(&who.scope(), id);
         found.ok_or_else(|| Refusal::not_found("login"))
     }
 
-    pub(super) fn look_at_login(&self, who: &Caller, id: LoginId) -> Result<Login, Refusal> {
-        let (_, view) = self.find_login(who, id)?;
-        let account = view.account.and_then(|id| self.find(who, id).ok());
-        let account = account.map(|account| self.account_view(&account));
-        views::login(id, view, account)
-    }
-
-    pub(super) async fn hand_in_code(
-        &self,
-        who: &Caller,
-        id: LoginId,
-        code: SecretText,
-    ) -> Result<Login, Refusal> {
-        self.tell_login(who, id, |reply| LoginMsg::Code { code, reply }).await
-    }
-
-    pub(super) async fn hand_in_password(
-        &self,
-        who: &Caller,
-        id: LoginId,
-        password: SecretText,
-    ) -> Result<Login, Refusal> {
-        self.tell_login(who, id, |reply| LoginMsg::Password { password, reply }).await
-    }
-
-    pub(super) async fn give_up_login(&self, who: &Caller, id: LoginId) -> Result<(), Refusal> {
-        let (user, view) = self.find_login(who, id)?;
-        if view.state.is_over() {
-            self.context.login_registry.remove(&user, id);
-            return Ok(());
-        }
-        self.tell_login(who, id, |reply| LoginMsg::Abandon { reply }).await.map(drop)
-    }
-
-    async fn tell_login(
+    async fn tell(
         &self,
         who: &Caller,
         id: LoginId,
         message: impl FnOnce(LoginReply) -> LoginMsg,
-    ) -> Result<Login, Refusal> {
-        let (user, view) = self.find_login(who, id)?;
+    ) -> Result<LoginInfo, Refusal> {
+        let (user, view) = self.find(who, id)?;
         if view.state.is_over() {
             let detail = "this login is over; begin another one";
             return Err(Refusal::new(Code::Conflict, detail));
         }
         let by = who.clone();
         let tell = |reply| LoginsMsg::Tell { by, user, id, message: message(reply) };
-        let (view, account) =
-            call(&self.logins, tell, STEP_MAX).await.map_err(|why| self.unanswered(why))??;
-        views::login(id, view, account.map(|account| self.account_view(&account)))
+        let answered = call(&self.logins, tell, STEP_MAX).await;
+        let (view, account) = answered.map_err(|why| self.shared.unanswered(why))??;
+        Ok(self.told_with(id, view, account))
+    }
+}
+
+/// A login as its user is told of it; `account` once it is connected.
+pub(in crate::actors) fn told(
+    id: LoginId,
+    view: LoginView,
+    account: Option<AccountInfo>,
+) -> LoginInfo {
+    let LoginView { state, expires_at, hint, token, error, previous, account: _ } = view;
+    LoginInfo {
+        id,
+        state,
+        expires_at,
+        // It is the account's: without one there is nothing to tell.
+        previous_session: previous.filter(|_| account.is_some()),
+        account,
+        hint,
+        link: token,
+        error,
     }
 }

@@ -1,7 +1,7 @@
-//! The API on a tree without Telegram: what users find, and what they are refused.
+//! The services on a tree without Telegram: what users find, and what they are refused.
 
 use super::monitors::PER_USER_MAX;
-use super::people::EXPORTS_MAX;
+use super::user_data::EXPORTS_MAX;
 use super::*;
 use crate::actors::accounts::directory::tests::owned;
 use crate::actors::accounts::fleet::{OwnedMsg, Wanted};
@@ -9,11 +9,13 @@ use crate::actors::root::Root;
 use crate::actors::tree::calling::call;
 use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
 use crate::protocol::accounts::record::PoolMember;
+use crate::protocol::answers::monitor::MonitorInfo;
 use crate::protocol::answers::refusal::Code;
 use crate::protocol::monitors::record::{MonitorPhase, MonitorRecord};
-use crate::protocol::telegram::chat::{ChatSpelling, MarkedId};
-use crate::protocol::users::owner::Role;
+use crate::protocol::telegram::chat::{ChatRef, ChatSpelling, MarkedId};
+
 use crate::protocol::values::ids::{AuthKeyId, SessionId};
+use crate::protocol::values::page::PageQuery;
 use crate::store::Store;
 
 fn user(id: &str) -> UserId {
@@ -60,7 +62,7 @@ fn monitor(account: &OwnedAccount, chat: ChatRef) -> MonitorRecord {
 /// A running tree with these accounts, which Telegram has never heard of, held by their users.
 struct House {
     root: Root,
-    api: Api,
+    services: Services,
     store: Store,
 }
 
@@ -72,11 +74,15 @@ impl House {
         store.commit(rows.chain(ops).collect()).await.unwrap();
         let snapshot = store.load().unwrap();
         let root = Root::for_tests(&store, snapshot).await;
-        Self { api: root.api(), root, store }
+        Self { services: root.services(), root, store }
     }
 
-    async fn put(&self, chat: ChatRef, account: &OwnedAccount) -> Result<(Monitor, bool), Refusal> {
-        self.api.put_monitor(&caller(account.user.as_str()), chat, vec![account.id]).await
+    async fn put(
+        &self,
+        chat: ChatRef,
+        account: &OwnedAccount,
+    ) -> Result<(MonitorInfo, bool), Refusal> {
+        self.services.monitors.put(&caller(account.user.as_str()), chat, vec![account.id]).await
     }
 }
 
@@ -101,7 +107,7 @@ async fn a_user_has_a_bounded_number_of_monitors_and_may_go_on_changing_them() {
     let (_, is_new) = house.put(number(1), &one).await.unwrap();
     assert!(!is_new, "one that is there may be changed");
     house.put(chat("@of_another"), &two).await.unwrap();
-    house.api.delete_monitor(&caller("one"), number(1)).await.unwrap();
+    house.services.monitors.delete(&caller("one"), number(1)).await.unwrap();
     house.put(chat("@one_too_many"), &one).await.unwrap();
     drop(house.root);
 }
@@ -109,14 +115,30 @@ async fn a_user_has_a_bounded_number_of_monitors_and_may_go_on_changing_them() {
 #[tokio::test]
 async fn a_third_export_at_once_is_asked_to_come_again() {
     let house = House::with(&[owned("one", 1)], Vec::new()).await;
-    let room = Arc::clone(&house.api.exports);
-    let _taken = room.try_acquire_many(EXPORTS_MAX as u32).unwrap();
-    let refused = house.api.export(&caller("one"), user("one")).await.unwrap_err();
+    let (who, user_data) = (caller("one"), Arc::clone(&house.services.user_data));
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let mut held = Vec::new();
+    for _ in 0..EXPORTS_MAX {
+        let (user_data, who, begun) = (Arc::clone(&user_data), who.clone(), begun.clone());
+        let (go_on, hold) = std::sync::mpsc::channel::<()>();
+        let write = Box::new(move |_| {
+            begun.send(()).unwrap();
+            let _ = hold.recv();
+            Vec::new()
+        });
+        let export = async move { user_data.export(&who, user("one"), write).await };
+        held.push((tokio::spawn(export), go_on));
+        begins.recv().await.unwrap();
+    }
+    let count = || Box::new(|archive: UserArchive| vec![archive.accounts.len() as u8]);
+    let refused = user_data.export(&who, user("one"), count()).await.unwrap_err();
     assert_eq!((refused.code, refused.retry_after), (Code::Overloaded, Some(10)));
-    drop(_taken);
-    let archive = house.api.export(&caller("one"), user("one")).await.unwrap();
-    let archive: serde_json::Value = serde_json::from_slice(&archive).unwrap();
-    assert_eq!(archive["accounts"].as_array().unwrap().len(), 1, "{archive:#}");
+    for (export, go_on) in held {
+        drop(go_on);
+        export.await.unwrap().unwrap();
+    }
+    let archive = user_data.export(&who, user("one"), count()).await.unwrap();
+    assert_eq!(archive, [1], "it tells of the account");
     drop(house.root);
 }
 
@@ -140,10 +162,10 @@ async fn the_chats_of_an_account_go_in_the_commit_in_which_it_goes() {
     };
     let rows = vec![Op::put_row(&attached(&one)), Op::put_row(&attached(&other))];
     let house = House::with(&[one.clone(), other.clone()], rows).await;
-    let audit_event = house.api.audit_event(&caller("one"), &one.user, "account.remove", one.id);
+    let audit_event = audit_event(&caller("one"), &one.user, "account.remove", one.id);
     let (user, id) = (one.user.clone(), one.id);
     let gone = |reply| OwnedMsg::Change { user, id, interest: Wanted::Gone, audit_event, reply };
-    let asked = call(&house.api.fleet, |reply| FleetMsg::Owned(gone(reply)), STEP_TIMEOUT);
+    let asked = call(house.root.fleet(), |reply| FleetMsg::Owned(gone(reply)), STEP_TIMEOUT);
     asked.await.unwrap().unwrap();
     // Nor does one stay behind that was being looked up meanwhile.
     house.store.commit(vec![Op::put_row(&attached(&one))]).await.unwrap();
@@ -169,18 +191,18 @@ async fn one_chat_has_one_monitor_of_a_user_whichever_of_its_names_is_used() {
     let who = caller("one");
     for (asked, other) in [(number(1), chat("@by_name")), (chat("@Its_Name"), number(2))] {
         let (configured, is_new) = house.put(asked.clone(), &one).await.unwrap();
-        let seen = house.api.monitor(&who, asked.clone()).await.unwrap();
-        let known = house.api.monitor(&who, other).await.unwrap();
-        assert!(!is_new && configured.chat_id == known.chat_id && seen.chat_id == known.chat_id);
+        let seen = house.services.monitors.get(&who, asked.clone()).await.unwrap();
+        let known = house.services.monitors.get(&who, other).await.unwrap();
+        assert!(!is_new && configured.chat == known.chat && seen.chat == known.chat);
         assert_eq!(
-            house.api.monitor(&caller("two"), asked).await.unwrap_err().code,
+            house.services.monitors.get(&caller("two"), asked).await.unwrap_err().code,
             Code::NotFound
         );
     }
-    assert_eq!(house.api.monitors(&who, page(9)).await.unwrap().items.len(), 2);
-    house.api.delete_monitor(&who, number(1)).await.unwrap();
-    house.api.delete_monitor(&who, chat("@its_name")).await.unwrap();
-    assert_eq!(house.api.monitors(&who, page(9)).await.unwrap().items.len(), 0);
+    assert_eq!(house.services.monitors.list(&who, page(9)).await.unwrap().items.len(), 2);
+    house.services.monitors.delete(&who, number(1)).await.unwrap();
+    house.services.monitors.delete(&who, chat("@its_name")).await.unwrap();
+    assert_eq!(house.services.monitors.list(&who, page(9)).await.unwrap().items.len(), 0);
     drop(house.root);
 }
 
@@ -190,13 +212,12 @@ async fn lists_of_monitors_go_on_behind_one_that_is_gone() {
     let all = (1..=5).map(|nth| Op::PutMonitor(monitor(&one, number(nth))));
     let house = House::with(std::slice::from_ref(&one), all.collect()).await;
     for who in [caller("one"), admin()] {
-        let first = house.api.monitors(&who, page(2)).await.unwrap();
-        let last = first.items.last().unwrap().chat_id.clone();
-        let last = ChatRef::parse(ChatSpelling::Number(last.as_i64().unwrap())).unwrap();
-        house.api.delete_monitor(&caller("one"), last).await.unwrap();
+        let first = house.services.monitors.list(&who, page(2)).await.unwrap();
+        let last = ChatRef::parse(first.items.last().unwrap().chat.clone()).unwrap();
+        house.services.monitors.delete(&caller("one"), last).await.unwrap();
         let page = PageQuery { cursor: first.next_cursor, limit: 9 };
         let query = MonitorQuery { user: None, page };
-        let rest = house.api.monitors(&who, query).await.unwrap();
+        let rest = house.services.monitors.list(&who, query).await.unwrap();
         let left = house.store.monitor_count(&user("one"));
         assert_eq!(first.items.len() - 1 + rest.items.len(), left, "{}", who.user);
     }
@@ -211,16 +232,15 @@ async fn admins_are_told_whose_things_are_and_may_ask_for_one_users() {
     let house = House::with(&[one, two], rows.into()).await;
     let monitors = async |who: Caller, of: Option<&str>| {
         let query = MonitorQuery { user: of.map(user), ..page(9) };
-        let listed = house.api.monitors(&who, query).await.unwrap().items;
+        let listed = house.services.monitors.list(&who, query).await.unwrap().items;
         listed.into_iter().map(|monitor| monitor.owner).collect::<Vec<_>>()
     };
     let accounts = async |who: Caller, of: Option<&str>| {
         let query = AccountQuery { user: of.map(user), ..AccountQuery::default() };
-        let listed = house.api.accounts(&who, query).await.unwrap().items;
+        let listed = house.services.accounts.list(&who, query).await.unwrap().items;
         listed.into_iter().map(|account| account.owner).collect::<Vec<_>>()
     };
-    let owners =
-        |owners: &[&str]| owners.iter().map(|owner| Some((*owner).to_owned())).collect::<Vec<_>>();
+    let owners = |owners: &[&str]| owners.iter().map(|owner| Some(user(owner))).collect::<Vec<_>>();
     assert_eq!(monitors(admin(), None).await, owners(&["one", "one", "two"]));
     assert_eq!(accounts(admin(), None).await, owners(&["one", "two"]));
     assert_eq!(monitors(admin(), Some("two")).await, owners(&["two"]));

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Api, broken};
+use super::{Shared, audit_event, broken};
 use crate::actors::tree::context::now;
-use crate::actors::webhooks::supervisor::{EndpointMsg, Hook, durable};
-use crate::edge::http::api::{DeadDelivery, Page, PageQuery, Time, Webhook, WebhookOrder};
+use crate::actors::webhooks::port::EndpointClient;
+use crate::actors::webhooks::supervisor::{EndpointMsg, Hook, Hooks, durable};
 use crate::protocol::answers::refusal::{Code, Refusal};
-use crate::protocol::audit::log::AuditEvent;
 use crate::protocol::users::owner::{Caller, Scope, UserId, WebhookId};
+use crate::protocol::values::ids::UnixMillis;
+use crate::protocol::values::page::{Page, PageQuery};
 use crate::protocol::webhooks::deliveries::{
     DeadRecord, Delivery, EVENTS, SECRET_LEN, WebhookRecord, secret_of,
 };
@@ -19,23 +21,79 @@ use crate::store::{DeadId, DeliveryId, Op, Reader, RowId, StoreError};
 /// Endpoints of one user.
 const PER_USER_MAX: usize = 20;
 
-impl Api {
-    fn hook(&self, who: &Caller, id: WebhookId) -> Result<Arc<Hook>, Refusal> {
-        let found = self.hooks.find(&who.scope(), id);
-        found.ok_or_else(|| Refusal::not_found("webhook"))
-    }
+/// A webhook to be made or changed.
+#[derive(Clone, Debug)]
+pub struct WebhookOrder {
+    /// Where it is called.
+    pub url: String,
+    /// Which events it gets; empty: all.
+    pub events: Vec<String>,
+    /// Whether it is called at all.
+    pub enabled: bool,
+}
 
-    /// Endpoints as their owners see them.
-    async fn webhook_views(&self, hooks: Vec<Arc<Hook>>) -> Result<Vec<Webhook>, Refusal> {
-        self.reading(move |store| hooks.iter().map(|hook| webhook_view(store, hook)).collect())
-            .await
-    }
+/// What is told of a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookInfo {
+    /// Its id.
+    pub id: WebhookId,
+    /// Where it is called.
+    pub url: String,
+    /// Which events it gets; empty: all.
+    pub events: Vec<String>,
+    /// Whether it is called at all.
+    pub enabled: bool,
+    /// The signing secret (`whsec_…`); only in the answer that made it.
+    pub secret: Option<String>,
+    /// Deliveries that wait.
+    pub waiting: u64,
+    /// Deliveries that were given up.
+    pub dead: u64,
+    /// The last failure, until a delivery succeeds.
+    pub last_error: Option<String>,
+    /// When it was made.
+    pub created_at: UnixMillis,
+}
 
-    pub(super) async fn list_webhooks(
+/// Where events are delivered to, and what could not be delivered.
+#[async_trait]
+pub trait WebhookService: Send + Sync + 'static {
+    /// The caller's webhooks.
+    async fn list(&self, who: &Caller, page: PageQuery) -> Result<Page<WebhookInfo>, Refusal>;
+    /// One webhook.
+    async fn get(&self, who: &Caller, id: WebhookId) -> Result<WebhookInfo, Refusal>;
+    /// Makes one; the answer is the only one that shows its secret.
+    async fn create(&self, who: &Caller, order: WebhookOrder) -> Result<WebhookInfo, Refusal>;
+    /// Changes one.
+    async fn update(
         &self,
         who: &Caller,
-        page: &PageQuery,
-    ) -> Result<Page<Webhook>, Refusal> {
+        id: WebhookId,
+        order: WebhookOrder,
+    ) -> Result<WebhookInfo, Refusal>;
+    /// Deletes one and what waits for it.
+    async fn delete(&self, who: &Caller, id: WebhookId) -> Result<(), Refusal>;
+    /// What was given up, the newest first.
+    async fn dead_deliveries(
+        &self,
+        who: &Caller,
+        id: WebhookId,
+        page: PageQuery,
+    ) -> Result<Page<DeadRecord>, Refusal>;
+    /// Puts one that was given up back into the queue, as if it had never been tried.
+    async fn redeliver(&self, who: &Caller, id: WebhookId, delivery: Uuid) -> Result<(), Refusal>;
+}
+
+/// The service on a tree.
+pub(super) struct Webhooks {
+    shared: Shared,
+    hooks: Arc<Hooks>,
+    endpoints: Arc<dyn EndpointClient>,
+}
+
+#[async_trait]
+impl WebhookService for Webhooks {
+    async fn list(&self, who: &Caller, page: PageQuery) -> Result<Page<WebhookInfo>, Refusal> {
         let bad = |_| Refusal::field("cursor", "it is not one that a page named");
         let after = page.cursor.as_deref().map(str::parse::<Uuid>).transpose().map_err(bad)?;
         let after = after.map(WebhookId);
@@ -44,36 +102,16 @@ impl Api {
         hooks.truncate(page.limit);
         let next_cursor = hooks.last().filter(|_| has_more);
         let next_cursor = next_cursor.map(|last| last.record().id.to_string());
-        Ok(Page { items: self.webhook_views(hooks).await?, next_cursor })
+        Ok(Page { items: self.infos(hooks).await?, next_cursor })
     }
 
-    pub(super) async fn look_at_webhook(
-        &self,
-        who: &Caller,
-        id: WebhookId,
-    ) -> Result<Webhook, Refusal> {
-        let views = self.webhook_views(vec![self.hook(who, id)?]).await?;
+    async fn get(&self, who: &Caller, id: WebhookId) -> Result<WebhookInfo, Refusal> {
+        let views = self.infos(vec![self.hook(who, id)?]).await?;
         views.into_iter().next().ok_or_else(|| Refusal::not_found("webhook"))
     }
 
-    /// What of an order may be kept: its URL in its normal form.
-    fn accept(&self, order: &WebhookOrder) -> Result<String, Refusal> {
-        let url = self.endpoints.check(&order.url);
-        let url = url.map_err(|refused| Refusal::field("url", refused))?;
-        if let Some(unknown) = order.events.iter().find(|name| !EVENTS.contains(&name.as_str())) {
-            let known = EVENTS.join(", ");
-            let message = format!("there are no events called {unknown:?}; there are {known}");
-            return Err(Refusal::field("events", message));
-        }
-        Ok(url)
-    }
-
-    pub(super) async fn make_webhook(
-        &self,
-        who: &Caller,
-        order: WebhookOrder,
-    ) -> Result<Webhook, Refusal> {
-        let _busy = self.context.erasing.enter(&who.user)?;
+    async fn create(&self, who: &Caller, order: WebhookOrder) -> Result<WebhookInfo, Refusal> {
+        let _busy = self.shared.context.erasing.enter(&who.user)?;
         let url = self.accept(&order)?;
         let turn = self.hooks.turn().await;
         let own = self.hooks.list(&Scope::Only(who.user.clone()), None, PER_USER_MAX);
@@ -92,91 +130,80 @@ impl Api {
             created_at: now(),
         };
         let (id, secret) = (record.id, record.secret.clone());
-        let audit_event = self.audit_event(who, &who.user, "webhook.create", id);
+        let audit_event = audit_event(who, &who.user, "webhook.create", id);
         let ops = vec![Op::put_row(&record), Op::Audit(audit_event)];
-        let handed_in = turn.submit(&self.context.store, ops).await.map_err(|e| broken(&e))?;
+        let handed_in =
+            turn.submit(&self.shared.context.store, ops).await.map_err(|e| broken(&e))?;
         durable(handed_in).await.map_err(|error| broken(&error))?;
         self.hooks.put(record);
         drop(turn);
-        let made = self.look_at_webhook(who, id).await?;
-        Ok(Webhook { secret: Some(secret), ..made })
+        let made = self.get(who, id).await?;
+        Ok(WebhookInfo { secret: Some(secret), ..made })
     }
 
-    pub(super) async fn change_webhook(
+    async fn update(
         &self,
         who: &Caller,
         id: WebhookId,
         order: WebhookOrder,
-    ) -> Result<Webhook, Refusal> {
+    ) -> Result<WebhookInfo, Refusal> {
         let url = self.accept(&order)?;
         let turn = self.hooks.turn().await;
         let mut record = WebhookRecord::clone(&*self.hook(who, id)?.record());
         (record.url, record.events) = (url, order.events);
         (record.enabled, record.gone_at) =
             (order.enabled, record.gone_at.filter(|_| !order.enabled));
-        let audit_event = self.audit_event(who, &record.user, "webhook.update", id);
+        let audit_event = audit_event(who, &record.user, "webhook.update", id);
         let ops = vec![Op::put_row(&record), Op::Audit(audit_event)];
-        let handed_in = turn.submit(&self.context.store, ops).await.map_err(|e| broken(&e))?;
+        let handed_in =
+            turn.submit(&self.shared.context.store, ops).await.map_err(|e| broken(&e))?;
         durable(handed_in).await.map_err(|error| broken(&error))?;
         self.hooks.put(record);
         drop(turn);
-        self.look_at_webhook(who, id).await
+        self.get(who, id).await
     }
 
-    pub(super) async fn drop_webhook(&self, who: &Caller, id: WebhookId) -> Result<(), Refusal> {
+    async fn delete(&self, who: &Caller, id: WebhookId) -> Result<(), Refusal> {
         let turn = self.hooks.turn().await;
         let user = self.hook(who, id)?.record().user.clone();
         let ops = vec![
             Op::delete_row::<WebhookRecord>(&user, id),
             Op::delete_rows::<Delivery>(&user, id),
             Op::delete_rows::<DeadRecord>(&user, id),
-            Op::Audit(self.audit_event(who, &user, "webhook.delete", id)),
+            Op::Audit(audit_event(who, &user, "webhook.delete", id)),
         ];
-        let handed_in = turn.submit(&self.context.store, ops).await.map_err(|e| broken(&e))?;
+        let handed_in =
+            turn.submit(&self.shared.context.store, ops).await.map_err(|e| broken(&e))?;
         self.hooks.drop_one(id);
         drop(turn);
         durable(handed_in).await.map_err(|error| broken(&error))
     }
 
-    pub(super) async fn list_dead(
+    async fn dead_deliveries(
         &self,
         who: &Caller,
         id: WebhookId,
-        page: &PageQuery,
-    ) -> Result<Page<DeadDelivery>, Refusal> {
+        page: PageQuery,
+    ) -> Result<Page<DeadRecord>, Refusal> {
         let user = self.hook(who, id)?.record().user.clone();
         let after = page.cursor.as_deref().map(|cursor| dead_cursor(id, cursor)).transpose()?;
         let (prefix, after) = (Some(RowId::from(id)), after.map(RowId::from));
         let limit = page.limit.saturating_add(1);
         let mut rows: Vec<DeadRecord> =
-            self.reading(move |store| store.rows(&user, prefix, after, limit)).await?;
+            self.shared.reading(move |store| store.rows(&user, prefix, after, limit)).await?;
         let has_more = rows.len() > page.limit;
         rows.truncate(page.limit);
         let cursor = |last: &DeadRecord| format!("{}-{}", last.at.0, last.delivery.message_id);
         let next_cursor = rows.last().filter(|_| has_more).map(cursor);
-        let items = rows.into_iter().map(|dead| DeadDelivery {
-            id: dead.delivery.message_id,
-            event: dead.delivery.kind,
-            attempts: dead.delivery.attempts,
-            error: dead.reason,
-            at: Time(dead.at),
-        });
-        Ok(Page { items: items.collect(), next_cursor })
+        Ok(Page { items: rows, next_cursor })
     }
 
-    /// Puts what was given up back in line, as if it had never been tried.
-    pub(super) async fn put_back_in_line(
-        &self,
-        who: &Caller,
-        id: WebhookId,
-        delivery: Uuid,
-    ) -> Result<(), Refusal> {
+    async fn redeliver(&self, who: &Caller, id: WebhookId, delivery: Uuid) -> Result<(), Refusal> {
         let turn = self.hooks.turn().await;
         let hook = self.hook(who, id)?;
         let user = hook.record().user.clone();
         let (place, dead) = self.find_dead(&user, id, delivery).await?;
-        let mut audit_event: AuditEvent = self.audit_event(who, &user, "webhook.redeliver", id);
-        audit_event.target = Some(format!("{id}/{delivery}"));
+        let audit_event = audit_event(who, &user, "webhook.redeliver", format!("{id}/{delivery}"));
         let delivery = dead.delivery.anew(now());
         let Delivery { seq, line, .. } = delivery;
         let ops = vec![
@@ -184,12 +211,47 @@ impl Api {
             Op::put_row(&delivery),
             Op::Audit(audit_event),
         ];
-        let handed_in = turn.submit(&self.context.store, ops).await.map_err(|e| broken(&e))?;
+        let handed_in =
+            turn.submit(&self.shared.context.store, ops).await.map_err(|e| broken(&e))?;
         // Held until then, so that a second request finds it gone.
         durable(handed_in).await.map_err(|error| broken(&error))?;
         drop(turn);
         hook.tell(EndpointMsg::Arrived(vec![DeliveryId { webhook: id, seq, line }]));
         Ok(())
+    }
+}
+
+impl Webhooks {
+    pub(super) fn new(
+        shared: Shared,
+        hooks: Arc<Hooks>,
+        endpoints: Arc<dyn EndpointClient>,
+    ) -> Self {
+        Self { shared, hooks, endpoints }
+    }
+
+    fn hook(&self, who: &Caller, id: WebhookId) -> Result<Arc<Hook>, Refusal> {
+        let found = self.hooks.find(&who.scope(), id);
+        found.ok_or_else(|| Refusal::not_found("webhook"))
+    }
+
+    /// Endpoints as their owners see them.
+    async fn infos(&self, hooks: Vec<Arc<Hook>>) -> Result<Vec<WebhookInfo>, Refusal> {
+        self.shared
+            .reading(move |store| hooks.iter().map(|hook| webhook_info(store, hook)).collect())
+            .await
+    }
+
+    /// What of an order may be kept: its URL in its normal form.
+    fn accept(&self, order: &WebhookOrder) -> Result<String, Refusal> {
+        let url = self.endpoints.check(&order.url);
+        let url = url.map_err(|refused| Refusal::field("url", refused))?;
+        if let Some(unknown) = order.events.iter().find(|name| !EVENTS.contains(&name.as_str())) {
+            let known = EVENTS.join(", ");
+            let message = format!("there are no events called {unknown:?}; there are {known}");
+            return Err(Refusal::field("events", message));
+        }
+        Ok(url)
     }
 
     async fn find_dead(
@@ -205,17 +267,17 @@ impl Api {
             let Some(place) = place else { return Ok(None) };
             Ok(store.row(&user, place)?.map(|dead| (place, dead)))
         };
-        let found = self.reading(find).await?;
+        let found = self.shared.reading(find).await?;
         found.ok_or_else(|| Refusal::not_found("delivery that was given up"))
     }
 }
 
 /// An endpoint as its owner sees it. Reads what was given up for it.
-pub(super) fn webhook_view(store: &Reader, hook: &Hook) -> Result<Webhook, StoreError> {
+pub(super) fn webhook_info(store: &Reader, hook: &Hook) -> Result<WebhookInfo, StoreError> {
     let record = hook.record();
     let dead = store.dead_ids(&record.user, record.id)?;
-    Ok(Webhook {
-        id: record.id.0,
+    Ok(WebhookInfo {
+        id: record.id,
         url: record.url.clone(),
         events: record.events.clone(),
         enabled: record.enabled,
@@ -225,7 +287,7 @@ pub(super) fn webhook_view(store: &Reader, hook: &Hook) -> Result<Webhook, Store
         last_error: hook.last_error().or_else(|| {
             record.gone_at.map(|_| "it answered 410 (gone), so it was disabled".to_owned())
         }),
-        created_at: Time(record.created_at),
+        created_at: record.created_at,
     })
 }
 
@@ -234,7 +296,7 @@ fn dead_cursor(webhook: WebhookId, cursor: &str) -> Result<DeadId, Refusal> {
     let parse = || {
         let (at, message_id) = cursor.split_once('-')?;
         let (at, message_id) = (at.parse().ok()?, message_id.parse().ok()?);
-        Some(DeadId { webhook, at: crate::protocol::values::ids::UnixMillis(at), message_id })
+        Some(DeadId { webhook, at: UnixMillis(at), message_id })
     };
     parse().ok_or_else(|| Refusal::field("cursor", "it is not one that a page named"))
 }

@@ -3,22 +3,22 @@
 //! is looked up when it is told, so a thing that changes often costs one line and not many.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::fmt;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::actors::tree::context::Context;
+use crate::protocol::feed::event::{FeedEntry, FeedEvent};
 use crate::protocol::telegram::chat::ChatKey;
 use crate::protocol::users::owner::{LoginId, Scope, UserId};
 use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::values::ids::AuthKeyId;
 
-/// Changes that are remembered for those who resume: about 500 bytes each.
+/// Changes that are remembered for those who resume: some 500 bytes each.
 const KEPT: usize = 4_096;
 /// Changes on their way to one follower. One that is slower resumes.
 const AHEAD_MAX: usize = 256;
@@ -34,34 +34,13 @@ pub(in crate::actors) enum Subject {
     Monitor(ChatKey),
 }
 
-/// Something that changed, for those who follow. What changed may hold a login's link: no revealing
-/// `Debug`; whoever tells it wipes it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Its id in the stream, for resuming.
-    pub id: String,
-    /// What it is: `account.changed`, `account.removed`, `login.changed`, `monitor.changed`,
-    /// `monitor.removed`, `reset`.
-    pub event: &'static str,
-    /// The JSON of what changed.
-    pub data: String,
-}
-
-impl fmt::Debug for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, event, data: _ } = self;
-        f.debug_struct("Change").field("id", id).field("event", event).finish_non_exhaustive()
-    }
-}
-
 /// Something that changed.
 #[derive(Clone, Debug)]
 struct Told {
     number: u64,
     /// `None` once the owner was erased: nobody sees it any more.
     owner: Option<UserId>,
-    event: &'static str,
-    data: Arc<str>,
+    event: Arc<FeedEvent>,
 }
 
 /// The changes of everybody.
@@ -91,17 +70,11 @@ impl Changes {
     }
 
     /// Something of `owner`'s changed.
-    pub(in crate::actors) fn tell(
-        &self,
-        owner: &UserId,
-        event: &'static str,
-        data: &serde_json::Value,
-    ) {
+    pub(in crate::actors) fn tell(&self, owner: &UserId, event: FeedEvent) {
         let mut log = self.log();
         let number = log.next;
         log.next += 1;
-        let data = data.to_string().into();
-        log.told.push_back(Told { number, owner: Some(owner.clone()), event, data });
+        log.told.push_back(Told { number, owner: Some(owner.clone()), event: Arc::new(event) });
         if log.told.len() > KEPT {
             log.told.pop_front();
         }
@@ -113,7 +86,7 @@ impl Changes {
     pub(in crate::actors) fn forget(&self, owner: &UserId) {
         let mut log = self.log();
         for told in log.told.iter_mut().filter(|told| told.owner.as_ref() == Some(owner)) {
-            (told.owner, told.data) = (None, "".into());
+            (told.owner, told.event) = (None, Arc::new(FeedEvent::Reset));
         }
     }
 
@@ -132,7 +105,7 @@ impl Changes {
     }
 
     /// What `scope` may see from `from` on, and where to go on; `None` when some of it is forgotten.
-    fn since(&self, scope: &Scope, from: u64) -> Option<(Vec<Change>, u64)> {
+    fn since(&self, scope: &Scope, from: u64) -> Option<(Vec<FeedEntry>, u64)> {
         let log = self.log();
         let first = log.told.front().map_or(log.next, |told| told.number);
         if from < first || from > log.next {
@@ -141,11 +114,8 @@ impl Changes {
         let skip = usize::try_from(from - first).unwrap_or(usize::MAX);
         let is_own = |told: &&Told| told.owner.as_ref().is_some_and(|owner| scope.covers(owner));
         let seen = log.told.iter().skip(skip).filter(is_own);
-        let seen = seen.map(|told| Change {
-            id: self.id(told.number),
-            event: told.event,
-            data: told.data.to_string(),
-        });
+        let seen =
+            seen.map(|told| FeedEntry { id: self.id(told.number), event: Arc::clone(&told.event) });
         Some((seen.collect(), log.next))
     }
 }
@@ -160,7 +130,7 @@ impl Follower {
         context: &Arc<Context>,
         scope: Scope,
         after: Option<String>,
-    ) -> mpsc::Receiver<Change> {
+    ) -> mpsc::Receiver<FeedEntry> {
         let (sender, receiver) = mpsc::channel(AHEAD_MAX);
         let context = Arc::clone(context);
         tokio::spawn(async move { follow(&context.changes, &scope, after, &sender).await });
@@ -172,7 +142,7 @@ async fn follow(
     changes: &Changes,
     scope: &Scope,
     after: Option<String>,
-    sender: &mpsc::Sender<Change>,
+    sender: &mpsc::Sender<FeedEntry>,
 ) {
     let mut from = match after {
         None => changes.end(),
@@ -197,8 +167,7 @@ async fn follow(
             None => {
                 from = changes.end();
                 let id = changes.id(from.wrapping_sub(1));
-                let data = json!({ "reason": "some changes are forgotten; fetch the lists anew" });
-                let reset = Change { id, event: "reset", data: data.to_string() };
+                let reset = FeedEntry { id, event: Arc::new(FeedEvent::Reset) };
                 if sender.try_send(reset).is_err() {
                     return;
                 }
@@ -224,7 +193,7 @@ impl<T> Default for Dirty<T> {
     }
 }
 
-impl<T: Eq + std::hash::Hash> Dirty<T> {
+impl<T: Eq + Hash> Dirty<T> {
     /// `thing` changed.
     pub(in crate::actors) fn note(&self, thing: T) {
         self.things.lock().unwrap_or_else(PoisonError::into_inner).insert(thing);
@@ -247,31 +216,31 @@ impl<T: Eq + std::hash::Hash> Dirty<T> {
 /// What was told last of each thing, to tell a thing only when it looks different. Looks are kept as
 /// fingerprints: they may hold secrets, and need not be kept for this.
 #[derive(Debug)]
-pub(in crate::actors) struct LastTold<K>(BTreeMap<K, LastLook>);
+pub(in crate::actors) struct LastTold<K, N>(BTreeMap<K, LastLook<N>>);
 
 #[derive(Debug)]
-struct LastLook {
+struct LastLook<N> {
     look: Fingerprint,
     /// What it is called when it is gone.
-    name: Value,
+    name: N,
 }
 
-impl<K> Default for LastTold<K> {
+impl<K, N> Default for LastTold<K, N> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<K: Ord> LastTold<K> {
+impl<K: Ord, N> LastTold<K, N> {
     /// Whether `look` is news of `thing`, which is called `name` once it is gone.
-    pub(in crate::actors) fn is_news(&mut self, thing: K, look: &str, name: Value) -> bool {
-        let look = Fingerprint::of([look.as_bytes()]);
+    pub(in crate::actors) fn is_news(&mut self, thing: K, look: &impl Hash, name: N) -> bool {
+        let look = Fingerprint::of_value(look);
         let before = self.0.insert(thing, LastLook { look, name });
         before.is_none_or(|before| before.look != look)
     }
 
     /// `thing` is gone; what it was called, if anything was told of it.
-    pub(in crate::actors) fn forget(&mut self, thing: &K) -> Option<Value> {
+    pub(in crate::actors) fn forget(&mut self, thing: &K) -> Option<N> {
         self.0.remove(thing).map(|last| last.name)
     }
 }
@@ -279,67 +248,73 @@ impl<K: Ord> LastTold<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::users::owner::AccountId;
 
     fn user(id: &str) -> UserId {
         UserId::new(id).unwrap()
+    }
+
+    /// A change that can be told from others by its number.
+    fn numbered(number: usize) -> FeedEvent {
+        FeedEvent::AccountRemoved(AccountId(Uuid::from_u128(number as u128)))
     }
 
     fn follower(
         changes: &Arc<Changes>,
         scope: Scope,
         after: Option<String>,
-    ) -> mpsc::Receiver<Change> {
+    ) -> mpsc::Receiver<FeedEntry> {
         let (sender, receiver) = mpsc::channel(AHEAD_MAX);
         let changes = Arc::clone(changes);
         tokio::spawn(async move { follow(&changes, &scope, after, &sender).await });
         receiver
     }
 
-    async fn next(follower: &mut mpsc::Receiver<Change>) -> Change {
+    async fn next(follower: &mut mpsc::Receiver<FeedEntry>) -> FeedEntry {
         timeout(Duration::from_secs(20), follower.recv()).await.unwrap().unwrap()
     }
 
     #[tokio::test]
     async fn one_hears_of_ones_own_and_resumes_where_one_left() {
         let changes = Arc::<Changes>::default();
-        changes.tell(&user("one"), "account.changed", &json!(0));
+        changes.tell(&user("one"), numbered(0));
         let first = changes.id(0);
         let mut follower_one = follower(&changes, Scope::Only(user("one")), Some(first));
-        changes.tell(&user("two"), "account.changed", &json!("private"));
-        changes.tell(&user("one"), "account.changed", &json!(1));
+        changes.tell(&user("two"), numbered(7));
+        changes.tell(&user("one"), numbered(1));
         let seen = next(&mut follower_one).await;
-        assert_eq!((seen.data.as_str(), seen.id == changes.id(2)), ("1", true));
-        changes.tell(&user("one"), "account.changed", &json!(2));
-        assert_eq!(next(&mut follower_one).await.data, "2");
+        assert_eq!((&*seen.event, seen.id == changes.id(2)), (&numbered(1), true));
+        changes.tell(&user("one"), numbered(2));
+        assert_eq!(*next(&mut follower_one).await.event, numbered(2));
         let mut again = follower(&changes, Scope::Only(user("one")), Some(seen.id));
-        assert_eq!(next(&mut again).await.data, "2");
+        assert_eq!(*next(&mut again).await.event, numbered(2));
         let mut admin = follower(&changes, Scope::Everybody, Some(changes.id(0)));
-        assert_eq!(next(&mut admin).await.data, "\"private\"");
+        assert_eq!(*next(&mut admin).await.event, numbered(7));
     }
 
     #[test]
     fn a_thing_is_news_when_it_looks_different_and_no_look_is_kept() {
         let mut told = LastTold::default();
-        assert!(told.is_news(1, "secret", json!("one")));
-        assert!(!told.is_news(1, "secret", json!("one")));
+        assert!(told.is_news(1, &"secret", "one"));
+        assert!(!told.is_news(1, &"secret", "one"));
         assert!(!format!("{told:?}").contains("secret"));
-        assert!(told.is_news(1, "other", json!("one")) && told.is_news(2, "other", json!("two")));
-        assert_eq!((told.forget(&1), told.forget(&1)), (Some(json!("one")), None));
-        assert_eq!(told.forget(&2), Some(json!("two")));
+        assert!(told.is_news(1, &"other", "one") && told.is_news(2, &"other", "two"));
+        assert_eq!((told.forget(&1), told.forget(&1)), (Some("one"), None));
+        assert_eq!(told.forget(&2), Some("two"));
     }
 
     #[tokio::test]
     async fn nothing_is_told_again_of_a_user_who_was_erased() {
         let changes = Arc::<Changes>::default();
         for (owner, data) in [("one", 1), ("two", 2), ("one", 3), ("two", 4)] {
-            changes.tell(&user(owner), "account.changed", &json!(data));
+            changes.tell(&user(owner), numbered(data));
         }
         let first = changes.id(0);
         changes.forget(&user("one"));
         for scope in [Scope::Everybody, Scope::Only(user("two"))] {
             let mut admin = follower(&changes, scope, Some(first.clone()));
-            assert_eq!(next(&mut admin).await.data, "2");
-            assert_eq!(next(&mut admin).await.data, "4");
+            assert_eq!(*next(&mut admin).await.event, numbered(2));
+            assert_eq!(*next(&mut admin).await.event, numbered(4));
         }
         assert_eq!(changes.since(&Scope::Only(user("one")), 0).unwrap().0, []);
     }
@@ -348,19 +323,19 @@ mod tests {
     async fn who_asks_for_what_is_forgotten_is_told_so() {
         let changes = Arc::<Changes>::default();
         for number in 0..=KEPT {
-            changes.tell(&user("one"), "account.changed", &json!(number));
+            changes.tell(&user("one"), numbered(number));
         }
         for after in [changes.id(0).replace("-0", "-"), Changes::default().id(7), changes.id(0)] {
             let is_kept = after == changes.id(0);
             let mut follower = follower(&changes, Scope::Only(user("one")), Some(after));
             // The first one was forgotten, the second one is remembered.
-            let expected = if is_kept { "account.changed" } else { "reset" };
-            assert_eq!(next(&mut follower).await.event, expected);
+            let expected = if is_kept { numbered(1) } else { FeedEvent::Reset };
+            assert_eq!(*next(&mut follower).await.event, expected);
         }
-        changes.tell(&user("one"), "account.changed", &json!("new"));
+        changes.tell(&user("one"), numbered(KEPT + 1));
         let mut follower = follower(&changes, Scope::Only(user("one")), Some(changes.id(0)));
-        assert_eq!(next(&mut follower).await.event, "reset");
-        changes.tell(&user("one"), "account.changed", &json!("newer"));
-        assert_eq!(next(&mut follower).await.data, "\"newer\"");
+        assert_eq!(*next(&mut follower).await.event, FeedEvent::Reset);
+        changes.tell(&user("one"), numbered(KEPT + 2));
+        assert_eq!(*next(&mut follower).await.event, numbered(KEPT + 2));
     }
 }

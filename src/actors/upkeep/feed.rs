@@ -3,13 +3,17 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Serialize;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::actors::logins::context::LoginsContext;
-use crate::actors::services::views;
+use crate::actors::services::{accounts, logins};
 use crate::actors::tree::changes::{LastTold, Subject};
 use crate::actors::tree::children::watched_task;
+use crate::actors::tree::status::MonitorView;
+use crate::protocol::accounts::owned::OwnedAccount;
+use crate::protocol::answers::monitor::MonitorChange;
+use crate::protocol::feed::event::FeedEvent;
+use crate::protocol::telegram::chat::{ChatKey, ChatSpelling};
 use crate::protocol::users::owner::{Scope, UserId};
 
 /// Starts telling; it ends when what is returned is dropped.
@@ -21,10 +25,13 @@ pub(in crate::actors) fn start(context: &Arc<LoginsContext>) -> AbortOnDropHandl
     })
 }
 
+/// What was told last; of monitors with the name that they go by once they are gone.
+type Told = LastTold<Subject, Option<ChatSpelling>>;
+
 /// What outlives a panic, which so costs the one thing over which it came about.
 #[derive(Default)]
 struct Telling {
-    told: LastTold<Subject>,
+    told: Told,
     untold: Vec<Subject>,
 }
 
@@ -41,86 +48,77 @@ async fn follow(context: Arc<LoginsContext>, telling: Arc<Mutex<Telling>>) {
     }
 }
 
-fn tell(context: &LoginsContext, told: &mut LastTold<Subject>, subject: Subject) {
-    // Logins come to their end, and nothing follows.
-    let mut is_last = false;
-    let news = match &subject {
-        Subject::Account(key) => context.directory.of_key(*key).map(|owned| {
-            let view = context.status.view(*key);
-            let data = json(&views::account(&owned, view.as_ref()));
-            (owned.user, "account.changed", data)
-        }),
-        Subject::Login(user, id) => {
-            let found = context.login_registry.get(&Scope::Only(user.clone()), *id);
-            let view = found.and_then(|(_, view)| {
-                is_last = view.state.is_over();
-                let scope = Scope::Only(user.clone());
-                let account = view.account.and_then(|id| context.directory.get(&scope, id));
-                let account = account
-                    .map(|owned| views::account(&owned, context.status.view(owned.key).as_ref()));
-                views::login(*id, view, account).ok()
-            });
-            view.map(|view| (user.clone(), "login.changed", json(&view)))
-        }
-        Subject::Monitor(key) => context.status.monitor_view(key).and_then(|view| {
-            let owner = key.parts().1.and_then(|owner| UserId::new(owner).ok());
-            // As everything else says it: a number where it was asked for by its number.
-            let spelling = context.store.monitor_spelling(key)?;
-            let mut data = serde_json::json!({
-                "chat_id": spelling,
-                "state": view.state,
-                "since": crate::protocol::values::time::rfc3339_ms(view.since),
-            });
-            if let Some(session) = &view.session {
-                data["session"] = session.to_string().into();
-            }
-            if let Some(error) = &view.error {
-                data["error"] = error.clone().into();
-            }
-            owner.map(|owner| (owner, "monitor.changed", data))
-        }),
-    };
-    let Some((owner, event, data)) = news else {
-        if let Some(chat) = told.forget(&subject)
+fn tell(context: &LoginsContext, told: &mut Told, subject: Subject) {
+    let Some((owner, what)) = look(context, &subject) else {
+        if let Some(Some(chat)) = told.forget(&subject)
             && let Subject::Monitor(key) = &subject
-            && let Some(owner) = key.parts().1
-            && let Ok(owner) = UserId::new(owner)
+            && let Some(owner) = owner_of(key)
         {
-            let gone = serde_json::json!({ "chat_id": chat });
-            context.changes.tell(&owner, "monitor.removed", &gone);
+            context.changes.tell(&owner, FeedEvent::MonitorRemoved(chat));
         }
         return;
     };
-    let name = data.get("chat_id").cloned().unwrap_or_default();
-    if told.is_news(subject.clone(), &data.to_string(), name) {
-        context.changes.tell(&owner, event, &data);
+    // Logins come to their end, and nothing follows.
+    let is_last = matches!(&what, FeedEvent::Login(login) if login.state.is_over());
+    let name = match &what {
+        FeedEvent::Monitor(monitor) => Some(monitor.chat.clone()),
+        _ => None,
+    };
+    if told.is_news(subject.clone(), &what, name) {
+        context.changes.tell(&owner, what);
     }
     if is_last {
         told.forget(&subject);
     }
 }
 
-fn json(value: &impl Serialize) -> serde_json::Value {
-    serde_json::to_value(value).unwrap_or_default()
+/// Whose something is and how it looks now; `None` once it is gone, or when nobody follows it.
+fn look(context: &LoginsContext, subject: &Subject) -> Option<(UserId, FeedEvent)> {
+    let account =
+        |owned: &OwnedAccount| accounts::info(owned, context.status.view(owned.key).as_ref());
+    match subject {
+        Subject::Account(key) => {
+            let owned = context.directory.of_key(*key)?;
+            let what = FeedEvent::Account(account(&owned));
+            Some((owned.user, what))
+        }
+        Subject::Login(user, id) => {
+            let scope = Scope::Only(user.clone());
+            let (_, view) = context.login_registry.get(&scope, *id)?;
+            let owned = view.account.and_then(|id| context.directory.get(&scope, id));
+            let what = FeedEvent::Login(logins::told(*id, view, owned.as_ref().map(account)));
+            Some((user.clone(), what))
+        }
+        Subject::Monitor(key) => {
+            let MonitorView { state, since, session, error } = context.status.monitor_view(key)?;
+            // As everything else says it: a number where it was asked for by its number.
+            let chat = context.store.monitor_spelling(key)?;
+            let what = FeedEvent::Monitor(MonitorChange { chat, state, since, session, error });
+            Some((owner_of(key)?, what))
+        }
+    }
+}
+
+/// Whose a monitor is; `None` of the bridge's.
+fn owner_of(key: &ChatKey) -> Option<UserId> {
+    key.parts().1.and_then(|owner| UserId::new(owner).ok())
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use serde_json::{Value, json};
     use uuid::Uuid;
 
     use super::*;
     use crate::actors::logins::registry::LoginView;
     use crate::actors::tree::changes::Follower;
     use crate::actors::tree::context::now;
-    use crate::actors::tree::status::MonitorView;
-    use crate::edge::http::api::Change;
+    use crate::protocol::feed::event::FeedEntry;
     use crate::protocol::logins::steps::LoginState;
     use crate::protocol::monitors::failover::MonitorState;
     use crate::protocol::monitors::record::{MonitorPhase, MonitorRecord};
-    use crate::protocol::telegram::chat::{ChatRef, ChatSpelling};
+    use crate::protocol::telegram::chat::ChatRef;
     use crate::protocol::users::owner::LoginId;
     use crate::store::{Op, Store};
 
@@ -147,10 +145,15 @@ mod tests {
         }
     }
 
-    async fn next(changes: &mut tokio::sync::mpsc::Receiver<Change>) -> (&'static str, Value) {
-        let change = tokio::time::timeout(Duration::from_secs(20), changes.recv()).await;
-        let change = change.unwrap().unwrap();
-        (change.event, serde_json::from_str::<Value>(&change.data).unwrap()["chat_id"].clone())
+    async fn next(
+        changes: &mut tokio::sync::mpsc::Receiver<FeedEntry>,
+    ) -> (&'static str, ChatSpelling) {
+        let entry = tokio::time::timeout(Duration::from_secs(20), changes.recv()).await;
+        match &*entry.unwrap().unwrap().event {
+            FeedEvent::Monitor(monitor) => ("changed", monitor.chat.clone()),
+            FeedEvent::MonitorRemoved(chat) => ("removed", chat.clone()),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[tokio::test]
@@ -163,17 +166,17 @@ mod tests {
         let _feed = start(&context);
         let view =
             MonitorView { state: MonitorState::Waiting, since: now(), session: None, error: None };
-        let number = (ChatSpelling::Number(-1_000_000_000_005), json!(-1_000_000_000_005_i64));
-        let name = (ChatSpelling::Text("t.me/Durov".into()), json!("t.me/Durov"));
-        for (spelling, called) in [number, name] {
-            let record = monitor(spelling);
+        let number = ChatSpelling::Number(-1_000_000_000_005);
+        let name = ChatSpelling::Text("t.me/Durov".into());
+        for called in [number, name] {
+            let record = monitor(called.clone());
             let key = record.key();
             store.commit(vec![Op::PutMonitor(record)]).await.unwrap();
             context.status.monitor(&key, view.clone());
-            assert_eq!(next(&mut changes).await, ("monitor.changed", called.clone()));
+            assert_eq!(next(&mut changes).await, ("changed", called.clone()));
             store.commit(vec![Op::DeleteMonitor(key.clone())]).await.unwrap();
             context.status.monitor_gone(&key);
-            assert_eq!(next(&mut changes).await, ("monitor.removed", called));
+            assert_eq!(next(&mut changes).await, ("removed", called));
         }
     }
 
@@ -183,7 +186,7 @@ mod tests {
         let context = LoginsContext::for_tests(store);
         let (ended, open, dropped) =
             (LoginId(Uuid::from_u128(1)), LoginId(Uuid::from_u128(2)), LoginId(Uuid::from_u128(3)));
-        let mut told = LastTold::default();
+        let mut told = Told::default();
         let states = [
             (ended, LoginState::Failed),
             (open, LoginState::CodeSent),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::port::Call;
+use super::port::EndpointCall;
 use super::registry::{Hook, durable};
 use super::supervisor::Shared;
 use crate::actors::tree::context::{jitter, now};
@@ -17,12 +17,12 @@ use crate::store::{CommitError, DeliveryId, Op};
 /// What came of an attempt, as the disk has it.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::actors) enum Came {
-    /// It is in line no more.
+    /// It has left its queue.
     Off {
         /// Whether it was delivered, and not given up.
         is_delivered: bool,
     },
-    /// It stays the first of its line.
+    /// It stays the first of its chat.
     Again {
         /// It is to be tried not before.
         at: UnixMillis,
@@ -47,8 +47,10 @@ pub(super) async fn attempt(
     let record = hook.record();
     let (url, secret) = (record.url.as_str(), record.secret.as_str());
     let keep = shared.settings.may_keep(shared.registry.count());
-    let answer =
-        shared.client.call(Call { url, secret, delivery: &delivery, at: now(), keep }).await;
+    let answer = shared
+        .client
+        .call(EndpointCall { url, secret, delivery: &delivery, at: now(), keep })
+        .await;
     let verdict = shared.settings.retry.judge(&delivery, answer, now(), jitter());
     follow(shared, hook, delivery, verdict).await
 }

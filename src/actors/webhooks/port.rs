@@ -11,7 +11,7 @@ pub const IDLE_PER_HOST: usize = 2;
 
 /// One attempt at a delivery.
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
+pub struct EndpointCall<'a> {
     /// Where to.
     pub url: &'a str,
     /// What it is signed with.
@@ -34,7 +34,7 @@ pub trait EndpointClient: Send + Sync + 'static {
     fn check(&self, url: &str) -> Result<String, String>;
 
     /// Calls an endpoint, and says how that ended. Takes ten seconds at the most.
-    async fn call(&self, call: Call<'_>) -> Answer;
+    async fn call(&self, call: EndpointCall<'_>) -> Answer;
 }
 
 /// Lets every address pass, and reaches none.
@@ -48,7 +48,7 @@ impl EndpointClient for Unreachable {
         Ok(url.to_owned())
     }
 
-    async fn call(&self, _: Call<'_>) -> Answer {
+    async fn call(&self, _: EndpointCall<'_>) -> Answer {
         Answer::Failed("it could not be connected to".to_owned())
     }
 }

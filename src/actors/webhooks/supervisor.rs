@@ -1,5 +1,5 @@
 //! Webhooks: the second way out for events. A dispatcher reads the outbox with a place of its
-//! own and puts what belongs to users in line for their endpoints; each endpoint is an actor
+//! own and puts what belongs to users into the queues of their endpoints; each endpoint is an actor
 //! (`endpoint`) that delivers its line, so that none holds up another, the outbox, or the broker.
 //! This file owns their supervision and what they share.
 
@@ -195,7 +195,7 @@ impl WebhooksState {
         let (shared, spooler) = (Arc::clone(&self.shared), Arc::clone(&self.spooler));
         let task = tokio::spawn(async move {
             let mut spooler = spooler.lock_owned().await;
-            // After a crash what was not durably put in line is handed out again.
+            // After a crash what was not durably queued is handed out again.
             spooler.rewind();
             dispatcher::run(&shared, &mut spooler).await
         });
@@ -228,7 +228,7 @@ impl WebhooksState {
         match Actor::spawn_linked(None, Endpoint, args, myself.get_cell()).await {
             Ok((actor, _)) => {
                 self.children.started(&actor.get_cell(), id);
-                // Known to the dispatcher first: what it puts in line from now on it tells, and what
+                // Known to the dispatcher first: what it queues from now on it tells, and what
                 // it put there before is found.
                 hook.set_actor(Some(actor.clone()));
                 let _ = actor.cast(EndpointMsg::Load);

@@ -9,7 +9,7 @@ use reqwest::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVal
 use reqwest::{Client, Response};
 
 use super::guard::{Guard, Refused};
-use crate::actors::{Call, EndpointClient, IDLE_PER_HOST};
+use crate::actors::{EndpointCall, EndpointClient, IDLE_PER_HOST};
 use crate::protocol::values::ids::UnixMillis;
 use crate::protocol::webhooks::deliveries::{Answer, sign};
 
@@ -88,7 +88,7 @@ impl EndpointClient for WebhookClient {
         self.guard.check(url).map(Into::into).map_err(|refused| refused.to_string())
     }
 
-    async fn call(&self, call: Call<'_>) -> Answer {
+    async fn call(&self, call: EndpointCall<'_>) -> Answer {
         // The settings may have become stricter since the endpoint was made.
         let url = match self.guard.check(call.url) {
             Ok(url) => url,
@@ -114,7 +114,7 @@ impl EndpointClient for WebhookClient {
     }
 }
 
-fn headers(call: &Call<'_>, payload: &[u8]) -> Option<HeaderMap> {
+fn headers(call: &EndpointCall<'_>, payload: &[u8]) -> Option<HeaderMap> {
     let id = call.delivery.message_id.to_string();
     let at = u64::try_from(call.at.0.div_euclid(1_000)).ok()?;
     let signature = sign(call.secret, &id, at, payload)?;

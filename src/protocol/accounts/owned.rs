@@ -48,7 +48,7 @@ impl OwnedAccount {
 }
 
 /// What becomes of the session that an account had before it logged in anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PreviousSession {
     /// It was made here, and is ended at Telegram.
     Ended,

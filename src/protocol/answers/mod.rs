@@ -1,5 +1,9 @@
-//! What is answered when something is refused, and what is kept of a request that takes long. The only room here
-//! that knows all the others' failures; nothing of the others knows it.
+//! What is answered: accounts, logins and monitors as those are told of them who may see them, refusals, and what is
+//! kept of a request that takes long. Owns what may be told; never a wire's form of it. The only room here that
+//! knows all the others' failures; of the others only the feed knows it.
 
+pub mod account;
 pub mod erasure;
+pub mod login;
+pub mod monitor;
 pub mod refusal;

@@ -6,7 +6,7 @@ use crate::protocol::telegram::failure::Failure;
 use crate::protocol::values::secret::SecretText;
 
 /// Where a login stands, as its user sees it (`spec/accounts.md`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LoginState {
     /// Telegram sent a code.
     CodeSent,

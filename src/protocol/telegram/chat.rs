@@ -9,7 +9,7 @@ use super::links::Link;
 use crate::protocol::users::owner::UserId;
 
 /// A chat id exactly as a command spelled it, echoed in every event about that chat.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ChatSpelling {
     /// A JSON integer.

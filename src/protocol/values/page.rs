@@ -27,13 +27,6 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
-impl<T> Page<T> {
-    /// The same page with each row as `view` shows it.
-    pub fn map<U>(self, view: impl FnMut(T) -> U) -> Page<U> {
-        Page { items: self.items.into_iter().map(view).collect(), next_cursor: self.next_cursor }
-    }
-}
-
 impl<T> Default for Page<T> {
     fn default() -> Self {
         Self { items: Vec::new(), next_cursor: None }

@@ -1,6 +1,7 @@
 //! Secrets in memory: never printed, wiped on drop.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -56,6 +57,12 @@ impl SecretText {
     /// The text itself, for the wire and for sealing only.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Hash for SecretText {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.expose().hash(state);
     }
 }
 

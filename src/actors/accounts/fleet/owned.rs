@@ -21,6 +21,7 @@ use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount, PreviousSessi
 use crate::protocol::accounts::record::{AccountRecord, Credentials, Me};
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::audit::log::AuditEvent;
+use crate::protocol::feed::event::FeedEvent;
 use crate::protocol::logins::record::{LoginRecord, LoginStage};
 use crate::protocol::telegram::freeze::Frozen;
 use crate::protocol::telegram::pacing::FloodWait;
@@ -444,8 +445,7 @@ impl FleetState {
             }
             Change::Removed(account) => {
                 self.context.directory.remove(&account.user, account.id);
-                let gone = serde_json::json!({ "id": account.id });
-                self.context.changes.tell(&account.user, "account.removed", &gone);
+                self.context.changes.tell(&account.user, FeedEvent::AccountRemoved(account.id));
                 self.release(account.key, Released::Removed).await;
                 account
             }

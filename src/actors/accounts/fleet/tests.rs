@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::*;
-use crate::actors::bridge::port::CommandSink;
+use crate::actors::monitors::commands::CommandSink;
 use crate::actors::monitors::commands::Commands;
 use crate::actors::root::Root;
 use crate::actors::tree::calling::call;

@@ -15,11 +15,14 @@ use super::bodies::{AttachChat, Message, Paging};
 use super::extract::{Body, Id, Query, page};
 use super::fields::Fields;
 use super::parse;
-use super::service::{AccountQuery, Outgoing, ParseMode};
 use super::shapes::{
     Account, AccountStatus, Chat, Kind, Page, Sent, State as AccountState, WhyView,
 };
+use super::views;
+use crate::actors::AccountQuery;
+use crate::protocol::accounts::connection;
 use crate::protocol::answers::refusal::Refusal;
+use crate::protocol::messages::outgoing::{Outgoing, ParseMode};
 use crate::protocol::users::owner::{AccountId, Caller};
 
 /// Header by which a caller names a message.
@@ -30,14 +33,14 @@ pub(super) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("ide
 /// How long a caller waits for a message to be sent who does not say.
 const TIMEOUT_SECONDS: u32 = 10;
 
-const STATES: &[(&str, AccountState)] = &[
-    ("connecting", AccountState::Connecting),
-    ("active", AccountState::Active),
-    ("cooling_down", AccountState::CoolingDown),
-    ("limited", AccountState::Limited),
-    ("paused", AccountState::Paused),
-    ("reconnecting", AccountState::Reconnecting),
-    ("error", AccountState::Error),
+const STATES: &[(&str, connection::AccountState)] = &[
+    ("connecting", connection::AccountState::Connecting),
+    ("active", connection::AccountState::Active),
+    ("cooling_down", connection::AccountState::CoolingDown),
+    ("limited", connection::AccountState::Limited),
+    ("paused", connection::AccountState::Paused),
+    ("reconnecting", connection::AccountState::Reconnecting),
+    ("error", connection::AccountState::Error),
 ];
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
@@ -74,17 +77,18 @@ async fn accounts(
     who: Caller,
     Query(mut fields): Query,
 ) -> Result<Json<Page<Account>>, Refusal> {
-    let kinds = [("user", Kind::User), ("bot", Kind::Bot)];
+    let kinds = [("user", false), ("bot", true)];
     fields.optional("platform", |value| parse::one_of(value, &[("telegram", ())]));
     let query = AccountQuery {
         state: fields.optional("status", |value| parse::one_of(value, STATES)),
-        kind: fields.optional("kind", |value| parse::one_of(value, &kinds)),
+        is_bot: fields.optional("kind", |value| parse::one_of(value, &kinds)),
         text: fields.optional("q", parse::words),
         user: fields.optional("user", parse::user),
         page: page(&mut fields),
     };
     let query = fields.finish(Some(query))?;
-    api.service.accounts(&who, query).await.map(Json)
+    let accounts = api.services.accounts.list(&who, query).await?;
+    Ok(Json(views::page(accounts, views::account)))
 }
 
 /// An account
@@ -100,7 +104,7 @@ async fn account(
     who: Caller,
     Id(id): Id<AccountId>,
 ) -> Result<Json<Account>, Refusal> {
-    api.service.account(&who, id).await.map(Json)
+    api.services.accounts.get(&who, id).await.map(views::account).map(Json)
 }
 
 /// How an account fares
@@ -118,7 +122,7 @@ async fn account_status(
     who: Caller,
     Id(id): Id<AccountId>,
 ) -> Result<Json<AccountStatus>, Refusal> {
-    api.service.account_status(&who, id).await.map(Json)
+    api.services.accounts.status(&who, id).await.map(views::account_status).map(Json)
 }
 
 /// Why an account is as it is
@@ -134,7 +138,7 @@ async fn account_why(
     who: Caller,
     Id(id): Id<AccountId>,
 ) -> Result<Json<WhyView>, Refusal> {
-    api.service.why(&who, id).await.map(Json)
+    api.services.accounts.explain(&who, id).await.map(views::why).map(Json)
 }
 
 /// Hold an account
@@ -151,7 +155,7 @@ async fn pause_account(
     who: Caller,
     Id(id): Id<AccountId>,
 ) -> Result<Json<AccountStatus>, Refusal> {
-    api.service.pause(&who, id).await.map(Json)
+    api.services.accounts.pause(&who, id).await.map(views::account_status).map(Json)
 }
 
 /// Let an account go on
@@ -168,7 +172,7 @@ async fn resume_account(
     who: Caller,
     Id(id): Id<AccountId>,
 ) -> Result<Json<AccountStatus>, Refusal> {
-    api.service.resume(&who, id).await.map(Json)
+    api.services.accounts.resume(&who, id).await.map(views::account_status).map(Json)
 }
 
 /// Connect an account anew
@@ -185,7 +189,7 @@ async fn reconnect_account(
     who: Caller,
     Id(id): Id<AccountId>,
 ) -> Result<Json<AccountStatus>, Refusal> {
-    api.service.reconnect(&who, id).await.map(Json)
+    api.services.accounts.reconnect(&who, id).await.map(views::account_status).map(Json)
 }
 
 /// Remove an account
@@ -210,7 +214,7 @@ async fn remove_account(
 ) -> Result<StatusCode, Refusal> {
     let logout = fields.optional("logout", parse::switch).unwrap_or(false);
     let logout = fields.finish(Some(logout))?;
-    api.service.remove(&who, id, logout).await?;
+    api.services.accounts.remove(&who, id, logout).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -243,8 +247,8 @@ async fn send_message(
     Body(fields): Body,
 ) -> Result<Response, Refusal> {
     let message = outgoing(&headers, fields)?;
-    let (sent, is_replayed) = api.service.send(&who, id, message).await?;
-    let mut response = (StatusCode::CREATED, Json(sent)).into_response();
+    let (sent, is_replayed) = api.services.messages.send(&who, id, message).await?;
+    let mut response = (StatusCode::CREATED, Json(views::sent(sent))).into_response();
     if is_replayed {
         response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
     }
@@ -302,7 +306,8 @@ async fn chats(
 ) -> Result<Json<Page<Chat>>, Refusal> {
     let page = page(&mut fields);
     let page = fields.finish(Some(page))?;
-    api.service.chats(&who, id, page).await.map(Json)
+    let chats = api.services.accounts.chats(&who, id, page).await?;
+    Ok(Json(views::page(chats, views::chat)))
 }
 
 /// Attach a chat to an account
@@ -328,5 +333,6 @@ async fn attach_chat(
 ) -> Result<(StatusCode, Json<Chat>), Refusal> {
     let chat = fields.required("chat", parse::chat);
     let chat = fields.finish(chat)?;
-    Ok((StatusCode::CREATED, Json(api.service.attach_chat(&who, id, chat).await?)))
+    let chat = api.services.accounts.attach_chat(&who, id, chat).await?;
+    Ok((StatusCode::CREATED, Json(views::chat(chat))))
 }

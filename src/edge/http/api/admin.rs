@@ -11,8 +11,9 @@ use super::Shared;
 use super::bodies::DetailedHealth;
 use super::extract::{Admin, Query};
 use super::parse;
-use super::service::HealthQuery;
 use super::shapes::KeyStatus;
+use super::views;
+use crate::actors::HealthQuery;
 use crate::edge::http::printed::Printed;
 use crate::protocol::answers::refusal::Refusal;
 
@@ -38,7 +39,7 @@ async fn key_status(
     State(api): State<Arc<Shared>>,
     Admin(who): Admin,
 ) -> Result<Json<KeyStatus>, Refusal> {
-    api.service.key_status(&who).await.map(Json)
+    api.services.administration.key_status(&who).await.map(views::key_status).map(Json)
 }
 
 /// Renew the key that protects the store
@@ -55,7 +56,7 @@ async fn rotate_keys(
     State(api): State<Arc<Shared>>,
     Admin(who): Admin,
 ) -> Result<Json<KeyStatus>, Refusal> {
-    api.service.rotate_keys(&who).await.map(Json)
+    api.services.administration.rotate_keys(&who).await.map(views::key_status).map(Json)
 }
 
 /// The health of everything, in detail
@@ -79,5 +80,5 @@ async fn detailed_health(
     let accounts_cursor = fields.optional("accounts_cursor", parse::cursor);
     let monitors_cursor = fields.optional("monitors_cursor", parse::cursor);
     let query = fields.finish(Some(HealthQuery { limit, accounts_cursor, monitors_cursor }))?;
-    api.service.detailed_health(&who, query).await.map(Printed)
+    api.services.administration.health(&who, query).await.map(views::health).map(Printed)
 }

@@ -31,7 +31,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::edge::http::api::Change;
+    use crate::edge::http::api::changes::StreamEvent;
     use crate::edge::http::api::shapes::{Login, LoginState, Qr, Time};
     use crate::protocol::values::ids::UnixMillis;
     use crate::secrets::freed::freed_with;
@@ -60,7 +60,7 @@ mod tests {
             drop(Wiped(StatusCode::OK, login.clone()).into_response());
         });
         let data = format!("{{\"url\":\"{LINK}\"}}");
-        let change = Change { id: "1".to_owned(), event: "login.changed", data };
+        let change = StreamEvent { id: "1".to_owned(), event: "login.changed", data };
         assert!(!format!("{change:?}").contains("SWORDFISH"));
         assert_eq!(freed, 0);
     }

@@ -18,7 +18,6 @@ use super::admit::too_slow;
 use super::claims::Grant;
 use super::fields::{Fields, GIVEN_TWICE};
 use super::parse;
-use super::service::PageQuery;
 use crate::edge::http::problem::problem;
 use crate::edge::http::strict::wrapped;
 use crate::protocol::answers::refusal::{Code, Refusal};
@@ -26,6 +25,7 @@ use crate::protocol::telegram::chat::ChatRef;
 use crate::protocol::users::owner::{AccountId, Caller, LoginId, Role, UserId, WebhookId};
 use crate::protocol::values::json;
 use crate::protocol::values::json::Read;
+use crate::protocol::values::page::PageQuery;
 use crate::protocol::values::secret;
 
 /// Longest body, in bytes.

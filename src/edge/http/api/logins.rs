@@ -14,8 +14,9 @@ use super::answer::Wiped;
 use super::bodies::{ConnectBot, ConnectQr, ConnectSession, ConnectSms, LoginCode, LoginPassword};
 use super::extract::{Body, Id};
 use super::parse;
-use super::service::{Connected, PastedSession};
 use super::shapes::{Account, Login};
+use super::views;
+use crate::actors::{Connected, PastedSession};
 use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::users::owner::{Caller, LoginId};
 
@@ -48,7 +49,8 @@ async fn connect_sms(
 ) -> Result<Wiped<Login>, Refusal> {
     let phone = fields.required("phone", parse::phone);
     let phone = fields.finish(phone)?;
-    Ok(Wiped(StatusCode::ACCEPTED, api.service.connect_sms(&who, phone).await?))
+    let login = api.services.logins.by_sms(&who, phone).await?;
+    Ok(Wiped(StatusCode::ACCEPTED, views::login(login)?))
 }
 
 /// Begin a login by QR code
@@ -68,7 +70,8 @@ async fn connect_qr(
     Body(fields): Body,
 ) -> Result<Wiped<Login>, Refusal> {
     fields.finish(Some(()))?;
-    Ok(Wiped(StatusCode::ACCEPTED, api.service.connect_qr(&who).await?))
+    let login = api.services.logins.by_qr(&who).await?;
+    Ok(Wiped(StatusCode::ACCEPTED, views::login(login)?))
 }
 
 /// Connect a bot
@@ -89,7 +92,8 @@ async fn connect_bot(
 ) -> Result<(StatusCode, Json<Account>), Refusal> {
     let token = fields.required("token", parse::bot_token);
     let token = fields.finish(token)?;
-    Ok((StatusCode::CREATED, Json(api.service.connect_bot(&who, token).await?)))
+    let connected = api.services.logins.by_token(&who, token).await?;
+    Ok((StatusCode::CREATED, Json(views::connected(connected))))
 }
 
 /// Connect a session that was made elsewhere
@@ -124,9 +128,11 @@ async fn connect_session(
     fields.optional("api_hash", parse::api_hash);
     let session = session_string.map(|session_string| PastedSession { session_string, api_id });
     let session = fields.finish(session)?;
-    Ok(match api.service.connect_session(&who, session).await? {
-        Connected::Whole(account) => (StatusCode::CREATED, Json(account)).into_response(),
-        Connected::Open(login) => Wiped(StatusCode::ACCEPTED, login).into_response(),
+    Ok(match api.services.logins.by_session(&who, session).await? {
+        Connected::Whole(connected) => {
+            (StatusCode::CREATED, Json(views::connected(connected))).into_response()
+        }
+        Connected::Open(login) => Wiped(StatusCode::ACCEPTED, views::login(login)?).into_response(),
     })
 }
 
@@ -145,7 +151,8 @@ async fn login(
     who: Caller,
     Id(id): Id<LoginId>,
 ) -> Result<Wiped<Login>, Refusal> {
-    Ok(Wiped(StatusCode::OK, api.service.login(&who, id).await?))
+    let login = api.services.logins.get(&who, id).await?;
+    Ok(Wiped(StatusCode::OK, views::login(login)?))
 }
 
 /// Hand in the code of a login
@@ -171,7 +178,8 @@ async fn login_code(
 ) -> Result<Wiped<Login>, Refusal> {
     let code = fields.required("code", parse::code);
     let code = fields.finish(code)?;
-    Ok(Wiped(StatusCode::OK, api.service.login_code(&who, id, code).await?))
+    let login = api.services.logins.code(&who, id, code).await?;
+    Ok(Wiped(StatusCode::OK, views::login(login)?))
 }
 
 /// Hand in the password of a login
@@ -196,7 +204,8 @@ async fn login_password(
 ) -> Result<Wiped<Login>, Refusal> {
     let password = fields.required("password", parse::password);
     let password = fields.finish(password)?;
-    Ok(Wiped(StatusCode::OK, api.service.login_password(&who, id, password).await?))
+    let login = api.services.logins.password(&who, id, password).await?;
+    Ok(Wiped(StatusCode::OK, views::login(login)?))
 }
 
 /// Abandon a login
@@ -212,6 +221,6 @@ async fn abandon_login(
     who: Caller,
     Id(id): Id<LoginId>,
 ) -> Result<StatusCode, Refusal> {
-    api.service.abandon_login(&who, id).await?;
+    api.services.logins.abandon(&who, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,10 +1,12 @@
-//! The API for users (`/api/v1`): parses, authorises, hands over to a [`Service`], and maps refusals.
+//! The API for users (`/api/v1`): parses, authorises, hands over to the core's services (`actors/services/`), and
+//! shows what they answer in the API's shapes. Never decides what is asked of it.
 
 mod accounts;
 mod admin;
 mod admit;
 mod answer;
 mod bodies;
+mod changes;
 mod claims;
 mod codes;
 mod document;
@@ -20,10 +22,10 @@ mod pages;
 mod parse;
 mod records;
 mod secret;
-mod service;
 mod shapes;
 mod streams;
 mod token;
+mod views;
 mod webhooks;
 
 use std::sync::Arc;
@@ -37,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::actors::Services;
 use crate::protocol::values::network::Network;
 
 use super::metrics::HttpMetrics;
@@ -47,15 +50,6 @@ use streams::Streams;
 pub use claims::{Grant, TokenError};
 pub use limits::{ChangeLimit, RequestLimits};
 pub use secret::{TokenSecret, TokenSecretError};
-pub use service::{
-    AccountQuery, AuditQuery, Change, Connected, HealthQuery, MonitorQuery, Outgoing, PageQuery,
-    ParseMode, PastedSession, Phone, Service, WebhookOrder,
-};
-pub use shapes::{
-    Account, AccountStatus, AuditEntry, Cap, Chat, CooldownView, DeadDelivery, Erased, KeyStatus,
-    Kind, Login, LoginError, LoginState, Monitor, Page, PreviousSession, Qr, Rights, Sent, State,
-    Time, TimerView, Trouble, Webhook, WhyView,
-};
 pub use streams::STREAMS_MAX;
 pub use token::Tokens;
 
@@ -72,7 +66,7 @@ const CORS_MAX_AGE: Duration = Duration::from_secs(600);
 /// What the API needs.
 pub struct ApiOptions {
     /// Who does what is asked.
-    pub service: Arc<dyn Service>,
+    pub services: Services,
     /// Where requests are done: the daemon's runtime, not the one that serves health.
     pub runtime: Handle,
     /// What signs tokens.
@@ -95,7 +89,7 @@ pub struct ApiOptions {
 
 /// What handlers share.
 struct Shared {
-    service: Arc<dyn Service>,
+    services: Services,
     streams: Arc<Streams>,
 }
 
@@ -105,7 +99,7 @@ pub(super) fn router(options: ApiOptions) -> Router {
     let (trusted, in_hand_max) = (options.trusted_proxies, options.in_hand_max);
     let door = Door::new(tokens, limits, trusted, options.runtime, in_hand_max);
     let streams = Streams::new(options.streams_max, options.metrics, options.stop);
-    let shared = Arc::new(Shared { service: options.service, streams });
+    let shared = Arc::new(Shared { services: options.services, streams });
     let (routes, _) = routes().split_for_parts();
     let routes = routes
         .method_not_allowed_fallback(super::method_not_allowed)

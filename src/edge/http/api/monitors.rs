@@ -12,8 +12,9 @@ use super::Shared;
 use super::bodies::{Paging, PutMonitor};
 use super::extract::{Body, ChatParameter, Query, page};
 use super::parse;
-use super::service::MonitorQuery;
 use super::shapes::{Monitor, Page};
+use super::views;
+use crate::actors::MonitorQuery;
 use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::users::owner::Caller;
 
@@ -44,7 +45,8 @@ async fn monitors(
     let user = fields.optional("user", parse::user);
     let query = MonitorQuery { user, page: page(&mut fields) };
     let query = fields.finish(Some(query))?;
-    api.service.monitors(&who, query).await.map(Json)
+    let monitors = api.services.monitors.list(&who, query).await?;
+    Ok(Json(views::page(monitors, views::monitor)))
 }
 
 /// A monitor
@@ -61,7 +63,8 @@ async fn monitor(
     who: Caller,
     chat: ChatParameter,
 ) -> Result<Json<Monitor>, Refusal> {
-    api.service.monitor(&who, chat.existing()?).await.map(Json)
+    let monitor = api.services.monitors.get(&who, chat.existing()?).await?;
+    Ok(Json(views::monitor(monitor)))
 }
 
 /// Monitor a chat
@@ -88,9 +91,9 @@ async fn put_monitor(
 ) -> Result<(StatusCode, Json<Monitor>), Refusal> {
     let accounts = fields.required("accounts", parse::account_ids);
     let accounts = fields.finish(accounts)?;
-    let (monitor, is_new) = api.service.put_monitor(&who, chat.wanted()?, accounts).await?;
+    let (monitor, is_new) = api.services.monitors.put(&who, chat.wanted()?, accounts).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(monitor)))
+    Ok((status, Json(views::monitor(monitor))))
 }
 
 /// Stop monitoring a chat
@@ -107,6 +110,6 @@ async fn delete_monitor(
     who: Caller,
     chat: ChatParameter,
 ) -> Result<StatusCode, Refusal> {
-    api.service.delete_monitor(&who, chat.existing()?).await?;
+    api.services.monitors.delete(&who, chat.existing()?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

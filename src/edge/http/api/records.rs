@@ -13,8 +13,9 @@ use super::Shared;
 use super::bodies::Paging;
 use super::extract::{Query, VisibleUser, page};
 use super::parse;
-use super::service::AuditQuery;
-use super::shapes::{AuditEntry, Erased, Page, Time};
+use super::shapes::{AuditEntry, Erased, Page};
+use super::views;
+use crate::actors::AuditQuery;
 use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::users::owner::Caller;
 
@@ -47,13 +48,14 @@ async fn audit(
     Query(mut fields): Query,
 ) -> Result<Json<Page<AuditEntry>>, Refusal> {
     let query = AuditQuery {
-        since: fields.optional("since", parse::moment).map(Time),
+        since: fields.optional("since", parse::moment),
         actor: fields.optional("actor", parse::words),
         action: fields.optional("action", parse::words),
         page: page(&mut fields),
     };
     let query = fields.finish(Some(query))?;
-    api.service.audit(&who, query).await.map(Json)
+    let entries = api.services.audit.list(&who, query).await?;
+    Ok(Json(views::page(entries, views::audit_entry)))
 }
 
 /// Erase everything of a user
@@ -72,7 +74,7 @@ async fn erase_user(
     who: Caller,
     VisibleUser(user): VisibleUser,
 ) -> Result<Json<Erased>, Refusal> {
-    api.service.erase(&who, user).await.map(Json)
+    api.services.user_data.erase(&who, user).await.map(views::erased).map(Json)
 }
 
 /// Export everything of a user
@@ -90,7 +92,7 @@ async fn export_user(
     who: Caller,
     VisibleUser(user): VisibleUser,
 ) -> Result<Response, Refusal> {
-    let document = api.service.export(&who, user).await?;
+    let document = api.services.user_data.export(&who, user, Box::new(views::archive)).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/json"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"telewarden-export.json\""),

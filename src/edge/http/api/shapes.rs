@@ -14,7 +14,7 @@ use crate::protocol::values::time::rfc3339_ms;
 /// A moment, RFC 3339 in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
 #[schema(value_type = String, format = DateTime, examples("2026-11-21T03:04:05.000Z"))]
-pub struct Time(pub UnixMillis);
+pub(super) struct Time(pub UnixMillis);
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -24,7 +24,7 @@ impl Serialize for Time {
 
 /// A page of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Page<T: ToSchema> {
+pub(super) struct Page<T: ToSchema> {
     /// The rows.
     pub items: Vec<T>,
     /// Where the next page begins; absent on the last one.
@@ -35,7 +35,7 @@ pub struct Page<T: ToSchema> {
 /// What an account is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub(super) enum Kind {
     /// A person's account.
     User,
     /// A bot.
@@ -45,7 +45,7 @@ pub enum Kind {
 /// Where an account stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub(super) enum State {
     /// Dialled for the first time.
     Connecting,
     /// Connected and answering.
@@ -64,7 +64,7 @@ pub enum State {
 
 /// Why an account is in trouble.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Trouble {
+pub(super) struct Trouble {
     /// For programs.
     #[schema(examples("TG_SESSION_EXPIRED"))]
     pub code: String,
@@ -76,7 +76,7 @@ pub struct Trouble {
 
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Account {
+pub(super) struct Account {
     /// Its id: a UUID of version 7.
     pub id: Uuid,
     /// Whose it is; in answers to admins only.
@@ -117,7 +117,7 @@ pub struct Account {
 /// What becomes of the session that an account had before it logged in anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum PreviousSession {
+pub(super) enum PreviousSession {
     /// The daemon had made it, so Telegram is told to end it.
     Ended,
     /// It was brought from elsewhere, where it may be in use: it stays among the active sessions, until
@@ -127,7 +127,7 @@ pub enum PreviousSession {
 
 /// Something that Telegram makes wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct CooldownView {
+pub(super) struct CooldownView {
     /// What waits: `send`, `read`, `account`, `chat -100…`.
     pub scope: String,
     /// Until when.
@@ -136,7 +136,7 @@ pub struct CooldownView {
 
 /// Use of a daily limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Cap {
+pub(super) struct Cap {
     /// What is counted.
     #[schema(examples("send"))]
     pub action: String,
@@ -150,7 +150,7 @@ pub struct Cap {
 
 /// An account and how it fares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct AccountStatus {
+pub(super) struct AccountStatus {
     /// The account.
     #[serde(flatten)]
     pub account: Account,
@@ -170,7 +170,7 @@ pub struct AccountStatus {
 
 /// Why an account is as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct WhyView {
+pub(super) struct WhyView {
     /// What was seen, the latest last.
     pub evidence: Vec<String>,
     /// What ends by itself, and when.
@@ -181,7 +181,7 @@ pub struct WhyView {
 
 /// Something that ends by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct TimerView {
+pub(super) struct TimerView {
     /// What it is.
     pub what: String,
     /// When it ends.
@@ -191,7 +191,7 @@ pub struct TimerView {
 /// Where a login stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum LoginState {
+pub(super) enum LoginState {
     /// Telegram sent a code.
     CodeSent,
     /// Somebody has to scan the picture.
@@ -209,7 +209,7 @@ pub enum LoginState {
 /// A picture to scan with a Telegram app that is logged in. Whoever has it may have somebody scan it,
 /// and so has that account: no revealing `Debug`, wiped when dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Qr {
+pub(super) struct Qr {
     /// What it says: a `tg://login` link.
     pub url: String,
     /// The picture itself, an SVG document.
@@ -233,7 +233,7 @@ impl Drop for Qr {
 
 /// A login and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Login {
+pub(super) struct Login {
     /// Its id.
     pub login_id: Uuid,
     /// Where it stands.
@@ -256,7 +256,7 @@ pub struct Login {
 
 /// Why a login cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct LoginError {
+pub(super) struct LoginError {
     /// For programs.
     pub code: String,
     /// For people.
@@ -265,7 +265,7 @@ pub struct LoginError {
 
 /// A message that Telegram took.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Sent {
+pub(super) struct Sent {
     /// Its id in the chat.
     pub message_id: i32,
     /// When it was sent.
@@ -274,7 +274,7 @@ pub struct Sent {
 
 /// A chat that was attached to an account, and what the account may do there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Chat {
+pub(super) struct Chat {
     /// Its marked id: `-100…` a channel or supergroup, `-…` a basic group.
     pub id: i64,
     /// The same, under the name that monitors and events use.
@@ -303,7 +303,7 @@ pub struct Chat {
 
 /// What an account may do in a chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Rights {
+pub(super) struct Rights {
     /// Whether it is in the chat.
     pub is_member: bool,
     /// Whether it is an admin.
@@ -316,7 +316,7 @@ pub struct Rights {
 
 /// A monitored chat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Monitor {
+pub(super) struct Monitor {
     /// The chat, as it was asked for.
     pub chat_id: serde_json::Value,
     /// Whose it is, in answers to admins only; those of the bridge have none.
@@ -351,7 +351,7 @@ pub struct Monitor {
 
 /// An entry of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct AuditEntry {
+pub(super) struct AuditEntry {
     /// Its number in the log.
     pub number: u64,
     /// When.
@@ -375,7 +375,7 @@ pub struct AuditEntry {
 
 /// A webhook endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Webhook {
+pub(super) struct Webhook {
     /// Its id.
     pub id: Uuid,
     /// Where it is called.
@@ -400,7 +400,7 @@ pub struct Webhook {
 
 /// A delivery that was given up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct DeadDelivery {
+pub(super) struct DeadDelivery {
     /// The event's id, the same as in the header `webhook-id`.
     pub id: Uuid,
     /// The event's type.
@@ -415,7 +415,7 @@ pub struct DeadDelivery {
 
 /// How the keys that protect the store fare.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct KeyStatus {
+pub(super) struct KeyStatus {
     /// Where the root key comes from.
     pub provider: String,
     /// The generation that seals now.
@@ -428,7 +428,7 @@ pub struct KeyStatus {
 
 /// What became of a user's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Erased {
+pub(super) struct Erased {
     /// Accounts whose sessions were wiped.
     pub accounts: u64,
     /// Monitors that were stopped.

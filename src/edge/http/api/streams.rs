@@ -22,15 +22,16 @@ use utoipa_axum::routes;
 use zeroize::Zeroize;
 
 use super::Shared;
+use super::changes::StreamEvent;
 use super::claims::Grant;
 use super::event_ids::EventIds;
 use super::extract::Query;
 use super::fields::Fields;
 use super::parse;
-use super::service::Change;
 use crate::edge::http::metrics::HttpMetrics;
 use crate::edge::http::problem::problem;
 use crate::protocol::answers::refusal::{Code, Refusal};
+use crate::protocol::feed::event::FeedEntry;
 use crate::protocol::users::owner::{Caller, UserId};
 
 /// Streams of one user at once.
@@ -141,14 +142,14 @@ impl End {
 
 /// What a stream says next.
 enum Next {
-    Change(Change),
+    Event(StreamEvent),
     Beat,
     End(End),
 }
 
 /// One open stream.
 struct Follow {
-    changes: Receiver<Change>,
+    changes: Receiver<FeedEntry>,
     beat: Interval,
     expires: Pin<Box<Sleep>>,
     stop: CancellationToken,
@@ -164,7 +165,7 @@ impl Follow {
     ) -> Result<Self, Refusal> {
         let place = api.streams.enter(&who.user)?;
         let after = after.map(|id| api.streams.ids.open(&who.user, &id));
-        let changes = api.service.follow(who, after)?;
+        let changes = api.services.changes.follow(who, after);
         let mut beat = interval_at(Instant::now() + BEAT_EVERY, BEAT_EVERY);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let expires = Box::pin(sleep(grant.left()));
@@ -173,20 +174,20 @@ impl Follow {
     }
 
     async fn next(&mut self) -> Next {
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Next::End(End::Stopping),
-            () = self.expires.as_mut() => Next::End(End::Expired),
-            change = self.changes.recv() => match change {
-                Some(mut change) => {
-                    // A change is as good as a beat.
-                    self.beat.reset();
-                    change.id = self.place.streams.ids.seal(&self.place.user, &change.id);
-                    Next::Change(change)
-                }
-                None => Next::End(End::Behind),
-            },
-            _ = self.beat.tick() => Next::Beat,
+        loop {
+            let entry = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Next::End(End::Stopping),
+                () = self.expires.as_mut() => return Next::End(End::Expired),
+                entry = self.changes.recv() => entry,
+                _ = self.beat.tick() => return Next::Beat,
+            };
+            let Some(entry) = entry else { return Next::End(End::Behind) };
+            let Some(mut event) = StreamEvent::of(entry) else { continue };
+            // An event is as good as a beat.
+            self.beat.reset();
+            event.id = self.place.streams.ids.seal(&self.place.user, &event.id);
+            return Next::Event(event);
         }
     }
 }
@@ -220,7 +221,7 @@ async fn events_stream(
     let events = stream::unfold(Some(follow), async |follow| {
         let mut follow = follow?;
         let (event, rest) = match follow.next().await {
-            Next::Change(change) => (sent_event(change), Some(follow)),
+            Next::Event(event) => (sent_event(event), Some(follow)),
             Next::Beat => (Event::default().comment("alive"), Some(follow)),
             Next::End(end) => {
                 let reason = format!("{{\"reason\":\"{}\"}}", end.reason());
@@ -244,11 +245,11 @@ fn resume_after(headers: &HeaderMap, fields: &mut Fields) -> Option<String> {
     parse::cursor(id).map_err(|wrong| fields.wrong("Last-Event-ID", wrong)).ok()
 }
 
-fn sent_event(mut change: Change) -> Event {
-    let is_line = !change.id.contains(['\r', '\n', '\0']);
-    let event = if is_line { Event::default().id(&change.id) } else { Event::default() };
-    let event = event.event(change.event).data(&change.data);
-    change.data.zeroize();
+fn sent_event(mut told: StreamEvent) -> Event {
+    let is_line = !told.id.contains(['\r', '\n', '\0']);
+    let event = if is_line { Event::default().id(&told.id) } else { Event::default() };
+    let event = event.event(told.event).data(&told.data);
+    told.data.zeroize();
     event
 }
 
@@ -305,7 +306,7 @@ async fn converse(mut socket: WebSocket, mut follow: Follow) {
         tokio::select! {
             next = follow.next() => {
                 let message = match next {
-                    Next::Change(change) => Message::Text(written(change).into()),
+                    Next::Event(event) => Message::Text(written(event).into()),
                     Next::Beat if heard.elapsed() > SILENCE_MAX => return,
                     Next::Beat => Message::Ping(Vec::new().into()),
                     Next::End(end) => {
@@ -338,10 +339,10 @@ async fn close_together(socket: &mut WebSocket) {
 }
 
 /// `data` is JSON already.
-fn written(mut change: Change) -> String {
-    let id = serde_json::Value::from(change.id.as_str());
-    let text = format!("{{\"id\":{id},\"event\":\"{}\",\"data\":{}}}", change.event, change.data);
-    change.data.zeroize();
+fn written(mut told: StreamEvent) -> String {
+    let id = serde_json::Value::from(told.id.as_str());
+    let text = format!("{{\"id\":{id},\"event\":\"{}\",\"data\":{}}}", told.event, told.data);
+    told.data.zeroize();
     text
 }
 

@@ -14,8 +14,9 @@ use super::bodies::{Paging, PutWebhook};
 use super::extract::{Body, Id, Query, page};
 use super::fields::Fields;
 use super::parse;
-use super::service::WebhookOrder;
 use super::shapes::{DeadDelivery, Page, Webhook};
+use super::views;
+use crate::actors::WebhookOrder;
 use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::users::owner::{Caller, WebhookId};
 
@@ -50,7 +51,8 @@ async fn webhooks(
 ) -> Result<Json<Page<Webhook>>, Refusal> {
     let page = page(&mut fields);
     let page = fields.finish(Some(page))?;
-    api.service.webhooks(&who, page).await.map(Json)
+    let webhooks = api.services.webhooks.list(&who, page).await?;
+    Ok(Json(views::page(webhooks, views::webhook)))
 }
 
 /// Make a webhook
@@ -70,7 +72,8 @@ async fn create_webhook(
     Body(fields): Body,
 ) -> Result<(StatusCode, Json<Webhook>), Refusal> {
     let order = order(fields)?;
-    Ok((StatusCode::CREATED, Json(api.service.create_webhook(&who, order).await?)))
+    let webhook = api.services.webhooks.create(&who, order).await?;
+    Ok((StatusCode::CREATED, Json(views::webhook(webhook))))
 }
 
 /// A webhook
@@ -86,7 +89,7 @@ async fn webhook(
     who: Caller,
     Id(id): Id<WebhookId>,
 ) -> Result<Json<Webhook>, Refusal> {
-    api.service.webhook(&who, id).await.map(Json)
+    api.services.webhooks.get(&who, id).await.map(views::webhook).map(Json)
 }
 
 /// Change a webhook
@@ -106,7 +109,7 @@ async fn update_webhook(
     Body(fields): Body,
 ) -> Result<Json<Webhook>, Refusal> {
     let order = order(fields)?;
-    api.service.update_webhook(&who, id, order).await.map(Json)
+    api.services.webhooks.update(&who, id, order).await.map(views::webhook).map(Json)
 }
 
 /// Delete a webhook
@@ -124,7 +127,7 @@ async fn delete_webhook(
     who: Caller,
     Id(id): Id<WebhookId>,
 ) -> Result<StatusCode, Refusal> {
-    api.service.delete_webhook(&who, id).await?;
+    api.services.webhooks.delete(&who, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -144,7 +147,8 @@ async fn dead_deliveries(
 ) -> Result<Json<Page<DeadDelivery>>, Refusal> {
     let page = page(&mut fields);
     let page = fields.finish(Some(page))?;
-    api.service.dead_deliveries(&who, id, page).await.map(Json)
+    let dead = api.services.webhooks.dead_deliveries(&who, id, page).await?;
+    Ok(Json(views::page(dead, views::dead_delivery)))
 }
 
 /// Deliver again what was given up
@@ -165,6 +169,6 @@ async fn redeliver(
     Id(id): Id<WebhookId>,
     Id(delivery): Id<Uuid>,
 ) -> Result<StatusCode, Refusal> {
-    api.service.redeliver(&who, id, delivery).await?;
+    api.services.webhooks.redeliver(&who, id, delivery).await?;
     Ok(StatusCode::ACCEPTED)
 }

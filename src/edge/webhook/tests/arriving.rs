@@ -2,8 +2,8 @@
 //! outbox.
 
 use super::stage::*;
+use crate::actors::WebhookOrder;
 use crate::clock::now;
-use crate::edge::http::api::{Service, WebhookOrder};
 use crate::protocol::bridge::outbox::OutboxEntry;
 use crate::protocol::webhooks::deliveries::sign;
 use crate::store::Op;
@@ -44,10 +44,10 @@ async fn every_event_arrives_signed_once_and_in_the_order_of_its_chat() {
 async fn an_endpoint_gets_only_the_events_that_it_names() {
     let receiver = Receiver::start(OK).await;
     let (stage, who) = (Stage::set(quick()).await, user("one"));
-    let api = stage.root.api();
+    let api = stage.root.services();
     let events = vec!["access_lost".to_owned()];
     let order = WebhookOrder { events, ..order(order_of(&receiver)) };
-    api.create_webhook(&who, order).await.unwrap();
+    api.webhooks.create(&who, order).await.unwrap();
     stage.say(&who, 1, 1).await;
     let lost = OutboxEntry { kind: "access_lost".into(), ..event(&who, 1, 2) };
     let of_the_bridge = OutboxEntry { owner: None, ..lost.clone() };

@@ -3,10 +3,8 @@
 use super::stage::*;
 use crate::actors::WebhookSettings;
 use crate::clock::now;
-use crate::edge::http::api::Service;
 use crate::protocol::answers::refusal::Code;
 use crate::protocol::tree::restart::Backoff;
-use crate::protocol::users::owner::WebhookId;
 use crate::protocol::webhooks::deliveries::RetryPolicy;
 
 #[tokio::test]
@@ -54,8 +52,8 @@ async fn an_endpoint_that_is_gone_is_called_no_more_until_it_is_enabled() {
     eventually(|| (of("w")() == [1, 2]).then_some(()), of("w")).await;
     stage.until(&who, &witness, |hook| hook.waiting == 0).await;
     receiver.answer(OK);
-    let (api, id) = (stage.root.api(), WebhookId(hook.id));
-    let view = api.update_webhook(&who, id, order(order_of(&receiver))).await.unwrap();
+    let (api, id) = (stage.root.services(), hook.id);
+    let view = api.webhooks.update(&who, id, order(order_of(&receiver))).await.unwrap();
     assert!(view.enabled && view.secret.is_none());
     stage.say(&who, 1, 3).await;
     // What came about while it was disabled is not for it.
@@ -73,21 +71,21 @@ async fn what_is_given_up_is_listed_and_can_be_put_back_in_line() {
     stage.say(&who, 1, 1).await;
     stage.say(&who, 1, 2).await;
     stage.until(&who, &hook, |hook| hook.dead == 2 && hook.waiting == 0).await;
-    let (api, id) = (stage.root.api(), WebhookId(hook.id));
-    let first = api.dead_deliveries(&who, id, page(1, None)).await.unwrap();
-    let second = api.dead_deliveries(&who, id, page(9, first.next_cursor)).await.unwrap();
+    let (api, id) = (stage.root.services(), hook.id);
+    let first = api.webhooks.dead_deliveries(&who, id, page(1, None)).await.unwrap();
+    let second = api.webhooks.dead_deliveries(&who, id, page(9, first.next_cursor)).await.unwrap();
     let dead: Vec<_> = first.items.iter().chain(&second.items).collect();
     assert_eq!((dead.len(), second.next_cursor), (2, None));
     assert!(dead[0].at >= dead[1].at, "the newest first");
-    assert!(dead[1].error.starts_with("it answered 400; given up after"), "{:?}", dead[1]);
-    assert!(dead[1].attempts > 1);
+    assert!(dead[1].reason.starts_with("it answered 400; given up after"), "{:?}", dead[1]);
+    assert!(dead[1].delivery.attempts > 1);
     receiver.answer(OK);
     let before = receiver.seen().len();
-    api.redeliver(&who, id, dead[1].id).await.unwrap();
+    api.webhooks.redeliver(&who, id, dead[1].delivery.message_id).await.unwrap();
     stage.until(&who, &hook, |hook| hook.dead == 1 && hook.waiting == 0).await;
     let again = eventually(|| receiver.seen().get(before).cloned(), || receiver.seen().len()).await;
-    assert_eq!(again.id(), dead[1].id.to_string());
-    let twice = api.redeliver(&who, id, dead[1].id).await.unwrap_err();
+    assert_eq!(again.id(), dead[1].delivery.message_id.to_string());
+    let twice = api.webhooks.redeliver(&who, id, dead[1].delivery.message_id).await.unwrap_err();
     assert_eq!(twice.code, Code::NotFound);
     assert_eq!(stage.actions(&who).await[0], "webhook.redeliver");
 }
@@ -117,8 +115,8 @@ async fn a_restart_does_not_begin_the_attempts_anew() {
     assert!(waiting[0].next_at.0 > now().0 + 1_000_000);
     // A change of the endpoint may have mended it.
     receiver.answer(OK);
-    let id = WebhookId(hook.id);
-    stage.root.api().update_webhook(&who, id, order(order_of(&receiver))).await.unwrap();
+    let id = hook.id;
+    stage.root.services().webhooks.update(&who, id, order(order_of(&receiver))).await.unwrap();
     receiver.expect(1, [1, 1, 2]).await;
     stage.end().await;
 }
@@ -159,9 +157,9 @@ async fn too_many_that_wait_become_dead_letters_the_oldest_first() {
     let view = stage.until(&who, &hook, |hook| hook.waiting <= 10 && hook.dead >= view.dead).await;
     assert_eq!(view.waiting, 10);
     assert!(view.last_error.is_some());
-    let api = stage.root.api();
-    let dead = api.dead_deliveries(&who, WebhookId(hook.id), page(99, None)).await.unwrap().items;
-    assert!(dead.iter().all(|one| one.error.contains("more than 10 deliveries")), "{dead:?}");
+    let api = stage.root.services();
+    let dead = api.webhooks.dead_deliveries(&who, hook.id, page(99, None)).await.unwrap().items;
+    assert!(dead.iter().all(|one| one.reason.contains("more than 10 deliveries")), "{dead:?}");
     // The one that was under way may have stayed; of the others the newest wait.
     let waiting: Vec<u64> = stage.waiting().iter().map(|one| one.seq).collect();
     assert!(waiting.ends_with(&(22..=30).collect::<Vec<_>>()), "{waiting:?}");

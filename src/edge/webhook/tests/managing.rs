@@ -1,10 +1,10 @@
 //! Webhooks as their users see them over the API: made, listed, refused, deleted.
 
 use super::stage::*;
-use crate::edge::http::api::{Service, WebhookOrder};
+use crate::actors::WebhookOrder;
 use crate::edge::webhook::Guard;
 use crate::protocol::answers::refusal::Code;
-use crate::protocol::users::owner::{Caller, Role, WebhookId};
+use crate::protocol::users::owner::{Caller, Role};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -12,22 +12,22 @@ async fn webhooks_of_others_do_not_exist_and_deleted_ones_leave_nothing() {
     let receiver = Receiver::start(|_, _| Reply::Status(500)).await;
     let (stage, who) = (Stage::set(quick()).await, user("one"));
     let hook = stage.hook(&who, order_of(&receiver)).await;
-    let (api, id, other) = (stage.root.api(), WebhookId(hook.id), user("two"));
+    let (api, id, other) = (stage.root.services(), hook.id, user("two"));
     let codes = [
-        api.webhook(&other, id).await.unwrap_err().code,
-        api.update_webhook(&other, id, order(order_of(&receiver))).await.unwrap_err().code,
-        api.delete_webhook(&other, id).await.unwrap_err().code,
-        api.dead_deliveries(&other, id, page(9, None)).await.unwrap_err().code,
-        api.redeliver(&other, id, Uuid::nil()).await.unwrap_err().code,
+        api.webhooks.get(&other, id).await.unwrap_err().code,
+        api.webhooks.update(&other, id, order(order_of(&receiver))).await.unwrap_err().code,
+        api.webhooks.delete(&other, id).await.unwrap_err().code,
+        api.webhooks.dead_deliveries(&other, id, page(9, None)).await.unwrap_err().code,
+        api.webhooks.redeliver(&other, id, Uuid::nil()).await.unwrap_err().code,
     ];
     assert_eq!(codes, [Code::NotFound; 5]);
-    assert_eq!(api.webhooks(&other, page(9, None)).await.unwrap().items, []);
+    assert_eq!(api.webhooks.list(&other, page(9, None)).await.unwrap().items, []);
     let admin = Caller { role: Role::Admin, ..user("boss") };
-    assert_eq!(api.webhooks(&admin, page(9, None)).await.unwrap().items.len(), 1);
+    assert_eq!(api.webhooks.list(&admin, page(9, None)).await.unwrap().items.len(), 1);
     stage.say(&who, 1, 1).await;
     stage.until(&who, &hook, |hook| hook.waiting == 1 && hook.last_error.is_some()).await;
-    api.delete_webhook(&who, id).await.unwrap();
-    assert_eq!(api.webhook(&who, id).await.unwrap_err().code, Code::NotFound);
+    api.webhooks.delete(&who, id).await.unwrap();
+    assert_eq!(api.webhooks.get(&who, id).await.unwrap_err().code, Code::NotFound);
     stage.say(&who, 1, 2).await;
     let mark = stage.hook(&who, format!("{}/c", receiver.address)).await;
     receiver.answer(OK);
@@ -50,12 +50,13 @@ async fn pages_of_webhooks_follow_one_another_and_there_is_an_end() {
     for number in 0..20 {
         made.push(stage.hook(&who, format!("https://example.org/{number}")).await.id);
     }
-    let api = stage.root.api();
-    let refused = api.create_webhook(&who, order("https://example.org/".into())).await.unwrap_err();
+    let api = stage.root.services();
+    let refused =
+        api.webhooks.create(&who, order("https://example.org/".into())).await.unwrap_err();
     assert_eq!(refused.code, Code::Conflict);
     let (mut seen, mut cursor) = (Vec::new(), None);
     loop {
-        let part = api.webhooks(&who, page(7, cursor)).await.unwrap();
+        let part = api.webhooks.list(&who, page(7, cursor)).await.unwrap();
         seen.extend(part.items.iter().map(|hook| hook.id));
         cursor = part.next_cursor;
         if cursor.is_none() {
@@ -68,14 +69,14 @@ async fn pages_of_webhooks_follow_one_another_and_there_is_an_end() {
 #[tokio::test]
 async fn addresses_inside_and_unknown_events_are_refused() {
     let (stage, who) = (Stage::guarded(Guard::new(false), quick()).await, user("one"));
-    let api = stage.root.api();
+    let api = stage.root.services();
     for url in ["http://example.org/", "https://127.0.0.1/", "https://0x7f.1/", "https://[::1]/"] {
-        let refused = api.create_webhook(&who, order(url.into())).await.unwrap_err();
+        let refused = api.webhooks.create(&who, order(url.into())).await.unwrap_err();
         assert_eq!((refused.code, refused.errors[0].field.as_str()), (Code::Validation, "url"));
     }
     let events = vec!["nonsense".to_owned()];
     let order = WebhookOrder { events, ..order("https://example.org/".into()) };
-    let refused = api.create_webhook(&who, order).await.unwrap_err();
+    let refused = api.webhooks.create(&who, order).await.unwrap_err();
     assert_eq!((refused.code, refused.errors[0].field.as_str()), (Code::Validation, "events"));
     // Names are looked at when they are resolved: nothing is connected to.
     let hook = stage.hook(&who, "https://localhost:9/".into()).await;
@@ -91,8 +92,8 @@ async fn a_users_end_is_the_end_of_the_users_webhooks() {
     let hook = stage.hook(&who, order_of(&receiver)).await;
     stage.say(&who, 1, 1).await;
     stage.until(&who, &hook, |hook| hook.waiting == 1 && hook.last_error.is_some()).await;
-    stage.root.api().erase(&who, who.user.clone()).await.unwrap();
-    assert_eq!(stage.root.api().webhooks(&who, page(9, None)).await.unwrap().items, []);
+    stage.root.services().user_data.erase(&who, who.user.clone()).await.unwrap();
+    assert_eq!(stage.root.services().webhooks.list(&who, page(9, None)).await.unwrap().items, []);
     assert_eq!(stage.waiting(), []);
     stage.say(&who, 1, 2).await;
     stage.end().await;

@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::actors::{Ports, Root, WebhookSettings};
-use crate::edge::http::api::{AuditQuery, PageQuery, Service, Webhook, WebhookOrder};
+use crate::actors::{AuditQuery, Ports, Root, WebhookInfo, WebhookOrder, WebhookSettings};
 use crate::edge::webhook::{Guard, WebhookClient};
 use crate::protocol::bridge::outbox::{OutboxEntry, Route};
 use crate::protocol::tree::restart::Backoff;
-use crate::protocol::users::owner::{Caller, UserId, WebhookId};
+use crate::protocol::users::owner::{Caller, UserId};
+use crate::protocol::values::page::PageQuery;
 use crate::protocol::webhooks::deliveries::{Delivery, RetryPolicy};
 use crate::store::{Op, Outbox, Store, StoreOptions};
 
@@ -187,21 +187,21 @@ impl Stage {
         self.store.close().await.unwrap();
     }
 
-    pub(super) async fn hook(&self, who: &Caller, url: String) -> Webhook {
-        self.root.api().create_webhook(who, order(url)).await.unwrap()
+    pub(super) async fn hook(&self, who: &Caller, url: String) -> WebhookInfo {
+        self.root.services().webhooks.create(who, order(url)).await.unwrap()
     }
 
-    pub(super) async fn look(&self, who: &Caller, hook: &Webhook) -> Webhook {
-        self.root.api().webhook(who, WebhookId(hook.id)).await.unwrap()
+    pub(super) async fn look(&self, who: &Caller, hook: &WebhookInfo) -> WebhookInfo {
+        self.root.services().webhooks.get(who, hook.id).await.unwrap()
     }
 
     /// Waits until the endpoint is as `is_so` says.
     pub(super) async fn until(
         &self,
         who: &Caller,
-        hook: &Webhook,
-        is_so: impl Fn(&Webhook) -> bool,
-    ) -> Webhook {
+        hook: &WebhookInfo,
+        is_so: impl Fn(&WebhookInfo) -> bool,
+    ) -> WebhookInfo {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let view = self.look(who, hook).await;
@@ -222,8 +222,8 @@ impl Stage {
     }
 
     pub(super) async fn actions(&self, who: &Caller) -> Vec<String> {
-        let page = self.root.api().audit(who, AuditQuery::default()).await.unwrap();
-        page.items.into_iter().map(|entry| entry.action).collect()
+        let page = self.root.services().audit.list(who, AuditQuery::default()).await.unwrap();
+        page.items.into_iter().map(|entry| entry.link.action).collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::*;
+use crate::protocol::messages::outgoing::ParseMode;
 
 const MESSAGES: &str = "/api/v1/accounts/{id}/messages";
 

@@ -73,7 +73,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (service, stop) = (Arc::new(Fake::new()), CancellationToken::new());
         let mut options = ApiOptions {
-            service: service.clone(),
+            services: service.services(),
             runtime: Handle::current(),
             secret: secret(),
             limits: PLENTY,

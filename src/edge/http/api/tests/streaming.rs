@@ -14,13 +14,16 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 
 use super::*;
+use crate::protocol::feed::event::{FeedEntry, FeedEvent};
+use crate::protocol::telegram::chat::ChatSpelling;
 
-fn change(id: &str) -> Change {
-    Change { id: id.to_owned(), event: "account.changed", data: json!({"state": id}).to_string() }
+fn change(id: &str) -> FeedEntry {
+    let chat = ChatSpelling::Text(id.to_owned());
+    FeedEntry { id: id.to_owned(), event: Arc::new(FeedEvent::MonitorRemoved(chat)) }
 }
 
 /// The newest follower, once there are `count`.
-async fn follower(server: &Server, count: usize) -> (mpsc::Sender<Change>, Option<String>) {
+async fn follower(server: &Server, count: usize) -> (mpsc::Sender<FeedEntry>, Option<String>) {
     let wait = async {
         loop {
             let found = server.service.followers.lock().unwrap().get(count - 1).cloned();
@@ -74,10 +77,10 @@ async fn events_are_streamed_and_resumed() {
     let head = lines_until(&mut lines, "data: ").await;
     assert!(head[0].contains("200 OK"), "{head:?}");
     assert!(head.iter().any(|line| line.contains("text/event-stream")));
-    assert!(head.contains(&"event: account.changed".to_owned()), "{head:?}");
+    assert!(head.contains(&"event: monitor.removed".to_owned()), "{head:?}");
     let id = head.iter().find_map(|line| line.strip_prefix("id: ")).unwrap();
     assert!(id.len() > 60, "it does not tell how many there were: {id}");
-    assert!(head.contains(&"data: {\"state\":\"1\"}".to_owned()), "{head:?}");
+    assert!(head.contains(&"data: {\"chat_id\":\"1\"}".to_owned()), "{head:?}");
     let by_header = stream_request().query("last_event_id=older").header("Last-Event-ID", id);
     let _resumed = server.send(&by_header).await;
     assert_eq!(follower(&server, 2).await.1.as_deref(), Some("1"));
@@ -191,7 +194,7 @@ async fn a_socket_tells_changes_and_where_to_resume() {
     let Message::Text(text) = next(&mut socket).await else { panic!("no text") };
     let said: Value = serde_json::from_str(&text).unwrap();
     let id = said["id"].as_str().unwrap();
-    assert_eq!(said, json!({"id": id, "event": "account.changed", "data": {"state": "8"}}));
+    assert_eq!(said, json!({"id": id, "event": "monitor.removed", "data": {"chat_id": "8"}}));
     let resume = format!("?last_event_id={id}");
     let (_resumed, _) = open(&server, &resume, &[("authorization", &bearer)]).await.unwrap();
     assert_eq!(follower(&server, 2).await.1.as_deref(), Some("8"));

@@ -1,0 +1,173 @@
+//! What the product can be asked: one small service a subject, in the core's own requests and answers. Owns the
+//! looking up of rows **in the scope of the one who asks**, and has the parts of the tree do what is asked; never a
+//! wire's shapes, and decides nothing itself. Requests come in from the edges, and answers and refusals go back to
+//! them.
+//!
+//! Every method names who asks: rows of others do not exist for them. Every method may refuse: with `NOT_FOUND`
+//! for what does not exist in the caller's scope, with `INTERNAL` when the store fails, and with what its own words
+//! say.
+
+pub(super) mod accounts;
+mod administration;
+mod audit;
+mod changes;
+mod chats;
+pub(super) mod logins;
+mod messages;
+mod monitors;
+#[cfg(test)]
+mod tests;
+mod user_data;
+mod webhooks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::ActorRef;
+
+use super::accounts::fleet::FleetMsg;
+use super::logins::context::LoginsContext;
+use super::logins::registrar::LoginsMsg;
+use super::messages::sender::MessageSender;
+use super::monitors::commands::Commands;
+use super::tree::calling::{Unanswered, broken};
+use super::tree::context::now;
+use super::webhooks::port::EndpointClient;
+use super::webhooks::supervisor::Hooks;
+use crate::protocol::accounts::owned::OwnedAccount;
+use crate::protocol::answers::refusal::Refusal;
+use crate::protocol::audit::log::AuditEvent;
+use crate::protocol::users::owner::{AccountId, Caller, Role, Scope, UserId};
+use crate::store::{Op, Reader, StoreError};
+
+pub use accounts::{AccountQuery, AccountService, AccountStatus, DailyLimitUse};
+pub use administration::{
+    AdministrationService, DetailedHealth, HealthQuery, KeyStatus, StoreFigures,
+    TroubledAccountInfo, TroubledMonitorInfo, TroubledPage,
+};
+pub use audit::{AuditQuery, AuditService};
+pub use changes::ChangeService;
+pub use logins::{Connected, ConnectedAccount, LoginService, PastedSession};
+pub use messages::MessageService;
+pub use monitors::{MonitorQuery, MonitorService};
+pub use user_data::{Erased, UserArchive, UserDataService, WriteArchive};
+pub use webhooks::{WebhookInfo, WebhookOrder, WebhookService};
+
+/// How long a part of the tree may take that waits for nothing but the disk.
+const STEP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The services, for whoever puts an edge in front of them. Cheap to clone.
+#[derive(Clone)]
+pub struct Services {
+    /// Accounts and their chats.
+    pub accounts: Arc<dyn AccountService>,
+    /// Connecting accounts.
+    pub logins: Arc<dyn LoginService>,
+    /// Sending.
+    pub messages: Arc<dyn MessageService>,
+    /// Which chats are watched.
+    pub monitors: Arc<dyn MonitorService>,
+    /// Where events are delivered to.
+    pub webhooks: Arc<dyn WebhookService>,
+    /// The audit log.
+    pub audit: Arc<dyn AuditService>,
+    /// Everything of a user.
+    pub user_data: Arc<dyn UserDataService>,
+    /// The daemon itself, for admins.
+    pub administration: Arc<dyn AdministrationService>,
+    /// What changes.
+    pub changes: Arc<dyn ChangeService>,
+}
+
+/// The parts of the tree that the services ask.
+pub(super) struct ServiceParts {
+    pub(super) context: Arc<LoginsContext>,
+    pub(super) fleet: ActorRef<FleetMsg>,
+    pub(super) logins: ActorRef<LoginsMsg>,
+    pub(super) commands: Commands,
+    pub(super) sender: Arc<MessageSender>,
+    pub(super) hooks: Arc<Hooks>,
+    pub(super) endpoints: Arc<dyn EndpointClient>,
+}
+
+impl Services {
+    /// The services of a tree.
+    pub(super) fn new(parts: ServiceParts) -> Self {
+        let ServiceParts { context, fleet, logins, commands, sender, hooks, endpoints } = parts;
+        let shared = Shared { context, fleet };
+        let accounts = accounts::Accounts::new(shared.clone());
+        let logins = logins::Logins::new(shared.clone(), logins);
+        let monitors = monitors::Monitors::new(shared.clone(), commands);
+        let user_data = user_data::UserData::new(
+            accounts.clone(),
+            logins.clone(),
+            monitors.clone(),
+            Arc::clone(&hooks),
+        );
+        Self {
+            accounts: Arc::new(accounts),
+            logins: Arc::new(logins),
+            messages: Arc::new(messages::Messages::new(shared.clone(), sender)),
+            monitors: Arc::new(monitors),
+            webhooks: Arc::new(webhooks::Webhooks::new(shared.clone(), hooks, endpoints)),
+            audit: Arc::new(audit::AuditLog::new(shared.clone())),
+            user_data: Arc::new(user_data),
+            administration: Arc::new(administration::Administration::new(shared.clone())),
+            changes: Arc::new(changes::ChangeFeed::new(shared)),
+        }
+    }
+}
+
+/// What all services stand on.
+#[derive(Clone)]
+struct Shared {
+    context: Arc<LoginsContext>,
+    fleet: ActorRef<FleetMsg>,
+}
+
+impl Shared {
+    /// The account `id`, if it exists for the one who asks.
+    fn account(&self, who: &Caller, id: AccountId) -> Result<OwnedAccount, Refusal> {
+        let found = self.context.directory.get(&who.scope(), id);
+        found.ok_or_else(|| Refusal::not_found("account"))
+    }
+
+    /// Why a part of the tree does not answer. Where the store has failed, that is why: everything stops.
+    fn unanswered(&self, why: Unanswered) -> Refusal {
+        match self.context.store.failure() {
+            Some(failure) => broken(&failure),
+            None => why.into(),
+        }
+    }
+
+    /// Reads from the store for the one who asks.
+    async fn reading<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.context.store.read(read).await.map_err(|error| broken(&error))
+    }
+
+    async fn commit(&self, ops: Vec<Op>) -> Result<(), Refusal> {
+        self.context.store.commit(ops).await.map_err(|error| broken(&error))
+    }
+}
+
+/// A line for the audit log about something of `owner`'s.
+fn audit_event(who: &Caller, owner: &UserId, action: &str, target: impl ToString) -> AuditEvent {
+    AuditEvent::by(who, owner, action, now()).on(target)
+}
+
+/// Whose something is, for those who are told: admins, who see more than their own.
+fn owner_for(who: &Caller, owner: Option<&UserId>) -> Option<UserId> {
+    owner.filter(|_| who.role == Role::Admin).cloned()
+}
+
+/// What a list of `user`'s things covers for the one who asks; `None` when it holds nothing, because it
+/// would be somebody else's.
+fn scope_of(who: &Caller, user: Option<UserId>) -> Option<Scope> {
+    match user {
+        None => Some(who.scope()),
+        Some(user) => who.is_or_may_see(&user).then_some(Scope::Only(user)),
+    }
+}
