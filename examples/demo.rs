@@ -5,6 +5,8 @@
 //!
 //! `cargo run --release --example demo [-- --for 60s]`
 
+#![allow(clippy::disallowed_methods, reason = "the demo runs in real time")]
+
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -15,6 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use telewarden::actors::CommandSink;
 use telewarden::app::Daemon;
+use telewarden::clock::Clock;
 use telewarden::config::{Config, LogFormat};
 use telewarden::edge::http::{HealthSource, TokenSecret, Tokens};
 use telewarden::protocol::bridge::command;
@@ -185,7 +188,11 @@ impl User {
     fn new(config: &Config) -> Result<Self> {
         let secret = TokenSecret::new(SecretText::new(TOKEN_SECRET.to_owned()))?;
         let user = UserId::new("demo".to_owned())?;
-        let token = Tokens::new(&secret).mint(&user, Role::User, Duration::from_secs(86_400))?;
+        let token = Tokens::new(&secret, Clock::system()).mint(
+            &user,
+            Role::User,
+            Duration::from_secs(86_400),
+        )?;
         let api = format!("http://{}/api/v1", config.http.listen);
         Ok(Self { client: reqwest::Client::builder().no_proxy().build()?, api, token })
     }

@@ -18,13 +18,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::actors::{
     AccountSettings, BacklogGate, BridgeParts, Commands, Context, Directory, Metrics,
     MonitorSettings, Part, Ports, Root, Settings, Status, WebhookSettings,
 };
+use crate::chance::Chance;
+use crate::clock::Clock;
+use crate::clock::instant;
 use crate::config::{self, Config};
 use crate::edge::amqp::{AmqpLinks, AmqpOptions, BridgeStatus, EventTypes};
 use crate::edge::http::{self, HttpMetrics};
@@ -75,14 +77,14 @@ struct Signs {
 }
 
 impl Signs {
-    fn new(config: &Config, store: &Store) -> Self {
-        let status = Arc::new(Status::default());
+    fn new(config: &Config, store: &Store, clock: &Clock) -> Self {
+        let status = Arc::new(Status::new(clock.clone()));
         let directory = Arc::new(Directory::default());
-        let bridge = config.bridge.enabled.then(BridgeStatus::new);
+        let bridge = config.bridge.enabled.then(|| BridgeStatus::new(clock));
         let backlog = Arc::new(BacklogGate::new(u64::from(config.store.backlog_max_mb) << 20));
         let (shown, names, gate) =
             (Arc::clone(&status), Arc::clone(&directory), Arc::clone(&backlog));
-        let health = DaemonHealth::new(shown, names, store, bridge.clone(), gate);
+        let health = DaemonHealth::new(shown, names, store, bridge.clone(), gate, clock.clone());
         let health = Arc::new(health);
         let (metrics, http) = (Arc::default(), HttpMetrics::default());
         Self { status, directory, bridge, backlog, metrics, http, health }
@@ -101,10 +103,11 @@ impl Daemon {
     /// # Errors
     /// What could not be opened or started, and why.
     pub async fn start(config: &Config) -> Result<(Self, Option<Outbox>)> {
+        let (clock, chance) = (Clock::system(), Chance::system());
         let files = Descriptors::of_process()?;
         let listener = door::listen(config)?;
         let (store, outbox) = open_store(config).await?;
-        let signs = Signs::new(config, &store);
+        let signs = Signs::new(config, &store, &clock);
         let exposed = Arc::new(signs.metrics(&store));
         let secret = door::token_secret(config)?;
         let (outbox, bridge) = match signs.bridge {
@@ -123,11 +126,12 @@ impl Daemon {
             tokio::task::spawn_blocking(move || store.load()).await??
         };
         files.tell(snapshot.accounts.len());
-        let login = login_options(config, &signs.metrics, files)?;
+        let login = login_options(config, &signs.metrics, files, clock.clone())?;
         let settings = settings(config, told_limits, login, files);
         let Signs { status, directory, backlog, metrics, http, health, .. } = signs;
         let clocks = settings.accounts.login.dial.clocks.clone();
-        let context = Context::new(store.clone(), status, metrics, backlog, clocks);
+        let context =
+            Context::new(store.clone(), status, metrics, backlog, clock.clone(), chance, clocks);
         health.watch(&context);
         let rotation = rotation::keep(&context, config.secrets.rotate_every);
         let shutdown_timeout = config.shutdown.timeout;
@@ -135,7 +139,7 @@ impl Daemon {
         let root = Root::start(context, settings, directory, snapshot, ports, shutdown_timeout / 2)
             .await?;
         let door = Door::new();
-        let api = door.api_options(config, &root, secret, http, files);
+        let api = door.api_options(config, &root, secret, clock, http, files);
         door.open(listener, http::router_with_api(health.clone(), exposed, api), files)?;
         health.started();
         let daemon = Self { root, store, door, health, limits, shutdown_timeout, rotation };
@@ -177,7 +181,7 @@ impl Daemon {
     /// # Errors
     /// When the store could not be closed cleanly; what was acknowledged is safe all the same.
     pub async fn stop(self) -> Result<()> {
-        let end = Instant::now() + self.shutdown_timeout;
+        let end = instant() + self.shutdown_timeout;
         self.health.stopping();
         self.door.end_streams();
         drop(self.rotation);
@@ -237,7 +241,12 @@ fn pacing(limits: &config::Limits) -> Limits {
     Limits { send: Rate { per_minute, burst }, sends_per_day: per_day, ..Limits::default() }
 }
 
-fn login_options(config: &Config, metrics: &Metrics, files: Descriptors) -> Result<LoginOptions> {
+fn login_options(
+    config: &Config,
+    metrics: &Metrics,
+    files: Descriptors,
+    clock: Clock,
+) -> Result<LoginOptions> {
     let read = |path: &PathBuf| {
         let pem = config::read_named_file(path).map_err(|why| {
             anyhow::anyhow!(
@@ -253,7 +262,7 @@ fn login_options(config: &Config, metrics: &Metrics, files: Descriptors) -> Resu
         servers: Servers::new(config.telegram.servers.clone()),
         api_id: config.telegram.api_id.unwrap_or_default(),
         metrics: metrics.calls.clone(),
-        clocks: Clocks::default(),
+        clocks: Clocks::new(clock),
         sockets: files.telegram(),
     };
     Ok(LoginOptions {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use telewarden::clock::Clock;
 use telewarden::edge::http::{TokenSecret, Tokens};
 use telewarden::protocol::users::owner::{Role, UserId};
 use telewarden::protocol::values::secret::SecretText;
@@ -71,7 +72,8 @@ struct Connection {
 impl Client {
     /// For the daemon at `address`, with tokens for so many users.
     pub(crate) fn new(address: SocketAddr, users: usize) -> Result<Self> {
-        let tokens = Tokens::new(&TokenSecret::new(SecretText::new(SECRET.to_owned()))?);
+        let tokens =
+            Tokens::new(&TokenSecret::new(SecretText::new(SECRET.to_owned()))?, Clock::system());
         let mint = |number: usize| -> Result<String> {
             let user = UserId::new(format!("user-{number}"))?;
             Ok(tokens.mint(&user, Role::User, TOKEN_TTL)?)

@@ -3,6 +3,8 @@
 //! `scripts/bench --accounts` builds the parts and runs it; `docs/performance.md` tells what came
 //! out. Must never be part of the tests: it decides nothing and its figures depend on the machine.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+
 #[path = "../bridge/bare_pipe.rs"]
 #[expect(dead_code, reason = "only its way of connecting is used here")]
 mod bare_pipe;

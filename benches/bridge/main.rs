@@ -3,6 +3,8 @@
 //! `docs/performance.md` tells what came out. Everything that is measured is a process of its own.
 //! Must never be part of the tests: it decides nothing and its figures depend on the machine.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+
 mod bare_pipe;
 mod broker;
 mod daemon;

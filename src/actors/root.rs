@@ -28,13 +28,14 @@ use super::monitors::rekeying;
 use super::monitors::supervisor::{Monitors, MonitorsArgs, MonitorsMsg};
 use super::services::{ServiceParts, Services};
 use super::tree::backlog;
-use super::tree::context::{Context, now};
+use super::tree::context::Context;
 use super::tree::ledger;
 use super::upkeep::feed;
 use super::upkeep::retention;
 use super::webhooks::port::EndpointClient;
 use super::webhooks::supervisor::{Hooks, WebhookSettings};
 use super::webhooks::supervisor::{Webhooks, WebhooksArgs, WebhooksMsg};
+use crate::clock::instant;
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::bridge::job::JobRecord;
 use crate::protocol::monitors::cursor::Cursor;
@@ -182,7 +183,7 @@ impl Root {
         let of_monitors = MonitorsContext::new(Arc::clone(&of_accounts), monitor_settings);
         let of_logins = LoginsContext::new(Arc::clone(&of_accounts));
         let hooks = Arc::new(Hooks::default());
-        of_logins.login_flood_waits.recall(login_waits, now());
+        of_logins.login_flood_waits.recall(login_waits, context.now());
         restarts.into_iter().for_each(|record| context.status.restart(record));
         let (shared, held) = (Arc::clone(&of_accounts), held_by(&monitors, &jobs));
         let args = FleetArgs { context: shared, accounts, sessions, owned, held };
@@ -203,7 +204,8 @@ impl Root {
             drain,
         };
         let webhooks = spawn(&supervisor, "webhooks", Webhooks, args).await?;
-        let commands = Commands::new(fleet.clone(), monitors.clone(), jobs.clone());
+        let clock = context.clock.clone();
+        let commands = Commands::new(fleet.clone(), monitors.clone(), jobs.clone(), clock);
         let helpers = [
             feed::start(&of_logins),
             retention::start(&context),
@@ -259,11 +261,21 @@ impl Root {
         webhooks: WebhookSettings,
         ports: Ports,
     ) -> Self {
+        Self::around(Context::for_tests(store.clone()), snapshot, webhooks, ports).await
+    }
+
+    /// The same in a context of one's own.
+    #[cfg(test)]
+    async fn around(
+        context: Arc<Context>,
+        snapshot: Snapshot,
+        webhooks: WebhookSettings,
+        ports: Ports,
+    ) -> Self {
         let (accounts, monitors) = (AccountSettings::for_tests(), MonitorSettings::for_tests());
         let settings = Settings { accounts, monitors, webhooks };
-        let (context, directory) = (Context::for_tests(store.clone()), Arc::default());
         let drain = Duration::from_millis(50);
-        Self::start(context, settings, directory, snapshot, ports, drain).await.unwrap()
+        Self::start(context, settings, Arc::default(), snapshot, ports, drain).await.unwrap()
     }
 
     /// What the product can be asked, for the edges.
@@ -326,12 +338,12 @@ impl Root {
         let _ = timeout_at(deadline, supervisor.call(RootMsg::Stopping, None)).await;
         if let Some(bridge) = &bridge {
             // Half of the time at the most: what follows needs some, too.
-            let half = Instant::now() + deadline.duration_since(Instant::now()) / 2;
+            let half = instant() + deadline.duration_since(instant()) / 2;
             let asked = bridge.call(BridgeMsg::StopConsuming, None);
             let _ = timeout_at(half, asked).await;
         }
         // What users send is under way for some seconds at the most.
-        let third = Instant::now() + deadline.duration_since(Instant::now()) / 3;
+        let third = instant() + deadline.duration_since(instant()) / 3;
         let _ = timeout_at(third, sender.close()).await;
         // Logins before the fleet, which takes in the accounts of those that have just succeeded.
         let parts: [ActorCell; 4] = [logins.into(), fleet.into(), jobs.into(), monitors.into()];
@@ -473,15 +485,16 @@ mod tests {
 
     use super::*;
     use crate::actors::accounts::directory::tests::owned;
-    use crate::clock::now;
+    use crate::clock::{Clock, TimeSource, now};
     use crate::protocol::accounts::owned::OwnedAccount;
     use crate::protocol::accounts::record::{AccountRecord, Credentials};
     use crate::protocol::bridge::command::SessionData;
     use crate::protocol::telegram::chat::{ChatRef, ChatSpelling};
-    use crate::protocol::values::ids::{AuthKeyId, SessionId};
+    use crate::protocol::telegram::server_time::SteadyMillis;
+    use crate::protocol::values::ids::{AuthKeyId, SessionId, UnixMillis};
     use crate::protocol::values::secret::{AUTH_KEY_LEN, AuthKey};
     use crate::store::gated::GatedDisk;
-    use crate::store::{Op, Store};
+    use crate::store::{Op, Outbox, Store};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -532,6 +545,54 @@ mod tests {
         root.stop(Instant::now() + PATIENCE).await;
         store.commit(Vec::new()).await.unwrap();
         assert_eq!(store.load().unwrap().restarts, []);
+    }
+
+    /// The time that never goes on.
+    struct Fixed(UnixMillis);
+
+    impl TimeSource for Fixed {
+        fn wall(&self) -> UnixMillis {
+            self.0
+        }
+
+        fn steady(&self) -> SteadyMillis {
+            SteadyMillis(0)
+        }
+    }
+
+    #[tokio::test]
+    async fn two_trees_live_in_one_process_side_by_side_and_share_nothing() {
+        let moments = [1_000_000_000_000, 1_900_000_000_000].map(UnixMillis);
+        let mut trees = Vec::new();
+        for at in moments {
+            let clock = Clock::of(Fixed(at));
+            let (store, outbox) = Store::in_memory_at(clock.clone()).unwrap();
+            let context = Context::for_tests_at(store.clone(), clock);
+            let (snapshot, webhooks) = (Snapshot::default(), WebhookSettings::default());
+            let root = Root::around(context, snapshot, webhooks, Ports::closed()).await;
+            trees.push((root, store, outbox));
+        }
+        let chat = |number| ChatRef::parse(ChatSpelling::Number(number)).unwrap();
+        let watch = async |(root, ..): &(Root, Store, Outbox), number| {
+            root.commands().watch(None, chat(number), Vec::new(), None, Vec::new()).await.unwrap();
+        };
+        watch(&trees[0], -1_000_000_000_001).await;
+        watch(&trees[0], -1_000_000_000_002).await;
+        watch(&trees[1], -1_000_000_000_001).await;
+        for (expected, at, (_, store, _)) in
+            [(2, moments[0], &trees[0]), (1, moments[1], &trees[1])]
+        {
+            let monitors = store.load().unwrap().monitors;
+            assert_eq!(monitors.len(), expected);
+            assert!(monitors.iter().all(|(record, _)| record.started_at == at), "by its own clock");
+        }
+        trees[0].0.fleet.kill();
+        timeout_at(Instant::now() + PATIENCE, trees[0].0.ended()).await.unwrap();
+        for part in trees[1].0.parts() {
+            timeout_at(Instant::now() + PATIENCE, part.ask()).await.unwrap().unwrap();
+        }
+        assert_eq!(trees[1].1.load().unwrap().restarts, [], "what ended belongs to the other one");
+        trees.remove(1).0.stop(Instant::now() + PATIENCE).await;
     }
 
     /// The one thing that handlers wait for is room at the store's door, which there is until the

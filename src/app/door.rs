@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::actors::{Root, said_by};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::edge::http::{self, ApiOptions, ChangeLimit, HttpMetrics, RequestLimits, TokenSecret};
 
@@ -83,6 +84,7 @@ impl Door {
         config: &Config,
         root: &Root,
         secret: TokenSecret,
+        clock: Clock,
         metrics: HttpMetrics,
         files: Descriptors,
     ) -> ApiOptions {
@@ -91,6 +93,7 @@ impl Door {
             services: root.services(),
             runtime: tokio::runtime::Handle::current(),
             secret,
+            clock,
             limits: RequestLimits {
                 connect: limits.connect_per_minute,
                 send: limits.send_per_minute,

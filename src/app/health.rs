@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use serde::Serialize;
 
 use super::systemd::Vitals;
 use crate::actors::{AccountView, BacklogGate, Context, Directory, Status, watched_thread};
-use crate::clock::now;
+use crate::clock::Clock;
+use crate::clock::instant;
 use crate::edge::amqp::{BridgeStatus, LinkSnapshot, LinkState};
 use crate::edge::http::{
     AccountsHealth, DependencyHealth, DependencyState, HealthReport, HealthSource, HealthStatus,
@@ -47,7 +49,7 @@ struct Sample {
 
 impl Sample {
     fn of(store: &Store) -> Self {
-        Self { at: Instant::now(), stats: store.blocking().stats(), stuck_since: None }
+        Self { at: instant(), stats: store.blocking().stats(), stuck_since: None }
     }
 
     /// The one after `before`; it remembers since when nothing moves.
@@ -97,6 +99,7 @@ pub struct DaemonHealth {
     sample: Arc<Mutex<Sample>>,
     bridge: Option<BridgeStatus>,
     backlog: Arc<BacklogGate>,
+    clock: Clock,
     born_at: UnixMillis,
     stage: AtomicU8,
 }
@@ -109,13 +112,18 @@ impl DaemonHealth {
         store: &Store,
         bridge: Option<BridgeStatus>,
         backlog: Arc<BacklogGate>,
+        clock: Clock,
     ) -> Self {
         let sample = Sample::of(store);
         // Before anybody connects, since it may be full from an earlier life.
         backlog.note(sample.stats.outbox_bytes);
         let sample = Arc::new(Mutex::new(sample));
-        let (born_at, stage) = (now(), AtomicU8::new(STARTING));
-        Self { status, directory, sample, bridge, backlog, born_at, stage }
+        let (born_at, stage) = (clock.now(), AtomicU8::new(STARTING));
+        Self { status, directory, sample, bridge, backlog, clock, born_at, stage }
+    }
+
+    pub(super) fn now(&self) -> UnixMillis {
+        self.clock.now()
     }
 
     pub(super) fn status(&self) -> &Status {
@@ -184,20 +192,20 @@ impl HealthSource for DaemonHealth {
             let sample = lock(&self.sample);
             (sample.stats.clone(), sample.trouble())
         };
-        let accounts = accounts(&self.status, &self.directory);
+        let accounts = accounts(&self.status, &self.directory, self.now());
         let (monitors, is_any_monitor_in_trouble) = monitors(&self.status);
         let dependencies = self.dependencies(&stats, trouble);
         let is_troubled = self.status.is_any_account_in_trouble()
             || is_any_monitor_in_trouble
             || self.backlog.state() != Backlog::Roomy;
-        let uptime = (now().0 - self.born_at.0) / 1000;
+        let uptime = (self.clock.now().0 - self.born_at.0) / 1000;
         HealthReport {
             status: self.overall(&dependencies, is_troubled),
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_seconds: u64::try_from(uptime).unwrap_or(0),
             accounts,
             monitors,
-            outbox: outbox(&stats, &self.backlog),
+            outbox: outbox(&stats, &self.backlog, self.now()),
             dependencies,
             restarts: restarts(&self.status),
         }
@@ -218,8 +226,8 @@ impl Vitals for Arc<DaemonHealth> {
     }
 }
 
-fn outbox(stats: &StoreStats, backlog: &BacklogGate) -> OutboxHealth {
-    let age = stats.outbox_oldest_at.map(|oldest| (now().0 - oldest.0) / 1000);
+fn outbox(stats: &StoreStats, backlog: &BacklogGate, now: UnixMillis) -> OutboxHealth {
+    let age = stats.outbox_oldest_at.map(|oldest| (now.0 - oldest.0) / 1000);
     OutboxHealth {
         depth: stats.outbox_depth,
         bytes: stats.outbox_bytes,
@@ -241,9 +249,10 @@ fn by_state<T: Serialize + Debug + Copy>(states: &BTreeMap<T, usize>) -> BTreeMa
     states.iter().map(|(state, count)| (named(*state), *count as u64)).collect()
 }
 
-fn accounts(status: &Status, directory: &Directory) -> AccountsHealth {
+fn accounts(status: &Status, directory: &Directory, now: UnixMillis) -> AccountsHealth {
     let (states, troubled) = (status.account_states(), status.troubled_accounts(None, LISTED_MAX));
-    let shown = |(key, view)| troubled_account(directory.name_of(key), status.names(key), view);
+    let shown =
+        |(key, view)| troubled_account(directory.name_of(key), status.names(key), view, now);
     AccountsHealth {
         total: states.values().sum::<usize>() as u64,
         by_state: by_state(&states),
@@ -253,8 +262,13 @@ fn accounts(status: &Status, directory: &Directory) -> AccountsHealth {
     }
 }
 
-fn troubled_account(account: String, sessions: Vec<String>, view: AccountView) -> TroubledAccount {
-    let Why { evidence, timers, next } = view.why(now());
+fn troubled_account(
+    account: String,
+    sessions: Vec<String>,
+    view: AccountView,
+    now: UnixMillis,
+) -> TroubledAccount {
+    let Why { evidence, timers, next } = view.why(now);
     let timers = timers.into_iter().map(|Timer { what, until }| TimerNote { what, until });
     TroubledAccount {
         account,
@@ -335,11 +349,10 @@ fn link_health(name: &str, link: &LinkSnapshot) -> DependencyHealth {
     });
     let parts: Vec<String> =
         [link.detail.clone(), mismatch, unroutable].into_iter().flatten().collect();
-    let since = link.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     DependencyHealth {
         name: name.into(),
         state,
-        since: UnixMillis(i64::try_from(since).unwrap_or(i64::MAX)),
+        since: link.since,
         detail: (!parts.is_empty()).then(|| parts.join("; ")),
     }
 }

@@ -6,7 +6,8 @@
 //! its mailbox, and the beat comes back by itself when the part does.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use tokio::sync::oneshot;
 

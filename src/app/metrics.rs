@@ -14,7 +14,6 @@ use prometheus_client::registry::Registry;
 
 use super::health::{DaemonHealth, named};
 use crate::actors::{Metrics, Status};
-use crate::clock::now;
 use crate::edge::amqp::BridgeStatus;
 use crate::edge::http::{HttpMetrics, MetricsSource};
 use crate::protocol::accounts::connection::AccountState;
@@ -89,7 +88,8 @@ impl Moment {
 
     fn store(&self, out: &mut Out<'_>) -> fmt::Result {
         let stats = self.health.store_stats();
-        let age = stats.outbox_oldest_at.map_or(0, |oldest| (now().0 - oldest.0).max(0));
+        let age =
+            stats.outbox_oldest_at.map_or(0, |oldest| (self.health.now().0 - oldest.0).max(0));
         let depth = stats.outbox_depth as f64;
         out.gauge("telewarden_outbox_depth", "Events that wait for the broker", depth)?;
         let help = "Bytes of the store that they take";

@@ -11,7 +11,7 @@ use super::runs::{CrashLoop, Runs};
 use super::systemd::ServiceManager;
 use super::{Daemon, Reload};
 use crate::actors::RootError;
-use crate::clock::steady;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::{CommitError, Outbox};
 
@@ -115,7 +115,8 @@ fn raise_open_files() {
 pub fn run(reload: Reload) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("failed to start the runtime")?;
-    let runs = Runs::begin(std::env::var_os(RUNTIME_DIRECTORY).as_deref(), steady().0)?;
+    let runs =
+        Runs::begin(std::env::var_os(RUNTIME_DIRECTORY).as_deref(), Clock::system().steady().0)?;
     let ended = runtime.block_on(serve(reload, &runs));
     note_end(&runs, ended.as_ref().err());
     runtime.shutdown_timeout(THREADS_MAX);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::actors::{Context, watched_task};
-use crate::clock::now;
 use crate::protocol::keys::rotation;
 use crate::store::{RotateError, Store, StoreError};
 
@@ -17,23 +16,29 @@ const SLEEP_MAX: Duration = Duration::from_secs(60 * 60);
 /// Renews the keys of the store every so often, until what this answers is dropped.
 pub(super) fn keep(context: &Arc<Context>, every: Duration) -> AbortOnDropHandle<()> {
     let shared = Arc::clone(context);
-    watched_task(context, "key-timer", move || run(shared.store.clone(), every))
+    watched_task(context, "key-timer", move || run(Arc::clone(&shared), every))
 }
 
-async fn run(store: Store, every: Duration) {
+async fn run(context: Arc<Context>, every: Duration) {
+    let store = &context.store;
     let mut failures = 0;
     loop {
-        let mut left =
-            rotation::wait(store.key_created_at(), now(), every, failures, rand::random());
+        let mut left = rotation::wait(
+            store.key_created_at(),
+            context.now(),
+            every,
+            failures,
+            context.jitter(),
+        );
         while !left.is_zero() {
             let sleep = left.min(SLEEP_MAX);
             tokio::time::sleep(sleep).await;
             left = match failures {
-                0 => rotation::wait(store.key_created_at(), now(), every, 0, 0.0),
+                0 => rotation::wait(store.key_created_at(), context.now(), every, 0, 0.0),
                 _ => left - sleep,
             };
         }
-        failures = match rotate(&store).await {
+        failures = match rotate(store).await {
             Ok(()) => 0,
             // Whoever looks after the store ends the process.
             Err(RotateError::Unfinished(_) | RotateError::Unchanged(StoreError::Stopped(_))) => {

@@ -7,7 +7,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use sd_notify::NotifyState;
 use tokio::runtime::Handle;
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::heartbeat::{Call, Heartbeat};
 use crate::actors::{Part, said_by};
+use crate::clock::instant;
 use crate::protocol::values::printable::Printable;
 
 /// Between two pulses where nobody asks for a watchdog.
@@ -138,7 +140,7 @@ impl Reporter {
         while let Ok(event) = self.inbox.recv() {
             match event {
                 Event::Ready { parts, vitals, runtime } => {
-                    let now = Instant::now();
+                    let now = instant();
                     let heart = Heartbeat::new(parts, self.every, now);
                     let failure = None;
                     return Watch {
@@ -187,7 +189,7 @@ impl Watch {
         self.ready();
         let tick = STATUS_EVERY.min(self.reporter.every / 8);
         loop {
-            self.look(Instant::now());
+            self.look(instant());
             match self.reporter.inbox.recv_timeout(tick) {
                 Ok(Event::Answered { pulse, part }) => self.answered(pulse, part),
                 Ok(Event::Reloading) => self.reloading(),
@@ -242,7 +244,7 @@ impl Watch {
     }
 
     fn answered(&mut self, pulse: u64, part: usize) {
-        let now = Instant::now();
+        let now = instant();
         let Some((took, was_late)) = self.heart.answered(pulse, part, now) else { return };
         (self.reporter.notify)(&[NotifyState::Watchdog]);
         if was_late {
@@ -265,7 +267,7 @@ impl Watch {
                 "these parts do not answer the heartbeat, because the disk does not answer either"
             ),
         }
-        self.show_status(Instant::now());
+        self.show_status(instant());
     }
 
     fn show_status(&mut self, now: Instant) {

@@ -4,9 +4,11 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use super::{HealthArgs, say};
+use crate::clock::instant;
 use crate::config::ConfigError;
 
 /// How long one step (connect, send, each read) may take. The daemon answers in 0.1 s.
@@ -83,14 +85,14 @@ fn fetch(host: &str, path: &str) -> io::Result<Vec<u8>> {
     stream.set_write_timeout(Some(STEP_MAX))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
-    read_whole(stream, Instant::now() + ANSWER_MAX)
+    read_whole(stream, instant() + ANSWER_MAX)
 }
 
 fn read_whole(mut stream: TcpStream, end: Instant) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     let mut part = [0; 4096];
     while answer.len() < ANSWER_BYTES_MAX {
-        let left = end.saturating_duration_since(Instant::now());
+        let left = end.saturating_duration_since(instant());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }

@@ -184,6 +184,7 @@ mod tests {
 
     use super::*;
     use crate::cli::ConfigArgs;
+    use crate::clock::Clock;
     use crate::edge::http::{TokenSecret, Tokens};
     use crate::protocol::users::owner::Role;
 
@@ -224,9 +225,9 @@ mod tests {
         let asked = asked.join().unwrap();
         assert!(asked.starts_with("POST /api/v1/keys/rotate HTTP/1.1\r\n"), "{asked}");
         let token = asked.lines().find_map(|line| line.strip_prefix("authorization: Bearer "));
-        let grant = Tokens::new(&secret).check(token.unwrap().trim()).unwrap();
+        let grant = Tokens::new(&secret, Clock::system()).check(token.unwrap().trim()).unwrap();
         assert_eq!((grant.user.as_str(), grant.role), (USER, Role::Admin));
-        assert!(grant.left() <= Duration::from_secs(60));
+        assert!(grant.left(Clock::system().now()) <= Duration::from_secs(60));
         let lines = as_text(&serde_json::from_value(answer).unwrap(), Wish::Rotate);
         assert_eq!(lines[1], "generation  4 (ab12), since 2026-11-21T03:04:05.000Z");
         assert_eq!(lines[3], "the keys were renewed");

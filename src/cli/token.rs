@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use super::{TokenArgs, fail, say};
+use crate::clock::Clock;
 use crate::config::{ConfigError, duration};
 use crate::edge::http::{TokenSecret, TokenSecretError, Tokens};
 use crate::protocol::users::owner::{Role, UserId, UserIdError};
@@ -56,7 +57,9 @@ pub(super) fn make(args: &TokenArgs) -> Result<String, TokenCommandError> {
     }
     secrets::resolve(&mut config)?;
     let secret = TokenSecret::find(config.auth.jwt_secret.as_ref(), &config.store.path)?;
-    Tokens::new(&secret).mint(&user, role, ttl).map_err(|_| TokenCommandError::Signing)
+    Tokens::new(&secret, Clock::system())
+        .mint(&user, role, ttl)
+        .map_err(|_| TokenCommandError::Signing)
 }
 
 #[cfg(test)]
@@ -80,9 +83,9 @@ mod tests {
         assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
         let secret = TokenSecret::find_or_make(None, state.path()).unwrap();
         let token = make(&args(state.path())).unwrap();
-        let grant = Tokens::new(&secret).check(&token).unwrap();
+        let grant = Tokens::new(&secret, Clock::system()).check(&token).unwrap();
         assert_eq!((grant.user.as_str(), grant.role), ("user-7", Role::Admin));
-        assert!(grant.left().as_secs() <= 90);
+        assert!(grant.left(Clock::system().now()).as_secs() <= 90);
     }
 
     #[test]

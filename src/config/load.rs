@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -18,8 +18,9 @@ use super::problem::{PROBLEMS_SHOWN_MAX, nearest, nearest_within};
 use super::reference::{self, Reference};
 use super::value::Value;
 use super::{Config, ConfigError, Place, Problem};
+use crate::clock::instant;
+use crate::exposure::refuse_exposed;
 use crate::protocol::values::secret::SecretText;
-use crate::secrets::refuse_exposed;
 
 /// What our own variables begin with.
 const VARIABLE_PREFIX: &str = "TELEWARDEN__";
@@ -279,10 +280,10 @@ fn read_bytes(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
         file.read_to_end(&mut bytes)?;
         return Ok(bytes);
     }
-    let end = Instant::now() + PIPE_MAX;
+    let end = instant() + PIPE_MAX;
     let mut part = [0; 4096];
     loop {
-        wait_for(file.get_ref(), end.saturating_duration_since(Instant::now()))?;
+        wait_for(file.get_ref(), end.saturating_duration_since(instant()))?;
         match file.read(&mut part) {
             Ok(0) => return Ok(bytes),
             Ok(count) => bytes.extend(&part[..count]),

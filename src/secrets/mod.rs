@@ -3,7 +3,6 @@
 //! and never decides what a secret is used for.
 
 mod choose;
-mod exposure;
 #[cfg(test)]
 pub(crate) mod freed;
 mod resolve;
@@ -11,6 +10,5 @@ mod variable;
 pub mod vault;
 
 pub use choose::{Chosen, choose};
-pub use exposure::{Exposed, refuse_exposed};
 pub use resolve::resolve;
 pub use variable::{hidden_key_variable, hide_key_variable};

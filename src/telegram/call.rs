@@ -4,7 +4,6 @@
 use std::sync::{Mutex, PoisonError};
 
 use grammers_client::tl;
-use tokio::time::Instant;
 
 use super::chats::Found;
 use super::link::Caller;
@@ -12,6 +11,7 @@ use super::peers::PeerBook;
 use super::rights::ChatRights;
 use super::send::SendMessage;
 use super::{chats, freeze, history, rights, send};
+use crate::clock::instant;
 use crate::protocol::messages::message::Message;
 use crate::protocol::messages::target::Target;
 use crate::protocol::telegram::chat::PeerRecord;
@@ -145,7 +145,7 @@ impl Call {
     pub fn shortened(self, peers: &Mutex<PeerBook>) -> Self {
         let known = |target: ChatTarget| match &target {
             ChatTarget::Username(name) => {
-                lock(peers).named(name, Instant::now()).map_or(target, ChatTarget::Marked)
+                lock(peers).named(name, instant()).map_or(target, ChatTarget::Marked)
             }
             ChatTarget::Marked(_) | ChatTarget::Invite(_) => target,
         };
@@ -240,7 +240,7 @@ impl Call {
         if let Some(peer) = finding.sought() {
             news.extend(peers.learn_one(peer));
             if let Some(name) = self.looks_up() {
-                peers.name(name, peer.id, Instant::now());
+                peers.name(name, peer.id, instant());
             }
         }
         Ok((finding, news))

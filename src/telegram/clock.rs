@@ -13,13 +13,16 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use grammers_client::tl::{self, Serializable};
 use tokio::time::timeout;
 
 use super::plain::{PlainError, PlainLink};
-use crate::clock;
+use crate::chance;
+use crate::clock::Clock;
+use crate::clock::instant;
 use crate::protocol::telegram::server_time::{AHEAD_MAX_MS, ClockReading, SteadyMillis};
 use crate::protocol::values::ids::UnixMillis;
 
@@ -31,11 +34,12 @@ const ASK_EVERY: Duration = Duration::from_secs(5 * 60);
 const FAILED_PAUSE: Duration = Duration::from_secs(30);
 
 /// What is known of Telegram's clock. Cheap to clone; all clones share it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Clocks(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    here: Clock,
     known: Mutex<Known>,
     /// Held by the one who takes a reading, so that the others wait for it.
     reading: tokio::sync::Mutex<()>,
@@ -53,15 +57,25 @@ struct Known {
 }
 
 impl Clocks {
+    /// Nothing is known yet; `here` is this machine's clock.
+    pub fn new(here: Clock) -> Self {
+        Self(Arc::new(Shared { here, known: Mutex::default(), reading: Default::default() }))
+    }
+
+    /// This machine's clock.
+    pub(super) fn here(&self) -> &Clock {
+        &self.0.here
+    }
+
     /// What time it is at Telegram, or a little earlier; `None` while that is not known, because
     /// no server was asked within the last ten minutes, or since our clock was set.
     pub fn telegrams_now(&self) -> Option<UnixMillis> {
-        self.all().reading?.telegrams_now(clock::moment())
+        self.all().reading?.telegrams_now(self.0.here.moment())
     }
 
     /// The same as well as it can be told; `None` while no server was ever asked.
     pub fn telegrams_now_roughly(&self) -> Option<UnixMillis> {
-        Some(self.all().reading?.telegrams_now_roughly(clock::steady()))
+        Some(self.all().reading?.telegrams_now_roughly(self.0.here.steady()))
     }
 
     /// The moment of Telegram's clock at which ours showed `wall`, and the steady one `steady` if
@@ -83,14 +97,15 @@ impl Clocks {
             return;
         }
         if self.read(address).await.is_none() {
-            self.all().failed = Some(Instant::now());
+            self.all().failed = Some(instant());
         }
     }
 
     /// Takes a reading.
     async fn read(&self, address: SocketAddr) -> Option<ClockReading> {
-        let telegram = timeout(ANSWER_TIMEOUT, server_time(address)).await.ok()?.ok()?;
-        let reading = ClockReading { telegram, here: clock::moment() };
+        let telegram =
+            timeout(ANSWER_TIMEOUT, server_time(address, self.here())).await.ok()?.ok()?;
+        let reading = ClockReading { telegram, here: self.0.here.moment() };
         let mut all = self.all();
         (all.reading, all.failed) = (Some(reading), None);
         Some(reading)
@@ -105,7 +120,7 @@ impl Clocks {
         let ClockReading { telegram, here } = self.read(address).await?;
         let ahead = here.wall.0 - telegram.0;
         let ahead = (ahead > AHEAD_MAX_MS).then_some(ahead / 1_000);
-        self.all().silent.insert(address, (Instant::now(), ahead));
+        self.all().silent.insert(address, (instant(), ahead));
         ahead
     }
 
@@ -115,7 +130,7 @@ impl Clocks {
         let known = all.silent.get(&address).filter(|(at, _)| at.elapsed() < ASK_EVERY);
         let known = known.map(|(_, ahead)| *ahead);
         if known.is_none() {
-            all.silent.insert(address, (Instant::now(), None));
+            all.silent.insert(address, (instant(), None));
         }
         known
     }
@@ -125,9 +140,9 @@ impl Clocks {
     }
 }
 
-async fn server_time(address: SocketAddr) -> Result<UnixMillis, PlainError> {
-    let question = tl::functions::ReqPqMulti { nonce: rand::random() };
-    Ok(PlainLink::connect(address).await?.ask(&question.to_bytes()).await?.time)
+async fn server_time(address: SocketAddr, here: &Clock) -> Result<UnixMillis, PlainError> {
+    let question = tl::functions::ReqPqMulti { nonce: *chance::secret() };
+    Ok(PlainLink::connect(address, here).await?.ask(&question.to_bytes()).await?.time)
 }
 
 #[cfg(test)]
@@ -149,7 +164,7 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut asked = vec![0; QUESTION];
             stream.read_exact(&mut asked).await.unwrap();
-            let id = (clock::now().seconds() + ahead_of_us) << 32 | 1;
+            let id = (Clock::system().now().seconds() + ahead_of_us) << 32 | 1;
             let mut answer = (HEAD as u32).to_le_bytes().to_vec();
             answer.extend(0_i64.to_le_bytes());
             answer.extend(id.to_le_bytes());
@@ -161,7 +176,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_clock_that_is_too_far_ahead_is_named() {
-        let (clocks, address) = (Clocks::default(), server(-300).await);
+        let (clocks, address) = (Clocks::new(Clock::system()), server(-300).await);
         let ahead = clocks.too_far_ahead(address).await.unwrap();
         assert!((299..=303).contains(&ahead), "{ahead}");
         // The server takes one connection only.
@@ -174,13 +189,13 @@ mod tests {
 
     #[tokio::test]
     async fn one_answer_tells_the_time_to_all_and_when_things_happened_here() {
-        let clocks = Clocks::default();
+        let clocks = Clocks::new(Clock::system());
         assert_eq!(clocks.telegrams_now(), None);
-        let then = clock::moment();
+        let then = Clock::system().moment();
         let address = server(100).await;
         // The server takes one connection only.
         tokio::join!(clocks.learn(address), clocks.learn(address), clocks.learn(address));
-        let ahead = clocks.telegrams_now().unwrap().0 - clock::now().0;
+        let ahead = clocks.telegrams_now().unwrap().0 - Clock::system().now().0;
         assert!((98_000..=100_000).contains(&ahead), "{ahead}");
         let moment = clocks.telegrams_moment(then.wall, Some(then.steady)).unwrap();
         let ahead = moment.0 - then.wall.0;
@@ -190,7 +205,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_does_not_answer_is_left_alone_for_a_while() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let clocks = Clocks::default();
+        let clocks = Clocks::new(Clock::system());
         let address = listener.local_addr().unwrap();
         let asked = tokio::spawn({
             let clocks = clocks.clone();

@@ -11,7 +11,7 @@ mod server_key;
 mod tests;
 
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use grammers_client::tl::enums::{
     ClientDhInnerData, PQInnerData, ResPq, ServerDhInnerData, ServerDhParams,
@@ -20,12 +20,13 @@ use grammers_client::tl::enums::{
 use grammers_client::tl::{Cursor, Deserializable, Serializable, functions, types};
 use grammers_crypto::{aes, generate_key_data_from_nonce, two_factor_auth};
 use num_bigint::BigUint;
-use rand::RngCore;
 use sha1::{Digest, Sha1};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::plain::{PlainError, PlainLink};
+use crate::chance;
+use crate::clock::Clock;
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::values::secret::{AUTH_KEY_LEN, AuthKey};
 
@@ -377,9 +378,7 @@ fn split<const A: usize, const B: usize>(random: &[u8]) -> ([u8; A], [u8; B]) {
 }
 
 pub(super) fn random<const N: usize>() -> Zeroizing<[u8; N]> {
-    let mut bytes = Zeroizing::new([0; N]);
-    rand::rng().fill_bytes(&mut bytes[..]);
-    bytes
+    chance::secret()
 }
 
 /// Makes a key with the server of datacenter `dc_id` at `address`, within 10 s.
@@ -390,8 +389,9 @@ pub async fn exchange(
     address: SocketAddr,
     dc_id: i32,
     key: &ServerKey,
+    clock: &Clock,
 ) -> Result<Exchanged, ExchangeError> {
-    exchange_within(EXCHANGE_TIMEOUT, address, dc_id, key).await
+    exchange_within(EXCHANGE_TIMEOUT, address, dc_id, key, clock).await
 }
 
 async fn exchange_within(
@@ -399,8 +399,9 @@ async fn exchange_within(
     address: SocketAddr,
     dc_id: i32,
     key: &ServerKey,
+    clock: &Clock,
 ) -> Result<Exchanged, ExchangeError> {
-    let made = timeout(limit, exchange_unbounded(address, dc_id, key)).await;
+    let made = timeout(limit, exchange_unbounded(address, dc_id, key, clock)).await;
     made.unwrap_or(Err(ExchangeError::TimedOut))
 }
 
@@ -408,21 +409,18 @@ async fn exchange_unbounded(
     address: SocketAddr,
     dc_id: i32,
     key: &ServerKey,
+    clock: &Clock,
 ) -> Result<Exchanged, ExchangeError> {
-    let mut link = PlainLink::connect(address).await?;
+    let mut link = PlainLink::connect(address, clock).await?;
     let (question, state) = start(*random());
     let answer = ResPq::from_bytes(&link.ask(&question.to_bytes()).await?.body)?;
     let (question, state) = state.proceed(key, dc_id, answer, &random())?;
     let answer = ServerDhParams::from_bytes(&link.ask(&question.to_bytes()).await?.body)?;
-    let halves = move || state.proceed(answer, &random(), unix_seconds());
+    let seconds = clock.now().seconds();
+    let halves = move || state.proceed(answer, &random(), seconds);
     // Milliseconds at least: not on a thread that serves connections.
     let halves = tokio::task::spawn_blocking(halves).await;
     let (question, state) = halves.map_err(|_| ExchangeError::GivenUp)??;
     let answer = link.ask(&question.to_bytes()).await?.body;
     state.finish(&SetClientDhParamsAnswer::from_bytes(&answer)?)
-}
-
-fn unix_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

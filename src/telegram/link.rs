@@ -13,7 +13,7 @@ use grammers_client::session::updates::UpdatesLike;
 use grammers_client::tl::{self, Deserializable, RemoteCall};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::clock::Clocks;
 use super::error::{classify, classify_end, is_key_unknown};
@@ -23,6 +23,7 @@ use super::metrics::{CallMetrics, Unanswered};
 use super::pulse::Pulse;
 use super::sockets::Sockets;
 use super::vault::{Servers, Vault};
+use crate::clock::instant;
 use crate::protocol::accounts::record::{Credentials, Me};
 use crate::protocol::telegram::failure::Failure;
 
@@ -131,7 +132,7 @@ impl Caller {
         request: &R,
         limit: Duration,
     ) -> Result<R::Return, CallError> {
-        let asked = Instant::now();
+        let asked = instant();
         let answer = self.handle.raw_invoke_in_dc(self.dc_id, request.to_bytes());
         let Ok(answer) = timeout(limit, answer).await else {
             self.metrics.unanswered::<R>(Unanswered::Timeout, asked.elapsed());

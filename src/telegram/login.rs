@@ -381,10 +381,15 @@ async fn fresh_key(options: &LoginOptions, dc_id: i32) -> Result<Credentials, Lo
         return Err(LoginFailure::NoKey { code, detail });
     };
     let right = options.gate.begin(dc_id, None).await?;
-    let made = exchange(address, dc_id, key).await.map_err(|error| match error.classify() {
-        failure @ Failure::Transient { .. } => failure.into(),
-        failure => LoginFailure::NoKey { code: failure.code().into(), detail: error.to_string() },
-    });
+    let made =
+        exchange(address, dc_id, key, options.dial.clocks.here()).await.map_err(
+            |error| match error.classify() {
+                failure @ Failure::Transient { .. } => failure.into(),
+                failure => {
+                    LoginFailure::NoKey { code: failure.code().into(), detail: error.to_string() }
+                }
+            },
+        );
     right.ended(!matches!(made, Err(LoginFailure::Other(_))));
     let auth_key = made?.auth_key;
     Ok(Credentials { account: AuthKeyId::of(&auth_key), dc_id, auth_key })

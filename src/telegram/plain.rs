@@ -4,11 +4,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::clock::Clock;
 use crate::protocol::values::ids::UnixMillis;
 
 /// Marks a connection whose packets begin with their length
@@ -43,20 +43,21 @@ pub(super) struct Answer {
 /// A connection without a key.
 pub(super) struct PlainLink {
     stream: TcpStream,
+    clock: Clock,
     last_id: i64,
 }
 
 impl PlainLink {
-    pub(super) async fn connect(address: SocketAddr) -> Result<Self, PlainError> {
+    pub(super) async fn connect(address: SocketAddr, clock: &Clock) -> Result<Self, PlainError> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         stream.write_all(&INTERMEDIATE.to_le_bytes()).await?;
-        Ok(Self { stream, last_id: 0 })
+        Ok(Self { stream, clock: clock.clone(), last_id: 0 })
     }
 
     /// Says `body` and takes the next message for the answer.
     pub(super) async fn ask(&mut self, body: &[u8]) -> Result<Answer, PlainError> {
-        self.last_id = next_id(self.last_id, since_epoch_nanos());
+        self.last_id = next_id(self.last_id, self.clock.now());
         self.stream.write_all(&packet(self.last_id, body)).await?;
         let length = self.stream.read_u32_le().await? as usize;
         if length > ANSWER_MAX {
@@ -69,10 +70,9 @@ impl PlainLink {
 }
 
 /// Ids are the time in units of 2^-32 s, divisible by four, and rise.
-fn next_id(last: i64, now_nanos: u128) -> i64 {
-    let seconds = (now_nanos / 1_000_000_000) as i64;
-    let fraction = ((now_nanos % 1_000_000_000) << 32) / 1_000_000_000;
-    ((seconds << 32 | fraction as i64) & !3).max(last + 4)
+fn next_id(last: i64, now: UnixMillis) -> i64 {
+    let fraction = (now.0.rem_euclid(1_000) << 32) / 1_000;
+    ((now.seconds() << 32 | fraction) & !3).max(last + 4)
 }
 
 fn packet(id: i64, body: &[u8]) -> Vec<u8> {
@@ -107,10 +107,6 @@ fn time_of(id: i64) -> UnixMillis {
     UnixMillis(i64::try_from(millis).unwrap_or_default())
 }
 
-fn since_epoch_nanos() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -133,16 +129,16 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_packed_is_read_again(seconds in 1_i64..1 << 31, body in any::<Vec<u8>>()) {
-            let id = next_id(0, seconds as u128 * 1_000_000_000);
+            let id = next_id(0, UnixMillis(seconds * 1_000));
             let answer = unpack(&packet(id, &body)[4..]).unwrap();
             prop_assert_eq!(answer, Answer { time: UnixMillis(seconds * 1_000), body });
         }
 
         #[test]
-        fn ids_rise_whatever_the_clock_does(nanos in prop::collection::vec(0_u64.., 1..20)) {
+        fn ids_rise_whatever_the_clock_does(times in prop::collection::vec(0_i64..1 << 41, 1..20)) {
             let mut last = 0;
-            for now in nanos {
-                let next = next_id(last, u128::from(now));
+            for now in times {
+                let next = next_id(last, UnixMillis(now));
                 prop_assert!(next > last && next % 4 == 0);
                 last = next;
             }

@@ -2,8 +2,10 @@
 //! on it, read by whoever watches over it. Never waits, never decides.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
+use crate::clock::instant;
 use crate::protocol::tree::watchdog::{Activity, Vitals};
 
 /// See [`Vitals`]; moments are milliseconds since the link was made.
@@ -21,7 +23,7 @@ pub struct Pulse {
 impl Default for Pulse {
     fn default() -> Self {
         Self {
-            born: Instant::now(),
+            born: instant(),
             activity: AtomicU8::new(Activity::Asking as u8),
             since: AtomicU64::new(0),
             heard: AtomicU64::new(0),
@@ -35,7 +37,7 @@ impl Pulse {
     /// One of a link that was made this long ago and has done nothing else since.
     #[cfg(test)]
     pub(crate) fn aged(age: Duration, activity: Activity) -> Self {
-        let born = Instant::now().checked_sub(age).unwrap();
+        let born = instant().checked_sub(age).unwrap();
         Self { born, activity: AtomicU8::new(activity as u8), ..Self::default() }
     }
 

@@ -9,7 +9,8 @@ mod differences;
 mod trouble;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use grammers_client::session::types::{ChannelState, UpdatesState};
 use grammers_client::session::updates::{MessageBox, MessageBoxes, State, UpdatesLike};
@@ -24,6 +25,7 @@ use super::overflow::OverflowWatch;
 use super::peers::PeerBook;
 use super::rest::Rest;
 use super::setback::{Sequence, Setbacks};
+use crate::clock::instant;
 use crate::protocol::telegram::chat::{MarkedId, PeerKind};
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::telegram::updates::UpdateState;
@@ -121,7 +123,7 @@ impl UpdatePump {
     pub fn new(parts: PumpParts) -> Self {
         let known = parts.state.filter(|state| state.pts != 0);
         let primed = known.is_some();
-        let now = Instant::now();
+        let now = instant();
         let reached = known.as_ref().map(|state| state.pts);
         let wait = (parts.wait_left)();
         let rest = (!wait.is_zero()).then(|| Rest::inherited(now, Rest::until_look(wait), reached));
@@ -186,7 +188,7 @@ impl UpdatePump {
 
     /// Says what cannot be got, when that is news.
     fn tell_troubles(&mut self) {
-        if let Some(news) = self.troubles.news(Instant::now()) {
+        if let Some(news) = self.troubles.news(instant()) {
             (self.tell_trouble)(news);
         }
     }
@@ -199,7 +201,7 @@ impl UpdatePump {
         }
         self.treadmill.rest();
         let mends = self.primed && !self.rests();
-        let now = Instant::now();
+        let now = instant();
         let is_due = mends && self.setbacks.due_at(now).is_some_and(|due| due <= now);
         if is_due && self.updates.is_empty() {
             // What it asks may be what others were told to wait with.
@@ -211,24 +213,24 @@ impl UpdatePump {
             }
         }
         let probe_at = self.probe_at();
-        let mend_at = self.setbacks.due_at(Instant::now()).filter(|_| mends);
-        let wake_at = self.boxes.check_deadlines().min(probe_at);
+        let mend_at = self.setbacks.due_at(instant()).filter(|_| mends);
+        let wake_at = Instant::from_std(self.boxes.check_deadlines()).min(probe_at);
         let wake_at = mend_at.map_or(wake_at, |due| due.min(wake_at));
         // What is due and has to rest is due all the time.
         let wake_at = match self.rests() {
-            true => wake_at.max(Instant::now() + REST_LOOK),
+            true => wake_at.max(instant() + REST_LOOK),
             false => wake_at,
         };
         self.caller.pulse().begin(Activity::Listening);
         // Nothing is waited for while the packet is there: its 5 KiB would be part of every link.
-        match timeout_at(wake_at.into(), self.updates.recv()).await {
+        match timeout_at(wake_at, self.updates.recv()).await {
             Err(_) => {}
             Ok(None | Some(UpdatesLike::ConnectionClosed)) => {
                 return Err(self.caller.why_ended());
             }
             Ok(Some(packet)) => return Ok(Some(self.take(packet))),
         }
-        if Instant::now() >= probe_at { self.probe().await.map(Some) } else { Ok(None) }
+        if instant() >= probe_at { self.probe().await.map(Some) } else { Ok(None) }
     }
 
     fn take(&mut self, mut packet: UpdatesLike) -> Batch {
@@ -367,7 +369,7 @@ impl UpdatePump {
                 return Ok(Batch::default());
             }
         }
-        self.checked_at = Instant::now();
+        self.checked_at = instant();
         self.make_due(None, None);
         match self.boxes.get_difference() {
             Some(request) => self.fetch_common(request).await,

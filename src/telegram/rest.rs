@@ -2,7 +2,8 @@
 //! comes live goes on being taken meanwhile, whether or not it follows what came before; here it is
 //! noticed where it does not. Pure bookkeeping over numbers.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use crate::protocol::tree::restart::Backoff;
 

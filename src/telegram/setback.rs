@@ -6,7 +6,8 @@
 //! is forgotten when an update of the sequence fits again, and looked into when nothing else waits.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Between two sequences that are looked into, each of which costs a call.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -43,7 +43,7 @@ pub(super) fn dial_options(sim: &Simulator) -> DialOptions {
         servers: Servers::new(own),
         api_id: 1,
         metrics: CallMetrics::default(),
-        clocks: Clocks::default(),
+        clocks: Clocks::new(crate::clock::Clock::system()),
         sockets: Default::default(),
     }
 }

@@ -25,7 +25,8 @@ async fn a_backlog_that_used_up_its_budget_leaves_updates_with_telegram_and_lose
     assert_eq!((status, &health["status"]), (200, &"degraded".into()), "{health:#}");
     let (bytes, max) = (&health["outbox"]["bytes"], &health["outbox"]["max_bytes"]);
     let (bytes, max) = (bytes.as_u64().unwrap(), max.as_u64().unwrap());
-    assert!(bytes >= max && bytes < 2 * max, "{health:#}");
+    // What was confirmed before may have gone since; the gate stays closed down to three quarters.
+    assert!(4 * bytes >= 3 * max && bytes < 2 * max, "{health:#}");
     // A restart in the middle of it changes nothing.
     stage.daemon.kill();
     stage.daemon.launch();

@@ -3,6 +3,7 @@
 //!
 //! `./scripts/test` starts the broker and says where it is.
 
+#![allow(clippy::disallowed_methods, reason = "tests over the wire wait for real things")]
 #![expect(
     clippy::print_stderr,
     clippy::print_stdout,

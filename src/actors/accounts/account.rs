@@ -27,8 +27,8 @@ use super::link::Routes;
 use super::watchdog::Watch;
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::accounts::listener::{Listener, ListenerMsg};
-use crate::actors::tree::context::{jitter, now};
 use crate::actors::tree::status::AccountView;
+use crate::clock::instant;
 use crate::failpoint;
 use crate::protocol::accounts::connection::{
     AccountMachine, AccountState, Effect, Input, Standing,
@@ -433,16 +433,16 @@ impl AccountActor {
         match &input {
             Input::Lost(_) => {
                 if let Some(frozen) = &self.record.frozen {
-                    self.machine.is_frozen_for(frozen.until_look(now()));
+                    self.machine.is_frozen_for(frozen.until_look(self.context.now()));
                 }
-                let since = *self.unstable_since.get_or_insert_with(Instant::now);
+                let since = *self.unstable_since.get_or_insert_with(instant);
                 let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
                 self.machine.has_been_unstable_for(ms);
             }
             Input::Settled | Input::Unwanted | Input::Pause => self.unstable_since = None,
             _ => {}
         }
-        for effect in self.machine.step(input, jitter()) {
+        for effect in self.machine.step(input, self.context.jitter()) {
             self.perform(myself, effect).await?;
         }
         self.show();
@@ -459,7 +459,8 @@ impl AccountActor {
             Effect::HangUp => self.hang_up(),
             Effect::RetryAfter { ms } => {
                 let incarnation = self.incarnation;
-                self.retry_at = Some(now().plus_ms(i64::try_from(ms).unwrap_or(i64::MAX)));
+                self.retry_at =
+                    Some(self.context.now().plus_ms(i64::try_from(ms).unwrap_or(i64::MAX)));
                 let due = move || AccountMsg::RetryDue { incarnation };
                 myself.send_after(Duration::from_millis(ms), due);
             }
@@ -482,7 +483,7 @@ impl AccountActor {
                     code,
                     "telegram ended this session; it is not dialled again"
                 );
-                self.record.fault = Some(DeadSession { code, since: now() });
+                self.record.fault = Some(DeadSession { code, since: self.context.now() });
                 self.changed = true;
                 self.keep().await?;
             }
@@ -587,7 +588,7 @@ impl AccountActor {
     }
 
     fn show(&self) {
-        let at = now();
+        let at = self.context.now();
         let state = match self.machine.state() {
             AccountState::Active if self.cooldowns.is_limited(at) => AccountState::Limited,
             AccountState::Active if self.record.frozen.is_some() => AccountState::Limited,
@@ -613,7 +614,7 @@ impl AccountActor {
             retry_at: self.retry_at.filter(|_| self.live.is_none()),
             frozen_until: self.record.frozen.as_ref().map(|frozen| frozen.look_at),
             cooldowns: self.cooldowns.current(at),
-            progress: self.live.as_ref().map(|live| live.watch.progress()),
+            progress: self.live.as_ref().map(|live| live.watch.progress(at)),
             queued: self.queue.len(),
             reconnects: self.connects.saturating_sub(1),
         };

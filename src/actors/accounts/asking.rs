@@ -7,8 +7,9 @@ use ractor::ActorRef;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::calls::{Cancellation, Interest, Priority, Reply, Request};
+use super::calls::{Asker, Cancellation, Interest, Priority, Reply, Request};
 use super::fleet::FleetMsg;
+use crate::clock::instant;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::values::ids::AuthKeyId;
@@ -31,11 +32,12 @@ pub(in crate::actors) enum Unmet {
 pub(in crate::actors) async fn ask(
     fleet: &ActorRef<FleetMsg>,
     account: AuthKeyId,
+    asker: Asker,
     call: Call,
     deadline: Instant,
 ) -> Result<Outcome, Unmet> {
-    let patience = deadline.saturating_duration_since(Instant::now());
-    begin_asking(fleet, account, call, patience).until(sleep_until(deadline)).await
+    let patience = deadline.saturating_duration_since(instant());
+    begin_asking(fleet, account, asker, call, patience).until(sleep_until(deadline)).await
 }
 
 /// A call that was handed to an account. Dropped before it begins it is void.
@@ -49,6 +51,7 @@ pub(in crate::actors) struct Asked {
 pub(in crate::actors) fn begin_asking(
     fleet: &ActorRef<FleetMsg>,
     account: AuthKeyId,
+    asker: Asker,
     call: Call,
     patience: Duration,
 ) -> Asked {
@@ -57,14 +60,8 @@ pub(in crate::actors) fn begin_asking(
     let interest = Interest::default();
     let token = interest.token();
     let cancellation = token.cancellation();
-    let request = Request {
-        call,
-        priority: Priority::Api,
-        patience: Some(patience),
-        interest: Some(token),
-        waits: 0,
-        reply,
-    };
+    let request = Request::new(call, Priority::Api, asker, reply);
+    let request = Request { patience: Some(patience), interest: Some(token), ..request };
     let _ = fleet.cast(FleetMsg::Request { account, request });
     Asked { _wish: interest, cancellation, answer }
 }
@@ -115,10 +112,11 @@ impl Asked {
 pub(in crate::actors) async fn ask_plainly(
     fleet: &ActorRef<FleetMsg>,
     account: AuthKeyId,
+    asker: Asker,
     call: Call,
     limit: Duration,
 ) -> Result<Outcome, Refusal> {
-    match ask(fleet, account, call, Instant::now() + limit).await {
+    match ask(fleet, account, asker, call, instant() + limit).await {
         Ok(finding) => Ok(finding),
         Err(Unmet::Refused(failure) | Unmet::Failed(failure)) => Err(failure.into()),
         Err(Unmet::TakenBack) => Err(busy(1)),

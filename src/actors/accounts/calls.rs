@@ -9,16 +9,19 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::Quota;
+use governor::clock::Clock;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::actors::tree::metrics::Depth;
-use crate::protocol::telegram::chat::ChatTarget;
+use crate::clock::{DirectLimiter, RuntimeClock, limiter};
+use crate::protocol::telegram::chat::{ChatKey, ChatTarget};
 use crate::protocol::telegram::failure::{Failure, WaitScope};
 use crate::protocol::telegram::pacing::MethodClass;
 use crate::protocol::telegram::pacing::{FloodWaits, Limits, Rate};
 use crate::protocol::tree::restart::Backoff;
+use crate::protocol::users::owner::UserId;
 use crate::protocol::values::ids::UnixMillis;
 use crate::telegram::{Call, Outcome};
 
@@ -28,7 +31,10 @@ pub(in crate::actors) const QUEUE_MAX: usize = 512;
 /// Calls of one account under way at once.
 const CONCURRENT_MAX: usize = 4;
 
-/// Who asks. Earlier ones go first.
+/// How many [`Priority`] there are.
+const PRIORITIES: usize = 3;
+
+/// How urgent it is. Earlier ones go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::actors) enum Priority {
     /// Monitors and commands of the bridge.
@@ -37,6 +43,20 @@ pub(in crate::actors) enum Priority {
     Api,
     /// Looking whether anything is missing: when there is time.
     Check,
+}
+
+/// Whose request it is. Requests of one priority run in turns between those who ask, so that many of one do not hold
+/// up a few of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::actors) enum Asker {
+    /// The monitor of a chat.
+    Monitor(ChatKey),
+    /// A command of the bridge.
+    Command(Uuid),
+    /// A user of the API.
+    User(UserId),
+    /// The account itself.
+    Account,
 }
 
 /// What is done with a call's outcome. Whoever waits hears of it in any case: a reply that is
@@ -137,6 +157,7 @@ impl InterestToken {
 pub(in crate::actors) struct Request {
     pub(in crate::actors) call: Call,
     pub(in crate::actors) priority: Priority,
+    pub(in crate::actors) asker: Asker,
     /// The longest wait of Telegram's that is kept; whoever asks knows something better to do than
     /// to wait for longer. `None`: all are kept.
     pub(in crate::actors) patience: Option<Duration>,
@@ -145,6 +166,8 @@ pub(in crate::actors) struct Request {
     /// How often Telegram has made it wait.
     pub(in crate::actors) waits: u32,
     pub(in crate::actors) reply: Reply,
+    /// In which round it runs, of those of its priority; the queue says.
+    pub(in crate::actors) round: u64,
 }
 
 /// The shortest waits of one request in a row, whatever Telegram says: a server that always asks for a
@@ -152,6 +175,16 @@ pub(in crate::actors) struct Request {
 const WAITS_FLOOR: Backoff = Backoff { min_ms: 1_000, max_ms: 5 * 60_000 };
 
 impl Request {
+    /// One that is wanted in any case, and whose asker keeps every wait of Telegram's.
+    pub(in crate::actors) fn new(
+        call: Call,
+        priority: Priority,
+        asker: Asker,
+        reply: Reply,
+    ) -> Self {
+        Self { call, priority, asker, patience: None, interest: None, waits: 0, reply, round: 0 }
+    }
+
     /// Telegram makes it wait once more, for `seconds` as it says; answers for how many it does.
     pub(in crate::actors) fn waits_again(&mut self, seconds: u32) -> u32 {
         self.waits = self.waits.saturating_add(1);
@@ -165,6 +198,10 @@ impl Request {
 
     fn begin(&self) -> bool {
         self.interest.as_ref().is_none_or(InterestToken::begin)
+    }
+
+    fn place(&self) -> (u8, u64) {
+        (self.priority as u8, self.round)
     }
 
     /// How long Telegram holds it back, and by what: its class, the method that it borrows, its chat.
@@ -197,9 +234,12 @@ pub(in crate::actors) struct CallQueue {
     limits: Limits,
     /// Tells when the limits change.
     newest_limits: watch::Receiver<Limits>,
-    buckets: HashMap<MethodClass, DefaultDirectRateLimiter>,
-    clock: DefaultClock,
+    buckets: HashMap<MethodClass, DirectLimiter>,
+    clock: RuntimeClock,
+    /// By priority, in these by round, in these in the order in which they came.
     waiting: VecDeque<Request>,
+    /// The rounds that the priorities have reached.
+    rounds: [u64; PRIORITIES],
     depth: Depth,
     under_way: usize,
 }
@@ -221,8 +261,9 @@ impl CallQueue {
             limits,
             newest_limits,
             buckets: HashMap::new(),
-            clock: DefaultClock::default(),
+            clock: RuntimeClock,
             waiting: VecDeque::new(),
+            rounds: [0; PRIORITIES],
             depth,
             under_way: 0,
         }
@@ -238,10 +279,19 @@ impl CallQueue {
             request.reply.send(Err(Failure::transient(text)));
             return;
         }
-        let ahead = |other: &Request| (other.priority as u8) <= (request.priority as u8);
+        let request = Request { round: self.round_of(&request), ..request };
+        let ahead = |other: &Request| other.place() <= request.place();
         let at = self.waiting.iter().rposition(ahead).map_or(0, |index| index + 1);
         self.waiting.insert(at, request);
         self.depth.set(self.waiting.len());
+    }
+
+    /// The one after the last that its asker waits for already, or the one that is under way.
+    fn round_of(&self, request: &Request) -> u64 {
+        let is_same =
+            |other: &&Request| other.priority == request.priority && other.asker == request.asker;
+        let last = self.waiting.iter().filter(is_same).map(|other| other.round + 1).max();
+        last.unwrap_or(0).max(self.rounds[request.priority as usize])
     }
 
     fn drop_unwanted(&mut self) {
@@ -324,6 +374,8 @@ impl CallQueue {
                 let Some(request) = self.waiting.remove(index) else { continue };
                 self.depth.set(self.waiting.len());
                 if request.begin() {
+                    let round = &mut self.rounds[request.priority as usize];
+                    *round = request.round.max(*round);
                     self.under_way += 1;
                     return Next::Run(request);
                 }
@@ -372,7 +424,7 @@ impl CallQueue {
         for (class, bucket) in &mut self.buckets {
             let rate = self.limits.of(*class);
             if rate != before.of(*class) {
-                *bucket = RateLimiter::direct(quota(rate));
+                *bucket = limiter(quota(rate));
                 while bucket.check().is_ok() {}
             }
         }
@@ -381,7 +433,7 @@ impl CallQueue {
     /// How long the bucket of `class` makes wait; takes a token when it need not.
     fn pause(&mut self, class: MethodClass) -> Option<Duration> {
         let rate = self.limits.of(class);
-        let bucket = self.buckets.entry(class).or_insert_with(|| RateLimiter::direct(quota(rate)));
+        let bucket = self.buckets.entry(class).or_insert_with(|| limiter(quota(rate)));
         let not_until = bucket.check().err()?;
         Some(not_until.wait_time_from(self.clock.now()).max(Duration::from_millis(1)))
     }
@@ -433,8 +485,7 @@ mod tests {
         let log = Arc::clone(log);
         let reply = Reply::new(move |outcome| log.lock().unwrap().push(outcome.is_ok()));
         let call = Call::Resolve(target);
-        let (priority, patience, interest) = (Priority::Bridge, None, None);
-        Request { call, priority, patience, interest, waits: 0, reply }
+        Request::new(call, Priority::Bridge, Asker::Account, reply)
     }
 
     fn by_name() -> ChatTarget {
@@ -565,8 +616,9 @@ mod tests {
             });
             let told = Arc::clone(&told);
             let reply = Reply::new(move |outcome| told.lock().unwrap().extend(outcome.err()));
-            let (priority, patience) = (Priority::Api, Some(Duration::from_secs(2)));
-            queue.push(Request { call, priority, patience, interest: None, waits: 0, reply });
+            let patience = Some(Duration::from_secs(2));
+            let request = Request::new(call, Priority::Api, Asker::Account, reply);
+            queue.push(Request { patience, ..request });
         };
         waits.impose(FloodWaitScope::Chat(slow), UnixMillis(30_000), now);
         ask(&mut queue, slow);
@@ -575,6 +627,42 @@ mod tests {
         assert_eq!(first.call.sends_into(), Some(other));
         let wait = |code: &str, scope| Failure::Wait { code: code.into(), seconds: 30, scope };
         assert_eq!(*told.lock().unwrap(), [wait("SLOWMODE_WAIT", WaitScope::Chat)]);
+    }
+
+    #[test]
+    fn a_few_of_one_are_not_held_up_by_many_of_another() {
+        let log: Arc<Mutex<Vec<bool>>> = Arc::default();
+        let mut queue = queue(fixed(Limits::default()));
+        let user = |name: &str| Asker::User(UserId::new(name).unwrap());
+        let ask = |queue: &mut CallQueue, priority, asker: &Asker| {
+            let (priority, asker) = (priority, asker.clone());
+            queue.push(Request { priority, asker, ..request(by_id(), &log) });
+        };
+        let (busy, other, monitor) = (user("busy"), user("other"), Asker::Account);
+        for _ in 0..4 {
+            ask(&mut queue, Priority::Api, &busy);
+        }
+        for _ in 0..2 {
+            ask(&mut queue, Priority::Api, &other);
+        }
+        ask(&mut queue, Priority::Bridge, &monitor);
+        let waits = FloodWaits::default();
+        let next = |queue: &mut CallQueue| {
+            let Next::Run(request) = queue.next(&waits, UnixMillis(0)) else {
+                panic!("one may run")
+            };
+            queue.finished();
+            request.asker
+        };
+        let first: Vec<Asker> = (0..4).map(|_| next(&mut queue)).collect();
+        assert_eq!(first, [monitor, busy.clone(), other.clone(), busy.clone()]);
+        // One that comes later has its turn in this round, and no more than one.
+        let late = user("late");
+        for _ in 0..2 {
+            ask(&mut queue, Priority::Api, &late);
+        }
+        let rest: Vec<Asker> = (0..5).map(|_| next(&mut queue)).collect();
+        assert_eq!(rest, [other, late.clone(), busy.clone(), late, busy]);
     }
 
     #[test]

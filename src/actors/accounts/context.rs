@@ -112,7 +112,7 @@ impl AccountSettings {
             servers: Servers::new(std::collections::BTreeMap::new()),
             api_id: 1,
             metrics: crate::telegram::CallMetrics::default(),
-            clocks: crate::telegram::Clocks::default(),
+            clocks: crate::telegram::Clocks::new(crate::clock::Clock::system()),
             sockets: Default::default(),
         };
         Self {

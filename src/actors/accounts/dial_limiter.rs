@@ -8,12 +8,13 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::Quota;
+use governor::clock::Clock;
 use tokio::sync::{Mutex as Line, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::actors::accounts::context::AccountsContext;
+use crate::clock::{DirectLimiter, RuntimeClock, instant, limiter};
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::tree::pace::{Pace, PacePolicy};
 use crate::protocol::tree::restart::Backoff;
@@ -58,8 +59,8 @@ pub(in crate::actors) struct DialLimiter {
     lines: Lines,
     /// Whose turn it is: the heads of the two lines.
     turn: Line<()>,
-    starts: DefaultDirectRateLimiter,
-    clock: DefaultClock,
+    starts: DirectLimiter,
+    clock: RuntimeClock,
     paces: Mutex<Paces>,
     began: Instant,
 }
@@ -126,9 +127,9 @@ impl Default for DialLimiter {
             lines: Lines::default(),
             turn: Line::default(),
             paces: Mutex::default(),
-            began: Instant::now(),
-            starts: RateLimiter::direct(Quota::per_second(PER_SECOND).allow_burst(BURST)),
-            clock: DefaultClock::default(),
+            began: instant(),
+            starts: limiter(Quota::per_second(PER_SECOND).allow_burst(BURST)),
+            clock: RuntimeClock,
         }
     }
 }

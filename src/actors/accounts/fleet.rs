@@ -25,7 +25,6 @@ use super::calls::Request;
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::accounts::listener::ListenerMsg;
 use crate::actors::tree::children::{Children, End};
-use crate::actors::tree::context::now;
 use crate::actors::tree::status::AccountView;
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::accounts::record::{AccountRecord, Credentials, PoolMember, SessionRecord};
@@ -215,13 +214,13 @@ impl FleetState {
         let mut members: HashMap<AuthKeyId, Member> = HashMap::with_capacity(accounts.len());
         for record in accounts {
             if let Some(fault) = &record.fault
-                && fault.since.plus_ms(ENDED_SHOWN_MS) > now()
+                && fault.since.plus_ms(ENDED_SHOWN_MS) > context.now()
             {
                 context.status.account(record.id, AccountView::ended(fault));
             }
             if let Some(me) = &record.me {
                 for FloodWait { scope, until } in record.cooldowns.clone() {
-                    context.flood_waits.impose(me.user_id, scope, until, now());
+                    context.flood_waits.impose(me.user_id, scope, until, context.now());
                 }
             }
             members.insert(record.id, Member::new(record));
@@ -284,7 +283,7 @@ impl FleetState {
                 fault: None,
                 frozen: known.and_then(|known| known.frozen),
                 cooldowns: Vec::new(),
-                created_at: now(),
+                created_at: self.context.now(),
             };
             let is_new = !self.members.contains_key(&account);
             let lease = is_new.then(|| self.leases.take(account));
@@ -438,7 +437,7 @@ impl FleetState {
         }
         if let End::Crashed { cause, again_after } = &end {
             let is_wanted = member.is_needed();
-            let view = AccountView::crashed(cause, *again_after, is_wanted, now());
+            let view = AccountView::crashed(cause, *again_after, is_wanted, self.context.now());
             self.context.status.account(account, view);
         }
         match end {

@@ -9,11 +9,10 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use uuid::Uuid;
 
-use super::calls::{Priority, Reply, Request};
+use super::calls::{Asker, Priority, Reply, Request};
 use super::fleet::replying;
 use super::fleet::{CommandHold, FleetMsg, Hold, Holder};
 use crate::actors::accounts::context::AccountsContext;
-use crate::actors::tree::context::{jitter, now};
 use crate::failpoint;
 use crate::protocol::bridge::event::CommandOutcome;
 use crate::protocol::bridge::job::{JobRecord, JobWork};
@@ -171,8 +170,7 @@ impl JobsState {
         let reply = Reply::new(move |outcome| {
             let _ = target.cast(JobsMsg::Ended { id, outcome });
         });
-        let (priority, patience, interest) = (Priority::Bridge, None, None);
-        let request = Request { call, priority, patience, interest, waits: 0, reply };
+        let request = Request::new(call, Priority::Bridge, Asker::Command(id), reply);
         let _ = self.fleet.cast(FleetMsg::Request { account: *account, request });
     }
 
@@ -193,16 +191,16 @@ impl JobsState {
             outcome,
             Err(Failure::Transient { .. } | Failure::Migrate { .. } | Failure::Limited)
         );
-        let too_old = now() > job.created_at.plus_ms(GIVE_UP_AFTER_MS);
+        let too_old = self.context.now() > job.created_at.plus_ms(GIVE_UP_AFTER_MS);
         if passing && !too_old {
-            let pause = BACKOFF.delay_ms(tries, jitter());
+            let pause = BACKOFF.delay_ms(tries, self.context.jitter());
             myself.send_after(Duration::from_millis(pause), move || JobsMsg::Try { id });
             return Ok(());
         }
         let JobWork::Join { chat, account, .. } = &job.work;
         self.context.joins.end(*account, &chat.target);
         let outcome = describe(job, outcome);
-        let reply = job.reply.clone().map(|to| replying(to, outcome));
+        let reply = job.reply.clone().map(|to| replying(&self.context.tree, to, outcome));
         self.jobs.remove(&id);
         failpoint::reach("job.done.before");
         let (holder, sessions, ops) = (Holder::Join(id), Vec::new(), vec![Op::DeleteJob(id)]);

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::actors::tree::context::now;
 use crate::protocol::tree::watchdog::{
     LOOK_EVERY_MS, LinkProgress, Verdict, has_stood_still, judge,
 };
+use crate::protocol::values::ids::UnixMillis;
 use crate::store::Store;
 use crate::telegram::Pulse;
 
@@ -38,8 +38,8 @@ impl Watch {
     }
 
     /// How the link is getting on, for the status.
-    pub(in crate::actors) fn progress(&self) -> LinkProgress {
-        self.pulse.vitals().told(self.pulse.now(), now())
+    pub(in crate::actors) fn progress(&self, now: UnixMillis) -> LinkProgress {
+        self.pulse.vitals().told(self.pulse.now(), now)
     }
 
     /// Looks at the link; says why it is to be dropped, if it is.
@@ -103,9 +103,9 @@ mod tests {
         let store = store(home.path());
         let mut watch = watch(Activity::AwaitingStore);
         assert_eq!(watch.check_up(&store), None, "the store is asked first");
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         while watch.answered().is_none() {
-            assert!(std::time::Instant::now() < deadline, "the store does not answer");
+            assert!(tokio::time::Instant::now() < deadline, "the store does not answer");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let cause = watch.check_up(&store).unwrap();

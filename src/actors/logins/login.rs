@@ -23,8 +23,8 @@ use super::registry::LoginView;
 use crate::actors::accounts::fleet::{Changed, FleetMsg, OwnedMsg};
 use crate::actors::logins::context::LoginsContext;
 use crate::actors::tree::calling::broken;
-use crate::actors::tree::context::now;
 use crate::actors::tree::erasing::Busy;
+use crate::clock::instant;
 use crate::failpoint;
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::accounts::record::Credentials;
@@ -202,14 +202,14 @@ impl Actor for Login {
         args: LoginArgs,
     ) -> Result<LoginActor, ActorProcessingErr> {
         let LoginArgs { context, fleet, id, who, way, reply, busy } = args;
-        let (created_at, expires_at) = span(&way, now());
+        let (created_at, expires_at) = span(&way, context.now());
         let is_fresh = match &way {
             Way::Session { .. } => false,
             Way::Interrupted(record) => !record.is_brought,
             Way::Sms(_) | Way::Qr | Way::Bot(_) => true,
         };
         let is_known = !matches!(way, Way::Session { .. } | Way::Bot(_));
-        let left = u64::try_from(expires_at.0 - now().0).unwrap_or(0);
+        let left = u64::try_from(expires_at.0 - context.now().0).unwrap_or(0);
         myself.send_after(Duration::from_millis(left), || LoginMsg::Deadline);
         myself.cast(LoginMsg::Begin(way))?;
         Ok(LoginActor {
@@ -224,7 +224,7 @@ impl Actor for Login {
             is_fresh,
             created_at,
             expires_at,
-            deadline: Instant::now() + Duration::from_millis(left),
+            deadline: instant() + Duration::from_millis(left),
             link: None,
             task: None,
             reply,
@@ -351,8 +351,8 @@ impl LoginActor {
             return;
         }
         let whole = Duration::from_millis(LOGIN_MAX_MS.unsigned_abs());
-        self.expires_at = now().plus_ms(LOGIN_MAX_MS);
-        self.deadline = Instant::now() + whole;
+        self.expires_at = self.context.now().plus_ms(LOGIN_MAX_MS);
+        self.deadline = instant() + whole;
         myself.send_after(whole, || LoginMsg::Deadline);
     }
 
@@ -462,7 +462,7 @@ impl LoginActor {
             Stage::Finishing(_) => return,
             Stage::Leaving => return self.leave_be(myself).await,
             // It was given more time since.
-            _ if Instant::now() + Duration::from_secs(1) < self.deadline => return,
+            _ if instant() + Duration::from_secs(1) < self.deadline => return,
             _ => {}
         }
         self.end(myself, self.view(LoginState::Expired)).await;
@@ -539,7 +539,9 @@ impl LoginActor {
     }
 
     fn audit_event(&self, action: &str, outcome: &str) -> AuditEvent {
-        AuditEvent::by(&self.by, &self.who.user, action, now()).on(self.id).ended(outcome)
+        AuditEvent::by(&self.by, &self.who.user, action, self.context.now())
+            .on(self.id)
+            .ended(outcome)
     }
 }
 

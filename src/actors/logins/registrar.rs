@@ -14,7 +14,6 @@ use super::login::{Login, LoginArgs, LoginMsg, LoginReply, Way};
 use super::registry::LoginView;
 use crate::actors::accounts::fleet::FleetMsg;
 use crate::actors::logins::context::LoginsContext;
-use crate::actors::tree::context::{jitter, now};
 use crate::actors::tree::ledger;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::logins::record::{LoginRecord, LoginStage};
@@ -151,7 +150,7 @@ impl LoginsState {
 
     /// A login that succeeded in an earlier life of the daemon, of which its user may not have heard.
     fn tell_of(&self, myself: &ActorRef<LoginsMsg>, account: AccountId, record: &LoginRecord) {
-        let (user, id, at) = (record.user.clone(), record.id, now());
+        let (user, id, at) = (record.user.clone(), record.id, self.context.now());
         let view = LoginView {
             state: LoginState::Active,
             expires_at: record.expires_at,
@@ -283,7 +282,8 @@ impl LoginsState {
             Err(error) => {
                 tracing::error!(%error, login = %name.1, "a login that crashed cannot be read; it is tried again");
                 let failures = failures.saturating_add(1);
-                let pause = Duration::from_millis(READ_AGAIN.delay_ms(failures, jitter()));
+                let pause =
+                    Duration::from_millis(READ_AGAIN.delay_ms(failures, self.context.jitter()));
                 myself.send_after(pause, move || LoginsMsg::RestartDue { name, failures });
             }
         }

@@ -19,11 +19,12 @@ use lookups::Lookups;
 use words::{doubtful, moved, other_request, paused, sent_before, unclear, unnoted};
 
 use crate::actors::accounts::asking::{Unmet, ask, busy};
+use crate::actors::accounts::calls::Asker;
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::accounts::daily_limits::Unit;
 use crate::actors::accounts::fleet::FleetMsg;
 use crate::actors::tree::calling::broken;
-use crate::actors::tree::context::now;
+use crate::clock::instant;
 use crate::failpoint;
 use crate::protocol::accounts::daily_limits::SEND;
 use crate::protocol::accounts::owned::OwnedAccount;
@@ -88,6 +89,20 @@ struct Dispatch {
     name: Option<(Name, Fingerprint)>,
 }
 
+/// A message that is being sent, or was before.
+pub(in crate::actors) struct Sending(watch::Receiver<Option<Answer>>);
+
+impl Sending {
+    /// What comes of it, once that is durable.
+    pub(in crate::actors) async fn outcome(mut self) -> Answer {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(seen) => seen.clone().unwrap_or_else(|| Err(unclear())),
+            // The dispatch panicked.
+            Err(_) => Err(Refusal::new(Code::Internal, "sending failed inside; try again")),
+        }
+    }
+}
+
 impl MessageSender {
     pub(in crate::actors) fn new(
         context: Arc<AccountsContext>,
@@ -108,13 +123,30 @@ impl MessageSender {
         self.under_way.wait().await;
     }
 
-    /// Sends `message` from `account`. The flag tells that it was sent before.
+    /// Sends `message` from `account`, and waits for what came of it, at the most for as long as the message says.
+    /// The flag tells that it was sent before.
     pub(in crate::actors) async fn send(
         self: &Arc<Self>,
         who: &Caller,
         account: OwnedAccount,
         message: Outgoing,
     ) -> Answer {
+        let deadline = instant() + message.timeout + GRACE;
+        let sending = self.begin_sending(who, account, message)?;
+        timeout_at(deadline, sending.outcome()).await.unwrap_or_else(|_| Err(unclear()))
+    }
+
+    /// The same for whoever does not wait: what has begun comes to its end whether or not anybody asks for its
+    /// outcome.
+    ///
+    /// # Errors
+    /// When nothing was begun.
+    pub(in crate::actors) fn begin_sending(
+        self: &Arc<Self>,
+        who: &Caller,
+        account: OwnedAccount,
+        message: Outgoing,
+    ) -> Result<Sending, Refusal> {
         let target = Target::parse(ChatSpelling::Text(message.to.clone()))
             .map_err(|error| Refusal::field("to", error.to_string()))?;
         check_text(&message)?;
@@ -123,16 +155,9 @@ impl MessageSender {
             let parts = [user.as_str().as_bytes(), id.0.as_bytes(), key.as_bytes()];
             ((user.clone(), id, Fingerprint::of(parts)), request_of(key, &message))
         });
-        let deadline = Instant::now() + message.timeout;
+        let deadline = instant() + message.timeout;
         let dispatch = Dispatch { who: who.clone(), account, message, target, deadline, name };
-        let mut outcome = self.begin(dispatch)?;
-        let seen = timeout_at(deadline + GRACE, outcome.wait_for(Option::is_some)).await;
-        match seen {
-            Ok(Ok(seen)) => seen.clone().unwrap_or_else(|| Err(unclear())),
-            // The dispatch panicked.
-            Ok(Err(_)) => Err(Refusal::new(Code::Internal, "sending failed inside; try again")),
-            Err(_) => Err(unclear()),
-        }
+        self.begin(dispatch).map(Sending)
     }
 
     /// Begins, or joins what is under way under the same key.
@@ -174,10 +199,12 @@ impl MessageSender {
             Some(SendRecord { is_nameless: true, .. }) => return Err(sent_before()),
             _ => {}
         }
-        let random_id = known.as_ref().map_or_else(rand::random, |known| known.random_id);
+        let random_id =
+            known.as_ref().map_or_else(|| self.context.chance.any(), |known| known.random_id);
         let mut outcome = self.attempt(dispatch, known, random_id).await;
         if let Err(refusal) = &mut outcome {
-            let audit_event = dispatch.audit_event(random_id, refusal.code.name());
+            let audit_event =
+                dispatch.audit_event(self.context.now(), random_id, refusal.code.name());
             let noted = self.context.store.submit(vec![Op::Audit(audit_event)], |_| {}).await;
             refusal.is_audited = noted.is_ok();
         }
@@ -208,7 +235,8 @@ impl MessageSender {
         let maybe_sent = known.as_ref().is_some_and(|known| !known.is_unsent);
         let peer = self.peer(dispatch).await;
         let peer = peer.map_err(|refusal| if maybe_sent { doubtful(refusal) } else { refusal })?;
-        let intent = dispatch.record(random_id, known.map(|known| known.created_at));
+        let intent = dispatch
+            .record(random_id, known.map_or_else(|| self.context.now(), |known| known.created_at));
         let unit = self.intend(dispatch, random_id, intent.as_ref(), maybe_sent).await?;
         let message = SendMessage {
             peer,
@@ -228,7 +256,7 @@ impl MessageSender {
             }
         };
         failpoint::reach("send.outcome.before");
-        let mut ops = vec![Op::Audit(dispatch.audit_event(random_id, "ok"))];
+        let mut ops = vec![Op::Audit(dispatch.audit_event(self.context.now(), random_id, "ok"))];
         ops.extend(intent.map(|intent| {
             Op::put_row(&SendRecord { sent, is_nameless: sent.is_none(), ..intent })
         }));
@@ -260,7 +288,7 @@ impl MessageSender {
         let taken = if is_counted { None } else { Some(self.count(&dispatch.account).await?) };
         let (unit, count) = taken.unzip();
         failpoint::reach("send.intent.before");
-        let begun = Op::Audit(dispatch.audit_event(random_id, BEGUN));
+        let begun = Op::Audit(dispatch.audit_event(self.context.now(), random_id, BEGUN));
         let ops = [count, intent.map(Op::put_row), Some(begun)].into_iter().flatten().collect();
         if let Err(error) = self.context.store.commit(ops).await {
             unit.iter().for_each(|unit| self.context.daily_limits.give_back(unit));
@@ -272,7 +300,7 @@ impl MessageSender {
 
     /// Takes one of what the account may send today.
     async fn count(&self, account: &OwnedAccount) -> Result<(Unit, Op), Refusal> {
-        let (store, at) = (&self.context.store, now());
+        let (store, at) = (&self.context.store, self.context.now());
         let limit = self.context.settings.limits.borrow().sends_per_day;
         let caps = &self.context.daily_limits;
         let taken = caps.take(store, account.telegram_id, SEND, limit, at).await;
@@ -307,7 +335,7 @@ impl MessageSender {
             let call = Call::Send(message.clone());
             // It may have logged in anew since: the send goes on over its new session.
             let key = self.key_now(account);
-            let outcome = match ask(&self.fleet, key, call, *deadline).await {
+            let outcome = match ask(&self.fleet, key, dispatch.asker(), call, *deadline).await {
                 Err(Unmet::Unclear(answer)) => {
                     let ended = |_| Err(Failure::transient("the daemon is stopping"));
                     answer.await.unwrap_or_else(ended).map_err(Unmet::Failed)
@@ -323,7 +351,7 @@ impl MessageSender {
                 Err(
                     unmet @ (Unmet::Failed(Failure::Transient { .. })
                     | Unmet::Refused(Failure::Transient { .. })),
-                ) if Instant::now() + pause < *deadline && !self.is_paused(account) => {
+                ) if instant() + pause < *deadline && !self.is_paused(account) => {
                     maybe_sent |= matches!(unmet, Unmet::Failed(_));
                     sleep(pause).await;
                 }
@@ -366,7 +394,8 @@ impl MessageSender {
             return None;
         }
         let key = self.key_now(&dispatch.account);
-        match ask(&self.fleet, key, Call::Inspect(peer), dispatch.deadline).await {
+        match ask(&self.fleet, key, dispatch.asker(), Call::Inspect(peer), dispatch.deadline).await
+        {
             Ok(Outcome::Member { migrated_to: Some(successor), .. }) => {
                 Some(moved(peer.id, successor.id))
             }
@@ -409,7 +438,7 @@ impl MessageSender {
 
     /// When the account may send again, seconds.
     fn next_token(&self, key: AuthKeyId, peer: PeerRecord) -> u64 {
-        let at = now();
+        let at = self.context.now();
         let waits = self.context.status.view(key).map(|view| view.cooldowns).unwrap_or_default();
         let waits = crate::protocol::telegram::pacing::FloodWaits::new(waits);
         let held = waits.holds(MethodClass::Send, at).max(waits.holds_chat(peer.id, at));
@@ -424,7 +453,7 @@ impl MessageSender {
         {
             return Ok(peer);
         }
-        self.lookups.find(key, &dispatch.target, dispatch.deadline).await
+        self.lookups.find(key, &dispatch.asker(), &dispatch.target, dispatch.deadline).await
     }
 }
 
@@ -443,10 +472,14 @@ impl Drop for Entry<'_> {
 }
 
 impl Dispatch {
+    /// Whose turn at the account it takes.
+    fn asker(&self) -> Asker {
+        Asker::User(self.who.user.clone())
+    }
+
     /// What is kept under its idempotency key, if it has one.
-    fn record(&self, random_id: i64, created_at: Option<UnixMillis>) -> Option<SendRecord> {
+    fn record(&self, random_id: i64, created_at: UnixMillis) -> Option<SendRecord> {
         let ((user, account, key), request) = self.name.clone()?;
-        let created_at = created_at.unwrap_or_else(now);
         let (sent, is_unsent, is_nameless) = (None, false, false);
         Some(SendRecord {
             user,
@@ -463,8 +496,8 @@ impl Dispatch {
 
     /// The same target for all that is told of one message, and for no other: its account, and what
     /// Telegram tells it from others by.
-    fn audit_event(&self, random_id: i64, outcome: &str) -> AuditEvent {
-        let audit_event = AuditEvent::by(&self.who, &self.account.user, "message.send", now());
+    fn audit_event(&self, at: UnixMillis, random_id: i64, outcome: &str) -> AuditEvent {
+        let audit_event = AuditEvent::by(&self.who, &self.account.user, "message.send", at);
         let target = format!("{}/{:016x}", self.account.id, random_id.cast_unsigned());
         audit_event.on(target).ended(outcome)
     }

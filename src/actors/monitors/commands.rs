@@ -12,7 +12,7 @@ use super::supervisor::{MonitorsMsg, Stop};
 use crate::actors::accounts::fleet::{CommandHold, FleetMsg};
 use crate::actors::accounts::joins::JobsMsg;
 use crate::actors::tree::calling::{Unanswered, call};
-use crate::actors::tree::context::now;
+use crate::clock::Clock;
 use crate::failpoint;
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::bridge::command::{Command, Order, SessionData};
@@ -53,6 +53,7 @@ pub struct Commands {
     fleet: ActorRef<FleetMsg>,
     monitors: ActorRef<MonitorsMsg>,
     jobs: ActorRef<JobsMsg>,
+    clock: Clock,
 }
 
 impl CommandSink for Commands {
@@ -74,8 +75,9 @@ impl Commands {
         fleet: ActorRef<FleetMsg>,
         monitors: ActorRef<MonitorsMsg>,
         jobs: ActorRef<JobsMsg>,
+        clock: Clock,
     ) -> Self {
-        Self { fleet, monitors, jobs }
+        Self { fleet, monitors, jobs, clock }
     }
 
     async fn configure(
@@ -157,7 +159,7 @@ impl Commands {
         let hold = self.register(vec![session]).await?;
         let job = job::job_id(&chat, &id, reply.as_ref());
         let work = JobWork::Join { chat, session: id, account };
-        let job = JobRecord { id: job, work, reply, created_at: now() };
+        let job = JobRecord { id: job, work, reply, created_at: self.clock.now() };
         durably(&self.jobs, |reply| JobsMsg::Add { job, hold, reply }).await.map_err(Rejected::from)
     }
 

@@ -23,7 +23,6 @@ use crate::actors::accounts::delivery::Share;
 use crate::actors::accounts::fleet::{CommandHold, FleetMsg};
 use crate::actors::accounts::listener::ListenerMsg;
 use crate::actors::monitors::context::MonitorsContext;
-use crate::actors::tree::context::now;
 use crate::actors::tree::status::MonitorView;
 use crate::failpoint;
 use crate::protocol::accounts::record::PoolMember;
@@ -340,7 +339,7 @@ impl MonitorActor {
     fn announce(&mut self, session: &SessionId, reason: LostReason) -> Op {
         tracing::warn!(chat = %self.key, session = %session, %reason, "access to a monitored chat is lost");
         self.is_missed = true;
-        self.append(event::access_lost(&self.record.chat, session, reason, now()))
+        self.append(event::access_lost(&self.record.chat, session, reason, self.context.now()))
     }
 
     /// Adds the record to `ops` when the machine changed what a restart must know.
@@ -354,7 +353,7 @@ impl MonitorActor {
                 self.record.exhausted = None;
             } else if self.record.phase != phase {
                 let because = self.last_error.clone();
-                self.record.exhausted = Some(Exhausted { since: now(), because });
+                self.record.exhausted = Some(Exhausted { since: self.context.now(), because });
             }
             self.record.phase = phase;
             self.record.pool = self.machine.pool().to_vec();
@@ -423,7 +422,7 @@ impl MonitorActor {
         let is_exhausted = self.machine.state() == MonitorState::Exhausted;
         let view = MonitorView {
             state: self.machine.state(),
-            since: exhausted.filter(|_| is_exhausted).unwrap_or_else(now),
+            since: exhausted.filter(|_| is_exhausted).unwrap_or_else(|| self.context.now()),
             session: self.machine.current().map(|member| member.session.clone()),
             error: self.last_error.clone(),
         };

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::commands::Commands;
 use crate::actors::monitors::context::MonitorsContext;
 use crate::actors::tree::children::watched_task;
-use crate::actors::tree::context::jitter;
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::monitors::record::{MonitorPhase, MonitorRecord};
 use crate::protocol::tree::restart::Backoff;
@@ -51,7 +50,7 @@ async fn follow(context: Arc<MonitorsContext>, orders: Commands) {
             context.rekeyed.next().await
         } else {
             failures += 1;
-            let pause = AGAIN.delay_ms(failures, jitter());
+            let pause = AGAIN.delay_ms(failures, context.jitter());
             tracing::warn!(
                 pause_ms = pause,
                 "monitors could not be given the new keys of their accounts; it is tried again"
@@ -165,7 +164,7 @@ mod tests {
     use crate::actors::accounts::fleet::{Fleet, FleetArgs};
     use crate::actors::accounts::joins::{Jobs, JobsArgs};
     use crate::actors::monitors::supervisor::MonitorsMsg;
-    use crate::actors::tree::context::now;
+    use crate::clock::{Clock, now};
     use crate::protocol::telegram::chat::{ChatRef, ChatSpelling};
     use crate::protocol::values::ids::{AuthKeyId, SessionId};
     use crate::store::{CommitError, Op, Store};
@@ -236,7 +235,7 @@ mod tests {
         let (shared, of, jobs) = (Arc::clone(&context.accounts), fleet.clone(), Vec::new());
         let args = JobsArgs { context: shared, fleet: of, jobs };
         let (jobs, _) = Actor::spawn(None, Jobs, args).await.unwrap();
-        let orders = Commands::new(fleet.clone(), monitors.clone(), jobs.clone());
+        let orders = Commands::new(fleet.clone(), monitors.clone(), jobs.clone(), Clock::system());
         let _rekeying = start(&context, &orders);
         for _ in 0..2 {
             let pool =

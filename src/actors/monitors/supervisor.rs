@@ -19,9 +19,7 @@ use crate::actors::accounts::fleet::replying;
 use crate::actors::accounts::fleet::{FleetMsg, Hold, Holder};
 use crate::actors::monitors::context::MonitorsContext;
 use crate::actors::tree::children::{Children, End, Ended};
-use crate::actors::tree::context::now;
 use crate::actors::tree::status::MonitorView;
-use crate::clock;
 use crate::protocol::bridge::event::CommandOutcome;
 use crate::protocol::bridge::reply_to::ReplyTo;
 use crate::protocol::monitors::cursor::Cursor;
@@ -311,7 +309,8 @@ impl MonitorsState {
         let (first, record) = match (record, orders.front()) {
             (None, Some(Order::Configure(order, _))) => {
                 let owed_from = self.context.clocks.telegrams_now();
-                let record = blank(order.owner.clone(), order.chat.clone(), owed_from);
+                let record =
+                    blank(&self.context, order.owner.clone(), order.chat.clone(), owed_from);
                 (orders.pop_front(), Some(record))
             }
             (record, _) => (None, record),
@@ -337,7 +336,7 @@ impl MonitorsState {
         let mut ops = also;
         ops.push(Op::DeleteMonitor(key.clone()));
         let outcome = CommandOutcome::Stopped { chat, was_monitored: known.is_some() };
-        let told = reply_to.map(|to| replying(to, outcome));
+        let told = reply_to.map(|to| replying(&self.context.tree, to, outcome));
         let (store, fleet) = (self.context.store.clone(), self.fleet.clone());
         let target = myself.clone();
         tokio::spawn(async move {
@@ -402,7 +401,7 @@ impl MonitorsState {
         if let End::Crashed { cause, .. } = &end {
             let view = MonitorView {
                 state: MonitorState::Waiting,
-                since: now(),
+                since: self.context.now(),
                 session: None,
                 error: Some(format!("its actor crashed: {cause}")),
             };
@@ -424,8 +423,13 @@ impl MonitorsState {
 
 /// The record of a chat that was never monitored: without sessions it does nothing until it is
 /// configured.
-fn blank(owner: Option<UserId>, chat: ChatRef, owed_from: Option<UnixMillis>) -> MonitorRecord {
-    let Moment { wall, steady } = clock::moment();
+fn blank(
+    context: &MonitorsContext,
+    owner: Option<UserId>,
+    chat: ChatRef,
+    owed_from: Option<UnixMillis>,
+) -> MonitorRecord {
+    let Moment { wall, steady } = context.clock.moment();
     MonitorRecord {
         owner,
         chat,

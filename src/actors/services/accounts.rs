@@ -5,12 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::timeout;
 
-use super::{STEP_TIMEOUT, Shared, audit_event, broken, owner_for, scope_of};
+use super::{STEP_TIMEOUT, Shared, broken, owner_for, scope_of};
 use crate::actors::accounts::asking::ask_plainly;
+use crate::actors::accounts::calls::Asker;
 use crate::actors::accounts::fleet::{FleetMsg, OwnedMsg, Wanted};
 use crate::actors::logins::login::lease_of;
 use crate::actors::tree::calling::call;
-use crate::actors::tree::context::now;
 use crate::actors::tree::status::AccountView;
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::daily_limits::SEND;
@@ -214,7 +214,7 @@ impl Accounts {
     async fn status_of(&self, account: &OwnedAccount) -> Result<AccountStatus, Refusal> {
         let context = &self.shared.context;
         let view = context.status.view(account.key);
-        let at = now();
+        let at = self.shared.context.now();
         let why = self.why(account);
         let limit = context.settings.limits.borrow().sends_per_day;
         let (daily_limits, store) = (&context.daily_limits, &context.store);
@@ -255,7 +255,7 @@ impl Accounts {
         // Right after it was resumed its actor has not said so yet.
         let view = view.filter(|view| view.state != AccountState::Paused);
         match view {
-            Some(view) => why(view.why(now()), &view),
+            Some(view) => why(view.why(self.shared.context.now()), &view),
             None => Why {
                 evidence: vec!["it has not been dialled yet".to_owned()],
                 timers: Vec::new(),
@@ -290,7 +290,7 @@ impl Accounts {
         action: &str,
     ) -> Result<OwnedAccount, Refusal> {
         let (user, id) = (account.user.clone(), account.id);
-        let audit_event = audit_event(who, &user, action, id);
+        let audit_event = self.shared.audit_event(who, &user, action, id);
         let change = |reply| OwnedMsg::Change { user, id, interest, audit_event, reply };
         let change = |reply| FleetMsg::Owned(change(reply));
         let changed = call(&self.shared.fleet, change, STEP_TIMEOUT).await;
@@ -340,7 +340,13 @@ impl Accounts {
         let ended = if account.is_paused {
             self.log_out_while_paused(account).await
         } else {
-            let asked = ask_plainly(&self.shared.fleet, account.key, Call::LogOut, LOGOUT_MAX);
+            let asked = ask_plainly(
+                &self.shared.fleet,
+                account.key,
+                Asker::User(account.user.clone()),
+                Call::LogOut,
+                LOGOUT_MAX,
+            );
             asked.await.map(drop)
         };
         match ended {

@@ -7,8 +7,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{Shared, audit_event, broken};
-use crate::actors::tree::context::now;
+use super::{Shared, broken};
 use crate::actors::tree::status::{AccountView, MonitorView};
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::answers::refusal::{Code, Refusal};
@@ -143,7 +142,7 @@ impl AdministrationService for Administration {
 
     async fn rotate_keys(&self, who: &Caller) -> Result<KeyStatus, Refusal> {
         as_admin(who)?;
-        let rotated = |target: &str| audit_event(who, &who.user, "keys.rotate", target);
+        let rotated = |target: &str| self.shared.audit_event(who, &who.user, "keys.rotate", target);
         let store = &self.shared.context.store;
         if let Err(error) = store.rotate_key().await {
             let outcome = Code::Internal.name().to_owned();
@@ -198,7 +197,7 @@ impl Administration {
             sessions: status.names(key),
             state: view.state,
             since: view.since,
-            next: view.why(now()).next,
+            next: view.why(self.shared.context.now()).next,
             error: view.error.map(|(code, _)| code),
         };
         Ok(TroubledPage {

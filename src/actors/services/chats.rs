@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use super::accounts::Accounts;
-use super::audit_event;
 use crate::actors::accounts::asking::ask_plainly;
-use crate::actors::tree::context::now;
+use crate::actors::accounts::calls::Asker;
 use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::telegram::chat::{ChatRef, ChatTarget, MarkedId};
@@ -29,9 +28,9 @@ impl Accounts {
         }
         let _busy = self.shared.context.erasing.enter(&account.user)?;
         let asked = chat.target.clone();
-        let call = Call::Rights(chat.target);
+        let (call, asker) = (Call::Rights(chat.target), Asker::User(who.user.clone()));
         let Outcome::Rights(rights) =
-            ask_plainly(&self.shared.fleet, account.key, call, LOOK_UP_MAX).await?
+            ask_plainly(&self.shared.fleet, account.key, asker, call, LOOK_UP_MAX).await?
         else {
             return Err(Refusal::new(Code::Internal, "the chat was not looked up"));
         };
@@ -46,10 +45,10 @@ impl Accounts {
             is_admin: rights.is_admin,
             can_post: rights.can_post,
             can_invite: rights.can_invite,
-            checked_at: now(),
+            checked_at: self.shared.context.now(),
         };
         let target = format!("{} {}", account.id, chat.chat);
-        let audit_event = audit_event(who, &account.user, "chat.attach", target);
+        let audit_event = self.shared.audit_event(who, &account.user, "chat.attach", target);
         let mut ops = vec![Op::put_row(&chat), Op::Audit(audit_event)];
         // A basic group that has become a supergroup is that one from now on.
         if let ChatTarget::Marked(id) = asked

@@ -205,7 +205,7 @@ impl Logins {
         who: &Caller,
         way: Way,
     ) -> Result<((LoginId, LoginView), Option<OwnedAccount>), Refusal> {
-        let (id, who) = (LoginId(uuid::Uuid::now_v7()), who.clone());
+        let (id, who) = (LoginId(self.shared.context.new_id()), who.clone());
         let begin = |reply| LoginsMsg::Begin { id, who, way, reply };
         let begun = call(&self.logins, begin, STEP_MAX).await;
         let (view, account) = begun.map_err(|why| self.shared.unanswered(why))??;

@@ -31,7 +31,6 @@ use super::logins::registrar::LoginsMsg;
 use super::messages::sender::MessageSender;
 use super::monitors::commands::Commands;
 use super::tree::calling::{Unanswered, broken};
-use super::tree::context::now;
 use super::webhooks::port::EndpointClient;
 use super::webhooks::supervisor::Hooks;
 use crate::protocol::accounts::owned::OwnedAccount;
@@ -148,14 +147,20 @@ impl Shared {
         self.context.store.read(read).await.map_err(|error| broken(&error))
     }
 
+    /// A line for the audit log about something of `owner`'s.
+    fn audit_event(
+        &self,
+        who: &Caller,
+        owner: &UserId,
+        action: &str,
+        target: impl ToString,
+    ) -> AuditEvent {
+        AuditEvent::by(who, owner, action, self.context.now()).on(target)
+    }
+
     async fn commit(&self, ops: Vec<Op>) -> Result<(), Refusal> {
         self.context.store.commit(ops).await.map_err(|error| broken(&error))
     }
-}
-
-/// A line for the audit log about something of `owner`'s.
-fn audit_event(who: &Caller, owner: &UserId, action: &str, target: impl ToString) -> AuditEvent {
-    AuditEvent::by(who, owner, action, now()).on(target)
 }
 
 /// Whose something is, for those who are told: admins, who see more than their own.

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{Shared, audit_event, broken, owner_for, scope_of};
+use super::{Shared, broken, owner_for, scope_of};
 use crate::actors::monitors::commands::{Commands, Rejected};
 use crate::actors::monitors::supervisor::Stop;
 use crate::protocol::accounts::record::PoolMember;
@@ -95,7 +95,8 @@ impl MonitorService for Monitors {
         let _turn = self.shared.context.user_locks.take(&owner).await;
         let (chat, is_new) = self.chat_of(&owner, chat).await?;
         let key = ChatKey::of(Some(&owner), &chat);
-        let also = vec![Op::Audit(audit_event(who, &owner, "monitor.put", key.parts().0))];
+        let also =
+            vec![Op::Audit(self.shared.audit_event(who, &owner, "monitor.put", key.parts().0))];
         let watched = self.commands.watch(Some(owner), chat, pool, None, also).await;
         watched.map_err(|why| self.rejected(why))?;
         Ok((self.info_for(who, &self.at(key).await?), is_new))
@@ -192,7 +193,7 @@ impl Monitors {
         let key = record.key();
         let target = key.parts().0.to_owned();
         let owner = record.owner.as_ref().unwrap_or(&who.user);
-        let also = vec![Op::Audit(audit_event(who, owner, "monitor.delete", target))];
+        let also = vec![Op::Audit(self.shared.audit_event(who, owner, "monitor.delete", target))];
         let (owner, chat) = (record.owner.clone(), record.chat.clone());
         let stop = Stop { owner, chat, reply_to: None, also };
         self.commands.unwatch(stop).await.map_err(|why| self.rejected(why))

@@ -7,6 +7,7 @@ use crate::actors::accounts::directory::tests::owned;
 use crate::actors::accounts::fleet::{OwnedMsg, Wanted};
 use crate::actors::root::Root;
 use crate::actors::tree::calling::call;
+use crate::clock::now;
 use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::answers::monitor::MonitorInfo;
@@ -162,7 +163,7 @@ async fn the_chats_of_an_account_go_in_the_commit_in_which_it_goes() {
     };
     let rows = vec![Op::put_row(&attached(&one)), Op::put_row(&attached(&other))];
     let house = House::with(&[one.clone(), other.clone()], rows).await;
-    let audit_event = audit_event(&caller("one"), &one.user, "account.remove", one.id);
+    let audit_event = AuditEvent::by(&caller("one"), &one.user, "account.remove", now()).on(one.id);
     let (user, id) = (one.user.clone(), one.id);
     let gone = |reply| OwnedMsg::Change { user, id, interest: Wanted::Gone, audit_event, reply };
     let asked = call(house.root.fleet(), |reply| FleetMsg::Owned(gone(reply)), STEP_TIMEOUT);

@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use super::accounts::Accounts;
 use super::logins::{LoginService, Logins};
 use super::monitors::Monitors;
 use super::webhooks::{WebhookInfo, webhook_info};
-use super::{Shared, audit_event, broken};
-use crate::actors::tree::context::now;
+use super::{Shared, broken};
 use crate::actors::tree::erasing::ErasingGuard;
 use crate::actors::webhooks::supervisor::Hooks;
+use crate::clock::instant;
 use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
 use crate::protocol::answers::account::AccountInfo;
 use crate::protocol::answers::erasure::Erasure;
@@ -133,7 +132,7 @@ impl UserDataService for UserData {
             service.archive_of(store, of).map(write)
         });
         let archive = export.await.map_err(|error| broken(&error))?;
-        let exported = Op::Audit(audit_event(who, &user, "user.export", &user));
+        let exported = Op::Audit(self.shared.audit_event(who, &user, "user.export", &user));
         self.shared.commit(vec![exported]).await?;
         Ok(archive)
     }
@@ -195,11 +194,11 @@ impl UserData {
 
     /// Gives up an account of which another change may still be on its way to the disk.
     async fn give_up_patiently(&self, who: &Caller, account: &OwnedAccount) -> Result<(), Refusal> {
-        let until = Instant::now() + CHANGE_MAX;
+        let until = instant() + CHANGE_MAX;
         loop {
             match self.accounts.give_up(who, account, false).await {
                 Err(refusal) if refusal.code == Code::NotFound => return Ok(()),
-                Err(refusal) if refusal.code == Code::Conflict && Instant::now() < until => {
+                Err(refusal) if refusal.code == Code::Conflict && instant() < until => {
                     tokio::time::sleep(CHANGE_LOOK).await;
                 }
                 outcome => return outcome,
@@ -213,14 +212,14 @@ impl UserData {
         if let Some(known) = known.into_iter().find(|known| known.user == *user) {
             return Ok(known);
         }
-        let pseudonym = UserId::new(format!("erased-{}", uuid::Uuid::now_v7().simple()));
+        let pseudonym = UserId::new(format!("erased-{}", self.shared.context.new_id().simple()));
         let is_other = who.user != *user;
         Ok(Erasure {
             user: user.clone(),
             pseudonym: pseudonym.map_err(|error| broken(&error))?,
             asked_by: is_other.then(|| who.user.clone()),
             address: who.address.filter(|_| is_other).map(|address| address.to_string()),
-            at: now(),
+            at: self.shared.context.now(),
         })
     }
 
@@ -237,7 +236,7 @@ impl UserData {
         let hooks = hooks.iter().map(|hook| webhook_info(store, hook));
         let monitors = store.monitors_at(&self.monitor_keys_of(&user))?;
         Ok(UserArchive {
-            made_at: now(),
+            made_at: self.shared.context.now(),
             accounts: owned.iter().map(|account| self.accounts.info(account)).collect(),
             chats: chats_of(store, &user)?,
             monitors: monitors.iter().map(|record| self.monitors.info(record)).collect(),

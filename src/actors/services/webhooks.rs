@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Shared, audit_event, broken};
-use crate::actors::tree::context::now;
+use super::{Shared, broken};
 use crate::actors::webhooks::port::EndpointClient;
 use crate::actors::webhooks::supervisor::{EndpointMsg, Hook, Hooks, durable};
+use crate::chance;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::users::owner::{Caller, Scope, UserId, WebhookId};
 use crate::protocol::values::ids::UnixMillis;
@@ -120,17 +120,17 @@ impl WebhookService for Webhooks {
             return Err(Refusal::new(Code::Conflict, detail));
         }
         let record = WebhookRecord {
-            id: WebhookId(Uuid::now_v7()),
+            id: WebhookId(self.shared.context.new_id()),
             user: who.user.clone(),
             url,
             events: order.events,
             enabled: order.enabled,
             gone_at: None,
-            secret: secret_of(&rand::random::<[u8; SECRET_LEN]>()),
-            created_at: now(),
+            secret: secret_of(&chance::secret::<SECRET_LEN>()),
+            created_at: self.shared.context.now(),
         };
         let (id, secret) = (record.id, record.secret.clone());
-        let audit_event = audit_event(who, &who.user, "webhook.create", id);
+        let audit_event = self.shared.audit_event(who, &who.user, "webhook.create", id);
         let ops = vec![Op::put_row(&record), Op::Audit(audit_event)];
         let handed_in =
             turn.submit(&self.shared.context.store, ops).await.map_err(|e| broken(&e))?;
@@ -153,7 +153,7 @@ impl WebhookService for Webhooks {
         (record.url, record.events) = (url, order.events);
         (record.enabled, record.gone_at) =
             (order.enabled, record.gone_at.filter(|_| !order.enabled));
-        let audit_event = audit_event(who, &record.user, "webhook.update", id);
+        let audit_event = self.shared.audit_event(who, &record.user, "webhook.update", id);
         let ops = vec![Op::put_row(&record), Op::Audit(audit_event)];
         let handed_in =
             turn.submit(&self.shared.context.store, ops).await.map_err(|e| broken(&e))?;
@@ -170,7 +170,7 @@ impl WebhookService for Webhooks {
             Op::delete_row::<WebhookRecord>(&user, id),
             Op::delete_rows::<Delivery>(&user, id),
             Op::delete_rows::<DeadRecord>(&user, id),
-            Op::Audit(audit_event(who, &user, "webhook.delete", id)),
+            Op::Audit(self.shared.audit_event(who, &user, "webhook.delete", id)),
         ];
         let handed_in =
             turn.submit(&self.shared.context.store, ops).await.map_err(|e| broken(&e))?;
@@ -203,8 +203,9 @@ impl WebhookService for Webhooks {
         let hook = self.hook(who, id)?;
         let user = hook.record().user.clone();
         let (place, dead) = self.find_dead(&user, id, delivery).await?;
-        let audit_event = audit_event(who, &user, "webhook.redeliver", format!("{id}/{delivery}"));
-        let delivery = dead.delivery.anew(now());
+        let audit_event =
+            self.shared.audit_event(who, &user, "webhook.redeliver", format!("{id}/{delivery}"));
+        let delivery = dead.delivery.anew(self.shared.context.now());
         let Delivery { seq, line, .. } = delivery;
         let ops = vec![
             Op::delete_row::<DeadRecord>(&user, place),

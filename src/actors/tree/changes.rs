@@ -58,13 +58,12 @@ struct Log {
     told: VecDeque<Told>,
 }
 
-impl Default for Changes {
-    fn default() -> Self {
-        Self { run: Uuid::now_v7(), log: Mutex::default(), news: Notify::new() }
-    }
-}
-
 impl Changes {
+    /// Nothing has changed yet, in the run of the daemon that is named so.
+    pub(super) fn new(run: Uuid) -> Self {
+        Self { run, log: Mutex::default(), news: Notify::new() }
+    }
+
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -276,7 +275,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_hears_of_ones_own_and_resumes_where_one_left() {
-        let changes = Arc::<Changes>::default();
+        let changes = Arc::new(Changes::new(Uuid::from_u128(7)));
         changes.tell(&user("one"), numbered(0));
         let first = changes.id(0);
         let mut follower_one = follower(&changes, Scope::Only(user("one")), Some(first));
@@ -305,7 +304,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_told_again_of_a_user_who_was_erased() {
-        let changes = Arc::<Changes>::default();
+        let changes = Arc::new(Changes::new(Uuid::from_u128(7)));
         for (owner, data) in [("one", 1), ("two", 2), ("one", 3), ("two", 4)] {
             changes.tell(&user(owner), numbered(data));
         }
@@ -321,11 +320,15 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_for_what_is_forgotten_is_told_so() {
-        let changes = Arc::<Changes>::default();
+        let changes = Arc::new(Changes::new(Uuid::from_u128(7)));
         for number in 0..=KEPT {
             changes.tell(&user("one"), numbered(number));
         }
-        for after in [changes.id(0).replace("-0", "-"), Changes::default().id(7), changes.id(0)] {
+        for after in [
+            changes.id(0).replace("-0", "-"),
+            Changes::new(Uuid::from_u128(1)).id(7),
+            changes.id(0),
+        ] {
             let is_kept = after == changes.id(0);
             let mut follower = follower(&changes, Scope::Only(user("one")), Some(after));
             // The first one was forgotten, the second one is remembered.

@@ -3,17 +3,19 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::backlog::BacklogGate;
 use super::changes::Changes;
 use super::erasing::Erasing;
 use super::keyed_lock::KeyedLock;
 use super::metrics::Metrics;
 use super::status::Status;
+use crate::chance::Chance;
+use crate::clock::Clock;
 use crate::protocol::values::ids::UnixMillis;
 use crate::store::Store;
 use crate::telegram::Clocks;
-
-pub(in crate::actors) use crate::clock::now;
 
 /// What every actor is handed.
 pub struct Context {
@@ -25,6 +27,10 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// The gate in front of a full backlog.
     pub backlog: Arc<BacklogGate>,
+    /// What time it is here.
+    pub(in crate::actors) clock: Clock,
+    /// Random numbers.
+    pub(in crate::actors) chance: Chance,
     /// What is known of Telegram's clock.
     pub(in crate::actors) clocks: Clocks,
     /// Whose data are being erased.
@@ -42,37 +48,60 @@ impl Context {
         status: Arc<Status>,
         metrics: Arc<Metrics>,
         backlog: Arc<BacklogGate>,
+        clock: Clock,
+        chance: Chance,
         clocks: Clocks,
     ) -> Arc<Self> {
+        let changes = Changes::new(chance.id(clock.now()));
         Arc::new(Self {
             store,
             status,
             metrics,
             backlog,
+            clock,
+            chance,
             clocks,
             erasing: Erasing::default(),
             user_locks: KeyedLock::default(),
-            changes: Changes::default(),
+            changes,
         })
+    }
+
+    /// What time it is here.
+    pub fn now(&self) -> UnixMillis {
+        self.clock.now()
+    }
+
+    /// A random number in 0..1 for jitter.
+    pub fn jitter(&self) -> f64 {
+        self.chance.jitter()
+    }
+
+    /// An id that nothing else has.
+    pub(in crate::actors) fn new_id(&self) -> Uuid {
+        self.chance.id(self.now())
     }
 
     /// What time it is at Telegram as well as it can be told, by our own clock as long as nobody has
     /// told us. What Telegram dates is compared with this.
     pub(in crate::actors) fn telegrams_now(&self) -> UnixMillis {
-        self.clocks.telegrams_now_roughly().unwrap_or_else(now)
+        self.clocks.telegrams_now_roughly().unwrap_or_else(|| self.now())
     }
 }
 
 #[cfg(test)]
 impl Context {
-    /// Around `store`.
+    /// Around `store`, by the machine's clock.
     pub(crate) fn for_tests(store: Store) -> Arc<Self> {
-        let gate = Arc::new(BacklogGate::new(1 << 30));
-        Self::new(store, Arc::default(), Arc::default(), gate, Clocks::default())
+        Self::for_tests_at(store, Clock::system())
     }
-}
 
-/// A random number in 0..1 for jitter.
-pub(in crate::actors) fn jitter() -> f64 {
-    rand::random()
+    /// Around `store`, by `clock`.
+    pub(crate) fn for_tests_at(store: Store, clock: Clock) -> Arc<Self> {
+        let gate = Arc::new(BacklogGate::new(1 << 30));
+        let clocks = Clocks::new(clock.clone());
+        let chance = Chance::system();
+        let status = Arc::new(Status::new(clock.clone()));
+        Self::new(store, status, Arc::default(), gate, clock, chance, clocks)
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::context::{Context, jitter, now};
+use super::context::Context;
 use crate::protocol::tree::restart::RestartRecord;
 use crate::protocol::tree::restart::{ChildKind, RestartHistory, Verdict};
 use crate::protocol::values::ids::UnixMillis;
@@ -34,8 +34,8 @@ pub(in crate::actors) fn decide(
     history: &mut RestartHistory,
     cause: &str,
 ) -> (Verdict, RestartRecord) {
-    let at = now();
-    let verdict = history.failed(&kind.policy(), at, jitter());
+    let at = context.now();
+    let verdict = history.failed(&kind.policy(), at, context.jitter());
     let actor = format!("{}/{name}", kind.name());
     let cause = cut(cause);
     let attempt = verdict.attempt();
@@ -87,7 +87,7 @@ pub(in crate::actors) fn link_dropped(
 ) {
     context.metrics.link_dropped(reason);
     let cause = cut(cause);
-    let (actor, at) = (format!("link/{account}"), now());
+    let (actor, at) = (format!("link/{account}"), context.now());
     context.status.link_dropped(RestartRecord { actor, at, cause, attempt, next_at });
 }
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::context::now;
 use crate::actors::tree::changes::Dirty;
 use crate::actors::tree::changes::Subject;
+use crate::clock::Clock;
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::explanation::{Situation, Why, explain};
 use crate::protocol::accounts::record::DeadSession;
@@ -201,8 +201,9 @@ impl<K: Ord + Clone, V: Clone> Troubled<K, V> {
 }
 
 /// The status.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Status {
+    clock: Clock,
     views: Mutex<Views>,
     changes: Dirty<Subject>,
 }
@@ -218,6 +219,11 @@ struct Views {
 }
 
 impl Status {
+    /// Nobody has said anything yet; what is late is judged by `clock`.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, views: Mutex::default(), changes: Dirty::default() }
+    }
+
     fn views(&self) -> MutexGuard<'_, Views> {
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -363,7 +369,7 @@ impl Status {
         limit: usize,
         wanted: impl Fn(&ChatKey) -> bool,
     ) -> Troubled<ChatKey, MonitorView> {
-        let (views, at) = (self.views(), now());
+        let (views, at) = (self.views(), self.clock.now());
         let troubled =
             views.monitors.iter().filter(|(key, view)| view.is_in_trouble(at) && wanted(key));
         let mut troubled = Troubled::of(troubled, after, limit);
@@ -407,7 +413,7 @@ mod tests {
             accounts in prop::collection::btree_map(any::<u64>(), any::<bool>(), 0..60),
             limit in 1_usize..20,
         ) {
-            let status = Status::default();
+            let status = Status::new(Clock::system());
             for (id, fault) in &accounts {
                 status.account(AuthKeyId(*id), troubled(*fault));
             }

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use crate::actors::logins::registry::LoginView;
     use crate::actors::tree::changes::Follower;
-    use crate::actors::tree::context::now;
+    use crate::clock::now;
     use crate::protocol::feed::event::FeedEntry;
     use crate::protocol::logins::steps::LoginState;
     use crate::protocol::monitors::failover::MonitorState;

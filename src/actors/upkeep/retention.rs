@@ -7,9 +7,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::actors::tree::children::watched_task;
-use crate::actors::tree::context::{Context, now};
+use crate::actors::tree::context::Context;
 use crate::protocol::audit::log::AUDIT_LOG_KEPT_MS;
-use crate::store::{Op, Store};
+use crate::store::Op;
 
 /// Time between two looks. With what one look lets go at the most (4,096 rows, 1,000 audit entries), 24
 /// million rows and 6 million entries a day may come to their end.
@@ -18,17 +18,17 @@ const EVERY: Duration = Duration::from_secs(15);
 /// Starts it; it ends when what is returned is dropped.
 pub(in crate::actors) fn start(context: &Arc<Context>) -> AbortOnDropHandle<()> {
     let shared = Arc::clone(context);
-    watched_task(context, "caretaker", move || tidy(shared.store.clone()))
+    watched_task(context, "caretaker", move || tidy(Arc::clone(&shared)))
 }
 
-async fn tidy(store: Store) {
+async fn tidy(context: Arc<Context>) {
     let mut rhythm = interval(EVERY);
     rhythm.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         rhythm.tick().await;
-        let at = now();
+        let at = context.now();
         let ops = vec![Op::Expire(at), Op::TrimAuditLog(at.plus_ms(-AUDIT_LOG_KEPT_MS))];
         // A store in trouble ends the daemon; nothing to add here.
-        let _ = store.commit(ops).await;
+        let _ = context.store.commit(ops).await;
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::port::EndpointCall;
 use super::registry::{Hook, durable};
 use super::supervisor::Shared;
-use crate::actors::tree::context::{jitter, now};
 use crate::actors::tree::metrics::HookOutcome;
 use crate::failpoint;
 use crate::protocol::audit::log::AuditEvent;
@@ -49,9 +48,14 @@ pub(super) async fn attempt(
     let keep = shared.settings.may_keep(shared.registry.count());
     let answer = shared
         .client
-        .call(EndpointCall { url, secret, delivery: &delivery, at: now(), keep })
+        .call(EndpointCall { url, secret, delivery: &delivery, at: shared.context.now(), keep })
         .await;
-    let verdict = shared.settings.retry.judge(&delivery, answer, now(), jitter());
+    let verdict = shared.settings.retry.judge(
+        &delivery,
+        answer,
+        shared.context.now(),
+        shared.context.jitter(),
+    );
     follow(shared, hook, delivery, verdict).await
 }
 
@@ -84,7 +88,7 @@ async fn follow(
         Verdict::GiveUp { reason } => {
             hook.set_last_error(Some(reason.clone()));
             let attempts = delivery.attempts.saturating_add(1);
-            let dead = Delivery { attempts, ..delivery }.given_up(reason, now());
+            let dead = Delivery { attempts, ..delivery }.given_up(reason, shared.context.now());
             write(shared, hook, vec![forget, Op::put_row(&dead)]).await?;
             shared.context.metrics.hooked(HookOutcome::GivenUp);
             Ok(Came::Off { is_delivered: false })
@@ -92,7 +96,7 @@ async fn follow(
         Verdict::Gone => {
             let error = "it answered 410, so it was disabled; enable it to go on".to_owned();
             hook.set_last_error(Some(error.clone()));
-            let at = now();
+            let at = shared.context.now();
             let attempts = delivery.attempts.saturating_add(1);
             let delivery = Delivery { attempts, error: Some(error), ..delivery };
             disable(shared, hook, &delivery, at).await?;

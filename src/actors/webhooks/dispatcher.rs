@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, sleep_until};
 
 use super::endpoint::EndpointMsg;
 use super::registry::{Hook, durable};
 use super::supervisor::Shared;
-use crate::actors::tree::context::now;
+use crate::clock::instant;
 use crate::failpoint;
 use crate::protocol::bridge::outbox::{OutboxEntry, Route};
 use crate::protocol::users::owner::WebhookId;
@@ -32,7 +32,7 @@ const IDLE_BATCH: usize = 1024;
 /// Runs until it is told to stop, or the store fails.
 pub(super) async fn run(shared: &Shared, spooler: &mut Spooler) -> Result<(), CommitError> {
     let mut passed: Option<u64> = None;
-    let mut note_at = Instant::now();
+    let mut note_at = instant();
     loop {
         let is_idle = passed.is_some() && shared.registry.count() == 0;
         let batch = if is_idle { IDLE_BATCH } else { BATCH };
@@ -56,7 +56,7 @@ pub(super) async fn run(shared: &Shared, spooler: &mut Spooler) -> Result<(), Co
             passed = None;
         } else {
             if passed.is_none() {
-                note_at = Instant::now() + NOTE_EVERY;
+                note_at = instant() + NOTE_EVERY;
             }
             passed = Some(through);
         }
@@ -110,7 +110,7 @@ fn deliveries(shared: &Shared, seq: u64, entry: &OutboxEntry) -> Vec<(Arc<Hook>,
     let hooks = shared.registry.wanting(user, &entry.kind);
     let made = hooks.into_iter().filter_map(|hook| {
         let whose = (user.clone(), hook.record().id);
-        let delivery = Delivery::of(entry, seq, whose, now());
+        let delivery = Delivery::of(entry, seq, whose, shared.context.now());
         if delivery.is_none() {
             tracing::error!(kind = entry.kind, "an event is not JSON, so no webhook gets it");
         }

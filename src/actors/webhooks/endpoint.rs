@@ -13,7 +13,6 @@ use tokio_util::task::AbortOnDropHandle;
 use super::attempt::{self, Came};
 use super::registry::Hook;
 use super::supervisor::Shared;
-use crate::actors::tree::context::now;
 use crate::actors::tree::metrics::{Depth, HookOutcome};
 use crate::protocol::users::owner::{UserId, WebhookId};
 use crate::protocol::values::ids::UnixMillis;
@@ -224,7 +223,7 @@ impl EndpointState {
     async fn go_on(&mut self, myself: &ActorRef<EndpointMsg>) -> Result<(), ActorProcessingErr> {
         self.hook.set_waiting(self.all.len());
         self.depth.set(self.all.len());
-        let now = now();
+        let now = self.shared.context.now();
         while let Some((at, line)) = self.pauses.first().copied().filter(|(at, _)| *at <= now) {
             self.pauses.remove(&(at, line));
             self.ready.push_back(line);
@@ -293,7 +292,7 @@ impl EndpointState {
             Some((_, alarm)) => alarm.abort(),
             None => {}
         }
-        let after = u64::try_from(at.0.saturating_sub(now().0)).unwrap_or(0);
+        let after = u64::try_from(at.0.saturating_sub(self.shared.context.now().0)).unwrap_or(0);
         let after = Duration::from_millis(after.saturating_add(1)).min(SLEEP_MAX);
         let alarm = myself.send_after(after, || EndpointMsg::Due).abort_handle();
         self.alarm = Some((at, alarm));
@@ -314,7 +313,7 @@ impl EndpointState {
         let mut ops = Vec::new();
         for (id, delivery) in self.deliveries(&oldest).await? {
             ops.push(Op::delete_row::<Delivery>(&self.user, id));
-            ops.push(Op::put_row(&delivery.given_up(reason.clone(), now())));
+            ops.push(Op::put_row(&delivery.given_up(reason.clone(), self.shared.context.now())));
         }
         let died = ops.len() / 2;
         attempt::write(&self.shared, &self.hook, ops).await?;

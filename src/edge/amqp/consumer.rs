@@ -24,6 +24,7 @@ use super::status::{Count, LinkStatus};
 use super::topology::{EVENT_KEY, short};
 use super::wire::flaw;
 use crate::actors::{CommandSink, Rejected};
+use crate::clock::instant;
 use crate::failpoint;
 use crate::protocol::bridge::command::{CommandError, Envelope, Order, parse};
 use crate::protocol::telegram::chat::ChatKey;
@@ -160,7 +161,7 @@ impl<C: CommandSink> Session<C> {
             waiting: Waiting::default(),
             lanes: Lanes::new(),
             tasks: JoinSet::new(),
-            opened: Instant::now(),
+            opened: instant(),
         })
     }
 

@@ -9,10 +9,10 @@ use std::cmp::Reverse;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, ConnectionStatus, SKIPPED_HEADERS};
-use uuid::Uuid;
 
 use super::link::{LinkError, within};
 use super::wire::{room_for_properties, size_of_header, size_of_properties};
+use crate::chance;
 use crate::protocol::bridge::command::CommandError;
 use crate::protocol::bridge::event::failed_reply_body;
 use crate::protocol::bridge::reply_to;
@@ -196,7 +196,7 @@ fn reply_properties(correlation_id: Option<ShortString>) -> BasicProperties {
         .with_delivery_mode(PERSISTENT)
         .with_type("command_reply".into())
         .with_app_id("telewarden".into())
-        .with_message_id(Uuid::now_v7().to_string().into());
+        .with_message_id(chance::id().to_string().into());
     match correlation_id {
         Some(id) => properties.with_correlation_id(id),
         None => properties,

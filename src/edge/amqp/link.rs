@@ -3,7 +3,8 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use futures_core::Stream;
 use lapin::{Connection, ConnectionProperties, ConnectionStatus, Event};
@@ -16,6 +17,8 @@ use super::poison::Poison;
 use super::status::{LinkState, LinkStatus};
 use super::topology::{self, Mixed};
 use crate::actors::Rejected;
+use crate::chance;
+use crate::clock::instant;
 use crate::protocol::tree::restart::Backoff;
 
 /// Pauses between two attempts: short enough that a restarted broker is not waited for, long
@@ -183,11 +186,11 @@ impl Link {
             );
         }
         if self.down_since.is_none() {
-            self.down_since = Some(Instant::now());
+            self.down_since = Some(instant());
             tracing::warn!(link = self.name, %error, "the link to the broker is down; it is tried again until it works");
         }
         self.status.set(LinkState::Down, Some(error.to_string()));
-        Duration::from_millis(BACKOFF.delay_ms(self.failures, rand::random()))
+        Duration::from_millis(BACKOFF.delay_ms(self.failures, chance::jitter()))
     }
 
     /// Follows what the broker says about the connection.
@@ -276,14 +279,14 @@ pub(super) async fn answer<T>(
     reply: impl Future<Output = lapin::Result<T>>,
 ) -> Result<lapin::Result<T>, LinkError> {
     tokio::pin!(reply);
-    let mut asked = Instant::now();
+    let mut asked = instant();
     loop {
         let was_connected = line.connected();
         match timeout(LINE_LOOK, reply.as_mut()).await {
             Ok(reply) => return Ok(reply),
             // The answer had one look's time to say it better.
             Err(_) if !was_connected => return Err(LinkError::Lost),
-            Err(_) if line.blocked() => asked = Instant::now(),
+            Err(_) if line.blocked() => asked = instant(),
             Err(_) if asked.elapsed() > REPLY_TIMEOUT => return Err(LinkError::Timeout(what)),
             Err(_) => {}
         }
@@ -314,7 +317,7 @@ impl Stop {
     /// Waits for the request; then says until when there is time. Cancel-safe.
     pub(super) async fn requested(&mut self) -> tokio::time::Instant {
         self.token.cancelled().await;
-        *self.deadline.get_or_insert_with(|| tokio::time::Instant::now() + self.drain)
+        *self.deadline.get_or_insert_with(|| instant() + self.drain)
     }
 
     pub(super) fn is_requested(&self) -> bool {
@@ -344,7 +347,7 @@ mod tests {
             prefetch: 1,
             event_types: std::sync::Arc::default(),
         };
-        Link::new("test", options, LinkStatus::new())
+        Link::new("test", options, LinkStatus::new(crate::clock::Clock::system()))
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AmqpOptions, LinkStatus, consume, publish};
 use crate::actors::{BrokerLinks, Commands, LentOutbox, TelegramsClock};
+use crate::clock::Clock;
 
 /// What both links say of themselves.
 #[derive(Clone)]
@@ -20,15 +21,9 @@ pub struct BridgeStatus {
 
 impl BridgeStatus {
     /// Two links that have not been started.
-    pub fn new() -> Self {
-        let publisher = LinkStatus::new();
+    pub fn new(clock: &Clock) -> Self {
+        let publisher = LinkStatus::new(clock.clone());
         Self { consumer: publisher.sibling(), publisher }
-    }
-}
-
-impl Default for BridgeStatus {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -22,6 +22,7 @@ use super::topology::{EVENT_KEY, Mixed, short};
 use super::window::Fence;
 use super::{AmqpOptions, EventTypes};
 use crate::actors::OutboxSource;
+use crate::clock::instant;
 use crate::failpoint;
 use crate::protocol::bridge::outbox::{OutboxEntry, Route};
 use crate::protocol::bridge::reply_to;
@@ -143,8 +144,8 @@ impl Session {
             replies: VecDeque::new(),
             holds_back: false,
             has_sent: false,
-            opened: Instant::now(),
-            last_progress: Instant::now(),
+            opened: instant(),
+            last_progress: instant(),
         })
     }
 
@@ -239,12 +240,12 @@ impl Session {
             return;
         }
         if self.in_flight.is_empty() {
-            self.last_progress = Instant::now();
+            self.last_progress = instant();
         }
         self.has_sent = true;
         link.status.add(Count::Published, batch.len() as u64);
         let first = self.in_flight.len();
-        let now = Instant::now();
+        let now = instant();
         failpoint::reach("publish.before");
         for (seq, entry) in batch {
             self.fence.published(seq);
@@ -324,7 +325,7 @@ impl Session {
                 link.progressed();
             }
         }
-        self.last_progress = Instant::now();
+        self.last_progress = instant();
         outcome
     }
 
@@ -334,7 +335,7 @@ impl Session {
         let state = line.state();
         if state.blocked() {
             // Nothing is read meanwhile, so nothing can be confirmed; the time does not count.
-            self.last_progress = Instant::now();
+            self.last_progress = instant();
         }
         let is_stalled = !self.in_flight.is_empty() && self.last_progress.elapsed() > REPLY_TIMEOUT;
         if is_stalled && !state.blocked() {
@@ -492,6 +493,6 @@ fn headers(entry: &OutboxEntry, event_types: &EventTypes) -> FieldTable {
 /// moment while nothing is in flight.
 async fn last_call(deadline: Option<Instant>, is_idle: bool) {
     let Some(deadline) = deadline else { return };
-    let moment = Instant::now() + LAST_CALL;
+    let moment = instant() + LAST_CALL;
     sleep_until(if is_idle { deadline.min(moment) } else { deadline }).await;
 }

@@ -4,12 +4,14 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::clock;
+use crate::clock::Clock;
+use crate::clock::instant;
 use crate::protocol::values::ids::UnixMillis;
 
 /// Upper bounds of the time between publishing and confirm, seconds. A broker that writes to disk
@@ -41,7 +43,7 @@ pub struct LinkSnapshot {
     /// Where it stands.
     pub state: LinkState,
     /// Since when.
-    pub since: SystemTime,
+    pub since: UnixMillis,
     /// Why it is down or blocked.
     pub detail: Option<String>,
     /// Exchanges and queues that exist with other properties than ours and are used as they are.
@@ -92,6 +94,7 @@ struct Shared {
     confirm: Histogram,
     lag: Histogram,
     dated_by: OnceLock<TelegramsClock>,
+    clock: Clock,
 }
 
 /// Tells what time it is at Telegram.
@@ -104,11 +107,11 @@ impl fmt::Debug for TelegramsClock {
 }
 
 impl Shared {
-    fn new() -> Self {
+    fn new(clock: Clock) -> Self {
         Self {
             phase: Mutex::new(Phase {
                 state: LinkState::Connecting,
-                since: SystemTime::now(),
+                since: clock.now(),
                 detail: None,
                 mismatched: Vec::new(),
             }),
@@ -122,6 +125,7 @@ impl Shared {
             confirm: Histogram::new(CONFIRM_BUCKETS),
             lag: Histogram::new(LAG_BUCKETS),
             dated_by: OnceLock::new(),
+            clock,
         }
     }
 }
@@ -129,7 +133,7 @@ impl Shared {
 #[derive(Debug)]
 struct Phase {
     state: LinkState,
-    since: SystemTime,
+    since: UnixMillis,
     detail: Option<String>,
     mismatched: Vec<String>,
 }
@@ -148,18 +152,21 @@ pub(super) enum Count {
 
 impl LinkStatus {
     /// A link that has not been started.
-    pub fn new() -> Self {
-        Self { own: Arc::new(Shared::new()), returned: Arc::default() }
+    pub fn new(clock: Clock) -> Self {
+        Self { own: Arc::new(Shared::new(clock)), returned: Arc::default() }
     }
 
     /// The other link of the same bridge, not started either.
     pub fn sibling(&self) -> Self {
-        Self { own: Arc::new(Shared::new()), returned: Arc::clone(&self.returned) }
+        Self {
+            own: Arc::new(Shared::new(self.own.clock.clone())),
+            returned: Arc::clone(&self.returned),
+        }
     }
 
     /// Takes note of an event that came out of the command queue.
     pub(super) fn event_returned(&self) {
-        *self.returned.lock() = Some(Instant::now());
+        *self.returned.lock() = Some(instant());
     }
 
     /// How long ago the last one came.
@@ -198,7 +205,7 @@ impl LinkStatus {
     pub(super) fn set(&self, state: LinkState, detail: Option<String>) {
         let mut phase = self.phase();
         if phase.state != state {
-            phase.since = SystemTime::now();
+            phase.since = self.own.clock.now();
         }
         (phase.state, phase.detail) = (state, detail);
     }
@@ -215,7 +222,10 @@ impl LinkStatus {
     pub(super) fn confirmed(&self, took: Duration, said_at: Option<i64>) {
         self.own.confirm.observe(took.as_secs_f64());
         if let Some(said_at) = said_at {
-            let now = self.own.dated_by.get().map_or_else(clock::now, |clock| clock.0());
+            let now = match self.own.dated_by.get() {
+                Some(telegram) => telegram.0(),
+                None => self.own.clock.now(),
+            };
             self.own.lag.observe((now.0 as f64 / 1_000.0 - said_at as f64).max(0.0));
         }
     }
@@ -248,11 +258,5 @@ impl LinkStatus {
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
         self.own.phase.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Default for LinkStatus {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -21,6 +21,8 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
+use crate::clock::instant;
+
 /// How soon room is looked for again when everybody was busy: one of them may have become idle.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -68,7 +70,7 @@ pub(super) struct Life {
 impl Life {
     fn new() -> Self {
         Self {
-            accepted: Instant::now(),
+            accepted: instant(),
             phase: AtomicU8::new(SILENT),
             is_reserved: AtomicBool::new(false),
             is_stuck: AtomicBool::new(false),

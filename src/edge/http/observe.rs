@@ -1,8 +1,6 @@
 //! What happens around every request: its id, its span, its numbers, and headers that every answer
 //! has. Never looks at query strings, bodies or other headers than it needs.
 
-use std::time::Instant;
-
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -13,6 +11,8 @@ use tracing::{Instrument, Span};
 use super::metrics::HttpMetrics;
 use super::origin::{REQUEST_ID, request_id, trace_id};
 use super::serve::Peer;
+
+use crate::clock::instant;
 
 /// What pages may load and who may frame them: nothing and nobody, unless a page says otherwise.
 const CONTENT_SECURITY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
@@ -25,7 +25,7 @@ pub(super) async fn observe(
 ) -> Response {
     let peer = request.extensions().get::<ConnectInfo<Peer>>();
     let is_last = peer.is_some_and(|ConnectInfo(peer)| peer.is_reserved);
-    let began = Instant::now();
+    let began = instant();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map(MatchedPath::as_str);

@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use uuid::Uuid;
 
+use crate::chance;
 use crate::protocol::values::network::Network;
 
 /// Header with the id of a request.
@@ -41,7 +41,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
         (1..=REQUEST_ID_MAX).contains(&id.len()) && id.as_bytes().iter().all(is_plain)
     });
     given.cloned().unwrap_or_else(|| {
-        let id = Uuid::now_v7().to_string();
+        let id = chance::id().to_string();
         HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("none"))
     })
 }

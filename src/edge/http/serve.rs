@@ -27,6 +27,8 @@ use tokio_util::task::TaskTracker;
 use super::connections::{Answering, Asking, Connections, Place, Room};
 use super::stream::{BoundedStream, Patience};
 
+use crate::clock::instant;
+
 /// Connections at once on which something was said, where the limit of open files allows as many. Each
 /// costs about 20 KiB: 20 MiB in all.
 pub const CONNECTIONS_MAX: usize = 1024;
@@ -192,7 +194,7 @@ impl Accepting {
 
     fn tell(&mut self, error: &io::Error, gave_way: bool) {
         if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            self.told = Some(Instant::now());
+            self.told = Some(instant());
             let cure = match error.raw_os_error() {
                 Some(libc::EMFILE) => "; raise the limit of open files (LimitNOFILE=, ulimit -n)",
                 Some(libc::ENFILE) => "; raise the system's limit of open files (fs.file-max)",

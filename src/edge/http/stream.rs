@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 
 use super::connections::{Life, Place};
+
+use crate::clock::instant;
 
 /// How long a connection may take over what.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +93,7 @@ impl BoundedStream {
             self.has_begun = false;
         } else if !self.has_begun {
             self.has_begun = true;
-            let end = Instant::now() + self.patience.head;
+            let end = instant() + self.patience.head;
             if end < self.deadline.deadline() {
                 self.deadline.as_mut().reset(end);
             }
@@ -104,7 +106,7 @@ impl BoundedStream {
                 self.life.wrote();
                 self.has_begun = false;
                 let silence = self.silence();
-                self.deadline.as_mut().reset(Instant::now() + silence);
+                self.deadline.as_mut().reset(instant() + silence);
             }
             Poll::Pending => self.life.is_not_taken(),
             Poll::Ready(_) => {}

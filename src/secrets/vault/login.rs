@@ -2,7 +2,8 @@
 //! never says either.
 
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -10,6 +11,7 @@ use tokio::sync::Mutex;
 use super::Answer;
 use super::client::{Body, Client};
 use super::error::VaultError;
+use crate::clock::instant;
 use crate::config;
 use crate::protocol::values::secret::SecretText;
 
@@ -178,12 +180,7 @@ async fn unwrap_now(client: &Client, token: &SecretText) -> Result<SecretText, V
 impl Token {
     fn new(auth: Auth) -> Self {
         let lease = Some(Duration::from_secs(auth.lease_duration)).filter(|lease| !lease.is_zero());
-        Self {
-            text: auth.client_token,
-            given_at: Instant::now(),
-            lease,
-            is_renewable: auth.renewable,
-        }
+        Self { text: auth.client_token, given_at: instant(), lease, is_renewable: auth.renewable }
     }
 
     /// Whether two thirds of its time are over.

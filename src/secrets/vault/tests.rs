@@ -92,17 +92,17 @@ fn a_token_is_renewed_before_its_end_and_replaced_at_it() {
     vault.books().token_ttl = Duration::from_secs(1);
     let root = root(&vault);
     assert!(root.check().is_ok());
-    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let until = tokio::time::Instant::now() + Duration::from_secs(20);
     while vault.books().renewals == 0 {
         assert!(root.check().is_ok());
-        assert!(std::time::Instant::now() < until, "it was never renewed");
+        assert!(tokio::time::Instant::now() < until, "it was never renewed");
         std::thread::sleep(Duration::from_millis(20));
     }
     vault.books().is_renewable = false;
     let logins = vault.books().logins;
     while vault.books().logins == logins {
         assert!(root.check().is_ok());
-        assert!(std::time::Instant::now() < until, "it never logged in again");
+        assert!(tokio::time::Instant::now() < until, "it never logged in again");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use prometheus_client::registry::Registry;
 use tokio::sync::{oneshot, watch};
 
+use crate::clock::Clock;
+use crate::clock::instant;
 use crate::protocol::telegram::updates::UpdateStateDelta;
 use crate::protocol::values::ids::AuthKeyId;
 
@@ -78,7 +79,7 @@ impl Store {
                 return Err(StoreError::Emptied { path: path.clone() });
             }
             let seen = WitnessedPosition::by_witness(path);
-            recover(Arc::new(engine), key, Some(seen))
+            recover(Arc::new(engine), key, &options.clock, Some(seen))
         });
         let recovered =
             match opened.and_then(|opened| directory::write_marker(path).map(|()| opened)) {
@@ -88,7 +89,7 @@ impl Store {
         recovered.keys.finish_key_file()?;
         copy.discard()?;
         let directory = LockedDirectory { path: path.as_path().into(), lock };
-        Self::run(recovered, Some(directory), Pacing::default())
+        Self::run(recovered, Some(directory), options.clock, Pacing::default())
     }
 
     /// A store that lives in memory, for tests and trials: the same code on another engine.
@@ -97,21 +98,38 @@ impl Store {
         Self::start(Arc::new(MemoryDisk::default()), key, Pacing::default())
     }
 
-    /// A store on any engine, without a directory.
+    /// The same, dated by `clock`.
+    #[cfg(test)]
+    pub(crate) fn in_memory_at(clock: Clock) -> Result<(Self, Outbox), StoreError> {
+        let key = RootKey::Given(Box::new(MasterKey::ephemeral()?));
+        Self::start_at(Arc::new(MemoryDisk::default()), key, clock, Pacing::default())
+    }
+
+    /// A store on any engine, without a directory, dated by the machine's clock.
     pub(in crate::store) fn start(
         engine: Arc<dyn Engine>,
         key: RootKey,
         pacing: Pacing,
     ) -> Result<(Self, Outbox), StoreError> {
-        let recovered = recover(engine, key, None)?;
+        Self::start_at(engine, key, Clock::system(), pacing)
+    }
+
+    fn start_at(
+        engine: Arc<dyn Engine>,
+        key: RootKey,
+        clock: Clock,
+        pacing: Pacing,
+    ) -> Result<(Self, Outbox), StoreError> {
+        let recovered = recover(engine, key, &clock, None)?;
         recovered.keys.finish_key_file()?;
-        Self::run(recovered, None, pacing)
+        Self::run(recovered, None, clock, pacing)
     }
 
     /// Starts the writer of a store that was recovered.
     fn run(
         recovered: Recovered,
         directory: Option<LockedDirectory>,
+        clock: Clock,
         pacing: Pacing,
     ) -> Result<(Self, Outbox), StoreError> {
         let Recovered { engine, keys, keyring, known, overlay, monitor_index, .. } = recovered;
@@ -120,6 +138,7 @@ impl Store {
         let witness =
             directory.as_ref().map(|directory| Witness::open(&directory.path)).transpose()?;
         let shared = Arc::new(Shared {
+            clock,
             engine,
             path: directory.as_ref().map(|directory| Arc::clone(&directory.path)),
             keys,
@@ -147,7 +166,7 @@ impl Store {
             pacing,
             witness,
             synced,
-            note_at: Instant::now() + pacing.checkpoint_every,
+            note_at: instant() + pacing.checkpoint_every,
         };
         let running = std::thread::Builder::new()
             .name("store-writer".into())

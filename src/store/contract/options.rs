@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::protocol::values::secret::SecretText;
 
 /// Page cache unless configured otherwise, in bytes.
@@ -19,6 +20,8 @@ pub struct StoreOptions {
     pub previous_keys: Vec<KeyOrigin>,
     /// Bound of the page cache, in bytes.
     pub cache_bytes: u64,
+    /// What records and entries are dated by.
+    pub clock: Clock,
 }
 
 impl StoreOptions {
@@ -29,6 +32,7 @@ impl StoreOptions {
             key: KeyOrigin::Own,
             previous_keys: vec![],
             cache_bytes: CACHE_BYTES_DEFAULT,
+            clock: Clock::system(),
         }
     }
 }

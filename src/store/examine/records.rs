@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use crate::clock::Clock;
 use crate::protocol::accounts::record::{AccountRecord, SessionRecord};
 use crate::protocol::answers::erasure::Erasure;
 use crate::protocol::bridge::job::JobRecord;
@@ -76,7 +77,7 @@ pub fn examine(options: &StoreOptions) -> Result<Examined, StoreError> {
             if !was_used(&engine)? {
                 return Ok(None);
             }
-            let recovered = recover(Arc::new(engine), key, Some(seen))?;
+            let recovered = recover(Arc::new(engine), key, &Clock::system(), Some(seen))?;
             read_everything(&recovered).map(Some)
         })
     });

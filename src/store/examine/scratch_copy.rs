@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::store::contract::StoreError;
 use crate::store::engines::disk::{self, FREE_BYTES_MIN, copy_whole, free_bytes, size_of_files};
 use crate::store::keys;
@@ -72,9 +73,10 @@ impl ScratchCopy {
 fn sweep(folder: &Path) {
     // SAFETY: `geteuid` has no preconditions and cannot fail.
     let own = unsafe { libc::geteuid() };
+    let now = Clock::system().now().seconds();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let Ok(found) = entry.metadata() else { continue };
-        let age = found.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        let age = Duration::from_secs(u64::try_from(now - found.mtime()).unwrap_or(0));
         let is_ours = entry.file_name().to_string_lossy().starts_with(NAME)
             && found.is_dir()
             && found.uid() == own;

@@ -8,8 +8,10 @@
 //! durable in order, with the next group or by the engine's own clock, and a crash between any two of them
 //! only leaves work for the next pass.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
+use crate::clock::instant;
 use crate::failpoint;
 use crate::protocol::telegram::chat::ChatKey;
 use crate::protocol::telegram::updates::UpdateState;
@@ -53,7 +55,7 @@ pub(in crate::store) struct Checkpoint {
 impl Checkpoint {
     /// Continues from what the store says, with a pass `every` so often.
     pub(in crate::store) fn new(mark: u64, every: Duration) -> Self {
-        let next_at = Instant::now() + every;
+        let next_at = instant() + every;
         Self { stage: Stage::Idle, every, next_at, mark, trimmed: 0 }
     }
 
@@ -66,7 +68,7 @@ impl Checkpoint {
     ) -> Option<Instant> {
         match self.stage {
             Stage::Idle => self.has_work(shared, known, passed).then_some(self.next_at),
-            _ => Some(Instant::now()),
+            _ => Some(instant()),
         }
     }
 
@@ -83,9 +85,9 @@ impl Checkpoint {
         passed: u64,
     ) -> Result<(), StoreError> {
         match &mut self.stage {
-            Stage::Idle if Instant::now() < self.next_at => {}
+            Stage::Idle if instant() < self.next_at => {}
             Stage::Idle => {
-                self.next_at = Instant::now() + self.every;
+                self.next_at = instant() + self.every;
                 if self.has_work(shared, known, passed) {
                     self.stage = Stage::Writing { dirty: shared.overlay().dirty(), upto: next_seq };
                 }

@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use tokio::time::Instant;
 
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::clock::instant;
 use crate::store::contract::{CommitError, Op};
 
 /// Permits of the queue; one stands for [`PERMIT_BYTES`].
@@ -123,12 +124,7 @@ impl Queue {
             return Err(CommitError::Closed);
         }
         permit.forget();
-        state.submissions.push_back(Submission {
-            ops,
-            completion,
-            permits: wanted,
-            at: Instant::now(),
-        });
+        state.submissions.push_back(Submission { ops, completion, permits: wanted, at: instant() });
         if state.sleeping {
             state.sleeping = false;
             self.wake.notify_one();
@@ -180,7 +176,7 @@ impl Queue {
             let idle = state.submissions.is_empty() && !state.closing && state.stopped.is_none();
             let news = state.woken
                 || deadline.is_none() && (state.acknowledged > acknowledged || state.nudged);
-            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = deadline.map(|at| at.saturating_duration_since(instant()));
             if !idle || news || left.is_some_and(|left| left.is_zero()) {
                 break;
             }

@@ -13,6 +13,7 @@ use super::monitor_index::MonitorIndex;
 use super::overlay::Overlay;
 use super::queue::Queue;
 use super::recent_entries::RecentEntries;
+use crate::clock::Clock;
 use crate::store::contract::CommitError;
 use crate::store::engines::Engine;
 use crate::store::integrity::ChecksummedEngine;
@@ -20,6 +21,7 @@ use crate::store::keys::{Keyring, Keys, RotationHost};
 
 /// What the handles, the reader of the outbox and the writer share.
 pub(in crate::store) struct Shared {
+    pub(in crate::store) clock: Clock,
     pub(in crate::store) engine: Arc<ChecksummedEngine>,
     /// The store's directory; stores in memory have none.
     pub(in crate::store) path: Option<Arc<Path>>,
@@ -99,6 +101,10 @@ impl RotationHost for Shared {
 
     fn engine(&self) -> &dyn Engine {
         &*self.engine
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     fn wake_writer(&self) {

@@ -8,9 +8,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
-use crate::clock::now;
+use crate::clock::instant;
 use crate::failpoint;
 
 use super::checkpoint::Checkpoint;
@@ -140,11 +141,11 @@ impl Writer {
             }
             if taken.acknowledged > self.acknowledged {
                 unwritten.acknowledged = taken.acknowledged;
-                unwritten.since.get_or_insert_with(Instant::now);
+                unwritten.since.get_or_insert_with(instant);
             }
             let last = taken.closing && taken.submissions.is_empty();
             if !taken.submissions.is_empty() {
-                spacing.begins(taken.submissions.len(), Instant::now());
+                spacing.begins(taken.submissions.len(), instant());
             }
             if !self.cycle(taken, &mut unwritten, last) || last {
                 return;
@@ -154,7 +155,7 @@ impl Writer {
 
     /// Lets submissions gather when the last commit has only just begun and others share commits.
     fn gather(&self, spacing: &CommitSpacing) {
-        if let Some(left) = spacing.left(&self.pacing, Instant::now())
+        if let Some(left) = spacing.left(&self.pacing, instant())
             && !self.shared.queue.is_busy()
         {
             std::thread::sleep(left);
@@ -170,7 +171,7 @@ impl Writer {
         // With a deadline an acknowledgement wakes nobody, which would cost more than it is worth beside a stream
         // of commits that take it along: one that comes while nothing else does is polled for.
         let is_awaited = unwritten.since.is_none() && unwritten.acknowledged + 1 < self.next_seq;
-        let poll = (due.is_some() && is_awaited).then(|| Instant::now() + ACKNOWLEDGE_WAIT);
+        let poll = (due.is_some() && is_awaited).then(|| instant() + ACKNOWLEDGE_WAIT);
         due.into_iter().chain(poll).min()
     }
 
@@ -218,8 +219,12 @@ impl Writer {
         for op in ops.into_iter().flatten() {
             group.add(op, &mut context)?;
         }
-        let ready =
-            group.finish(&shared.keyring, now(), unwritten.acknowledged, &mut self.known)?;
+        let ready = group.finish(
+            &shared.keyring,
+            shared.clock.now(),
+            unwritten.acknowledged,
+            &mut self.known,
+        )?;
         if ready.effects.replaces_states() {
             ready.effects.apply_before_write(&mut shared.overlay_mut());
         }
@@ -285,8 +290,8 @@ impl Writer {
             return self.note_position();
         }
         self.checkpoint.step(shared, known, self.next_seq, trimmable)?;
-        self.rotation.step(&*shared.engine, &shared.keys, now())?;
-        if self.is_witness_behind() && self.note_at <= Instant::now() {
+        self.rotation.step(&*shared.engine, &shared.keys, shared.clock.now())?;
+        if self.is_witness_behind() && self.note_at <= instant() {
             self.note_position()?;
         }
         Ok(())
@@ -303,7 +308,7 @@ impl Writer {
     }
 
     fn note_position(&mut self) -> Result<(), StoreError> {
-        self.note_at = Instant::now() + self.pacing.checkpoint_every;
+        self.note_at = instant() + self.pacing.checkpoint_every;
         self.witness.as_mut().map_or(Ok(()), |witness| witness.note(self.synced))
     }
 }

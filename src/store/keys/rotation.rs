@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::clock::now;
+use crate::clock::Clock;
 use crate::protocol::values::ids::UnixMillis;
 
 use super::generation::Fresh;
@@ -26,6 +26,9 @@ pub(in crate::store) trait RotationHost: Send + Sync + 'static {
     /// Where the generations are read.
     fn engine(&self) -> &dyn Engine;
 
+    /// What new keys are dated by.
+    fn clock(&self) -> &Clock;
+
     /// Has the writer look for work of its own at once.
     fn wake_writer(&self);
 
@@ -41,7 +44,8 @@ pub(in crate::store) async fn rotate(
     let keys = host.keys();
     let _guard = keys.one_at_a_time.lock().await;
     until_complete(&**host).await.map_err(RotateError::Unchanged)?;
-    let (root, number, at) = (keys.root(), keys.key_set().generation.number + 1, now());
+    let (root, number, at) =
+        (keys.root(), keys.key_set().generation.number + 1, host.clock().now());
     let fresh = on_own_thread(move || Fresh::draw(&root, number, at)).await;
     let fresh = fresh.map_err(RotateError::Unchanged)?;
     adopt(&**host, fresh, vec![], None).await.map_err(RotateError::Unfinished)?;
@@ -59,7 +63,7 @@ pub(in crate::store) async fn replace_root(
     };
     until_complete(&**host).await.map_err(RotateError::Unchanged)?;
     // The threads hold the store, and with it the lock on its directory, for as long as they write there.
-    let (preparing, at) = (Arc::clone(host), now());
+    let (preparing, at) = (Arc::clone(host), host.clock().now());
     let prepared = on_own_thread(move || prepare_root(&*preparing, &own, at)).await;
     let (fresh, with, root) = prepared.map_err(RotateError::Unchanged)?;
     adopt(&**host, fresh, with, Some(root)).await.map_err(RotateError::Unfinished)?;

@@ -6,10 +6,10 @@
 //! generations are deleted, durably. Batches become durable in order, so after a crash between any
 //! two of them every record finds its key, and the next start goes on at (2).
 
-use std::time::Instant;
-
+use crate::clock::instant;
 use crate::failpoint;
 use crate::protocol::values::ids::UnixMillis;
+use tokio::time::Instant;
 
 use super::key_set::{Keys, Renewed, Request};
 use super::open;
@@ -57,7 +57,7 @@ impl RotationWorker {
     /// When there is work to do next, if any.
     pub(in crate::store) fn due(&self, keys: &Keys) -> Option<Instant> {
         let is_busy = matches!(self.stage, Stage::Walking(_)) || keys.has_request();
-        is_busy.then(Instant::now)
+        is_busy.then(instant)
     }
 
     /// Does one step, if there is one.

@@ -5,8 +5,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::instant;
 use crate::failpoint;
 
 use crate::store::contract::StoreError;
@@ -74,11 +75,11 @@ pub(in crate::store) fn lock_if_exists(path: &Path) -> Result<Option<File>, Stor
 }
 
 fn wait_for(file: File, path: &Path) -> Result<File, StoreError> {
-    let patience = Instant::now() + LOCK_PATIENCE;
+    let patience = instant() + LOCK_PATIENCE;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < patience => {
+            Err(TryLockError::WouldBlock) if instant() < patience => {
                 std::thread::sleep(Duration::from_millis(10));
             }
             Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { path: path.into() }),

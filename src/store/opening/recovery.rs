@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::clock::now;
+use crate::clock::Clock;
 use crate::failpoint;
 use crate::protocol::monitors::record::MonitorRecord;
 use crate::protocol::telegram::chat::ChatKey;
@@ -59,6 +59,7 @@ impl<'a> WitnessedPosition<'a> {
 pub(in crate::store) fn recover(
     engine: Arc<dyn Engine>,
     key: RootKey,
+    clock: &Clock,
     seen: Option<WitnessedPosition<'_>>,
 ) -> Result<Recovered, StoreError> {
     let format = check_format(&*engine)?;
@@ -66,7 +67,7 @@ pub(in crate::store) fn recover(
     let checksummed =
         Arc::new(ChecksummedEngine::open(engine, format.is_none_or(|format| format < 2))?);
     let engine = &*checksummed;
-    let Opened { keys, mut batch } = keys::open(engine, key, format, now())?;
+    let Opened { keys, mut batch } = keys::open(engine, key, format, clock.now())?;
     let keyring = open_keyring(engine, &keys, &mut batch)?;
     if format != Some(FORMAT) {
         batch.put(layout::FORMAT.to_vec(), FORMAT.to_be_bytes().to_vec());

@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use tokio::time::Instant;
 
 use super::*;
 
@@ -67,7 +67,7 @@ async fn produce(store: Store, load: &Load, producer: u64, durable: &Arc<AtomicU
         let per_second = load.rate as f64 / (load.producers * load.per_submission) as f64;
         let period = Duration::from_secs_f64(1.0 / per_second);
         let phase = period.mul_f64(producer as f64 / load.producers as f64);
-        tokio::time::interval_at((Instant::now() + phase).into(), period)
+        tokio::time::interval_at(Instant::now() + phase, period)
     });
     for round in 0..rounds {
         if let Some(tick) = &mut tick {

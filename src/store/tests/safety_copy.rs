@@ -250,9 +250,9 @@ async fn the_witness_is_noted_though_there_is_nothing_to_checkpoint() {
     let (store, _outbox) = Store::open(StoreOptions::new(&path)).unwrap();
     store.commit(vec![Op::PutAccount(account(1))]).await.unwrap();
     let done = DurablePosition { batches: store.shared.engine.count(), next_seq: 1 };
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while Witness::read(&path) != done {
-        assert!(std::time::Instant::now() < deadline, "{:?}", Witness::read(&path));
+        assert!(tokio::time::Instant::now() < deadline, "{:?}", Witness::read(&path));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     store.close().await.unwrap();

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use telewarden_simulator::{Options, Simulator};
 
 use super::*;
+use crate::clock::Clock;
 
 const NONCE: &str = "3e0549828cca27e966b301a48fece2fc";
 const SERVER_NONCE: &str = "a5cf4d33f4a11ea877ba4aa573907330";
@@ -233,8 +234,8 @@ async fn simulator() -> (Simulator, ServerKey) {
 #[tokio::test]
 async fn a_server_of_ones_own_makes_a_key_with_us() {
     let (sim, key) = simulator().await;
-    let first = exchange(sim.listen_addr().into(), 2, &key).await.unwrap();
-    let second = exchange(sim.listen_addr().into(), 2, &key).await.unwrap();
+    let first = exchange(sim.listen_addr().into(), 2, &key, &Clock::system()).await.unwrap();
+    let second = exchange(sim.listen_addr().into(), 2, &key, &Clock::system()).await.unwrap();
     assert_ne!(first.auth_key, second.auth_key);
     assert!(first.time_offset.abs() <= 2, "{}", first.time_offset);
 }
@@ -243,7 +244,7 @@ async fn a_server_of_ones_own_makes_a_key_with_us() {
 async fn a_server_with_another_key_is_named() {
     let (sim, _) = simulator().await;
     let other = ServerKey::from_pem(server_key::tests::PKCS1).unwrap();
-    let error = exchange(sim.listen_addr().into(), 2, &other).await.unwrap_err();
+    let error = exchange(sim.listen_addr().into(), 2, &other, &Clock::system()).await.unwrap_err();
     assert!(matches!(error, ExchangeError::KeyUnknown), "{error}");
     assert_eq!(error.classify().code(), "SERVER_KEY_UNKNOWN");
 }
@@ -253,6 +254,6 @@ async fn a_server_that_says_nothing_is_given_up_in_time() {
     let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let key = ServerKey::from_pem(server_key::tests::PKCS1).unwrap();
     let (limit, address) = (Duration::from_millis(50), mute.local_addr().unwrap());
-    let error = exchange_within(limit, address, 2, &key).await.unwrap_err();
+    let error = exchange_within(limit, address, 2, &key, &Clock::system()).await.unwrap_err();
     assert!(matches!(error, ExchangeError::TimedOut), "{error}");
 }

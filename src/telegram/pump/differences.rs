@@ -2,7 +2,7 @@
 //! with the waits that Telegram asks for, which hold up nothing but themselves.
 
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use grammers_client::session::types::ChannelState;
 use grammers_client::session::updates::{MessageBoxes, PrematureEndReason};
@@ -10,6 +10,8 @@ use grammers_client::tl;
 use tokio::time::sleep;
 
 use super::{PROBE_INTERVAL, PROBE_TIMEOUT, UpdatePump};
+use crate::chance::jitter;
+use crate::clock::instant;
 use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::telegram::updates::UpdateStateDelta;
@@ -136,7 +138,7 @@ impl UpdatePump {
         batch.delta.qts = Some(state.qts);
         batch.gaps.extend(gaps);
         if is_last {
-            (self.checked_at, self.checked_date) = (Instant::now(), state.date);
+            (self.checked_at, self.checked_date) = (instant(), state.date);
             self.rest = None;
         }
         // Either number may be the one that gets on.
@@ -185,13 +187,13 @@ impl UpdatePump {
             Err(Failure::Wait { code, seconds, .. }) => {
                 (self.tell_wait)(&code, seconds);
                 // Counted from the answer, which may have taken its time.
-                self.channels_rest_until = Some(Instant::now() + Rest::asked_for(seconds));
+                self.channels_rest_until = Some(instant() + Rest::asked_for(seconds));
                 return Ok(self.leave_to_history(&request));
             }
             // One channel's trouble is not the link's, unless nothing at all comes over it.
             Err(failure) if self.outlives(&failure, asked) => {
                 tracing::warn!(error = %failure, "what was missed in a channel cannot be had; its history is read instead");
-                self.troubles.channel_failed(id.bare(), &failure, Instant::now(), jitter());
+                self.troubles.channel_failed(id.bare(), &failure, instant(), jitter());
                 return Ok(self.leave_to_history(&request));
             }
             Err(failure) => return Err(failure),
@@ -299,7 +301,7 @@ impl UpdatePump {
     /// Whether the difference of this channel failed a short while ago.
     fn rests_in(&self, channel: &tl::enums::InputChannel) -> bool {
         let tl::enums::InputChannel::Channel(channel) = channel else { return false };
-        self.troubles.channel_rests(channel.channel_id, Instant::now())
+        self.troubles.channel_rests(channel.channel_id, instant())
     }
 
     /// Telegram asks to wait before the account's own updates are asked for again. What is live
@@ -309,7 +311,7 @@ impl UpdatePump {
         self.rest_for(Rest::asked_for(seconds));
         if let Some(rest) = &mut self.rest {
             let wait = rest.asked_again(Rest::asked_for(seconds));
-            rest.prolong(Instant::now(), wait);
+            rest.prolong(instant(), wait);
         }
         Batch::default()
     }
@@ -324,7 +326,7 @@ impl UpdatePump {
     }
 
     fn rest_for(&mut self, wait: Duration) {
-        let now = Instant::now();
+        let now = instant();
         if let Some(rest) = &mut self.rest {
             rest.prolong(now, wait);
             return;
@@ -335,13 +337,13 @@ impl UpdatePump {
 
     /// Whether the account's own updates may not be asked for yet.
     pub(super) fn rests(&self) -> bool {
-        self.rest.is_some_and(|rest| rest.lasts(Instant::now()))
+        self.rest.is_some_and(|rest| rest.lasts(instant()))
     }
 
     /// Whether channels' differences may not be asked for yet.
     pub(super) fn channels_rest(&self) -> bool {
         self.rests()
-            || self.channels_rest_until.is_some_and(|until| Instant::now() < until)
+            || self.channels_rest_until.is_some_and(|until| instant() < until)
             || !(self.wait_left)().is_zero()
     }
 
@@ -446,10 +448,6 @@ pub(super) struct Asked {
 /// How many to ask for when `limit` cannot be read; `None` when asking for fewer is of no use.
 fn fewer(limit: i32) -> Option<i32> {
     Some(limit / 2).filter(|fewer| *fewer >= DIFFERENCE_LIMIT_LEAST)
-}
-
-fn jitter() -> f64 {
-    rand::random()
 }
 
 /// The newest messages of a channel in which too much happened, oldest first. The library throws them

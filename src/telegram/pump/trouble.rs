@@ -4,7 +4,8 @@
 //! with an error is asked seldom, and a link that works is kept.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::tree::restart::Backoff;

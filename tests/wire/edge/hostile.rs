@@ -24,7 +24,7 @@ struct Scene {
     options: AmqpOptions,
     sink: Sink,
     link: Running,
-    up_since: std::time::SystemTime,
+    up_since: telewarden::protocol::values::ids::UnixMillis,
     admin: Admin,
     raw: Raw,
 }

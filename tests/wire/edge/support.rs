@@ -14,6 +14,7 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use telewarden::actors::{CommandSink, OutboxSource, Rejected};
+use telewarden::clock::Clock;
 use telewarden::edge::amqp::{AmqpOptions, LinkSnapshot, LinkStatus, consume, publish};
 use telewarden::protocol::bridge::command::Order;
 use telewarden::protocol::bridge::outbox::{OutboxEntry, Route};
@@ -277,7 +278,7 @@ impl Running {
 
     /// Both links of one bridge.
     pub(crate) fn bridge(options: &AmqpOptions, outbox: &Outbox, sink: &Sink) -> (Self, Self) {
-        let status = LinkStatus::new();
+        let status = LinkStatus::new(Clock::system());
         let sibling = status.sibling();
         let publisher = Self::start_as(status, |status, stop| {
             publish(options.clone(), outbox.clone(), status, stop, DRAIN)
@@ -292,7 +293,7 @@ impl Running {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Self::start_as(LinkStatus::new(), link)
+        Self::start_as(LinkStatus::new(Clock::system()), link)
     }
 
     fn start_as<F>(

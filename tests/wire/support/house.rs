@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use telewarden::clock::Clock;
 use telewarden::edge::http::api::{TokenSecret, Tokens};
 use telewarden::protocol::users::owner::{Role, UserId};
 use telewarden::protocol::values::secret::SecretText;
@@ -133,7 +134,7 @@ impl House {
         let known = self.token_secret.map(|secret| SecretText::new(secret.into()));
         let secret = TokenSecret::find(known.as_ref(), &self.daemon.store()).expect("a secret");
         let user = UserId::new(user).expect("a user");
-        let token = Tokens::new(&secret).mint(&user, role, ttl);
+        let token = Tokens::new(&secret, Clock::system()).mint(&user, role, ttl);
         token.expect("it is signed")
     }
 

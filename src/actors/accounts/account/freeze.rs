@@ -8,8 +8,7 @@ use ractor::{ActorProcessingErr, ActorRef};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{AccountActor, AccountMsg};
-use crate::actors::accounts::calls::{Priority, Reply, Request};
-use crate::actors::tree::context::now;
+use crate::actors::accounts::calls::{Asker, Priority, Reply, Request};
 use crate::protocol::accounts::connection::Input;
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::telegram::freeze::Frozen;
@@ -21,7 +20,7 @@ impl AccountActor {
     pub(super) fn held_by_freeze(&self, class: MethodClass) -> Option<Failure> {
         // A session that is over is told as that.
         let frozen = self.record.frozen.as_ref().filter(|_| self.record.fault.is_none())?;
-        frozen.holds(class, now()).then(|| frozen.failure())
+        frozen.holds(class, self.context.now()).then(|| frozen.failure())
     }
 
     /// Telegram refused a call of `class`, because it has frozen the account. It is durable before
@@ -43,7 +42,7 @@ impl AccountActor {
     fn note_freeze(&mut self, code: &str, class: MethodClass) -> bool {
         let known = self.record.frozen.take();
         let is_news = known.is_none();
-        self.record.frozen = Some(Frozen::refused(known, code, class, now()));
+        self.record.frozen = Some(Frozen::refused(known, code, class, self.context.now()));
         self.changed = true;
         is_news
     }
@@ -59,7 +58,7 @@ impl AccountActor {
                 "telegram has frozen this account: its owner can appeal in an official app"
             );
         }
-        if !frozen.holds(class, now()) {
+        if !frozen.holds(class, self.context.now()) {
             return;
         }
         self.queue.refuse_class(class, &failure);
@@ -93,7 +92,7 @@ impl AccountActor {
             self.look = None;
             return;
         };
-        let left = Duration::from_millis(frozen.until_look(now()));
+        let left = Duration::from_millis(frozen.until_look(self.context.now()));
         let timer = myself.send_after(left, || AccountMsg::LookAtFreeze);
         // An earlier one goes.
         self.look = Some(AbortOnDropHandle::new(timer));
@@ -116,7 +115,7 @@ impl AccountActor {
         myself: &ActorRef<AccountMsg>,
     ) -> Result<(), ActorProcessingErr> {
         let Some(frozen) = &mut self.record.frozen else { return Ok(()) };
-        let may_dial_now = frozen.look(now());
+        let may_dial_now = frozen.look(self.context.now());
         self.changed = true;
         self.arm_look(myself);
         if may_dial_now && self.live.is_none() {
@@ -131,11 +130,7 @@ impl AccountActor {
             let _ = target.cast(AccountMsg::FreezeSeen { outcome });
         });
         let (call, priority) = (Call::LookAtFreeze, Priority::Check);
-        self.request(
-            myself,
-            Request { call, priority, patience: None, interest: None, waits: 0, reply },
-        )
-        .await
+        self.request(myself, Request::new(call, priority, Asker::Account, reply)).await
     }
 
     pub(super) fn freeze_seen(
@@ -153,7 +148,7 @@ impl AccountActor {
                 }
             }
             (Ok(Outcome::Frozen(true)), Some(frozen)) => {
-                self.record.frozen = Some(frozen.seen(now()));
+                self.record.frozen = Some(frozen.seen(self.context.now()));
                 self.changed = true;
                 self.arm_look(myself);
             }
@@ -167,6 +162,7 @@ impl AccountActor {
 
 #[cfg(test)]
 mod tests {
+    use crate::clock::now;
     use crate::telegram::ConnectionLease;
     use std::collections::HashMap;
     use std::sync::Arc;

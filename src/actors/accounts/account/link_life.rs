@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ractor::{ActorProcessingErr, ActorRef};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::work::until_after;
@@ -14,8 +14,8 @@ use crate::actors::accounts::context::AccountsContext;
 use crate::actors::accounts::dial_limiter::Dialler;
 use crate::actors::accounts::link::LinkTask;
 use crate::actors::accounts::watchdog::{CHECKUP_EVERY, Watch};
-use crate::actors::tree::context::now;
 use crate::actors::tree::ledger;
+use crate::clock::instant;
 use crate::protocol::accounts::connection::Input;
 use crate::protocol::telegram::failure::{Failure, WaitScope};
 use crate::protocol::telegram::pacing::{FloodWaitScope, MethodClass};
@@ -176,7 +176,7 @@ impl AccountActor {
             drop(connection);
             let _ = target.cast(AccountMsg::LinkEnded { incarnation, failure });
         };
-        self.live = Some(Live { caller, watch, since: Instant::now(), task: None });
+        self.live = Some(Live { caller, watch, since: instant(), task: None });
         arm_check_up(myself, incarnation);
         let stable_after = Duration::from_millis(self.machine.stable_after_ms());
         myself.send_after(stable_after, move || AccountMsg::Settled { incarnation });
@@ -193,15 +193,17 @@ impl AccountActor {
         let tell_wait: TellWait = Box::new(move |code, seconds| {
             // The other sessions of this person at once; this account when it comes to it.
             let scope = FloodWaitScope::Class(MethodClass::Updates);
-            waits.flood_waits.impose(user_id, scope, until_after(seconds), now());
+            let at = waits.now();
+            waits.flood_waits.impose(user_id, scope, until_after(at, seconds), at);
             let _ = account.cast(AccountMsg::UpdatesWait { code: code.to_owned(), seconds });
         });
         // Also what was left over from an earlier link, or is told to a call or another session of
         // the same person meanwhile.
         let (waits, record) = (Arc::clone(&self.context), self.latest.clone());
         let wait_left: WaitLeft = Box::new(move || {
-            let frozen = record.frozen_for(MethodClass::Updates, now());
-            waits.flood_waits.left(user_id, MethodClass::Updates, now()).max(frozen)
+            let at = waits.now();
+            let frozen = record.frozen_for(MethodClass::Updates, at);
+            waits.flood_waits.left(user_id, MethodClass::Updates, at).max(frozen)
         });
         (tell_wait, wait_left)
     }
@@ -343,8 +345,9 @@ async fn connect(
         .begin(Dialler::Account, credentials.dc_id, Some(credentials.account))
         .await?;
     // Another session of the same person may have been told to wait meanwhile.
-    let left =
-        user_id.map_or(Duration::ZERO, |id| context.flood_waits.left(id, MethodClass::Auth, now()));
+    let left = user_id.map_or(Duration::ZERO, |id| {
+        context.flood_waits.left(id, MethodClass::Auth, context.now())
+    });
     if !left.is_zero() {
         return Err(wait_of(left));
     }

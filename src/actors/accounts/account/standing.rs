@@ -4,7 +4,6 @@
 use ractor::{ActorProcessingErr, ActorRef};
 
 use super::{AccountActor, AccountMsg};
-use crate::actors::tree::context::now;
 use crate::protocol::accounts::connection::{Input, Standing};
 
 /// Something that bears on whether it is to be connected.
@@ -115,7 +114,7 @@ impl AccountActor {
         self.changed |= self.record.fault.take().is_some();
         if let Some(frozen) = &mut self.record.frozen {
             // Or it would not be dialled before the next day.
-            frozen.look(now());
+            frozen.look(self.context.now());
         }
         self.turn(myself, Turn::Redialled).await?;
         self.look_anew(myself).await

@@ -8,7 +8,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{AccountActor, AccountMsg};
 use crate::actors::accounts::calls::{Next, Request, lending_class};
-use crate::actors::tree::context::now;
 use crate::failpoint;
 use crate::protocol::accounts::connection::{Input, Standing};
 use crate::protocol::telegram::failure::{Failure, WaitScope};
@@ -54,7 +53,7 @@ impl AccountActor {
         self.hear_of_waits();
         let Some(live) = &self.live else { return };
         loop {
-            match self.queue.next(&self.cooldowns, now()) {
+            match self.queue.next(&self.cooldowns, self.context.now()) {
                 Next::Run(request) => {
                     let (incarnation, store) = (self.incarnation, self.context.store.clone());
                     let work = Work {
@@ -92,7 +91,7 @@ impl AccountActor {
                 if let Some(chat) = request.call.sends_into() =>
             {
                 let seconds = request.waits_again(seconds);
-                self.impose(FloodWaitScope::Chat(chat), until_after(seconds));
+                self.impose(FloodWaitScope::Chat(chat), until_after(self.context.now(), seconds));
                 self.keep().await?;
                 let wait = Failure::Wait { code, seconds, scope: WaitScope::Chat };
                 self.put_back(myself, request, wait).await?;
@@ -102,14 +101,17 @@ impl AccountActor {
                 self.wait(request.call.class(), &code, seconds);
                 // It may have been asked of the method that it borrows.
                 if let Some(class) = lending_class(&request.call) {
-                    self.impose(FloodWaitScope::Class(class), until_after(seconds));
+                    self.impose(
+                        FloodWaitScope::Class(class),
+                        until_after(self.context.now(), seconds),
+                    );
                 }
                 self.keep().await?;
                 let wait = Failure::Wait { code, seconds, scope: WaitScope::MethodClass };
                 self.put_back(myself, request, wait).await?;
             }
             Err(Failure::Limited) => {
-                let until = now().plus_ms(LIMITED_REST_MS);
+                let until = self.context.now().plus_ms(LIMITED_REST_MS);
                 self.impose(FloodWaitScope::Account, until);
                 self.keep().await?;
                 request.reply.send(Err(Failure::Limited));
@@ -166,7 +168,7 @@ impl AccountActor {
     /// Takes over the waits that other sessions of the same person were told of.
     fn hear_of_waits(&mut self) {
         let Some(me) = &self.record.me else { return };
-        let at = now();
+        let at = self.context.now();
         for FloodWait { scope, until } in self.context.flood_waits.of(me.user_id, at) {
             self.cooldowns.impose(scope, until, at);
         }
@@ -176,15 +178,15 @@ impl AccountActor {
     /// is, is known only now.
     pub(super) fn share_waits(&self) {
         let Some(me) = &self.record.me else { return };
-        for FloodWait { scope, until } in self.cooldowns.current(now()) {
-            self.context.flood_waits.impose(me.user_id, scope, until, now());
+        for FloodWait { scope, until } in self.cooldowns.current(self.context.now()) {
+            self.context.flood_waits.impose(me.user_id, scope, until, self.context.now());
         }
     }
 
     /// What is left of a wait that Telegram asked for, maybe in an earlier life.
     pub(super) fn left_to_wait(&mut self, class: MethodClass) -> Duration {
         self.hear_of_waits();
-        let at = now();
+        let at = self.context.now();
         let left = self.cooldowns.holds(class, at).map_or(0, |until| until.0 - at.0);
         Duration::from_millis(u64::try_from(left).unwrap_or(0))
     }
@@ -192,22 +194,22 @@ impl AccountActor {
     pub(super) fn wait(&mut self, class: MethodClass, code: &str, seconds: u32) {
         self.context.metrics.waited(class);
         tracing::warn!(account = self.called(), ?class, code, seconds, "telegram asks to wait");
-        self.impose(FloodWaitScope::Class(class), until_after(seconds));
+        self.impose(FloodWaitScope::Class(class), until_after(self.context.now(), seconds));
     }
 
     pub(super) fn impose(&mut self, scope: FloodWaitScope, until: UnixMillis) {
         if let Some(me) = &self.record.me {
-            self.context.flood_waits.impose(me.user_id, scope.clone(), until, now());
+            self.context.flood_waits.impose(me.user_id, scope.clone(), until, self.context.now());
         }
-        self.cooldowns.impose(scope, until, now());
-        self.record.cooldowns = self.cooldowns.current(now());
+        self.cooldowns.impose(scope, until, self.context.now());
+        self.record.cooldowns = self.cooldowns.current(self.context.now());
         self.changed = true;
     }
 }
 
 /// When a wait is over that Telegram has just asked for.
-pub(super) fn until_after(seconds: u32) -> UnixMillis {
-    now().plus_ms(i64::from(seconds) * 1_000 + WAIT_MARGIN_MS)
+pub(super) fn until_after(now: UnixMillis, seconds: u32) -> UnixMillis {
+    now.plus_ms(i64::from(seconds) * 1_000 + WAIT_MARGIN_MS)
 }
 
 /// A call under way.
@@ -250,7 +252,7 @@ mod tests {
 
     use super::*;
     use crate::actors::accounts::account::{Account, AccountArgs, LatestRecord, Subscription};
-    use crate::actors::accounts::calls::{Priority, Reply};
+    use crate::actors::accounts::calls::{Asker, Priority, Reply};
     use crate::actors::accounts::context::AccountsContext;
     use crate::actors::accounts::fleet::{Fleet, FleetArgs, FleetMsg};
     use crate::actors::accounts::listener::ListenerMsg;
@@ -300,14 +302,8 @@ mod tests {
         /// A call ended, with this; what the one who waits for it hears.
         fn end(&self, failure: Failure) -> oneshot::Receiver<Result<Outcome, Failure>> {
             let (told, answer) = oneshot::channel();
-            let request = Request {
-                call: Call::LogOut,
-                priority: Priority::Api,
-                patience: None,
-                interest: None,
-                waits: 0,
-                reply: Reply::new(move |outcome| drop(told.send(outcome))),
-            };
+            let reply = Reply::new(move |outcome| drop(told.send(outcome)));
+            let request = Request::new(Call::LogOut, Priority::Api, Asker::Account, reply);
             let outcome = Err(failure);
             let ended = AccountMsg::CallEnded { incarnation: 1, request, outcome };
             self.account.cast(ended).unwrap();

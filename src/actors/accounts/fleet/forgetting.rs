@@ -7,6 +7,7 @@
 //! The fleet is the one place where this is decided, and hands in what follows from it in that order, so
 //! that a command which brings a session at the same time finds it there, or writes it anew behind.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{ActorRef, MessagingErr};
@@ -17,9 +18,7 @@ use super::member::{Member, Released};
 use super::owned::waits_of;
 use super::uses::Holder;
 use super::{FleetMsg, FleetState};
-use uuid::Uuid;
-
-use crate::actors::tree::context::now;
+use crate::actors::tree::context::Context;
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::bridge::event::{self, CommandOutcome};
 use crate::protocol::bridge::reply_to::ReplyTo;
@@ -181,7 +180,7 @@ impl FleetState {
 
     /// However often somebody stops using a session that has to be remembered: one timer waits for it.
     fn look_again(&mut self, myself: &ActorRef<FleetMsg>, session: PoolMember, until: UnixMillis) {
-        let left = u64::try_from(until.0 - now().0).unwrap_or(0);
+        let left = u64::try_from(until.0 - self.context.now().0).unwrap_or(0);
         let name = name_of(&session);
         let sessions = vec![session];
         let again = move || FleetMsg::ForgetUnused { sessions };
@@ -205,7 +204,7 @@ impl FleetState {
     /// Until when a session has to be remembered because of a wait that only it would remember: where it
     /// is not known whose it is, and a wait for connecting, which comes before that is known.
     fn must_remember(&self, member: &Member) -> Option<UnixMillis> {
-        let (record, at) = (member.latest.get(), now());
+        let (record, at) = (member.latest.get(), self.context.now());
         let waits = match &record.me {
             Some(me) => {
                 let mut waits = self.context.flood_waits.of(me.user_id, at);
@@ -255,9 +254,14 @@ fn name_of(session: &PoolMember) -> (SessionId, AuthKeyId) {
 }
 
 /// The reply to a command, once it is known what is forgotten with it.
-pub(in crate::actors) fn replying(to: ReplyTo, outcome: CommandOutcome) -> MakeReply {
+pub(in crate::actors) fn replying(
+    context: &Arc<Context>,
+    to: ReplyTo,
+    outcome: CommandOutcome,
+) -> MakeReply {
+    let context = Arc::clone(context);
     Box::new(move |forgotten| {
-        let id = Uuid::now_v7();
-        Op::Append(event::reply_forgetting(&to, &outcome, forgotten, id, now()))
+        let (id, at) = (context.new_id(), context.now());
+        Op::Append(event::reply_forgetting(&to, &outcome, forgotten, id, at))
     })
 }

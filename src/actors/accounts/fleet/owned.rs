@@ -5,8 +5,6 @@
 use std::collections::VecDeque;
 
 use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::member::{Member, Presence, Released};
 use super::{FleetMsg, FleetState};
@@ -14,7 +12,7 @@ use crate::actors::accounts::account::{AccountMsg, FOLLOWED_WITHIN};
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::tree::calling::broken;
 use crate::actors::tree::changes::Subject;
-use crate::actors::tree::context::now;
+use crate::clock::instant;
 use crate::failpoint;
 use crate::protocol::accounts::connection::Standing;
 use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount, PreviousSession};
@@ -193,7 +191,7 @@ impl FleetState {
         let (mut ops, change) = match interest {
             Wanted::Held | Wanted::Resumed => {
                 let is_paused = interest == Wanted::Held;
-                let account = OwnedAccount { is_paused, updated_at: now(), ..account };
+                let account = OwnedAccount { is_paused, updated_at: self.context.now(), ..account };
                 (vec![Op::put_row(&account)], Change::Held(account))
             }
             Wanted::Redialled => (Vec::new(), Change::Redialled(account)),
@@ -295,7 +293,7 @@ impl FleetState {
             let _ = reply.send(Err(refusal));
             return;
         }
-        let (key, at) = (credentials.account, now());
+        let (key, at) = (credentials.account, self.context.now());
         let before = match known.as_ref().filter(|known| known.key != key) {
             Some(known) => self.before(known, former).map(Some),
             None => Ok(None),
@@ -308,7 +306,7 @@ impl FleetState {
             }
         };
         let account = OwnedAccount {
-            id: known.as_ref().map_or_else(|| AccountId(Uuid::now_v7()), |known| known.id),
+            id: known.as_ref().map_or_else(|| AccountId(self.context.new_id()), |known| known.id),
             user,
             key,
             api_id,
@@ -379,7 +377,7 @@ impl FleetState {
         };
         Ok(match former.credentials {
             Some(credentials) => {
-                let note = Some(note_to_end(known, &credentials));
+                let note = Some(note_to_end(&self.context, known, &credentials));
                 Before { fate: PreviousSession::Ended, note, ..kept }
             }
             None => kept,
@@ -556,7 +554,7 @@ impl FleetState {
         let why = member.released.unwrap_or(Released::Removed);
         self.replaced.retain(|_, at| at.elapsed() < FOLLOWED_WITHIN);
         if why == Released::Replaced {
-            self.replaced.insert(key, Instant::now());
+            self.replaced.insert(key, instant());
         }
         for subscription in member.subscriptions.into_values() {
             subscription.lose(key, why);
@@ -571,10 +569,14 @@ impl FleetState {
 }
 
 /// A login that has nothing left to do but to end the session that an account had.
-fn note_to_end(known: &OwnedAccount, credentials: &Credentials) -> LoginRecord {
-    let at = now();
+fn note_to_end(
+    context: &AccountsContext,
+    known: &OwnedAccount,
+    credentials: &Credentials,
+) -> LoginRecord {
+    let at = context.now();
     LoginRecord {
-        id: LoginId(Uuid::now_v7()),
+        id: LoginId(context.new_id()),
         user: known.user.clone(),
         dc_id: credentials.dc_id,
         auth_key: credentials.auth_key.expose().to_vec(),
@@ -591,7 +593,7 @@ fn note_to_end(known: &OwnedAccount, credentials: &Credentials) -> LoginRecord {
 
 /// The write that keeps what a person has to wait for.
 pub(super) fn waits_of(context: &AccountsContext, telegram_id: i64) -> Option<Op> {
-    let waits = context.flood_waits.of(telegram_id, now());
+    let waits = context.flood_waits.of(telegram_id, context.now());
     let person = PersonFloodWaits { telegram_id, waits };
     (!person.waits.is_empty()).then_some(Op::PutPersonWaits(person))
 }
@@ -599,7 +601,7 @@ pub(super) fn waits_of(context: &AccountsContext, telegram_id: i64) -> Option<Op
 /// Has the waits of people hold whose accounts went in an earlier life of the daemon, and forgets those
 /// that are over.
 pub(super) async fn recall_waits(context: &AccountsContext) -> Result<(), ActorProcessingErr> {
-    let (at, mut over) = (now(), Vec::new());
+    let (at, mut over) = (context.now(), Vec::new());
     let known = context.store.read(Reader::person_waits).await?;
     for PersonFloodWaits { telegram_id, waits } in known {
         let (holding, _): (Vec<_>, Vec<_>) = waits.into_iter().partition(|wait| wait.until > at);
@@ -629,6 +631,7 @@ mod tests {
     use crate::actors::accounts::fleet::{Fleet, FleetArgs};
     use crate::actors::logins::login::lease_of;
     use crate::actors::tree::calling::call;
+    use crate::clock::now;
     use crate::protocol::telegram::pacing::{FloodWaitScope, MethodClass};
     use crate::protocol::values::ids::UnixMillis;
     use crate::protocol::values::secret::AuthKey;

@@ -10,6 +10,7 @@ use crate::actors::monitors::commands::CommandSink;
 use crate::actors::monitors::commands::Commands;
 use crate::actors::root::Root;
 use crate::actors::tree::calling::call;
+use crate::clock::now;
 use crate::protocol::accounts::record::Me;
 use crate::protocol::bridge::command::{Command, Order};
 use crate::protocol::bridge::outbox::OutboxEntry;

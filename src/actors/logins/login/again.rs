@@ -11,7 +11,6 @@ use super::leaving::unread;
 use super::steps::lease_of;
 use super::{Finishing, LoginActor, LoginMsg, Stage, credentials_of};
 use crate::actors::accounts::fleet::{Changed, FleetMsg, OwnedMsg};
-use crate::actors::tree::context::{jitter, now};
 use crate::failpoint;
 use crate::protocol::accounts::record::Credentials;
 use crate::protocol::answers::refusal::{Code, Refusal};
@@ -180,11 +179,11 @@ impl LoginActor {
     /// Has [`LoginMsg::Again`] come after a pause that grows, and that Telegram may have named.
     pub(super) async fn try_later(&mut self, myself: &ActorRef<LoginMsg>, failure: &LoginFailure) {
         self.failures = self.failures.saturating_add(1);
-        let mut pause = LOOK_BACKOFF.delay_ms(self.failures, jitter());
+        let mut pause = LOOK_BACKOFF.delay_ms(self.failures, self.context.jitter());
         if matches!(failure, LoginFailure::Wait { .. }) {
             // Should the store fail, the daemon ends before anything is tried again.
             let _ = self.keep_wait(failure).await;
-            let left = u64::try_from(self.not_before.0 - now().0).unwrap_or(0);
+            let left = u64::try_from(self.not_before.0 - self.context.now().0).unwrap_or(0);
             pause = pause.max(left);
         }
         myself.send_after(Duration::from_millis(pause), || LoginMsg::Again);
@@ -270,7 +269,7 @@ impl LoginActor {
             return self.succeed(myself, Changed { account, previous: None });
         }
         let is_for_good = refusal.code == Code::Conflict && refusal.retry_after.is_none();
-        if !is_for_good && now() < self.expires_at {
+        if !is_for_good && self.context.now() < self.expires_at {
             let failure = Failure::transient(refusal.detail).into();
             return self.try_later(myself, &failure).await;
         }

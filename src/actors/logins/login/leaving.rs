@@ -10,7 +10,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::steps::lease_of;
 use super::{LoginActor, LoginMsg, LoginView, Stage, credentials_of};
-use crate::actors::tree::context::now;
 use crate::protocol::accounts::record::Credentials;
 use crate::protocol::logins::record::{LoginRecord, LoginStage};
 use crate::protocol::logins::steps::LoginFailure;
@@ -56,7 +55,7 @@ impl LoginActor {
         self.link = None;
         self.tell(view);
         self.refuse_held();
-        self.expires_at = now().plus_ms(LEAVING_MAX_MS);
+        self.expires_at = self.context.now().plus_ms(LEAVING_MAX_MS);
         let limit = Duration::from_millis(LEAVING_MAX_MS.unsigned_abs());
         myself.send_after(limit, || LoginMsg::Deadline);
         self.go_on_leaving(myself).await;
@@ -129,7 +128,7 @@ impl LoginActor {
     /// The time for ending the session is over.
     pub(super) async fn leave_be(&mut self, myself: &ActorRef<LoginMsg>) {
         // The deadline of the login itself comes by, too.
-        if now().plus_ms(1_000) < self.expires_at {
+        if self.context.now().plus_ms(1_000) < self.expires_at {
             return;
         }
         let (login, user) = (self.id, &self.who.user);

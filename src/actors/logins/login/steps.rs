@@ -2,7 +2,8 @@
 //! it back.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use ractor::ActorRef;
 use ractor::rpc::CallResult;
@@ -13,7 +14,7 @@ use super::{Finishing, LoginActor, LoginMsg, LoginReply, Stage, Way};
 use crate::actors::accounts::fleet::{Adoption, Also, Changed, FleetMsg, FormerSession, OwnedMsg};
 use crate::actors::logins::context::LoginsContext;
 use crate::actors::logins::flood_waits::subject_of;
-use crate::actors::tree::context::now;
+use crate::clock::instant;
 use crate::failpoint;
 use crate::protocol::accounts::record::{Credentials, Me};
 use crate::protocol::answers::refusal::{Code, Refusal};
@@ -51,7 +52,7 @@ pub(super) struct Looks {
 impl Default for Looks {
     fn default() -> Self {
         let pace = || Mutex::new(Pace::new(QR_PACE));
-        Self { began: Instant::now(), renewals: pace(), answers: pace() }
+        Self { began: instant(), renewals: pace(), answers: pace() }
     }
 }
 
@@ -258,7 +259,7 @@ impl LoginActor {
             - self.context.telegrams_now().0
             - RENEW_BEFORE_MS;
         let left = u64::try_from(left.clamp(0, SHOWN_MAX_MS)).unwrap_or(0);
-        let asked = u64::try_from(self.not_before.0 - now().0).unwrap_or(0);
+        let asked = u64::try_from(self.not_before.0 - self.context.now().0).unwrap_or(0);
         let pause = Duration::from_millis(asked);
         let Some(mut link) = self.link.take() else { return };
         let looks = Arc::clone(&self.looks);

@@ -3,7 +3,6 @@
 use super::{LoginActor, LoginAnswer, Stage};
 use crate::actors::logins::registry::LoginView;
 use crate::actors::tree::changes::Subject;
-use crate::actors::tree::context::now;
 use crate::protocol::logins::steps::LoginState;
 use crate::protocol::values::ids::UnixMillis;
 
@@ -31,7 +30,7 @@ impl LoginActor {
     }
 
     pub(super) fn tell(&self, view: LoginView) {
-        self.context.login_registry.put(&self.who.user, self.id, view, now());
+        self.context.login_registry.put(&self.who.user, self.id, view, self.context.now());
         self.context.status.changed(Subject::Login(self.who.user.clone(), self.id));
     }
 

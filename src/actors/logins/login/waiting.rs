@@ -7,7 +7,6 @@ use std::time::Duration;
 use ractor::ActorRef;
 
 use super::{LoginActor, LoginMsg, Stage};
-use crate::actors::tree::context::now;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::logins::record::LoginFloodWait;
 use crate::protocol::logins::steps::LoginFailure;
@@ -19,7 +18,7 @@ impl LoginActor {
     /// Keeps the wait that a failure tells of, if it does.
     pub(super) async fn keep_wait(&mut self, failure: &LoginFailure) -> Result<(), CommitError> {
         let LoginFailure::Wait { seconds, .. } = failure else { return Ok(()) };
-        let at = now();
+        let at = self.context.now();
         let until = at.plus_ms(i64::from(*seconds) * 1_000 + WAIT_MARGIN_MS).max(self.not_before);
         self.not_before = until;
         // Of an erased user nothing is written any more; until then the erasing waits.
@@ -43,12 +42,12 @@ impl LoginActor {
 
     /// What it was told itself, unless that is over.
     pub(super) fn own_wait(&self) -> Option<UnixMillis> {
-        Some(self.not_before).filter(|until| *until > now())
+        Some(self.not_before).filter(|until| *until > self.context.now())
     }
 
     /// The refusal of what would be asked of Telegram during a wait.
     pub(super) fn must_wait(&self) -> Option<Refusal> {
-        let at = now();
+        let at = self.context.now();
         let shared =
             self.subject.and_then(|subject| self.context.login_flood_waits.until(&subject, at));
         let until = self.own_wait().max(shared)?;
@@ -61,7 +60,7 @@ impl LoginActor {
     /// `false`: there is none.
     pub(super) fn waits_first(&self, myself: &ActorRef<LoginMsg>) -> bool {
         let Some(until) = self.own_wait() else { return false };
-        let left = u64::try_from(until.0 - now().0).unwrap_or(0);
+        let left = u64::try_from(until.0 - self.context.now().0).unwrap_or(0);
         myself.send_after(Duration::from_millis(left), || LoginMsg::Again);
         true
     }

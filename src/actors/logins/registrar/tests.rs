@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::actors::accounts::fleet::OwnedMsg;
+use crate::clock::now;
 use crate::protocol::accounts::record::Me;
 use crate::store::gated::{Gate, GatedDisk};
 use crate::store::{AuditLogQuery, Store, StoreError};

@@ -10,7 +10,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::actors::accounts::asking::{Asked, Unmet, begin_asking, busy};
+use crate::actors::accounts::calls::Asker;
 use crate::actors::accounts::fleet::FleetMsg;
+use crate::clock::instant;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::messages::target::Target;
 use crate::protocol::telegram::chat::ChatTarget;
@@ -58,6 +60,7 @@ impl Lookups {
     pub(super) async fn find(
         self: &Arc<Self>,
         account: AuthKeyId,
+        asker: &Asker,
         target: &Target,
         deadline: Instant,
     ) -> Result<PeerRecord, Refusal> {
@@ -66,7 +69,7 @@ impl Lookups {
             if let Some(peer) = self.remembered(&name) {
                 return Ok(peer);
             }
-            let (mut flight, is_first) = self.join(name, target, deadline);
+            let (mut flight, is_first) = self.join(name, asker, target, deadline);
             let seen = timeout_at(deadline, flight.outcome.wait_for(Option::is_some)).await;
             let outcome = match seen {
                 Ok(Ok(outcome)) => outcome.clone().flatten(),
@@ -79,7 +82,7 @@ impl Lookups {
                 Some(Err(Failure::Wait { seconds, .. }))
                     if !is_first && fits(seconds, deadline) => {}
                 Some(Err(failure)) => return Err(failure.into()),
-                None if Instant::now() >= deadline => return Err(late(false)),
+                None if instant() >= deadline => return Err(late(false)),
                 None => {}
             }
         }
@@ -97,7 +100,13 @@ impl Lookups {
     }
 
     /// The lookup under way, or one that begins, and whether it does.
-    fn join(self: &Arc<Self>, name: Name, target: &Target, deadline: Instant) -> (Flight, bool) {
+    fn join(
+        self: &Arc<Self>,
+        name: Name,
+        asker: &Asker,
+        target: &Target,
+        deadline: Instant,
+    ) -> (Flight, bool) {
         let mut open = self.open();
         if let Some(flight) = open.get(&name) {
             flight.deadline.send_if_modified(|last| {
@@ -108,8 +117,8 @@ impl Lookups {
             return (flight.clone(), false);
         }
         let call = Call::ResolveTarget(target.clone());
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let asked = begin_asking(&self.fleet, name.0, call, patience);
+        let patience = deadline.saturating_duration_since(instant());
+        let asked = begin_asking(&self.fleet, name.0, asker.clone(), call, patience);
         let (tell, outcome) = watch::channel(None);
         let (deadline, cancellation) =
             (Arc::new(watch::Sender::new(deadline)), asked.cancellation());
@@ -134,7 +143,7 @@ impl Lookups {
         if known.len() >= PEERS_MAX {
             known.clear();
         }
-        known.insert(name, (peer, Instant::now()));
+        known.insert(name, (peer, instant()));
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Name, (PeerRecord, Instant)>> {
@@ -179,7 +188,7 @@ async fn run(asked: Asked, deadline: watch::Receiver<Instant>) -> LookupOutcome 
 
 /// Whether a wait is over before `deadline`.
 fn fits(seconds: u32, deadline: Instant) -> bool {
-    Instant::now() + Duration::from_secs(seconds.into()) < deadline
+    instant() + Duration::from_secs(seconds.into()) < deadline
 }
 
 fn late(has_begun: bool) -> Refusal {
@@ -281,15 +290,16 @@ mod tests {
         });
         let deadline = Instant::now() + LATER;
         let target = named("friend");
-        let twelve = join_all((0..12).map(|_| lookups.find(KEY, &target, deadline))).await;
+        let twelve =
+            join_all((0..12).map(|_| lookups.find(KEY, &Asker::Account, &target, deadline))).await;
         assert!(twelve.iter().all(|one| one.as_ref() == Ok(&friend())), "{twelve:?}");
         assert_eq!(count.load(Ordering::Relaxed), 1);
-        lookups.find(KEY, &target, deadline).await.unwrap();
+        lookups.find(KEY, &Asker::Account, &target, deadline).await.unwrap();
         assert_eq!(count.load(Ordering::Relaxed), 1, "it is remembered");
-        lookups.find(AuthKeyId(8), &target, deadline).await.unwrap();
-        lookups.find(KEY, &named("other"), deadline).await.unwrap();
+        lookups.find(AuthKeyId(8), &Asker::Account, &target, deadline).await.unwrap();
+        lookups.find(KEY, &Asker::Account, &named("other"), deadline).await.unwrap();
         lookups.forget(KEY, friend());
-        lookups.find(KEY, &target, deadline).await.unwrap();
+        lookups.find(KEY, &Asker::Account, &target, deadline).await.unwrap();
         assert_eq!(count.load(Ordering::Relaxed), 4);
         assert_eq!(lookups.open().len(), 0);
         fleet.stop(None);
@@ -300,8 +310,8 @@ mod tests {
         let (lookups, mut asked, fleet) = stage().await;
         let target = named("friend");
         let now = Instant::now();
-        let hasty = lookups.find(KEY, &target, now + SOON);
-        let patient = lookups.find(KEY, &target, now + LATER);
+        let hasty = lookups.find(KEY, &Asker::Account, &target, now + SOON);
+        let patient = lookups.find(KEY, &Asker::Account, &target, now + LATER);
         let answer = async {
             let request = asked.recv().await.unwrap();
             tokio::time::sleep(SOON * 3).await;
@@ -318,7 +328,7 @@ mod tests {
     async fn a_lookup_that_nobody_waits_for_any_more_is_taken_back_and_the_next_begins_anew() {
         let (lookups, mut asked, fleet) = stage().await;
         let target = named("friend");
-        lookups.find(KEY, &target, Instant::now() + SOON).await.unwrap_err();
+        lookups.find(KEY, &Asker::Account, &target, Instant::now() + SOON).await.unwrap_err();
         let first = asked.recv().await.unwrap();
         let taken_back = async {
             while first.is_wanted() {
@@ -328,7 +338,8 @@ mod tests {
         timeout_at(Instant::now() + LATER, taken_back).await.expect("nobody waits for it");
         let answer = async { asked.recv().await.unwrap().reply.send(found()) };
         let deadline = Instant::now() + LATER;
-        let (second, ()) = tokio::join!(lookups.find(KEY, &target, deadline), answer);
+        let (second, ()) =
+            tokio::join!(lookups.find(KEY, &Asker::Account, &target, deadline), answer);
         assert_eq!(second, Ok(friend()));
         fleet.stop(None);
     }
@@ -337,8 +348,8 @@ mod tests {
     async fn what_fails_fails_for_all_but_a_wait_only_for_who_cannot_wait_for_so_long() {
         let (lookups, mut asked, fleet) = stage().await;
         let (now, target) = (Instant::now(), named("friend"));
-        let hasty = lookups.find(KEY, &target, now + Duration::from_secs(5));
-        let patient = lookups.find(KEY, &target, now + LATER);
+        let hasty = lookups.find(KEY, &Asker::Account, &target, now + Duration::from_secs(5));
+        let patient = lookups.find(KEY, &Asker::Account, &target, now + LATER);
         let answers = async {
             let wait = Failure::from_rpc(420, "FLOOD_WAIT", Some(10));
             asked.recv().await.unwrap().reply.send(Err(wait));
@@ -347,7 +358,8 @@ mod tests {
         let (hasty, patient, ()) = tokio::join!(hasty, patient, answers);
         assert_eq!((hasty.unwrap_err().code, patient), (Code::TelegramWait, Ok(friend())));
         let nobody = named("nobody");
-        let both = join_all((0..2).map(|_| lookups.find(KEY, &nobody, now + LATER)));
+        let both =
+            join_all((0..2).map(|_| lookups.find(KEY, &Asker::Account, &nobody, now + LATER)));
         let answer = async {
             let gone = Failure::from_rpc(400, "USERNAME_NOT_OCCUPIED", None);
             asked.recv().await.unwrap().reply.send(Err(gone));

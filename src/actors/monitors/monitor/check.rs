@@ -9,8 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{MonitorActor, MonitorMsg};
 use crate::actors::accounts::account::AccountMsg;
-use crate::actors::accounts::calls::{Priority, Reply, Request};
-use crate::actors::tree::context::jitter;
+use crate::actors::accounts::calls::{Asker, Priority, Reply, Request};
 use crate::actors::tree::metrics::Check;
 use crate::protocol::monitors::failover::{Input, MonitorState};
 use crate::protocol::telegram::failure::Failure;
@@ -29,7 +28,7 @@ impl MonitorActor {
     pub(super) fn plan_check(&mut self, myself: &ActorRef<MonitorMsg>) {
         let Some(every) = self.context.settings.check_every else { return };
         let epoch = self.epoch;
-        let pause = every.mul_f64(0.5 + jitter()).max(CHECK_FLOOR);
+        let pause = every.mul_f64(0.5 + self.context.jitter()).max(CHECK_FLOOR);
         // A look that fails is not taken as often as one that tells something.
         let pause = pause.saturating_mul(1 << self.checks_failed.min(CHECK_DOUBLINGS_MAX));
         let timer = myself.send_after(pause, move || MonitorMsg::CheckDue { epoch });
@@ -67,8 +66,9 @@ impl MonitorActor {
             false => Call::History { peer, after_id, known_id },
         };
         let interest = Some(self.interest.token());
-        let priority = Priority::Check;
-        let request = Request { call, priority, patience: None, interest, waits: 0, reply };
+        let asker = Asker::Monitor(self.key.clone());
+        let request = Request::new(call, Priority::Check, asker, reply);
+        let request = Request { interest, ..request };
         let _ = source.cast(AccountMsg::Request(request));
     }
 

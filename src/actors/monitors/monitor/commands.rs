@@ -5,7 +5,6 @@ use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
 
 use super::{Configure, MonitorActor, MonitorMsg};
 use crate::actors::accounts::fleet::{Hold, Holder, MakeReply, replying};
-use crate::actors::tree::context::now;
 use crate::failpoint;
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::bridge::event::{self, CommandOutcome, MonitorChange};
@@ -36,7 +35,7 @@ impl MonitorActor {
             ops.push(Op::PutMonitor(record.clone()));
         }
         let outcome = CommandOutcome::Monitoring { chat: record.chat.clone(), changed: !same };
-        let told = reply_to.map(|to| replying(to, outcome));
+        let told = reply_to.map(|to| replying(&self.context.tree, to, outcome));
         failpoint::reach("monitor.configure.before");
         let outcome = match ops.is_empty() && told.is_none() {
             true => Ok(()),
@@ -71,12 +70,12 @@ impl MonitorActor {
         {
             let change = MonitorChange::Stopped;
             let chat = &self.record.chat;
-            let entry = event::monitor_changed(chat, &member.session, change, now());
+            let entry = event::monitor_changed(chat, &member.session, change, self.context.now());
             ops.push(self.append(entry));
         }
         let outcome =
             CommandOutcome::Stopped { chat: self.record.chat.clone(), was_monitored: true };
-        let told = reply_to.map(|to| replying(to, outcome));
+        let told = reply_to.map(|to| replying(&self.context.tree, to, outcome));
         failpoint::reach("monitor.stop.before");
         let outcome = self.commit(Vec::new(), ops, told).await;
         failpoint::reach("monitor.stop.after");

@@ -2,11 +2,10 @@
 //! Nothing is published twice, nothing out of order.
 
 use ractor::{ActorProcessingErr, ActorRef};
-use tokio::time::Instant;
 
 use super::{MonitorActor, MonitorMsg};
 use crate::actors::accounts::delivery::{Delivery, Share};
-use crate::actors::tree::context::now;
+use crate::clock::instant;
 use crate::failpoint;
 use crate::protocol::bridge::event;
 use crate::protocol::bridge::event::MessageContext;
@@ -108,7 +107,7 @@ impl MonitorActor {
     /// are left out all the time (a bot does not see what is said to others), asking for each would
     /// use up what the account may ask; what is really missing is found by the next check.
     fn may_leap(&self) -> bool {
-        self.leaps_until.is_some_and(|until| Instant::now() < until)
+        self.leaps_until.is_some_and(|until| instant() < until)
     }
 
     /// Whether there is no history to ask for: outside channels a bot that has published nothing
@@ -162,7 +161,7 @@ impl MonitorActor {
         if let (Some(cursor), Some(peer), Some(member)) =
             (&mut self.cursor, self.opening.peer, self.machine.current())
         {
-            let at = now();
+            let at = self.context.now();
             for message in messages {
                 let sender = message.sender.as_ref().map(|sender| sender.id);
                 let print = fingerprint(sender, message.date, &message.text);

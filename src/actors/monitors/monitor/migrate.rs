@@ -8,7 +8,6 @@ use ractor::{ActorProcessingErr, ActorRef};
 use super::{MonitorActor, MonitorMsg};
 use crate::actors::accounts::account::AccountMsg;
 use crate::actors::accounts::fleet::FleetMsg;
-use crate::actors::tree::context::now;
 use crate::failpoint;
 use crate::protocol::bridge::event;
 use crate::protocol::monitors::cursor::Cursor;
@@ -90,7 +89,13 @@ impl MonitorActor {
         }
         if self.context.settings.extra_events {
             let chat = &record.chat;
-            ops.push(self.append(event::monitor_migrated(chat, &session, from, peer.id, now())));
+            ops.push(self.append(event::monitor_migrated(
+                chat,
+                &session,
+                from,
+                peer.id,
+                self.context.now(),
+            )));
         }
         failpoint::reach("monitor.migrate.before");
         self.context.store.submit(ops, |_| {}).await?;

@@ -5,15 +5,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use ractor::{ActorProcessingErr, ActorRef};
-use tokio::time::Instant;
 
 use super::{MonitorActor, MonitorMsg};
 use crate::actors::accounts::account::AccountMsg;
-use crate::actors::accounts::calls::{Priority, Reply, Request};
+use crate::actors::accounts::calls::{Asker, Priority, Reply, Request};
 use crate::actors::accounts::fleet::FleetMsg;
 use crate::actors::monitors::opening::{Step, owed_from};
-use crate::actors::tree::context::{jitter, now};
-use crate::clock;
+use crate::clock::instant;
 use crate::failpoint;
 use crate::protocol::bridge::event;
 use crate::protocol::bridge::event::MonitorChange;
@@ -116,7 +114,7 @@ impl MonitorActor {
 
     /// Whether the next look at the chat has to wait, because there were too many of late.
     pub(super) fn keeps_pause(&mut self, myself: &ActorRef<MonitorMsg>) -> bool {
-        let pause = self.brake.pause(Instant::now());
+        let pause = self.brake.pause(instant());
         if pause.is_zero() {
             return false;
         }
@@ -134,14 +132,15 @@ impl MonitorActor {
         });
         let interest = Some(self.interest.token());
         let patience = (self.opening.is_first_look || self.has_stand_in()).then_some(LONG_WAIT);
-        let request =
-            Request { call, priority: Priority::Bridge, patience, interest, waits: 0, reply };
+        let asker = Asker::Monitor(self.key.clone());
+        let request = Request::new(call, Priority::Bridge, asker, reply);
+        let request = Request { patience, interest, ..request };
         let _ = source.cast(AccountMsg::Request(request));
     }
 
     /// Whether another account may open the chat sooner than one that has to wait for long.
     fn has_stand_in(&self) -> bool {
-        let now = Instant::now();
+        let now = instant();
         self.machine.pool().iter().any(|member| {
             let waits = self.waits.get(&member.account).is_some_and(|until| now < *until);
             !self.is_current(member.account)
@@ -158,7 +157,7 @@ impl MonitorActor {
         failure: &Failure,
     ) -> Result<(), ActorProcessingErr> {
         if let Some(member) = self.machine.current() {
-            let until = Instant::now() + Duration::from_secs(u64::from(seconds));
+            let until = instant() + Duration::from_secs(u64::from(seconds));
             self.waits.insert(member.account, until);
             tracing::warn!(chat = %self.key, session = %member.session, seconds, "telegram makes this session wait before the chat can be read; another one takes over");
         }
@@ -242,7 +241,7 @@ impl MonitorActor {
         self.opening_failures += 1;
         if self.is_joining(&failure) || (retry && self.opening_failures < OPENING_TRIES) {
             self.last_error = Some(failure.to_string());
-            let pause = OPENING_BACKOFF.delay_ms(self.opening_failures, jitter());
+            let pause = OPENING_BACKOFF.delay_ms(self.opening_failures, self.context.jitter());
             let epoch = self.epoch;
             let again = move || MonitorMsg::OpenAgain { epoch };
             myself.send_after(Duration::from_millis(pause), again);
@@ -307,7 +306,7 @@ impl MonitorActor {
             // The cursor counts the old chat's messages, and goes together with it.
             ops.push(Op::DeleteMonitor(self.key.clone()));
             (self.cursor, self.record.start_pts) = (None, None);
-            let Moment { wall, steady } = clock::moment();
+            let Moment { wall, steady } = self.context.clock.moment();
             (self.record.started_at, self.record.started_steady) = (wall, Some(steady));
             self.record.owed_from = self.context.clocks.telegrams_now();
             self.record.migrated_from = None;
@@ -424,7 +423,7 @@ impl MonitorActor {
         self.plan_check(myself);
         self.looked_twice = false;
         if std::mem::take(&mut self.leaping) && !self.opening.found_gap {
-            self.leaps_until = Some(Instant::now() + LEAPS_ALLOWED_FOR);
+            self.leaps_until = Some(instant() + LEAPS_ALLOWED_FOR);
         }
         (self.opening.hint, self.opening.first_failure) = (None, None);
         self.opening.is_first_look = false;
@@ -442,7 +441,8 @@ impl MonitorActor {
             None => MonitorChange::Started,
         };
         if self.context.settings.extra_events {
-            let entry = event::monitor_changed(&self.record.chat, &session, change, now());
+            let entry =
+                event::monitor_changed(&self.record.chat, &session, change, self.context.now());
             self.context.store.submit(vec![self.append(entry)], |_| {}).await?;
         }
         self.listening = Some(session);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::protocol::users::owner::{Role, UserId};
+use crate::protocol::values::ids::UnixMillis;
 
 /// Whom tokens are for. One without `aud` is for everybody.
 pub(super) const AUDIENCE: &str = "telewarden";
@@ -24,9 +25,10 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// How much longer it is valid.
-    pub fn left(&self) -> Duration {
-        Duration::from_secs(self.expires_at.saturating_sub(super::token::now().as_secs()))
+    /// How much longer it is valid at the moment `now`.
+    pub fn left(&self, now: UnixMillis) -> Duration {
+        let now = Duration::from_millis(u64::try_from(now.0).unwrap_or(0));
+        Duration::from_secs(self.expires_at).saturating_sub(now)
     }
 }
 

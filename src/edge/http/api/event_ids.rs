@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
-use zeroize::Zeroizing;
 
+use crate::chance;
 use crate::protocol::users::owner::UserId;
 
 const KEY_BYTES: usize = 32;
@@ -28,8 +28,8 @@ pub(super) struct EventIds {
 impl EventIds {
     /// With new keys.
     pub(super) fn new() -> Self {
-        let key = Zeroizing::new(rand::random::<[u8; KEY_BYTES]>());
-        let nonces = Zeroizing::new(rand::random::<[u8; KEY_BYTES]>());
+        let key = chance::secret::<KEY_BYTES>();
+        let nonces = chance::secret::<KEY_BYTES>();
         let nonces = Hmac::new_from_slice(nonces.as_slice());
         Self {
             cipher: Aes256Gcm::new(&(*key).into()),

@@ -7,14 +7,16 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
-use governor::clock::{Clock, DefaultClock};
+use governor::clock::Clock;
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
+use crate::clock::{RuntimeClock, instant};
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::users::owner::UserId;
 
@@ -110,7 +112,7 @@ impl Budget {
     }
 }
 
-type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
+type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, RuntimeClock, StateInformationMiddleware>;
 
 /// Buckets of one kind.
 struct Buckets<K: Clone + Hash + Eq> {
@@ -129,7 +131,8 @@ impl<K: Clone + Hash + Eq> Buckets<K> {
     fn with_burst(per_minute: u32, burst: u32) -> Self {
         let [per_minute, burst] =
             [per_minute, burst].map(|number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN));
-        let limiter = RateLimiter::hashmap(Quota::per_minute(per_minute).allow_burst(burst))
+        let quota = Quota::per_minute(per_minute).allow_burst(burst);
+        let limiter = RateLimiter::hashmap_with_clock(quota, RuntimeClock)
             .with_middleware::<StateInformationMiddleware>();
         Self { limiter, burst, per_minute, taken: AtomicU32::new(0) }
     }
@@ -150,7 +153,7 @@ impl<K: Clone + Hash + Eq> Buckets<K> {
                 Ok(Budget { limit, remaining, reset })
             }
             Err(until) => {
-                let wait = until.wait_time_from(DefaultClock::default().now());
+                let wait = until.wait_time_from(RuntimeClock.now());
                 let reset = seconds_up(wait + refill * (limit - 1));
                 Err((Budget { limit, remaining: 0, reset }, seconds_up(wait).max(1)))
             }
@@ -222,9 +225,9 @@ impl Limits {
     /// counts as a change.
     pub(super) fn send_refused(&self, user: &UserId) {
         if let Err((_, wait)) = self.change.take(user) {
-            let until = Instant::now() + Duration::from_secs(wait);
+            let until = instant() + Duration::from_secs(wait);
             let mut overdrawn = self.overdrawn();
-            overdrawn.retain(|_, until| *until > Instant::now());
+            overdrawn.retain(|_, until| *until > instant());
             overdrawn.insert(user.clone(), until);
         }
     }
@@ -232,7 +235,7 @@ impl Limits {
     /// Seconds until this user may send again.
     fn overdraft(&self, user: &UserId) -> Option<u64> {
         let until = *self.overdrawn().get(user)?;
-        let wait = until.checked_duration_since(Instant::now())?;
+        let wait = until.checked_duration_since(instant())?;
         Some(seconds_up(wait).max(1))
     }
 

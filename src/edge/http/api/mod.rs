@@ -40,6 +40,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::actors::Services;
+use crate::clock::Clock;
 use crate::protocol::values::network::Network;
 
 use super::metrics::HttpMetrics;
@@ -71,6 +72,8 @@ pub struct ApiOptions {
     pub runtime: Handle,
     /// What signs tokens.
     pub secret: TokenSecret,
+    /// What tokens are held against.
+    pub clock: Clock,
     /// Requests a minute.
     pub limits: RequestLimits,
     /// Requests in hand at once, a quarter of them of one user at the most; see [`IN_HAND_MAX`].
@@ -91,15 +94,17 @@ pub struct ApiOptions {
 struct Shared {
     services: Services,
     streams: Arc<Streams>,
+    clock: Clock,
 }
 
 /// The API and its documents.
 pub(super) fn router(options: ApiOptions) -> Router {
-    let (tokens, limits) = (Tokens::new(&options.secret), Limits::new(options.limits));
+    let (tokens, limits) =
+        (Tokens::new(&options.secret, options.clock.clone()), Limits::new(options.limits));
     let (trusted, in_hand_max) = (options.trusted_proxies, options.in_hand_max);
     let door = Door::new(tokens, limits, trusted, options.runtime, in_hand_max);
     let streams = Streams::new(options.streams_max, options.metrics, options.stop);
-    let shared = Arc::new(Shared { services: options.services, streams });
+    let shared = Arc::new(Shared { services: options.services, streams, clock: options.clock });
     let (routes, _) = routes().split_for_parts();
     let routes = routes
         .method_not_allowed_fallback(super::method_not_allowed)

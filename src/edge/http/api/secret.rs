@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use crate::exposure::{Exposed, refuse_exposed};
 use crate::protocol::values::secret::{SecretText, TOKEN_SECRET_BYTES_MIN};
-use crate::secrets::{Exposed, refuse_exposed};
 
 /// Name of the file in `store.path`.
 const FILE: &str = "jwt-secret";

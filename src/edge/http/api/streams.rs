@@ -15,7 +15,7 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep, timeout};
+use tokio::time::{Interval, MissedTickBehavior, Sleep, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -28,6 +28,7 @@ use super::event_ids::EventIds;
 use super::extract::Query;
 use super::fields::Fields;
 use super::parse;
+use crate::clock::instant;
 use crate::edge::http::metrics::HttpMetrics;
 use crate::edge::http::problem::problem;
 use crate::protocol::answers::refusal::{Code, Refusal};
@@ -166,9 +167,9 @@ impl Follow {
         let place = api.streams.enter(&who.user)?;
         let after = after.map(|id| api.streams.ids.open(&who.user, &id));
         let changes = api.services.changes.follow(who, after);
-        let mut beat = interval_at(Instant::now() + BEAT_EVERY, BEAT_EVERY);
+        let mut beat = interval_at(instant() + BEAT_EVERY, BEAT_EVERY);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let expires = Box::pin(sleep(grant.left()));
+        let expires = Box::pin(sleep(grant.left(api.clock.now())));
         let stop = api.streams.stop.clone();
         Ok(Self { changes, beat, expires, stop, place })
     }
@@ -301,7 +302,7 @@ fn not_a_socket() -> Response {
 }
 
 async fn converse(mut socket: WebSocket, mut follow: Follow) {
-    let mut heard = Instant::now();
+    let mut heard = instant();
     loop {
         tokio::select! {
             next = follow.next() => {
@@ -325,7 +326,7 @@ async fn converse(mut socket: WebSocket, mut follow: Follow) {
             message = socket.recv() => match message {
                 Some(Ok(Message::Close(_))) => return close_together(&mut socket).await,
                 Some(Err(_)) | None => return,
-                Some(Ok(_)) => heard = Instant::now(),
+                Some(Ok(_)) => heard = instant(),
             },
         }
     }

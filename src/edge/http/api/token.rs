@@ -1,7 +1,7 @@
 //! Tokens: JSON Web Tokens (RFC 7519) signed with HS256 and nothing else. Checks and makes them; what their
 //! claims mean is in `claims.rs`. What is said of a refused token never quotes it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::claims::{AUDIENCE, Grant, TokenError, granted};
 use super::secret::TokenSecret;
+use crate::clock::Clock;
 use crate::protocol::users::owner::{Role, UserId};
 
 /// Longest token that is looked at, in bytes.
@@ -31,11 +32,12 @@ pub struct Tokens {
     signing: EncodingKey,
     checking: DecodingKey,
     rules: Validation,
+    clock: Clock,
 }
 
 impl Tokens {
-    /// With this secret.
-    pub fn new(secret: &TokenSecret) -> Self {
+    /// With this secret, valid by `clock`.
+    pub fn new(secret: &TokenSecret, clock: Clock) -> Self {
         // The signature is the library's matter, the claims are ours: it takes no fraction of a second,
         // and passes over an audience of another type.
         let mut rules = Validation::new(Algorithm::HS256);
@@ -44,7 +46,7 @@ impl Tokens {
         let secret = secret.expose();
         let (signing, checking) =
             (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
-        Self { signing, checking, rules }
+        Self { signing, checking, rules, clock }
     }
 
     /// What `token` allows.
@@ -57,7 +59,12 @@ impl Tokens {
         }
         look_at_header(token)?;
         let read = decode::<Map<String, Value>>(token, &self.checking, &self.rules);
-        granted(&read.map_err(|error| refused(error.kind()))?.claims, now())
+        granted(&read.map_err(|error| refused(error.kind()))?.claims, self.now())
+    }
+
+    /// Since the Unix epoch.
+    fn now(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.clock.now().0).unwrap_or(0))
     }
 
     /// Makes a token that is valid for `ttl`.
@@ -74,15 +81,10 @@ impl Tokens {
             Role::User => "user",
             Role::Admin => "admin",
         };
-        let exp = now().as_secs().saturating_add(ttl.as_secs());
+        let exp = self.now().as_secs().saturating_add(ttl.as_secs());
         let claims = Claims { sub: user.as_str(), role, exp, aud: AUDIENCE };
         encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
     }
-}
-
-/// Since the Unix epoch.
-pub(super) fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// What must be known of a token before it is worth a look at its signature: the library knows neither
@@ -123,7 +125,8 @@ mod tests {
     use crate::protocol::values::secret::SecretText;
 
     fn tokens(secret: &str) -> Tokens {
-        Tokens::new(&TokenSecret::new(SecretText::new(secret.to_owned())).unwrap())
+        let secret = TokenSecret::new(SecretText::new(secret.to_owned())).unwrap();
+        Tokens::new(&secret, Clock::system())
     }
 
     fn ours() -> Tokens {
@@ -135,7 +138,7 @@ mod tests {
     }
 
     fn later() -> u64 {
-        now().as_secs() + 600
+        ours().now().as_secs() + 600
     }
 
     #[test]
@@ -145,13 +148,13 @@ mod tests {
             let token = ours().mint(&user, role, Duration::from_secs(60)).unwrap();
             let grant = ours().check(&token).unwrap();
             assert_eq!((grant.user.clone(), grant.role), (user.clone(), role));
-            assert!((55..=60).contains(&grant.left().as_secs()));
+            assert!((55..=60).contains(&grant.left(Clock::system().now()).as_secs()));
         }
     }
 
     #[test]
     fn what_php_libraries_write_is_taken() {
-        let now = now().as_secs_f64();
+        let now = ours().now().as_secs_f64();
         let claims = json!({"sub": "u", "iat": now, "nbf": now, "exp": now + 600.5});
         let grant = ours().check(&signed(&claims)).unwrap();
         assert_eq!(grant.expires_at, (now + 600.5) as u64);

@@ -15,8 +15,9 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::instant;
 use crate::failpoint;
 
 use super::copying::{FileAttributes, copy_whole, free_bytes, is_same, size_of_files};
@@ -266,11 +267,11 @@ impl DatabasePaths {
     /// All of them hold sled's lock.
     fn wait_until_closed(&self) -> io::Result<()> {
         let file = File::open(self.database.join("db"))?;
-        let patience = Instant::now() + CLOSE_PATIENCE;
+        let patience = instant() + CLOSE_PATIENCE;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(()),
-                Err(TryLockError::WouldBlock) if Instant::now() < patience => {
+                Err(TryLockError::WouldBlock) if instant() < patience => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 Err(TryLockError::WouldBlock) => {

@@ -18,8 +18,9 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::instant;
 use crate::store::contract::{DiskTrouble, EngineError, StoreError, is_out_of_files, panic_text};
 use crate::store::engines::engine::{Engine, Pair, WriteBatch};
 
@@ -213,12 +214,11 @@ fn open_patiently(path: &Path, cache_bytes: u64) -> Result<sled::Db, sled::Error
         .path(path)
         .cache_capacity(cache_bytes)
         .flush_every_ms(Some(FLUSH_EVERY_MS));
-    let patience = Instant::now() + LOCK_PATIENCE;
+    let patience = instant() + LOCK_PATIENCE;
     loop {
         match config.open() {
             Err(sled::Error::Io(error))
-                if error.to_string().contains("could not acquire lock")
-                    && Instant::now() < patience =>
+                if error.to_string().contains("could not acquire lock") && instant() < patience =>
             {
                 std::thread::sleep(Duration::from_millis(5));
             }

@@ -46,7 +46,9 @@ fn secret() -> TokenSecret {
 
 fn token(user: &str, role: Role) -> String {
     let ttl = Duration::from_secs(600);
-    Tokens::new(&secret()).mint(&UserId::new(user).unwrap(), role, ttl).unwrap()
+    Tokens::new(&secret(), crate::clock::Clock::system())
+        .mint(&UserId::new(user).unwrap(), role, ttl)
+        .unwrap()
 }
 
 fn alice() -> String {
@@ -76,6 +78,7 @@ impl Server {
             services: service.services(),
             runtime: Handle::current(),
             secret: secret(),
+            clock: crate::clock::Clock::system(),
             limits: PLENTY,
             in_hand_max: 16,
             streams_max: STREAMS_MAX,
