@@ -36,7 +36,7 @@ use crate::protocol::tree::restart::Backoff;
 use crate::protocol::webhooks::deliveries::RetryPolicy;
 use crate::secrets;
 use crate::store::{Outbox, Store, StoreOptions};
-use crate::telegram::{Clocks, DialOptions, LoginOptions, ServerKey, Servers};
+use crate::telegram::{Clocks, DialOptions, GrammersClient, LoginOptions, ServerKey, Servers};
 
 use door::Door;
 use metrics::DaemonMetrics;
@@ -115,7 +115,6 @@ impl Daemon {
             }
         };
         let endpoints = WebhookClient::new(Guard::new(config.webhooks.allow_private))?;
-        let ports = Ports { bridge, endpoints: Arc::new(endpoints) };
         let (limits, told_limits) = watch::channel(pacing(&config.telegram.limits));
         store.finish_erasures().await?;
         let snapshot = {
@@ -124,9 +123,11 @@ impl Daemon {
         };
         files.tell(snapshot.accounts.len());
         let login = login_options(config, &signs.metrics, files)?;
-        let settings = settings(config, told_limits, login, files);
+        let clocks = Arc::new(login.dial.clocks.clone());
+        let telegram = Arc::new(GrammersClient::new(login));
+        let ports = Ports { telegram, bridge, endpoints: Arc::new(endpoints) };
+        let settings = settings(config, told_limits, files);
         let Signs { status, directory, backlog, metrics, http, health, .. } = signs;
-        let clocks = settings.accounts.login.dial.clocks.clone();
         let context = Context::new(store.clone(), status, metrics, backlog, clocks);
         health.watch(&context);
         let rotation = rotation::keep(&context, config.secrets.rotate_every);
@@ -264,17 +265,10 @@ fn login_options(config: &Config, metrics: &Metrics, files: Descriptors) -> Resu
     })
 }
 
-fn settings(
-    config: &Config,
-    limits: watch::Receiver<Limits>,
-    login: LoginOptions,
-    files: Descriptors,
-) -> Settings {
+fn settings(config: &Config, limits: watch::Receiver<Limits>, files: Descriptors) -> Settings {
     let retry_delay = u64::try_from(config.failover.retry_delay.as_millis()).unwrap_or(u64::MAX);
     let accounts = AccountSettings {
-        servers: login.dial.servers.clone(),
-        api_id: login.dial.api_id,
-        login,
+        api_id: config.telegram.api_id.unwrap_or_default(),
         reconnect: ReconnectPolicy {
             backoff: RECONNECT_BACKOFF,
             attempts_max: config.failover.max_reconnect_attempts,

@@ -11,7 +11,7 @@ use super::metrics::Metrics;
 use super::status::Status;
 use crate::protocol::values::ids::UnixMillis;
 use crate::store::Store;
-use crate::telegram::Clocks;
+use crate::telegram::ServerClock;
 
 pub(in crate::actors) use crate::clock::now;
 
@@ -26,7 +26,7 @@ pub struct Context {
     /// The gate in front of a full backlog.
     pub backlog: Arc<BacklogGate>,
     /// What is known of Telegram's clock.
-    pub(in crate::actors) clocks: Clocks,
+    pub(in crate::actors) clocks: Arc<dyn ServerClock>,
     /// Whose data are being erased.
     pub(in crate::actors) erasing: Erasing,
     /// Who may add to, change or take away what a user has; see there.
@@ -42,7 +42,7 @@ impl Context {
         status: Arc<Status>,
         metrics: Arc<Metrics>,
         backlog: Arc<BacklogGate>,
-        clocks: Clocks,
+        clocks: Arc<dyn ServerClock>,
     ) -> Arc<Self> {
         Arc::new(Self {
             store,
@@ -68,7 +68,8 @@ impl Context {
     /// Around `store`.
     pub(crate) fn for_tests(store: Store) -> Arc<Self> {
         let gate = Arc::new(BacklogGate::new(1 << 30));
-        Self::new(store, Arc::default(), Arc::default(), gate, Clocks::default())
+        let clocks = Arc::new(crate::telegram::Clocks::default());
+        Self::new(store, Arc::default(), Arc::default(), gate, clocks)
     }
 }
 
