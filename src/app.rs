@@ -38,7 +38,7 @@ use crate::protocol::tree::restart::Backoff;
 use crate::protocol::webhooks::deliveries::RetryPolicy;
 use crate::secrets;
 use crate::store::{Outbox, Store, StoreOptions};
-use crate::telegram::{Clocks, DialOptions, LoginOptions, ServerKey, Servers};
+use crate::telegram::{Clocks, DialOptions, GrammersClient, LoginOptions, ServerKey, Servers};
 
 use door::Door;
 use metrics::DaemonMetrics;
@@ -118,7 +118,6 @@ impl Daemon {
             }
         };
         let endpoints = WebhookClient::new(Guard::new(config.webhooks.allow_private))?;
-        let ports = Ports { bridge, endpoints: Arc::new(endpoints) };
         let (limits, told_limits) = watch::channel(pacing(&config.telegram.limits));
         store.finish_erasures().await?;
         let snapshot = {
@@ -127,9 +126,11 @@ impl Daemon {
         };
         files.tell(snapshot.accounts.len());
         let login = login_options(config, &signs.metrics, files, clock.clone())?;
-        let settings = settings(config, told_limits, login, files);
+        let clocks = Arc::new(login.dial.clocks.clone());
+        let telegram = Arc::new(GrammersClient::new(login));
+        let ports = Ports { telegram, bridge, endpoints: Arc::new(endpoints) };
+        let settings = settings(config, told_limits, files);
         let Signs { status, directory, backlog, metrics, http, health, .. } = signs;
-        let clocks = settings.accounts.login.dial.clocks.clone();
         let context =
             Context::new(store.clone(), status, metrics, backlog, clock.clone(), chance, clocks);
         health.watch(&context);
@@ -273,17 +274,10 @@ fn login_options(
     })
 }
 
-fn settings(
-    config: &Config,
-    limits: watch::Receiver<Limits>,
-    login: LoginOptions,
-    files: Descriptors,
-) -> Settings {
+fn settings(config: &Config, limits: watch::Receiver<Limits>, files: Descriptors) -> Settings {
     let retry_delay = u64::try_from(config.failover.retry_delay.as_millis()).unwrap_or(u64::MAX);
     let accounts = AccountSettings {
-        servers: login.dial.servers.clone(),
-        api_id: login.dial.api_id,
-        login,
+        api_id: config.telegram.api_id.unwrap_or_default(),
         reconnect: ReconnectPolicy {
             backoff: RECONNECT_BACKOFF,
             attempts_max: config.failover.max_reconnect_attempts,

@@ -42,6 +42,7 @@ use crate::protocol::monitors::cursor::Cursor;
 use crate::protocol::monitors::record::MonitorRecord;
 use crate::protocol::tree::restart::{ChildKind, RestartHistory, Verdict};
 use crate::store::{Outbox, Snapshot};
+use crate::telegram::TelegramClient;
 
 /// How long the end of a part may wait for its line in the ledger.
 const LEDGER_MAX: Duration = Duration::from_secs(1);
@@ -78,8 +79,10 @@ pub struct Settings {
     pub webhooks: WebhookSettings,
 }
 
-/// What the tree reaches the world by, apart from Telegram. It is handed in: the tree knows no edge.
+/// What the tree reaches the world by. It is handed in: the tree knows no edge, and no library.
 pub struct Ports {
+    /// Telegram.
+    pub telegram: Arc<dyn TelegramClient>,
     /// The bridge, where there is one.
     pub bridge: Option<BridgeParts>,
     /// Calls webhooks' endpoints.
@@ -88,9 +91,10 @@ pub struct Ports {
 
 #[cfg(test)]
 impl Ports {
-    /// No bridge, and endpoints that cannot be reached.
-    pub(in crate::actors) fn closed() -> Self {
-        Self { bridge: None, endpoints: Arc::new(super::webhooks::port::Unreachable) }
+    /// No datacenter to dial, no bridge, and endpoints that cannot be reached.
+    pub(crate) fn closed() -> Self {
+        let telegram = Arc::new(crate::telegram::Unreachable);
+        Self { telegram, bridge: None, endpoints: Arc::new(super::webhooks::port::Unreachable) }
     }
 }
 
@@ -165,7 +169,7 @@ impl Root {
         ports: Ports,
         drain: Duration,
     ) -> Result<Self, RootError> {
-        let Ports { bridge, endpoints } = ports;
+        let Ports { telegram, bridge, endpoints } = ports;
         let (tell, ended) = watch::channel(None);
         let state = SupervisorState {
             context: Arc::clone(&context),
@@ -179,7 +183,7 @@ impl Root {
         let Snapshot { monitors, jobs, restarts, .. } = snapshot;
         let Settings { accounts: settings, monitors: monitor_settings, webhooks: webhook_settings } =
             settings;
-        let of_accounts = AccountsContext::new(Arc::clone(&context), settings, directory);
+        let of_accounts = AccountsContext::new(Arc::clone(&context), settings, telegram, directory);
         let of_monitors = MonitorsContext::new(Arc::clone(&of_accounts), monitor_settings);
         let of_logins = LoginsContext::new(Arc::clone(&of_accounts));
         let hooks = Arc::new(Hooks::default());

@@ -226,7 +226,7 @@ impl Call {
     }
 
     /// Does it. Peers met on the way are returned for the store.
-    pub async fn run(
+    pub(super) async fn run(
         &self,
         caller: &Caller,
         peers: &Mutex<PeerBook>,

@@ -20,6 +20,7 @@ use super::error::{classify, classify_end, is_key_unknown};
 use super::history::Narrowings;
 use super::lease::{ConnectionLease, HeldLease};
 use super::metrics::{CallMetrics, Unanswered};
+use super::port::DialFailure;
 use super::pulse::Pulse;
 use super::sockets::Sockets;
 use super::vault::{Servers, Vault};
@@ -59,7 +60,7 @@ pub struct DialOptions {
 
 /// A way to call Telegram over one link. Cheap to clone; ends with the link.
 #[derive(Clone)]
-pub struct Caller {
+pub(super) struct Caller {
     handle: SenderPoolHandle,
     dc_id: i32,
     pulse: Arc<Pulse>,
@@ -86,7 +87,7 @@ impl Caller {
 
     /// Calls a method. Never sleeps, never retries; fails with [`Failure::Transient`] when the
     /// answer takes longer than [`CALL_TIMEOUT`].
-    pub async fn call<R: RemoteCall>(&self, request: &R) -> Result<R::Return, Failure> {
+    pub(super) async fn call<R: RemoteCall>(&self, request: &R) -> Result<R::Return, Failure> {
         self.call_within(request, CALL_TIMEOUT).await.map_err(CallError::classify)
     }
 
@@ -113,7 +114,7 @@ impl Caller {
     }
 
     /// The link's pulse.
-    pub fn pulse(&self) -> &Arc<Pulse> {
+    pub(super) fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
     }
 
@@ -177,7 +178,7 @@ impl CallError {
 }
 
 /// A live connection. Dropping it closes the sockets.
-pub struct Link {
+pub(super) struct Link {
     /// For calls.
     pub caller: Caller,
     /// Who Telegram says the account is.
@@ -188,7 +189,7 @@ pub struct Link {
 
 /// The sockets of a link. Dropping it closes them, and only then gives the [`HeldLease`] back: a key
 /// that is connected twice, if only for a moment, is one that Telegram ends.
-pub struct Connection {
+pub(super) struct Connection {
     handle: SenderPoolHandle,
     runner: Option<JoinHandle<()>>,
     held: Option<Held>,
@@ -211,7 +212,7 @@ impl Drop for Connection {
 
 impl Connection {
     /// Closes the sockets and waits until they are.
-    pub async fn close(mut self) {
+    pub(super) async fn close(mut self) {
         let (Some(runner), held) = (self.runner.take(), self.held.take()) else { return };
         self.handle.quit();
         end(runner, held).await;
@@ -261,7 +262,7 @@ impl Link {
     /// # Errors
     /// [`Failure::Dead`] when the session is over, also when the server twice does not know the
     /// key; [`Failure::Transient`] when nobody answers within [`DIAL_TIMEOUT`].
-    pub async fn dial(
+    pub(super) async fn dial(
         options: &DialOptions,
         credentials: &Credentials,
         lease: ConnectionLease,
@@ -324,22 +325,13 @@ impl Link {
     }
 
     /// Splits the link into its parts.
-    pub fn into_parts(self) -> (Caller, RawUpdates, Connection) {
+    pub(super) fn into_parts(self) -> (Caller, RawUpdates, Connection) {
         (self.caller, RawUpdates(self.updates), self.connection)
     }
 }
 
 /// The library's side of an update stream, for [`super::UpdatePump`].
-pub struct RawUpdates(pub(super) mpsc::Receiver<UpdatesLike>);
-
-/// Why a dial failed.
-#[derive(Clone, Debug)]
-pub struct DialFailure {
-    /// What follows.
-    pub failure: Failure,
-    /// Whether the datacenter is there: it said something, be it a refusal, or was not asked.
-    pub is_answered: bool,
-}
+pub(super) struct RawUpdates(pub(super) mpsc::Receiver<UpdatesLike>);
 
 enum DialError {
     KeyUnknown,

@@ -8,7 +8,6 @@ mod qr;
 #[cfg(test)]
 mod tests;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ pub use gate::{DialGate, DialRight, DialRightFor};
 use super::key_exchange::{ServerKey, exchange, random};
 use super::lease::ConnectionLease;
 use super::link::{Caller, Connection, DialOptions, KEY_UNKNOWN, Link, Unheard, me_of, wire};
+use super::port::KeepKey;
 use super::vault::Vault;
 use crate::protocol::accounts::record::Credentials;
 use crate::protocol::logins::steps::{
@@ -67,14 +67,8 @@ impl LoginOptions {
     }
 }
 
-/// Keeps the key of a login that moves to another datacenter, with its lease, before it is of any use
-/// there: an answer that is lost afterwards is then no session that nobody has the key of.
-pub type KeepKey = Arc<dyn Fn(Credentials, ConnectionLease) -> Kept + Send + Sync>;
-/// Whether it is kept.
-pub type Kept = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
-
 /// See the module. Dropping it closes the sockets some time later; [`LoginLink::close`] tells when.
-pub struct LoginLink {
+pub(super) struct LoginLink {
     options: LoginOptions,
     dc_id: i32,
     caller: Caller,
@@ -93,7 +87,7 @@ impl LoginLink {
     ///
     /// # Errors
     /// [`LoginFailure::NoKey`] when no key can be made; [`LoginFailure::Other`] when nobody answers.
-    pub async fn open(options: &LoginOptions, dc_id: i32) -> Result<Self, LoginFailure> {
+    pub(super) async fn open(options: &LoginOptions, dc_id: i32) -> Result<Self, LoginFailure> {
         let servers = &options.dial.servers;
         let vault = if servers.are_own() {
             let credentials = fresh_key(options, dc_id).await?;
@@ -110,7 +104,7 @@ impl LoginLink {
     /// # Errors
     /// [`LoginFailure::Other`] when the key's previous connection does not close in time;
     /// [`LoginFailure::NoDatacenter`] when nothing is known of the key's datacenter.
-    pub async fn resume(
+    pub(super) async fn resume(
         options: &LoginOptions,
         credentials: &Credentials,
         lease: ConnectionLease,
@@ -144,23 +138,23 @@ impl LoginLink {
     }
 
     /// Has the key of every datacenter that it moves to kept before it is used there.
-    pub fn keep_keys_by(&mut self, keep: KeepKey) {
+    pub(super) fn keep_keys_by(&mut self, keep: KeepKey) {
         self.keep_key = Some(keep);
     }
 
     /// The key and where it belongs, for the store; `None` before the first answer of Telegram's
     /// servers. Another one after a step that moved the login to another datacenter.
-    pub fn credentials(&self) -> Option<Credentials> {
+    pub(super) fn credentials(&self) -> Option<Credentials> {
         self.vault.credentials()
     }
 
     /// The lease of the key, for whoever takes the account over.
-    pub fn lease(&self) -> ConnectionLease {
+    pub(super) fn lease(&self) -> ConnectionLease {
         self.lease.clone()
     }
 
     /// Closes the sockets; when this returns the key may be connected by others.
-    pub async fn close(self) {
+    pub(super) async fn close(self) {
         self.connection.close().await;
     }
 
@@ -168,7 +162,7 @@ impl LoginLink {
     ///
     /// # Errors
     /// See [`LoginFailure`].
-    pub async fn send_code(&mut self, phone: &SecretText) -> Result<Step, LoginFailure> {
+    pub(super) async fn send_code(&mut self, phone: &SecretText) -> Result<Step, LoginFailure> {
         check_input(phone, LoginFailure::PhoneInvalid)?;
         let request = functions::auth::SendCode {
             phone_number: phone.expose().to_owned(),
@@ -184,7 +178,7 @@ impl LoginLink {
     ///
     /// # Errors
     /// See [`LoginFailure`].
-    pub async fn resend_code(&mut self, ticket: &CodeTicket) -> Result<Step, LoginFailure> {
+    pub(super) async fn resend_code(&mut self, ticket: &CodeTicket) -> Result<Step, LoginFailure> {
         let request = functions::auth::ResendCode {
             phone_number: ticket.phone.expose().to_owned(),
             phone_code_hash: ticket.phone_code_hash.expose().to_owned(),
@@ -198,7 +192,7 @@ impl LoginLink {
     ///
     /// # Errors
     /// See [`LoginFailure`].
-    pub async fn sign_in(
+    pub(super) async fn sign_in(
         &mut self,
         ticket: &CodeTicket,
         code: &SecretText,
@@ -224,7 +218,10 @@ impl LoginLink {
     ///
     /// # Errors
     /// [`LoginFailure::PasswordInvalid`]; see the others there.
-    pub async fn check_password(&mut self, password: &SecretText) -> Result<Step, LoginFailure> {
+    pub(super) async fn check_password(
+        &mut self,
+        password: &SecretText,
+    ) -> Result<Step, LoginFailure> {
         let enums::account::Password::Password(asked) =
             self.call(&functions::account::GetPassword {}).await?;
         let password = password.clone();
@@ -240,7 +237,7 @@ impl LoginLink {
     ///
     /// # Errors
     /// [`LoginFailure::SessionEnded`] when it does not; see the others there.
-    pub async fn awaited_password(&mut self) -> Result<Step, LoginFailure> {
+    pub(super) async fn awaited_password(&mut self) -> Result<Step, LoginFailure> {
         let enums::account::Password::Password(asked) =
             self.call(&functions::account::GetPassword {}).await?;
         Ok(Step::PasswordNeeded { hint: asked.hint.filter(|hint| !hint.is_empty()) })
@@ -250,7 +247,7 @@ impl LoginLink {
     ///
     /// # Errors
     /// [`LoginFailure::TokenInvalid`]; see the others there.
-    pub async fn bot_sign_in(&mut self, token: &SecretText) -> Result<Step, LoginFailure> {
+    pub(super) async fn bot_sign_in(&mut self, token: &SecretText) -> Result<Step, LoginFailure> {
         check_input(token, LoginFailure::TokenInvalid)?;
         let request = functions::auth::ImportBotAuthorization {
             flags: 0,
@@ -265,7 +262,7 @@ impl LoginLink {
     ///
     /// # Errors
     /// [`LoginFailure::SessionEnded`] when nobody is; see the others there.
-    pub async fn who(&mut self) -> Result<SignedIn, LoginFailure> {
+    pub(super) async fn who(&mut self) -> Result<SignedIn, LoginFailure> {
         let request = functions::users::GetUsers { id: vec![enums::InputUser::UserSelf] };
         let users = self.call(&request).await?;
         users.into_iter().next().map_or_else(nameless, signed_in_as)
@@ -276,7 +273,7 @@ impl LoginLink {
     ///
     /// # Errors
     /// See [`LoginFailure`].
-    pub async fn log_out(&mut self) -> Result<(), LoginFailure> {
+    pub(super) async fn log_out(&mut self) -> Result<(), LoginFailure> {
         match self.call(&functions::auth::LogOut {}).await {
             Ok(_) | Err(LoginFailure::SessionEnded { .. }) => Ok(()),
             Err(failure) => Err(failure),

@@ -1,15 +1,20 @@
-//! Telegram through grammers: dial, call, follow updates, translate. The only code that names
-//! grammers. It performs single steps, each with a deadline; when to dial, retry, wait or give
-//! up is decided by its callers.
+//! Telegram, behind a port (`port.rs`): connect, call, follow updates, log in. The only code that names
+//! grammers, which stands behind the port (`client.rs`) and is put together in `app`; unit tests put a fake
+//! there. It performs single steps, each with a deadline; when to dial, retry, wait or give up is decided
+//! by its callers. What comes in are plain requests and a [`ConnectionLease`]; what goes out are
+//! outcomes, batches and failures in the daemon's own types.
 
 mod batch;
 #[cfg(test)]
 mod bounds;
 mod call;
 mod chats;
+mod client;
 mod clock;
 mod convert;
 mod error;
+#[cfg(test)]
+mod fake;
 mod freeze;
 mod history;
 mod key_exchange;
@@ -22,6 +27,7 @@ mod numbers;
 mod overflow;
 mod peers;
 mod plain;
+mod port;
 mod pulse;
 mod pump;
 mod rest;
@@ -35,16 +41,23 @@ mod vault;
 
 pub use batch::{Batch, ChatNotice, GapScope, NewMessage};
 pub use call::{Call, HistoryPage, Outcome};
+pub use client::GrammersClient;
 pub use clock::Clocks;
+#[cfg(test)]
+pub(crate) use fake::Unreachable;
 pub use key_exchange::{ExchangeError, Exchanged, ServerKey, ServerKeyError, exchange};
 pub use lease::{ConnectionLease, HeldLease, WeakLease};
-pub use link::{Caller, Connection, DialFailure, DialOptions, Link, RawUpdates};
-pub use login::{DialGate, DialRight, DialRightFor, KeepKey, Kept, LoginLink, LoginOptions};
+pub use link::DialOptions;
+pub use login::{DialGate, DialRight, DialRightFor, LoginOptions};
 pub use markup::{MarkupError, measure_markup};
 pub use metrics::CallMetrics;
 pub use peers::{PEERS_MAX, PeerBook};
+pub use port::{
+    AccountCaller, Connected, DialFailure, Following, KeepKey, Kept, LoginConnection, LoginSetup,
+    Performed, ServerClock, TelegramClient, TellFrozen, TellTrouble, TellWait, UnfollowedUpdates,
+    UpdateStream, WaitLeft, WantsChannel,
+};
 pub use pulse::Pulse;
-pub use pump::{PumpParts, TellFrozen, TellTrouble, TellWait, UpdatePump, WaitLeft, WantsChannel};
 pub use rights::{ChatKind, ChatRights};
 pub use send::SendMessage;
 pub use sockets::Sockets;

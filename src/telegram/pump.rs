@@ -23,12 +23,12 @@ use super::link::{Caller, RawUpdates};
 use super::numbers::{self, Numbered, Stands, defuse_packet};
 use super::overflow::OverflowWatch;
 use super::peers::PeerBook;
+use super::port::{Following, TellFrozen, TellTrouble, TellWait, WaitLeft, WantsChannel};
 use super::rest::Rest;
 use super::setback::{Sequence, Setbacks};
 use crate::clock::instant;
 use crate::protocol::telegram::chat::{MarkedId, PeerKind};
 use crate::protocol::telegram::failure::Failure;
-use crate::protocol::telegram::updates::UpdateState;
 use crate::protocol::tree::watchdog::{Activity, Treadmill};
 use trouble::Troubles;
 
@@ -41,7 +41,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 const REST_LOOK: Duration = Duration::from_secs(1);
 
 /// The pump of one link.
-pub struct UpdatePump {
+pub(super) struct UpdatePump {
     caller: Caller,
     updates: mpsc::Receiver<UpdatesLike>,
     boxes: MessageBoxes,
@@ -72,55 +72,9 @@ pub struct UpdatePump {
     has_warned: bool,
 }
 
-/// Whoever has to know of a wait that Telegram asks for before updates may be asked for again: it
-/// lasts beyond this link. Takes the error's name and the seconds.
-pub type TellWait = Box<dyn Fn(&str, u32) + Send + Sync>;
-
-/// Whoever has to know what the link cannot get although it works, in words; `None`: all is well
-/// again.
-pub type TellTrouble = Box<dyn Fn(Option<String>) + Send + Sync>;
-
-/// Whoever has to know that Telegram has frozen the account. Takes the error's name.
-pub type TellFrozen = Box<dyn Fn(&str) + Send + Sync>;
-
-/// Says how long differences may not be asked for yet; zero when they may. Others than the link
-/// call the same methods, and Telegram counts them all.
-pub type WaitLeft = Box<dyn Fn() -> Duration + Send + Sync>;
-
-/// Whether anybody wants what is said in the channel with this bare id.
-pub type WantsChannel = Box<dyn Fn(i64) -> bool + Send + Sync>;
-
-/// What a pump is made of.
-pub struct PumpParts {
-    /// To ask for differences.
-    pub caller: Caller,
-    /// What comes by itself.
-    pub updates: RawUpdates,
-    /// Where to go on, fetching what was missed since; from now on when it is empty.
-    pub state: Option<UpdateState>,
-    /// The chats that the account knows how to name.
-    pub peers: Arc<Mutex<PeerBook>>,
-    /// Whether the account is a bot.
-    pub is_bot: bool,
-    /// How often the difference is asked for although nothing is known to be missing: an update that
-    /// is lost leaves no gap in a chat in which nothing follows. It costs Telegram more than a sign
-    /// of life.
-    pub check_every: Duration,
-    /// Says what is left of a wait before differences may be asked for, whoever was told of it.
-    pub wait_left: WaitLeft,
-    /// Told of further ones.
-    pub tell_wait: TellWait,
-    /// Told of what cannot be got.
-    pub tell_trouble: TellTrouble,
-    /// Told when the account is frozen.
-    pub tell_frozen: TellFrozen,
-    /// Differences of channels that nobody wants are not fetched.
-    pub wants_channel: WantsChannel,
-}
-
 impl UpdatePump {
-    /// Puts one together.
-    pub fn new(parts: PumpParts) -> Self {
+    /// One that follows what comes by itself, `updates`, and asks `caller` for differences.
+    pub(super) fn new(caller: Caller, updates: RawUpdates, parts: Following) -> Self {
         let known = parts.state.filter(|state| state.pts != 0);
         let primed = known.is_some();
         let now = instant();
@@ -137,12 +91,12 @@ impl UpdatePump {
                 channels: channels.map(|(id, pts)| ChannelState { id, pts }).collect(),
             })
         });
-        let updates = parts.updates.0;
+        let updates = updates.0;
         let overflow = OverflowWatch::new(updates.max_capacity());
         // What comes during the wait moves the library's own date.
         let checked_date = rest.map_or(0, |_| boxes.session_state().date);
         Self {
-            caller: parts.caller,
+            caller,
             updates,
             boxes,
             peers: parts.peers,
@@ -171,7 +125,7 @@ impl UpdatePump {
     /// # Errors
     /// The failure that ended the link: it is of no more use and everything not yet handed out is
     /// fetched again by the next one.
-    pub async fn next(&mut self) -> Result<Batch, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Batch, Failure> {
         loop {
             if self.caller.has_ended() && self.updates.is_empty() {
                 return Err(self.caller.why_ended());

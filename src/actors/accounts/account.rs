@@ -41,8 +41,7 @@ use crate::protocol::telegram::pacing::FloodWaits;
 use crate::protocol::telegram::pacing::MethodClass;
 use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
 use crate::store::Op;
-use crate::telegram::ConnectionLease;
-use crate::telegram::{Caller, Outcome, PeerBook};
+use crate::telegram::{AccountCaller, ConnectionLease, Outcome, PeerBook};
 
 /// An account that nobody needs is hung up after this long, so that a monitor which moves from
 /// one session to another and back does not make it dial again.
@@ -147,7 +146,7 @@ pub(in crate::actors) enum AccountMsg {
 }
 
 struct Live {
-    caller: Caller,
+    caller: Arc<dyn AccountCaller>,
     watch: Watch,
     since: Instant,
     /// Follows the updates.

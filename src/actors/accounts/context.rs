@@ -17,15 +17,11 @@ use crate::protocol::accounts::connection::ReconnectPolicy;
 use crate::protocol::logins::record::LoginRecord;
 use crate::protocol::telegram::pacing::Limits;
 use crate::protocol::users::owner::UserId;
-use crate::telegram::{LoginOptions, Servers};
+use crate::telegram::{LoginSetup, TelegramClient};
 
 /// Settings of accounts. Only the limits may change while the tree runs.
 #[derive(Clone, Debug)]
 pub struct AccountSettings {
-    /// Where Telegram is.
-    pub servers: Servers,
-    /// What logins need.
-    pub login: LoginOptions,
     /// Application id for sessions that do not bring their own.
     pub api_id: i32,
     /// How accounts reconnect.
@@ -43,6 +39,8 @@ pub(in crate::actors) type EndSession = Box<dyn Fn(LoginRecord) + Send + Sync>;
 pub(in crate::actors) struct AccountsContext {
     pub(in crate::actors) tree: Arc<Context>,
     pub(in crate::actors) settings: AccountSettings,
+    /// Telegram.
+    pub(in crate::actors) telegram: Arc<dyn TelegramClient>,
     /// Which accounts belong to whom.
     pub(in crate::actors) directory: Arc<Directory>,
     /// Permits to dial.
@@ -73,11 +71,13 @@ impl AccountsContext {
     pub(in crate::actors) fn new(
         tree: Arc<Context>,
         settings: AccountSettings,
+        telegram: Arc<dyn TelegramClient>,
         directory: Arc<Directory>,
     ) -> Arc<Self> {
         Arc::new(Self {
             tree,
             settings,
+            telegram,
             directory,
             dial_limiter: DialLimiter::default(),
             joins: Joins::default(),
@@ -88,9 +88,10 @@ impl AccountsContext {
         })
     }
 
-    /// What logins need, dialling when it is their turn.
-    pub(in crate::actors) fn login_options(self: &Arc<Self>) -> LoginOptions {
-        self.settings.login.clone().behind(gate(self))
+    /// What a login is begun with, for the application `api_id` if the key was made for another one than the
+    /// daemon's: it dials when it is its turn.
+    pub(in crate::actors) fn login_setup(self: &Arc<Self>, api_id: Option<i32>) -> LoginSetup {
+        LoginSetup { api_id, gate: gate(self) }
     }
 }
 
@@ -98,31 +99,18 @@ impl AccountsContext {
 impl AccountsContext {
     /// Around `store`, with no datacenter to dial.
     pub(in crate::actors) fn for_tests(store: crate::store::Store) -> Arc<Self> {
-        Self::new(Context::for_tests(store), AccountSettings::for_tests(), Arc::default())
+        let telegram = Arc::new(crate::telegram::Unreachable);
+        Self::new(Context::for_tests(store), AccountSettings::for_tests(), telegram, Arc::default())
     }
 }
 
 #[cfg(test)]
 impl AccountSettings {
-    /// With no datacenter to dial.
+    /// As few attempts as there can be.
     pub(crate) fn for_tests() -> Self {
         use crate::protocol::tree::restart::Backoff;
         let backoff = Backoff { min_ms: 500, max_ms: 60_000 };
-        let dial = crate::telegram::DialOptions {
-            servers: Servers::new(std::collections::BTreeMap::new()),
-            api_id: 1,
-            metrics: crate::telegram::CallMetrics::default(),
-            clocks: crate::telegram::Clocks::new(crate::clock::Clock::system()),
-            sockets: Default::default(),
-        };
         Self {
-            servers: dial.servers.clone(),
-            login: LoginOptions {
-                dial,
-                api_hash: Default::default(),
-                server_key: None,
-                gate: Default::default(),
-            },
             api_id: 1,
             reconnect: ReconnectPolicy { backoff, attempts_max: 1 },
             limits: watch::Sender::new(Limits::default()).subscribe(),

@@ -1,4 +1,4 @@
-//! The link task of an account: takes batches from the pump, hands the messages of monitored
+//! The link task of an account: takes batches from the update stream, hands the messages of monitored
 //! chats to their monitors, and keeps the update state behind what is durable. It ends with the
 //! connection; the account actor owns its handle and decides what follows.
 
@@ -18,7 +18,7 @@ use crate::protocol::telegram::failure::Failure;
 use crate::protocol::tree::watchdog::Activity;
 use crate::protocol::values::ids::AuthKeyId;
 use crate::store::Op;
-use crate::telegram::{Batch, ChatNotice, GapScope, NewMessage, Pulse, UpdatePump};
+use crate::telegram::{Batch, ChatNotice, GapScope, NewMessage, Pulse, UpdateStream};
 
 /// Batches of one link between the pump and the disk. Beyond it the pump waits, and what waits
 /// then is in Telegram's hands: at 64 batches and a commit of 2 ms one account passes 32,000
@@ -105,9 +105,9 @@ impl LinkTask {
     }
 
     /// Runs until the link ends; answers why.
-    pub(in crate::actors) async fn run(self, mut pump: UpdatePump) -> Failure {
+    pub(in crate::actors) async fn run(self, mut updates: Box<dyn UpdateStream>) -> Failure {
         loop {
-            let batch = match pump.next().await {
+            let batch = match updates.next().await {
                 Ok(batch) => batch,
                 Err(failure) => return failure,
             };

@@ -39,8 +39,7 @@ use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
 use crate::protocol::values::secret::{AUTH_KEY_LEN, AuthKey, SecretText};
 use crate::store::Op;
-use crate::telegram::ConnectionLease;
-use crate::telegram::LoginLink;
+use crate::telegram::{ConnectionLease, LoginConnection};
 
 /// How long a login may take, milliseconds: about as long as Telegram's codes are good for.
 const LOGIN_MAX_MS: i64 = 10 * 60 * 1_000;
@@ -94,7 +93,7 @@ pub(in crate::actors) enum LoginMsg {
     /// Its user gives it up.
     Abandon { reply: LoginReply },
     /// A step ended; the link comes back.
-    Stepped { link: Option<Box<LoginLink>>, outcome: Result<Step, LoginFailure> },
+    Stepped { link: Option<Box<dyn LoginConnection>>, outcome: Result<Step, LoginFailure> },
     /// The fleet knows whose session it is that was brought.
     Known(Box<Finishing>),
     /// The pause before another try is over.
@@ -156,7 +155,7 @@ pub(in crate::actors) struct LoginActor {
     /// The same on a clock that nobody sets.
     deadline: Instant,
     /// Here between two steps.
-    link: Option<Box<LoginLink>>,
+    link: Option<Box<dyn LoginConnection>>,
     /// The step under way.
     task: Option<AbortOnDropHandle<()>>,
     /// Who waits for its outcome.
@@ -288,7 +287,7 @@ impl LoginActor {
     async fn stepped(
         &mut self,
         myself: &ActorRef<LoginMsg>,
-        link: Option<Box<LoginLink>>,
+        link: Option<Box<dyn LoginConnection>>,
         outcome: Result<Step, LoginFailure>,
     ) {
         if matches!(self.stage, Stage::Leaving) {

@@ -24,7 +24,7 @@ use crate::protocol::telegram::pacing::FloodWait;
 use crate::protocol::users::owner::{AccountId, Caller, UserId};
 use crate::protocol::values::ids::UnixMillis;
 use crate::protocol::values::page::{Page, PageQuery};
-use crate::telegram::{Call, LoginLink};
+use crate::telegram::Call;
 
 /// How long Telegram may take to end a session.
 const LOGOUT_MAX: Duration = Duration::from_secs(8);
@@ -302,14 +302,11 @@ impl Accounts {
         let key = account.key;
         let credentials = self.shared.reading(move |store| store.credentials(key)).await?;
         let Some(credentials) = credentials else { return Ok(()) };
-        let options = self.shared.context.accounts.login_options();
-        let options = match account.api_id {
-            Some(api_id) => options.with_api_id(api_id),
-            None => options,
-        };
+        let context = &self.shared.context.accounts;
+        let setup = context.login_setup(account.api_id);
         let (lease, _) = lease_of(&self.shared.fleet, account.key).await;
         let leave = async {
-            let mut link = LoginLink::resume(&options, &credentials, lease).await?;
+            let mut link = context.telegram.resume_login(setup, &credentials, lease).await?;
             let outcome = link.log_out().await;
             link.close().await;
             outcome

@@ -16,7 +16,7 @@ use crate::protocol::accounts::record::Credentials;
 use crate::protocol::answers::account::AccountInfo;
 use crate::protocol::answers::login::LoginInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
-use crate::protocol::logins::steps::{LoginFailure, LoginState};
+use crate::protocol::logins::steps::LoginState;
 use crate::protocol::telegram::session_string::SessionString;
 use crate::protocol::users::owner::{Caller, LoginId, UserId};
 use crate::protocol::values::ids::AuthKeyId;
@@ -164,12 +164,8 @@ impl Logins {
 
     /// A session names where it lives; Telegram is not asked for what is nowhere.
     fn check_datacenter(&self, dc_id: i32) -> Result<(), Refusal> {
-        let servers = &self.shared.context.settings.servers;
-        if servers.knows(dc_id) {
-            return Ok(());
-        }
-        let error = LoginFailure::NoDatacenter { dc_id, is_own: servers.are_own() };
-        Err(Refusal::field("session_string", error.to_string()))
+        let known = self.shared.context.telegram.check_datacenter(dc_id);
+        known.map_err(|error| Refusal::field("session_string", error.to_string()))
     }
 
     /// Telegram takes no login without an application.

@@ -15,7 +15,7 @@ use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::protocol::values::ids::UnixMillis;
 use crate::store::Store;
-use crate::telegram::Clocks;
+use crate::telegram::ServerClock;
 
 /// What every actor is handed.
 pub struct Context {
@@ -32,7 +32,7 @@ pub struct Context {
     /// Random numbers.
     pub(in crate::actors) chance: Chance,
     /// What is known of Telegram's clock.
-    pub(in crate::actors) clocks: Clocks,
+    pub(in crate::actors) clocks: Arc<dyn ServerClock>,
     /// Whose data are being erased.
     pub(in crate::actors) erasing: Erasing,
     /// Who may add to, change or take away what a user has; see there.
@@ -50,7 +50,7 @@ impl Context {
         backlog: Arc<BacklogGate>,
         clock: Clock,
         chance: Chance,
-        clocks: Clocks,
+        clocks: Arc<dyn ServerClock>,
     ) -> Arc<Self> {
         let changes = Changes::new(chance.id(clock.now()));
         Arc::new(Self {
@@ -99,7 +99,7 @@ impl Context {
     /// Around `store`, by `clock`.
     pub(crate) fn for_tests_at(store: Store, clock: Clock) -> Arc<Self> {
         let gate = Arc::new(BacklogGate::new(1 << 30));
-        let clocks = Clocks::new(clock.clone());
+        let clocks = Arc::new(crate::telegram::Clocks::new(clock.clone()));
         let chance = Chance::system();
         let status = Arc::new(Status::new(clock.clone()));
         Self::new(store, status, Arc::default(), gate, clock, chance, clocks)

@@ -22,7 +22,7 @@ impl LoginLink {
     ///
     /// # Errors
     /// See [`LoginFailure`].
-    pub async fn export_token(&mut self) -> Result<Step, LoginFailure> {
+    pub(in crate::telegram) async fn export_token(&mut self) -> Result<Step, LoginFailure> {
         let request = functions::auth::ExportLoginToken {
             api_id: self.options.dial.api_id,
             api_hash: self.options.api_hash.expose().to_owned(),
@@ -68,7 +68,10 @@ impl LoginLink {
     /// # Errors
     /// [`LoginFailure::Other`] when the connection ended: whether it was scanned is then told by
     /// [`LoginLink::export_token`], which connects anew.
-    pub async fn wait_for_scan(&mut self, limit: Duration) -> Result<bool, LoginFailure> {
+    pub(in crate::telegram) async fn wait_for_scan(
+        &mut self,
+        limit: Duration,
+    ) -> Result<bool, LoginFailure> {
         let told = async {
             while let Some(news) = self.updates.recv().await {
                 match news {

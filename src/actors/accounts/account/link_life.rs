@@ -22,10 +22,9 @@ use crate::protocol::telegram::pacing::{FloodWaitScope, MethodClass};
 use crate::protocol::telegram::updates::UpdateState;
 use crate::protocol::values::ids::AuthKeyId;
 use crate::store::{Reader, Store, StoreError};
-use crate::telegram::ConnectionLease;
 use crate::telegram::{
-    DialFailure, DialOptions, Link, PEERS_MAX, PeerBook, PumpParts, TellFrozen, TellTrouble,
-    TellWait, UpdatePump, WaitLeft,
+    Connected, ConnectionLease, DialFailure, Following, PEERS_MAX, PeerBook, TellFrozen,
+    TellTrouble, TellWait, WaitLeft,
 };
 
 /// What is left of a wait before a dial is sat out by the dial itself up to this long.
@@ -35,14 +34,7 @@ impl AccountActor {
     pub(super) fn dial(&mut self, myself: &ActorRef<AccountMsg>) -> Result<(), ActorProcessingErr> {
         self.incarnation += 1;
         let incarnation = self.incarnation;
-        let account = self.record.id;
-        let options = DialOptions {
-            servers: self.context.settings.servers.clone(),
-            api_id: self.api_id,
-            metrics: self.context.metrics.calls.clone(),
-            clocks: self.context.clocks.clone(),
-            sockets: self.context.settings.login.dial.sockets.clone(),
-        };
+        let (account, api_id) = (self.record.id, self.api_id);
         let (context, lease) = (Arc::clone(&self.context), self.lease.clone());
         let peers = (!self.peers_recalled).then(|| Arc::clone(&self.peers));
         let target = myself.clone();
@@ -62,7 +54,7 @@ impl AccountActor {
         let task = async move {
             context.backlog.room().await;
             sleep(left).await;
-            let outcome = connect(&context, &options, account, lease, user_id, peers).await;
+            let outcome = connect(&context, api_id, account, lease, user_id, peers).await;
             let outcome = outcome.map(Box::new);
             let _ = target.cast(AccountMsg::DialEnded { incarnation, outcome });
         };
@@ -142,7 +134,7 @@ impl AccountActor {
             // which cannot read history, depend on the channel's difference.
             state.channels.clear();
         }
-        let (caller, updates, connection) = link.into_parts();
+        let Connected { caller, pulse, updates, .. } = link;
         let (tell_wait, wait_left) = self.waits_of_link(myself, user_id);
         let account = myself.clone();
         let target = myself.clone();
@@ -154,9 +146,7 @@ impl AccountActor {
         });
         let (context, routes) = (Arc::clone(&self.context), Arc::clone(&self.routes));
         let wanted = Arc::clone(&routes);
-        let pump = UpdatePump::new(PumpParts {
-            caller: caller.clone(),
-            updates,
+        let updates = updates.follow(Following {
             state: stored,
             peers: Arc::clone(&self.peers),
             is_bot,
@@ -167,13 +157,12 @@ impl AccountActor {
             wait_left,
             wants_channel: Box::new(move |id| wanted.wants_channel(id)),
         });
-        let pulse = Arc::clone(caller.pulse());
         let watch = Watch::over(Arc::clone(&pulse));
         let task = LinkTask::new(self.record.id, context, routes, pulse, is_bot);
         let target = myself.clone();
         let follow = async move {
-            let failure = task.run(pump).await;
-            drop(connection);
+            // With the stream go the sockets.
+            let failure = task.run(updates).await;
             let _ = target.cast(AccountMsg::LinkEnded { incarnation, failure });
         };
         self.live = Some(Live { caller, watch, since: instant(), task: None });
@@ -321,13 +310,13 @@ fn wait_of(left: Duration) -> Failure {
 
 /// A link that has just come up, and where the store says that its updates stand.
 pub(in crate::actors) struct Dialled {
-    link: Link,
+    link: Connected,
     state: Option<UpdateState>,
 }
 
 async fn connect(
     context: &AccountsContext,
-    options: &DialOptions,
+    api_id: i32,
     account: AuthKeyId,
     lease: ConnectionLease,
     user_id: Option<i64>,
@@ -351,7 +340,7 @@ async fn connect(
     if !left.is_zero() {
         return Err(wait_of(left));
     }
-    match Link::dial(options, &credentials, lease).await {
+    match context.telegram.connect(&credentials, api_id, lease).await {
         Ok(link) => {
             let state = recall(&context.store, account, peers).await?;
             permit.ended(true);

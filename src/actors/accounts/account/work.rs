@@ -15,7 +15,7 @@ use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope, MethodClass};
 use crate::protocol::telegram::pacing::{LIMITED_REST_MS, WAIT_MARGIN_MS};
 use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
 use crate::store::{Op, Store};
-use crate::telegram::{Caller, Outcome, PeerBook};
+use crate::telegram::{AccountCaller, Outcome, PeerBook};
 
 impl AccountActor {
     pub(super) async fn request(
@@ -58,7 +58,7 @@ impl AccountActor {
                     let (incarnation, store) = (self.incarnation, self.context.store.clone());
                     let work = Work {
                         account: self.record.id,
-                        caller: live.caller.clone(),
+                        caller: Arc::clone(&live.caller),
                         peers: Arc::clone(&self.peers),
                         is_bot: self.is_bot(),
                         store,
@@ -215,7 +215,7 @@ pub(super) fn until_after(now: UnixMillis, seconds: u32) -> UnixMillis {
 /// A call under way.
 struct Work {
     account: AuthKeyId,
-    caller: Caller,
+    caller: Arc<dyn AccountCaller>,
     peers: Arc<Mutex<PeerBook>>,
     is_bot: bool,
     store: Store,
@@ -225,7 +225,7 @@ impl Work {
     async fn run(self, request: Request, myself: ActorRef<AccountMsg>, incarnation: u64) {
         let call = request.call.clone();
         let Self { account, caller, peers, is_bot, store } = self;
-        let attempt = tokio::spawn(async move { call.run(&caller, &peers, is_bot).await }).await;
+        let attempt = tokio::spawn(async move { caller.run(&call, &peers, is_bot).await }).await;
         let outcome = match attempt {
             Ok(Ok((finding, news))) => {
                 if !news.is_empty() {

@@ -22,7 +22,7 @@ use crate::protocol::users::owner::Scope;
 use crate::protocol::values::ids::UnixMillis;
 use crate::protocol::values::secret::SecretText;
 use crate::store::{Op, Reader, Store, StoreError};
-use crate::telegram::{KeepKey, LoginLink};
+use crate::telegram::{KeepKey, LoginConnection};
 
 /// Pauses between looks.
 const LOOK_BACKOFF: Backoff = Backoff { min_ms: 500, max_ms: 30_000 };
@@ -103,7 +103,7 @@ impl LoginActor {
             Stage::PasswordRequired { hint } => Some(Interrupted::Password(hint.clone())),
             _ => None,
         };
-        let options = self.options();
+        let (telegram, setup) = (Arc::clone(&self.context.telegram), self.setup());
         let (fleet, link, keeper) = (self.fleet.clone(), self.link.take(), self.keeper(record));
         self.step(myself, async move {
             let mut link = match link {
@@ -111,7 +111,7 @@ impl LoginActor {
                 None => {
                     // The fleet's, so that this waits for a connection that an earlier actor left.
                     let (lease, _) = lease_of(&fleet, credentials.account).await;
-                    Box::new(LoginLink::resume(&options, &credentials, lease).await?)
+                    telegram.resume_login(setup, &credentials, lease).await?
                 }
             };
             link.keep_keys_by(keeper);
@@ -120,7 +120,7 @@ impl LoginActor {
                 (Err(failure), _) if is_silence(&failure) => Err(failure),
                 (Err(LoginFailure::SessionEnded { .. } | LoginFailure::PasswordNeeded), again) => {
                     match again {
-                        Some(again) => again.step(&mut link).await,
+                        Some(again) => again.step(&mut *link).await,
                         None => link.export_token().await,
                     }
                 }
@@ -324,7 +324,7 @@ enum Interrupted {
 
 impl Interrupted {
     /// As if it had just come to this. Telegram may have taken the code before the daemon ended.
-    async fn step(self, link: &mut LoginLink) -> Result<Step, LoginFailure> {
+    async fn step(self, link: &mut dyn LoginConnection) -> Result<Step, LoginFailure> {
         match (self, link.awaited_password().await) {
             (_, Ok(step)) => Ok(step),
             (Self::Code(ticket), Err(LoginFailure::SessionEnded { .. })) => {

@@ -3,6 +3,7 @@
 //! is durable before it is tried, so that the next life of the daemon tries on. Never ends a session that
 //! an account has, or one that was made elsewhere.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorRef;
@@ -16,7 +17,6 @@ use crate::protocol::logins::steps::LoginFailure;
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::values::ids::UnixMillis;
 use crate::store::{Op, StoreError};
-use crate::telegram::LoginLink;
 
 /// For how long ending a session is tried, in each life of the daemon, milliseconds.
 pub(super) const LEAVING_MAX_MS: i64 = 60 * 60 * 1_000;
@@ -88,14 +88,15 @@ impl LoginActor {
             // It could not be read when the login was given up.
             self.note_leaving(record).await;
         }
-        let (fleet, options) = (self.fleet.clone(), self.context.accounts.login_options());
+        let (telegram, fleet) = (Arc::clone(&self.context.telegram), self.fleet.clone());
+        let setup = self.context.accounts.login_setup(None);
         let leave = async move {
             let (lease, me) = lease_of(&fleet, credentials.account).await;
             if me.is_some() {
                 // An account has it.
                 return Ok(());
             }
-            let mut link = LoginLink::resume(&options, &credentials, lease).await?;
+            let mut link = telegram.resume_login(setup, &credentials, lease).await?;
             let outcome = link.log_out().await;
             link.close().await;
             outcome

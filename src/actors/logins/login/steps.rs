@@ -26,8 +26,7 @@ use crate::protocol::tree::restart::Backoff;
 use crate::protocol::values::ids::AuthKeyId;
 use crate::protocol::values::secret::SecretText;
 use crate::store::{Op, Reader, Store};
-use crate::telegram::ConnectionLease;
-use crate::telegram::{LoginLink, LoginOptions};
+use crate::telegram::{ConnectionLease, LoginConnection, LoginSetup};
 
 /// A picture is renewed this long before it expires.
 const RENEW_BEFORE_MS: i64 = 5_000;
@@ -81,12 +80,13 @@ fn lock(pace: &Mutex<Pace>) -> MutexGuard<'_, Pace> {
     pace.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Stepped = (Option<Box<LoginLink>>, Result<Step, LoginFailure>);
+/// A step that had a connection to go over, which comes back.
+type Went = (Box<dyn LoginConnection>, Result<Step, LoginFailure>);
+type Stepped = (Option<Box<dyn LoginConnection>>, Result<Step, LoginFailure>);
 
 impl LoginActor {
     pub(super) async fn begin(&mut self, myself: &ActorRef<LoginMsg>, way: Way) {
-        let options = self.options();
-        let dc_id = self.context.settings.servers.first_dc();
+        let (telegram, setup) = (Arc::clone(&self.context.telegram), self.setup());
         self.subject = subject_of(&way, &self.who.user);
         if !matches!(way, Way::Interrupted(_))
             && let Some(refusal) = self.must_wait()
@@ -95,19 +95,19 @@ impl LoginActor {
         }
         match way {
             Way::Sms(phone) => self.step(myself, async move {
-                let mut link = open(&options, dc_id).await?;
+                let mut link = telegram.begin_login(setup).await?;
                 let outcome = link.send_code(&phone).await;
                 Ok((link, outcome))
             }),
             Way::Qr => self.step(myself, async move {
-                let mut link = open(&options, dc_id).await?;
+                let mut link = telegram.begin_login(setup).await?;
                 let outcome = link.export_token().await;
                 Ok((link, outcome))
             }),
             Way::Bot(token) => {
                 self.may_be_in = true;
                 self.step(myself, async move {
-                    let mut link = open(&options, dc_id).await?;
+                    let mut link = telegram.begin_login(setup).await?;
                     let outcome = link.bot_sign_in(&token).await;
                     Ok((link, outcome))
                 });
@@ -123,17 +123,13 @@ impl LoginActor {
     }
 
     /// What its connection needs: the application that its key was made for.
-    pub(super) fn options(&self) -> LoginOptions {
-        let options = self.context.accounts.login_options();
-        match self.api_id {
-            Some(api_id) => options.with_api_id(api_id),
-            None => options,
-        }
+    pub(super) fn setup(&self) -> LoginSetup {
+        self.context.accounts.login_setup(self.api_id)
     }
 
     /// A session that was made elsewhere: whoever it is, Telegram or the fleet knows.
     fn take_over(&mut self, myself: &ActorRef<LoginMsg>, credentials: Credentials) {
-        let options = self.options();
+        let (telegram, setup) = (Arc::clone(&self.context.telegram), self.setup());
         let (fleet, target) = (self.fleet.clone(), myself.clone());
         let store = self.context.store.clone();
         self.task = Some(AbortOnDropHandle::new(tokio::spawn(async move {
@@ -146,14 +142,14 @@ impl LoginActor {
                 let _ = target.cast(LoginMsg::Known(Box::new(known)));
                 return;
             }
-            let (link, outcome) = match LoginLink::resume(&options, &credentials, lease).await {
+            let (link, outcome) = match telegram.resume_login(setup, &credentials, lease).await {
                 Ok(mut link) => {
                     let outcome = match link.who().await {
                         // It was never given: the login is finished here.
                         Err(LoginFailure::PasswordNeeded) => link.awaited_password().await,
                         outcome => outcome.map(Step::SignedIn),
                     };
-                    (Some(Box::new(link)), outcome)
+                    (Some(link), outcome)
                 }
                 Err(failure) => (None, Err(failure)),
             };
@@ -236,7 +232,11 @@ impl LoginActor {
     }
 
     /// The link, unless a step is under way with it; then whoever asks is told so.
-    fn take_link(&mut self, reply: LoginReply, doing: &'static str) -> Option<Box<LoginLink>> {
+    fn take_link(
+        &mut self,
+        reply: LoginReply,
+        doing: &'static str,
+    ) -> Option<Box<dyn LoginConnection>> {
         if let Some(refusal) = self.must_wait() {
             let _ = reply.send(Err(refusal));
             return None;
@@ -279,9 +279,7 @@ impl LoginActor {
     pub(super) fn step(
         &mut self,
         myself: &ActorRef<LoginMsg>,
-        step: impl Future<Output = Result<(Box<LoginLink>, Result<Step, LoginFailure>), LoginFailure>>
-        + Send
-        + 'static,
+        step: impl Future<Output = Result<Went, LoginFailure>> + Send + 'static,
     ) {
         let target = myself.clone();
         self.task = Some(AbortOnDropHandle::new(tokio::spawn(async move {
@@ -299,7 +297,11 @@ impl LoginActor {
     }
 
     /// Has the fleet take in who has logged in.
-    pub(super) fn hand_over(&self, myself: &ActorRef<LoginMsg>, link: Option<Box<LoginLink>>) {
+    pub(super) fn hand_over(
+        &self,
+        myself: &ActorRef<LoginMsg>,
+        link: Option<Box<dyn LoginConnection>>,
+    ) {
         let Stage::Finishing(finishing) = &self.stage else { return };
         let SignedIn { me, phone_masked } = finishing.signed_in.clone();
         let (credentials, lease) = (finishing.credentials.clone(), finishing.lease.clone());
@@ -338,10 +340,6 @@ impl LoginActor {
             former: None,
         }
     }
-}
-
-async fn open(options: &LoginOptions, dc_id: i32) -> Result<Box<LoginLink>, LoginFailure> {
-    LoginLink::open(options, dc_id).await.map(Box::new)
 }
 
 fn refuse(reply: LoginReply, detail: &str) {

@@ -176,7 +176,7 @@ impl Stage {
 
     async fn on(store: Store, outbox: Outbox, guard: Guard, settings: WebhookSettings) -> Self {
         let endpoints = Arc::new(WebhookClient::new(guard).unwrap());
-        let ports = Ports { bridge: None, endpoints };
+        let ports = Ports { endpoints, ..Ports::closed() };
         let root = Root::calling(&store, store.load().unwrap(), settings, ports).await;
         Self { store, root, outbox: Some(outbox) }
     }
