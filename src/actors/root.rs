@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{
+use crate::actors::tree::actor::{
     Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Message, RpcReplyPort,
-    SupervisionEvent,
+    SupervisionEvent, named, spawn, spawn_child,
 };
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -41,6 +41,7 @@ use crate::protocol::bridge::job::JobRecord;
 use crate::protocol::monitors::cursor::Cursor;
 use crate::protocol::monitors::record::MonitorRecord;
 use crate::protocol::tree::restart::{ChildKind, RestartHistory, Verdict};
+use crate::protocol::tree::table::{self, Row};
 use crate::store::{Outbox, Snapshot};
 use crate::telegram::TelegramClient;
 
@@ -177,8 +178,8 @@ impl Root {
             tell,
             stopping: false,
         };
-        let spawned = Actor::spawn(None, Supervisor, state).await;
-        let (supervisor, _) = spawned.map_err(failed("root"))?;
+        let observer = context.observed().begins(&table::ROOT);
+        let supervisor = spawn(observer, Supervisor, state).await.map_err(failed("root"))?;
         let Snapshot { sessions, accounts, owned, logins, login_waits, .. } = snapshot;
         let Snapshot { monitors, jobs, restarts, .. } = snapshot;
         let Settings { accounts: settings, monitors: monitor_settings, webhooks: webhook_settings } =
@@ -191,15 +192,15 @@ impl Root {
         restarts.into_iter().for_each(|record| context.status.restart(record));
         let (shared, held) = (Arc::clone(&of_accounts), held_by(&monitors, &jobs));
         let args = FleetArgs { context: shared, accounts, sessions, owned, held };
-        let fleet = spawn(&supervisor, "fleet", Fleet, args).await?;
+        let fleet = start(&supervisor, &context, &table::FLEET, Fleet, args).await?;
         let (shared, records) = (Arc::clone(&of_monitors), monitors);
         let args = MonitorsArgs { context: shared, fleet: fleet.clone(), records };
-        let monitors = spawn(&supervisor, "monitors", Monitors, args).await?;
+        let monitors = start(&supervisor, &context, &table::MONITORS, Monitors, args).await?;
         let args = JobsArgs { context: Arc::clone(&of_accounts), fleet: fleet.clone(), jobs };
-        let jobs = spawn(&supervisor, "jobs", Jobs, args).await?;
+        let jobs = start(&supervisor, &context, &table::JOBS, Jobs, args).await?;
         let (login_context, login_fleet) = (Arc::clone(&of_logins), fleet.clone());
         let args = LoginsArgs { context: login_context, fleet: login_fleet, interrupted: logins };
-        let logins = spawn(&supervisor, "logins", Logins, args).await?;
+        let logins = start(&supervisor, &context, &table::LOGINS, Logins, args).await?;
         let args = WebhooksArgs {
             context: Arc::clone(&context),
             registry: Arc::clone(&hooks),
@@ -207,7 +208,7 @@ impl Root {
             client: Arc::clone(&endpoints),
             drain,
         };
-        let webhooks = spawn(&supervisor, "webhooks", Webhooks, args).await?;
+        let webhooks = start(&supervisor, &context, &table::WEBHOOKS, Webhooks, args).await?;
         let clock = context.clock.clone();
         let commands = Commands::new(fleet.clone(), monitors.clone(), jobs.clone(), clock);
         let helpers = [
@@ -230,8 +231,9 @@ impl Root {
             None => None,
             Some(BridgeParts { links, outbox }) => {
                 let commands = commands.clone();
-                let args = BridgeArgs { context, links, outbox, commands, drain };
-                Some(spawn(&supervisor, "bridge", Bridge, args).await?)
+                let args =
+                    BridgeArgs { context: Arc::clone(&context), links, outbox, commands, drain };
+                Some(start(&supervisor, &context, &table::BRIDGE, Bridge, args).await?)
             }
         };
         Ok(Self {
@@ -383,21 +385,24 @@ fn held_by(
 }
 
 /// Starts a part of the tree under the root.
-async fn spawn<A: Actor>(
+async fn start<A: Actor>(
     supervisor: &ActorRef<RootMsg>,
-    part: &'static str,
+    context: &Context,
+    row: &Row,
     actor: A,
     args: A::Arguments,
 ) -> Result<ActorRef<A::Msg>, RootError> {
-    let spawned = Actor::spawn_linked(None, actor, args, supervisor.get_cell()).await;
-    let (child, _) = spawned.map_err(failed(part))?;
+    let part = row.name.unwrap_or_default();
+    let observer = context.observed().begins(row);
+    let spawned = spawn_child(observer, actor, args, supervisor.get_cell()).await;
+    let child = spawned.map_err(failed(part))?;
     // Known before anything else is done: supervision events overtake messages.
     let id = child.get_id();
     let _ = supervisor.call(|reply| RootMsg::Named { child: id, part, reply }, None).await;
     Ok(child)
 }
 
-fn failed(part: &'static str) -> impl Fn(ractor::SpawnErr) -> RootError {
+fn failed(part: &'static str) -> impl Fn(crate::actors::tree::actor::SpawnErr) -> RootError {
     move |error| RootError::Start { part, cause: error.to_string() }
 }
 
@@ -415,6 +420,8 @@ enum RootMsg {
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
+
+named!(RootMsg: Named, Stopping, Pulse);
 
 struct SupervisorState {
     context: Arc<Context>,
@@ -527,6 +534,31 @@ mod tests {
         for part in parts {
             timeout_at(Instant::now() + PATIENCE, part.ask()).await.unwrap().unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn the_tree_is_made_of_what_the_table_says_and_each_member_is_observed() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let context = Context::for_tests(store);
+        let (snapshot, webhooks) = (Snapshot::default(), WebhookSettings::default());
+        let root = Root::around(Arc::clone(&context), snapshot, webhooks, Ports::closed()).await;
+        let is_here =
+            |row: &&Row| row.name.is_some() && row.under != "app" && !row.path().contains("bridge");
+        let mut expected: Vec<String> =
+            table::TABLE.iter().filter(is_here).map(Row::path).collect();
+        expected.push(table::ROOT.path());
+        expected.sort();
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let seen = context.observed().list(|_| true);
+            let names: Vec<String> = seen.into_iter().map(|member| member.name).collect();
+            if names == expected {
+                break;
+            }
+            assert!(Instant::now() < patience, "{names:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        root.stop(Instant::now() + PATIENCE).await;
     }
 
     #[tokio::test]

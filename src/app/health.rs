@@ -23,6 +23,7 @@ use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::explanation::{Timer, Why};
 use crate::protocol::bridge::backlog::Backlog;
 use crate::protocol::telegram::chat::ChatKey;
+use crate::protocol::tree::table;
 use crate::protocol::values::ids::UnixMillis;
 use crate::store::{Store, StoreStats};
 
@@ -82,7 +83,7 @@ fn keep_sampling(context: &Arc<Context>, latest: &Arc<Mutex<Sample>>) {
             std::thread::sleep(SAMPLE_EVERY);
         }
     };
-    if let Err(error) = watched_thread(context, "health", sample) {
+    if let Err(error) = watched_thread(context, &table::HEALTH, sample) {
         // The sample grows old, and health says so.
         tracing::error!(%error, "the store is not looked after: its thread could not be started");
     }

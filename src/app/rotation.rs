@@ -8,6 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::actors::{Context, watched_task};
 use crate::protocol::keys::rotation;
+use crate::protocol::tree::table;
 use crate::store::{RotateError, Store, StoreError};
 
 /// Longest sleep: a clock that is set forward is noticed after it.
@@ -16,7 +17,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(60 * 60);
 /// Renews the keys of the store every so often, until what this answers is dropped.
 pub(super) fn keep(context: &Arc<Context>, every: Duration) -> AbortOnDropHandle<()> {
     let shared = Arc::clone(context);
-    watched_task(context, "key-timer", move || run(Arc::clone(&shared), every))
+    watched_task(context, &table::KEY_TIMER, move || run(Arc::clone(&shared), every))
 }
 
 async fn run(context: Arc<Context>, every: Duration) {

@@ -12,7 +12,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr};
+use crate::actors::tree::actor::{
+    Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, named,
+};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -84,7 +86,7 @@ impl Subscription {
         match why {
             Released::Removed => {
                 let failure = Failure::Removed;
-                let _ = self.monitor.send_message(ListenerMsg::SourceLost { account, failure });
+                let _ = self.monitor.cast(ListenerMsg::SourceLost { account, failure });
             }
             Released::Replaced => {
                 let text =
@@ -144,6 +146,8 @@ pub(in crate::actors) enum AccountMsg {
     /// Nobody has needed it for a while.
     LingerOver { epoch: u64 },
 }
+
+named!(AccountMsg: Begin, Watch, Unwatch, Follow, Forgive, Stand, Redial, Request, DialEnded, LinkEnded, Panicked, Settled, CheckUp, RetryDue, UpdatesWait, UpdatesTrouble, Frozen, LookAtFreeze, FreezeSeen, CallEnded, Wake, LingerOver);
 
 struct Live {
     caller: Arc<dyn AccountCaller>,
@@ -503,12 +507,12 @@ impl AccountActor {
     fn tell_up(&self, monitor: &Listener, myself: &ActorRef<AccountMsg>) {
         let (account, is_bot) = (self.record.id, self.is_bot());
         let message = ListenerMsg::SourceUp { account, actor: myself.clone(), is_bot };
-        let _ = monitor.send_message(message);
+        let _ = monitor.cast(message);
     }
 
     fn tell_down(&self, monitor: &Listener, failure: &Failure) {
         let failure = failure.clone();
-        let _ = monitor.send_message(ListenerMsg::SourceLost { account: self.record.id, failure });
+        let _ = monitor.cast(ListenerMsg::SourceLost { account: self.record.id, failure });
     }
 
     /// Why the account is down, as monitors and callers are told.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ractor::ActorRef;
+use crate::actors::tree::actor::ActorRef;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 

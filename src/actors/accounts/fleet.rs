@@ -14,8 +14,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{
+use crate::actors::tree::actor::{
     Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort, SupervisionEvent,
+    named, spawn_child,
 };
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -100,6 +101,8 @@ pub(in crate::actors) enum FleetMsg {
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
+
+named!(FleetMsg: Register, CommandHoldOver, Hold, ForgetUnused, ForgetOrphans, Forgotten, #[cfg(test)] Census, Watch, Unwatch, Forget, Follow, Request, Rests, RestartDue, Owned, Pulse);
 
 type Timer = AbortOnDropHandle<Result<(), MessagingErr<FleetMsg>>>;
 
@@ -349,8 +352,7 @@ impl FleetState {
             Presence::Recovering => member.forgive |= forgive,
             Presence::Parked => {
                 let failure = Failure::transient("the account keeps crashing and is parked");
-                let _ =
-                    subscription.monitor.send_message(ListenerMsg::SourceLost { account, failure });
+                let _ = subscription.monitor.cast(ListenerMsg::SourceLost { account, failure });
             }
         }
     }
@@ -457,9 +459,7 @@ impl FleetState {
                 member.presence = Presence::Parked;
                 for subscription in member.subscriptions.values() {
                     let failure = Failure::transient("the account keeps crashing and is parked");
-                    let _ = subscription
-                        .monitor
-                        .send_message(ListenerMsg::SourceLost { account, failure });
+                    let _ = subscription.monitor.cast(ListenerMsg::SourceLost { account, failure });
                 }
             }
         }
@@ -486,8 +486,9 @@ impl FleetState {
             standing: member.standing,
             lease: member.lease.clone(),
         };
-        match Actor::spawn_linked(None, Account, args, myself.get_cell()).await {
-            Ok((actor, _)) => {
+        let observer = self.children.observer(&account, &self.context);
+        match spawn_child(observer, Account, args, myself.get_cell()).await {
+            Ok(actor) => {
                 self.children.started(&actor.get_cell(), account);
                 member.presence = Presence::Running(actor);
             }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, named};
 use uuid::Uuid;
 
 use super::calls::{Asker, Priority, Reply, Request};
@@ -50,6 +50,8 @@ pub(in crate::actors) enum JobsMsg {
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
+
+named!(JobsMsg: Begin, Add, Try, Ended, Pulse);
 
 /// Its state.
 pub(in crate::actors) struct JobsState {

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use ractor::{ActorId, MessagingErr};
+use crate::actors::tree::actor::{ActorId, MessagingErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::delivery::{Delivery, Loss, Origin, Share};
@@ -156,7 +156,7 @@ impl LinkTask {
     /// A monitor that is gone takes nothing any more. When it lives again it asks Telegram for what
     /// it missed, so nothing is to be fetched again for its sake.
     fn deliver(&self, route: &Route, delivery: Delivery) {
-        let sent = route.monitor.send_message(ListenerMsg::Deliver(delivery));
+        let sent = route.monitor.cast(ListenerMsg::Deliver(delivery));
         if let Err(MessagingErr::SendErr(ListenerMsg::Deliver(delivery))) = sent {
             self.routes.remove(route.monitor.get_id());
             delivery.share.into_iter().for_each(Share::finish);
@@ -215,7 +215,7 @@ impl LinkTask {
     fn tell(&self, routes: &[Route], loss: Option<&Failure>) {
         for route in routes {
             let (account, hint) = (self.account, loss.cloned());
-            let _ = route.monitor.send_message(ListenerMsg::Reopen { account, hint });
+            let _ = route.monitor.cast(ListenerMsg::Reopen { account, hint });
         }
     }
 

@@ -1,7 +1,7 @@
 //! Who listens to a chat through an account, and what an account tells it. Monitors are listeners; an account does
 //! not know what they do with what they hear.
 
-use ractor::{ActorRef, DerivedActorRef};
+use crate::actors::tree::actor::{ActorRef, DerivedRef};
 
 use super::account::AccountMsg;
 use super::delivery::Delivery;
@@ -9,7 +9,7 @@ use crate::protocol::telegram::failure::Failure;
 use crate::protocol::values::ids::AuthKeyId;
 
 /// Somebody who listens.
-pub(in crate::actors) type Listener = DerivedActorRef<ListenerMsg>;
+pub(in crate::actors) type Listener = DerivedRef<ListenerMsg>;
 
 /// What it is told.
 pub(in crate::actors) enum ListenerMsg {
@@ -26,3 +26,6 @@ pub(in crate::actors) enum ListenerMsg {
         hint: Option<Failure>,
     },
 }
+
+#[cfg(test)]
+crate::actors::tree::actor::named!(ListenerMsg: SourceUp, SourceLost, Deliver, Reopen);

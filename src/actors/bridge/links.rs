@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, named};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -14,6 +14,7 @@ use crate::actors::monitors::commands::Commands;
 use crate::actors::tree::context::Context;
 use crate::actors::tree::ledger;
 use crate::protocol::tree::restart::{ChildKind, RestartHistory};
+use crate::protocol::tree::table;
 use crate::store::Outbox;
 
 /// The actor.
@@ -48,6 +49,8 @@ pub(in crate::actors) enum BridgeMsg {
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
+
+named!(BridgeMsg: Start, Ended, StopConsuming, StopPublishing, Pulse);
 
 /// Its state.
 pub(in crate::actors) struct BridgeState {
@@ -120,6 +123,10 @@ impl BridgeState {
     }
 
     async fn start(&mut self, myself: &ActorRef<BridgeMsg>, side: Side) {
+        self.context.observed().begins(match side {
+            Side::Publisher => &table::PUBLISHER,
+            Side::Consumer => &table::CONSUMER,
+        });
         let stop = self.link(side).stop.clone();
         let drain = self.drain;
         let task = match side {

@@ -12,7 +12,7 @@ mod waiting;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, named};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -105,6 +105,8 @@ pub(in crate::actors) enum LoginMsg {
     /// The time is over.
     Deadline,
 }
+
+named!(LoginMsg: Begin, By, Code, Password, Abandon, Stepped, Known, Again, Left, Adopted, Deadline);
 
 impl LoginMsg {
     /// Answers whoever waits behind it.

@@ -8,7 +8,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use crate::actors::tree::actor::{
+    Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, named,
+    spawn_child,
+};
 
 use super::login::{Login, LoginArgs, LoginMsg, LoginReply, Way};
 use super::registry::LoginView;
@@ -64,6 +67,8 @@ pub(in crate::actors) enum LoginsMsg {
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
+
+named!(LoginsMsg: Resume, Begin, Tell, Forget, RestartDue, Read, Pulse);
 
 /// Its state.
 pub(in crate::actors) struct LoginsState {
@@ -222,7 +227,8 @@ impl LoginsState {
         let (context, fleet) = (Arc::clone(&self.context), self.fleet.clone());
         let args = LoginArgs { context, fleet, id, who, way, reply, busy };
         // One that cannot even be started drops its reply, which tells the one who waits.
-        if let Ok((actor, _)) = Actor::spawn_linked(None, Login, args, myself.get_cell()).await {
+        let observer = self.context.observed().starts(ChildKind::Login, &id.to_string());
+        if let Ok(actor) = spawn_child(observer, Login, args, myself.get_cell()).await {
             self.names.insert(actor.get_id(), (user.clone(), id));
             self.open.insert((user, id), actor);
         }
@@ -246,6 +252,7 @@ impl LoginsState {
         let Some(cause) = crash else {
             self.histories.remove(&name);
             let (user, id) = name;
+            self.context.observed().ends(ChildKind::Login, &id.to_string());
             myself.send_after(DONE_TOLD, move || LoginsMsg::Forget { user, id });
             return;
         };
@@ -292,6 +299,7 @@ impl LoginsState {
     async fn give_up(&mut self, name: &(UserId, LoginId)) {
         let (user, id) = name;
         self.histories.remove(name);
+        self.context.observed().ends(ChildKind::Login, &id.to_string());
         self.context.login_registry.crashed(user, *id);
         self.forget(user, *id).await;
     }

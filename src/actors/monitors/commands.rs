@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{ActorRef, Message, RpcReplyPort};
+use crate::actors::tree::actor::{ActorRef, Message, RpcReplyPort};
 use tokio::time::sleep;
 
 use super::monitor::Configure;

@@ -11,7 +11,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort};
+use crate::actors::tree::actor::{
+    Actor, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort, named,
+};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -88,6 +90,8 @@ pub(in crate::actors) enum MonitorMsg {
     /// A command ends it.
     Stop { reply_to: Option<ReplyTo>, also: Vec<Op>, reply: RpcReplyPort<Result<(), CommitError>> },
 }
+
+named!(MonitorMsg: Begin, Heard, Found, OpenAgain, CheckDue, Checked, RetryDue, Configure, Stop);
 
 impl From<ListenerMsg> for MonitorMsg {
     fn from(news: ListenerMsg) -> Self {

@@ -15,6 +15,7 @@ use crate::actors::tree::children::watched_task;
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::monitors::record::{MonitorPhase, MonitorRecord};
 use crate::protocol::tree::restart::Backoff;
+use crate::protocol::tree::table;
 use crate::protocol::users::owner::{AccountId, Scope, UserId};
 
 /// Monitors that are read at once.
@@ -28,7 +29,7 @@ pub(in crate::actors) fn start(
     orders: &Commands,
 ) -> AbortOnDropHandle<()> {
     let (shared, orders) = (Arc::clone(context), orders.clone());
-    watched_task(&context.accounts.tree, "rekeying", move || {
+    watched_task(&context.accounts.tree, &table::REKEYING, move || {
         follow(Arc::clone(&shared), orders.clone())
     })
 }
@@ -156,7 +157,7 @@ pub(in crate::actors) fn pool_at_start(
 
 #[cfg(test)]
 mod tests {
-    use ractor::{Actor, ActorProcessingErr, ActorRef};
+    use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, spawn_alone};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -229,12 +230,12 @@ mod tests {
         let (accounts, sessions) = (Vec::new(), Vec::new());
         let (shared, owned, held) = (Arc::clone(&context.accounts), Vec::new(), Vec::new());
         let args = FleetArgs { context: shared, accounts, sessions, owned, held };
-        let (fleet, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+        let fleet = spawn_alone(Fleet, args).await;
         let (tell, mut told) = mpsc::unbounded_channel();
-        let (monitors, _) = Actor::spawn(None, Stubborn, tell).await.unwrap();
+        let monitors = spawn_alone(Stubborn, tell).await;
         let (shared, of, jobs) = (Arc::clone(&context.accounts), fleet.clone(), Vec::new());
         let args = JobsArgs { context: shared, fleet: of, jobs };
-        let (jobs, _) = Actor::spawn(None, Jobs, args).await.unwrap();
+        let jobs = spawn_alone(Jobs, args).await;
         let orders = Commands::new(fleet.clone(), monitors.clone(), jobs.clone(), Clock::system());
         let _rekeying = start(&context, &orders);
         for _ in 0..2 {

@@ -12,7 +12,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use crate::actors::tree::actor::{
+    Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, named,
+    spawn_child,
+};
 
 use super::monitor::{Configure, Monitor, MonitorArgs, MonitorMsg};
 use crate::actors::accounts::fleet::replying;
@@ -79,6 +82,8 @@ pub(in crate::actors) enum MonitorsMsg {
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
+
+named!(MonitorsMsg: Begin, Configure, Stop, Read, Deleted, RestartDue, Pulse);
 
 /// A chat's record and its cursor.
 type Stored = (Option<MonitorRecord>, Option<Cursor>);
@@ -221,8 +226,9 @@ impl MonitorsState {
             cursor,
             record,
         };
-        match Actor::spawn_linked(None, Monitor, args, myself.get_cell()).await {
-            Ok((actor, _)) => {
+        let observer = self.children.observer(&key, &self.context);
+        match spawn_child(observer, Monitor, args, myself.get_cell()).await {
+            Ok(actor) => {
                 self.children.started(&actor.get_cell(), key.clone());
                 self.present.insert(key, Presence::Running(actor));
             }

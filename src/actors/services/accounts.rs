@@ -21,6 +21,8 @@ use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::telegram::chat::ChatRef;
 use crate::protocol::telegram::failure::{is_dead, is_frozen, is_wait};
 use crate::protocol::telegram::pacing::FloodWait;
+use crate::protocol::tree::observation::Observation;
+use crate::protocol::tree::restart::ChildKind;
 use crate::protocol::users::owner::{AccountId, Caller, UserId};
 use crate::protocol::values::ids::UnixMillis;
 use crate::protocol::values::page::{Page, PageQuery};
@@ -86,7 +88,7 @@ pub trait AccountService: Send + Sync + 'static {
     /// How it fares.
     async fn status(&self, who: &Caller, id: AccountId) -> Result<AccountStatus, Refusal>;
     /// Why it is as it is.
-    async fn explain(&self, who: &Caller, id: AccountId) -> Result<Why, Refusal>;
+    async fn explain(&self, who: &Caller, id: AccountId) -> Result<AccountWhy, Refusal>;
     /// Holds it.
     async fn pause(&self, who: &Caller, id: AccountId) -> Result<AccountStatus, Refusal>;
     /// Lets it go on.
@@ -111,6 +113,15 @@ pub trait AccountService: Send + Sync + 'static {
     ) -> Result<AttachedChat, Refusal>;
 }
 
+/// Why an account is as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountWhy {
+    /// In words.
+    pub why: Why,
+    /// What its actor shows of itself; `None` while it has none.
+    pub actor: Option<Observation>,
+}
+
 /// The service on a tree.
 #[derive(Clone)]
 pub(super) struct Accounts {
@@ -131,8 +142,15 @@ impl AccountService for Accounts {
         self.status_of(&self.shared.account(who, id)?).await
     }
 
-    async fn explain(&self, who: &Caller, id: AccountId) -> Result<Why, Refusal> {
-        Ok(self.why(&self.shared.account(who, id)?))
+    async fn explain(&self, who: &Caller, id: AccountId) -> Result<AccountWhy, Refusal> {
+        let account = self.shared.account(who, id)?;
+        let name = self.shared.context.directory.name_of(account.key);
+        let observed = self.shared.context.observed();
+        // One that a user has just taken over is called otherwise from its next start on.
+        let actor = [name, account.key.to_string()]
+            .iter()
+            .find_map(|name| observed.of(&format!("{}/{name}", ChildKind::Account.name())));
+        Ok(AccountWhy { why: self.why(&account), actor })
     }
 
     async fn pause(&self, who: &Caller, id: AccountId) -> Result<AccountStatus, Refusal> {

@@ -14,6 +14,8 @@ use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::audit::log::AuditEvent;
 use crate::protocol::monitors::failover::MonitorState;
 use crate::protocol::telegram::chat::ChatKey;
+use crate::protocol::tree::observation::Observation;
+use crate::protocol::tree::table::TABLE;
 use crate::protocol::users::owner::{Caller, Role};
 use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
 use crate::store::{Op, Reader};
@@ -49,6 +51,8 @@ pub struct DetailedHealth {
     pub accounts: TroubledPage<AccountState, TroubledAccountInfo>,
     /// Of monitors.
     pub monitors: TroubledPage<MonitorState, TroubledMonitorInfo>,
+    /// What the tree is made of, without accounts, monitors, logins and endpoints.
+    pub tree: Vec<Observation>,
     /// Of the store.
     pub store: StoreFigures,
     /// The number of the newest entry of the audit log.
@@ -166,6 +170,7 @@ impl AdministrationService for Administration {
         Ok(DetailedHealth {
             accounts: self.accounts(&query)?,
             monitors: self.monitors(&query)?,
+            tree: self.tree(),
             store: StoreFigures {
                 outbox_depth: stats.outbox_depth,
                 waiting: stats.waiting,
@@ -181,6 +186,15 @@ impl AdministrationService for Administration {
 impl Administration {
     pub(super) fn new(shared: Shared) -> Self {
         Self { shared }
+    }
+
+    fn tree(&self) -> Vec<Observation> {
+        let observed = self.shared.context.observed();
+        TABLE
+            .iter()
+            .filter(|row| row.name.is_some())
+            .filter_map(|row| observed.of(&row.path()))
+            .collect()
     }
 
     fn accounts(

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::actors::tree::actor::ActorRef;
 use async_trait::async_trait;
-use ractor::ActorRef;
 
 use super::Shared;
 use super::accounts::info;

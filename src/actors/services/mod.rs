@@ -23,7 +23,7 @@ mod webhooks;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
+use crate::actors::tree::actor::ActorRef;
 
 use super::accounts::fleet::FleetMsg;
 use super::logins::context::LoginsContext;
@@ -39,7 +39,7 @@ use crate::protocol::audit::log::AuditEvent;
 use crate::protocol::users::owner::{AccountId, Caller, Role, Scope, UserId};
 use crate::store::{Op, Reader, StoreError};
 
-pub use accounts::{AccountQuery, AccountService, AccountStatus, DailyLimitUse};
+pub use accounts::{AccountQuery, AccountService, AccountStatus, AccountWhy, DailyLimitUse};
 pub use administration::{
     AdministrationService, DetailedHealth, HealthQuery, KeyStatus, StoreFigures,
     TroubledAccountInfo, TroubledMonitorInfo, TroubledPage,

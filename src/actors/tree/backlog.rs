@@ -12,6 +12,7 @@ use super::children::watched_task;
 use super::context::Context;
 use crate::protocol::bridge::backlog::Backlog;
 use crate::protocol::telegram::failure::Failure;
+use crate::protocol::tree::table;
 use crate::store::Reader;
 
 /// Time between two looks. The budget may be passed by what comes meanwhile.
@@ -20,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Keeps the gate up to date; it ends when what is returned is dropped.
 pub(in crate::actors) fn start(context: &Arc<Context>) -> AbortOnDropHandle<()> {
     let shared = Arc::clone(context);
-    watched_task(context, "backlog", move || look_after(Arc::clone(&shared)))
+    watched_task(context, &table::BACKLOG, move || look_after(Arc::clone(&shared)))
 }
 
 async fn look_after(context: Arc<Context>) {

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use ractor::rpc::CallResult;
-use ractor::{ActorRef, Message, RpcReplyPort};
+use crate::actors::tree::actor::CallResult;
+use crate::actors::tree::actor::{ActorRef, Message, RpcReplyPort};
 
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::store::{CommitError, DiskTrouble, StoreError};

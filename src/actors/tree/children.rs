@@ -10,27 +10,32 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{ActorCell, ActorId, SupervisionEvent};
+use crate::actors::tree::actor::{ActorCell, ActorId, SupervisionEvent};
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::context::Context;
 use super::ledger;
+use super::observe::Observer;
 use crate::failpoint;
 use crate::protocol::tree::restart::{ChildKind, RestartHistory};
+use crate::protocol::tree::table::Row;
 
 /// Runs the work that `make` makes, for as long as what is returned lives. It is to go on for ever: whether
 /// it panics or ends, that is noted, and after a pause it is made anew.
 pub(crate) fn watched_task<T: Future<Output = ()> + Send + 'static>(
     context: &Arc<Context>,
-    name: &'static str,
+    row: &'static Row,
     make: impl Fn() -> T + Send + 'static,
 ) -> AbortOnDropHandle<()> {
     let context = Arc::clone(context);
+    let name = row.name.unwrap_or_default();
     AbortOnDropHandle::new(tokio::spawn(async move {
+        let _leaving = Leaving { context: &context, name };
         let mut history = RestartHistory::default();
         loop {
+            context.observed().begins(row);
             let work = make();
             let life = AbortOnDropHandle::new(tokio::spawn(async move {
                 failpoint::stumble("helper", &name);
@@ -57,13 +62,15 @@ pub(crate) fn watched_task<T: Future<Output = ()> + Send + 'static>(
 /// When the thread cannot be started.
 pub(crate) fn watched_thread(
     context: &Arc<Context>,
-    name: &'static str,
+    row: &'static Row,
     work: impl Fn() + Send + 'static,
 ) -> io::Result<()> {
     let (context, runtime) = (Arc::clone(context), Handle::current());
+    let name = row.name.unwrap_or_default();
     let run = move || {
         let mut history = RestartHistory::default();
         let life = || {
+            context.observed().begins(row);
             failpoint::stumble("helper", &name);
             work();
         };
@@ -75,8 +82,21 @@ pub(crate) fn watched_thread(
             runtime.spawn(async move { ledger::keep(&keeping, line).await });
             std::thread::sleep(ledger::pause_of(verdict).unwrap_or_default());
         }
+        context.observed().ends(ChildKind::Helper, name);
     };
     std::thread::Builder::new().name(name.into()).spawn(run).map(drop)
+}
+
+/// A watched task, which is gone when this is dropped.
+struct Leaving<'a> {
+    context: &'a Context,
+    name: &'static str,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.context.observed().ends(ChildKind::Helper, self.name);
+    }
 }
 
 /// What a panic said.
@@ -113,6 +133,8 @@ pub(in crate::actors) struct Children<K> {
     /// How each is called where people read.
     name: Box<dyn Fn(&K) -> String + Send + Sync>,
     living: HashMap<ActorId, K>,
+    /// As what each is observed: how one is called may change.
+    observed: HashMap<K, String>,
     histories: HashMap<K, RestartHistory>,
 }
 
@@ -122,8 +144,23 @@ impl<K: Clone + Eq + Hash> Children<K> {
         kind: ChildKind,
         name: impl Fn(&K) -> String + Send + Sync + 'static,
     ) -> Self {
-        let (living, histories) = Default::default();
-        Self { kind, name: Box::new(name), living, histories }
+        let (living, observed, histories) = Default::default();
+        Self { kind, name: Box::new(name), living, observed, histories }
+    }
+
+    /// The note beside a child that is about to be started.
+    pub(in crate::actors) fn observer(&mut self, key: &K, context: &Context) -> Arc<Observer> {
+        self.follow_name(key, context);
+        context.observed().starts(self.kind, &(self.name)(key))
+    }
+
+    /// It may be called otherwise than when it was last started.
+    fn follow_name(&mut self, key: &K, context: &Context) {
+        let name = (self.name)(key);
+        let before = self.observed.insert(key.clone(), name.clone());
+        if let Some(before) = before.filter(|before| *before != name) {
+            context.observed().renamed(self.kind, &before, &name);
+        }
     }
 
     /// A child was started.
@@ -156,6 +193,9 @@ impl<K: Clone + Eq + Hash> Children<K> {
             SupervisionEvent::ActorTerminated(child, ..) => {
                 let key = self.living.remove(&child.get_id())?;
                 self.histories.remove(&key);
+                if let Some(name) = self.observed.remove(&key) {
+                    context.observed().ends(self.kind, &name);
+                }
                 Some(Ended { key, child: child.get_id(), end: End::Done })
             }
             SupervisionEvent::ActorFailed(child, error) => {
@@ -168,6 +208,7 @@ impl<K: Clone + Eq + Hash> Children<K> {
     }
 
     async fn judge(&mut self, key: &K, cause: &str, context: &Context) -> End {
+        self.follow_name(key, context);
         let history = self.histories.entry(key.clone()).or_default();
         let verdict = ledger::judge(context, self.kind, &(self.name)(key), history, cause).await;
         End::Crashed { cause: cause.to_owned(), again_after: ledger::pause_of(verdict) }
@@ -181,7 +222,12 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::protocol::tree::observation::MemberState;
     use crate::store::Store;
+
+    const TIDIER: Row =
+        Row { kind: ChildKind::Helper, name: Some("tidier"), under: "root", does: "tidies" };
+    const SAMPLER: Row = Row { name: Some("sampler"), ..TIDIER };
 
     async fn eventually(what: &str, holds: impl Fn() -> bool) {
         let patience = Instant::now() + Duration::from_secs(30);
@@ -204,7 +250,7 @@ mod tests {
         let context = Context::for_tests(store.clone());
         let lives = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&lives);
-        let task = watched_task(&context, "tidier", move || {
+        let task = watched_task(&context, &TIDIER, move || {
             let life = counted.fetch_add(1, Ordering::SeqCst);
             async move {
                 match life {
@@ -222,7 +268,10 @@ mod tests {
         ];
         assert_eq!(ledger_of(&store).await, lines);
         assert!(!task.is_finished());
+        let shown = context.observed().of("helper/tidier").unwrap();
+        assert_eq!((shown.state, shown.restarts), (MemberState::Running, 2));
         drop(task);
+        eventually("it is gone", || context.observed().of("helper/tidier").is_none()).await;
     }
 
     #[tokio::test]
@@ -236,9 +285,10 @@ mod tests {
                 panic!("number {}", 7);
             }
         };
-        watched_thread(&context, "sampler", work).unwrap();
+        watched_thread(&context, &SAMPLER, work).unwrap();
         eventually("it ran again and returned", || Arc::strong_count(&lives) == 1).await;
         assert_eq!(lives.load(Ordering::SeqCst), 2);
+        eventually("it is gone", || context.observed().of("helper/sampler").is_none()).await;
         let line = ("helper/sampler".to_owned(), "it panicked: number 7".to_owned());
         assert_eq!(ledger_of(&store).await, [line]);
     }

@@ -10,6 +10,7 @@ use super::changes::Changes;
 use super::erasing::Erasing;
 use super::keyed_lock::KeyedLock;
 use super::metrics::Metrics;
+use super::observe::Observations;
 use super::status::Status;
 use crate::chance::Chance;
 use crate::clock::Clock;
@@ -65,6 +66,11 @@ impl Context {
             user_locks: KeyedLock::default(),
             changes,
         })
+    }
+
+    /// What each member of the tree shows of itself.
+    pub(in crate::actors) fn observed(&self) -> &Observations {
+        &self.status.observed
     }
 
     /// What time it is here.

@@ -2,6 +2,7 @@
 //! that health reads, the numbers for metrics, and who holds what while a user is erased. Knows no subject: the
 //! rooms of subjects import this one, and it imports none of them.
 
+pub(super) mod actor;
 pub(super) mod backlog;
 pub(super) mod calling;
 pub(super) mod changes;
@@ -11,4 +12,5 @@ pub(super) mod erasing;
 pub(super) mod keyed_lock;
 pub(super) mod ledger;
 pub(super) mod metrics;
+pub(super) mod observe;
 pub(super) mod status;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::actors::tree::changes::Dirty;
 use crate::actors::tree::changes::Subject;
+use crate::actors::tree::observe::Observations;
 use crate::clock::Clock;
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::explanation::{Situation, Why, explain};
@@ -203,6 +204,8 @@ impl<K: Ord + Clone, V: Clone> Troubled<K, V> {
 /// The status.
 #[derive(Debug)]
 pub struct Status {
+    /// What each member of the tree shows of itself.
+    pub observed: Observations,
     clock: Clock,
     views: Mutex<Views>,
     changes: Dirty<Subject>,
@@ -221,7 +224,12 @@ struct Views {
 impl Status {
     /// Nobody has said anything yet; what is late is judged by `clock`.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, views: Mutex::default(), changes: Dirty::default() }
+        Self {
+            observed: Observations::new(clock.clone()),
+            clock,
+            views: Mutex::default(),
+            changes: Dirty::default(),
+        }
     }
 
     fn views(&self) -> MutexGuard<'_, Views> {

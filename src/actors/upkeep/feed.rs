@@ -14,13 +14,14 @@ use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::answers::monitor::MonitorChange;
 use crate::protocol::feed::event::FeedEvent;
 use crate::protocol::telegram::chat::{ChatKey, ChatSpelling};
+use crate::protocol::tree::table;
 use crate::protocol::users::owner::{Scope, UserId};
 
 /// Starts telling; it ends when what is returned is dropped.
 pub(in crate::actors) fn start(context: &Arc<LoginsContext>) -> AbortOnDropHandle<()> {
     let shared = Arc::clone(context);
     let telling = Arc::new(Mutex::new(Telling::default()));
-    watched_task(&context.accounts.tree, "herald", move || {
+    watched_task(&context.accounts.tree, &table::CHANGE_FEED, move || {
         follow(Arc::clone(&shared), Arc::clone(&telling))
     })
 }

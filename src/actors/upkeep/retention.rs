@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::actors::tree::children::watched_task;
 use crate::actors::tree::context::Context;
 use crate::protocol::audit::log::AUDIT_LOG_KEPT_MS;
+use crate::protocol::tree::table;
 use crate::store::Op;
 
 /// Time between two looks. With what one look lets go at the most (4,096 rows, 1,000 audit entries), 24
@@ -18,7 +19,7 @@ const EVERY: Duration = Duration::from_secs(15);
 /// Starts it; it ends when what is returned is dropped.
 pub(in crate::actors) fn start(context: &Arc<Context>) -> AbortOnDropHandle<()> {
     let shared = Arc::clone(context);
-    watched_task(context, "caretaker", move || tidy(Arc::clone(&shared)))
+    watched_task(context, &table::RETENTION, move || tidy(Arc::clone(&shared)))
 }
 
 async fn tidy(context: Arc<Context>) {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, named};
 use tokio::task::AbortHandle;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -62,6 +62,8 @@ pub(in crate::actors) enum EndpointMsg {
         came: Result<Came, String>,
     },
 }
+
+named!(EndpointMsg: Load, Arrived, Changed, Dropped, Due, Ended);
 
 /// Its state.
 pub(super) struct EndpointState {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ractor::ActorRef;
+use crate::actors::tree::actor::ActorRef;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use super::endpoint::EndpointMsg;

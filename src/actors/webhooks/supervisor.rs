@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use crate::actors::tree::actor::{
+    Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, named, spawn_child,
+};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -15,6 +17,7 @@ use crate::actors::tree::children::{Children, End, Ended};
 use crate::actors::tree::context::Context;
 use crate::actors::tree::ledger;
 use crate::protocol::tree::restart::{Backoff, ChildKind, RestartHistory};
+use crate::protocol::tree::table;
 use crate::protocol::users::owner::WebhookId;
 use crate::protocol::webhooks::deliveries::{RetryPolicy, WebhookRecord};
 use crate::store::Spooler;
@@ -100,6 +103,8 @@ pub(in crate::actors) enum WebhooksMsg {
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
+
+named!(WebhooksMsg: Dispatch, Ended, Start, Dropped, Stop, Pulse);
 
 /// Its state.
 pub(in crate::actors) struct WebhooksState {
@@ -192,6 +197,7 @@ impl WebhooksState {
         if self.shared.stop.is_cancelled() {
             return;
         }
+        self.shared.context.observed().begins(&table::DISPATCHER);
         let (shared, spooler) = (Arc::clone(&self.shared), Arc::clone(&self.spooler));
         let task = tokio::spawn(async move {
             let mut spooler = spooler.lock_owned().await;
@@ -225,8 +231,9 @@ impl WebhooksState {
             return;
         }
         let args = EndpointArgs { shared: Arc::clone(&self.shared), hook: Arc::clone(&hook) };
-        match Actor::spawn_linked(None, Endpoint, args, myself.get_cell()).await {
-            Ok((actor, _)) => {
+        let observer = self.children.observer(&id, &self.shared.context);
+        match spawn_child(observer, Endpoint, args, myself.get_cell()).await {
+            Ok(actor) => {
                 self.children.started(&actor.get_cell(), id);
                 // Known to the dispatcher first: what it queues from now on it tells, and what
                 // it put there before is found.

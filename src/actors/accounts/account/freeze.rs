@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use ractor::{ActorProcessingErr, ActorRef};
+use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{AccountActor, AccountMsg};
@@ -167,7 +167,7 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::Arc;
 
-    use ractor::Actor;
+    use crate::actors::tree::actor::{Actor, spawn_alone};
 
     use super::*;
     use crate::actors::accounts::account::{AccountArgs, LatestRecord};
@@ -209,7 +209,7 @@ mod tests {
         let (accounts, sessions) = (Vec::new(), Vec::new());
         let (shared, owned, held) = (Arc::clone(&context), Vec::new(), Vec::new());
         let args = FleetArgs { context: shared, accounts, sessions, owned, held };
-        let (fleet, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+        let fleet = spawn_alone(Fleet, args).await;
         let mut account = AccountActor::new(AccountArgs {
             context,
             fleet,
@@ -220,7 +220,7 @@ mod tests {
             standing: Standing::Kept,
             lease: ConnectionLease::new(),
         });
-        let (myself, _) = Actor::spawn(None, Sink, ()).await.unwrap();
+        let myself = spawn_alone(Sink, ()).await;
         account.begin(&myself).await.unwrap();
         assert_eq!(*account.machine.link(), Link::Dialling);
         (account, myself)

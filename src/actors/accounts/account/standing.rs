@@ -1,7 +1,7 @@
 //! An account that belongs to a user: kept connected, held, let go on, and connected anew. What its state
 //! machine hears of it is decided here, apart from the doing.
 
-use ractor::{ActorProcessingErr, ActorRef};
+use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 
 use super::{AccountActor, AccountMsg};
 use crate::protocol::accounts::connection::{Input, Standing};

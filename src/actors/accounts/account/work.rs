@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ractor::{ActorProcessingErr, ActorRef};
+use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{AccountActor, AccountMsg};
@@ -246,7 +246,7 @@ mod tests {
     use crate::telegram::ConnectionLease;
     use std::collections::HashMap;
 
-    use ractor::Actor;
+    use crate::actors::tree::actor::{Actor, spawn_alone};
     use tokio::sync::{mpsc, oneshot};
     use tokio::time::timeout;
 
@@ -283,7 +283,7 @@ mod tests {
             let (accounts, sessions) = (Vec::new(), Vec::new());
             let (shared, owned, held) = (Arc::clone(&context), Vec::new(), Vec::new());
             let args = FleetArgs { context: shared, accounts, sessions, owned, held };
-            let (fleet, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+            let fleet = spawn_alone(Fleet, args).await;
             let args = AccountArgs {
                 context: Arc::clone(&context),
                 fleet: fleet.clone(),
@@ -294,7 +294,7 @@ mod tests {
                 standing: Standing::Kept,
                 lease: ConnectionLease::new(),
             };
-            let (account, _) = Actor::spawn(None, Account, args).await.unwrap();
+            let account = spawn_alone(Account, args).await;
             account.cast(AccountMsg::Stand(Standing::Held)).unwrap();
             Self { context, fleet, account, id }
         }
@@ -395,7 +395,7 @@ mod tests {
             let (store, _outbox, gate) = disk.open();
             let stage = Stage::set(store).await;
             let (heard, mut hears) = mpsc::unbounded_channel();
-            let (monitor, _) = Actor::spawn(None, Ear, heard).await.unwrap();
+            let monitor = spawn_alone(Ear, heard).await;
             let key = ChatKey("-1001".into());
             let subscription = Subscription { monitor: monitor.get_derived(), chat: None };
             stage.account.cast(AccountMsg::Watch { key, subscription }).unwrap();

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{ActorRef, MessagingErr};
+use crate::actors::tree::actor::{ActorRef, MessagingErr};
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use ractor::{ActorId, ActorRef};
+use crate::actors::tree::actor::{ActorId, ActorRef};
 
 use crate::actors::accounts::account::{AccountMsg, LatestRecord, Subscription};
 use crate::protocol::accounts::connection::Standing;

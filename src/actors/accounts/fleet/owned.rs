@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
+use crate::actors::tree::actor::{ActorProcessingErr, ActorRef, RpcReplyPort};
 
 use super::member::{Member, Presence, Released};
 use super::{FleetMsg, FleetState};
@@ -624,7 +624,7 @@ mod tests {
 
     use std::time::Duration;
 
-    use ractor::Actor;
+    use crate::actors::tree::actor::spawn_alone;
 
     use super::*;
     use crate::actors::accounts::directory::tests::owned;
@@ -658,7 +658,7 @@ mod tests {
         let owned = owned.into_iter().collect();
         let (context, held) = (Arc::clone(context), Vec::new());
         let args = FleetArgs { context, accounts, sessions, owned, held };
-        Actor::spawn(None, Fleet, args).await.unwrap().0
+        spawn_alone(Fleet, args).await
     }
 
     #[tokio::test]

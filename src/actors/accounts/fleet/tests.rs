@@ -9,6 +9,7 @@ use super::*;
 use crate::actors::monitors::commands::CommandSink;
 use crate::actors::monitors::commands::Commands;
 use crate::actors::root::Root;
+use crate::actors::tree::actor::spawn_alone;
 use crate::actors::tree::calling::call;
 use crate::clock::now;
 use crate::protocol::accounts::record::Me;
@@ -304,7 +305,7 @@ async fn a_session_that_has_to_be_remembered_has_one_timer() {
     let mut fleet = state(&context, vec![record]);
     let (sessions, owned, held) = (Vec::new(), Vec::new(), Vec::new());
     let args = FleetArgs { context, accounts: Vec::new(), sessions, owned, held };
-    let (myself, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+    let myself = spawn_alone(Fleet, args).await;
     let member = session(1).member();
     fleet.uses.know(&member);
     for _ in 0..3 {

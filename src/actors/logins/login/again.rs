@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
+use crate::actors::tree::actor::ActorRef;
 
 use super::leaving::unread;
 use super::steps::lease_of;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
+use crate::actors::tree::actor::ActorRef;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::steps::lease_of;

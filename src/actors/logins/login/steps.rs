@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-use ractor::ActorRef;
-use ractor::rpc::CallResult;
+use crate::actors::tree::actor::ActorRef;
+use crate::actors::tree::actor::CallResult;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use ractor::ActorRef;
+use crate::actors::tree::actor::ActorRef;
 
 use super::{LoginActor, LoginMsg, Stage};
 use crate::protocol::answers::refusal::{Code, Refusal};

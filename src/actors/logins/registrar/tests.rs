@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::actors::accounts::fleet::OwnedMsg;
+use crate::actors::tree::actor::spawn_alone;
 use crate::clock::now;
 use crate::protocol::accounts::record::Me;
 use crate::store::gated::{Gate, GatedDisk};
@@ -93,10 +94,10 @@ async fn a_session_that_is_to_be_ended_is_ended_after_a_disk_that_did_not_answer
     store.commit(vec![Op::put_row(&leaving())]).await.unwrap();
     let context = LoginsContext::for_tests(store.clone());
     let (tell, mut asked) = mpsc::unbounded_channel();
-    let (fleet, _) = Actor::spawn(None, Keeper, tell).await.unwrap();
+    let fleet = spawn_alone(Keeper, tell).await;
     gate.hang_reads(true);
     let args = LoginsArgs { context, fleet: fleet.clone(), interrupted: vec![leaving()] };
-    let (logins, _) = Actor::spawn(None, Logins, args).await.unwrap();
+    let logins = spawn_alone(Logins, args).await;
     given_up(&store, &gate).await;
     gate.hang_reads(false);
     let lease = tokio::time::timeout(PATIENCE, asked.recv()).await.expect("it is tried again");
@@ -119,10 +120,10 @@ async fn a_login_that_crashed_goes_on_after_a_disk_that_did_not_answer() {
     store.commit(vec![Op::put_row(&leaving())]).await.unwrap();
     let context = LoginsContext::for_tests(store.clone());
     let (tell, mut asked) = mpsc::unbounded_channel();
-    let (fleet, _) = Actor::spawn(None, Keeper, tell).await.unwrap();
+    let fleet = spawn_alone(Keeper, tell).await;
     let (shared, of, interrupted) = (Arc::clone(&context), fleet.clone(), Vec::new());
     let args = LoginsArgs { context: shared, fleet: of, interrupted };
-    let (logins, _) = Actor::spawn(None, Logins, args).await.unwrap();
+    let logins = spawn_alone(Logins, args).await;
     let (name, child) = ((leaving().user.clone(), leaving().id), logins.get_id());
     let mut state = LoginsState {
         context,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ractor::ActorRef;
+use crate::actors::tree::actor::ActorRef;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -217,8 +217,8 @@ fn name_of(target: &Target) -> Fingerprint {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use crate::actors::tree::actor::{Actor, ActorProcessingErr, spawn_alone};
     use futures_util::future::join_all;
-    use ractor::{Actor, ActorProcessingErr};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -272,7 +272,7 @@ mod tests {
 
     async fn stage() -> (Arc<Lookups>, mpsc::UnboundedReceiver<Request>, ActorRef<FleetMsg>) {
         let (tell, asked) = mpsc::unbounded_channel();
-        let (fleet, _) = Actor::spawn(None, Accounts, tell).await.unwrap();
+        let fleet = spawn_alone(Accounts, tell).await;
         (Lookups::new(fleet.clone()), asked, fleet)
     }
 

@@ -1,7 +1,7 @@
 //! What a command changes in a monitor: its sessions, or that it exists. Durable before anyone is
 //! told.
 
-use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
+use crate::actors::tree::actor::{ActorProcessingErr, ActorRef, RpcReplyPort};
 
 use super::{Configure, MonitorActor, MonitorMsg};
 use crate::actors::accounts::fleet::{Hold, Holder, MakeReply, replying};

@@ -1,7 +1,7 @@
 //! The way of a chat's messages: live ones are published, or held while the chat is being opened.
 //! Nothing is published twice, nothing out of order.
 
-use ractor::{ActorProcessingErr, ActorRef};
+use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 
 use super::{MonitorActor, MonitorMsg};
 use crate::actors::accounts::delivery::{Delivery, Share};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ractor::{ActorProcessingErr, ActorRef};
+use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 
 use super::{MonitorActor, MonitorMsg};
 use crate::actors::accounts::account::AccountMsg;

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::actors::accounts::fleet::{CommandHold, Fleet, FleetArgs};
+use crate::actors::tree::actor::spawn_alone;
 use crate::actors::tree::calling::call;
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::bridge::command::SessionData;
@@ -55,7 +56,7 @@ impl House {
         let (accounts, sessions) = (Vec::new(), Vec::new());
         let (shared, owned, held) = (Arc::clone(&context.accounts), Vec::new(), Vec::new());
         let args = FleetArgs { context: shared, accounts, sessions, owned, held };
-        let (fleet, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+        let fleet = spawn_alone(Fleet, args).await;
         let session = |number: u8| {
             let (id, auth_key) = (SessionId(format!("s{number}")), key(number));
             let account = AuthKeyId::of(&auth_key);
@@ -66,7 +67,7 @@ impl House {
         let hold = call(&fleet, register, PATIENCE).await.unwrap().unwrap();
         let (shared, records) = (Arc::clone(&context), Vec::new());
         let args = MonitorsArgs { context: shared, fleet: fleet.clone(), records };
-        let (monitors, _) = Actor::spawn(None, Monitors, args).await.unwrap();
+        let monitors = spawn_alone(Monitors, args).await;
         Self { disk, gate, context, fleet, monitors, _hold: hold, _outbox: outbox }
     }
 

@@ -177,6 +177,38 @@ pub(super) struct WhyView {
     pub timers: Vec<TimerView>,
     /// What happens next, or what somebody has to do.
     pub next: String,
+    /// What its actor shows of itself; absent while it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<MemberView>,
+}
+
+/// What a member of the tree shows of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct MemberView {
+    /// As the restart ledger calls it.
+    pub name: String,
+    /// `running`, `restarting` (after a pause), or `parked` (it crashed too often).
+    pub state: &'static str,
+    /// Since when it is so.
+    pub since: Time,
+    /// Messages that wait for it.
+    pub mailbox: u64,
+    /// The message that it handles, or handled last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_message: Option<MessageView>,
+    /// How often it was started again since the daemon started.
+    pub restarts: u32,
+}
+
+/// A message that was handled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct MessageView {
+    /// The name of its kind.
+    pub name: &'static str,
+    /// When handling it began.
+    pub at: Time,
+    /// Whether it is being handled still.
+    pub is_running: bool,
 }
 
 /// Something that ends by itself.

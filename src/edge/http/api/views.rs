@@ -5,16 +5,16 @@ use utoipa::ToSchema;
 
 use super::shapes::{
     Account, AccountStatus, AuditEntry, Cap, Chat, CooldownView, DeadDelivery, Erased, KeyStatus,
-    Kind, Login, LoginError, LoginState, Monitor, Page, PreviousSession, Qr, Rights, Sent, State,
-    Time, TimerView, Trouble, Webhook, WhyView,
+    Kind, Login, LoginError, LoginState, MemberView, MessageView, Monitor, Page, PreviousSession,
+    Qr, Rights, Sent, State, Time, TimerView, Trouble, Webhook, WhyView,
 };
 use crate::actors;
 use crate::actors::{
-    ConnectedAccount, DailyLimitUse, DetailedHealth, TroubledAccountInfo, TroubledMonitorInfo,
-    TroubledPage, UserArchive, WebhookInfo,
+    AccountWhy, ConnectedAccount, DailyLimitUse, DetailedHealth, TroubledAccountInfo,
+    TroubledMonitorInfo, TroubledPage, UserArchive, WebhookInfo,
 };
 use crate::protocol::accounts::connection::AccountState;
-use crate::protocol::accounts::explanation::{Timer, Why};
+use crate::protocol::accounts::explanation::Timer;
 use crate::protocol::accounts::owned;
 use crate::protocol::accounts::owned::AttachedChat;
 use crate::protocol::answers::account::{AccountInfo, AccountTrouble};
@@ -25,6 +25,7 @@ use crate::protocol::audit::log::Entry;
 use crate::protocol::logins::steps;
 use crate::protocol::messages::record::SentMessage;
 use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope};
+use crate::protocol::tree::observation::{LastMessage, Observation};
 use crate::protocol::values::ids::UnixMillis;
 use crate::protocol::values::page;
 use crate::protocol::webhooks::deliveries::DeadRecord;
@@ -111,12 +112,26 @@ fn cap(limit: DailyLimitUse) -> Cap {
     Cap { action: action.to_owned(), used, limit, resets_at: Time(resets_at) }
 }
 
-pub(super) fn why(why: Why) -> WhyView {
+pub(super) fn why(AccountWhy { why, actor }: AccountWhy) -> WhyView {
     let timer = |Timer { what, until }| TimerView { what, until: Time(until) };
     WhyView {
         evidence: why.evidence,
         timers: why.timers.into_iter().map(timer).collect(),
         next: why.next.to_owned(),
+        actor: actor.map(member),
+    }
+}
+
+fn member(member: Observation) -> MemberView {
+    let last =
+        |LastMessage { name, at, is_running }| MessageView { name, at: Time(at), is_running };
+    MemberView {
+        name: member.name,
+        state: member.state.name(),
+        since: Time(member.since),
+        mailbox: member.mailbox,
+        last_message: member.last_message.map(last),
+        restarts: member.restarts,
     }
 }
 
@@ -265,10 +280,11 @@ pub(super) fn archive(archive: UserArchive) -> Vec<u8> {
 
 /// The health of everything.
 pub(super) fn health(health: DetailedHealth) -> Value {
-    let DetailedHealth { accounts, monitors, store, audit_newest, audit_hash } = health;
+    let DetailedHealth { accounts, monitors, tree, store, audit_newest, audit_hash } = health;
     json!({
         "accounts": troubled(accounts, troubled_account),
         "monitors": troubled(monitors, troubled_monitor),
+        "tree": tree.into_iter().map(member).collect::<Vec<_>>(),
         "store": {
             "outbox_depth": store.outbox_depth,
             "waiting": store.waiting,

@@ -11,11 +11,11 @@ use uuid::Uuid;
 
 use super::super::*;
 use crate::actors::{
-    AccountQuery, AccountService, AccountStatus, AdministrationService, AuditQuery, AuditService,
-    ChangeService, Connected, ConnectedAccount, DailyLimitUse, DetailedHealth, Erased, HealthQuery,
-    KeyStatus, LoginService, MessageService, MonitorQuery, MonitorService, PastedSession, Services,
-    StoreFigures, TroubledPage, UserDataService, WebhookInfo, WebhookOrder, WebhookService,
-    WriteArchive,
+    AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, AuditQuery,
+    AuditService, ChangeService, Connected, ConnectedAccount, DailyLimitUse, DetailedHealth,
+    Erased, HealthQuery, KeyStatus, LoginService, MessageService, MonitorQuery, MonitorService,
+    PastedSession, Services, StoreFigures, TroubledPage, UserDataService, WebhookInfo,
+    WebhookOrder, WebhookService, WriteArchive,
 };
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::explanation::{Timer, Why};
@@ -32,6 +32,8 @@ use crate::protocol::messages::record::SentMessage;
 use crate::protocol::monitors::failover::MonitorState;
 use crate::protocol::telegram::chat::{ChatRef, ChatSpelling, MarkedId};
 use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope, MethodClass};
+use crate::protocol::tree::observation::{LastMessage, MemberState, Observation};
+use crate::protocol::tree::restart::ChildKind;
 use crate::protocol::users::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
 use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::values::ids::{SessionId, UnixMillis};
@@ -243,10 +245,11 @@ impl AccountService for Accounts {
         own_account(who, id).map(|_| status())
     }
 
-    async fn explain(&self, who: &Caller, id: AccountId) -> Result<Why, Refusal> {
+    async fn explain(&self, who: &Caller, id: AccountId) -> Result<AccountWhy, Refusal> {
         let timers = vec![Timer { what: "a pause".to_owned(), until: T }];
         let why = Why { evidence: vec!["seen".to_owned()], timers, next: "it ends" };
-        own_account(who, id).map(|_| why)
+        let actor = Some(observed("account/one"));
+        own_account(who, id).map(|_| AccountWhy { why, actor })
     }
 
     async fn pause(&self, who: &Caller, id: AccountId) -> Result<AccountStatus, Refusal> {
@@ -502,10 +505,23 @@ impl AdministrationService for Administration {
         Ok(DetailedHealth {
             accounts: none_troubled(),
             monitors: none_troubled(),
+            tree: vec![observed("part/fleet")],
             store,
             audit_newest: 1,
             audit_hash: [0; 32],
         })
+    }
+}
+
+fn observed(name: &str) -> Observation {
+    Observation {
+        name: name.to_owned(),
+        kind: ChildKind::Part,
+        state: MemberState::Running,
+        since: T,
+        mailbox: 2,
+        last_message: Some(LastMessage { name: "Pulse", at: T, is_running: false }),
+        restarts: 0,
     }
 }
 
