@@ -15,17 +15,23 @@ use crate::protocol::values::ids::UnixMillis;
 
 /// The random numbers of one tree, for jitter and for names that only have to differ. Cheap to clone.
 #[derive(Clone)]
-pub struct Chance(Option<Arc<Mutex<StdRng>>>);
+pub struct Chance {
+    /// `None`: the machine's.
+    seeded: Option<Arc<Mutex<StdRng>>>,
+    /// The millisecond of the newest id, and its number within it.
+    newest_id: Arc<Mutex<(u64, u16)>>,
+}
 
 impl Chance {
     /// The machine's.
     pub fn system() -> Self {
-        Self(None)
+        Self { seeded: None, newest_id: Arc::default() }
     }
 
     /// The same ones each time, for tests.
     pub fn seeded(seed: u64) -> Self {
-        Self(Some(Arc::new(Mutex::new(StdRng::seed_from_u64(seed)))))
+        let seeded = Some(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))));
+        Self { seeded, newest_id: Arc::default() }
     }
 
     /// Any value.
@@ -33,7 +39,7 @@ impl Chance {
     where
         StandardUniform: Distribution<T>,
     {
-        match &self.0 {
+        match &self.seeded {
             None => drawn(),
             Some(rng) => rng.lock().unwrap_or_else(PoisonError::into_inner).random(),
         }
@@ -44,10 +50,22 @@ impl Chance {
         self.any()
     }
 
-    /// An id that nothing else has, in the order of time (version 7 of RFC 9562).
+    /// An id that nothing else has, in the order in which they are made, also within a millisecond and whatever
+    /// the clock does (version 7 of RFC 9562, with a counter as in its section 6.2, method 1).
     pub fn id(&self, at: UnixMillis) -> Uuid {
-        let millis = u64::try_from(at.0).unwrap_or(0);
-        Builder::from_unix_timestamp_millis(millis, &self.any()).into_uuid()
+        let mut bytes: [u8; 10] = self.any();
+        // Half of the numbers of a millisecond are left for those that follow.
+        let first = u16::from_be_bytes([bytes[0], bytes[1]]) & 0x07ff;
+        let mut newest = self.newest_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let (millis, number) = *newest;
+        *newest = match u64::try_from(at.0).unwrap_or(0) {
+            later if later > millis => (later, first),
+            _ if number < 0x0fff => (millis, number + 1),
+            _ => (millis + 1, first),
+        };
+        let (millis, number) = *newest;
+        bytes[..2].copy_from_slice(&number.to_be_bytes());
+        Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
     }
 }
 
@@ -102,6 +120,15 @@ mod tests {
         assert_eq!(first.get_version_num(), 7);
         let (seconds, nanos) = first.get_timestamp().unwrap().to_unix();
         assert_eq!((seconds, nanos), (1_700_000_000, 0));
+    }
+
+    #[test]
+    fn ids_rise_within_a_millisecond_and_when_the_clock_is_set_back() {
+        let chance = Chance::seeded(4);
+        let at = |number: i64| UnixMillis(1_700_000_000_000 - number / 5_000);
+        let ids: Vec<Uuid> = (0..10_000).map(|number| chance.id(at(number))).collect();
+        assert!(ids.is_sorted_by(|one, next| one < next));
+        assert!(ids.iter().all(|id| id.get_version_num() == 7));
     }
 
     #[test]
