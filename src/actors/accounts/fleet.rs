@@ -7,6 +7,8 @@ mod leases;
 mod member;
 mod owned;
 #[cfg(test)]
+mod stand_in;
+#[cfg(test)]
 mod tests;
 mod uses;
 
@@ -40,6 +42,8 @@ use crate::store::{CommitError, Op};
 pub(in crate::actors) use forgetting::{CommandHold, Hold, MakeReply, replying};
 pub(in crate::actors) use member::Released;
 pub(in crate::actors) use owned::{Adoption, Also, Changed, FormerSession, OwnedMsg, Wanted};
+#[cfg(test)]
+pub(in crate::actors) use stand_in::stand_in;
 pub(in crate::actors) use uses::Holder;
 
 use leases::Leases;
@@ -205,6 +209,15 @@ impl Actor for Fleet {
             state.ended(&myself, ended.key, ended.end).await;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl FleetArgs {
+    /// Of a fleet that knows no account yet.
+    pub(in crate::actors) fn empty(context: &Arc<AccountsContext>) -> Self {
+        let (accounts, sessions, owned, held) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { context: Arc::clone(context), accounts, sessions, owned, held }
     }
 }
 

@@ -169,7 +169,6 @@ impl AccountActor {
 mod tests {
     use crate::telegram::ConnectionLease;
     use std::collections::HashMap;
-    use std::sync::Arc;
 
     use ractor::Actor;
 
@@ -210,10 +209,7 @@ mod tests {
         let (me, fault, cooldowns, created_at) = (None, None, Vec::new(), UnixMillis(1));
         let record = AccountRecord { id, me, fault, cooldowns, frozen, created_at };
         let context = AccountsContext::for_tests(store);
-        let (accounts, sessions) = (Vec::new(), Vec::new());
-        let (shared, owned, held) = (Arc::clone(&context), Vec::new(), Vec::new());
-        let args = FleetArgs { context: shared, accounts, sessions, owned, held };
-        let (fleet, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+        let (fleet, _) = Actor::spawn(None, Fleet, FleetArgs::empty(&context)).await.unwrap();
         let mut account = AccountActor::new(AccountArgs {
             context,
             fleet,

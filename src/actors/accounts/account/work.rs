@@ -278,10 +278,7 @@ mod tests {
             let ops = vec![Op::PutAccount(record.clone()), Op::PutCredentials(credentials)];
             store.commit(ops).await.unwrap();
             let context = AccountsContext::for_tests(store);
-            let (accounts, sessions) = (Vec::new(), Vec::new());
-            let (shared, owned, held) = (Arc::clone(&context), Vec::new(), Vec::new());
-            let args = FleetArgs { context: shared, accounts, sessions, owned, held };
-            let (fleet, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+            let (fleet, _) = Actor::spawn(None, Fleet, FleetArgs::empty(&context)).await.unwrap();
             let args = AccountArgs {
                 context: Arc::clone(&context),
                 fleet: fleet.clone(),

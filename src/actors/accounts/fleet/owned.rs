@@ -651,10 +651,9 @@ mod tests {
             cooldowns: Vec::new(),
             created_at: now(),
         };
-        let (accounts, sessions) = (owned.iter().map(record).collect(), Vec::new());
+        let accounts = owned.iter().map(record).collect();
         let owned = owned.into_iter().collect();
-        let (context, held) = (Arc::clone(context), Vec::new());
-        let args = FleetArgs { context, accounts, sessions, owned, held };
+        let args = FleetArgs { accounts, owned, ..FleetArgs::empty(context) };
         Actor::spawn(None, Fleet, args).await.unwrap().0
     }
 

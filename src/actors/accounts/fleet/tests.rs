@@ -263,9 +263,7 @@ fn blank_record(day: u16) -> AccountRecord {
 }
 
 fn state(context: &Arc<AccountsContext>, accounts: Vec<AccountRecord>) -> FleetState {
-    let (sessions, owned, held) = (Vec::new(), Vec::new(), Vec::new());
-    let context = Arc::clone(context);
-    FleetState::new(FleetArgs { context, accounts, sessions, owned, held })
+    FleetState::new(FleetArgs { accounts, ..FleetArgs::empty(context) })
 }
 
 #[tokio::test]
@@ -301,9 +299,7 @@ async fn a_session_that_has_to_be_remembered_has_one_timer() {
     let wait = FloodWait { scope: FloodWaitScope::Class(MethodClass::Auth), until };
     let record = AccountRecord { cooldowns: vec![wait], ..blank_record(1) };
     let mut fleet = state(&context, vec![record]);
-    let (sessions, owned, held) = (Vec::new(), Vec::new(), Vec::new());
-    let args = FleetArgs { context, accounts: Vec::new(), sessions, owned, held };
-    let (myself, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+    let (myself, _) = Actor::spawn(None, Fleet, FleetArgs::empty(&context)).await.unwrap();
     let member = session(1).member();
     fleet.uses.know(&member);
     for _ in 0..3 {

@@ -209,41 +209,12 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures_util::future::join_all;
-    use ractor::{Actor, ActorProcessingErr};
     use tokio::sync::mpsc;
 
     use super::*;
     use crate::actors::accounts::calls::Request;
+    use crate::actors::accounts::fleet::stand_in;
     use crate::protocol::telegram::chat::MarkedId;
-
-    /// Stands for the fleet: hands on what an account is asked for.
-    struct Accounts;
-
-    impl Actor for Accounts {
-        type Msg = FleetMsg;
-        type State = mpsc::UnboundedSender<Request>;
-        type Arguments = mpsc::UnboundedSender<Request>;
-
-        async fn pre_start(
-            &self,
-            _: ActorRef<FleetMsg>,
-            asked: Self::Arguments,
-        ) -> Result<Self::State, ActorProcessingErr> {
-            Ok(asked)
-        }
-
-        async fn handle(
-            &self,
-            _: ActorRef<FleetMsg>,
-            message: FleetMsg,
-            asked: &mut Self::State,
-        ) -> Result<(), ActorProcessingErr> {
-            if let FleetMsg::Request { request, .. } = message {
-                let _ = asked.send(request);
-            }
-            Ok(())
-        }
-    }
 
     const KEY: AuthKeyId = AuthKeyId(7);
     const SOON: Duration = Duration::from_millis(50);
@@ -262,8 +233,11 @@ mod tests {
     }
 
     async fn stage() -> (Arc<Lookups>, mpsc::UnboundedReceiver<Request>, ActorRef<FleetMsg>) {
-        let (tell, asked) = mpsc::unbounded_channel();
-        let (fleet, _) = Actor::spawn(None, Accounts, tell).await.unwrap();
+        let (fleet, asked) = stand_in(|message| match message {
+            FleetMsg::Request { request, .. } => Some(request),
+            _ => None,
+        })
+        .await;
         (Lookups::new(fleet.clone()), asked, fleet)
     }
 
