@@ -344,7 +344,8 @@ impl FleetState {
         subscription: Subscription,
         forgive: bool,
     ) {
-        let Some(member) = self.members.get_mut(&account) else {
+        let is_gone = !self.may_watch(account, &key);
+        let Some(member) = self.members.get_mut(&account).filter(|_| !is_gone) else {
             return subscription.lose(account, self.why_gone(account));
         };
         member.subscriptions.insert(key.clone(), subscription.clone());
@@ -367,6 +368,14 @@ impl FleetState {
                     subscription.monitor.send_message(ListenerMsg::SourceLost { account, failure });
             }
         }
+    }
+
+    /// Whether the monitor `key` may listen through an account. A user's may as long as the account is the
+    /// user's: a key that a command of the bridge brought, too, stays when its user gives the account up.
+    fn may_watch(&self, account: AuthKeyId, key: &ChatKey) -> bool {
+        let (_, Some(owner)) = key.parts() else { return true };
+        let owned = self.context.directory.of_key(account);
+        owned.is_some_and(|owned| owned.user.as_str() == owner)
     }
 
     /// Why there is no such account. Whoever asks for a key that was replaced a moment ago is about to be

@@ -530,6 +530,7 @@ impl FleetState {
     pub(super) async fn release(&mut self, key: AuthKeyId, why: Released) {
         self.leaving.remove(&key);
         let shared = self.is_session(key);
+        self.note_gone(key, why);
         let Some(member) = self.members.get_mut(&key) else { return };
         member.standing = Standing::OnDemand;
         member.released = (!shared).then_some(why);
@@ -546,6 +547,14 @@ impl FleetState {
         }
     }
 
+    /// Remembers, for those that ask for the key yet, whether its account has another one now.
+    fn note_gone(&mut self, key: AuthKeyId, why: Released) {
+        self.replaced.retain(|_, at| at.elapsed() < FOLLOWED_WITHIN);
+        if why == Released::Replaced {
+            self.replaced.insert(key, Instant::now());
+        }
+    }
+
     /// What a released account still noted on its way out goes, too.
     pub(super) async fn forget_member(&mut self, key: AuthKeyId) {
         let Some(member) = self.members.remove(&key) else { return };
@@ -554,10 +563,7 @@ impl FleetState {
         self.leases.lend(key, &member.lease);
         self.context.status.account_rests(key);
         let why = member.released.unwrap_or(Released::Removed);
-        self.replaced.retain(|_, at| at.elapsed() < FOLLOWED_WITHIN);
-        if why == Released::Replaced {
-            self.replaced.insert(key, Instant::now());
-        }
+        self.note_gone(key, why);
         for subscription in member.subscriptions.into_values() {
             subscription.lose(key, why);
         }
@@ -629,8 +635,9 @@ mod tests {
     use crate::actors::accounts::fleet::{Fleet, FleetArgs};
     use crate::actors::logins::login::lease_of;
     use crate::actors::tree::calling::call;
+    use crate::protocol::bridge::command::SessionData;
     use crate::protocol::telegram::pacing::{FloodWaitScope, MethodClass};
-    use crate::protocol::values::ids::UnixMillis;
+    use crate::protocol::values::ids::{SessionId, UnixMillis};
     use crate::protocol::values::secret::AuthKey;
     use crate::store::Store;
     use crate::store::gated::GatedDisk;
@@ -760,6 +767,53 @@ mod tests {
             also: Box::new(|_| Vec::new()),
             former,
         })
+    }
+
+    /// It is the person's account that is frozen, whatever session it is connected by.
+    #[tokio::test]
+    async fn an_account_that_is_connected_once_more_keeps_its_freeze_and_gets_no_wait() {
+        let patience = Duration::from_secs(20);
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let context = AccountsContext::for_tests(store.clone());
+        let account = OwnedAccount {
+            key: AuthKeyId::of(&AuthKey::new([7; 256])),
+            is_paused: true,
+            ..owned("ann", 7)
+        };
+        let frozen = Frozen::refused(None, "FROZEN_METHOD_INVALID", MethodClass::Send, now());
+        let record = AccountRecord {
+            id: account.key,
+            me: None,
+            fault: None,
+            frozen: Some(frozen.clone()),
+            cooldowns: Vec::new(),
+            created_at: now(),
+        };
+        let (accounts, owned) = (vec![record], vec![account.clone()]);
+        let args = FleetArgs { accounts, owned, ..FleetArgs::empty(&context) };
+        let (fleet, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+        // The same session, another one, and that one once more.
+        for number in [7, 9, 9] {
+            let auth_key = AuthKey::new([number; 256]);
+            let key = AuthKeyId::of(&auth_key);
+            let credentials = Credentials { account: key, dc_id: 2, auth_key };
+            let adoption = anew(&account.user, account.telegram_id, None);
+            let adoption = Box::new(Adoption { credentials, is_made_here: false, ..*adoption });
+            let adopt = |reply| FleetMsg::Owned(OwnedMsg::Adopt { adoption, reply });
+            let changed = call(&fleet, adopt, patience).await.unwrap().unwrap();
+            assert_eq!((changed.account.id, changed.account.key), (account.id, key));
+            let kept = store.account(key).unwrap().expect("it is kept");
+            assert_eq!((kept.frozen.as_ref(), &kept.cooldowns[..]), (Some(&frozen), &[][..]));
+            assert_eq!(context.flood_waits.of(account.telegram_id, now()), []);
+        }
+        // A command that brings the session, too, changes nothing of it.
+        let auth_key = AuthKey::new([9; 256]);
+        let (id, account) = (SessionId("alice".into()), AuthKeyId::of(&auth_key));
+        let sessions = vec![SessionData { id, api_id: None, account, dc_id: 2, auth_key }];
+        let register = |reply| FleetMsg::Register { sessions, reply };
+        let _hold = call(&fleet, register, patience).await.unwrap().unwrap();
+        assert_eq!(store.account(account).unwrap().unwrap().frozen, Some(frozen));
+        fleet.stop(None);
     }
 
     #[tokio::test]
