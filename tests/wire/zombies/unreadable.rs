@@ -122,17 +122,20 @@ async fn after_four_differences_that_end_the_connection_updates_are_followed_fro
         let before = scene.calls("updates.getDifference").await;
         scene.stage.sim.disconnect(scene.struck.user_id).await.unwrap();
         scene.say(6, 30).await;
-        // The one from the start, four that end, and the one that starts from now.
-        scene.until_dialled(6).await;
+        let afresh =
+            || scene.stage.daemon.log().matches("updates are followed from now on").count();
+        eventually("one starts from now", async || (afresh() == 1).then_some(())).await;
         scene.stage.daemon.wait_for_monitors("active", 3).await;
         scene.expect_all().await;
         scene.say(31, 40).await;
         scene.expect_all().await;
         assert_eq!(scene.calls("updates.getDifference").await - before, 4);
-        assert_eq!(scene.dials().await, 6, "{}", scene.stage.daemon.log());
+        // The one from the start, four that ended, and the one that started from now; a call that was about to
+        // be made as one ended may have had the library make another, which is dropped as well.
+        let dials = scene.dials().await;
+        assert!((6..=10).contains(&dials), "{dials}: {}", scene.stage.daemon.log());
         assert_eq!(unfillable(&scene.stage).await, 0, "histories told all of it");
-        let log = scene.stage.daemon.log();
-        assert_eq!(log.matches("updates are followed from now on").count(), 1, "{log}");
+        assert_eq!(afresh(), 1);
         // Where they stand is stored anew: the next life asks for what came since, and nothing else.
         scene.stage.sim.lift_faults().await;
         scene.stage.daemon.kill();
