@@ -792,6 +792,11 @@ mod tests {
         let (accounts, owned) = (vec![record], vec![account.clone()]);
         let args = FleetArgs { accounts, owned, ..FleetArgs::empty(&context) };
         let (fleet, _) = Actor::spawn(None, Fleet, args).await.unwrap();
+        // It may have been looked at meanwhile, without an answer.
+        let is_known = |kept: &AccountRecord| {
+            let look_at = kept.frozen.as_ref().map_or(frozen.look_at, |frozen| frozen.look_at);
+            kept.frozen == Some(Frozen { look_at, ..frozen.clone() })
+        };
         // The same session, another one, and that one once more.
         for number in [7, 9, 9] {
             let auth_key = AuthKey::new([number; 256]);
@@ -803,7 +808,8 @@ mod tests {
             let changed = call(&fleet, adopt, patience).await.unwrap().unwrap();
             assert_eq!((changed.account.id, changed.account.key), (account.id, key));
             let kept = store.account(key).unwrap().expect("it is kept");
-            assert_eq!((kept.frozen.as_ref(), &kept.cooldowns[..]), (Some(&frozen), &[][..]));
+            assert!(is_known(&kept), "{kept:?}");
+            assert_eq!(kept.cooldowns, []);
             assert_eq!(context.flood_waits.of(account.telegram_id, now()), []);
         }
         // A command that brings the session, too, changes nothing of it.
@@ -812,7 +818,8 @@ mod tests {
         let sessions = vec![SessionData { id, api_id: None, account, dc_id: 2, auth_key }];
         let register = |reply| FleetMsg::Register { sessions, reply };
         let _hold = call(&fleet, register, patience).await.unwrap().unwrap();
-        assert_eq!(store.account(account).unwrap().unwrap().frozen, Some(frozen));
+        let kept = store.account(account).unwrap().expect("it is kept");
+        assert!(is_known(&kept), "{kept:?}");
         fleet.stop(None);
     }
 
