@@ -5,6 +5,7 @@
 //! With it, `TELEWARDEN_FAIL_POINT=name@N` makes the Nth time the point `name` is reached the last
 //! thing the process does: no destructor runs, nothing is flushed. `TELEWARDEN_STUMBLE=actor/key`
 //! makes one actor panic whenever it does its work, which only its supervisor may notice.
+//! `TELEWARDEN_SYNC_FAILS=folder` makes a sync fail (see `failing_sync`).
 
 /// Every point, by the way of a fact through the process. `tests/wire/failpoints.rs` and, for what
 /// users do, `tests/wire/accounts/failpoints.rs` kill the daemon at each.
@@ -115,6 +116,65 @@ pub(crate) fn stumble(_kind: &'static str, _key: &dyn std::fmt::Display) {}
 #[cfg(feature = "fail-points")]
 pub(crate) use armed::{reach, stumble};
 
+/// A disk on which a sync fails, in the place of the C library's `fdatasync` for the whole process. Once there
+/// is a file `fail` in the folder that the variable names, the next sync answers EIO. As on Linux, that is told
+/// once: what was written is called clean then, and syncs succeed again that make nothing durable. The
+/// database's file as the last honest sync left it is in `durable` there, so that a test can put it in the
+/// place of the file, as a cut of the power would. Without the variable every sync is an honest one.
+#[cfg(any(test, feature = "fail-points"))]
+mod failing_sync {
+    use std::ffi::c_int;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Mutex, OnceLock, PoisonError};
+
+    const VARIABLE: &str = "TELEWARDEN_SYNC_FAILS";
+
+    /// Whether a sync has failed.
+    static HAS_FAILED: AtomicBool = AtomicBool::new(false);
+
+    /// See the module.
+    #[unsafe(no_mangle)]
+    pub(super) extern "C" fn fdatasync(file: c_int) -> c_int {
+        static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+        let folder = FOLDER.get_or_init(|| std::env::var_os(VARIABLE).map(PathBuf::from));
+        let Some(folder) = folder else { return honest(file) };
+        if HAS_FAILED.load(Ordering::SeqCst) {
+            return 0;
+        }
+        if std::fs::remove_file(folder.join("fail")).is_ok() {
+            HAS_FAILED.store(true, Ordering::SeqCst);
+            // SAFETY: it is this thread's own place for the reason.
+            unsafe { *libc::__errno_location() = libc::EIO };
+            return -1;
+        }
+        let outcome = honest(file);
+        if outcome == 0 {
+            keep(file, folder);
+        }
+        outcome
+    }
+
+    fn honest(file: c_int) -> c_int {
+        // SAFETY: the call takes and gives plain numbers, and a wrong one is an error.
+        let outcome = unsafe { libc::syscall(libc::SYS_fdatasync, file) };
+        if outcome == 0 { 0 } else { -1 }
+    }
+
+    /// Copies the database's file, in one step.
+    fn keep(file: c_int, folder: &Path) {
+        static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+        let _one_by_one = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = format!("/proc/self/fd/{file}");
+        if std::fs::read_link(&open).is_ok_and(|path| path.ends_with("sled/db")) {
+            let copied = std::fs::copy(&open, folder.join("copying"));
+            let kept = copied
+                .and_then(|_| std::fs::rename(folder.join("copying"), folder.join("durable")));
+            kept.expect("the folder takes a copy of the database");
+        }
+    }
+}
+
 #[cfg(feature = "fail-points")]
 mod armed {
     use std::sync::OnceLock;
@@ -140,6 +200,10 @@ mod armed {
         passes: u64,
         reached: AtomicU64,
     }
+
+    /// So that the linker takes ours.
+    #[used]
+    static SYNC: extern "C" fn(std::ffi::c_int) -> std::ffi::c_int = super::failing_sync::fdatasync;
 
     /// Passes the point `name`, or dies there.
     pub(crate) fn reach(name: &'static str) {

@@ -128,6 +128,15 @@ impl Caller {
         classify_end(self.end.get())
     }
 
+    /// The failure of a call; or, where the connection ended under it because of something else that came,
+    /// what that was. The call itself only hears that there is no connection any more.
+    pub(super) fn explain(&self, failure: Failure) -> Failure {
+        match (failure, self.why_ended()) {
+            (Failure::Transient { .. }, why @ Failure::Unreadable { .. }) => why,
+            (failure, _) => failure,
+        }
+    }
+
     async fn call_within<R: RemoteCall>(
         &self,
         request: &R,
@@ -353,7 +362,9 @@ async fn ask_who(caller: &Caller) -> Result<Me, DialError> {
         Err(error @ CallError::Library(InvocationError::Rpc(_))) => {
             return Err(DialError::Failed(error.classify()));
         }
-        Err(error) => return Err(DialError::Lost(error.classify())),
+        Err(error) => {
+            return Err(DialError::Lost(caller.explain(error.classify())));
+        }
     };
     match users.into_iter().next() {
         Some(tl::enums::User::User(user)) => Ok(me_of(user)),

@@ -126,6 +126,10 @@ impl UpdatePump {
     /// The failure that ended the link: it is of no more use and everything not yet handed out is
     /// fetched again by the next one.
     pub(super) async fn next(&mut self) -> Result<Batch, Failure> {
+        self.find_next().await.map_err(|failure| self.caller.explain(failure))
+    }
+
+    async fn find_next(&mut self) -> Result<Batch, Failure> {
         loop {
             if self.caller.has_ended() && self.updates.is_empty() {
                 return Err(self.caller.why_ended());

@@ -226,3 +226,38 @@ async fn joining_with_a_frozen_account_is_answered() {
     }
     stage.expect_clean_books().await;
 }
+
+/// Also under another id, and by the next life of the daemon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_session_that_is_brought_once_more_is_known_and_its_joins_are_answered() {
+    let mut stage = Stage::set().await;
+    let alice = stage.listener("alice").await;
+    let closed = stage.supergroup(&[]).await;
+    let room = stage.supergroup(&[&alice]).await;
+    stage.sim.freeze(alice.user_id, true).await.unwrap();
+    let joins = async |stage: &Stage| {
+        let books = stage.sim.account(alice.user_id).await.unwrap();
+        books.methods.get("messages.importChatInvite").copied().unwrap_or(0)
+    };
+    for _ in 0..2 {
+        for session in [alice.clone(), alice.alias("again")] {
+            let join = json!({
+                "command": "join_chat", "chat_id": closed.invite_link, "session": session.data(),
+            });
+            let outcome = stage.backend.ask(&join).await;
+            assert_eq!(outcome["error"]["code"], "frozen_method_invalid", "{outcome}");
+            assert!(outcome["error"]["message"].as_str().unwrap().contains("appeal"), "{outcome}");
+            assert_eq!(joins(&stage).await, 1, "it is known");
+        }
+        stage.daemon.kill();
+        stage.sim.client_killed().await;
+        stage.daemon.spawn().await;
+    }
+    // It may read, and a monitor that takes it over listens; no wait is made up.
+    stage.accept(room.chat_id.into(), &alice, &[]).await;
+    stage.daemon.wait_for_monitors("active", 1).await;
+    stage.say(&room, 1..=5).await;
+    stage.expect_all(&room).await;
+    assert_eq!((joins(&stage).await, stage.backend.losses()), (1, vec![]));
+    stage.expect_clean_books().await;
+}

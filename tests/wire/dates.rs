@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use telewarden_simulator::{Chat, ChatKind, FaultKind, FaultSpec};
 
-use crate::support::{Backend, Broker, DaemonOptions, House, Stage, eventually, texts_of};
+use crate::support::{Broker, DaemonOptions, House, Stage, eventually, texts_of};
 
 /// Our clock beside Telegram's, seconds.
 const SKEWS: [i64; 2] = [5, -20];
@@ -229,8 +229,7 @@ async fn a_chat_by_its_name_is_dated_like_one_by_its_number() {
 /// The session works, so our clock is ahead by no more than Telegram puts up with.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_nobody_tells_the_time_half_a_minute_before_the_command_is_told_too() {
-    let backend = Backend::connect(Broker::shared()).await;
-    let house = House::open_to(&backend).await;
+    let (house, backend) = House::open_with_backend().await;
     let (user, person, author) = (house.user("ann"), house.person().await, house.person().await);
     // Connected before anybody asked for a chat, so that nobody knows the time yet.
     let id = house.connect(&user, &person).await;

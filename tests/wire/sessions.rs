@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use telewarden::protocol::accounts::daily_limits::DayCount;
 use telewarden::store::{Op, Snapshot, Store, StoreOptions};
-use telewarden_simulator::{ChatKind, FaultSpec};
+use telewarden_simulator::{Account, ChatKind, FaultSpec};
 
-use crate::support::{Backend, Broker, Client, Daemon, DaemonOptions, House, Stage, eventually};
+use crate::support::{Broker, Client, Daemon, DaemonOptions, House, Listener, Stage, eventually};
 
 /// What a daemon that has ended remembers.
 async fn left_by(daemon: &Daemon) -> Snapshot {
@@ -85,20 +85,23 @@ async fn monitored(admin: &Client) -> Vec<Value> {
     items.map(|monitor| monitor["chat_id"].clone()).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_admins_delete_and_the_bridges_start_leave_what_a_restart_finds() {
-    let backend = Backend::connect(Broker::shared()).await;
-    let mut house = House::open_to(&backend).await;
-    let admin = house.admin();
+/// Somebody who is in a chat, the command that has it monitored, and where an admin sees that.
+async fn a_chat_of_the_bridge(house: &House) -> (Account, Value, String) {
     let person = house.person().await;
     let chat = house.chat(ChatKind::Supergroup, None, &[&person]).await;
-    let session = json!({
-        "id": "alice", "api_hash": "0123456789abcdef", "session_string": person.session_string,
-    });
     let start = json!({
-        "command": "start_monitoring_chat", "chat_id": chat.chat_id, "primary_session": session,
+        "command": "start_monitoring_chat",
+        "chat_id": chat.chat_id,
+        "primary_session": Listener::new("alice", &person).data(),
     });
-    let path = format!("/monitors/{}", chat.chat_id);
+    (person, start, format!("/monitors/{}", chat.chat_id))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admins_delete_and_the_bridges_start_leave_what_a_restart_finds() {
+    let (mut house, backend) = House::open_with_backend().await;
+    let admin = house.admin();
+    let (_, start, path) = a_chat_of_the_bridge(&house).await;
     for round in 0..12 {
         assert_eq!(backend.ask(&start).await["ok"], true);
         let delete = async { admin.delete(&path).await.status };
@@ -118,19 +121,10 @@ async fn an_admins_delete_and_the_bridges_start_leave_what_a_restart_finds() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exhausted_chat_keeps_its_reason_and_since_when_over_a_restart() {
-    let backend = Backend::connect(Broker::shared()).await;
-    let mut house = House::open_to(&backend).await;
+    let (mut house, backend) = House::open_with_backend().await;
     let admin = house.admin();
-    let person = house.person().await;
-    let chat = house.chat(ChatKind::Supergroup, None, &[&person]).await;
-    let session = json!({
-        "id": "alice", "api_hash": "0123456789abcdef", "session_string": person.session_string,
-    });
-    let start = json!({
-        "command": "start_monitoring_chat", "chat_id": chat.chat_id, "primary_session": session,
-    });
+    let (person, start, path) = a_chat_of_the_bridge(&house).await;
     assert_eq!(backend.ask(&start).await["ok"], true);
-    let path = format!("/monitors/{}", chat.chat_id);
     let until = async |state: &str| {
         eventually("the monitor is so far", async || {
             let monitor = admin.get(&path).await.expect(200);

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use serde_json::{Value, json};
 use telewarden_simulator::{Chat, ChatKind, FaultSpec};
 
-use crate::support::{Backend, Broker, DaemonOptions, Event, House, Listener, Stage, eventually};
+use crate::support::{Broker, DaemonOptions, Event, House, Listener, Stage, eventually};
 
 /// The points of `src/failpoint.rs` that have a test here.
 pub(crate) const DEATHS_TESTED: &[&str] = &["monitor.migrate.before", "monitor.migrate.after"];
@@ -314,8 +314,7 @@ async fn two_monitors_follow_an_upgrade_each_for_itself() {
 /// Its events go through the same outbox, and what is shown of it says both ids.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_users_monitor_follows_an_upgrade_and_says_so() {
-    let backend = Backend::connect(Broker::shared()).await;
-    let house = House::open_to(&backend).await;
+    let (house, backend) = House::open_with_backend().await;
     let (user, person) = (house.user("ann"), house.person().await);
     let id = house.connect(&user, &person).await;
     let author = house.person().await;

@@ -37,7 +37,11 @@ impl Scene {
     /// The struck account's chat is of this kind.
     async fn set_in(kind: ChatKind, mut options: DaemonOptions) -> Self {
         options.extra_config.push_str(INQUISITIVE);
-        let stage = Stage::set_with(Broker::shared(), options).await;
+        Self::on(Stage::set_with(Broker::shared(), options).await, kind).await
+    }
+
+    /// On a stage that is set.
+    async fn on(stage: Stage, kind: ChatKind) -> Self {
         let struck = stage.listener("struck").await;
         let room = stage.chat(kind, None, &[&struck]).await;
         stage.backend.start(room.chat_id.into(), &struck, &[]).await;

@@ -7,6 +7,8 @@ mod leases;
 mod member;
 mod owned;
 #[cfg(test)]
+mod stand_in;
+#[cfg(test)]
 mod tests;
 mod uses;
 
@@ -40,6 +42,8 @@ use crate::store::{CommitError, Op};
 pub(in crate::actors) use forgetting::{CommandHold, Hold, MakeReply, replying};
 pub(in crate::actors) use member::Released;
 pub(in crate::actors) use owned::{Adoption, Also, Changed, FormerSession, OwnedMsg, Wanted};
+#[cfg(test)]
+pub(in crate::actors) use stand_in::stand_in;
 pub(in crate::actors) use uses::Holder;
 
 use leases::Leases;
@@ -210,6 +214,15 @@ impl Actor for Fleet {
     }
 }
 
+#[cfg(test)]
+impl FleetArgs {
+    /// Of a fleet that knows no account yet.
+    pub(in crate::actors) fn empty(context: &Arc<AccountsContext>) -> Self {
+        let (accounts, sessions, owned, held) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { context: Arc::clone(context), accounts, sessions, owned, held }
+    }
+}
+
 impl FleetState {
     fn new(args: FleetArgs) -> Self {
         let FleetArgs { context, accounts, sessions, owned, held } = args;
@@ -333,7 +346,8 @@ impl FleetState {
         subscription: Subscription,
         forgive: bool,
     ) {
-        let Some(member) = self.members.get_mut(&account) else {
+        let is_gone = !self.may_watch(account, &key);
+        let Some(member) = self.members.get_mut(&account).filter(|_| !is_gone) else {
             return subscription.lose(account, self.why_gone(account));
         };
         member.subscriptions.insert(key.clone(), subscription.clone());
@@ -355,6 +369,14 @@ impl FleetState {
                 let _ = subscription.monitor.cast(ListenerMsg::SourceLost { account, failure });
             }
         }
+    }
+
+    /// Whether the monitor `key` may listen through an account. A user's may as long as the account is the
+    /// user's: a key that a command of the bridge brought, too, stays when its user gives the account up.
+    fn may_watch(&self, account: AuthKeyId, key: &ChatKey) -> bool {
+        let (_, Some(owner)) = key.parts() else { return true };
+        let owned = self.context.directory.of_key(account);
+        owned.is_some_and(|owned| owned.user.as_str() == owner)
     }
 
     /// Why there is no such account. Whoever asks for a key that was replaced a moment ago is about to be

@@ -7,6 +7,8 @@ mod again;
 mod leaving;
 mod steps;
 mod telling;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::sync::Arc;

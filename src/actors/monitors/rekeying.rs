@@ -227,10 +227,7 @@ mod tests {
         let context = MonitorsContext::for_tests(store);
         context.directory.put(account.clone());
         assert_eq!(pool_at_start(&context, &record), [member(account.key)], "it starts with that");
-        let (accounts, sessions) = (Vec::new(), Vec::new());
-        let (shared, owned, held) = (Arc::clone(&context.accounts), Vec::new(), Vec::new());
-        let args = FleetArgs { context: shared, accounts, sessions, owned, held };
-        let fleet = spawn_alone(Fleet, args).await;
+        let fleet = spawn_alone(Fleet, FleetArgs::empty(&context.accounts)).await;
         let (tell, mut told) = mpsc::unbounded_channel();
         let monitors = spawn_alone(Stubborn, tell).await;
         let (shared, of, jobs) = (Arc::clone(&context.accounts), fleet.clone(), Vec::new());

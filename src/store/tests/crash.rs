@@ -64,14 +64,27 @@ async fn child() {
     tokio::join!(reader, writer);
 }
 
-/// Starts a child; with a limit, no file of its may grow beyond so many KiB, and it releases nothing.
-fn spawn(dir: &Path, seed: u64, round: u64, limit_kib: Option<u32>) -> Child {
-    let limit = limit_kib.map(|kib| format!("trap '' XFSZ; ulimit -f {}; ", kib * 2));
-    let command = format!(r#"{}exec "$0" "$@""#, limit.unwrap_or_default());
+/// What goes wrong with the disk of a child.
+enum Fault<'a> {
+    None,
+    /// No file may grow beyond so many KiB; nothing is released.
+    Limit(u32),
+    /// A sync fails once the folder says so: see `failpoint`.
+    Sync(&'a Path),
+}
+
+fn spawn(dir: &Path, seed: u64, round: u64, fault: Fault) -> Child {
     let mut child = Command::new("/bin/sh");
-    if limit_kib.is_some() {
-        child.env("STORE_CRASH_KEEP", "1");
+    let mut limit = String::new();
+    match fault {
+        Fault::None => {}
+        Fault::Limit(kib) => {
+            limit = format!("trap '' XFSZ; ulimit -f {}; ", kib * 2);
+            child.env("STORE_CRASH_KEEP", "1");
+        }
+        Fault::Sync(folder) => drop(child.env("TELEWARDEN_SYNC_FAILS", folder)),
     }
+    let command = format!(r#"{limit}exec "$0" "$@""#);
     child
         .args(["-c", &command])
         .arg(std::env::current_exe().unwrap())
@@ -87,7 +100,7 @@ fn spawn(dir: &Path, seed: u64, round: u64, limit_kib: Option<u32>) -> Child {
 
 /// Runs a child and kills it: mostly at work, sometimes while it opens the store.
 fn run_and_kill(dir: &Path, seed: u64, round: u64, rng: &mut StdRng) -> Witness {
-    let mut child = spawn(dir, seed, round, None);
+    let mut child = spawn(dir, seed, round, Fault::None);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     if rng.random_ratio(4, 5) {
         let opened = lines.by_ref().map_while(Result::ok).any(|line| line == "open");
@@ -146,7 +159,7 @@ async fn a_database_that_may_not_grow_fails_and_keeps_what_was_confirmed() {
     let seed = rand::random();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sled");
-    let mut child = spawn(&path, seed, 0, Some(2048));
+    let mut child = spawn(&path, seed, 0, Fault::Limit(2048));
     let witness = listen(BufReader::new(child.stdout.take().unwrap()).lines());
     let ended = child.wait().unwrap();
     assert_eq!(ended.code(), Some(101), "seed {seed}: the child saw the store fail");
@@ -154,4 +167,50 @@ async fn a_database_that_may_not_grow_fails_and_keeps_what_was_confirmed() {
     let (store, mut outbox) = open(&path);
     Judge::default().check(seed, 0, &witness, &store, &mut outbox).await;
     store.close().await.unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let place = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &place),
+            false => drop(std::fs::copy(entry.path(), place).unwrap()),
+        }
+    }
+}
+
+/// The kernel tells of it once and calls clean what was not written. What was confirmed was synced before:
+/// it is there when nothing else is.
+#[tokio::test]
+async fn a_sync_that_fails_ends_the_store_and_what_was_confirmed_outlives_a_power_cut() {
+    for _ in 0..6 {
+        let seed = rand::random();
+        let (dir, syncs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = dir.path().join("sled");
+        let mut child = spawn(&path, seed, 0, Fault::Sync(syncs.path()));
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let opened = lines.by_ref().map_while(Result::ok).any(|line| line == "open");
+        assert!(opened, "the child did not open the store");
+        let fails_at = format!("acked {}", StdRng::seed_from_u64(seed).random_range(5..150));
+        let fail = syncs.path().join("fail");
+        let witness = listen(lines.inspect(|line| {
+            if line.as_ref().is_ok_and(|line| *line == fails_at) {
+                std::fs::write(&fail, "").unwrap();
+            }
+        }));
+        assert_eq!(child.wait().unwrap().code(), Some(101), "seed {seed}: it saw the store fail");
+        assert!(!fail.exists(), "seed {seed}: a sync has failed");
+        assert!(witness.acked >= 5, "seed {seed}: {} commits were confirmed", witness.acked);
+        let cut = dir.path().join("cut/sled");
+        copy(&path, &cut);
+        std::fs::copy(syncs.path().join("durable"), cut.join("db")).unwrap();
+        for path in [&cut, &path] {
+            let (store, mut outbox) = open(path);
+            Judge::default().check(seed, 0, &witness, &store, &mut outbox).await;
+            store.commit(vec![Op::Append(event(9_999_999, 8))]).await.unwrap();
+            store.close().await.unwrap();
+        }
+    }
 }

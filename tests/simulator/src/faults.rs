@@ -53,7 +53,8 @@ pub enum FaultKind {
     RefuseDuplicates,
     /// `updatesTooLong` is sent instead of an update.
     UpdatesTooLong,
-    /// Instead of an update one is sent whose parts lie in each other 1,500 deep.
+    /// *Call* with a `method`: it is sent in the place of the answer, like the next three. Without one:
+    /// instead of an update one is sent whose parts lie in each other 1,500 deep.
     DeepUpdates,
     /// Instead of an update less than a megabyte is sent that unpacks to 160 MiB.
     PackedUpdates,
@@ -111,6 +112,8 @@ pub(crate) enum Verdict {
     LoseAnswer,
     Garbage,
     Ignore,
+    /// Something that should not be read in the place of the answer.
+    Hostile(Hostility),
 }
 
 /// How an update goes out.
@@ -203,7 +206,7 @@ impl Faults {
             (None, Some(FaultKind::Reset)) => Verdict::Reset,
             (None, Some(FaultKind::LoseAnswer)) => Verdict::LoseAnswer,
             (None, Some(FaultKind::Garbage)) => Verdict::Garbage,
-            (None, Some(_)) => Verdict::Ignore,
+            (None, Some(kind)) => kind.hostility().map_or(Verdict::Ignore, Verdict::Hostile),
         };
         CallFate { delay: spec.delay_ms.map(Duration::from_millis), verdict }
     }
@@ -235,10 +238,7 @@ impl Faults {
             Some(FaultKind::DuplicateUpdates) => Some(Manner::Twice),
             Some(FaultKind::ReorderUpdates) => Some(Manner::AfterTheNext),
             Some(FaultKind::UpdatesTooLong) => Some(Manner::TooLong),
-            Some(FaultKind::DeepUpdates) => Some(Manner::Hostile(Hostility::Deep)),
-            Some(FaultKind::PackedUpdates) => Some(Manner::Hostile(Hostility::Packed)),
-            Some(FaultKind::NestedContainers) => Some(Manner::Hostile(Hostility::Nested)),
-            Some(FaultKind::CrowdedUpdates) => Some(Manner::Hostile(Hostility::Crowded)),
+            Some(kind) if spec.method.is_none() => kind.hostility().map(Manner::Hostile),
             _ => None,
         };
         self.strike(Some(user), |spec| manner(spec).is_some())
@@ -302,6 +302,18 @@ impl Faults {
     }
 }
 
+impl FaultKind {
+    fn hostility(self) -> Option<Hostility> {
+        match self {
+            Self::DeepUpdates => Some(Hostility::Deep),
+            Self::PackedUpdates => Some(Hostility::Packed),
+            Self::NestedContainers => Some(Hostility::Nested),
+            Self::CrowdedUpdates => Some(Hostility::Crowded),
+            _ => None,
+        }
+    }
+}
+
 impl FaultSpec {
     fn name(&self) -> String {
         let kind = || match serde_json::to_value(self.kind) {
@@ -319,7 +331,7 @@ impl FaultSpec {
         let strikes_calls = match self.kind {
             None | Some(Disconnect | Reset | LoseAnswer | Garbage) => true,
             Some(Mute) => self.method.is_some(),
-            Some(_) => false,
+            Some(kind) => kind.hostility().is_some() && self.method.is_some(),
         };
         strikes_calls && self.method.as_deref().is_none_or(|name| name == "*" || name == method)
     }
@@ -371,6 +383,20 @@ mod tests {
         faults.lift_all();
         assert_eq!(faults.update(1), Manner::Once);
         assert_eq!(faults.connection(None), ConnectionFate::Serve);
+    }
+
+    #[test]
+    fn what_should_not_be_read_strikes_calls_where_a_method_is_named_and_updates_else() {
+        let deep = spec(FaultKind::DeepUpdates);
+        let method = Some("updates.getDifference".to_owned());
+        let mut of_calls = faults(vec![FaultSpec { method, ..deep.clone() }]);
+        assert_eq!(of_calls.update(1), Manner::Once);
+        assert_eq!(of_calls.call(Some(1), "updates.getState").verdict, Verdict::Execute);
+        let verdict = of_calls.call(Some(1), "updates.getDifference").verdict;
+        assert_eq!(verdict, Verdict::Hostile(Hostility::Deep));
+        let mut of_updates = faults(vec![deep]);
+        assert_eq!(of_updates.call(Some(1), "updates.getDifference").verdict, Verdict::Execute);
+        assert_eq!(of_updates.update(1), Manner::Hostile(Hostility::Deep));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use telewarden_simulator::{Account, Chat, ChatKind, ChatRules, MemberRights};
 
-use crate::support::{Backend, Broker, Client, Event, House, eventually};
+use crate::support::{Backend, Client, Event, House, Listener, eventually, texts_of};
 
 impl House {
     /// What the account may do in `chat`: is a member, is an admin, can post, can invite.
@@ -75,8 +75,7 @@ struct Watch {
 
 impl Watch {
     async fn set() -> Self {
-        let backend = Backend::connect(Broker::shared()).await;
-        let house = House::open_to(&backend).await;
+        let (house, backend) = House::open_with_backend().await;
         let author = house.person().await;
         Self { house, backend, author }
     }
@@ -96,6 +95,47 @@ impl Watch {
             let text = number.to_string();
             self.house.sim.post(chat.chat_id, self.author.user_id, &text).await.unwrap();
         }
+    }
+
+    /// Waits until a chat has told the numbers up to `count`, each once and in order.
+    async fn expect_texts(&self, chat: &Chat, count: u32) {
+        let expected: Vec<_> = (1..=count).map(|number| number.to_string()).collect();
+        let chat_id = json!(chat.chat_id);
+        let what = format!("{count} messages of {chat_id}");
+        let told = self.backend.wait_until(&what, |events| {
+            let told = texts_of(events, &chat_id);
+            (told.len() >= expected.len()).then_some(told)
+        });
+        assert_eq!(told.await, expected, "each once and in order");
+    }
+
+    /// Waits until nobody listens to a chat any more, and says how its user sees that.
+    async fn until_exhausted(&self, user: &Client, chat: &Chat) -> Value {
+        let path = format!("/monitors/{}", chat.chat_id);
+        eventually("nobody listens any more", async || {
+            let monitor = user.get(&path).await.expect(200);
+            (monitor["state"] == "exhausted").then_some(monitor)
+        })
+        .await
+    }
+
+    /// Waits until these losses of a chat are told, by session and reason, and no others.
+    async fn expect_losses(&self, chat: &Chat, expected: &[(&str, &str)]) {
+        let told = self.backend.wait_until("all losses", |events| {
+            let mut seen = std::collections::HashSet::new();
+            let lost = events.iter().filter(|event| {
+                event.kind == "access_lost"
+                    && event.body["chat_id"] == chat.chat_id
+                    && seen.insert(event.message_id.clone())
+            });
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let lost = lost.map(|it| (text(&it.body["session_id"]), text(&it.body["reason"])));
+            let lost: Vec<_> = lost.collect();
+            (lost.len() >= expected.len()).then_some(lost)
+        });
+        let told = told.await;
+        let told: Vec<_> = told.iter().map(|(id, reason)| (id.as_str(), reason.as_str())).collect();
+        assert_eq!(told, expected);
     }
 
     /// Waits until the accounts named have told `count` messages, each once and in order.
@@ -225,11 +265,7 @@ async fn an_account_that_is_removed_here_is_a_loss_of_its_own_kind() {
     let chat = house.chat(ChatKind::Supergroup, None, &[&account, &watch.author]).await;
     watch.monitor(&user, &chat, &[&id]).await;
     user.delete(&format!("/accounts/{id}")).await.expect(204);
-    let monitor = eventually("nobody listens any more", async || {
-        let monitor = user.get(&format!("/monitors/{}", chat.chat_id)).await.expect(200);
-        (monitor["state"] == "exhausted").then_some(monitor)
-    })
-    .await;
+    let monitor = watch.until_exhausted(&user, &chat).await;
     let error = monitor["error"].as_str().unwrap();
     assert!(error.contains("removed from this daemon"), "{error}");
     assert!(!error.contains("telegram"), "{error}");
@@ -240,6 +276,68 @@ async fn an_account_that_is_removed_here_is_a_loss_of_its_own_kind() {
     });
     assert_eq!(lost.await, ["session_revoked", "no_backup_left"]);
     house.expect_clean_books().await;
+}
+
+/// A session that a command of the bridge brought, too, stays for the bridge; it is its user's no more, in no
+/// monitor and in no later life of the daemon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn monitors_of_a_user_lose_a_shared_session_that_is_removed_and_the_bridge_keeps_it() {
+    let mut watch = Watch::set().await;
+    let (author, house) = (&watch.author, &watch.house);
+    let (user, shared, own) = (house.user("ann"), house.person().await, house.person().await);
+    let (id, other) = (house.connect(&user, &shared).await, house.connect(&user, &own).await);
+    let chat = async |members: &[&Account]| house.chat(ChatKind::Supergroup, None, members).await;
+    // The bridge's; one whose only account is the shared one; one that has it as a backup.
+    let of_bridge = chat(&[author, &shared]).await;
+    let lone = chat(&[author, &shared]).await;
+    let backed = chat(&[author, &shared, &own]).await;
+    watch.backend.start(of_bridge.chat_id.into(), &Listener::new("alice", &shared), &[]).await;
+    watch.monitor(&user, &lone, &[&id]).await;
+    watch.monitor(&user, &backed, &[&other, &id]).await;
+    house.daemon.wait_for_monitors("active", 3).await;
+    for chat in [&of_bridge, &lone, &backed] {
+        watch.say(chat, 1..=5).await;
+        watch.expect_texts(chat, 5).await;
+    }
+    user.delete(&format!("/accounts/{id}")).await.expect(204);
+    let lost = watch.until_exhausted(&user, &lone).await;
+    watch.expect_losses(&lone, &[(&id, "session_revoked"), (&id, "no_backup_left")]).await;
+    // It must not come back as a backup.
+    house.sim.revoke(own.user_id, None).await.unwrap();
+    watch.say(&backed, 6..=10).await;
+    let backed_lost = watch.until_exhausted(&user, &backed).await;
+    for monitor in [&lost, &backed_lost] {
+        let error = monitor["error"].as_str().unwrap();
+        assert!(error.contains("removed from this daemon"), "{error}");
+    }
+    let losses =
+        [(&*other, "auth_key_unregistered"), (&id, "session_revoked"), (&id, "no_backup_left")];
+    watch.expect_losses(&backed, &losses).await;
+    watch.say(&lone, 6..=10).await;
+    watch.say(&of_bridge, 6..=10).await;
+    watch.expect_texts(&of_bridge, 10).await;
+    watch.house.kill().await;
+    watch.house.daemon.spawn().await;
+    watch.say(&of_bridge, 11..=15).await;
+    watch.expect_texts(&of_bridge, 15).await;
+    for (chat, before) in [(&lone, &lost), (&backed, &backed_lost)] {
+        let after = watch.until_exhausted(&user, chat).await;
+        assert_eq!((&after["error"], &after["since"]), (&before["error"], &before["since"]));
+        watch.expect_texts(chat, 5).await;
+    }
+    watch.expect_losses(&lone, &losses[1..]).await;
+    watch.expect_losses(&backed, &losses).await;
+    assert_eq!(watch.house.accounts_of(&user).await.len(), 1);
+    // Connected once more it goes on where it was, and nothing of what was said is missing.
+    let anew = watch.house.connect(&user, &shared).await;
+    for chat in [&lone, &backed] {
+        let path = format!("/monitors/{}", chat.chat_id);
+        user.put(&path, json!({ "accounts": [anew] })).await.expect(200);
+        watch.expect_texts(chat, 10).await;
+    }
+    watch.say(&of_bridge, 16..=20).await;
+    watch.expect_texts(&of_bridge, 20).await;
+    watch.house.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

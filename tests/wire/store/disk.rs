@@ -238,6 +238,44 @@ async fn a_limit_on_file_sizes_ends_the_daemon_with_its_reason_and_loses_nothing
     fills_up_at_work(Disk::Limited).await;
 }
 
+/// The kernel tells of it once, and what was not written is gone with the power: whatever was told is there
+/// without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_that_fails_ends_the_daemon_with_its_reason_and_loses_nothing() {
+    let manager = ServiceManager::listen();
+    let environment = vec![manager.environment()];
+    let options = DaemonOptions { environment, fail_points: true, ..DaemonOptions::default() };
+    let mut stage = Stage::prepare(Broker::shared(), options).await;
+    let syncs = stage.daemon.home().join("syncs");
+    fs::create_dir(&syncs).unwrap();
+    stage.daemon.set_variable("TELEWARDEN_SYNC_FAILS", syncs.to_str().unwrap());
+    stage.daemon.spawn().await;
+    let alice = stage.listener("alice").await;
+    let chat = stage.supergroup(&[&alice]).await;
+    stage.monitor(&chat, &alice, &[]).await;
+    talk(&stage, &chat, 1..=20).await;
+    stage.expect_all(&chat).await;
+    let logged = stage.daemon.log().len();
+    fs::write(syncs.join("fail"), "").unwrap();
+    let more = write_until_it_ends(&stage, &chat, &alice).await;
+    let (status, told) = end(&mut stage, logged).await;
+    assert_eq!(status, FAILURE, "{told}");
+    assert!(!syncs.join("fail").exists(), "a sync has failed: {told}");
+    let cause = "Input/output error";
+    expect_reason(&stage, &told, cause);
+    expect_last_notice(&manager, cause);
+    expect_nothing_private(&stage, &alice, &told);
+    fs::copy(syncs.join("durable"), stage.daemon.store().join("sled/db")).unwrap();
+    stage.daemon.spawn().await;
+    // The command was taken before or is taken now; either way it is done.
+    stage.daemon.wait_for_monitors("active", 2).await;
+    talk(&stage, &chat, 901..=905).await;
+    talk(&stage, &more, 1..=5).await;
+    stage.expect_all(&chat).await;
+    stage.expect_all(&more).await;
+    stage.expect_clean_books().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_is_full_at_the_first_start_is_told_and_with_room_the_start_succeeds() {
     // Without namespaces there is a device that is always full, but no folder on it.

@@ -14,7 +14,7 @@ use telewarden_simulator::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Answer, Backend, Client, Daemon, DaemonOptions, Door, PATIENCE, Question, eventually,
+    Answer, Backend, Broker, Client, Daemon, DaemonOptions, Door, PATIENCE, Question, eventually,
     expect_clean_books,
 };
 
@@ -60,7 +60,13 @@ impl House {
         Self::of(sim, daemon, None)
     }
 
-    /// With a running daemon that also serves a backend behind a broker.
+    /// With a running daemon that also serves a backend behind the broker that all tests share.
+    pub(crate) async fn open_with_backend() -> (Self, Backend) {
+        let backend = Backend::connect(Broker::shared()).await;
+        (Self::open_to(&backend).await, backend)
+    }
+
+    /// The same with a backend of one's own.
     pub(crate) async fn open_to(backend: &Backend) -> Self {
         let sim = simulator().await;
         let daemon = Daemon::prepare(&sim, backend, DaemonOptions::default());

@@ -108,6 +108,47 @@ async fn whoever_sends_it_again_and_again_is_dialled_ever_less_often() {
     scene.expect_a_good_end().await;
 }
 
+/// With where its updates stand, as it is stored, each connection would end like the one before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_four_differences_that_end_the_connection_updates_are_followed_from_now_on() {
+    for kind in [ChatKind::Supergroup, ChatKind::Group] {
+        // Nothing asks for another difference within the test.
+        let extra_config = "\n[monitoring]\ndifference_every = \"1h\"\n".to_owned();
+        let options = DaemonOptions { extra_config, ..DaemonOptions::default() };
+        let stage = Stage::set_with(Broker::shared(), options).await;
+        let mut scene = Scene::on(stage, kind).await;
+        let method = Some("updates.getDifference".to_owned());
+        scene.strike(FaultSpec { method, ..always(FaultKind::DeepUpdates) }).await;
+        let before = scene.calls("updates.getDifference").await;
+        scene.stage.sim.disconnect(scene.struck.user_id).await.unwrap();
+        scene.say(6, 30).await;
+        let afresh =
+            || scene.stage.daemon.log().matches("updates are followed from now on").count();
+        eventually("one starts from now", async || (afresh() == 1).then_some(())).await;
+        scene.stage.daemon.wait_for_monitors("active", 3).await;
+        scene.expect_all().await;
+        scene.say(31, 40).await;
+        scene.expect_all().await;
+        assert_eq!(scene.calls("updates.getDifference").await - before, 4);
+        // The one from the start, four that ended, and the one that started from now; a call that was about to
+        // be made as one ended may have had the library make another, which is dropped as well.
+        let dials = scene.dials().await;
+        assert!((6..=10).contains(&dials), "{dials}: {}", scene.stage.daemon.log());
+        assert_eq!(unfillable(&scene.stage).await, 0, "histories told all of it");
+        assert_eq!(afresh(), 1);
+        // Where they stand is stored anew: the next life asks for what came since, and nothing else.
+        scene.stage.sim.lift_faults().await;
+        scene.stage.daemon.kill();
+        scene.stage.sim.client_killed().await;
+        scene.say(41, 50).await;
+        scene.stage.daemon.spawn().await;
+        scene.stage.daemon.wait_for_monitors("active", 3).await;
+        scene.say(51, 60).await;
+        scene.expect_all().await;
+        scene.stage.expect_clean_books().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_difference_that_always_fails_costs_no_connection_and_no_message() {
     for kind in [ChatKind::Supergroup, ChatKind::Group] {

@@ -7,6 +7,7 @@
 // except according to those terms.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 use std::{io, thread};
 
@@ -133,6 +134,9 @@ pub struct Sender<T: Transport, M: Mtp> {
     read_tail: usize,
     write_buffer: DequeBuffer<u8>,
     write_head: usize,
+
+    /// telewarden: where it is said why the connection ended, before anybody who waits is told that it did.
+    pub(crate) ended: Option<Arc<OnceLock<ReadError>>>,
 }
 
 struct Request {
@@ -181,6 +185,7 @@ impl<T: Transport, M: Mtp> Sender<T, M> {
             read_tail: 0,
             write_buffer: DequeBuffer::with_capacity(MAXIMUM_DATA, LEADING_BUFFER_SPACE),
             write_head: 0,
+            ended: None,
         })
     }
 
@@ -425,6 +430,10 @@ impl<T: Transport, M: Mtp> Sender<T, M> {
             self.requests.len(),
             &error
         );
+
+        if let Some(ended) = &self.ended {
+            let _ = ended.set(error.clone());
+        }
 
         // telewarden: what cannot be read is not what they asked for.
         let failure = || match error {
@@ -711,6 +720,7 @@ pub async fn generate_auth_key<T: Transport>(
         read_tail: sender.read_tail,
         write_buffer: sender.write_buffer,
         write_head: sender.write_head,
+        ended: sender.ended,
         addr: sender.addr,
     })
 }

@@ -531,6 +531,8 @@ async fn run_sender(
     updates: mpsc::Sender<UpdatesLike>,
     home_sender: Option<Arc<OnceLock<ReadError>>>,
 ) -> Result<(), ReadError> {
+    // telewarden: before those who wait for answers are told that it ended.
+    sender.ended.clone_from(&home_sender);
     let mut dropped: usize = 0;
     let mut last_update_limit_warn = Instant::now();
     let mut updates_closed = false;
@@ -568,8 +570,7 @@ async fn run_sender(
                     }
                 },
                 Err(err) => {
-                    if let Some(ended) = &home_sender {
-                        let _ = ended.set(err.clone());
+                    if home_sender.is_some() {
                         let _ = updates.try_send(UpdatesLike::ConnectionClosed);
                     }
                     break Err(err)

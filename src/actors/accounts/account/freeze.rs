@@ -165,7 +165,6 @@ mod tests {
     use crate::clock::now;
     use crate::telegram::ConnectionLease;
     use std::collections::HashMap;
-    use std::sync::Arc;
 
     use crate::actors::tree::actor::{Actor, spawn_alone};
 
@@ -206,10 +205,7 @@ mod tests {
         let (me, fault, cooldowns, created_at) = (None, None, Vec::new(), UnixMillis(1));
         let record = AccountRecord { id, me, fault, cooldowns, frozen, created_at };
         let context = AccountsContext::for_tests(store);
-        let (accounts, sessions) = (Vec::new(), Vec::new());
-        let (shared, owned, held) = (Arc::clone(&context), Vec::new(), Vec::new());
-        let args = FleetArgs { context: shared, accounts, sessions, owned, held };
-        let fleet = spawn_alone(Fleet, args).await;
+        let fleet = spawn_alone(Fleet, FleetArgs::empty(&context)).await;
         let mut account = AccountActor::new(AccountArgs {
             context,
             fleet,

@@ -280,10 +280,7 @@ mod tests {
             let ops = vec![Op::PutAccount(record.clone()), Op::PutCredentials(credentials)];
             store.commit(ops).await.unwrap();
             let context = AccountsContext::for_tests(store);
-            let (accounts, sessions) = (Vec::new(), Vec::new());
-            let (shared, owned, held) = (Arc::clone(&context), Vec::new(), Vec::new());
-            let args = FleetArgs { context: shared, accounts, sessions, owned, held };
-            let fleet = spawn_alone(Fleet, args).await;
+            let fleet = spawn_alone(Fleet, FleetArgs::empty(&context)).await;
             let args = AccountArgs {
                 context: Arc::clone(&context),
                 fleet: fleet.clone(),

@@ -528,6 +528,7 @@ impl FleetState {
     pub(super) async fn release(&mut self, key: AuthKeyId, why: Released) {
         self.leaving.remove(&key);
         let shared = self.is_session(key);
+        self.note_gone(key, why);
         let Some(member) = self.members.get_mut(&key) else { return };
         member.standing = Standing::OnDemand;
         member.released = (!shared).then_some(why);
@@ -544,6 +545,14 @@ impl FleetState {
         }
     }
 
+    /// Remembers, for those that ask for the key yet, whether its account has another one now.
+    fn note_gone(&mut self, key: AuthKeyId, why: Released) {
+        self.replaced.retain(|_, at| at.elapsed() < FOLLOWED_WITHIN);
+        if why == Released::Replaced {
+            self.replaced.insert(key, instant());
+        }
+    }
+
     /// What a released account still noted on its way out goes, too.
     pub(super) async fn forget_member(&mut self, key: AuthKeyId) {
         let Some(member) = self.members.remove(&key) else { return };
@@ -552,10 +561,7 @@ impl FleetState {
         self.leases.lend(key, &member.lease);
         self.context.status.account_rests(key);
         let why = member.released.unwrap_or(Released::Removed);
-        self.replaced.retain(|_, at| at.elapsed() < FOLLOWED_WITHIN);
-        if why == Released::Replaced {
-            self.replaced.insert(key, instant());
-        }
+        self.note_gone(key, why);
         for subscription in member.subscriptions.into_values() {
             subscription.lose(key, why);
         }
@@ -632,8 +638,9 @@ mod tests {
     use crate::actors::logins::login::lease_of;
     use crate::actors::tree::calling::call;
     use crate::clock::now;
+    use crate::protocol::bridge::command::SessionData;
     use crate::protocol::telegram::pacing::{FloodWaitScope, MethodClass};
-    use crate::protocol::values::ids::UnixMillis;
+    use crate::protocol::values::ids::{SessionId, UnixMillis};
     use crate::protocol::values::secret::AuthKey;
     use crate::store::Store;
     use crate::store::gated::GatedDisk;
@@ -654,10 +661,9 @@ mod tests {
             cooldowns: Vec::new(),
             created_at: now(),
         };
-        let (accounts, sessions) = (owned.iter().map(record).collect(), Vec::new());
+        let accounts = owned.iter().map(record).collect();
         let owned = owned.into_iter().collect();
-        let (context, held) = (Arc::clone(context), Vec::new());
-        let args = FleetArgs { context, accounts, sessions, owned, held };
+        let args = FleetArgs { accounts, owned, ..FleetArgs::empty(context) };
         spawn_alone(Fleet, args).await
     }
 
@@ -700,7 +706,7 @@ mod tests {
                 former: None,
                 user,
             };
-            let (reply, waits) = ractor::concurrency::oneshot();
+            let (reply, waits) = tokio::sync::oneshot::channel();
             let waits = is_awaited.then_some(waits);
             let (adoption, reply) = (Box::new(adoption), RpcReplyPort::from(reply));
             fleet.cast(FleetMsg::Owned(OwnedMsg::Adopt { adoption, reply })).unwrap();
@@ -764,6 +770,60 @@ mod tests {
             also: Box::new(|_| Vec::new()),
             former,
         })
+    }
+
+    /// It is the person's account that is frozen, whatever session it is connected by.
+    #[tokio::test]
+    async fn an_account_that_is_connected_once_more_keeps_its_freeze_and_gets_no_wait() {
+        let patience = Duration::from_secs(20);
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let context = AccountsContext::for_tests(store.clone());
+        let account = OwnedAccount {
+            key: AuthKeyId::of(&AuthKey::new([7; 256])),
+            is_paused: true,
+            ..owned("ann", 7)
+        };
+        let frozen = Frozen::refused(None, "FROZEN_METHOD_INVALID", MethodClass::Send, now());
+        let record = AccountRecord {
+            id: account.key,
+            me: None,
+            fault: None,
+            frozen: Some(frozen.clone()),
+            cooldowns: Vec::new(),
+            created_at: now(),
+        };
+        let (accounts, owned) = (vec![record], vec![account.clone()]);
+        let args = FleetArgs { accounts, owned, ..FleetArgs::empty(&context) };
+        let fleet = spawn_alone(Fleet, args).await;
+        // It may have been looked at meanwhile, without an answer.
+        let is_known = |kept: &AccountRecord| {
+            let look_at = kept.frozen.as_ref().map_or(frozen.look_at, |frozen| frozen.look_at);
+            kept.frozen == Some(Frozen { look_at, ..frozen.clone() })
+        };
+        // The same session, another one, and that one once more.
+        for number in [7, 9, 9] {
+            let auth_key = AuthKey::new([number; 256]);
+            let key = AuthKeyId::of(&auth_key);
+            let credentials = Credentials { account: key, dc_id: 2, auth_key };
+            let adoption = anew(&account.user, account.telegram_id, None);
+            let adoption = Box::new(Adoption { credentials, is_made_here: false, ..*adoption });
+            let adopt = |reply| FleetMsg::Owned(OwnedMsg::Adopt { adoption, reply });
+            let changed = call(&fleet, adopt, patience).await.unwrap().unwrap();
+            assert_eq!((changed.account.id, changed.account.key), (account.id, key));
+            let kept = store.account(key).unwrap().expect("it is kept");
+            assert!(is_known(&kept), "{kept:?}");
+            assert_eq!(kept.cooldowns, []);
+            assert_eq!(context.flood_waits.of(account.telegram_id, now()), []);
+        }
+        // A command that brings the session, too, changes nothing of it.
+        let auth_key = AuthKey::new([9; 256]);
+        let (id, account) = (SessionId("alice".into()), AuthKeyId::of(&auth_key));
+        let sessions = vec![SessionData { id, api_id: None, account, dc_id: 2, auth_key }];
+        let register = |reply| FleetMsg::Register { sessions, reply };
+        let _hold = call(&fleet, register, patience).await.unwrap().unwrap();
+        let kept = store.account(account).unwrap().expect("it is kept");
+        assert!(is_known(&kept), "{kept:?}");
+        fleet.stop(None);
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! Sessions that commands brought: kept as long as something uses them, forgotten with their last use.
 
+mod taken_over;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -265,9 +267,7 @@ fn blank_record(day: u16) -> AccountRecord {
 }
 
 fn state(context: &Arc<AccountsContext>, accounts: Vec<AccountRecord>) -> FleetState {
-    let (sessions, owned, held) = (Vec::new(), Vec::new(), Vec::new());
-    let context = Arc::clone(context);
-    FleetState::new(FleetArgs { context, accounts, sessions, owned, held })
+    FleetState::new(FleetArgs { accounts, ..FleetArgs::empty(context) })
 }
 
 #[tokio::test]
@@ -303,9 +303,7 @@ async fn a_session_that_has_to_be_remembered_has_one_timer() {
     let wait = FloodWait { scope: FloodWaitScope::Class(MethodClass::Auth), until };
     let record = AccountRecord { cooldowns: vec![wait], ..blank_record(1) };
     let mut fleet = state(&context, vec![record]);
-    let (sessions, owned, held) = (Vec::new(), Vec::new(), Vec::new());
-    let args = FleetArgs { context, accounts: Vec::new(), sessions, owned, held };
-    let myself = spawn_alone(Fleet, args).await;
+    let myself = spawn_alone(Fleet, FleetArgs::empty(&context)).await;
     let member = session(1).member();
     fleet.uses.know(&member);
     for _ in 0..3 {
@@ -313,4 +311,74 @@ async fn a_session_that_has_to_be_remembered_has_one_timer() {
         assert_eq!(fleet.held_back.len(), 1);
     }
     myself.stop(None);
+}
+
+/// Takes what a monitor is told of its source.
+struct Ear;
+
+impl Actor for Ear {
+    type Msg = ListenerMsg;
+    type State = tokio::sync::mpsc::UnboundedSender<Failure>;
+    type Arguments = Self::State;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<ListenerMsg>,
+        heard: Self::State,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(heard)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<ListenerMsg>,
+        message: ListenerMsg,
+        heard: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        if let ListenerMsg::SourceLost { failure, .. } = message {
+            let _ = heard.send(failure);
+        }
+        Ok(())
+    }
+}
+
+/// The bridge brought the key, too, so that it stays: as a backup it would be asked for at any time.
+#[tokio::test]
+async fn a_users_monitor_may_not_listen_through_a_key_that_its_user_has_given_up() {
+    use crate::actors::accounts::directory::tests::owned;
+    use crate::protocol::users::owner::UserId;
+    let (store, _outbox) = Store::in_memory().unwrap();
+    let context = AccountsContext::for_tests(store);
+    let key = session(1).account;
+    let account = OwnedAccount { key, ..owned("ann", 7) };
+    let accounts = vec![blank_record(1)];
+    let of_bridge = (Holder::Monitor(chat(1).key()), vec![session(1).member()]);
+    let args = FleetArgs { accounts, held: vec![of_bridge], ..FleetArgs::empty(&context) };
+    let mut fleet = FleetState::new(args);
+    context.directory.put(account.clone());
+    let myself = spawn_alone(Fleet, FleetArgs::empty(&context)).await;
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let monitor = spawn_alone(Ear, heard).await;
+    let watch = async |fleet: &mut FleetState, owner: Option<&str>| {
+        let owner = owner.map(|owner| UserId::new(owner).unwrap());
+        let of_chat = ChatKey::of(owner.as_ref(), &chat(2));
+        let subscription = Subscription { monitor: monitor.get_derived(), chat: None };
+        fleet.watch(&myself, key, of_chat.clone(), subscription, false).await;
+        fleet.members[&key].subscriptions.contains_key(&of_chat)
+    };
+    assert!(watch(&mut fleet, Some("ann")).await);
+    assert!(!watch(&mut fleet, Some("bob")).await, "it is not his");
+    assert_eq!(hears.recv().await, Some(Failure::Removed));
+    context.directory.remove(&account.user, account.id);
+    fleet.release(key, Released::Removed).await;
+    assert_eq!(hears.recv().await, Some(Failure::Removed), "who listened is told");
+    assert!(!watch(&mut fleet, Some("ann")).await);
+    assert_eq!(hears.recv().await, Some(Failure::Removed), "and who comes later");
+    assert!(watch(&mut fleet, None).await, "the bridge keeps it");
+    // One that logged in anew is about to be given its new key.
+    fleet.release(key, Released::Replaced).await;
+    assert!(!watch(&mut fleet, Some("ann")).await);
+    assert_eq!(fleet.why_gone(key), Released::Replaced);
+    myself.stop(None);
+    monitor.stop(None);
 }

@@ -1,11 +1,10 @@
 //! Logins whose records cannot be read for a while: what Telegram has of them is not forgotten over that.
 
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::*;
-use crate::actors::accounts::fleet::OwnedMsg;
+use crate::actors::accounts::fleet::{OwnedMsg, stand_in};
 use crate::actors::tree::actor::spawn_alone;
 use crate::clock::now;
 use crate::protocol::accounts::record::Me;
@@ -17,32 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 type Asked = RpcReplyPort<(ConnectionLease, Option<Me>)>;
 
-/// Stands for the fleet: hands on whoever asks for the lease of a key.
-struct Keeper;
-
-impl Actor for Keeper {
-    type Msg = FleetMsg;
-    type State = mpsc::UnboundedSender<Asked>;
-    type Arguments = mpsc::UnboundedSender<Asked>;
-
-    async fn pre_start(
-        &self,
-        _: ActorRef<FleetMsg>,
-        tell: mpsc::UnboundedSender<Asked>,
-    ) -> Result<Self::State, ActorProcessingErr> {
-        Ok(tell)
-    }
-
-    async fn handle(
-        &self,
-        _: ActorRef<FleetMsg>,
-        message: FleetMsg,
-        tell: &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
-        if let FleetMsg::Owned(OwnedMsg::Lease { reply, .. }) = message {
-            let _ = tell.send(reply);
-        }
-        Ok(())
+/// Whoever asks for the lease of a key.
+fn of_lease(message: FleetMsg) -> Option<Asked> {
+    match message {
+        FleetMsg::Owned(OwnedMsg::Lease { reply, .. }) => Some(reply),
+        _ => None,
     }
 }
 
@@ -93,8 +71,7 @@ async fn a_session_that_is_to_be_ended_is_ended_after_a_disk_that_did_not_answer
     let (store, _outbox, gate) = GatedDisk::default().open();
     store.commit(vec![Op::put_row(&leaving())]).await.unwrap();
     let context = LoginsContext::for_tests(store.clone());
-    let (tell, mut asked) = mpsc::unbounded_channel();
-    let fleet = spawn_alone(Keeper, tell).await;
+    let (fleet, mut asked) = stand_in(of_lease).await;
     gate.hang_reads(true);
     let args = LoginsArgs { context, fleet: fleet.clone(), interrupted: vec![leaving()] };
     let logins = spawn_alone(Logins, args).await;
@@ -119,8 +96,7 @@ async fn a_login_that_crashed_goes_on_after_a_disk_that_did_not_answer() {
     let (store, _outbox, gate) = GatedDisk::default().open();
     store.commit(vec![Op::put_row(&leaving())]).await.unwrap();
     let context = LoginsContext::for_tests(store.clone());
-    let (tell, mut asked) = mpsc::unbounded_channel();
-    let fleet = spawn_alone(Keeper, tell).await;
+    let (fleet, mut asked) = stand_in(of_lease).await;
     let (shared, of, interrupted) = (Arc::clone(&context), fleet.clone(), Vec::new());
     let args = LoginsArgs { context: shared, fleet: of, interrupted };
     let logins = spawn_alone(Logins, args).await;

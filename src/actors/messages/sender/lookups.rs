@@ -217,42 +217,13 @@ fn name_of(target: &Target) -> Fingerprint {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use crate::actors::tree::actor::{Actor, ActorProcessingErr, spawn_alone};
     use futures_util::future::join_all;
     use tokio::sync::mpsc;
 
     use super::*;
     use crate::actors::accounts::calls::Request;
+    use crate::actors::accounts::fleet::stand_in;
     use crate::protocol::telegram::chat::MarkedId;
-
-    /// Stands for the fleet: hands on what an account is asked for.
-    struct Accounts;
-
-    impl Actor for Accounts {
-        type Msg = FleetMsg;
-        type State = mpsc::UnboundedSender<Request>;
-        type Arguments = mpsc::UnboundedSender<Request>;
-
-        async fn pre_start(
-            &self,
-            _: ActorRef<FleetMsg>,
-            asked: Self::Arguments,
-        ) -> Result<Self::State, ActorProcessingErr> {
-            Ok(asked)
-        }
-
-        async fn handle(
-            &self,
-            _: ActorRef<FleetMsg>,
-            message: FleetMsg,
-            asked: &mut Self::State,
-        ) -> Result<(), ActorProcessingErr> {
-            if let FleetMsg::Request { request, .. } = message {
-                let _ = asked.send(request);
-            }
-            Ok(())
-        }
-    }
 
     const KEY: AuthKeyId = AuthKeyId(7);
     const SOON: Duration = Duration::from_millis(50);
@@ -271,8 +242,11 @@ mod tests {
     }
 
     async fn stage() -> (Arc<Lookups>, mpsc::UnboundedReceiver<Request>, ActorRef<FleetMsg>) {
-        let (tell, asked) = mpsc::unbounded_channel();
-        let fleet = spawn_alone(Accounts, tell).await;
+        let (fleet, asked) = stand_in(|message| match message {
+            FleetMsg::Request { request, .. } => Some(request),
+            _ => None,
+        })
+        .await;
         (Lookups::new(fleet.clone()), asked, fleet)
     }
 

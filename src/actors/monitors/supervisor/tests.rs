@@ -53,10 +53,7 @@ impl House {
         let disk = GatedDisk::default();
         let (store, outbox, gate) = disk.open();
         let context = MonitorsContext::for_tests(store);
-        let (accounts, sessions) = (Vec::new(), Vec::new());
-        let (shared, owned, held) = (Arc::clone(&context.accounts), Vec::new(), Vec::new());
-        let args = FleetArgs { context: shared, accounts, sessions, owned, held };
-        let fleet = spawn_alone(Fleet, args).await;
+        let fleet = spawn_alone(Fleet, FleetArgs::empty(&context.accounts)).await;
         let session = |number: u8| {
             let (id, auth_key) = (SessionId(format!("s{number}")), key(number));
             let account = AuthKeyId::of(&auth_key);

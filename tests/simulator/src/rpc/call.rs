@@ -8,7 +8,7 @@ use grammers_tl_types::{Identifiable, Serializable, enums, functions, types};
 
 use super::{Caller, Request, execute, password};
 use crate::error::RpcError;
-use crate::faults::{CallFate, Verdict};
+use crate::faults::{CallFate, Manner, Verdict};
 use crate::flood_waits::{Call, WaitId};
 use crate::server::Server;
 use crate::server::link::{End, Link};
@@ -113,6 +113,7 @@ impl Ticket {
             Verdict::Reset => self.link.end(End::Reset),
             Verdict::Garbage => self.link.end(End::Garbage),
             Verdict::Ignore => {}
+            Verdict::Hostile(what) => drop(self.link.push(Vec::new(), Manner::Hostile(what))),
         }
     }
 

@@ -1,6 +1,8 @@
 //! What holds messages back: Telegram's waits and refusals, and our own limits.
 
 use super::*;
+use crate::accounts::logins::SESSION;
+use crate::support::id_of;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_flood_wait_is_told_and_kept_and_the_message_leaves_after_it() {
@@ -197,6 +199,44 @@ async fn an_account_that_telegram_has_frozen_says_what_its_owner_can_do_and_is_n
         let line = lines.iter().find(is_it).expect("it is logged");
         assert!(line.to_string().contains(&desk.id), "by the id that the API takes: {line:#}");
     }
+    desk.house.expect_clean_books().await;
+}
+
+/// It is the person's account that is frozen, whatever session it is connected by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_is_connected_once_more_is_frozen_as_before() {
+    let mut desk = Desk::set().await;
+    desk.house.sim.freeze(desk.account.user_id, true).await.unwrap();
+    desk.send(None, "cold").await.expect_problem(409, "CONFLICT");
+    let known = desk.account.session_string.clone().unwrap();
+    let another = desk.house.sim.add_session(desk.account.user_id).await.unwrap();
+    for session in [known, another] {
+        let session = json!({ "session_string": session });
+        let connected = desk.user.post(SESSION, session).await.expect(201);
+        assert_eq!(id_of(&connected), desk.id, "it is the same account");
+        for _ in 0..2 {
+            let status = desk.house.until_state(&desk.user, &desk.id, "limited").await;
+            let detail = status["error"]["detail"].as_str().unwrap();
+            assert!(detail.contains("FROZEN_METHOD_INVALID"), "{status:#}");
+            assert!(status["next"].as_str().unwrap().contains("appeal"), "{status:#}");
+            assert_eq!(status["cooldowns"], json!([]), "no wait is made up: {status:#}");
+            let refused = desk.send(None, "colder").await.expect_problem(409, "CONFLICT");
+            assert_eq!(refused.header("retry-after"), None, "waiting does not help");
+            desk.house.kill().await;
+            desk.house.daemon.spawn().await;
+        }
+    }
+    assert_eq!(desk.calls().await, 1, "it is known");
+    desk.house.until_state(&desk.user, &desk.id, "limited").await;
+    desk.house.sim.freeze(desk.account.user_id, false).await.unwrap();
+    let reconnect = format!("/accounts/{}/reconnect", desk.id);
+    desk.user.ask("POST", &reconnect, None).await.expect(200);
+    desk.house.until_state(&desk.user, &desk.id, "active").await;
+    eventually("it may send", async || {
+        (desk.send(Some("warm"), "warm").await.status == 201).then_some(())
+    })
+    .await;
+    desk.expect_received(&["warm"]).await;
     desk.house.expect_clean_books().await;
 }
 
