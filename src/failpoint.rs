@@ -7,7 +7,7 @@
 //! makes one actor panic whenever it does its work, which only its supervisor may notice.
 //! `TELEWARDEN_SYNC_FAILS=folder` makes a sync fail (see `failing_sync`).
 
-/// Every point, by the way of a fact through the process. `tests/wire/failpoints.rs` and, for what
+/// Every point, by the way of a fact through the process. `tests/wire/tree/failpoints.rs` and, for what
 /// users do, `tests/wire/accounts/failpoints.rs` kill the daemon at each.
 pub const NAMES: [&str; 81] = [
     // The store is made.

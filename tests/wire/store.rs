@@ -5,6 +5,7 @@
 mod damage;
 mod disk;
 mod door;
+mod keys;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

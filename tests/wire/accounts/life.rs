@@ -13,7 +13,7 @@ impl House {
         .await;
     }
 
-    pub(super) async fn do_to(&self, user: &Client, id: &str, what: &str) -> Value {
+    pub(crate) async fn do_to(&self, user: &Client, id: &str, what: &str) -> Value {
         user.ask("POST", &format!("/accounts/{id}/{what}"), None).await.expect(200)
     }
 

@@ -1,13 +1,11 @@
-//! What users do over HTTP, at a Telegram whose books are the truth.
+//! Accounts at a Telegram whose books are the truth: their lives, their connections, their sessions, and links that
+//! live without getting on.
 
+pub(crate) mod connections;
 mod failpoints;
-mod floors;
-mod interrupted;
 mod life;
-mod logins;
 mod records;
-mod replaced;
-mod sends;
-mod watching;
+mod sessions;
+mod zombies;
 
 pub(crate) use failpoints::DEATHS_TESTED;

@@ -8,7 +8,7 @@ use telewarden::protocol::users::owner::UserId;
 use telewarden::protocol::values::ids::UnixMillis;
 use telewarden::store::{Store, StoreOptions};
 
-use super::logins::begin_sms;
+use crate::logins::connecting::begin_sms;
 use crate::support::{Client, House, eventually, id_of};
 
 const SESSION: &str = "/accounts/telegram/connect/session";

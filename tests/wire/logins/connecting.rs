@@ -12,13 +12,13 @@ use tokio::time::Instant;
 
 use crate::support::{Client, House, PATIENCE, eventually, id_of};
 
-pub(super) const SMS: &str = "/accounts/telegram/connect/sms";
-pub(super) const QR: &str = "/accounts/telegram/connect/qr";
-pub(super) const BOT: &str = "/accounts/telegram/connect/bot";
-pub(super) const SESSION: &str = "/accounts/telegram/connect/session";
+pub(crate) const SMS: &str = "/accounts/telegram/connect/sms";
+pub(crate) const QR: &str = "/accounts/telegram/connect/qr";
+pub(crate) const BOT: &str = "/accounts/telegram/connect/bot";
+pub(crate) const SESSION: &str = "/accounts/telegram/connect/session";
 
 /// Begins a login and says how it stands. Making a key takes long in a build that is not optimized.
-pub(super) async fn begin(user: &Client, path: &str, body: Value) -> Value {
+pub(crate) async fn begin(user: &Client, path: &str, body: Value) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = user.post(path, body.clone()).await;
@@ -29,19 +29,19 @@ pub(super) async fn begin(user: &Client, path: &str, body: Value) -> Value {
     }
 }
 
-pub(super) async fn begin_sms(user: &Client, phone: &str) -> String {
+pub(crate) async fn begin_sms(user: &Client, phone: &str) -> String {
     let login = begin(user, SMS, json!({ "phone": phone })).await;
     assert_eq!(login["state"], "code_sent", "{login:#}");
     assert!(login["expires_at"].is_string());
     login_id(&login)
 }
 
-pub(super) fn login_id(login: &Value) -> String {
+pub(crate) fn login_id(login: &Value) -> String {
     login["login_id"].as_str().unwrap_or_else(|| panic!("a login: {login}")).to_owned()
 }
 
 impl House {
-    pub(super) async fn hand_in_code(
+    pub(crate) async fn hand_in_code(
         &self,
         user: &Client,
         login: &str,
@@ -52,14 +52,14 @@ impl House {
     }
 
     /// Scans what is shown now.
-    pub(super) async fn scan(&self, user: &Client, login: &str, account: &Account) {
+    pub(crate) async fn scan(&self, user: &Client, login: &str, account: &Account) {
         let shown = user.get(&format!("/logins/{login}")).await.expect(200);
         let url = shown["qr"]["url"].as_str().unwrap_or_else(|| panic!("a picture: {shown:#}"));
         self.sim.scan_qr(account.user_id, url).await.unwrap();
     }
 
     /// The account is connected for good: active, and what it is asked for is done.
-    pub(super) async fn expect_usable(&self, user: &Client, id: &str, account: &Account) {
+    pub(crate) async fn expect_usable(&self, user: &Client, id: &str, account: &Account) {
         let status = self.until_state(user, id, "active").await;
         assert_eq!(status["telegram_id"], account.user_id);
         let accepted = self.sim.stats().await.sends_accepted;
@@ -76,7 +76,7 @@ impl House {
 }
 
 /// Waits until the login shows a picture, as it does again after a restart.
-pub(super) async fn until_picture(user: &Client, login: &str) {
+pub(crate) async fn until_picture(user: &Client, login: &str) {
     eventually("the picture is there again", async || {
         let shown = user.get(&format!("/logins/{login}")).await;
         (shown.status == 200 && shown.body["qr"]["url"].is_string()).then_some(())
@@ -84,7 +84,7 @@ pub(super) async fn until_picture(user: &Client, login: &str) {
     .await;
 }
 
-pub(super) fn with_password() -> NewAccount {
+pub(crate) fn with_password() -> NewAccount {
     NewAccount {
         password: Some("open, sesame".into()),
         password_hint: Some("what opens the cave".into()),

@@ -1,7 +1,7 @@
 //! What holds messages back: Telegram's waits and refusals, and our own limits.
 
 use super::*;
-use crate::accounts::logins::SESSION;
+use crate::logins::connecting::SESSION;
 use crate::support::id_of;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

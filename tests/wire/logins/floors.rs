@@ -7,7 +7,7 @@ use serde_json::json;
 use telewarden_simulator::{Account, FaultKind, FaultSpec, Limits};
 use tokio::time::{Instant, sleep};
 
-use super::logins::{QR, begin, begin_sms, login_id};
+use super::connecting::{QR, begin, begin_sms, login_id};
 use crate::support::{Broker, Client, DaemonOptions, House, MORE_SENDS, Stage, eventually};
 
 /// Puts a clock between a program and this machine's.
@@ -19,7 +19,7 @@ const WATCHED: Duration = Duration::from_secs(20);
 const CALLS_MAX: u64 = 9;
 
 impl House {
-    pub(super) async fn calls(&self, method: &str) -> u64 {
+    pub(crate) async fn calls(&self, method: &str) -> u64 {
         self.sim.stats().await.methods.get(method).copied().unwrap_or(0)
     }
 

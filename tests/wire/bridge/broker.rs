@@ -5,8 +5,8 @@ use lapin::ExchangeKind;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
 
-use crate::edge::raw::{Properties, Raw, nested_arrays, nested_tables, text_value};
-use crate::edge::support::Admin;
+use crate::bridge::raw::{Properties, Raw, nested_arrays, nested_tables, text_value};
+use crate::bridge::support::Admin;
 use crate::support::{Broker, DaemonOptions, Stage};
 
 /// A stage whose daemon does not run, with another address of the same broker.

@@ -11,7 +11,7 @@ use telewarden::protocol::values::secret::AuthKey;
 use telewarden::store::{Op, Store, StoreOptions};
 use telewarden_simulator::{Account, FaultKind, FaultSpec, NewAccount};
 
-use super::logins::{BOT, QR, SESSION, begin, begin_sms, login_id, with_password};
+use super::connecting::{BOT, QR, SESSION, begin, begin_sms, login_id, with_password};
 use crate::support::{Client, DaemonOptions, House, MORE_SENDS, eventually, id_of};
 
 impl House {

@@ -76,7 +76,7 @@ async fn the_way_of_every_message_is_measured_and_nobody_is_named() {
     assert!(number(&stage, "telewarden_event_lag_seconds_sum").await < 20.0 * 60.0);
     assert!(number(&stage, "telewarden_store_commit_seconds_count").await >= 1.0);
     assert_eq!(number(&stage, "telegram_sessions_active").await, 1.0);
-    let documented = include_str!("../../docs/metrics.md");
+    let documented = include_str!("../../../docs/metrics.md");
     for line in stage.daemon.metrics().await.lines() {
         let Some(name) = line.strip_prefix("# TYPE ") else { continue };
         let name = name.split(' ').next().unwrap();

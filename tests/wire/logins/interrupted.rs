@@ -12,7 +12,7 @@ use telewarden::protocol::users::owner::{LoginId, UserId};
 use telewarden::store::{Store, StoreOptions};
 use telewarden_simulator::{FaultKind, FaultSpec, NewAccount};
 
-use super::logins::{
+use super::connecting::{
     BOT, QR, SESSION, SMS, begin, begin_sms, login_id, until_picture, with_password,
 };
 use crate::support::{Answer, Client, House, eventually, id_of};
@@ -26,7 +26,7 @@ impl House {
             .unwrap();
     }
 
-    pub(in crate::accounts) async fn calls_of(&self, method: &str) -> u64 {
+    pub(crate) async fn calls_of(&self, method: &str) -> u64 {
         let stats = serde_json::to_value(self.sim.stats().await).unwrap();
         stats["methods"][method].as_u64().unwrap_or(0)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::edge::raw::{Properties, Raw, holds, text_value};
+use crate::bridge::raw::{Properties, Raw, holds, text_value};
 use crate::support::{Broker, DaemonOptions, Stage, eventually};
 
 /// As many as `bridge.prefetch` lets the broker send.

@@ -1,0 +1,4 @@
+//! The HTTP edge as strangers meet it.
+
+mod crowds;
+mod requests;

@@ -1,0 +1,3 @@
+//! Messages that users send.
+
+mod sends;
