@@ -274,3 +274,27 @@ fn the_reader_of_code_sees_paths_and_nothing_else() {
     let found: Vec<String> = paths(&text).iter().map(|path| path.join("::")).collect();
     assert_eq!(found, ["a::b", "a::c::self", "a::c::D", "crate::f::g", "super::h"]);
 }
+
+/// What a document calls a file: a path from the top, or from `src/`.
+fn files_named_in(document: &str) -> BTreeSet<String> {
+    let is_path = |name: &String| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+        name.ends_with(".rs") && name.contains('/') && name.chars().all(is_plain)
+    };
+    names(document).into_iter().filter(is_path).collect()
+}
+
+#[test]
+fn files_that_documents_name_are_there() {
+    let mut documents = vec![root().join("ARCHITECTURE.md"), root().join("README.md")];
+    let folder = fs::read_dir(root().join("docs")).expect("the documents");
+    documents.extend(folder.map(|entry| entry.expect("an entry").path()));
+    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    for document in documents {
+        let text = fs::read_to_string(&document).expect("a document");
+        for name in files_named_in(&text) {
+            let is_there = root().join(&name).exists() || root().join("src").join(&name).exists();
+            assert!(is_there, "{} names {name}, which is not there", document.display());
+        }
+    }
+}

@@ -8,7 +8,7 @@
 //! (<https://core.telegram.org/mtproto/description#message-identifier-msg-id>). Nothing is exchanged,
 //! no session is named, and a server is asked seldom: a thousand sessions share one answer. All of
 //! Telegram's servers are taken to show the same time. What follows from it is decided in
-//! `protocol/server_time.rs`.
+//! `protocol/telegram/server_time.rs`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

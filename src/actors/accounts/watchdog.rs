@@ -1,5 +1,5 @@
 //! Watches over the progress of one account's link and remembers what the store answered. It
-//! decides nothing (`protocol/watchdog.rs` does) and touches neither link nor account.
+//! decides nothing (`protocol/tree/watchdog.rs` does) and touches neither link nor account.
 //!
 //! Cost: one timer and one message an account every [`CHECKUP_EVERY`], each a handful of atomic
 //! reads and a line on the status: 1,000 messages a second for 10,000 connected accounts. The

@@ -1,6 +1,6 @@
 //! The restart ledger: why each supervised child ended, which attempt it was, and when the next one
 //! comes. Owns how a line gets to all who want it (log, metrics, status, store); decides
-//! nothing (`protocol/restart.rs` does).
+//! nothing (`protocol/tree/restart.rs` does).
 
 use std::time::Duration;
 

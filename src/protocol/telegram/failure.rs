@@ -443,7 +443,7 @@ mod tests {
         ("transient", 500, &["ANYTHING_AT_ALL"]),
         ("transient", -503, &["Timeout"]),
         ("ours", 400, &["MESSAGE_EMPTY", "INPUT_METHOD_INVALID"]),
-        // What a login makes of these is in `protocol/login.rs`.
+        // What a login makes of these is in `protocol/logins/steps.rs`.
         (
             "ours",
             400,

@@ -37,7 +37,7 @@ async fn log_of_strangers(format: &str) -> String {
     .await
 }
 
-/// What the rule of `protocol/printable.rs` lets through.
+/// What the rule of `protocol/values/printable.rs` lets through.
 fn is_printable(character: char) -> bool {
     matches!(character, ' '..='~') || character.escape_debug().len() == 1
 }

@@ -104,7 +104,7 @@ fn every_point_of_the_table_has_a_test() {
 
 /// Events of the first chat after which its session is revoked.
 const REVOKED_AFTER: usize = 15;
-/// How long the outbox waits for a commit to note with it what has left it, as `src/store/writer.rs` says.
+/// How long the outbox waits for a commit to note with it what has left it, as `src/store/journal/writer.rs` says.
 const RELEASE_WAIT: Duration = Duration::from_millis(50);
 /// Rounds of messages after which a daemon that lives to be stopped is stopped.
 const STOPPED_AFTER: u32 = 150;
