@@ -17,4 +17,5 @@ pub mod logging;
 pub mod protocol;
 pub mod secrets;
 pub mod store;
+pub mod tasks;
 pub mod telegram;

@@ -27,6 +27,7 @@ use super::vault::{Servers, Vault};
 use crate::clock::instant;
 use crate::protocol::accounts::record::{Credentials, Me};
 use crate::protocol::telegram::failure::Failure;
+use crate::tasks;
 
 /// How long a dial may take, from the socket to the first answer. The library has no limit.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -254,7 +255,7 @@ pub(super) fn wire(
     let pool = SenderPool::with_configuration(vault, options.api_id, params);
     let connection = Connection {
         handle: pool.handle.thin.clone(),
-        runner: Some(tokio::spawn(pool.runner.run())),
+        runner: Some(tasks::brief(pool.runner.run())),
         held: Some((lease, socket)),
     };
     let (pulse, metrics) = (Arc::default(), options.metrics.clone());

@@ -20,6 +20,7 @@ use crate::actors::tree::actor::{
     Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort, SupervisionEvent,
     named, spawn_child,
 };
+use crate::tasks;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -331,7 +332,7 @@ impl FleetState {
             let _ = reply.send(Err(error));
             return;
         }
-        tokio::spawn(async move {
+        tasks::brief(async move {
             if let Ok(outcome) = done.await {
                 let _ = reply.send(outcome.map(|()| hold));
             }

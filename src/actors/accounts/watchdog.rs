@@ -14,6 +14,7 @@ use crate::protocol::tree::watchdog::{
 };
 use crate::protocol::values::ids::UnixMillis;
 use crate::store::Store;
+use crate::tasks;
 use crate::telegram::Pulse;
 
 /// How often a connected account is looked at.
@@ -72,7 +73,7 @@ impl Watch {
         let asked = self.pulse.now();
         self.asked = Some(asked);
         let answered = Arc::clone(&self.answered);
-        tokio::spawn(async move {
+        tasks::brief(async move {
             if store.commit(Vec::new()).await.is_ok() {
                 answered.store(asked, Ordering::Release);
             }

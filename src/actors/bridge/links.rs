@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, named};
+use crate::tasks;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -134,16 +135,16 @@ impl BridgeState {
                 // After a crash what was not confirmed is published again.
                 let mut outbox = Arc::clone(&self.outbox).lock_owned().await;
                 outbox.rewind(0);
-                tokio::spawn(self.links.publish(LentOutbox(outbox), stop, drain))
+                tasks::owned(self.links.publish(LentOutbox(outbox), stop, drain))
             }
-            Side::Consumer => tokio::spawn(self.links.consume(self.commands.clone(), stop, drain)),
+            Side::Consumer => tasks::owned(self.links.consume(self.commands.clone(), stop, drain)),
         };
-        let (task, target) = (AbortOnDropHandle::new(task), myself.clone());
-        let watch = tokio::spawn(async move {
+        let target = myself.clone();
+        let watch = tasks::owned(async move {
             let panicked = task.await.is_err_and(|error| error.is_panic());
             let _ = target.cast(BridgeMsg::Ended { side, panicked });
         });
-        self.link(side).task = Some(AbortOnDropHandle::new(watch));
+        self.link(side).task = Some(watch);
     }
 
     async fn ended(&mut self, myself: &ActorRef<BridgeMsg>, side: Side, panicked: bool) {

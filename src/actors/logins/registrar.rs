@@ -12,6 +12,7 @@ use crate::actors::tree::actor::{
     Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, named,
     spawn_child,
 };
+use crate::tasks;
 
 use super::login::{Login, LoginArgs, LoginMsg, LoginReply, Way};
 use super::registry::LoginView;
@@ -267,7 +268,7 @@ impl LoginsState {
     /// other login.
     fn look_up(&self, myself: &ActorRef<LoginsMsg>, name: (UserId, LoginId), failures: u32) {
         let (store, target) = (self.context.store.clone(), myself.clone());
-        tokio::spawn(async move {
+        tasks::brief(async move {
             let (user, id) = name.clone();
             let outcome = store.read(move |store| store.row::<LoginRecord>(&user, id)).await;
             let _ = target.cast(LoginsMsg::Read { name, failures, outcome: Box::new(outcome) });

@@ -16,6 +16,7 @@ use crate::actors::tree::actor::{
     Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, named,
     spawn_child,
 };
+use crate::tasks;
 
 use super::monitor::{Configure, Monitor, MonitorArgs, MonitorMsg};
 use crate::actors::accounts::fleet::replying;
@@ -284,7 +285,7 @@ impl MonitorsState {
     fn look_up(&mut self, myself: &ActorRef<MonitorsMsg>, key: ChatKey, orders: VecDeque<Order>) {
         self.present.insert(key.clone(), Presence::Busy { stopping: None, orders });
         let (store, target) = (self.context.store.clone(), myself.clone());
-        tokio::spawn(async move {
+        tasks::brief(async move {
             let of = key.clone();
             let outcome = match store.commit(Vec::new()).await {
                 Ok(()) => store.read(move |s| Ok((s.monitor(&of)?, s.cursor(&of)?))).await,
@@ -345,7 +346,7 @@ impl MonitorsState {
         let told = reply_to.map(|to| replying(&self.context.tree, to, outcome));
         let (store, fleet) = (self.context.store.clone(), self.fleet.clone());
         let target = myself.clone();
-        tokio::spawn(async move {
+        tasks::brief(async move {
             let outcome = match owner {
                 None => {
                     let uses = (Holder::Monitor(key.clone()), Vec::new());

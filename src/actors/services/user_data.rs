@@ -24,6 +24,7 @@ use crate::protocol::telegram::chat::ChatKey;
 use crate::protocol::users::owner::{Caller, Scope, UserId};
 use crate::protocol::values::ids::UnixMillis;
 use crate::store::{AuditLogQuery, Op, Reader, RowId, StoreError};
+use crate::tasks;
 
 /// Audit entries that are handed out at the most.
 const EXPORTED_ENTRIES_MAX: usize = 100_000;
@@ -107,7 +108,7 @@ impl UserDataService for UserData {
         }
         let begun = self.shared.context.erasing.begin(&user)?;
         let (service, who) = (self.clone(), who.clone());
-        let erased = tokio::spawn(async move { service.erase_all(&who, begun).await });
+        let erased = tasks::brief(async move { service.erase_all(&who, begun).await });
         erased.await.map_err(|error| broken(&error))?
     }
 

@@ -1,6 +1,7 @@
 //! Actors as the tree has them: those of `ractor`, whose mailboxes have no length, with a note beside each of how many
 //! messages wait for it and what it does ([`Observer`]). The only room that names the library.
 
+use crate::tasks;
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -134,7 +135,7 @@ impl<M: Message> ActorRef<M> {
         F: FnOnce() -> M + Send + 'static,
     {
         let actor = self.clone();
-        tokio::spawn(async move {
+        tasks::brief(async move {
             tokio::time::sleep(pause).await;
             actor.cast(message())
         })
@@ -212,7 +213,7 @@ impl<T: Send + 'static> DerivedRef<T> {
         F: FnOnce() -> T + Send + 'static,
     {
         let actor = self.clone();
-        tokio::spawn(async move {
+        tasks::brief(async move {
             tokio::time::sleep(pause).await;
             // Nobody is there to be told.
             let _ = actor.cast(message());

@@ -17,6 +17,7 @@ use crate::protocol::telegram::chat::ChatKey;
 use crate::protocol::users::owner::{LoginId, Scope, UserId};
 use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::values::ids::AuthKeyId;
+use crate::tasks;
 
 /// Changes that are remembered for those who resume: some 500 bytes each.
 const KEPT: usize = 4_096;
@@ -132,7 +133,7 @@ impl Follower {
     ) -> mpsc::Receiver<FeedEntry> {
         let (sender, receiver) = mpsc::channel(AHEAD_MAX);
         let context = Arc::clone(context);
-        tokio::spawn(async move { follow(&context.changes, &scope, after, &sender).await });
+        tasks::brief(async move { follow(&context.changes, &scope, after, &sender).await });
         receiver
     }
 }

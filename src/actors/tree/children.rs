@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actors::tree::actor::{ActorCell, ActorId, SupervisionEvent};
+use crate::tasks;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
@@ -31,16 +32,16 @@ pub(crate) fn watched_task<T: Future<Output = ()> + Send + 'static>(
 ) -> AbortOnDropHandle<()> {
     let context = Arc::clone(context);
     let name = row.name.unwrap_or_default();
-    AbortOnDropHandle::new(tokio::spawn(async move {
+    tasks::owned(async move {
         let _leaving = Leaving { context: &context, name };
         let mut history = RestartHistory::default();
         loop {
             context.observed().begins(row);
             let work = make();
-            let life = AbortOnDropHandle::new(tokio::spawn(async move {
+            let life = tasks::owned(async move {
                 failpoint::stumble("helper", &name);
                 work.await;
-            }));
+            });
             let life = life.await;
             let cause = match life.map_err(tokio::task::JoinError::try_into_panic) {
                 Ok(()) => "it ended, although it is to go on".to_owned(),
@@ -52,7 +53,7 @@ pub(crate) fn watched_task<T: Future<Output = ()> + Send + 'static>(
                 ledger::judge(&context, ChildKind::Helper, name, &mut history, &cause).await;
             sleep(ledger::pause_of(verdict).unwrap_or_default()).await;
         }
-    }))
+    })
 }
 
 /// Runs `work` on a thread of its own until it returns; when it panics, that is noted, and after a pause it

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::actors::tree::actor::{
     Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, named, spawn_child,
 };
+use crate::tasks;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -199,14 +200,14 @@ impl WebhooksState {
         }
         self.shared.context.observed().begins(&table::DISPATCHER);
         let (shared, spooler) = (Arc::clone(&self.shared), Arc::clone(&self.spooler));
-        let task = tokio::spawn(async move {
+        let task = tasks::owned(async move {
             let mut spooler = spooler.lock_owned().await;
             // After a crash what was not durably queued is handed out again.
             spooler.rewind();
             dispatcher::run(&shared, &mut spooler).await
         });
-        let (task, target) = (AbortOnDropHandle::new(task), myself.clone());
-        let watch = tokio::spawn(async move {
+        let target = myself.clone();
+        self.dispatcher = Some(tasks::owned(async move {
             let cause = match task.await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error.to_string(),
@@ -214,8 +215,7 @@ impl WebhooksState {
                 Err(_) => return,
             };
             let _ = target.cast(WebhooksMsg::Ended { cause });
-        });
-        self.dispatcher = Some(AbortOnDropHandle::new(watch));
+        }));
     }
 
     async fn dispatcher_ended(&mut self, myself: &ActorRef<WebhooksMsg>, cause: &str) {
@@ -257,7 +257,7 @@ impl WebhooksState {
         self.shared.stop.cancel();
         self.shared.attempts.close();
         let (attempts, drain) = (self.shared.attempts.clone(), self.drain);
-        tokio::spawn(async move {
+        tasks::brief(async move {
             let _ = tokio::time::timeout(drain, attempts.wait()).await;
             let _ = reply.send(());
         });

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
+use crate::tasks;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -58,7 +59,7 @@ impl AccountActor {
             let outcome = outcome.map(Box::new);
             let _ = target.cast(AccountMsg::DialEnded { incarnation, outcome });
         };
-        self.dial = Some(AbortOnDropHandle::new(supervised(myself, incarnation, task)));
+        self.dial = Some(supervised(myself, incarnation, task));
         Ok(())
     }
 
@@ -94,8 +95,7 @@ impl AccountActor {
                 // Only now, so that every monitor hears of the new link before its first message:
                 // what was said in between is read from history first.
                 if let Some(live) = &mut self.live {
-                    let task = supervised(myself, incarnation, following);
-                    live.task = Some(AbortOnDropHandle::new(task));
+                    live.task = Some(supervised(myself, incarnation, following));
                 }
                 self.run_calls(myself);
             }
@@ -379,11 +379,10 @@ fn supervised(
     myself: &ActorRef<AccountMsg>,
     incarnation: u64,
     task: impl Future<Output = ()> + Send + 'static,
-) -> tokio::task::JoinHandle<()> {
+) -> AbortOnDropHandle<()> {
     let target = myself.clone();
-    tokio::spawn(async move {
-        let inner = AbortOnDropHandle::new(tokio::spawn(task));
-        if inner.await.is_err_and(|error| error.is_panic()) {
+    tasks::owned(async move {
+        if tasks::owned(task).await.is_err_and(|error| error.is_panic()) {
             let _ = target.cast(AccountMsg::Panicked { incarnation });
         }
     })

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
+use crate::tasks;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{AccountActor, AccountMsg};
@@ -63,7 +64,7 @@ impl AccountActor {
                         is_bot: self.is_bot(),
                         store,
                     };
-                    tokio::spawn(work.run(request, myself.clone(), incarnation));
+                    tasks::brief(work.run(request, myself.clone(), incarnation));
                 }
                 Next::Later(pause) => {
                     let timer = myself.send_after(pause, || AccountMsg::Wake);
@@ -225,7 +226,7 @@ impl Work {
     async fn run(self, request: Request, myself: ActorRef<AccountMsg>, incarnation: u64) {
         let call = request.call.clone();
         let Self { account, caller, peers, is_bot, store } = self;
-        let attempt = tokio::spawn(async move { caller.run(&call, &peers, is_bot).await }).await;
+        let attempt = tasks::brief(async move { caller.run(&call, &peers, is_bot).await }).await;
         let outcome = match attempt {
             Ok(Ok((finding, news))) => {
                 if !news.is_empty() {

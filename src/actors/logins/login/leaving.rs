@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actors::tree::actor::ActorRef;
-use tokio_util::task::AbortOnDropHandle;
+use crate::tasks;
 
 use super::steps::lease_of;
 use super::{LoginActor, LoginMsg, LoginView, Stage, credentials_of};
@@ -102,12 +102,12 @@ impl LoginActor {
             outcome
         };
         let target = myself.clone();
-        self.task = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            let outcome = AbortOnDropHandle::new(tokio::spawn(leave)).await;
+        self.task = Some(tasks::owned(async move {
+            let outcome = tasks::owned(leave).await;
             let panicked =
                 |_| Err(Failure::transient("the telegram library failed (panic)").into());
             let _ = target.cast(LoginMsg::Left(outcome.unwrap_or_else(panicked)));
-        })));
+        }));
     }
 
     pub(super) async fn left(

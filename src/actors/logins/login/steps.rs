@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::actors::tree::actor::ActorRef;
 use crate::actors::tree::actor::CallResult;
+use crate::tasks;
 use tokio::time::sleep;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::{Finishing, LoginActor, LoginMsg, LoginReply, Stage, Way};
 use crate::actors::accounts::fleet::{Adoption, Also, Changed, FleetMsg, FormerSession, OwnedMsg};
@@ -132,7 +132,7 @@ impl LoginActor {
         let (telegram, setup) = (Arc::clone(&self.context.telegram), self.setup());
         let (fleet, target) = (self.fleet.clone(), myself.clone());
         let store = self.context.store.clone();
-        self.task = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        self.task = Some(tasks::owned(async move {
             let credentials = where_known(&store, credentials).await;
             let (lease, me) = lease_of(&fleet, credentials.account).await;
             if let Some(me) = me {
@@ -154,7 +154,7 @@ impl LoginActor {
                 Err(failure) => (None, Err(failure)),
             };
             let _ = target.cast(LoginMsg::Stepped { link, outcome });
-        })));
+        }));
     }
 
     pub(super) fn code(
@@ -282,8 +282,8 @@ impl LoginActor {
         step: impl Future<Output = Result<Went, LoginFailure>> + Send + 'static,
     ) {
         let target = myself.clone();
-        self.task = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            let inner = AbortOnDropHandle::new(tokio::spawn(step)).await;
+        self.task = Some(tasks::owned(async move {
+            let inner = tasks::owned(step).await;
             let (link, outcome): Stepped = match inner {
                 Ok(Ok((link, outcome))) => (Some(link), outcome),
                 Ok(Err(failure)) => (None, Err(failure)),
@@ -293,7 +293,7 @@ impl LoginActor {
                 }
             };
             let _ = target.cast(LoginMsg::Stepped { link, outcome });
-        })));
+        }));
     }
 
     /// Has the fleet take in who has logged in.
@@ -309,7 +309,7 @@ impl LoginActor {
         let (fleet, target) = (self.fleet.clone(), myself.clone());
         let context = Arc::clone(&self.context);
         // Not to be given up any more: what is durable is told in any case.
-        tokio::spawn(async move {
+        tasks::brief(async move {
             if let Some(link) = link {
                 link.close().await;
             }

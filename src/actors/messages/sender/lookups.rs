@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::actors::tree::actor::ActorRef;
+use crate::tasks;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -126,7 +127,7 @@ impl Lookups {
         let flight = Flight { deadline: Arc::clone(&deadline), has_begun, outcome };
         open.insert(name, flight.clone());
         let lookups = Arc::clone(self);
-        tokio::spawn(async move {
+        tasks::brief(async move {
             let landing = Landing { lookups: &lookups, name };
             let outcome = run(asked, deadline.subscribe()).await;
             if let Some(Ok(peer)) = &outcome {

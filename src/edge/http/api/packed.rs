@@ -1,6 +1,7 @@
 //! Files that are kept compressed, for those who take them so and for those who do not. Owns the choice
 //! (RFC 9110 section 12.5.3) and the unpacking, piece by piece, of a few at a time.
 
+use crate::tasks;
 use std::io::{self, Read as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +39,7 @@ impl Unpacker {
         let (pieces, mut taken) = mpsc::channel(1);
         let is_whole = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&is_whole);
-        tokio::spawn(async move {
+        tasks::brief(async move {
             let all = timeout(UNPACKING_MAX, hand_over(packed, &pieces)).await;
             is_whole.store(all.is_ok(), Ordering::Release);
             // Only now does the other end see that nothing more comes.
