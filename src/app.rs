@@ -35,6 +35,7 @@ use crate::protocol::accounts::connection::ReconnectPolicy;
 use crate::protocol::monitors::failover::FailoverPolicy;
 use crate::protocol::telegram::pacing::{Limits, Rate};
 use crate::protocol::tree::restart::Backoff;
+use crate::protocol::tree::table;
 use crate::protocol::webhooks::deliveries::RetryPolicy;
 use crate::secrets;
 use crate::store::{Outbox, Store, StoreOptions};
@@ -134,6 +135,8 @@ impl Daemon {
         let context =
             Context::new(store.clone(), status, metrics, backlog, clock.clone(), chance, clocks);
         health.watch(&context);
+        let shown = Arc::clone(&context.status);
+        shown.members.runs(&table::SERVICE_MANAGER);
         let rotation = rotation::keep(&context, config.secrets.rotate_every);
         let shutdown_timeout = config.shutdown.timeout;
         // A link gets half of the time, so that what follows it has the other half.
@@ -141,6 +144,7 @@ impl Daemon {
             .await?;
         let door = Door::new();
         let api = door.api_options(config, &root, secret, clock, http, files);
+        shown.members.runs(&table::HTTP);
         door.open(listener, http::router_with_api(health.clone(), exposed, api), files)?;
         health.started();
         let daemon = Self { root, store, door, health, limits, shutdown_timeout, rotation };

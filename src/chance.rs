@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::distr::{Distribution, StandardUniform};
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{Rng, RngCore, SeedableRng};
 use uuid::{Builder, Uuid};
 use zeroize::Zeroizing;
 
@@ -76,8 +76,12 @@ impl fmt::Debug for Chance {
 }
 
 /// Bytes that nobody can guess, and that are wiped when they are dropped.
+#[expect(clippy::disallowed_methods, reason = "the one place that draws them")]
 pub fn secret<const N: usize>() -> Zeroizing<[u8; N]> {
-    Zeroizing::new(drawn())
+    // Filled where it is wiped: a value that is moved may leave a copy behind.
+    let mut bytes = Zeroizing::new([0; N]);
+    rand::rng().fill_bytes(&mut bytes[..]);
+    bytes
 }
 
 /// A number in 0..1 that pauses are varied by, for what belongs to no tree: links to the broker and to Telegram.

@@ -248,6 +248,29 @@ fn there_is_no_circle_between_rooms() {
 }
 
 #[test]
+fn rooms_of_the_store_import_only_rooms_above_them() {
+    let text = fs::read_to_string(root().join("src/store/mod.rs")).expect("the store");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("//! | `"));
+    let rooms: Vec<String> =
+        rows.filter_map(|row| row.split('`').next()).map(|room| format!("store::{room}")).collect();
+    assert!(rooms.len() > 5, "the table of rooms in src/store/mod.rs");
+    let place = |path: &Module| {
+        let room = room(rooms.iter(), path)?;
+        rooms.iter().position(|known| known == room)
+    };
+    let all = modules();
+    for (module, text) in &all {
+        let Some(own) = place(module) else { continue };
+        for path in paths(text) {
+            let named = absolute(module, &path, |child| all.contains_key(child));
+            let other = named.and_then(|path| place(&path));
+            let is_fine = other.is_none_or(|other| other <= own);
+            assert!(is_fine, "{} imports {}", module.join("::"), path.join("::"));
+        }
+    }
+}
+
+#[test]
 fn libraries_are_named_only_where_the_table_allows_it() {
     let libraries = table("### Libraries");
     let is_word = |c: char| c.is_alphanumeric() || c == '_';

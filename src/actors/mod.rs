@@ -28,10 +28,11 @@ pub use monitors::context::MonitorSettings;
 pub use root::{BridgeParts, Part, Ports, Root, RootError, Settings};
 pub use services::{
     AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, AuditQuery,
-    AuditService, ChangeService, Connected, ConnectedAccount, DailyLimitUse, DetailedHealth,
-    Erased, HealthQuery, KeyStatus, LoginService, MessageService, MonitorQuery, MonitorService,
-    PastedSession, Services, StoreFigures, TroubledAccountInfo, TroubledMonitorInfo, TroubledPage,
-    UserArchive, UserDataService, WebhookInfo, WebhookOrder, WebhookService, WriteArchive,
+    AuditService, ChangeService, ConnectedAccount, DailyLimitUse, DetailedHealth, Erased,
+    HealthQuery, KeyStatus, LoginService, MessageService, MonitorQuery, MonitorService,
+    PastedSession, Services, SessionBrought, StoreFigures, TroubledAccountInfo,
+    TroubledMonitorInfo, TroubledPage, UserArchive, UserDataService, WebhookInfo, WebhookOrder,
+    WebhookService, WriteArchive,
 };
 pub use tree::backlog::BacklogGate;
 pub(crate) use tree::children::{said_by, watched_task, watched_thread};

@@ -41,7 +41,7 @@ use crate::protocol::bridge::job::JobRecord;
 use crate::protocol::monitors::cursor::Cursor;
 use crate::protocol::monitors::record::MonitorRecord;
 use crate::protocol::tree::restart::{ChildKind, RestartHistory, Verdict};
-use crate::protocol::tree::table::{self, Row};
+use crate::protocol::tree::table::{self, TableRow};
 use crate::store::{Outbox, Snapshot};
 use crate::telegram::TelegramClient;
 
@@ -178,8 +178,8 @@ impl Root {
             tell,
             stopping: false,
         };
-        let observer = context.observed().begins(&table::ROOT);
-        let supervisor = spawn(observer, Supervisor, state).await.map_err(failed("root"))?;
+        let member = context.members().of_row(&table::ROOT);
+        let supervisor = spawn(member, Supervisor, state).await.map_err(failed("root"))?;
         let Snapshot { sessions, accounts, owned, logins, login_waits, .. } = snapshot;
         let Snapshot { monitors, jobs, restarts, .. } = snapshot;
         let Settings { accounts: settings, monitors: monitor_settings, webhooks: webhook_settings } =
@@ -388,13 +388,13 @@ fn held_by(
 async fn start<A: Actor>(
     supervisor: &ActorRef<RootMsg>,
     context: &Context,
-    row: &Row,
+    row: &TableRow,
     actor: A,
     args: A::Arguments,
 ) -> Result<ActorRef<A::Msg>, RootError> {
     let part = row.name.unwrap_or_default();
-    let observer = context.observed().begins(row);
-    let spawned = spawn_child(observer, actor, args, supervisor.get_cell()).await;
+    let member = context.members().of_row(row);
+    let spawned = spawn_child(member, actor, args, supervisor.get_cell()).await;
     let child = spawned.map_err(failed(part))?;
     // Known before anything else is done: supervision events overtake messages.
     let id = child.get_id();
@@ -537,20 +537,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_tree_is_made_of_what_the_table_says_and_each_member_is_observed() {
+    async fn the_tree_is_made_of_what_the_table_says_and_each_member_shows_itself() {
         let (store, _outbox) = Store::in_memory().unwrap();
         let context = Context::for_tests(store);
         let (snapshot, webhooks) = (Snapshot::default(), WebhookSettings::default());
         let root = Root::around(Arc::clone(&context), snapshot, webhooks, Ports::closed()).await;
-        let is_here =
-            |row: &&Row| row.name.is_some() && row.under != "app" && !row.path().contains("bridge");
+        let is_here = |row: &&TableRow| {
+            row.name.is_some() && row.under != "app" && !row.path().contains("bridge")
+        };
         let mut expected: Vec<String> =
-            table::TABLE.iter().filter(is_here).map(Row::path).collect();
+            table::TABLE.iter().filter(is_here).map(TableRow::path).collect();
         expected.push(table::ROOT.path());
         expected.sort();
         let patience = Instant::now() + PATIENCE;
         loop {
-            let seen = context.observed().list(|_| true);
+            let seen = context.members().list();
             let names: Vec<String> = seen.into_iter().map(|member| member.name).collect();
             if names == expected {
                 break;

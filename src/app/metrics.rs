@@ -2,7 +2,6 @@
 //! and the links say at the moment of asking. Names are fixed in the documentation; labels take few
 //! values that the code knows.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::sync::Arc;
@@ -85,11 +84,8 @@ impl Moment {
         out.gauges("telewarden_accounts", "Accounts by state", "state", accounts)?;
         let monitors = monitors.into_iter().map(|(state, count)| (named(state), count as f64));
         out.gauges("telewarden_monitors", "Chat monitors by state", "state", monitors)?;
-        let mut waiting: BTreeMap<&str, u64> = BTreeMap::new();
-        for member in status.observed.list(|_| true) {
-            *waiting.entry(member.kind.name()).or_default() += member.mailbox;
-        }
-        let waiting = waiting.into_iter().map(|(kind, count)| (kind.to_owned(), count as f64));
+        let waiting = status.members.waiting().into_iter();
+        let waiting = waiting.map(|(kind, count)| (kind.to_owned(), count as f64));
         let help = "Messages that wait for actors, by kind of actor";
         out.gauges("telewarden_actor_messages_waiting", help, "kind", waiting)
     }

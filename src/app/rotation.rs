@@ -1,4 +1,4 @@
-//! The caretaker of the keys: has the store renew them when they are due. Owns the timer and the
+//! The timer of the keys: has the store renew them when they are due. Owns the timer and the
 //! telling; when is `protocol::rotation`'s to say, and how the store's.
 
 use std::sync::Arc;

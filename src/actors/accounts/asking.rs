@@ -42,7 +42,7 @@ pub(in crate::actors) async fn ask(
 
 /// A call that was handed to an account. Dropped before it begins it is void.
 pub(in crate::actors) struct Asked {
-    _wish: Interest,
+    _interest: Interest,
     cancellation: Cancellation,
     answer: oneshot::Receiver<Result<Outcome, Failure>>,
 }
@@ -63,7 +63,7 @@ pub(in crate::actors) fn begin_asking(
     let request = Request::new(call, Priority::Api, asker, reply);
     let request = Request { patience: Some(patience), interest: Some(token), ..request };
     let _ = fleet.cast(FleetMsg::Request { account, request });
-    Asked { _wish: interest, cancellation, answer }
+    Asked { _interest: interest, cancellation, answer }
 }
 
 impl Asked {
@@ -117,7 +117,7 @@ pub(in crate::actors) async fn ask_plainly(
     limit: Duration,
 ) -> Result<Outcome, Refusal> {
     match ask(fleet, account, asker, call, instant() + limit).await {
-        Ok(finding) => Ok(finding),
+        Ok(outcome) => Ok(outcome),
         Err(Unmet::Refused(failure) | Unmet::Failed(failure)) => Err(failure.into()),
         Err(Unmet::TakenBack) => Err(busy(1)),
         Err(Unmet::Unclear(_)) => {

@@ -31,8 +31,8 @@ pub(in crate::actors) const QUEUE_MAX: usize = 512;
 /// Calls of one account under way at once.
 const CONCURRENT_MAX: usize = 4;
 
-/// How many [`Priority`] there are.
-const PRIORITIES: usize = 3;
+/// Askers whose last turn is remembered: those before them had theirs longer ago than all of these.
+const SERVED_KEPT: usize = 64;
 
 /// How urgent it is. Earlier ones go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,8 @@ pub(in crate::actors) enum Priority {
     Check,
 }
 
-/// Whose request it is. Requests of one priority run in turns between those who ask, so that many of one do not hold
-/// up a few of another.
+/// Whose request it is. Among requests of one priority the one runs first whose asker had a turn the longest ago, so
+/// that many of one do not hold up a few of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::actors) enum Asker {
     /// The monitor of a chat.
@@ -166,8 +166,6 @@ pub(in crate::actors) struct Request {
     /// How often Telegram has made it wait.
     pub(in crate::actors) waits: u32,
     pub(in crate::actors) reply: Reply,
-    /// In which round it runs, of those of its priority; the queue says.
-    pub(in crate::actors) round: u64,
 }
 
 /// The shortest waits of one request in a row, whatever Telegram says: a server that always asks for a
@@ -182,7 +180,7 @@ impl Request {
         asker: Asker,
         reply: Reply,
     ) -> Self {
-        Self { call, priority, asker, patience: None, interest: None, waits: 0, reply, round: 0 }
+        Self { call, priority, asker, patience: None, interest: None, waits: 0, reply }
     }
 
     /// Telegram makes it wait once more, for `seconds` as it says; answers for how many it does.
@@ -198,10 +196,6 @@ impl Request {
 
     fn begin(&self) -> bool {
         self.interest.as_ref().is_none_or(InterestToken::begin)
-    }
-
-    fn place(&self) -> (u8, u64) {
-        (self.priority as u8, self.round)
     }
 
     /// How long Telegram holds it back, and by what: its class, the method that it borrows, its chat.
@@ -236,10 +230,10 @@ pub(in crate::actors) struct CallQueue {
     newest_limits: watch::Receiver<Limits>,
     buckets: HashMap<MethodClass, DirectLimiter>,
     clock: RuntimeClock,
-    /// By priority, in these by round, in these in the order in which they came.
+    /// By priority, in these in the order in which they came.
     waiting: VecDeque<Request>,
-    /// The rounds that the priorities have reached.
-    rounds: [u64; PRIORITIES],
+    /// Who had a turn lately, the latest last.
+    served: VecDeque<Asker>,
     depth: Depth,
     under_way: usize,
 }
@@ -263,7 +257,7 @@ impl CallQueue {
             buckets: HashMap::new(),
             clock: RuntimeClock,
             waiting: VecDeque::new(),
-            rounds: [0; PRIORITIES],
+            served: VecDeque::new(),
             depth,
             under_way: 0,
         }
@@ -279,19 +273,31 @@ impl CallQueue {
             request.reply.send(Err(Failure::transient(text)));
             return;
         }
-        let request = Request { round: self.round_of(&request), ..request };
-        let ahead = |other: &Request| other.place() <= request.place();
+        let ahead = |other: &Request| (other.priority as u8) <= (request.priority as u8);
         let at = self.waiting.iter().rposition(ahead).map_or(0, |index| index + 1);
         self.waiting.insert(at, request);
         self.depth.set(self.waiting.len());
     }
 
-    /// The one after the last that its asker waits for already, or the one that is under way.
-    fn round_of(&self, request: &Request) -> u64 {
-        let is_same =
-            |other: &&Request| other.priority == request.priority && other.asker == request.asker;
-        let last = self.waiting.iter().filter(is_same).map(|other| other.round + 1).max();
-        last.unwrap_or(0).max(self.rounds[request.priority as usize])
+    /// The places of what waits in the order of their turns: by priority, in these first whose asker had a turn the
+    /// longest ago, in these in the order in which they came.
+    fn turns(&self) -> Vec<usize> {
+        let mut turns: Vec<usize> = (0..self.waiting.len()).collect();
+        let last_turn = |asker: &Asker| self.served.iter().rposition(|served| served == asker);
+        turns.sort_by_cached_key(|index| {
+            let request = &self.waiting[*index];
+            (request.priority as u8, last_turn(&request.asker))
+        });
+        turns
+    }
+
+    /// This asker has had a turn.
+    fn serve(&mut self, asker: &Asker) {
+        self.served.retain(|served| served != asker);
+        if self.served.len() >= SERVED_KEPT {
+            self.served.pop_front();
+        }
+        self.served.push_back(asker.clone());
     }
 
     fn drop_unwanted(&mut self) {
@@ -357,7 +363,7 @@ impl CallQueue {
         self.follow_limits();
         let mut soonest: Option<Duration> = None;
         let mut held: Vec<MethodClass> = Vec::new();
-        for index in 0..self.waiting.len() {
+        for index in self.turns() {
             let class = self.waiting[index].call.class();
             if held.contains(&class) {
                 continue;
@@ -374,8 +380,7 @@ impl CallQueue {
                 let Some(request) = self.waiting.remove(index) else { continue };
                 self.depth.set(self.waiting.len());
                 if request.begin() {
-                    let round = &mut self.rounds[request.priority as usize];
-                    *round = request.round.max(*round);
+                    self.serve(&request.asker);
                     self.under_way += 1;
                     return Next::Run(request);
                 }
@@ -555,7 +560,7 @@ mod tests {
     /// A bot's monitor read what the link had just been told to wait for, and somebody who joined
     /// by a name had it resolved during a wait for resolving.
     #[test]
-    fn an_errand_keeps_the_waits_of_a_class_whose_method_it_borrows() {
+    fn a_call_keeps_the_waits_of_a_class_whose_method_it_borrows() {
         let id = MarkedId(-1000000000042);
         let peer = PeerRecord { id, access_hash: 0, is_bot: false, is_broadcast: false };
         let since = Call::Since { peer, pts: 7 };
@@ -662,7 +667,50 @@ mod tests {
             ask(&mut queue, Priority::Api, &late);
         }
         let rest: Vec<Asker> = (0..5).map(|_| next(&mut queue)).collect();
-        assert_eq!(rest, [other, late.clone(), busy.clone(), late, busy]);
+        assert_eq!(rest, [late.clone(), other, busy.clone(), late, busy]);
+    }
+
+    #[test]
+    fn one_that_asks_again_after_each_answer_waits_for_those_who_asked_before() {
+        let log: Arc<Mutex<Vec<bool>>> = Arc::default();
+        let mut queue = queue(fixed(Limits::default()));
+        let user = |name: &str| Asker::User(UserId::new(name).unwrap());
+        let (eager, patient) = (user("eager"), user("patient"));
+        let ask = |queue: &mut CallQueue, asker: &Asker| {
+            queue.push(Request { asker: asker.clone(), ..request(by_id(), &log) });
+        };
+        for _ in 0..3 {
+            ask(&mut queue, &patient);
+        }
+        let mut seen = Vec::new();
+        for _ in 0..6 {
+            ask(&mut queue, &eager);
+            let Next::Run(request) = queue.next(&FloodWaits::default(), UnixMillis(0)) else {
+                panic!("one may run")
+            };
+            queue.finished();
+            seen.push(request.asker);
+        }
+        let turns = [&patient, &eager, &patient, &eager, &patient, &eager];
+        assert!(seen.iter().eq(turns), "{seen:?}");
+    }
+
+    #[test]
+    fn what_an_asker_wants_no_more_costs_it_no_turn() {
+        let log: Arc<Mutex<Vec<bool>>> = Arc::default();
+        let mut queue = queue(fixed(Limits::default()));
+        let user = |name: &str| Asker::User(UserId::new(name).unwrap());
+        let interest = Interest::default();
+        let token = Some(interest.token());
+        queue.push(Request { asker: user("again"), interest: token, ..request(by_id(), &log) });
+        drop(interest);
+        queue.push(Request { asker: user("again"), ..request(by_id(), &log) });
+        queue.push(Request { asker: user("other"), ..request(by_id(), &log) });
+        queue.push(Request { asker: user("other"), ..request(by_id(), &log) });
+        let Next::Run(first) = queue.next(&FloodWaits::default(), UnixMillis(0)) else {
+            panic!("one may run")
+        };
+        assert_eq!(first.asker, user("again"));
     }
 
     #[test]

@@ -119,7 +119,7 @@ pub(in crate::actors) struct FleetState {
     /// Who uses which session that a command brought.
     uses: Uses,
     children: Children<AuthKeyId>,
-    /// Slots of keys that logins have brought and no account has taken over yet.
+    /// Leases of keys that logins have brought and no account has taken over yet.
     leases: Leases,
     /// The people at Telegram of whose accounts something is on its way to the disk.
     changing: HashSet<i64>,
@@ -451,6 +451,8 @@ impl FleetState {
         member.presence = Presence::Resting;
         if member.is_needed() {
             self.start(myself, account, false).await;
+        } else {
+            self.children.forget(&account, &self.context);
         }
     }
 
@@ -509,8 +511,8 @@ impl FleetState {
             standing: member.standing,
             lease: member.lease.clone(),
         };
-        let observer = self.children.observer(&account, &self.context);
-        match spawn_child(observer, Account, args, myself.get_cell()).await {
+        let shown = self.children.member(&account, &self.context);
+        match spawn_child(shown, Account, args, myself.get_cell()).await {
             Ok(actor) => {
                 self.children.started(&actor.get_cell(), account);
                 member.presence = Presence::Running(actor);

@@ -15,7 +15,7 @@ use crate::actors::monitors::commands::Commands;
 use crate::actors::tree::context::Context;
 use crate::actors::tree::ledger;
 use crate::protocol::tree::restart::{ChildKind, RestartHistory};
-use crate::protocol::tree::table;
+use crate::protocol::tree::table::{self, TableRow};
 use crate::store::Outbox;
 
 /// The actor.
@@ -35,6 +35,15 @@ pub(in crate::actors) struct BridgeArgs {
 pub(in crate::actors) enum Side {
     Publisher,
     Consumer,
+}
+
+impl Side {
+    fn row(self) -> &'static TableRow {
+        match self {
+            Self::Publisher => &table::PUBLISHER,
+            Self::Consumer => &table::CONSUMER,
+        }
+    }
 }
 
 /// Its messages.
@@ -124,10 +133,7 @@ impl BridgeState {
     }
 
     async fn start(&mut self, myself: &ActorRef<BridgeMsg>, side: Side) {
-        self.context.observed().begins(match side {
-            Side::Publisher => &table::PUBLISHER,
-            Side::Consumer => &table::CONSUMER,
-        });
+        self.context.members().runs(side.row());
         let stop = self.link(side).stop.clone();
         let drain = self.drain;
         let task = match side {
@@ -162,6 +168,7 @@ impl BridgeState {
         let cause = if panicked { "panic" } else { "ended unexpectedly" };
         let verdict =
             ledger::judge(&self.context, ChildKind::Bridge, &name, &mut crashes, cause).await;
+        self.context.members().of_row(side.row()).failed(false);
         self.link(side).crashes = crashes;
         let pause = ledger::pause_of(verdict).unwrap_or_default();
         myself.send_after(pause, move || BridgeMsg::Start(side));

@@ -12,6 +12,7 @@ use crate::actors::tree::actor::{
     Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, named,
     spawn_child,
 };
+use crate::actors::tree::members::MemberStats;
 use crate::tasks;
 
 use super::login::{Login, LoginArgs, LoginMsg, LoginReply, Way};
@@ -78,6 +79,8 @@ pub(in crate::actors) struct LoginsState {
     open: HashMap<(UserId, LoginId), ActorRef<LoginMsg>>,
     names: HashMap<ActorId, (UserId, LoginId)>,
     histories: HashMap<(UserId, LoginId), RestartHistory>,
+    /// What each login shows of itself, from its first start to its end.
+    members: HashMap<(UserId, LoginId), Arc<MemberStats>>,
 }
 
 impl Actor for Logins {
@@ -96,7 +99,8 @@ impl Actor for Logins {
         let end_session = move |note| drop(registrar.cast(LoginsMsg::Resume(vec![note])));
         let _ = context.end_session.set(Box::new(end_session));
         let (open, names, histories) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Ok(LoginsState { context, fleet, open, names, histories })
+        let members = HashMap::new();
+        Ok(LoginsState { context, fleet, open, names, histories, members })
     }
 
     async fn handle(
@@ -222,16 +226,28 @@ impl LoginsState {
             Ok(busy) => busy,
             Err(refusal) => {
                 reply.into_iter().for_each(|reply| drop(reply.send(Err(refusal.clone()))));
+                self.is_gone(&(user, id));
                 return;
             }
         };
         let (context, fleet) = (Arc::clone(&self.context), self.fleet.clone());
         let args = LoginArgs { context, fleet, id, who, way, reply, busy };
         // One that cannot even be started drops its reply, which tells the one who waits.
-        let observer = self.context.observed().starts(ChildKind::Login, &id.to_string());
-        if let Ok(actor) = spawn_child(observer, Login, args, myself.get_cell()).await {
-            self.names.insert(actor.get_id(), (user.clone(), id));
-            self.open.insert((user, id), actor);
+        let new = || self.context.members().add(ChildKind::Login, &id.to_string());
+        let member = Arc::clone(self.members.entry((user.clone(), id)).or_insert_with(new));
+        match spawn_child(member, Login, args, myself.get_cell()).await {
+            Ok(actor) => {
+                self.names.insert(actor.get_id(), (user.clone(), id));
+                self.open.insert((user, id), actor);
+            }
+            Err(_) => self.is_gone(&(user, id)),
+        }
+    }
+
+    /// A login is not to be there any more.
+    fn is_gone(&mut self, name: &(UserId, LoginId)) {
+        if let Some(member) = self.members.remove(name) {
+            self.context.members().remove(&member);
         }
     }
 
@@ -252,8 +268,8 @@ impl LoginsState {
         self.context.login_registry.left(name.1);
         let Some(cause) = crash else {
             self.histories.remove(&name);
+            self.is_gone(&name);
             let (user, id) = name;
-            self.context.observed().ends(ChildKind::Login, &id.to_string());
             myself.send_after(DONE_TOLD, move || LoginsMsg::Forget { user, id });
             return;
         };
@@ -261,6 +277,7 @@ impl LoginsState {
         let (kind, id) = (ChildKind::Login, name.1.to_string());
         let verdict = ledger::judge(&self.context, kind, &id, history, &cause).await;
         let Some(pause) = ledger::pause_of(verdict) else { return self.give_up(&name).await };
+        self.members.get(&name).inspect(|member| member.failed(false));
         myself.send_after(pause, move || LoginsMsg::RestartDue { name, failures: 0 });
     }
 
@@ -300,7 +317,7 @@ impl LoginsState {
     async fn give_up(&mut self, name: &(UserId, LoginId)) {
         let (user, id) = name;
         self.histories.remove(name);
-        self.context.observed().ends(ChildKind::Login, &id.to_string());
+        self.is_gone(name);
         self.context.login_registry.crashed(user, *id);
         self.forget(user, *id).await;
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::actors::tree::actor::ActorRef;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -57,6 +57,9 @@ const AGAIN: Backoff = Backoff { min_ms: 500, max_ms: 10_000 };
 /// How much longer than their timeout callers wait for the answer to what has begun.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Messages under way at once, of all accounts: at 4,096 units and a copy or two, some 50 MiB at the very most.
+const UNDER_WAY_MAX: usize = 2_048;
+
 type Answer = Result<(SentMessage, bool), Refusal>;
 
 /// One message under an idempotency key.
@@ -70,6 +73,8 @@ pub(in crate::actors) struct MessageSender {
     open: Mutex<HashMap<Name, Open>>,
     /// What is under way at all; closed once the daemon stops.
     under_way: TaskTracker,
+    /// The room for them: each holds its text, whoever waits for it.
+    room: Arc<Semaphore>,
     /// Who recipients are.
     lookups: Arc<Lookups>,
 }
@@ -93,12 +98,13 @@ struct Dispatch {
 pub(in crate::actors) struct Sending(watch::Receiver<Option<Answer>>);
 
 impl Sending {
-    /// What comes of it, once that is durable.
+    /// What comes of it, once that is durable. It comes to an end by itself: the message has a deadline to begin by,
+    /// and what has begun Telegram answers within the time of a call, or the connection ends.
     pub(in crate::actors) async fn outcome(mut self) -> Answer {
         match self.0.wait_for(Option::is_some).await {
             Ok(seen) => seen.clone().unwrap_or_else(|| Err(unclear())),
-            // The dispatch panicked.
-            Err(_) => Err(Refusal::new(Code::Internal, "sending failed inside; try again")),
+            // It panicked, maybe after Telegram had taken the message.
+            Err(_) => Err(unclear()),
         }
     }
 }
@@ -110,7 +116,8 @@ impl MessageSender {
     ) -> Arc<Self> {
         let (open, under_way) = (Mutex::default(), TaskTracker::new());
         let lookups = Lookups::new(fleet.clone());
-        Arc::new(Self { context, fleet, open, under_way, lookups })
+        let room = Arc::new(Semaphore::new(UNDER_WAY_MAX));
+        Arc::new(Self { context, fleet, open, under_way, room, lookups })
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<Name, Open>> {
@@ -170,6 +177,10 @@ impl MessageSender {
             return Err(Refusal::new(Code::Overloaded, detail).after(5));
         }
         let busy = self.context.erasing.enter(&dispatch.account.user)?;
+        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
+            let detail = "too many messages are being sent already; nothing was sent. Send it again in a moment";
+            return Err(Refusal::new(Code::Overloaded, detail).after(5));
+        };
         let (tell, outcome) = watch::channel(None);
         if let Some((name, request)) = &dispatch.name {
             let mut open = self.open();
@@ -182,7 +193,7 @@ impl MessageSender {
         }
         let sender = Arc::clone(self);
         self.under_way.spawn(async move {
-            let _busy = busy;
+            let (_busy, _room) = (busy, room);
             let entry =
                 Entry { sender: &sender, name: dispatch.name.clone().map(|(name, _)| name) };
             let answer = sender.dispatch(&dispatch).await;

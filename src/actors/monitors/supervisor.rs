@@ -227,8 +227,8 @@ impl MonitorsState {
             cursor,
             record,
         };
-        let observer = self.children.observer(&key, &self.context);
-        match spawn_child(observer, Monitor, args, myself.get_cell()).await {
+        let member = self.children.member(&key, &self.context);
+        match spawn_child(member, Monitor, args, myself.get_cell()).await {
             Ok(actor) => {
                 self.children.started(&actor.get_cell(), key.clone());
                 self.present.insert(key, Presence::Running(actor));
@@ -322,6 +322,9 @@ impl MonitorsState {
             }
             (record, _) => (None, record),
         };
+        if record.is_none() {
+            self.children.forget(&key, &self.context);
+        }
         if let Some(record) = record {
             self.start(myself, record, cursor).await;
             if !matches!(self.present.get(&key), Some(Presence::Running(_))) {
@@ -373,6 +376,7 @@ impl MonitorsState {
         match outcome {
             Ok(()) => {
                 self.context.status.monitor_gone(&key);
+                self.children.forget(&key, &self.context);
                 let _ = self.fleet.cast(FleetMsg::Forget { key });
                 self.take_all(myself, orders).await;
             }

@@ -21,7 +21,7 @@ use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::telegram::chat::ChatRef;
 use crate::protocol::telegram::failure::{is_dead, is_frozen, is_wait};
 use crate::protocol::telegram::pacing::FloodWait;
-use crate::protocol::tree::observation::Observation;
+use crate::protocol::tree::member::MemberSnapshot;
 use crate::protocol::tree::restart::ChildKind;
 use crate::protocol::users::owner::{AccountId, Caller, UserId};
 use crate::protocol::values::ids::UnixMillis;
@@ -119,7 +119,7 @@ pub struct AccountWhy {
     /// In words.
     pub why: Why,
     /// What its actor shows of itself; `None` while it has none.
-    pub actor: Option<Observation>,
+    pub actor: Option<MemberSnapshot>,
 }
 
 /// The service on a tree.
@@ -145,11 +145,8 @@ impl AccountService for Accounts {
     async fn explain(&self, who: &Caller, id: AccountId) -> Result<AccountWhy, Refusal> {
         let account = self.shared.account(who, id)?;
         let name = self.shared.context.directory.name_of(account.key);
-        let observed = self.shared.context.observed();
-        // One that a user has just taken over is called otherwise from its next start on.
-        let actor = [name, account.key.to_string()]
-            .iter()
-            .find_map(|name| observed.of(&format!("{}/{name}", ChildKind::Account.name())));
+        let name = format!("{}/{name}", ChildKind::Account.name());
+        let actor = self.shared.context.members().of(&name);
         Ok(AccountWhy { why: self.why(&account), actor })
     }
 
@@ -292,11 +289,11 @@ impl Accounts {
         if account.is_paused == is_paused {
             return self.status_of(&account).await;
         }
-        let (action, interest) = match is_paused {
+        let (action, wanted) = match is_paused {
             true => ("account.pause", Wanted::Held),
             false => ("account.resume", Wanted::Resumed),
         };
-        self.status_of(&self.change(who, &account, interest, action).await?).await
+        self.status_of(&self.change(who, &account, wanted, action).await?).await
     }
 
     /// Has the fleet change something about an account.
@@ -304,12 +301,12 @@ impl Accounts {
         &self,
         who: &Caller,
         account: &OwnedAccount,
-        interest: Wanted,
+        wanted: Wanted,
         action: &str,
     ) -> Result<OwnedAccount, Refusal> {
         let (user, id) = (account.user.clone(), account.id);
         let audit_event = self.shared.audit_event(who, &user, action, id);
-        let change = |reply| OwnedMsg::Change { user, id, interest, audit_event, reply };
+        let change = |reply| OwnedMsg::Change { user, id, wanted, audit_event, reply };
         let change = |reply| FleetMsg::Owned(change(reply));
         let changed = call(&self.shared.fleet, change, STEP_TIMEOUT).await;
         Ok(changed.map_err(|why| self.shared.unanswered(why))??.account)

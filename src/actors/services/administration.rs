@@ -14,7 +14,7 @@ use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::audit::log::AuditEvent;
 use crate::protocol::monitors::failover::MonitorState;
 use crate::protocol::telegram::chat::ChatKey;
-use crate::protocol::tree::observation::Observation;
+use crate::protocol::tree::member::MemberSnapshot;
 use crate::protocol::tree::table::TABLE;
 use crate::protocol::users::owner::{Caller, Role};
 use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
@@ -52,7 +52,7 @@ pub struct DetailedHealth {
     /// Of monitors.
     pub monitors: TroubledPage<MonitorState, TroubledMonitorInfo>,
     /// What the tree is made of, without accounts, monitors, logins and endpoints.
-    pub tree: Vec<Observation>,
+    pub tree: Vec<MemberSnapshot>,
     /// Of the store.
     pub store: StoreFigures,
     /// The number of the newest entry of the audit log.
@@ -188,12 +188,12 @@ impl Administration {
         Self { shared }
     }
 
-    fn tree(&self) -> Vec<Observation> {
-        let observed = self.shared.context.observed();
+    fn tree(&self) -> Vec<MemberSnapshot> {
+        let members = self.shared.context.members();
         TABLE
             .iter()
             .filter(|row| row.name.is_some())
-            .filter_map(|row| observed.of(&row.path()))
+            .filter_map(|row| members.of(&row.path()))
             .collect()
     }
 

@@ -45,7 +45,7 @@ pub struct ConnectedAccount {
 
 /// What came of a session that was brought.
 #[derive(Clone, Debug)]
-pub enum Connected {
+pub enum SessionBrought {
     /// The account is connected.
     Whole(ConnectedAccount),
     /// Its password was never given; the login waits for it.
@@ -62,7 +62,11 @@ pub trait LoginService: Send + Sync + 'static {
     /// Connects a bot.
     async fn by_token(&self, who: &Caller, token: SecretText) -> Result<ConnectedAccount, Refusal>;
     /// Connects a session that was made elsewhere.
-    async fn by_session(&self, who: &Caller, session: PastedSession) -> Result<Connected, Refusal>;
+    async fn by_session(
+        &self,
+        who: &Caller,
+        session: PastedSession,
+    ) -> Result<SessionBrought, Refusal>;
     /// Where a login stands.
     async fn get(&self, who: &Caller, id: LoginId) -> Result<LoginInfo, Refusal>;
     /// Hands in the code.
@@ -106,7 +110,11 @@ impl LoginService for Logins {
         self.connected(account, view.previous)
     }
 
-    async fn by_session(&self, who: &Caller, session: PastedSession) -> Result<Connected, Refusal> {
+    async fn by_session(
+        &self,
+        who: &Caller,
+        session: PastedSession,
+    ) -> Result<SessionBrought, Refusal> {
         let parsed = SessionString::parse(session.session_string.expose())
             .map_err(|error| Refusal::field("session_string", error.to_string()))?;
         let api_id = session.api_id.or(parsed.api_id);
@@ -118,9 +126,9 @@ impl LoginService for Logins {
         let credentials = Credentials { account, dc_id: parsed.dc_id, auth_key: parsed.auth_key };
         let ((id, view), account) = self.begin(who, Way::Session { credentials, api_id }).await?;
         if account.is_none() && view.state == LoginState::PasswordRequired {
-            return Ok(Connected::Open(told(id, view, None)));
+            return Ok(SessionBrought::Open(told(id, view, None)));
         }
-        self.connected(account, view.previous).map(Connected::Whole)
+        self.connected(account, view.previous).map(SessionBrought::Whole)
     }
 
     async fn get(&self, who: &Caller, id: LoginId) -> Result<LoginInfo, Refusal> {

@@ -46,7 +46,7 @@ pub use administration::{
 };
 pub use audit::{AuditQuery, AuditService};
 pub use changes::ChangeService;
-pub use logins::{Connected, ConnectedAccount, LoginService, PastedSession};
+pub use logins::{ConnectedAccount, LoginService, PastedSession, SessionBrought};
 pub use messages::MessageService;
 pub use monitors::{MonitorQuery, MonitorService};
 pub use user_data::{Erased, UserArchive, UserDataService, WriteArchive};

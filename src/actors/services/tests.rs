@@ -165,7 +165,7 @@ async fn the_chats_of_an_account_go_in_the_commit_in_which_it_goes() {
     let house = House::with(&[one.clone(), other.clone()], rows).await;
     let audit_event = AuditEvent::by(&caller("one"), &one.user, "account.remove", now()).on(one.id);
     let (user, id) = (one.user.clone(), one.id);
-    let gone = |reply| OwnedMsg::Change { user, id, interest: Wanted::Gone, audit_event, reply };
+    let gone = |reply| OwnedMsg::Change { user, id, wanted: Wanted::Gone, audit_event, reply };
     let asked = call(house.root.fleet(), |reply| FleetMsg::Owned(gone(reply)), STEP_TIMEOUT);
     asked.await.unwrap().unwrap();
     // Nor does one stay behind that was being looked up meanwhile.

@@ -1,5 +1,5 @@
 //! Actors as the tree has them: those of `ractor`, whose mailboxes have no length, with a note beside each of how many
-//! messages wait for it and what it does ([`Observer`]). The only room that names the library.
+//! messages wait for it and what it does ([`MemberStats`]). The only room that names the library.
 
 use crate::tasks;
 use std::future::Future;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use ractor::State;
 use tokio::task::JoinHandle;
 
-use super::observe::Observer;
+use super::members::{Mailbox, MemberStats};
 
 pub(in crate::actors) use ractor::rpc::CallResult;
 pub(in crate::actors) use ractor::{
@@ -87,12 +87,12 @@ pub(in crate::actors) trait Actor: Sized + Send + Sync + 'static {
 /// An actor that lives, or did. Cheap to clone.
 pub(in crate::actors) struct ActorRef<M> {
     inner: ractor::ActorRef<M>,
-    observer: Arc<Observer>,
+    mailbox: Arc<Mailbox>,
 }
 
 impl<M> Clone for ActorRef<M> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), observer: Arc::clone(&self.observer) }
+        Self { inner: self.inner.clone(), mailbox: Arc::clone(&self.mailbox) }
     }
 }
 
@@ -121,8 +121,8 @@ impl<M: Message> ActorRef<M> {
     /// # Errors
     /// When it has ended; the message comes back.
     pub(in crate::actors) fn cast(&self, message: M) -> Result<(), MessagingErr<M>> {
-        self.observer.sent();
-        self.inner.send_message(message).inspect_err(|_| self.observer.not_sent())
+        self.mailbox.sent();
+        self.inner.send_message(message).inspect_err(|_| self.mailbox.not_sent())
     }
 
     /// The same some time later, unless what is returned is aborted.
@@ -154,9 +154,9 @@ impl<M: Message> ActorRef<M> {
         R: Send + 'static,
         F: FnOnce(RpcReplyPort<R>) -> M,
     {
-        self.observer.sent();
+        self.mailbox.sent();
         let answer = ractor::rpc::call(&self.inner, message, limit).await;
-        answer.inspect_err(|_| self.observer.not_sent())
+        answer.inspect_err(|_| self.mailbox.not_sent())
     }
 
     /// A reference for those who know only some of its messages.
@@ -224,12 +224,13 @@ impl<T: Send + 'static> DerivedRef<T> {
 /// An actor of ours as the library runs it.
 struct Observed<A> {
     actor: A,
-    observer: Arc<Observer>,
+    member: Arc<MemberStats>,
+    mailbox: Arc<Mailbox>,
 }
 
 impl<A: Actor> Observed<A> {
     fn own(&self, myself: ractor::ActorRef<A::Msg>) -> ActorRef<A::Msg> {
-        ActorRef { inner: myself, observer: Arc::clone(&self.observer) }
+        ActorRef { inner: myself, mailbox: Arc::clone(&self.mailbox) }
     }
 }
 
@@ -252,7 +253,7 @@ impl<A: Actor> ractor::Actor for Observed<A> {
         message: A::Msg,
         state: &mut A::State,
     ) -> Result<(), ActorProcessingErr> {
-        let _handling = self.observer.handling(message.name());
+        let _handling = self.member.handling(&self.mailbox, message.name());
         self.actor.handle(self.own(myself), message, state).await
     }
 
@@ -279,14 +280,15 @@ impl<A: Actor> ractor::Actor for Observed<A> {
 /// # Errors
 /// When it could not be started, and why.
 pub(in crate::actors) async fn spawn_child<A: Actor>(
-    observer: Arc<Observer>,
+    member: Arc<MemberStats>,
     actor: A,
     args: A::Arguments,
     supervisor: ActorCell,
 ) -> Result<ActorRef<A::Msg>, SpawnErr> {
-    let observed = Observed { actor, observer: Arc::clone(&observer) };
+    let mailbox = member.runs();
+    let observed = Observed { actor, member, mailbox: Arc::clone(&mailbox) };
     let (inner, _) = ractor::Actor::spawn_linked(None, observed, args, supervisor).await?;
-    Ok(ActorRef { inner, observer })
+    Ok(ActorRef { inner, mailbox })
 }
 
 /// Starts an actor that is all alone.
@@ -295,7 +297,7 @@ pub(in crate::actors) async fn spawn_alone<A: Actor>(
     actor: A,
     args: A::Arguments,
 ) -> ActorRef<A::Msg> {
-    spawn(Observer::for_tests(), actor, args).await.unwrap()
+    spawn(MemberStats::for_tests(), actor, args).await.unwrap()
 }
 
 /// Starts an actor that nobody supervises: the root.
@@ -303,13 +305,14 @@ pub(in crate::actors) async fn spawn_alone<A: Actor>(
 /// # Errors
 /// When it could not be started, and why.
 pub(in crate::actors) async fn spawn<A: Actor>(
-    observer: Arc<Observer>,
+    member: Arc<MemberStats>,
     actor: A,
     args: A::Arguments,
 ) -> Result<ActorRef<A::Msg>, SpawnErr> {
-    let observed = Observed { actor, observer: Arc::clone(&observer) };
+    let mailbox = member.runs();
+    let observed = Observed { actor, member, mailbox: Arc::clone(&mailbox) };
     let (inner, _) = ractor::Actor::spawn(None, observed, args).await?;
-    Ok(ActorRef { inner, observer })
+    Ok(ActorRef { inner, mailbox })
 }
 
 #[cfg(test)]
@@ -317,9 +320,9 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::actors::tree::observe::Observations;
+    use crate::actors::tree::members::Members;
     use crate::clock::Clock;
-    use crate::protocol::tree::observation::{MemberState, Observation};
+    use crate::protocol::tree::member::{MemberSnapshot, MemberState};
     use crate::protocol::tree::restart::ChildKind;
 
     /// Handles each message when it is let.
@@ -361,7 +364,7 @@ mod tests {
         }
     }
 
-    async fn until(all: &Observations, holds: impl Fn(&Observation) -> bool) -> Observation {
+    async fn until(all: &Members, holds: impl Fn(&MemberSnapshot) -> bool) -> MemberSnapshot {
         loop {
             let seen = all.of("part/slow").unwrap();
             if holds(&seen) {
@@ -373,9 +376,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_and_what_is_handled_is_seen_and_a_new_start_begins_anew() {
-        let all = Observations::new(Clock::system());
+        let all = Members::new(Clock::system());
         let gate = Arc::new(Semaphore::new(0));
-        let begin = || spawn(all.starts(ChildKind::Part, "slow"), Slow, Arc::clone(&gate));
+        let member = all.add(ChildKind::Part, "slow");
+        let begin = || spawn(Arc::clone(&member), Slow, Arc::clone(&gate));
         let slow = begin().await.unwrap();
         for _ in 0..3 {
             slow.cast(SlowMsg::Wait).unwrap();
@@ -393,13 +397,14 @@ mod tests {
         }
         slow.wait(None).await.unwrap();
         slow.cast(SlowMsg::Wait).map_err(|_| ()).unwrap_err();
-        all.failed(ChildKind::Part, "slow", true);
-        assert_eq!(all.of("part/slow").unwrap().state, MemberState::Parked);
+        member.failed(true);
+        let seen = all.of("part/slow").unwrap();
+        assert_eq!((seen.state, seen.mailbox), (MemberState::Parked, 0));
         let again = begin().await.unwrap();
         let seen = all.of("part/slow").unwrap();
         assert_eq!((seen.state, seen.restarts, seen.mailbox), (MemberState::Running, 1, 0));
         again.stop(None);
-        all.ends(ChildKind::Part, "slow");
+        all.remove(&member);
         assert_eq!(all.of("part/slow"), None);
     }
 }

@@ -18,25 +18,26 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::context::Context;
 use super::ledger;
-use super::observe::Observer;
+use super::members::MemberStats;
 use crate::failpoint;
 use crate::protocol::tree::restart::{ChildKind, RestartHistory};
-use crate::protocol::tree::table::Row;
+use crate::protocol::tree::table::TableRow;
 
 /// Runs the work that `make` makes, for as long as what is returned lives. It is to go on for ever: whether
 /// it panics or ends, that is noted, and after a pause it is made anew.
 pub(crate) fn watched_task<T: Future<Output = ()> + Send + 'static>(
     context: &Arc<Context>,
-    row: &'static Row,
+    row: &'static TableRow,
     make: impl Fn() -> T + Send + 'static,
 ) -> AbortOnDropHandle<()> {
     let context = Arc::clone(context);
     let name = row.name.unwrap_or_default();
     tasks::owned(async move {
-        let _leaving = Leaving { context: &context, name };
+        let member = context.members().of_row(row);
+        let _leaving = Leaving { context: &context, member: &member };
         let mut history = RestartHistory::default();
         loop {
-            context.observed().begins(row);
+            let _ = member.runs();
             let work = make();
             let life = tasks::owned(async move {
                 failpoint::stumble("helper", &name);
@@ -51,6 +52,7 @@ pub(crate) fn watched_task<T: Future<Output = ()> + Send + 'static>(
             };
             let verdict =
                 ledger::judge(&context, ChildKind::Helper, name, &mut history, &cause).await;
+            member.failed(false);
             sleep(ledger::pause_of(verdict).unwrap_or_default()).await;
         }
     })
@@ -63,15 +65,16 @@ pub(crate) fn watched_task<T: Future<Output = ()> + Send + 'static>(
 /// When the thread cannot be started.
 pub(crate) fn watched_thread(
     context: &Arc<Context>,
-    row: &'static Row,
+    row: &'static TableRow,
     work: impl Fn() + Send + 'static,
 ) -> io::Result<()> {
     let (context, runtime) = (Arc::clone(context), Handle::current());
     let name = row.name.unwrap_or_default();
     let run = move || {
+        let member = context.members().of_row(row);
         let mut history = RestartHistory::default();
         let life = || {
-            context.observed().begins(row);
+            let _ = member.runs();
             failpoint::stumble("helper", &name);
             work();
         };
@@ -79,11 +82,12 @@ pub(crate) fn watched_thread(
             let cause = said_by(&*panic);
             let (verdict, line) =
                 ledger::decide(&context, ChildKind::Helper, name, &mut history, &cause);
+            member.failed(false);
             let keeping = Arc::clone(&context);
             runtime.spawn(async move { ledger::keep(&keeping, line).await });
             std::thread::sleep(ledger::pause_of(verdict).unwrap_or_default());
         }
-        context.observed().ends(ChildKind::Helper, name);
+        context.members().remove(&member);
     };
     std::thread::Builder::new().name(name.into()).spawn(run).map(drop)
 }
@@ -91,12 +95,12 @@ pub(crate) fn watched_thread(
 /// A watched task, which is gone when this is dropped.
 struct Leaving<'a> {
     context: &'a Context,
-    name: &'static str,
+    member: &'a Arc<MemberStats>,
 }
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        self.context.observed().ends(ChildKind::Helper, self.name);
+        self.context.members().remove(self.member);
     }
 }
 
@@ -134,8 +138,8 @@ pub(in crate::actors) struct Children<K> {
     /// How each is called where people read.
     name: Box<dyn Fn(&K) -> String + Send + Sync>,
     living: HashMap<ActorId, K>,
-    /// As what each is observed: how one is called may change.
-    observed: HashMap<K, String>,
+    /// What each shows of itself, from its first start until it is not to be there any more.
+    members: HashMap<K, Arc<MemberStats>>,
     histories: HashMap<K, RestartHistory>,
 }
 
@@ -145,22 +149,30 @@ impl<K: Clone + Eq + Hash> Children<K> {
         kind: ChildKind,
         name: impl Fn(&K) -> String + Send + Sync + 'static,
     ) -> Self {
-        let (living, observed, histories) = Default::default();
-        Self { kind, name: Box::new(name), living, observed, histories }
+        let (living, members, histories) = Default::default();
+        Self { kind, name: Box::new(name), living, members, histories }
     }
 
-    /// The note beside a child that is about to be started.
-    pub(in crate::actors) fn observer(&mut self, key: &K, context: &Context) -> Arc<Observer> {
+    /// What a child shows of itself that is about to be started.
+    pub(in crate::actors) fn member(&mut self, key: &K, context: &Context) -> Arc<MemberStats> {
         self.follow_name(key, context);
-        context.observed().starts(self.kind, &(self.name)(key))
+        let (kind, name) = (self.kind, &self.name);
+        let new = || context.members().add(kind, &name(key));
+        Arc::clone(self.members.entry(key.clone()).or_insert_with(new))
     }
 
-    /// It may be called otherwise than when it was last started.
-    fn follow_name(&mut self, key: &K, context: &Context) {
-        let name = (self.name)(key);
-        let before = self.observed.insert(key.clone(), name.clone());
-        if let Some(before) = before.filter(|before| *before != name) {
-            context.observed().renamed(self.kind, &before, &name);
+    /// A child may be called otherwise than before.
+    pub(in crate::actors) fn follow_name(&self, key: &K, context: &Context) {
+        if let Some(member) = self.members.get(key) {
+            context.members().rename(member, &(self.name)(key));
+        }
+    }
+
+    /// A child is not to be there any more, and does not run.
+    pub(in crate::actors) fn forget(&mut self, key: &K, context: &Context) {
+        self.histories.remove(key);
+        if let Some(member) = self.members.remove(key) {
+            context.members().remove(&member);
         }
     }
 
@@ -193,10 +205,7 @@ impl<K: Clone + Eq + Hash> Children<K> {
         match event {
             SupervisionEvent::ActorTerminated(child, ..) => {
                 let key = self.living.remove(&child.get_id())?;
-                self.histories.remove(&key);
-                if let Some(name) = self.observed.remove(&key) {
-                    context.observed().ends(self.kind, &name);
-                }
+                self.forget(&key, context);
                 Some(Ended { key, child: child.get_id(), end: End::Done })
             }
             SupervisionEvent::ActorFailed(child, error) => {
@@ -209,10 +218,12 @@ impl<K: Clone + Eq + Hash> Children<K> {
     }
 
     async fn judge(&mut self, key: &K, cause: &str, context: &Context) -> End {
-        self.follow_name(key, context);
+        let member = self.member(key, context);
         let history = self.histories.entry(key.clone()).or_default();
         let verdict = ledger::judge(context, self.kind, &(self.name)(key), history, cause).await;
-        End::Crashed { cause: cause.to_owned(), again_after: ledger::pause_of(verdict) }
+        let again_after = ledger::pause_of(verdict);
+        member.failed(again_after.is_none());
+        End::Crashed { cause: cause.to_owned(), again_after }
     }
 }
 
@@ -223,12 +234,12 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::protocol::tree::observation::MemberState;
+    use crate::protocol::tree::member::MemberState;
     use crate::store::Store;
 
-    const TIDIER: Row =
-        Row { kind: ChildKind::Helper, name: Some("tidier"), under: "root", does: "tidies" };
-    const SAMPLER: Row = Row { name: Some("sampler"), ..TIDIER };
+    const TIDIER: TableRow =
+        TableRow { kind: ChildKind::Helper, name: Some("tidier"), under: "root", does: "tidies" };
+    const SAMPLER: TableRow = TableRow { name: Some("sampler"), ..TIDIER };
 
     async fn eventually(what: &str, holds: impl Fn() -> bool) {
         let patience = Instant::now() + Duration::from_secs(30);
@@ -269,10 +280,10 @@ mod tests {
         ];
         assert_eq!(ledger_of(&store).await, lines);
         assert!(!task.is_finished());
-        let shown = context.observed().of("helper/tidier").unwrap();
+        let shown = context.members().of("helper/tidier").unwrap();
         assert_eq!((shown.state, shown.restarts), (MemberState::Running, 2));
         drop(task);
-        eventually("it is gone", || context.observed().of("helper/tidier").is_none()).await;
+        eventually("it is gone", || context.members().of("helper/tidier").is_none()).await;
     }
 
     #[tokio::test]
@@ -289,7 +300,7 @@ mod tests {
         watched_thread(&context, &SAMPLER, work).unwrap();
         eventually("it ran again and returned", || Arc::strong_count(&lives) == 1).await;
         assert_eq!(lives.load(Ordering::SeqCst), 2);
-        eventually("it is gone", || context.observed().of("helper/sampler").is_none()).await;
+        eventually("it is gone", || context.members().of("helper/sampler").is_none()).await;
         let line = ("helper/sampler".to_owned(), "it panicked: number 7".to_owned());
         assert_eq!(ledger_of(&store).await, [line]);
     }

@@ -9,8 +9,8 @@ use super::backlog::BacklogGate;
 use super::changes::Changes;
 use super::erasing::Erasing;
 use super::keyed_lock::KeyedLock;
+use super::members::Members;
 use super::metrics::Metrics;
-use super::observe::Observations;
 use super::status::Status;
 use crate::chance::Chance;
 use crate::clock::Clock;
@@ -69,8 +69,8 @@ impl Context {
     }
 
     /// What each member of the tree shows of itself.
-    pub(in crate::actors) fn observed(&self) -> &Observations {
-        &self.status.observed
+    pub(in crate::actors) fn members(&self) -> &Members {
+        &self.status.members
     }
 
     /// What time it is here.

@@ -64,7 +64,6 @@ pub(in crate::actors) fn decide(
     };
     let is_parked = matches!(verdict, Verdict::Park { .. });
     context.metrics.crashed(kind.name(), is_parked);
-    context.observed().failed(kind, name, is_parked);
     let record = RestartRecord { actor, at, cause, attempt, next_at };
     context.status.restart(record.clone());
     (verdict, record)

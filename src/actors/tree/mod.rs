@@ -11,6 +11,6 @@ pub(super) mod context;
 pub(super) mod erasing;
 pub(super) mod keyed_lock;
 pub(super) mod ledger;
+pub(super) mod members;
 pub(super) mod metrics;
-pub(super) mod observe;
 pub(super) mod status;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::actors::tree::changes::Dirty;
 use crate::actors::tree::changes::Subject;
-use crate::actors::tree::observe::Observations;
+use crate::actors::tree::members::Members;
 use crate::clock::Clock;
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::explanation::{Situation, Why, explain};
@@ -205,7 +205,7 @@ impl<K: Ord + Clone, V: Clone> Troubled<K, V> {
 #[derive(Debug)]
 pub struct Status {
     /// What each member of the tree shows of itself.
-    pub observed: Observations,
+    pub members: Members,
     clock: Clock,
     views: Mutex<Views>,
     changes: Dirty<Subject>,
@@ -225,7 +225,7 @@ impl Status {
     /// Nobody has said anything yet; what is late is judged by `clock`.
     pub fn new(clock: Clock) -> Self {
         Self {
-            observed: Observations::new(clock.clone()),
+            members: Members::new(clock.clone()),
             clock,
             views: Mutex::default(),
             changes: Dirty::default(),

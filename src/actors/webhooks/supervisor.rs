@@ -169,7 +169,7 @@ impl Actor for Webhooks {
             WebhooksMsg::Dispatch => state.dispatch(&myself),
             WebhooksMsg::Ended { cause } => state.dispatcher_ended(&myself, &cause).await,
             WebhooksMsg::Start(id) => state.start(&myself, id).await,
-            WebhooksMsg::Dropped(id) => state.children.forgive(&id),
+            WebhooksMsg::Dropped(id) => state.dropped(id),
             WebhooksMsg::Stop(reply) => state.stop(reply),
             WebhooksMsg::Pulse(reply) => drop(reply.send(())),
         }
@@ -194,11 +194,18 @@ impl Actor for Webhooks {
 }
 
 impl WebhooksState {
+    /// An endpoint is not to be there any more; if it runs, its own end says so.
+    fn dropped(&mut self, id: WebhookId) {
+        if self.shared.registry.get(id).is_none_or(|hook| !hook.has_actor()) {
+            self.children.forget(&id, &self.shared.context);
+        }
+    }
+
     fn dispatch(&mut self, myself: &ActorRef<WebhooksMsg>) {
         if self.shared.stop.is_cancelled() {
             return;
         }
-        self.shared.context.observed().begins(&table::DISPATCHER);
+        self.shared.context.members().runs(&table::DISPATCHER);
         let (shared, spooler) = (Arc::clone(&self.shared), Arc::clone(&self.spooler));
         let task = tasks::owned(async move {
             let mut spooler = spooler.lock_owned().await;
@@ -221,6 +228,7 @@ impl WebhooksState {
     async fn dispatcher_ended(&mut self, myself: &ActorRef<WebhooksMsg>, cause: &str) {
         let (context, kind) = (&self.shared.context, ChildKind::Webhook);
         let verdict = ledger::judge(context, kind, "dispatcher", &mut self.crashes, cause).await;
+        context.members().of_row(&table::DISPATCHER).failed(false);
         let pause = ledger::pause_of(verdict).unwrap_or_default();
         myself.send_after(pause, || WebhooksMsg::Dispatch);
     }
@@ -231,8 +239,8 @@ impl WebhooksState {
             return;
         }
         let args = EndpointArgs { shared: Arc::clone(&self.shared), hook: Arc::clone(&hook) };
-        let observer = self.children.observer(&id, &self.shared.context);
-        match spawn_child(observer, Endpoint, args, myself.get_cell()).await {
+        let member = self.children.member(&id, &self.shared.context);
+        match spawn_child(member, Endpoint, args, myself.get_cell()).await {
             Ok(actor) => {
                 self.children.started(&actor.get_cell(), id);
                 // Known to the dispatcher first: what it queues from now on it tells, and what

@@ -1,7 +1,7 @@
 //! The supervision tree's rules: what follows when a child ends, when a link that claims to be up is not getting
 //! on, how often a loop may go round. Owns policies as data; never which actor they are for.
 
-pub mod observation;
+pub mod member;
 pub mod pace;
 pub mod restart;
 pub mod table;

@@ -228,12 +228,12 @@ impl Work {
         let Self { account, caller, peers, is_bot, store } = self;
         let attempt = tasks::brief(async move { caller.run(&call, &peers, is_bot).await }).await;
         let outcome = match attempt {
-            Ok(Ok((finding, news))) => {
+            Ok(Ok((outcome, news))) => {
                 if !news.is_empty() {
                     let op = Op::PutPeers { account, peers: news };
                     let _ = store.submit(vec![op], |_| {}).await;
                 }
-                Ok(finding)
+                Ok(outcome)
             }
             Ok(Err(failure)) => Err(failure),
             Err(_) => Err(Failure::transient("the telegram library failed (panic)")),

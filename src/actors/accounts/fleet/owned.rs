@@ -90,7 +90,7 @@ pub(in crate::actors) enum OwnedMsg {
     /// Take an account in.
     Adopt { adoption: Box<Adoption>, reply: Answer },
     /// Change something about an account.
-    Change { user: UserId, id: AccountId, interest: Wanted, audit_event: AuditEvent, reply: Answer },
+    Change { user: UserId, id: AccountId, wanted: Wanted, audit_event: AuditEvent, reply: Answer },
     /// What was asked for is durable, or is not.
     Kept { outcome: Result<(), CommitError>, change: Box<Change>, reply: Answer },
 }
@@ -160,8 +160,8 @@ impl FleetState {
             }
             OwnedMsg::Lent { key, lease } => self.leases.lend(key, &lease),
             OwnedMsg::Adopt { adoption, reply } => self.adopt(myself, *adoption, reply).await,
-            OwnedMsg::Change { user, id, interest, audit_event, reply } => {
-                self.change(myself, &user, id, interest, audit_event, reply).await;
+            OwnedMsg::Change { user, id, wanted, audit_event, reply } => {
+                self.change(myself, &user, id, wanted, audit_event, reply).await;
             }
             OwnedMsg::Kept { outcome, change, reply } => {
                 self.kept(myself, outcome, *change, reply).await;
@@ -175,7 +175,7 @@ impl FleetState {
         myself: &ActorRef<FleetMsg>,
         user: &UserId,
         id: AccountId,
-        interest: Wanted,
+        wanted: Wanted,
         audit_event: AuditEvent,
         reply: Answer,
     ) {
@@ -188,9 +188,9 @@ impl FleetState {
             let _ = reply.send(Err(Refusal::new(Code::Conflict, detail).after(1)));
             return;
         }
-        let (mut ops, change) = match interest {
+        let (mut ops, change) = match wanted {
             Wanted::Held | Wanted::Resumed => {
-                let is_paused = interest == Wanted::Held;
+                let is_paused = wanted == Wanted::Held;
                 let account = OwnedAccount { is_paused, updated_at: self.context.now(), ..account };
                 (vec![Op::put_row(&account)], Change::Held(account))
             }
@@ -480,6 +480,7 @@ impl FleetState {
         self.context.status.named(key, &member.names);
         if matches!(member.presence, Presence::Running(_)) {
             // A command of the bridge brought the same session.
+            self.children.follow_name(&key, &self.context);
             self.stand(myself, key, Standing::Kept).await;
             self.redial_dead(key);
         } else {
@@ -538,6 +539,7 @@ impl FleetState {
         match (&member.presence, shared) {
             (Presence::Running(actor), true) => {
                 let _ = actor.cast(AccountMsg::Stand(Standing::OnDemand));
+                self.children.follow_name(&key, &self.context);
             }
             (Presence::Running(actor), false) => actor.stop(None),
             (_, true) => {}
@@ -556,7 +558,7 @@ impl FleetState {
     /// What a released account still noted on its way out goes, too.
     pub(super) async fn forget_member(&mut self, key: AuthKeyId) {
         let Some(member) = self.members.remove(&key) else { return };
-        self.children.forgive(&key);
+        self.children.forget(&key, &self.context);
         // Its sockets may still be closing: whoever brings the key again waits for them.
         self.leases.lend(key, &member.lease);
         self.context.status.account_rests(key);
@@ -675,9 +677,9 @@ mod tests {
         let (lease, _) = lease_of(&fleet, account.key).await;
         let closing = lease.try_hold().unwrap();
         let audit_event = AuditEvent::own(&account.user, "account.remove", now());
-        let (user, id, interest) = (account.user.clone(), account.id, Wanted::Gone);
+        let (user, id, wanted) = (account.user.clone(), account.id, Wanted::Gone);
         let gone =
-            |reply| FleetMsg::Owned(OwnedMsg::Change { user, id, interest, audit_event, reply });
+            |reply| FleetMsg::Owned(OwnedMsg::Change { user, id, wanted, audit_event, reply });
         call(&fleet, gone, Duration::from_secs(20)).await.unwrap().unwrap();
         let (again, _) = lease_of(&fleet, account.key).await;
         assert!(again.try_hold().is_none(), "its connection is still being closed");

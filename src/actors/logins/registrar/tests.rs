@@ -107,6 +107,7 @@ async fn a_login_that_crashed_goes_on_after_a_disk_that_did_not_answer() {
         open: HashMap::new(),
         names: HashMap::from([(child, name)]),
         histories: HashMap::new(),
+        members: HashMap::new(),
     };
     gate.hang_reads(true);
     let began = Instant::now();

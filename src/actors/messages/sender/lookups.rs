@@ -179,9 +179,9 @@ async fn run(asked: Asked, deadline: watch::Receiver<Instant>) -> LookupOutcome 
         }
         Err(Unmet::TakenBack) => return None,
         Err(Unmet::Refused(failure) | Unmet::Failed(failure)) => Err(failure),
-        Ok(finding) => Ok(finding),
+        Ok(outcome) => Ok(outcome),
     };
-    Some(found.and_then(|finding| match finding {
+    Some(found.and_then(|outcome| match outcome {
         Outcome::Resolved { peer, .. } => Ok(peer),
         _ => Err(Failure::transient("the recipient was not looked up")),
     }))

@@ -170,17 +170,17 @@ impl MonitorActor {
         outcome: Result<Outcome, Failure>,
     ) -> Result<(), ActorProcessingErr> {
         match outcome {
-            Ok(finding) => {
+            Ok(outcome) => {
                 self.opening_failures = 0;
-                self.take_finding(finding).await?;
+                self.take_outcome(outcome).await?;
                 self.advance(myself).await
             }
             Err(failure) => self.failed(myself, failure).await,
         }
     }
 
-    async fn take_finding(&mut self, finding: Outcome) -> Result<(), ActorProcessingErr> {
-        match finding {
+    async fn take_outcome(&mut self, outcome: Outcome) -> Result<(), ActorProcessingErr> {
+        match outcome {
             Outcome::Resolved { peer, title } => {
                 self.opening.peer = Some(peer);
                 self.learn(Some(peer.id), title, None).await

@@ -16,7 +16,7 @@ use super::extract::{Body, Id};
 use super::parse;
 use super::shapes::{Account, Login};
 use super::views;
-use crate::actors::{Connected, PastedSession};
+use crate::actors::{PastedSession, SessionBrought};
 use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::users::owner::{Caller, LoginId};
 
@@ -129,10 +129,12 @@ async fn connect_session(
     let session = session_string.map(|session_string| PastedSession { session_string, api_id });
     let session = fields.finish(session)?;
     Ok(match api.services.logins.by_session(&who, session).await? {
-        Connected::Whole(connected) => {
+        SessionBrought::Whole(connected) => {
             (StatusCode::CREATED, Json(views::connected(connected))).into_response()
         }
-        Connected::Open(login) => Wiped(StatusCode::ACCEPTED, views::login(login)?).into_response(),
+        SessionBrought::Open(login) => {
+            Wiped(StatusCode::ACCEPTED, views::login(login)?).into_response()
+        }
     })
 }
 

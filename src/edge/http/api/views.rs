@@ -25,7 +25,7 @@ use crate::protocol::audit::log::Entry;
 use crate::protocol::logins::steps;
 use crate::protocol::messages::record::SentMessage;
 use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope};
-use crate::protocol::tree::observation::{LastMessage, Observation};
+use crate::protocol::tree::member::{LastMessage, MemberSnapshot};
 use crate::protocol::values::ids::UnixMillis;
 use crate::protocol::values::page;
 use crate::protocol::webhooks::deliveries::DeadRecord;
@@ -122,7 +122,7 @@ pub(super) fn why(AccountWhy { why, actor }: AccountWhy) -> WhyView {
     }
 }
 
-fn member(member: Observation) -> MemberView {
+fn member(member: MemberSnapshot) -> MemberView {
     let last =
         |LastMessage { name, at, is_running }| MessageView { name, at: Time(at), is_running };
     MemberView {

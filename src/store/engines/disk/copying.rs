@@ -118,14 +118,14 @@ pub(super) fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
 }
 
 fn has_same_bytes(one: &Path, other: &Path) -> io::Result<bool> {
-    const RECORDS_PER_COMMIT: u64 = 1 << 16;
+    const CHUNK_BYTES: u64 = 1 << 16;
     let (mut one, mut other) = (File::open(one)?, File::open(other)?);
     let (mut left, mut right) = (Vec::new(), Vec::new());
     loop {
         left.clear();
         right.clear();
-        Read::by_ref(&mut one).take(RECORDS_PER_COMMIT).read_to_end(&mut left)?;
-        Read::by_ref(&mut other).take(RECORDS_PER_COMMIT).read_to_end(&mut right)?;
+        Read::by_ref(&mut one).take(CHUNK_BYTES).read_to_end(&mut left)?;
+        Read::by_ref(&mut other).take(CHUNK_BYTES).read_to_end(&mut right)?;
         if left != right || left.is_empty() {
             return Ok(left == right);
         }

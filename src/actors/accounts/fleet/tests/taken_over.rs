@@ -87,8 +87,8 @@ impl House {
             return tokio::spawn(async {});
         };
         let audit_event = AuditEvent::own(&account.user, "account.remove", now());
-        let (user, id, interest) = (account.user, account.id, Wanted::Gone);
-        self.ask(move |reply| OwnedMsg::Change { user, id, interest, audit_event, reply })
+        let (user, id, wanted) = (account.user, account.id, Wanted::Gone);
+        self.ask(move |reply| OwnedMsg::Change { user, id, wanted, audit_event, reply })
     }
 
     fn ask(

@@ -12,10 +12,10 @@ use uuid::Uuid;
 use super::super::*;
 use crate::actors::{
     AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, AuditQuery,
-    AuditService, ChangeService, Connected, ConnectedAccount, DailyLimitUse, DetailedHealth,
-    Erased, HealthQuery, KeyStatus, LoginService, MessageService, MonitorQuery, MonitorService,
-    PastedSession, Services, StoreFigures, TroubledPage, UserDataService, WebhookInfo,
-    WebhookOrder, WebhookService, WriteArchive,
+    AuditService, ChangeService, ConnectedAccount, DailyLimitUse, DetailedHealth, Erased,
+    HealthQuery, KeyStatus, LoginService, MessageService, MonitorQuery, MonitorService,
+    PastedSession, Services, SessionBrought, StoreFigures, TroubledPage, UserDataService,
+    WebhookInfo, WebhookOrder, WebhookService, WriteArchive,
 };
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::explanation::{Timer, Why};
@@ -32,7 +32,7 @@ use crate::protocol::messages::record::SentMessage;
 use crate::protocol::monitors::failover::MonitorState;
 use crate::protocol::telegram::chat::{ChatRef, ChatSpelling, MarkedId};
 use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope, MethodClass};
-use crate::protocol::tree::observation::{LastMessage, MemberState, Observation};
+use crate::protocol::tree::member::{LastMessage, MemberSnapshot, MemberState};
 use crate::protocol::tree::restart::ChildKind;
 use crate::protocol::users::owner::{AccountId, Caller, LoginId, UserId, WebhookId};
 use crate::protocol::values::fingerprint::Fingerprint;
@@ -304,8 +304,8 @@ impl LoginService for Logins {
         Ok(connected())
     }
 
-    async fn by_session(&self, _: &Caller, _: PastedSession) -> Result<Connected, Refusal> {
-        Ok(Connected::Whole(connected()))
+    async fn by_session(&self, _: &Caller, _: PastedSession) -> Result<SessionBrought, Refusal> {
+        Ok(SessionBrought::Whole(connected()))
     }
 
     async fn get(&self, who: &Caller, id: LoginId) -> Result<LoginInfo, Refusal> {
@@ -513,8 +513,8 @@ impl AdministrationService for Administration {
     }
 }
 
-fn observed(name: &str) -> Observation {
-    Observation {
+fn observed(name: &str) -> MemberSnapshot {
+    MemberSnapshot {
         name: name.to_owned(),
         kind: ChildKind::Part,
         state: MemberState::Running,

@@ -5,7 +5,7 @@ use crate::protocol::values::ids::UnixMillis;
 
 /// One member, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observation {
+pub struct MemberSnapshot {
     /// As the restart ledger calls it, e.g. `account/5c0ffee1234567890`.
     pub name: String,
     /// What it is.
