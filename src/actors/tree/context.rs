@@ -67,8 +67,12 @@ impl Context {
 impl Context {
     /// Around `store`.
     pub(crate) fn for_tests(store: Store) -> Arc<Self> {
+        Self::told_by(store, Arc::new(crate::telegram::Clocks::default()))
+    }
+
+    /// The same, where `clocks` tell Telegram's time.
+    pub(in crate::actors) fn told_by(store: Store, clocks: Arc<dyn ServerClock>) -> Arc<Self> {
         let gate = Arc::new(BacklogGate::new(1 << 30));
-        let clocks = Arc::new(crate::telegram::Clocks::default());
         Self::new(store, Arc::default(), Arc::default(), gate, clocks)
     }
 }
