@@ -109,12 +109,16 @@ pub const NAMES: [&str; 81] = [
 pub(crate) fn reach(_name: &'static str) {}
 
 /// Passes, or panics when the actor `kind/key` is the one that is to stumble.
-#[cfg(not(feature = "fail-points"))]
+#[cfg(not(any(feature = "fail-points", test)))]
 #[inline(always)]
 pub(crate) fn stumble(_kind: &'static str, _key: &dyn std::fmt::Display) {}
 
 #[cfg(feature = "fail-points")]
-pub(crate) use armed::{reach, stumble};
+pub(crate) use armed::reach;
+#[cfg(all(feature = "fail-points", not(test)))]
+pub(crate) use armed::stumble;
+#[cfg(test)]
+pub(crate) use tripped::{stumble, trip};
 
 /// A disk on which a sync fails, in the place of the C library's `fdatasync` for the whole process. Once there
 /// is a file `fail` in the folder that the variable names, the next sync answers EIO. As on Linux, that is told
@@ -184,9 +188,11 @@ mod armed {
     const VARIABLE: &str = "TELEWARDEN_FAIL_POINT";
 
     /// Who panics.
+    #[cfg(not(test))]
     const STUMBLE: &str = "TELEWARDEN_STUMBLE";
 
     /// Passes, or panics when the actor `kind/key` is the one that is to stumble.
+    #[cfg(not(test))]
     pub(crate) fn stumble(kind: &'static str, key: &dyn std::fmt::Display) {
         static WHO: OnceLock<Option<String>> = OnceLock::new();
         let who = WHO.get_or_init(|| std::env::var(STUMBLE).ok());
@@ -229,6 +235,36 @@ mod armed {
         // a process sends to itself arrives before the call returns.
         unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
         std::process::abort()
+    }
+}
+
+/// In unit tests, which run side by side, each says for its own thread who stumbles and how often.
+#[cfg(test)]
+mod tripped {
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+    use std::fmt::Display;
+
+    thread_local! {
+        static LEFT: RefCell<HashMap<String, u32>> = RefCell::default();
+    }
+
+    /// Has the actor `kind/key` panic the next `times` times that it comes by.
+    pub(crate) fn trip(kind: &str, key: &dyn Display, times: u32) {
+        LEFT.with_borrow_mut(|left| left.insert(format!("{kind}/{key}"), times));
+    }
+
+    /// Passes, or panics when the actor `kind/key` is the one that is to stumble.
+    pub(crate) fn stumble(kind: &'static str, key: &dyn Display) {
+        let name = format!("{kind}/{key}");
+        let is_it = LEFT.with_borrow_mut(|left| match left.get_mut(&name) {
+            Some(times) if *times > 0 => {
+                *times -= 1;
+                true
+            }
+            _ => false,
+        });
+        assert!(!is_it, "{name} stumbles, as it was told to");
     }
 }
 

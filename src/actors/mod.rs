@@ -16,6 +16,8 @@ mod messages;
 mod monitors;
 mod root;
 mod services;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod upkeep;
 mod webhooks;

@@ -289,6 +289,19 @@ impl Root {
         self.services.clone()
     }
 
+    /// Ends it at once, as a crash of the process does.
+    #[cfg(test)]
+    pub(super) fn kill(self) {
+        let parts: [ActorCell; 5] = [
+            self.logins.into(),
+            self.fleet.into(),
+            self.jobs.into(),
+            self.monitors.into(),
+            self.supervisor.into(),
+        ];
+        parts.iter().for_each(ActorCell::kill);
+    }
+
     #[cfg(test)]
     pub(super) fn fleet(&self) -> &ActorRef<FleetMsg> {
         &self.fleet

@@ -67,4 +67,4 @@ pub use contract::{
 pub use examine::{AuditLogExamined, Examined, examine, examine_audit_log};
 pub use records::erasure::names_user;
 #[cfg(test)]
-pub(crate) use tests::gated;
+pub(crate) use tests::{gated, standing};

@@ -29,7 +29,31 @@ pub enum GapScope {
 pub struct NewMessage {
     /// The chat.
     pub chat: MarkedId,
-    pub(super) message: tl::enums::Message,
+    pub(super) body: Body,
+}
+
+/// What was said, translated only once somebody wants it.
+#[cfg_attr(
+    test,
+    allow(clippy::large_enum_variant, reason = "what came is not boxed for the sake of tests")
+)]
+pub(super) enum Body {
+    /// As it came.
+    Wire(tl::enums::Message),
+    /// As it is to be told.
+    #[cfg(test)]
+    Plain(crate::protocol::messages::message::Message),
+}
+
+#[cfg(test)]
+impl NewMessage {
+    /// One that needs no translation.
+    pub(crate) fn plain(
+        chat: MarkedId,
+        message: crate::protocol::messages::message::Message,
+    ) -> Self {
+        Self { chat, body: Body::Plain(message) }
+    }
 }
 
 /// News about a chat itself: membership or rights may have changed.
@@ -57,6 +81,24 @@ pub struct Batch {
     pub delta: UpdateStateDelta,
     pub(super) users: Vec<tl::enums::User>,
     pub(super) chats: Vec<tl::enums::Chat>,
+}
+
+#[cfg(test)]
+impl Batch {
+    /// One of messages and nothing else.
+    pub(crate) fn of(messages: Vec<NewMessage>) -> Self {
+        Self { messages, ..Self::default() }
+    }
+
+    /// One that says that something may have been missed.
+    pub(crate) fn missing(gap: GapScope) -> Self {
+        Self { gaps: vec![gap], ..Self::default() }
+    }
+
+    /// One of news about a chat.
+    pub(crate) fn about(chat: MarkedId, loss: Option<Failure>) -> Self {
+        Self { notices: vec![ChatNotice { chat, loss }], ..Self::default() }
+    }
 }
 
 impl Batch {
@@ -114,7 +156,7 @@ impl Batch {
             }
             tl::enums::Message::Empty(_) => return,
         };
-        self.messages.push(NewMessage { chat, message });
+        self.messages.push(NewMessage { chat, body: Body::Wire(message) });
     }
 
     fn notice(&mut self, chat: MarkedId) {

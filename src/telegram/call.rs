@@ -234,16 +234,25 @@ impl Call {
     ) -> Result<(Outcome, Vec<PeerRecord>), Failure> {
         let known = self.names().and_then(|target| known_peer(peers, target));
         let performed = self.perform(caller, known, is_bot).await;
-        let (finding, mentioned) = performed.map_err(|failure| self.doubted(failure))?;
+        let (outcome, mentioned) = performed.map_err(|failure| self.doubted(failure))?;
+        let mut news = lock(peers).learn(&mentioned);
+        news.extend(self.note_sought(&outcome, peers));
+        Ok((outcome, news))
+    }
+
+    /// Takes note of the peer that was looked for, if one was found; answers what of it is news.
+    pub(super) fn note_sought(
+        &self,
+        outcome: &Outcome,
+        peers: &Mutex<PeerBook>,
+    ) -> Vec<PeerRecord> {
+        let Some(peer) = outcome.sought() else { return Vec::new() };
         let mut peers = lock(peers);
-        let mut news = peers.learn(&mentioned);
-        if let Some(peer) = finding.sought() {
-            news.extend(peers.learn_one(peer));
-            if let Some(name) = self.looks_up() {
-                peers.name(name, peer.id, instant());
-            }
+        let news = peers.learn_one(peer);
+        if let Some(name) = self.looks_up() {
+            peers.name(name, peer.id, instant());
         }
-        Ok((finding, news))
+        news
     }
 
     /// Of what changes something, an answer that cannot be read leaves open whether it was done: as

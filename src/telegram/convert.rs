@@ -7,7 +7,7 @@ use grammers_client::tl::enums::{
 };
 use grammers_client::tl::{enums, types};
 
-use super::batch::{Batch, NewMessage};
+use super::batch::{Batch, Body, NewMessage};
 use super::peers::marked;
 use crate::protocol::messages::message::{Author, Entity, Forward, Media, Message};
 use crate::protocol::telegram::chat::MarkedId;
@@ -16,7 +16,13 @@ use crate::protocol::values::time::iso8601;
 impl Batch {
     /// Translates one of this batch's messages.
     pub fn translate(&self, message: NewMessage) -> Option<Message> {
-        translate(message.message, &People { users: &self.users, chats: &self.chats })
+        match message.body {
+            Body::Wire(message) => {
+                translate(message, &People { users: &self.users, chats: &self.chats })
+            }
+            #[cfg(test)]
+            Body::Plain(message) => Some(message),
+        }
     }
 
     /// The title of a chat, if this batch mentions it.

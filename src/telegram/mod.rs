@@ -14,7 +14,7 @@ mod clock;
 mod convert;
 mod error;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 mod freeze;
 mod history;
 mod key_exchange;

@@ -54,11 +54,6 @@ impl Servers {
         self.address(dc_id).ok_or(LoginFailure::NoDatacenter { dc_id, is_own })
     }
 
-    /// Whether anything is known of datacenter `dc_id`.
-    pub fn knows(&self, dc_id: i32) -> bool {
-        self.address(dc_id).is_some()
-    }
-
     /// Where datacenter `dc_id` is reached.
     pub(super) fn address(&self, dc_id: i32) -> Option<SocketAddr> {
         let own = self.own.get(&dc_id).copied();

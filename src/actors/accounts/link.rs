@@ -12,6 +12,7 @@ use super::delivery::{Delivery, Loss, Origin, Share};
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::accounts::listener::{Listener, ListenerMsg};
 use crate::actors::tree::backlog::BacklogGate;
+use crate::failpoint;
 use crate::protocol::telegram::acknowledged::Progress;
 use crate::protocol::telegram::chat::{ChatKey, MarkedId, PeerKind};
 use crate::protocol::telegram::failure::Failure;
@@ -123,6 +124,7 @@ impl LinkTask {
     }
 
     async fn forward(&self, mut batch: Batch) -> Result<(), Failure> {
+        failpoint::stumble("account.delivers", &self.account);
         if self.progress.lock().unwrap_or_else(PoisonError::into_inner).is_broken() {
             return Err(Failure::transient("a batch of updates was lost on its way to the store"));
         }

@@ -17,4 +17,6 @@ pub(super) mod joins;
 pub(super) mod joins_under_way;
 mod link;
 pub(super) mod listener;
+#[cfg(test)]
+mod tests;
 mod watchdog;

@@ -294,6 +294,7 @@ impl LoginActor {
         link: Option<Box<dyn LoginConnection>>,
         outcome: Result<Step, LoginFailure>,
     ) {
+        failpoint::stumble("login", &self.who.user);
         if matches!(self.stage, Stage::Leaving) {
             // It ended as the login was given up; whatever it led to is being ended.
             return;

@@ -6,3 +6,5 @@ pub(super) mod flood_waits;
 pub(super) mod login;
 pub(super) mod registrar;
 pub(super) mod registry;
+#[cfg(test)]
+mod tests;

@@ -66,11 +66,13 @@ pub(in crate::actors) enum LoginsMsg {
         failures: u32,
         outcome: Box<Result<Option<LoginRecord>, StoreError>>,
     },
+    /// The record of a login that crashed too often was read, or could not be.
+    GivenUp { name: (UserId, LoginId), outcome: Box<Result<Option<LoginRecord>, StoreError>> },
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
 
-named!(LoginsMsg: Resume, Begin, Tell, Forget, RestartDue, Read, Pulse);
+named!(LoginsMsg: Resume, Begin, Tell, Forget, RestartDue, Read, GivenUp, Pulse);
 
 /// Its state.
 pub(in crate::actors) struct LoginsState {
@@ -120,6 +122,7 @@ impl Actor for Logins {
             LoginsMsg::Read { name, failures, outcome } => {
                 state.read(&myself, name, failures, *outcome).await;
             }
+            LoginsMsg::GivenUp { name, outcome } => state.given_up(&myself, name, *outcome).await,
             LoginsMsg::Pulse(reply) => drop(reply.send(())),
         }
         Ok(())
@@ -276,7 +279,7 @@ impl LoginsState {
         let history = self.histories.entry(name.clone()).or_default();
         let (kind, id) = (ChildKind::Login, name.1.to_string());
         let verdict = ledger::judge(&self.context, kind, &id, history, &cause).await;
-        let Some(pause) = ledger::pause_of(verdict) else { return self.give_up(&name).await };
+        let Some(pause) = ledger::pause_of(verdict) else { return self.give_up(myself, name) };
         self.members.get(&name).inspect(|member| member.failed(false));
         myself.send_after(pause, move || LoginsMsg::RestartDue { name, failures: 0 });
     }
@@ -303,7 +306,10 @@ impl LoginsState {
     ) {
         match outcome {
             Ok(Some(record)) => self.resume(myself, vec![record]).await,
-            Ok(None) => self.give_up(&name).await,
+            Ok(None) => {
+                self.crashed(&name);
+                self.forget(&name.0, name.1).await;
+            }
             Err(error) => {
                 tracing::error!(%error, login = %name.1, "a login that crashed cannot be read; it is tried again");
                 let failures = failures.saturating_add(1);
@@ -314,11 +320,46 @@ impl LoginsState {
         }
     }
 
-    async fn give_up(&mut self, name: &(UserId, LoginId)) {
-        let (user, id) = name;
+    /// It crashed too often. What the store has of it is read beside this actor.
+    fn give_up(&mut self, myself: &ActorRef<LoginsMsg>, name: (UserId, LoginId)) {
+        self.crashed(&name);
+        let (store, target) = (self.context.store.clone(), myself.clone());
+        tasks::brief(async move {
+            let (user, id) = name.clone();
+            let outcome = store.read(move |store| store.row::<LoginRecord>(&user, id)).await;
+            let _ = target.cast(LoginsMsg::GivenUp { name, outcome: Box::new(outcome) });
+        });
+    }
+
+    /// Telegram may have let it in, and nobody else has its key: a session that was made here is ended there,
+    /// too. Should that crash again and again as well, it is left at that.
+    async fn given_up(
+        &mut self,
+        myself: &ActorRef<LoginsMsg>,
+        name: (UserId, LoginId),
+        outcome: Result<Option<LoginRecord>, StoreError>,
+    ) {
+        let is_done = |record: &LoginRecord| matches!(record.stage, LoginStage::Done { .. });
+        match outcome {
+            Ok(Some(mut record))
+                if !record.is_brought && !record.is_leaving && !is_done(&record) =>
+            {
+                (record.is_leaving, record.stage) = (true, LoginStage::WaitingScan);
+                // Should the store fail, the daemon ends, and its next life goes on with the login.
+                let _ = self.context.store.submit(vec![Op::put_row(&record)], |_| {}).await;
+                self.resume(myself, vec![record]).await;
+            }
+            Ok(_) => self.forget(&name.0, name.1).await,
+            // The next life of the daemon finds it.
+            Err(error) => {
+                tracing::error!(%error, login = %name.1, "a login that was given up cannot be read");
+            }
+        }
+    }
+
+    fn crashed(&mut self, name: &(UserId, LoginId)) {
         self.histories.remove(name);
         self.is_gone(name);
-        self.context.login_registry.crashed(user, *id);
-        self.forget(user, *id).await;
+        self.context.login_registry.crashed(&name.0, name.1);
     }
 }

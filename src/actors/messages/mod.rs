@@ -2,3 +2,5 @@
 //! call, the outcome before anybody is told.
 
 pub(super) mod sender;
+#[cfg(test)]
+mod tests;

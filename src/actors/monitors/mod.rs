@@ -8,3 +8,5 @@ pub(super) mod monitor;
 mod opening;
 pub(super) mod rekeying;
 pub(super) mod supervisor;
+#[cfg(test)]
+mod tests;

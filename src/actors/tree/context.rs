@@ -104,10 +104,18 @@ impl Context {
 
     /// Around `store`, by `clock`.
     pub(crate) fn for_tests_at(store: Store, clock: Clock) -> Arc<Self> {
-        let gate = Arc::new(BacklogGate::new(1 << 30));
         let clocks = Arc::new(crate::telegram::Clocks::new(clock.clone()));
-        let chance = Chance::system();
+        Self::told_by(store, clock, clocks)
+    }
+
+    /// The same, where `clocks` tell Telegram's time.
+    pub(in crate::actors) fn told_by(
+        store: Store,
+        clock: Clock,
+        clocks: Arc<dyn ServerClock>,
+    ) -> Arc<Self> {
+        let gate = Arc::new(BacklogGate::new(1 << 30));
         let status = Arc::new(Status::new(clock.clone()));
-        Self::new(store, status, Arc::default(), gate, clock, chance, clocks)
+        Self::new(store, status, Arc::default(), gate, clock, Chance::system(), clocks)
     }
 }

@@ -31,6 +31,9 @@ pub(in crate::store) struct ReadPool(Arc<Pool>);
 struct Pool {
     state: Mutex<State>,
     news: Condvar,
+    /// Something is to be read.
+    #[cfg(test)]
+    touched: tokio::sync::Notify,
 }
 
 #[derive(Default)]
@@ -43,6 +46,8 @@ struct State {
 
 impl ReadPool {
     pub(super) fn enter(&self, job: Job) -> Result<(), StoreError> {
+        #[cfg(test)]
+        self.0.touched.notify_one();
         let mut state = self.0.lock();
         if state.waiting.len() >= WAITING_MAX {
             return Err(unanswered(READ_MAX));
@@ -65,6 +70,20 @@ impl ReadPool {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl ReadPool {
+    /// Whether something is being read, or is to be.
+    pub(in crate::store) fn is_busy(&self) -> bool {
+        let state = self.0.lock();
+        !state.waiting.is_empty() || state.threads > state.idle
+    }
+
+    /// Waits until something is to be read.
+    pub(in crate::store) async fn touched(&self) {
+        self.0.touched.notified().await;
     }
 }
 

@@ -91,13 +91,22 @@ pub(in crate::store) struct Queue {
     room: Semaphore,
     state: Mutex<State>,
     wake: Condvar,
+    /// Something was handed in.
+    #[cfg(test)]
+    pub(in crate::store) touched: tokio::sync::Notify,
 }
 
 impl Queue {
     pub(in crate::store) fn new(acknowledged: u64) -> Self {
         let state = State { acknowledged, ..State::default() };
         let room = Semaphore::new(ROOM as usize);
-        Self { room, state: Mutex::new(state), wake: Condvar::new() }
+        Self {
+            room,
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            #[cfg(test)]
+            touched: Default::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -129,6 +138,8 @@ impl Queue {
             state.sleeping = false;
             self.wake.notify_one();
         }
+        #[cfg(test)]
+        self.touched.notify_one();
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod monitor_index;
 mod safety_copy;
 mod sample_rows;
 mod spool;
+pub(crate) mod standing;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -31,7 +31,7 @@ impl DialGate {
     }
 
     /// Waits for the right to dial.
-    pub(super) async fn begin(
+    pub(in crate::telegram) async fn begin(
         &self,
         dc_id: i32,
         key: Option<AuthKeyId>,

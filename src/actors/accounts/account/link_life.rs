@@ -17,6 +17,7 @@ use crate::actors::accounts::link::LinkTask;
 use crate::actors::accounts::watchdog::{CHECKUP_EVERY, Watch};
 use crate::actors::tree::ledger;
 use crate::clock::instant;
+use crate::failpoint;
 use crate::protocol::accounts::connection::Input;
 use crate::protocol::telegram::failure::{Failure, WaitScope};
 use crate::protocol::telegram::pacing::{FloodWaitScope, MethodClass};
@@ -82,6 +83,7 @@ impl AccountActor {
         if !self.is_current(incarnation) {
             return Ok(());
         }
+        failpoint::stumble("account.dialled", &self.record.id);
         self.dial = None;
         match outcome {
             Ok(dialled) => {

@@ -83,6 +83,7 @@ impl AccountActor {
         mut request: Request,
         outcome: Result<Outcome, Failure>,
     ) -> Result<(), ActorProcessingErr> {
+        failpoint::stumble("account.called", &self.record.id);
         let current = self.is_current(incarnation);
         if current {
             self.queue.finished();
