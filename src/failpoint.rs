@@ -83,8 +83,8 @@ pub const NAMES: [&str; 81] = [
     "login.signed_in",
     "account.adopt.before",
     "account.adopt.after",
-    "estate.keep.before",
-    "estate.keep.after",
+    "owned.keep.before",
+    "owned.keep.after",
     // A user's message leaves.
     "send.intent.before",
     "send.intent.after",

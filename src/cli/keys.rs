@@ -24,12 +24,12 @@ const ANSWER_MAX: Duration = Duration::from_secs(40);
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
+enum KeysRequest {
     Status,
     Rotate,
 }
 
-impl Wish {
+impl KeysRequest {
     fn request(self) -> (Method, &'static str) {
         match self {
             Self::Status => (Method::GET, "/api/v1/keys"),
@@ -60,8 +60,8 @@ enum KeysError {
     Broken(SocketAddr, String),
     #[error("understand what answers at {0}: it is not telewarden, or another version of it")]
     Foreign(SocketAddr),
-    #[error("{wish}: {detail} ({code})")]
-    Refused { wish: &'static str, code: String, detail: String },
+    #[error("{request}: {detail} ({code})")]
+    Refused { request: &'static str, code: String, detail: String },
     #[error("start the runtime: {0}")]
     Runtime(std::io::Error),
 }
@@ -77,16 +77,16 @@ struct Status {
 
 /// Tells how the keys fare; 1 when the daemon does not say.
 pub fn keys_status(args: &KeysArgs) -> ExitCode {
-    run(args, Wish::Status)
+    run(args, KeysRequest::Status)
 }
 
 /// Has the daemon renew its keys; 1 when it did not.
 pub fn keys_rotate(args: &KeysArgs) -> ExitCode {
-    run(args, Wish::Rotate)
+    run(args, KeysRequest::Rotate)
 }
 
-fn run(args: &KeysArgs, wish: Wish) -> ExitCode {
-    let (listen, answer) = match ask(args, wish) {
+fn run(args: &KeysArgs, wanted: KeysRequest) -> ExitCode {
+    let (listen, answer) = match ask(args, wanted) {
         Ok(answered) => answered,
         Err(error) => return fail(&format!("failed to {error}")),
     };
@@ -95,13 +95,13 @@ fn run(args: &KeysArgs, wish: Wish) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match serde_json::from_value(answer) {
-        Ok(status) => as_text(&status, wish).into_iter().for_each(say),
+        Ok(status) => as_text(&status, wanted).into_iter().for_each(say),
         Err(_) => return fail(&format!("failed to {}", KeysError::Foreign(listen))),
     }
     ExitCode::SUCCESS
 }
 
-fn as_text(status: &Status, wish: Wish) -> Vec<String> {
+fn as_text(status: &Status, wanted: KeysRequest) -> Vec<String> {
     let Status { provider, generation, created_at, pending } = status;
     let since = created_at.as_ref().map_or(String::new(), |at| format!(", since {at}"));
     let mut lines = vec![
@@ -109,13 +109,13 @@ fn as_text(status: &Status, wish: Wish) -> Vec<String> {
         format!("generation  {generation}{since}"),
         format!("pending     {pending} records under older generations"),
     ];
-    if wish == Wish::Rotate {
+    if wanted == KeysRequest::Rotate {
         lines.push("the keys were renewed".to_owned());
     }
     lines
 }
 
-fn ask(args: &KeysArgs, wish: Wish) -> Result<(SocketAddr, Value), KeysError> {
+fn ask(args: &KeysArgs, wanted: KeysRequest) -> Result<(SocketAddr, Value), KeysError> {
     let config = args.config.clone();
     let listen = health::reachable(config.load()?.http.listen);
     if !listen.ip().to_canonical().is_loopback() {
@@ -125,10 +125,14 @@ fn ask(args: &KeysArgs, wish: Wish) -> Result<(SocketAddr, Value), KeysError> {
     let token = token::make(&TokenArgs { user, role, ttl, config })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(KeysError::Runtime)?;
-    runtime.block_on(exchange(listen, wish, &token)).map(|answer| (listen, answer))
+    runtime.block_on(exchange(listen, wanted, &token)).map(|answer| (listen, answer))
 }
 
-async fn exchange(listen: SocketAddr, wish: Wish, token: &str) -> Result<Value, KeysError> {
+async fn exchange(
+    listen: SocketAddr,
+    wanted: KeysRequest,
+    token: &str,
+) -> Result<Value, KeysError> {
     let client = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -138,7 +142,7 @@ async fn exchange(listen: SocketAddr, wish: Wish, token: &str) -> Result<Value, 
         .timeout(ANSWER_MAX)
         .build()
         .map_err(|error| broken(listen, &error))?;
-    let (method, path) = wish.request();
+    let (method, path) = wanted.request();
     let request = client.request(method, format!("http://{listen}{path}")).bearer_auth(token);
     let response = request.send().await.map_err(|error| broken(listen, &error))?;
     let is_fine = response.status().is_success();
@@ -156,11 +160,11 @@ async fn exchange(listen: SocketAddr, wish: Wish, token: &str) -> Result<Value, 
         }
         _ => detail,
     };
-    let wish = match wish {
-        Wish::Status => "learn how the keys fare",
-        Wish::Rotate => "have the keys renewed",
+    let request = match wanted {
+        KeysRequest::Status => "learn how the keys fare",
+        KeysRequest::Rotate => "have the keys renewed",
     };
-    Err(KeysError::Refused { wish, code, detail })
+    Err(KeysError::Refused { request, code, detail })
 }
 
 fn broken(listen: SocketAddr, error: &reqwest::Error) -> KeysError {
@@ -221,14 +225,14 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let secret = TokenSecret::find_or_make(None, state.path()).unwrap();
         let (address, asked) = answering(FARES);
-        let (_, answer) = ask(&args(state.path(), address), Wish::Rotate).unwrap();
+        let (_, answer) = ask(&args(state.path(), address), KeysRequest::Rotate).unwrap();
         let asked = asked.join().unwrap();
         assert!(asked.starts_with("POST /api/v1/keys/rotate HTTP/1.1\r\n"), "{asked}");
         let token = asked.lines().find_map(|line| line.strip_prefix("authorization: Bearer "));
         let grant = Tokens::new(&secret, Clock::system()).check(token.unwrap().trim()).unwrap();
         assert_eq!((grant.user.as_str(), grant.role), (USER, Role::Admin));
         assert!(grant.left(Clock::system().now()) <= Duration::from_secs(60));
-        let lines = as_text(&serde_json::from_value(answer).unwrap(), Wish::Rotate);
+        let lines = as_text(&serde_json::from_value(answer).unwrap(), KeysRequest::Rotate);
         assert_eq!(lines[1], "generation  4 (ab12), since 2026-11-21T03:04:05.000Z");
         assert_eq!(lines[3], "the keys were renewed");
     }
@@ -239,7 +243,7 @@ mod tests {
         TokenSecret::find_or_make(None, state.path()).unwrap();
         // Addresses for documentation (RFC 5737, RFC 3849): nobody answers there.
         for remote in ["192.0.2.1:8080", "[2001:db8::1]:8080", "[::ffff:192.0.2.1]:8080"] {
-            let error = ask(&args(state.path(), remote.parse().unwrap()), Wish::Status);
+            let error = ask(&args(state.path(), remote.parse().unwrap()), KeysRequest::Status);
             let error = error.unwrap_err();
             assert!(matches!(error, KeysError::Remote(_)), "{error}");
             let text = error.to_string();
@@ -248,7 +252,7 @@ mod tests {
         // What listens everywhere is asked here.
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let everywhere = SocketAddr::from(([0, 0, 0, 0], free));
-        let error = ask(&args(state.path(), everywhere), Wish::Status).unwrap_err();
+        let error = ask(&args(state.path(), everywhere), KeysRequest::Status).unwrap_err();
         assert!(matches!(error, KeysError::NotRunning(_)), "{error}");
     }
 
@@ -256,22 +260,24 @@ mod tests {
     fn a_daemon_that_does_not_run_or_refuses_is_told_in_plain_words() {
         let state = tempfile::tempdir().unwrap();
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let refused = ask(&args(state.path(), free), Wish::Status).unwrap_err().to_string();
+        let refused = ask(&args(state.path(), free), KeysRequest::Status).unwrap_err().to_string();
         assert!(refused.contains("jwt-secret") && refused.contains("start it once"), "{refused}");
         TokenSecret::find_or_make(None, state.path()).unwrap();
-        let refused = ask(&args(state.path(), free), Wish::Status).unwrap_err().to_string();
+        let refused = ask(&args(state.path(), free), KeysRequest::Status).unwrap_err().to_string();
         assert!(refused.contains("nobody listens there"), "{refused}");
 
         let (address, _asked) = answering(
             "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/problem+json\r\nconnection: \
              close\r\n\r\n{\"code\":\"UNAUTHORIZED\",\"detail\":\"the signature is wrong\"}",
         );
-        let refused = ask(&args(state.path(), address), Wish::Status).unwrap_err().to_string();
+        let refused =
+            ask(&args(state.path(), address), KeysRequest::Status).unwrap_err().to_string();
         assert!(refused.contains("the signature is wrong; does the daemon run"), "{refused}");
 
         let (address, _asked) =
             answering("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html>something else</html>");
-        let refused = ask(&args(state.path(), address), Wish::Status).unwrap_err().to_string();
+        let refused =
+            ask(&args(state.path(), address), KeysRequest::Status).unwrap_err().to_string();
         assert!(refused.contains("it is not telewarden"), "{refused}");
     }
 }

@@ -31,7 +31,7 @@ const PER_SECOND: NonZeroU32 = NonZeroU32::new(250).expect("it is not zero");
 /// Dials that may begin at once after a quiet time.
 const BURST: NonZeroU32 = NonZeroU32::new(64).expect("it is not zero");
 
-/// Dials in a row to a datacenter that nobody answered, after which those in line are told so
+/// Dials in a row to a datacenter that nobody answered, after which those who wait are told so
 /// instead of waiting for their turn: as many as may be under way at once.
 const SILENT_MAX: usize = AT_ONCE_MAX;
 
@@ -138,7 +138,7 @@ impl DialLimiter {
     /// Waits for the right to dial datacenter `dc_id` with `key`, if that is known already.
     ///
     /// # Errors
-    /// [`Failure::Transient`] instead of a place in line at a datacenter that answers nobody: those
+    /// [`Failure::Transient`] instead of a place in the queue of a datacenter that answers nobody: those
     /// whose turn it is try it, and the others' monitors move on to their next session.
     pub(in crate::actors) async fn begin(
         &self,
@@ -203,7 +203,7 @@ impl Datacenter {
     }
 }
 
-/// Has logins take their place in line.
+/// Has logins take their place in the queue.
 pub(in crate::actors) fn gate(context: &Arc<AccountsContext>) -> DialGate {
     let context = Arc::downgrade(context);
     DialGate::new(move |dc_id, key| {

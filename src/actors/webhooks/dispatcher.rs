@@ -1,4 +1,4 @@
-//! The dispatcher: reads the outbox in order and puts each event of a user in line for every endpoint of
+//! The dispatcher: reads the outbox in order and puts each event of a user into the queue of every endpoint of
 //! that user that wants it. The deliveries and how far it has come are one commit, so each event is in
 //! each line exactly once, whatever crashes. Never waits for an endpoint.
 
@@ -72,7 +72,7 @@ async fn note(shared: &Shared, through: Option<u64>) -> Result<(), CommitError> 
     }
 }
 
-/// Puts `entries` in line; `false` when none was for an endpoint, so that nothing was written.
+/// Puts `entries` into queues; `false` when none was for an endpoint, so that nothing was written.
 async fn spool(
     shared: &Shared,
     entries: &[(u64, Arc<OutboxEntry>)],

@@ -1,4 +1,4 @@
-//! One endpoint: delivers what is in line for it. Within a chat one after the other, so that the order
+//! One endpoint: delivers what is in its queue. Within a chat one after the other, so that the order
 //! is kept; chats beside each other, so that one that fails holds up no other. What waits is on the
 //! disk; in memory are only the places (about 60 bytes each) and what is under way.
 
@@ -44,9 +44,9 @@ pub(super) struct EndpointArgs {
 
 /// Its messages.
 pub(in crate::actors) enum EndpointMsg {
-    /// Find what is in line.
+    /// Find what is in the queue.
     Load,
-    /// These were put in line.
+    /// These were put into the queue.
     Arrived(Vec<DeliveryId>),
     /// The endpoint was changed.
     Changed,
@@ -154,7 +154,7 @@ impl EndpointState {
         self.arrived(ids).await
     }
 
-    /// Puts them in line; those that are there already stay where they are.
+    /// Puts them into the queue; those that are there already stay where they are.
     async fn arrived(&mut self, ids: Vec<DeliveryId>) -> Result<(), ActorProcessingErr> {
         for DeliveryId { seq, line, .. } in ids {
             let of_line = self.lines.entry(line).or_default();

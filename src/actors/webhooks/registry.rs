@@ -1,6 +1,6 @@
 //! Which endpoints there are, whose they are, and how they fare, for everybody who asks. Owns the order
 //! of what is written about an endpoint: whoever writes holds the turn until the store has it in its
-//! queue, so that nothing is put in line for an endpoint behind its deletion.
+//! queue, so that nothing is queued for an endpoint behind its deletion.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};

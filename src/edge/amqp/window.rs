@@ -90,7 +90,7 @@ mod tests {
     }
 
     /// Broker and library: returns come in order and before their own confirm; in the library they
-    /// wait in line, and each confirm takes the first.
+    /// wait in a queue, and each confirm takes the first.
     #[derive(Default)]
     struct Library {
         on_their_way: VecDeque<u64>,

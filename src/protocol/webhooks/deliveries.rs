@@ -107,7 +107,7 @@ pub struct Delivery {
     pub timestamp: u64,
     /// The event's body: JSON.
     pub body: String,
-    /// When it was put in line.
+    /// When it was put into the queue.
     pub queued_at: UnixMillis,
     /// Attempts that failed.
     pub attempts: u32,
@@ -172,7 +172,7 @@ impl Delivery {
         DeadRecord { delivery: self, reason, at }
     }
 
-    /// In line again, as if it had never been tried.
+    /// In the queue again, as if it had never been tried.
     pub fn anew(self, now: UnixMillis) -> Self {
         Self { queued_at: now, attempts: 0, next_at: now, error: None, ..self }
     }
@@ -206,7 +206,7 @@ pub enum Answer {
 pub struct RetryPolicy {
     /// Pauses between attempts.
     pub backoff: Backoff,
-    /// How long a delivery is tried after it was put in line, milliseconds. Each is tried once at
+    /// How long a delivery is tried after it was put into the queue, milliseconds. Each is tried once at
     /// least.
     pub give_up_after_ms: i64,
 }

@@ -121,7 +121,7 @@ async fn an_outbox_that_nobody_reads_is_emptied_behind_the_other_reader() {
     }
 }
 
-/// Puts everything in line, as the dispatcher does, until the disk fails or nothing is left.
+/// Puts everything into queues, as the dispatcher does, until the disk fails or nothing is left.
 async fn spool_all(store: &Store, total: u64) -> Result<(), CommitError> {
     let mut spooler = store.spooler().await?;
     let mut through = store.shared.spooled.load(std::sync::atomic::Ordering::Acquire);

@@ -226,7 +226,7 @@ impl FleetState {
         change: Change,
         reply: Answer,
     ) {
-        failpoint::reach("estate.keep.before");
+        failpoint::reach("owned.keep.before");
         let person = change.account().telegram_id;
         self.changing.insert(person);
         let fleet = myself.clone();
@@ -238,7 +238,7 @@ impl FleetState {
         if submitted.await.is_err() {
             self.changing.remove(&person);
         }
-        failpoint::reach("estate.keep.after");
+        failpoint::reach("owned.keep.after");
     }
 
     /// Whether a command of the bridge brought this key, too.
