@@ -40,7 +40,7 @@ use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::bridge::job::JobRecord;
 use crate::protocol::monitors::cursor::Cursor;
 use crate::protocol::monitors::record::MonitorRecord;
-use crate::protocol::tree::restart::{ChildKind, RestartHistory, Verdict};
+use crate::protocol::tree::restart::{ChildKind, RestartDecision, RestartHistory};
 use crate::protocol::tree::table::{self, TableRow};
 use crate::store::{Outbox, Snapshot};
 use crate::telegram::TelegramClient;
@@ -497,7 +497,7 @@ impl Actor for Supervisor {
         let judged = ledger::judge(&state.context, ChildKind::Part, part, history, &cause);
         // A disk that hangs keeps its line, and nothing else.
         let verdict = timeout(LEDGER_MAX, judged).await;
-        debug_assert!(verdict.is_err() || matches!(verdict, Ok(Verdict::Escalate { .. })));
+        debug_assert!(verdict.is_err() || matches!(verdict, Ok(RestartDecision::Escalate { .. })));
         state.tell.send_replace(Some(RootError::Ended { part: part.into(), cause }));
         Ok(())
     }

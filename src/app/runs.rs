@@ -20,7 +20,7 @@ use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::protocol::tree::restart::{PROCESS, RestartHistory, Verdict};
+use crate::protocol::tree::restart::{PROCESS, RestartDecision, RestartHistory};
 use crate::protocol::values::ids::UnixMillis;
 
 /// The note's name in the folder.
@@ -88,7 +88,9 @@ impl Runs {
             String::new()
         });
         let (crashes, verdict) = judge(&text, now);
-        if let Some(Verdict::Park { attempt } | Verdict::Escalate { attempt }) = verdict {
+        if let Some(RestartDecision::Park { attempt } | RestartDecision::Escalate { attempt }) =
+            verdict
+        {
             let _ = fs::remove_file(&path);
             return Err(CrashLoop { crashes: attempt });
         }
@@ -158,7 +160,7 @@ fn read(mut file: &File) -> io::Result<String> {
 
 /// The crashes of which a run that begins `now` keeps a note, and what follows from them if the run
 /// before it crashed.
-fn judge(text: &str, now: i64) -> (Vec<i64>, Option<Verdict>) {
+fn judge(text: &str, now: i64) -> (Vec<i64>, Option<RestartDecision>) {
     let horizon = now.saturating_sub(PROCESS.window_ms);
     let noted = text.lines().filter_map(|line| line.strip_prefix(CRASHED)?.parse().ok());
     let mut crashes: Vec<i64> = noted.filter(|at| (horizon..=now).contains(at)).collect();

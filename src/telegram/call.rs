@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use grammers_client::tl;
 
 use super::chats::Found;
-use super::link::Caller;
+use super::link::RawCaller;
 use super::peers::PeerBook;
 use super::rights::ChatRights;
 use super::send::SendMessage;
@@ -228,7 +228,7 @@ impl Call {
     /// Does it. Peers met on the way are returned for the store.
     pub(super) async fn run(
         &self,
-        caller: &Caller,
+        caller: &RawCaller,
         peers: &Mutex<PeerBook>,
         is_bot: bool,
     ) -> Result<(Outcome, Vec<PeerRecord>), Failure> {
@@ -268,7 +268,7 @@ impl Call {
     /// The calls themselves, and the chats that Telegram mentioned beside what was asked for.
     async fn perform(
         &self,
-        caller: &Caller,
+        caller: &RawCaller,
         known: Option<PeerRecord>,
         is_bot: bool,
     ) -> Result<(Outcome, Vec<tl::enums::Chat>), Failure> {

@@ -6,7 +6,7 @@ use grammers_client::tl::enums::{Chat, ChatInvite, Dialog, Message, Peer, User};
 
 use super::call::Outcome;
 use super::convert::{chat_id, chat_title};
-use super::link::Caller;
+use super::link::RawCaller;
 use super::peers::{input_channel, input_peer, marked, peer_of_chat, peer_of_user};
 use crate::protocol::messages::target::Target;
 use crate::protocol::telegram::chat::PeerRecord;
@@ -27,7 +27,7 @@ pub(super) struct Found {
 
 /// Finds a chat: from the peer cache, by username, or in the account's dialogs.
 pub(super) async fn resolve(
-    caller: &Caller,
+    caller: &RawCaller,
     target: &ChatTarget,
     known: Option<PeerRecord>,
     is_bot: bool,
@@ -51,7 +51,7 @@ pub(super) async fn resolve(
 
 /// Finds whom a message is for.
 pub(super) async fn resolve_target(
-    caller: &Caller,
+    caller: &RawCaller,
     target: &Target,
     known: Option<PeerRecord>,
     is_bot: bool,
@@ -89,7 +89,7 @@ fn found_user(user: &User) -> Result<Found, Failure> {
     Ok(Found { peer, title })
 }
 
-async fn by_username(caller: &Caller, name: &str) -> Result<Found, Failure> {
+async fn by_username(caller: &RawCaller, name: &str) -> Result<Found, Failure> {
     let request = tl::functions::contacts::ResolveUsername { username: name.into(), referer: None };
     picked(caller.call(&request).await?)
 }
@@ -110,7 +110,7 @@ fn pick(wanted: MarkedId, chats: &[Chat], users: &[User]) -> Option<Result<Found
 
 /// Pages through the dialogs: a session string carries no access hashes, and this is how an
 /// account learns those of the chats it is in.
-async fn in_dialogs(caller: &Caller, wanted: MarkedId) -> Result<Found, Failure> {
+async fn in_dialogs(caller: &RawCaller, wanted: MarkedId) -> Result<Found, Failure> {
     let mut request = tl::functions::messages::GetDialogs {
         exclude_pinned: false,
         folder_id: None,
@@ -176,7 +176,7 @@ pub(super) fn message_peer(message: &Message) -> Option<&Peer> {
 }
 
 /// Asks whether the account is in the chat; answers what the chat is called.
-pub(super) async fn inspect(caller: &Caller, peer: &PeerRecord) -> Result<Outcome, Failure> {
+pub(super) async fn inspect(caller: &RawCaller, peer: &PeerRecord) -> Result<Outcome, Failure> {
     if peer.id.kind() == PeerKind::User {
         // A private chat has no members; history tells whether it can be read.
         return Ok(Outcome::Member { title: None, names: Vec::new(), migrated_to: None });
@@ -221,7 +221,7 @@ fn public_names(chat: &Chat) -> Vec<String> {
 }
 
 /// What Telegram says about a group or channel.
-pub(super) async fn look_at(caller: &Caller, peer: &PeerRecord) -> Result<Chat, Failure> {
+pub(super) async fn look_at(caller: &RawCaller, peer: &PeerRecord) -> Result<Chat, Failure> {
     let answer = match peer.id.kind() {
         PeerKind::User => return Err(not_found()),
         PeerKind::Group => {
@@ -269,7 +269,7 @@ pub(super) fn membership(chat: &Chat) -> Result<(), Failure> {
 
 /// Joins a chat; what is so already is a success.
 pub(super) async fn join(
-    caller: &Caller,
+    caller: &RawCaller,
     target: &ChatTarget,
     known: Option<PeerRecord>,
     is_bot: bool,
@@ -321,7 +321,7 @@ fn joined(found: Option<Found>, requested: bool) -> Outcome {
 }
 
 /// The chat behind an invite link, if the account is in it.
-async fn check_invite(caller: &Caller, hash: &str) -> Result<Option<Chat>, Failure> {
+async fn check_invite(caller: &RawCaller, hash: &str) -> Result<Option<Chat>, Failure> {
     match caller.call(&tl::functions::messages::CheckChatInvite { hash: hash.into() }).await? {
         ChatInvite::Already(invite) => Ok(Some(invite.chat)),
         ChatInvite::Peek(_) | ChatInvite::Invite(_) => Ok(None),

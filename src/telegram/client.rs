@@ -10,7 +10,7 @@ use super::batch::Batch;
 use super::call::Call;
 use super::clock::Clocks;
 use super::lease::ConnectionLease;
-use super::link::{Caller, Connection, DialOptions, Link, RawUpdates};
+use super::link::{Connection, DialOptions, Link, RawCaller, RawUpdates};
 use super::login::{LoginLink, LoginOptions};
 use super::peers::PeerBook;
 use super::port::{
@@ -89,7 +89,7 @@ impl TelegramClient for GrammersClient {
 }
 
 #[async_trait]
-impl AccountCaller for Caller {
+impl AccountCaller for RawCaller {
     async fn run(
         &self,
         call: &Call,
@@ -101,7 +101,7 @@ impl AccountCaller for Caller {
 }
 
 struct Unfollowed {
-    caller: Caller,
+    caller: RawCaller,
     updates: RawUpdates,
     connection: Connection,
 }

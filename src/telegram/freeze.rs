@@ -4,13 +4,13 @@
 use grammers_client::tl;
 use grammers_client::tl::enums::{JsonobjectValue, Jsonvalue, help::AppConfig};
 
-use super::link::Caller;
+use super::link::RawCaller;
 use crate::protocol::telegram::failure::Failure;
 
 /// The field that says since when; missing or 0 when it is not frozen.
 const SINCE: &str = "freeze_since_date";
 
-pub(super) async fn is_frozen(caller: &Caller) -> Result<bool, Failure> {
+pub(super) async fn is_frozen(caller: &RawCaller) -> Result<bool, Failure> {
     let answer = caller.call(&tl::functions::help::GetAppConfig { hash: 0 }).await?;
     match answer {
         AppConfig::Config(config) => Ok(says_so(&config.config)),

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::call::HistoryPage;
 use super::chats::message_peer;
 use super::convert::{People, chat_id, chat_title, translate};
-use super::link::Caller;
+use super::link::RawCaller;
 use super::peers::{input_channel, input_peer, marked};
 use crate::protocol::telegram::chat::PeerKind;
 use crate::protocol::telegram::chat::PeerRecord;
@@ -31,7 +31,7 @@ const SEARCH_CALLS_MAX: u32 = 16;
 /// The id of the newest message dated before `date`, 0 when there is none. Where the newest of them cannot
 /// be read and their ids are far apart, that of one before them: then they are told as unreadable too.
 pub(super) async fn newest_before(
-    caller: &Caller,
+    caller: &RawCaller,
     peer: &PeerRecord,
     date: i64,
 ) -> Result<i32, Failure> {
@@ -69,7 +69,7 @@ pub(super) async fn newest_before(
 /// The oldest messages after `after_id`. Where one cannot be read, those before it; and where it is
 /// the first, its id alone. An empty page with more behind it: which one it is, is not found yet.
 pub(super) async fn after(
-    caller: &Caller,
+    caller: &RawCaller,
     peer: &PeerRecord,
     after_id: i32,
 ) -> Result<HistoryPage, Failure> {
@@ -87,7 +87,7 @@ pub(super) async fn after(
 /// At most `limit` of the oldest messages after `after_id`. With a negative `add_offset` Telegram
 /// counts from `offset_id` towards newer messages (<https://core.telegram.org/api/offsets>).
 async fn oldest_after(
-    caller: &Caller,
+    caller: &RawCaller,
     peer: &PeerRecord,
     after_id: i32,
     limit: i32,
@@ -118,7 +118,7 @@ pub(super) fn parts(answer: Messages) -> (Vec<Message>, Vec<Chat>, Vec<User>) {
 }
 
 /// Where a channel's updates stand.
-pub(super) async fn position(caller: &Caller, peer: &PeerRecord) -> Result<i32, Failure> {
+pub(super) async fn position(caller: &RawCaller, peer: &PeerRecord) -> Result<i32, Failure> {
     let request = tl::functions::channels::GetFullChannel { channel: input_channel(peer) };
     let tl::enums::messages::ChatFull::Full(answer) = caller.call(&request).await?;
     match answer.full_chat {
@@ -129,7 +129,7 @@ pub(super) async fn position(caller: &Caller, peer: &PeerRecord) -> Result<i32, 
 
 /// What was said in a channel since its updates stood at `pts`.
 pub(super) async fn since(
-    caller: &Caller,
+    caller: &RawCaller,
     peer: &PeerRecord,
     pts: i32,
 ) -> Result<HistoryPage, Failure> {
@@ -194,7 +194,7 @@ pub(super) async fn since(
 /// rarely that it is worth one page less at every opening. Where one cannot be read, those before
 /// it; and where it is the first, its id alone.
 pub(super) async fn by_ids_after(
-    caller: &Caller,
+    caller: &RawCaller,
     peer: &PeerRecord,
     after_id: i32,
     known_id: i32,
@@ -220,7 +220,7 @@ pub(super) async fn by_ids_after(
 }
 
 async fn next_ids(
-    caller: &Caller,
+    caller: &RawCaller,
     peer: &PeerRecord,
     after_id: i32,
     count: i32,

@@ -61,7 +61,7 @@ pub struct DialOptions {
 
 /// A way to call Telegram over one link. Cheap to clone; ends with the link.
 #[derive(Clone)]
-pub(super) struct Caller {
+pub(super) struct RawCaller {
     handle: SenderPoolHandle,
     dc_id: i32,
     pulse: Arc<Pulse>,
@@ -73,7 +73,7 @@ pub(super) struct Caller {
     narrowings: Narrowings,
 }
 
-impl Caller {
+impl RawCaller {
     /// How far it got with history that cannot be read.
     pub(super) fn narrowings(&self) -> &Narrowings {
         &self.narrowings
@@ -161,7 +161,7 @@ impl Caller {
     }
 }
 
-/// Why [`Caller::call_keenly`] has no answer.
+/// Why [`RawCaller::call_keenly`] has no answer.
 pub(super) enum Unheard {
     /// The server does not know the key, or would not agree on one.
     KeyUnknown,
@@ -190,7 +190,7 @@ impl CallError {
 /// A live connection. Dropping it closes the sockets.
 pub(super) struct Link {
     /// For calls.
-    pub caller: Caller,
+    pub caller: RawCaller,
     /// Who Telegram says the account is.
     pub me: Me,
     updates: mpsc::Receiver<UpdatesLike>,
@@ -238,7 +238,7 @@ async fn end(mut runner: JoinHandle<()>, held: Option<Held>) {
 }
 
 /// What belongs to a connection: how to call, what comes unasked, and the sockets.
-pub(super) type Wires = (Caller, mpsc::Receiver<UpdatesLike>, Connection);
+pub(super) type Wires = (RawCaller, mpsc::Receiver<UpdatesLike>, Connection);
 
 /// Makes ready what the first call connects.
 ///
@@ -262,7 +262,7 @@ pub(super) fn wire(
     let (clocks, address) = (options.clocks.clone(), options.servers.address(dc_id));
     let (handle, end) = (pool.handle.thin, pool.handle.ended);
     let narrowings = Narrowings::default();
-    let caller = Caller { handle, dc_id, pulse, metrics, clocks, address, end, narrowings };
+    let caller = RawCaller { handle, dc_id, pulse, metrics, clocks, address, end, narrowings };
     Ok((caller, pool.updates, connection))
 }
 
@@ -335,7 +335,7 @@ impl Link {
     }
 
     /// Splits the link into its parts.
-    pub(super) fn into_parts(self) -> (Caller, RawUpdates, Connection) {
+    pub(super) fn into_parts(self) -> (RawCaller, RawUpdates, Connection) {
         (self.caller, RawUpdates(self.updates), self.connection)
     }
 }
@@ -352,7 +352,7 @@ enum DialError {
     Failed(Failure),
 }
 
-async fn ask_who(caller: &Caller) -> Result<Me, DialError> {
+async fn ask_who(caller: &RawCaller) -> Result<Me, DialError> {
     let request = tl::functions::users::GetUsers { id: vec![tl::enums::InputUser::UserSelf] };
     let users = match caller.call_within(&request, DIAL_TIMEOUT).await {
         Ok(users) => users,

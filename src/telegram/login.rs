@@ -20,7 +20,7 @@ pub use gate::{DialGate, DialRight, DialRightFor};
 
 use super::key_exchange::{ServerKey, exchange, random};
 use super::lease::ConnectionLease;
-use super::link::{Caller, Connection, DialOptions, KEY_UNKNOWN, Link, Unheard, me_of, wire};
+use super::link::{Connection, DialOptions, KEY_UNKNOWN, Link, RawCaller, Unheard, me_of, wire};
 use super::port::KeepKey;
 use super::vault::Vault;
 use crate::protocol::accounts::record::Credentials;
@@ -71,7 +71,7 @@ impl LoginOptions {
 pub(super) struct LoginLink {
     options: LoginOptions,
     dc_id: i32,
-    caller: Caller,
+    caller: RawCaller,
     updates: mpsc::Receiver<UpdatesLike>,
     vault: Arc<Vault>,
     connection: Connection,

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
 use super::batch::{Batch, GapScope};
-use super::link::{Caller, RawUpdates};
+use super::link::{RawCaller, RawUpdates};
 use super::numbers::{self, Numbered, Stands, defuse_packet};
 use super::overflow::OverflowWatch;
 use super::peers::PeerBook;
@@ -42,7 +42,7 @@ const REST_LOOK: Duration = Duration::from_secs(1);
 
 /// The pump of one link.
 pub(super) struct UpdatePump {
-    caller: Caller,
+    caller: RawCaller,
     updates: mpsc::Receiver<UpdatesLike>,
     boxes: MessageBoxes,
     peers: Arc<Mutex<PeerBook>>,
@@ -74,7 +74,7 @@ pub(super) struct UpdatePump {
 
 impl UpdatePump {
     /// One that follows what comes by itself, `updates`, and asks `caller` for differences.
-    pub(super) fn new(caller: Caller, updates: RawUpdates, parts: Following) -> Self {
+    pub(super) fn new(caller: RawCaller, updates: RawUpdates, parts: Following) -> Self {
         let known = parts.state.filter(|state| state.pts != 0);
         let primed = known.is_some();
         let now = instant();

@@ -6,7 +6,7 @@ use grammers_client::tl::enums::{Chat, ChatInvite};
 
 use super::chats::{look_at, membership, migrated_to, not_found, resolve};
 use super::convert::chat_title;
-use super::link::Caller;
+use super::link::RawCaller;
 use super::peers::{marked, peer_of_chat};
 use crate::protocol::telegram::chat::PeerRecord;
 use crate::protocol::telegram::chat::{ChatTarget, PeerKind};
@@ -62,7 +62,7 @@ pub struct ChatRights {
 /// [`Failure::ChatLost`] when the account was banned, or the chat is closed to it;
 /// [`Failure::Rejected`] for people.
 pub(super) async fn look_up(
-    caller: &Caller,
+    caller: &RawCaller,
     target: &ChatTarget,
     known: Option<PeerRecord>,
     is_bot: bool,
@@ -86,7 +86,7 @@ fn no_chat() -> Failure {
     Failure::Rejected { code: "NOT_A_CHAT".into() }
 }
 
-async fn by_username(caller: &Caller, name: &str) -> Result<Chat, Failure> {
+async fn by_username(caller: &RawCaller, name: &str) -> Result<Chat, Failure> {
     let request = tl::functions::contacts::ResolveUsername { username: name.into(), referer: None };
     let tl::enums::contacts::ResolvedPeer::Peer(found) = caller.call(&request).await?;
     let id = marked(&found.peer);
@@ -98,7 +98,7 @@ async fn by_username(caller: &Caller, name: &str) -> Result<Chat, Failure> {
 }
 
 /// Without being in it one learns of a private chat little more than its title.
-async fn behind_invite(caller: &Caller, hash: &str) -> Result<Chat, Failure> {
+async fn behind_invite(caller: &RawCaller, hash: &str) -> Result<Chat, Failure> {
     match caller.call(&tl::functions::messages::CheckChatInvite { hash: hash.into() }).await? {
         ChatInvite::Already(invite) => Ok(invite.chat),
         ChatInvite::Peek(invite) => Ok(invite.chat),
@@ -136,7 +136,7 @@ fn rights_in(chat: &Chat, known: Option<PeerRecord>) -> Result<ChatRights, Failu
 }
 
 /// An account's place in a chat.
-struct Place {
+struct Membership {
     is_creator: bool,
     is_admin: bool,
     admin_posts: bool,
@@ -147,7 +147,7 @@ struct Place {
     invites: bool,
 }
 
-impl Place {
+impl Membership {
     /// Its maker may all; in channels, only those admins whose rights say so; in groups, members
     /// unless they are kept from it.
     fn may(&self, as_admin: bool, is_broadcast: bool, as_member: bool) -> bool {
@@ -155,11 +155,11 @@ impl Place {
     }
 }
 
-fn in_group(group: &tl::types::Chat) -> Place {
+fn in_group(group: &tl::types::Chat) -> Membership {
     let is_admin = group.creator || group.admin_rights.is_some();
     let admin = group.admin_rights.as_ref().map(|rights| admin(rights).invite_users);
     let (posts, invites) = left_by(&[&group.default_banned_rights]);
-    Place {
+    Membership {
         is_creator: group.creator,
         is_admin,
         admin_posts: is_admin,
@@ -169,11 +169,11 @@ fn in_group(group: &tl::types::Chat) -> Place {
     }
 }
 
-fn in_channel(channel: &tl::types::Channel) -> Place {
+fn in_channel(channel: &tl::types::Channel) -> Membership {
     let admin = channel.admin_rights.as_ref().map(admin);
     let is_admin = channel.creator || admin.is_some();
     let (posts, invites) = left_by(&[&channel.default_banned_rights, &channel.banned_rights]);
-    Place {
+    Membership {
         is_creator: channel.creator,
         is_admin,
         // The right to post is one of channels; in groups all admins write.

@@ -12,7 +12,7 @@ use grammers_client::tl::{functions, types};
 
 use super::call::Outcome;
 use super::history::parts;
-use super::link::Caller;
+use super::link::RawCaller;
 use super::markup::parse;
 use super::peers::input_peer;
 use crate::protocol::messages::outgoing::ParseMode;
@@ -55,7 +55,7 @@ impl fmt::Debug for SendMessage {
 
 /// Sends it. [`Outcome::Sent`], or [`Outcome::SentBefore`] when only that is certain.
 pub(super) async fn send(
-    caller: &Caller,
+    caller: &RawCaller,
     message: &SendMessage,
     is_bot: bool,
 ) -> Result<Outcome, Failure> {
@@ -160,7 +160,7 @@ fn new_message(update: &Update) -> Option<(i32, i32)> {
 
 /// Finds the message that was sent before with the same `random_id`. Bots cannot read history.
 async fn settle(
-    caller: &Caller,
+    caller: &RawCaller,
     message: &SendMessage,
     text: &str,
     is_bot: bool,

@@ -21,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use doubt::StateDoubt;
 pub(in crate::actors) use latest::LatestRecord;
 use link_life::Dialled;
-use standing::Turn;
+use standing::ConnectionReason;
 
 use super::calls::{CallQueue, Request};
 use super::fleet::{FleetMsg, Released};
@@ -347,7 +347,7 @@ impl AccountActor {
             self.arm_linger(myself);
         }
         self.arm_look(myself);
-        self.turn(myself, Turn::Asked).await
+        self.turn(myself, ConnectionReason::Asked).await
     }
 
     async fn watch(
@@ -380,7 +380,7 @@ impl AccountActor {
             self.tell_down(&monitor, &self.why());
             return Ok(());
         }
-        self.turn(myself, Turn::Asked).await
+        self.turn(myself, ConnectionReason::Asked).await
     }
 
     fn unwatch(
@@ -416,7 +416,7 @@ impl AccountActor {
     async fn forgive(&mut self, myself: &ActorRef<AccountMsg>) -> Result<(), ActorProcessingErr> {
         self.look_anew(myself).await?;
         if self.record.fault.take().is_some() {
-            self.turn(myself, Turn::Forgiven).await?;
+            self.turn(myself, ConnectionReason::Forgiven).await?;
             self.changed = true;
         }
         Ok(())
@@ -577,7 +577,7 @@ impl AccountActor {
         if needed || epoch != self.linger_epoch {
             return Ok(());
         }
-        self.turn(myself, Turn::Lingered).await?;
+        self.turn(myself, ConnectionReason::Lingered).await?;
         if self.machine.is_suspect() && !std::mem::replace(&mut self.is_remembered, true) {
             // Whoever wants it soon does not begin anew with the dials.
             self.arm_linger_for(myself, Duration::from_millis(self.machine.stable_after_ms()));

@@ -34,7 +34,7 @@ pub(in crate::actors) struct Delivery {
 ///
 /// What happens to a share that is dropped unfinished, because its monitor crashed, is said by
 /// [`Loss`].
-pub(in crate::actors) struct Share(Option<Arc<Batch>>);
+pub(in crate::actors) struct Share(Option<Arc<SharedBatch>>);
 
 /// What follows when a monitor is gone before its messages were durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(in crate::actors) enum Loss {
     FetchAgain,
 }
 
-struct Batch {
+struct SharedBatch {
     account: AuthKeyId,
     store: Store,
     progress: Arc<Mutex<Progress>>,
@@ -80,7 +80,7 @@ impl Share {
         let ticket = progress.lock().unwrap_or_else(PoisonError::into_inner).issue();
         let mut depth = origin.metrics.depth("link");
         depth.set(1);
-        let batch = Arc::new(Batch {
+        let batch = Arc::new(SharedBatch {
             account: origin.account,
             store: origin.store.clone(),
             progress,
@@ -121,7 +121,7 @@ impl Drop for Share {
     }
 }
 
-impl Batch {
+impl SharedBatch {
     fn finish_one(&self) {
         if self.shares_left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.settle();

@@ -12,7 +12,7 @@ use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::users::owner::{AccountId, Scope, UserId};
 use crate::protocol::values::ids::AuthKeyId;
 
-type Place = (UserId, AccountId);
+type OwnerAndId = (UserId, AccountId);
 
 /// The directory.
 #[derive(Debug, Default)]
@@ -20,16 +20,16 @@ pub struct Directory(RwLock<Rows>);
 
 #[derive(Debug, Default)]
 struct Rows {
-    accounts: BTreeMap<Place, OwnedAccount>,
+    accounts: BTreeMap<OwnerAndId, OwnedAccount>,
     /// For admins, who name an account without its owner, and list all by age.
     owners: BTreeMap<AccountId, UserId>,
     /// By the person or bot at Telegram, of which there is one account at the most.
-    people: HashMap<i64, Place>,
-    keys: HashMap<AuthKeyId, Place>,
+    people: HashMap<i64, OwnerAndId>,
+    keys: HashMap<AuthKeyId, OwnerAndId>,
 }
 
 impl Rows {
-    fn forget(&mut self, place: &Place) -> Option<OwnedAccount> {
+    fn forget(&mut self, place: &OwnerAndId) -> Option<OwnedAccount> {
         let account = self.accounts.remove(place)?;
         self.owners.remove(&account.id);
         self.people.remove(&account.telegram_id);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::protocol::tree::watchdog::{
-    LOOK_EVERY_MS, LinkProgress, Verdict, has_stood_still, judge,
+    LOOK_EVERY_MS, LinkHealth, LinkProgress, has_stood_still, judge,
 };
 use crate::protocol::values::ids::UnixMillis;
 use crate::store::Store;
@@ -50,15 +50,15 @@ impl Watch {
             return None;
         }
         match judge(&self.pulse.vitals(), answered, now) {
-            Verdict::Sound => None,
-            Verdict::AskStore => {
+            LinkHealth::Sound => None,
+            LinkHealth::AskStore => {
                 // One question at a time: its answer may take as long as the store does.
                 if self.asked.is_none() || self.asked == answered {
                     self.ask(store.clone());
                 }
                 None
             }
-            Verdict::Stuck(activity, ms) => {
+            LinkHealth::Stuck(activity, ms) => {
                 Some(format!("the link is stuck: it has been {activity} for {} s", ms / 1_000))
             }
         }

@@ -17,14 +17,14 @@ type Lock = tokio::sync::Mutex<()>;
 pub(in crate::actors) struct KeyedLock(Mutex<HashMap<UserId, Weak<Lock>>>);
 
 /// A user's turn, as long as this lives.
-pub(in crate::actors) struct Turn {
+pub(in crate::actors) struct KeyGuard {
     _held: OwnedMutexGuard<()>,
 }
 
 impl KeyedLock {
     /// Waits for the turn of `user`.
-    pub(in crate::actors) async fn take(&self, user: &UserId) -> Turn {
-        Turn { _held: self.lock_of(user).lock_owned().await }
+    pub(in crate::actors) async fn take(&self, user: &UserId) -> KeyGuard {
+        KeyGuard { _held: self.lock_of(user).lock_owned().await }
     }
 
     fn lock_of(&self, user: &UserId) -> Arc<Lock> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use crate::protocol::tree::restart::RestartRecord;
-use crate::protocol::tree::restart::{ChildKind, RestartHistory, Verdict};
+use crate::protocol::tree::restart::{ChildKind, RestartDecision, RestartHistory};
 use crate::protocol::values::ids::UnixMillis;
 use crate::store::Op;
 
@@ -20,7 +20,7 @@ pub(in crate::actors) async fn judge(
     name: &str,
     history: &mut RestartHistory,
     cause: &str,
-) -> Verdict {
+) -> RestartDecision {
     let (verdict, line) = decide(context, kind, name, history, cause);
     keep(context, line).await;
     verdict
@@ -33,18 +33,18 @@ pub(in crate::actors) fn decide(
     name: &str,
     history: &mut RestartHistory,
     cause: &str,
-) -> (Verdict, RestartRecord) {
+) -> (RestartDecision, RestartRecord) {
     let at = context.now();
     let verdict = history.failed(&kind.policy(), at, context.jitter());
     let actor = format!("{}/{name}", kind.name());
     let cause = cut(cause);
     let attempt = verdict.attempt();
     let next_at = match verdict {
-        Verdict::Restart { after_ms, .. } => {
+        RestartDecision::Restart { after_ms, .. } => {
             tracing::warn!(actor, cause, attempt, after_ms, "an actor ended; it is started again");
             Some(at.plus_ms(i64::try_from(after_ms).unwrap_or(i64::MAX)))
         }
-        Verdict::Park { .. } => {
+        RestartDecision::Park { .. } => {
             tracing::error!(
                 actor,
                 cause,
@@ -53,7 +53,7 @@ pub(in crate::actors) fn decide(
             );
             None
         }
-        Verdict::Escalate { .. } => {
+        RestartDecision::Escalate { .. } => {
             tracing::error!(
                 actor,
                 cause,
@@ -62,7 +62,7 @@ pub(in crate::actors) fn decide(
             None
         }
     };
-    let is_parked = matches!(verdict, Verdict::Park { .. });
+    let is_parked = matches!(verdict, RestartDecision::Park { .. });
     context.metrics.crashed(kind.name(), is_parked);
     let record = RestartRecord { actor, at, cause, attempt, next_at };
     context.status.restart(record.clone());
@@ -98,9 +98,9 @@ pub(in crate::actors) fn cut(cause: &str) -> String {
 }
 
 /// The pause of a verdict that has one.
-pub(in crate::actors) fn pause_of(verdict: Verdict) -> Option<Duration> {
+pub(in crate::actors) fn pause_of(verdict: RestartDecision) -> Option<Duration> {
     match verdict {
-        Verdict::Restart { after_ms, .. } => Some(Duration::from_millis(after_ms)),
-        Verdict::Park { .. } | Verdict::Escalate { .. } => None,
+        RestartDecision::Restart { after_ms, .. } => Some(Duration::from_millis(after_ms)),
+        RestartDecision::Park { .. } | RestartDecision::Escalate { .. } => None,
     }
 }

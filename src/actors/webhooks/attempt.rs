@@ -10,7 +10,7 @@ use crate::actors::tree::metrics::HookOutcome;
 use crate::failpoint;
 use crate::protocol::audit::log::AuditEvent;
 use crate::protocol::values::ids::UnixMillis;
-use crate::protocol::webhooks::deliveries::{Delivery, Verdict, WebhookRecord};
+use crate::protocol::webhooks::deliveries::{Delivery, DeliveryDecision, WebhookRecord};
 use crate::store::{CommitError, DeliveryId, Op};
 
 /// What came of an attempt, as the disk has it.
@@ -64,12 +64,12 @@ async fn follow(
     shared: &Shared,
     hook: &Hook,
     delivery: Delivery,
-    verdict: Verdict,
+    verdict: DeliveryDecision,
 ) -> Result<Came, CommitError> {
     let Delivery { webhook, seq, line, .. } = delivery;
     let forget = Op::delete_row::<Delivery>(&delivery.user, DeliveryId { webhook, seq, line });
     match verdict {
-        Verdict::Delivered => {
+        DeliveryDecision::Delivered => {
             failpoint::reach("webhook.delivered.before");
             write(shared, hook, vec![forget]).await?;
             failpoint::reach("webhook.delivered.after");
@@ -77,7 +77,7 @@ async fn follow(
             shared.context.metrics.hooked(HookOutcome::Delivered);
             Ok(Came::Off { is_delivered: true })
         }
-        Verdict::Retry { at, error, rest_until } => {
+        DeliveryDecision::Retry { at, error, rest_until } => {
             let attempts = delivery.attempts.saturating_add(1);
             hook.set_last_error(Some(error.clone()));
             let delivery = Delivery { attempts, next_at: at, error: Some(error), ..delivery };
@@ -85,7 +85,7 @@ async fn follow(
             shared.context.metrics.hooked(HookOutcome::Failed);
             Ok(Came::Again { at, rest_until })
         }
-        Verdict::GiveUp { reason } => {
+        DeliveryDecision::GiveUp { reason } => {
             hook.set_last_error(Some(reason.clone()));
             let attempts = delivery.attempts.saturating_add(1);
             let dead = Delivery { attempts, ..delivery }.given_up(reason, shared.context.now());
@@ -93,7 +93,7 @@ async fn follow(
             shared.context.metrics.hooked(HookOutcome::GivenUp);
             Ok(Came::Off { is_delivered: false })
         }
-        Verdict::Gone => {
+        DeliveryDecision::Gone => {
             let error = "it answered 410, so it was disabled; enable it to go on".to_owned();
             hook.set_last_error(Some(error.clone()));
             let at = shared.context.now();

@@ -120,11 +120,11 @@ pub(in crate::actors) struct Hooks {
 }
 
 /// The turn to write about endpoints.
-pub(in crate::actors) struct Turn<'a> {
+pub(in crate::actors) struct WriteGuard<'a> {
     _turn: tokio::sync::MutexGuard<'a, ()>,
 }
 
-impl Turn<'_> {
+impl WriteGuard<'_> {
     /// Hands `ops` in to be written, in the order of turns; await what it answers without the turn.
     pub(in crate::actors) async fn submit(
         &self,
@@ -151,8 +151,8 @@ impl Hooks {
     }
 
     /// Waits for the turn to write.
-    pub(in crate::actors) async fn turn(&self) -> Turn<'_> {
-        Turn { _turn: self.turn.lock().await }
+    pub(in crate::actors) async fn turn(&self) -> WriteGuard<'_> {
+        WriteGuard { _turn: self.turn.lock().await }
     }
 
     /// How many endpoints there are.

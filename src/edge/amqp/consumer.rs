@@ -83,7 +83,7 @@ enum Work {
 }
 
 /// What became of a job.
-enum Verdict {
+enum Settlement {
     /// Its effect is durable.
     Taken,
     /// It was put aside, and somebody may wait to hear of it.
@@ -106,7 +106,7 @@ struct Done {
     lane: Lane,
     acker: Acker,
     is_large: bool,
-    outcome: Result<Verdict, LinkError>,
+    outcome: Result<Settlement, LinkError>,
 }
 
 /// One connection's consumer.
@@ -278,11 +278,11 @@ impl<C: CommandSink> Session<C> {
                     let submitted = sink.submit(order).await;
                     failpoint::reach("command.effect.after");
                     let outcome = match submitted {
-                        Ok(()) => Ok(Verdict::Taken),
+                        Ok(()) => Ok(Settlement::Taken),
                         Err(Rejected::Refused(why)) => {
                             let (properties, error) = (*properties, CommandError::Failed(why));
                             let letter = DeadLetter { body, properties, error };
-                            Ok(Verdict::PutAside(Box::new(letter)))
+                            Ok(Settlement::PutAside(Box::new(letter)))
                         }
                         Err(error @ Rejected::Unavailable) => Err(error.into()),
                     };
@@ -295,7 +295,7 @@ impl<C: CommandSink> Session<C> {
                     failpoint::reach("dead_letter.before");
                     let put_aside = letter.put_aside(&dead_end, &line).await;
                     failpoint::reach("dead_letter.after");
-                    let outcome = put_aside.map(|reply| Verdict::Aside(reply.map(Box::new)));
+                    let outcome = put_aside.map(|reply| Settlement::Aside(reply.map(Box::new)));
                     Done { lane, acker, is_large, outcome }
                 });
             }
@@ -307,7 +307,7 @@ impl<C: CommandSink> Session<C> {
         let (dead_end, line) = (Arc::clone(&self.dead_end), self.line.clone());
         self.tasks.spawn(async move {
             reply.send(&dead_end, &line).await;
-            Done { lane, acker, is_large: false, outcome: Ok(Verdict::Told) }
+            Done { lane, acker, is_large: false, outcome: Ok(Settlement::Told) }
         });
     }
 
@@ -325,11 +325,11 @@ impl<C: CommandSink> Session<C> {
     async fn settle(&mut self, done: Result<Done, JoinError>) -> Result<(), LinkError> {
         let Done { lane, acker, is_large, outcome } = done.map_err(|_| LinkError::Crashed)?;
         match outcome {
-            Ok(Verdict::Taken) => {
+            Ok(Settlement::Taken) => {
                 self.make_room(is_large).await?;
                 self.acknowledge(&acker, Count::Consumed).await?;
             }
-            Ok(Verdict::Aside(reply)) => {
+            Ok(Settlement::Aside(reply)) => {
                 self.make_room(is_large).await?;
                 self.acknowledge(&acker, Count::DeadLettered).await?;
                 if let Some(reply) = reply {
@@ -337,8 +337,8 @@ impl<C: CommandSink> Session<C> {
                     return Ok(());
                 }
             }
-            Ok(Verdict::Told) => {}
-            Ok(Verdict::PutAside(letter)) => {
+            Ok(Settlement::Told) => {}
+            Ok(Settlement::PutAside(letter)) => {
                 let job = Job { work: Work::Dead(letter), acker, is_large };
                 if let Some(job) = self.lanes.enter(&Lane::Dead, job) {
                     self.run(Lane::Dead, job);

@@ -174,7 +174,7 @@ impl Connections {
 
     /// Lets one more connection in, which has said nothing yet. The longest silent gives way if there is
     /// no room.
-    pub(super) async fn enter(self: &Arc<Self>) -> Place {
+    pub(super) async fn enter(self: &Arc<Self>) -> ConnectionPermit {
         loop {
             if let Some(place) = self.try_enter() {
                 return place;
@@ -185,7 +185,7 @@ impl Connections {
         }
     }
 
-    fn try_enter(self: &Arc<Self>) -> Option<Place> {
+    fn try_enter(self: &Arc<Self>) -> Option<ConnectionPermit> {
         let mut table = self.table();
         if table.quiet.len() >= self.room.quiet {
             return None;
@@ -193,7 +193,7 @@ impl Connections {
         let (number, life) = (table.next, Arc::new(Life::new()));
         table.next += 1;
         table.quiet.insert(number, Entry { life: Arc::clone(&life), task: None });
-        Some(Place { of: Arc::clone(self), number, life })
+        Some(ConnectionPermit { of: Arc::clone(self), number, life })
     }
 
     fn try_serve(&self, number: u64) -> bool {
@@ -248,13 +248,13 @@ impl Connections {
 
 /// The place of one connection, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPermit {
     of: Arc<Connections>,
     number: u64,
     life: Arc<Life>,
 }
 
-impl Place {
+impl ConnectionPermit {
     pub(super) fn life(&self) -> &Arc<Life> {
         &self.life
     }
@@ -287,7 +287,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut table = self.of.table();
         let was_served = table.served.remove(&self.number).is_some();
@@ -368,13 +368,16 @@ mod tests {
         running(all, place)
     }
 
-    fn running(all: &Arc<Connections>, place: Place) -> (Asking, tokio::task::JoinHandle<()>) {
+    fn running(
+        all: &Arc<Connections>,
+        place: ConnectionPermit,
+    ) -> (Asking, tokio::task::JoinHandle<()>) {
         let (asking, number) = (place.asking(), place.number());
         let task = tokio::spawn(async move {
             let _place = place;
             std::future::pending().await
         });
-        Place::runs_as(all, number, task.abort_handle());
+        ConnectionPermit::runs_as(all, number, task.abort_handle());
         (asking, task)
     }
 

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connections::{Answering, Asking, Connections, Place, Room};
+use super::connections::{Answering, Asking, ConnectionPermit, Connections, Room};
 use super::stream::{BoundedStream, Patience};
 
 use crate::clock::instant;
@@ -152,8 +152,8 @@ impl Server {
             let (number, asking) = (place.number(), place.asking());
             let stream = BoundedStream::new(stream, place, self.patience);
             let (router, stop) = (router.clone(), stop.clone());
-            let task = tasks.spawn(attend(stream, router, Caller { address, asking }, stop));
-            Place::runs_as(&connections, number, task.abort_handle());
+            let task = tasks.spawn(attend(stream, router, Accepted { address, asking }, stop));
+            ConnectionPermit::runs_as(&connections, number, task.abort_handle());
         }
         drop(accepting);
         tasks.close();
@@ -222,7 +222,7 @@ fn is_callers(error: &io::Error) -> bool {
 }
 
 /// Who is at the other end of a connection.
-struct Caller {
+struct Accepted {
     address: SocketAddr,
     asking: Asking,
 }
@@ -240,7 +240,7 @@ pub(super) struct Peer {
 async fn attend(
     mut stream: BoundedStream,
     router: Router,
-    caller: Caller,
+    caller: Accepted,
     stop: CancellationToken,
 ) {
     let has_begun = tokio::select! {
@@ -253,7 +253,12 @@ async fn attend(
 }
 
 /// Answers what is asked on one connection, until it ends.
-async fn converse(stream: BoundedStream, router: Router, caller: Caller, stop: CancellationToken) {
+async fn converse(
+    stream: BoundedStream,
+    router: Router,
+    caller: Accepted,
+    stop: CancellationToken,
+) {
     let router = TowerToHyperService::new(router);
     let answer = service_fn(move |request: Request<Incoming>| {
         caller.asking.began();

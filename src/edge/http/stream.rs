@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until};
 
-use super::connections::{Life, Place};
+use super::connections::{ConnectionPermit, Life};
 
 use crate::clock::instant;
 
@@ -35,11 +35,11 @@ pub(super) struct BoundedStream {
     /// Whether a head began to come and is not whole.
     has_begun: bool,
     life: Arc<Life>,
-    place: Place,
+    place: ConnectionPermit,
 }
 
 impl BoundedStream {
-    pub(super) fn new(inner: TcpStream, place: Place, patience: Patience) -> Self {
+    pub(super) fn new(inner: TcpStream, place: ConnectionPermit, patience: Patience) -> Self {
         let life = Arc::clone(place.life());
         let deadline = Box::pin(sleep_until(life.accepted() + patience.silence));
         Self { inner, deadline, patience, has_begun: false, life, place }

@@ -42,7 +42,7 @@ pub enum Standing {
 
 /// What the machine remembers of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Link {
+pub enum LinkState {
     /// Nobody needs it.
     Idle,
     /// A dial is under way.
@@ -135,7 +135,7 @@ const TRUSTED_AFTER_MS: u64 = 600_000;
 #[derive(Clone, Debug)]
 pub struct AccountMachine {
     policy: ReconnectPolicy,
-    link: Link,
+    link: LinkState,
     /// Failures since the connection was last stable.
     failures: u32,
     /// For how long it has not been stable, milliseconds.
@@ -153,7 +153,7 @@ pub struct AccountMachine {
 impl AccountMachine {
     /// A machine at rest, or dead already when `fault` is what an earlier run was told.
     pub fn new(policy: ReconnectPolicy, fault: Option<String>) -> Self {
-        let link = fault.map_or(Link::Idle, Link::Dead);
+        let link = fault.map_or(LinkState::Idle, LinkState::Dead);
         Self {
             policy,
             link,
@@ -167,7 +167,7 @@ impl AccountMachine {
     }
 
     /// The connection as the machine sees it.
-    pub fn link(&self) -> &Link {
+    pub fn link(&self) -> &LinkState {
         &self.link
     }
 
@@ -203,13 +203,15 @@ impl AccountMachine {
     /// The state without regard to cooldowns.
     pub fn state(&self) -> AccountState {
         match self.link {
-            Link::Up => AccountState::Active,
-            Link::Paused => AccountState::Paused,
-            Link::Dead(_) => AccountState::Error,
-            Link::Idle | Link::Dialling | Link::Waiting if self.was_up || self.failures > 0 => {
+            LinkState::Up => AccountState::Active,
+            LinkState::Paused => AccountState::Paused,
+            LinkState::Dead(_) => AccountState::Error,
+            LinkState::Idle | LinkState::Dialling | LinkState::Waiting
+                if self.was_up || self.failures > 0 =>
+            {
                 AccountState::Reconnecting
             }
-            Link::Idle | Link::Dialling | Link::Waiting => AccountState::Connecting,
+            LinkState::Idle | LinkState::Dialling | LinkState::Waiting => AccountState::Connecting,
         }
     }
 
@@ -217,58 +219,70 @@ impl AccountMachine {
     /// dial's end after hanging up, an old timer) change nothing.
     pub fn step(&mut self, input: Input, jitter: f64) -> Vec<Effect> {
         match (&self.link, input) {
-            (Link::Idle, Input::Wanted) if self.is_suspect => self.wait(jitter),
-            (Link::Idle, Input::Wanted) => self.dial(),
-            (Link::Dead(code), Input::Wanted) => {
+            (LinkState::Idle, Input::Wanted) if self.is_suspect => self.wait(jitter),
+            (LinkState::Idle, Input::Wanted) => self.dial(),
+            (LinkState::Dead(code), Input::Wanted) => {
                 let reason = crate::protocol::telegram::failure::dead_reason(code);
                 vec![Effect::TellDown { reason, permanence: Permanence::Account }]
             }
-            (Link::Up, Input::Wanted) => vec![Effect::TellUp],
-            (Link::Dialling | Link::Waiting, Input::Wanted) if self.told_down => {
+            (LinkState::Up, Input::Wanted) => vec![Effect::TellUp],
+            (LinkState::Dialling | LinkState::Waiting, Input::Wanted) if self.told_down => {
                 self.told_down = false;
                 if !self.is_suspect {
                     self.failures = 0;
                 }
                 Vec::new()
             }
-            (Link::Dialling | Link::Waiting | Link::Paused, Input::Wanted) => Vec::new(),
+            (LinkState::Dialling | LinkState::Waiting | LinkState::Paused, Input::Wanted) => {
+                Vec::new()
+            }
 
-            (Link::Dialling | Link::Up | Link::Waiting, Input::Unwanted) => self.rest(Link::Idle),
-            (Link::Idle | Link::Paused | Link::Dead(_), Input::Unwanted) => Vec::new(),
+            (LinkState::Dialling | LinkState::Up | LinkState::Waiting, Input::Unwanted) => {
+                self.rest(LinkState::Idle)
+            }
+            (LinkState::Idle | LinkState::Paused | LinkState::Dead(_), Input::Unwanted) => {
+                Vec::new()
+            }
 
-            (Link::Dialling, Input::Connected) => {
-                self.link = Link::Up;
+            (LinkState::Dialling, Input::Connected) => {
+                self.link = LinkState::Up;
                 self.was_up = true;
                 self.told_down = false;
                 vec![Effect::TellUp]
             }
-            (Link::Idle | Link::Waiting | Link::Paused | Link::Dead(_), Input::Connected) => {
+            (
+                LinkState::Idle | LinkState::Waiting | LinkState::Paused | LinkState::Dead(_),
+                Input::Connected,
+            ) => {
                 vec![Effect::HangUp]
             }
-            (Link::Up, Input::Connected) => Vec::new(),
+            (LinkState::Up, Input::Connected) => Vec::new(),
 
-            (Link::Dialling | Link::Up, Input::Lost(failure)) => self.lost(failure, jitter),
-            (Link::Idle | Link::Waiting | Link::Paused | Link::Dead(_), Input::Lost(_)) => {
-                Vec::new()
+            (LinkState::Dialling | LinkState::Up, Input::Lost(failure)) => {
+                self.lost(failure, jitter)
             }
+            (
+                LinkState::Idle | LinkState::Waiting | LinkState::Paused | LinkState::Dead(_),
+                Input::Lost(_),
+            ) => Vec::new(),
 
-            (Link::Up, Input::Settled) => {
+            (LinkState::Up, Input::Settled) => {
                 self.failures = 0;
                 self.is_suspect = false;
                 Vec::new()
             }
             (_, Input::Settled) => Vec::new(),
 
-            (Link::Waiting, Input::RetryDue) => self.dial(),
+            (LinkState::Waiting, Input::RetryDue) => self.dial(),
             (_, Input::RetryDue) => Vec::new(),
 
-            (Link::Dead(_) | Link::Paused, Input::Pause) => Vec::new(),
-            (_, Input::Pause) => self.rest(Link::Paused),
-            (Link::Paused, Input::Resume) => self.dial(),
+            (LinkState::Dead(_) | LinkState::Paused, Input::Pause) => Vec::new(),
+            (_, Input::Pause) => self.rest(LinkState::Paused),
+            (LinkState::Paused, Input::Resume) => self.dial(),
             (_, Input::Resume) => Vec::new(),
 
-            (Link::Dead(_), Input::Forgive) => {
-                self.link = Link::Idle;
+            (LinkState::Dead(_), Input::Forgive) => {
+                self.link = LinkState::Idle;
                 self.failures = 0;
                 self.was_up = false;
                 Vec::new()
@@ -281,21 +295,21 @@ impl AccountMachine {
     }
 
     fn dial(&mut self) -> Vec<Effect> {
-        self.link = Link::Dialling;
+        self.link = LinkState::Dialling;
         vec![Effect::Dial]
     }
 
     /// Somebody wants what nobody wanted for a while, and what was dropped for a reason before: the
     /// pause before the next dial is kept all the same.
     fn wait(&mut self, jitter: f64) -> Vec<Effect> {
-        self.link = Link::Waiting;
+        self.link = LinkState::Waiting;
         let ms = self.policy.backoff.delay_ms(self.failures, jitter);
         vec![Effect::RetryAfter { ms }]
     }
 
-    fn rest(&mut self, link: Link) -> Vec<Effect> {
+    fn rest(&mut self, link: LinkState) -> Vec<Effect> {
         // What was suspect is so still when it is wanted again; an operator may know better.
-        if !self.is_suspect || link == Link::Paused {
+        if !self.is_suspect || link == LinkState::Paused {
             self.failures = 0;
             self.is_suspect = false;
         }
@@ -313,7 +327,7 @@ impl AccountMachine {
     fn lost(&mut self, failure: Failure, jitter: f64) -> Vec<Effect> {
         if let Failure::Dead { code } = failure {
             let reason = crate::protocol::telegram::failure::dead_reason(&code);
-            self.link = Link::Dead(code.clone());
+            self.link = LinkState::Dead(code.clone());
             let permanence = Permanence::Account;
             return vec![
                 Effect::HangUp,
@@ -323,7 +337,7 @@ impl AccountMachine {
         }
         self.failures = self.failures.saturating_add(1);
         self.is_suspect |= matches!(failure, Failure::Unreadable { .. });
-        self.link = Link::Waiting;
+        self.link = LinkState::Waiting;
         let pause = self.policy.backoff.delay_ms(self.failures, jitter);
         // A wait that Telegram asked for while connecting is kept to the second.
         let ms = match failure {
@@ -498,17 +512,17 @@ mod tests {
             for input in inputs {
                 let ends = matches!(input, Input::Lost(_));
                 let was = account.link().clone();
-                if ends && matches!(was, Link::Up | Link::Dialling) {
+                if ends && matches!(was, LinkState::Up | LinkState::Dialling) {
                     connections = 0;
                 }
                 for effect in account.step(input, 0.5) {
                     match effect {
                         Effect::Dial => {
-                            prop_assert!(!matches!(was, Link::Dead(_)));
+                            prop_assert!(!matches!(was, LinkState::Dead(_)));
                             connections += 1;
                         }
                         Effect::HangUp => connections = 0,
-                        Effect::TellUp => prop_assert_eq!(account.link(), &Link::Up),
+                        Effect::TellUp => prop_assert_eq!(account.link(), &LinkState::Up),
                         Effect::RetryAfter { ms } => prop_assert!(ms >= 250),
                         Effect::TellDown { .. } | Effect::Bury { .. } => {}
                     }

@@ -73,7 +73,7 @@ impl AuditEvent {
 
 /// The part of an entry that the chain is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
+pub struct ChainLink {
     /// Its number; the first is 1.
     pub number: u64,
     /// When.
@@ -107,7 +107,7 @@ pub struct Persons {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The part in the chain.
-    pub link: Link,
+    pub link: ChainLink,
     /// The part that tells of people.
     pub persons: Persons,
 }
@@ -140,7 +140,7 @@ impl Persons {
     }
 }
 
-impl Link {
+impl ChainLink {
     /// The hash of an entry with these contents behind one with the hash `before`.
     fn hash_of(&self, before: &Hash) -> Hash {
         let mut digest = Sha256::new();
@@ -169,7 +169,7 @@ impl Entry {
         let (actor, owner) = (actor.into(), owner.into());
         let persons = Persons { salt: Some(salt), actor, owner, target, address };
         let commitment = persons.commitment().unwrap_or(Fingerprint(ORIGIN));
-        let mut link = Link { number, at, action, outcome, persons: commitment, hash: ORIGIN };
+        let mut link = ChainLink { number, at, action, outcome, persons: commitment, hash: ORIGIN };
         link.hash = link.hash_of(before);
         Self { link, persons }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::links;
-use super::links::Link;
+use super::links::TelegramLink;
 use crate::protocol::users::owner::UserId;
 
 /// A chat id exactly as a command spelled it, echoed in every event about that chat.
@@ -211,10 +211,10 @@ fn parse_text(text: &str) -> Result<ChatTarget, ChatError> {
         return parse_username(name);
     }
     match links::read(text) {
-        Some(Link::Name(name)) => parse_username(name),
-        Some(Link::Invite(hash)) => parse_invite(hash),
-        Some(Link::Channel(bare)) => parse_channel(bare),
-        Some(Link::Other(what)) => Err(ChatError::OtherLink(what)),
+        Some(TelegramLink::Name(name)) => parse_username(name),
+        Some(TelegramLink::Invite(hash)) => parse_invite(hash),
+        Some(TelegramLink::Channel(bare)) => parse_channel(bare),
+        Some(TelegramLink::Other(what)) => Err(ChatError::OtherLink(what)),
         None if text.contains(['/', ':', '.', ' ']) || text.is_empty() => {
             Err(ChatError::Unrecognised)
         }

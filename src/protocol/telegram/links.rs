@@ -37,7 +37,7 @@ const HOSTS: &[&str] = &["t.me", "telegram.me", "telegram.dog"];
 
 /// What a link names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Link<'a> {
+pub(super) enum TelegramLink<'a> {
     /// A chat, person or bot by its public name, as it was written.
     Name(&'a str),
     /// A chat by the hash of an invite.
@@ -49,7 +49,7 @@ pub(super) enum Link<'a> {
 }
 
 /// Reads a `t.me` or `tg:` link; `None` when it is neither.
-pub(super) fn read(text: &str) -> Option<Link<'_>> {
+pub(super) fn read(text: &str) -> Option<TelegramLink<'_>> {
     let text = &text[..text.find('#').unwrap_or(text.len())];
     if let Some(rest) = strip_prefix(text, "tg:") {
         return Some(read_tg(rest.strip_prefix("//").unwrap_or(rest)));
@@ -64,7 +64,7 @@ pub(super) fn read(text: &str) -> Option<Link<'_>> {
         return rest.starts_with('/').then(|| read_path(path_of(rest)));
     }
     let name = HOSTS.iter().find_map(|known| strip_suffix(host, known)?.strip_suffix('.'))?;
-    Some(reserved(name).map_or(Link::Name(name), Link::Other))
+    Some(reserved(name).map_or(TelegramLink::Name(name), TelegramLink::Other))
 }
 
 /// The path of a link behind its host, without its query and the slashes at both ends.
@@ -73,7 +73,7 @@ fn path_of(rest: &str) -> &str {
     rest[..rest.find('?').unwrap_or(rest.len())].trim_end_matches('/')
 }
 
-fn read_path(path: &str) -> Link<'_> {
+fn read_path(path: &str) -> TelegramLink<'_> {
     let mut parts = path.split('/');
     let first = parts.next().unwrap_or_default();
     let second = parts.next();
@@ -81,24 +81,28 @@ fn read_path(path: &str) -> Link<'_> {
         return plus(hash);
     }
     if first.starts_with('$') {
-        return Link::Other("an invoice");
+        return TelegramLink::Other("an invoice");
     }
     match (first.to_ascii_lowercase().as_str(), second) {
-        ("joinchat", Some(hash)) => Link::Invite(hash),
-        ("c", Some(bare)) => Link::Channel(bare),
+        ("joinchat", Some(hash)) => TelegramLink::Invite(hash),
+        ("c", Some(bare)) => TelegramLink::Channel(bare),
         // The preview of a public channel in a browser.
-        ("s", Some(name)) => reserved(name).map_or(Link::Name(name), Link::Other),
-        (lower, _) => reserved(lower).map_or(Link::Name(first), Link::Other),
+        ("s", Some(name)) => reserved(name).map_or(TelegramLink::Name(name), TelegramLink::Other),
+        (lower, _) => reserved(lower).map_or(TelegramLink::Name(first), TelegramLink::Other),
     }
 }
 
 /// After a plus stands an invite, or, if it is all digits, somebody's phone number.
-fn plus(hash: &str) -> Link<'_> {
+fn plus(hash: &str) -> TelegramLink<'_> {
     let is_phone = !hash.is_empty() && hash.bytes().all(|byte| byte.is_ascii_digit());
-    if is_phone { Link::Other("somebody's phone number") } else { Link::Invite(hash) }
+    if is_phone {
+        TelegramLink::Other("somebody's phone number")
+    } else {
+        TelegramLink::Invite(hash)
+    }
 }
 
-fn read_tg(rest: &str) -> Link<'_> {
+fn read_tg(rest: &str) -> TelegramLink<'_> {
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let path = path.trim_end_matches('/').to_ascii_lowercase();
     let value = |wanted: &str| {
@@ -107,13 +111,18 @@ fn read_tg(rest: &str) -> Link<'_> {
     };
     match path.as_str() {
         "resolve" => match (value("domain"), value("phone")) {
-            (Some(name), None) => reserved(name).map_or(Link::Name(name), Link::Other),
-            (_, Some(_)) => Link::Other("somebody's phone number"),
-            (None, None) => Link::Other("nobody"),
+            (Some(name), None) => {
+                reserved(name).map_or(TelegramLink::Name(name), TelegramLink::Other)
+            }
+            (_, Some(_)) => TelegramLink::Other("somebody's phone number"),
+            (None, None) => TelegramLink::Other("nobody"),
         },
-        "join" => value("invite").map_or(Link::Other("no chat without an invite"), Link::Invite),
-        "privatepost" => value("channel").map_or(Link::Other("no chat"), Link::Channel),
-        _ => Link::Other("something in an app"),
+        "join" => value("invite")
+            .map_or(TelegramLink::Other("no chat without an invite"), TelegramLink::Invite),
+        "privatepost" => {
+            value("channel").map_or(TelegramLink::Other("no chat"), TelegramLink::Channel)
+        }
+        _ => TelegramLink::Other("something in an app"),
     }
 }
 
@@ -142,7 +151,7 @@ mod tests {
     /// By the kinds of Telegram's list.
     #[test]
     fn links_that_name_a_chat_are_told_from_those_that_do_not() {
-        let name = Link::Name("durov_chat");
+        let name = TelegramLink::Name("durov_chat");
         for text in [
             // Public username links, with what may follow the name.
             "t.me/durov_chat",
@@ -181,16 +190,16 @@ mod tests {
             "tg://join?invite=AbC-_1",
             "tg:join?invite=AbC-_1#x",
         ] {
-            assert_eq!(read(text), Some(Link::Invite("AbC-_1")), "{text}");
+            assert_eq!(read(text), Some(TelegramLink::Invite("AbC-_1")), "{text}");
         }
         for text in [
             "t.me/c/1234567890",
             "t.me/c/1234567890/77/5",
             "tg://privatepost?post=7&channel=1234567890",
         ] {
-            assert_eq!(read(text), Some(Link::Channel("1234567890")), "{text}");
+            assert_eq!(read(text), Some(TelegramLink::Channel("1234567890")), "{text}");
         }
-        assert_eq!(read("t.me/joinchat/79991234567"), Some(Link::Invite("79991234567")));
+        assert_eq!(read("t.me/joinchat/79991234567"), Some(TelegramLink::Invite("79991234567")));
     }
 
     #[test]
@@ -241,7 +250,7 @@ mod tests {
             "tg://settings",
             "tg:",
         ] {
-            assert!(matches!(read(text), Some(Link::Other(_))), "{text}: {:?}", read(text));
+            assert!(matches!(read(text), Some(TelegramLink::Other(_))), "{text}: {:?}", read(text));
         }
         for text in
             ["", "durov_chat", "@durov_chat", "t.me", "t.me?x", "example.org/t.me/x", "xt.me/a"]
@@ -264,8 +273,8 @@ mod tests {
             let word: String = RESERVED[at].0.chars().enumerate().map(cased).collect();
             let text = format!("{scheme}{}/{word}{rest}{query}", HOSTS[host]);
             let link = read(&text);
-            let is_invite = matches!(link, Some(Link::Invite(_)));
-            prop_assert!(matches!(link, Some(Link::Other(_))) || (is_invite && RESERVED[at].0 == "joinchat"));
+            let is_invite = matches!(link, Some(TelegramLink::Invite(_)));
+            prop_assert!(matches!(link, Some(TelegramLink::Other(_))) || (is_invite && RESERVED[at].0 == "joinchat"));
         }
 
         #[test]

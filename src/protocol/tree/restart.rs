@@ -138,7 +138,7 @@ pub enum GiveUp {
 
 /// What follows a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RestartDecision {
     /// Start again.
     Restart {
         /// After this pause, milliseconds.
@@ -158,7 +158,7 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
+impl RestartDecision {
     /// Failures inside the window, this one included.
     pub fn attempt(&self) -> u32 {
         match self {
@@ -177,7 +177,12 @@ pub struct RestartHistory {
 
 impl RestartHistory {
     /// Takes note of a failure and decides. The history is bounded by the policy's maximum.
-    pub fn failed(&mut self, policy: &RestartPolicy, now: UnixMillis, jitter: f64) -> Verdict {
+    pub fn failed(
+        &mut self,
+        policy: &RestartPolicy,
+        now: UnixMillis,
+        jitter: f64,
+    ) -> RestartDecision {
         let horizon = now.plus_ms(-policy.window_ms);
         self.failures.retain(|at| *at > horizon && *at <= now);
         self.failures.push_back(now);
@@ -185,12 +190,12 @@ impl RestartHistory {
         if attempt > policy.restarts_max {
             self.failures.pop_front();
             match policy.then {
-                GiveUp::Park => return Verdict::Park { attempt },
-                GiveUp::Escalate => return Verdict::Escalate { attempt },
+                GiveUp::Park => return RestartDecision::Park { attempt },
+                GiveUp::Escalate => return RestartDecision::Escalate { attempt },
                 GiveUp::Never => {}
             }
         }
-        Verdict::Restart { after_ms: policy.backoff.delay_ms(attempt, jitter), attempt }
+        RestartDecision::Restart { after_ms: policy.backoff.delay_ms(attempt, jitter), attempt }
     }
 
     /// Forgets everything, when somebody asks for a parked child again.
@@ -232,15 +237,18 @@ mod tests {
         for attempt in 1..=3 {
             let verdict = history.failed(&POLICY, UnixMillis(attempt * 10), 1.0);
             assert!(
-                matches!(verdict, Verdict::Restart { attempt: a, .. } if i64::from(a) == attempt)
+                matches!(verdict, RestartDecision::Restart { attempt: a, .. } if i64::from(a) == attempt)
             );
         }
-        assert_eq!(history.failed(&POLICY, UnixMillis(50), 1.0), Verdict::Park { attempt: 4 });
+        assert_eq!(
+            history.failed(&POLICY, UnixMillis(50), 1.0),
+            RestartDecision::Park { attempt: 4 }
+        );
 
         let mut history = RestartHistory::default();
         for minute in 0..100 {
             let verdict = history.failed(&POLICY, UnixMillis(minute * 61_000), 0.0);
-            assert_eq!(verdict, Verdict::Restart { after_ms: 50, attempt: 1 });
+            assert_eq!(verdict, RestartDecision::Restart { after_ms: 50, attempt: 1 });
         }
     }
 
@@ -251,13 +259,13 @@ mod tests {
         for at in 0..100 {
             let verdict = history.failed(&policy, UnixMillis(at), 1.0);
             assert!(
-                matches!(verdict, Verdict::Restart { after_ms: 1..=30_000, .. }),
+                matches!(verdict, RestartDecision::Restart { after_ms: 1..=30_000, .. }),
                 "{verdict:?}"
             );
         }
         let mut history = RestartHistory::default();
         let verdict = history.failed(&ChildKind::Part.policy(), UnixMillis(0), 1.0);
-        assert_eq!(verdict, Verdict::Escalate { attempt: 1 });
+        assert_eq!(verdict, RestartDecision::Escalate { attempt: 1 });
     }
 
     proptest! {

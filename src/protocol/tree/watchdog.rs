@@ -106,7 +106,7 @@ impl Vitals {
 
 /// What is to be done about a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum LinkHealth {
     /// Nothing.
     Sound,
     /// Ask the store for a sign of life, unless that was done already, and look again later.
@@ -117,7 +117,7 @@ pub enum Verdict {
 
 /// Judges a link at the moment `now`. `store_asked` is when that question was asked which the
 /// store has answered last, if there was any.
-pub fn judge(vitals: &Vitals, store_asked: Option<u64>, now: u64) -> Verdict {
+pub fn judge(vitals: &Vitals, store_asked: Option<u64>, now: u64) -> LinkHealth {
     let Vitals { activity, since, heard, .. } = *vitals;
     let busy = now.saturating_sub(since);
     let silent = now.saturating_sub(heard);
@@ -131,15 +131,15 @@ pub fn judge(vitals: &Vitals, store_asked: Option<u64>, now: u64) -> Verdict {
             // Asked when the link had waited for long already, so that whoever is to hand in its
             // messages had every chance to.
             if store_asked.is_none_or(|asked| asked < since.saturating_add(STORE_DOUBT_MS)) {
-                return Verdict::AskStore;
+                return LinkHealth::AskStore;
             }
             true
         }
     };
     match (is_stuck, activity) {
-        (false, _) => Verdict::Sound,
-        (true, Activity::Listening) => Verdict::Stuck(activity, busy.max(silent)),
-        (true, _) => Verdict::Stuck(activity, busy),
+        (false, _) => LinkHealth::Sound,
+        (true, Activity::Listening) => LinkHealth::Stuck(activity, busy.max(silent)),
+        (true, _) => LinkHealth::Stuck(activity, busy),
     }
 }
 
@@ -192,7 +192,7 @@ mod tests {
             let now = since + busy;
             let heard = now.saturating_sub(silent);
             let vitals = Vitals { activity, since, heard, applied: 0 };
-            prop_assert_eq!(judge(&vitals, asked, now), Verdict::Sound);
+            prop_assert_eq!(judge(&vitals, asked, now), LinkHealth::Sound);
         }
 
         #[test]
@@ -203,7 +203,7 @@ mod tests {
             let vitals = Vitals { activity, since, heard: now, applied: now };
             // A store that answers: what it was last asked is not older than a minute.
             let verdict = judge(&vitals, Some(now - 60_000), now);
-            prop_assert_eq!(verdict, Verdict::Stuck(activity, later));
+            prop_assert_eq!(verdict, LinkHealth::Stuck(activity, later));
         }
 
         #[test]
@@ -215,7 +215,7 @@ mod tests {
             let asked = asked.filter(|asked| *asked < since + STORE_DOUBT_MS);
             let vitals = Vitals { activity: Activity::AwaitingStore, since, heard, applied: 0 };
             let verdict = judge(&vitals, asked, since + waited);
-            prop_assert!(!matches!(verdict, Verdict::Stuck(..)), "{verdict:?}");
+            prop_assert!(!matches!(verdict, LinkHealth::Stuck(..)), "{verdict:?}");
         }
 
         #[test]
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_listener_that_hears_nothing_is_stuck_however_often_it_looks_up() {
         let vitals = Vitals { activity: Activity::Listening, since: 99_000, heard: 0, applied: 0 };
-        assert_eq!(judge(&vitals, None, 100_000), Verdict::Stuck(Activity::Listening, 100_000));
+        assert_eq!(judge(&vitals, None, 100_000), LinkHealth::Stuck(Activity::Listening, 100_000));
     }
 
     #[test]

@@ -213,7 +213,7 @@ pub struct RetryPolicy {
 
 /// What follows an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum DeliveryDecision {
     /// It arrived.
     Delivered,
     /// It is to be tried again.
@@ -242,10 +242,10 @@ impl RetryPolicy {
         answer: Answer,
         now: UnixMillis,
         jitter: f64,
-    ) -> Verdict {
+    ) -> DeliveryDecision {
         let (error, asked_ms) = match answer {
-            Answer::Status { code: 200..300, .. } => return Verdict::Delivered,
-            Answer::Status { code: 410, .. } => return Verdict::Gone,
+            Answer::Status { code: 200..300, .. } => return DeliveryDecision::Delivered,
+            Answer::Status { code: 410, .. } => return DeliveryDecision::Gone,
             Answer::Status { code: code @ 300..400, .. } => {
                 (format!("it answered {code}, and redirects are not followed"), None)
             }
@@ -258,14 +258,20 @@ impl RetryPolicy {
         let end = delivery.queued_at.plus_ms(self.give_up_after_ms);
         if now >= end {
             let tries = delivery.attempts.saturating_add(1);
-            return Verdict::GiveUp { reason: format!("{error}; given up after {tries} attempts") };
+            return DeliveryDecision::GiveUp {
+                reason: format!("{error}; given up after {tries} attempts"),
+            };
         }
         let own_ms = self.backoff.delay_ms(delivery.attempts.saturating_add(1), jitter);
         let asked_ms = asked_ms.map(|ms| ms.min(ASKED_MAX_MS));
         let after = |ms: u64| now.plus_ms(i64::try_from(ms).unwrap_or(i64::MAX));
         // The last attempt is at the very end.
         let at = after(own_ms.max(asked_ms.unwrap_or(0))).min(end);
-        Verdict::Retry { at, error, rest_until: asked_ms.map(after).map(|rest| rest.min(end)) }
+        DeliveryDecision::Retry {
+            at,
+            error,
+            rest_until: asked_ms.map(after).map(|rest| rest.min(end)),
+        }
     }
 }
 
@@ -338,10 +344,10 @@ mod tests {
             let delivery = Delivery { attempts, ..delivery("{}") };
             let answer = Answer::Status { code, retry_after };
             match POLICY.judge(&delivery, answer, UnixMillis(now), jitter) {
-                Verdict::Delivered => prop_assert!((200..300).contains(&code)),
-                Verdict::Gone => prop_assert_eq!(code, 410),
-                Verdict::GiveUp { .. } => prop_assert!(now >= 86_400_000),
-                Verdict::Retry { at, rest_until, .. } => {
+                DeliveryDecision::Delivered => prop_assert!((200..300).contains(&code)),
+                DeliveryDecision::Gone => prop_assert_eq!(code, 410),
+                DeliveryDecision::GiveUp { .. } => prop_assert!(now >= 86_400_000),
+                DeliveryDecision::Retry { at, rest_until, .. } => {
                     prop_assert!(at.0 > now && at.0 <= 86_400_000);
                     prop_assert!(rest_until.is_none_or(|rest| rest <= at));
                     prop_assert!(rest_until.is_none() || matches!(code, 429 | 503));
@@ -356,7 +362,7 @@ mod tests {
             let delivery = Delivery { attempts, ..delivery("{}") };
             let answer = Answer::Failed("no answer".into());
             match POLICY.judge(&delivery, answer, UnixMillis(0), 1.0) {
-                Verdict::Retry { at, .. } => at.0,
+                DeliveryDecision::Retry { at, .. } => at.0,
                 other => panic!("{other:?}"),
             }
         };
@@ -370,10 +376,16 @@ mod tests {
             let verdict = POLICY.judge(&delivery("{}"), answer(code), UnixMillis(0), 1.0);
             let until = UnixMillis(600_000);
             let error = format!("it answered {code}");
-            assert_eq!(verdict, Verdict::Retry { at: until, error, rest_until: Some(until) });
+            assert_eq!(
+                verdict,
+                DeliveryDecision::Retry { at: until, error, rest_until: Some(until) }
+            );
         }
         let verdict = POLICY.judge(&delivery("{}"), answer(500), UnixMillis(0), 1.0);
-        assert!(matches!(verdict, Verdict::Retry { at: UnixMillis(5_000), rest_until: None, .. }));
+        assert!(matches!(
+            verdict,
+            DeliveryDecision::Retry { at: UnixMillis(5_000), rest_until: None, .. }
+        ));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! however many commit at once. The newest entry sorts first. Owns the records of the log; what an audit event
 //! means is in `protocol/audit`.
 
-use crate::protocol::audit::log::{AuditEvent, Entry, Hash, Link, Persons};
+use crate::protocol::audit::log::{AuditEvent, ChainLink, Entry, Hash, Persons};
 use crate::protocol::users::owner::UserId;
 use crate::protocol::values::ids::UnixMillis;
 
@@ -22,7 +22,7 @@ const CHUNK: usize = 250;
 /// Entries that go with one trim at the most.
 const TRIM_MAX: usize = 1_000;
 
-pub(in crate::store) fn link(bytes: &[u8]) -> Result<Link, StoreError> {
+pub(in crate::store) fn link(bytes: &[u8]) -> Result<ChainLink, StoreError> {
     encoding::from_json("audit entry", bytes)
 }
 
@@ -184,7 +184,7 @@ pub(in crate::store) fn verify(engine: &dyn Engine) -> Result<AuditLogReport, St
     let mut report =
         AuditLogReport { entries: 0, pseudonymised: 0, trimmed, head: trimmed, faults: Vec::new() };
     let (from, to) = layout::all(kind::AUDIT_CHAIN);
-    let mut younger: Option<Link> = None;
+    let mut younger: Option<ChainLink> = None;
     engine.scan(&from, &to, &mut |key, bytes| {
         let number = layout::audit_number(key);
         match link(bytes) {
@@ -209,7 +209,7 @@ pub(in crate::store) fn verify(engine: &dyn Engine) -> Result<AuditLogReport, St
 }
 
 /// Whether `younger` follows an entry of this number and hash.
-fn check_step(report: &mut AuditLogReport, younger: Option<&Link>, number: u64, hash: &Hash) {
+fn check_step(report: &mut AuditLogReport, younger: Option<&ChainLink>, number: u64, hash: &Hash) {
     let Some(younger) = younger else { return };
     if younger.number != number + 1 {
         let (first, last) = (number + 1, younger.number.saturating_sub(1));

@@ -17,7 +17,7 @@ use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::telegram::chat::PeerRecord;
 use crate::protocol::telegram::failure::Failure;
 use crate::telegram::call::HistoryPage;
-use crate::telegram::link::Caller;
+use crate::telegram::link::RawCaller;
 use crate::telegram::peers::input_peer;
 
 /// Between two calls that look for it.
@@ -106,7 +106,7 @@ impl Narrowing {
 
 /// Goes on looking. Where it is not found yet, an empty page says that there is more.
 pub(super) async fn go_on(
-    caller: &Caller,
+    caller: &RawCaller,
     peer: &PeerRecord,
     mut at: Narrowing,
 ) -> Result<HistoryPage, Failure> {
@@ -164,7 +164,7 @@ impl HistoryPage {
 /// The id of the message after `after_id`, which cannot be read; `None` where it is not found within
 /// `calls_left`.
 pub(super) async fn first_unreadable(
-    caller: &Caller,
+    caller: &RawCaller,
     peer: &PeerRecord,
     after_id: i32,
     calls_left: &mut u32,
@@ -190,7 +190,7 @@ enum Seen {
 }
 
 async fn newest_within(
-    caller: &Caller,
+    caller: &RawCaller,
     peer: &PeerRecord,
     after_id: i32,
     upto: i32,

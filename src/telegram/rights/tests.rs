@@ -140,7 +140,7 @@ fn each_restriction_takes_what_it_names() {
 
 #[test]
 fn a_channels_admin_posts_by_right_and_its_members_never_do() {
-    let place = |is_creator, posts| Place {
+    let place = |is_creator, posts| Membership {
         is_creator,
         is_admin: false,
         admin_posts: false,

@@ -17,7 +17,7 @@ struct Stage {
     sim: Simulator,
     me: Account,
     other: Account,
-    caller: Caller,
+    caller: RawCaller,
     peers: Mutex<PeerBook>,
     _connection: super::super::link::Connection,
 }

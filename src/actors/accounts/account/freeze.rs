@@ -172,7 +172,7 @@ mod tests {
     use crate::actors::accounts::account::{AccountArgs, LatestRecord};
     use crate::actors::accounts::context::AccountsContext;
     use crate::actors::accounts::fleet::{Fleet, FleetArgs};
-    use crate::protocol::accounts::connection::{Link, Standing};
+    use crate::protocol::accounts::connection::{LinkState, Standing};
     use crate::protocol::accounts::record::AccountRecord;
     use crate::protocol::telegram::freeze::LOOK_EVERY_MS;
     use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
@@ -218,7 +218,7 @@ mod tests {
         });
         let myself = spawn_alone(Sink, ()).await;
         account.begin(&myself).await.unwrap();
-        assert_eq!(*account.machine.link(), Link::Dialling);
+        assert_eq!(*account.machine.link(), LinkState::Dialling);
         (account, myself)
     }
 
@@ -231,15 +231,15 @@ mod tests {
     {
         let (mut account, myself) = dialling(None).await;
         account.lost(&myself, refused()).await.unwrap();
-        assert_eq!(*account.machine.link(), Link::Waiting);
+        assert_eq!(*account.machine.link(), LinkState::Waiting);
         assert!(account.held_by_freeze(MethodClass::Auth).is_some());
         account.forgive(&myself).await.unwrap();
-        assert_eq!(*account.machine.link(), Link::Dialling);
+        assert_eq!(*account.machine.link(), LinkState::Dialling);
         // The network is away: its own pauses are kept, and one look waits for it.
         account.lost(&myself, Failure::transient("reset")).await.unwrap();
         for _ in 0..24 {
             account.look_at_freeze(&myself).await.unwrap();
-            assert_eq!(*account.machine.link(), Link::Waiting);
+            assert_eq!(*account.machine.link(), LinkState::Waiting);
             assert_eq!(account.queue.len(), 1);
         }
         let outcome = Err(Failure::transient("not connected"));
@@ -257,7 +257,7 @@ mod tests {
         let (mut account, myself) = dialling(Some(frozen)).await;
         // What the dial that is not made says.
         account.lost(&myself, refused()).await.unwrap();
-        assert_eq!(*account.machine.link(), Link::Waiting);
+        assert_eq!(*account.machine.link(), LinkState::Waiting);
         let retry_at = account.retry_at.unwrap();
         assert!((retry_at.0 - look_at.0).abs() < 60_000, "{retry_at:?}, {look_at:?}");
         myself.stop(None);

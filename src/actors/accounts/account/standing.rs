@@ -8,7 +8,7 @@ use crate::protocol::accounts::connection::{Input, Standing};
 
 /// Something that bears on whether it is to be connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum ConnectionReason {
     /// Its actor begins, somebody asks for it, or it is to be tried once more.
     Asked,
     /// Its standing is another than before.
@@ -24,31 +24,35 @@ pub(super) enum Turn {
 /// What the machine hears at a turn. What is held stays held, whoever asks; what is needed is dialled
 /// from whatever state the machine is in: one that was at rest or dead when it was held is not in the
 /// state that a resumption ends.
-pub(super) fn inputs(turn: Turn, standing: Standing, is_needed: bool) -> Vec<Input> {
+pub(super) fn inputs(turn: ConnectionReason, standing: Standing, is_needed: bool) -> Vec<Input> {
     let mut inputs = Vec::new();
     let wanted = is_needed.then_some(Input::Wanted);
     match (turn, standing) {
-        (Turn::Forgiven, Standing::Held) => inputs.extend([Input::Forgive, Input::Pause]),
-        (Turn::Forgiven, _) => {
+        (ConnectionReason::Forgiven, Standing::Held) => {
+            inputs.extend([Input::Forgive, Input::Pause])
+        }
+        (ConnectionReason::Forgiven, _) => {
             inputs.push(Input::Forgive);
             inputs.extend(wanted);
         }
-        (Turn::Stands { .. } | Turn::Asked, Standing::Held) => inputs.push(Input::Pause),
-        (Turn::Redialled | Turn::Lingered, Standing::Held) => {}
-        (Turn::Stands { before: Standing::Held }, _) => {
+        (ConnectionReason::Stands { .. } | ConnectionReason::Asked, Standing::Held) => {
+            inputs.push(Input::Pause)
+        }
+        (ConnectionReason::Redialled | ConnectionReason::Lingered, Standing::Held) => {}
+        (ConnectionReason::Stands { before: Standing::Held }, _) => {
             inputs.push(Input::Resume);
             inputs.extend(wanted);
         }
         // It is connected for whoever needs it already, and they are not told so again.
-        (Turn::Stands { .. }, Standing::OnDemand) => {}
-        (Turn::Stands { .. } | Turn::Asked, _) => inputs.extend(wanted),
+        (ConnectionReason::Stands { .. }, Standing::OnDemand) => {}
+        (ConnectionReason::Stands { .. } | ConnectionReason::Asked, _) => inputs.extend(wanted),
         // Hanging up first makes it one connection at any time, and forgets the pause of a backoff.
-        (Turn::Redialled, _) => {
+        (ConnectionReason::Redialled, _) => {
             inputs.extend([Input::Forgive, Input::Unwanted]);
             inputs.extend(wanted);
         }
-        (Turn::Lingered, _) if !is_needed => inputs.push(Input::Unwanted),
-        (Turn::Lingered, _) => {}
+        (ConnectionReason::Lingered, _) if !is_needed => inputs.push(Input::Unwanted),
+        (ConnectionReason::Lingered, _) => {}
     }
     inputs
 }
@@ -68,7 +72,7 @@ impl AccountActor {
     pub(super) async fn turn(
         &mut self,
         myself: &ActorRef<AccountMsg>,
-        turn: Turn,
+        turn: ConnectionReason,
     ) -> Result<(), ActorProcessingErr> {
         for input in inputs(turn, self.standing, self.is_needed()) {
             self.step(myself, input).await?;
@@ -86,7 +90,7 @@ impl AccountActor {
         if before == Standing::Held {
             self.last_failure = None;
         }
-        self.turn(myself, Turn::Stands { before }).await?;
+        self.turn(myself, ConnectionReason::Stands { before }).await?;
         if standing == Standing::Held {
             self.tell_held();
         } else if !self.is_needed() {
@@ -116,7 +120,7 @@ impl AccountActor {
             // Or it would not be dialled before the next day.
             frozen.look(self.context.now());
         }
-        self.turn(myself, Turn::Redialled).await?;
+        self.turn(myself, ConnectionReason::Redialled).await?;
         self.look_anew(myself).await
     }
 }
@@ -126,7 +130,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::accounts::connection::{AccountMachine, Link, ReconnectPolicy};
+    use crate::protocol::accounts::connection::{AccountMachine, LinkState, ReconnectPolicy};
     use crate::protocol::telegram::failure::Failure;
     use crate::protocol::tree::restart::Backoff;
 
@@ -157,7 +161,7 @@ mod tests {
             let policy = ReconnectPolicy { backoff, attempts_max: 2 };
             let machine = AccountMachine::new(policy, None);
             let mut model = Self { machine, standing, is_watched };
-            model.turn(Turn::Asked);
+            model.turn(ConnectionReason::Asked);
             model
         }
 
@@ -166,14 +170,14 @@ mod tests {
         }
 
         fn is_dead(&self) -> bool {
-            matches!(self.machine.link(), Link::Dead(_))
+            matches!(self.machine.link(), LinkState::Dead(_))
         }
 
         fn hear(&mut self, input: Input) {
             self.machine.step(input, 0.5);
         }
 
-        fn turn(&mut self, turn: Turn) {
+        fn turn(&mut self, turn: ConnectionReason) {
             for input in inputs(turn, self.standing, self.is_needed()) {
                 self.hear(input);
             }
@@ -183,19 +187,19 @@ mod tests {
             match event {
                 Event::Stand(standing) => {
                     let before = std::mem::replace(&mut self.standing, standing);
-                    self.turn(Turn::Stands { before });
+                    self.turn(ConnectionReason::Stands { before });
                 }
                 Event::Watch => {
                     self.is_watched = true;
                     if !self.is_dead() && self.standing != Standing::Held {
-                        self.turn(Turn::Asked);
+                        self.turn(ConnectionReason::Asked);
                     }
                 }
                 Event::Unwatch => self.is_watched = false,
-                Event::Linger => self.turn(Turn::Lingered),
+                Event::Linger => self.turn(ConnectionReason::Lingered),
                 Event::Redial if self.standing == Standing::Held => {}
-                Event::Redial => self.turn(Turn::Redialled),
-                Event::Forgive if self.is_dead() => self.turn(Turn::Forgiven),
+                Event::Redial => self.turn(ConnectionReason::Redialled),
+                Event::Forgive if self.is_dead() => self.turn(ConnectionReason::Forgiven),
                 Event::Forgive => {}
                 Event::Connected => self.hear(Input::Connected),
                 Event::Lost => self.hear(Input::Lost(Failure::transient("reset"))),
@@ -208,13 +212,13 @@ mod tests {
 
         /// Time passes, and every dial succeeds.
         fn settle(&mut self) {
-            self.turn(Turn::Lingered);
+            self.turn(ConnectionReason::Lingered);
             self.hear(Input::RetryDue);
             self.hear(Input::Connected);
         }
 
         fn is_connected(&self) -> bool {
-            *self.machine.link() == Link::Up
+            *self.machine.link() == LinkState::Up
         }
     }
 
@@ -243,7 +247,7 @@ mod tests {
         for event in [Event::Ended, Event::Stand(Standing::Held), Event::Forgive] {
             account.meet(event);
         }
-        assert_eq!(*account.machine.link(), Link::Paused);
+        assert_eq!(*account.machine.link(), LinkState::Paused);
         account.meet(Event::Stand(Standing::Kept));
         account.settle();
         assert!(account.is_connected());

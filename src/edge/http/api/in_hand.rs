@@ -1,5 +1,5 @@
 //! How many requests are being done: in all, and of each user. Owns the counts; whoever holds a
-//! [`Place`] is counted until it is dropped. Must never wait.
+//! [`InHandPermit`] is counted until it is dropped. Must never wait.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -32,7 +32,7 @@ struct Counts {
 
 /// Room for one request.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct InHandPermit {
     of: Arc<InHand>,
     user: UserId,
 }
@@ -47,7 +47,7 @@ impl InHand {
     ///
     /// # Errors
     /// When the user has their share already, or all places are taken.
-    pub(super) fn take(self: &Arc<Self>, user: &UserId) -> Result<Place, Refusal> {
+    pub(super) fn take(self: &Arc<Self>, user: &UserId) -> Result<InHandPermit, Refusal> {
         let refused = |what: String| {
             Refusal::new(Code::Overloaded, format!("{what}; try again soon")).after(TRY_AGAIN)
         };
@@ -61,7 +61,7 @@ impl InHand {
         }
         counts.all += 1;
         *counts.users.entry(user.clone()).or_default() += 1;
-        Ok(Place { of: Arc::clone(self), user: user.clone() })
+        Ok(InHandPermit { of: Arc::clone(self), user: user.clone() })
     }
 
     /// Every change is whole before the lock is let go, so a poisoned one is as good as any.
@@ -70,7 +70,7 @@ impl InHand {
     }
 }
 
-impl Drop for Place {
+impl Drop for InHandPermit {
     fn drop(&mut self) {
         let mut counts = self.of.counts();
         counts.all = counts.all.saturating_sub(1);
@@ -114,7 +114,7 @@ mod tests {
             steps in prop::collection::vec((0_usize..6, any::<prop::sample::Index>(), any::<bool>()), 0..200),
         ) {
             let in_hand = Arc::new(InHand::new(max));
-            let mut held: Vec<(usize, Place)> = Vec::new();
+            let mut held: Vec<(usize, InHandPermit)> = Vec::new();
             for (who, which, is_end) in steps {
                 if is_end && !held.is_empty() {
                     held.swap_remove(which.index(held.len()));

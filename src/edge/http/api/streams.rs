@@ -76,7 +76,7 @@ impl Streams {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(self: &Arc<Self>, user: &UserId) -> Result<Place, Refusal> {
+    fn enter(self: &Arc<Self>, user: &UserId) -> Result<StreamPermit, Refusal> {
         let mut open = self.lock();
         if open.values().sum::<usize>() >= self.max {
             let detail = format!("{} event streams are open already; try again later", self.max);
@@ -90,17 +90,17 @@ impl Streams {
         }
         *own += 1;
         self.metrics.streams.inc();
-        Ok(Place { streams: Arc::clone(self), user: user.clone() })
+        Ok(StreamPermit { streams: Arc::clone(self), user: user.clone() })
     }
 }
 
 /// The right to have a stream open.
-struct Place {
+struct StreamPermit {
     streams: Arc<Streams>,
     user: UserId,
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.streams.metrics.streams.dec();
         let mut open = self.streams.lock();
@@ -154,7 +154,7 @@ struct Follow {
     beat: Interval,
     expires: Pin<Box<Sleep>>,
     stop: CancellationToken,
-    place: Place,
+    place: StreamPermit,
 }
 
 impl Follow {
@@ -356,7 +356,7 @@ mod tests {
         let streams = Streams::new(STREAMS_MAX, HttpMetrics::default(), CancellationToken::new());
         let user = |number: usize| UserId::new(format!("user-{number}")).unwrap();
         let own: Vec<_> = (0..USER_STREAMS_MAX).map(|_| streams.enter(&user(0)).unwrap()).collect();
-        let code = |result: Result<Place, Refusal>| result.err().map(|refusal| refusal.code);
+        let code = |result: Result<StreamPermit, Refusal>| result.err().map(|refusal| refusal.code);
         assert_eq!(code(streams.enter(&user(0))), Some(Code::RateLimited));
         let others: Vec<_> = (USER_STREAMS_MAX..STREAMS_MAX)
             .map(|number| streams.enter(&user(number)).unwrap())

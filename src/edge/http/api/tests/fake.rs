@@ -24,7 +24,7 @@ use crate::protocol::answers::account::{AccountInfo, AccountTrouble};
 use crate::protocol::answers::login::LoginInfo;
 use crate::protocol::answers::monitor::MonitorInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
-use crate::protocol::audit::log::{Entry, Link, Persons};
+use crate::protocol::audit::log::{ChainLink, Entry, Persons};
 use crate::protocol::feed::event::FeedEntry;
 use crate::protocol::logins::steps::LoginState;
 use crate::protocol::messages::outgoing::Outgoing;
@@ -449,7 +449,7 @@ struct Audit;
 #[async_trait]
 impl AuditService for Audit {
     async fn list(&self, who: &Caller, _: AuditQuery) -> Result<Page<Entry>, Refusal> {
-        let link = Link {
+        let link = ChainLink {
             number: 1,
             at: T,
             action: "message.send".to_owned(),
