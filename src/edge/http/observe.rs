@@ -10,6 +10,7 @@ use tracing::{Instrument, Span};
 
 use super::metrics::HttpMetrics;
 use super::origin::{REQUEST_ID, request_id, trace_id};
+use super::problem::Reason;
 use super::serve::Peer;
 
 use crate::clock::instant;
@@ -38,9 +39,12 @@ pub(super) async fn observe(
         let code = status.as_u16();
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         if status.is_server_error() && !says_not_ready(route, status) {
+            let reason = response.extensions().get::<Reason>();
             tracing::warn!(
                 "http.response.status_code" = code,
                 "event.duration" = nanos,
+                error_code = reason.map(|reason| reason.code),
+                error = reason.map(|reason| reason.detail.as_str()),
                 "a request failed"
             );
         } else {

@@ -73,7 +73,18 @@ pub(super) fn refused_as(status: StatusCode, refusal: &Refusal) -> Response {
     if let Some(seconds) = refusal.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    let (code, detail) = (refusal.code.name(), refusal.detail.clone());
+    response.extensions_mut().insert(Reason { code, detail });
     response
+}
+
+/// Goes with a refusal, for the log: why the request was not done.
+#[derive(Clone, Debug)]
+pub(super) struct Reason {
+    /// The stable code.
+    pub(super) code: &'static str,
+    /// What the caller was told.
+    pub(super) detail: String,
 }
 
 /// A refusal without a code of its own status, from its words.

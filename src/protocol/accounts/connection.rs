@@ -8,7 +8,7 @@ use crate::protocol::telegram::failure::{Failure, Permanence};
 use crate::protocol::telegram::freeze::LOOK_EVERY_MS;
 use crate::protocol::tree::restart::Backoff;
 
-/// State of an account as operators see it (`spec/accounts.md`).
+/// State of an account as operators see it (`docs/http-api.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountState {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::protocol::logins::steps::LoginFailure;
 use crate::protocol::telegram::failure::{Failure, WaitScope};
 
-/// Stable codes of refusals (`spec/accounts.md`).
+/// Stable codes of refusals (`docs/errors.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum Code {
     /// Telegram ended the account's session.

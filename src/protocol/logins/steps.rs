@@ -5,7 +5,7 @@ use crate::protocol::accounts::record::Me;
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::values::secret::SecretText;
 
-/// Where a login stands, as its user sees it (`spec/accounts.md`).
+/// Where a login stands, as its user sees it (`docs/http-api.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LoginState {
     /// Telegram sent a code.

@@ -1,5 +1,5 @@
 //! The failover state machine of a monitored chat: which session listens, what happens when it
-//! loses access, when nobody is left (`spec/bridge.md`, "Monitoring").
+//! loses access, when nobody is left (`docs/bridge.md`).
 
 use serde::{Deserialize, Serialize};
 

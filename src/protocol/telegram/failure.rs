@@ -45,13 +45,13 @@ pub enum Failure {
     )]
     Removed,
     /// This account cannot use that chat.
-    #[error("the chat is out of this account's reach ({code})")]
+    #[error("the chat is out of this account's reach: {} ({code})", out_of_reach(code))]
     ChatLost {
         /// Error name.
         code: String,
     },
     /// That target refuses; no account retries it.
-    #[error("the target refuses ({code})")]
+    #[error("telegram takes nothing for this target: {} ({code})", refused_target(code))]
     TargetRefused {
         /// Error name.
         code: String,
@@ -369,6 +369,44 @@ impl fmt::Display for LostReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // As it is written in the event.
         self.serialize(f)
+    }
+}
+
+/// Why a chat is out of reach, in plain words with the cure.
+fn out_of_reach(code: &str) -> &'static str {
+    match code {
+        "CHAT_WRITE_FORBIDDEN" | "CHAT_SEND_PLAIN_FORBIDDEN" | "CHAT_GUEST_SEND_FORBIDDEN" => {
+            "the account may read there but not write; its admins decide that"
+        }
+        "CHAT_ADMIN_REQUIRED" => "only admins may do this there; have the account made one",
+        "USER_BANNED_IN_CHANNEL" | "USER_KICKED" => "its admins have banned the account",
+        "INVITE_HASH_EXPIRED" | "INVITE_HASH_INVALID" => {
+            "the invite link is not valid any more; ask for a new one"
+        }
+        "CHAT_ID_INVALID" | "CHANNEL_INVALID" | "PEER_ID_INVALID" => {
+            "the account knows no such chat or person; name it by username or link, or have the account join or \
+             meet them first"
+        }
+        _ => "the account is not in it, or no longer; have it join first",
+    }
+}
+
+/// Why a target gets nothing, in plain words with the cure.
+fn refused_target(code: &str) -> &'static str {
+    match code {
+        "USERNAME_NOT_OCCUPIED" | "USERNAME_INVALID" => {
+            "nobody has this name; look whether it is spelled right"
+        }
+        "PHONE_NOT_OCCUPIED" => "nobody with this phone can be found, or that person hides it",
+        "INPUT_USER_DEACTIVATED" => "that person's account was deleted",
+        "USER_IS_BLOCKED" => {
+            "that person has blocked this account, and is not to be written to again"
+        }
+        "YOU_BLOCKED_USER" => "this account has blocked that person; unblock first",
+        "USER_PRIVACY_RESTRICTED" | "PRIVACY_PREMIUM_REQUIRED" | "ALLOW_PAYMENT_REQUIRED" => {
+            "that person's privacy settings do not let this account; nothing can be done from here"
+        }
+        _ => "it refuses; no account tries it again",
     }
 }
 

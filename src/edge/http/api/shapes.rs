@@ -1,4 +1,4 @@
-//! What the API takes and gives, as JSON (`spec/accounts.md`). Plain data: names and forms are fixed
+//! What the API takes and gives, as JSON (`docs/http-api.md`). Plain data: names and forms are fixed
 //! here and nowhere else; the OpenAPI document is generated from it.
 
 use std::fmt;
