@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use door::Door;
+use metrics::DaemonMetrics;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -40,9 +42,6 @@ use crate::protocol::webhooks::deliveries::RetryPolicy;
 use crate::secrets;
 use crate::store::{Outbox, Store, StoreOptions};
 use crate::telegram::{Clocks, DialOptions, GrammersClient, LoginOptions, ServerKey, Servers};
-
-use door::Door;
-use metrics::DaemonMetrics;
 
 pub(crate) use descriptors::Descriptors;
 pub use health::DaemonHealth;

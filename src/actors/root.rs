@@ -5,10 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::tree::actor::{
-    Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Message, RpcReplyPort,
-    SupervisionEvent, named, spawn, spawn_child,
-};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -35,6 +31,10 @@ use super::upkeep::retention;
 use super::webhooks::port::EndpointClient;
 use super::webhooks::supervisor::{Hooks, WebhookSettings};
 use super::webhooks::supervisor::{Webhooks, WebhooksArgs, WebhooksMsg};
+use crate::actors::tree::actor::{
+    Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Message, RpcReplyPort,
+    SupervisionEvent, named, spawn, spawn_child,
+};
 use crate::clock::instant;
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::bridge::job::JobRecord;

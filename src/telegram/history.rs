@@ -6,6 +6,7 @@ use grammers_client::tl;
 use grammers_client::tl::enums::messages::Messages;
 use grammers_client::tl::enums::updates::ChannelDifference;
 use grammers_client::tl::enums::{Chat, Message, User};
+use narrow::Narrowing;
 use tokio::time::sleep;
 
 use super::call::HistoryPage;
@@ -16,7 +17,7 @@ use super::peers::{input_channel, input_peer, marked};
 use crate::protocol::telegram::chat::PeerKind;
 use crate::protocol::telegram::chat::PeerRecord;
 use crate::protocol::telegram::failure::Failure;
-use narrow::Narrowing;
+
 pub(super) use narrow::Narrowings;
 
 /// Messages on one page: the most that Telegram gives.

@@ -10,13 +10,14 @@ mod trouble;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
 
 use grammers_client::session::types::{ChannelState, UpdatesState};
 use grammers_client::session::updates::{MessageBox, MessageBoxes, State, UpdatesLike};
 use grammers_client::tl;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio::time::timeout_at;
+use trouble::Troubles;
 
 use super::batch::{Batch, GapScope};
 use super::link::{RawCaller, RawUpdates};
@@ -30,7 +31,6 @@ use crate::clock::instant;
 use crate::protocol::telegram::chat::{MarkedId, PeerKind};
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::tree::watchdog::{Activity, Treadmill};
-use trouble::Troubles;
 
 /// A link that was silent for this long is asked for a sign of life.
 const PROBE_INTERVAL: Duration = Duration::from_secs(18);

@@ -12,13 +12,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::actors::tree::actor::{
-    Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, named,
-};
+use doubt::StateDoubt;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use doubt::StateDoubt;
+use crate::actors::tree::actor::{
+    Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, named,
+};
+
 pub(in crate::actors) use latest::LatestRecord;
 use link_life::Dialled;
 use standing::ConnectionReason;

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use crate::actors::tree::actor::ActorRef;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::calls::{Asker, Cancellation, Interest, Priority, Reply, Request};
 use super::fleet::FleetMsg;
+use crate::actors::tree::actor::ActorRef;
 use crate::clock::instant;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::telegram::failure::Failure;

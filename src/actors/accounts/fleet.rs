@@ -16,11 +16,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::tree::actor::{
-    Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort, SupervisionEvent,
-    named, spawn_child,
-};
-use crate::tasks;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -28,6 +23,10 @@ use super::account::{Account, AccountArgs, AccountMsg, FOLLOWED_WITHIN, Subscrip
 use super::calls::Request;
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::accounts::listener::ListenerMsg;
+use crate::actors::tree::actor::{
+    Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort, SupervisionEvent,
+    named, spawn_child,
+};
 use crate::actors::tree::children::{Children, End};
 use crate::actors::tree::status::AccountView;
 use crate::protocol::accounts::owned::OwnedAccount;
@@ -39,6 +38,7 @@ use crate::protocol::telegram::pacing::FloodWait;
 use crate::protocol::tree::restart::ChildKind;
 use crate::protocol::values::ids::{AuthKeyId, SessionId};
 use crate::store::{CommitError, Op};
+use crate::tasks;
 
 pub(in crate::actors) use forgetting::{CommandHold, Hold, MakeReply, replying};
 pub(in crate::actors) use member::Released;
@@ -452,7 +452,7 @@ impl FleetState {
         if member.is_needed() {
             self.start(myself, account, false).await;
         } else {
-            self.children.forget(&account, &self.context);
+            self.children.hide(&account, &self.context);
         }
     }
 

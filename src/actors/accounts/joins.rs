@@ -6,13 +6,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, named};
 use uuid::Uuid;
 
 use super::calls::{Asker, Priority, Reply, Request};
 use super::fleet::replying;
 use super::fleet::{CommandHold, FleetMsg, Hold, Holder};
 use crate::actors::accounts::context::AccountsContext;
+use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, named};
 use crate::failpoint;
 use crate::protocol::bridge::event::CommandOutcome;
 use crate::protocol::bridge::job::{JobRecord, JobWork};

@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::actors::tree::actor::{ActorId, MessagingErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::delivery::{Delivery, Loss, Origin, Share};
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::accounts::listener::{Listener, ListenerMsg};
+use crate::actors::tree::actor::{ActorId, MessagingErr};
 use crate::actors::tree::backlog::BacklogGate;
 use crate::failpoint;
 use crate::protocol::telegram::acknowledged::Progress;

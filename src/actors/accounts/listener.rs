@@ -28,4 +28,47 @@ pub(in crate::actors) enum ListenerMsg {
 }
 
 #[cfg(test)]
-crate::actors::tree::actor::named!(ListenerMsg: SourceUp, SourceLost, Deliver, Reopen);
+pub(in crate::actors) mod tests {
+    use tokio::sync::mpsc;
+
+    use super::{ActorRef, Failure, ListenerMsg};
+    use crate::actors::tree::actor::{Actor, ActorProcessingErr, named, spawn_alone};
+
+    named!(ListenerMsg: SourceUp, SourceLost, Deliver, Reopen);
+
+    /// Hears of losses, and of nothing else.
+    struct LossListener;
+
+    impl Actor for LossListener {
+        type Msg = ListenerMsg;
+        type State = mpsc::UnboundedSender<Failure>;
+        type Arguments = mpsc::UnboundedSender<Failure>;
+
+        async fn pre_start(
+            &self,
+            _: ActorRef<ListenerMsg>,
+            tell: Self::Arguments,
+        ) -> Result<Self::State, ActorProcessingErr> {
+            Ok(tell)
+        }
+
+        async fn handle(
+            &self,
+            _: ActorRef<ListenerMsg>,
+            message: ListenerMsg,
+            tell: &mut Self::State,
+        ) -> Result<(), ActorProcessingErr> {
+            if let ListenerMsg::SourceLost { failure, .. } = message {
+                let _ = tell.send(failure);
+            }
+            Ok(())
+        }
+    }
+
+    /// A listener, and the losses that it hears of.
+    pub(in crate::actors) async fn losses()
+    -> (ActorRef<ListenerMsg>, mpsc::UnboundedReceiver<Failure>) {
+        let (tell, heard) = mpsc::unbounded_channel();
+        (spawn_alone(LossListener, tell).await, heard)
+    }
+}

@@ -4,19 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, named};
-use crate::tasks;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::port::{BrokerLinks, LentOutbox};
 use crate::actors::monitors::commands::Commands;
+use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, named};
 use crate::actors::tree::context::Context;
 use crate::actors::tree::ledger;
 use crate::protocol::tree::restart::{ChildKind, RestartHistory};
 use crate::protocol::tree::table::{self, TableRow};
 use crate::store::Outbox;
+use crate::tasks;
 
 /// The actor.
 pub(in crate::actors) struct Bridge;

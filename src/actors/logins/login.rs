@@ -14,11 +14,12 @@ mod waiting;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, named};
+use steps::Looks;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use steps::Looks;
+use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, named};
+
 pub(in crate::actors) use steps::lease_of;
 
 use super::registry::LoginView;

@@ -12,6 +12,7 @@ use crate::actors::tree::actor::{
     Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, named,
     spawn_child,
 };
+use crate::actors::tree::erasing::Busy;
 use crate::actors::tree::members::MemberStats;
 use crate::tasks;
 
@@ -66,8 +67,12 @@ pub(in crate::actors) enum LoginsMsg {
         failures: u32,
         outcome: Box<Result<Option<LoginRecord>, StoreError>>,
     },
-    /// The record of a login that crashed too often was read, or could not be.
-    GivenUp { name: (UserId, LoginId), outcome: Box<Result<Option<LoginRecord>, StoreError>> },
+    /// The record of a login that crashed too often was read, or could not be. Its user is not erased meanwhile.
+    GivenUp {
+        name: (UserId, LoginId),
+        outcome: Box<Result<Option<LoginRecord>, StoreError>>,
+        busy: Busy,
+    },
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
@@ -122,7 +127,10 @@ impl Actor for Logins {
             LoginsMsg::Read { name, failures, outcome } => {
                 state.read(&myself, name, failures, *outcome).await;
             }
-            LoginsMsg::GivenUp { name, outcome } => state.given_up(&myself, name, *outcome).await,
+            LoginsMsg::GivenUp { name, outcome, busy } => {
+                state.given_up(&myself, name, *outcome).await;
+                drop(busy);
+            }
             LoginsMsg::Pulse(reply) => drop(reply.send(())),
         }
         Ok(())
@@ -323,11 +331,13 @@ impl LoginsState {
     /// It crashed too often. What the store has of it is read beside this actor.
     fn give_up(&mut self, myself: &ActorRef<LoginsMsg>, name: (UserId, LoginId)) {
         self.crashed(&name);
+        // What is read is written back: not behind an erasure, which takes everything of the user itself.
+        let Ok(busy) = self.context.erasing.enter(&name.0) else { return };
         let (store, target) = (self.context.store.clone(), myself.clone());
         tasks::brief(async move {
             let (user, id) = name.clone();
             let outcome = store.read(move |store| store.row::<LoginRecord>(&user, id)).await;
-            let _ = target.cast(LoginsMsg::GivenUp { name, outcome: Box::new(outcome) });
+            let _ = target.cast(LoginsMsg::GivenUp { name, outcome: Box::new(outcome), busy });
         });
     }
 

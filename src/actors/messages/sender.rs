@@ -10,19 +10,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::actors::tree::actor::ActorRef;
+use lookups::Lookups;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
-
-use lookups::Lookups;
-use words::{doubtful, moved, other_request, paused, sent_before, unclear, unnoted};
+use words::{crowded, doubtful, moved, other_request, paused, sent_before, unclear, unnoted};
 
 use crate::actors::accounts::asking::{Unmet, ask, busy};
 use crate::actors::accounts::calls::Asker;
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::accounts::daily_limits::Unit;
 use crate::actors::accounts::fleet::FleetMsg;
+use crate::actors::tree::actor::ActorRef;
 use crate::actors::tree::calling::broken;
 use crate::clock::instant;
 use crate::failpoint;
@@ -58,7 +57,7 @@ const AGAIN: Backoff = Backoff { min_ms: 500, max_ms: 10_000 };
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Messages under way at once, of all accounts: at 4,096 units and a copy or two, some 50 MiB at the very most.
-const UNDER_WAY_MAX: usize = 2_048;
+pub(in crate::actors) const UNDER_WAY_MAX: usize = if cfg!(test) { 8 } else { 2_048 };
 
 type Answer = Result<(SentMessage, bool), Refusal>;
 
@@ -177,20 +176,21 @@ impl MessageSender {
             return Err(Refusal::new(Code::Overloaded, detail).after(5));
         }
         let busy = self.context.erasing.enter(&dispatch.account.user)?;
-        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
-            let detail = "too many messages are being sent already; nothing was sent. Send it again in a moment";
-            return Err(Refusal::new(Code::Overloaded, detail).after(5));
-        };
         let (tell, outcome) = watch::channel(None);
+        let mut open = self.open();
+        if let Some((name, request)) = &dispatch.name
+            && let Some(known) = open.get(name)
+        {
+            let same = known.request == *request;
+            return same.then(|| known.outcome.clone()).ok_or_else(other_request);
+        }
+        // Who joins what is under way needs no room of its own.
+        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| crowded())?;
         if let Some((name, request)) = &dispatch.name {
-            let mut open = self.open();
-            if let Some(known) = open.get(name) {
-                let same = known.request == *request;
-                return same.then(|| known.outcome.clone()).ok_or_else(other_request);
-            }
             let entry = Open { request: *request, outcome: outcome.clone() };
             open.insert(name.clone(), entry);
         }
+        drop(open);
         let sender = Arc::clone(self);
         self.under_way.spawn(async move {
             let (_busy, _room) = (busy, room);

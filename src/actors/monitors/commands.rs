@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::tree::actor::{ActorRef, Message, RpcReplyPort};
 use tokio::time::sleep;
 
 use super::monitor::Configure;
 use super::supervisor::{MonitorsMsg, Stop};
 use crate::actors::accounts::fleet::{CommandHold, FleetMsg};
 use crate::actors::accounts::joins::JobsMsg;
+use crate::actors::tree::actor::{ActorRef, Message, RpcReplyPort};
 use crate::actors::tree::calling::{Unanswered, call};
 use crate::clock::Clock;
 use crate::failpoint;

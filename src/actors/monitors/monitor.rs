@@ -11,9 +11,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::tree::actor::{
-    Actor, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort, named,
-};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -25,6 +22,9 @@ use crate::actors::accounts::delivery::Share;
 use crate::actors::accounts::fleet::{CommandHold, FleetMsg};
 use crate::actors::accounts::listener::ListenerMsg;
 use crate::actors::monitors::context::MonitorsContext;
+use crate::actors::tree::actor::{
+    Actor, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort, named,
+};
 use crate::actors::tree::status::MonitorView;
 use crate::failpoint;
 use crate::protocol::accounts::record::PoolMember;

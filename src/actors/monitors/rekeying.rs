@@ -157,7 +157,6 @@ pub(in crate::actors) fn pool_at_start(
 
 #[cfg(test)]
 mod tests {
-    use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, spawn_alone};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -165,6 +164,7 @@ mod tests {
     use crate::actors::accounts::fleet::{Fleet, FleetArgs};
     use crate::actors::accounts::joins::{Jobs, JobsArgs};
     use crate::actors::monitors::supervisor::MonitorsMsg;
+    use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, spawn_alone};
     use crate::clock::{Clock, now};
     use crate::protocol::telegram::chat::{ChatRef, ChatSpelling};
     use crate::protocol::values::ids::{AuthKeyId, SessionId};

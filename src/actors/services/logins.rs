@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::actors::tree::actor::ActorRef;
 use async_trait::async_trait;
 
 use super::Shared;
@@ -10,6 +9,7 @@ use super::accounts::info;
 use crate::actors::logins::login::{LoginMsg, LoginReply, Way};
 use crate::actors::logins::registrar::LoginsMsg;
 use crate::actors::logins::registry::LoginView;
+use crate::actors::tree::actor::ActorRef;
 use crate::actors::tree::calling::call;
 use crate::protocol::accounts::owned::{OwnedAccount, PreviousSession};
 use crate::protocol::accounts::record::Credentials;

@@ -1,7 +1,6 @@
 //! Actors as the tree has them: those of `ractor`, whose mailboxes have no length, with a note beside each of how many
 //! messages wait for it and what it does ([`MemberStats`]). The only room that names the library.
 
-use crate::tasks;
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use ractor::State;
 use tokio::task::JoinHandle;
 
 use super::members::{Mailbox, MemberStats};
+use crate::tasks;
 
 pub(in crate::actors) use ractor::rpc::CallResult;
 pub(in crate::actors) use ractor::{

@@ -10,8 +10,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::tree::actor::{ActorCell, ActorId, SupervisionEvent};
-use crate::tasks;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
@@ -19,9 +17,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::context::Context;
 use super::ledger;
 use super::members::MemberStats;
+use crate::actors::tree::actor::{ActorCell, ActorId, SupervisionEvent};
 use crate::failpoint;
 use crate::protocol::tree::restart::{ChildKind, RestartHistory};
 use crate::protocol::tree::table::TableRow;
+use crate::tasks;
 
 /// Runs the work that `make` makes, for as long as what is returned lives. It is to go on for ever: whether
 /// it panics or ends, that is noted, and after a pause it is made anew.
@@ -171,6 +171,11 @@ impl<K: Clone + Eq + Hash> Children<K> {
     /// A child is not to be there any more, and does not run.
     pub(in crate::actors) fn forget(&mut self, key: &K, context: &Context) {
         self.histories.remove(key);
+        self.hide(key, context);
+    }
+
+    /// A child does not run and is not to, until it is started again: its crashes stay counted.
+    pub(in crate::actors) fn hide(&mut self, key: &K, context: &Context) {
         if let Some(member) = self.members.remove(key) {
             context.members().remove(&member);
         }
@@ -303,5 +308,24 @@ mod tests {
         eventually("it is gone", || context.members().of("helper/sampler").is_none()).await;
         let line = ("helper/sampler".to_owned(), "it panicked: number 7".to_owned());
         assert_eq!(ledger_of(&store).await, [line]);
+    }
+
+    #[tokio::test]
+    async fn crashes_stay_counted_of_a_child_that_is_not_wanted_for_a_while() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let context = Context::for_tests(store);
+        let mut children = Children::new(ChildKind::Account, |key: &u8| key.to_string());
+        for _ in 0..5 {
+            let end = children.failed_to_start(&1, "on purpose", &context).await;
+            assert!(matches!(end, End::Crashed { again_after: Some(_), .. }));
+            children.hide(&1, &context);
+            assert_eq!(context.members().of("account/1"), None);
+        }
+        let end = children.failed_to_start(&1, "on purpose", &context).await;
+        assert!(matches!(end, End::Crashed { again_after: None, .. }));
+        assert_eq!(context.members().of("account/1").unwrap().state, MemberState::Parked);
+        children.forget(&1, &context);
+        let end = children.failed_to_start(&1, "on purpose", &context).await;
+        assert!(matches!(end, End::Crashed { again_after: Some(_), .. }), "it is another one");
     }
 }

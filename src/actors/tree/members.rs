@@ -186,7 +186,8 @@ impl Members {
     }
 
     /// What all of them show, by name.
-    pub fn list(&self) -> Vec<MemberSnapshot> {
+    #[cfg(test)]
+    pub(in crate::actors) fn list(&self) -> Vec<MemberSnapshot> {
         let all: Vec<Arc<MemberStats>> = self.all().values().cloned().collect();
         all.iter().map(|member| member.snapshot()).collect()
     }

@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, named};
 use tokio::task::AbortHandle;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::attempt::{self, Came};
 use super::registry::Hook;
 use super::supervisor::Shared;
+use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, named};
 use crate::actors::tree::metrics::{Depth, HookOutcome};
 use crate::protocol::users::owner::{UserId, WebhookId};
 use crate::protocol::values::ids::UnixMillis;

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::actors::tree::actor::ActorRef;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use super::endpoint::EndpointMsg;
 use super::supervisor::WebhooksMsg;
+use crate::actors::tree::actor::ActorRef;
 use crate::protocol::users::owner::{Scope, UserId, WebhookId};
 use crate::protocol::webhooks::deliveries::WebhookRecord;
 use crate::store::{CommitError, Op, Store};

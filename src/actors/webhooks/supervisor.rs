@@ -6,14 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::tree::actor::{
-    Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, named, spawn_child,
-};
-use crate::tasks;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use super::dispatcher;
+use crate::actors::tree::actor::{
+    Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, named, spawn_child,
+};
 use crate::actors::tree::children::{Children, End, Ended};
 use crate::actors::tree::context::Context;
 use crate::actors::tree::ledger;
@@ -22,8 +22,8 @@ use crate::protocol::tree::table;
 use crate::protocol::users::owner::WebhookId;
 use crate::protocol::webhooks::deliveries::{RetryPolicy, WebhookRecord};
 use crate::store::Spooler;
+use crate::tasks;
 
-use super::dispatcher;
 pub(in crate::actors) use super::endpoint::EndpointMsg;
 use super::endpoint::{Endpoint, EndpointArgs};
 use super::port::{EndpointClient, IDLE_PER_HOST};
@@ -234,7 +234,10 @@ impl WebhooksState {
     }
 
     async fn start(&mut self, myself: &ActorRef<WebhooksMsg>, id: WebhookId) {
-        let Some(hook) = self.shared.registry.get(id) else { return };
+        let Some(hook) = self.shared.registry.get(id) else {
+            // It was deleted during the pause after a crash.
+            return self.children.forget(&id, &self.shared.context);
+        };
         if hook.has_actor() || self.shared.stop.is_cancelled() {
             return;
         }

@@ -62,8 +62,9 @@ impl Fence {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn without_anything_outstanding_a_confirm_settles_at_once() {

@@ -360,8 +360,9 @@ impl AccountMachine {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     const POLICY: ReconnectPolicy =
         ReconnectPolicy { backoff: Backoff { min_ms: 500, max_ms: 60_000 }, attempts_max: 3 };

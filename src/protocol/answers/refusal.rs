@@ -143,7 +143,7 @@ impl Code {
             Self::PhoneInvalid => "The phone number cannot be used",
             Self::BotTokenInvalid => "The bot token is not accepted",
             Self::ChatForbidden => "The chat is out of this account's reach",
-            Self::TargetRefused => "The other side refuses",
+            Self::TargetRefused => "The target refuses, or is not there",
             Self::TelegramUnavailable => "Telegram cannot be reached",
             Self::Validation => "The request is not valid",
             Self::Unauthorized => "A valid token is needed",

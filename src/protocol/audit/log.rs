@@ -183,9 +183,10 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::protocol::users::owner::Role;
-    use proptest::prelude::*;
 
     fn audit_event(action: &str, actor: &str) -> AuditEvent {
         let who = Caller { user: UserId::new(actor).unwrap(), role: Role::User, address: None };

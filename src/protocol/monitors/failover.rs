@@ -242,9 +242,10 @@ impl MonitorMachine {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::protocol::values::ids::AuthKeyId;
-    use proptest::prelude::*;
 
     const POLICY: FailoverPolicy =
         FailoverPolicy { retry_delay_ms: 5_000, retry_delay_max_ms: 300_000 };

@@ -264,8 +264,9 @@ pub struct PeerRecord {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn target(text: &str) -> Result<ChatTarget, ChatError> {
         ChatRef::parse(ChatSpelling::Text(text.into())).map(|chat| chat.target)

@@ -51,7 +51,7 @@ pub enum Failure {
         code: String,
     },
     /// That target refuses; no account retries it.
-    #[error("telegram takes nothing for this target: {} ({code})", refused_target(code))]
+    #[error("the target cannot be reached: {} ({code})", out_of_bounds(code))]
     TargetRefused {
         /// Error name.
         code: String,
@@ -372,41 +372,66 @@ impl fmt::Display for LostReason {
     }
 }
 
-/// Why a chat is out of reach, in plain words with the cure.
+/// What is said of a chat or a target whose error's name is new to us.
+const UNEXPLAINED: &str = "telegram's name for it says why";
+
+/// Why a chat is out of reach, in plain words with the cure where there is one.
 fn out_of_reach(code: &str) -> &'static str {
     match code {
-        "CHAT_WRITE_FORBIDDEN" | "CHAT_SEND_PLAIN_FORBIDDEN" | "CHAT_GUEST_SEND_FORBIDDEN" => {
-            "the account may read there but not write; its admins decide that"
+        "CHANNEL_PRIVATE" | "CHANNEL_PUBLIC_GROUP_NA" | "USER_NOT_PARTICIPANT" => {
+            "the account is not in it, or no longer; have it join"
+        }
+        "CHAT_GUEST_SEND_FORBIDDEN" => "only members may write there; have the account join",
+        "CHAT_FORBIDDEN" | "USER_BANNED_IN_CHANNEL" => {
+            "the account was removed or banned there; its admins can let it in again"
+        }
+        "CHANNEL_INVALID" | "CHAT_ID_INVALID" | "CHAT_INVALID" | "PEER_ID_INVALID" => {
+            "the account knows no such chat or person; name it by username or link, or let the \
+             account meet it first"
         }
         "CHAT_ADMIN_REQUIRED" => "only admins may do this there; have the account made one",
-        "USER_BANNED_IN_CHANNEL" | "USER_KICKED" => "its admins have banned the account",
-        "INVITE_HASH_EXPIRED" | "INVITE_HASH_INVALID" => {
-            "the invite link is not valid any more; ask for a new one"
+        "CHAT_WRITE_FORBIDDEN" | "CHAT_SEND_PLAIN_FORBIDDEN" | "CHAT_RESTRICTED" => {
+            "the account may not write there; its admins decide that"
         }
-        "CHAT_ID_INVALID" | "CHANNEL_INVALID" | "PEER_ID_INVALID" => {
-            "the account knows no such chat or person; name it by username or link, or have the account join or \
-             meet them first"
+        "TOPIC_CLOSED" => "this topic is closed; its admins can open it",
+        "TOPIC_DELETED" => "this topic was deleted",
+        "INVITE_HASH_EXPIRED" | "INVITE_HASH_INVALID" | "INVITE_HASH_EMPTY" => {
+            "the invite link is not valid; ask for a new one"
         }
-        _ => "the account is not in it, or no longer; have it join first",
+        "CHANNELS_TOO_MUCH" => {
+            "the account is in as many groups and channels as telegram allows; have it leave some"
+        }
+        _ => UNEXPLAINED,
     }
 }
 
-/// Why a target gets nothing, in plain words with the cure.
-fn refused_target(code: &str) -> &'static str {
+/// Why a target cannot be reached, in plain words with the cure where there is one.
+fn out_of_bounds(code: &str) -> &'static str {
     match code {
         "USERNAME_NOT_OCCUPIED" | "USERNAME_INVALID" => {
             "nobody has this name; look whether it is spelled right"
         }
-        "PHONE_NOT_OCCUPIED" => "nobody with this phone can be found, or that person hides it",
+        "PHONE_NOT_OCCUPIED" => "nobody can be found by this phone, or that person hides it",
+        "USER_ID_INVALID" | "USER_INVALID" | "PEER_ID_NOT_SUPPORTED" => {
+            "the account knows nobody by this id; name the person by username, or let the account \
+             meet them first"
+        }
         "INPUT_USER_DEACTIVATED" => "that person's account was deleted",
-        "USER_IS_BLOCKED" => {
-            "that person has blocked this account, and is not to be written to again"
-        }
-        "YOU_BLOCKED_USER" => "this account has blocked that person; unblock first",
+        "USER_IS_BLOCKED" => "that person has blocked this account",
+        "YOU_BLOCKED_USER" | "USER_BLOCKED" => "that person is blocked; unblock them first",
         "USER_PRIVACY_RESTRICTED" | "PRIVACY_PREMIUM_REQUIRED" | "ALLOW_PAYMENT_REQUIRED" => {
-            "that person's privacy settings do not let this account; nothing can be done from here"
+            "that person's privacy settings do not let this account"
         }
-        _ => "it refuses; no account tries it again",
+        "USER_RESTRICTED" => "telegram has restricted this account or that person",
+        "USER_NOT_MUTUAL_CONTACT" => "only people who have each other as contacts may do this",
+        "USER_CHANNELS_TOO_MUCH" => {
+            "that person is in as many groups and channels as telegram allows"
+        }
+        "USER_KICKED" => "that person was removed there; its admins can let them in again",
+        "USER_BOT" | "USER_IS_BOT" => "that is a bot, with which this cannot be done",
+        "BOTS_TOO_MUCH" => "the chat has as many bots as telegram allows",
+        "USERS_TOO_MUCH" => "the chat is full",
+        _ => UNEXPLAINED,
     }
 }
 
@@ -518,6 +543,18 @@ mod tests {
             Failure::Transient { .. } => "transient",
             Failure::Rejected { .. } => "ours",
         }
+    }
+
+    #[test]
+    fn every_refusal_that_is_known_has_plain_words() {
+        for (code, _) in CHAT_LOST {
+            assert_ne!(out_of_reach(code), UNEXPLAINED, "{code}");
+        }
+        for code in TARGET_REFUSED {
+            assert_ne!(out_of_bounds(code), UNEXPLAINED, "{code}");
+        }
+        let lost = Failure::from_rpc(400, "INVITE_HASH_EXPIRED", None).to_string();
+        assert!(lost.contains("ask for a new one (INVITE_HASH_EXPIRED)"), "{lost}");
     }
 
     #[test]

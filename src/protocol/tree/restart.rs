@@ -221,8 +221,9 @@ pub struct RestartRecord {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     const POLICY: RestartPolicy = RestartPolicy {
         backoff: Backoff { min_ms: 100, max_ms: 5_000 },

@@ -102,8 +102,9 @@ impl Drop for ScratchCopy {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::SystemTime;
+
+    use super::*;
 
     #[test]
     fn only_old_copies_of_earlier_looks_are_taken_away() {

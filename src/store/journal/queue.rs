@@ -266,8 +266,9 @@ pub(in crate::store) fn permits(submissions: &[Submission]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::Duration;
+
+    use super::*;
 
     fn task() -> (Completion, oneshot::Receiver<Outcome>) {
         let (sender, receiver) = oneshot::channel();

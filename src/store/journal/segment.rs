@@ -434,11 +434,12 @@ fn take_entry(version: u8, bytes: &[u8]) -> postcard::Result<(StoredEntry<'_>, &
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::store::engines::MemoryDisk;
     use crate::store::engines::collect;
     use crate::store::keys::MasterKey;
-    use proptest::prelude::*;
 
     fn entry() -> impl Strategy<Value = Arc<OutboxEntry>> {
         let reply = ("[a-z]{1,9}", prop::option::of("[a-z]{0,9}"))

@@ -6,13 +6,13 @@
 //! generations are deleted, durably. Batches become durable in order, so after a crash between any
 //! two of them every record finds its key, and the next start goes on at (2).
 
-use crate::clock::instant;
-use crate::failpoint;
-use crate::protocol::values::ids::UnixMillis;
 use tokio::time::Instant;
 
 use super::key_set::{Keys, Renewed, Request};
 use super::open;
+use crate::clock::instant;
+use crate::failpoint;
+use crate::protocol::values::ids::UnixMillis;
 use crate::store::contract::{CommitError, StoreError};
 use crate::store::engines::{Engine, WriteBatch};
 use crate::store::format::encoding;

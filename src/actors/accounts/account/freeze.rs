@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{AccountActor, AccountMsg};
 use crate::actors::accounts::calls::{Asker, Priority, Reply, Request};
+use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use crate::protocol::accounts::connection::Input;
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::telegram::freeze::Frozen;
@@ -162,22 +162,21 @@ impl AccountActor {
 
 #[cfg(test)]
 mod tests {
-    use crate::clock::now;
-    use crate::telegram::ConnectionLease;
     use std::collections::HashMap;
-
-    use crate::actors::tree::actor::{Actor, spawn_alone};
 
     use super::*;
     use crate::actors::accounts::account::{AccountArgs, LatestRecord};
     use crate::actors::accounts::context::AccountsContext;
     use crate::actors::accounts::fleet::{Fleet, FleetArgs};
+    use crate::actors::tree::actor::{Actor, spawn_alone};
+    use crate::clock::now;
     use crate::protocol::accounts::connection::{LinkState, Standing};
     use crate::protocol::accounts::record::AccountRecord;
     use crate::protocol::telegram::freeze::LOOK_EVERY_MS;
     use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
     use crate::protocol::values::secret::{AUTH_KEY_LEN, AuthKey};
     use crate::store::Store;
+    use crate::telegram::ConnectionLease;
 
     const CODE: &str = "FROZEN_METHOD_INVALID";
 

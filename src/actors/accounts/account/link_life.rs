@@ -4,8 +4,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
-use crate::tasks;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -15,6 +13,7 @@ use crate::actors::accounts::context::AccountsContext;
 use crate::actors::accounts::dial_limiter::Dialler;
 use crate::actors::accounts::link::LinkTask;
 use crate::actors::accounts::watchdog::{CHECKUP_EVERY, Watch};
+use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use crate::actors::tree::ledger;
 use crate::clock::instant;
 use crate::failpoint;
@@ -24,6 +23,7 @@ use crate::protocol::telegram::pacing::{FloodWaitScope, MethodClass};
 use crate::protocol::telegram::updates::UpdateState;
 use crate::protocol::values::ids::AuthKeyId;
 use crate::store::{Reader, Store, StoreError};
+use crate::tasks;
 use crate::telegram::{
     Connected, ConnectionLease, DialFailure, Following, PEERS_MAX, PeerBook, TellFrozen,
     TellTrouble, TellWait, WaitLeft,

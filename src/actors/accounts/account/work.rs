@@ -3,12 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
-use crate::tasks;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{AccountActor, AccountMsg};
 use crate::actors::accounts::calls::{Next, Request, lending_class};
+use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use crate::failpoint;
 use crate::protocol::accounts::connection::{Input, Standing};
 use crate::protocol::telegram::failure::{Failure, WaitScope};
@@ -16,6 +15,7 @@ use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope, MethodClass};
 use crate::protocol::telegram::pacing::{LIMITED_REST_MS, WAIT_MARGIN_MS};
 use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
 use crate::store::{Op, Store};
+use crate::tasks;
 use crate::telegram::{AccountCaller, Outcome, PeerBook};
 
 impl AccountActor {
@@ -245,11 +245,9 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
-    use crate::telegram::ConnectionLease;
     use std::collections::HashMap;
 
-    use crate::actors::tree::actor::{Actor, spawn_alone};
-    use tokio::sync::{mpsc, oneshot};
+    use tokio::sync::oneshot;
     use tokio::time::timeout;
 
     use super::*;
@@ -257,12 +255,14 @@ mod tests {
     use crate::actors::accounts::calls::{Asker, Priority, Reply};
     use crate::actors::accounts::context::AccountsContext;
     use crate::actors::accounts::fleet::{Fleet, FleetArgs, FleetMsg};
-    use crate::actors::accounts::listener::ListenerMsg;
+    use crate::actors::accounts::listener::tests::losses;
+    use crate::actors::tree::actor::spawn_alone;
     use crate::protocol::accounts::record::{AccountRecord, Credentials};
     use crate::protocol::telegram::chat::ChatKey;
     use crate::protocol::values::secret::{AUTH_KEY_LEN, AuthKey};
     use crate::store::gated::GatedDisk;
     use crate::telegram::Call;
+    use crate::telegram::ConnectionLease;
 
     struct Stage {
         context: Arc<AccountsContext>,
@@ -357,35 +357,6 @@ mod tests {
         }
     }
 
-    /// A monitor that does nothing but hear.
-    struct Ear;
-
-    impl Actor for Ear {
-        type Msg = ListenerMsg;
-        type State = mpsc::UnboundedSender<Failure>;
-        type Arguments = mpsc::UnboundedSender<Failure>;
-
-        async fn pre_start(
-            &self,
-            _: ActorRef<ListenerMsg>,
-            heard: Self::Arguments,
-        ) -> Result<Self::State, ActorProcessingErr> {
-            Ok(heard)
-        }
-
-        async fn handle(
-            &self,
-            _: ActorRef<ListenerMsg>,
-            message: ListenerMsg,
-            heard: &mut Self::State,
-        ) -> Result<(), ActorProcessingErr> {
-            if let ListenerMsg::SourceLost { failure, .. } = message {
-                let _ = heard.send(failure);
-            }
-            Ok(())
-        }
-    }
-
     /// Over a call, over the link, and while dialling.
     #[tokio::test]
     async fn no_monitor_hears_of_a_freeze_before_it_is_durable() {
@@ -393,8 +364,7 @@ mod tests {
             let disk = GatedDisk::default();
             let (store, _outbox, gate) = disk.open();
             let stage = Stage::set(store).await;
-            let (heard, mut hears) = mpsc::unbounded_channel();
-            let monitor = spawn_alone(Ear, heard).await;
+            let (monitor, mut hears) = losses().await;
             let key = ChatKey("-1001".into());
             let subscription = Subscription { monitor: monitor.get_derived(), chat: None };
             stage.account.cast(AccountMsg::Watch { key, subscription }).unwrap();

@@ -10,7 +10,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::tree::actor::{ActorRef, MessagingErr};
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -18,6 +17,7 @@ use super::member::{Member, Released};
 use super::owned::waits_of;
 use super::uses::Holder;
 use super::{FleetMsg, FleetState};
+use crate::actors::tree::actor::{ActorRef, MessagingErr};
 use crate::actors::tree::context::Context;
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::bridge::event::{self, CommandOutcome};

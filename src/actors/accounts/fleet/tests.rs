@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::*;
+use crate::actors::accounts::listener::tests::losses;
 use crate::actors::monitors::commands::CommandSink;
 use crate::actors::monitors::commands::Commands;
 use crate::actors::root::Root;
@@ -313,35 +314,6 @@ async fn a_session_that_has_to_be_remembered_has_one_timer() {
     myself.stop(None);
 }
 
-/// Takes what a monitor is told of its source.
-struct Ear;
-
-impl Actor for Ear {
-    type Msg = ListenerMsg;
-    type State = tokio::sync::mpsc::UnboundedSender<Failure>;
-    type Arguments = Self::State;
-
-    async fn pre_start(
-        &self,
-        _: ActorRef<ListenerMsg>,
-        heard: Self::State,
-    ) -> Result<Self::State, ActorProcessingErr> {
-        Ok(heard)
-    }
-
-    async fn handle(
-        &self,
-        _: ActorRef<ListenerMsg>,
-        message: ListenerMsg,
-        heard: &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
-        if let ListenerMsg::SourceLost { failure, .. } = message {
-            let _ = heard.send(failure);
-        }
-        Ok(())
-    }
-}
-
 /// The bridge brought the key, too, so that it stays: as a backup it would be asked for at any time.
 #[tokio::test]
 async fn a_users_monitor_may_not_listen_through_a_key_that_its_user_has_given_up() {
@@ -357,8 +329,7 @@ async fn a_users_monitor_may_not_listen_through_a_key_that_its_user_has_given_up
     let mut fleet = FleetState::new(args);
     context.directory.put(account.clone());
     let myself = spawn_alone(Fleet, FleetArgs::empty(&context)).await;
-    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
-    let monitor = spawn_alone(Ear, heard).await;
+    let (monitor, mut hears) = losses().await;
     let watch = async |fleet: &mut FleetState, owner: Option<&str>| {
         let owner = owner.map(|owner| UserId::new(owner).unwrap());
         let of_chat = ChatKey::of(owner.as_ref(), &chat(2));

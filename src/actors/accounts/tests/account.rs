@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::tree::actor::ActorRef;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use crate::actors::accounts::account::{Account, AccountArgs, AccountMsg, LatestRecord};
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::tests::{Ear, FleetStage, Ground, Heard, pass, record, request, soon};
+use crate::actors::tree::actor::ActorRef;
 use crate::actors::tree::actor::spawn_alone;
 use crate::protocol::accounts::connection::{AccountState, Standing};
 use crate::protocol::accounts::record::Credentials;

@@ -3,17 +3,16 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
 
-use crate::actors::tree::actor::ActorRef;
-use crate::actors::tree::actor::CallResult;
-use crate::tasks;
+use tokio::time::Instant;
 use tokio::time::sleep;
 
 use super::{Finishing, LoginActor, LoginMsg, LoginReply, Stage, Way};
 use crate::actors::accounts::fleet::{Adoption, Also, Changed, FleetMsg, FormerSession, OwnedMsg};
 use crate::actors::logins::context::LoginsContext;
 use crate::actors::logins::flood_waits::subject_of;
+use crate::actors::tree::actor::ActorRef;
+use crate::actors::tree::actor::CallResult;
 use crate::clock::instant;
 use crate::failpoint;
 use crate::protocol::accounts::record::{Credentials, Me};
@@ -26,6 +25,7 @@ use crate::protocol::tree::restart::Backoff;
 use crate::protocol::values::ids::AuthKeyId;
 use crate::protocol::values::secret::SecretText;
 use crate::store::{Op, Reader, Store};
+use crate::tasks;
 use crate::telegram::{ConnectionLease, LoginConnection, LoginSetup};
 
 /// A picture is renewed this long before it expires.

@@ -1,12 +1,12 @@
 //! How a login ends whose key is only in memory: what the fleet refused to take in.
 
-use crate::actors::tree::actor::ActorProcessingErr;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::*;
 use crate::actors::accounts::fleet::stand_in;
+use crate::actors::tree::actor::ActorProcessingErr;
 use crate::actors::tree::actor::spawn_alone;
 use crate::protocol::accounts::record::Me;
 use crate::protocol::users::owner::UserId;

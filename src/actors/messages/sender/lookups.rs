@@ -5,14 +5,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::actors::tree::actor::ActorRef;
-use crate::tasks;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::actors::accounts::asking::{Asked, Unmet, begin_asking, busy};
 use crate::actors::accounts::calls::Asker;
 use crate::actors::accounts::fleet::FleetMsg;
+use crate::actors::tree::actor::ActorRef;
 use crate::clock::instant;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::messages::target::Target;
@@ -21,6 +20,7 @@ use crate::protocol::telegram::chat::PeerRecord;
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::values::ids::AuthKeyId;
+use crate::tasks;
 use crate::telegram::{Call, Outcome};
 
 /// How long it is believed who a recipient is: names change hands.

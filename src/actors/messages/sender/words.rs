@@ -57,6 +57,13 @@ pub(super) fn sent_before() -> Refusal {
     Refusal::new(Code::Conflict, detail)
 }
 
+/// As many messages are under way as there is room for.
+pub(super) fn crowded() -> Refusal {
+    let detail =
+        "too many messages are being sent already; nothing was sent. Send it again in a moment";
+    Refusal::new(Code::Overloaded, detail).after(5)
+}
+
 /// Nobody knows yet.
 pub(super) fn unclear() -> Refusal {
     let detail = "the message is under way and telegram has not answered in time; repeat the request \

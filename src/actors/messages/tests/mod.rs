@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use crate::actors::messages::sender::UNDER_WAY_MAX;
 use crate::actors::root::Root;
 use crate::actors::services::MessageService;
 use crate::actors::tests::{Ground, pass, soon, user};
@@ -119,6 +120,26 @@ async fn who_asks_for_the_same_while_it_is_under_way_joins_it() {
     pass(5).await;
     assert!(stage.send("more", Some("two"), 10).await.unwrap().1, "it was sent before");
     assert_eq!(stage.tries().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_the_room_a_message_is_refused_and_a_repetition_joins_all_the_same() {
+    let stage = Stage::new().await;
+    let slow = || Answer::after(Duration::from_secs(3), Then::World);
+    (0..UNDER_WAY_MAX).for_each(|_| stage.ground.telegram.next("send", slow()));
+    let begun: Vec<_> = (0..UNDER_WAY_MAX)
+        .map(|number| stage.begin("hello", Some(&number.to_string()), 60))
+        .collect();
+    soon().await;
+    let refused = stage.send("hello", Some("more"), 60).await.unwrap_err();
+    assert_eq!(refused.code, Code::Overloaded);
+    let joined = stage.begin("hello", Some("0"), 60);
+    for sending in begun {
+        sending.await.unwrap().unwrap();
+    }
+    joined.await.unwrap().unwrap();
+    assert_eq!(stage.tries().len(), UNDER_WAY_MAX, "what was refused was not sent");
+    stage.send("hello", Some("more"), 60).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{MonitorActor, MonitorMsg};
 use crate::actors::accounts::account::AccountMsg;
 use crate::actors::accounts::calls::{Asker, Priority, Reply, Request};
+use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use crate::actors::tree::metrics::Check;
 use crate::protocol::monitors::failover::{Input, MonitorState};
 use crate::protocol::telegram::failure::Failure;

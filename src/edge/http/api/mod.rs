@@ -31,22 +31,21 @@ mod webhooks;
 use std::sync::Arc;
 use std::time::Duration;
 
+use admit::{Door, admit, reserve};
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state};
+use limits::Limits;
+use streams::Streams;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 
+use super::metrics::HttpMetrics;
 use crate::actors::Services;
 use crate::clock::Clock;
 use crate::protocol::values::network::Network;
-
-use super::metrics::HttpMetrics;
-use admit::{Door, admit, reserve};
-use limits::Limits;
-use streams::Streams;
 
 pub use claims::{Grant, TokenError};
 pub use limits::{ChangeLimit, RequestLimits};

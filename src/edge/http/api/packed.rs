@@ -1,7 +1,6 @@
 //! Files that are kept compressed, for those who take them so and for those who do not. Owns the choice
 //! (RFC 9110 section 12.5.3) and the unpacking, piece by piece, of a few at a time.
 
-use crate::tasks;
 use std::io::{self, Read as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +13,8 @@ use futures_util::stream;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::timeout;
+
+use crate::tasks;
 
 /// Files that are unpacked at once, each with some 60 KiB of memory. Nobody needs more: browsers take
 /// them compressed.

@@ -1,11 +1,12 @@
 //! Webhooks as their users see them over the API: made, listed, refused, deleted.
 
+use uuid::Uuid;
+
 use super::stage::*;
 use crate::actors::WebhookOrder;
 use crate::edge::webhook::Guard;
 use crate::protocol::answers::refusal::Code;
 use crate::protocol::users::owner::{Caller, Role};
-use uuid::Uuid;
 
 #[tokio::test]
 async fn webhooks_of_others_do_not_exist_and_deleted_ones_leave_nothing() {
