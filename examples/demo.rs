@@ -51,8 +51,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some(seconds) = seconds(&arguments) else {
         complain(&format!(
-            "usage: demo [--for SECONDS]    such as --for 60s; at least {SECONDS_MIN}, without it \
-             {SECONDS_DEFAULT}"
+            "usage: demo [--for SECONDS]    a whole number such as 60 or 60s; at least {SECONDS_MIN}, \
+             {SECONDS_DEFAULT} where nothing is given"
         ));
         return ExitCode::from(USAGE);
     };

@@ -12,7 +12,6 @@ mod rotation;
 mod runs;
 mod systemd;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,6 +105,7 @@ impl Daemon {
         let (clock, chance) = (Clock::system(), Chance::system());
         let files = Descriptors::of_process()?;
         let listener = door::listen(config)?;
+        let server_key = server_key(config)?;
         let (store, outbox) = open_store(config).await?;
         let signs = Signs::new(config, &store, &clock);
         let exposed = Arc::new(signs.metrics(&store));
@@ -125,7 +125,7 @@ impl Daemon {
             tokio::task::spawn_blocking(move || store.load()).await??
         };
         files.tell(snapshot.accounts.len());
-        let login = login_options(config, &signs.metrics, files, clock.clone())?;
+        let login = login_options(config, server_key, &signs.metrics, files, clock.clone());
         let clocks = Arc::new(login.dial.clocks.clone());
         let telegram = Arc::new(GrammersClient::new(login));
         let ports = Ports { telegram, bridge, endpoints: Arc::new(endpoints) };
@@ -245,23 +245,23 @@ fn pacing(limits: &config::Limits) -> Limits {
     Limits { send: Rate { per_minute, burst }, sends_per_day: per_day, ..Limits::default() }
 }
 
+/// The key of a server of one's own, where there is one.
+fn server_key(config: &Config) -> Result<Option<Arc<ServerKey>>> {
+    let Some(path) = &config.telegram.server_public_key_file else { return Ok(None) };
+    let named = format!("{} (telegram.server_public_key_file)", path.display());
+    let pem = config::read_named_file(path)
+        .map_err(|why| anyhow::anyhow!("failed to read {named}: {why}"))?;
+    let key = ServerKey::from_pem(&pem).with_context(|| format!("failed to use {named}"))?;
+    Ok(Some(Arc::new(key)))
+}
+
 fn login_options(
     config: &Config,
+    server_key: Option<Arc<ServerKey>>,
     metrics: &Metrics,
     files: Descriptors,
     clock: Clock,
-) -> Result<LoginOptions> {
-    let read = |path: &PathBuf| {
-        let pem = config::read_named_file(path).map_err(|why| {
-            anyhow::anyhow!(
-                "failed to read {} (telegram.server_public_key_file): {why}",
-                path.display()
-            )
-        })?;
-        ServerKey::from_pem(&pem).map(Arc::new).with_context(|| {
-            format!("failed to use {} (telegram.server_public_key_file)", path.display())
-        })
-    };
+) -> LoginOptions {
     let dial = DialOptions {
         servers: Servers::new(config.telegram.servers.clone()),
         api_id: config.telegram.api_id.unwrap_or_default(),
@@ -269,12 +269,12 @@ fn login_options(
         clocks: Clocks::new(clock),
         sockets: files.telegram(),
     };
-    Ok(LoginOptions {
+    LoginOptions {
         dial,
         api_hash: config.telegram.api_hash.clone().unwrap_or_default(),
-        server_key: config.telegram.server_public_key_file.as_ref().map(read).transpose()?,
+        server_key,
         gate: Default::default(),
-    })
+    }
 }
 
 fn settings(config: &Config, limits: watch::Receiver<Limits>, files: Descriptors) -> Settings {

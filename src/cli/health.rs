@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::{HealthArgs, say};
+use super::{HealthArgs, note, say};
 use crate::clock::instant;
 use crate::config::ConfigError;
 
@@ -25,7 +25,7 @@ enum HealthError {
     Config(#[from] ConfigError),
     #[error("understand the address {0}; expected one such as http://127.0.0.1:8080/health/live")]
     Address(String),
-    #[error("reach {0}: {1}")]
+    #[error("reach {0}: {1}; is the daemon running, and does http.listen say the same there?")]
     Unreachable(String, io::Error),
     #[error("find an HTTP answer at {0}")]
     NotHttp(String),
@@ -39,11 +39,13 @@ pub fn health(args: &HealthArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(status) => {
-            say(format_args!("not well: the daemon answers with status {status}"));
+            note(format_args!(
+                "telewarden: the daemon is not well: it answers with status {status}; /health says why"
+            ));
             ExitCode::FAILURE
         }
         Err(error) => {
-            say(format_args!("failed to {error}"));
+            note(format_args!("telewarden: failed to {error}"));
             ExitCode::FAILURE
         }
     }

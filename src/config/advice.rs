@@ -3,6 +3,10 @@
 use tracing::Level;
 
 use super::{Campaign, Config};
+use crate::protocol::values::secret::SecretText;
+
+/// An application's hash has so many hexadecimal digits.
+const API_HASH_DIGITS: usize = 32;
 
 /// What the operator should know before starting with `config`, most important first. Each line
 /// is a sentence that says what to do; none holds a secret.
@@ -23,6 +27,9 @@ pub fn advice(config: &Config) -> Vec<String> {
              or bridge.enabled and bridge.url."
                 .to_owned(),
         );
+    }
+    if config.telegram.api_id.is_some() {
+        lines.extend(hash_advice(config.telegram.api_hash.as_ref()).map(str::to_owned));
     }
     if crate::config::is_key_beside_store(config) {
         lines.push(format!(
@@ -51,6 +58,26 @@ pub fn advice(config: &Config) -> Vec<String> {
         format!("{name} is read but has no effect yet in this version: nothing follows from it.")
     }));
     lines
+}
+
+/// Whether accounts can log in with the application's hash.
+fn hash_advice(hash: Option<&SecretText>) -> Option<&'static str> {
+    let is_hash = |hash: &&SecretText| {
+        let hash = hash.expose();
+        hash.len() == API_HASH_DIGITS && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    match hash {
+        None => Some(
+            "telegram.api_id is set and telegram.api_hash is not: sessions brought from elsewhere \
+             connect, but nobody can log in by code, QR picture or bot token. The hash is beside the id \
+             at my.telegram.org; set telegram.api_hash (or TELEGRAM_API_HASH).",
+        ),
+        Some(hash) if !is_hash(&hash) => Some(
+            "telegram.api_hash is not what my.telegram.org shows, which is 32 hexadecimal digits: \
+             Telegram will refuse logins with it (API_ID_INVALID).",
+        ),
+        Some(_) => None,
+    }
 }
 
 /// Whether the key that wraps all others is the one that the daemon makes for itself.

@@ -308,8 +308,11 @@ fn wait_for(pipe: &fs::File, left: Duration) -> io::Result<()> {
 
 fn describe_io(error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::NotFound => "there is no such file".to_owned(),
-        ErrorKind::PermissionDenied => "it may not be read by this user".to_owned(),
+        ErrorKind::NotFound => "there is no such file; make it, or name another one".to_owned(),
+        ErrorKind::PermissionDenied => {
+            "it may not be read by this user; give the file to the user that the daemon runs as"
+                .to_owned()
+        }
         ErrorKind::IsADirectory => "it is a folder".to_owned(),
         ErrorKind::TimedOut => {
             format!(

@@ -239,7 +239,7 @@ fn a_named_file_must_exist() {
     let error = Config::load(&Sources { file, ..Sources::default() }).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "read the configuration: /nowhere/config.toml: there is no such file"
+        "read the configuration: /nowhere/config.toml: there is no such file; make it, or name another one"
     );
 }
 
@@ -424,6 +424,22 @@ fn a_store_that_does_not_exist_yet_is_refused() {
     assert_eq!(found, ["store.backend is \"postgres\"; expected \"sled\""]);
 }
 
+const API_HASH: &str = "0123456789abcdef0123456789abcdef";
+
+#[test]
+fn an_application_without_its_hash_or_with_none_that_can_be_is_told_of() {
+    let told = |hash: &str| {
+        let variables = [("TELEGRAM_API_ID", "1"), ("TELEGRAM_API_HASH", hash)];
+        let lines = advice(&from_variables(&variables).unwrap()).join("\n");
+        assert!(hash.is_empty() || !lines.contains(hash));
+        (lines.contains("telegram.api_hash is not:"), lines.contains("32 hexadecimal digits"))
+    };
+    assert_eq!(told(""), (true, false));
+    assert_eq!(told("0123456789abcdef"), (false, true));
+    assert_eq!(told(&API_HASH.replace('0', "g")), (false, true));
+    assert_eq!(told(API_HASH), (false, false));
+}
+
 #[test]
 fn advice_follows_the_configuration() {
     let newcomer = advice(&Config::default()).join("\n");
@@ -432,7 +448,7 @@ fn advice_follows_the_configuration() {
     assert!(newcomer.contains("state/key"));
     let config = from_variables(&[
         ("TELEGRAM_API_ID", "1"),
-        ("TELEGRAM_API_HASH", "x"),
+        ("TELEGRAM_API_HASH", API_HASH),
         ("RABBITMQ_URL", "amqp://far.example"),
         ("HEALTH_CHECK_HOST", "0.0.0.0"),
         ("TELEWARDEN__SECRETS__KEY_FILE", "/etc/key"),
@@ -447,6 +463,7 @@ fn advice_follows_the_configuration() {
 fn what_has_no_effect_yet_is_marked_in_the_reference_and_named_when_set() {
     let set = from_variables(&[
         ("TELEGRAM_API_ID", "1"),
+        ("TELEGRAM_API_HASH", API_HASH),
         ("RABBITMQ_URL", "amqp://127.0.0.1"),
         ("TELEWARDEN__SECRETS__KEY_FILE", "/etc/key"),
         ("TELEWARDEN__CAMPAIGN__DAILY__INVITES", "1"),

@@ -1,5 +1,7 @@
 //! The one place where the library's errors become failure classes.
 
+use std::io::ErrorKind;
+
 use grammers_client::InvocationError;
 use grammers_client::sender::ReadError;
 use grammers_mtproto::mtp::DeserializeError;
@@ -11,13 +13,23 @@ use crate::protocol::telegram::failure::{Failure, WaitScope};
 /// does not name a number there.
 const TOO_MANY_CONNECTIONS_SECONDS: u32 = 30;
 
+/// What is said of an answer that no server of Telegram gives.
+pub(super) const NO_MTPROTO: &str = "what answers at telegram's address does not speak MTProto; a proxy \
+     or another program may stand in between: check the network, and telegram.servers if it is set";
+
+/// What is said when there is no connection, or none any more.
+pub(super) fn unconnected(kind: ErrorKind) -> String {
+    format!(
+        "the connection to telegram failed ({kind}); check that this machine can reach telegram's \
+         servers, or those of telegram.servers if it is set"
+    )
+}
+
 /// Sorts an error of the library. Texts of I/O errors are ours or the system's, never the peer's.
 pub(super) fn classify(error: &InvocationError) -> Failure {
     match error {
         InvocationError::Rpc(rpc) => Failure::from_rpc(rpc.code, &rpc.name, rpc.value),
-        InvocationError::Io(error) => {
-            Failure::transient(format!("connection to telegram failed ({})", error.kind()))
-        }
+        InvocationError::Io(error) => Failure::transient(unconnected(error.kind())),
         InvocationError::Deserialize(error) => unreadable(error),
         InvocationError::Transport(error) => classify_transport(error),
         InvocationError::Dropped(_) => Failure::transient("the connection ended"),
@@ -90,8 +102,6 @@ fn classify_transport(error: &transport::Error) -> Failure {
         transport::Error::MissingBytes
         | transport::Error::BadLen { .. }
         | transport::Error::BadSeq { .. }
-        | transport::Error::BadCrc { .. } => {
-            Failure::transient("the server does not speak MTProto as expected")
-        }
+        | transport::Error::BadCrc { .. } => Failure::transient(NO_MTPROTO),
     }
 }

@@ -24,6 +24,7 @@ use sha1::{Digest, Sha1};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::error::unconnected;
 use super::plain::{PlainError, PlainLink};
 use crate::chance;
 use crate::clock::Clock;
@@ -54,7 +55,7 @@ e418fc15e83ebea0f87fa9ff5eed70050ded2849f47bf959d956850ce929851f\
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// There is no connection, or it ended.
-    #[error("connection to the server failed ({0})")]
+    #[error("{}", unconnected(*.0))]
     Io(std::io::ErrorKind),
     /// No end within 10 s.
     #[error("the server did not finish the key exchange within {} s", EXCHANGE_TIMEOUT.as_secs())]

@@ -138,6 +138,16 @@ impl RawCaller {
         }
     }
 
+    /// The same, with the address that was dialled.
+    fn located(&self, failure: Failure) -> Failure {
+        match (failure, self.address) {
+            (Failure::Transient { detail }, Some(address)) => {
+                Failure::transient(format!("{detail} [{address}]"))
+            }
+            (failure, _) => failure,
+        }
+    }
+
     async fn call_within<R: RemoteCall>(
         &self,
         request: &R,
@@ -364,7 +374,7 @@ async fn ask_who(caller: &RawCaller) -> Result<Me, DialError> {
             return Err(DialError::Failed(error.classify()));
         }
         Err(error) => {
-            return Err(DialError::Lost(caller.explain(error.classify())));
+            return Err(DialError::Lost(caller.located(caller.explain(error.classify()))));
         }
     };
     match users.into_iter().next() {

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::error::{NO_MTPROTO, unconnected};
 use crate::clock::Clock;
 use crate::protocol::values::ids::UnixMillis;
 
@@ -22,12 +23,12 @@ const ANSWER_MAX: usize = 4096;
 /// Why nothing was answered that can be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PlainError {
-    #[error("connection to the server failed ({})", .0.kind())]
+    #[error("{}", unconnected(.0.kind()))]
     Io(#[from] io::Error),
     /// An error of the transport instead of an answer, such as -404.
     #[error("the server refuses what it was sent ({0})")]
     Refused(i32),
-    #[error("the server does not speak MTProto as expected")]
+    #[error("{NO_MTPROTO}")]
     Malformed,
 }
 

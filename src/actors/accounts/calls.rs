@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::actors::tree::metrics::Depth;
 use crate::clock::{DirectLimiter, RuntimeClock, limiter};
 use crate::protocol::telegram::chat::{ChatKey, ChatTarget};
-use crate::protocol::telegram::failure::{Failure, WaitScope};
+use crate::protocol::telegram::failure::{Failure, PEER_FLOOD, WaitScope};
 use crate::protocol::telegram::pacing::MethodClass;
 use crate::protocol::telegram::pacing::{FloodWaits, Limits, Rate};
 use crate::protocol::tree::restart::Backoff;
@@ -198,18 +198,26 @@ impl Request {
         self.interest.as_ref().is_none_or(InterestToken::begin)
     }
 
-    /// How long Telegram holds it back, and by what: its class, the method that it borrows, its chat.
-    fn held_by(&self, cooldowns: &FloodWaits, now: UnixMillis) -> Option<(Duration, WaitScope)> {
+    /// How long Telegram holds it back, and by what: its class, the method that it borrows, its chat, or
+    /// all that the account begins; with Telegram's name for it.
+    fn held_by(&self, cooldowns: &FloodWaits, now: UnixMillis) -> Option<HeldBack> {
         let chat = self.call.sends_into().and_then(|chat| cooldowns.holds_chat(chat, now));
         let lent = lending_class(&self.call).and_then(|class| cooldowns.holds(class, now));
         let class = cooldowns.holds(self.call.class(), now).max(lent);
         let until = class.max(chat)?;
-        let scope = if chat > class { WaitScope::Chat } else { WaitScope::MethodClass };
-        Some((Duration::from_millis(u64::try_from(until.0 - now.0).unwrap_or(0)), scope))
+        let (scope, code) = match chat > class {
+            true => (WaitScope::Chat, "SLOWMODE_WAIT"),
+            false if cooldowns.limited_until(now) == Some(until) => {
+                (WaitScope::MethodClass, PEER_FLOOD)
+            }
+            false => (WaitScope::MethodClass, "FLOOD_WAIT"),
+        };
+        let pause = Duration::from_millis(u64::try_from(until.0 - now.0).unwrap_or(0));
+        Some(HeldBack { pause, scope, code })
     }
 
     fn held_for(&self, cooldowns: &FloodWaits, now: UnixMillis) -> Option<Duration> {
-        self.held_by(cooldowns, now).map(|(pause, _)| pause)
+        self.held_by(cooldowns, now).map(|held| held.pause)
     }
 
     /// Telegram makes it wait, and whoever asked waits no longer: it certainly was not done, and is not
@@ -221,6 +229,13 @@ impl Request {
         self.reply.send(Err(wait));
         None
     }
+}
+
+/// What holds a call back.
+struct HeldBack {
+    pause: Duration,
+    scope: WaitScope,
+    code: &'static str,
 }
 
 /// The queue of one account.
@@ -397,20 +412,16 @@ impl CallQueue {
     fn refuse_impatient(&mut self, cooldowns: &FloodWaits, now: UnixMillis) {
         let left = |request: &Request| {
             let patience = request.patience?;
-            request.held_by(cooldowns, now).filter(|(wait, _)| *wait > patience)
+            request.held_by(cooldowns, now).filter(|held| held.pause > patience)
         };
         let mut index = 0;
         while let Some(request) = self.waiting.get(index) {
-            let Some((wait, scope)) = left(request) else {
+            let Some(HeldBack { pause, scope, code }) = left(request) else {
                 index += 1;
                 continue;
             };
             if let Some(request) = self.waiting.remove(index) {
-                let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX);
-                let code = match scope {
-                    WaitScope::MethodClass => "FLOOD_WAIT",
-                    WaitScope::Chat => "SLOWMODE_WAIT",
-                };
+                let seconds = u32::try_from(pause.as_secs()).unwrap_or(u32::MAX);
                 let code = code.to_owned();
                 request.reply.send(Err(Failure::Wait { code, seconds, scope }));
             }

@@ -341,7 +341,8 @@ impl MonitorActor {
     }
 
     fn announce(&mut self, session: &SessionId, reason: LostReason) -> Op {
-        tracing::warn!(chat = %self.key, session = %session, %reason, "access to a monitored chat is lost");
+        let because = self.last_error.as_deref();
+        tracing::warn!(chat = %self.key, session = %session, %reason, because, "access to a monitored chat is lost");
         self.is_missed = true;
         self.append(event::access_lost(&self.record.chat, session, reason, self.context.now()))
     }
@@ -428,6 +429,7 @@ impl MonitorActor {
             state: self.machine.state(),
             since: exhausted.filter(|_| is_exhausted).unwrap_or_else(|| self.context.now()),
             session: self.machine.current().map(|member| member.session.clone()),
+            account: self.machine.current().map(|member| member.account),
             error: self.last_error.clone(),
         };
         self.context.status.monitor(&self.key, view);

@@ -414,6 +414,7 @@ impl MonitorsState {
                 state: MonitorState::Waiting,
                 since: self.context.now(),
                 session: None,
+                account: None,
                 error: Some(format!("its actor crashed: {cause}")),
             };
             self.context.status.monitor(&key, view);

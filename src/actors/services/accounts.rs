@@ -19,7 +19,7 @@ use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
 use crate::protocol::answers::account::{AccountInfo, AccountTrouble};
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::telegram::chat::ChatRef;
-use crate::protocol::telegram::failure::{is_dead, is_frozen, is_wait};
+use crate::protocol::telegram::failure::{PEER_FLOOD, is_dead, is_frozen, is_wait};
 use crate::protocol::telegram::pacing::FloodWait;
 use crate::protocol::tree::member::MemberSnapshot;
 use crate::protocol::tree::restart::ChildKind;
@@ -409,7 +409,7 @@ fn trouble(view: &AccountView) -> Option<AccountTrouble> {
     let (code, detail) = view.error.as_ref()?;
     let code = match code.as_str() {
         code if is_dead(code) => Code::SessionExpired,
-        code if is_wait(code) || code == "PEER_FLOOD" => Code::TelegramWait,
+        code if is_wait(code) || code == PEER_FLOOD => Code::TelegramWait,
         code if is_frozen(code) => Code::Conflict,
         "CRASHED" => Code::Internal,
         _ => Code::TelegramUnavailable,

@@ -184,7 +184,9 @@ impl Monitors {
     }
 
     fn pool_member(&self, who: &Caller, id: AccountId) -> Result<(UserId, PoolMember), Refusal> {
-        let account = self.shared.account(who, id)?;
+        // Of several it says which one.
+        let missing = |refusal| Refusal { detail: format!("there is no account {id}"), ..refusal };
+        let account = self.shared.account(who, id).map_err(missing)?;
         let session = SessionId(account.id.to_string());
         Ok((account.user, PoolMember { session, account: account.key }))
     }

@@ -10,21 +10,25 @@ use crate::actors::tree::changes::Subject;
 use crate::actors::tree::members::Members;
 use crate::clock::Clock;
 use crate::protocol::accounts::connection::AccountState;
-use crate::protocol::accounts::explanation::{Situation, Why, explain};
+use crate::protocol::accounts::explanation::{Situation, Why, explain, name_of};
 use crate::protocol::accounts::record::DeadSession;
 use crate::protocol::monitors::failover::MonitorState;
 use crate::protocol::telegram::chat::ChatKey;
 use crate::protocol::telegram::failure::Failure;
-use crate::protocol::telegram::pacing::FloodWait;
+use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope, MethodClass};
 use crate::protocol::tree::restart::RestartRecord;
 use crate::protocol::tree::watchdog::LinkProgress;
 use crate::protocol::users::owner::UserId;
 use crate::protocol::values::ids::{AuthKeyId, SessionId, UnixMillis};
+use crate::protocol::values::time::rfc3339_ms;
 use crate::store::names_user;
 
 /// A monitor that does not listen for this long is in trouble, whatever it waits for, milliseconds. A
 /// failover takes seconds.
 const UNOPENED_MS: i64 = 180_000;
+
+/// Nor is a chat opened soon whose account Telegram makes wait for longer than this, milliseconds.
+const LONG_WAIT_MS: i64 = 60_000;
 
 /// Crashes, and dropped links, remembered for the summary; of crashes the store keeps more.
 const RESTARTS_MAX: usize = 10;
@@ -131,6 +135,8 @@ pub struct MonitorView {
     pub since: UnixMillis,
     /// The session in use.
     pub session: Option<SessionId>,
+    /// The account that it stands for.
+    pub account: Option<AuthKeyId>,
     /// The last trouble, until it works again.
     pub error: Option<String>,
 }
@@ -144,17 +150,43 @@ impl MonitorView {
         (is_on_its_way && waited >= UNOPENED_MS).then_some(waited)
     }
 
-    fn is_in_trouble(&self, now: UnixMillis) -> bool {
-        let is_over = self.state == MonitorState::Exhausted;
-        self.error.is_some() || is_over || self.is_late_by(now).is_some()
+    /// The wait that Telegram asked its account for and that keeps it from opening its chat, if that is
+    /// a long one.
+    fn held_up<'a>(
+        &self,
+        account: Option<&'a AccountView>,
+        now: UnixMillis,
+    ) -> Option<&'a FloodWait> {
+        let waits = account.filter(|_| self.state == MonitorState::Opening)?.cooldowns.iter();
+        let is_needed = |scope: &FloodWaitScope| {
+            use MethodClass::{Read, Resolve};
+            matches!(scope, FloodWaitScope::Account | FloodWaitScope::Class(Read | Resolve))
+        };
+        let is_long = |wait: &&FloodWait| wait.until.0.saturating_sub(now.0) > LONG_WAIT_MS;
+        waits.filter(|wait| is_needed(&wait.scope)).filter(is_long).max_by_key(|wait| wait.until)
     }
 
-    /// The same, in trouble if it has not come to listen for minutes.
-    fn judged(self, now: UnixMillis) -> Self {
+    fn is_in_trouble(&self, account: Option<&AccountView>, now: UnixMillis) -> bool {
+        let is_over = self.state == MonitorState::Exhausted;
+        let is_late = self.is_late_by(now).is_some();
+        self.error.is_some() || is_over || is_late || self.held_up(account, now).is_some()
+    }
+
+    /// The same, in trouble if it has not come to listen for minutes, or cannot within a minute.
+    fn judged(self, account: Option<&AccountView>, now: UnixMillis) -> Self {
         use MonitorState::{Connecting, Opening};
-        let Some(waited) = self.is_late_by(now).filter(|_| self.error.is_none()) else {
+        if self.error.is_some() {
             return self;
-        };
+        }
+        if let Some(wait) = self.held_up(account, now) {
+            let (what, until) = (name_of(&wait.scope), rfc3339_ms(wait.until));
+            let error = format!(
+                "nobody listens yet: {what} keeps the account of its session until {until}; a session \
+                 of another account would open the chat sooner"
+            );
+            return Self { error: Some(error), ..self };
+        }
+        let Some(waited) = self.is_late_by(now) else { return self };
         let doing = match self.state {
             Connecting => "waits for its session's account to come up",
             Opening => "waits for telegram's answers, or for a wait that telegram asked for to end",
@@ -219,6 +251,13 @@ struct Views {
     monitors: HashMap<ChatKey, MonitorView>,
     crashes: VecDeque<RestartRecord>,
     drops: VecDeque<RestartRecord>,
+}
+
+impl Views {
+    /// What the account says of itself whose session a monitor uses.
+    fn account_of(&self, view: &MonitorView) -> Option<&AccountView> {
+        view.account.and_then(|id| self.accounts.get(&id))
+    }
 }
 
 impl Status {
@@ -291,9 +330,11 @@ impl Status {
         self.changed(Subject::Monitor(key.clone()));
     }
 
-    /// What a monitor last said of itself.
+    /// What a monitor last said of itself, and what is known against it.
     pub fn monitor_view(&self, key: &ChatKey) -> Option<MonitorView> {
-        self.views().monitors.get(key).cloned()
+        let views = self.views();
+        let view = views.monitors.get(key)?;
+        Some(view.clone().judged(views.account_of(view), self.clock.now()))
     }
 
     /// The chat is not monitored any more.
@@ -378,11 +419,13 @@ impl Status {
         wanted: impl Fn(&ChatKey) -> bool,
     ) -> Troubled<ChatKey, MonitorView> {
         let (views, at) = (self.views(), self.clock.now());
-        let troubled =
-            views.monitors.iter().filter(|(key, view)| view.is_in_trouble(at) && wanted(key));
+        let troubled = views
+            .monitors
+            .iter()
+            .filter(|(key, view)| view.is_in_trouble(views.account_of(view), at) && wanted(key));
         let mut troubled = Troubled::of(troubled, after, limit);
         for (_, view) in &mut troubled.listed {
-            *view = view.clone().judged(at);
+            *view = view.clone().judged(views.account_of(view), at);
         }
         troubled
     }
@@ -451,15 +494,54 @@ mod tests {
             state,
             since: UnixMillis(1_000),
             session: None,
+            account: None,
             error: error.map(str::to_owned),
         };
         let late = UnixMillis(1_000 + UNOPENED_MS);
         for state in [MonitorState::Connecting, MonitorState::Opening, MonitorState::Waiting] {
-            assert_eq!(view(state, None).judged(UnixMillis(60_000)).error, None);
-            let told = view(state, None).judged(late).error.expect("it is in trouble");
+            assert_eq!(view(state, None).judged(None, UnixMillis(60_000)).error, None);
+            let told = view(state, None).judged(None, late).error.expect("it is in trouble");
             assert!(told.contains("3 minutes"), "{told}");
-            assert_eq!(view(state, Some("why")).judged(late).error.as_deref(), Some("why"));
+            assert_eq!(view(state, Some("why")).judged(None, late).error.as_deref(), Some("why"));
         }
-        assert_eq!(view(MonitorState::Active, None).judged(late).error, None);
+        assert_eq!(view(MonitorState::Active, None).judged(None, late).error, None);
+    }
+
+    /// An account that PEER_FLOOD keeps from looking a chat up for a day, with a monitor of that chat.
+    #[test]
+    fn a_monitor_whose_account_has_to_rest_says_until_when_at_once() {
+        let (status, key) = (Status::new(Clock::system()), ChatKey("@durov".into()));
+        let now = status.clock.now();
+        let monitor = |state| MonitorView {
+            state,
+            since: now,
+            session: None,
+            account: Some(AuthKeyId(1)),
+            error: None,
+        };
+        let error = ("PEER_FLOOD".to_owned(), "limited".to_owned());
+        let account = |scope, ms| AccountView {
+            cooldowns: vec![FloodWait { scope, until: now.plus_ms(ms) }],
+            ..AccountView::without_actor(AccountState::Limited, now, error.clone())
+        };
+        let told = |state, account| {
+            status.account(AuthKeyId(1), account);
+            status.monitor(&key, monitor(state));
+            let troubled = status.troubled_monitors(None, 10, |_| true);
+            let error = status.monitor_view(&key).and_then(|view| view.error);
+            assert_eq!(troubled.listed.first().and_then(|(_, view)| view.error.clone()), error);
+            error
+        };
+        let day = 86_400_000;
+        let resting = told(MonitorState::Opening, account(FloodWaitScope::Account, day));
+        let resting = resting.expect("it is in trouble");
+        assert!(resting.contains(&rfc3339_ms(now.plus_ms(day))), "{resting}");
+        assert!(resting.contains("limited"), "{resting}");
+        let resolve = FloodWaitScope::Class(MethodClass::Resolve);
+        assert!(told(MonitorState::Opening, account(resolve.clone(), day)).is_some());
+        assert_eq!(told(MonitorState::Opening, account(resolve, 5_000)), None, "it is soon over");
+        let send = FloodWaitScope::Class(MethodClass::Send);
+        assert_eq!(told(MonitorState::Opening, account(send, day)), None, "it need not send");
+        assert_eq!(told(MonitorState::Active, account(FloodWaitScope::Account, day)), None);
     }
 }

@@ -91,7 +91,8 @@ fn look(context: &LoginsContext, subject: &Subject) -> Option<(UserId, FeedEvent
             Some((user.clone(), what))
         }
         Subject::Monitor(key) => {
-            let MonitorView { state, since, session, error } = context.status.monitor_view(key)?;
+            let MonitorView { state, since, session, error, .. } =
+                context.status.monitor_view(key)?;
             // As everything else says it: a number where it was asked for by its number.
             let chat = context.store.monitor_spelling(key)?;
             let what = FeedEvent::Monitor(MonitorChange { chat, state, since, session, error });
@@ -165,8 +166,8 @@ mod tests {
         // It follows from where it came in.
         tokio::task::yield_now().await;
         let _feed = start(&context);
-        let view =
-            MonitorView { state: MonitorState::Waiting, since: now(), session: None, error: None };
+        let (state, since) = (MonitorState::Waiting, now());
+        let view = MonitorView { state, since, session: None, account: None, error: None };
         let number = ChatSpelling::Number(-1_000_000_000_005);
         let name = ChatSpelling::Text("t.me/Durov".into());
         for called in [number, name] {

@@ -30,7 +30,12 @@ fn a_secret_given_twice_in_one_source_or_from_a_bad_file_is_refused() {
     );
     let missing = "[telegram]\napi_hash_file = \"/nowhere\"";
     let found = complaints(folder.load(missing, &[]));
-    assert_eq!(found, ["telegram.api_hash_file names /nowhere: there is no such file"]);
+    assert_eq!(
+        found,
+        [
+            "telegram.api_hash_file names /nowhere: there is no such file; make it, or name another one"
+        ]
+    );
     let empty = folder.write("empty", "\n").display().to_string();
     let found = complaints(folder.load("", &[("TELEWARDEN__BRIDGE__URL_FILE", &empty)]));
     assert_eq!(found, [format!("bridge.url_file names {empty}: the file is empty")]);

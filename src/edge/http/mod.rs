@@ -71,12 +71,17 @@ fn finish(routes: Router, metrics: HttpMetrics) -> Router {
         .layer(axum::middleware::from_fn_with_state(metrics, observe::observe))
 }
 
+/// What is said of an address that is none.
+const NOTHING_HERE: &str = "there is nothing at this address; /docs lists those that there are";
+
 async fn not_found() -> Response {
-    problem::problem(StatusCode::NOT_FOUND, Code::NotFound, "there is nothing at this address")
+    problem::problem(StatusCode::NOT_FOUND, Code::NotFound, NOTHING_HERE)
 }
 
 async fn method_not_allowed(method: Method) -> Response {
-    let detail = format!("this address does not take {method}");
+    let detail = format!(
+        "this address does not take {method}; the answer's Allow header says what it takes, /docs says more"
+    );
     problem::problem(StatusCode::METHOD_NOT_ALLOWED, Code::Validation, &detail)
 }
 

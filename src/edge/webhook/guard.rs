@@ -20,7 +20,10 @@ pub enum Refused {
     #[error("it is not an address such as https://example.org/hook")]
     NotAUrl,
     /// It is not encrypted.
-    #[error("only https:// addresses are called")]
+    #[error(
+        "only https:// addresses are called; for development, webhooks.allow_private = true allows \
+         others, too"
+    )]
     NotHttps,
     /// A password in a URL ends in logs.
     #[error(
@@ -28,7 +31,10 @@ pub enum Refused {
     )]
     UserInfo,
     /// It belongs to this machine, its network, or nobody.
-    #[error("{0} is no public address; only those are called")]
+    #[error(
+        "{0} is no public address; only those are called, unless webhooks.allow_private = true, which is \
+         for development"
+    )]
     Internal(IpAddr),
     /// The name cannot be resolved.
     #[error("its name could not be resolved")]

@@ -113,7 +113,8 @@ fn after_crash(is_pausing: bool) -> &'static str {
     }
 }
 
-fn name_of(scope: &FloodWaitScope) -> String {
+/// What a wait of Telegram's is called where people read it.
+pub fn name_of(scope: &FloodWaitScope) -> String {
     match scope {
         FloodWaitScope::Class(class) => format!("telegram's wait for {} calls", class.name()),
         FloodWaitScope::Chat(_) => "telegram's wait for one chat".into(),

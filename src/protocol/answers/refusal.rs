@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use crate::protocol::logins::steps::LoginFailure;
-use crate::protocol::telegram::failure::{Failure, WaitScope};
+use crate::protocol::telegram::failure::{Failure, PEER_FLOOD, WaitScope};
 
 /// Stable codes of refusals (`docs/errors.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -217,6 +217,13 @@ impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         let detail = failure.to_string();
         match failure {
+            Failure::Wait { code, seconds, .. } if code == PEER_FLOOD => {
+                let detail = format!(
+                    "telegram limits this account (PEER_FLOOD), so it rests from everything that it \
+                     begins for another {seconds} s; have another account do it, or repeat it then"
+                );
+                Self::new(Code::TelegramWait, detail).after(u64::from(seconds.max(1)))
+            }
             Failure::Wait { seconds, scope, .. } => {
                 let what = match scope {
                     WaitScope::MethodClass => "calls of this kind of this account",
@@ -316,6 +323,14 @@ mod tests {
         let refusal = Refusal::from(Failure::Frozen { code: "FROZEN_METHOD_INVALID".into() });
         assert_eq!((refusal.code, refusal.retry_after), (Code::Conflict, None));
         assert!(refusal.detail.contains("appeal"), "{refusal}");
+    }
+
+    #[test]
+    fn the_rest_after_peer_flood_is_told_as_such() {
+        let (code, scope) = (PEER_FLOOD.to_owned(), WaitScope::MethodClass);
+        let refusal = Refusal::from(Failure::Wait { code, seconds: 3_600, scope });
+        assert_eq!((refusal.code, refusal.retry_after), (Code::TelegramWait, Some(3_600)));
+        assert!(refusal.detail.contains("limits this account (PEER_FLOOD)"), "{refusal}");
     }
 
     #[test]

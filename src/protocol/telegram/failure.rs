@@ -92,6 +92,10 @@ pub enum Failure {
 /// The code of [`Failure::Removed`].
 const REMOVED: &str = "ACCOUNT_REMOVED";
 
+/// How Telegram says that it limits an account; also the code of a [`Failure::Wait`] for the rest that
+/// the account keeps after it.
+pub const PEER_FLOOD: &str = "PEER_FLOOD";
+
 /// What a [`Failure::Wait`] covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitScope {
@@ -210,7 +214,7 @@ impl Failure {
         if is_frozen(name) {
             return Self::Frozen { code: owned() };
         }
-        if name == "PEER_FLOOD" {
+        if name == PEER_FLOOD {
             return Self::Limited;
         }
         if DEAD.iter().any(|(known, _)| *known == name) {
@@ -263,7 +267,7 @@ impl Failure {
             | Self::TargetRefused { code }
             | Self::AlreadyDone { code }
             | Self::Rejected { code } => code,
-            Self::Limited => "PEER_FLOOD",
+            Self::Limited => PEER_FLOOD,
             Self::Removed => REMOVED,
             Self::Migrate { .. } => "MIGRATE",
             Self::Unreadable { .. } => UNREADABLE,

@@ -124,7 +124,13 @@ impl FloodWaits {
 
     /// Whether the account as a whole is limited.
     pub fn is_limited(&self, now: UnixMillis) -> bool {
-        self.0.iter().any(|held| held.until > now && held.scope == FloodWaitScope::Account)
+        self.limited_until(now).is_some()
+    }
+
+    /// Until when the account as a whole is limited, if it is.
+    pub fn limited_until(&self, now: UnixMillis) -> Option<UnixMillis> {
+        let covers = |held: &&FloodWait| held.scope == FloodWaitScope::Account && held.until > now;
+        self.0.iter().find(covers).map(|held| held.until)
     }
 
     /// Whether some method class has to wait.

@@ -281,6 +281,21 @@ async fn whatever_happens_in_whatever_state_leads_where_it_should() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_over_is_not_dialled_when_it_is_held_and_resumed() {
+    let (stage, context) = From::Dead.stage().await;
+    let before = stage.dials();
+    for standing in [Standing::Held, Standing::Kept] {
+        stage.cast(AccountMsg::Stand(standing));
+        soon().await;
+        let view = context.status.view(stage.key).unwrap();
+        assert_eq!(view.state, AccountState::Error, "{standing:?}");
+        assert_eq!(view.error.unwrap().0, "SESSION_REVOKED", "{standing:?}");
+    }
+    pass(3_600).await;
+    assert_eq!(stage.dials(), before);
+}
+
 /// What somebody hears at once who begins to listen.
 fn heard_at_once(from: From) -> Vec<Heard> {
     match from {

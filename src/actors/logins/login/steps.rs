@@ -173,7 +173,12 @@ impl LoginActor {
                 let _ = reply.send(Err(Refusal::new(Code::PasswordRequired, detail)));
                 return;
             }
-            _ => return refuse(reply, "no code is asked for at this point of the login"),
+            _ => {
+                return refuse(
+                    reply,
+                    "no code is asked for at this point of the login; its state says what is",
+                );
+            }
         };
         let Some(mut link) = self.take_link(reply, "login.code") else { return };
         self.step(myself, async move {
@@ -194,7 +199,10 @@ impl LoginActor {
             return self.hold(LoginMsg::Password { password, reply });
         }
         if !matches!(self.stage, Stage::PasswordRequired { .. }) {
-            return refuse(reply, "no password is asked for at this point of the login");
+            return refuse(
+                reply,
+                "no password is asked for at this point of the login; its state says what is",
+            );
         }
         let Some(mut link) = self.take_link(reply, "login.password") else { return };
         self.step(myself, async move {

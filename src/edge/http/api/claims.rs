@@ -39,7 +39,10 @@ pub enum TokenError {
     #[error("there is no token; send one in the header: Authorization: Bearer …")]
     Missing,
     /// Not a token at all.
-    #[error("this is not a JSON Web Token")]
+    #[error(
+        "what the Authorization header holds is no JSON Web Token; send one made by telewarden token, \
+         after the word Bearer"
+    )]
     Malformed,
     /// Another algorithm.
     #[error("the token is not signed with HS256, the only algorithm that is taken here")]

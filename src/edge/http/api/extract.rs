@@ -18,6 +18,7 @@ use super::admit::too_slow;
 use super::claims::Grant;
 use super::fields::{Fields, GIVEN_TWICE};
 use super::parse;
+use crate::edge::http::NOTHING_HERE;
 use crate::edge::http::problem::problem;
 use crate::edge::http::strict::wrapped;
 use crate::protocol::answers::refusal::{Code, Refusal};
@@ -68,7 +69,7 @@ impl<S: Sync> FromRequestParts<S> for Admin {
 }
 
 fn nothing_here() -> Refusal {
-    Refusal::new(Code::NotFound, "there is nothing at this address")
+    Refusal::new(Code::NotFound, NOTHING_HERE)
 }
 
 /// One parameter of the path, percent-decoded.

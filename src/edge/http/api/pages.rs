@@ -14,6 +14,7 @@ use utoipa_swagger_ui::Config;
 
 use super::codes;
 use super::packed::{Unpacker, takes_gzip};
+use crate::edge::http::NOTHING_HERE;
 use crate::edge::http::problem::problem;
 use crate::protocol::answers::refusal::{Code, Refusal};
 
@@ -77,7 +78,7 @@ async fn browser_file(
 
 fn browser(pages: &Pages, asked: &HeaderMap, file: &str) -> Response {
     let Ok(Some(file)) = utoipa_swagger_ui::serve(file, Arc::clone(&pages.browser)) else {
-        return problem(StatusCode::NOT_FOUND, Code::NotFound, "there is nothing at this address");
+        return problem(StatusCode::NOT_FOUND, Code::NotFound, NOTHING_HERE);
     };
     let mut headers: Vec<(HeaderName, String)> = vec![
         (header::CONTENT_TYPE, file.content_type),
