@@ -89,7 +89,7 @@ impl MonitorService for Monitors {
             let text = "an invite link can be joined but not monitored; use the chat's id";
             return Err(Refusal::field("chat_id", text));
         }
-        let pool = accounts.iter().map(|id| self.pool_member(who, *id));
+        let pool = accounts.iter().enumerate().map(|(at, id)| self.pool_member(who, at, *id));
         let (owner, pool) = whose(pool.collect::<Result<Vec<_>, _>>()?)?;
         let _busy = self.shared.context.erasing.enter(&owner)?;
         let _turn = self.shared.context.user_locks.take(&owner).await;
@@ -183,9 +183,17 @@ impl Monitors {
         }
     }
 
-    fn pool_member(&self, who: &Caller, id: AccountId) -> Result<(UserId, PoolMember), Refusal> {
-        // Of several it says which one.
-        let missing = |refusal| Refusal { detail: format!("there is no account {id}"), ..refusal };
+    /// The account at place `at` of those that are named.
+    fn pool_member(
+        &self,
+        who: &Caller,
+        at: usize,
+        id: AccountId,
+    ) -> Result<(UserId, PoolMember), Refusal> {
+        let missing = |refusal: Refusal| {
+            let detail = format!("{}: number {} of accounts", refusal.detail, at + 1);
+            Refusal { detail, ..refusal }
+        };
         let account = self.shared.account(who, id).map_err(missing)?;
         let session = SessionId(account.id.to_string());
         Ok((account.user, PoolMember { session, account: account.key }))
