@@ -1,0 +1,16 @@
+//! Campaigns: invitations and direct messages from users' own accounts, inside the platform's limits, once for each
+//! person. Owns every decision about them: who is meant, what they are sent, who may be contacted when, which account
+//! acts next, what follows what Telegram says, how a crash is settled, when a campaign will end. Never does IO, reads a
+//! clock or draws a random number: moments, random ids and the installation's key are arguments.
+//!
+//! Records and answers come in from the store and from accounts; statuses, verdicts and the next action go out. There
+//! are two timelines. **Wall** moments are for people: schedules, quiet hours, what is shown. **Steady** ones
+//! ([`caps::CapClock`]) are for caps, pauses, waits, breakers and recontact windows, so that setting a clock opens none
+//! of them.
+//!
+//! | file | decides |
+//! |---|---|
+//! | `text.rs` | what they are sent |
+
+mod digits;
+pub mod text;
