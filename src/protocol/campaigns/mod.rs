@@ -10,7 +10,9 @@
 //!
 //! | file | decides |
 //! |---|---|
+//! | `identity.rs`, `digits.rs` | who is meant: the one normaliser of identifiers |
 //! | `text.rs` | what they are sent |
 
 mod digits;
+pub mod identity;
 pub mod text;
