@@ -15,4 +15,6 @@
 
 mod digits;
 pub mod identity;
+pub mod schedule;
 pub mod text;
+pub mod zone;
