@@ -12,9 +12,11 @@
 //! |---|---|
 //! | `identity.rs`, `digits.rs` | who is meant: the one normaliser of identifiers |
 //! | `text.rs` | what they are sent |
+//! | `zone.rs`, `schedule.rs`, `quiet.rs` | when a campaign starts, and when nobody is contacted |
 
 mod digits;
 pub mod identity;
+pub mod quiet;
 pub mod schedule;
 pub mod text;
 pub mod zone;
