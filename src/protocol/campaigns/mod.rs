@@ -14,6 +14,7 @@
 //! | `text.rs` | what they are sent |
 //! | `zone.rs`, `schedule.rs`, `quiet.rs` | when a campaign starts, and when nobody is contacted |
 
+pub mod caps;
 mod digits;
 pub mod identity;
 pub mod quiet;
