@@ -17,6 +17,7 @@
 pub mod caps;
 mod digits;
 pub mod identity;
+pub mod pace;
 pub mod quiet;
 pub mod schedule;
 pub mod text;
