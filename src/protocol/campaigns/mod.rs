@@ -11,6 +11,7 @@
 //! | file | decides |
 //! |---|---|
 //! | `identity.rs`, `digits.rs` | who is meant: the one normaliser of identifiers |
+//! | `task.rs`, `settings.rs` | what a campaign is, which order leads where, what may be edited when |
 //! | `target.rs` | what becomes of one person, and the counts that add up |
 //! | `text.rs` | what they are sent |
 //! | `zone.rs`, `schedule.rs`, `quiet.rs` | when a campaign starts, and when nobody is contacted |
@@ -21,6 +22,8 @@ pub mod identity;
 pub mod pace;
 pub mod quiet;
 pub mod schedule;
+pub mod settings;
 pub mod target;
+pub mod task;
 pub mod text;
 pub mod zone;
