@@ -21,6 +21,7 @@ mod digits;
 pub mod identity;
 pub mod pace;
 pub mod quiet;
+pub mod respect;
 pub mod schedule;
 pub mod settings;
 pub mod target;
