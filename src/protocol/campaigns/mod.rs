@@ -15,10 +15,12 @@
 //! | `target.rs` | what becomes of one person, and the counts that add up |
 //! | `text.rs` | what they are sent |
 //! | `zone.rs`, `schedule.rs`, `quiet.rs` | when a campaign starts, and when nobody is contacted |
+//! | `respect.rs`, `opt_out.rs` | who is never contacted, and what a reply means |
 
 pub mod caps;
 mod digits;
 pub mod identity;
+pub mod opt_out;
 pub mod pace;
 pub mod quiet;
 pub mod respect;
