@@ -17,6 +17,7 @@
 //! | `zone.rs`, `schedule.rs`, `quiet.rs` | when a campaign starts, and when nobody is contacted |
 //! | `respect.rs`, `opt_out.rs` | who is never contacted, and what a reply means |
 
+pub mod answers;
 pub mod caps;
 mod digits;
 pub mod identity;
