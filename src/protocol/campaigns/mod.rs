@@ -16,6 +16,7 @@
 //! | `text.rs` | what they are sent |
 //! | `zone.rs`, `schedule.rs`, `quiet.rs` | when a campaign starts, and when nobody is contacted |
 //! | `respect.rs`, `opt_out.rs` | who is never contacted, and what a reply means |
+//! | `answers.rs`, `settle.rs` | what follows an answer, and an answer that never came |
 
 pub mod answers;
 pub mod caps;
@@ -27,6 +28,7 @@ pub mod quiet;
 pub mod respect;
 pub mod schedule;
 pub mod settings;
+pub mod settle;
 pub mod target;
 pub mod task;
 pub mod text;
