@@ -16,8 +16,10 @@
 //! | `text.rs` | what they are sent |
 //! | `zone.rs`, `schedule.rs`, `quiet.rs` | when a campaign starts, and when nobody is contacted |
 //! | `respect.rs`, `opt_out.rs` | who is never contacted, and what a reply means |
+//! | `caps.rs`, `pace.rs`, `account.rs` | how much, how fast, and whether an account may act now |
 //! | `answers.rs`, `settle.rs` | what follows an answer, and an answer that never came |
 
+pub mod account;
 pub mod answers;
 pub mod caps;
 mod digits;
