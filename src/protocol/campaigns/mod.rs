@@ -17,11 +17,13 @@
 //! | `zone.rs`, `schedule.rs`, `quiet.rs` | when a campaign starts, and when nobody is contacted |
 //! | `respect.rs`, `opt_out.rs` | who is never contacted, and what a reply means |
 //! | `caps.rs`, `pace.rs`, `account.rs` | how much, how fast, and whether an account may act now |
+//! | `waiting.rs`, `choose.rs` | which account does what for whom next |
 //! | `answers.rs`, `settle.rs` | what follows an answer, and an answer that never came |
 
 pub mod account;
 pub mod answers;
 pub mod caps;
+pub mod choose;
 mod digits;
 pub mod identity;
 pub mod opt_out;
@@ -34,4 +36,5 @@ pub mod settle;
 pub mod target;
 pub mod task;
 pub mod text;
+pub mod waiting;
 pub mod zone;
