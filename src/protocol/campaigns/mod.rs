@@ -19,12 +19,14 @@
 //! | `caps.rs`, `pace.rs`, `account.rs` | how much, how fast, and whether an account may act now |
 //! | `waiting.rs`, `choose.rs` | which account does what for whom next |
 //! | `answers.rs`, `settle.rs` | what follows an answer, and an answer that never came |
+//! | `forecast.rs` | when it will end |
 
 pub mod account;
 pub mod answers;
 pub mod caps;
 pub mod choose;
 mod digits;
+pub mod forecast;
 pub mod identity;
 pub mod opt_out;
 pub mod pace;
