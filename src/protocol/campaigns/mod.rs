@@ -40,3 +40,6 @@ pub mod task;
 pub mod text;
 pub mod waiting;
 pub mod zone;
+
+#[cfg(test)]
+mod tests;
