@@ -323,7 +323,7 @@ impl World {
             3 => Some(Answer::Privacy),
             4 => Some(Answer::NotAdded { is_paid: false }),
             5 => Some(Answer::UnknownPeer),
-            6 if dice % 5 == 0 => Some(Answer::AccountGone),
+            6 if dice.is_multiple_of(5) => Some(Answer::AccountGone),
             7 => Some(Answer::Unclear),
             _ => None,
         };
@@ -343,7 +343,7 @@ impl World {
         if call.step == Step::Invite {
             self.books.members.insert(who);
         }
-        if dice % 7 == 0 { Answer::NoAnswer } else { Answer::Accepted }
+        if dice.is_multiple_of(7) { Answer::NoAnswer } else { Answer::Accepted }
     }
 
     fn answer(&mut self, dice: u32) {
@@ -443,7 +443,7 @@ impl World {
             _ => Order::Resume,
         };
         let _ = task.order(order, UnixMillis(self.wall), steady);
-        if task.status.may_be_edited() && dice % 2 == 0 {
+        if task.status.may_be_edited() && dice.is_multiple_of(2) {
             let text = Some(format!("Hi, version {}", task.text_version + 1));
             let edited = TaskRequest { message_template: text, ..task.request() };
             task.edit(edited, (&self.caps, false)).unwrap();
@@ -465,7 +465,7 @@ impl World {
             15 => self.wall += (i64::from(dice % 200) - 100) * HOUR_MS,
             16 => self.crash(dice),
             17..=18 => self.orders(dice),
-            19 if dice % 8 == 0 => {
+            19 if dice.is_multiple_of(8) => {
                 self.lose(AccountId(Uuid::from_u128(u128::from(dice / 8) % ACCOUNTS + 1)))
             }
             19 => drop(self.suppressed.insert(i64::from(dice % PEOPLE) + 1)),
