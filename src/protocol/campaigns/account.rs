@@ -1,9 +1,9 @@
 //! An account in the eyes of campaigns: what it has done, what it waits for, and whether it may act now. Pure.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::answers::AccountVerdict;
-use super::caps::{Bound, Budget, Caps, Usage};
+use super::caps::{Bound, Budget, Caps, Usage, UseCount};
 use super::pace::{PeerFloods, PhoneLookups};
 use super::target::Step;
 use crate::protocol::telegram::pacing::{FloodWaitScope, FloodWaits, MethodClass, WAIT_MARGIN_MS};
@@ -48,6 +48,25 @@ pub struct CampaignAccount {
     pub has_own_work: bool,
     /// Whether it is acting for a campaign.
     pub is_busy: bool,
+}
+
+/// What is kept of a person or bot at Telegram beside the counts of what they did ([`super::caps::UseCount`]). It
+/// outlives the account. All moments are on the steady timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorRecord {
+    /// The person or bot at Telegram.
+    pub telegram_id: i64,
+    /// Since when it has been connected, for the ramp.
+    pub since: UnixMillis,
+    /// Before this nothing is done by a campaign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rests_until: Option<UnixMillis>,
+    /// Its `PEER_FLOOD`s.
+    #[serde(default)]
+    pub floods: PeerFloods,
+    /// Whether it still looks phones up.
+    #[serde(default)]
+    pub lookups: PhoneLookups,
 }
 
 /// Why an account does not act now.
@@ -115,6 +134,31 @@ impl CampaignAccount {
             is_gone: false,
             has_own_work: false,
             is_busy: false,
+        }
+    }
+
+    /// One as it was kept, connected and free.
+    pub fn restored(
+        id: AccountId,
+        record: ActorRecord,
+        counts: impl IntoIterator<Item = UseCount>,
+    ) -> Self {
+        let mut usage = Usage::none(record.telegram_id, record.since);
+        usage.rests_until = record.rests_until.unwrap_or(usage.rests_until);
+        usage.restore(counts);
+        let (floods, lookups) = (record.floods, record.lookups);
+        Self { floods, lookups, ..Self::fresh(id, usage) }
+    }
+
+    /// What is kept of it.
+    pub fn record(&self) -> ActorRecord {
+        let rests_until = Some(self.usage.rests_until).filter(|until| until.0 != i64::MIN);
+        ActorRecord {
+            telegram_id: self.usage.telegram_id,
+            since: self.usage.since,
+            rests_until,
+            floods: self.floods.clone(),
+            lookups: self.lookups,
         }
     }
 

@@ -4,8 +4,9 @@
 
 use super::pace::{PEER_FLOODS_MAX, TaskPace};
 use super::respect::{Covers, Source};
+use super::run::TaskRun;
 use super::target::{ATTEMPTS_MAX, Reason, Step, Target, TargetError, TargetStatus};
-use super::task::{Order, PauseReason, Task};
+use super::task::{Order, PauseReason};
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::telegram::freeze::ONE_CHAT;
 use crate::protocol::values::ids::UnixMillis;
@@ -382,32 +383,32 @@ pub fn apply_to_target(judgement: &Judgement, target: &mut Target) -> Result<(),
     }
 }
 
-/// Puts what was judged on the task, and answers the order that follows. `is_any_account_left`: whether another
-/// account may go on. Pace, breaker and counts change; the order is the caller's to give.
-pub fn apply_to_task(
+/// Puts what was judged on how the task fares, and answers the order that follows. `is_any_account_left`: whether
+/// another account may go on. Pace, breaker and counts change; the order is the caller's to give.
+pub fn apply_to_run(
     judgement: &Judgement,
-    task: &mut Task,
+    run: &mut TaskRun,
     is_any_account_left: bool,
     steady: UnixMillis,
 ) -> Option<Order> {
     let is_error = judgement.task == TaskVerdict::CountsError;
-    let opened = task.breaker.observe(is_error, steady);
-    let gave_up = opened && task.breaker.allows(steady) == super::pace::Allowance::GivenUp;
+    let opened = run.breaker.observe(is_error, steady);
+    let gave_up = opened && run.breaker.allows(steady) == super::pace::Allowance::GivenUp;
     let pause = |reason| Some(Order::Pause(reason));
     match judgement.task {
         TaskVerdict::Goes => {
-            TaskPace::succeed(&mut task.pace);
+            TaskPace::succeed(&mut run.pace);
             None
         }
         TaskVerdict::Slows => {
-            task.pace.slow_down(steady);
+            run.pace.slow_down(steady);
             None
         }
         TaskVerdict::CountsError if gave_up => pause(PauseReason::MassErrors),
         TaskVerdict::CountsError => None,
         TaskVerdict::CountsPeerFlood => {
-            task.peer_floods = task.peer_floods.saturating_add(1);
-            if task.peer_floods >= PEER_FLOODS_MAX {
+            run.peer_floods = run.peer_floods.saturating_add(1);
+            if run.peer_floods >= PEER_FLOODS_MAX {
                 return pause(PauseReason::PeerFlood);
             }
             if is_any_account_left { None } else { pause(PauseReason::NoAccountLeft) }

@@ -206,6 +206,24 @@ impl Window {
         }
     }
 
+    /// The minute in which something at `at` was counted, and how often it was done in it.
+    fn minute(&self, at: UnixMillis) -> (i32, u32) {
+        let wanted = minute_of(at);
+        // What is said to be older than the newest use was counted with that.
+        let minute = self.0.last().map_or(wanted, |(newest, _)| wanted.max(*newest));
+        let found = |minute| self.0.iter().find(|(known, _)| *known == minute).map(|known| known.1);
+        found(wanted)
+            .map(|used| (wanted, used))
+            .unwrap_or_else(|| (minute, found(minute).unwrap_or(0)))
+    }
+
+    fn restore(&mut self, minute: i32, used: u32) {
+        match self.0.binary_search_by_key(&minute, |(known, _)| *known) {
+            Ok(at) => self.0[at].1 = used,
+            Err(at) => self.0.insert(at, (minute, used)),
+        }
+    }
+
     fn give_back(&mut self, at: UnixMillis) {
         if let Some((_, used)) = self.0.iter_mut().find(|(minute, _)| *minute == minute_of(at)) {
             *used = used.saturating_sub(1);
@@ -273,6 +291,27 @@ pub struct Usage {
     resolve: Window,
     #[serde(default)]
     contact: Window,
+}
+
+/// How often something was done within a minute, as the store keeps it: one small record a minute, so that a person
+/// who does much costs no more to count than one who does little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UseCount {
+    /// The person or bot at Telegram.
+    pub telegram_id: i64,
+    /// Of what.
+    pub budget: Budget,
+    /// Which minute of the steady timeline.
+    pub minute: i32,
+    /// How often.
+    pub used: u32,
+}
+
+impl UseCount {
+    /// When it counts no more, on the steady timeline.
+    pub fn over_at(&self) -> UnixMillis {
+        over_at(self.minute, DAY_MS)
+    }
 }
 
 /// Why an account may not act now.
@@ -386,6 +425,23 @@ impl Usage {
     pub fn give_back(&mut self, budget: Budget, at: UnixMillis) {
         for budget in spends(budget) {
             self.window_mut(*budget).give_back(at);
+        }
+    }
+
+    /// What is to be written of what was just spent of `budget`, or given back, at `at`: the minute's counts, which
+    /// replace those written before.
+    pub fn counts(&self, budget: Budget, at: UnixMillis) -> Vec<UseCount> {
+        let count = |budget: &Budget| {
+            let (minute, used) = self.window(*budget).minute(at);
+            UseCount { telegram_id: self.telegram_id, budget: *budget, minute, used }
+        };
+        spends(budget).iter().map(count).collect()
+    }
+
+    /// Takes in what was written earlier, in any order.
+    pub fn restore(&mut self, counts: impl IntoIterator<Item = UseCount>) {
+        for UseCount { budget, minute, used, .. } in counts {
+            self.window_mut(budget).restore(minute, used);
         }
     }
 
@@ -534,6 +590,33 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_was_written_minute_by_minute_counts_as_what_was_done(
+            acts in prop::collection::vec((0..BUDGETS.len(), 0..40 * MINUTE_MS, any::<bool>()), 0..80),
+        ) {
+            let (mut usage, mut now) = (Usage::none(1, GROWN), UnixMillis(0));
+            let mut written = std::collections::BTreeMap::new();
+            for (budget, later, is_given_back) in acts {
+                let budget = BUDGETS[budget];
+                now = now.plus_ms(later);
+                usage.note(budget, now);
+                if is_given_back {
+                    usage.give_back(budget, now);
+                }
+                for count in usage.counts(budget, now) {
+                    written.insert((count.budget, count.minute), count);
+                }
+            }
+            let mut restored = Usage::none(1, GROWN);
+            restored.restore(written.into_values());
+            for budget in BUDGETS {
+                for span in [HOUR_MS, DAY_MS] {
+                    let used = |usage: &Usage| usage.window(budget).used(span, now);
+                    prop_assert_eq!(used(&restored), used(&usage));
+                }
+            }
+        }
+
         /// Whatever is asked when, in any order of moments: no window of an hour or of 24 hours holds more than its
         /// cap, what is said to be free is free, and storing changes nothing.
         #[test]

@@ -11,8 +11,8 @@
 //! | file | decides |
 //! |---|---|
 //! | `identity.rs`, `digits.rs` | who is meant: the one normaliser of identifiers |
-//! | `task.rs`, `settings.rs` | what a campaign is, which order leads where, what may be edited when |
-//! | `target.rs` | what becomes of one person, and the counts that add up |
+//! | `task.rs`, `settings.rs`, `run.rs` | what a campaign is, which order leads where, what may be edited when, how it fares |
+//! | `target.rs`, `block.rs`, `attempt.rs` | what becomes of one person, the counts that add up, how many are kept, the log |
 //! | `text.rs` | what they are sent |
 //! | `zone.rs`, `schedule.rs`, `quiet.rs` | when a campaign starts, and when nobody is contacted |
 //! | `respect.rs`, `opt_out.rs` | who is never contacted, and what a reply means |
@@ -23,6 +23,8 @@
 
 pub mod account;
 pub mod answers;
+pub mod attempt;
+pub mod block;
 pub mod caps;
 pub mod choose;
 mod digits;
@@ -32,6 +34,7 @@ pub mod opt_out;
 pub mod pace;
 pub mod quiet;
 pub mod respect;
+pub mod run;
 pub mod schedule;
 pub mod settings;
 pub mod settle;

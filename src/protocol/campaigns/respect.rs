@@ -4,6 +4,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use uuid::Uuid;
 
 use super::identity::Identifier;
 use super::target::Step;
@@ -26,12 +27,8 @@ pub struct SuppressionKey(pub [u8; 32]);
 impl SuppressionKey {
     /// Of one identifier.
     pub fn of(installation_key: &[u8; 32], identifier: &Identifier) -> Self {
-        let mut mac = Hmac::<Sha256>::new_from_slice(installation_key)
-            .unwrap_or_else(|_| unreachable!("an HMAC takes keys of any length"));
         // Its canonical form also tells the kinds apart: `@1`, `+1` and `1`.
-        mac.update(b"suppression\0");
-        mac.update(identifier.to_string().as_bytes());
-        Self(mac.finalize().into_bytes().into())
+        Self(keyed(installation_key, b"suppression\0", identifier.to_string().as_bytes()))
     }
 }
 
@@ -133,9 +130,78 @@ pub enum List {
     Installation,
 }
 
-/// A refusal, as the store keeps it. Deleting a task or a target never deletes one.
+/// Names a list where no user may be named: a refusal outlives the user who wrote it down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ListTag(pub [u8; 16]);
+
+impl ListTag {
+    /// Everybody's list.
+    pub const INSTALLATION: Self = Self([0; 16]);
+
+    /// Of one list.
+    pub fn of(installation_key: &[u8; 32], list: &List) -> Self {
+        let List::User(user) = list else { return Self::INSTALLATION };
+        let whole = keyed(installation_key, b"list\0", user.as_str().as_bytes());
+        let mut tag = [0; 16];
+        tag.copy_from_slice(&whole[..16]);
+        Self(tag)
+    }
+}
+
+fn keyed(installation_key: &[u8; 32], purpose: &[u8], what: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(installation_key)
+        .unwrap_or_else(|_| unreachable!("an HMAC takes keys of any length"));
+    mac.update(purpose);
+    mac.update(what);
+    mac.finalize().into_bytes().into()
+}
+
+/// What is looked up of a refusal right before each action: nobody's name is in it, so it outlives what is known of
+/// the person and of the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Under what it is found.
+    pub key: SuppressionKey,
+    /// On whose list.
+    pub list: ListTag,
+    /// What is refused.
+    pub covers: Covers,
+    /// Which group, for [`Covers::ThisGroup`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<MarkedId>,
+    /// Where it comes from.
+    pub source: Source,
+    /// Since when.
+    pub since: UnixMillis,
+}
+
+impl Refusal {
+    /// Whether it forbids a step that a task of the user with the list `mine` takes towards `group`.
+    pub fn forbids(&self, mine: ListTag, step: Step, group: Option<MarkedId>) -> bool {
+        let is_ours = self.list == mine || self.list == ListTag::INSTALLATION;
+        let is_message = matches!(step, Step::Send | Step::SendLink);
+        let covers = match self.covers {
+            Covers::Everything => true,
+            Covers::Messages => is_message,
+            Covers::Invitations => step == Step::Invite,
+            // The invite link leads there, too.
+            Covers::ThisGroup => group.is_some() && self.group == group && step != Step::Send,
+        };
+        is_ours && covers
+    }
+}
+
+/// An entry's id (a UUID of version 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SuppressionId(pub Uuid);
+
+/// An entry of a list of refusals, as people see it. Deleting a task or a target never deletes one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suppression {
+    /// Its id.
+    pub id: SuppressionId,
     /// Under what it is found.
     pub key: SuppressionKey,
     /// On whose list.
@@ -161,21 +227,11 @@ impl Suppression {
         self.source = Source::Erased;
     }
 
-    /// Whether it forbids a step that a task of `user` takes towards `group`.
-    pub fn forbids(&self, user: &UserId, step: Step, group: Option<MarkedId>) -> bool {
-        let is_ours = match &self.list {
-            List::User(owner) => owner == user,
-            List::Installation => true,
-        };
-        let is_message = matches!(step, Step::Send | Step::SendLink);
-        let covers = match self.covers {
-            Covers::Everything => true,
-            Covers::Messages => is_message,
-            Covers::Invitations => step == Step::Invite,
-            // The invite link leads there, too.
-            Covers::ThisGroup => group.is_some() && self.group == group && step != Step::Send,
-        };
-        is_ours && covers
+    /// What is looked up of it.
+    pub fn refusal(&self, installation_key: &[u8; 32]) -> Refusal {
+        let list = ListTag::of(installation_key, &self.list);
+        let Self { key, covers, group, source, since, .. } = *self;
+        Refusal { key, list, covers, group, source, since }
     }
 }
 
@@ -238,6 +294,7 @@ mod tests {
         let who = Identifier::Username("durov".into());
         let key = SuppressionKey::of(&KEY, &who);
         Suppression {
+            id: SuppressionId(Uuid::nil()),
             key,
             list,
             covers,
@@ -268,7 +325,11 @@ mod tests {
     #[test]
     fn lists_and_scopes_are_told_apart() {
         let (ann, bob) = (UserId::new("ann").unwrap(), UserId::new("bob").unwrap());
-        let forbids = |entry: &Suppression, step| entry.forbids(&ann, step, Some(MarkedId(-5)));
+        let mine = ListTag::of(&KEY, &List::User(ann.clone()));
+        assert_ne!(mine, ListTag::of(&[8; 32], &List::User(ann.clone())));
+        let within =
+            |entry: &Suppression, step, group| entry.refusal(&KEY).forbids(mine, step, group);
+        let forbids = |entry: &Suppression, step| within(entry, step, Some(MarkedId(-5)));
         assert!(forbids(&entry(List::Installation, Covers::Everything), Step::Send));
         assert!(!forbids(&entry(List::User(bob), Covers::Everything), Step::Send));
         let messages = entry(List::User(ann.clone()), Covers::Messages);
@@ -282,8 +343,8 @@ mod tests {
             [false, true, true]
         );
         assert!(
-            !group.forbids(&ann, Step::Invite, Some(MarkedId(-6)))
-                && !group.forbids(&ann, Step::Invite, None)
+            !within(&group, Step::Invite, Some(MarkedId(-6)))
+                && !within(&group, Step::Invite, None)
         );
     }
 

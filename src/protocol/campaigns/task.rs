@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::caps::Caps;
-use super::pace::{Breaker, TaskPace};
 use super::schedule::Schedule;
 use super::settings::{SettingError, Settings};
 use super::text::{Template, TemplateError};
@@ -317,14 +316,6 @@ pub struct Task {
     /// How late it has started, milliseconds, when that was worth saying.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_ms: Option<i64>,
-    /// How fast it goes.
-    pub pace: TaskPace,
-    /// Whether it goes at all.
-    #[serde(default)]
-    pub breaker: Breaker,
-    /// `PEER_FLOOD`s since it was started or resumed.
-    #[serde(default)]
-    pub peer_floods: u8,
     /// Counts changes of the record, for `ETag`.
     pub revision: u64,
     /// When it was made.
@@ -465,15 +456,12 @@ impl Task {
             priority: request.priority,
             schedule: request.schedule,
             settings: request.settings,
-            pace: TaskPace::new(u32::try_from(request.account_ids.len()).unwrap_or(u32::MAX)),
             account_ids: request.account_ids,
             audience_basis: request.audience_basis,
             is_basis_confirmed: true,
             status: TaskStatus::Draft,
             paused_because: None,
             late_ms: None,
-            breaker: Breaker::default(),
-            peer_floods: 0,
             revision: 1,
             created_at: now,
             started_at: None,
@@ -522,7 +510,6 @@ impl Task {
         if request.message_template != self.message_template {
             self.text_version += 1;
         }
-        self.pace.resize(u32::try_from(request.account_ids.len()).unwrap_or(u32::MAX));
         self.title = request.title;
         self.description = request.description;
         self.target_group_id = request.target_group_id;
@@ -555,9 +542,6 @@ impl Task {
             paused_because: None,
             late_ms: None,
             text_version: 1,
-            pace: TaskPace::new(u32::try_from(self.account_ids.len()).unwrap_or(u32::MAX)),
-            breaker: Breaker::default(),
-            peer_floods: 0,
             revision: 1,
             created_at: now,
             started_at: None,
@@ -576,16 +560,11 @@ impl Task {
         rules.into_iter().find(|(holds, _)| *holds).map(|(_, blocked)| blocked)
     }
 
-    /// Takes an order. Moments: `wall` is shown to people, `steady` is on the timeline of caps.
+    /// Takes an order; see [`super::run::order`], which gives it. `wall` is shown to people.
     ///
     /// # Errors
     /// When the status does not allow it, or it is to start at a time and has none; nothing has changed then.
-    pub fn order(
-        &mut self,
-        order: Order,
-        wall: UnixMillis,
-        steady: UnixMillis,
-    ) -> Result<Transition, NotNow> {
+    pub fn order(&mut self, order: Order, wall: UnixMillis) -> Result<Transition, NotNow> {
         let transition = self.status.follow(order)?;
         if order == Order::Schedule && self.schedule.is_none() {
             return Err(NotNow { from: self.status, order });
@@ -602,9 +581,6 @@ impl Task {
         }
         if next == TaskStatus::Running {
             self.started_at.get_or_insert(wall);
-            // A person has decided: what was counted against the task begins anew.
-            self.peer_floods = 0;
-            self.breaker.resume(steady);
         }
         self.completed_at = next.is_final().then_some(wall);
         self.status = next;
@@ -652,7 +628,7 @@ mod tests {
     }
 
     fn order(task: &mut Task, order: Order) -> Result<Transition, NotNow> {
-        task.order(order, UnixMillis(9), UnixMillis(9))
+        task.order(order, UnixMillis(9))
     }
 
     #[test]
@@ -735,7 +711,7 @@ mod tests {
         order(&mut task, Order::Pause(PauseReason::PeerFlood)).unwrap();
         assert_eq!(task.paused_because, Some(PauseReason::PeerFlood));
         assert_eq!(order(&mut task, Order::Resume), Ok(Transition::To(TaskStatus::Running)));
-        assert_eq!((task.paused_because, task.peer_floods), (None, 0));
+        assert_eq!(task.paused_because, None);
         let json = serde_json::to_string(&task).unwrap();
         assert_eq!(serde_json::from_str::<Task>(&json).unwrap(), task);
     }

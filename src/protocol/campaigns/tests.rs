@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::account::{CampaignAccount, budget_of};
 use super::answers::{
-    AccountVerdict, Answer, Attempt, PassOn, TargetVerdict, apply_to_target, apply_to_task, judge,
+    AccountVerdict, Answer, Attempt, PassOn, TargetVerdict, apply_to_run, apply_to_target, judge,
     may_get_link,
 };
 use super::caps::{BUDGETS, Budget, Cap, CapClock, Caps, DAY_MS, HOUR_MS, Usage};
@@ -17,6 +17,7 @@ use super::choose::{Action, Choice, RunningTask, Turns, choose};
 use super::identity::Identifier;
 use super::quiet::{ContactTimes, Minute, QuietHours};
 use super::respect::{Contacted, RECONTACT_DAYS, recontact_until};
+use super::run::TaskRun;
 use super::schedule::{Due, MAX_LATE_MS, Schedule};
 use super::settings::Settings;
 use super::settle::{AccountState, Membership, Settling, by_membership, settle};
@@ -47,7 +48,7 @@ struct Campaign {
     task: Task,
     targets: BTreeMap<TargetId, Target>,
     waiting: Waiting,
-    counts: Statistics,
+    run: TaskRun,
     accounts: Vec<AccountId>,
 }
 
@@ -150,8 +151,9 @@ impl World {
             (TargetId(id), Target::new(TargetId(id), name, None))
         };
         let targets: BTreeMap<_, _> = (1..=PEOPLE).map(named).collect();
-        let counts = Statistics::of(targets.values());
-        Campaign { task, counts, targets, waiting: Waiting::default(), accounts: ids.to_vec() }
+        let statistics = Statistics::of(targets.values());
+        let run = TaskRun { statistics, ..TaskRun::new(&task) };
+        Campaign { task, run, targets, waiting: Waiting::default(), accounts: ids.to_vec() }
     }
 
     /// Makes a queue anew, as after a restart.
@@ -214,7 +216,7 @@ impl World {
         let target = campaign.targets.get_mut(&id).unwrap();
         let from = target.status;
         target.become_status(status, reason).unwrap();
-        campaign.counts.moved(from, target.status);
+        campaign.run.statistics.moved(from, target.status);
         if target.status == TargetStatus::Pending {
             self.queue(at, id, PassOn::Anybody);
         }
@@ -249,8 +251,8 @@ impl World {
                     self.calls.iter().filter(|call| call.task == campaign.task.id).count(),
                 )
                 .unwrap(),
-                parallel: campaign.task.pace.parallel(),
-                allowance: campaign.task.breaker.allows(steady),
+                parallel: campaign.run.pace.parallel(),
+                allowance: campaign.run.breaker.allows(steady),
                 held: times.held(UnixMillis(self.wall)),
             });
         }
@@ -285,7 +287,7 @@ impl World {
         let known = target.intent.as_deref().filter(|_| target.status == TargetStatus::Uncertain);
         self.next_random += 1;
         let random_id = known.map_or(self.next_random, |intent| intent.random_id);
-        let pause = campaign.task.pace.pause_ms(15, 0.3);
+        let pause = campaign.run.pace.pause_ms(15, 0.3);
         let account = self.accounts.get_mut(&action.account).unwrap();
         account.take(action.step, false, (&self.caps, pause), steady).unwrap();
         self.books.done.push((action.account, budget_of(action.step, false), self.real));
@@ -298,9 +300,9 @@ impl World {
             is_repeat: false,
         };
         target.begin(intent, campaign.task.text_version).unwrap();
-        campaign.counts.moved(from, target.status);
+        campaign.run.statistics.moved(from, target.status);
         if action.is_probe {
-            campaign.task.breaker.probe();
+            campaign.run.breaker.probe();
         }
         if action.step.reaches() {
             self.contacted.insert(who, Contacted { task: action.task, at: steady });
@@ -369,15 +371,16 @@ impl World {
             target.pin(person(target)).unwrap();
         }
         apply_to_target(&judgement, target).unwrap();
-        campaign.counts.moved(from, target.status);
+        campaign.run.statistics.moved(from, target.status);
         self.accounts.get_mut(&call.account).unwrap().apply(judgement.account, call.step, steady);
         if judgement.account == AccountVerdict::Blocked {
             self.lose(call.account);
         }
         let is_left = self.accounts.values().any(|account| !account.is_gone);
         let campaign = &mut self.campaigns[at];
-        if let Some(order) = apply_to_task(&judgement, &mut campaign.task, is_left, steady) {
-            let _ = campaign.task.order(order, UnixMillis(self.wall), steady);
+        if let Some(order) = apply_to_run(&judgement, &mut campaign.run, is_left, steady) {
+            let Campaign { task, run, .. } = campaign;
+            let _ = super::run::order((task, run), order, UnixMillis(self.wall), steady);
         }
         let pass_on = if let TargetVerdict::Pending(pass_on) = judgement.target {
             pass_on
@@ -414,7 +417,9 @@ impl World {
             let campaign = &mut self.campaigns[at];
             campaign.task =
                 serde_json::from_str(&serde_json::to_string(&campaign.task).unwrap()).unwrap();
-            campaign.task.breaker.forget_probe(now);
+            campaign.run =
+                serde_json::from_str(&serde_json::to_string(&campaign.run).unwrap()).unwrap();
+            campaign.run.breaker.forget_probe(now);
             let in_flight: Vec<_> = campaign
                 .targets
                 .values()
@@ -431,7 +436,7 @@ impl World {
     fn orders(&mut self, dice: u32) {
         let at = dice as usize % self.campaigns.len();
         let steady = self.clock.now();
-        let task = &mut self.campaigns[at].task;
+        let Campaign { task, run, .. } = &mut self.campaigns[at];
         let due =
             task.schedule.as_ref().map(|schedule| schedule.due(MAX_LATE_MS, UnixMillis(self.wall)));
         let order = match (dice / 3 % 4, due) {
@@ -442,11 +447,12 @@ impl World {
             _ if task.status == TaskStatus::Draft => Order::Start,
             _ => Order::Resume,
         };
-        let _ = task.order(order, UnixMillis(self.wall), steady);
+        let _ = super::run::order((task, run), order, UnixMillis(self.wall), steady);
         if task.status.may_be_edited() && dice.is_multiple_of(2) {
             let text = Some(format!("Hi, version {}", task.text_version + 1));
             let edited = TaskRequest { message_template: text, ..task.request() };
             task.edit(edited, (&self.caps, false)).unwrap();
+            run.resize(task);
         }
     }
 
@@ -506,8 +512,8 @@ impl World {
             }
         }
         for campaign in &self.campaigns {
-            assert_eq!(campaign.counts, Statistics::of(campaign.targets.values()));
-            assert_eq!(campaign.counts.total(), u64::from(PEOPLE));
+            assert_eq!(campaign.run.statistics, Statistics::of(campaign.targets.values()));
+            assert_eq!(campaign.run.statistics.total(), u64::from(PEOPLE));
             for target in
                 campaign.targets.values().filter(|target| target.status == TargetStatus::InFlight)
             {
@@ -526,12 +532,12 @@ impl World {
         for _ in 0..2_000 {
             for at in 0..self.campaigns.len() {
                 let steady = self.clock.now();
-                let task = &mut self.campaigns[at].task;
+                let Campaign { task, run, .. } = &mut self.campaigns[at];
                 let order = match task.status {
                     TaskStatus::Draft | TaskStatus::Scheduled => Order::Start,
                     _ => Order::Resume,
                 };
-                let _ = task.order(order, UnixMillis(self.wall), steady);
+                let _ = super::run::order((task, run), order, UnixMillis(self.wall), steady);
             }
             while self.act() {
                 // 15: neither refused nor lost.
@@ -582,6 +588,6 @@ fn without_trouble_everybody_is_reached_once() {
     world.finish();
     assert_eq!(world.books.reached.len(), PEOPLE as usize);
     let reached: u64 =
-        world.campaigns.iter().map(|campaign| campaign.counts.progress().succeeded).sum();
+        world.campaigns.iter().map(|campaign| campaign.run.statistics.progress().succeeded).sum();
     assert_eq!(reached, u64::from(PEOPLE), "the other tasks left them alone");
 }
