@@ -1,0 +1,92 @@
+//! How a task fares: what changes with each action. Kept beside the task, so that no action writes its text again,
+//! and written in the commit of what it counts.
+
+use serde::{Deserialize, Serialize};
+
+use super::pace::{Breaker, TaskPace};
+use super::target::Statistics;
+use super::task::{NotNow, Order, Task, TaskId, TaskStatus, Transition};
+use crate::protocol::users::owner::{AccountId, UserId};
+use crate::protocol::values::ids::UnixMillis;
+
+/// How a task fares, as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRun {
+    /// Which task.
+    pub task: TaskId,
+    /// Whose it is.
+    pub user: UserId,
+    /// How many targets have which status.
+    pub statistics: Statistics,
+    /// How fast it goes.
+    pub pace: TaskPace,
+    /// Whether it goes at all.
+    pub breaker: Breaker,
+    /// `PEER_FLOOD`s since it was started or resumed.
+    pub peer_floods: u8,
+    /// Accounts that may not act in its group, since it was started or resumed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub out: Vec<AccountId>,
+    /// Attempts so far: the number of the next line of its log.
+    pub attempts: u64,
+    /// When the newest of them was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_attempt_at: Option<UnixMillis>,
+}
+
+impl TaskRun {
+    /// Nothing was done yet.
+    pub fn new(task: &Task) -> Self {
+        Self {
+            task: task.id,
+            user: task.user.clone(),
+            statistics: Statistics::default(),
+            pace: TaskPace::new(parallel_max(task)),
+            breaker: Breaker::default(),
+            peer_floods: 0,
+            out: Vec::new(),
+            attempts: 0,
+            last_attempt_at: None,
+        }
+    }
+
+    /// The task starts or is resumed: a person has decided, and what was counted against it begins anew. `steady` is
+    /// on the timeline of caps.
+    fn begin(&mut self, steady: UnixMillis) {
+        self.peer_floods = 0;
+        self.out.clear();
+        self.breaker.resume(steady);
+    }
+
+    /// The task was edited: it may have other accounts now.
+    pub fn resize(&mut self, task: &Task) {
+        self.pace.resize(parallel_max(task));
+    }
+
+    /// Its accounts, without those that are out of it.
+    pub fn accounts<'a>(&'a self, task: &'a Task) -> impl Iterator<Item = AccountId> + 'a {
+        task.account_ids.iter().copied().filter(|account| !self.out.contains(account))
+    }
+}
+
+/// Gives a task an order, and what follows it for how the task fares. `wall` is shown to people, `steady` is on the
+/// timeline of caps.
+///
+/// # Errors
+/// As [`Task::order`]; nothing has changed then.
+pub fn order(
+    (task, run): (&mut Task, &mut TaskRun),
+    order: Order,
+    wall: UnixMillis,
+    steady: UnixMillis,
+) -> Result<Transition, NotNow> {
+    let transition = task.order(order, wall)?;
+    if transition == Transition::To(TaskStatus::Running) {
+        run.begin(steady);
+    }
+    Ok(transition)
+}
+
+fn parallel_max(task: &Task) -> u32 {
+    u32::try_from(task.account_ids.len()).unwrap_or(u32::MAX)
+}
