@@ -19,7 +19,9 @@ impl Server {
         let mut world = self.world();
         world.logins.limits = limits;
         world.floods = crate::world::floods::Floods::default();
-        world.users.values_mut().for_each(|user| user.imported = 0);
+        for user in world.users.values_mut() {
+            (user.imported, user.looked_up) = (0, 0);
+        }
     }
 
     /// Every attempt of a client to reach a person, oldest first.

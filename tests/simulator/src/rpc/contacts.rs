@@ -31,7 +31,7 @@ pub(super) fn resolve_phone(
 ) -> Answer<functions::contacts::ResolvePhone> {
     call.forbid_bots()?;
     call.count_lookup()?;
-    let user = call.world.found_by_phone(call.me, &request.phone);
+    let user = call.world.look_up_phone(call.me, &request.phone);
     let user = user.ok_or_else(|| RpcError::from("PHONE_NOT_OCCUPIED"))?;
     Ok(resolved(call, Peer::User(user)))
 }
@@ -71,6 +71,8 @@ pub(super) fn import_contacts(
         let client_id = contact.client_id;
         let so_far = &mut call.world.user_mut(call.me).imported;
         if most > 0 && *so_far >= most {
+            // Those are saved, too: <https://github.com/pyrogram/pyrogram/issues/38>.
+            call.world.save_phone(call.me, &contact.phone);
             retry_contacts.push(client_id);
             continue;
         }

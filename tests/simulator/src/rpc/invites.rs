@@ -135,35 +135,34 @@ pub(super) fn import_chat_invite(
     Ok(answer)
 }
 
-/// Without any condition and with `legacy_revoke_permanent` the chat's own link is made anew.
-/// Source: <https://core.telegram.org/method/messages.exportChatInvite>.
+/// Makes a link, each time another one. With `legacy_revoke_permanent` it takes the place of the
+/// chat's own, as `exportChatInviteLink` of the Bot API has it.
+/// Sources: <https://core.telegram.org/method/messages.exportChatInvite>,
+/// <https://core.telegram.org/bots/api#exportchatinvitelink>.
 pub(super) fn export_chat_invite(
     call: &mut Call,
     request: functions::messages::ExportChatInvite,
 ) -> Answer<functions::messages::ExportChatInvite> {
-    let (peer, chat) = call.chat_with_links(&request.peer)?;
-    let (own, me) = (chat.invite_hash.clone(), call.me);
+    let (peer, _) = call.chat_with_links(&request.peer)?;
+    let me = call.me;
     if request.expire_date.is_some_and(|date| date <= unix_seconds()) {
         return Err("EXPIRE_DATE_INVALID".into());
     }
+    // Who must be let in one by one is not counted beforehand.
     if request.usage_limit.is_some_and(|limit| limit < 1 || request.request_needed) {
         return Err("USAGE_LIMIT_INVALID".into());
     }
-    let conditional = request.expire_date.is_some()
-        || request.usage_limit.is_some()
-        || request.request_needed
-        || request.title.is_some();
-    let hash = match (request.legacy_revoke_permanent, conditional) {
-        (true, _) => call.world.renew_permanent(peer, Some(me)),
-        (false, false) => own,
-        (false, true) => call.world.add_link(peer, |link| InviteLink {
+    let hash = if request.legacy_revoke_permanent {
+        call.world.renew_permanent(peer, Some(me))
+    } else {
+        call.world.add_link(peer, |link| InviteLink {
             creator: Some(me),
             title: request.title,
             expires: request.expire_date,
             usage_limit: request.usage_limit,
             request_needed: request.request_needed,
             ..link
-        }),
+        })
     };
     let link = call.world.invites.get(&hash).ok_or("INVITE_HASH_EXPIRED")?;
     Ok(exported(me, link))

@@ -160,3 +160,67 @@ impl World {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::dcs::Dcs;
+    use crate::world::users::NewUser;
+    use std::net::{Ipv4Addr, SocketAddrV4};
+    use std::time::{Duration, Instant};
+
+    fn world() -> (World, i64, i64) {
+        let mut world = World::new(1, Dcs::new(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1), &[]));
+        let one = world.add_user(NewUser::default()).unwrap();
+        let other = world.add_user(NewUser::default()).unwrap();
+        (world, one, other)
+    }
+
+    #[test]
+    fn an_entry_has_the_fields_of_the_contract_and_why_not_if_it_was_refused() {
+        let (mut world, by, person) = world();
+        world.note_message(person, by, None);
+        world.note_invite(person, by, Peer::Group(5), Some(MISSING_INVITEE.into()));
+        world.note_message(by, by, None);
+        let [message, invite] = world.books.contacted() else { panic!("two entries") };
+        let date = message.date;
+        let expected = serde_json::json!({
+            "user_id": person, "by": by, "kind": "message", "date": date, "accepted": true,
+        });
+        assert_eq!(serde_json::to_value(message).unwrap(), expected);
+        let expected = serde_json::json!({
+            "user_id": person, "by": by, "kind": "invite", "date": invite.date, "accepted": false,
+            "chat_id": -5, "refused_with": "missing_invitee",
+        });
+        assert_eq!(serde_json::to_value(invite).unwrap(), expected);
+    }
+
+    #[test]
+    fn privacy_refuses_every_chat_and_having_left_only_that_one() {
+        let (mut world, by, person) = world();
+        let violations = |world: &World| world.violations.counts()["invited_after_refusal"];
+        world.note_invite(person, by, Peer::Group(1), Some("USER_NOT_MUTUAL_CONTACT".into()));
+        world.note_invite(person, by, Peer::Group(2), Some("USERS_TOO_MUCH".into()));
+        world.note_invite(person, by, Peer::Group(2), Some(MISSING_INVITEE.into()));
+        assert_eq!(violations(&world), 0);
+        world.note_invite(person, by, Peer::Group(1), None);
+        world.note_invite(person, by, Peer::Group(3), None);
+        assert_eq!(violations(&world), 2);
+        world.books.forget_refusals(person);
+        world.note_invite(person, by, Peer::Group(3), None);
+        assert_eq!(violations(&world), 2);
+    }
+
+    #[test]
+    fn a_hundred_thousand_attempts_are_noted_and_written_out_at_once() {
+        let (mut world, by, person) = world();
+        let start = Instant::now();
+        for number in 0..100_000 {
+            world.note_invite(person, by, Peer::Channel(number), None);
+        }
+        let written = serde_json::to_vec(&world.books.contacted().to_vec()).unwrap();
+        assert!(written.len() > 100_000 * 80);
+        // A tenth of a second optimized; this is for unoptimized builds on busy machines.
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    }
+}

@@ -64,8 +64,20 @@ impl World {
         self.has_contact(one, other) && self.has_contact(other, one)
     }
 
+    /// Looks a phone up for `viewer`. Of accounts that look up many, people have seen that the
+    /// answer is nobody from some time on, whoever it is:
+    /// <https://github.com/tdlib/td/issues/3579>,
+    /// <https://github.com/LonamiWebs/Telethon/issues/1034>.
+    pub(crate) fn look_up_phone(&mut self, viewer: i64, phone: &str) -> Option<i64> {
+        let most = self.logins.limits.phones_before_silence;
+        let user = self.user_mut(viewer);
+        user.looked_up = user.looked_up.saturating_add(1);
+        let heard = most == 0 || user.looked_up <= most;
+        self.found_by_phone(viewer, phone).filter(|_| heard)
+    }
+
     /// Who has a phone, as far as `viewer` may know: who hides it is found by their contacts only.
-    pub(crate) fn found_by_phone(&self, viewer: i64, phone: &str) -> Option<i64> {
+    fn found_by_phone(&self, viewer: i64, phone: &str) -> Option<i64> {
         let id = *self.phones.get(&normal_phone(phone)?)?;
         let hidden = self.user(id).privacy.hide_phone;
         let open = id == viewer || !hidden || self.has_contact(id, viewer);
@@ -80,19 +92,23 @@ impl World {
         first_name: String,
         last_name: String,
     ) -> Option<i64> {
-        let found = self.found_by_phone(owner, phone);
-        let phone = normal_phone(phone)?;
-        let Some(id) = found else {
-            let unmatched = &mut self.user_mut(owner).book.unmatched;
-            if unmatched.len() < UNMATCHED_MAX {
-                unmatched.insert(phone);
-            }
+        let Some(id) = self.look_up_phone(owner, phone) else {
+            self.save_phone(owner, phone);
             return None;
         };
+        let phone = normal_phone(phone)?;
         self.user_mut(owner).book.unmatched.remove(&phone);
         let shares_phone = false;
         self.put_contact(owner, id, first_name, last_name, phone, shares_phone);
         Some(id)
+    }
+
+    /// Keeps a phone that led to nobody, or was not looked up; what is no phone is not kept.
+    pub(crate) fn save_phone(&mut self, owner: i64, phone: &str) {
+        let unmatched = &mut self.user_mut(owner).book.unmatched;
+        if unmatched.len() < UNMATCHED_MAX {
+            unmatched.extend(normal_phone(phone));
+        }
     }
 
     /// Puts somebody into an address book, or under another name. A phone that is known stays

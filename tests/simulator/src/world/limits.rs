@@ -34,6 +34,9 @@ pub struct Limits {
     pub flood_seconds: u32,
     /// Phones an account may import; those beyond come back in `retry_contacts`. 0 is any number.
     pub contacts_before_retry: u32,
+    /// Phones an account may look up, by importing or resolving; from then on all are answered as
+    /// if they were nobody's. 0 is any number.
+    pub phones_before_silence: u32,
     /// Within so many seconds the same text to one person, under another `random_id` and by
     /// whichever account, is the violation `written_to_twice`. 0 is never.
     pub repeat_seconds: u32,
@@ -64,6 +67,7 @@ impl Default for Limits {
             resolves_before_flood: 0,
             flood_seconds: 5,
             contacts_before_retry: 0,
+            phones_before_silence: 0,
             repeat_seconds: 0,
             group_size: 200,
             supergroup_size: 200_000,

@@ -105,8 +105,9 @@ pub(crate) struct User {
     pub(crate) random_ids: HashMap<i64, Accepted>,
     pub(crate) privacy: Privacy,
     pub(crate) book: AddressBook,
-    /// Phones it has imported since the limits were set.
+    /// Phones it has imported, and looked up in whatever way, since the limits were set.
     pub(crate) imported: u32,
+    pub(crate) looked_up: u32,
     /// Whether it was deleted; its messages stay.
     pub(crate) deleted: bool,
     /// Since when it is frozen, if it is.
@@ -220,6 +221,7 @@ impl World {
             privacy: Privacy::default(),
             book: AddressBook::default(),
             imported: 0,
+            looked_up: 0,
             deleted: false,
             frozen: None,
             links: Vec::new(),

@@ -126,3 +126,18 @@ async fn a_list_that_did_not_change_is_not_sent_again() {
     let answer = client.invoke(&f::contacts::GetContacts { hash }).await.unwrap();
     assert_eq!(answer, enums::contacts::Contacts::NotModified);
 }
+
+#[tokio::test]
+async fn who_looks_up_too_many_phones_finds_nobody_any_more_and_is_not_told() {
+    let stage = Stage::with_accounts(3).await;
+    let limits = Limits { phones_before_silence: 2, ..Limits::default() };
+    stage.simulator.set_limits(limits).await;
+    let client = stage.client(0).await;
+    found(&client, &stage.accounts[1].phone).await;
+    let imported = import(&client, vec![contact(&stage.accounts[1].phone, 1)]).await;
+    assert_eq!(imported.imported.len(), 1);
+    let imported = import(&client, vec![contact(&stage.accounts[2].phone, 2)]).await;
+    assert!(imported.imported.is_empty() && imported.retry_contacts.is_empty());
+    let request = f::contacts::ResolvePhone { phone: stage.accounts[1].phone.clone() };
+    assert_eq!(client.refused(&request).await, "PHONE_NOT_OCCUPIED");
+}

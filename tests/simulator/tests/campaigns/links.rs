@@ -62,7 +62,14 @@ async fn a_link_counts_who_comes_in_by_it_and_ends_when_it_is_used_up() {
     let chat = stage.chat_of_admin(ChatKind::Supergroup, ChatRules::default()).await;
     let admin = stage.client(0).await;
     let at = peer(&admin.channel().await);
-    let own = known(admin.invoke(&export(at.clone())).await.unwrap());
+    let full = f::channels::GetFullChannel { channel: admin.channel().await.into() };
+    let own = async || {
+        let enums::messages::ChatFull::Full(full) = admin.invoke(&full).await.unwrap();
+        let enums::ChatFull::ChannelFull(full) = full.full_chat else { panic!("a channel") };
+        known(full.exported_invite.unwrap())
+    };
+    let own_usage = async || own().await.usage;
+    let own = own().await;
     assert!(own.permanent && own.usage.is_none());
     let title = Some("For the campaign".to_owned());
     let limited =
@@ -93,10 +100,7 @@ async fn a_link_counts_who_comes_in_by_it_and_ends_when_it_is_used_up() {
         admin.invoke(&listed).await.unwrap();
     let links: Vec<_> = listed.invites.into_iter().map(|invite| known(invite).link).collect();
     assert_eq!((listed.count, links), (2, vec![new.link.clone(), own.link.clone()]));
-    let full = f::channels::GetFullChannel { channel: admin.channel().await.into() };
-    let enums::messages::ChatFull::Full(full) = admin.invoke(&full).await.unwrap();
-    let enums::ChatFull::ChannelFull(full) = full.full_chat else { panic!("a channel") };
-    assert_eq!(known(full.exported_invite.unwrap()).usage, Some(1));
+    assert_eq!(own_usage().await, Some(1));
     // Members who are no admins learn nothing of links.
     let theirs = peer(&one.channel().await);
     assert_eq!(one.refused(&export(theirs)).await, "CHAT_ADMIN_REQUIRED");
