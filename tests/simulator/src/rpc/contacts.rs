@@ -46,7 +46,7 @@ fn resolved(call: &Call, peer: Peer) -> enums::contacts::ResolvedPeer {
 impl Call<'_> {
     fn count_lookup(&mut self) -> Result<(), RpcError> {
         let limits = self.world.logins.limits;
-        self.world.floods.count(self.me, Reach::Resolve, &limits, Instant::now())
+        self.world.floods.count(self.me, (Reach::Resolve, 1), &limits, Instant::now())
     }
 
     /// Tells the caller's other sessions what this one is answered.

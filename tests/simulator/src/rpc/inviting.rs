@@ -59,9 +59,7 @@ impl Call<'_> {
             return Err("USERS_TOO_FEW".into());
         }
         let (limits, now) = (self.world.logins.limits, Instant::now());
-        for _ in people {
-            self.world.floods.count(self.me, Reach::Invite, &limits, now)?;
-        }
+        self.world.floods.count(self.me, (Reach::Invite, people.len()), &limits, now)?;
         let (mut updates, mut missing, mut obstacle) = (Vec::new(), Vec::new(), None);
         let mut added = false;
         for &person in people {

@@ -115,6 +115,11 @@ impl Visit<'_> {
     /// Logs somebody in.
     pub(super) fn welcome(&mut self, user: i64) -> enums::auth::Authorization {
         self.world.log_in(self.key_id, user);
+        self.authorization(user)
+    }
+
+    /// What is answered to who is logged in.
+    pub(super) fn authorization(&self, user: i64) -> enums::auth::Authorization {
         types::auth::Authorization {
             setup_password_required: false,
             otherwise_relogin_days: None,

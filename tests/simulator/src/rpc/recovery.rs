@@ -49,7 +49,8 @@ pub(super) fn recover_password(
         None => None,
     };
     visit.world.recover(owner, &request.code, new, Instant::now())?;
-    Ok(visit.welcome(owner))
+    let inside = visit.world.keys.get(&visit.key_id).is_some_and(|key| key.user.is_some());
+    Ok(if inside { visit.authorization(owner) } else { visit.welcome(owner) })
 }
 
 /// The password that is to replace the forgotten one; none at all if its hash is empty. A new

@@ -143,7 +143,7 @@ impl Call<'_> {
             || world.are_mutual(me, to);
         if !free {
             let limits = world.logins.limits;
-            world.floods.count(me, Reach::Message, &limits, Instant::now())?;
+            world.floods.count(me, (Reach::Message, 1), &limits, Instant::now())?;
         }
         let allowed = world.may_write_to(me, to, stars);
         if let Err(error) = &allowed {

@@ -47,11 +47,11 @@ impl Floods {
         })
     }
 
-    /// Counts one more, unless there were too many.
+    /// Counts `number` more at once, unless there were too many before.
     pub(crate) fn count(
         &mut self,
         account: i64,
-        reach: Reach,
+        (reach, number): (Reach, usize),
         limits: &Limits,
         now: Instant,
     ) -> Result<(), RpcError> {
@@ -72,7 +72,7 @@ impl Floods {
             tally.done = 0;
         }
         if !waits && tally.done < most {
-            tally.done += 1;
+            tally.done = tally.done.saturating_add(number as u32);
             return Ok(());
         }
         tally.strikes += 1;
@@ -105,7 +105,7 @@ mod tests {
         let (mut floods, limits, start) = (Floods::default(), limits(), Instant::now());
         let mut invite = |second| {
             let now = start + Duration::from_secs(second);
-            floods.count(1, Reach::Invite, &limits, now).err().map(|error| error.name)
+            floods.count(1, (Reach::Invite, 1), &limits, now).err().map(|error| error.name)
         };
         assert_eq!((invite(0), invite(0)), (None, None));
         assert_eq!(invite(0).as_deref(), Some("FLOOD_WAIT_10"));
@@ -117,16 +117,16 @@ mod tests {
             assert_eq!(invite(second).as_deref(), Some("PEER_FLOOD"));
         }
         assert!(floods.limits_account(1) && !floods.limits_account(2));
-        let message = floods.count(1, Reach::Message, &limits, start);
+        let message = floods.count(1, (Reach::Message, 1), &limits, start);
         assert_eq!(message, Err("PEER_FLOOD".into()));
-        assert_eq!(floods.count(2, Reach::Message, &limits, start), Ok(()));
+        assert_eq!(floods.count(2, (Reach::Message, 1), &limits, start), Ok(()));
     }
 
     #[test]
     fn a_wait_that_is_not_kept_grows_and_looking_up_has_no_last_one() {
         let (mut floods, limits, now) = (Floods::default(), limits(), Instant::now());
         let mut names = |reach| {
-            let count = |_| floods.count(1, reach, &limits, now).err().map(|error| error.name);
+            let count = |_| floods.count(1, (reach, 1), &limits, now).err().map(|error| error.name);
             (0..5).filter_map(count).collect::<Vec<_>>()
         };
         let waits = ["FLOOD_WAIT_10", "FLOOD_WAIT_20", "FLOOD_WAIT_40", "FLOOD_WAIT_80"];
@@ -135,10 +135,18 @@ mod tests {
     }
 
     #[test]
+    fn several_at_once_are_one_call_that_may_go_beyond_the_limit() {
+        let (mut floods, limits, now) = (Floods::default(), limits(), Instant::now());
+        assert_eq!(floods.count(1, (Reach::Invite, 50), &limits, now), Ok(()));
+        let next = floods.count(1, (Reach::Invite, 50), &limits, now);
+        assert_eq!(next, Err("FLOOD_WAIT_10".into()));
+    }
+
+    #[test]
     fn without_a_limit_nothing_is_counted() {
         let mut floods = Floods::default();
         for _ in 0..1000 {
-            floods.count(1, Reach::Invite, &Limits::default(), Instant::now()).unwrap();
+            floods.count(1, (Reach::Invite, 1), &Limits::default(), Instant::now()).unwrap();
         }
         assert!(floods.tallies.is_empty());
     }
