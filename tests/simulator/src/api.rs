@@ -38,6 +38,7 @@ impl Server {
             username: user.username.clone(),
             bot: user.is_bot(),
             has_password: user.password.is_some(),
+            limited: world.floods.limits_account(user_id),
             dc: user.dc,
             sessions: world.live_keys(user_id).count() as u64,
             connections_now: user.connections_now,

@@ -209,6 +209,9 @@ pub struct AccountInfo {
     pub bot: bool,
     /// Whether two-factor authentication is on.
     pub has_password: bool,
+    /// Whether it was answered `PEER_FLOOD`, which stands until limits are set anew.
+    #[serde(default)]
+    pub limited: bool,
     /// The datacenter it lives at.
     pub dc: i32,
     /// Auth keys that are logged in as it and not revoked.

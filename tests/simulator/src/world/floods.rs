@@ -3,8 +3,9 @@
 //!
 //! Telegram documents neither numbers nor rules. What people have seen: after some invitations, or
 //! messages to strangers, `FLOOD_WAIT_x`, longer each time; in the end `PEER_FLOOD`, which is on
-//! the whole account and has no end of its own. Here the third refusal is that one. A wait that was
-//! kept makes the count start anew; a call during it is one more refusal.
+//! the whole account and has no end of its own. Here the third refusal is that one, unless the
+//! limits say another number. A wait that was kept makes the count start anew; a call during it is
+//! one more refusal.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,8 +13,6 @@ use std::time::{Duration, Instant};
 use super::limits::Limits;
 use crate::error::RpcError;
 
-/// The refusal from which on it is `PEER_FLOOD`.
-const LAST_STRIKE: u32 = 3;
 /// The longest wait is the first one doubled so often.
 const MAX_DOUBLINGS: u32 = 12;
 
@@ -29,8 +28,11 @@ pub(crate) enum Reach {
 #[derive(Default)]
 struct Tally {
     done: u32,
+    /// How often it was refused.
     strikes: u32,
     until: Option<Instant>,
+    /// Whether it came to `PEER_FLOOD`.
+    limited: bool,
 }
 
 /// What all accounts have done since the limits were set.
@@ -42,9 +44,9 @@ pub(crate) struct Floods {
 impl Floods {
     /// Whether the account is limited: only who is a mutual contact or wrote first hears from it.
     pub(crate) fn limits_account(&self, account: i64) -> bool {
-        [Reach::Invite, Reach::Message].iter().any(|reach| {
-            self.tallies.get(&(account, *reach)).is_some_and(|tally| tally.strikes >= LAST_STRIKE)
-        })
+        [Reach::Invite, Reach::Message]
+            .iter()
+            .any(|reach| self.tallies.get(&(account, *reach)).is_some_and(|tally| tally.limited))
     }
 
     /// Counts `number` more at once, unless there were too many before.
@@ -67,16 +69,18 @@ impl Floods {
             return Ok(());
         }
         let tally = self.tallies.entry((account, reach)).or_default();
-        let waits = tally.until.is_some_and(|until| now < until);
-        if !waits && tally.until.take().is_some() {
+        let resting = tally.until.is_some_and(|until| now < until);
+        if !resting && tally.until.take().is_some() {
             tally.done = 0;
         }
-        if !waits && tally.done < most {
+        if !resting && tally.done < most {
             tally.done = tally.done.saturating_add(number as u32);
             return Ok(());
         }
         tally.strikes += 1;
-        if reach != Reach::Resolve && tally.strikes >= LAST_STRIKE {
+        let most_waits = limits.waits_before_peer_flood;
+        if reach != Reach::Resolve && most_waits > 0 && tally.strikes > most_waits {
+            tally.limited = true;
             return Err("PEER_FLOOD".into());
         }
         let doublings = (tally.strikes - 1).min(MAX_DOUBLINGS);
@@ -132,6 +136,18 @@ mod tests {
         let waits = ["FLOOD_WAIT_10", "FLOOD_WAIT_20", "FLOOD_WAIT_40", "FLOOD_WAIT_80"];
         assert_eq!(names(Reach::Resolve), waits);
         assert_eq!(names(Reach::Message)[..3], ["FLOOD_WAIT_10", "FLOOD_WAIT_20", "PEER_FLOOD"]);
+    }
+
+    #[test]
+    fn an_account_is_limited_as_early_or_late_as_the_limits_say() {
+        let now = Instant::now();
+        let refused = |waits_before_peer_flood| {
+            let mut floods = Floods::default();
+            let limits = Limits { waits_before_peer_flood, ..limits() };
+            let count = |_| floods.count(1, (Reach::Message, 1), &limits, now).err();
+            (0..7).filter_map(count).filter(|error| error.name == "PEER_FLOOD").count()
+        };
+        assert_eq!((refused(1), refused(2), refused(5), refused(0)), (5, 4, 1, 0));
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub struct Limits {
     pub resolves_before_flood: u32,
     /// How long the first such wait is, in seconds; each further one is twice as long.
     pub flood_seconds: u32,
+    /// Waits for invitations, or for messages, after which the next refusal is `PEER_FLOOD`; 0 is
+    /// any number.
+    pub waits_before_peer_flood: u32,
     /// Phones an account may import; those beyond come back in `retry_contacts`. 0 is any number.
     pub contacts_before_retry: u32,
     /// Phones an account may look up, by importing or resolving; from then on all are answered as
@@ -66,6 +69,7 @@ impl Default for Limits {
             messages_before_flood: 0,
             resolves_before_flood: 0,
             flood_seconds: 5,
+            waits_before_peer_flood: 2,
             contacts_before_retry: 0,
             phones_before_silence: 0,
             repeat_seconds: 0,

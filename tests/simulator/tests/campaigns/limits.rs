@@ -43,8 +43,10 @@ async fn invitations_end_in_waits_and_then_in_a_limit_on_the_account() {
     tokio::time::sleep(Duration::from_millis(2100)).await;
     assert_eq!(invite(2).await, accepted);
     let limited = ("PEER_FLOOD".to_owned(), None);
+    assert!(!stage.simulator.account(stage.ids()[0]).await.unwrap().limited);
     assert_eq!(invite(3).await, limited);
     assert_eq!(invite(3).await, limited);
+    assert!(stage.simulator.account(stage.ids()[0]).await.unwrap().limited);
     // So are messages to strangers; to who wrote first the account may answer.
     assert_eq!(wait(&client, &send(to(&people[3]), "hello", 1)).await, limited);
     stage.simulator.post_private(stage.ids()[0], stage.ids()[4], "hi").await.unwrap();
