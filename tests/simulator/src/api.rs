@@ -253,7 +253,9 @@ impl Server {
     }
 
     pub(crate) fn client_killed(&self) {
-        self.world().violations.waits.client_killed(Instant::now());
+        let (mut world, now) = (self.world(), Instant::now());
+        world.violations.waits.client_killed(now);
+        world.books.client_killed(now);
     }
 
     /// A further session of an account, with a key of its own.

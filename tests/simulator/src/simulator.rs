@@ -217,7 +217,7 @@ impl Simulator {
     }
 
     /// Says that the client was killed: the flood waits it was told within the last 1.5 s are
-    /// void, for it had no time to keep them for its next life.
+    /// void, for it had no time to keep them for its next life; so are refusals of invitations.
     pub async fn client_killed(&self) {
         self.server.client_killed();
     }

@@ -102,6 +102,7 @@ impl Ticket {
             Verdict::LoseAnswer => {
                 // Whatever comes of it, the client will not learn it.
                 let _ = self.execute(world, user, request);
+                world.books.answer_lost();
                 self.link.end(End::Now);
             }
             Verdict::Error(error) => {
@@ -141,6 +142,7 @@ impl Ticket {
             }
         };
         attach(world, user);
+        world.books.begin_call();
         let caller = Caller { key_id: self.key_id, user, link: &self.link };
         let result = execute(world, caller, request);
         if user.is_none() {

@@ -6,13 +6,16 @@
 //! no new attempt. Attempts on bots and on oneself are left out.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use super::World;
 use super::ids::Peer;
 use crate::clock::unix_seconds;
+use crate::flood_waits::HEARD_AFTER;
 use crate::violations::Violation;
 
 /// Most attempts that are kept; what comes later is only counted.
@@ -49,14 +52,8 @@ pub struct Contacted {
     pub refused_with: Option<Cow<'static, str>>,
 }
 
-/// What somebody refused.
-#[derive(Default)]
-struct Refusal {
-    /// Any invitation of anybody.
-    all: bool,
-    /// Those to these chats.
-    chats: BTreeSet<Peer>,
-}
+/// Which invitations somebody refused: those to one chat, or all. And when the client was told.
+type Refusals = HashMap<Option<Peer>, Instant>;
 
 /// The attempts, and what must be remembered to judge them.
 #[derive(Default)]
@@ -64,7 +61,9 @@ pub(crate) struct Books {
     contacted: Vec<Contacted>,
     /// Attempts that are not kept.
     pub(crate) lost: u64,
-    refusals: HashMap<i64, Refusal>,
+    refusals: HashMap<i64, Refusals>,
+    /// Refusals of the call that is executed now.
+    fresh: Vec<(i64, Option<Peer>)>,
 }
 
 impl Books {
@@ -87,21 +86,43 @@ impl Books {
     }
 
     fn has_refused(&self, person: i64, chat: Peer) -> bool {
-        let refusal = self.refusals.get(&person);
-        refusal.is_some_and(|refusal| refusal.all || refusal.chats.contains(&chat))
+        let refusals = self.refusals.get(&person);
+        refusals.is_some_and(|told| told.contains_key(&None) || told.contains_key(&Some(chat)))
     }
 
     /// Remembers why an invitation did not get through, if it was the person's own will: a privacy
     /// setting is about all invitations, having left or been removed about that chat.
-    fn refuse(&mut self, person: i64, chat: Peer, why: &str) {
-        match why {
-            MISSING_INVITEE | "USER_PRIVACY_RESTRICTED" | "USER_IS_BLOCKED" => {
-                self.refusals.entry(person).or_default().all = true;
+    fn refuse(&mut self, person: i64, chat: Peer, why: &str, now: Instant) {
+        let what = match why {
+            MISSING_INVITEE | "USER_PRIVACY_RESTRICTED" | "USER_IS_BLOCKED" => None,
+            "USER_NOT_MUTUAL_CONTACT" | "USER_KICKED" => Some(chat),
+            _ => return,
+        };
+        if let Entry::Vacant(place) = self.refusals.entry(person).or_default().entry(what) {
+            place.insert(now);
+            self.fresh.push((person, what));
+        }
+    }
+
+    /// Another call begins.
+    pub(crate) fn begin_call(&mut self) {
+        self.fresh.clear();
+    }
+
+    /// The answer of the call will not be heard: nobody has been told of a refusal. The attempts
+    /// stay.
+    pub(crate) fn answer_lost(&mut self) {
+        for (person, what) in std::mem::take(&mut self.fresh) {
+            if let Some(refusals) = self.refusals.get_mut(&person) {
+                refusals.remove(&what);
             }
-            "USER_NOT_MUTUAL_CONTACT" | "USER_KICKED" => {
-                self.refusals.entry(person).or_default().chats.insert(chat);
-            }
-            _ => {}
+        }
+    }
+
+    /// The client was killed: what it was told just before it had no time to keep.
+    pub(crate) fn client_killed(&mut self, now: Instant) {
+        for refusals in self.refusals.values_mut() {
+            refusals.retain(|_, told| now.duration_since(*told) >= HEARD_AFTER);
         }
     }
 }
@@ -141,7 +162,7 @@ impl World {
             self.violations.count(Violation::InvitedAfterRefusal, text);
         }
         if let Some(why) = &why_not {
-            self.books.refuse(person, chat, why);
+            self.books.refuse(person, chat, why, Instant::now());
         }
         self.note_attempt(Contacted {
             user_id: person,
@@ -167,7 +188,7 @@ mod tests {
     use crate::world::dcs::Dcs;
     use crate::world::users::NewUser;
     use std::net::{Ipv4Addr, SocketAddrV4};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     fn world() -> (World, i64, i64) {
         let mut world = World::new(1, Dcs::new(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1), &[]));
@@ -209,6 +230,29 @@ mod tests {
         world.books.forget_refusals(person);
         world.note_invite(person, by, Peer::Group(3), None);
         assert_eq!(violations(&world), 2);
+    }
+
+    #[test]
+    fn a_refusal_that_the_client_cannot_have_kept_does_not_count() {
+        let (mut world, by, person) = world();
+        let violations = |world: &World| world.violations.counts()["invited_after_refusal"];
+        let refuse = |world: &mut World| {
+            world.books.begin_call();
+            world.note_invite(person, by, Peer::Group(1), Some(MISSING_INVITEE.into()));
+        };
+        refuse(&mut world);
+        world.books.answer_lost();
+        refuse(&mut world);
+        world.books.client_killed(Instant::now());
+        refuse(&mut world);
+        assert_eq!(violations(&world), 0);
+        world.books.client_killed(Instant::now() + HEARD_AFTER);
+        refuse(&mut world);
+        // What was told before stays told, though this answer is lost.
+        world.books.answer_lost();
+        refuse(&mut world);
+        assert_eq!(violations(&world), 2);
+        assert_eq!(world.books.contacted().len(), 5);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use grammers_client::tl::{enums, functions as f, types};
 use telewarden_simulator::{
-    ChatKind, ChatRules, Limits, MemberRights, NewAccount, NewContact, Privacy,
+    ChatKind, ChatRules, FaultKind, FaultSpec, Limits, MemberRights, NewAccount, NewContact,
+    Privacy,
 };
 
 use super::steps::*;
@@ -212,4 +213,32 @@ async fn bots_cannot_be_added_to_channels() {
     assert_eq!(client.refused(&addition(-group, &input)).await, "BOT_GROUPS_BLOCKED");
     // Bots are no people: nothing about them is in the books.
     assert!(stage.reached().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_refusal_that_was_never_heard_may_be_asked_for_again() {
+    let stage = Stage::with_accounts(2).await;
+    let [me, person] = stage.ids()[..] else { panic!("two accounts") };
+    stage.chat_of_admin(ChatKind::Supergroup, ChatRules::default()).await;
+    let refuses = Privacy { refuse_invites: true, ..Privacy::default() };
+    stage.simulator.set_privacy(person, refuses).await.unwrap();
+    let client = stage.client(0).await;
+    let input = found(&client, &stage.accounts[1].phone).await;
+    let request = invitation(&client.channel().await, &[&input]);
+    let fault = FaultSpec {
+        method: Some("channels.inviteToChannel".to_owned()),
+        kind: Some(FaultKind::LoseAnswer),
+        times: Some(1),
+        ..FaultSpec::default()
+    };
+    stage.simulator.add_fault(fault).await.unwrap();
+    client.invoke(&request).await.unwrap_err();
+    let answer = client.invoke(&request).await.unwrap();
+    assert_eq!(outcome(answer), (0, vec![(person, false, false)]));
+    // Both attempts were made, and neither was wrong.
+    let missing = Some("missing_invitee".to_owned());
+    assert_eq!(stage.reached().await, [(person, me, missing.clone()), (person, me, missing)]);
+    stage.assert_clean().await;
+    client.invoke(&request).await.unwrap();
+    assert_eq!(stage.violations("invited_after_refusal").await, 1);
 }
