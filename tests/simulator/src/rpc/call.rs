@@ -95,7 +95,9 @@ impl Ticket {
         match verdict {
             Verdict::Execute => {
                 let result = self.execute(world, user, request);
-                self.answer(result);
+                let wait =
+                    result.as_ref().err().and_then(|error| self.watch(world, user, request, error));
+                self.send_answer(result, wait);
             }
             Verdict::LoseAnswer => {
                 // Whatever comes of it, the client will not learn it.
@@ -103,10 +105,7 @@ impl Ticket {
                 self.link.end(End::Now);
             }
             Verdict::Error(error) => {
-                let wait = user.zip(error.wait_seconds()).map(|(user, seconds)| {
-                    let call = self.as_judged(user, request);
-                    world.violations.waits.told(call, seconds, Instant::now())
-                });
+                let wait = self.watch(world, user, request, &error);
                 self.send_answer(Err(error), wait);
             }
             Verdict::Disconnect => self.link.end(End::Now),
@@ -115,6 +114,19 @@ impl Ticket {
             Verdict::Ignore => {}
             Verdict::Hostile(what) => drop(self.link.push(Vec::new(), Manner::Hostile(what))),
         }
+    }
+
+    /// Watches from now on that a wait is kept, if the answer to somebody tells of one.
+    fn watch(
+        &self,
+        world: &mut World,
+        user: Option<i64>,
+        request: &Request,
+        error: &RpcError,
+    ) -> Option<WaitId> {
+        let (user, seconds) = user.zip(error.wait_seconds())?;
+        let call = self.as_judged(user, request);
+        Some(world.violations.waits.told(call, seconds, Instant::now()))
     }
 
     fn execute(
