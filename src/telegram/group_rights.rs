@@ -73,7 +73,7 @@ pub(super) async fn look_up(
     let mut group = read(&found.chat, chat, found.upgraded_from);
     if group.chat.is_member && group.chat.kind != ChatKind::Group {
         let found = look_at_length(caller, &group.chat.peer).await?;
-        add_details(&mut group, &found.full);
+        add_details(&mut group, &found.chat, &found.full);
     }
     Ok(group)
 }
@@ -86,8 +86,7 @@ fn read(flags: &Chat, chat: ChatRights, upgraded_from: Option<MarkedId>) -> Grou
         _ => (None, false),
     };
     let members = members.and_then(|count| u32::try_from(count).ok());
-    let has_no_limit = matches!(flags, Chat::Channel(channel) if channel.gigagroup);
-    let is_full = if has_no_limit { Some(false) } else { is_full(chat.kind, members) };
+    let is_full = fullness(flags, chat.kind, members);
     let sees_members = match chat.kind {
         ChatKind::Group | ChatKind::Supergroup => chat.is_member,
         ChatKind::Channel => chat.is_admin,
@@ -96,17 +95,20 @@ fn read(flags: &Chat, chat: ChatRights, upgraded_from: Option<MarkedId>) -> Grou
 }
 
 /// What is said at length besides.
-fn add_details(group: &mut GroupRights, full: &ChatFull) {
+fn add_details(group: &mut GroupRights, flags: &Chat, full: &ChatFull) {
     let ChatFull::ChannelFull(full) = full else { return };
-    if let Some(count) = full.participants_count.and_then(|count| u32::try_from(count).ok()) {
-        group.members = Some(count);
-        // What has no limit has none whatever its number.
-        if group.is_full != Some(false) || group.chat.kind == ChatKind::Channel {
-            group.is_full = is_full(group.chat.kind, Some(count));
-        }
-    }
+    let told = full.participants_count.and_then(|count| u32::try_from(count).ok());
+    group.members = told.or(group.members);
+    group.is_full = fullness(flags, group.chat.kind, group.members);
     group.sees_members &= group.chat.is_admin || full.can_view_participants;
     group.sees_members &= group.chat.is_admin || !full.participants_hidden;
+}
+
+fn fullness(flags: &Chat, kind: ChatKind, members: Option<u32>) -> Option<bool> {
+    match flags {
+        Chat::Channel(channel) if channel.gigagroup => Some(false),
+        _ => is_full(kind, members),
+    }
 }
 
 fn is_full(kind: ChatKind, members: Option<u32>) -> Option<bool> {
