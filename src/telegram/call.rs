@@ -5,19 +5,19 @@ use std::sync::{Mutex, PoisonError};
 
 use grammers_client::tl;
 
-use super::chats::Found;
 use super::link::RawCaller;
+use super::outcome::Outcome;
 use super::peers::PeerBook;
-use super::rights::ChatRights;
+use super::people::NewContact;
 use super::send::SendMessage;
-use super::{chats, freeze, history, rights, send};
+use super::{chats, freeze, group_rights, history, invite_links, invites, people, rights, send};
 use crate::clock::instant;
-use crate::protocol::messages::message::Message;
+use crate::protocol::campaigns::identity::Identifier;
 use crate::protocol::messages::target::Target;
-use crate::protocol::telegram::chat::PeerRecord;
-use crate::protocol::telegram::chat::{ChatTarget, MarkedId};
+use crate::protocol::telegram::chat::{ChatTarget, MarkedId, PeerKind, PeerRecord};
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::telegram::pacing::MethodClass;
+use crate::protocol::values::secret::SecretText;
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,77 +66,41 @@ pub enum Call {
     LogOut,
     /// Find out whether Telegram has frozen the account.
     LookAtFreeze,
-}
-
-/// What a call found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// What the chat is.
-    Resolved {
-        /// How to name it.
-        peer: PeerRecord,
-        /// Its title.
-        title: Option<String>,
+    /// Find a person and how to name them. By id only those whom the account has met.
+    FindPerson(Identifier),
+    /// Add a person to the account's contacts. Harmless to repeat.
+    AddContact(NewContact),
+    /// Invite one person into a group or channel. Not harmless to repeat: a lost answer leaves open whether it was
+    /// done, which [`Call::Membership`] tells.
+    Invite {
+        /// Where.
+        group: PeerRecord,
+        /// Whom.
+        person: PeerRecord,
     },
-    /// The account is in the chat.
-    Member {
-        /// The chat's title.
-        title: Option<String>,
-        /// Its public names, lower case.
-        names: Vec<String>,
-        /// The supergroup that this basic group has become.
-        migrated_to: Option<PeerRecord>,
+    /// Find out whether a person is in a group or channel.
+    Membership {
+        /// Where.
+        group: PeerRecord,
+        /// Who.
+        person: PeerRecord,
     },
-    /// Telegram's time was asked for.
-    TimeLearnt,
-    /// The id of the newest message before a date; 0 when there is none.
-    NewestBefore(i32),
-    /// A channel's pts.
-    Position(i32),
-    /// A page of history.
-    History(HistoryPage),
-    /// The account is in the chat now, or asked to be.
-    Joined {
-        /// The chat, if Telegram named it.
-        chat: Option<MarkedId>,
-        /// Its title.
-        title: Option<String>,
-        /// Whether an admin has to approve first.
-        requested: bool,
+    /// Find out whether the account may invite into a group or channel, and whether there is room.
+    GroupRights(ChatTarget),
+    /// Find the link by which people come into a group or channel, or make one.
+    InviteLink {
+        /// Which.
+        group: PeerRecord,
+        /// What a new one is called: its admins see that.
+        title: String,
     },
-    /// What the account may do in a chat.
-    Rights(ChatRights),
-    /// The message was sent.
-    Sent {
-        /// Its id in that chat, as this account sees it.
-        message_id: i32,
-        /// When, by Telegram's clock, Unix seconds.
-        date: i64,
+    /// Count who came by an invite link.
+    LinkUses {
+        /// Of which group or channel.
+        group: PeerRecord,
+        /// The link.
+        link: SecretText,
     },
-    /// The message was sent before, and which of the chat's messages it is cannot be told.
-    SentBefore,
-    /// The session is over.
-    LoggedOut,
-    /// Whether Telegram has frozen the account.
-    Frozen(bool),
-}
-
-/// A page of history, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HistoryPage {
-    /// The messages.
-    pub messages: Vec<Message>,
-    /// The highest id that Telegram sent, placeholders of deleted messages included, or up to which
-    /// there is nothing.
-    pub newest_id: Option<i32>,
-    /// Whether there may be more after it.
-    pub more: bool,
-    /// Whether messages lie before it that Telegram does not give any more.
-    pub is_torn: bool,
-    /// The chat's title, if it was mentioned.
-    pub title: Option<String>,
-    /// Messages up to `newest_id` that cannot be read, by their ids where these are known.
-    pub unreadable: Vec<Option<i32>>,
 }
 
 impl Call {
@@ -152,6 +116,14 @@ impl Call {
         match self {
             Self::Resolve(target) => Self::Resolve(known(target)),
             Self::Rights(target) => Self::Rights(known(target)),
+            Self::GroupRights(target) => Self::GroupRights(known(target)),
+            Self::FindPerson(Identifier::Username(name)) => {
+                let found = lock(peers).named(&name, instant());
+                match found.filter(|id| id.kind() == PeerKind::User) {
+                    Some(id) => Self::FindPerson(Identifier::Id(id.bare())),
+                    None => Self::FindPerson(Identifier::Username(name)),
+                }
+            }
             Self::ResolveTarget(Target::Chat(target)) => {
                 Self::ResolveTarget(Target::Chat(known(target)))
             }
@@ -164,7 +136,9 @@ impl Call {
         match self {
             Self::Resolve(ChatTarget::Username(name))
             | Self::Rights(ChatTarget::Username(name))
+            | Self::GroupRights(ChatTarget::Username(name))
             | Self::ResolveTarget(Target::Chat(ChatTarget::Username(name))) => Some(name),
+            Self::FindPerson(Identifier::Username(name)) => Some(name),
             _ => None,
         }
     }
@@ -174,14 +148,23 @@ impl Call {
         match self {
             Self::Resolve(ChatTarget::Username(_))
             | Self::Rights(ChatTarget::Username(_))
+            | Self::GroupRights(ChatTarget::Username(_))
+            | Self::FindPerson(Identifier::Username(_))
             | Self::ResolveTarget(Target::Chat(ChatTarget::Username(_)) | Target::Phone(_)) => {
                 MethodClass::Resolve
             }
             Self::Join(_) => MethodClass::Join,
             Self::Send(_) => MethodClass::Send,
+            Self::FindPerson(Identifier::Phone(_)) | Self::AddContact(_) => MethodClass::Contacts,
+            // Making a link changes something: were it refused, reading must go on.
+            Self::Invite { .. } | Self::InviteLink { .. } => MethodClass::Invite,
             Self::LogOut | Self::LookAtFreeze => MethodClass::Auth,
             Self::Resolve(ChatTarget::Marked(_) | ChatTarget::Invite(_))
             | Self::Rights(ChatTarget::Marked(_) | ChatTarget::Invite(_))
+            | Self::GroupRights(ChatTarget::Marked(_) | ChatTarget::Invite(_))
+            | Self::FindPerson(Identifier::Id(_))
+            | Self::Membership { .. }
+            | Self::LinkUses { .. }
             | Self::ResolveTarget(
                 Target::Me | Target::Chat(ChatTarget::Marked(_) | ChatTarget::Invite(_)),
             )
@@ -210,7 +193,23 @@ impl Call {
             | Self::ResolveTarget(_)
             | Self::Rights(_)
             | Self::LogOut
-            | Self::LookAtFreeze => None,
+            | Self::LookAtFreeze
+            | Self::FindPerson(_)
+            | Self::AddContact(_)
+            | Self::Invite { .. }
+            | Self::Membership { .. }
+            | Self::GroupRights(_)
+            | Self::InviteLink { .. }
+            | Self::LinkUses { .. } => None,
+        }
+    }
+
+    /// The person that it looks for by an id alone, whom the account must have met: what is kept of them belongs
+    /// into the peer book before it is made.
+    pub fn looks_for(&self) -> Option<MarkedId> {
+        match self {
+            Self::FindPerson(Identifier::Id(id)) => Some(MarkedId::user(*id)),
+            _ => None,
         }
     }
 
@@ -220,6 +219,7 @@ impl Call {
             Self::Resolve(target)
             | Self::Join(target)
             | Self::Rights(target)
+            | Self::GroupRights(target)
             | Self::ResolveTarget(Target::Chat(target)) => Some(target),
             _ => None,
         }
@@ -232,7 +232,10 @@ impl Call {
         peers: &Mutex<PeerBook>,
         is_bot: bool,
     ) -> Result<(Outcome, Vec<PeerRecord>), Failure> {
-        let known = self.names().and_then(|target| known_peer(peers, target));
+        let known = match self.looks_for() {
+            Some(person) => lock(peers).get(person),
+            None => self.names().and_then(|target| known_peer(peers, target)),
+        };
         let performed = self.perform(caller, known, is_bot).await;
         let (outcome, mentioned) = performed.map_err(|failure| self.doubted(failure))?;
         let mut news = lock(peers).learn(&mentioned);
@@ -258,7 +261,15 @@ impl Call {
     /// Of what changes something, an answer that cannot be read leaves open whether it was done: as
     /// if none had come.
     fn doubted(&self, failure: Failure) -> Failure {
-        let changes = matches!(self, Self::Join(_) | Self::Send(_) | Self::LogOut);
+        let changes = matches!(
+            self,
+            Self::Join(_)
+                | Self::Send(_)
+                | Self::LogOut
+                | Self::AddContact(_)
+                | Self::Invite { .. }
+                | Self::InviteLink { .. }
+        );
         match failure {
             Failure::Unreadable { detail } if changes => Failure::Transient { detail },
             failure => failure,
@@ -302,30 +313,25 @@ impl Call {
             }
             Self::Send(message) => send::send(caller, message, is_bot).await?,
             Self::LookAtFreeze => Outcome::Frozen(freeze::is_frozen(caller).await?),
+            Self::FindPerson(who) => people::find(caller, who, known).await?,
+            Self::AddContact(contact) => people::add_contact(caller, contact).await?,
+            Self::Invite { group, person } => invites::invite(caller, group, person).await?,
+            Self::Membership { group, person } => {
+                Outcome::Membership(invites::membership(caller, group, person).await?)
+            }
+            Self::GroupRights(target) => {
+                Outcome::GroupRights(group_rights::look_up(caller, target, known, is_bot).await?)
+            }
+            Self::InviteLink { group, title } => {
+                invite_links::find_or_make(caller, group, title).await?
+            }
+            Self::LinkUses { group, link } => invite_links::uses(caller, group, link).await?,
             Self::LogOut => {
                 caller.call(&tl::functions::auth::LogOut {}).await?;
                 Outcome::LoggedOut
             }
         };
         Ok((finding, Vec::new()))
-    }
-}
-
-impl Outcome {
-    /// The peer that somebody looked for, and that was found.
-    fn sought(&self) -> Option<PeerRecord> {
-        match self {
-            Self::Resolved { peer, .. } => Some(*peer),
-            Self::Rights(rights) => Some(rights.peer),
-            Self::Member { migrated_to, .. } => *migrated_to,
-            _ => None,
-        }
-    }
-}
-
-impl From<Found> for Outcome {
-    fn from(found: Found) -> Self {
-        Self::Resolved { peer: found.peer, title: found.title }
     }
 }
 

@@ -4,9 +4,9 @@ use grammers_client::tl;
 use grammers_client::tl::enums::messages::{Chats, Dialogs};
 use grammers_client::tl::enums::{Chat, ChatInvite, Dialog, Message, Peer, User};
 
-use super::call::Outcome;
 use super::convert::{chat_id, chat_title};
 use super::link::RawCaller;
+use super::outcome::Outcome;
 use super::peers::{input_channel, input_peer, marked, peer_of_chat, peer_of_user};
 use crate::protocol::messages::target::Target;
 use crate::protocol::telegram::chat::PeerRecord;

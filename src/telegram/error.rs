@@ -105,3 +105,28 @@ fn classify_transport(error: &transport::Error) -> Failure {
         | transport::Error::BadCrc { .. } => Failure::transient(NO_MTPROTO),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use grammers_client::tl;
+
+    use super::*;
+
+    fn said(error_code: i32, error_message: &str) -> Failure {
+        let error_message = error_message.to_owned();
+        let error = tl::types::RpcError { error_code, error_message };
+        classify(&InvocationError::Rpc(error.into()))
+    }
+
+    #[test]
+    fn a_number_in_a_name_does_not_hide_the_name() {
+        let paid = Failure::TargetRefused { code: "ALLOW_PAYMENT_REQUIRED".into() };
+        assert_eq!(said(403, "ALLOW_PAYMENT_REQUIRED_50"), paid);
+        let Failure::Wait { code, seconds, .. } = said(420, "FLOOD_WAIT_31") else {
+            panic!("that is a wait");
+        };
+        assert_eq!((code.as_str(), seconds), ("FLOOD_WAIT", 31));
+        let bot = Failure::TargetRefused { code: "BOT_GROUPS_BLOCKED".into() };
+        assert_eq!(said(400, "BOT_GROUPS_BLOCKED"), bot);
+    }
+}

@@ -1,10 +1,12 @@
 //! Telegrams for unit tests, behind the port: one in memory that does what its script says, and one that nobody
-//! reaches. Owns a small world (people and their keys, chats, messages), a script of what is to go otherwise, and a
-//! book of who asked what and when. Lives by tokio's clock, so that with a paused one hours pass in no time. Holds
+//! reaches. Owns a small world (people and their keys, chats, messages, groups and who may be invited into them), a script
+//! of what is to go otherwise, and two books: who asked what and when, and who was reached by whom. Lives by tokio's clock, so that with a paused one hours pass in no time. Holds
 //! its callers to one promise of its own: a key is never connected twice at a time.
 
 mod connecting;
+mod groups;
 mod login;
+mod people;
 mod unreachable;
 mod world;
 
@@ -16,13 +18,16 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 
 use super::batch::Batch;
-use super::call::{Call, Outcome};
+use super::call::Call;
+use super::outcome::Outcome;
 use crate::clock::{Clock, RuntimeTime, now};
 use crate::protocol::accounts::record::Me;
 use crate::protocol::logins::steps::{LoginFailure, Step};
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::values::ids::AuthKeyId;
 
+pub(crate) use groups::Group;
+pub(crate) use people::{Contacted, Reach, Somebody};
 pub(crate) use unreachable::Unreachable;
 pub(crate) use world::{CODE, PASSWORD, channel};
 
@@ -126,6 +131,7 @@ struct State {
     scanned: HashMap<AuthKeyId, Me>,
     keys_made: u8,
     chats: world::Chats,
+    population: people::Population,
     once: HashMap<(Option<AuthKeyId>, Method), VecDeque<Answer>>,
     always: HashMap<(Option<AuthKeyId>, Method), Answer>,
     book: Vec<Asked>,

@@ -9,10 +9,10 @@ use grammers_client::tl::enums::{Chat, Message, User};
 use narrow::Narrowing;
 use tokio::time::sleep;
 
-use super::call::HistoryPage;
 use super::chats::message_peer;
 use super::convert::{People, chat_id, chat_title, translate};
 use super::link::RawCaller;
+use super::outcome::HistoryPage;
 use super::peers::{input_channel, input_peer, marked};
 use crate::protocol::telegram::chat::PeerKind;
 use crate::protocol::telegram::chat::PeerRecord;

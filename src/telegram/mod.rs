@@ -16,7 +16,11 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod freeze;
+mod full_chat;
+mod group_rights;
 mod history;
+mod invite_links;
+mod invites;
 mod key_exchange;
 mod lease;
 mod link;
@@ -24,8 +28,10 @@ mod login;
 mod markup;
 mod metrics;
 mod numbers;
+mod outcome;
 mod overflow;
 mod peers;
+mod people;
 mod plain;
 mod port;
 mod pulse;
@@ -40,18 +46,22 @@ mod sockets;
 mod vault;
 
 pub use batch::{Batch, ChatNotice, GapScope, NewMessage};
-pub use call::{Call, HistoryPage, Outcome};
+pub use call::Call;
 pub use client::GrammersClient;
 pub use clock::Clocks;
 #[cfg(test)]
 pub(crate) use fake::Unreachable;
+pub use group_rights::{GroupRights, InviteObstacle};
+pub use invites::Missing;
 pub use key_exchange::{ExchangeError, Exchanged, ServerKey, ServerKeyError, exchange};
 pub use lease::{ConnectionLease, HeldLease, WeakLease};
 pub use link::DialOptions;
 pub use login::{DialGate, DialRight, DialRightFor, LoginOptions};
 pub use markup::{MarkupError, measure_markup};
 pub use metrics::CallMetrics;
+pub use outcome::{HistoryPage, Outcome};
 pub use peers::{PEERS_MAX, PeerBook};
+pub use people::{NewContact, PersonCard};
 pub use port::{
     AccountCaller, Connected, DialFailure, Following, KeepKey, Kept, LoginConnection, LoginSetup,
     Performed, ServerClock, TelegramClient, TellFrozen, TellTrouble, TellWait, UnfollowedUpdates,

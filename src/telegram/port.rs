@@ -13,9 +13,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::batch::Batch;
-use super::call::{Call, Outcome};
+use super::call::Call;
 use super::lease::ConnectionLease;
 use super::login::DialGate;
+use super::outcome::Outcome;
 use super::peers::PeerBook;
 use super::pulse::Pulse;
 use crate::protocol::accounts::record::{Credentials, Me};

@@ -5,11 +5,11 @@ use grammers_client::tl;
 use grammers_client::tl::enums::{Chat, ChatInvite};
 
 use super::chats::{look_at, membership, migrated_to, not_found, resolve};
-use super::convert::chat_title;
+use super::convert::{chat_id, chat_title};
 use super::link::RawCaller;
 use super::peers::{marked, peer_of_chat};
 use crate::protocol::telegram::chat::PeerRecord;
-use crate::protocol::telegram::chat::{ChatTarget, PeerKind};
+use crate::protocol::telegram::chat::{ChatTarget, MarkedId, PeerKind};
 use crate::protocol::telegram::failure::Failure;
 
 /// Kinds of chat that one may be a member of.
@@ -67,6 +67,27 @@ pub(super) async fn look_up(
     known: Option<PeerRecord>,
     is_bot: bool,
 ) -> Result<ChatRights, Failure> {
+    let found = find(caller, target, known, is_bot).await?;
+    rights_in(&found.chat, found.known)
+}
+
+/// A chat as it was looked up.
+pub(super) struct FoundChat {
+    /// Its flags; of a basic group that was upgraded, the supergroup's.
+    pub(super) chat: Chat,
+    /// How it is known to be named.
+    pub(super) known: Option<PeerRecord>,
+    /// The basic group that has become it.
+    pub(super) upgraded_from: Option<MarkedId>,
+}
+
+/// Looks a chat up, as [`look_up`] does.
+pub(super) async fn find(
+    caller: &RawCaller,
+    target: &ChatTarget,
+    known: Option<PeerRecord>,
+    is_bot: bool,
+) -> Result<FoundChat, Failure> {
     let chat = match target {
         ChatTarget::Username(name) => by_username(caller, name).await?,
         ChatTarget::Invite(hash) => behind_invite(caller, hash).await?,
@@ -76,13 +97,15 @@ pub(super) async fn look_up(
             look_at(caller, &found.peer).await?
         }
     };
-    match migrated_to(&chat) {
-        Some(successor) => rights_in(&look_at(caller, &successor).await?, Some(successor)),
-        None => rights_in(&chat, known),
-    }
+    let Some(successor) = migrated_to(&chat) else {
+        return Ok(FoundChat { chat, known, upgraded_from: None });
+    };
+    let upgraded_from = chat_id(&chat);
+    let chat = look_at(caller, &successor).await?;
+    Ok(FoundChat { chat, known: Some(successor), upgraded_from })
 }
 
-fn no_chat() -> Failure {
+pub(super) fn no_chat() -> Failure {
     Failure::Rejected { code: "NOT_A_CHAT".into() }
 }
 
@@ -94,7 +117,7 @@ async fn by_username(caller: &RawCaller, name: &str) -> Result<Chat, Failure> {
         return Err(no_chat());
     }
     let mut chats = found.chats.into_iter();
-    chats.find(|chat| super::convert::chat_id(chat) == Some(id)).ok_or_else(not_found)
+    chats.find(|chat| chat_id(chat) == Some(id)).ok_or_else(not_found)
 }
 
 /// Without being in it one learns of a private chat little more than its title.
@@ -106,7 +129,7 @@ async fn behind_invite(caller: &RawCaller, hash: &str) -> Result<Chat, Failure> 
     }
 }
 
-fn rights_in(chat: &Chat, known: Option<PeerRecord>) -> Result<ChatRights, Failure> {
+pub(super) fn rights_in(chat: &Chat, known: Option<PeerRecord>) -> Result<ChatRights, Failure> {
     let is_member = match membership(chat) {
         Ok(()) => true,
         Err(Failure::ChatLost { code }) if code == "USER_NOT_PARTICIPANT" => false,
@@ -169,6 +192,13 @@ fn in_group(group: &tl::types::Chat) -> Membership {
     }
 }
 
+/// Whether the account decides who is let in, and so is told who asks
+/// (<https://core.telegram.org/api/invites#join-requests>).
+pub(super) fn lets_people_in(channel: &tl::types::Channel) -> bool {
+    channel.creator
+        || channel.admin_rights.as_ref().is_some_and(|rights| admin(rights).invite_users)
+}
+
 fn in_channel(channel: &tl::types::Channel) -> Membership {
     let admin = channel.admin_rights.as_ref().map(admin);
     let is_admin = channel.creator || admin.is_some();
@@ -202,7 +232,7 @@ fn left_by(restrictions: &[&Option<tl::enums::ChatBannedRights>]) -> (bool, bool
 }
 
 /// The first of the names under which it is found.
-fn public_name(channel: &tl::types::Channel) -> Option<String> {
+pub(super) fn public_name(channel: &tl::types::Channel) -> Option<String> {
     let further = channel.usernames.iter().flatten().find_map(|name| match name {
         tl::enums::Username::Username(name) if name.active => Some(name.username.clone()),
         tl::enums::Username::Username(_) => None,

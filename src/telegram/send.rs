@@ -10,10 +10,10 @@ use std::fmt;
 use grammers_client::tl::enums::{Message, MessageReplyHeader, Update, Updates};
 use grammers_client::tl::{functions, types};
 
-use super::call::Outcome;
 use super::history::parts;
 use super::link::RawCaller;
 use super::markup::parse;
+use super::outcome::Outcome;
 use super::peers::input_peer;
 use crate::protocol::messages::outgoing::ParseMode;
 use crate::protocol::telegram::chat::PeerRecord;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::actors::tree::metrics::Depth;
 use crate::clock::{DirectLimiter, RuntimeClock, limiter};
+use crate::protocol::messages::target::Target;
 use crate::protocol::telegram::chat::{ChatKey, ChatTarget};
 use crate::protocol::telegram::failure::{Failure, PEER_FLOOD, WaitScope};
 use crate::protocol::telegram::pacing::MethodClass;
@@ -467,17 +468,30 @@ pub(in crate::actors) fn lending_class(call: &Call) -> Option<MethodClass> {
         Call::Join(ChatTarget::Marked(_)) => Some(MethodClass::Read),
         // `messages.checkChatInvite` tells what an invite leads to.
         Call::Join(ChatTarget::Invite(_)) => Some(MethodClass::Read),
+        // `contacts.resolvePhone`, under two classes.
+        Call::FindPerson(_) if call.class() == MethodClass::Contacts => Some(MethodClass::Resolve),
+        Call::ResolveTarget(Target::Phone(_)) => Some(MethodClass::Contacts),
+        // `channels.getFullChannel` tells how many are in a group, and which link it has.
+        Call::GroupRights(ChatTarget::Username(_)) | Call::InviteLink { .. } => {
+            Some(MethodClass::Read)
+        }
         Call::Resolve(_)
         | Call::Inspect(_)
         | Call::LearnTime
         | Call::NewestBefore { .. }
         | Call::Position(_)
         | Call::History { .. }
-        | Call::ResolveTarget(_)
+        | Call::ResolveTarget(Target::Me | Target::Chat(_))
         | Call::Rights(_)
         | Call::Send(_)
         | Call::LogOut
-        | Call::LookAtFreeze => None,
+        | Call::LookAtFreeze
+        | Call::FindPerson(_)
+        | Call::AddContact(_)
+        | Call::Invite { .. }
+        | Call::Membership { .. }
+        | Call::GroupRights(ChatTarget::Marked(_) | ChatTarget::Invite(_))
+        | Call::LinkUses { .. } => None,
     }
 }
 

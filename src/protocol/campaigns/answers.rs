@@ -7,7 +7,7 @@ use super::respect::{Covers, Source};
 use super::run::TaskRun;
 use super::target::{ATTEMPTS_MAX, Reason, Step, Target, TargetError, TargetStatus};
 use super::task::{Order, PauseReason};
-use crate::protocol::telegram::failure::Failure;
+use crate::protocol::telegram::failure::{EMPTY_ANSWER, Failure, NOT_A_PERSON};
 use crate::protocol::telegram::freeze::ONE_CHAT;
 use crate::protocol::values::ids::UnixMillis;
 
@@ -125,6 +125,10 @@ const NAMES: &[(&str, Answer)] = &[
     ("PHONE_NOT_OCCUPIED", Answer::PhoneNotFound),
     ("USER_ID_INVALID", Answer::UnknownPeer),
     ("PEER_ID_INVALID", Answer::UnknownPeer),
+    ("CONTACT_ID_INVALID", Answer::UnknownPeer),
+    ("PARTICIPANT_ID_INVALID", Answer::UnknownPeer),
+    (NOT_A_PERSON, Answer::NoSuchPerson),
+    (EMPTY_ANSWER, Answer::LookUpLater),
     ("MESSAGE_TOO_LONG", Answer::TextTooLong),
     // Our account is the one that is restricted.
     ("USER_RESTRICTED", Answer::Limited),
@@ -491,6 +495,7 @@ mod tests {
             goes("INPUT_USER_DEACTIVATED", Failed, Reason::NotFound),
             goes("USERNAME_NOT_OCCUPIED", Failed, Reason::NotFound),
             goes("USERNAME_INVALID", Failed, Reason::NotFound),
+            goes("NOT_A_PERSON", Failed, Reason::NotFound),
             (
                 400,
                 "PHONE_NOT_OCCUPIED",
@@ -532,6 +537,58 @@ mod tests {
             let sent = judge(of(code, "RANDOM_ID_DUPLICATE", None), &send);
             assert_eq!(sent.target, TargetVerdict::Ends(TargetStatus::Sent, None), "{code}");
         }
+    }
+
+    #[test]
+    fn every_name_of_the_table_means_the_same_whatever_its_number_and_class() {
+        use Answer as A;
+        let paid = Failure::from_rpc(403, "ALLOW_PAYMENT_REQUIRED", Some(50));
+        let class = Failure::TargetRefused { code: "ALLOW_PAYMENT_REQUIRED".into() };
+        assert_eq!((Answer::of_failure(&paid), paid), (A::Paid, class), "nothing is ever paid");
+        // The codes are those that Telegram's pages of methods name, and others that people have met.
+        let named = [
+            (&[403, 400][..], "USER_PRIVACY_RESTRICTED", A::Privacy),
+            (&[406, 403, 400], "PRIVACY_PREMIUM_REQUIRED", A::Paid),
+            (&[403, 400], "USER_NOT_MUTUAL_CONTACT", A::OptedOutOfGroup),
+            (&[400], "USER_KICKED", A::OptedOutOfGroup),
+            (&[403, 400], "USER_CHANNELS_TOO_MUCH", A::TooManyGroups),
+            (&[400], "USER_ALREADY_PARTICIPANT", A::AlreadyMember),
+            (&[400], "CHAT_MEMBER_ADD_FAILED", A::Unclear),
+            (&[400], "INVITE_REQUEST_SENT", A::Unclear),
+            (&[400], "USERS_TOO_MUCH", A::GroupFull),
+            (&[400], "BOT_GROUPS_BLOCKED", A::Bot),
+            (&[400, 403], "USER_BOT", A::Bot),
+            (&[400], "BOTS_TOO_MUCH", A::Bot),
+            (&[400, 403], "CHAT_ADMIN_REQUIRED", A::NoRights),
+            (&[400, 403], "CHAT_WRITE_FORBIDDEN", A::NoRights),
+            (&[400], "USER_BANNED_IN_CHANNEL", A::NoRights),
+            (&[400, 406], "CHANNEL_PRIVATE", A::NoRights),
+            (&[400], "USER_NOT_PARTICIPANT", A::NoRights),
+            (&[400, 403], "USER_IS_BLOCKED", A::BlockedUs),
+            (&[400], "YOU_BLOCKED_USER", A::WeBlocked),
+            (&[400], "INPUT_USER_DEACTIVATED", A::NoSuchPerson),
+            (&[400], "USERNAME_NOT_OCCUPIED", A::NoSuchPerson),
+            (&[400], "USERNAME_INVALID", A::NoSuchPerson),
+            (&[400], "NOT_A_PERSON", A::NoSuchPerson),
+            (&[400], "PHONE_NOT_OCCUPIED", A::PhoneNotFound),
+            (&[400], "EMPTY_ANSWER", A::LookUpLater),
+            (&[400], "USER_ID_INVALID", A::UnknownPeer),
+            (&[400], "PEER_ID_INVALID", A::UnknownPeer),
+            (&[400], "CONTACT_ID_INVALID", A::UnknownPeer),
+            (&[400], "PARTICIPANT_ID_INVALID", A::UnknownPeer),
+            (&[400], "MESSAGE_TOO_LONG", A::TextTooLong),
+            (&[420, 400, 406], "FROZEN_METHOD_INVALID", A::AccountGone),
+            (&[401], "SESSION_REVOKED", A::AccountGone),
+            (&[400, 406], "PEER_FLOOD", A::Limited),
+            (&[-503, 500], "TIMEOUT", A::NoAnswer),
+        ];
+        for (codes, name, answer) in named {
+            for code in codes {
+                assert_eq!(of(*code, name, None), answer, "{code} {name}");
+            }
+        }
+        assert_eq!(of(420, "FLOOD_WAIT", Some(7)), A::Wait { seconds: 7 });
+        assert_eq!(of(420, "FLOOD_PREMIUM_WAIT", Some(7)), A::Wait { seconds: 7 });
     }
 
     #[test]

@@ -96,6 +96,11 @@ const REMOVED: &str = "ACCOUNT_REMOVED";
 /// the account keeps after it.
 pub const PEER_FLOOD: &str = "PEER_FLOOD";
 
+/// Ours for a name or number that leads to a group or channel where a person is wanted.
+pub const NOT_A_PERSON: &str = "NOT_A_PERSON";
+/// Ours for an answer without the person in it: nothing is known of them, and a later look may tell.
+pub const EMPTY_ANSWER: &str = "EMPTY_ANSWER";
+
 /// What a [`Failure::Wait`] covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitScope {
@@ -167,6 +172,12 @@ const TARGET_REFUSED: &[&str] = &[
     "USER_IS_BOT",
     "USER_INVALID",
     "PEER_ID_NOT_SUPPORTED",
+    "BOT_GROUPS_BLOCKED",
+    "CHAT_MEMBER_ADD_FAILED",
+    "CONTACT_ID_INVALID",
+    "PARTICIPANT_ID_INVALID",
+    NOT_A_PERSON,
+    EMPTY_ANSWER,
 ];
 
 const ALREADY_DONE: &[&str] =
@@ -416,7 +427,11 @@ fn out_of_bounds(code: &str) -> &'static str {
             "nobody has this name; look whether it is spelled right"
         }
         "PHONE_NOT_OCCUPIED" => "nobody can be found by this phone, or that person hides it",
-        "USER_ID_INVALID" | "USER_INVALID" | "PEER_ID_NOT_SUPPORTED" => {
+        "USER_ID_INVALID"
+        | "USER_INVALID"
+        | "PEER_ID_NOT_SUPPORTED"
+        | "CONTACT_ID_INVALID"
+        | "PARTICIPANT_ID_INVALID" => {
             "the account knows nobody by this id; name the person by username, or let the account \
              meet them first"
         }
@@ -433,6 +448,12 @@ fn out_of_bounds(code: &str) -> &'static str {
         }
         "USER_KICKED" => "that person was removed there; its admins can let them in again",
         "USER_BOT" | "USER_IS_BOT" => "that is a bot, with which this cannot be done",
+        "BOT_GROUPS_BLOCKED" => "that bot may not be added to groups; whoever owns it decides that",
+        "CHAT_MEMBER_ADD_FAILED" => {
+            "telegram could not add that person and does not say why; look whether they are in the chat"
+        }
+        NOT_A_PERSON => "that is a group or channel; name a person",
+        EMPTY_ANSWER => "telegram says nothing of that person; look again later",
         "BOTS_TOO_MUCH" => "the chat has as many bots as telegram allows",
         "USERS_TOO_MUCH" => "the chat is full",
         _ => UNEXPLAINED,
@@ -503,6 +524,9 @@ mod tests {
         ("chat", 403, &["CHAT_SEND_PLAIN_FORBIDDEN", "CHAT_GUEST_SEND_FORBIDDEN"]),
         ("chat", 400, &["CHAT_RESTRICTED", "TOPIC_CLOSED", "TOPIC_DELETED"]),
         ("target", 406, &["PRIVACY_PREMIUM_REQUIRED"]),
+        ("target", 400, &["BOT_GROUPS_BLOCKED", "CHAT_MEMBER_ADD_FAILED", "CONTACT_ID_INVALID"]),
+        ("target", 400, &["PARTICIPANT_ID_INVALID", NOT_A_PERSON, EMPTY_ANSWER]),
+        ("ours", 400, &["MESSAGE_TOO_LONG", "CONTACT_NAME_EMPTY"]),
         ("target", 400, &["USER_IS_BOT", "YOU_BLOCKED_USER", "USER_RESTRICTED"]),
         ("transient", 400, &["RPC_CALL_FAIL", "Timedout", "PERSISTENT_TIMESTAMP_OUTDATED"]),
         ("transient", 500, &["AUTH_RESTART"]),

@@ -1,7 +1,7 @@
 //! Connections of the fake: dialled, called over, followed, closed.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -200,6 +200,13 @@ fn method(call: &Call) -> Method {
         Call::Send(_) => "send",
         Call::LogOut => "log_out",
         Call::LookAtFreeze => "look_at_freeze",
+        Call::FindPerson(_) => "find_person",
+        Call::AddContact(_) => "add_contact",
+        Call::Invite { .. } => "invite",
+        Call::Membership { .. } => "membership",
+        Call::GroupRights(_) => "group_rights",
+        Call::InviteLink { .. } => "invite_link",
+        Call::LinkUses { .. } => "link_uses",
     }
 }
 
@@ -217,13 +224,16 @@ impl AccountCaller for FakeCaller {
             () = self.ended.wait() => return Err(Failure::transient("the connection ended")),
             then = asked => then,
         };
+        let known = call
+            .looks_for()
+            .and_then(|person| peers.lock().unwrap_or_else(PoisonError::into_inner).get(person));
         let outcome = match then {
-            Then::World => self.telegram.answer(self.key, call)?,
+            Then::World => self.telegram.answer(self.key, call, known)?,
             Then::Find(outcome) => outcome,
             Then::Fail(failure) => return Err(failure),
             Then::Silence => return Err(silence()),
             Then::DoneUnheard => {
-                self.telegram.answer(self.key, call)?;
+                self.telegram.answer(self.key, call, known)?;
                 tokio::time::sleep(SILENCE).await;
                 return Err(silence());
             }

@@ -12,7 +12,8 @@ use crate::protocol::telegram::failure::Failure;
 use crate::protocol::values::ids::AuthKeyId;
 use crate::protocol::values::secret::{AUTH_KEY_LEN, AuthKey};
 use crate::telegram::batch::{Batch, NewMessage};
-use crate::telegram::call::{Call, HistoryPage, Outcome};
+use crate::telegram::call::Call;
+use crate::telegram::outcome::{HistoryPage, Outcome};
 use crate::telegram::rights::{ChatKind, ChatRights};
 
 /// The code that Telegram sends to everybody.
@@ -143,13 +144,21 @@ impl FakeTelegram {
         self.state().chats.sent.len()
     }
 
-    /// What the world answers to a call over `key`.
-    pub(super) fn answer(&self, key: AuthKeyId, call: &Call) -> Result<Outcome, Failure> {
-        let mut state = self.state();
-        if !state.people.contains_key(&key) {
+    /// What the world answers to a call over `key`. `known` is what the account keeps of the person whom the call
+    /// names by id.
+    pub(super) fn answer(
+        &self,
+        key: AuthKeyId,
+        call: &Call,
+        known: Option<PeerRecord>,
+    ) -> Result<Outcome, Failure> {
+        let at = self.0.began.elapsed();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let Some(me) = state.people.get(&key).map(|me| me.user_id) else {
             return Err(Failure::Dead { code: "AUTH_KEY_UNREGISTERED".into() });
-        }
-        let chats = &mut state.chats;
+        };
+        let (chats, population) = (&mut state.chats, &mut state.population);
         Ok(match call {
             Call::Resolve(target) | Call::ResolveTarget(Target::Chat(target)) => {
                 let (id, chat) = chats.find(key, target)?;
@@ -159,8 +168,7 @@ impl FakeTelegram {
                 return Err(Failure::TargetRefused { code: "PHONE_NOT_OCCUPIED".into() });
             }
             Call::ResolveTarget(Target::Me) => {
-                let id = MarkedId::user(state.people[&key].user_id);
-                Outcome::Resolved { peer: peer(id), title: None }
+                Outcome::Resolved { peer: peer(MarkedId::user(me)), title: None }
             }
             Call::Inspect(known) => {
                 let (_, chat) = chats.find(key, &ChatTarget::Marked(known.id))?;
@@ -192,6 +200,9 @@ impl FakeTelegram {
                 Outcome::Rights(rights(id, chat))
             }
             Call::Send(message) => {
+                if !chats.sent.contains_key(&message.random_id) {
+                    population.write_to(me, message, at)?;
+                }
                 let count = i32::try_from(chats.sent.len()).unwrap_or(i32::MAX);
                 let known = chats.sent.entry(message.random_id);
                 let (message_id, date) = *known.or_insert((1_000 + count, 1_800_000_000));
@@ -202,11 +213,35 @@ impl FakeTelegram {
                 Outcome::LoggedOut
             }
             Call::LookAtFreeze => Outcome::Frozen(false),
+            Call::FindPerson(who) => {
+                let is_chat = |name: &str| chats.is_named(name);
+                population.find(me, who, known, is_chat)?
+            }
+            Call::AddContact(contact) => population.befriend(me, contact)?,
+            Call::Invite { group, person } => {
+                chats.find(key, &ChatTarget::Marked(group.id))?;
+                population.invite(me, group.id, person, at)?
+            }
+            Call::Membership { group, person } => {
+                chats.find(key, &ChatTarget::Marked(group.id))?;
+                population.membership(me, group.id, person)?
+            }
+            Call::GroupRights(target) => {
+                let (id, chat) = chats.find(key, target)?;
+                Outcome::GroupRights(population.group_rights(me, rights(id, chat))?)
+            }
+            Call::InviteLink { group, .. } => population.link(me, group.id)?,
+            Call::LinkUses { group, link } => population.link_uses(group.id, link)?,
         })
     }
 }
 
 impl Chats {
+    /// Whether a chat has this public name.
+    fn is_named(&self, name: &str) -> bool {
+        self.by_id.values().any(|chat| chat.name.as_deref() == Some(name))
+    }
+
     fn find(&self, key: AuthKeyId, target: &ChatTarget) -> Result<(MarkedId, &Chat), Failure> {
         let found = match target {
             ChatTarget::Marked(id) => self.by_id.get_key_value(id),

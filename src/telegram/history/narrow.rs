@@ -16,8 +16,8 @@ use super::{PAGE, oldest_after, parts};
 use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::telegram::chat::PeerRecord;
 use crate::protocol::telegram::failure::Failure;
-use crate::telegram::call::HistoryPage;
 use crate::telegram::link::RawCaller;
+use crate::telegram::outcome::HistoryPage;
 use crate::telegram::peers::input_peer;
 
 /// Between two calls that look for it.

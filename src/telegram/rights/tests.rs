@@ -2,7 +2,8 @@ use std::sync::{Arc, Mutex};
 
 use telewarden_simulator::{ChatKind as Kind, ChatRules, MemberRights, NewAccount, NewChat};
 
-use super::super::call::{Call, Outcome};
+use super::super::call::Call;
+use super::super::outcome::Outcome;
 use super::super::peers::PeerBook;
 use super::super::sim::{account, link, simulator};
 use super::*;

@@ -1,6 +1,6 @@
 //! The account's work: its calls, and the waits that Telegram asks for.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
@@ -14,9 +14,9 @@ use crate::protocol::telegram::failure::{Failure, WaitScope};
 use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope, MethodClass};
 use crate::protocol::telegram::pacing::{LIMITED_REST_MS, WAIT_MARGIN_MS};
 use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
-use crate::store::{Op, Store};
+use crate::store::{Op, Reader, Store};
 use crate::tasks;
-use crate::telegram::{AccountCaller, Outcome, PeerBook};
+use crate::telegram::{AccountCaller, Call, Outcome, PeerBook};
 
 impl AccountActor {
     pub(super) async fn request(
@@ -226,6 +226,11 @@ struct Work {
 impl Work {
     async fn run(self, request: Request, myself: ActorRef<AccountMsg>, incarnation: u64) {
         let call = request.call.clone();
+        if let Err(failure) = self.recall_person(&call).await {
+            let _ =
+                myself.cast(AccountMsg::CallEnded { incarnation, request, outcome: Err(failure) });
+            return;
+        }
         let Self { account, caller, peers, is_bot, store } = self;
         let attempt = tasks::brief(async move { caller.run(&call, &peers, is_bot).await }).await;
         let outcome = match attempt {
@@ -240,6 +245,22 @@ impl Work {
             Err(_) => Err(Failure::transient("the telegram library failed (panic)")),
         };
         let _ = myself.cast(AccountMsg::CallEnded { incarnation, request, outcome });
+    }
+
+    /// Reads what the store keeps of a person whom the call names by id: the peer book holds those of late only.
+    async fn recall_person(&self, call: &Call) -> Result<(), Failure> {
+        let Some(person) = call.looks_for() else { return Ok(()) };
+        let book = || self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if book().get(person).is_some() {
+            return Ok(());
+        }
+        let account = self.account;
+        let stored = self.store.read(move |store: &Reader| store.peer(account, person)).await;
+        let stored = stored.map_err(|error| {
+            Failure::transient(format!("what is kept of the account cannot be read: {error}"))
+        })?;
+        book().recall(stored.into_iter().collect());
+        Ok(())
     }
 }
 
@@ -261,7 +282,6 @@ mod tests {
     use crate::protocol::telegram::chat::ChatKey;
     use crate::protocol::values::secret::{AUTH_KEY_LEN, AuthKey};
     use crate::store::gated::GatedDisk;
-    use crate::telegram::Call;
     use crate::telegram::ConnectionLease;
 
     struct Stage {

@@ -3,4 +3,5 @@
 mod account;
 mod crashes;
 mod fleet;
+mod people;
 mod waits;

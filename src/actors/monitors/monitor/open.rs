@@ -204,7 +204,14 @@ impl MonitorActor {
             | Outcome::Sent { .. }
             | Outcome::SentBefore
             | Outcome::LoggedOut
-            | Outcome::Frozen(_) => Ok(()),
+            | Outcome::Frozen(_)
+            | Outcome::Person { .. }
+            | Outcome::ContactAdded { .. }
+            | Outcome::Invited { .. }
+            | Outcome::Membership(_)
+            | Outcome::GroupRights(_)
+            | Outcome::InviteLink { .. }
+            | Outcome::LinkUses { .. } => Ok(()),
         }
     }
 
