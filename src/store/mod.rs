@@ -24,7 +24,7 @@
 //! | `engines` | the trait of an engine; sled with its files, memory | contract |
 //! | `integrity` | the integrity checksum over the records, and the witness | contract, format, engines |
 //! | `keys` | sealing, generations of keys, their rotation, key files | contract, format, engines |
-//! | `records` | what is added to a batch and read of one by subject: audit log, erasure, expiry | contract, format, engines, keys |
+//! | `records` | what is added to a batch and read of one by subject: audit log, campaigns, erasure, expiry | contract, format, engines, keys |
 //! | `journal` | the queue, groups, segments of the outbox, checkpoints, the writer | contract, format, engines, integrity, keys, records |
 //! | `opening` | directory and lock, checks before the database is touched, recovery | all above |
 //! | `access` | the handles: [`Store`], [`Reader`], [`Outbox`], [`Spooler`] | all above |
@@ -35,14 +35,21 @@
 //! (`records/audit_log`) says who did what, and is a matter of its own.
 //!
 //! # What is sealed
-//! Sealed (AES-256-GCM, `keys`, which also tells how keys are renewed): credentials, logins under way,
-//! webhooks with their deliveries, and the entries of the outbox with their message texts. In clear: users
-//! and their accounts with masked phone numbers, which accounts, sessions and monitors there are, their
-//! names and faults, attached chats, what was sent under an idempotency key (numbers and fingerprints),
-//! daily counts, who is being erased, the audit log with user ids and addresses, the restart ledger, cursors (with 64-bit
-//! fingerprints of the newest second's messages in private chats and basic groups), update states, and
-//! peers, whose access hashes are worth nothing without the authorization key. A copy of the store without
-//! the key opens no session and shows no text.
+//! Sealed (AES-256-GCM, `keys`, which also tells how keys are renewed): credentials, logins under way, webhooks
+//! with their deliveries, tasks of campaigns with their texts, their targets, lists of who is never contacted, the
+//! installation's key under which refusals are named, and the entries of the outbox with their message texts. In
+//! clear: users and their accounts with masked phone numbers, which accounts, sessions and monitors there are,
+//! their names and faults, attached chats, what was sent under an idempotency key (numbers and fingerprints), daily
+//! counts, of campaigns the statuses of tasks and targets, counts, attempts by numbers, refusals under keys that
+//! name nobody and the Telegram ids of who was reached when, who is being erased, the audit log with user ids and
+//! addresses, the restart ledger, cursors (with 64-bit fingerprints of the newest second's messages in private
+//! chats and basic groups), update states, and peers, whose access hashes are worth nothing without the
+//! authorization key. A copy of the store without the key opens no session and shows no text.
+//!
+//! # Whose rows are
+//! Rows of users ([`Row`]) go with their user. Shared rows ([`SharedRow`]) belong to nobody and outlive every user:
+//! a person who refuses to be contacted is not contacted because somebody else was erased, and no limit begins
+//! anew. Nothing in them names a user.
 
 mod access;
 mod contract;
@@ -59,10 +66,12 @@ mod tests;
 
 pub use access::{Outbox, Reader, Spooler, Store};
 pub use contract::{
-    AuditLogPage, AuditLogPosition, AuditLogQuery, AuditLogReport, CACHE_BYTES_DEFAULT,
-    CommitError, DatabaseFiles, DeadId, DeliveryId, DiskTrouble, EngineError, ExpiryNote,
+    AttemptId, AttemptPage, AttemptQuery, AuditLogPage, AuditLogPosition, AuditLogQuery,
+    AuditLogReport, CACHE_BYTES_DEFAULT, CampaignClock, CommitError, ContactedRecord,
+    DatabaseFiles, DeadId, DeliveryId, DiskTrouble, EngineError, ExpiryNote, InstallationKey,
     KeyOrigin, KeyStatus, Op, RESTARTS_KEPT, RemoteRoot, RootError, RotateError, Rotated, Row,
-    RowId, RowWrite, Snapshot, StoreError, StoreOptions, StoreStats, Table,
+    RowId, RowWrite, SharedRow, SharedTable, SharedWrite, Snapshot, StoreError, StoreOptions,
+    StoreStats, Table,
 };
 pub use examine::{AuditLogExamined, Examined, examine, examine_audit_log};
 pub use records::erasure::names_user;

@@ -12,8 +12,8 @@ use crate::protocol::audit::log::AUDIT_LOG_KEPT_MS;
 use crate::protocol::tree::table;
 use crate::store::Op;
 
-/// Time between two looks. With what one look lets go at the most (4,096 rows, 1,000 audit entries), 24
-/// million rows and 6 million entries a day may come to their end.
+/// Time between two looks. With what one look lets go at the most (4,096 rows of users and as many that belong to
+/// nobody, 1,000 audit entries), 24 million rows of each sort and 6 million entries a day may come to their end.
 const EVERY: Duration = Duration::from_secs(15);
 
 /// Starts it; it ends when what is returned is dropped.

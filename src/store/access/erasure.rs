@@ -1,7 +1,8 @@
 //! Erasing a user, piece by piece, so that no commit of others waits for long: a mark first, then
 //! everything that is stored of the user, the mark last. A crash may come anywhere: what has a mark is
 //! erased to its end when the store is opened next, before anybody reads it. Owns the order of an erasure;
-//! the caller ensures that nothing new of the user is written meanwhile.
+//! the caller ensures that nothing new of the user is written meanwhile. What belongs to no user stays: who
+//! refuses to be contacted, when people were reached, what accounts have done. None of it names the user.
 
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::accounts::record::SessionRecord;
@@ -12,7 +13,7 @@ use crate::protocol::values::ids::AuthKeyId;
 
 use super::reader::Reader;
 use super::store::Store;
-use crate::store::contract::{Op, StoreError, Table};
+use crate::store::contract::{Op, StoreError};
 use crate::store::engines::collect;
 use crate::store::format::encoding;
 use crate::store::format::layout::{self, kind};
@@ -36,7 +37,8 @@ impl Reader {
 }
 
 impl Store {
-    /// Goes on with every erasing that a crash came into. Before anything is read for a start.
+    /// Goes on with every erasing, and every removal of a task, that a crash came into. Before anything is read
+    /// for a start.
     ///
     /// # Errors
     /// When the store fails; it goes on from there at the next start.
@@ -45,7 +47,7 @@ impl Store {
             tracing::warn!("goes on erasing a user, which was not through when the daemon ended");
             self.erase(&erasure).await?;
         }
-        Ok(())
+        self.finish_task_removals().await
     }
 
     /// Erases everything of a user, of whom nothing may be written any more. What is begun is marked
@@ -59,7 +61,7 @@ impl Store {
         let user = &erasure.user;
         self.erase_monitors(user).await?;
         self.erase_accounts(user).await?;
-        while self.is_left(user, Table::ALL.map(kind::of)).await? {
+        while self.is_left(user, kind::of_users().collect()).await? {
             self.erase_some(vec![Op::EraseRows(user.clone())]).await?;
         }
         self.erase_notes(erasure).await?;
@@ -137,7 +139,7 @@ impl Store {
 
     async fn pseudonymise_audit_log(&self, erasure: &Erasure) -> Result<u64, StoreError> {
         let mut count = 0;
-        while self.is_left(&erasure.user, [kind::AUDIT_INDEX]).await? {
+        while self.is_left(&erasure.user, vec![kind::AUDIT_INDEX]).await? {
             let user = erasure.user.clone();
             let (of, pseudonym) = (user.clone(), erasure.pseudonym.to_string());
             count += self.read(move |store| store.count_index(&of)).await?;
@@ -147,11 +149,7 @@ impl Store {
     }
 
     /// Whether there are still keys of these kinds that begin with `user`.
-    async fn is_left<const N: usize>(
-        &self,
-        user: &UserId,
-        kinds: [u8; N],
-    ) -> Result<bool, StoreError> {
+    async fn is_left(&self, user: &UserId, kinds: Vec<u8>) -> Result<bool, StoreError> {
         let user = user.clone();
         let query = move |store: &Reader| {
             for kind in kinds {

@@ -3,6 +3,7 @@
 //! decides what is stored.
 
 mod audit_log;
+mod campaigns;
 mod erasure;
 mod keys;
 mod monitors;

@@ -1,7 +1,6 @@
 //! Everything that can be written. Plain data.
 
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use crate::protocol::accounts::daily_limits::DayCount;
 use crate::protocol::accounts::record::{AccountRecord, Credentials, SessionRecord};
@@ -9,6 +8,8 @@ use crate::protocol::answers::erasure::Erasure;
 use crate::protocol::audit::log::AuditEvent;
 use crate::protocol::bridge::job::JobRecord;
 use crate::protocol::bridge::outbox::OutboxEntry;
+use crate::protocol::campaigns::respect::{List, Suppression, SuppressionId};
+use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::monitors::cursor::Cursor;
 use crate::protocol::monitors::record::MonitorRecord;
 use crate::protocol::telegram::chat::ChatKey;
@@ -19,7 +20,8 @@ use crate::protocol::tree::restart::RestartRecord;
 use crate::protocol::users::owner::UserId;
 use crate::protocol::values::ids::{AuthKeyId, SessionId, UnixMillis};
 
-use super::rows::{ExpiryNote, Row, RowId, RowWrite, Table};
+use super::rows::{ExpiryNote, Row, RowId, RowWrite, Table, json_of};
+use super::shared::{SharedRow, SharedTable, SharedWrite};
 
 /// Lines of the restart ledger that are kept; older ones are deleted. At 250 bytes a line, 250 KiB.
 pub const RESTARTS_KEPT: usize = 1000;
@@ -101,12 +103,28 @@ pub enum Op {
         /// What their ids begin with.
         prefix: RowId,
     },
+    /// Deletes a task and what belongs to it, some thousand records at the most: see `Store::delete_task`.
+    DeleteTask {
+        /// The user.
+        owner: UserId,
+        /// The task.
+        task: TaskId,
+    },
+    /// Writes a row that belongs to no user: see [`Op::put_shared`].
+    PutShared(SharedWrite),
+    /// Deletes a row that belongs to no user: see [`Op::delete_shared`].
+    DeleteShared {
+        /// The table.
+        table: SharedTable,
+        /// The row.
+        id: RowId,
+    },
     /// Deletes the note that a row expires.
     DeleteExpiryNote(ExpiryNote),
     /// Everything up to this sequence number of the outbox was taken over by the reader for
     /// webhooks; the offset never goes back.
     Spool(u64),
-    /// Deletes rows of a user, some thousand at the most.
+    /// Deletes rows of a user, some thousand at the most. Shared rows stay.
     EraseRows(UserId),
     /// Deletes the lines of the restart ledger that name a user.
     ForgetRestarts(UserId),
@@ -114,7 +132,8 @@ pub enum Op {
     BeginErasure(Erasure),
     /// The user is erased.
     EndErasure(UserId),
-    /// Deletes rows that have expired at this moment, some thousand at the most.
+    /// Deletes rows that have expired at this moment, some thousand at the most; shared rows by the clock of
+    /// campaigns that is stored.
     Expire(UnixMillis),
     /// Adds an entry to the audit log.
     Audit(AuditEvent),
@@ -140,16 +159,14 @@ pub enum Op {
 impl Op {
     /// Writes a user's row.
     pub fn put_row<R: Row>(row: &R) -> Self {
-        let json = serde_json::to_vec(row)
-            .expect("plain data with text keys, written to memory, always encodes");
-        Self::PutRow(RowWrite {
-            table: R::TABLE,
-            owner: row.owner().clone(),
-            id: row.id(),
-            json: Zeroizing::new(json),
-            expires_at: row.expires_at(),
-            parent: row.parent(),
-        })
+        Self::PutRow(RowWrite::of(row))
+    }
+
+    /// Replaces a user's row; ignored when it is gone, so that what is deleted does not come back through a
+    /// late write.
+    pub fn update_row<R: Row>(row: &R) -> Self {
+        let parent = Some((R::TABLE, row.id()));
+        Self::PutRow(RowWrite { parent, ..RowWrite::of(row) })
     }
 
     /// Deletes a user's row.
@@ -160,6 +177,49 @@ impl Op {
     /// Deletes all rows of a user whose ids begin with `prefix`.
     pub fn delete_rows<R: Row>(owner: &UserId, prefix: impl Into<RowId>) -> Self {
         Self::DeleteRows { table: R::TABLE, owner: owner.clone(), prefix: prefix.into() }
+    }
+
+    /// Writes a row that belongs to no user. Of some tables the writer keeps what is there: see [`SharedTable`].
+    pub fn put_shared<R: SharedRow>(row: &R) -> Self {
+        Self::PutShared(SharedWrite::of(row))
+    }
+
+    /// Deletes a row that belongs to no user.
+    pub fn delete_shared<R: SharedRow>(id: impl Into<RowId>) -> Self {
+        Self::DeleteShared { table: R::TABLE, id: id.into() }
+    }
+
+    /// Writes an entry of the list that it names: a user's own or the installation's.
+    pub fn put_suppression(entry: &Suppression) -> Self {
+        let (id, json) = (entry.id.into(), json_of(entry));
+        match &entry.list {
+            List::User(user) => Self::PutRow(RowWrite {
+                table: Table::Suppression,
+                owner: user.clone(),
+                id,
+                json,
+                expires_at: None,
+                parent: None,
+                mark: None,
+            }),
+            List::Installation => {
+                let table = SharedTable::InstallationSuppression;
+                Self::PutShared(SharedWrite { table, id, json, expires_at: None })
+            }
+        }
+    }
+
+    /// Deletes an entry of a list. The refusal that is looked up is a row of its own.
+    pub fn delete_suppression(list: &List, id: SuppressionId) -> Self {
+        let id = id.into();
+        match list {
+            List::User(user) => {
+                Self::DeleteRow { table: Table::Suppression, owner: user.clone(), id }
+            }
+            List::Installation => {
+                Self::DeleteShared { table: SharedTable::InstallationSuppression, id }
+            }
+        }
     }
 
     /// About how many bytes it holds while it waits, for the bound of the queue.
@@ -174,6 +234,7 @@ impl Op {
             Self::PutCredentials(_) | Self::PutAccount(_) | Self::UpdateAccount(_) => 4 * SMALL,
             Self::Audit(_) => 6 * SMALL,
             Self::PutRow(row) => SMALL + row.id.0.len() + row.json.len(),
+            Self::PutShared(row) => SMALL + row.id.0.len() + row.json.len(),
             _ => SMALL,
         }
     }

@@ -38,11 +38,23 @@ pub enum Table {
     Delivery,
     /// Deliveries that were given up. Sealed, because of the text in them.
     DeadDelivery,
+    /// Tasks of campaigns. Sealed, because of their texts.
+    Task,
+    /// How tasks fare: counts and paces, no names.
+    TaskRun,
+    /// Targets of tasks, some to a block. Sealed, because of the names and phone numbers in them.
+    TargetBlock,
+    /// The statuses of targets, a letter each.
+    StatusPage,
+    /// Attempts to reach targets, by their numbers: no names, no texts.
+    Attempt,
+    /// A user's own list of who is never contacted. Sealed, because of whom it names.
+    Suppression,
 }
 
 impl Table {
     /// All of them.
-    pub(in crate::store) const ALL: [Self; 8] = [
+    pub(in crate::store) const ALL: [Self; 14] = [
         Self::OwnedAccount,
         Self::AttachedChat,
         Self::Send,
@@ -51,6 +63,12 @@ impl Table {
         Self::Webhook,
         Self::Delivery,
         Self::DeadDelivery,
+        Self::Task,
+        Self::TaskRun,
+        Self::TargetBlock,
+        Self::StatusPage,
+        Self::Attempt,
+        Self::Suppression,
     ];
 
     /// What its rows are called in errors.
@@ -64,18 +82,32 @@ impl Table {
             Self::Webhook => "webhook",
             Self::Delivery => "delivery",
             Self::DeadDelivery => "dead delivery",
+            Self::Task => "task",
+            Self::TaskRun => "task run",
+            Self::TargetBlock => "target block",
+            Self::StatusPage => "status page",
+            Self::Attempt => "attempt",
+            Self::Suppression => "suppression",
         }
     }
 
     /// Whether its rows are sealed.
     pub(in crate::store) fn is_sealed(self) -> bool {
         match self {
-            Self::OwnedAccount | Self::AttachedChat | Self::Send => false,
+            Self::OwnedAccount
+            | Self::AttachedChat
+            | Self::Send
+            | Self::TaskRun
+            | Self::StatusPage
+            | Self::Attempt => false,
             Self::Login
             | Self::LoginFloodWait
             | Self::Webhook
             | Self::Delivery
-            | Self::DeadDelivery => true,
+            | Self::DeadDelivery
+            | Self::Task
+            | Self::TargetBlock
+            | Self::Suppression => true,
         }
     }
 }
@@ -209,6 +241,12 @@ pub trait Row: Serialize + DeserializeOwned {
     fn parent(&self) -> Option<(Table, RowId)> {
         None
     }
+
+    /// A byte that is kept in clear beside the row and goes with it, so that rows are told apart without being
+    /// opened. Of tasks it is their status.
+    fn mark(&self) -> Option<u8> {
+        None
+    }
 }
 
 impl Row for OwnedAccount {
@@ -335,6 +373,29 @@ pub struct RowWrite {
     pub(in crate::store) expires_at: Option<UnixMillis>,
     /// Without this row of the same owner it is not kept.
     pub(in crate::store) parent: Option<(Table, RowId)>,
+    /// What is kept in clear beside it.
+    pub(in crate::store) mark: Option<u8>,
+}
+
+impl RowWrite {
+    pub(in crate::store) fn of<R: Row>(row: &R) -> Self {
+        Self {
+            table: R::TABLE,
+            owner: row.owner().clone(),
+            id: row.id(),
+            json: json_of(row),
+            expires_at: row.expires_at(),
+            parent: row.parent(),
+            mark: row.mark(),
+        }
+    }
+}
+
+/// The fields of a row. Wiped on drop, for what is to be sealed.
+pub(in crate::store) fn json_of<T: Serialize>(row: &T) -> Zeroizing<Vec<u8>> {
+    let json = serde_json::to_vec(row)
+        .expect("plain data with text keys, written to memory, always encodes");
+    Zeroizing::new(json)
 }
 
 impl fmt::Debug for RowWrite {

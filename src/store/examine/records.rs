@@ -12,13 +12,22 @@ use crate::clock::Clock;
 use crate::protocol::accounts::record::{AccountRecord, SessionRecord};
 use crate::protocol::answers::erasure::Erasure;
 use crate::protocol::bridge::job::JobRecord;
+use crate::protocol::campaigns::account::ActorRecord;
+use crate::protocol::campaigns::attempt::AttemptRecord;
+use crate::protocol::campaigns::block::{StatusPage, TargetBlock};
+use crate::protocol::campaigns::caps::UseCount;
+use crate::protocol::campaigns::respect::{Refusal, Suppression};
+use crate::protocol::campaigns::run::TaskRun;
+use crate::protocol::campaigns::task::Task;
 use crate::protocol::monitors::record::MonitorRecord;
 use crate::protocol::telegram::chat::PeerRecord;
 use crate::protocol::telegram::updates::UpdateState;
 use crate::protocol::tree::restart::RestartRecord;
 
 use super::scratch_copy::{CACHE_BYTES, ScratchCopy, naming_the_original, without_panic_output};
-use crate::store::contract::{StoreError, StoreOptions};
+use crate::store::contract::{
+    CampaignClock, ContactedRecord, InstallationKey, Row, SharedRow, StoreError, StoreOptions,
+};
 use crate::store::engines::Engine;
 use crate::store::engines::disk::{self, DiskEngine};
 use crate::store::format::encoding::{self, CursorRecord};
@@ -126,8 +135,22 @@ fn read_everything(recovered: &Recovered) -> Result<(u64, u64), StoreError> {
     compact::<CursorRecord>(engine, kind::CURSOR, "cursor")?;
     compact::<UpdateState>(engine, kind::UPDATE_STATE, "update state")?;
     compact::<PeerRecord>(engine, kind::PEER, "peer")?;
+    campaigns(engine)?;
     sealed(engine, &recovered.keys)?;
     Ok((outbox(recovered)?, accounts))
+}
+
+/// What campaigns keep in clear.
+fn campaigns(engine: &dyn Engine) -> Result<(), StoreError> {
+    compact::<u8>(engine, kind::TASK_MARK, record_name(kind::TASK_MARK))?;
+    rows::<TaskRun>(engine)?;
+    rows::<StatusPage>(engine)?;
+    rows::<AttemptRecord>(engine)?;
+    shared_rows::<UseCount>(engine)?;
+    shared_rows::<ActorRecord>(engine)?;
+    shared_rows::<ContactedRecord>(engine)?;
+    shared_rows::<Refusal>(engine)?;
+    shared_rows::<CampaignClock>(engine)
 }
 
 /// Visits all records of one kind; returns how many there are.
@@ -150,6 +173,17 @@ fn json<T: DeserializeOwned>(engine: &dyn Engine, kind: u8) -> Result<u64, Store
     each(engine, kind, |_, value| encoding::from_json::<T>(record_name(kind), value).map(drop))
 }
 
+fn rows<R: Row>(engine: &dyn Engine) -> Result<(), StoreError> {
+    let name = R::TABLE.name();
+    each(engine, kind::of(R::TABLE), |_, value| encoding::from_json::<R>(name, value).map(drop))
+        .map(drop)
+}
+
+fn shared_rows<R: SharedRow>(engine: &dyn Engine) -> Result<(), StoreError> {
+    let (kind, name) = (kind::of_shared(R::TABLE), R::TABLE.name());
+    each(engine, kind, |_, value| encoding::from_json::<R>(name, value).map(drop)).map(drop)
+}
+
 fn compact<T: DeserializeOwned>(
     engine: &dyn Engine,
     kind: u8,
@@ -165,6 +199,14 @@ fn sealed(engine: &dyn Engine, keys: &Keys) -> Result<(), StoreError> {
         keys.read_each(engine, record, (&from, &to), |key, plain| match *kind {
             kind::CREDENTIALS => {
                 encoding::credentials_from_plain(layout::account_of(key)?, &plain).map(|_| true)
+            }
+            kind::TASK => encoding::from_json::<Task>(record, &plain).map(|_| true),
+            kind::TARGET_BLOCK => encoding::from_json::<TargetBlock>(record, &plain).map(|_| true),
+            kind::SUPPRESSION | kind::INSTALLATION_SUPPRESSION => {
+                encoding::from_json::<Suppression>(record, &plain).map(|_| true)
+            }
+            kind::INSTALLATION_KEY => {
+                encoding::from_json::<InstallationKey>(record, &plain).map(|_| true)
             }
             _ => Ok(true),
         })?;

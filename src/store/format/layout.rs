@@ -7,7 +7,7 @@ use crate::protocol::telegram::chat::{ChatKey, MarkedId};
 use crate::protocol::users::owner::UserId;
 use crate::protocol::values::ids::{AuthKeyId, SessionId, UnixMillis};
 
-use crate::store::contract::{StoreError, ordered};
+use crate::store::contract::{RowId, StoreError, ordered};
 
 /// The store's format number.
 pub(in crate::store) const FORMAT: &[u8] = b"!format";
@@ -31,7 +31,7 @@ pub(in crate::store) const TRIMMED: &[u8] = b"!trimmed";
 
 /// Kinds of record.
 pub(in crate::store) mod kind {
-    use crate::store::contract::Table;
+    use crate::store::contract::{SharedTable, Table};
 
     pub(crate) const ACCOUNT: u8 = b'a';
     pub(crate) const OWNED_ACCOUNT: u8 = b'A';
@@ -71,6 +71,28 @@ pub(in crate::store) mod kind {
     pub(crate) const TOMBSTONE: u8 = b't';
     pub(crate) const UPDATE_STATE: u8 = b'u';
     pub(crate) const JOB: u8 = b'w';
+    /// Sealed, because of its texts.
+    pub(crate) const TASK: u8 = b'K';
+    /// What is kept in clear beside tasks: a byte that tells their status.
+    pub(crate) const TASK_MARK: u8 = b'J';
+    pub(crate) const TASK_RUN: u8 = b'R';
+    /// Sealed, because of the names in it.
+    pub(crate) const TARGET_BLOCK: u8 = b'B';
+    pub(crate) const STATUS_PAGE: u8 = b'S';
+    pub(crate) const ATTEMPT: u8 = b'L';
+    /// Sealed, because of whom it names.
+    pub(crate) const SUPPRESSION: u8 = b'X';
+    pub(crate) const USE_COUNT: u8 = b'U';
+    pub(crate) const ACTOR: u8 = b'H';
+    pub(crate) const CONTACTED: u8 = b'M';
+    pub(crate) const REFUSAL: u8 = b'F';
+    /// Sealed, because of whom it names.
+    pub(crate) const INSTALLATION_SUPPRESSION: u8 = b'G';
+    pub(crate) const CAMPAIGN_CLOCK: u8 = b'Z';
+    /// Sealed.
+    pub(crate) const INSTALLATION_KEY: u8 = b'Y';
+    /// Notes of rows that expire on the steady timeline of campaigns, by the hour.
+    pub(crate) const STEADY_EXPIRY: u8 = b'z';
 
     /// The kind of the rows of a table.
     pub(crate) const fn of(table: Table) -> u8 {
@@ -83,12 +105,46 @@ pub(in crate::store) mod kind {
             Table::Webhook => WEBHOOK,
             Table::Delivery => DELIVERY,
             Table::DeadDelivery => DEAD_DELIVERY,
+            Table::Task => TASK,
+            Table::TaskRun => TASK_RUN,
+            Table::TargetBlock => TARGET_BLOCK,
+            Table::StatusPage => STATUS_PAGE,
+            Table::Attempt => ATTEMPT,
+            Table::Suppression => SUPPRESSION,
+        }
+    }
+
+    /// The kind of what is kept in clear beside the rows of a table, for tables that have it.
+    pub(crate) const fn of_marks(table: Table) -> Option<u8> {
+        match table {
+            Table::Task => Some(TASK_MARK),
+            _ => None,
+        }
+    }
+
+    /// All kinds whose keys begin with a user: what goes with the user.
+    pub(crate) fn of_users() -> impl Iterator<Item = u8> {
+        let marks = Table::ALL.into_iter().filter_map(of_marks);
+        Table::ALL.into_iter().map(of).chain(marks)
+    }
+
+    /// The kind of the rows of a table that belongs to no user.
+    pub(crate) const fn of_shared(table: SharedTable) -> u8 {
+        match table {
+            SharedTable::UseCount => USE_COUNT,
+            SharedTable::Actor => ACTOR,
+            SharedTable::Contacted => CONTACTED,
+            SharedTable::Refusal => REFUSAL,
+            SharedTable::InstallationSuppression => INSTALLATION_SUPPRESSION,
+            SharedTable::CampaignClock => CAMPAIGN_CLOCK,
+            SharedTable::InstallationKey => INSTALLATION_KEY,
         }
     }
 }
 
 /// Every kind of record that is sealed as a whole: what a rotation walks over and what
-/// `telewarden check` opens. A new sealed kind needs nothing more than its line here.
+/// `telewarden check` opens. A new sealed kind needs its line here and a new number of the format
+/// (`FORMAT` in this room says why).
 pub(in crate::store) const SEALED_KINDS: &[(u8, &str)] = &[
     (kind::CREDENTIALS, "credentials"),
     (kind::DATA_KEY, "data key"),
@@ -97,6 +153,11 @@ pub(in crate::store) const SEALED_KINDS: &[(u8, &str)] = &[
     (kind::WEBHOOK, "webhook"),
     (kind::DELIVERY, "delivery"),
     (kind::DEAD_DELIVERY, "dead delivery"),
+    (kind::TASK, "task"),
+    (kind::TARGET_BLOCK, "target block"),
+    (kind::SUPPRESSION, "suppression"),
+    (kind::INSTALLATION_SUPPRESSION, "installation suppression"),
+    (kind::INSTALLATION_KEY, "installation key"),
 ];
 
 fn key(kind: u8, rest: &[u8]) -> Vec<u8> {
@@ -164,7 +225,29 @@ pub(in crate::store) fn row(kind: u8, owner: &UserId, id: &[u8]) -> Vec<u8> {
 
 /// A user's rows of one `kind` whose ids begin with `prefix`.
 pub(in crate::store) fn rows(kind: u8, owner: &UserId, prefix: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let from = row(kind, owner, prefix);
+    beginning_with(row(kind, owner, prefix))
+}
+
+/// The owner and the id in the key of a row.
+pub(in crate::store) fn owner_and_id(key: &[u8]) -> Option<(UserId, RowId)> {
+    let (length, rest) = key.get(1..)?.split_first()?;
+    let (owner, id) = rest.split_at_checked(usize::from(*length))?;
+    let owner = UserId::new(std::str::from_utf8(owner).ok()?).ok()?;
+    Some((owner, RowId(id.to_vec())))
+}
+
+/// A row that belongs to no user.
+pub(in crate::store) fn shared(kind: u8, id: &[u8]) -> Vec<u8> {
+    key(kind, id)
+}
+
+/// Rows of one `kind` that belong to no user and whose ids begin with `prefix`.
+pub(in crate::store) fn shared_rows(kind: u8, prefix: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    beginning_with(key(kind, prefix))
+}
+
+/// All keys that begin with `from`, which begins with a kind.
+fn beginning_with(from: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
     let mut to = from.clone();
     // The kind is below 0xff, so there is always a byte to raise.
     while to.last() == Some(&0xff) {
@@ -203,14 +286,17 @@ pub(in crate::store) fn person_waits(telegram_id: i64) -> Vec<u8> {
 
 /// Notes that the row at `row` expires in the hour of `at`.
 pub(in crate::store) fn expiry(at: UnixMillis, row: &[u8]) -> Vec<u8> {
-    let mut key = expiry_hour(at);
-    key.extend_from_slice(row);
-    key
+    [&expiry_hour(kind::EXPIRY, at), row].concat()
 }
 
-/// Where the notes of the hour of `at` begin.
-pub(in crate::store) fn expiry_hour(at: UnixMillis) -> Vec<u8> {
-    key(kind::EXPIRY, &ordered(at.0.div_euclid(60 * 60 * 1_000)))
+/// The same on the steady timeline of campaigns.
+pub(in crate::store) fn steady_expiry(at: UnixMillis, row: &[u8]) -> Vec<u8> {
+    [&expiry_hour(kind::STEADY_EXPIRY, at), row].concat()
+}
+
+/// Where the notes of one `kind` and of the hour of `at` begin.
+pub(in crate::store) fn expiry_hour(kind: u8, at: UnixMillis) -> Vec<u8> {
+    key(kind, &ordered(at.0.div_euclid(60 * 60 * 1_000)))
 }
 
 /// The row that such a note is about.
@@ -252,6 +338,7 @@ pub(in crate::store) fn record_name(kind: u8) -> &'static str {
         kind::MONITOR => "monitor",
         kind::JOB => "job",
         kind::ERASURE => "erasure",
+        kind::TASK_MARK => "task mark",
         _ => "restart",
     }
 }
@@ -259,6 +346,7 @@ pub(in crate::store) fn record_name(kind: u8) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::contract::{SharedTable, Table};
 
     #[test]
     fn peers_of_one_account_lie_together_and_in_order() {
@@ -292,6 +380,42 @@ mod tests {
         let (from, to) = rows(kind::SEND, &user("ab"), b"\xff\xff");
         let own = row(kind::SEND, &user("ab"), b"\xff\xff\xff");
         assert!(from <= own && own < to);
+    }
+
+    #[test]
+    fn kinds_are_told_apart_and_each_sealed_table_is_among_the_sealed_kinds() {
+        let shared = SharedTable::ALL.map(kind::of_shared);
+        let mut kinds: Vec<u8> = kind::of_users().chain(shared).collect();
+        let count = kinds.len();
+        kinds.extend([kind::EXPIRY, kind::STEADY_EXPIRY, kind::SEGMENT, kind::PEER]);
+        kinds.sort_unstable();
+        kinds.dedup();
+        assert_eq!(kinds.len(), count + 4);
+        let is_sealed = |kind| SEALED_KINDS.iter().any(|(sealed, _)| *sealed == kind);
+        for table in Table::ALL {
+            assert_eq!(is_sealed(kind::of(table)), table.is_sealed(), "{table:?}");
+        }
+        for table in SharedTable::ALL {
+            assert_eq!(is_sealed(kind::of_shared(table)), table.is_sealed(), "{table:?}");
+        }
+    }
+
+    /// What a program of this format seals. Whoever adds a kind here raises `FORMAT` (which says why), and this
+    /// test with it.
+    #[test]
+    fn a_new_sealed_kind_comes_with_a_new_format() {
+        let kinds: Vec<u8> = SEALED_KINDS.iter().map(|(kind, _)| *kind).collect();
+        assert_eq!((crate::store::format::FORMAT, &kinds[..]), (4, &b"cdlfhvxKBXGY"[..]));
+        let of_users: Vec<u8> = kind::of_users().collect();
+        assert_eq!(&of_users[..], b"ACIlfhvxKRBSLXJ");
+    }
+
+    #[test]
+    fn owner_and_id_are_read_back_from_a_key() {
+        let user = UserId::new("ab").unwrap();
+        let key = row(kind::TASK, &user, b"id");
+        assert_eq!(owner_and_id(&key), Some((user, RowId(b"id".to_vec()))));
+        assert_eq!((owner_and_id(b"K"), owner_and_id(b"K\x05ab")), (None, None));
     }
 
     #[test]

@@ -24,12 +24,14 @@ use crate::protocol::values::ids::{AuthKeyId, UnixMillis};
 use super::monitor_index::{IndexedMonitor, MonitorIndex};
 use super::overlay::Overlay;
 use super::segment::{self, Content};
-use crate::store::contract::{AuditLogPosition, Op, RESTARTS_KEPT, RowId, RowWrite, StoreError};
+use crate::store::contract::{
+    AuditLogPosition, Op, RESTARTS_KEPT, RowId, RowWrite, SharedWrite, StoreError, Table,
+};
 use crate::store::engines::{Engine, WriteBatch};
 use crate::store::format::encoding::{self, CursorRecord};
 use crate::store::format::layout::{self, kind};
 use crate::store::keys::{Keyring, Keys, Seal};
-use crate::store::records::{audit_log, erasure, expiry};
+use crate::store::records::{audit_log, campaigns, erasure, expiry};
 
 /// What the writer knows of the records without reading them. At 10,000 accounts and as many
 /// monitors about 1 MiB.
@@ -150,11 +152,22 @@ impl Group {
             Op::PutRestart(record) => self.put_restart(&record, context.known),
             Op::PutRow(row) => self.put_row(row, context)?,
             Op::DeleteRow { table, owner, id } => {
-                self.batch.delete(layout::row(kind::of(table), &owner, &id.0));
+                for kind in kinds_of(table) {
+                    self.batch.delete(layout::row(kind, &owner, &id.0));
+                }
             }
             Op::DeleteRows { table, owner, prefix } => {
-                let (from, to) = layout::rows(kind::of(table), &owner, &prefix.0);
-                self.delete_range(from, to, context)?;
+                for kind in kinds_of(table) {
+                    let (from, to) = layout::rows(kind, &owner, &prefix.0);
+                    self.delete_range(from, to, context)?;
+                }
+            }
+            Op::DeleteTask { owner, task } => {
+                campaigns::delete_task(&mut self.batch, context.engine, &owner, task)?;
+            }
+            Op::PutShared(row) => self.put_shared(row, context)?,
+            Op::DeleteShared { table, id } => {
+                self.batch.delete(layout::shared(kind::of_shared(table), &id.0));
             }
             Op::DeleteExpiryNote(note) => self.batch.delete(note.0),
             Op::Spool(through) => self.spool(through, context)?,
@@ -291,7 +304,7 @@ impl Group {
     }
 
     fn put_row(&mut self, row: RowWrite, context: &Context<'_>) -> Result<(), StoreError> {
-        let RowWrite { table, owner, id, json, expires_at, parent } = row;
+        let RowWrite { table, owner, id, json, expires_at, parent, mark } = row;
         let row_key = |table, id: &RowId| layout::row(kind::of(table), &owner, &id.0);
         if let Some((parent, id)) = parent
             && self.batch.get(context.engine, &row_key(parent, &id))?.is_none()
@@ -303,8 +316,34 @@ impl Group {
         if let Some(at) = expires_at {
             self.batch.put(layout::expiry(at, &key), Vec::new());
         }
-        let record = encoding::versioned(&json);
-        let value = match table.is_sealed() {
+        if let (Some(mark), Some(kind)) = (mark, kind::of_marks(table)) {
+            self.batch.put(layout::row(kind, &owner, &id.0), encoding::to_compact(&mark));
+        }
+        self.put_fields(key, &json, table.is_sealed(), context)
+    }
+
+    fn put_shared(&mut self, row: SharedWrite, context: &Context<'_>) -> Result<(), StoreError> {
+        let SharedWrite { table, id, json, expires_at } = row;
+        let key = layout::shared(kind::of_shared(table), &id.0);
+        if campaigns::is_void(&self.batch, context.engine, table, &key, &json)? {
+            return Ok(());
+        }
+        if let Some(at) = expires_at {
+            self.batch.put(layout::steady_expiry(at, &key), Vec::new());
+        }
+        self.put_fields(key, &json, table.is_sealed(), context)
+    }
+
+    /// Writes the fields of a row, sealed where they are to be.
+    fn put_fields(
+        &mut self,
+        key: Vec<u8>,
+        json: &[u8],
+        is_sealed: bool,
+        context: &Context<'_>,
+    ) -> Result<(), StoreError> {
+        let record = encoding::versioned(json);
+        let value = match is_sealed {
             true => context.keys.seal(&key, &record)?,
             false => record.to_vec(),
         };
@@ -400,6 +439,11 @@ impl Group {
         let effects = Effects { first, entries, cursors, states, monitors, spooled };
         Ok(Ready { batch, effects })
     }
+}
+
+/// The kinds of record that a row of a table has.
+fn kinds_of(table: Table) -> impl Iterator<Item = u8> {
+    [kind::of(table)].into_iter().chain(kind::of_marks(table))
 }
 
 /// Whether an account has a record. Anything else that is written of an account exists only with it:

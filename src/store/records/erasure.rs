@@ -1,12 +1,13 @@
 //! Deleting what is stored of a user outside of accounts and monitors. Owns which records name a user; the
-//! order of an erasure is in `access/erasure.rs`.
+//! order of an erasure is in `access/erasure.rs`. Rows that belong to no user stay: a refusal outlives the user
+//! who wrote it down.
 
 use crate::protocol::answers::erasure::Erasure;
 use crate::protocol::telegram::chat::ChatKey;
 use crate::protocol::tree::restart::{ChildKind, RestartRecord};
 use crate::protocol::users::owner::UserId;
 
-use crate::store::contract::{ExpiryNote, StoreError, Table};
+use crate::store::contract::{ExpiryNote, StoreError};
 use crate::store::engines::{Engine, WriteBatch, collect};
 use crate::store::format::encoding;
 use crate::store::format::layout::{self, kind};
@@ -21,17 +22,28 @@ pub(in crate::store) fn delete_rows(
     owner: &UserId,
 ) -> Result<(), StoreError> {
     let mut left = RECORDS_PER_COMMIT;
-    for table in Table::ALL {
-        let (from, to) = layout::rows(kind::of(table), owner, &[]);
-        let written = batch.writes.range(from.clone()..to.clone());
-        let mut keys: Vec<Vec<u8>> = written.map(|(key, _)| key.clone()).collect();
-        keys.extend(collect(engine, &from, &to, left)?.into_iter().map(|(key, _)| key));
-        left = left.saturating_sub(keys.len());
-        keys.into_iter().for_each(|key| batch.delete(key));
+    for kind in kind::of_users() {
+        delete_some(batch, engine, &layout::rows(kind, owner, &[]), &mut left)?;
         if left == 0 {
             break;
         }
     }
+    Ok(())
+}
+
+/// Adds to `batch` the deletion of what it was to write in `from..to`, and of up to `left` records there; `left`
+/// becomes how many more may go.
+pub(super) fn delete_some(
+    batch: &mut WriteBatch,
+    engine: &dyn Engine,
+    (from, to): &(Vec<u8>, Vec<u8>),
+    left: &mut usize,
+) -> Result<(), StoreError> {
+    let written = batch.writes.range(from.clone()..to.clone());
+    let mut keys: Vec<Vec<u8>> = written.map(|(key, _)| key.clone()).collect();
+    keys.extend(collect(engine, from, to, *left)?.into_iter().map(|(key, _)| key));
+    *left = left.saturating_sub(keys.len());
+    keys.into_iter().for_each(|key| batch.delete(key));
     Ok(())
 }
 
@@ -75,7 +87,7 @@ pub(in crate::store) fn expiry_notes(
     from: &[u8],
 ) -> Result<Vec<ExpiryNote>, StoreError> {
     let (_, to) = layout::all(kind::EXPIRY);
-    let rows = Table::ALL.iter().map(|table| layout::row(kind::of(*table), &erasure.user, &[]));
+    let rows = kind::of_users().map(|kind| layout::row(kind, &erasure.user, &[]));
     let own: Vec<Vec<u8>> = rows.collect();
     let mut notes = Vec::new();
     engine.scan(from, &to, &mut |note, _| {

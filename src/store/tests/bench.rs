@@ -6,7 +6,16 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
 
+use super::sample_rows::{
+    actor, attempt, block, campaign_clock, contacted, run, task, task_id, use_count, user,
+};
 use super::*;
+use crate::protocol::campaigns::block::{BLOCK_TARGETS, PAGE_TARGETS, StatusPage, TargetBlock};
+use crate::protocol::campaigns::caps::Budget;
+use crate::protocol::campaigns::identity::Identifier;
+use crate::protocol::campaigns::target::{Details, Intent, Step, Target, TargetId, TargetStatus};
+use crate::protocol::campaigns::task::TaskStatus;
+use crate::protocol::users::owner::AccountId;
 
 fn cpu() -> Duration {
     // SAFETY: the pointer is to a zeroed `rusage` of our own; `getrusage` only fills it.
@@ -308,5 +317,151 @@ async fn a_rotation_over_ten_thousand_credentials() {
         if let Some(rotation) = rotation {
             say(format_args!("rotated in {:?}", rotation.await.unwrap()));
         }
+    }
+}
+
+/// A block as they are once everybody of it is resolved and was written to.
+fn full_block(number: u32) -> TargetBlock {
+    let target = |place| {
+        let id = TargetId(BLOCK_TARGETS * number + place);
+        let details = Details {
+            first_name: Some("Konstantin".into()),
+            last_name: Some("Konstantinov".into()),
+            ..Details::default()
+        };
+        let named = Identifier::Username(format!("somebody_{}", id.0).into());
+        let mut target = Target::new(id, named, Some(details));
+        target.person = Some(7_000_000_000 + i64::from(id.0));
+        let account = AccountId(Uuid::from_u128(1));
+        let intent = Intent {
+            account,
+            step: Step::Send,
+            random_id: i64::MIN + i64::from(id.0),
+            at: UnixMillis(1_700_000_000_000),
+            is_repeat: false,
+        };
+        target.begin(intent, 1).unwrap();
+        target
+    };
+    let targets = (0..BLOCK_TARGETS).map(target).collect();
+    TargetBlock { targets, ..block("one", 21, number) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn a_task_of_a_million_targets() {
+    const BLOCKS: u32 = 62_500;
+    tame_allocator();
+    let dir = tempfile::tempdir_in("target").unwrap();
+    let options = StoreOptions::new(dir.path().join("state"));
+    let (store, outbox) = Store::open(options.clone()).unwrap();
+    store.commit(vec![Op::put_row(&task("one", 21))]).await.unwrap();
+    let start = Instant::now();
+    for from in (0..BLOCKS).step_by(125) {
+        let mut ops: Vec<Op> =
+            (from..from + 125).map(|number| Op::put_row(&full_block(number))).collect();
+        // Two thousand targets: two pages of their statuses, near enough.
+        ops.extend((0..2).map(|page_number| Op::put_row(&full_page(from / 64 + page_number))));
+        store.commit(ops).await.unwrap();
+    }
+    say(format_args!(
+        "{BLOCKS} blocks put in {:?}, disk {} MiB, rss {} MiB",
+        start.elapsed(),
+        store.stats().disk_bytes >> 20,
+        resident_mib()
+    ));
+    let (one, id) = (user("one"), task_id(21));
+    let (start, mut targets) = (Instant::now(), 0);
+    for from in (0..BLOCKS).step_by(500) {
+        let blocks = store.target_blocks(&one, id, from..from + 500).unwrap();
+        targets += blocks.iter().map(|block| block.targets.len()).sum::<usize>();
+    }
+    say(format_args!(
+        "{targets} targets read in {:?}, rss {} MiB",
+        start.elapsed(),
+        resident_mib()
+    ));
+    assert_eq!(targets, 1_000_000);
+    let start = Instant::now();
+    let pages = store.status_pages(&one, id, 0..u32::MAX).unwrap();
+    let statuses: usize = pages.iter().map(|page| page.statuses(None).count()).sum();
+    say(format_args!("{statuses} statuses read in {:?}", start.elapsed()));
+    let start = Instant::now();
+    assert_eq!(store.tasks_in(&[TaskStatus::Draft]).unwrap().len(), 1);
+    say(format_args!("tasks that are open found in {:?}", start.elapsed()));
+    store.close().await.unwrap();
+    drop(outbox);
+    let start = Instant::now();
+    let (store, _outbox) = Store::open(options).unwrap();
+    say(format_args!("reopened in {:?}, rss {} MiB", start.elapsed(), resident_mib()));
+    let (start, used) = (Instant::now(), cpu());
+    store.delete_task(&one, id, vec![]).await.unwrap();
+    say(format_args!("deleted in {:?}, CPU {:?}", start.elapsed(), cpu() - used));
+}
+
+fn full_page(number: u32) -> StatusPage {
+    let mut page = StatusPage::empty(user("one"), task_id(21), number);
+    let first = number * PAGE_TARGETS;
+    (first..first + PAGE_TARGETS).for_each(|id| page.set(TargetId(id), Some(TargetStatus::Sent)));
+    page
+}
+
+/// What an action of a campaign commits: its intent, and later its outcome.
+fn action(worker: u32, nth: u32, is_outcome: bool) -> Vec<Op> {
+    let mut run = run("one", 21);
+    run.attempts = u64::from(nth);
+    let person = i64::from(worker);
+    let mut ops = vec![
+        Op::put_row(&full_block(worker)),
+        Op::put_row(&full_page(worker / 64)),
+        Op::put_row(&run),
+        Op::put_shared(&campaign_clock(i64::from(nth))),
+    ];
+    if is_outcome {
+        ops.push(Op::put_row(&attempt("one", 21, number_in(worker, nth))));
+    } else {
+        ops.push(Op::put_shared(&use_count(person, Budget::Message, (nth / 4) as i32)));
+        ops.push(Op::put_shared(&actor(person)));
+        let reached = i64::try_from(number_in(worker, nth)).unwrap();
+        ops.push(Op::put_shared(&contacted(reached, "one", 9)));
+    }
+    ops
+}
+
+fn number_in(worker: u32, nth: u32) -> u64 {
+    u64::from(worker) << 32 | u64::from(nth)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn intents_and_outcomes_of_campaigns() {
+    const EACH: u32 = 200;
+    tame_allocator();
+    for workers in [1, 10, 100] {
+        let dir = tempfile::tempdir_in("target").unwrap();
+        let (store, _outbox) = Store::open(StoreOptions::new(dir.path().join("state"))).unwrap();
+        store.commit(vec![Op::put_row(&task("one", 21))]).await.unwrap();
+        let (start, used, before) = (Instant::now(), cpu(), store.stats().commits);
+        let working = (0..workers).map(|worker| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for nth in 0..EACH {
+                    store.commit(action(worker, nth, false)).await.unwrap();
+                    store.commit(action(worker, nth, true)).await.unwrap();
+                }
+            })
+        });
+        for done in futures_util::future::join_all(working).await {
+            done.unwrap();
+        }
+        let (took, actions) = (start.elapsed(), f64::from(workers * EACH));
+        say(format_args!(
+            "{workers} at once: {:.0} actions/s (an intent and an outcome each), {:.0} groups/s, {:.0} us CPU an \
+             action, disk {} MiB",
+            actions / took.as_secs_f64(),
+            (store.stats().commits - before) as f64 / took.as_secs_f64(),
+            (cpu() - used).as_secs_f64() * 1e6 / actions,
+            store.stats().disk_bytes >> 20
+        ));
     }
 }

@@ -98,12 +98,32 @@ async fn another_key_or_none_is_refused_and_changes_nothing() {
 async fn a_store_of_a_newer_program_is_refused() {
     let disk = MemoryDisk::default();
     let mut batch = WriteBatch::default();
-    batch.put(layout::FORMAT.to_vec(), 4_u32.to_be_bytes().to_vec());
+    batch.put(layout::FORMAT.to_vec(), 5_u32.to_be_bytes().to_vec());
     disk.apply(batch).unwrap();
     let key = RootKey::Given(Box::new(MasterKey::new(&[1; 32])));
     let refusal = Store::start(Arc::new(disk.clone()), key, Pacing::default()).err().unwrap();
-    assert!(matches!(refusal, StoreError::NewerFormat { found: 4, known: 3 }));
+    assert!(matches!(refusal, StoreError::NewerFormat { found: 5, known: 4 }));
     assert!(disk.last(&[0], b"!f").unwrap().is_none(), "nothing was written");
+}
+
+#[tokio::test]
+async fn a_store_from_before_campaigns_is_taken_over_and_closed_to_older_programs() {
+    let disk = MemoryDisk::default();
+    let start = || {
+        let key = RootKey::Given(Box::new(MasterKey::new(&[1; 32])));
+        Store::start(Arc::new(disk.clone()), key, Pacing::default()).unwrap()
+    };
+    let (store, outbox) = start();
+    store.commit(vec![Op::PutAccount(account(1)), Op::put_row(&login())]).await.unwrap();
+    let mut batch = WriteBatch::default();
+    batch.put(layout::FORMAT.to_vec(), 3_u32.to_be_bytes().to_vec());
+    store.shared.engine.apply(batch).unwrap();
+    store.close().await.unwrap();
+    drop(outbox);
+    let (store, _outbox) = start();
+    assert_eq!(store.load().unwrap().accounts, [account(1)]);
+    assert_eq!(store.load().unwrap().logins, [login()]);
+    assert_eq!(disk.get(layout::FORMAT).unwrap().unwrap(), [0, 0, 0, 4]);
 }
 
 #[tokio::test]

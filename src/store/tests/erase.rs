@@ -6,6 +6,8 @@ use crate::protocol::accounts::daily_limits::DayCount;
 use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
 use crate::protocol::answers::erasure::Erasure;
 use crate::protocol::audit::log::AuditEvent;
+use crate::protocol::campaigns::caps::Budget;
+use crate::protocol::campaigns::respect::{List, Refusal};
 use crate::protocol::messages::record::SendRecord;
 use crate::protocol::telegram::pacing::PersonFloodWaits;
 use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope};
@@ -13,7 +15,10 @@ use crate::protocol::users::owner::{AccountId, Scope, UserId};
 use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::webhooks::deliveries::{DeadRecord, Delivery};
 
-use super::sample_rows::{dead, delivery, webhook};
+use super::sample_rows::{
+    actor, attempt, block, contacted, dead, delivery, page, refusal, run, suppression, task,
+    use_count, webhook,
+};
 use super::*;
 use crate::store::records::erasure::RECORDS_PER_COMMIT;
 
@@ -130,9 +135,39 @@ fn everything_of(id: &str) -> Vec<Op> {
         Op::put_row(&Delivery { user: owner, ..delivery() }),
         Op::put_row(&dead),
     ];
+    ops.extend(campaigns_of(id));
     ops.extend((0..RECORDS_PER_COMMIT + 7).map(|nth| Op::put_row(&send(id, nth))));
     ops.extend((0..RECORDS_PER_COMMIT + 3).map(|_| audit_event(id)));
     ops
+}
+
+/// What campaigns keep of a user, and what they keep that is nobody's.
+fn campaigns_of(id: &str) -> Vec<Op> {
+    let number = number_of_person(id);
+    vec![
+        Op::put_row(&task(id, 21)),
+        Op::put_row(&run(id, 21)),
+        Op::put_row(&block(id, 21, 0)),
+        Op::put_row(&page(id, 21, 0)),
+        Op::put_row(&attempt(id, 21, 0)),
+        Op::put_suppression(&suppression(List::User(user(id)), 1)),
+        Op::put_shared(&refusal(id)),
+        Op::put_shared(&contacted(9, id, 5)),
+        Op::put_shared(&use_count(number, Budget::Invite, 1)),
+        Op::put_shared(&actor(number)),
+    ]
+}
+
+/// What is nobody's is there.
+fn expect_shared_rows_of(store: &Store, id: &str) {
+    let number = number_of_person(id);
+    let of_person = RowId::of_person(number);
+    assert!(store.refusals(refusal(id).key).unwrap().contains(&refusal(id)));
+    let reached = contacted(9, id, 5);
+    assert_eq!(store.shared_row((9, reached.list)).unwrap(), Some(reached));
+    let count = use_count(number, Budget::Invite, 1);
+    assert_eq!(store.use_counts(number).unwrap(), [count]);
+    assert_eq!(store.shared_row(of_person).unwrap(), Some(actor(number)));
 }
 
 fn open(disk: &MemoryDisk) -> (Store, Outbox) {
@@ -204,6 +239,8 @@ async fn a_crash_anywhere_in_an_erasing_leaves_nothing_for_good() {
             assert!(count.is_some(), "erasing is no way around a limit of the day");
             let person = PersonFloodWaits { telegram_id: number_of_person(GONE), waits: waits() };
             assert_eq!(store.person_waits().unwrap(), [person], "nor around a wait");
+            expect_shared_rows_of(&store, GONE);
+            expect_shared_rows_of(&store, STAYS);
             store.close().await.unwrap();
         } else {
             store.close().await.unwrap();
@@ -235,6 +272,20 @@ async fn a_user_goes_piece_by_piece() {
     let left = store.rows::<SendRecord>(&user(GONE), None, None, usize::MAX).unwrap();
     assert_eq!(left.len(), 7);
     assert_eq!(store.verify_audit_log().unwrap().pseudonymised as usize, RECORDS_PER_COMMIT);
+}
+
+#[tokio::test]
+async fn a_refusal_outlives_the_user_who_wrote_it_down_and_names_nobody() {
+    let (store, _outbox) = Store::in_memory().unwrap();
+    store.commit(everything_of(GONE)).await.unwrap();
+    let before = store.shared_rows::<Refusal>(None, None, 9).unwrap();
+    store.erase(&erasure()).await.unwrap();
+    assert_eq!(store.shared_rows::<Refusal>(None, None, 9).unwrap(), before);
+    assert_eq!(before, [refusal(GONE)]);
+    assert_eq!(store.suppressions(&List::User(user(GONE)), None, 9).unwrap(), []);
+    assert_eq!(store.task_statuses(&user(GONE)).unwrap(), []);
+    let json = serde_json::to_string(&before).unwrap();
+    assert!(!json.contains(GONE) && !json.contains("durov"));
 }
 
 #[tokio::test]

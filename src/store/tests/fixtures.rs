@@ -13,6 +13,8 @@ use crate::protocol::accounts::record::DeadSession;
 use crate::protocol::answers::erasure::Erasure;
 use crate::protocol::audit::log::{AuditEvent, Entry, ORIGIN};
 use crate::protocol::bridge::reply_to::ReplyTo;
+use crate::protocol::campaigns::caps::Budget;
+use crate::protocol::campaigns::respect::List;
 use crate::protocol::messages::record::{SendRecord, SentMessage};
 use crate::protocol::monitors::record::Exhausted;
 use crate::protocol::telegram::freeze::Frozen;
@@ -362,6 +364,21 @@ fn fixtures() -> Vec<Fixture> {
         json("webhook", super::sample_rows::webhook()),
         json("delivery", super::sample_rows::delivery()),
         json("dead_delivery", super::sample_rows::dead()),
+        json("task", super::sample_rows::task("one", 21)),
+        json("task_paused", super::sample_rows::paused_task()),
+        compact("task_mark", b'r'),
+        json("task_run", super::sample_rows::run("one", 21)),
+        json("target_block", super::sample_rows::block("one", 21, 3)),
+        json("status_page", super::sample_rows::page("one", 21, 2)),
+        json("attempt", super::sample_rows::attempt("one", 21, 9)),
+        json("suppression", super::sample_rows::suppression(List::User(full_owned().user), 1)),
+        json("installation_suppression", super::sample_rows::suppression(List::Installation, 2)),
+        json("use_count", super::sample_rows::use_count(5, Budget::LinkMessage, 29_000_000)),
+        json("campaign_actor", super::sample_rows::actor(5)),
+        json("contacted", super::sample_rows::contacted(9, "one", 15)),
+        json("refusal", super::sample_rows::refusal("one")),
+        json("campaign_clock", super::sample_rows::campaign_clock(16)),
+        json("installation_key", super::sample_rows::installation_key()),
         json("erasure", full_erasure()),
         json("audit_link", full_entry().link),
         json("audit_persons", full_entry().persons),

@@ -9,10 +9,16 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::sample_rows::{block, campaign_clock, run, task, task_id, use_count, user};
 use super::*;
+use crate::protocol::campaigns::block::TargetBlock;
+use crate::protocol::campaigns::caps::{Budget, UseCount};
+use crate::protocol::campaigns::run::TaskRun;
+use crate::protocol::campaigns::task::Task;
 
 const CHATS: i64 = 4;
 const ACCOUNTS: u64 = 3;
+const TASKS: u128 = 3;
 /// Steps of one round never reach this, so numbers are unique over rounds.
 const ROUND: u64 = 1_000_000;
 
@@ -27,7 +33,8 @@ pub(super) fn script(seed: u64, round: u64, index: u64) -> Vec<Op> {
     let account_id = AuthKeyId(id);
     let state = UpdateState { pts: position, ..UpdateState::default() };
     match rng.random_range(0..100) {
-        0..72 => events(&mut rng, round * ROUND + index, account_id),
+        0..60 => events(&mut rng, round * ROUND + index, account_id),
+        60..72 => campaigns(&mut rng, position),
         72..77 => vec![Op::PutMonitor(monitor(on))],
         77..81 => vec![Op::DeleteMonitor(chat_key)],
         81..85 => vec![Op::PutMonitor(monitor(on)), put_cursor],
@@ -59,6 +66,110 @@ fn events(rng: &mut StdRng, position: u64, account: AuthKeyId) -> Vec<Op> {
     ops
 }
 
+/// What campaigns write: a task is made or goes, or an action of one is noted.
+fn campaigns(rng: &mut StdRng, position: i32) -> Vec<Op> {
+    let number = rng.random_range(1..=TASKS);
+    let clock = Op::put_shared(&campaign_clock(i64::from(position)));
+    let mut run = run("one", number);
+    run.attempts = position.unsigned_abs().into();
+    let mut task = task("one", number);
+    task.revision = run.attempts;
+    match rng.random_range(0..10) {
+        0..2 => vec![Op::put_row(&task), Op::put_row(&run)],
+        2 => vec![Op::update_row(&task)],
+        3 => vec![Op::DeleteTask { owner: user("one"), task: task_id(number) }],
+        _ => {
+            let mut block = block("one", number, 0);
+            block.targets[0].text_version = Some(position.unsigned_abs());
+            let person = i64::try_from(number).unwrap();
+            let used = position.unsigned_abs();
+            let count = UseCount { used, ..use_count(person, Budget::Invite, 1) };
+            vec![Op::put_row(&block), Op::put_row(&run), Op::put_shared(&count), clock]
+        }
+    }
+}
+
+/// A task as the script writes it: where each part of it comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct TaskView {
+    task: u64,
+    run: Option<u64>,
+    block: Option<u32>,
+}
+
+/// What campaigns keep.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Campaigns {
+    tasks: BTreeMap<u128, TaskView>,
+    used: BTreeMap<i64, u32>,
+    clock: i64,
+}
+
+impl Campaigns {
+    fn put_row(&mut self, row: &RowWrite) {
+        let json = &row.json;
+        match row.table {
+            Table::Task => {
+                let task: Task = serde_json::from_slice(json).unwrap();
+                let is_update = row.parent.is_some();
+                let id = task.id.0.as_u128();
+                if !is_update || self.tasks.contains_key(&id) {
+                    self.tasks.entry(id).or_default().task = task.revision;
+                }
+            }
+            Table::TaskRun => {
+                let run: TaskRun = serde_json::from_slice(json).unwrap();
+                if let Some(known) = self.tasks.get_mut(&run.task.0.as_u128()) {
+                    known.run = Some(run.attempts);
+                }
+            }
+            Table::TargetBlock => {
+                let block: TargetBlock = serde_json::from_slice(json).unwrap();
+                if let Some(known) = self.tasks.get_mut(&block.task.0.as_u128()) {
+                    known.block = block.targets[0].text_version;
+                }
+            }
+            other => panic!("the script has no {other:?}"),
+        }
+    }
+
+    fn put_shared(&mut self, row: &SharedWrite) {
+        match row.table {
+            SharedTable::UseCount => {
+                let count: UseCount = serde_json::from_slice(&row.json).unwrap();
+                self.used.insert(count.telegram_id, count.used);
+            }
+            SharedTable::CampaignClock => {
+                let new: CampaignClock = serde_json::from_slice(&row.json).unwrap();
+                self.clock = self.clock.max(new.clock.now().0);
+            }
+            other => panic!("the script has no {other:?}"),
+        }
+    }
+
+    fn of(store: &Store) -> Self {
+        let mut seen = Self::default();
+        for task in store.rows::<Task>(&user("one"), None, None, usize::MAX).unwrap() {
+            let (owner, id) = (&task.user, task.id);
+            let run = store.row::<TaskRun>(owner, id).unwrap();
+            let block = store.target_blocks(owner, id, 0..9).unwrap();
+            let view = TaskView {
+                task: task.revision,
+                run: run.map(|run| run.attempts),
+                block: block.first().and_then(|block| block.targets[0].text_version),
+            };
+            seen.tasks.insert(id.0.as_u128(), view);
+        }
+        let marked = store.task_statuses(&user("one")).unwrap();
+        assert_eq!(marked.len(), seen.tasks.len(), "each task has its mark, and nothing else has");
+        let counts = store.shared_rows::<UseCount>(None, None, usize::MAX).unwrap();
+        seen.used = counts.into_iter().map(|count| (count.telegram_id, count.used)).collect();
+        let clock = store.shared_row::<CampaignClock>(RowId::ONLY).unwrap();
+        seen.clock = clock.map_or(0, |row| row.clock.now().0);
+        seen
+    }
+}
+
 /// Where an account's update state may be: moves may be lost, but only those after the last
 /// replacement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +184,7 @@ pub(super) struct Model {
     monitors: BTreeMap<ChatKey, Option<Cursor>>,
     accounts: BTreeSet<u64>,
     states: BTreeMap<u64, Span>,
+    campaigns: Campaigns,
     /// The numbers of all events ever appended, in order.
     events: Vec<u64>,
 }
@@ -109,6 +221,9 @@ impl Model {
                 self.states.entry(account.0).or_default().most = delta.common.map(|to| to.0);
             }
             Op::SetUpdateState { .. } | Op::MoveUpdateState { .. } => {}
+            Op::PutRow(row) => self.campaigns.put_row(&row),
+            Op::PutShared(row) => self.campaigns.put_shared(&row),
+            Op::DeleteTask { task, .. } => drop(self.campaigns.tasks.remove(&task.0.as_u128())),
             other => panic!("the script has no {other:?}"),
         }
     }
@@ -124,6 +239,7 @@ impl Model {
             && seen.end == self.events.len() as u64 + 1
             && seen.accounts == self.accounts
             && seen.monitors == self.monitors
+            && seen.campaigns == self.campaigns
     }
 
     /// Goes on from what is on disk: what was lost of the update states is lost.
@@ -140,6 +256,7 @@ struct View {
     monitors: BTreeMap<ChatKey, Option<Cursor>>,
     accounts: BTreeSet<u64>,
     states: BTreeMap<u64, i32>,
+    campaigns: Campaigns,
     /// The sequence number of the next event.
     end: u64,
 }
@@ -153,6 +270,7 @@ impl View {
             monitors: monitors.map(|(record, cursor)| (record.chat.key(), cursor)).collect(),
             accounts: snapshot.accounts.iter().map(|account| account.id.0).collect(),
             states: (1..=ACCOUNTS).filter_map(pts).collect(),
+            campaigns: Campaigns::of(store),
             end: store.shared.recent.end(),
         }
     }

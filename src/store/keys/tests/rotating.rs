@@ -269,9 +269,12 @@ fn of_format(format: u32, accounts: u64) -> MemoryDisk {
     }
     // Those programs had none, but it makes no difference to what is taken over.
     for op in sealed_rows() {
-        let Op::PutRow(row) = op else { continue };
-        let key = layout::row(kind::of(row.table), &row.owner, &row.id.0);
-        batch.put(key.clone(), master.seal(&key, &encoding::versioned(&row.json)).unwrap());
+        let (key, json) = match op {
+            Op::PutRow(row) => (layout::row(kind::of(row.table), &row.owner, &row.id.0), row.json),
+            Op::PutShared(row) => (layout::shared(kind::of_shared(row.table), &row.id.0), row.json),
+            _ => continue,
+        };
+        batch.put(key.clone(), master.seal(&key, &encoding::versioned(&json)).unwrap());
     }
     let record_key = layout::data_key(3);
     let (keyring, wrapped) = Keyring::new(&master, 3, &record_key).unwrap();
@@ -312,7 +315,7 @@ async fn stores_without_generations_are_taken_over_whatever_crashes_when() {
             expect_readable(&store, &mut outbox, 150).await;
             store.shared_settled().await;
             expect_one_generation(&disk);
-            assert_eq!(disk.get(layout::FORMAT).unwrap().unwrap(), [0, 0, 0, 3]);
+            assert_eq!(disk.get(layout::FORMAT).unwrap().unwrap(), [0, 0, 0, 4]);
             assert!(disk.get(layout::CHECKSUM).unwrap().is_some());
             store.close().await.unwrap();
             if is_through {
@@ -330,7 +333,7 @@ async fn what_is_still_under_an_old_key_is_counted() {
     assert_eq!(rotation::pending(&disk, &old).unwrap(), 0);
     assert_eq!(
         rotation::pending(&disk, &[0; 8]).unwrap(),
-        156,
+        161,
         "and a row of each sealed table, and a data key"
     );
     let (store, outbox) = start(&disk, root(1));
@@ -338,7 +341,7 @@ async fn what_is_still_under_an_old_key_is_counted() {
     let status = store.key_status().unwrap();
     assert_eq!((status.pending, status.generation), (0, 1));
     assert!(status.last_rotation.is_some());
-    assert!(rotation::pending(&disk, &old).unwrap() >= 156);
+    assert!(rotation::pending(&disk, &old).unwrap() >= 161);
     store.close().await.unwrap();
     drop(outbox);
 }

@@ -11,6 +11,7 @@
 //! files of the engine on disk alone.
 
 mod audit_log;
+mod campaigns;
 mod commits;
 mod outbox;
 mod records;

@@ -2,6 +2,9 @@
 
 use crate::protocol::accounts::daily_limits::DayCount;
 use crate::protocol::accounts::owned::OwnedAccount;
+use crate::protocol::campaigns::block::TargetBlock;
+use crate::protocol::campaigns::respect::List;
+use crate::protocol::campaigns::task::Task;
 use crate::protocol::logins::record::{LoginFloodWait, LoginRecord};
 use crate::protocol::messages::record::{SENDS_KEPT_MS, SendRecord};
 use crate::protocol::users::owner::{AccountId, WebhookId};
@@ -72,7 +75,17 @@ async fn a_sealed_row_shows_nothing_on_the_medium() {
             .shared
             .engine
             .scan(&[0], &[0xff], &mut |_, value| {
-                for secret in [&b"79990001122"[..], b"7,7,7,7", &[7; 16], b"hush", b"whsec"] {
+                for secret in [
+                    &b"79990001122"[..],
+                    b"7,7,7,7",
+                    &[7; 16],
+                    b"hush",
+                    b"whsec",
+                    b"durov",
+                    b"Pavel",
+                    b"Hello",
+                    b"100,101,102",
+                ] {
                     assert!(!value.windows(secret.len()).any(|part| part == secret));
                 }
                 true
@@ -137,6 +150,12 @@ async fn everything_of_a_user_goes_at_once_also_what_the_same_commit_wrote() {
         assert_eq!(store.all_rows::<Delivery>().unwrap(), []);
         assert_eq!(store.all_rows::<DeadRecord>().unwrap(), []);
         assert_eq!(store.all_rows::<SendRecord>().unwrap(), []);
+        assert_eq!(store.all_rows::<Task>().unwrap(), []);
+        assert_eq!(store.task_statuses(&user("one")).unwrap(), []);
+        assert_eq!(store.all_rows::<TargetBlock>().unwrap(), []);
+        assert_eq!(store.suppressions(&List::User(user("one")), None, 9).unwrap(), []);
+        assert_eq!(store.suppressions(&List::Installation, None, 9).unwrap().len(), 1);
+        assert!(store.reader.installation_key().unwrap().is_some(), "these are nobody's");
     })
     .await;
 }

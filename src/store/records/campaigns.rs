@@ -1,0 +1,69 @@
+//! Records of campaigns: the removal of a task in pieces, and rows of which the writer keeps what is there. Owns
+//! what belongs to a task; which task may be deleted is decided elsewhere.
+
+use crate::protocol::campaigns::task::TaskId;
+use crate::protocol::users::owner::UserId;
+
+use super::erasure::{RECORDS_PER_COMMIT, delete_some};
+use crate::store::contract::{CampaignClock, REMOVED_MARK, RowId, SharedTable, StoreError, Table};
+use crate::store::engines::{Engine, WriteBatch};
+use crate::store::format::encoding;
+use crate::store::format::layout::{self, kind};
+
+/// What belongs to a task and goes with it.
+const OF_TASK: [Table; 4] = [Table::TaskRun, Table::TargetBlock, Table::StatusPage, Table::Attempt];
+
+/// Adds to `batch` the deletion of a task and of up to [`RECORDS_PER_COMMIT`] records that belong to it. While some
+/// are left, its mark says that it is removed: whoever meets that goes on.
+pub(in crate::store) fn delete_task(
+    batch: &mut WriteBatch,
+    engine: &dyn Engine,
+    owner: &UserId,
+    task: TaskId,
+) -> Result<(), StoreError> {
+    let id = RowId::from(task).0;
+    batch.delete(layout::row(kind::TASK, owner, &id));
+    let mut left = RECORDS_PER_COMMIT;
+    for table in OF_TASK {
+        delete_some(batch, engine, &layout::rows(kind::of(table), owner, &id), &mut left)?;
+        if left == 0 {
+            break;
+        }
+    }
+    let mark = layout::row(kind::TASK_MARK, owner, &id);
+    match left {
+        0 => batch.put(mark, encoding::to_compact(&REMOVED_MARK)),
+        _ => batch.delete(mark),
+    }
+    Ok(())
+}
+
+/// Where the steady timeline of campaigns has come to, as it is stored or about to be.
+pub(super) fn clock(
+    batch: &WriteBatch,
+    engine: &dyn Engine,
+) -> Result<Option<CampaignClock>, StoreError> {
+    let key = layout::shared(kind::CAMPAIGN_CLOCK, &[]);
+    let stored = batch.get(engine, &key)?;
+    let name = SharedTable::CampaignClock.name();
+    stored.map(|bytes| encoding::from_json(name, &bytes)).transpose()
+}
+
+/// Whether a shared row is not to be written, because what is there stays: the installation's key is drawn once,
+/// and the clock of campaigns never goes back.
+pub(in crate::store) fn is_void(
+    batch: &WriteBatch,
+    engine: &dyn Engine,
+    table: SharedTable,
+    key: &[u8],
+    json: &[u8],
+) -> Result<bool, StoreError> {
+    match table {
+        SharedTable::InstallationKey => Ok(batch.get(engine, key)?.is_some()),
+        SharedTable::CampaignClock => {
+            let new: CampaignClock = encoding::from_json(table.name(), &encoding::versioned(json))?;
+            Ok(clock(batch, engine)?.is_some_and(|known| known.clock > new.clock))
+        }
+        _ => Ok(false),
+    }
+}
