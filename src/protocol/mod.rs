@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod answers;
 pub mod audit;
 pub mod bridge;
+pub mod campaigns;
 pub mod feed;
 pub mod keys;
 pub mod logins;

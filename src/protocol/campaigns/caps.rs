@@ -1,0 +1,578 @@
+//! Caps: how much an account may do in any 24 hours and in any hour, counted in rolling windows that survive
+//! restarts. Pure arithmetic over a record that the store keeps with the intent.
+//!
+//! Moments here are on the **steady timeline** ([`CapClock`]): it moves with a clock that nobody sets, and over
+//! downtime only as far as Telegram's own time says. So no jump of the machine's clock and no change of DST
+//! refills a cap.
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::values::ids::UnixMillis;
+
+/// Milliseconds of an hour.
+pub const HOUR_MS: i64 = 60 * 60 * 1_000;
+/// Milliseconds of a day.
+pub const DAY_MS: i64 = 24 * HOUR_MS;
+/// Uses are counted by the minute, so that a record stays small however much is done: at most 1,441 minutes of
+/// eight bytes an action. A minute counts until all of it is older than the window.
+const MINUTE_MS: i64 = 60 * 1_000;
+/// How long a new account grows to its caps, milliseconds (ten days).
+pub const RAMP_MS: i64 = 10 * DAY_MS;
+/// What part of its caps an account has on its first day, one in so many.
+const RAMP_START: i64 = 5;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Budget {
+    /// Inviting.
+    Invite,
+    /// Writing; whatever has a link counts here, too.
+    Message,
+    /// Writing with a link.
+    LinkMessage,
+    /// Resolving usernames.
+    Resolve,
+    /// Looking phone numbers up and adding contacts.
+    Contact,
+}
+
+/// All budgets.
+pub const BUDGETS: [Budget; 5] =
+    [Budget::Invite, Budget::Message, Budget::LinkMessage, Budget::Resolve, Budget::Contact];
+
+/// The most of one budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cap {
+    /// In any 24 hours.
+    pub per_day: u32,
+    /// In any hour.
+    pub per_hour: u32,
+}
+
+/// The caps of every account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caps {
+    /// Inviting.
+    pub invite: Cap,
+    /// Writing.
+    pub message: Cap,
+    /// Writing with a link.
+    pub link_message: Cap,
+    /// Resolving usernames.
+    pub resolve: Cap,
+    /// Looking up phones, adding contacts.
+    pub contact: Cap,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        let cap = |per_day, per_hour| Cap { per_day, per_hour };
+        Self {
+            invite: cap(50, 5),
+            message: cap(40, 40),
+            link_message: cap(10, 10),
+            resolve: cap(30, 10),
+            contact: cap(15, 5),
+        }
+    }
+}
+
+impl Caps {
+    /// The cap of a budget.
+    pub fn of(&self, budget: Budget) -> Cap {
+        match budget {
+            Budget::Invite => self.invite,
+            Budget::Message => self.message,
+            Budget::LinkMessage => self.link_message,
+            Budget::Resolve => self.resolve,
+            Budget::Contact => self.contact,
+        }
+    }
+
+    /// These, and nowhere more than `others`: caps of a task only ever lower those of the installation.
+    #[must_use]
+    pub fn lowered_to(self, others: &Self) -> Self {
+        let least = |budget| {
+            let (one, other) = (self.of(budget), others.of(budget));
+            Cap {
+                per_day: one.per_day.min(other.per_day),
+                per_hour: one.per_hour.min(other.per_hour),
+            }
+        };
+        Self {
+            invite: least(Budget::Invite),
+            message: least(Budget::Message),
+            link_message: least(Budget::LinkMessage),
+            resolve: least(Budget::Resolve),
+            contact: least(Budget::Contact),
+        }
+    }
+
+    /// Whether no cap is higher than in `others`. What is higher takes an admin.
+    pub fn is_within(&self, others: &Self) -> bool {
+        self.lowered_to(others) == *self
+    }
+
+    /// The caps of an account that has been connected for `age_ms`: a fifth at first, all of it after ten days, and
+    /// evenly between. At least one of what is allowed at all.
+    #[must_use]
+    pub fn ramped(self, age_ms: i64) -> Self {
+        let grown = |full: u32| ramped(full, age_ms);
+        let cap = |budget| {
+            let full = self.of(budget);
+            Cap { per_day: grown(full.per_day), per_hour: grown(full.per_hour) }
+        };
+        Self {
+            invite: cap(Budget::Invite),
+            message: cap(Budget::Message),
+            link_message: cap(Budget::LinkMessage),
+            resolve: cap(Budget::Resolve),
+            contact: cap(Budget::Contact),
+        }
+    }
+}
+
+fn ramped(full: u32, age_ms: i64) -> u32 {
+    let age = age_ms.clamp(0, RAMP_MS);
+    let parts = i128::from(RAMP_MS + (RAMP_START - 1) * age);
+    let allowed = i128::from(full) * parts / i128::from(RAMP_START * RAMP_MS);
+    u32::try_from(allowed).unwrap_or(full).max(full.min(1))
+}
+
+/// The steady timeline. It starts where the store left it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CapClock(UnixMillis);
+
+impl CapClock {
+    /// Continues at a moment of its own that was stored, or at Telegram's time when it is new.
+    pub fn at(moment: UnixMillis) -> Self {
+        Self(moment)
+    }
+
+    /// What time it is on it. To be stored with every use.
+    pub fn now(&self) -> UnixMillis {
+        self.0
+    }
+
+    /// So much time went by on a clock that nobody sets.
+    pub fn advance(&mut self, elapsed_ms: u64) {
+        self.0 = self.0.plus_ms(i64::try_from(elapsed_ms).unwrap_or(i64::MAX));
+    }
+
+    /// Telegram says what time it is, which tells how long the daemon was down. It never goes back.
+    pub fn confirm(&mut self, telegram: UnixMillis) {
+        self.0 = self.0.max(telegram);
+    }
+}
+
+/// How often something was done, by the minute.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Window(Vec<(i32, u32)>);
+
+impl Window {
+    /// How often within `span_ms` before `now`, rounded up to whole minutes.
+    pub fn used(&self, span_ms: i64, now: UnixMillis) -> u32 {
+        let now = self.not_before(now);
+        let counting =
+            self.0.iter().rev().take_while(|(minute, _)| over_at(*minute, span_ms) > now);
+        counting.fold(0, |sum, (_, used)| sum.saturating_add(*used))
+    }
+
+    /// When there is room under `most` within `span_ms`, if there is none now. `None` inside: never.
+    fn free_at(&self, most: u32, span_ms: i64, now: UnixMillis) -> Option<UnixMillis> {
+        let now = self.not_before(now);
+        let mut used = self.used(span_ms, now);
+        for (minute, count) in self.0.iter().filter(|(minute, _)| over_at(*minute, span_ms) > now) {
+            if used < most {
+                break;
+            }
+            used -= (*count).min(used);
+            if used < most {
+                return Some(over_at(*minute, span_ms));
+            }
+        }
+        if used < most { Some(now) } else { None }
+    }
+
+    fn add(&mut self, now: UnixMillis) {
+        let now = self.not_before(now);
+        self.0.retain(|(minute, _)| over_at(*minute, DAY_MS) > now);
+        let minute = minute_of(now);
+        match self.0.last_mut().filter(|(last, _)| *last == minute) {
+            Some((_, used)) => *used = used.saturating_add(1),
+            None => self.0.push((minute, 1)),
+        }
+    }
+
+    fn give_back(&mut self, at: UnixMillis) {
+        if let Some((_, used)) = self.0.iter_mut().find(|(minute, _)| *minute == minute_of(at)) {
+            *used = used.saturating_sub(1);
+        }
+    }
+
+    /// Time never goes back before the newest use.
+    fn not_before(&self, now: UnixMillis) -> UnixMillis {
+        let newest = self.0.last().map(|(minute, _)| UnixMillis(i64::from(*minute) * MINUTE_MS));
+        newest.map_or(now, |newest| newest.max(now))
+    }
+
+    /// Both that were counted at the same time: of each minute the larger number.
+    fn merge(&mut self, other: &Self) {
+        for (minute, used) in &other.0 {
+            match self.0.binary_search_by_key(minute, |(known, _)| *known) {
+                Ok(at) => self.0[at].1 = self.0[at].1.max(*used),
+                Err(at) => self.0.insert(at, (*minute, *used)),
+            }
+        }
+    }
+
+    /// How often in each slot of `slot_ms` before `now`, the newest first.
+    pub fn by_slot(&self, slot_ms: i64, slots: usize, now: UnixMillis) -> Vec<u32> {
+        let mut counts = vec![0_u32; slots];
+        for (minute, used) in &self.0 {
+            let age = now.0.saturating_sub(i64::from(*minute) * MINUTE_MS).max(0);
+            if let Some(count) =
+                usize::try_from(age / slot_ms).ok().and_then(|slot| counts.get_mut(slot))
+            {
+                *count = count.saturating_add(*used);
+            }
+        }
+        counts
+    }
+}
+
+fn minute_of(at: UnixMillis) -> i32 {
+    let minute = at.0.div_euclid(MINUTE_MS);
+    i32::try_from(minute).unwrap_or(if minute < 0 { i32::MIN } else { i32::MAX })
+}
+
+/// When a minute's uses no longer count within `span_ms`.
+fn over_at(minute: i32, span_ms: i64) -> UnixMillis {
+    UnixMillis((i64::from(minute) + 1) * MINUTE_MS + span_ms)
+}
+
+/// What a person or bot at Telegram has done, for the caps. It outlives the account, so that connecting it anew
+/// does not refill anything. An account's own users count into it, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// The person or bot at Telegram.
+    pub telegram_id: i64,
+    /// Since when it has been connected, for the ramp.
+    pub since: UnixMillis,
+    /// Before this nothing is done by a campaign: the pause after the action before.
+    pub rests_until: UnixMillis,
+    #[serde(default)]
+    invite: Window,
+    #[serde(default)]
+    message: Window,
+    #[serde(default)]
+    link_message: Window,
+    #[serde(default)]
+    resolve: Window,
+    #[serde(default)]
+    contact: Window,
+}
+
+/// Why an account may not act now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bound {
+    /// It rests between two actions.
+    Pause,
+    /// The cap of an hour.
+    Hour(Budget),
+    /// The cap of 24 hours.
+    Day(Budget),
+}
+
+/// An account has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapHit {
+    /// What binds.
+    pub bound: Bound,
+    /// When it no longer does; `None` when that never comes (a cap of nothing).
+    pub free_at: Option<UnixMillis>,
+}
+
+impl Usage {
+    /// Nothing was done yet by the one who was connected at `since`.
+    pub fn none(telegram_id: i64, since: UnixMillis) -> Self {
+        let empty = Window::default;
+        Self {
+            telegram_id,
+            since,
+            rests_until: UnixMillis(i64::MIN),
+            invite: empty(),
+            message: empty(),
+            link_message: empty(),
+            resolve: empty(),
+            contact: empty(),
+        }
+    }
+
+    /// What was counted of a budget.
+    pub fn window(&self, budget: Budget) -> &Window {
+        match budget {
+            Budget::Invite => &self.invite,
+            Budget::Message => &self.message,
+            Budget::LinkMessage => &self.link_message,
+            Budget::Resolve => &self.resolve,
+            Budget::Contact => &self.contact,
+        }
+    }
+
+    fn window_mut(&mut self, budget: Budget) -> &mut Window {
+        match budget {
+            Budget::Invite => &mut self.invite,
+            Budget::Message => &mut self.message,
+            Budget::LinkMessage => &mut self.link_message,
+            Budget::Resolve => &mut self.resolve,
+            Budget::Contact => &mut self.contact,
+        }
+    }
+
+    /// Whether a campaign may spend one of `budget` now. `caps` are the full ones; the ramp is applied here.
+    ///
+    /// # Errors
+    /// What binds, and until when: of several what binds longest.
+    pub fn check(&self, budget: Budget, caps: &Caps, now: UnixMillis) -> Result<(), CapHit> {
+        let caps = caps.ramped(now.0.saturating_sub(self.since.0));
+        let mut hit = None;
+        if self.rests_until > now {
+            hit = Some(CapHit { bound: Bound::Pause, free_at: Some(self.rests_until) });
+        }
+        for budget in spends(budget) {
+            let (window, cap) = (self.window(*budget), caps.of(*budget));
+            for (most, span, bound) in [
+                (cap.per_hour, HOUR_MS, Bound::Hour(*budget)),
+                (cap.per_day, DAY_MS, Bound::Day(*budget)),
+            ] {
+                if window.used(span, now) >= most {
+                    let found = CapHit { bound, free_at: window.free_at(most, span, now) };
+                    hit = Some(hit.map_or(found, |known| longer(known, found)));
+                }
+            }
+        }
+        hit.map_or(Ok(()), Err)
+    }
+
+    /// Spends one of `budget` for a campaign, after which the account rests for `pause_ms`. Belongs into the same
+    /// commit as the intent.
+    ///
+    /// # Errors
+    /// As [`Usage::check`]; nothing is spent then.
+    pub fn take(
+        &mut self,
+        budget: Budget,
+        caps: &Caps,
+        pause_ms: i64,
+        now: UnixMillis,
+    ) -> Result<(), CapHit> {
+        self.check(budget, caps, now)?;
+        self.note(budget, now);
+        self.rests_until = self.rests_until.max(now.plus_ms(pause_ms));
+        Ok(())
+    }
+
+    /// The account's own user did something: it counts, and no cap of campaigns keeps it from being done.
+    pub fn note(&mut self, budget: Budget, now: UnixMillis) {
+        for budget in spends(budget) {
+            self.window_mut(*budget).add(now);
+        }
+    }
+
+    /// What was taken at `at` certainly never left this process.
+    pub fn give_back(&mut self, budget: Budget, at: UnixMillis) {
+        for budget in spends(budget) {
+            self.window_mut(*budget).give_back(at);
+        }
+    }
+
+    /// What is left of a budget within 24 hours, for people to see.
+    pub fn left(&self, budget: Budget, caps: &Caps, now: UnixMillis) -> u32 {
+        let caps = caps.ramped(now.0.saturating_sub(self.since.0));
+        let left = spends(budget).iter().map(|budget| {
+            caps.of(*budget).per_day.saturating_sub(self.window(*budget).used(DAY_MS, now))
+        });
+        left.min().unwrap_or(0)
+    }
+
+    /// What two who counted at the same time have counted together, on the side of too much.
+    pub fn merge(&mut self, other: &Self) {
+        for budget in BUDGETS {
+            self.window_mut(budget).merge(other.window(budget));
+        }
+        self.since = self.since.max(other.since);
+        self.rests_until = self.rests_until.max(other.rests_until);
+    }
+}
+
+/// What one action counts into.
+fn spends(budget: Budget) -> &'static [Budget] {
+    match budget {
+        Budget::Invite => &[Budget::Invite],
+        Budget::Message => &[Budget::Message],
+        Budget::LinkMessage => &[Budget::Message, Budget::LinkMessage],
+        Budget::Resolve => &[Budget::Resolve],
+        Budget::Contact => &[Budget::Contact],
+    }
+}
+
+fn longer(one: CapHit, other: CapHit) -> CapHit {
+    let end = |hit: CapHit| hit.free_at.unwrap_or(UnixMillis(i64::MAX));
+    if end(other) > end(one) { other } else { one }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GROWN: UnixMillis = UnixMillis(-RAMP_MS);
+
+    #[test]
+    fn five_invitations_an_hour_and_fifty_a_day() {
+        let mut usage = Usage::none(1, GROWN);
+        let caps = Caps::default();
+        for _ in 0..5 {
+            usage.take(Budget::Invite, &caps, 0, UnixMillis(0)).unwrap();
+        }
+        let hit = usage.check(Budget::Invite, &caps, UnixMillis(1)).unwrap_err();
+        assert_eq!(hit.bound, Bound::Hour(Budget::Invite));
+        assert_eq!(hit.free_at, Some(UnixMillis(HOUR_MS + MINUTE_MS)));
+        assert_eq!(usage.check(Budget::Message, &caps, UnixMillis(1)), Ok(()));
+        let mut now = 0;
+        while usage.take(Budget::Invite, &caps, 0, UnixMillis(now)).is_ok() || now < 12 * HOUR_MS {
+            now += 13 * MINUTE_MS;
+        }
+        assert_eq!(usage.left(Budget::Invite, &caps, UnixMillis(now)), 0);
+        let hit = usage.check(Budget::Invite, &caps, UnixMillis(now)).unwrap_err();
+        assert_eq!(
+            hit,
+            CapHit {
+                bound: Bound::Day(Budget::Invite),
+                free_at: Some(UnixMillis(DAY_MS + MINUTE_MS))
+            }
+        );
+    }
+
+    #[test]
+    fn a_link_counts_as_a_message_and_the_pause_holds() {
+        let mut usage = Usage::none(1, GROWN);
+        let caps = Caps::default();
+        for minute in 0..10 {
+            let at = UnixMillis(minute * MINUTE_MS);
+            usage.take(Budget::LinkMessage, &caps, 15_000, at).unwrap();
+            let hit = usage.take(Budget::Message, &caps, 15_000, at.plus_ms(14_999));
+            assert_eq!(hit.map_err(|hit| hit.bound), Err(Bound::Pause));
+        }
+        let later = UnixMillis(HOUR_MS / 2);
+        assert_eq!(
+            usage.check(Budget::LinkMessage, &caps, later).map_err(|hit| hit.bound),
+            Err(Bound::Day(Budget::LinkMessage))
+        );
+        assert_eq!(usage.left(Budget::Message, &caps, later), 30);
+    }
+
+    #[test]
+    fn own_users_come_first_and_share_the_budget() {
+        let mut usage = Usage::none(1, GROWN);
+        let caps = Caps::default();
+        for _ in 0..60 {
+            usage.note(Budget::Message, UnixMillis(0));
+        }
+        assert!(usage.take(Budget::Message, &caps, 0, UnixMillis(0)).is_err());
+        assert_eq!(usage.window(Budget::Message).used(DAY_MS, UnixMillis(0)), 60);
+        usage.give_back(Budget::Message, UnixMillis(0));
+        assert_eq!(usage.window(Budget::Message).used(DAY_MS, UnixMillis(0)), 59);
+    }
+
+    #[test]
+    fn new_accounts_grow_evenly_over_ten_days() {
+        let at = |days: i64| Caps::default().ramped(days * DAY_MS);
+        assert_eq!(
+            (at(0).invite, at(0).link_message.per_day),
+            (Cap { per_day: 10, per_hour: 1 }, 2)
+        );
+        assert_eq!((at(5).invite.per_day, at(5).message.per_day), (30, 24));
+        assert_eq!((at(10), at(-3)), (Caps::default(), at(0)));
+        assert_eq!((ramped(0, 0), ramped(3, 0), ramped(u32::MAX, RAMP_MS)), (0, 1, u32::MAX));
+    }
+
+    #[test]
+    fn a_cap_of_nothing_never_frees() {
+        let none = Cap { per_day: 0, per_hour: 0 };
+        let caps = Caps { invite: none, ..Caps::default() };
+        let hit = Usage::none(1, GROWN).check(Budget::Invite, &caps, UnixMillis(0)).unwrap_err();
+        assert_eq!(hit.free_at, None);
+        assert!(caps.is_within(&Caps::default()) && !Caps::default().is_within(&caps));
+    }
+
+    #[test]
+    fn the_steady_timeline_moves_by_elapsed_time_and_telegrams_word() {
+        let mut clock = CapClock::at(UnixMillis(1_000));
+        clock.advance(50);
+        clock.confirm(UnixMillis(500));
+        assert_eq!(clock.now(), UnixMillis(1_050));
+        clock.confirm(UnixMillis(9_000));
+        assert_eq!(clock.now(), UnixMillis(9_000));
+    }
+
+    #[test]
+    fn a_record_stays_small_and_reads_back() {
+        let mut usage = Usage::none(1, GROWN);
+        let wide = Cap { per_day: u32::MAX, per_hour: u32::MAX };
+        let caps = Caps { message: wide, ..Caps::default() };
+        for half_minute in 0..6_000 {
+            usage.take(Budget::Message, &caps, 0, UnixMillis(half_minute * 30_000)).unwrap();
+        }
+        assert!(usage.message.0.len() <= 1_441, "{}", usage.message.0.len());
+        let json = serde_json::to_string(&usage).unwrap();
+        assert_eq!(serde_json::from_str::<Usage>(&json).unwrap(), usage);
+    }
+
+    proptest! {
+        /// Whatever is asked when, in any order of moments: no window of an hour or of 24 hours holds more than its
+        /// cap, what is said to be free is free, and storing changes nothing.
+        #[test]
+        fn no_rolling_window_ever_holds_more_than_its_cap(
+            steps in prop::collection::vec((0..2_000_000_i64, 0..4_u8, any::<bool>()), 1..300),
+            per_hour in 1..6_u32, per_day in 1..20_u32,
+        ) {
+            let cap = Cap { per_day, per_hour };
+            let caps = Caps { invite: cap, ..Caps::default() };
+            let mut usage = Usage::none(1, GROWN);
+            let (mut now, mut done) = (0_i64, Vec::new());
+            for (step, kind, is_stored) in steps {
+                if is_stored {
+                    let json = serde_json::to_string(&usage).unwrap();
+                    usage = serde_json::from_str(&json).unwrap();
+                }
+                now += step;
+                // A moment before the newest use gains nothing.
+                let asked = if kind == 0 { now - 3 * DAY_MS } else { now };
+                match usage.take(Budget::Invite, &caps, 0, UnixMillis(asked)) {
+                    // Where a moment lies before the newest use, it counts as that one.
+                    Ok(()) => done.push(asked.max(done.last().copied().unwrap_or(asked))),
+                    Err(hit) => {
+                        let free = hit.free_at.unwrap();
+                        prop_assert!(free > UnixMillis(asked));
+                        prop_assert_eq!(usage.check(Budget::Invite, &caps, free), Ok(()));
+                    }
+                }
+                let newest = done.last().copied().unwrap_or(now);
+                let within = |span| done.iter().filter(|at| **at > newest - span).count();
+                prop_assert!(within(HOUR_MS) <= per_hour as usize);
+                prop_assert!(within(DAY_MS) <= per_day as usize);
+            }
+        }
+
+        #[test]
+        fn the_ramp_never_shrinks_and_never_exceeds(full in 0..100_000_u32, one in 0..20_i64, more in 0..20_i64) {
+            let (young, old) = (ramped(full, one * DAY_MS), ramped(full, (one + more) * DAY_MS));
+            prop_assert!(young <= old && old <= full && young >= full / 5);
+        }
+    }
+}

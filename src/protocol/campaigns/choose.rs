@@ -1,0 +1,368 @@
+//! Which account does what for which task next, over all running tasks. High priority first, equal ones by turns, and
+//! low ones a tenth of the accounts' time. One action is chosen at a time, so that whoever has to give way does so
+//! before the next action. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::account::{CampaignAccount, Hold, Holding};
+use super::caps::Caps;
+use super::pace::Allowance;
+use super::quiet::Held;
+use super::target::{Step, TargetId};
+use super::task::{Priority, TaskId};
+use super::waiting::{STEP_ORDER, Waiting};
+use crate::protocol::users::owner::AccountId;
+use crate::protocol::values::ids::UnixMillis;
+
+/// Actions that an account does for others before one for a low task that could have had it.
+const LOW_EVERY: u8 = 9;
+
+/// A running task, as far as choosing is concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct RunningTask<'a> {
+    /// Its id.
+    pub id: TaskId,
+    /// Who goes first.
+    pub priority: Priority,
+    /// Its waiting targets.
+    pub waiting: &'a Waiting,
+    /// Its accounts, without those that are out of it.
+    pub accounts: &'a [AccountId],
+    /// The caps that hold for it.
+    pub caps: &'a Caps,
+    /// Whether its text has a link.
+    pub has_link: bool,
+    /// Actions under way.
+    pub in_flight: u32,
+    /// Actions that may be.
+    pub parallel: u32,
+    /// What its breaker allows.
+    pub allowance: Allowance,
+    /// What quiet hours and calendar say, where they are the same for all of it. People in zones of their own are
+    /// held one by one, by [`super::target::Target::not_before`].
+    pub held: Option<Held>,
+}
+
+/// What is done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// For which task.
+    pub task: TaskId,
+    /// By which account.
+    pub account: AccountId,
+    /// For whom.
+    pub target: TargetId,
+    /// What.
+    pub step: Step,
+    /// Whether it is the breaker's probe.
+    pub is_probe: bool,
+}
+
+/// What holds a task that has nothing to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Binding {
+    /// Quiet hours or the calendar.
+    ContactTime,
+    /// The breaker.
+    Breaker,
+    /// As many actions are under way as may be.
+    Parallel,
+    /// An account.
+    Account(Hold),
+    /// Nobody's moment has come.
+    Later,
+}
+
+/// The next action, or when to ask again and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// This.
+    Act(Action),
+    /// Nothing now.
+    Nothing {
+        /// When time alone may have changed that.
+        until: Option<UnixMillis>,
+        /// What holds which task.
+        bindings: BTreeSet<(TaskId, Binding)>,
+    },
+}
+
+/// Whose turn it is. In memory only: after a restart turns begin anew.
+#[derive(Clone, Debug, Default)]
+pub struct Turns {
+    served: u64,
+    last_served: BTreeMap<TaskId, u64>,
+    /// Actions of an account for others, since the last one for a low task that wanted it.
+    since_low: BTreeMap<AccountId, u8>,
+}
+
+/// What is found on the way.
+#[derive(Default)]
+struct Reasons {
+    until: Option<UnixMillis>,
+    bindings: BTreeSet<(TaskId, Binding)>,
+}
+
+impl Reasons {
+    fn note(&mut self, task: TaskId, binding: Binding, until: Option<UnixMillis>) {
+        self.bindings.insert((task, binding));
+        self.until = match (self.until, until) {
+            (Some(known), Some(other)) => Some(known.min(other)),
+            (known, other) => known.or(other),
+        };
+    }
+}
+
+/// The next action. `steady` is on the timeline of caps. Whoever acts on it takes the caps, the target and the
+/// probe in one commit, and calls [`Turns::took`].
+pub fn choose(
+    tasks: &[RunningTask<'_>],
+    accounts: &BTreeMap<AccountId, CampaignAccount>,
+    turns: &Turns,
+    steady: UnixMillis,
+) -> Choice {
+    let mut order: Vec<&RunningTask<'_>> = tasks.iter().collect();
+    order.sort_by_key(|task| (task.priority, turns.last_served.get(&task.id).copied(), task.id));
+    let mut reasons = Reasons::default();
+    // What low priority is owed comes first, on the accounts that owe it.
+    let is_low = |task: &&&RunningTask<'_>| task.priority == Priority::Low;
+    for task in order.iter().filter(is_low) {
+        let owes = |account: AccountId| turns.since_low.get(&account) >= Some(&LOW_EVERY);
+        if let Some(action) = action_for(task, accounts, owes, steady, &mut Reasons::default()) {
+            return Choice::Act(action);
+        }
+    }
+    for task in order {
+        if let Some(action) = action_for(task, accounts, |_| true, steady, &mut reasons) {
+            return Choice::Act(action);
+        }
+    }
+    Choice::Nothing { until: reasons.until, bindings: reasons.bindings }
+}
+
+fn action_for(
+    task: &RunningTask<'_>,
+    accounts: &BTreeMap<AccountId, CampaignAccount>,
+    may_use: impl Fn(AccountId) -> bool,
+    steady: UnixMillis,
+    reasons: &mut Reasons,
+) -> Option<Action> {
+    let is_probe = match task.allowance {
+        Allowance::All => false,
+        Allowance::Probe => true,
+        Allowance::HeldUntil(until) => {
+            reasons.note(task.id, Binding::Breaker, Some(until));
+            return None;
+        }
+        Allowance::HeldByProbe | Allowance::GivenUp => {
+            reasons.note(task.id, Binding::Breaker, None);
+            return None;
+        }
+    };
+    if task.held.is_some() {
+        // Its end is on the wall clock, which may be set: whoever asks looks again at the wall.
+        reasons.note(task.id, Binding::ContactTime, None);
+        return None;
+    }
+    if task.in_flight >= task.parallel {
+        reasons.note(task.id, Binding::Parallel, None);
+        return None;
+    }
+    if let Some(until) = task.waiting.next_release() {
+        reasons.note(task.id, Binding::Later, Some(until));
+    }
+    let mut own: Vec<&CampaignAccount> =
+        task.accounts.iter().filter(|id| may_use(**id)).filter_map(|id| accounts.get(id)).collect();
+    // Who has rested longest goes first, so that work is shared.
+    own.sort_by_key(|account| (account.usage.rests_until, account.id));
+    for account in own {
+        for step in STEP_ORDER {
+            let Some(target) = task.waiting.first(account.id, step) else { continue };
+            match account.check(step, task.has_link, task.caps, steady) {
+                Ok(()) => {
+                    return Some(Action {
+                        task: task.id,
+                        account: account.id,
+                        target,
+                        step,
+                        is_probe,
+                    });
+                }
+                Err(Holding { hold, until }) => {
+                    reasons.note(task.id, Binding::Account(hold), until)
+                }
+            }
+        }
+    }
+    None
+}
+
+impl Turns {
+    /// An action was taken. `tasks` are those that it was chosen among.
+    pub fn took(&mut self, action: &Action, tasks: &[RunningTask<'_>]) {
+        self.served += 1;
+        self.last_served.insert(action.task, self.served);
+        let of = |task: &&RunningTask<'_>| task.id == action.task;
+        if tasks.iter().find(of).is_some_and(|task| task.priority == Priority::Low) {
+            self.since_low.remove(&action.account);
+            return;
+        }
+        let wants = |task: &RunningTask<'_>| {
+            let is_low = task.priority == Priority::Low && task.accounts.contains(&action.account);
+            let has_work =
+                STEP_ORDER.iter().any(|step| task.waiting.first(action.account, *step).is_some());
+            is_low && has_work && task.held.is_none() && task.allowance == Allowance::All
+        };
+        if tasks.iter().any(wants) {
+            let since = self.since_low.entry(action.account).or_default();
+            *since = since.saturating_add(1);
+        }
+    }
+
+    /// A task has ended.
+    pub fn forget(&mut self, task: TaskId) {
+        self.last_served.remove(&task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::protocol::campaigns::caps::{Bound, Budget, Cap, Usage};
+    use crate::protocol::campaigns::identity::Identifier;
+    use crate::protocol::campaigns::target::Target;
+    use crate::protocol::campaigns::waiting::Reach;
+
+    struct Stage {
+        accounts: BTreeMap<AccountId, CampaignAccount>,
+        queues: Vec<(TaskId, Priority, Waiting)>,
+        ids: Vec<AccountId>,
+        caps: Caps,
+        turns: Turns,
+        now: i64,
+    }
+
+    impl Stage {
+        fn new(accounts: u128, priorities: &[Priority]) -> Self {
+            let ids: Vec<_> = (1..=accounts).map(|id| AccountId(Uuid::from_u128(id))).collect();
+            let wide = Cap { per_day: 1_000_000, per_hour: 1_000_000 };
+            let of = |id: &AccountId| {
+                (*id, CampaignAccount::fresh(*id, Usage::none(1, UnixMillis(i64::MIN / 2))))
+            };
+            let queue = |(at, priority): (usize, &Priority)| {
+                let mut waiting = Waiting::default();
+                for id in 1..2_000 {
+                    let target = Target::new(TargetId(id), Identifier::Id(i64::from(id)), None);
+                    waiting.insert(
+                        &target,
+                        Reach::KnownBy(ids.clone().into()),
+                        Step::Send,
+                        UnixMillis(0),
+                    );
+                }
+                (TaskId(Uuid::from_u128(at as u128 + 1)), *priority, waiting)
+            };
+            Self {
+                accounts: ids.iter().map(of).collect(),
+                queues: priorities.iter().enumerate().map(queue).collect(),
+                ids,
+                caps: Caps { message: wide, ..Caps::default() },
+                turns: Turns::default(),
+                now: 0,
+            }
+        }
+
+        /// Takes the next action, and answers whose it is.
+        fn step(&mut self) -> Option<usize> {
+            let tasks: Vec<_> = self
+                .queues
+                .iter()
+                .map(|(id, priority, waiting)| RunningTask {
+                    id: *id,
+                    priority: *priority,
+                    waiting,
+                    accounts: &self.ids,
+                    caps: &self.caps,
+                    has_link: false,
+                    in_flight: 0,
+                    parallel: 10,
+                    allowance: Allowance::All,
+                    held: None,
+                })
+                .collect();
+            match choose(&tasks, &self.accounts, &self.turns, UnixMillis(self.now)) {
+                Choice::Act(action) => {
+                    self.turns.took(&action, &tasks);
+                    let account = self.accounts.get_mut(&action.account).unwrap();
+                    account
+                        .take(action.step, false, (&self.caps, 15_000), UnixMillis(self.now))
+                        .unwrap();
+                    account.is_busy = false;
+                    let at = self.queues.iter().position(|queue| queue.0 == action.task)?;
+                    self.queues[at].2.remove(action.target);
+                    Some(at)
+                }
+                Choice::Nothing { until, .. } => {
+                    self.now = until.unwrap().0;
+                    None
+                }
+            }
+        }
+
+        fn counts(&mut self, actions: usize) -> Vec<usize> {
+            let mut counts = vec![0; self.queues.len()];
+            while counts.iter().sum::<usize>() < actions {
+                if let Some(at) = self.step() {
+                    counts[at] += 1;
+                }
+            }
+            counts
+        }
+    }
+
+    #[test]
+    fn high_goes_first_and_low_keeps_a_tenth() {
+        let mut stage = Stage::new(5, &[Priority::Low, Priority::High, Priority::Normal]);
+        assert_eq!(stage.counts(1_000), [100, 900, 0]);
+    }
+
+    #[test]
+    fn equal_priorities_take_turns_and_accounts_share_the_work() {
+        let mut stage = Stage::new(3, &[Priority::Normal; 3]);
+        assert_eq!(stage.counts(300), [100, 100, 100]);
+        let used = |account: &CampaignAccount| {
+            account.usage.window(Budget::Message).used(i64::MAX / 4, UnixMillis(stage.now))
+        };
+        assert!(stage.accounts.values().all(|account| used(account) == 100));
+    }
+
+    #[test]
+    fn what_holds_is_named_with_its_end() {
+        let mut stage = Stage::new(1, &[Priority::Normal]);
+        stage.step();
+        let (id, priority, waiting) = &stage.queues[0];
+        let task = RunningTask {
+            id: *id,
+            priority: *priority,
+            waiting,
+            accounts: &stage.ids,
+            caps: &stage.caps,
+            has_link: false,
+            in_flight: 0,
+            parallel: 1,
+            allowance: Allowance::All,
+            held: None,
+        };
+        let ask = |task| choose(&[task], &stage.accounts, &stage.turns, UnixMillis(1));
+        let held = |binding, until: Option<i64>| Choice::Nothing {
+            until: until.map(UnixMillis),
+            bindings: [(*id, binding)].into(),
+        };
+        assert_eq!(ask(task), held(Binding::Account(Hold::Cap(Bound::Pause)), Some(15_000)));
+        assert_eq!(ask(RunningTask { in_flight: 1, ..task }), held(Binding::Parallel, None));
+        let open = Allowance::HeldUntil(UnixMillis(9));
+        assert_eq!(ask(RunningTask { allowance: open, ..task }), held(Binding::Breaker, Some(9)));
+    }
+}

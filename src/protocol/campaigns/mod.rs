@@ -1,0 +1,45 @@
+//! Campaigns: invitations and direct messages from users' own accounts, inside the platform's limits, once for each
+//! person. Owns every decision about them: who is meant, what they are sent, who may be contacted when, which account
+//! acts next, what follows what Telegram says, how a crash is settled, when a campaign will end. Never does IO, reads a
+//! clock or draws a random number: moments, random ids and the installation's key are arguments.
+//!
+//! Records and answers come in from the store and from accounts; statuses, verdicts and the next action go out. There
+//! are two timelines. **Wall** moments are for people: schedules, quiet hours, what is shown. **Steady** ones
+//! ([`caps::CapClock`]) are for caps, pauses, waits, breakers and recontact windows, so that setting a clock opens none
+//! of them.
+//!
+//! | file | decides |
+//! |---|---|
+//! | `identity.rs`, `digits.rs` | who is meant: the one normaliser of identifiers |
+//! | `task.rs`, `settings.rs` | what a campaign is, which order leads where, what may be edited when |
+//! | `target.rs` | what becomes of one person, and the counts that add up |
+//! | `text.rs` | what they are sent |
+//! | `zone.rs`, `schedule.rs`, `quiet.rs` | when a campaign starts, and when nobody is contacted |
+//! | `respect.rs`, `opt_out.rs` | who is never contacted, and what a reply means |
+//! | `caps.rs`, `pace.rs`, `account.rs` | how much, how fast, and whether an account may act now |
+//! | `waiting.rs`, `choose.rs` | which account does what for whom next |
+//! | `answers.rs`, `settle.rs` | what follows an answer, and an answer that never came |
+//! | `forecast.rs` | when it will end |
+
+pub mod account;
+pub mod answers;
+pub mod caps;
+pub mod choose;
+mod digits;
+pub mod forecast;
+pub mod identity;
+pub mod opt_out;
+pub mod pace;
+pub mod quiet;
+pub mod respect;
+pub mod schedule;
+pub mod settings;
+pub mod settle;
+pub mod target;
+pub mod task;
+pub mod text;
+pub mod waiting;
+pub mod zone;
+
+#[cfg(test)]
+mod tests;

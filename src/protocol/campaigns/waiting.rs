@@ -1,0 +1,295 @@
+//! The waiting targets of one task, sorted by who may take them: what only one account may settle, whom which
+//! accounts know, and who has to be resolved first. In memory only; made anew from the store after a restart. Taking
+//! one costs a few steps of a tree, however many wait.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::identity::Identifier;
+use super::target::{Step, Target, TargetId, TargetStatus};
+use super::task::TaskType;
+use crate::protocol::users::owner::AccountId;
+use crate::protocol::values::ids::UnixMillis;
+
+/// Who may take a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// One account: it is uncertain, or that account's wait on resolving is not passed on.
+    Only(AccountId),
+    /// Accounts that know the person.
+    KnownBy(Box<[AccountId]>),
+    /// Any that may look them up.
+    Anybody,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    reach: Reach,
+    step: Step,
+    /// Set while it waits for a moment.
+    until: Option<UnixMillis>,
+}
+
+/// The waiting targets of a task.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting {
+    entries: BTreeMap<TargetId, Entry>,
+    /// By account; `None`: any. In turn by step, so that known people go on while unknown ones wait.
+    ready: BTreeMap<(Option<AccountId>, Step), BTreeSet<TargetId>>,
+    later: BTreeSet<(UnixMillis, TargetId)>,
+}
+
+/// In what order an account takes steps: what is uncertain or known goes before what is dear to look up.
+pub const STEP_ORDER: [Step; 6] =
+    [Step::Send, Step::Invite, Step::SendLink, Step::AddContact, Step::Resolve, Step::LookUpPhone];
+
+/// The next step of a target, for an account that knows the person or not. `None`: nobody can look them up.
+pub fn next_step(target: &Target, task_type: TaskType, is_known: bool) -> Option<Step> {
+    if target.status == TargetStatus::Uncertain {
+        return target.intent.as_deref().map(|intent| intent.step);
+    }
+    if is_known {
+        return Some(match (target.wants_link, task_type) {
+            (true, _) => Step::SendLink,
+            (false, TaskType::InviteToGroup) => Step::Invite,
+            (false, TaskType::SendMessages) => Step::Send,
+        });
+    }
+    match &target.identifier {
+        Identifier::Username(_) => Some(Step::Resolve),
+        Identifier::Phone(_) => Some(Step::LookUpPhone),
+        // An id alone opens nothing: some account has to have met them.
+        Identifier::Id(_) => None,
+    }
+}
+
+impl Waiting {
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Puts a target in. Only what is pending waits, and what is uncertain for its own account: anything else, and an
+    /// uncertain one for somebody else, is refused with `false`.
+    pub fn insert(&mut self, target: &Target, reach: Reach, step: Step, now: UnixMillis) -> bool {
+        let reach = match (target.status, target.held_by()) {
+            (TargetStatus::Pending, _) => reach,
+            (TargetStatus::Uncertain, Some(account)) => Reach::Only(account),
+            _ => return false,
+        };
+        self.remove(target.id);
+        let until = target.not_before.filter(|until| *until > now);
+        let entry = Entry { reach, step, until };
+        match until {
+            Some(until) => drop(self.later.insert((until, target.id))),
+            None => self.make_ready(target.id, &entry),
+        }
+        self.entries.insert(target.id, entry);
+        true
+    }
+
+    /// Takes a target out. Answers whether it was in.
+    pub fn remove(&mut self, id: TargetId) -> bool {
+        let Some(entry) = self.entries.remove(&id) else { return false };
+        if let Some(until) = entry.until {
+            self.later.remove(&(until, id));
+        }
+        for key in keys(&entry) {
+            if let Some(ids) = self.ready.get_mut(&key) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.ready.remove(&key);
+                }
+            }
+        }
+        true
+    }
+
+    /// Lets go of those whose moment has come.
+    pub fn release(&mut self, now: UnixMillis) {
+        while let Some((until, id)) = self.later.first().copied().filter(|(until, _)| *until <= now)
+        {
+            self.later.remove(&(until, id));
+            if let Some(mut entry) = self.entries.remove(&id) {
+                entry.until = None;
+                self.make_ready(id, &entry);
+                self.entries.insert(id, entry);
+            }
+        }
+    }
+
+    /// When the next one's moment comes.
+    pub fn next_release(&self) -> Option<UnixMillis> {
+        self.later.first().map(|(until, _)| *until)
+    }
+
+    /// The first target that `account` may take with `step`.
+    pub fn first(&self, account: AccountId, step: Step) -> Option<TargetId> {
+        let of = |who| self.ready.get(&(who, step)).and_then(|ids| ids.first());
+        of(Some(account)).or_else(|| of(None)).copied()
+    }
+
+    /// An account has left the task, or is gone. What it alone knew is for anybody to look up again, and answered
+    /// where nobody can; what is uncertain by it stays, and waits for a person.
+    pub fn account_left(
+        &mut self,
+        account: AccountId,
+        targets: impl Fn(TargetId) -> Option<Step>,
+    ) -> Vec<TargetId> {
+        let knows = |entry: &Entry| match &entry.reach {
+            Reach::KnownBy(accounts) => accounts.contains(&account),
+            // What is uncertain reaches somebody; what is not was only to be looked up by it.
+            Reach::Only(only) => *only == account && !entry.step.reaches(),
+            Reach::Anybody => false,
+        };
+        let affected: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| knows(entry))
+            .map(|(id, entry)| (*id, entry.clone()))
+            .collect();
+        let mut lost = Vec::new();
+        for (id, mut entry) in affected {
+            self.remove(id);
+            let rest: Vec<_> = match &entry.reach {
+                Reach::KnownBy(accounts) => {
+                    accounts.iter().copied().filter(|known| *known != account).collect()
+                }
+                Reach::Only(_) | Reach::Anybody => Vec::new(),
+            };
+            if rest.is_empty() {
+                let Some(step) = targets(id) else {
+                    lost.push(id);
+                    continue;
+                };
+                (entry.reach, entry.step) = (Reach::Anybody, step);
+            } else {
+                entry.reach = Reach::KnownBy(rest.into());
+            }
+            match entry.until {
+                Some(until) => drop(self.later.insert((until, id))),
+                None => self.make_ready(id, &entry),
+            }
+            self.entries.insert(id, entry);
+        }
+        lost
+    }
+
+    fn make_ready(&mut self, id: TargetId, entry: &Entry) {
+        for key in keys(entry) {
+            self.ready.entry(key).or_default().insert(id);
+        }
+    }
+}
+
+fn keys(entry: &Entry) -> Vec<(Option<AccountId>, Step)> {
+    match &entry.reach {
+        Reach::Only(account) => vec![(Some(*account), entry.step)],
+        Reach::KnownBy(accounts) => {
+            accounts.iter().map(|account| (Some(*account), entry.step)).collect()
+        }
+        Reach::Anybody => vec![(None, entry.step)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::protocol::campaigns::target::Intent;
+
+    fn account(id: u128) -> AccountId {
+        AccountId(Uuid::from_u128(id))
+    }
+
+    fn target(id: u32) -> Target {
+        Target::new(TargetId(id), Identifier::Username("durov".into()), None)
+    }
+
+    #[test]
+    fn who_knows_a_person_takes_them_and_others_look_up() {
+        let mut waiting = Waiting::default();
+        let now = UnixMillis(0);
+        assert!(waiting.insert(&target(1), Reach::KnownBy([account(1)].into()), Step::Send, now));
+        assert!(waiting.insert(&target(2), Reach::Anybody, Step::Resolve, now));
+        assert_eq!(waiting.first(account(1), Step::Send), Some(TargetId(1)));
+        assert_eq!(
+            (waiting.first(account(2), Step::Send), waiting.first(account(2), Step::Resolve)),
+            (None, Some(TargetId(2)))
+        );
+        assert_eq!(waiting.account_left(account(1), |_| None), [TargetId(1)]);
+        assert_eq!(waiting.len(), 1);
+    }
+
+    #[test]
+    fn an_uncertain_target_waits_for_its_account_only_and_an_ended_one_not_at_all() {
+        let mut waiting = Waiting::default();
+        let mut unsure = target(1);
+        let intent = Intent {
+            account: account(1),
+            step: Step::Send,
+            random_id: 1,
+            at: UnixMillis(0),
+            is_repeat: false,
+        };
+        unsure.begin(intent, 1).unwrap();
+        assert!(!waiting.insert(&unsure, Reach::Anybody, Step::Send, UnixMillis(0)), "in flight");
+        unsure.become_status(TargetStatus::Uncertain, None).unwrap();
+        assert!(waiting.insert(&unsure, Reach::Anybody, Step::Send, UnixMillis(0)));
+        assert_eq!(
+            (waiting.first(account(2), Step::Send), waiting.first(account(1), Step::Send)),
+            (None, Some(TargetId(1)))
+        );
+        assert!(
+            waiting.account_left(account(1), |_| None).is_empty() && waiting.len() == 1,
+            "it stays"
+        );
+        unsure.become_status(TargetStatus::Refused, None).unwrap();
+        assert!(!waiting.insert(&unsure, Reach::Anybody, Step::Send, UnixMillis(0)));
+    }
+
+    #[test]
+    fn a_target_waits_for_its_moment() {
+        let mut waiting = Waiting::default();
+        let late = Target { not_before: Some(UnixMillis(50)), ..target(1) };
+        waiting.insert(&late, Reach::Anybody, Step::Resolve, UnixMillis(0));
+        assert_eq!(
+            (waiting.first(account(1), Step::Resolve), waiting.next_release()),
+            (None, Some(UnixMillis(50)))
+        );
+        waiting.release(UnixMillis(50));
+        assert_eq!(
+            (waiting.first(account(1), Step::Resolve), waiting.next_release()),
+            (Some(TargetId(1)), None)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_is_lost_in_the_queue(steps in prop::collection::vec((0..4_u8, 1..20_u32, 0..4_u128), 0..200)) {
+            let (mut waiting, mut inside) = (Waiting::default(), BTreeSet::new());
+            for (step, id, who) in steps {
+                match step {
+                    0 => { waiting.insert(&target(id), Reach::KnownBy([account(who), account(9)].into()), Step::Send, UnixMillis(0)); inside.insert(id); }
+                    1 => { waiting.insert(&target(id), Reach::Anybody, Step::Resolve, UnixMillis(0)); inside.insert(id); }
+                    2 => prop_assert_eq!(waiting.remove(TargetId(id)), inside.remove(&id)),
+                    _ => prop_assert!(waiting.account_left(account(who), |_| Some(Step::Resolve)).is_empty()),
+                }
+                prop_assert_eq!(waiting.len(), inside.len());
+                let mut reached = BTreeSet::new();
+                let mut copy = waiting.clone();
+                while let Some(id) = copy.first(account(9), Step::Send).or(copy.first(account(9), Step::Resolve)) {
+                    copy.remove(id);
+                    reached.insert(id.0);
+                }
+                prop_assert_eq!(&reached, &inside);
+            }
+        }
+    }
+}
