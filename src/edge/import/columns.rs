@@ -75,7 +75,7 @@ impl Columns {
 }
 
 /// What is known of a table before its rows are read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Layout {
     pub(super) columns: Columns,
     /// How many of the first rows are no people: the header, and titles above it.
@@ -88,34 +88,63 @@ pub(super) struct Layout {
 
 /// Finds out what a table's columns are, from its first rows.
 pub(super) fn layout(sample: &[Record], most: usize) -> Layout {
-    let header = find_header(sample);
-    let mut columns =
-        header.map_or_else(Columns::default, |at| Columns::of_header(&sample[at], most));
-    let mut skipped = header.map_or(0, |at| at + 1);
-    let mut guessed = Vec::new();
-    let mut has_header = header.is_some();
-    if !columns.name_people() {
-        let people = &sample[skipped..];
-        // A first row that no column of people goes on in is a header in words that are not known here.
-        let found = guess(if has_header { people } else { people.get(1..).unwrap_or_default() });
-        let names_people = |(index, meaning): &(u32, Meaning)| {
-            let first = sample.first().and_then(|row| row.text(*index)).and_then(explicit);
-            first.is_some_and(|found| found == *meaning || *meaning == Meaning::Identifier)
-        };
-        if !has_header && !found.is_empty() && !found.iter().any(names_people) {
-            columns = Columns::of_header(&sample[0], most);
-            (has_header, skipped) = (true, 1);
-        }
-        let found = if has_header { found } else { guess(people) };
-        for (index, meaning) in found {
-            let name =
-                columns.get(index).map_or_else(|| place_name(index), |known| known.name.clone());
-            guessed.push(name.clone());
-            columns.0.retain(|known| known.index != index);
-            columns.add(Column { index, meaning, name }, most);
+    let mut layout = match find_header(sample) {
+        Some(at) => Layout::below(sample, at, most),
+        None => Layout::default(),
+    };
+    if layout.columns.name_people() {
+        layout.sharpen(sample);
+        return layout;
+    }
+    if !layout.has_header && begins_with_unknown_header(sample) {
+        layout = Layout::below(sample, 0, most);
+    }
+    for (index, meaning) in guess(&sample[layout.skipped..]) {
+        layout.recognise(index, meaning, most);
+    }
+    layout
+}
+
+/// Whether the first row is a header in words that are not known here: no column of people goes on in it.
+fn begins_with_unknown_header(sample: &[Record]) -> bool {
+    let found = guess(sample.get(1..).unwrap_or_default());
+    let goes_on = |(index, meaning): &(u32, Meaning)| {
+        let first = sample.first().and_then(|row| row.text(*index)).and_then(explicit);
+        first.is_some_and(|first| first == *meaning || *meaning == Meaning::Identifier)
+    };
+    !found.is_empty() && !found.iter().any(goes_on)
+}
+
+impl Layout {
+    /// The columns under the header in row `at`.
+    fn below(sample: &[Record], at: usize, most: usize) -> Self {
+        let columns = Columns::of_header(&sample[at], most);
+        Self { columns, skipped: at + 1, has_header: true, guessed: Vec::new() }
+    }
+
+    /// Gives a column the meaning that its values have.
+    fn recognise(&mut self, index: u32, meaning: Meaning, most: usize) {
+        let known = self.columns.get(index).map(|column| column.name.clone());
+        let name = known.unwrap_or_else(|| place_name(index));
+        self.guessed.push(name.clone());
+        self.columns.0.retain(|column| column.index != index);
+        self.columns.add(Column { index, meaning, name }, most);
+    }
+
+    /// A column like `Контакт` may hold whatever names a person, and digits alone are then an id. Where nearly all
+    /// are too long for an id, they are phones. The contract's own name keeps its own meaning.
+    fn sharpen(&mut self, sample: &[Record]) {
+        let phones = guess(&sample[self.skipped..]);
+        let phones = phones.into_iter().filter(|(_, meaning)| *meaning == Meaning::Phone);
+        for (index, meaning) in phones {
+            let is_open = |column: &Column| {
+                column.meaning == Meaning::Identifier && &*column.name != Meaning::Identifier.name()
+            };
+            if self.columns.get(index).is_some_and(is_open) {
+                self.recognise(index, meaning, usize::MAX);
+            }
         }
     }
-    Layout { columns, skipped, has_header, guessed }
 }
 
 /// What a column without a header is called.

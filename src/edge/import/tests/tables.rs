@@ -134,6 +134,15 @@ fn without_a_header_the_content_says_what_columns_are() {
 }
 
 #[test]
+fn digits_too_long_for_an_id_are_phones_unless_the_contract_says_identifier() {
+    let read = read("Имя;Контакт\nАнна;79991234567\nБоб;89991234568\n");
+    assert_eq!(read.people(), people(&[(2, "+79991234567"), (3, "+79991234568")]));
+    assert_eq!(read.columns(), [("first_name", "Имя"), ("phone", "Контакт")]);
+    let read = super::read("name;identifier\nAnn;79991234567\n");
+    assert_eq!(read.people(), people(&[(2, "79991234567")]));
+}
+
+#[test]
 fn titles_above_the_header_are_no_people() {
     let read = read("Контакты;;\nна 1 мая;;\n\nИмя;Телефон;\nАнна;+79991234567;\n");
     assert_eq!(read.people(), people(&[(5, "+79991234567")]));

@@ -175,7 +175,7 @@ fn what_another_program_writes_is_read() {
     assert_eq!((person.line, person.identifier.to_string()), (9, "+79990000007".to_owned()));
     assert_eq!(person.user_id, Some(1_000_000_007));
     assert_eq!(person.details.first_name.as_deref(), Some("Анна & <7>"));
-    assert_eq!(person.details.data.as_deref(), Some("{\"Born\":45000,\"Active\":false}"));
+    assert_eq!(person.details.data.as_deref(), Some("{\"Born\":\"2023-03-15\",\"Active\":false}"));
     assert_eq!(read.rows[200].identifier.to_string(), "+79990000777");
 }
 

@@ -10,20 +10,26 @@
 //! | `archive.rs` | the container, and its bombs |
 //! | `xml.rs` | XML under guard |
 //! | `texts.rs` | the table of shared texts, in little memory |
+//! | `styles.rs` | which cells are dates |
 //! | `sheet.rs` | rows and cells |
 
 mod archive;
 mod sheet;
+mod styles;
 mod texts;
 mod xml;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{Read, Seek};
 
+use quick_xml::events::BytesStart;
+
 use self::archive::{Directory, Part};
 use self::sheet::Sheet;
+use self::styles::Styles;
 use self::texts::Texts;
-use self::xml::{Token, Xml, attributes, unescaped};
+use self::xml::{Token, Xml, attributes, is_true, unescaped};
 use super::limits::Limits;
 use super::problem::{FileProblem, Foreign};
 use super::record::{Record, Records, Step};
@@ -59,6 +65,7 @@ pub(super) struct Workbook<R> {
     directory: Directory,
     limits: Limits,
     texts: Texts,
+    styles: Styles,
     sheets: std::vec::IntoIter<Listed>,
     has_many: bool,
     source: Source<R>,
@@ -77,23 +84,30 @@ impl<R: Read + Seek> Workbook<R> {
         let (_, file) = book.split_at(folder.len());
         let relations_part = format!("{folder}_rels/{file}.rels");
         let (reader, relations) = relations(reader, &mut directory, &relations_part)?;
-        let (mut reader, listed) = listed(reader, &mut directory, &book)?;
+        let (mut reader, listed, is_1904) = listed(reader, &mut directory, &book)?;
         let sheets = chosen(&directory, &folder, listed, &relations, limits, summary)?;
         for sheet in &sheets {
             reader = directory.check(reader, sheet.part)?;
         }
-        let shared = relations.values().find(|relation| relation.kind.ends_with("/sharedStrings"));
-        let shared =
-            shared.and_then(|relation| directory.find(&resolved(&folder, &relation.target)));
-        let (reader, texts) = match shared {
-            Some(part) => shared_texts(reader, &mut directory, part, limits)?,
-            None => (reader, Texts::new(0)),
+        let place = |kind: &str| {
+            let relation = relations.values().find(|relation| relation.kind.ends_with(kind));
+            relation.and_then(|relation| directory.find(&resolved(&folder, &relation.target)))
         };
+        let (shared, style) = (place("/sharedStrings"), place("/styles"));
+        let (mut texts, mut styles) = (Texts::new(limits.texts_bytes), Styles::default());
+        if let Some(part) = shared {
+            reader = shared_texts(reader, &mut directory, part, &mut texts)?;
+        }
+        if let Some(part) = style {
+            reader = cell_styles(reader, &mut directory, part, &mut styles)?;
+        }
+        styles.is_1904 = is_1904;
         summary.tally.embedded += archive::embedded(&directory);
         Ok(Self {
             directory,
             limits,
             texts,
+            styles,
             has_many: sheets.len() > 1,
             sheets: sheets.into_iter(),
             source: Source::Between(reader),
@@ -104,7 +118,7 @@ impl<R: Read + Seek> Workbook<R> {
 impl<R: Read + Seek + Send> Records for Workbook<R> {
     fn step(&mut self, record: &mut Record, summary: &mut Summary) -> Result<Step, FileProblem> {
         if let Source::Within(sheet) = &mut self.source
-            && sheet.row(&self.texts, record, summary)?
+            && sheet.row(&self.texts, &self.styles, record, summary)?
         {
             return Ok(Step::Record);
         }
@@ -208,14 +222,14 @@ struct Mentioned {
     is_hidden: bool,
 }
 
-/// The sheets in the order of their tabs.
+/// The sheets in the order of their tabs, and whether days count from 1904.
 fn listed<R: Read + Seek>(
     reader: R,
     directory: &mut Directory,
     book: &str,
-) -> Result<(R, Vec<Mentioned>), FileProblem> {
+) -> Result<(R, Vec<Mentioned>, bool), FileProblem> {
     let at = directory.find(book).ok_or(FileProblem::BrokenArchive("it has no workbook"))?;
-    let mut sheets = Vec::new();
+    let (mut sheets, mut is_1904) = (Vec::new(), false);
     let limits = directory.limits();
     let reader = read_part(reader, directory, at, limits, |xml| {
         loop {
@@ -238,6 +252,11 @@ fn listed<R: Read + Seek>(
                     }
                     sheets.push(sheet);
                 }
+                Token::Start(start) if start.local_name().as_ref() == "workbookPr" => {
+                    let says_so =
+                        |(name, value): (&str, Cow<str>)| name == "date1904" && is_true(&value);
+                    is_1904 |= attributes(&start).any(says_so);
+                }
                 Token::Eof => return Ok(()),
                 _ => {}
             }
@@ -246,7 +265,7 @@ fn listed<R: Read + Seek>(
             }
         }
     })?;
-    Ok((reader, sheets))
+    Ok((reader, sheets, is_1904))
 }
 
 /// Which sheets are read: visible ones that hold cells, up to the limit.
@@ -288,10 +307,10 @@ fn shared_texts<R: Read + Seek>(
     reader: R,
     directory: &mut Directory,
     part: usize,
-    limits: Limits,
-) -> Result<(R, Texts), FileProblem> {
-    let mut texts = Texts::new(limits.texts_bytes);
-    let reader = read_part(reader, directory, part, limits, |xml| {
+    texts: &mut Texts,
+) -> Result<R, FileProblem> {
+    let limits = directory.limits();
+    read_part(reader, directory, part, limits, |xml| {
         let mut text = String::new();
         let (mut is_text, mut phonetic) = (false, 0_usize);
         loop {
@@ -315,8 +334,49 @@ fn shared_texts<R: Read + Seek>(
                 Token::Text(_) | Token::Other => {}
             }
         }
-    })?;
-    Ok((reader, texts))
+    })
+}
+
+/// Reads which styles of cells are dates.
+fn cell_styles<R: Read + Seek>(
+    reader: R,
+    directory: &mut Directory,
+    part: usize,
+    styles: &mut Styles,
+) -> Result<R, FileProblem> {
+    let limits = directory.limits();
+    read_part(reader, directory, part, limits, |xml| {
+        let mut is_within = false;
+        loop {
+            match xml.next()? {
+                Token::Start(start) => match start.local_name().as_ref() {
+                    "cellXfs" => is_within = true,
+                    "xf" if is_within => styles.push(number_format(&start).0),
+                    "numFmt" => {
+                        let (id, code) = number_format(&start);
+                        styles.define(id, &code);
+                    }
+                    _ => {}
+                },
+                Token::End(end) if end.local_name().as_ref() == "cellXfs" => is_within = false,
+                Token::Eof => return Ok(()),
+                _ => {}
+            }
+        }
+    })
+}
+
+/// The number format that an element names or defines.
+fn number_format(start: &BytesStart<'_>) -> (u32, String) {
+    let (mut id, mut code) = (0, String::new());
+    for (name, value) in attributes(start) {
+        match name {
+            "numFmtId" => id = value.parse().unwrap_or(0),
+            "formatCode" => code = unescaped(&value),
+            _ => {}
+        }
+    }
+    (id, code)
 }
 
 /// One character more than a value may have, so that it is seen that it was cut.

@@ -9,6 +9,7 @@ use super::super::limits::Limits;
 use super::super::problem::FileProblem;
 use super::super::record::{Flaw, Kind, Record};
 use super::super::summary::Summary;
+use super::styles::Styles;
 use super::texts::Texts;
 use super::xml::{Token, Xml, attributes, is_true};
 
@@ -31,6 +32,7 @@ enum Type {
 struct Draft {
     column: u32,
     value_type: Type,
+    style: usize,
     value: String,
     has_value: bool,
     has_formula: bool,
@@ -69,6 +71,7 @@ impl<R: Read> Sheet<R> {
     pub(super) fn row(
         &mut self,
         texts: &Texts,
+        styles: &Styles,
         record: &mut Record,
         summary: &mut Summary,
     ) -> Result<bool, FileProblem> {
@@ -88,7 +91,7 @@ impl<R: Read> Sheet<R> {
                             self.row = row;
                             record.line = row;
                         }
-                        self.cell(texts, record, summary)?;
+                        self.cell(texts, styles, record, summary)?;
                     }
                     "col" => summary.tally.hidden_columns += hidden_columns(&start),
                     "mergeCell" => summary.tally.merged += 1,
@@ -112,6 +115,7 @@ impl<R: Read> Sheet<R> {
     fn cell(
         &mut self,
         texts: &Texts,
+        styles: &Styles,
         record: &mut Record,
         summary: &mut Summary,
     ) -> Result<(), FileProblem> {
@@ -145,13 +149,14 @@ impl<R: Read> Sheet<R> {
                 _ => {}
             }
         }
-        self.keep(texts, record, summary)
+        self.keep(texts, styles, record, summary)
     }
 
     /// Puts the cell that was read into the record, where it has a place in it.
     fn keep(
         &mut self,
         texts: &Texts,
+        styles: &Styles,
         record: &mut Record,
         summary: &mut Summary,
     ) -> Result<(), FileProblem> {
@@ -169,7 +174,7 @@ impl<R: Read> Sheet<R> {
             record.flaw = Some(Flaw::TooLong);
             return Ok(());
         }
-        place(&self.draft, texts, record, summary);
+        place(&self.draft, texts, styles, record, summary);
         Ok(())
     }
 }
@@ -193,7 +198,7 @@ fn begin_row(next: u64, start: &BytesStart<'_>) -> (u64, bool, bool) {
 /// Reads a cell's attributes; answers the row that it names.
 fn begin_cell(draft: &mut Draft, next_column: u32, start: &BytesStart<'_>) -> Option<u64> {
     draft.column = next_column;
-    draft.value_type = Type::Number;
+    (draft.value_type, draft.style) = (Type::Number, 0);
     draft.value.clear();
     (draft.has_value, draft.has_formula) = (false, false);
     let mut row = None;
@@ -205,6 +210,7 @@ fn begin_cell(draft: &mut Draft, next_column: u32, start: &BytesStart<'_>) -> Op
                     row = number;
                 }
             }
+            ("s", style) => draft.style = style.parse().unwrap_or(0),
             ("t", "s") => draft.value_type = Type::Shared,
             ("t", "b") => draft.value_type = Type::Flag,
             ("t", "e") => draft.value_type = Type::Error,
@@ -244,7 +250,13 @@ fn hidden_columns(start: &BytesStart<'_>) -> u64 {
 }
 
 /// Puts what was read into the record.
-fn place(draft: &Draft, texts: &Texts, record: &mut Record, summary: &mut Summary) {
+fn place(
+    draft: &Draft,
+    texts: &Texts,
+    styles: &Styles,
+    record: &mut Record,
+    summary: &mut Summary,
+) {
     let value = draft.value.as_str();
     let is_computed = match draft.value_type {
         Type::Text => draft.has_value,
@@ -273,6 +285,9 @@ fn place(draft: &Draft, texts: &Texts, record: &mut Record, summary: &mut Summar
             record.push(draft.column, Kind::Flawed(Flaw::ErrorCell), value);
         }
         Type::Number => {
+            if let Some(date) = styles.date(draft.style, value) {
+                return record.push(draft.column, Kind::Text, &date);
+            }
             let is_number = value.trim().parse::<f64>().is_ok();
             record.push(draft.column, if is_number { Kind::Number } else { Kind::Text }, value);
         }
