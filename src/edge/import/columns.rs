@@ -207,7 +207,7 @@ fn guess(rows: &[Record]) -> Vec<(u32, Meaning)> {
 
 /// What a value certainly is, without any header: `@name` or a link, a phone number with its marks or its length,
 /// an id. Phones have eleven digits or more, which no id has yet.
-fn explicit(text: &str) -> Option<Meaning> {
+pub(super) fn explicit(text: &str) -> Option<Meaning> {
     let text = text.trim().trim_start_matches('\'');
     if text.is_empty() || text.len() > 128 {
         return None;

@@ -9,6 +9,7 @@ use std::io::Read;
 
 use csv_core::{ReadRecordResult, ReaderBuilder, Terminator};
 
+use super::columns::explicit;
 use super::encoding::{Encoding, Text};
 use super::limits::Limits;
 use super::meaning::Meaning;
@@ -284,10 +285,12 @@ fn quoted(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// How well a delimiter fits: known headers that it gives, rows of the same number of fields in percent, fields.
+/// How well a delimiter fits: known headers and people that it gives, rows of the same number of fields in percent,
+/// fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Score {
     headers: usize,
+    people: usize,
     even_percent: usize,
     fields: usize,
 }
@@ -302,7 +305,7 @@ fn score(sample: &[u8], delimiter: u8) -> Score {
     const ROWS_MAX: usize = 100;
     const HEADERS_WITHIN: usize = 5;
     let mut counts: Vec<usize> = Vec::new();
-    let (mut at, mut headers) = (0, 0);
+    let (mut at, mut headers, mut people) = (0, 0, 0);
     while counts.len() < ROWS_MAX {
         let Extent::Whole { bytes, fields, .. } = extent(&sample[at..], delimiter) else { break };
         let row = &sample[at..at + bytes];
@@ -310,17 +313,20 @@ fn score(sample: &[u8], delimiter: u8) -> Score {
         if row.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        if counts.len() < HEADERS_WITHIN && fields > 1 {
+        if fields > 1 {
             let row = String::from_utf8_lossy(row);
-            let known =
-                row.split(char::from(delimiter)).filter(|name| Meaning::of(name) != Meaning::Data);
-            headers = headers.max(known.count());
+            let cells = row.split(char::from(delimiter)).map(|cell| cell.trim().trim_matches('"'));
+            let known = cells.clone().filter(|cell| Meaning::of(cell) != Meaning::Data).count();
+            headers = headers.max(if counts.len() < HEADERS_WITHIN { known } else { 0 });
+            people += cells.filter(|cell| explicit(cell).is_some()).count();
         }
         counts.push(fields);
     }
     let often = |fields: usize| counts.iter().filter(|known| **known == fields).count();
     let usual =
         counts.iter().copied().filter(|fields| *fields > 1).max_by_key(|fields| often(*fields));
-    let Some(fields) = usual else { return Score { headers: 0, even_percent: 0, fields: 1 } };
-    Score { headers, even_percent: often(fields) * 100 / counts.len(), fields }
+    let Some(fields) = usual else {
+        return Score { headers: 0, people: 0, even_percent: 0, fields: 1 };
+    };
+    Score { headers, people, even_percent: often(fields) * 100 / counts.len(), fields }
 }

@@ -364,6 +364,10 @@ impl Iterator for Rows<'_> {
 
 /// Tells of a column.
 fn tell(summary: &mut Summary, column: &Column, most: usize) {
+    // Plain values of JSON have no header.
+    if column.name.is_empty() {
+        return;
+    }
     let is_told = summary.columns.contains_key(column.meaning.name());
     if column.meaning == Meaning::Data || is_told {
         if summary.data_columns.len() < most

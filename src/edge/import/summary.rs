@@ -197,11 +197,11 @@ impl Summary {
         }
     }
 
-    /// What the person should know, in the order of importance to nobody in particular.
+    /// What the person should know: first what has a name, then what is only counted.
     pub fn notes(&self) -> Vec<Note> {
         let tally = &self.tally;
-        let counted: [(u64, fn(u64) -> Note); 14] = [
-            (tally.above_header, Note::AboveHeader),
+        let counted = [
+            (tally.above_header, Note::AboveHeader as fn(u64) -> Note),
             (tally.stray_quotes, Note::StrayQuotes),
             (tally.columns_left_out, Note::ColumnsLeftOut),
             (tally.values_cut, Note::ValuesCut),

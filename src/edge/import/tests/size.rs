@@ -1,6 +1,8 @@
 //! What a million rows cost. Run in release and one at a time, since the peak of the whole process is measured:
 //! `cargo test --release --lib -p telewarden import::tests::size -- --ignored --nocapture --test-threads 1`.
 
+#![expect(clippy::print_stdout, reason = "what is measured is shown")]
+
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Seek, Write};
 

@@ -134,6 +134,21 @@ fn without_a_header_the_content_says_what_columns_are() {
 }
 
 #[test]
+fn commas_within_numbers_are_no_delimiter() {
+    let read = read("1,5;@anna1;2,5;3,5\n2,5;@bobby;1,5;7,5\n");
+    assert_eq!(
+        (read.people(), read.summary.delimiter),
+        (people(&[(1, "@anna1"), (2, "@bobby")]), Some(';'))
+    );
+}
+
+#[test]
+fn rows_may_be_read_on_another_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<super::super::Rows<'static>>();
+}
+
+#[test]
 fn digits_too_long_for_an_id_are_phones_unless_the_contract_says_identifier() {
     let read = read("Имя;Контакт\nАнна;79991234567\nБоб;89991234568\n");
     assert_eq!(read.people(), people(&[(2, "+79991234567"), (3, "+79991234568")]));

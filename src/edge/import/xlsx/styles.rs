@@ -76,7 +76,6 @@ fn moment(serial: f64, is_1904: bool) -> Option<String> {
     if !(0.0..2_958_466.0).contains(&serial) {
         return None;
     }
-    #[expect(clippy::cast_possible_truncation, reason = "it is within the range above")]
     let seconds = (serial * 86_400.0).round() as i64;
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let clock = (rest > 0).then(|| clock(rest));
