@@ -225,6 +225,8 @@ impl<R: Read> Csv<R> {
         for (column, end) in (0..).zip(&self.ends[..count]) {
             // The text is UTF-8, and separated at ASCII characters.
             let text = std::str::from_utf8(&self.fields[start..*end]).unwrap_or_default();
+            // Quotes that match nothing still stand around something.
+            let text = if has_quotes { text } else { text.trim().trim_matches('"') };
             record.push(column, Kind::Text, text);
             start = *end;
         }

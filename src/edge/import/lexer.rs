@@ -33,6 +33,8 @@ pub(super) struct Lexer<R> {
     line: u64,
     was_cr: bool,
     depth_max: usize,
+    /// The text that is being read, kept for its room.
+    bytes: Vec<u8>,
 }
 
 impl<R: Read> Lexer<R> {
@@ -44,6 +46,7 @@ impl<R: Read> Lexer<R> {
             line: 1,
             was_cr: false,
             depth_max: limits.json_depth,
+            bytes: Vec::new(),
         }
     }
 
@@ -115,44 +118,42 @@ impl<R: Read> Lexer<R> {
     /// Reads a text into `out`, as far as it has at most `most` bytes; answers whether that was all of it.
     pub(super) fn text(&mut self, out: &mut String, most: usize) -> Result<bool, FileProblem> {
         self.expect(b'"', "a text was expected")?;
-        let start = out.len();
-        let mut bytes = Vec::new();
+        self.bytes.clear();
+        let kept_max = most.saturating_add(4);
         let mut is_whole = true;
         loop {
-            self.plain_run(&mut bytes);
+            self.plain_run();
             match self.next()? {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     let mut buffer = [0; 4];
                     let escaped = self.escape()?;
-                    bytes.extend_from_slice(escaped.encode_utf8(&mut buffer).as_bytes());
+                    self.bytes.extend_from_slice(escaped.encode_utf8(&mut buffer).as_bytes());
                 }
                 Some(0..=0x1f) => {
                     return Err(self.broken("a text holds a line break or a control character"));
                 }
-                Some(byte) => bytes.push(byte),
+                Some(byte) => self.bytes.push(byte),
                 None => return Err(self.broken("a text is not closed")),
             }
-            if bytes.len() > most.saturating_add(4) {
+            if self.bytes.len() > kept_max {
                 is_whole = false;
-                bytes.truncate(most.saturating_add(4));
+                self.bytes.truncate(kept_max);
             }
         }
-        out.push_str(&String::from_utf8_lossy(&bytes));
-        if out.len() - start > most {
-            is_whole = false;
-            out.truncate(out.floor_char_boundary(start + most));
-        }
+        let text = String::from_utf8_lossy(&self.bytes);
+        is_whole &= text.len() <= most;
+        out.push_str(&text[..text.floor_char_boundary(most)]);
         Ok(is_whole)
     }
 
     /// Takes what needs no care: most of any text.
-    fn plain_run(&mut self, bytes: &mut Vec<u8>) {
+    fn plain_run(&mut self) {
         let rest = &self.window[self.at..];
         let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
         let run = &rest[..end.unwrap_or(rest.len())];
         if !run.is_empty() {
-            bytes.extend_from_slice(run);
+            self.bytes.extend_from_slice(run);
             self.at += run.len();
             self.was_cr = false;
         }

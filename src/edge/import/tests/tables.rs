@@ -79,6 +79,9 @@ fn a_quote_that_is_never_closed_costs_no_other_line() {
         people(&[(2, "+79991234567"), (3, "+79991234568"), (4, "+79991234569")])
     );
     assert_eq!(read.summary.notes(), [Note::StrayQuotes(1)]);
+    assert_eq!(read.rows[0].details.first_name.as_deref(), Some("Ann"));
+    let read = super::read("phone;name\n\"+79991234567\";\"Ann\n\"+79991234568\";\"Bob\"\n");
+    assert_eq!(read.people(), people(&[(2, "+79991234567"), (3, "+79991234568")]));
     let read = super::read(
         "name;phone\n\"Romashka\" Ltd;+79991234567\nsay \"hi\";+79991234568\n\"a \"\"b\"\"\" ;+79991234569\n",
     );

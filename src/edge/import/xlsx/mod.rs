@@ -1,9 +1,9 @@
 //! Workbooks (XLSX): which parts an archive has, which sheets are read, and in which order.
 //!
-//! The parts are read with `quick-xml`, as `calamine` reads them, but not with `calamine`: it keeps every shared text as
-//! a `String` of its own (a million rows: four times the memory that an import may take), reserves memory by a number
-//! that the file declares, ends a sheet at the first error cell that it does not know, and tells nothing of hidden rows.
-//! It is the witness of the tests instead.
+//! The parts are read with `quick-xml`, as `calamine` reads them, but not with `calamine`. It keeps every shared text as
+//! a `String` of its own, which for a million rows is more than an import may take; reserves memory by a number that the
+//! file declares; ends a sheet at the first error cell that it does not know; makes floating point of all numbers; and
+//! tells nothing of hidden rows and columns. It is the witness of the tests instead.
 //!
 //! | file | owns |
 //! |---|---|
