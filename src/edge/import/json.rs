@@ -10,52 +10,8 @@ use super::limits::Limits;
 use super::meaning::Meaning;
 use super::problem::FileProblem;
 use super::record::{Flaw, Kind, Record, Records, Step};
+use super::shape::{KEY_BYTES, Shape, WRAPPED_DEPTH, is_wrapper};
 use super::summary::{Format, Note, Summary};
-
-/// Keys under which exports keep their list of people, as letters and digits alone.
-const WRAPPERS: &[&str] = &[
-    "users",
-    "targets",
-    "items",
-    "data",
-    "results",
-    "result",
-    "members",
-    "participants",
-    "contacts",
-    "list",
-    "rows",
-    "records",
-    "people",
-    "persons",
-    "subscribers",
-    "recipients",
-    "accounts",
-    "response",
-    "payload",
-    "body",
-    "content",
-    "entries",
-    "values",
-    "usernames",
-    "phones",
-    "ids",
-    "identifiers",
-    "leads",
-    "clients",
-    "customers",
-    "пользователи",
-    "участники",
-    "контакты",
-    "клиенты",
-    "получатели",
-    "данные",
-    "подписчики",
-];
-/// Bytes of a key; longer ones are no headers.
-const KEY_BYTES: usize = 64;
-/// Objects within each other in which the list is looked for.
-const WRAPPED_DEPTH: usize = 8;
 
 /// Where in the document the reader is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -393,69 +349,6 @@ impl<R: Read> Json<R> {
         })?;
         if !is_whole {
             record.flaw = Some(Flaw::TooLong);
-        }
-        Ok(())
-    }
-}
-
-fn is_wrapper(key: &str) -> bool {
-    let letters = key.chars().flat_map(char::to_lowercase).filter(|c| c.is_alphanumeric());
-    WRAPPERS.contains(&&*letters.collect::<String>())
-}
-
-/// What the first object of a document has, as far as it says whether that is a person or wraps a list of them.
-#[derive(Default)]
-struct Shape {
-    has_list_of_objects: bool,
-    has_list: bool,
-    names_person: bool,
-}
-
-impl Shape {
-    /// Reads an object, up to its end or to what decides. What is broken is told when it is read for its people.
-    fn of<R: Read>(lexer: &mut Lexer<R>) -> Self {
-        let mut shape = Self::default();
-        let _ = shape.read(lexer, 0);
-        shape
-    }
-
-    /// A list of objects is what people are exported in; a list of plain values may also be several phones of one.
-    fn wraps_list(&self) -> bool {
-        self.has_list_of_objects || (self.has_list && !self.names_person)
-    }
-
-    fn read<R: Read>(&mut self, lexer: &mut Lexer<R>, depth: usize) -> Result<(), FileProblem> {
-        lexer.next()?;
-        if lexer.take(b'}')? {
-            return Ok(());
-        }
-        while !self.has_list_of_objects {
-            let mut key = String::new();
-            lexer.peek_token()?;
-            lexer.text(&mut key, KEY_BYTES)?;
-            lexer.expect(b':', "a colon was expected")?;
-            match lexer.start()? {
-                Start::List if is_wrapper(&key) => {
-                    self.has_list = true;
-                    self.has_list_of_objects = lexer.begins_list_of_objects()?;
-                }
-                Start::Object if is_wrapper(&key) && depth < WRAPPED_DEPTH => {
-                    self.read(lexer, depth + 1)?;
-                }
-                Start::Text | Start::Number => {
-                    let is_named = matches!(
-                        Meaning::of(&key),
-                        Meaning::Identifier | Meaning::Username | Meaning::Phone
-                    );
-                    self.names_person |= depth == 0 && is_named;
-                    lexer.skip()?;
-                }
-                _ => lexer.skip()?,
-            }
-            if self.has_list_of_objects || lexer.take(b'}')? {
-                break;
-            }
-            lexer.expect(b',', "a comma or the object's end was expected")?;
         }
         Ok(())
     }

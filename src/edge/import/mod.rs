@@ -14,7 +14,7 @@
 //! | `limits.rs` | every bound |
 //! | `sniff.rs` | what kind of file it is, by its content |
 //! | `encoding.rs` | from bytes to text |
-//! | `csv.rs`, `json.rs` with `lexer.rs`, `xlsx/` | from a file to records |
+//! | `csv.rs`, `json.rs` with `lexer.rs` and `shape.rs`, `xlsx/` | from a file to records |
 //! | `record.rs` | a record: cells that know their column |
 //! | `meaning.rs`, `columns.rs` | what a header says, and which columns a table has |
 //! | `row.rs` | from a record to a person, or why not |
@@ -30,6 +30,7 @@ mod meaning;
 mod problem;
 mod record;
 mod row;
+mod shape;
 mod sniff;
 mod summary;
 mod xlsx;

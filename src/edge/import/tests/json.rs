@@ -29,6 +29,17 @@ fn all_usual_shapes_are_read() {
 }
 
 #[test]
+fn a_person_with_lists_is_no_wrapper() {
+    for text in [
+        r#"{"username": "anna1", "values": [{"a": 1}], "phones": ["+79991234567"]}"#,
+        r#"{"identifier": "@anna1", "data": {"items": [{"id": 7}]}}"#,
+    ] {
+        let read = read(format!("{text}\n{{\"username\": \"bobby\"}}\n"));
+        assert_eq!(read.people(), people(&[(1, "@anna1"), (2, "@bobby")]), "{text}");
+    }
+}
+
+#[test]
 fn lines_of_json_are_read_and_broken_ones_rejected() {
     let read = read(
         "{\"phone\":\"+79991234567\"}\n\n{\"phone\":\"+7999123\n{\"phone\": oops}\n{\"phone\":\"+79991234568\",\"data\":{\"city\":\"Тверь\"}}\n\"@anna1\"\n",
