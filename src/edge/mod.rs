@@ -2,4 +2,5 @@
 
 pub mod amqp;
 pub mod http;
+pub mod import;
 pub mod webhook;
