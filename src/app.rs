@@ -22,8 +22,8 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::actors::{
-    AccountSettings, BacklogGate, BridgeParts, Commands, Context, Directory, Metrics,
-    MonitorSettings, Part, Ports, Root, Settings, Status, WebhookSettings,
+    AccountSettings, BacklogGate, BridgeParts, CampaignSettings, Commands, Context, Directory,
+    Metrics, MonitorSettings, Part, Ports, Root, Settings, Status, WebhookSettings,
 };
 use crate::chance::Chance;
 use crate::clock::Clock;
@@ -33,6 +33,9 @@ use crate::edge::amqp::{AmqpLinks, AmqpOptions, BridgeStatus, EventTypes};
 use crate::edge::http::{self, HttpMetrics};
 use crate::edge::webhook::{Guard, WebhookClient};
 use crate::protocol::accounts::connection::ReconnectPolicy;
+use crate::protocol::campaigns::caps::{Cap, Caps};
+use crate::protocol::campaigns::identity::Country;
+use crate::protocol::campaigns::opt_out::Phrases;
 use crate::protocol::monitors::failover::FailoverPolicy;
 use crate::protocol::telegram::pacing::{Limits, Rate};
 use crate::protocol::tree::restart::Backoff;
@@ -296,7 +299,31 @@ fn settings(config: &Config, limits: watch::Receiver<Limits>, files: Descriptors
         check_every: config.monitoring.check_every,
         extra_events: config.bridge.extra_events,
     };
-    Settings { accounts, monitors, webhooks: webhooks(&config.webhooks, files) }
+    let (webhooks, campaigns) = (webhooks(&config.webhooks, files), campaigns(&config.campaign));
+    Settings { accounts, monitors, webhooks, campaigns }
+}
+
+fn campaigns(config: &config::Campaign) -> CampaignSettings {
+    let cap = |per_day, per_hour: u32| Cap { per_day, per_hour: per_hour.min(per_day) };
+    let (daily, hourly) = (&config.daily, &config.hourly);
+    let caps = Caps {
+        invite: cap(daily.invites, hourly.invites),
+        message: cap(daily.messages, daily.messages),
+        link_message: cap(daily.messages_with_links, daily.messages_with_links),
+        resolve: cap(daily.resolves, hourly.resolves),
+        contact: cap(daily.contacts, hourly.contacts),
+    };
+    CampaignSettings {
+        targets_max: config.max_targets,
+        running_max: config.max_running_per_user,
+        recontact_days: config.recontact_days,
+        is_recontact_shared: config.is_recontact_shared,
+        min_pause_seconds: u32::try_from(config.min_pause.as_secs()).unwrap_or(u32::MAX),
+        caps,
+        max_late_ms: i64::try_from(config.max_late.as_millis()).unwrap_or(i64::MAX),
+        country: config.default_country.as_deref().and_then(Country::named),
+        phrases: Phrases::with(config.stop_words.iter().map(String::as_str)),
+    }
 }
 
 fn webhooks(config: &config::Webhooks, files: Descriptors) -> WebhookSettings {

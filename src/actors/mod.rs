@@ -11,6 +11,7 @@
 
 mod accounts;
 mod bridge;
+mod campaigns;
 mod logins;
 mod messages;
 mod monitors;
@@ -25,16 +26,19 @@ mod webhooks;
 pub use accounts::context::AccountSettings;
 pub use accounts::directory::Directory;
 pub use bridge::port::{BrokerLinks, LentOutbox, OutboxSource, TelegramsClock};
+pub use campaigns::book::NewTarget;
+pub use campaigns::campaign::{BULK_MAX, BulkAction, Edit, TargetEdit, Wanted};
+pub use campaigns::context::CampaignSettings;
 pub use monitors::commands::{CommandSink, Commands, Rejected};
 pub use monitors::context::MonitorSettings;
 pub use root::{BridgeParts, Part, Ports, Root, RootError, Settings};
 pub use services::{
     AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, AuditQuery,
-    AuditService, ChangeService, ConnectedAccount, DailyLimitUse, DetailedHealth, Erased,
-    HealthQuery, KeyStatus, LoginService, MessageService, MonitorQuery, MonitorService,
-    PastedSession, Services, SessionBrought, StoreFigures, TroubledAccountInfo,
-    TroubledMonitorInfo, TroubledPage, UserArchive, UserDataService, WebhookInfo, WebhookOrder,
-    WebhookService, WriteArchive,
+    AuditService, CampaignQuery, CampaignService, ChangeService, ConnectedAccount, DailyLimitUse,
+    DetailedHealth, Erased, HealthQuery, KeyStatus, LoginService, MessageService, MonitorQuery,
+    MonitorService, PastedSession, Services, SessionBrought, StoreFigures, TargetQuery,
+    TroubledAccountInfo, TroubledMonitorInfo, TroubledPage, UserArchive, UserDataService,
+    WebhookInfo, WebhookOrder, WebhookService, WriteArchive,
 };
 pub use tree::backlog::BacklogGate;
 pub(crate) use tree::children::{said_by, watched_task, watched_thread};

@@ -15,6 +15,9 @@ use super::accounts::fleet::{Fleet, FleetArgs, FleetMsg, Holder};
 use super::accounts::joins::{Jobs, JobsArgs, JobsMsg};
 use super::bridge::links::{Bridge, BridgeArgs, BridgeMsg};
 use super::bridge::port::BrokerLinks;
+use super::campaigns::context::{CampaignSettings, CampaignsContext};
+use super::campaigns::supervisor::{Campaigns, CampaignsArgs, CampaignsMsg};
+use super::campaigns::telegram::TelegramPlatform;
 use super::logins::context::LoginsContext;
 use super::logins::registrar::{Logins, LoginsArgs, LoginsMsg};
 use super::messages::sender::MessageSender;
@@ -35,14 +38,18 @@ use crate::actors::tree::actor::{
     Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Message, RpcReplyPort,
     SupervisionEvent, named, spawn, spawn_child,
 };
+use crate::chance::secret;
 use crate::clock::instant;
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::bridge::job::JobRecord;
+use crate::protocol::campaigns::caps::CapClock;
+use crate::protocol::campaigns::task::{TaskId, TaskStatus};
 use crate::protocol::monitors::cursor::Cursor;
 use crate::protocol::monitors::record::MonitorRecord;
 use crate::protocol::tree::restart::{ChildKind, RestartDecision, RestartHistory};
 use crate::protocol::tree::table::{self, TableRow};
-use crate::store::{Outbox, Snapshot};
+use crate::protocol::users::owner::UserId;
+use crate::store::{CampaignClock, InstallationKey, Outbox, Reader, RowId, Snapshot, StoreError};
 use crate::telegram::TelegramClient;
 
 /// How long the end of a part may wait for its line in the ledger.
@@ -78,6 +85,8 @@ pub struct Settings {
     pub monitors: MonitorSettings,
     /// Of webhooks.
     pub webhooks: WebhookSettings,
+    /// Of campaigns.
+    pub campaigns: CampaignSettings,
 }
 
 /// What the tree reaches the world by. It is handed in: the tree knows no edge, and no library.
@@ -143,6 +152,27 @@ impl Part {
     }
 }
 
+/// What the store knows of campaigns at the start.
+struct KnownOfCampaigns {
+    cap_clock: Option<CapClock>,
+    installation_key: InstallationKey,
+    /// The tasks that run or are scheduled.
+    under_way: Vec<(UserId, TaskId)>,
+}
+
+async fn known_of_campaigns(context: &Context) -> Result<KnownOfCampaigns, StoreError> {
+    let installation_key = context.store.installation_key_or(*secret()).await?;
+    let read = |store: &Reader| {
+        let clock: Option<CampaignClock> = store.shared_row(RowId::ONLY)?;
+        let tasks = store.tasks_in(&[TaskStatus::Running, TaskStatus::Scheduled])?;
+        Ok((clock, tasks))
+    };
+    let (clock, tasks) = context.store.read(read).await?;
+    let cap_clock = clock.map(|stored| stored.clock);
+    let under_way = tasks.into_iter().map(|task| (task.user, task.id)).collect();
+    Ok(KnownOfCampaigns { cap_clock, installation_key, under_way })
+}
+
 /// A running tree.
 pub struct Root {
     supervisor: ActorRef<RootMsg>,
@@ -151,6 +181,7 @@ pub struct Root {
     jobs: ActorRef<JobsMsg>,
     logins: ActorRef<LoginsMsg>,
     webhooks: ActorRef<WebhooksMsg>,
+    campaigns: ActorRef<CampaignsMsg>,
     bridge: Option<ActorRef<BridgeMsg>>,
     commands: Commands,
     services: Services,
@@ -182,9 +213,18 @@ impl Root {
         let supervisor = spawn(member, Supervisor, state).await.map_err(failed("root"))?;
         let Snapshot { sessions, accounts, owned, logins, login_waits, .. } = snapshot;
         let Snapshot { monitors, jobs, restarts, .. } = snapshot;
-        let Settings { accounts: settings, monitors: monitor_settings, webhooks: webhook_settings } =
-            settings;
-        let of_accounts = AccountsContext::new(Arc::clone(&context), settings, telegram, directory);
+        let Settings {
+            accounts: settings,
+            monitors: monitor_settings,
+            webhooks: webhook_settings,
+            campaigns: campaign_settings,
+        } = settings;
+        let unread =
+            |error: StoreError| RootError::Start { part: "campaigns", cause: error.to_string() };
+        let known = known_of_campaigns(&context).await.map_err(unread)?;
+        let KnownOfCampaigns { cap_clock, installation_key, under_way } = known;
+        let tree = Arc::clone(&context);
+        let of_accounts = AccountsContext::new(tree, settings, telegram, directory, cap_clock);
         let of_monitors = MonitorsContext::new(Arc::clone(&of_accounts), monitor_settings);
         let of_logins = LoginsContext::new(Arc::clone(&of_accounts));
         let hooks = Arc::new(Hooks::default());
@@ -217,13 +257,21 @@ impl Root {
             rekeying::start(&of_monitors, &commands),
             backlog::start(&context),
         ];
-        let sender = MessageSender::new(of_accounts, fleet.clone());
+        let sender = MessageSender::new(Arc::clone(&of_accounts), fleet.clone());
+        let (shared, asked) = (Arc::clone(&of_accounts), fleet.clone());
+        let platform = Arc::new(TelegramPlatform::new(shared, asked, Arc::clone(&sender)));
+        let of_campaigns =
+            CampaignsContext::new(of_accounts, campaign_settings, platform, installation_key);
+        let args = CampaignsArgs { context: Arc::clone(&of_campaigns), under_way };
+        let campaigns = start(&supervisor, &context, &table::CAMPAIGNS, Campaigns, args).await?;
         let services = Services::new(ServiceParts {
             context: of_logins,
             fleet: fleet.clone(),
             logins: logins.clone(),
             commands: commands.clone(),
             sender: Arc::clone(&sender),
+            of_campaigns,
+            campaigns: campaigns.clone(),
             hooks,
             endpoints,
         });
@@ -243,6 +291,7 @@ impl Root {
             jobs,
             logins,
             webhooks,
+            campaigns,
             bridge,
             commands,
             services,
@@ -279,7 +328,8 @@ impl Root {
         ports: Ports,
     ) -> Self {
         let (accounts, monitors) = (AccountSettings::for_tests(), MonitorSettings::for_tests());
-        let settings = Settings { accounts, monitors, webhooks };
+        let campaigns = CampaignSettings::for_tests();
+        let settings = Settings { accounts, monitors, webhooks, campaigns };
         let drain = Duration::from_millis(50);
         Self::start(context, settings, Arc::default(), snapshot, ports, drain).await.unwrap()
     }
@@ -322,6 +372,7 @@ impl Root {
             Part::of("jobs", &self.jobs, JobsMsg::Pulse),
             Part::of("logins", &self.logins, LoginsMsg::Pulse),
             Part::of("webhooks", &self.webhooks, WebhooksMsg::Pulse),
+            Part::of("campaigns", &self.campaigns, CampaignsMsg::Pulse),
         ];
         let bridge = self.bridge.as_ref();
         parts.extend(bridge.map(|bridge| Part::of("bridge", bridge, BridgeMsg::Pulse)));
@@ -348,6 +399,7 @@ impl Root {
             jobs,
             logins,
             webhooks,
+            campaigns,
             bridge,
             helpers,
             sender,
@@ -361,6 +413,9 @@ impl Root {
             let asked = bridge.call(BridgeMsg::StopConsuming, None);
             let _ = timeout_at(half, asked).await;
         }
+        // Campaigns begin nothing more; what is under way is noted, so that it need not be settled.
+        let sixth = instant() + deadline.duration_since(instant()) / 6;
+        let _ = timeout_at(sixth, campaigns.call(CampaignsMsg::Stop, None)).await;
         // What users send is under way for some seconds at the most.
         let third = instant() + deadline.duration_since(instant()) / 3;
         let _ = timeout_at(third, sender.close()).await;
@@ -543,7 +598,8 @@ mod tests {
         let root = tree(&store).await;
         let parts = root.parts();
         let names: Vec<&str> = parts.iter().map(|part| part.name).collect();
-        assert_eq!(names, ["root", "fleet", "monitors", "jobs", "logins", "webhooks"]);
+        let parts = ["root", "fleet", "monitors", "jobs", "logins", "webhooks", "campaigns"];
+        assert_eq!(names, parts);
         for part in parts {
             timeout_at(Instant::now() + PATIENCE, part.ask()).await.unwrap().unwrap();
         }

@@ -207,7 +207,11 @@ fn work(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
             max_targets: "campaign.max_targets",
             max_running_per_user: "campaign.max_running_per_user",
             recontact_days: "campaign.recontact_days",
+            is_recontact_shared: "campaign.recontact_scope",
             min_pause: "campaign.min_pause_seconds",
+            max_late: "campaign.max_late",
+            default_country: "campaign.default_country",
+            stop_words: "campaign.stop_words",
         },
         inside { daily, hourly }
     );
@@ -219,13 +223,19 @@ fn work(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
             invites: "campaign.daily.invites",
             messages: "campaign.daily.messages",
             messages_with_links: "campaign.daily.messages_with_links",
+            resolves: "campaign.daily.resolves",
+            contacts: "campaign.daily.contacts",
         }
     );
     compare!(
         changed,
         &old.campaign.hourly,
         &new.campaign.hourly,
-        HourlyCaps { invites: "campaign.hourly.invites" }
+        HourlyCaps {
+            invites: "campaign.hourly.invites",
+            resolves: "campaign.hourly.resolves",
+            contacts: "campaign.hourly.contacts",
+        }
     );
     compare!(changed, &old.parsing, &new.parsing, Parsing { url: "parsing.url" });
     compare!(changed, &old.log, &new.log, Log { level: "log.level", format: "log.format" });

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::value::{self, Value};
 use super::{Backend, Config};
+use crate::protocol::campaigns::identity::Country;
 use crate::protocol::values::network::Network;
 use crate::protocol::values::secret::{SecretText, TOKEN_SECRET_BYTES_MIN};
 
@@ -164,6 +165,9 @@ const JWT_SECRET: &str = "a text of at least 32 bytes, such as openssl rand -bas
 const PER_MINUTE_MAX: u32 = 10_000_000;
 const DURATION: &str = "a duration such as \"5s\", \"15m\", \"12h\" or \"7d\"";
 const DAY_SECONDS: u32 = 24 * 60 * 60;
+/// Longest reply that a setting may name, and how many it may.
+const STOP_WORD_CHARS_MAX: usize = 64;
+const STOP_WORDS_MAX: usize = 100;
 
 /// All keys, in the order of `config.toml`.
 pub(super) static KEYS: &[Key] = &[
@@ -386,13 +390,49 @@ pub(super) static KEYS: &[Key] = &[
     whole("campaign.max_targets", 1, 100_000, |c, n| c.campaign.max_targets = n),
     whole("campaign.max_running_per_user", 1, 1000, |c, n| c.campaign.max_running_per_user = n),
     whole("campaign.recontact_days", 0, 3650, |c, n| c.campaign.recontact_days = n),
+    text("campaign.recontact_scope", "user or installation", |c, s| {
+        c.campaign.is_recontact_shared = match s {
+            "user" => false,
+            "installation" => true,
+            _ => return None,
+        };
+        Some(())
+    }),
     whole("campaign.min_pause_seconds", 0, DAY_SECONDS, |c, n| c.campaign.min_pause = seconds(n)),
+    text("campaign.max_late", DURATION, |c, s| {
+        c.campaign.max_late = value::duration(s)?;
+        Some(())
+    }),
+    text("campaign.default_country", "a country of two letters such as RU, or nothing", |c, s| {
+        let is_known = s.is_empty() || Country::named(s).is_some();
+        c.campaign.default_country =
+            is_known.then(|| Some(s.to_ascii_uppercase()).filter(|name| !name.is_empty()))?;
+        Some(())
+    }),
+    Key {
+        path: "campaign.stop_words",
+        kind: Kind::Texts {
+            expected: "a list of whole replies, each of 1 to 64 characters, at most 100",
+            set: |c, words| {
+                let is_fit = |word: &String| {
+                    !word.trim().is_empty() && word.chars().count() <= STOP_WORD_CHARS_MAX
+                };
+                let are_fit = words.len() <= STOP_WORDS_MAX && words.iter().all(is_fit);
+                c.campaign.stop_words = are_fit.then_some(words)?;
+                Some(())
+            },
+        },
+    },
     whole("campaign.daily.invites", 0, 10_000, |c, n| c.campaign.daily.invites = n),
     whole("campaign.daily.messages", 0, 10_000, |c, n| c.campaign.daily.messages = n),
     whole("campaign.daily.messages_with_links", 0, 10_000, |c, n| {
         c.campaign.daily.messages_with_links = n;
     }),
+    whole("campaign.daily.resolves", 0, 10_000, |c, n| c.campaign.daily.resolves = n),
+    whole("campaign.daily.contacts", 0, 10_000, |c, n| c.campaign.daily.contacts = n),
     whole("campaign.hourly.invites", 0, 10_000, |c, n| c.campaign.hourly.invites = n),
+    whole("campaign.hourly.resolves", 0, 10_000, |c, n| c.campaign.hourly.resolves = n),
+    whole("campaign.hourly.contacts", 0, 10_000, |c, n| c.campaign.hourly.contacts = n),
     secret("parsing.url", "an address that begins with http:// or https://, or nothing", |c, s| {
         let is_usable = s.is_empty() || value::has_scheme(s, &["http", "https"]);
         let url = is_usable.then(|| SecretText::new(s.to_owned()))?;

@@ -423,8 +423,16 @@ pub struct Campaign {
     pub max_running_per_user: u32,
     /// Days during which nobody is contacted twice.
     pub recontact_days: u32,
+    /// Whether that holds over the campaigns of all users.
+    pub is_recontact_shared: bool,
     /// Shortest pause between two actions of one account.
     pub min_pause: Duration,
+    /// How late a campaign may start by itself.
+    pub max_late: Duration,
+    /// Where phone numbers without a country code are from, an ISO 3166 name of two letters.
+    pub default_country: Option<String>,
+    /// Whole replies that opt out, beside the usual ones.
+    pub stop_words: Vec<String>,
     /// Caps per account and day.
     pub daily: DailyCaps,
     /// Caps per account and hour.
@@ -437,9 +445,19 @@ impl Default for Campaign {
             max_targets: 1000,
             max_running_per_user: 10,
             recontact_days: 30,
+            is_recontact_shared: false,
             min_pause: Duration::from_secs(15),
-            daily: DailyCaps { invites: 50, messages: 40, messages_with_links: 10 },
-            hourly: HourlyCaps { invites: 5 },
+            max_late: Duration::from_secs(6 * 60 * 60),
+            default_country: None,
+            stop_words: Vec::new(),
+            daily: DailyCaps {
+                invites: 50,
+                messages: 40,
+                messages_with_links: 10,
+                resolves: 30,
+                contacts: 15,
+            },
+            hourly: HourlyCaps { invites: 5, resolves: 10, contacts: 5 },
         }
     }
 }
@@ -453,6 +471,10 @@ pub struct DailyCaps {
     pub messages: u32,
     /// Of these, messages with links.
     pub messages_with_links: u32,
+    /// Usernames looked up.
+    pub resolves: u32,
+    /// Phone numbers looked up, and contacts added.
+    pub contacts: u32,
 }
 
 /// What one account may do in an hour.
@@ -460,6 +482,10 @@ pub struct DailyCaps {
 pub struct HourlyCaps {
     /// Invitations.
     pub invites: u32,
+    /// Usernames looked up.
+    pub resolves: u32,
+    /// Phone numbers looked up, and contacts added.
+    pub contacts: u32,
 }
 
 /// The parsing service that lists of people are imported from.

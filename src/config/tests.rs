@@ -302,6 +302,10 @@ fn another_value(path: &str, kind: &Kind) -> &'static str {
         ("webhooks.retry_first" | "webhooks.retry_longest" | "webhooks.give_up_after", _) => {
             "\"8m\""
         }
+        ("campaign.recontact_scope", _) => "\"installation\"",
+        ("campaign.max_late", _) => "\"8m\"",
+        ("campaign.default_country", _) => "\"DE\"",
+        ("campaign.stop_words", _) => "[\"enough\"]",
         ("http.listen", _) => "\"127.0.0.1:1\"",
         ("http.cors_origins", _) => "[\"https://a.example\"]",
         ("http.trusted_proxies", _) => "[\"10.0.0.0/8\"]",

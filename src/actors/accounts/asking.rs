@@ -1,4 +1,4 @@
-//! Asking an account for something on a user's behalf: with a deadline, behind the bridge and before
+//! Asking an account for something on behalf of a user or a campaign: with a deadline, behind the bridge and before
 //! checks, and with words for every way in which it may come to nothing.
 
 use std::time::Duration;
@@ -60,7 +60,11 @@ pub(in crate::actors) fn begin_asking(
     let interest = Interest::default();
     let token = interest.token();
     let cancellation = token.cancellation();
-    let request = Request::new(call, Priority::Api, asker, reply);
+    let priority = match &asker {
+        Asker::Campaign(_) => Priority::Campaign,
+        _ => Priority::Api,
+    };
+    let request = Request::new(call, priority, asker, reply);
     let request = Request { patience: Some(patience), interest: Some(token), ..request };
     let _ = fleet.cast(FleetMsg::Request { account, request });
     Asked { _interest: interest, cancellation, answer }

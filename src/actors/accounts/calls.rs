@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::actors::tree::metrics::Depth;
 use crate::clock::{DirectLimiter, RuntimeClock, limiter};
+use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::messages::target::Target;
 use crate::protocol::telegram::chat::{ChatKey, ChatTarget};
 use crate::protocol::telegram::failure::{Failure, PEER_FLOOD, WaitScope};
@@ -42,6 +43,8 @@ pub(in crate::actors) enum Priority {
     Bridge,
     /// Users of the API.
     Api,
+    /// Campaigns.
+    Campaign,
     /// Looking whether anything is missing: when there is time.
     Check,
 }
@@ -56,6 +59,8 @@ pub(in crate::actors) enum Asker {
     Command(Uuid),
     /// A user of the API.
     User(UserId),
+    /// A campaign.
+    Campaign(TaskId),
     /// The account itself.
     Account,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::budgets::Budgets;
 use super::daily_limits::DailyLimits;
 use super::dial_limiter::{DialLimiter, gate};
 use super::directory::Directory;
@@ -14,6 +15,7 @@ use super::joins_under_way::Joins;
 use crate::actors::tree::changes::Dirty;
 use crate::actors::tree::context::Context;
 use crate::protocol::accounts::connection::ReconnectPolicy;
+use crate::protocol::campaigns::caps::CapClock;
 use crate::protocol::logins::record::LoginRecord;
 use crate::protocol::telegram::pacing::Limits;
 use crate::protocol::users::owner::UserId;
@@ -51,6 +53,8 @@ pub(in crate::actors) struct AccountsContext {
     pub(super) flood_waits: PersonWaits,
     /// What was done today, for the daily limits.
     pub(in crate::actors) daily_limits: DailyLimits,
+    /// What was done of what campaigns may do.
+    pub(in crate::actors) budgets: Budgets,
     /// Users of whom an account has another key.
     pub(in crate::actors) rekeyed: Dirty<UserId>,
     /// Who ends sessions that were left behind, once that part of the tree runs. The note of it is durable
@@ -73,7 +77,9 @@ impl AccountsContext {
         settings: AccountSettings,
         telegram: Arc<dyn TelegramClient>,
         directory: Arc<Directory>,
+        cap_clock: Option<CapClock>,
     ) -> Arc<Self> {
+        let budgets = Budgets::new(cap_clock, &tree);
         Arc::new(Self {
             tree,
             settings,
@@ -83,6 +89,7 @@ impl AccountsContext {
             joins: Joins::default(),
             flood_waits: PersonWaits::default(),
             daily_limits: DailyLimits::default(),
+            budgets,
             rekeyed: Dirty::default(),
             end_session: OnceLock::new(),
         })
@@ -100,7 +107,8 @@ impl AccountsContext {
     /// Around `store`, with no datacenter to dial.
     pub(in crate::actors) fn for_tests(store: crate::store::Store) -> Arc<Self> {
         let telegram = Arc::new(crate::telegram::Unreachable);
-        Self::new(Context::for_tests(store), AccountSettings::for_tests(), telegram, Arc::default())
+        let (context, settings) = (Context::for_tests(store), AccountSettings::for_tests());
+        Self::new(context, settings, telegram, Arc::default(), None)
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub(super) mod account;
 pub(super) mod asking;
+pub(super) mod budgets;
 pub(super) mod calls;
 pub(super) mod context;
 pub(super) mod daily_limits;

@@ -29,6 +29,7 @@ use crate::protocol::accounts::daily_limits::SEND;
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::audit::log::AuditEvent;
+use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::messages::message::TEXT_UNITS_MAX;
 use crate::protocol::messages::outgoing::Outgoing;
 use crate::protocol::messages::record::{SendRecord, SentMessage};
@@ -298,9 +299,15 @@ impl MessageSender {
     ) -> Result<Option<Unit>, Refusal> {
         let taken = if is_counted { None } else { Some(self.count(&dispatch.account).await?) };
         let (unit, count) = taken.unzip();
+        let noted = match unit {
+            Some(_) => self.context.budgets.note_message(&self.context, &dispatch.account).await,
+            None => Ok(Vec::new()),
+        };
+        let noted = noted.map_err(|error| broken(&error))?;
         failpoint::reach("send.intent.before");
         let begun = Op::Audit(dispatch.audit_event(self.context.now(), random_id, BEGUN));
-        let ops = [count, intent.map(Op::put_row), Some(begun)].into_iter().flatten().collect();
+        let ops = [count, intent.map(Op::put_row), Some(begun)].into_iter().flatten();
+        let ops = ops.chain(noted).collect();
         if let Err(error) = self.context.store.commit(ops).await {
             unit.iter().for_each(|unit| self.context.daily_limits.give_back(unit));
             return Err(broken(&error));
@@ -309,8 +316,41 @@ impl MessageSender {
         Ok(unit)
     }
 
+    /// Has `account` send a message of a campaign, whose intent is durable already: once, and whatever comes of it is
+    /// told as it is. The same way out as that of users' messages, behind theirs.
+    pub(in crate::actors) async fn deliver(
+        &self,
+        account: &OwnedAccount,
+        task: TaskId,
+        message: SendMessage,
+        deadline: Instant,
+    ) -> Result<Outcome, Unmet> {
+        let stopping = || Unmet::Refused(Failure::transient("the daemon is stopping"));
+        if self.under_way.is_closed() {
+            return Err(stopping());
+        }
+        let _token = self.under_way.token();
+        let Ok(_room) = self.room.try_acquire() else {
+            return Err(Unmet::Refused(Failure::transient("too many messages are under way")));
+        };
+        let (call, asker) = (Call::Send(message), Asker::Campaign(task));
+        match ask(&self.fleet, self.key_now(account), asker, call, deadline).await {
+            // Telegram answers within the time of a call, or the connection ends.
+            Err(Unmet::Unclear(answer)) => {
+                let answer = answer.await.unwrap_or_else(|_| {
+                    Err(Failure::transient("the account ended under the message"))
+                });
+                answer.map_err(Unmet::Failed)
+            }
+            told => told,
+        }
+    }
+
     /// Takes one of what the account may send today.
-    async fn count(&self, account: &OwnedAccount) -> Result<(Unit, Op), Refusal> {
+    pub(in crate::actors) async fn count(
+        &self,
+        account: &OwnedAccount,
+    ) -> Result<(Unit, Op), Refusal> {
         let (store, at) = (&self.context.store, self.context.now());
         let limit = self.context.settings.limits.borrow().sends_per_day;
         let caps = &self.context.daily_limits;

@@ -10,6 +10,7 @@
 pub(super) mod accounts;
 mod administration;
 mod audit;
+mod campaigns;
 mod changes;
 mod chats;
 pub(super) mod logins;
@@ -26,6 +27,8 @@ use std::time::Duration;
 use crate::actors::tree::actor::ActorRef;
 
 use super::accounts::fleet::FleetMsg;
+use super::campaigns::context::CampaignsContext;
+use super::campaigns::supervisor::CampaignsMsg;
 use super::logins::context::LoginsContext;
 use super::logins::registrar::LoginsMsg;
 use super::messages::sender::MessageSender;
@@ -45,6 +48,7 @@ pub use administration::{
     TroubledAccountInfo, TroubledMonitorInfo, TroubledPage,
 };
 pub use audit::{AuditQuery, AuditService};
+pub use campaigns::{CampaignQuery, CampaignService, TargetQuery};
 pub use changes::ChangeService;
 pub use logins::{ConnectedAccount, LoginService, PastedSession, SessionBrought};
 pub use messages::MessageService;
@@ -64,6 +68,8 @@ pub struct Services {
     pub logins: Arc<dyn LoginService>,
     /// Sending.
     pub messages: Arc<dyn MessageService>,
+    /// Campaigns.
+    pub campaigns: Arc<dyn CampaignService>,
     /// Which chats are watched.
     pub monitors: Arc<dyn MonitorService>,
     /// Where events are delivered to.
@@ -85,6 +91,8 @@ pub(super) struct ServiceParts {
     pub(super) logins: ActorRef<LoginsMsg>,
     pub(super) commands: Commands,
     pub(super) sender: Arc<MessageSender>,
+    pub(super) of_campaigns: Arc<CampaignsContext>,
+    pub(super) campaigns: ActorRef<CampaignsMsg>,
     pub(super) hooks: Arc<Hooks>,
     pub(super) endpoints: Arc<dyn EndpointClient>,
 }
@@ -92,11 +100,13 @@ pub(super) struct ServiceParts {
 impl Services {
     /// The services of a tree.
     pub(super) fn new(parts: ServiceParts) -> Self {
-        let ServiceParts { context, fleet, logins, commands, sender, hooks, endpoints } = parts;
+        let ServiceParts { context, fleet, logins, commands, sender, hooks, endpoints, .. } = parts;
+        let (of_campaigns, campaigns) = (parts.of_campaigns, parts.campaigns);
         let shared = Shared { context, fleet };
         let accounts = accounts::Accounts::new(shared.clone());
         let logins = logins::Logins::new(shared.clone(), logins);
         let monitors = monitors::Monitors::new(shared.clone(), commands);
+        let campaigns = campaigns::Campaigns::new(shared.clone(), of_campaigns, campaigns);
         let user_data = user_data::UserData::new(
             accounts.clone(),
             logins.clone(),
@@ -107,6 +117,7 @@ impl Services {
             accounts: Arc::new(accounts),
             logins: Arc::new(logins),
             messages: Arc::new(messages::Messages::new(shared.clone(), sender)),
+            campaigns: Arc::new(campaigns),
             monitors: Arc::new(monitors),
             webhooks: Arc::new(webhooks::Webhooks::new(shared.clone(), hooks, endpoints)),
             audit: Arc::new(audit::AuditLog::new(shared.clone())),

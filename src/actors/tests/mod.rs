@@ -15,6 +15,7 @@ use crate::actors::accounts::context::{AccountSettings, AccountsContext};
 use crate::actors::accounts::directory::Directory;
 use crate::actors::accounts::fleet::{Fleet, FleetArgs, FleetMsg, Holder};
 use crate::actors::accounts::listener::ListenerMsg;
+use crate::actors::campaigns::context::CampaignSettings;
 use crate::actors::monitors::context::MonitorSettings;
 use crate::actors::root::{Ports, Root, Settings};
 use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, spawn_alone};
@@ -129,7 +130,7 @@ impl Ground {
     pub(in crate::actors) fn accounts(&self) -> Arc<AccountsContext> {
         let telegram = Arc::new(self.telegram.clone());
         let context = Context::told_by(self.store.clone(), telegram.clock(), telegram.clone());
-        AccountsContext::new(context, self.settings(), telegram, Arc::default())
+        AccountsContext::new(context, self.settings(), telegram, Arc::default(), None)
     }
 
     /// A fleet on what the store knows. All sessions are in use, so that none is forgotten.
@@ -162,7 +163,8 @@ impl Ground {
         let telegram = Arc::new(self.telegram.clone());
         let context = Context::told_by(self.store.clone(), telegram.clock(), telegram.clone());
         let webhooks = WebhookSettings::default();
-        let settings = Settings { accounts: self.settings(), monitors, webhooks };
+        let campaigns = CampaignSettings::for_tests();
+        let settings = Settings { accounts: self.settings(), monitors, webhooks, campaigns };
         let (directory, snapshot) = (Arc::<Directory>::default(), self.store.load().unwrap());
         let (ports, drain) = (Ports { telegram, ..Ports::closed() }, Duration::from_millis(50));
         Root::start(context, settings, directory, snapshot, ports, drain).await.unwrap()

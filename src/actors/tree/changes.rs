@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::actors::tree::context::Context;
+use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::feed::event::{FeedEntry, FeedEvent};
 use crate::protocol::telegram::chat::ChatKey;
 use crate::protocol::users::owner::{LoginId, Scope, UserId};
@@ -33,6 +34,7 @@ pub(in crate::actors) enum Subject {
     Account(AuthKeyId),
     Login(UserId, LoginId),
     Monitor(ChatKey),
+    Campaign(UserId, TaskId),
 }
 
 /// Something that changed.

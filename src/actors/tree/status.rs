@@ -12,6 +12,8 @@ use crate::clock::Clock;
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::explanation::{Situation, Why, explain, name_of};
 use crate::protocol::accounts::record::DeadSession;
+use crate::protocol::campaigns::target::Statistics;
+use crate::protocol::campaigns::task::{PauseReason, Priority, TaskId, TaskStatus};
 use crate::protocol::monitors::failover::MonitorState;
 use crate::protocol::telegram::chat::ChatKey;
 use crate::protocol::telegram::failure::Failure;
@@ -200,6 +202,21 @@ impl MonitorView {
     }
 }
 
+/// What a campaign says of itself while it has an actor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CampaignView {
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// Who goes first.
+    pub priority: Priority,
+    /// How many targets have which status.
+    pub statistics: Statistics,
+    /// Why it is paused, if it is.
+    pub paused_because: Option<PauseReason>,
+    /// Why its actor does not run, where it crashed too often.
+    pub error: Option<String>,
+}
+
 /// What is in trouble, or a page of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Troubled<K, V> {
@@ -249,6 +266,7 @@ struct Views {
     /// The session ids of each account, as commands name it.
     names: HashMap<AuthKeyId, Vec<String>>,
     monitors: HashMap<ChatKey, MonitorView>,
+    campaigns: BTreeMap<(UserId, TaskId), CampaignView>,
     crashes: VecDeque<RestartRecord>,
     drops: VecDeque<RestartRecord>,
 }
@@ -341,6 +359,50 @@ impl Status {
     pub fn monitor_gone(&self, key: &ChatKey) {
         self.views().monitors.remove(key);
         self.changed(Subject::Monitor(key.clone()));
+    }
+
+    /// A campaign's new view.
+    pub fn campaign(&self, user: &UserId, task: TaskId, view: CampaignView) {
+        self.views().campaigns.insert((user.clone(), task), view);
+        self.changed(Subject::Campaign(user.clone(), task));
+    }
+
+    /// A campaign's actor crashed too often.
+    pub fn campaign_parked(&self, user: &UserId, task: TaskId, cause: &str) {
+        let mut views = self.views();
+        if let Some(view) = views.campaigns.get_mut(&(user.clone(), task)) {
+            view.error = Some(format!("its actor crashed too often: {cause}"));
+        }
+        drop(views);
+        self.changed(Subject::Campaign(user.clone(), task));
+    }
+
+    /// A campaign has no actor any more: what the store says of it is all there is.
+    pub fn campaign_gone(&self, user: &UserId, task: TaskId) {
+        self.views().campaigns.remove(&(user.clone(), task));
+        self.changed(Subject::Campaign(user.clone(), task));
+    }
+
+    /// What a campaign last said of itself; `None`: it has no actor.
+    pub fn campaign_view(&self, user: &UserId, task: TaskId) -> Option<CampaignView> {
+        self.views().campaigns.get(&(user.clone(), task)).cloned()
+    }
+
+    /// How many campaigns of a user run.
+    pub fn campaigns_running(&self, user: &UserId) -> usize {
+        let first = (user.clone(), TaskId(uuid::Uuid::nil()));
+        let views = self.views();
+        let own = views.campaigns.range(first..).take_while(|((owner, _), _)| owner == user);
+        own.filter(|(_, view)| view.status == TaskStatus::Running).count()
+    }
+
+    /// How many campaigns are where.
+    pub fn campaign_states(&self) -> BTreeMap<TaskStatus, usize> {
+        let mut states = BTreeMap::new();
+        for view in self.views().campaigns.values() {
+            *states.entry(view.status).or_insert(0) += 1;
+        }
+        states
     }
 
     /// An actor ended.

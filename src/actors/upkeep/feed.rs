@@ -9,8 +9,9 @@ use crate::actors::logins::context::LoginsContext;
 use crate::actors::services::{accounts, logins};
 use crate::actors::tree::changes::{LastTold, Subject};
 use crate::actors::tree::children::watched_task;
-use crate::actors::tree::status::MonitorView;
+use crate::actors::tree::status::{CampaignView, MonitorView};
 use crate::protocol::accounts::owned::OwnedAccount;
+use crate::protocol::answers::campaign::CampaignChange;
 use crate::protocol::answers::monitor::MonitorChange;
 use crate::protocol::feed::event::FeedEvent;
 use crate::protocol::telegram::chat::{ChatKey, ChatSpelling};
@@ -89,6 +90,13 @@ fn look(context: &LoginsContext, subject: &Subject) -> Option<(UserId, FeedEvent
             let owned = view.account.and_then(|id| context.directory.get(&scope, id));
             let what = FeedEvent::Login(logins::told(*id, view, owned.as_ref().map(account)));
             Some((user.clone(), what))
+        }
+        Subject::Campaign(user, task) => {
+            let view = context.status.campaign_view(user, *task)?;
+            let CampaignView { status, priority, statistics, paused_because, error } = view;
+            let change =
+                CampaignChange { task: *task, status, priority, statistics, paused_because, error };
+            Some((user.clone(), FeedEvent::Campaign(change)))
         }
         Subject::Monitor(key) => {
             let MonitorView { state, since, session, error, .. } =

@@ -3,6 +3,7 @@
 //! knows all the others' failures; of the others only the feed knows it.
 
 pub mod account;
+pub mod campaign;
 pub mod erasure;
 pub mod login;
 pub mod monitor;

@@ -54,6 +54,9 @@ pub enum Code {
     /// It contradicts what is there.
     #[serde(rename = "CONFLICT")]
     Conflict,
+    /// It has changed since it was read.
+    #[serde(rename = "PRECONDITION_FAILED")]
+    PreconditionFailed,
     /// A limit of this daemon.
     #[serde(rename = "RATE_LIMITED")]
     RateLimited,
@@ -67,7 +70,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, for the documents.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::SessionExpired,
         Self::TelegramWait,
         Self::PasswordRequired,
@@ -83,6 +86,7 @@ impl Code {
         Self::Forbidden,
         Self::NotFound,
         Self::Conflict,
+        Self::PreconditionFailed,
         Self::RateLimited,
         Self::Overloaded,
         Self::Internal,
@@ -106,6 +110,7 @@ impl Code {
             Self::Forbidden => "FORBIDDEN",
             Self::NotFound => "NOT_FOUND",
             Self::Conflict => "CONFLICT",
+            Self::PreconditionFailed => "PRECONDITION_FAILED",
             Self::RateLimited => "RATE_LIMITED",
             Self::Overloaded => "OVERLOADED",
             Self::Internal => "INTERNAL",
@@ -128,6 +133,7 @@ impl Code {
             Self::TelegramUnavailable | Self::Overloaded => 503,
             Self::Unauthorized => 401,
             Self::NotFound => 404,
+            Self::PreconditionFailed => 412,
             Self::Internal => 500,
         }
     }
@@ -150,6 +156,7 @@ impl Code {
             Self::Forbidden => "The token does not allow this",
             Self::NotFound => "There is no such thing",
             Self::Conflict => "It contradicts what is there",
+            Self::PreconditionFailed => "It has changed since it was read",
             Self::RateLimited => "Too many requests",
             Self::Overloaded => "Too much waits already",
             Self::Internal => "Something failed inside",

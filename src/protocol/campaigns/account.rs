@@ -179,6 +179,17 @@ impl CampaignAccount {
             .map_err(|hit| Holding { hold: Hold::Cap(hit.bound), until: hit.free_at })
     }
 
+    /// Whether Telegram lets it do `goal` with somebody whom it has looked up.
+    ///
+    /// # Errors
+    /// What holds it.
+    pub fn may_go_on_with(&self, goal: Step, now: UnixMillis) -> Result<(), Holding> {
+        let limited = self.floods.limited_until(now).map(|until| (Hold::Limited, until));
+        let wait = self.waits.holds(class_of(goal), now).map(|until| (Hold::FloodWait, until));
+        let held = limited.or(wait).map(|(hold, until)| Holding { hold, until: Some(until) });
+        held.map_or(Ok(()), Err)
+    }
+
     /// Whether it may call at all for a step, whatever the caps say.
     fn may_call(&self, step: Step, now: UnixMillis) -> Result<(), Holding> {
         let limited = self.floods.limited_until(now);

@@ -32,6 +32,8 @@ pub enum Answer {
     Limited,
     /// The account is frozen or its session dead; this call was not done.
     AccountGone,
+    /// The account never came to this call: certainly nothing was done.
+    NotBegun,
     /// Nothing is known: a time-out, a lost connection, an error of Telegram's own.
     NoAnswer,
     /// Their privacy.
@@ -71,7 +73,7 @@ pub enum Answer {
 }
 
 /// All answers, for tests and documents.
-pub const ANSWERS: [Answer; 25] = [
+pub const ANSWERS: [Answer; 26] = [
     Answer::Accepted,
     Answer::AcceptedBefore,
     Answer::NotAdded { is_paid: false },
@@ -79,6 +81,7 @@ pub const ANSWERS: [Answer; 25] = [
     Answer::Wait { seconds: 1 },
     Answer::Limited,
     Answer::AccountGone,
+    Answer::NotBegun,
     Answer::NoAnswer,
     Answer::Privacy,
     Answer::Paid,
@@ -261,7 +264,8 @@ pub fn judge(answer: Answer, attempt: &Attempt) -> Judgement {
     let mut found = first_judgement(answer, attempt);
     if let TargetVerdict::Pending(_) = found.target {
         let is_unsure = attempt.is_repeat && attempt.step.reaches();
-        let is_worn = attempt.attempts >= ATTEMPTS_MAX && !matches!(answer, Answer::Wait { .. });
+        let is_patient = matches!(answer, Answer::Wait { .. } | Answer::NotBegun);
+        let is_worn = attempt.attempts >= ATTEMPTS_MAX && !is_patient;
         if is_unsure {
             found.target = TargetVerdict::Uncertain;
         } else if is_worn {
@@ -308,6 +312,7 @@ fn first_judgement(answer: Answer, attempt: &Attempt) -> Judgement {
         Answer::Wait { seconds } => (T::Pending(waiting), A::Waits { seconds }, K::Slows),
         Answer::Limited => (ends(Failed, Reason::AccountLimited), A::Limited, K::CountsPeerFlood),
         Answer::AccountGone => (T::Pending(PassOn::Anybody), A::Blocked, K::Redistributes),
+        Answer::NotBegun => (T::Pending(waiting), A::Fine, K::Goes),
         Answer::NoAnswer if step.reaches() => (T::Uncertain, A::Fine, K::CountsError),
         Answer::NoAnswer => (T::Pending(PassOn::SameAccount), A::Fine, K::CountsError),
         Answer::OptedOutOfGroup => (ends(Refused, Reason::OptedOutOfGroup), A::Fine, K::Goes),

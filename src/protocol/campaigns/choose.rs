@@ -26,6 +26,9 @@ pub struct RunningTask<'a> {
     pub priority: Priority,
     /// Its waiting targets.
     pub waiting: &'a Waiting,
+    /// What it comes to: an account that may not do that now looks nobody up for it either, since whoever is looked up
+    /// waits for that account.
+    pub goal: Step,
     /// Its accounts, without those that are out of it.
     pub accounts: &'a [AccountId],
     /// The caps that hold for it.
@@ -178,7 +181,11 @@ fn action_for(
     for account in own {
         for step in STEP_ORDER {
             let Some(target) = task.waiting.first(account.id, step) else { continue };
-            match account.check(step, task.has_link, task.caps, steady) {
+            let may_act = match step.reaches() {
+                true => Ok(()),
+                false => account.may_go_on_with(task.goal, steady),
+            };
+            match may_act.and_then(|()| account.check(step, task.has_link, task.caps, steady)) {
                 Ok(()) => {
                     return Some(Action {
                         task: task.id,
@@ -281,6 +288,7 @@ mod tests {
                 .iter()
                 .map(|(id, priority, waiting)| RunningTask {
                     id: *id,
+                    goal: Step::Send,
                     priority: *priority,
                     waiting,
                     accounts: &self.ids,
@@ -345,6 +353,7 @@ mod tests {
         let (id, priority, waiting) = &stage.queues[0];
         let task = RunningTask {
             id: *id,
+            goal: Step::Send,
             priority: *priority,
             waiting,
             accounts: &stage.ids,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::caps::DAY_MS;
 use crate::protocol::values::ids::UnixMillis;
 
-/// Least pause between two actions of an account, seconds.
+/// Least pause between two actions of an account by default, seconds (`campaign.min_pause_seconds`).
 pub const MIN_PAUSE_SECONDS: u32 = 15;
 /// Waits that come within so many milliseconds are one signal: several accounts hear of one trouble at once.
 const ONE_SIGNAL_MS: i64 = 30_000;
@@ -86,7 +86,9 @@ impl TaskPace {
     /// The pause after an action, milliseconds: never less than the task's least one. `jitter` in 0..1 adds up to
     /// half of it.
     pub fn pause_ms(&self, min_pause_seconds: u32, jitter: f64) -> i64 {
-        let least = i64::from(min_pause_seconds.max(MIN_PAUSE_SECONDS)) * 1_000;
+        // Who pauses not at all as a rule has something to be doubled, too.
+        let floor = if self.quarters > PARTS { 1 } else { 0 };
+        let least = i64::from(min_pause_seconds.max(floor)) * 1_000;
         let pause = least * i64::from(self.quarters) / i64::from(PARTS);
         pause + (pause as f64 / 2.0 * jitter.clamp(0.0, 1.0)) as i64
     }
@@ -302,7 +304,9 @@ mod tests {
             pace.succeed();
         }
         assert_eq!(pace, TaskPace { successes: 0, slowed_at: Some(at(60)), ..TaskPace::new(8) });
-        assert_eq!(pace.pause_ms(3, 0.0), 15_000, "no setting is below the floor");
+        assert_eq!(pace.pause_ms(0, 1.0), 0, "where nothing is wrong and no pause is wanted");
+        pace.slow_down(at(9_000));
+        assert_eq!(pace.pause_ms(0, 0.0), 2_000);
     }
 
     #[test]

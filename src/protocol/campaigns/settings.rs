@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::caps::Caps;
-use super::pace::MIN_PAUSE_SECONDS;
 use super::quiet::{Calendar, QuietHours};
 use super::zone::Zone;
 
@@ -15,11 +14,12 @@ pub const ZONES_MAX: usize = 24;
 pub const LINE_CHARS_MAX: usize = 200;
 
 /// The settings of a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// Least pause between two actions of an account, seconds.
-    pub min_pause_seconds: u32,
+    /// Least pause between two actions of an account, seconds. It never shortens the installation's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_pause_seconds: Option<u32>,
     /// Whether people who have to be a contact first are added. Our own phone number is never shared.
     pub add_contacts: bool,
     /// Whether who could not be invited gets the group's invite link once as a message.
@@ -45,28 +45,11 @@ pub struct Settings {
     pub opt_out_confirmation: Option<String>,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            min_pause_seconds: MIN_PAUSE_SECONDS,
-            add_contacts: false,
-            link_fallback: false,
-            quiet_hours: None,
-            calendar: Calendar::default(),
-            zones: Vec::new(),
-            ignore_recontact: false,
-            caps: None,
-            opt_out_line: None,
-            opt_out_confirmation: None,
-        }
-    }
-}
-
 /// A setting that is out of its bounds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {
     /// Too short or too long a pause.
-    #[error("settings.min_pause_seconds is {MIN_PAUSE_SECONDS} to {PAUSE_SECONDS_MAX}")]
+    #[error("settings.min_pause_seconds is 1 to {PAUSE_SECONDS_MAX}")]
     Pause,
     /// Hours that are never or always quiet.
     #[error("settings.quiet_hours begin and end at different times")]
@@ -96,9 +79,9 @@ impl Settings {
                 !line.trim().is_empty() && line.chars().count() <= LINE_CHARS_MAX
             })
         };
-        let pauses = MIN_PAUSE_SECONDS..=PAUSE_SECONDS_MAX;
+        let is_pause = |seconds| (1..=PAUSE_SECONDS_MAX).contains(&seconds);
         let rules = [
-            (pauses.contains(&self.min_pause_seconds), SettingError::Pause),
+            (self.min_pause_seconds.is_none_or(is_pause), SettingError::Pause),
             (self.quiet_hours.as_ref().is_none_or(QuietHours::is_fit), SettingError::QuietHours),
             (self.calendar.is_fit(), SettingError::Calendar),
             (self.zones.len() <= ZONES_MAX, SettingError::Zones),
@@ -111,6 +94,11 @@ impl Settings {
         let wrong: Vec<_> =
             rules.into_iter().filter(|(is_fit, _)| !is_fit).map(|(_, error)| error).collect();
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
+    /// The least pause that holds for the task, seconds; `installation` is that of all.
+    pub fn pause_seconds(&self, installation: u32) -> u32 {
+        self.min_pause_seconds.map_or(installation, |own| own.max(installation))
     }
 
     /// The caps that hold for the task.
@@ -130,7 +118,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Settings>("{}").unwrap(), Settings::default());
         assert_eq!(Settings::default().check(&caps, false), Ok(()));
         let wrong = Settings {
-            min_pause_seconds: 3,
+            min_pause_seconds: Some(0),
             zones: vec![Zone::utc(); 25],
             caps: Some(Caps { invite: Cap { per_day: 51, per_hour: 5 }, ..caps }),
             opt_out_line: Some(" ".into()),
@@ -139,6 +127,16 @@ mod tests {
         use SettingError::{Caps as CapsError, Line, Pause, Zones};
         assert_eq!(wrong.check(&caps, false), Err(vec![Pause, Zones, CapsError, Line]));
         assert_eq!(wrong.check(&caps, true), Err(vec![Pause, Zones, Line]));
+        let own = |seconds| Settings { min_pause_seconds: Some(seconds), ..Settings::default() };
+        assert_eq!(
+            (
+                own(3).pause_seconds(15),
+                own(60).pause_seconds(15),
+                Settings::default().pause_seconds(15)
+            ),
+            (15, 60, 15),
+            "no task is below the floor"
+        );
     }
 
     #[test]

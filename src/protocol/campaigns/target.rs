@@ -144,6 +144,8 @@ pub enum Reason {
     Unsettled,
     /// The task was cancelled before its turn.
     Cancelled,
+    /// A person left them out.
+    LeftOut,
     /// An outcome is missing: the account that tried is being asked.
     NoAnswer,
 }
@@ -163,6 +165,7 @@ impl Reason {
                 | Self::NotAContact
                 | Self::MissingValue
                 | Self::Recontact
+                | Self::LeftOut
                 | Self::HeldForReview
         )
     }
@@ -431,7 +434,7 @@ impl Target {
 }
 
 /// How many targets of a task have which status. They always add up to the total.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Statistics([u64; STATUSES.len()]);
 

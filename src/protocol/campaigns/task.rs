@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::caps::Caps;
 use super::schedule::Schedule;
 use super::settings::{SettingError, Settings};
+use super::target::Step;
 use super::text::{Template, TemplateError};
 use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::users::owner::{AccountId, UserId};
@@ -40,6 +41,16 @@ pub enum TaskType {
     InviteToGroup,
     /// Writes to people.
     SendMessages,
+}
+
+impl TaskType {
+    /// What it comes to for each person.
+    pub fn goal(self) -> Step {
+        match self {
+            Self::InviteToGroup => Step::Invite,
+            Self::SendMessages => Step::Send,
+        }
+    }
 }
 
 /// Who goes first. Highest first.
@@ -388,6 +399,23 @@ pub enum RequestError {
     /// The status does not allow it (409).
     #[error("text, audience, group, accounts and settings change in draft and paused tasks only")]
     NotEditable,
+}
+
+impl RequestError {
+    /// The field that it is about.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Type => "task_type",
+            Self::Title => "title",
+            Self::Description => "description",
+            Self::Basis => "audience_basis",
+            Self::Group => "target_group_id",
+            Self::NoTemplate | Self::Template(_) => "message_template",
+            Self::Accounts => "account_ids",
+            Self::Setting(_) => "settings",
+            Self::NotEditable => "status",
+        }
+    }
 }
 
 impl TaskRequest {

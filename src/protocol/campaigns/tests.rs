@@ -244,6 +244,7 @@ impl World {
                 id: campaign.task.id,
                 priority: campaign.task.priority,
                 waiting: &campaign.waiting,
+                goal: campaign.task.task_type.goal(),
                 accounts: &campaign.accounts,
                 caps: &self.caps,
                 has_link: false,

@@ -127,6 +127,8 @@ pub enum RenderError {
 pub struct Rendered {
     /// With the template's markup; what came from values is escaped.
     pub source: String,
+    /// How it is marked up.
+    pub mode: Option<ParseMode>,
     /// Whether there is a link in it: the smaller cap holds.
     pub has_link: bool,
 }
@@ -221,8 +223,25 @@ impl Template {
         match (is_blank(&shown), units > TEXT_UNITS_MAX) {
             (true, _) => Err(RenderError::Empty),
             (_, true) => Err(RenderError::TooLong(units)),
-            _ => Ok(Rendered { has_link: has_link(&shown), source }),
+            _ => Ok(Rendered { has_link: has_link(&shown), source, mode: self.mode }),
         }
+    }
+}
+
+impl Rendered {
+    /// The same with a line of plain text below it.
+    ///
+    /// # Errors
+    /// [`RenderError::TooLong`] when it does not fit any more.
+    pub fn with_line(self, line: &str) -> Result<Self, RenderError> {
+        let Self { mut source, mode, has_link: had_link } = self;
+        source.push_str("\n\n");
+        escape(line, mode, &mut source);
+        let units = source.encode_utf16().count();
+        if units > TEXT_UNITS_MAX {
+            return Err(RenderError::TooLong(units));
+        }
+        Ok(Self { source, mode, has_link: had_link || has_link(line) })
     }
 }
 

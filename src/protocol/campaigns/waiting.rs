@@ -21,6 +21,32 @@ pub enum Reach {
     Anybody,
 }
 
+/// A target that waits, as it is put into the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingTarget {
+    /// Which one.
+    pub id: TargetId,
+    /// Who may take it.
+    pub reach: Reach,
+    /// What is to be done.
+    pub step: Step,
+    /// Not before this, on the steady timeline.
+    pub not_before: Option<UnixMillis>,
+}
+
+impl WaitingTarget {
+    /// Only what is pending waits, and what is uncertain for its own account; `None` for anything else, and for an
+    /// uncertain one that is meant for somebody else.
+    pub fn of(target: &Target, reach: Reach, step: Step) -> Option<Self> {
+        let reach = match (target.status, target.held_by()) {
+            (TargetStatus::Pending, _) => reach,
+            (TargetStatus::Uncertain, Some(account)) => Reach::Only(account),
+            _ => return None,
+        };
+        Some(Self { id: target.id, reach, step, not_before: target.not_before })
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
     reach: Reach,
@@ -76,20 +102,23 @@ impl Waiting {
     /// Puts a target in. Only what is pending waits, and what is uncertain for its own account: anything else, and an
     /// uncertain one for somebody else, is refused with `false`.
     pub fn insert(&mut self, target: &Target, reach: Reach, step: Step, now: UnixMillis) -> bool {
-        let reach = match (target.status, target.held_by()) {
-            (TargetStatus::Pending, _) => reach,
-            (TargetStatus::Uncertain, Some(account)) => Reach::Only(account),
-            _ => return false,
-        };
-        self.remove(target.id);
-        let until = target.not_before.filter(|until| *until > now);
+        let waiting = WaitingTarget::of(target, reach, step);
+        let is_fit = waiting.is_some();
+        waiting.into_iter().for_each(|waiting| self.put(waiting, now));
+        is_fit
+    }
+
+    /// Puts a target in, in the place of what was known of it.
+    pub fn put(&mut self, waiting: WaitingTarget, now: UnixMillis) {
+        let WaitingTarget { id, reach, step, not_before } = waiting;
+        self.remove(id);
+        let until = not_before.filter(|until| *until > now);
         let entry = Entry { reach, step, until };
         match until {
-            Some(until) => drop(self.later.insert((until, target.id))),
-            None => self.make_ready(target.id, &entry),
+            Some(until) => drop(self.later.insert((until, id))),
+            None => self.make_ready(id, &entry),
         }
-        self.entries.insert(target.id, entry);
-        true
+        self.entries.insert(id, entry);
     }
 
     /// Takes a target out. Answers whether it was in.

@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::protocol::answers::account::AccountInfo;
+use crate::protocol::answers::campaign::CampaignChange;
 use crate::protocol::answers::login::LoginInfo;
 use crate::protocol::answers::monitor::MonitorChange;
+use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::telegram::chat::ChatSpelling;
 use crate::protocol::users::owner::AccountId;
 
@@ -23,6 +25,10 @@ pub enum FeedEvent {
     Monitor(MonitorChange),
     /// The monitor of this chat, as it was asked for, is gone.
     MonitorRemoved(ChatSpelling),
+    /// A campaign looks like this now.
+    Campaign(CampaignChange),
+    /// A campaign is gone.
+    CampaignRemoved(TaskId),
     /// Changes were forgotten that the follower has not seen: what is known has to be fetched anew.
     Reset,
 }
@@ -35,6 +41,8 @@ impl fmt::Debug for FeedEvent {
             Self::Login(_) => "Login",
             Self::Monitor(_) => "Monitor",
             Self::MonitorRemoved(_) => "MonitorRemoved",
+            Self::Campaign(_) => "Campaign",
+            Self::CampaignRemoved(_) => "CampaignRemoved",
             Self::Reset => "Reset",
         })
     }

@@ -38,6 +38,10 @@ pub enum ChildKind {
     Login,
     /// An endpoint of a webhook, or their dispatcher.
     Webhook,
+    /// A campaign's actor.
+    Campaign,
+    /// What chooses who acts for a user's campaigns.
+    Allocator,
     /// A link to the broker.
     Bridge,
     /// A long-lived task or thread beside the actors: what tells, tidies or looks after something.
@@ -54,6 +58,8 @@ impl ChildKind {
             Self::Monitor => "monitor",
             Self::Login => "login",
             Self::Webhook => "webhook",
+            Self::Campaign => "campaign",
+            Self::Allocator => "allocator",
             Self::Bridge => "bridge",
             Self::Helper => "helper",
             Self::Part => "part",
@@ -65,7 +71,7 @@ impl ChildKind {
         match self {
             // A loop harms what it touches: a session that dials over and over, a chat that is read
             // again and again.
-            Self::Account | Self::Monitor => RestartPolicy {
+            Self::Account | Self::Monitor | Self::Campaign => RestartPolicy {
                 backoff: Backoff { min_ms: 500, max_ms: 60_000 },
                 restarts_max: 5,
                 window_ms: 10 * MINUTE_MS,
@@ -82,7 +88,7 @@ impl ChildKind {
             // the disk.
             // A helper does nothing that its next life would not begin anew, and nobody asks for it: left
             // alone it would be missed for good.
-            Self::Bridge | Self::Webhook | Self::Helper => RestartPolicy {
+            Self::Bridge | Self::Webhook | Self::Helper | Self::Allocator => RestartPolicy {
                 backoff: Backoff { min_ms: 500, max_ms: 30_000 },
                 restarts_max: 16,
                 window_ms: 10 * MINUTE_MS,

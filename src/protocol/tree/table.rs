@@ -45,6 +45,8 @@ pub const JOBS: TableRow = part("jobs", "joins that commands ask for");
 pub const LOGINS: TableRow = part("logins", "logins");
 /// Starts and stops what calls webhooks.
 pub const WEBHOOKS: TableRow = part("webhooks", "endpoints of webhooks");
+/// Starts and stops campaigns.
+pub const CAMPAIGNS: TableRow = part("campaigns", "campaigns, and who acts for them");
 /// Starts and stops the links to the broker.
 pub const BRIDGE: TableRow = part("bridge", "links to the broker");
 /// Gives events to the broker.
@@ -98,13 +100,14 @@ pub const SERVICE_MANAGER: TableRow = TableRow {
 };
 
 /// The whole table.
-pub const TABLE: [TableRow; 22] = [
+pub const TABLE: [TableRow; 25] = [
     ROOT,
     FLEET,
     MONITORS,
     JOBS,
     LOGINS,
     WEBHOOKS,
+    CAMPAIGNS,
     BRIDGE,
     PUBLISHER,
     CONSUMER,
@@ -121,6 +124,8 @@ pub const TABLE: [TableRow; 22] = [
     many(ChildKind::Monitor, "part/monitors", "one chat of one owner: its cursor, its sessions"),
     many(ChildKind::Login, "part/logins", "one attempt to connect an account"),
     many(ChildKind::Webhook, "part/webhooks", "one endpoint: its queue, its retries"),
+    many(ChildKind::Campaign, "part/campaigns", "one task: its targets, what becomes of them"),
+    many(ChildKind::Allocator, "part/campaigns", "whose turn it is, of one user's tasks"),
 ];
 
 impl TableRow {

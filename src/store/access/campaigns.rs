@@ -11,7 +11,7 @@ use crate::protocol::campaigns::respect::{
     List, Refusal, Suppression, SuppressionId, SuppressionKey,
 };
 use crate::protocol::campaigns::task::{Task, TaskId, TaskStatus};
-use crate::protocol::users::owner::UserId;
+use crate::protocol::users::owner::{Scope, UserId};
 
 use super::reader::Reader;
 use super::store::Store;
@@ -51,6 +51,28 @@ impl Reader {
             }
         }
         Ok(tasks)
+    }
+
+    /// Which tasks there are within `scope`, whose they are and where they stand. Opens none.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn tasks_of(&self, scope: &Scope) -> Result<Vec<(UserId, TaskId, TaskStatus)>, StoreError> {
+        let range = match scope {
+            Scope::Only(owner) => layout::rows(kind::TASK_MARK, owner, &[]),
+            Scope::Everybody => layout::all(kind::TASK_MARK),
+        };
+        let known = |(owner, task, mark)| Some((owner, task, status_of_mark(mark)?));
+        Ok(self.marked_tasks(&range)?.into_iter().filter_map(known).collect())
+    }
+
+    /// Whose a task is, for admins, who name it without its owner.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn task_owner(&self, id: TaskId) -> Result<Option<UserId>, StoreError> {
+        let all = self.tasks_of(&Scope::Everybody)?;
+        Ok(all.into_iter().find(|(_, task, _)| *task == id).map(|(owner, ..)| owner))
     }
 
     /// Tasks with their owners and marks.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::views;
+use crate::protocol::answers::campaign::CampaignChange;
 use crate::protocol::answers::monitor::MonitorChange;
 use crate::protocol::feed::event::{FeedEntry, FeedEvent};
 use crate::protocol::values::json::wipe;
@@ -19,7 +20,7 @@ pub(super) struct StreamEvent {
     /// Its id in the stream, for resuming.
     pub(super) id: String,
     /// What it is: `account.changed`, `account.removed`, `login.changed`, `monitor.changed`,
-    /// `monitor.removed`, `reset`.
+    /// `monitor.removed`, `campaign.changed`, `campaign.removed`, `reset`.
     pub(super) event: &'static str,
     /// The JSON of what changed.
     pub(super) data: String,
@@ -43,6 +44,8 @@ impl StreamEvent {
             FeedEvent::Login(login) => ("login.changed", value(&views::login(login.clone()).ok()?)),
             FeedEvent::Monitor(monitor) => ("monitor.changed", monitor_change(monitor)),
             FeedEvent::MonitorRemoved(chat) => ("monitor.removed", json!({ "chat_id": chat })),
+            FeedEvent::Campaign(campaign) => ("campaign.changed", campaign_change(campaign)),
+            FeedEvent::CampaignRemoved(id) => ("campaign.removed", json!({ "task_id": id })),
             FeedEvent::Reset => {
                 let reason = "some changes are forgotten; fetch the lists anew";
                 ("reset", json!({ "reason": reason }))
@@ -68,6 +71,22 @@ fn monitor_change(monitor: &MonitorChange) -> Value {
         data["session"] = session.to_string().into();
     }
     if let Some(error) = &monitor.error {
+        data["error"] = error.clone().into();
+    }
+    data
+}
+
+fn campaign_change(campaign: &CampaignChange) -> Value {
+    let mut data = json!({
+        "task_id": campaign.task,
+        "status": campaign.status,
+        "priority": campaign.priority,
+        "progress": campaign.statistics.progress(),
+    });
+    if let Some(because) = &campaign.paused_because {
+        data["paused_because"] = value(because);
+    }
+    if let Some(error) = &campaign.error {
         data["error"] = error.clone().into();
     }
     data

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::actors::accounts::context::AccountSettings;
 use crate::actors::accounts::directory::Directory;
+use crate::actors::campaigns::context::CampaignSettings;
 use crate::actors::monitors::context::MonitorSettings;
 use crate::actors::root::{Ports, Settings};
 use crate::actors::tree::context::Context;
@@ -42,7 +43,9 @@ impl House {
         let (store, outbox, gate) = disk.open();
         let context = Context::for_tests(store.clone());
         let (accounts, monitors) = (AccountSettings::for_tests(), MonitorSettings::for_tests());
-        let settings = Settings { accounts, monitors, webhooks: WebhookSettings::default() };
+        let campaigns = CampaignSettings::for_tests();
+        let webhooks = WebhookSettings::default();
+        let settings = Settings { accounts, monitors, webhooks, campaigns };
         let directory: Arc<Directory> = Arc::default();
         let (shared, drain) = (Arc::clone(&context), Duration::from_millis(50));
         let (snapshot, ports) = (store.load().unwrap(), Ports::closed());

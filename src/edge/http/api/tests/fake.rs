@@ -17,14 +17,21 @@ use crate::actors::{
     PastedSession, Services, SessionBrought, StoreFigures, TroubledPage, UserDataService,
     WebhookInfo, WebhookOrder, WebhookService, WriteArchive,
 };
+use crate::actors::{
+    BulkAction, CampaignQuery, CampaignService, Edit, NewTarget, TargetEdit, TargetQuery, Wanted,
+};
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::explanation::{Timer, Why};
 use crate::protocol::accounts::owned::AttachedChat;
 use crate::protocol::answers::account::{AccountInfo, AccountTrouble};
+use crate::protocol::answers::campaign::{Added, CampaignAccountInfo, CampaignInfo, Preview};
 use crate::protocol::answers::login::LoginInfo;
 use crate::protocol::answers::monitor::MonitorInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::audit::log::{ChainLink, Entry, Persons};
+use crate::protocol::campaigns::attempt::AttemptRecord;
+use crate::protocol::campaigns::target::{Target, TargetId};
+use crate::protocol::campaigns::task::{TaskId, TaskRequest};
 use crate::protocol::feed::event::FeedEntry;
 use crate::protocol::logins::steps::LoginState;
 use crate::protocol::messages::outgoing::Outgoing;
@@ -85,6 +92,7 @@ impl Fake {
             accounts: Arc::new(Accounts),
             logins: Arc::new(Logins(Arc::clone(self))),
             messages: Arc::new(Messages(Arc::clone(self))),
+            campaigns: Arc::new(NoCampaigns),
             monitors: Arc::new(Monitors),
             webhooks: Arc::new(Webhooks),
             audit: Arc::new(Audit),
@@ -92,6 +100,128 @@ impl Fake {
             administration: Arc::new(Administration),
             changes: Arc::new(Changes(Arc::clone(self))),
         }
+    }
+}
+
+/// No campaigns.
+struct NoCampaigns;
+
+#[async_trait]
+impl CampaignService for NoCampaigns {
+    async fn create(&self, _who: &Caller, _request: TaskRequest) -> Result<CampaignInfo, Refusal> {
+        Err(Refusal::not_found("task"))
+    }
+
+    async fn list(
+        &self,
+        _who: &Caller,
+        _query: CampaignQuery,
+    ) -> Result<Page<CampaignInfo>, Refusal> {
+        Err(Refusal::not_found("task"))
+    }
+
+    async fn get(&self, _who: &Caller, _id: TaskId) -> Result<CampaignInfo, Refusal> {
+        Err(Refusal::not_found("task"))
+    }
+
+    async fn edit(&self, _who: &Caller, _id: TaskId, _edit: Edit) -> Result<CampaignInfo, Refusal> {
+        Err(Refusal::not_found("task"))
+    }
+
+    async fn delete(&self, _who: &Caller, _id: TaskId) -> Result<(), Refusal> {
+        Err(Refusal::not_found("task"))
+    }
+
+    async fn duplicate(&self, _who: &Caller, _id: TaskId) -> Result<CampaignInfo, Refusal> {
+        Err(Refusal::not_found("task"))
+    }
+
+    async fn order(
+        &self,
+        _who: &Caller,
+        _id: TaskId,
+        _wanted: Wanted,
+    ) -> Result<CampaignInfo, Refusal> {
+        Err(Refusal::not_found("task"))
+    }
+
+    async fn add_targets(
+        &self,
+        _who: &Caller,
+        _id: TaskId,
+        _people: Vec<NewTarget>,
+    ) -> Result<Added, Refusal> {
+        Err(Refusal::not_found("task"))
+    }
+
+    async fn targets(
+        &self,
+        _who: &Caller,
+        _id: TaskId,
+        _query: TargetQuery,
+    ) -> Result<Page<Target>, Refusal> {
+        Err(Refusal::not_found("task"))
+    }
+
+    async fn target(
+        &self,
+        _who: &Caller,
+        _id: TaskId,
+        _target: TargetId,
+    ) -> Result<Target, Refusal> {
+        Err(Refusal::not_found("task"))
+    }
+
+    async fn edit_target(
+        &self,
+        _who: &Caller,
+        _id: TaskId,
+        _edit: TargetEdit,
+    ) -> Result<Target, Refusal> {
+        Err(Refusal::not_found("task"))
+    }
+
+    async fn bulk_targets(
+        &self,
+        _who: &Caller,
+        _id: TaskId,
+        _action: BulkAction,
+    ) -> Result<u64, Refusal> {
+        Err(Refusal::not_found("task"))
+    }
+
+    async fn attempts(
+        &self,
+        _who: &Caller,
+        _id: TaskId,
+        _target: Option<TargetId>,
+        _account: Option<AccountId>,
+        _page: PageQuery,
+    ) -> Result<Page<AttemptRecord>, Refusal> {
+        Err(Refusal::not_found("task"))
+    }
+
+    async fn preview(
+        &self,
+        _who: &Caller,
+        _id: TaskId,
+        _target: TargetId,
+    ) -> Result<Preview, Refusal> {
+        Err(Refusal::not_found("task"))
+    }
+
+    async fn test(
+        &self,
+        _who: &Caller,
+        _id: TaskId,
+        _account: AccountId,
+        _target: TargetId,
+    ) -> Result<(), Refusal> {
+        Err(Refusal::not_found("task"))
+    }
+
+    async fn accounts(&self, _who: &Caller) -> Result<Vec<CampaignAccountInfo>, Refusal> {
+        Err(Refusal::not_found("task"))
     }
 }
 

@@ -1,0 +1,434 @@
+//! One action up to its call: look whether the person may be contacted, take caps, target and person in the commit of
+//! the intent, and have it called once that is durable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::calling::Calling;
+use super::outcome::Answered;
+use super::{Acting, CampaignMsg, CampaignState};
+use crate::actors::accounts::budgets::Taking;
+use crate::actors::campaigns::allocator::AllocatorMsg;
+use crate::actors::campaigns::context::{CampaignsContext, Contacting};
+use crate::actors::campaigns::platform::{Deputy, Reserved};
+use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
+use crate::actors::tree::calling::broken;
+use crate::clock::instant;
+use crate::protocol::answers::refusal;
+use crate::protocol::campaigns::answers::{AccountVerdict, Answer};
+use crate::protocol::campaigns::block::TargetBlock;
+use crate::protocol::campaigns::choose::Action;
+use crate::protocol::campaigns::identity::Identifier;
+use crate::protocol::campaigns::respect::{
+    Contacted, KnownAs, Refusal, SuppressionKey, recontact_until,
+};
+use crate::protocol::campaigns::target::{Intent, Reason, Step, Target, TargetId, TargetStatus};
+use crate::protocol::campaigns::task::{Order, PauseReason, TaskStatus};
+use crate::protocol::campaigns::text::{RenderError, Rendered};
+use crate::protocol::campaigns::waiting::WaitingTarget;
+use crate::protocol::users::owner::Scope;
+use crate::store::{CommitError, ContactedRecord, Op, Reader, StoreError};
+use crate::tasks;
+
+/// How long somebody waits whom another campaign is contacting just now, or of whom nothing can be read, milliseconds.
+pub(super) const LATER_MS: i64 = 30_000;
+
+/// What is known of somebody before they are contacted.
+pub(in crate::actors) struct Prepared {
+    action: Action,
+    /// Their block, if it was not open.
+    block: Option<TargetBlock>,
+    found: Result<Looked, Unfit>,
+}
+
+/// What was looked up.
+struct Looked {
+    by: Deputy,
+    keys: Vec<SuppressionKey>,
+    /// What was true of refusals when they were looked for.
+    mark: u64,
+    refusals: Vec<Refusal>,
+    contacted: Option<Contacted>,
+    contacting: Option<Contacting>,
+    reserved: Reserved,
+}
+
+/// Why nothing was looked up.
+enum Unfit {
+    /// The account is not there any more.
+    NoAccount,
+    /// There is no such target (any more).
+    NoTarget,
+    /// Another campaign is contacting them.
+    Taken,
+    /// The messenger has its own limit, or something like it.
+    Told(Answer),
+    Unreadable(StoreError),
+}
+
+impl CampaignState {
+    /// The allocator has chosen.
+    pub(super) fn act(&mut self, myself: &ActorRef<CampaignMsg>, action: Action) {
+        if self.task.status != TaskStatus::Running || self.acting.contains_key(&action.target) {
+            return;
+        }
+        let number = TargetBlock::of(action.target);
+        let known = self.book.hold(number).then(|| self.book.target(action.target).cloned());
+        let account =
+            self.context.directory.get(&Scope::Only(self.task.user.clone()), action.account);
+        let (context, run) = (Arc::clone(&self.context), self.number);
+        let by = account.map(|account| Deputy { account, task: self.task.id });
+        let (user, task, myself) = (self.task.user.clone(), self.task.id, myself.clone());
+        let work = tasks::owned(async move {
+            let mut block = None;
+            let target = match known {
+                Some(known) => Ok(known),
+                None => {
+                    let read =
+                        move |store: &Reader| store.row::<TargetBlock>(&user, (task, number));
+                    context.store.read(read).await.map(|read| {
+                        let target =
+                            read.as_ref().and_then(|block| block.get(action.target).cloned());
+                        block = read;
+                        target
+                    })
+                }
+            };
+            let found = match (target, by) {
+                (Err(error), _) => Err(Unfit::Unreadable(error)),
+                (_, None) => Err(Unfit::NoAccount),
+                (Ok(None), _) => Err(Unfit::NoTarget),
+                (Ok(Some(target)), Some(by)) => look(&context, by, action, &target).await,
+            };
+            let prepared = Box::new(Prepared { action, block, found });
+            let _ = myself.cast(CampaignMsg::Prepared { run, prepared });
+        });
+        let acting = Acting { contacting: None, _work: work };
+        self.acting.insert(action.target, acting);
+    }
+
+    /// It is known whether they may be contacted.
+    pub(super) async fn prepared(
+        &mut self,
+        myself: &ActorRef<CampaignMsg>,
+        prepared: Prepared,
+        run: u64,
+    ) -> Result<(), ActorProcessingErr> {
+        let Prepared { action, block, found } = prepared;
+        block.into_iter().for_each(|block| self.book.read(block));
+        let is_over = run != self.number || self.task.status != TaskStatus::Running;
+        let looked = match found {
+            _ if is_over => return self.drop_action(action, None),
+            Ok(looked) => looked,
+            Err(Unfit::NoTarget) => return self.drop_action(action, None),
+            Err(Unfit::NoAccount) => {
+                let left =
+                    AllocatorMsg::AccountLeft { task: self.task.id, account: action.account };
+                let _ = self.allocator.cast(left);
+                return self.put_back(action, 0);
+            }
+            Err(Unfit::Taken) => return self.put_back(action, LATER_MS),
+            Err(Unfit::Told(Answer::Wait { seconds })) => {
+                let verdict = AccountVerdict::Waits { seconds };
+                let ops = self.context.budgets.answered(
+                    &self.context,
+                    action.account,
+                    verdict,
+                    action.step,
+                );
+                self.submit(ops).await?;
+                return self.put_back(action, 0);
+            }
+            Err(Unfit::Told(answer)) => {
+                tracing::warn!(campaign = %self.task.id, account = %action.account, ?answer, "an account does not take a step of its campaign");
+                return self.put_back(action, LATER_MS);
+            }
+            Err(Unfit::Unreadable(error)) => {
+                tracing::error!(campaign = %self.task.id, %error, "nothing can be read of somebody who is to be contacted; it is tried again");
+                return self.put_back(action, LATER_MS);
+            }
+        };
+        if !self.context.is_still_free(&looked.keys, looked.mark) {
+            // Somebody opted out in this moment: it is looked again.
+            (looked.reserved.give_back)();
+            self.acting.remove(&action.target);
+            self.book.release(TargetBlock::of(action.target));
+            self.act(myself, action);
+            return Ok(());
+        }
+        match self.verdict(action, &looked) {
+            Verdict::Skip(status, reason) => {
+                (looked.reserved.give_back)();
+                self.end_target(myself, action, status, reason).await
+            }
+            Verdict::Gone => {
+                (looked.reserved.give_back)();
+                self.drop_action(action, None)
+            }
+            Verdict::Go(text) => self.intend(myself, action, looked, text).await,
+        }
+    }
+
+    /// Whether they may be contacted, and what they are written.
+    fn verdict(&self, action: Action, looked: &Looked) -> Verdict {
+        let Some(target) = self.book.target(action.target) else { return Verdict::Gone };
+        if !matches!(target.status, TargetStatus::Pending | TargetStatus::Uncertain) {
+            return Verdict::Gone;
+        }
+        let skip = |reason| Verdict::Skip(TargetStatus::Skipped, reason);
+        // Whoever refuses what it comes to is not even looked up.
+        let goal = if action.step.reaches() { action.step } else { self.task.task_type.goal() };
+        let (mine, group) = (self.context.list_of(&self.task.user), self.task.target_group_id);
+        if looked.refusals.iter().any(|refusal| refusal.forbids(mine, goal, group)) {
+            return skip(Reason::Suppressed);
+        }
+        let settings = &self.context.settings;
+        let days = if self.settings.ignore_recontact { 0 } else { settings.recontact_days };
+        let recent =
+            recontact_until(looked.contacted.as_ref(), self.task.id, days, self.steady()).is_some();
+        if action.step.reaches() && recent {
+            return skip(Reason::Recontact);
+        }
+        let known = target.person.and_then(|person| self.people.get(&person));
+        if known.is_some_and(|known| *known != target.id) {
+            return skip(Reason::Duplicate);
+        }
+        match action.step {
+            Step::Send => match self.text_for(target) {
+                Ok(text) => Verdict::Go(Some(text)),
+                Err(RenderError::TooLong(_)) => {
+                    Verdict::Skip(TargetStatus::Failed, Reason::TextTooLong)
+                }
+                Err(RenderError::Missing(_) | RenderError::Empty) => skip(Reason::MissingValue),
+            },
+            _ => Verdict::Go(None),
+        }
+    }
+
+    /// What somebody is written.
+    pub(super) fn text_for(&self, target: &Target) -> Result<Rendered, RenderError> {
+        let shown = target.identifier.to_string();
+        let values = target.values(&shown);
+        let template = self.template.as_ref().ok_or(RenderError::Empty)?;
+        let rendered = template.render(&values)?;
+        match &self.settings.opt_out_line {
+            Some(line) => rendered.with_line(line),
+            None => Ok(rendered),
+        }
+    }
+
+    /// Takes everything at once, durably, and then calls.
+    async fn intend(
+        &mut self,
+        myself: &ActorRef<CampaignMsg>,
+        action: Action,
+        looked: Looked,
+        text: Option<Rendered>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Looked { by, contacting, reserved, .. } = looked;
+        let caps = self.caps();
+        let least = self.settings.pause_seconds(self.context.settings.min_pause_seconds);
+        let taking = Taking {
+            account: action.account,
+            step: action.step,
+            has_link: text.as_ref().is_some_and(|text| text.has_link),
+            caps: &caps,
+            pause_ms: self.run.pace.pause_ms(least, self.context.jitter()),
+        };
+        let Ok((taken, mut ops)) = self.context.budgets.take(&self.context, &taking) else {
+            (reserved.give_back)();
+            return self.put_back(action, 0);
+        };
+        let now = self.context.now();
+        let version = self.task.text_version;
+        let random_id = self.context.chance.any();
+        let begun = self.book.change(action.target, &mut self.run, |target| {
+            let known =
+                target.intent.as_deref().filter(|_| target.status == TargetStatus::Uncertain);
+            let random_id = known.map_or(random_id, |intent| intent.random_id);
+            let intent = Intent {
+                account: action.account,
+                step: action.step,
+                random_id,
+                at: now,
+                is_repeat: false,
+            };
+            target.begin(intent, version).map(|()| target.clone())
+        });
+        let (target, changes) = match begun {
+            Ok(begun) => begun,
+            Err(_) => {
+                (reserved.give_back)();
+                let back = self.context.budgets.give_back(taken);
+                self.submit(back).await?;
+                return self.drop_action(action, None);
+            }
+        };
+        if action.is_probe {
+            self.run.breaker.probe();
+        }
+        ops.extend(changes);
+        ops.push(Op::put_row(&self.run));
+        if let Some(person) = target.person.filter(|_| action.step.reaches()) {
+            let contacted = Contacted { task: self.task.id, at: taken.at };
+            ops.push(self.context.contacted(person, &self.task.user, contacted));
+        }
+        ops.extend(reserved.ops.iter().cloned());
+        let (Some(intent), group) = (target.intent.clone(), self.task.target_group_id) else {
+            return Ok(());
+        };
+        let durable = self.submit(ops).await?;
+        let (context, myself) = (Arc::clone(&self.context), myself.clone());
+        let calling = Calling { context, by, action, target, intent: *intent, text, group };
+        let work = tasks::owned(async move {
+            // Where it does not become durable the store has failed, and everything ends.
+            let Ok(()) = durable.await else { return };
+            let began = instant();
+            let told = calling.call().await;
+            let took = began.elapsed();
+            let answered = Answered { action, told, taken, reserved, began: now, took };
+            let _ = myself.cast(CampaignMsg::Answered(Box::new(answered)));
+        });
+        self.acting.insert(action.target, Acting { contacting, _work: work });
+        Ok(())
+    }
+
+    /// Nothing is done about a target now; it waits again, for `later_ms` at least.
+    fn put_back(&mut self, action: Action, later_ms: i64) -> Result<(), ActorProcessingErr> {
+        let target = self.book.target(action.target).cloned();
+        let waiting = target.and_then(|target| self.waiting_for(&target));
+        let not_before = (later_ms > 0).then(|| self.steady().plus_ms(later_ms));
+        let waiting = waiting.map(|waiting| WaitingTarget { not_before, ..waiting });
+        self.drop_action(action, waiting)
+    }
+
+    /// An action is over without having been done.
+    pub(super) fn drop_action(
+        &mut self,
+        action: Action,
+        waiting: Option<WaitingTarget>,
+    ) -> Result<(), ActorProcessingErr> {
+        self.acting.remove(&action.target);
+        self.book.release(TargetBlock::of(action.target));
+        let (task, target) = (self.task.id, action.target);
+        let standing = Box::new(self.standing());
+        let _ = self.allocator.cast(AllocatorMsg::Over { task, target, waiting, standing });
+        Ok(())
+    }
+
+    /// A target comes to its end without a call.
+    async fn end_target(
+        &mut self,
+        myself: &ActorRef<CampaignMsg>,
+        action: Action,
+        status: TargetStatus,
+        reason: Reason,
+    ) -> Result<(), ActorProcessingErr> {
+        let mut ops = self.become_status(action.target, status, Some(reason));
+        if let Some(after) = self.book.target(action.target).cloned() {
+            let now = self.context.now();
+            ops.push(self.attempt_row(action, &after, None, now, Duration::ZERO));
+        }
+        ops.push(Op::put_row(&self.run));
+        self.submit(ops).await?;
+        self.drop_action(action, None)?;
+        if reason == Reason::TextTooLong {
+            let order = Order::Pause(PauseReason::TextTooLong);
+            self.follow(myself, order, Vec::new()).await?;
+        }
+        self.end_if_done(myself).await
+    }
+
+    /// Gives a target another status. Answers what is to be written, without how the task fares. Its block has to be
+    /// held.
+    pub(super) fn become_status(
+        &mut self,
+        id: TargetId,
+        status: TargetStatus,
+        reason: Option<Reason>,
+    ) -> Vec<Op> {
+        let changed =
+            self.book.change(id, &mut self.run, |target| target.become_status(status, reason));
+        changed.map(|((), ops)| ops).unwrap_or_default()
+    }
+
+    /// Hands writes to the store. What is returned tells when they are durable.
+    pub(super) async fn submit(
+        &mut self,
+        ops: Vec<Op>,
+    ) -> Result<oneshot::Receiver<()>, ActorProcessingErr> {
+        let (tell, durable) = oneshot::channel();
+        let handed = self.book.hand_over();
+        let told = move |outcome: Result<(), CommitError>| {
+            if outcome.is_ok() {
+                handed.came_through();
+                let _ = tell.send(());
+            }
+        };
+        self.context.store.submit(ops, told).await?;
+        Ok(durable)
+    }
+
+    /// The same, and waits until they are durable.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn commit(&mut self, ops: Vec<Op>) -> Result<(), refusal::Refusal> {
+        let handed = self.book.hand_over();
+        self.context.store.commit(ops).await.map_err(|error| broken(&error))?;
+        handed.came_through();
+        Ok(())
+    }
+}
+
+/// What follows a look.
+enum Verdict {
+    /// They are contacted, and written this.
+    Go(Option<Rendered>),
+    /// They are not.
+    Skip(TargetStatus, Reason),
+    /// There is nothing to be done for them any more.
+    Gone,
+}
+
+/// All that a target is known by.
+pub(super) fn known_as(target: &Target) -> KnownAs {
+    let mut known = KnownAs::named(&target.identifier);
+    if let Some(person) = target.person {
+        known.learn(&Identifier::Id(person));
+    }
+    known
+}
+
+/// Looks up what must be known before somebody is contacted.
+async fn look(
+    context: &Arc<CampaignsContext>,
+    by: Deputy,
+    action: Action,
+    target: &Target,
+) -> Result<Looked, Unfit> {
+    let person = target.person;
+    let contacting = match person.filter(|_| action.step.reaches()) {
+        Some(person) => Some(context.contact(person, by.task).ok_or(Unfit::Taken)?),
+        None => None,
+    };
+    let keys = context.keys(&known_as(target));
+    let mark = context.refusals_mark();
+    let (wanted, list) = (keys.clone(), context.recontact_list(&by.account.user));
+    let read = move |store: &Reader| {
+        let mut refusals = Vec::new();
+        for key in &wanted {
+            refusals.extend(store.refusals(*key)?);
+        }
+        let contacted: Option<ContactedRecord> = match person {
+            Some(person) => store.shared_row((person, list))?,
+            None => None,
+        };
+        Ok((refusals, contacted.map(|contacted| contacted.last)))
+    };
+    let (refusals, contacted) = context.store.read(read).await.map_err(Unfit::Unreadable)?;
+    let reserved = context.platform.reserve(&by, action.step).await.map_err(Unfit::Told)?;
+    Ok(Looked { by, keys, mark, refusals, contacted, contacting, reserved })
+}

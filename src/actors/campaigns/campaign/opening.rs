@@ -1,0 +1,354 @@
+//! A campaign that begins to run, in this life or again: reads whom it is for, finds out which accounts know them and
+//! may act in the group, and then has the allocator choose.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::oneshot;
+
+use super::{CampaignMsg, CampaignState};
+use crate::actors::campaigns::allocator::{AllocatorMsg, Entry};
+use crate::actors::campaigns::context::CampaignsContext;
+use crate::actors::campaigns::platform::{Deputy, Group, Told};
+use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
+use crate::protocol::accounts::owned::OwnedAccount;
+use crate::protocol::campaigns::answers::Answer;
+use crate::protocol::campaigns::block::TargetBlock;
+use crate::protocol::campaigns::schedule::Due;
+use crate::protocol::campaigns::target::{Reason, Step, Target, TargetId, TargetStatus};
+use crate::protocol::campaigns::task::{Order, PauseReason, TaskId, TaskStatus, TaskType};
+use crate::protocol::campaigns::waiting::{Reach, WaitingTarget, next_step};
+use crate::protocol::telegram::chat::MarkedId;
+use crate::protocol::users::owner::{AccountId, Scope, UserId};
+use crate::store::{Op, Reader, StoreError};
+
+/// Blocks that are read at a time, so that nobody waits for long behind them.
+const BLOCKS_AT_ONCE: u32 = 64;
+/// How long such a piece may take.
+const READ_MAX: Duration = Duration::from_secs(30);
+/// The longest timer: schedules are looked at again after it, since clocks are set.
+const DUE_LOOK_MAX_MS: i64 = 60_000;
+/// Pause before what could not be read is read again.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// What was read of a campaign that begins to run, piece by piece.
+pub(in crate::actors) enum Loaded {
+    /// What the accounts may do in the group.
+    Rights(Vec<(AccountId, Told<Group>)>),
+    /// Some of its people.
+    Piece {
+        blocks: Vec<TargetBlock>,
+        /// Which accounts can name whom of them.
+        known: HashMap<i64, Vec<AccountId>>,
+        /// Told when the next piece may come.
+        taken: oneshot::Sender<()>,
+    },
+    /// That was all.
+    Whole,
+    /// It could not be read.
+    Failed(StoreError),
+}
+
+/// Whom a campaign is for, and by whom.
+struct Reading {
+    context: Arc<CampaignsContext>,
+    user: UserId,
+    task: TaskId,
+    blocks: u32,
+    accounts: Vec<AccountId>,
+    /// Where people are invited to.
+    group: Option<MarkedId>,
+}
+
+impl CampaignState {
+    /// It lives: goes on with what the store says.
+    pub(super) async fn begin(
+        &mut self,
+        myself: &ActorRef<CampaignMsg>,
+    ) -> Result<(), ActorProcessingErr> {
+        // Whatever was on its way in an earlier life is settled; so is the breaker's probe.
+        let steady = self.steady();
+        self.run.breaker.forget_probe(steady);
+        match self.task.status {
+            TaskStatus::Running => self.open(myself),
+            TaskStatus::Scheduled => self.due(myself).await?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Its time may have come.
+    pub(super) async fn due(
+        &mut self,
+        myself: &ActorRef<CampaignMsg>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(schedule) = &self.task.schedule else { return Ok(()) };
+        if self.task.status != TaskStatus::Scheduled {
+            return Ok(());
+        }
+        let now = self.context.now();
+        match schedule.due(self.context.settings.max_late_ms, now) {
+            Due::At(at) => {
+                let pause = at.0.saturating_sub(now.0).clamp(1, DUE_LOOK_MAX_MS);
+                let epoch = self.number;
+                let again = move || CampaignMsg::Due { epoch };
+                myself.send_after(Duration::from_millis(pause.unsigned_abs()), again);
+            }
+            Due::Now { late_ms } => self.follow(myself, Order::Due { late_ms }, Vec::new()).await?,
+            Due::TooLate { .. } => self.follow(myself, Order::TooLate, Vec::new()).await?,
+        }
+        Ok(())
+    }
+
+    /// Begins a run: reads first.
+    pub(super) fn open(&mut self, myself: &ActorRef<CampaignMsg>) {
+        self.number += 1;
+        self.is_entered = false;
+        self.beside.clear();
+        let reading = Reading {
+            context: Arc::clone(&self.context),
+            user: self.task.user.clone(),
+            task: self.task.id,
+            blocks: self.book.blocks(),
+            accounts: self.task.account_ids.clone(),
+            group: self.task.target_group_id,
+        };
+        (self.known, self.people) = (HashMap::new(), HashMap::new());
+        self.gone.clear();
+        self.to_enter = Vec::new();
+        let (myself, run) = (myself.clone(), self.number);
+        self.run_beside(async move {
+            let tell = |loaded| {
+                let _ = myself.cast(CampaignMsg::Loaded { run, loaded: Box::new(loaded) });
+            };
+            match reading.load(&tell).await {
+                Ok(()) => tell(Loaded::Whole),
+                Err(error) => tell(Loaded::Failed(error)),
+            }
+        });
+    }
+
+    /// Something was read.
+    pub(super) async fn loaded(
+        &mut self,
+        myself: &ActorRef<CampaignMsg>,
+        loaded: Loaded,
+    ) -> Result<(), ActorProcessingErr> {
+        match loaded {
+            Loaded::Rights(rights) => self.take_rights(myself, rights).await,
+            Loaded::Piece { blocks, known, taken } => {
+                self.known.extend(known);
+                let waiting = self.sort(blocks).await?;
+                self.to_enter.extend(waiting);
+                let _ = taken.send(());
+                Ok(())
+            }
+            Loaded::Whole => self.enter(myself).await,
+            Loaded::Failed(error) => {
+                tracing::error!(campaign = %self.task.id, %error, "the people of a campaign cannot be read; it is tried again");
+                let run = self.number;
+                myself.send_after(AGAIN_AFTER, move || CampaignMsg::Reopen { run });
+                Ok(())
+            }
+        }
+    }
+
+    /// Everything is known: the allocator may choose.
+    async fn enter(&mut self, myself: &ActorRef<CampaignMsg>) -> Result<(), ActorProcessingErr> {
+        let waiting = std::mem::take(&mut self.to_enter);
+        let entry = Entry {
+            task: self.task.id,
+            campaign: myself.clone(),
+            standing: self.standing(),
+            waiting,
+        };
+        self.is_entered = true;
+        let _ = self.allocator.cast(AllocatorMsg::Enter(Box::new(entry)));
+        let _ = myself.cast(CampaignMsg::Settle { run: self.number });
+        self.end_if_done(myself).await
+    }
+
+    /// Leaves out the accounts that may not act in the group, and follows the group where it has moved.
+    async fn take_rights(
+        &mut self,
+        myself: &ActorRef<CampaignMsg>,
+        rights: Vec<(AccountId, Told<Group>)>,
+    ) -> Result<(), ActorProcessingErr> {
+        for (account, told) in rights {
+            if let Some(moved) = told.found.as_ref().and_then(|group| group.moved_to) {
+                self.task.target_group_id = Some(moved);
+                self.task.revision += 1;
+                self.submit(vec![Op::update_row(&self.task)]).await?;
+                self.open(myself);
+                return Ok(());
+            }
+            let is_out = match &told.found {
+                Some(group) => !group.may_invite,
+                None => told.answer == Answer::NoRights,
+            };
+            if is_out && !self.run.out.contains(&account) {
+                tracing::warn!(campaign = %self.task.id, %account, code = told.code, "an account may not invite to the group of its campaign; it is left out until the campaign is resumed");
+                self.run.out.push(account);
+            }
+        }
+        if self.run.accounts(&self.task).next().is_none() {
+            let order = Order::Pause(PauseReason::NoAccountLeft);
+            self.follow(myself, order, Vec::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// Sorts those for whom something follows: what an earlier life left on its way is uncertain, what nobody can reach
+    /// has failed, and all others wait for whoever may take them.
+    async fn sort(
+        &mut self,
+        blocks: Vec<TargetBlock>,
+    ) -> Result<Vec<WaitingTarget>, ActorProcessingErr> {
+        let mut waiting = Vec::new();
+        for block in blocks {
+            let number = block.number;
+            self.book.hold(number);
+            self.book.read(block);
+            let ids: Vec<TargetId> = self.book.block(number).map(ids_of).unwrap_or_default();
+            let mut ops = Vec::new();
+            for id in ids {
+                if self.acting.contains_key(&id) {
+                    continue;
+                }
+                if self.book.status(id) == Some(TargetStatus::InFlight) {
+                    ops.extend(self.become_status(
+                        id,
+                        TargetStatus::Uncertain,
+                        Some(Reason::NoAnswer),
+                    ));
+                }
+                let Some(target) = self.book.target(id).cloned() else { continue };
+                if let Some(person) = target.person {
+                    self.people.entry(person).or_insert(id);
+                }
+                match self.waiting_for(&target) {
+                    Some(found) => waiting.push(found),
+                    None if target.status == TargetStatus::Pending => {
+                        let reason = Some(Reason::UnknownPeer);
+                        ops.extend(self.become_status(id, TargetStatus::Failed, reason));
+                    }
+                    None => {}
+                }
+            }
+            self.book.release(number);
+            if !ops.is_empty() {
+                // Of changes of one block only the last has to be written.
+                ops.push(Op::put_row(&self.run));
+                self.submit(ops).await?;
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// Who may take a target, and for what; `None`: nobody can, or nothing is to be done by an account.
+    pub(super) fn waiting_for(&self, target: &Target) -> Option<WaitingTarget> {
+        if target.status == TargetStatus::Uncertain {
+            let step = target.intent.as_deref().map(|intent| intent.step)?;
+            // An invitation is settled by a look at the group, and not by another one.
+            let account = target.held_by().filter(|_| step != Step::Invite)?;
+            return WaitingTarget::of(target, Reach::Only(account), step);
+        }
+        let by = self.knowing(target);
+        let is_known = !by.is_empty();
+        let step = self.next_step(target, is_known)?;
+        let reach = if is_known { Reach::KnownBy(by.into()) } else { Reach::Anybody };
+        WaitingTarget::of(target, reach, step)
+    }
+
+    /// The accounts of the task that can name the person.
+    pub(super) fn knowing(&self, target: &Target) -> Vec<AccountId> {
+        let known = target.person.and_then(|person| self.known.get(&person));
+        let may_act = |account: &&AccountId| {
+            let is_out = self.run.out.contains(account) || self.gone.contains(account);
+            self.task.account_ids.contains(account) && !is_out
+        };
+        known.map(|known| known.iter().filter(may_act).copied().collect()).unwrap_or_default()
+    }
+
+    /// The next step of a target for accounts that know the person, or not.
+    fn next_step(&self, target: &Target, is_known: bool) -> Option<Step> {
+        let step = next_step(target, self.task.task_type, is_known)?;
+        let adds = self.task.task_type == TaskType::InviteToGroup && self.settings.add_contacts;
+        let is_contact = target
+            .person
+            .is_none_or(|person| self.contacts.iter().any(|(contact, _)| *contact == person));
+        Some(if adds && step == Step::Invite && !is_contact { Step::AddContact } else { step })
+    }
+
+    /// The allocator was made anew: it is told all again.
+    pub(super) fn reenter(
+        &mut self,
+        myself: &ActorRef<CampaignMsg>,
+        allocator: ActorRef<AllocatorMsg>,
+    ) {
+        self.allocator = allocator;
+        if self.task.status == TaskStatus::Running {
+            self.open(myself);
+        }
+    }
+}
+
+fn ids_of(block: &TargetBlock) -> Vec<TargetId> {
+    block.targets.iter().map(|target| target.id).collect()
+}
+
+impl Reading {
+    /// Reads it, and tells it piece by piece.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn load(self, tell: &(impl Fn(Loaded) + Sync)) -> Result<(), StoreError> {
+        // What is on its way to the disk is read, too.
+        let _ = self.context.store.commit(Vec::new()).await;
+        let scope = Scope::Only(self.user.clone());
+        let accounts =
+            self.accounts.iter().filter_map(|id| self.context.directory.get(&scope, *id));
+        let accounts: Vec<OwnedAccount> = accounts.collect();
+        if let Some(group) = self.group {
+            let ask = accounts.iter().map(async |account| {
+                let by = Deputy { account: account.clone(), task: self.task };
+                (account.id, self.context.platform.group(&by, group).await)
+            });
+            tell(Loaded::Rights(join_all(ask).await));
+        }
+        let mut from = 0;
+        while from < self.blocks {
+            let (user, task, to) = (self.user.clone(), self.task, from + BLOCKS_AT_ONCE);
+            let read = move |store: &Reader| store.target_blocks(&user, task, from..to);
+            let blocks = self.context.store.read_within(READ_MAX, read).await?;
+            let known = self.known(&accounts, &blocks).await?;
+            let (taken, next) = oneshot::channel();
+            tell(Loaded::Piece { blocks, known, taken });
+            if next.await.is_err() {
+                // The run is over.
+                return Ok(());
+            }
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// Which accounts can name whom of those in `blocks`.
+    async fn known(
+        &self,
+        accounts: &[OwnedAccount],
+        blocks: &[TargetBlock],
+    ) -> Result<HashMap<i64, Vec<AccountId>>, StoreError> {
+        let targets = blocks.iter().flat_map(|block| &block.targets);
+        let people: Vec<i64> = targets.filter_map(|target| target.person).collect();
+        let mut known: HashMap<i64, Vec<AccountId>> = HashMap::new();
+        for account in accounts.iter().filter(|_| !people.is_empty()) {
+            for person in self.context.platform.known(account, people.clone()).await? {
+                known.entry(person).or_default().push(account.id);
+            }
+        }
+        Ok(known)
+    }
+}

@@ -1,0 +1,319 @@
+//! What came of an action: what follows for the person, the account and the task, all in one commit; then the allocator
+//! hears of it.
+
+use std::time::Duration;
+
+use super::acting::{LATER_MS, known_as};
+use super::calling::Found;
+use super::{CampaignMsg, CampaignState};
+use crate::actors::accounts::budgets::Taken;
+use crate::actors::campaigns::allocator::AllocatorMsg;
+use crate::actors::campaigns::context::Refusing;
+use crate::actors::campaigns::platform::{Person, Reserved, Told};
+use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
+use crate::failpoint;
+use crate::protocol::campaigns::answers::{
+    AccountVerdict, Answer, Attempt, Judgement, PassOn, TargetVerdict, apply_to_run,
+    apply_to_target, judge, may_get_link,
+};
+use crate::protocol::campaigns::attempt::AttemptRecord;
+use crate::protocol::campaigns::block::TargetBlock;
+use crate::protocol::campaigns::choose::Action;
+use crate::protocol::campaigns::respect::{
+    Covers, List, Suppression, SuppressionId, SuppressionKey,
+};
+use crate::protocol::campaigns::target::{
+    Details, Reason, Step, Target, TargetError, TargetStatus,
+};
+use crate::protocol::campaigns::task::Order;
+use crate::protocol::campaigns::waiting::{Reach, WaitingTarget, next_step};
+use crate::protocol::users::owner::AccountId;
+use crate::protocol::values::ids::UnixMillis;
+use crate::store::Op;
+use crate::tasks;
+
+/// Waits that are shorter are kept by the account that was told of them: looking somebody up once more is dear.
+const PASSED_ON_AFTER_SECONDS: u32 = 60;
+
+/// What came of an action.
+pub(in crate::actors) struct Answered {
+    pub(super) action: Action,
+    pub(super) told: Told<Found>,
+    /// What was taken for it.
+    pub(super) taken: Taken,
+    pub(super) reserved: Reserved,
+    pub(super) began: UnixMillis,
+    pub(super) took: Duration,
+}
+
+impl CampaignState {
+    /// What came of an action: for the person, the account and the task.
+    pub(super) async fn answered(
+        &mut self,
+        myself: &ActorRef<CampaignMsg>,
+        answered: Answered,
+    ) -> Result<(), ActorProcessingErr> {
+        failpoint::stumble("campaign.answered", &self.task.id);
+        let Answered { action, told, taken, reserved, began, took } = answered;
+        let Some(target) = self.book.target(action.target).cloned() else {
+            return self.drop_action(action, None);
+        };
+        let Told { mut answer, code, found } = told;
+        if let Some(Found::Person(person)) = &found {
+            answer = recognise(person);
+        }
+        let attempt = self.attempt_of(&target, action, answer);
+        let judgement = judge(answer, &attempt);
+        let mut ops = Vec::new();
+        let change = |target: &mut Target| {
+            match &found {
+                Some(Found::Person(person)) if answer == Answer::Accepted => learn(target, person)?,
+                Some(Found::Message(id)) => target.message_id = Some(*id),
+                _ => {}
+            }
+            apply_to_target(&judgement, target)
+        };
+        let changed = self.book.change(action.target, &mut self.run, change);
+        match changed {
+            Ok(((), changes)) => ops.extend(changes),
+            Err(Some(error)) => {
+                // It was pinned to somebody else: the name has changed hands.
+                tracing::info!(campaign = %self.task.id, %error, "a target does not take an outcome");
+                let skipped = TargetStatus::Skipped;
+                ops.extend(self.become_status(
+                    action.target,
+                    skipped,
+                    Some(Reason::IdentityChanged),
+                ));
+            }
+            Err(None) => {}
+        }
+        if let (Answer::Accepted, Some(Found::Person(person))) = (answer, &found) {
+            self.people.entry(person.id).or_insert(action.target);
+            let known = self.known.entry(person.id).or_default();
+            if !known.contains(&action.account) {
+                known.push(action.account);
+            }
+            if person.is_contact || action.step == Step::AddContact {
+                self.contacts.insert((person.id, action.account));
+            }
+        }
+        if answer == Answer::NotBegun {
+            ops.extend(self.context.budgets.give_back(taken));
+            (reserved.give_back)();
+        }
+        ops.extend(self.context.budgets.answered(
+            &self.context,
+            action.account,
+            judgement.account,
+            action.step,
+        ));
+        let (left, order) = self.apply(action, &judgement);
+        let after = self.book.target(action.target).cloned();
+        if let Some(after) = &after {
+            ops.push(self.attempt_row(action, after, code, began, took));
+        }
+        let refusing = self.refuse(&judgement, after.as_ref(), &mut ops);
+        ops.push(Op::put_row(&self.run));
+        let durable = self.submit(ops).await?;
+        let waiting = after.as_ref().and_then(|after| self.waits_again(after, action, &judgement));
+        let allocator = self.allocator.clone();
+        let over = AllocatorMsg::Over {
+            task: self.task.id,
+            target: action.target,
+            waiting,
+            standing: Box::new(self.standing()),
+        };
+        let contacting = self.acting.remove(&action.target).and_then(|acting| acting.contacting);
+        self.book.release(TargetBlock::of(action.target));
+        let (gone, task) = (left.then_some(action.account), self.task.id);
+        tasks::brief(async move {
+            let is_durable = durable.await.is_ok();
+            drop((refusing, contacting));
+            if is_durable {
+                let _ = allocator.cast(over);
+                if let Some(account) = gone {
+                    let _ = allocator.cast(AllocatorMsg::AccountLeft { task, account });
+                }
+            }
+        });
+        let unsettled = after.is_some_and(|after| after.status == TargetStatus::Uncertain);
+        if unsettled {
+            self.settle_soon(myself);
+        }
+        self.show();
+        if let Some(order) = order {
+            self.follow(myself, order, Vec::new()).await?;
+        }
+        self.end_if_done(myself).await
+    }
+
+    fn attempt_of(&self, target: &Target, action: Action, answer: Answer) -> Attempt {
+        let known = self.knowing(target);
+        let is_repeat = target.intent.as_deref().is_some_and(|intent| intent.is_repeat);
+        let wrote = false;
+        Attempt {
+            step: action.step,
+            is_repeat,
+            attempts: target.attempts,
+            is_known_elsewhere: known.iter().any(|account| *account != action.account),
+            may_get_link: self.settings.link_fallback && may_get_link(answer, wrote, false),
+        }
+    }
+
+    /// Applies a judgement to how the task fares. Answers whether the account leaves the task, and the order that
+    /// follows.
+    fn apply(&mut self, action: Action, judgement: &Judgement) -> (bool, Option<Order>) {
+        let is_left = matches!(
+            judgement.account,
+            AccountVerdict::Blocked | AccountVerdict::OutOfTask | AccountVerdict::Limited
+        );
+        if judgement.account == AccountVerdict::OutOfTask && !self.run.out.contains(&action.account)
+        {
+            self.run.out.push(action.account);
+        }
+        if judgement.account == AccountVerdict::ForgetsPeer
+            && let Some(person) = self.book.target(action.target).and_then(|target| target.person)
+            && let Some(known) = self.known.get_mut(&person)
+        {
+            known.retain(|account| *account != action.account);
+        }
+        let any = self.is_any_account_left(is_left.then_some(action.account));
+        let steady = self.steady();
+        let order = apply_to_run(judgement, &mut self.run, any, steady);
+        let leaves =
+            matches!(judgement.account, AccountVerdict::Blocked | AccountVerdict::OutOfTask);
+        (leaves, order)
+    }
+
+    /// A line of the log.
+    pub(super) fn attempt_row(
+        &mut self,
+        action: Action,
+        after: &Target,
+        code: Option<String>,
+        began: UnixMillis,
+        took: Duration,
+    ) -> Op {
+        let number = self.run.attempts;
+        self.run.attempts += 1;
+        self.run.last_attempt_at = Some(began);
+        Op::put_row(&AttemptRecord {
+            user: self.task.user.clone(),
+            task: self.task.id,
+            number,
+            target: action.target,
+            account: Some(action.account),
+            step: Some(action.step),
+            at: began,
+            took_ms: u32::try_from(took.as_millis()).ok(),
+            status: after.status,
+            reason: after.reason,
+            code,
+            text_version: after.text_version,
+        })
+    }
+
+    /// Writes down a refusal that outlives the task, under every name of the person.
+    fn refuse(
+        &self,
+        judgement: &Judgement,
+        target: Option<&Target>,
+        ops: &mut Vec<Op>,
+    ) -> Option<Refusing> {
+        let (covers, source) = judgement.remember?;
+        let known = known_as(target?);
+        let group = self.task.target_group_id.filter(|_| covers == Covers::ThisGroup);
+        let refusing = self.context.refusing(self.context.keys(&known));
+        for identifier in known.identifiers() {
+            let key = SuppressionKey::of(self.context.installation_key(), &identifier);
+            let entry = Suppression {
+                id: SuppressionId(self.context.new_id()),
+                key,
+                list: List::User(self.task.user.clone()),
+                covers,
+                group,
+                source,
+                since: self.context.now(),
+                identifier: Some(identifier),
+            };
+            ops.push(Op::put_shared(&entry.refusal(self.context.installation_key())));
+            ops.push(Op::put_suppression(&entry));
+        }
+        Some(refusing)
+    }
+
+    /// Who may take the target other than the account of `action`; `None`: nobody.
+    fn passed_on(&self, after: &Target, action: Action) -> Option<WaitingTarget> {
+        let is_other = |account: &AccountId| *account != action.account;
+        let knowing: Vec<AccountId> = self.knowing(after).into_iter().filter(is_other).collect();
+        if !knowing.is_empty() {
+            return WaitingTarget::of(after, Reach::KnownBy(knowing.into()), action.step);
+        }
+        let step = next_step(after, self.task.task_type, false)?;
+        let others = self.run.accounts(&self.task).filter(is_other);
+        let others: Vec<AccountId> =
+            others.filter(|account| !self.gone.contains(account)).collect();
+        let by = (!others.is_empty()).then_some(others)?;
+        WaitingTarget::of(after, Reach::KnownBy(by.into()), step)
+    }
+
+    /// Who may take the target next, if somebody is to.
+    pub(super) fn waits_again(
+        &self,
+        after: &Target,
+        action: Action,
+        judgement: &Judgement,
+    ) -> Option<WaitingTarget> {
+        let waiting = self.waiting_for(after)?;
+        match judgement.target {
+            TargetVerdict::Pending(PassOn::SameAccount) => {
+                WaitingTarget::of(after, Reach::Only(action.account), action.step)
+            }
+            // Whoever added a contact goes on with them.
+            TargetVerdict::GoesOn if action.step == Step::AddContact => {
+                let by = [action.account].into();
+                WaitingTarget::of(after, Reach::KnownBy(by), waiting.step)
+            }
+            // Whom only this account knows another looks up, rather than have them wait for long.
+            TargetVerdict::Pending(PassOn::Anybody) if waits_long(judgement.account) => {
+                Some(self.passed_on(after, action).unwrap_or(waiting))
+            }
+            TargetVerdict::Uncertain => {
+                let not_before = Some(self.steady().plus_ms(LATER_MS));
+                Some(WaitingTarget { not_before, ..waiting })
+            }
+            _ => Some(waiting),
+        }
+    }
+}
+
+/// Whether an account has to wait for so long that its target is better passed on.
+fn waits_long(verdict: AccountVerdict) -> bool {
+    matches!(verdict, AccountVerdict::Waits { seconds } if seconds >= PASSED_ON_AFTER_SECONDS)
+}
+
+/// Whether whoever was found is somebody who can be contacted.
+fn recognise(person: &Person) -> Answer {
+    match (person.is_deleted, person.is_bot) {
+        (true, _) => Answer::NoSuchPerson,
+        (false, true) => Answer::Bot,
+        (false, false) => Answer::Accepted,
+    }
+}
+
+/// Takes note of who was found.
+fn learn(target: &mut Target, person: &Person) -> Result<(), TargetError> {
+    target.pin(person.id)?;
+    let mut details = target.details.take().map(|details| *details).unwrap_or_default();
+    let fill = |slot: &mut Option<Box<str>>, found: &Option<String>| {
+        if slot.is_none() {
+            *slot = found.clone().map(String::into_boxed_str);
+        }
+    };
+    fill(&mut details.username, &person.username);
+    fill(&mut details.first_name, &person.first_name);
+    fill(&mut details.last_name, &person.last_name);
+    target.details = (details != Details::default()).then(|| Box::new(details));
+    Ok(())
+}

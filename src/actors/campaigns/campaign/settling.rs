@@ -1,0 +1,231 @@
+//! Settling what is uncertain: a message is sent again by the account that has tried, with the same `random_id`, and
+//! comes through the allocator like any other; an invitation is settled by a look at who is in the group.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{CampaignMsg, CampaignState};
+use crate::actors::campaigns::allocator::AllocatorMsg;
+use crate::actors::campaigns::context::CampaignsContext;
+use crate::actors::campaigns::platform::Deputy;
+use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
+use crate::protocol::campaigns::block::TargetBlock;
+use crate::protocol::campaigns::settle::{
+    AccountState, Membership, Settling, by_membership, settle,
+};
+use crate::protocol::campaigns::target::{Reason, Target, TargetId, TargetStatus};
+use crate::protocol::campaigns::task::{TaskId, TaskStatus};
+use crate::protocol::telegram::chat::MarkedId;
+use crate::protocol::users::owner::{AccountId, Scope};
+use crate::store::{Op, Reader};
+
+/// Looks at the uncertain ones that often.
+const SETTLE_EVERY: Duration = Duration::from_secs(5);
+/// Groups that are looked at in one go.
+const AT_ONCE: usize = 8;
+
+/// What the group says of somebody.
+pub(in crate::actors) struct Settled {
+    target: TargetId,
+    /// Its block, if it could be read.
+    block: Option<TargetBlock>,
+    found: Found,
+}
+
+enum Found {
+    /// It is not the time yet, or nobody can tell.
+    Nothing,
+    Membership(Membership),
+    /// Only a person can say: its account is gone, or it was too long ago.
+    BeyondSettling,
+}
+
+impl CampaignState {
+    /// Something is uncertain from here on.
+    pub(super) fn settle_soon(&self, myself: &ActorRef<CampaignMsg>) {
+        let run = self.number;
+        myself.send_after(SETTLE_EVERY, move || CampaignMsg::Settle { run });
+    }
+
+    /// Asks the group about the uncertain invitations whose time has come.
+    pub(super) fn settle(&mut self, myself: &ActorRef<CampaignMsg>) {
+        if self.task.status != TaskStatus::Running {
+            return;
+        }
+        let uncertain: Vec<TargetId> = self
+            .book
+            .with_status(&[TargetStatus::Uncertain], None)
+            .map(|(id, _)| id)
+            .filter(|id| !self.acting.contains_key(id))
+            .take(AT_ONCE)
+            .collect();
+        if uncertain.is_empty() {
+            return;
+        }
+        let group = self.task.target_group_id;
+        let (context, run) = (Arc::clone(&self.context), self.number);
+        let accounts: Vec<AccountId> = self.run.accounts(&self.task).collect();
+        let (user, task) = (self.task.user.clone(), self.task.id);
+        let (now, steady) = (context.now(), self.steady());
+        let myself = myself.clone();
+        // As they are known here; `None`: to be read.
+        let mut known: Vec<(TargetId, Option<Target>)> = Vec::new();
+        for id in uncertain {
+            let is_open = self.book.hold(TargetBlock::of(id));
+            known.push((id, self.book.target(id).filter(|_| is_open).cloned()));
+        }
+        self.run_beside(async move {
+            let scope = Scope::Only(user.clone());
+            for (id, known) in known {
+                let (owner, number) = (user.clone(), TargetBlock::of(id));
+                let read = move |store: &Reader| store.row::<TargetBlock>(&owner, (task, number));
+                let block = match known {
+                    Some(_) => None,
+                    None => context.store.read(read).await.ok().flatten(),
+                };
+                let target = known.or_else(|| block.as_ref()?.get(id).cloned());
+                let tell = |block, found| {
+                    let settled = Box::new(Settled { target: id, block, found });
+                    let _ = myself.cast(CampaignMsg::Settled { run, settled });
+                };
+                let intent = target.as_ref().and_then(|target| target.intent.clone());
+                let (Some(target), Some(intent)) = (target, intent) else {
+                    tell(block, Found::Nothing);
+                    continue;
+                };
+                let since = now.0.saturating_sub(intent.at.0).max(0);
+                let state = state_of(&context, &scope, intent.account);
+                let found = match (settle(&intent, state, since, steady), group) {
+                    (Settling::AskPerson, _) => Found::BeyondSettling,
+                    (Settling::AskMembership { not_before }, Some(group))
+                        if not_before <= steady =>
+                    {
+                        let asking = Asking { context: &context, scope: &scope, task, group };
+                        Found::Membership(asking.about(&accounts, &target).await)
+                    }
+                    _ => Found::Nothing,
+                };
+                tell(block, found);
+            }
+            tokio::time::sleep(SETTLE_EVERY).await;
+            let _ = myself.cast(CampaignMsg::Settle { run });
+        });
+    }
+
+    /// The group has said what became of an invitation.
+    pub(super) async fn settled(
+        &mut self,
+        myself: &ActorRef<CampaignMsg>,
+        settled: Settled,
+    ) -> Result<(), ActorProcessingErr> {
+        let Settled { target: id, block, found } = settled;
+        block.into_iter().for_each(|block| self.book.read(block));
+        let is_uncertain = self.book.status(id) == Some(TargetStatus::Uncertain);
+        let found = match found {
+            Found::Membership(found) if is_uncertain && !self.acting.contains_key(&id) => {
+                by_membership(found)
+            }
+            Found::BeyondSettling => {
+                self.beyond.insert(id);
+                None
+            }
+            Found::Membership(_) | Found::Nothing => None,
+        };
+        let mut ops = match found {
+            Some((status, reason)) => self.become_status(id, status, reason),
+            None => Vec::new(),
+        };
+        let after = self.book.target(id).cloned();
+        self.book.release(TargetBlock::of(id));
+        if ops.is_empty() {
+            return self.end_if_done(myself).await;
+        }
+        ops.push(Op::put_row(&self.run));
+        let durable = self.submit(ops).await?;
+        if durable.await.is_err() {
+            return Ok(());
+        }
+        if let Some(waiting) = after.and_then(|after| self.waiting_for(&after)) {
+            let task = self.task.id;
+            let wait = AllocatorMsg::Wait { task, waiting };
+            let _ = self.allocator.cast(wait);
+        }
+        self.end_if_done(myself).await
+    }
+
+    /// Whether all that is left is beyond what anybody but a person can settle.
+    pub(super) fn is_beyond_settling(&self) -> bool {
+        let uncertain: Vec<TargetId> =
+            self.book.with_status(&[TargetStatus::Uncertain], None).map(|(id, _)| id).collect();
+        !uncertain.is_empty() && uncertain.iter().all(|id| self.beyond.contains(id))
+    }
+
+    /// An account is gone or out of the task, and with it the way to some: they are looked up anew by others where
+    /// that is possible, else they have failed; and what is uncertain by it waits for a person.
+    pub(super) async fn account_left(
+        &mut self,
+        myself: &ActorRef<CampaignMsg>,
+        account: AccountId,
+        targets: Vec<TargetId>,
+    ) -> Result<(), ActorProcessingErr> {
+        self.gone.insert(account);
+        for id in targets {
+            let number = TargetBlock::of(id);
+            self.hold(number).await.map_err(|refusal| refusal.to_string())?;
+            let Some(target) = self.book.target(id).cloned() else {
+                self.book.release(number);
+                continue;
+            };
+            let waiting = self.waiting_for(&target);
+            if waiting.is_none() && target.status == TargetStatus::Pending {
+                let reason = Some(Reason::UnknownPeer);
+                let mut ops = self.become_status(id, TargetStatus::Failed, reason);
+                ops.push(Op::put_row(&self.run));
+                self.submit(ops).await?;
+            }
+            self.book.release(number);
+            if let Some(waiting) = waiting {
+                let task = self.task.id;
+                let wait = AllocatorMsg::Wait { task, waiting };
+                let _ = self.allocator.cast(wait);
+            }
+        }
+        self.end_if_done(myself).await
+    }
+}
+
+/// Asking who is in a group.
+struct Asking<'a> {
+    context: &'a Arc<CampaignsContext>,
+    scope: &'a Scope,
+    task: TaskId,
+    group: MarkedId,
+}
+
+impl Asking<'_> {
+    /// Asks one account after the other, until one can tell.
+    async fn about(&self, accounts: &[AccountId], target: &Target) -> Membership {
+        let Some(person) = target.person else { return Membership::Unknown };
+        for id in accounts {
+            let Some(account) = self.context.directory.get(self.scope, *id) else { continue };
+            let by = Deputy { account, task: self.task };
+            let told = self.context.platform.membership(&by, self.group, person).await;
+            match told.found {
+                None | Some(Membership::Unknown) => {}
+                Some(found) => return found,
+            }
+        }
+        Membership::Unknown
+    }
+}
+
+/// How the account stands that has tried.
+fn state_of(context: &CampaignsContext, scope: &Scope, account: AccountId) -> AccountState {
+    let Some(account) = context.directory.get(scope, account) else { return AccountState::Gone };
+    let standing = context.platform.standing(&account);
+    match (standing.is_gone, standing.is_connected) {
+        (true, _) => AccountState::Gone,
+        (false, true) => AccountState::Usable,
+        (false, false) => AccountState::Away,
+    }
+}

@@ -1,0 +1,200 @@
+//! What campaigns share.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::platform::Platform;
+use crate::actors::accounts::context::AccountsContext;
+use crate::protocol::campaigns::caps::{Caps, DAY_MS};
+use crate::protocol::campaigns::identity::Country;
+use crate::protocol::campaigns::opt_out::Phrases;
+use crate::protocol::campaigns::respect::{Contacted, KnownAs, List, ListTag, SuppressionKey};
+use crate::protocol::campaigns::task::TaskId;
+use crate::protocol::users::owner::UserId;
+use crate::store::{ContactedRecord, InstallationKey, Op};
+
+/// Settings of campaigns.
+#[derive(Clone, Debug)]
+pub struct CampaignSettings {
+    /// Targets of a task, at most.
+    pub targets_max: u32,
+    /// Tasks of one user that run at once, at most.
+    pub running_max: u32,
+    /// Days during which nobody is contacted by two tasks.
+    pub recontact_days: u32,
+    /// Whether that holds over all users of this installation.
+    pub is_recontact_shared: bool,
+    /// Least pause between two actions of an account, seconds.
+    pub min_pause_seconds: u32,
+    /// Caps of every account.
+    pub caps: Caps,
+    /// How late a task may begin without a person, milliseconds.
+    pub max_late_ms: i64,
+    /// Where phone numbers without a country code are from.
+    pub country: Option<Country>,
+    /// What replies opt out.
+    pub phrases: Phrases,
+}
+
+#[cfg(test)]
+impl CampaignSettings {
+    /// As they are without a configuration.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            targets_max: 1_000,
+            running_max: 10,
+            recontact_days: crate::protocol::campaigns::respect::RECONTACT_DAYS,
+            is_recontact_shared: false,
+            min_pause_seconds: crate::protocol::campaigns::pace::MIN_PAUSE_SECONDS,
+            caps: Caps::default(),
+            max_late_ms: crate::protocol::campaigns::schedule::MAX_LATE_MS,
+            country: None,
+            phrases: Phrases::with([]),
+        }
+    }
+}
+
+/// The accounts' context, and what campaigns share.
+pub(in crate::actors) struct CampaignsContext {
+    pub(in crate::actors) accounts: Arc<AccountsContext>,
+    pub(in crate::actors) settings: CampaignSettings,
+    pub(in crate::actors) platform: Arc<dyn Platform>,
+    /// Makes the names under which refusals are found.
+    installation_key: InstallationKey,
+    refusals: Mutex<RefusalsUnderWay>,
+    /// Who is being contacted now, and by which task.
+    contacting: Mutex<HashMap<i64, TaskId>>,
+}
+
+impl Deref for CampaignsContext {
+    type Target = AccountsContext;
+
+    fn deref(&self) -> &AccountsContext {
+        &self.accounts
+    }
+}
+
+/// Refusals on their way to the disk. Who has looked for refusals looks again where some came through meanwhile, and
+/// holds where some are under way: so none that is durable before an intent is passed over by it.
+#[derive(Debug, Default)]
+struct RefusalsUnderWay {
+    keys: HashMap<SuppressionKey, u32>,
+    /// Counts those that came through.
+    through: u64,
+}
+
+/// Refusals that are on their way to the disk as long as this lives.
+pub(in crate::actors) struct Refusing {
+    context: Arc<CampaignsContext>,
+    keys: Vec<SuppressionKey>,
+}
+
+impl Drop for Refusing {
+    fn drop(&mut self) {
+        let mut refusals = self.context.refusals();
+        refusals.through += 1;
+        for key in &self.keys {
+            if let Some(count) = refusals.keys.get_mut(key) {
+                *count -= 1;
+                if *count == 0 {
+                    refusals.keys.remove(key);
+                }
+            }
+        }
+    }
+}
+
+/// The right to contact somebody: nobody else does while it lives.
+pub(super) struct Contacting {
+    context: Arc<CampaignsContext>,
+    person: i64,
+}
+
+impl Drop for Contacting {
+    fn drop(&mut self) {
+        let mut contacting = self.context.contacting.lock().unwrap_or_else(PoisonError::into_inner);
+        contacting.remove(&self.person);
+    }
+}
+
+impl CampaignsContext {
+    /// Puts the parts together.
+    pub(in crate::actors) fn new(
+        accounts: Arc<AccountsContext>,
+        settings: CampaignSettings,
+        platform: Arc<dyn Platform>,
+        installation_key: InstallationKey,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            accounts,
+            settings,
+            platform,
+            installation_key,
+            refusals: Mutex::default(),
+            contacting: Mutex::default(),
+        })
+    }
+
+    /// The names under which refusals of somebody may lie.
+    pub(super) fn keys(&self, known: &KnownAs) -> Vec<SuppressionKey> {
+        known.keys(self.installation_key.expose())
+    }
+
+    /// The name of a user's list.
+    pub(super) fn list_of(&self, user: &UserId) -> ListTag {
+        ListTag::of(self.installation_key.expose(), &List::User(user.clone()))
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, RefusalsUnderWay> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be called before refusals are handed to the store, and kept until they are durable.
+    pub(in crate::actors) fn refusing(self: &Arc<Self>, keys: Vec<SuppressionKey>) -> Refusing {
+        let mut refusals = self.refusals();
+        for key in &keys {
+            *refusals.keys.entry(*key).or_default() += 1;
+        }
+        drop(refusals);
+        Refusing { context: Arc::clone(self), keys }
+    }
+
+    /// A mark for whoever looks for refusals from here on: see [`CampaignsContext::is_still_free`].
+    pub(super) fn refusals_mark(&self) -> u64 {
+        self.refusals().through
+    }
+
+    /// Whether who found no refusals under `keys` after the mark `since` would find none now.
+    pub(super) fn is_still_free(&self, keys: &[SuppressionKey], since: u64) -> bool {
+        let refusals = self.refusals();
+        refusals.through == since && keys.iter().all(|key| !refusals.keys.contains_key(key))
+    }
+
+    /// The installation's key, for entries of the lists.
+    pub(in crate::actors) fn installation_key(&self) -> &[u8; 32] {
+        self.installation_key.expose()
+    }
+
+    /// What is to be written when a task of `user` reaches somebody.
+    pub(super) fn contacted(&self, person: i64, user: &UserId, contacted: Contacted) -> Op {
+        let list = self.recontact_list(user);
+        let until = contacted.at.plus_ms(i64::from(self.settings.recontact_days) * DAY_MS);
+        Op::put_shared(&ContactedRecord { person, list, last: contacted, until })
+    }
+
+    /// Whose contacts count for the recontact window of a task of `user`.
+    pub(super) fn recontact_list(&self, user: &UserId) -> ListTag {
+        if self.settings.is_recontact_shared { ListTag::INSTALLATION } else { self.list_of(user) }
+    }
+
+    /// Has `task` contact somebody; `None` while another does.
+    pub(super) fn contact(self: &Arc<Self>, person: i64, task: TaskId) -> Option<Contacting> {
+        let mut contacting = self.contacting.lock().unwrap_or_else(PoisonError::into_inner);
+        if contacting.contains_key(&person) {
+            return None;
+        }
+        contacting.insert(person, task);
+        Some(Contacting { context: Arc::clone(self), person })
+    }
+}

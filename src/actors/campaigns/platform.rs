@@ -1,0 +1,144 @@
+//! A messenger as campaigns reach it: plain questions and answers. One implementation a messenger; nothing above this
+//! file knows which one it is.
+
+use async_trait::async_trait;
+
+use crate::protocol::accounts::owned::OwnedAccount;
+use crate::protocol::campaigns::answers::Answer;
+use crate::protocol::campaigns::identity::Identifier;
+use crate::protocol::campaigns::settle::Membership;
+use crate::protocol::campaigns::target::Step;
+use crate::protocol::campaigns::task::TaskId;
+use crate::protocol::campaigns::text::Rendered;
+use crate::protocol::telegram::chat::MarkedId;
+use crate::protocol::telegram::pacing::FloodWaitScope;
+use crate::store::{Op, StoreError};
+
+/// By which account, for which task: of those who want something of one account, tasks take turns.
+#[derive(Clone, Debug)]
+pub(in crate::actors) struct Deputy {
+    pub(in crate::actors) account: OwnedAccount,
+    pub(in crate::actors) task: TaskId,
+}
+
+/// How an account stands.
+#[derive(Clone, Debug, Default)]
+pub(in crate::actors) struct AccountStanding {
+    /// It is connected, and may call.
+    pub(in crate::actors) is_connected: bool,
+    /// Its session is dead, frozen or removed.
+    pub(in crate::actors) is_gone: bool,
+    /// What the messenger has it wait for, and for how many milliseconds more.
+    pub(in crate::actors) waits: Vec<(FloodWaitScope, i64)>,
+    /// Its own users want something of it.
+    pub(in crate::actors) has_own_work: bool,
+}
+
+/// Somebody who was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::actors) struct Person {
+    pub(in crate::actors) id: i64,
+    pub(in crate::actors) username: Option<String>,
+    pub(in crate::actors) first_name: Option<String>,
+    pub(in crate::actors) last_name: Option<String>,
+    pub(in crate::actors) is_bot: bool,
+    pub(in crate::actors) is_deleted: bool,
+    pub(in crate::actors) is_contact: bool,
+}
+
+/// A group as one account sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::actors) struct Group {
+    pub(in crate::actors) title: Option<String>,
+    pub(in crate::actors) may_invite: bool,
+    /// What it has become, where it has moved.
+    pub(in crate::actors) moved_to: Option<MarkedId>,
+}
+
+/// What came of a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::actors) struct Told<T> {
+    /// In the words of no messenger.
+    pub(in crate::actors) answer: Answer,
+    /// The messenger's name for it, for the log; `None` when all went well.
+    pub(in crate::actors) code: Option<String>,
+    /// What was found, where something was.
+    pub(in crate::actors) found: Option<T>,
+}
+
+impl<T> Told<T> {
+    /// It was done, and this was found.
+    pub(in crate::actors) fn done(found: T) -> Self {
+        Self { answer: Answer::Accepted, code: None, found: Some(found) }
+    }
+
+    /// It was not, or nobody knows.
+    pub(in crate::actors) fn not_done(answer: Answer, code: impl Into<String>) -> Self {
+        Self { answer, code: Some(code.into()), found: None }
+    }
+
+    /// The same with another view of what was found.
+    pub(in crate::actors) fn map<U>(self, view: impl FnOnce(T) -> U) -> Told<U> {
+        Told { answer: self.answer, code: self.code, found: self.found.map(view) }
+    }
+}
+
+/// What a messenger has of its own to count before a step.
+pub(in crate::actors) struct Reserved {
+    /// Writes that belong into the commit of the intent.
+    pub(in crate::actors) ops: Vec<Op>,
+    /// Gives it back, when certainly nothing was done.
+    pub(in crate::actors) give_back: Box<dyn FnOnce() + Send>,
+}
+
+impl Reserved {
+    /// Nothing is counted.
+    pub(in crate::actors) fn nothing() -> Self {
+        Self { ops: Vec::new(), give_back: Box::new(|| {}) }
+    }
+}
+
+/// A messenger. Each question is one call, or none where nothing has to be asked; none of them waits for longer than a
+/// call may take, and none is asked again in here.
+#[async_trait]
+pub(in crate::actors) trait Platform: Send + Sync {
+    /// How an account stands. Asks nobody.
+    fn standing(&self, account: &OwnedAccount) -> AccountStanding;
+
+    /// Which of `people` the account can name without looking them up.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn known(&self, account: &OwnedAccount, people: Vec<i64>)
+    -> Result<Vec<i64>, StoreError>;
+
+    /// Takes what the messenger limits beyond the caps of campaigns.
+    ///
+    /// # Errors
+    /// What is told instead of acting.
+    async fn reserve(&self, by: &Deputy, step: Step) -> Result<Reserved, Answer>;
+
+    /// Looks somebody up.
+    async fn find(&self, by: &Deputy, who: &Identifier) -> Told<Person>;
+
+    /// Makes somebody a contact of the account. Never shows them the account's own number.
+    async fn add_contact(&self, by: &Deputy, who: &Person) -> Told<()>;
+
+    /// Invites somebody to a group.
+    async fn invite(&self, by: &Deputy, group: MarkedId, person: i64) -> Told<()>;
+
+    /// Writes to somebody. Harmless to repeat with the same `random_id` from the same account. Finds the message's id.
+    async fn send(&self, by: &Deputy, person: i64, text: &Rendered, random_id: i64) -> Told<i32>;
+
+    /// Writes to the account itself.
+    async fn send_to_self(&self, by: &Deputy, text: &Rendered, random_id: i64) -> Told<i32>;
+
+    /// Whether somebody is in a group.
+    async fn membership(&self, by: &Deputy, group: MarkedId, person: i64) -> Told<Membership>;
+
+    /// What the account may do in a group.
+    async fn group(&self, by: &Deputy, group: MarkedId) -> Told<Group>;
+
+    /// The link by which people join a group.
+    async fn invite_link(&self, by: &Deputy, group: MarkedId) -> Told<String>;
+}

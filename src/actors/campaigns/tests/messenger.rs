@@ -1,0 +1,238 @@
+//! A small messenger in memory, beside Telegram the other one of the [`Platform`]s: nothing above that trait knows which
+//! one it has. A script says what is answered; the books tell who was reached, by whom and when, and are the truth.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
+
+use crate::actors::campaigns::platform::{
+    AccountStanding, Deputy, Group, Person, Platform, Reserved, Told,
+};
+use crate::protocol::accounts::owned::OwnedAccount;
+use crate::protocol::campaigns::answers::Answer;
+use crate::protocol::campaigns::identity::Identifier;
+use crate::protocol::campaigns::settle::Membership;
+use crate::protocol::campaigns::target::Step;
+use crate::protocol::campaigns::text::Rendered;
+use crate::protocol::telegram::chat::MarkedId;
+use crate::protocol::users::owner::AccountId;
+use crate::store::StoreError;
+
+/// How long a call takes.
+const CALL: Duration = Duration::from_millis(50);
+
+/// What a scripted call does.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Then {
+    /// Nothing is done, and this is answered.
+    Say(Answer),
+    /// It is done, and the answer is lost.
+    Lose,
+}
+
+/// Somebody was reached, or would have been.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Reached {
+    pub(super) person: i64,
+    pub(super) by: AccountId,
+    pub(super) step: Step,
+    pub(super) text: String,
+    pub(super) at: Instant,
+}
+
+#[derive(Default)]
+pub(super) struct World {
+    /// Who there is: names and phones lead to ids.
+    pub(super) people: BTreeMap<i64, Person>,
+    pub(super) phones: HashMap<u64, i64>,
+    pub(super) members: BTreeSet<i64>,
+    /// Who comes back from an invitation.
+    pub(super) refusing: BTreeSet<i64>,
+    pub(super) reached: Vec<Reached>,
+    pub(super) lookups: Vec<(AccountId, Identifier)>,
+    random_ids: HashMap<(AccountId, i64), i32>,
+    pub(super) script: HashMap<Step, VecDeque<Then>>,
+    pub(super) gone: HashSet<AccountId>,
+    pub(super) away: HashSet<AccountId>,
+    known: HashSet<(AccountId, i64)>,
+    next_message: i32,
+}
+
+/// The messenger. It outlives what campaigns do.
+#[derive(Clone, Default)]
+pub(super) struct Messenger(Arc<Mutex<World>>);
+
+impl Messenger {
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// People by the names `@p1` and so on, with these ids.
+    pub(super) fn with_people(ids: impl IntoIterator<Item = i64>) -> Self {
+        let messenger = Self::default();
+        for id in ids {
+            let person = Person {
+                id,
+                username: Some(format!("person{id}")),
+                first_name: Some(format!("P{id}")),
+                ..Person::default()
+            };
+            messenger.world().people.insert(id, person);
+        }
+        messenger
+    }
+
+    /// What the next calls of a kind do.
+    pub(super) fn next(&self, step: Step, then: impl IntoIterator<Item = Then>) {
+        self.world().script.entry(step).or_default().extend(then);
+    }
+
+    /// Whom it reached, each with how often.
+    pub(super) fn times(&self) -> BTreeMap<i64, usize> {
+        let mut times = BTreeMap::new();
+        for reached in &self.world().reached {
+            *times.entry(reached.person).or_default() += 1;
+        }
+        times
+    }
+
+    async fn begin(&self, by: &Deputy, step: Step) -> Result<bool, Answer> {
+        sleep(CALL).await;
+        let mut world = self.world();
+        if world.gone.contains(&by.account.id) {
+            return Err(Answer::AccountGone);
+        }
+        match world.script.get_mut(&step).and_then(VecDeque::pop_front) {
+            Some(Then::Say(answer)) => Err(answer),
+            Some(Then::Lose) => Ok(true),
+            None => Ok(false),
+        }
+    }
+}
+
+fn lost_or<T>(is_lost: bool, found: T) -> Told<T> {
+    if is_lost { Told::not_done(Answer::NoAnswer, "LOST") } else { Told::done(found) }
+}
+
+fn said<T>(answer: Answer) -> Told<T> {
+    Told::not_done(answer, format!("{answer:?}"))
+}
+
+#[async_trait]
+impl Platform for Messenger {
+    fn standing(&self, account: &OwnedAccount) -> AccountStanding {
+        let world = self.world();
+        AccountStanding {
+            is_connected: !world.away.contains(&account.id) && !account.is_paused,
+            is_gone: world.gone.contains(&account.id),
+            ..AccountStanding::default()
+        }
+    }
+
+    async fn known(
+        &self,
+        account: &OwnedAccount,
+        people: Vec<i64>,
+    ) -> Result<Vec<i64>, StoreError> {
+        let world = self.world();
+        let is_known = |person: &i64| world.known.contains(&(account.id, *person));
+        Ok(people.into_iter().filter(is_known).collect())
+    }
+
+    async fn reserve(&self, _: &Deputy, _: Step) -> Result<Reserved, Answer> {
+        Ok(Reserved::nothing())
+    }
+
+    async fn find(&self, by: &Deputy, who: &Identifier) -> Told<Person> {
+        let step =
+            if matches!(who, Identifier::Phone(_)) { Step::LookUpPhone } else { Step::Resolve };
+        let is_lost = match self.begin(by, step).await {
+            Ok(is_lost) => is_lost,
+            Err(answer) => return said(answer),
+        };
+        let mut world = self.world();
+        world.lookups.push((by.account.id, who.clone()));
+        let id = match who {
+            Identifier::Id(id) => Some(*id),
+            Identifier::Phone(phone) => world.phones.get(phone).copied(),
+            Identifier::Username(name) => {
+                let named = |person: &&Person| person.username.as_deref() == Some(&**name);
+                world.people.values().find(named).map(|person| person.id)
+            }
+        };
+        let Some(person) = id.and_then(|id| world.people.get(&id).cloned()) else {
+            let is_phone = step == Step::LookUpPhone;
+            return said(if is_phone { Answer::PhoneNotFound } else { Answer::NoSuchPerson });
+        };
+        world.known.insert((by.account.id, person.id));
+        lost_or(is_lost, person)
+    }
+
+    async fn add_contact(&self, by: &Deputy, _: &Person) -> Told<()> {
+        match self.begin(by, Step::AddContact).await {
+            Ok(is_lost) => lost_or(is_lost, ()),
+            Err(answer) => said(answer),
+        }
+    }
+
+    async fn invite(&self, by: &Deputy, _: MarkedId, person: i64) -> Told<()> {
+        let is_lost = match self.begin(by, Step::Invite).await {
+            Ok(is_lost) => is_lost,
+            Err(answer) => return said(answer),
+        };
+        let mut world = self.world();
+        if world.members.contains(&person) {
+            return said(Answer::AlreadyMember);
+        }
+        let (by, step, at) = (by.account.id, Step::Invite, Instant::now());
+        world.reached.push(Reached { person, by, step, text: String::new(), at });
+        if world.refusing.contains(&person) {
+            return said(Answer::NotAdded { is_paid: false });
+        }
+        world.members.insert(person);
+        lost_or(is_lost, ())
+    }
+
+    async fn send(&self, by: &Deputy, person: i64, text: &Rendered, random_id: i64) -> Told<i32> {
+        let is_lost = match self.begin(by, Step::Send).await {
+            Ok(is_lost) => is_lost,
+            Err(answer) => return said(answer),
+        };
+        let mut world = self.world();
+        if let Some(known) = world.random_ids.get(&(by.account.id, random_id)).copied() {
+            return Told { answer: Answer::AcceptedBefore, code: None, found: Some(known) };
+        }
+        world.next_message += 1;
+        let id = world.next_message;
+        world.random_ids.insert((by.account.id, random_id), id);
+        let (by, step, at) = (by.account.id, Step::Send, Instant::now());
+        world.reached.push(Reached { person, by, step, text: text.source.clone(), at });
+        lost_or(is_lost, id)
+    }
+
+    async fn send_to_self(&self, by: &Deputy, text: &Rendered, random_id: i64) -> Told<i32> {
+        self.send(by, by.account.telegram_id, text, random_id).await
+    }
+
+    async fn membership(&self, by: &Deputy, _: MarkedId, person: i64) -> Told<Membership> {
+        sleep(CALL).await;
+        let world = self.world();
+        if world.gone.contains(&by.account.id) || world.away.contains(&by.account.id) {
+            return said(Answer::NoAnswer);
+        }
+        let is_in = world.members.contains(&person);
+        Told::done(if is_in { Membership::Member } else { Membership::Absent })
+    }
+
+    async fn group(&self, _: &Deputy, _: MarkedId) -> Told<Group> {
+        sleep(CALL).await;
+        Told::done(Group { title: Some("group".into()), may_invite: true, moved_to: None })
+    }
+
+    async fn invite_link(&self, _: &Deputy, _: MarkedId) -> Told<String> {
+        Told::done("https://t.me/+abc".into())
+    }
+}

@@ -1,0 +1,308 @@
+//! Campaigns that run, through trouble.
+
+use super::messenger::Then;
+use super::*;
+use crate::protocol::answers::refusal::Code;
+use crate::protocol::campaigns::answers::Answer;
+use crate::protocol::campaigns::caps::Cap;
+use crate::protocol::campaigns::quiet::{Minute, QuietHours};
+use crate::protocol::campaigns::schedule::Schedule;
+use crate::protocol::campaigns::settings::Settings;
+use crate::protocol::campaigns::target::Step;
+use crate::protocol::campaigns::task::PauseReason;
+use crate::protocol::campaigns::zone::Zone;
+
+#[tokio::test(start_paused = true)]
+async fn everybody_is_written_to_once_and_the_task_completes() {
+    let stage = Stage::new(3, 20).await;
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 20).await;
+    let started = life.order(task, Wanted::Start).await.unwrap();
+    assert_eq!(started.status, TaskStatus::Running);
+    until(&stage, task, TaskStatus::Completed).await;
+    assert_eq!(stage.messenger.times(), (1..=20).map(|id| (id, 1)).collect());
+    assert_eq!(stage.statuses(task).await, [(TargetStatus::Sent, 20)].into());
+    let world = stage.messenger.world();
+    assert!(world.reached.iter().all(|reached| reached.text == format!("Hi P{}", reached.person)));
+    for account in stage.ids() {
+        let own: Vec<_> = world.reached.iter().filter(|reached| reached.by == account).collect();
+        assert!(own.windows(2).all(|pair| pair[1].at - pair[0].at >= Duration::from_secs(15)));
+        assert!(own.len() >= 4, "work is shared");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn everybody_is_invited_once_and_who_refuses_is_not_asked_again() {
+    let stage = Stage::new(3, 12).await;
+    stage.messenger.world().refusing.extend([3, 7]);
+    stage.messenger.world().members.insert(5);
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::InviteToGroup), 12).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    until(&stage, task, TaskStatus::Completed).await;
+    let expected =
+        [(TargetStatus::Invited, 9), (TargetStatus::Refused, 2), (TargetStatus::Skipped, 1)];
+    assert_eq!(stage.statuses(task).await, expected.into());
+    assert!(stage.messenger.times().values().all(|times| *times == 1));
+    // Another task of the same people is told no by what is remembered.
+    let again = stage.draft(&life, stage.request(TaskType::InviteToGroup), 12).await;
+    life.order(again, Wanted::Start).await.unwrap();
+    until(&stage, again, TaskStatus::Completed).await;
+    let reasons = stage.reasons(again).await;
+    assert_eq!(reasons[&3], (TargetStatus::Skipped, Some(Reason::Suppressed)));
+    assert_eq!(reasons[&1], (TargetStatus::Skipped, Some(Reason::Recontact)));
+    assert!(stage.messenger.times().values().all(|times| *times == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_settled_and_reaches_nobody_twice() {
+    let stage = Stage::new(2, 6).await;
+    stage.messenger.next(Step::Send, [Then::Lose, Then::Lose, Then::Say(Answer::NoAnswer)]);
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 6).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    until(&stage, task, TaskStatus::Completed).await;
+    assert_eq!(stage.statuses(task).await, [(TargetStatus::Sent, 6)].into());
+    assert_eq!(stage.messenger.times(), (1..=6).map(|id| (id, 1)).collect());
+
+    let stage = Stage::new(2, 6).await;
+    stage.messenger.next(Step::Invite, [Then::Lose, Then::Say(Answer::NoAnswer)]);
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::InviteToGroup), 6).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    until(&stage, task, TaskStatus::Completed).await;
+    assert_eq!(stage.statuses(task).await, [(TargetStatus::Invited, 6)].into());
+    assert_eq!(stage.messenger.times(), (1..=6).map(|id| (id, 1)).collect());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_wait_is_kept_by_its_account_and_its_target_goes_to_another() {
+    let stage = Stage::new(2, 8).await;
+    stage.messenger.next(Step::Send, [Then::Say(Answer::Wait { seconds: 40_000 })]);
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 8).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    until(&stage, task, TaskStatus::Completed).await;
+    let world = stage.messenger.world();
+    let by: std::collections::BTreeSet<_> =
+        world.reached.iter().map(|reached| reached.by).collect();
+    assert_eq!(by.len(), 1, "one waits for half a day");
+    assert_eq!(world.reached.len(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_third_peer_flood_pauses_the_task_and_says_why() {
+    let stage = Stage::new(4, 8).await;
+    stage.messenger.next(Step::Send, vec![Then::Say(Answer::Limited); 3]);
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 8).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    until(&stage, task, TaskStatus::Paused).await;
+    assert_eq!(stage.task(task).await.paused_because, Some(PauseReason::PeerFlood));
+    let statuses = stage.statuses(task).await;
+    assert_eq!(statuses[&TargetStatus::Failed], 3, "they are not passed on: {statuses:?}");
+    life.order(task, Wanted::Resume).await.unwrap();
+    until(&stage, task, TaskStatus::Completed).await;
+    assert!(stage.messenger.times().values().all(|times| *times == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_takes_effect_before_the_next_action_and_a_resumption_goes_on() {
+    let stage = Stage::new(2, 10).await;
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 10).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    let paused = life.order(task, Wanted::Pause).await.unwrap();
+    assert_eq!(paused.paused_because, Some(PauseReason::Asked));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let reached = stage.messenger.world().reached.len();
+    tokio::time::sleep(Duration::from_secs(36_000)).await;
+    assert_eq!(stage.messenger.world().reached.len(), reached);
+    life.order(task, Wanted::Resume).await.unwrap();
+    until(&stage, task, TaskStatus::Completed).await;
+    assert_eq!(stage.messenger.times(), (1..=10).map(|id| (id, 1)).collect());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whenever_the_process_dies_nobody_is_contacted_twice_and_nobody_forgotten() {
+    for task_type in [TaskType::SendMessages, TaskType::InviteToGroup] {
+        let stage = Stage::new(2, 12).await;
+        let mut life = stage.live().await;
+        let task = stage.draft(&life, stage.request(task_type), 12).await;
+        life.order(task, Wanted::Start).await.unwrap();
+        for round in 0..60_u64 {
+            // Instants of every kind: while somebody is looked up, written to, or nobody is.
+            tokio::time::sleep(Duration::from_millis(137 * round % 16_000 + 3)).await;
+            life.kill();
+            life = stage.live().await;
+        }
+        until(&stage, task, TaskStatus::Completed).await;
+        let done = match task_type {
+            TaskType::SendMessages => TargetStatus::Sent,
+            TaskType::InviteToGroup => TargetStatus::Invited,
+        };
+        assert_eq!(stage.statuses(task).await, [(done, 12)].into());
+        assert_eq!(stage.messenger.times(), (1..=12).map(|id| (id, 1)).collect());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_dies_leaves_its_work_to_others() {
+    let stage = Stage::new(3, 15).await;
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 15).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    let first = stage.ids()[0];
+    stage.messenger.world().gone.insert(first);
+    until(&stage, task, TaskStatus::Completed).await;
+    assert_eq!(stage.statuses(task).await, [(TargetStatus::Sent, 15)].into());
+    assert_eq!(stage.messenger.times(), (1..=15).map(|id| (id, 1)).collect());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_for_nobody_completes_at_once() {
+    let stage = Stage::new(1, 0).await;
+    let life = stage.live().await;
+    let task = stage.draft_of_nobody(&life).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    until(&stage, task, TaskStatus::Completed).await;
+}
+
+/// Tasks of one user share accounts: none acts above its caps, whichever task it is for and however often the daemon
+/// dies.
+#[tokio::test(start_paused = true)]
+async fn caps_hold_over_tasks_and_restarts() {
+    let mut stage = Stage::new(1, 40).await;
+    let cap = |per_day, per_hour| Cap { per_day, per_hour };
+    stage.settings.caps.message = cap(8, 4);
+    stage.settings.caps.resolve = cap(1_000, 1_000);
+    let mut life = stage.live().await;
+    let mut tasks = Vec::new();
+    for _ in 0..2 {
+        let task = stage.draft(&life, stage.request(TaskType::SendMessages), 20).await;
+        life.order(task, Wanted::Start).await.unwrap();
+        tasks.push(task);
+    }
+    for _ in 0..30 {
+        tokio::time::sleep(Duration::from_secs(3_700)).await;
+        life.kill();
+        life = stage.live().await;
+    }
+    let times: Vec<_> = stage.messenger.world().reached.iter().map(|reached| reached.at).collect();
+    assert!(times.len() >= 8, "it goes on: {}", times.len());
+    let within = |span: Duration| {
+        let ends = times
+            .iter()
+            .map(|end| times.iter().filter(|at| **at <= *end && *end - **at < span).count());
+        ends.max().unwrap_or(0)
+    };
+    assert!(within(Duration::from_secs(3_600)) <= 4);
+    assert!(within(Duration::from_secs(86_400)) <= 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_campaign_that_came_due_while_the_daemon_was_down_starts_and_says_how_late() {
+    let stage = Stage::new(1, 3).await;
+    let life = stage.live().await;
+    let at =
+        |ms| Schedule { wall: Zone::utc().wall(life.context.now().plus_ms(ms)), zone: Zone::utc() };
+    let soon =
+        TaskRequest { schedule: Some(at(3_600_000)), ..stage.request(TaskType::SendMessages) };
+    let early = TaskRequest { schedule: Some(at(600_000)), ..soon.clone() };
+    let (soon, early) = (stage.draft(&life, soon, 3).await, stage.draft(&life, early, 0).await);
+    for task in [soon, early] {
+        let task = life.order(task, Wanted::Start).await.unwrap();
+        assert_eq!(task.status, TaskStatus::Scheduled);
+    }
+    until(&stage, early, TaskStatus::Completed).await;
+    assert_eq!(stage.task(early).await.late_ms, None, "in time");
+    life.kill();
+    tokio::time::sleep(Duration::from_secs(7_200)).await;
+    let life = stage.live().await;
+    until(&stage, soon, TaskStatus::Completed).await;
+    let late = stage.task(soon).await.late_ms.unwrap();
+    assert!((3_000_000..7_200_000).contains(&late), "{late}");
+
+    let late = TaskRequest {
+        schedule: Some(Schedule {
+            wall: Zone::utc().wall(life.context.now().plus_ms(60_000)),
+            zone: Zone::utc(),
+        }),
+        ..stage.request(TaskType::SendMessages)
+    };
+    let late = stage.draft(&life, late, 3).await;
+    life.order(late, Wanted::Start).await.unwrap();
+    life.kill();
+    tokio::time::sleep(Duration::from_secs(7 * 3_600)).await;
+    let _life = stage.live().await;
+    until(&stage, late, TaskStatus::Paused).await;
+    assert_eq!(stage.task(late).await.paused_because, Some(PauseReason::TooLate));
+}
+
+#[tokio::test(start_paused = true)]
+async fn text_and_people_change_only_while_nothing_runs_and_each_is_once_in_the_list() {
+    let stage = Stage::new(1, 10).await;
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 10).await;
+    let again: Vec<NewTarget> = ["@person3", "https://t.me/Person4", "@somebody_new"]
+        .into_iter()
+        .map(|text| NewTarget { identifier: named(text), details: None })
+        .collect();
+    let added = life.add(task, again.clone()).await.unwrap();
+    assert_eq!((added.accepted, added.duplicates, added.beyond), (1, 2, 0));
+    life.order(task, Wanted::Start).await.unwrap();
+    assert_eq!(life.add(task, again.clone()).await.unwrap_err().code, Code::Conflict);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    life.order(task, Wanted::Pause).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    life.kill();
+    let life = stage.live().await;
+    let added = life.add(task, again).await.unwrap();
+    assert_eq!((added.accepted, added.duplicates), (0, 3), "also in another life");
+    let sent = stage.messenger.times().len();
+    assert!((1..10).contains(&sent), "{sent}");
+    life.order(task, Wanted::Resume).await.unwrap();
+    until(&stage, task, TaskStatus::Completed).await;
+    let statuses = stage.statuses(task).await;
+    assert_eq!(statuses, [(TargetStatus::Sent, 10), (TargetStatus::Failed, 1)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_campaign_that_is_told_the_same_order_twice_does_it_once() {
+    let stage = Stage::new(2, 6).await;
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 6).await;
+    for _ in 0..5 {
+        life.order(task, Wanted::Start).await.unwrap();
+    }
+    for _ in 0..40 {
+        life.order(task, Wanted::Pause).await.unwrap();
+        life.order(task, Wanted::Resume).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1_300)).await;
+    }
+    until(&stage, task, TaskStatus::Completed).await;
+    assert_eq!(stage.messenger.times(), (1..=6).map(|id| (id, 1)).collect());
+    let refused = life.order(task, Wanted::Resume).await.unwrap_err();
+    assert_eq!(refused.code, Code::Conflict);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_quiet_hours_nobody_is_contacted() {
+    let stage = Stage::new(2, 30).await;
+    let life = stage.live().await;
+    let minute = |text| Minute::parse(text).unwrap();
+    let quiet = QuietHours { from: minute("22:00"), to: minute("08:00"), zone: Some(Zone::utc()) };
+    let settings = Settings { quiet_hours: Some(quiet), ..Settings::default() };
+    let request = TaskRequest { settings, ..stage.request(TaskType::SendMessages) };
+    let task = stage.draft(&life, request, 30).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    let (began, wall) = (tokio::time::Instant::now(), life.context.now());
+    until(&stage, task, TaskStatus::Completed).await;
+    for reached in &stage.messenger.world().reached {
+        let passed = i64::try_from((reached.at - began).as_millis()).unwrap();
+        let hour = Zone::utc().wall(wall.plus_ms(passed)).hour();
+        assert!((8..22).contains(&hour), "{hour}");
+    }
+}
