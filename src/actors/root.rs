@@ -598,8 +598,8 @@ mod tests {
         let root = tree(&store).await;
         let parts = root.parts();
         let names: Vec<&str> = parts.iter().map(|part| part.name).collect();
-        let parts = ["root", "fleet", "monitors", "jobs", "logins", "webhooks", "campaigns"];
-        assert_eq!(names, parts);
+        let all = ["root", "fleet", "monitors", "jobs", "logins", "webhooks", "campaigns"];
+        assert_eq!(names, all);
         for part in parts {
             timeout_at(Instant::now() + PATIENCE, part.ask()).await.unwrap().unwrap();
         }
