@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod directory;
 mod erase;
+mod examined;
 mod fixtures;
 pub(crate) mod gated;
 mod model;

@@ -142,7 +142,7 @@ async fn tasks_are_told_apart_by_their_status_without_being_opened() {
         assert!(store.tasks_in(&[TaskStatus::Running]).is_err());
         let paused = with_status("two", 3, TaskStatus::Paused);
         store.commit(vec![Op::put_row(&paused)]).await.unwrap();
-        assert_eq!(store.tasks_in(&[TaskStatus::Running]).unwrap(), [running.clone()]);
+        assert_eq!(store.tasks_in(&[TaskStatus::Running]).unwrap(), std::slice::from_ref(&running));
         let both = [TaskStatus::Paused, TaskStatus::Running];
         assert_eq!(store.tasks_in(&both).unwrap(), [running, paused]);
         store.commit(vec![Op::delete_row::<Task>(&user("two"), task_id(3))]).await.unwrap();
