@@ -25,6 +25,7 @@ use crate::protocol::campaigns::account::{Hold, Holding};
 use crate::protocol::campaigns::attempt::AttemptRecord;
 use crate::protocol::campaigns::block::{StatusPage, TargetBlock};
 use crate::protocol::campaigns::caps::BUDGETS;
+use crate::protocol::campaigns::identity::Country;
 use crate::protocol::campaigns::run::TaskRun;
 use crate::protocol::campaigns::target::{Step, Target, TargetId, TargetStatus};
 use crate::protocol::campaigns::task::{Priority, Task, TaskId, TaskRequest, TaskStatus};
@@ -139,6 +140,8 @@ pub trait CampaignService: Send + Sync + 'static {
         account: AccountId,
         target: TargetId,
     ) -> Result<(), Refusal>;
+    /// Where phone numbers without a country code are from.
+    fn country(&self) -> Option<Country>;
     /// The caller's accounts as campaigns may use them.
     async fn accounts(&self, who: &Caller) -> Result<Vec<CampaignAccountInfo>, Refusal>;
 }
@@ -499,6 +502,10 @@ impl CampaignService for Campaigns {
                 Err(Refusal::new(Code::TelegramUnavailable, detail).after(5))
             }
         }
+    }
+
+    fn country(&self) -> Option<Country> {
+        self.context.settings.country
     }
 
     async fn accounts(&self, who: &Caller) -> Result<Vec<CampaignAccountInfo>, Refusal> {

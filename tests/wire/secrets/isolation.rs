@@ -56,13 +56,21 @@ impl Street {
                 }
             }
         }
-        assert!(found.len() >= 35, "{}", found.len());
+        assert!(found.len() >= 55, "{}", found.len());
         found
     }
 
     /// A request for `operation` with the example that the document gives for its body.
     fn example(&self, method: &str, path: &str, operation: &Value) -> Question {
-        let question = Question::new(method, path);
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let named = parameters.filter(|one| one["in"] == "query" && one["required"] == true);
+        let named: Vec<_> =
+            named.map(|one| format!("{}=0", one["name"].as_str().unwrap())).collect();
+        let path = match named.is_empty() {
+            true => path.to_owned(),
+            false => format!("{path}?{}", named.join("&")),
+        };
+        let question = Question::new(method, &path);
         let body = &operation["requestBody"]["content"]["application/json"]["schema"];
         let Some(name) = body["$ref"].as_str() else { return question };
         let schema = self.document.pointer(name.trim_start_matches('#')).expect("a schema");
@@ -93,8 +101,15 @@ async fn settle(house: &House, name: &str) -> User {
     let hook = json!({ "url": format!("https://{name}.example.org/"), "enabled": false });
     let hook = house.expect(post("/webhooks").json(hook), 201).await;
     let hook = hook["id"].as_str().unwrap().to_owned();
+    let task = json!({ "task_type": "send_messages", "title": format!("task_of_{name}"),
+        "message_template": "Hi", "account_ids": [account], "audience_basis": "they asked" });
+    let task = house.expect(post("/invite/tasks").json(task), 201).await;
+    let task = task["id"].as_str().unwrap().to_owned();
+    let people = json!({ "targets": [{ "identifier": format!("@guest_of_{name}") }] });
+    house.expect(post(&format!("/invite/tasks/{task}/targets/bulk")).json(people), 200).await;
     let has = HashMap::from([
         ("accounts", account),
+        ("invite", task),
         ("logins", login),
         ("monitors", chat.chat_id.to_string()),
         ("users", name.to_owned()),
@@ -108,11 +123,12 @@ impl Belongings {
     fn in_path(&self, template: &str) -> String {
         let kind = template.trim_start_matches("/api/v1/").split('/').next().unwrap();
         let own = self.0.get(kind).map_or("", String::as_str);
-        ["{id}", "{chat_id}", "{user_id}"]
-            .iter()
-            .fold(template.replace("{delivery_id}", &Uuid::new_v4().to_string()), |path, name| {
-                path.replace(name, own)
-            })
+        ["{id}", "{chat_id}", "{user_id}"].iter().fold(
+            template
+                .replace("{target_id}", "0")
+                .replace("{delivery_id}", &Uuid::new_v4().to_string()),
+            |path, name| path.replace(name, own),
+        )
     }
 
     /// The same with names that nobody has.
@@ -120,6 +136,7 @@ impl Belongings {
         let id = || Uuid::new_v4().to_string();
         Self(HashMap::from([
             ("accounts", id()),
+            ("invite", id()),
             ("logins", id()),
             ("monitors", "-1000000424242".to_owned()),
             ("users", "nobody-at-all".to_owned()),
@@ -154,7 +171,7 @@ async fn what_is_anothers_is_answered_as_what_never_was() {
         assert_eq!(form(&hers), form(&nobodys), "{method} {template}");
         asked += 1;
     }
-    assert!(asked >= 24, "{asked}");
+    assert!(asked >= 41, "{asked}");
     // A monitor of one's own with somebody else's account, and with nobody's.
     let put = |id: &str| {
         let put = Question::new("PUT", "/monitors/@a_room_of_mine").by(&bob.token);
@@ -169,6 +186,8 @@ async fn what_is_anothers_is_answered_as_what_never_was() {
         ("GET", "/api/v1/logins/{id}"),
         ("GET", "/api/v1/monitors/{chat_id}"),
         ("GET", "/api/v1/users/{user_id}/export"),
+        ("GET", "/api/v1/invite/tasks/{id}"),
+        ("GET", "/api/v1/invite/tasks/{id}/preview?target_id=0"),
     ] {
         let look = Question::new(method, &alice.has.in_path(template)).by(&alice.token);
         street.house.expect(look, 200).await;
@@ -208,6 +227,8 @@ async fn lists_logs_exports_and_streams_tell_of_ones_own_alone() {
         "/audit",
         "/audit?actor=alice",
         "/webhooks",
+        "/invite/tasks",
+        "/invite/accounts",
         "/users/bob/export",
     ] {
         let answer = street.house.ask(Question::new("GET", look).by(&bob.token)).await;
@@ -215,7 +236,7 @@ async fn lists_logs_exports_and_streams_tell_of_ones_own_alone() {
         seen.push((look.to_owned(), answer.text));
     }
     // A cursor of hers shows nothing of hers either.
-    for list in ["/accounts", "/audit", "/monitors"] {
+    for list in ["/accounts", "/audit", "/monitors", "/invite/tasks"] {
         let by_admin = Question::new("GET", &format!("{list}?limit=1")).by(&street.admin);
         let page = street.house.expect(by_admin, 200).await;
         let Some(cursor) = page["next_cursor"].as_str() else { continue };
@@ -225,7 +246,7 @@ async fn lists_logs_exports_and_streams_tell_of_ones_own_alone() {
         seen.push((format!("{list} behind an admin's cursor"), answer.text));
     }
     let mut hers: Vec<&str> = alice.has.0.values().map(String::as_str).collect();
-    hers.extend(["alice_herself", "room_of_alice", "alice.example.org"]);
+    hers.extend(["alice_herself", "room_of_alice", "alice.example.org", "task_of_alice"]);
     for (place, text) in seen {
         let found: Vec<_> = hers.iter().filter(|word| text.contains(**word)).collect();
         assert!(found.is_empty(), "{place} tells {found:?}: {text}");

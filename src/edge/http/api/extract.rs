@@ -22,6 +22,8 @@ use crate::edge::http::NOTHING_HERE;
 use crate::edge::http::problem::problem;
 use crate::edge::http::strict::wrapped;
 use crate::protocol::answers::refusal::{Code, Refusal};
+use crate::protocol::campaigns::target::TargetId;
+use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::telegram::chat::ChatRef;
 use crate::protocol::users::owner::{AccountId, Caller, LoginId, Role, UserId, WebhookId};
 use crate::protocol::values::json;
@@ -31,6 +33,8 @@ use crate::protocol::values::secret;
 
 /// Longest body, in bytes.
 pub(super) const BODY_MAX: usize = 64 * 1024;
+/// Longest body that lists people, in bytes.
+pub(super) const LARGE_BODY_MAX: usize = 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -104,6 +108,7 @@ macro_rules! identity {
 identity!(AccountId, "account");
 identity!(LoginId, "login");
 identity!(WebhookId, "webhook");
+identity!(TaskId, "task");
 
 impl Identity for Uuid {
     const PARAMETER: &'static str = "delivery_id";
@@ -120,6 +125,19 @@ impl<S: Sync, T: Identity> FromRequestParts<S> for Id<T> {
         let text = parameter(parts, T::PARAMETER).await?;
         let id = Uuid::parse_str(&text).map_err(|_| Refusal::not_found(T::WHAT))?;
         Ok(Self(id.into()))
+    }
+}
+
+/// The target in the path.
+pub(super) struct TargetParameter(pub(super) TargetId);
+
+impl<S: Sync> FromRequestParts<S> for TargetParameter {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let text = parameter(parts, "target_id").await?;
+        let id = text.parse().map_err(|_| Refusal::not_found("target"))?;
+        Ok(Self(TargetId(id)))
     }
 }
 
@@ -171,43 +189,59 @@ impl<S: Sync> FromRequest<S> for Body {
     type Rejection = Response;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
-        if let Some(refusal) = wrapped(request.headers()) {
-            return Err(refusal);
+        read(request, BODY_MAX).await.map(Self)
+    }
+}
+
+/// The fields of a JSON body that lists people.
+pub(super) struct LargeBody(pub(super) Fields);
+
+impl<S: Sync> FromRequest<S> for LargeBody {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        read(request, LARGE_BODY_MAX).await.map(Self)
+    }
+}
+
+/// The fields of a body of at most so many bytes.
+async fn read(request: Request, max: usize) -> Result<Fields, Response> {
+    if let Some(refusal) = wrapped(request.headers()) {
+        return Err(refusal);
+    }
+    let is_json = is_json(request.headers());
+    let length = content_length(request.headers(), max);
+    let body = timeout(BODY_TIME_MAX, gather(request.into_body(), length, max));
+    let bytes = match body.await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => {
+            let detail = format!("the body has more than {max} bytes, or broke off");
+            return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, Code::Validation, &detail));
         }
-        let is_json = is_json(request.headers());
-        let length = content_length(request.headers());
-        let body = timeout(BODY_TIME_MAX, gather(request.into_body(), length));
-        let bytes = match body.await {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => {
-                let detail = format!("the body has more than {BODY_MAX} bytes, or broke off");
-                return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, Code::Validation, &detail));
-            }
-            Err(_) => return Err(too_slow()),
-        };
-        if bytes.is_empty() {
-            return Ok(Self(Fields::new(Map::new())));
+        Err(_) => return Err(too_slow()),
+    };
+    if bytes.is_empty() {
+        return Ok(Fields::new(Map::new()));
+    }
+    if !is_json {
+        let detail = "send the body as JSON, with Content-Type: application/json";
+        return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Validation, detail));
+    }
+    match json::read(&bytes) {
+        Ok(Read { value: Value::Object(map), twice }) => {
+            let mut fields = Fields::new(map);
+            twice.iter().for_each(|name| fields.wrong(name, GIVEN_TWICE));
+            Ok(fields)
         }
-        if !is_json {
-            let detail = "send the body as JSON, with Content-Type: application/json";
-            return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Validation, detail));
+        Ok(Read { value: other, .. }) => {
+            json::wipe(other);
+            let refusal = Refusal::new(Code::Validation, "the body must be a JSON object");
+            Err(refusal.into_response())
         }
-        match json::read(&bytes) {
-            Ok(Read { value: Value::Object(map), twice }) => {
-                let mut fields = Fields::new(map);
-                twice.iter().for_each(|name| fields.wrong(name, GIVEN_TWICE));
-                Ok(Self(fields))
-            }
-            Ok(Read { value: other, .. }) => {
-                json::wipe(other);
-                let refusal = Refusal::new(Code::Validation, "the body must be a JSON object");
-                Err(refusal.into_response())
-            }
-            Err(error) => {
-                let (line, column) = (error.line(), error.column());
-                let detail = format!("the body is not JSON: see line {line}, column {column}");
-                Err(problem(StatusCode::BAD_REQUEST, Code::Validation, &detail))
-            }
+        Err(error) => {
+            let (line, column) = (error.line(), error.column());
+            let detail = format!("the body is not JSON: see line {line}, column {column}");
+            Err(problem(StatusCode::BAD_REQUEST, Code::Validation, &detail))
         }
     }
 }
@@ -215,12 +249,12 @@ impl<S: Sync> FromRequest<S> for Body {
 /// The bytes of a body; `None` when it is too long or breaks off. Bodies hold passwords and sessions, so
 /// all of ours is wiped. (What hyper reads them into, and what `serde_json` lets go of a body that is no
 /// JSON, is outside our reach.)
-async fn gather(body: Incoming, length: usize) -> Option<Zeroizing<Vec<u8>>> {
+async fn gather(body: Incoming, length: usize, max: usize) -> Option<Zeroizing<Vec<u8>>> {
     let mut parts = body.into_data_stream();
     let mut bytes = Zeroizing::new(Vec::with_capacity(length));
     while let Some(part) = parts.next().await {
         let part = part.ok()?;
-        let is_fit = bytes.len() + part.len() <= BODY_MAX;
+        let is_fit = bytes.len() + part.len() <= max;
         if is_fit {
             secret::append(&mut bytes, &part);
         }
@@ -239,9 +273,9 @@ fn wipe(bytes: Bytes) {
 }
 
 /// How long the body says it is, as far as that is believed.
-fn content_length(headers: &HeaderMap) -> usize {
+fn content_length(headers: &HeaderMap, max: usize) -> usize {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    length.and_then(|length| length.parse::<usize>().ok()).map_or(0, |length| length.min(BODY_MAX))
+    length.and_then(|length| length.parse::<usize>().ok()).map_or(0, |length| length.min(max))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -6,6 +6,7 @@ mod admin;
 mod admit;
 mod answer;
 mod bodies;
+mod campaigns;
 mod changes;
 mod claims;
 mod codes;
@@ -129,6 +130,7 @@ fn routes() -> OpenApiRouter<Arc<Shared>> {
         .merge(records::routes())
         .merge(streams::routes())
         .merge(webhooks::routes())
+        .merge(campaigns::routes())
         .merge(admin::routes());
     OpenApiRouter::new().nest(PREFIX, routes)
 }
@@ -139,7 +141,7 @@ fn cors(origins: &[String]) -> CorsLayer {
         names.iter().map(|name| HeaderName::from_static(name)).collect()
     };
     let mut allowed = names(&["idempotency-key", "last-event-id", "x-request-id", "traceparent"]);
-    allowed.extend([header::AUTHORIZATION, header::CONTENT_TYPE]);
+    allowed.extend([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH]);
     let mut exposed = names(&[
         "ratelimit-limit",
         "ratelimit-remaining",
@@ -147,7 +149,7 @@ fn cors(origins: &[String]) -> CorsLayer {
         "idempotency-replayed",
         "x-request-id",
     ]);
-    exposed.push(header::RETRY_AFTER);
+    exposed.extend([header::RETRY_AFTER, header::ETAG]);
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])

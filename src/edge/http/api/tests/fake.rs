@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use super::super::*;
+use super::campaigns::Campaigns;
 use crate::actors::{
     AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, AuditQuery,
     AuditService, ChangeService, ConnectedAccount, DailyLimitUse, DetailedHealth, Erased,
@@ -17,21 +18,14 @@ use crate::actors::{
     PastedSession, Services, SessionBrought, StoreFigures, TroubledPage, UserDataService,
     WebhookInfo, WebhookOrder, WebhookService, WriteArchive,
 };
-use crate::actors::{
-    BulkAction, CampaignQuery, CampaignService, Edit, NewTarget, TargetEdit, TargetQuery, Wanted,
-};
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::explanation::{Timer, Why};
 use crate::protocol::accounts::owned::AttachedChat;
 use crate::protocol::answers::account::{AccountInfo, AccountTrouble};
-use crate::protocol::answers::campaign::{Added, CampaignAccountInfo, CampaignInfo, Preview};
 use crate::protocol::answers::login::LoginInfo;
 use crate::protocol::answers::monitor::MonitorInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::audit::log::{ChainLink, Entry, Persons};
-use crate::protocol::campaigns::attempt::AttemptRecord;
-use crate::protocol::campaigns::target::{Target, TargetId};
-use crate::protocol::campaigns::task::{TaskId, TaskRequest};
 use crate::protocol::feed::event::FeedEntry;
 use crate::protocol::logins::steps::LoginState;
 use crate::protocol::messages::outgoing::Outgoing;
@@ -53,12 +47,13 @@ pub(super) const ACCOUNT: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000
 pub(super) const LOGIN: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0002);
 pub(super) const WEBHOOK: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0003);
 pub(super) const DELIVERY: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0004);
+pub(super) const TASK: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0005);
 /// The chat that `alice` monitors.
 pub(super) const CHAT: &str = "@some_channel";
 
-const T: UnixMillis = UnixMillis(1_795_230_245_678);
+pub(super) const T: UnixMillis = UnixMillis(1_795_230_245_678);
 
-fn owner() -> UserId {
+pub(super) fn owner() -> UserId {
     UserId::new("alice").unwrap()
 }
 
@@ -92,7 +87,7 @@ impl Fake {
             accounts: Arc::new(Accounts),
             logins: Arc::new(Logins(Arc::clone(self))),
             messages: Arc::new(Messages(Arc::clone(self))),
-            campaigns: Arc::new(NoCampaigns),
+            campaigns: Arc::new(Campaigns),
             monitors: Arc::new(Monitors),
             webhooks: Arc::new(Webhooks),
             audit: Arc::new(Audit),
@@ -103,134 +98,12 @@ impl Fake {
     }
 }
 
-/// No campaigns.
-struct NoCampaigns;
-
-#[async_trait]
-impl CampaignService for NoCampaigns {
-    async fn create(&self, _who: &Caller, _request: TaskRequest) -> Result<CampaignInfo, Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-
-    async fn list(
-        &self,
-        _who: &Caller,
-        _query: CampaignQuery,
-    ) -> Result<Page<CampaignInfo>, Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-
-    async fn get(&self, _who: &Caller, _id: TaskId) -> Result<CampaignInfo, Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-
-    async fn edit(&self, _who: &Caller, _id: TaskId, _edit: Edit) -> Result<CampaignInfo, Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-
-    async fn delete(&self, _who: &Caller, _id: TaskId) -> Result<(), Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-
-    async fn duplicate(&self, _who: &Caller, _id: TaskId) -> Result<CampaignInfo, Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-
-    async fn order(
-        &self,
-        _who: &Caller,
-        _id: TaskId,
-        _wanted: Wanted,
-    ) -> Result<CampaignInfo, Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-
-    async fn add_targets(
-        &self,
-        _who: &Caller,
-        _id: TaskId,
-        _people: Vec<NewTarget>,
-    ) -> Result<Added, Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-
-    async fn targets(
-        &self,
-        _who: &Caller,
-        _id: TaskId,
-        _query: TargetQuery,
-    ) -> Result<Page<Target>, Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-
-    async fn target(
-        &self,
-        _who: &Caller,
-        _id: TaskId,
-        _target: TargetId,
-    ) -> Result<Target, Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-
-    async fn edit_target(
-        &self,
-        _who: &Caller,
-        _id: TaskId,
-        _edit: TargetEdit,
-    ) -> Result<Target, Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-
-    async fn bulk_targets(
-        &self,
-        _who: &Caller,
-        _id: TaskId,
-        _action: BulkAction,
-    ) -> Result<u64, Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-
-    async fn attempts(
-        &self,
-        _who: &Caller,
-        _id: TaskId,
-        _target: Option<TargetId>,
-        _account: Option<AccountId>,
-        _page: PageQuery,
-    ) -> Result<Page<AttemptRecord>, Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-
-    async fn preview(
-        &self,
-        _who: &Caller,
-        _id: TaskId,
-        _target: TargetId,
-    ) -> Result<Preview, Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-
-    async fn test(
-        &self,
-        _who: &Caller,
-        _id: TaskId,
-        _account: AccountId,
-        _target: TargetId,
-    ) -> Result<(), Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-
-    async fn accounts(&self, _who: &Caller) -> Result<Vec<CampaignAccountInfo>, Refusal> {
-        Err(Refusal::not_found("task"))
-    }
-}
-
-fn row<T>(who: &Caller, is_it: bool, what: &str, row: T) -> Result<T, Refusal> {
+pub(super) fn row<T>(who: &Caller, is_it: bool, what: &str, row: T) -> Result<T, Refusal> {
     let is_seen = is_it && who.scope().covers(&owner());
     is_seen.then_some(row).ok_or_else(|| Refusal::not_found(what))
 }
 
-fn own_account(who: &Caller, id: AccountId) -> Result<AccountInfo, Refusal> {
+pub(super) fn own_account(who: &Caller, id: AccountId) -> Result<AccountInfo, Refusal> {
     row(who, id.0 == ACCOUNT, "account", account())
 }
 

@@ -72,7 +72,7 @@ impl Hostile {
     fn bytes(&self, operations: &[(String, String, Value)], token: &str) -> Vec<u8> {
         let (method, template, _) = self.operation.get(operations);
         let name = percent_encoded(&self.name);
-        let path = ["{id}", "{delivery_id}", "{chat_id}", "{user_id}"]
+        let path = ["{id}", "{delivery_id}", "{target_id}", "{chat_id}", "{user_id}"]
             .iter()
             .fold(template.clone(), |path, parameter| path.replace(parameter, &name));
         // A fragment never gets onto the wire.

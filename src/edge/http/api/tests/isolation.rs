@@ -77,8 +77,8 @@ async fn what_belongs_to_somebody_else_does_not_exist() {
         assert_eq!(answer.refusal(), refusal(404, "NOT_FOUND"), "{method} {path}");
         asked += 1;
     }
-    assert!(asked >= 24, "{asked}");
-    for list in ["/accounts", "/monitors", "/audit", "/webhooks"] {
+    assert!(asked >= 41, "{asked}");
+    for list in ["/accounts", "/monitors", "/audit", "/webhooks", "/invite/tasks"] {
         let answer = server.ask(Request::to("GET", &format!("{PREFIX}{list}")).by(&bob)).await;
         assert_eq!((answer.status, &answer.json()["items"]), (200, &json!([])), "{list}");
     }
@@ -116,13 +116,18 @@ async fn what_cannot_be_an_id_names_nothing() {
             ["x", "0", "%00", "%ff", "..%2F..", "00000000-0000-0000-0000-000000000000", "a%20b!"]
         {
             let mut request = example(&method, &path, &operation).by(&alice());
+            let asked = request.path.clone();
+            let query = asked.split_once('?').map_or("", |(_, query)| query);
             for name in ["{id}", "{delivery_id}", "{chat_id}", "{user_id}"] {
                 request.path = path.replace(name, id);
                 if request.path != path {
                     break;
                 }
             }
-            request.path = request.path.replace("{delivery_id}", id);
+            request.path = request.path.replace("{delivery_id}", id).replace("{target_id}", id);
+            if !query.is_empty() {
+                request = request.query(query);
+            }
             let is_new = method == "PUT" && path.ends_with("{chat_id}") && id != "%ff";
             let expected =
                 if is_new { refusal(422, "VALIDATION") } else { refusal(404, "NOT_FOUND") };

@@ -1,5 +1,6 @@
 //! The API as a client on the network sees it. Every answer is held against the OpenAPI document.
 
+mod campaigns;
 mod contract;
 mod fake;
 mod hostile;
@@ -145,12 +146,14 @@ impl Request {
         let thing = match template {
             _ if template.contains("/logins/") => fake::LOGIN,
             _ if template.contains("/webhooks/") => fake::WEBHOOK,
+            _ if template.contains("/tasks/") => fake::TASK,
             _ => fake::ACCOUNT,
         };
         let path = template
             .replace("{id}", &thing.to_string())
             .replace("{delivery_id}", &fake::DELIVERY.to_string())
             .replace("{chat_id}", "%40some_channel")
+            .replace("{target_id}", "0")
             .replace("{user_id}", "alice");
         Self { template: Some(template.to_owned()), ..Self::new(method, &path) }
     }
@@ -244,7 +247,7 @@ fn operations() -> Vec<(String, String, Value)> {
             }
         }
     }
-    assert!(found.len() >= 38, "{}", found.len());
+    assert!(found.len() >= 58, "{}", found.len());
     found
 }
 
@@ -255,9 +258,13 @@ fn body_schema(operation: &Value) -> Option<&'static Value> {
     DOCUMENT.pointer(name.trim_start_matches('#'))
 }
 
-/// A request to an operation with the example of its body.
+/// A request to an operation with the example of its body; what a query has to name is number 0.
 fn example(method: &str, path: &str, operation: &Value) -> Request {
-    let request = Request::to(method, path);
+    let mut request = Request::to(method, path);
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    for parameter in parameters.filter(|one| one["in"] == "query" && one["required"] == true) {
+        request = request.query(&format!("{}=0", parameter["name"].as_str().unwrap()));
+    }
     match body_schema(operation) {
         Some(schema) => request.json(&schema["examples"][0]),
         None => request,
