@@ -58,7 +58,9 @@ fn deep_updates() -> Vec<u8> {
 
 /// A packed object of less than a megabyte that unpacks to 160 MiB.
 fn packed_noughts() -> Vec<u8> {
-    compress(&vec![0; NOUGHTS])
+    let packed = compress(&vec![0; NOUGHTS]);
+    assert!(packed.len() < 1 << 20, "it would be refused for its own size");
+    packed
 }
 
 /// Containers that hold one another, each with one message.

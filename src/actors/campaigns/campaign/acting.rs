@@ -120,7 +120,12 @@ impl CampaignState {
         block.into_iter().for_each(|block| self.book.read(block));
         let is_over = run != self.number || self.task.status != TaskStatus::Running;
         let looked = match found {
-            _ if is_over => return self.drop_action(action, None),
+            // Chosen in an earlier run: nothing is counted, and in a later run they wait again.
+            Ok(looked) if is_over => {
+                (looked.reserved.give_back)();
+                return self.put_back(action, 0);
+            }
+            Err(_) if is_over => return self.put_back(action, 0),
             Ok(looked) => looked,
             Err(Unfit::NoTarget) => return self.drop_action(action, None),
             Err(Unfit::NoAccount) => {
@@ -312,10 +317,25 @@ impl CampaignState {
     ) -> Result<(), ActorProcessingErr> {
         self.acting.remove(&action.target);
         self.book.release(TargetBlock::of(action.target));
-        let (task, target) = (self.task.id, action.target);
-        let standing = Box::new(self.standing());
-        let _ = self.allocator.cast(AllocatorMsg::Over { task, target, waiting, standing });
+        if let Some(over) = self.over(action.target, waiting) {
+            let _ = self.allocator.cast(over);
+        }
         Ok(())
+    }
+
+    /// What the allocator is told when an action is over. While the campaign opens anew there is nothing to tell it:
+    /// who waits is kept for its entry, since whoever read them meanwhile passed over who was acted for.
+    pub(super) fn over(
+        &mut self,
+        target: TargetId,
+        waiting: Option<WaitingTarget>,
+    ) -> Option<AllocatorMsg> {
+        if !self.is_entered {
+            self.to_enter.extend(waiting);
+            return None;
+        }
+        let (task, standing) = (self.task.id, Box::new(self.standing()));
+        Some(AllocatorMsg::Over { task, target, waiting, standing })
     }
 
     /// A target comes to its end without a call.

@@ -118,12 +118,7 @@ impl CampaignState {
         let durable = self.submit(ops).await?;
         let waiting = after.as_ref().and_then(|after| self.waits_again(after, action, &judgement));
         let allocator = self.allocator.clone();
-        let over = AllocatorMsg::Over {
-            task: self.task.id,
-            target: action.target,
-            waiting,
-            standing: Box::new(self.standing()),
-        };
+        let over = self.over(action.target, waiting);
         let contacting = self.acting.remove(&action.target).and_then(|acting| acting.contacting);
         self.book.release(TargetBlock::of(action.target));
         let (gone, task) = (left.then_some(action.account), self.task.id);
@@ -131,7 +126,9 @@ impl CampaignState {
             let is_durable = durable.await.is_ok();
             drop((refusing, contacting));
             if is_durable {
-                let _ = allocator.cast(over);
+                if let Some(over) = over {
+                    let _ = allocator.cast(over);
+                }
                 if let Some(account) = gone {
                     let _ = allocator.cast(AllocatorMsg::AccountLeft { task, account });
                 }

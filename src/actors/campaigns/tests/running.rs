@@ -125,6 +125,24 @@ async fn a_pause_takes_effect_before_the_next_action_and_a_resumption_goes_on() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_is_acted_for_while_a_task_is_paused_and_resumed_is_not_forgotten() {
+    let stage = Stage::new(2, 24).await;
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 24).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    for _ in 0..12 {
+        while !stage.statuses(task).await.contains_key(&TargetStatus::InFlight) {
+            tokio::time::sleep(Duration::from_millis(7)).await;
+        }
+        life.order(task, Wanted::Pause).await.unwrap();
+        life.order(task, Wanted::Resume).await.unwrap();
+    }
+    until(&stage, task, TaskStatus::Completed).await;
+    assert_eq!(stage.statuses(task).await, [(TargetStatus::Sent, 24)].into());
+    assert_eq!(stage.messenger.times(), (1..=24).map(|id| (id, 1)).collect());
+}
+
+#[tokio::test(start_paused = true)]
 async fn whenever_the_process_dies_nobody_is_contacted_twice_and_nobody_forgotten() {
     for task_type in [TaskType::SendMessages, TaskType::InviteToGroup] {
         let stage = Stage::new(2, 12).await;

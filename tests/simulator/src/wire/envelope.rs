@@ -141,7 +141,8 @@ pub(crate) fn rpc_result(request: i64, result: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn compress(body: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    // The fastest level packs long runs badly with some of the backends.
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     let packed = encoder.write_all(body).and_then(|()| encoder.finish());
     let mut compressed = GZIP_PACKED.to_bytes();
     packed.expect("writing into memory cannot fail").serialize(&mut compressed);
