@@ -38,6 +38,7 @@ impl Server {
             username: user.username.clone(),
             bot: user.is_bot(),
             has_password: user.password.is_some(),
+            limited: world.floods.limits_account(user_id),
             dc: user.dc,
             sessions: world.live_keys(user_id).count() as u64,
             connections_now: user.connections_now,
@@ -93,6 +94,7 @@ impl Server {
         let mut world = self.world();
         let user = world.existing(user_id)?;
         world.user_mut(user).privacy = privacy;
+        world.books.forget_refusals(user);
         Ok(())
     }
 
@@ -251,7 +253,9 @@ impl Server {
     }
 
     pub(crate) fn client_killed(&self) {
-        self.world().violations.waits.client_killed(Instant::now());
+        let (mut world, now) = (self.world(), Instant::now());
+        world.violations.waits.client_killed(now);
+        world.books.client_killed(now);
     }
 
     /// A further session of an account, with a key of its own.
@@ -273,11 +277,11 @@ impl World {
         new: NewAccount,
         password: Option<Password>,
     ) -> Result<Account, ApiError> {
-        let NewAccount { phone, first_name, username, bot, logged_in, dc, .. } = new;
+        let NewAccount { phone, first_name, username, bot, logged_in, dc, premium, .. } = new;
         if bot && password.is_some() {
             return Err(ApiError::Invalid("a bot has no password".to_owned()));
         }
-        let new = NewUser { phone, first_name, username, password, bot, dc };
+        let new = NewUser { phone, first_name, username, password, bot, premium, dc };
         let user_id = self.add_user(new).map_err(ApiError::Invalid)?;
         let session_string = logged_in.then(|| self.session_string(user_id));
         let user = self.user(user_id);
@@ -314,7 +318,7 @@ impl World {
         }
         if let Some(creator) = rules.creator {
             let creator = self.existing(creator)?;
-            self.enrol(peer, creator);
+            self.enrol(peer, creator, creator);
             let chat = self.chat_mut(peer);
             if let Some(member) = chat.and_then(|chat| chat.members.get_mut(&creator)) {
                 member.role = Role::Creator;
@@ -332,7 +336,7 @@ impl World {
         known.then_some(user_id).ok_or_else(|| ApiError::NotFound(format!("account {user_id}")))
     }
 
-    fn existing_chat(&self, chat_id: i64) -> Result<Peer, ApiError> {
+    pub(crate) fn existing_chat(&self, chat_id: i64) -> Result<Peer, ApiError> {
         Peer::from_marked(chat_id)
             .filter(|peer| self.chat(*peer).is_some())
             .ok_or_else(|| ApiError::NotFound(format!("chat {chat_id}")))

@@ -7,27 +7,42 @@ use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 
 use crate::server::Server;
-use crate::shapes::{Account, ApiError, NewAccount, NewPassword, Secrets};
+use crate::shapes::{Account, ApiError, MailedCode, NewAccount, NewPassword, Secrets};
 use crate::wire::crypto::AuthKey;
 use crate::wire::srp::Verifier;
 use crate::world::dcs::HOME_DC;
-use crate::world::logins::{Limits, normal_phone};
+use crate::world::logins::normal_phone;
 use crate::world::passwords::Password;
 
 impl Server {
     /// Blocks for long if the account has a password.
     pub(crate) fn add_account(&self, mut new: NewAccount) -> Result<Account, ApiError> {
-        let password = self.password(new.password.take(), new.password_hint.take())?;
+        let recovery_email = new.recovery_email.take();
+        let mut password = self.password(new.password.take(), new.password_hint.take())?;
+        if recovery_email.is_some() {
+            recoverable(password.as_mut(), recovery_email)?;
+        }
         self.world().add_account(new, password)
     }
 
-    /// Blocks for long if there is a password.
+    /// Blocks for long if there is a password. The recovery mail goes with the old one.
     pub(crate) fn set_password(&self, user_id: i64, new: NewPassword) -> Result<(), ApiError> {
         let password = self.password(new.password, new.hint)?;
         let mut world = self.world();
         let user = world.existing(user_id)?;
         world.user_mut(user).password = password;
         Ok(())
+    }
+
+    /// Says where a code goes if the account's password is forgotten.
+    pub(crate) fn set_recovery_email(
+        &self,
+        user_id: i64,
+        email: Option<String>,
+    ) -> Result<(), ApiError> {
+        let mut world = self.world();
+        let user = world.existing(user_id)?;
+        recoverable(world.user_mut(user).password.as_mut(), email)
     }
 
     fn password(
@@ -95,6 +110,15 @@ impl Server {
         self.world().logins.last_code(&phone).map(str::to_owned).ok_or_else(none)
     }
 
+    /// The last code that went to an account's recovery mail.
+    pub(crate) fn mailed_code(&self, user_id: i64) -> Result<MailedCode, ApiError> {
+        let world = self.world();
+        let mailed = world.user(world.existing(user_id)?).mailed.as_ref();
+        let none = || ApiError::NotFound(format!("mail to account {user_id}"));
+        let mailed = mailed.ok_or_else(none)?;
+        Ok(MailedCode { email: mailed.address.clone(), code: mailed.code.clone() })
+    }
+
     pub(crate) fn secrets(&self) -> Secrets {
         let world = self.world();
         Secrets {
@@ -103,10 +127,16 @@ impl Server {
             login_tokens: world.login_tokens.all(),
         }
     }
+}
 
-    pub(crate) fn set_limits(&self, limits: Limits) {
-        self.world().logins.limits = limits;
+fn recoverable(password: Option<&mut Password>, email: Option<String>) -> Result<(), ApiError> {
+    let invalid = |why: &str| ApiError::Invalid(why.to_owned());
+    if email.as_deref().is_some_and(|email| !email.contains('@')) {
+        return Err(invalid("that is not an address of a mailbox"));
     }
+    let password = password.ok_or_else(|| invalid("a recovery mail needs a password"))?;
+    password.recovery_email = email;
+    Ok(())
 }
 
 /// Telethon's form: `1`, then datacenter, IPv4 address, port and key in URL-safe base64.

@@ -19,8 +19,9 @@ use crate::server::Server;
 use crate::shapes::{
     ApiError, ChatKind, ChatRules, MemberRights, NewAccount, NewChat, NewPassword,
 };
+use crate::shapes_campaigns::{NewContact, NewLink};
 use crate::simulator::unhurried;
-use crate::world::logins::Limits;
+use crate::world::limits::Limits;
 use crate::world::users::Privacy;
 
 type Shared = State<Arc<Server>>;
@@ -69,10 +70,17 @@ fn router(server: Arc<Server>) -> Router {
         .route("/accounts/{user_id}/inbox", get(inbox).post(post_private))
         .route("/accounts/{user_id}/sessions", post(add_session))
         .route("/accounts/{user_id}/code", get(login_code))
+        .route("/accounts/{user_id}/mail", get(mailed_code))
+        .route("/accounts/{user_id}/recovery_email", post(set_recovery_email))
         .route("/accounts/{user_id}/scan_qr", post(scan_qr))
         .route("/accounts/{user_id}/bot_token", post(renew_token))
         .route("/accounts/{user_id}/privacy", post(set_privacy))
         .route("/accounts/{user_id}/freeze", post(freeze))
+        .route("/accounts/{user_id}/contacts", get(contacts).post(add_contact))
+        .route("/accounts/{user_id}/contacts/{contact}", delete(remove_contact))
+        .route("/accounts/{user_id}/delete", post(delete_account))
+        .route("/accounts/{user_id}/join", post(join))
+        .route("/books/contacted", get(contacted))
         .route("/accounts/{user_id}/password", post(set_password))
         .route("/phones/{phone}/code", get(phone_code))
         .route("/sessions", post(add_stranger))
@@ -84,6 +92,9 @@ fn router(server: Arc<Server>) -> Router {
         .route("/chats/{chat_id}/members", get(members).post(add_member))
         .route("/chats/{chat_id}/members/{user_id}", delete(remove_member))
         .route("/chats/{chat_id}/members/{user_id}/rights", post(set_rights))
+        .route("/chats/{chat_id}/members/{user_id}/leave", post(leave))
+        .route("/chats/{chat_id}/requests/{user_id}", post(answer_request))
+        .route("/chats/{chat_id}/links", get(links).post(add_link))
         .route("/chats/{chat_id}/rules", post(set_rules))
         .route("/chats/{chat_id}/ban", post(ban))
         .route("/chats/{chat_id}/upgrade", post(upgrade))
@@ -135,6 +146,27 @@ struct Seen {
 #[derive(Deserialize)]
 struct Freeze {
     frozen: bool,
+}
+
+/// Where a code goes if a password is forgotten.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mailbox {
+    email: Option<String>,
+}
+
+/// An invite link to use.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkUse {
+    invite_link: String,
+}
+
+/// Whether somebody who asked for it is let in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Consent {
+    approved: bool,
 }
 
 /// Which datacenter, if not the usual one.
@@ -206,6 +238,18 @@ async fn login_code(State(server): Shared, Path(user_id): Path<i64>) -> Reply<se
     Ok(Json(json!({ "code": server.login_code(user_id)? })))
 }
 
+async fn set_recovery_email(
+    State(server): Shared,
+    Path(user_id): Path<i64>,
+    Input(mailbox): Input<Mailbox>,
+) -> Done {
+    done(server.set_recovery_email(user_id, mailbox.email))
+}
+
+async fn mailed_code(State(server): Shared, Path(user_id): Path<i64>) -> Response {
+    server.mailed_code(user_id).map(Json).into_response()
+}
+
 async fn phone_code(State(server): Shared, Path(phone): Path<String>) -> Reply<serde_json::Value> {
     Ok(Json(json!({ "code": server.phone_code(&phone)? })))
 }
@@ -274,6 +318,62 @@ async fn freeze(
     Input(freeze): Input<Freeze>,
 ) -> Done {
     done(server.freeze(user_id, freeze.frozen))
+}
+
+async fn contacts(State(server): Shared, Path(user_id): Path<i64>) -> Response {
+    server.contacts(user_id).map(Json).into_response()
+}
+
+async fn add_contact(
+    State(server): Shared,
+    Path(user_id): Path<i64>,
+    Input(new): Input<NewContact>,
+) -> Done {
+    done(server.add_contact(user_id, new))
+}
+
+async fn remove_contact(State(server): Shared, Path((user_id, contact)): Path<(i64, i64)>) -> Done {
+    done(server.remove_contact(user_id, contact))
+}
+
+async fn delete_account(State(server): Shared, Path(user_id): Path<i64>) -> Done {
+    done(server.delete_account(user_id))
+}
+
+async fn join(
+    State(server): Shared,
+    Path(user_id): Path<i64>,
+    Input(link): Input<LinkUse>,
+) -> Reply<serde_json::Value> {
+    Ok(Json(json!({ "joined": server.join(user_id, &link.invite_link)? })))
+}
+
+async fn contacted(State(server): Shared) -> Response {
+    Json(server.contacted()).into_response()
+}
+
+async fn leave(State(server): Shared, Path((chat_id, user_id)): Path<(i64, i64)>) -> Done {
+    done(server.leave(chat_id, user_id))
+}
+
+async fn answer_request(
+    State(server): Shared,
+    Path((chat_id, user_id)): Path<(i64, i64)>,
+    Input(consent): Input<Consent>,
+) -> Done {
+    done(server.answer_request(chat_id, user_id, consent.approved))
+}
+
+async fn links(State(server): Shared, Path(chat_id): Path<i64>) -> Response {
+    server.links(chat_id).map(Json).into_response()
+}
+
+async fn add_link(
+    State(server): Shared,
+    Path(chat_id): Path<i64>,
+    Input(new): Input<NewLink>,
+) -> Response {
+    server.add_link(chat_id, new).map(Json).into_response()
 }
 
 async fn members(State(server): Shared, Path(chat_id): Path<i64>) -> Response {

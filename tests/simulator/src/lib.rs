@@ -9,6 +9,7 @@
 //! control API; both can do the same things. See the crate's README for that API.
 
 mod api;
+mod api_campaigns;
 mod api_logins;
 mod clock;
 mod control;
@@ -21,6 +22,7 @@ mod load;
 mod rpc;
 mod server;
 mod shapes;
+mod shapes_campaigns;
 mod simulator;
 mod stats;
 mod violations;
@@ -31,10 +33,12 @@ pub use crate::entities::StoredEntity;
 pub use crate::faults::{FaultKind, FaultSpec};
 pub use crate::load::{Load, LoadChat, LoadRun, LoadSpec};
 pub use crate::shapes::{
-    Account, AccountInfo, ApiError, Chat, ChatKind, ChatMember, ChatRules, MemberRights,
-    NewAccount, NewChat, NewPassword, Secrets, StoredMessage,
+    Account, AccountInfo, ApiError, Chat, ChatKind, ChatMember, ChatRules, MailedCode,
+    MemberRights, NewAccount, NewChat, NewPassword, Secrets, StoredMessage,
 };
+pub use crate::shapes_campaigns::{ContactEntry, LinkInfo, NewContact, NewLink};
 pub use crate::simulator::{Options, Simulator, StartError};
 pub use crate::stats::Stats;
-pub use crate::world::logins::Limits;
+pub use crate::world::books::{Contacted, ContactedKind};
+pub use crate::world::limits::Limits;
 pub use crate::world::users::Privacy;

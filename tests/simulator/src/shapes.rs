@@ -31,6 +31,10 @@ pub struct NewAccount {
     pub password: Option<String>,
     /// What the account is reminded of its password by.
     pub password_hint: Option<String>,
+    /// Where a code goes if the password is forgotten.
+    pub recovery_email: Option<String>,
+    /// Whether it has Telegram Premium.
+    pub premium: bool,
     /// A bot has a token instead of a phone.
     pub bot: bool,
     /// Whether the account comes with a usable session string.
@@ -47,6 +51,8 @@ impl Default for NewAccount {
             username: None,
             password: None,
             password_hint: None,
+            recovery_email: None,
+            premium: false,
             bot: false,
             logged_in: true,
             dc: None,
@@ -62,6 +68,15 @@ pub struct NewPassword {
     pub password: Option<String>,
     /// What reminds of it.
     pub hint: Option<String>,
+}
+
+/// The last code that went to an account's recovery mail, used or not.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct MailedCode {
+    /// Where it went.
+    pub email: String,
+    /// Six digits.
+    pub code: String,
 }
 
 /// An account that was made.
@@ -194,6 +209,9 @@ pub struct AccountInfo {
     pub bot: bool,
     /// Whether two-factor authentication is on.
     pub has_password: bool,
+    /// Whether it was answered `PEER_FLOOD`, which stands until limits are set anew.
+    #[serde(default)]
+    pub limited: bool,
     /// The datacenter it lives at.
     pub dc: i32,
     /// Auth keys that are logged in as it and not revoked.

@@ -12,12 +12,14 @@ use crate::faults::FaultSpec;
 use crate::load::{Load, LoadRun, LoadSpec};
 use crate::server::{Server, accept};
 use crate::shapes::{
-    Account, AccountInfo, ApiError, Chat, ChatMember, ChatRules, MemberRights, NewAccount, NewChat,
-    NewPassword, Secrets, StoredMessage,
+    Account, AccountInfo, ApiError, Chat, ChatMember, ChatRules, MailedCode, MemberRights,
+    NewAccount, NewChat, NewPassword, Secrets, StoredMessage,
 };
+use crate::shapes_campaigns::{ContactEntry, LinkInfo, NewContact, NewLink};
 use crate::stats::Stats;
+use crate::world::books::Contacted;
 use crate::world::dcs::{Dcs, HOME_DC};
-use crate::world::logins::Limits;
+use crate::world::limits::Limits;
 use crate::world::users::Privacy;
 
 /// How to start a simulator.
@@ -154,6 +156,20 @@ impl Simulator {
         self.server.phone_code(phone)
     }
 
+    /// Says where a code goes if an account's password is forgotten; nowhere, if absent.
+    pub async fn set_recovery_email(
+        &self,
+        user_id: i64,
+        email: Option<String>,
+    ) -> Result<(), ApiError> {
+        self.server.set_recovery_email(user_id, email)
+    }
+
+    /// The last code that went to an account's recovery mail.
+    pub async fn mailed_code(&self, user_id: i64) -> Result<MailedCode, ApiError> {
+        self.server.mailed_code(user_id)
+    }
+
     /// What clients have to keep to themselves, as far as the server knows it now.
     pub async fn secrets(&self) -> Secrets {
         self.server.secrets()
@@ -169,7 +185,7 @@ impl Simulator {
         self.server.renew_token(user_id)
     }
 
-    /// Sets the limits of logging in.
+    /// Sets all limits. What accounts have done until then does not count any more.
     pub async fn set_limits(&self, limits: Limits) {
         self.server.set_limits(limits);
     }
@@ -201,7 +217,7 @@ impl Simulator {
     }
 
     /// Says that the client was killed: the flood waits it was told within the last 1.5 s are
-    /// void, for it had no time to keep them for its next life.
+    /// void, for it had no time to keep them for its next life; so are refusals of invitations.
     pub async fn client_killed(&self) {
         self.server.client_killed();
     }
@@ -239,6 +255,61 @@ impl Simulator {
     /// Freezes an account, or lifts that: frozen, it may read and change nothing.
     pub async fn freeze(&self, user_id: i64, frozen: bool) -> Result<(), ApiError> {
         self.server.freeze(user_id, frozen)
+    }
+
+    /// Every attempt of a client to write to a person or to invite them, oldest first.
+    pub async fn contacted(&self) -> Vec<Contacted> {
+        self.server.contacted()
+    }
+
+    /// An account's address book.
+    pub async fn contacts(&self, user_id: i64) -> Result<Vec<ContactEntry>, ApiError> {
+        self.server.contacts(user_id)
+    }
+
+    /// Puts somebody into an account's address book. Nobody is told.
+    pub async fn add_contact(&self, user_id: i64, new: NewContact) -> Result<(), ApiError> {
+        self.server.add_contact(user_id, new)
+    }
+
+    /// Takes somebody out of an account's address book. Nobody is told.
+    pub async fn remove_contact(&self, user_id: i64, contact: i64) -> Result<(), ApiError> {
+        self.server.remove_contact(user_id, contact)
+    }
+
+    /// Deletes an account as its owner would; what it wrote stays.
+    pub async fn delete_account(&self, user_id: i64) -> Result<(), ApiError> {
+        self.server.delete_account(user_id)
+    }
+
+    /// Makes an invite link.
+    pub async fn add_link(&self, chat_id: i64, new: NewLink) -> Result<LinkInfo, ApiError> {
+        self.server.add_link(chat_id, new)
+    }
+
+    /// A chat's invite links, who came in by them and who waits to be let in.
+    pub async fn links(&self, chat_id: i64) -> Result<Vec<LinkInfo>, ApiError> {
+        self.server.links(chat_id)
+    }
+
+    /// Lets an account use an invite link; `false` if it has to wait for an admin's consent.
+    pub async fn join(&self, user_id: i64, link: &str) -> Result<bool, ApiError> {
+        self.server.join(user_id, link)
+    }
+
+    /// Lets somebody in who asked for it, or not.
+    pub async fn answer_request(
+        &self,
+        chat_id: i64,
+        user_id: i64,
+        approved: bool,
+    ) -> Result<(), ApiError> {
+        self.server.answer_request(chat_id, user_id, approved)
+    }
+
+    /// Somebody leaves a chat by themselves, which the chat remembers.
+    pub async fn leave(&self, chat_id: i64, user_id: i64) -> Result<(), ApiError> {
+        self.server.leave(chat_id, user_id)
     }
 
     /// Lets somebody in, with the service message and updates that brings.

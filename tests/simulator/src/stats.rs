@@ -54,6 +54,9 @@ pub struct Stats {
     pub send_handling_count: u64,
     /// How long those took in all, in microseconds, from the request decrypted to the answer queued.
     pub send_handling_micros: u64,
+    /// Attempts to reach a person that the books have no room for any more.
+    #[serde(default)]
+    pub attempts_unkept: u64,
     /// Messages posted by the load generator.
     pub load_sent: u64,
     /// Whether the last load has run to its end (also true before any).
@@ -93,6 +96,7 @@ impl World {
             sends_repeated: counters.sends_repeated,
             send_handling_count: counters.sends_timed,
             send_handling_micros: counters.sends_time.as_micros() as u64,
+            attempts_unkept: self.books.lost,
             load_sent: counters.load_sent,
             load_done: !counters.load_running,
             cpu_seconds: cpu_seconds(),

@@ -6,6 +6,11 @@
 //!   with another `random_id`, and both were accepted: the person got it twice.
 //! - `call_during_flood_wait`: a method is called by an account that was answered `FLOOD_WAIT_n`
 //!   to that very method less than n seconds ago, and had heard of it; `flood_waits` says when.
+//! - `invited_after_refusal`: a person is invited again who refused: by privacy settings to any
+//!   chat, by having left or been removed to that one. New settings make that void.
+//! - `written_to_twice`: within `repeat_seconds` (if that limit is set) the same text goes to one
+//!   person again, by whichever account, under another `random_id`, and both were accepted.
+//! - `stars_paid`: a message was paid for.
 //! - `connected_after_revoke`: a key that was told it is dead (`AUTH_KEY_UNREGISTERED` and the
 //!   like) opens a connection again, more than three times; each one after the third counts.
 //!
@@ -20,11 +25,14 @@ use std::time::{Duration, Instant};
 use crate::flood_waits::{Call, FloodWaits, Judgement};
 
 /// Names of all violations, as they stand in `/stats`.
-pub(crate) const NAMES: [&str; 4] = [
+pub(crate) const NAMES: [&str; 7] = [
     "auth_key_connected_twice",
     "random_id_changed",
     "call_during_flood_wait",
     "connected_after_revoke",
+    "invited_after_refusal",
+    "written_to_twice",
+    "stars_paid",
 ];
 /// How long the same text to the same person counts as a repetition.
 const REPEAT_WINDOW: Duration = Duration::from_secs(60);
@@ -40,11 +48,41 @@ pub(crate) enum Violation {
     RandomIdChanged,
     CallDuringFloodWait,
     ConnectedAfterRevoke,
+    InvitedAfterRefusal,
+    WrittenToTwice,
+    StarsPaid,
 }
 
 struct Sent {
+    by: i64,
     random_id: i64,
     at: Instant,
+}
+
+/// Sends by what they are looked up by; old ones are swept out when there are twice as many as
+/// the last sweep left, so that remembering many stays cheap.
+struct Remembered<K> {
+    sent: HashMap<K, Sent>,
+    sweep_at: usize,
+}
+
+impl<K> Default for Remembered<K> {
+    fn default() -> Self {
+        Self { sent: HashMap::new(), sweep_at: SWEEP_AT }
+    }
+}
+
+impl<K: Hash + Eq> Remembered<K> {
+    /// Remembers a send; answers the one before, if that is not older than `window`.
+    fn replace(&mut self, key: K, sent: Sent, window: Duration) -> Option<Sent> {
+        let now = sent.at;
+        let fresh = |sent: &Sent| now.duration_since(sent.at) < window;
+        if self.sent.len() >= self.sweep_at {
+            self.sent.retain(|_, sent| fresh(sent));
+            self.sweep_at = SWEEP_AT.max(2 * self.sent.len());
+        }
+        self.sent.insert(key, sent).filter(fresh)
+    }
 }
 
 /// The counters, and what must be remembered to judge.
@@ -53,7 +91,8 @@ pub(crate) struct Violations {
     counts: [u64; NAMES.len()],
     lines: Vec<String>,
     excused: Vec<String>,
-    sent: HashMap<(i64, i64, u64), Sent>,
+    sent: Remembered<(i64, i64, u64)>,
+    received: Remembered<(i64, u64)>,
     pub(crate) waits: FloodWaits,
 }
 
@@ -82,17 +121,32 @@ impl Violations {
 
     /// Notes an accepted private message.
     pub(crate) fn sent(&mut self, from: i64, to: i64, text: &str, random_id: i64, now: Instant) {
-        let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
-        let fresh = |sent: &Sent| now.duration_since(sent.at) < REPEAT_WINDOW;
-        if self.sent.len() >= SWEEP_AT {
-            self.sent.retain(|_, sent| fresh(sent));
-        }
-        let before = self.sent.insert((from, to, hasher.finish()), Sent { random_id, at: now });
-        if before.is_some_and(|sent| fresh(&sent) && sent.random_id != random_id) {
+        let key = (from, to, hash(text));
+        let before = self.sent.replace(key, Sent { by: from, random_id, at: now }, REPEAT_WINDOW);
+        if before.is_some_and(|sent| sent.random_id != random_id) {
             let text = format!("account {from} wrote the same to account {to} twice");
             self.count(Violation::RandomIdChanged, text);
         }
+    }
+
+    /// Notes the same for the person who got it: within `window` nobody may write that again.
+    pub(crate) fn received(
+        &mut self,
+        from: i64,
+        to: i64,
+        text: &str,
+        random_id: i64,
+        (window, now): (Duration, Instant),
+    ) {
+        let sent = Sent { by: from, random_id, at: now };
+        let before = self.received.replace((to, hash(text)), sent, window);
+        let Some(before) = before.filter(|sent| (sent.by, sent.random_id) != (from, random_id))
+        else {
+            return;
+        };
+        let text =
+            format!("account {to} got the same of account {} and of account {from}", before.by);
+        self.count(Violation::WrittenToTwice, text);
     }
 
     /// Judges a call by the waits that were told before.
@@ -106,6 +160,12 @@ impl Violations {
             Judgement::Breaks(finding) => self.count(Violation::CallDuringFloodWait, finding),
         }
     }
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn keep(lines: &mut Vec<String>, line: String) {
@@ -135,6 +195,30 @@ mod tests {
         assert_eq!(of(&violations, "random_id_changed"), 1);
         violations.sent(1, 2, "hello", 14, start + Duration::from_secs(120));
         assert_eq!(of(&violations, "random_id_changed"), 1);
+    }
+
+    #[test]
+    fn the_same_text_by_whomever_counts_for_the_person_who_gets_it() {
+        let mut violations = Violations::default();
+        let (start, window) = (Instant::now(), Duration::from_secs(3600));
+        violations.received(1, 9, "hello", 10, (window, start));
+        violations.received(1, 9, "hello", 10, (window, start));
+        violations.received(1, 8, "hello", 10, (window, start));
+        violations.received(1, 9, "other", 11, (window, start));
+        assert_eq!(of(&violations, "written_to_twice"), 0);
+        violations.received(2, 9, "hello", 10, (window, start + Duration::from_secs(3599)));
+        violations.received(2, 9, "hello", 12, (window, start + Duration::from_secs(3600)));
+        assert_eq!(of(&violations, "written_to_twice"), 2);
+    }
+
+    #[test]
+    fn remembering_very_many_sends_takes_no_time() {
+        let mut violations = Violations::default();
+        let start = Instant::now();
+        for person in 0..200_000 {
+            violations.sent(1, person, "hello", person, start);
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     }
 
     #[test]

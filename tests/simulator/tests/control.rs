@@ -235,3 +235,68 @@ async fn rules_and_rights_are_given_over_http() {
     let misspelt = json!({"kind": "channel", "title": "Odd", "slowmode": 10});
     assert_eq!(http(&sim, "POST", "/chats", &misspelt).await.0, 400);
 }
+
+#[tokio::test]
+async fn campaigns_are_prepared_and_checked_over_http() {
+    let sim = start().await;
+    let (_, a) = http(&sim, "POST", "/accounts", &json!({"premium": true})).await;
+    let (_, b) = http(&sim, "POST", "/accounts", &json!({})).await;
+    let limits = json!({"invites_before_flood": 5, "messages_before_flood": 5});
+    assert_eq!(http(&sim, "POST", "/limits", &limits).await.0, 200);
+    let privacy = format!("/accounts/{}/privacy", b["user_id"]);
+    let closed = json!({"refuse_invites": true, "premium_required": true, "paid_messages": 3});
+    assert_eq!(http(&sim, "POST", &privacy, &closed).await.0, 200);
+    let book = format!("/accounts/{}/contacts", a["user_id"]);
+    let contact = json!({"user_id": b["user_id"], "first_name": "Bob"});
+    assert_eq!(http(&sim, "POST", &book, &contact).await.0, 200);
+    let (_, contacts) = http(&sim, "GET", &book, &Value::Null).await;
+    assert_eq!(
+        (&contacts[0]["first_name"], &contacts[0]["mutual"]),
+        (&json!("Bob"), &json!(false))
+    );
+    let one = format!("{book}/{}", b["user_id"]);
+    assert_eq!(http(&sim, "DELETE", &one, &Value::Null).await.0, 200);
+    assert_eq!(http(&sim, "GET", &book, &Value::Null).await.1, json!([]));
+    assert_eq!(http(&sim, "GET", "/books/contacted", &Value::Null).await, (200, json!([])));
+    let new = json!({"kind": "supergroup", "title": "Campaign", "admins": [a["user_id"]]});
+    let (_, chat) = http(&sim, "POST", "/chats", &new).await;
+    let path = format!("/chats/{}", chat["chat_id"]);
+    let link = json!({"request_needed": true, "title": "Ask first"});
+    let (_, link) = http(&sim, "POST", &format!("{path}/links"), &link).await;
+    let join = format!("/accounts/{}/join", b["user_id"]);
+    let by_link = json!({"invite_link": link["invite_link"]});
+    let (_, asked) = http(&sim, "POST", &join, &by_link).await;
+    assert_eq!(asked, json!({"joined": false}));
+    let consent = format!("{path}/requests/{}", b["user_id"]);
+    assert_eq!(http(&sim, "POST", &consent, &json!({"approved": true})).await.0, 200);
+    assert_eq!(http(&sim, "POST", &consent, &json!({"approved": true})).await.0, 400);
+    let (_, links) = http(&sim, "GET", &format!("{path}/links"), &Value::Null).await;
+    assert_eq!(links[1]["uses"], json!([b["user_id"]]));
+    let leave = format!("{path}/members/{}/leave", b["user_id"]);
+    assert_eq!(http(&sim, "POST", &leave, &Value::Null).await.0, 200);
+    let (_, members) = http(&sim, "GET", &format!("{path}/members"), &Value::Null).await;
+    assert_eq!(members.as_array().unwrap().len(), 1);
+    let delete = format!("/accounts/{}/delete", b["user_id"]);
+    assert_eq!(http(&sim, "POST", &delete, &Value::Null).await.0, 200);
+    let nowhere = json!({"invite_link": "https://t.me/+nowhere"});
+    assert_eq!(http(&sim, "POST", &join, &nowhere).await.0, 404);
+    let misspelt = json!({"invites_before_floods": 5});
+    assert_eq!(http(&sim, "POST", "/limits", &misspelt).await.0, 400);
+}
+
+#[tokio::test]
+async fn mailboxes_for_forgotten_passwords_are_given_and_read_over_http() {
+    let sim = start().await;
+    let (_, plain) = http(&sim, "POST", "/accounts", &json!({})).await;
+    let path = format!("/accounts/{}", plain["user_id"]);
+    let mailbox = json!({"email": "john@example.org"});
+    assert_eq!(http(&sim, "POST", &format!("{path}/recovery_email"), &mailbox).await.0, 400);
+    let new = json!({"password": "open sesame", "recovery_email": "john@example.org"});
+    let (status, guarded) = http(&sim, "POST", "/accounts", &new).await;
+    assert_eq!(status, 200);
+    let path = format!("/accounts/{}", guarded["user_id"]);
+    assert_eq!(http(&sim, "POST", &format!("{path}/recovery_email"), &mailbox).await.0, 200);
+    assert_eq!(http(&sim, "GET", &format!("{path}/mail"), &Value::Null).await.0, 404);
+    let alone = json!({"recovery_email": "john@example.org"});
+    assert_eq!(http(&sim, "POST", "/accounts", &alone).await.0, 400);
+}

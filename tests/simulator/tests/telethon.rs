@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
-use telewarden_simulator::{ChatKind, NewAccount, NewChat, Options, Simulator};
+use telewarden_simulator::{ChatKind, NewAccount, NewChat, Options, Privacy, Simulator};
 
 /// Runs a script with a plan, to which the public key is added; fails unless all went well and no
 /// counter of what must not happen rose.
@@ -96,4 +96,43 @@ async fn an_unrelated_client_logs_in_by_code_password_scan_and_token() {
     witness(&simulator, "telethon_login.py", plan).await;
     // The one that was issued and the one that came by a scan; the one by code was logged out.
     assert_eq!(simulator.account(plain.user_id).await.unwrap().sessions, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unrelated_client_runs_a_campaign_and_recovers_a_password() {
+    let options = Options { control: Some(Options::default().listen), ..Options::default() };
+    let simulator = Simulator::start(options).await.unwrap();
+    let mut people = Vec::new();
+    for _ in 0..5 {
+        people.push(simulator.add_account(NewAccount::default()).await.unwrap());
+    }
+    let [me, friend, closed, premium, hidden] = &people[..] else { panic!("five accounts") };
+    let set = async |user_id, privacy| simulator.set_privacy(user_id, privacy).await.unwrap();
+    set(closed.user_id, Privacy { refuse_invites: true, ..Privacy::default() }).await;
+    set(premium.user_id, Privacy { premium_required: true, ..Privacy::default() }).await;
+    set(hidden.user_id, Privacy { hide_phone: true, ..Privacy::default() }).await;
+    let chat = async |kind| {
+        let (title, members, admins) = ("Campaign".to_owned(), vec![], vec![me.user_id]);
+        let new = NewChat { kind, title, username: None, members, admins };
+        simulator.add_chat(new).await.unwrap().chat_id
+    };
+    let guarded = NewAccount {
+        password: Some("open sesame".to_owned()),
+        recovery_email: Some("john@example.org".to_owned()),
+        ..NewAccount::default()
+    };
+    let plan = json!({
+        "host": simulator.listen_addr().ip().to_string(),
+        "port": simulator.listen_addr().port(),
+        "control": format!("http://{}", simulator.control_addr().unwrap()),
+        "me": me,
+        "friend": friend,
+        "closed": closed,
+        "premium": premium,
+        "hidden": hidden,
+        "guarded": simulator.add_account(guarded).await.unwrap(),
+        "supergroup": chat(ChatKind::Supergroup).await,
+        "group": chat(ChatKind::Group).await,
+    });
+    witness(&simulator, "telethon_campaign.py", plan).await;
 }

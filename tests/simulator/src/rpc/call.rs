@@ -95,18 +95,18 @@ impl Ticket {
         match verdict {
             Verdict::Execute => {
                 let result = self.execute(world, user, request);
-                self.answer(result);
+                let wait =
+                    result.as_ref().err().and_then(|error| self.watch(world, user, request, error));
+                self.send_answer(result, wait);
             }
             Verdict::LoseAnswer => {
                 // Whatever comes of it, the client will not learn it.
                 let _ = self.execute(world, user, request);
+                world.books.answer_lost();
                 self.link.end(End::Now);
             }
             Verdict::Error(error) => {
-                let wait = user.zip(error.wait_seconds()).map(|(user, seconds)| {
-                    let call = self.as_judged(user, request);
-                    world.violations.waits.told(call, seconds, Instant::now())
-                });
+                let wait = self.watch(world, user, request, &error);
                 self.send_answer(Err(error), wait);
             }
             Verdict::Disconnect => self.link.end(End::Now),
@@ -115,6 +115,19 @@ impl Ticket {
             Verdict::Ignore => {}
             Verdict::Hostile(what) => drop(self.link.push(Vec::new(), Manner::Hostile(what))),
         }
+    }
+
+    /// Watches from now on that a wait is kept, if the answer to somebody tells of one.
+    fn watch(
+        &self,
+        world: &mut World,
+        user: Option<i64>,
+        request: &Request,
+        error: &RpcError,
+    ) -> Option<WaitId> {
+        let (user, seconds) = user.zip(error.wait_seconds())?;
+        let call = self.as_judged(user, request);
+        Some(world.violations.waits.told(call, seconds, Instant::now()))
     }
 
     fn execute(
@@ -129,6 +142,7 @@ impl Ticket {
             }
         };
         attach(world, user);
+        world.books.begin_call();
         let caller = Caller { key_id: self.key_id, user, link: &self.link };
         let result = execute(world, caller, request);
         if user.is_none() {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use grammers_tl_types::{enums, functions, types};
 
+use super::invites::own_link;
 use super::{Answer, Call};
 use crate::clock::unix_seconds;
 use crate::error::RpcError;
@@ -12,9 +13,6 @@ use crate::world::ids::Peer;
 use crate::world::membership::Entrance;
 use crate::world::messages::Posted;
 use crate::world::view::Cast;
-
-/// Most channels and supergroups an account can be in.
-const MAX_JOINED: usize = 500;
 
 pub(super) fn get_channels(
     call: &mut Call,
@@ -39,6 +37,7 @@ pub(super) fn get_full_channel(
     let admins = chat.members.keys().filter(|member| chat.is_admin(**member)).count() as i32;
     let banned = chat.banned.len() as i32;
     let slow = &channel.slow;
+    let requesters = call.world.requesters(peer);
     let read = call.world.user(me).read_in_channel.get(&chat.id).copied();
     let full_chat = types::ChannelFull {
         can_view_participants: admin || !channel.broadcast,
@@ -49,7 +48,9 @@ pub(super) fn get_full_channel(
         banned_count: admin.then_some(banned),
         read_inbox_max_id: read.unwrap_or(0),
         unread_count: call.world.unread(me, peer),
-        exported_invite: admin.then(|| exported(me, chat.invite_link(), chat.date)),
+        exported_invite: own_link(call, chat),
+        requests_pending: (admin && !requesters.is_empty()).then_some(requesters.len() as i32),
+        recent_requesters: (admin && !requesters.is_empty()).then_some(requesters),
         slowmode_seconds: (slow.seconds > 0).then_some(slow.seconds as i32),
         slowmode_next_send_date: slow
             .seconds_left(me, Instant::now())
@@ -59,27 +60,6 @@ pub(super) fn get_full_channel(
     };
     let chats = Cast::of([peer]).chats(call.world, me);
     Ok(types::messages::ChatFull { full_chat: full_chat.into(), chats, users: vec![] }.into())
-}
-
-/// A permanent invite link in TL.
-pub(super) fn exported(admin_id: i64, link: String, date: i32) -> enums::ExportedChatInvite {
-    types::ChatInviteExported {
-        revoked: false,
-        permanent: true,
-        request_needed: false,
-        link,
-        admin_id,
-        date,
-        start_date: None,
-        expire_date: None,
-        usage_limit: None,
-        usage: None,
-        requested: None,
-        subscription_expired: None,
-        title: None,
-        subscription_pricing: None,
-    }
-    .into()
 }
 
 pub(super) fn join_channel(
@@ -104,14 +84,13 @@ impl Call<'_> {
         peer: Peer,
         entrance: Entrance,
     ) -> Result<enums::messages::ChatInviteJoinResult, RpcError> {
-        let inside = &self.world.user(self.me).chats;
-        if inside.contains(&peer) {
+        if self.world.user(self.me).chats.contains(&peer) {
             return Err("USER_ALREADY_PARTICIPANT".into());
         }
-        let joined = inside.iter().filter(|chat| matches!(chat, Peer::Channel(_))).count();
-        if matches!(peer, Peer::Channel(_)) && joined >= MAX_JOINED {
+        if matches!(peer, Peer::Channel(_)) && self.world.is_full_of_channels(self.me) {
             return Err("CHANNELS_TOO_MUCH".into());
         }
+        self.world.has_room(peer, false)?;
         let posted = self.world.join(peer, self.me, entrance, Some(self.origin));
         let updates = self.changed(peer, posted);
         Ok(types::messages::ChatInviteJoinResultOk { updates }.into())
@@ -143,7 +122,7 @@ pub(super) fn leave_channel(
     if !call.world.user(call.me).chats.contains(&peer) {
         return Err("USER_NOT_PARTICIPANT".into());
     }
-    call.world.leave(peer, call.me, call.me, Some(call.origin));
+    call.world.leave_freely(peer, call.me, Some(call.origin));
     Ok(call.changed(peer, None))
 }
 

@@ -2,7 +2,7 @@
 
 use grammers_tl_types::{enums, functions, types};
 
-use super::channels::exported;
+use super::invites::own_link;
 use super::{Answer, Call};
 use crate::error::RpcError;
 use crate::world::blank;
@@ -37,7 +37,7 @@ pub(super) fn get_full_chat(
     let group = call.own_group(request.chat_id)?;
     let chat = &group.chat;
     let participants = chat.members.iter().map(|(&user_id, member)| {
-        let (inviter_id, date, rank) = (user_id, member.joined, None);
+        let (inviter_id, date, rank) = (member.inviter, member.joined, None);
         match member.role {
             Role::Creator => types::ChatParticipantCreator { user_id, rank }.into(),
             Role::Admin => enums::ChatParticipant::from(types::ChatParticipantAdmin {
@@ -54,11 +54,14 @@ pub(super) fn get_full_chat(
         participants: participants.collect(),
         version: group.version,
     };
-    let invite = chat.is_admin(call.me).then(|| exported(call.me, chat.invite_link(), chat.date));
+    let admin = chat.is_admin(call.me);
+    let requesters = call.world.requesters(Peer::Group(chat.id));
     let full_chat = types::ChatFull {
         id: chat.id,
         participants: participants.into(),
-        exported_invite: invite,
+        exported_invite: own_link(call, chat),
+        requests_pending: (admin && !requesters.is_empty()).then_some(requesters.len() as i32),
+        recent_requesters: (admin && !requesters.is_empty()).then_some(requesters),
         ..blank::CHAT_FULL.clone()
     };
     let members = chat.members.keys().map(|user| Peer::User(*user));
@@ -80,6 +83,11 @@ pub(super) fn delete_chat_user(
         return Err("USER_NOT_PARTICIPANT".into());
     }
     let peer = Peer::Group(request.chat_id);
-    let posted = call.world.leave(peer, user, call.me, Some(call.origin));
+    let origin = Some(call.origin);
+    let posted = if user == call.me {
+        call.world.leave_freely(peer, user, origin)
+    } else {
+        call.world.leave(peer, user, call.me, origin)
+    };
     Ok(call.changed(peer, posted))
 }

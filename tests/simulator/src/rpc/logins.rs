@@ -10,8 +10,6 @@ use crate::error::RpcError;
 use crate::world::World;
 use crate::world::logins::{SentCode, Way, normal_phone};
 
-/// After how many seconds a client may ask for the code by another way.
-const RESEND_AFTER: i32 = 60;
 const CODE_LENGTH: i32 = 5;
 
 pub(super) fn send_code(
@@ -45,7 +43,7 @@ fn sent_code(sent: SentCode) -> enums::auth::SentCode {
             Way::Call => enums::auth::CodeType::Call,
             Way::App | Way::Sms => enums::auth::CodeType::Sms,
         }),
-        timeout: sent.way.next().map(|_| RESEND_AFTER),
+        timeout: sent.timeout.map(|seconds| seconds as i32),
     }
     .into()
 }
@@ -117,6 +115,11 @@ impl Visit<'_> {
     /// Logs somebody in.
     pub(super) fn welcome(&mut self, user: i64) -> enums::auth::Authorization {
         self.world.log_in(self.key_id, user);
+        self.authorization(user)
+    }
+
+    /// What is answered to who is logged in.
+    pub(super) fn authorization(&self, user: i64) -> enums::auth::Authorization {
         types::auth::Authorization {
             setup_password_required: false,
             otherwise_relogin_days: None,

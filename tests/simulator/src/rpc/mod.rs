@@ -12,12 +12,14 @@ mod dialogs;
 mod groups;
 mod help;
 mod invites;
+mod inviting;
 mod logins;
 mod messages;
 mod participants;
 mod password;
 mod peers;
 mod qr;
+mod recovery;
 mod request;
 mod sending;
 mod updates;
@@ -62,8 +64,16 @@ pub(crate) struct Caller<'l> {
 }
 
 /// Methods that a frozen account may not call.
-const CHANGING: &[&str] =
-    &["channels.joinChannel", "messages.importChatInvite", "messages.sendMessage"];
+const CHANGING: &[&str] = &[
+    "channels.inviteToChannel",
+    "channels.joinChannel",
+    "contacts.addContact",
+    "contacts.importContacts",
+    "messages.addChatUser",
+    "messages.exportChatInvite",
+    "messages.importChatInvite",
+    "messages.sendMessage",
+];
 
 /// Methods that may be called without being logged in.
 pub(crate) fn needs_no_login(method: &str) -> bool {
@@ -127,10 +137,13 @@ fn receive(visit: &mut Visit, request: &Request) -> Result<Option<Vec<u8>>, RpcE
         f::account::GetPassword => password::get_password,
         f::auth::CancelCode => logins::cancel_code,
         f::auth::CheckPassword => password::check_password,
+        f::auth::CheckRecoveryPassword => recovery::check_recovery_password,
         f::auth::ExportLoginToken => qr::export_login_token,
         f::auth::ImportBotAuthorization => bots::import_bot_authorization,
         f::auth::ImportLoginToken => qr::import_login_token,
         f::auth::LogOut => auth::log_out,
+        f::auth::RecoverPassword => recovery::recover_password,
+        f::auth::RequestPasswordRecovery => recovery::request_password_recovery,
         f::auth::ResendCode => logins::resend_code,
         f::auth::SendCode => logins::send_code,
         f::auth::SignIn => logins::sign_in,
@@ -150,20 +163,35 @@ fn dispatch(call: &mut Call, request: &Request) -> Result<Option<Vec<u8>>, RpcEr
         f::channels::GetMessages => messages::get_channel_messages,
         f::channels::GetParticipant => participants::get_participant,
         f::channels::GetParticipants => participants::get_participants,
+        f::channels::InviteToChannel => inviting::invite_to_channel,
         f::channels::JoinChannel => channels::join_channel,
         f::channels::LeaveChannel => channels::leave_channel,
         f::channels::ReadHistory => channels::read_history,
+        f::contacts::AddContact => contacts::add_contact,
+        f::contacts::Block => contacts::block,
+        f::contacts::DeleteByPhones => contacts::delete_by_phones,
+        f::contacts::DeleteContacts => contacts::delete_contacts,
+        f::contacts::GetBlocked => contacts::get_blocked,
+        f::contacts::GetContacts => contacts::get_contacts,
+        f::contacts::ImportContacts => contacts::import_contacts,
         f::contacts::ResolvePhone => contacts::resolve_phone,
         f::contacts::ResolveUsername => contacts::resolve_username,
+        f::contacts::Unblock => contacts::unblock,
+        f::messages::AddChatUser => inviting::add_chat_user,
         f::messages::CheckChatInvite => invites::check_chat_invite,
         f::messages::DeleteChatUser => groups::delete_chat_user,
+        f::messages::ExportChatInvite => invites::export_chat_invite,
         f::messages::GetAllDrafts => dialogs::get_all_drafts,
+        f::messages::GetChatInviteImporters => invites::get_chat_invite_importers,
         f::messages::GetChats => groups::get_chats,
         f::messages::GetDialogs => dialogs::get_dialogs,
+        f::messages::GetExportedChatInvite => invites::get_exported_chat_invite,
+        f::messages::GetExportedChatInvites => invites::get_exported_chat_invites,
         f::messages::GetFullChat => groups::get_full_chat,
         f::messages::GetHistory => messages::get_history,
         f::messages::GetMessages => messages::get_messages,
         f::messages::GetPeerDialogs => dialogs::get_peer_dialogs,
+        f::messages::HideChatJoinRequest => invites::hide_chat_join_request,
         f::messages::ImportChatInvite => invites::import_chat_invite,
         f::messages::ReadHistory => messages::read_history,
         f::messages::SendMessage => sending::send_message,
@@ -171,6 +199,7 @@ fn dispatch(call: &mut Call, request: &Request) -> Result<Option<Vec<u8>>, RpcEr
         f::updates::GetDifference => updates::get_difference,
         f::updates::GetState => updates::get_state,
         f::users::GetFullUser => users::get_full_user,
+        f::users::GetRequirementsToContact => users::get_requirements_to_contact,
         f::users::GetUsers => users::get_users,
     })
 }

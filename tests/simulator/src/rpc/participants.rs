@@ -101,7 +101,7 @@ fn matching(call: &Call, chat: &Chat, filter: &enums::ChannelParticipantsFilter)
 
 fn participant(viewer: i64, user_id: i64, member: Member) -> enums::ChannelParticipant {
     let own = viewer == user_id;
-    let Member { role, joined: date, may } = member;
+    let Member { role, joined: date, inviter, may } = member;
     let (rank, subscription_until_date) = (None, None);
     match role {
         Role::Creator => {
@@ -121,7 +121,7 @@ fn participant(viewer: i64, user_id: i64, member: Member) -> enums::ChannelParti
             can_edit: false,
             is_self: own,
             user_id,
-            inviter_id: own.then_some(user_id),
+            inviter_id: own.then_some(inviter),
             promoted_by: user_id,
             date,
             admin_rights: admin_rights(may),
@@ -131,7 +131,7 @@ fn participant(viewer: i64, user_id: i64, member: Member) -> enums::ChannelParti
         Role::Member if own => types::ChannelParticipantSelf {
             via_request: false,
             user_id,
-            inviter_id: user_id,
+            inviter_id: inviter,
             date,
             subscription_until_date,
             rank,

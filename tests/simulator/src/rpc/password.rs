@@ -14,7 +14,7 @@ use crate::wire::handshake::GENERATOR;
 use crate::wire::srp::{Challenge, prime};
 
 /// Sizes of what only a change of password needs, in bytes: salts, and randomness to add to one's own.
-const NEW_SALT: usize = 16;
+pub(super) const NEW_SALT: usize = 16;
 const RANDOMNESS: usize = 256;
 
 type KdfAlgo = types::PasswordKdfAlgoSha256Sha256Pbkdf2Hmacsha512iter100000Sha256ModPow;
@@ -73,7 +73,7 @@ pub(super) fn get_password(
         algo(check.verifier.salt1.clone(), check.verifier.salt2.clone()).into()
     };
     Ok(types::account::Password {
-        has_recovery: false,
+        has_recovery: password.is_some_and(|password| password.recovery_email.is_some()),
         has_secure_values: false,
         has_password: password.is_some(),
         current_algo: check.map(current),

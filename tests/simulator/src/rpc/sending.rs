@@ -4,12 +4,14 @@
 //! has been seen to do: its number again, and the message in an update that takes no number.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use grammers_tl_types::{enums, functions, types};
 
 use super::{Answer, Call};
 use crate::error::RpcError;
+use crate::violations::Violation;
+use crate::world::floods::Reach;
 use crate::world::ids::Peer;
 use crate::world::messages::{Content, Extras, Message, Posted};
 use crate::world::users::Accepted;
@@ -30,15 +32,19 @@ pub(super) fn send_message(
         return call.again(*accepted, peer, request.random_id);
     }
     call.check_reply(peer, request.reply_to.as_ref())?;
-    call.let_write(peer)?;
+    let stars = request.allow_paid_stars.unwrap_or(0);
+    call.let_write(peer, stars)?;
+    let price = match peer {
+        Peer::User(to) => call.world.price(call.me, to),
+        _ => None,
+    };
     let posted = call.post(peer, &request)?;
     let accepted = Accepted { peer, id: posted.id, pts: posted.pts };
     call.world.user_mut(call.me).random_ids.insert(request.random_id, accepted);
     call.world.counters.sends_accepted += 1;
     match peer {
         Peer::User(to) => {
-            let (text, random_id) = (&request.message, request.random_id);
-            call.world.violations.sent(call.me, to, text, random_id, Instant::now());
+            call.note_sent(to, &request.message, request.random_id, price);
             Ok(sent_to_user(posted, request.entities))
         }
         _ => Ok(call.sent(peer, posted, Some(request.random_id))),
@@ -88,6 +94,21 @@ fn sent_to_user(posted: Posted, entities: Option<Vec<enums::MessageEntity>>) -> 
 }
 
 impl Call<'_> {
+    /// Writes down that a person got a message, and judges it.
+    fn note_sent(&mut self, to: i64, text: &str, random_id: i64, price: Option<i64>) {
+        let (me, now, world) = (self.me, Instant::now(), &mut *self.world);
+        world.note_message(to, me, None);
+        world.violations.sent(me, to, text, random_id, now);
+        let window = Duration::from_secs(u64::from(world.logins.limits.repeat_seconds));
+        if !window.is_zero() && to != me {
+            world.violations.received(me, to, text, random_id, (window, now));
+        }
+        if let Some(price) = price {
+            let text = format!("account {me} paid {price} stars to write to account {to}");
+            world.violations.count(Violation::StarsPaid, text);
+        }
+    }
+
     /// Only what stands in the same conversation can be replied to.
     fn check_reply(&self, peer: Peer, reply: Option<&enums::InputReplyTo>) -> Result<(), RpcError> {
         let Some(id) = reply.and_then(replied) else { return Ok(()) };
@@ -95,10 +116,10 @@ impl Call<'_> {
         if known { Ok(()) } else { Err("REPLY_MESSAGE_ID_INVALID".into()) }
     }
 
-    fn let_write(&mut self, peer: Peer) -> Result<(), RpcError> {
+    fn let_write(&mut self, peer: Peer, stars: i64) -> Result<(), RpcError> {
         let me = self.me;
         match peer {
-            Peer::User(to) => self.let_write_to(to),
+            Peer::User(to) => self.let_write_to(to, stars),
             Peer::Group(id) => self.world.groups.get(&id).ok_or("PEER_ID_INVALID")?.let_write(me),
             Peer::Channel(id) => {
                 self.readable(id)?;
@@ -108,21 +129,27 @@ impl Call<'_> {
         }
     }
 
-    fn let_write_to(&self, to: i64) -> Result<(), RpcError> {
-        let receiver = self.world.user(to);
-        if to == self.me {
+    /// Whether a message gets to a person. The account's own limits come first, and what they
+    /// refuse never gets as far as the person; who wrote first and mutual contacts are no matter of
+    /// theirs, as people have seen it on Telegram.
+    fn let_write_to(&mut self, to: i64, stars: i64) -> Result<(), RpcError> {
+        let (me, world) = (self.me, &mut *self.world);
+        if to == me {
             return Ok(());
         }
-        if receiver.is_bot() && self.world.user(self.me).is_bot() {
-            return Err("USER_IS_BOT".into());
+        let free = world.user(me).is_bot()
+            || world.user(to).is_bot()
+            || world.was_written_to(me, to)
+            || world.are_mutual(me, to);
+        if !free {
+            let limits = world.logins.limits;
+            world.floods.count(me, (Reach::Message, 1), &limits, Instant::now())?;
         }
-        if receiver.privacy.blocked.contains(&self.me) {
-            return Err("USER_IS_BLOCKED".into());
+        let allowed = world.may_write_to(me, to, stars);
+        if let Err(error) = &allowed {
+            world.note_message(to, me, Some(error.name.clone()));
         }
-        match &receiver.privacy.refuse_messages {
-            Some(error) => Err(RpcError::named(error.clone())),
-            None => Ok(()),
-        }
+        allowed
     }
 
     fn post(

@@ -35,6 +35,13 @@ impl Verifier {
         let v = generator().modpow(&BigUint::from_bytes_be(&x), &PRIME);
         Self { salt1, salt2, v }
     }
+
+    /// Out of what a client sends for a new password: its derivation, done there. `None` if that
+    /// is out of range.
+    pub(crate) fn from_hash(salt1: Vec<u8>, salt2: Vec<u8>, v: &[u8]) -> Option<Self> {
+        let v = BigUint::from_bytes_be(v);
+        (v > BigUint::from(1u8) && v < *PRIME).then_some(Self { salt1, salt2, v })
+    }
 }
 
 /// The server's secret and public number of one check.

@@ -66,8 +66,10 @@ pub(crate) static DIALOG: LazyLock<types::Dialog> = LazyLock::new(|| {
     parse(&[&ZERO, &anybody(), &counts, &no_settings()])
 });
 
+pub(crate) static PEER_SETTINGS: LazyLock<types::PeerSettings> = LazyLock::new(|| parse(&[&ZERO]));
+
 pub(crate) static USER_FULL: LazyLock<types::UserFull> = LazyLock::new(|| {
-    let settings = enums::PeerSettings::from(parse::<types::PeerSettings>(&[&ZERO])).to_bytes();
+    let settings = enums::PeerSettings::from(PEER_SETTINGS.clone()).to_bytes();
     parse(&[&ZERO, &ZERO, &ZERO_LONG, &settings, &no_settings(), &ZERO])
 });
 
@@ -104,6 +106,7 @@ mod tests {
         assert_eq!(ADMIN_RIGHTS.to_bytes().len(), 4);
         assert_eq!(BANNED_RIGHTS.to_bytes().len(), 8);
         assert_eq!(DIALOG.to_bytes().len(), 52);
+        assert_eq!(PEER_SETTINGS.to_bytes().len(), 4);
         assert_eq!(USER_FULL.to_bytes().len(), 36);
         assert_eq!(CHAT_FULL.to_bytes().len(), 48);
         assert_eq!(CHANNEL_FULL.to_bytes().len(), 64);

@@ -14,8 +14,6 @@ use crate::clock::unix_seconds;
 
 const FIRST_CHANNEL: i64 = 2_100_000_001;
 const FIRST_GROUP: i64 = 4_000_001;
-/// Length of an invite link's hash, as Telegram makes them.
-pub(crate) const INVITE_HASH: usize = 16;
 
 /// What somebody is in a chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +28,8 @@ pub(crate) enum Role {
 pub(crate) struct Member {
     pub(crate) role: Role,
     pub(crate) joined: i32,
+    /// Who added them; they themselves, if nobody did.
+    pub(crate) inviter: i64,
     /// An admin's rights, or what is left to a member.
     pub(crate) may: Permissions,
 }
@@ -41,7 +41,12 @@ pub(crate) struct Chat {
     pub(crate) date: i32,
     pub(crate) members: BTreeMap<i64, Member>,
     pub(crate) banned: BTreeSet<i64>,
+    /// Who left by themselves and did not come back.
+    pub(crate) left: BTreeSet<i64>,
+    /// The link that it has of itself.
     pub(crate) invite_hash: String,
+    /// Hashes of all its links, oldest first.
+    pub(crate) links: Vec<String>,
     /// What members may do.
     pub(crate) open: Permissions,
 }
@@ -150,7 +155,7 @@ impl World {
         }
         let joined = unix_seconds();
         let may = Permissions::ALL;
-        let as_role = |role| move |&user: &i64| (user, Member { role, joined, may });
+        let as_role = |role| move |&user: &i64| (user, Member { role, joined, inviter: user, may });
         let members: BTreeMap<_, _> = members
             .iter()
             .map(as_role(Role::Member))
@@ -159,12 +164,18 @@ impl World {
         for user in members.keys() {
             self.user_mut(*user).chats.insert(peer);
         }
-        let invite_hash = self.random_text(INVITE_HASH);
-        self.invites.insert(invite_hash.clone(), peer);
         let (Peer::User(id) | Peer::Group(id) | Peer::Channel(id)) = peer;
-        let banned = BTreeSet::new();
-        let open = Permissions::ALL;
-        let chat = Chat { id, title, date: joined, members, banned, invite_hash, open };
+        let chat = Chat {
+            id,
+            title,
+            date: joined,
+            members,
+            banned: BTreeSet::new(),
+            left: BTreeSet::new(),
+            invite_hash: String::new(),
+            links: Vec::new(),
+            open: Permissions::ALL,
+        };
         if kind == Kind::Group {
             self.groups.insert(id, Group { chat, log: Vec::new(), version: 1, migrated_to: None });
         } else {
@@ -182,6 +193,7 @@ impl World {
             };
             self.channels.insert(id, channel);
         }
+        self.renew_permanent(peer, None);
         Ok(peer)
     }
 
@@ -202,15 +214,16 @@ impl World {
         }
     }
 
-    /// Enters `user` in the member list; answers whether that changed anything.
-    pub(crate) fn enrol(&mut self, peer: Peer, user: i64) -> bool {
+    /// Enters `user` in the member list, added by `inviter`; answers whether that changed anything.
+    pub(crate) fn enrol(&mut self, peer: Peer, user: i64, inviter: i64) -> bool {
         let (role, may) = (Role::Member, Permissions::ALL);
-        let member = Member { role, joined: unix_seconds(), may };
+        let member = Member { role, joined: unix_seconds(), inviter, may };
         let Some(chat) = self.chat_mut(peer) else { return false };
         if chat.members.contains_key(&user) {
             return false;
         }
         chat.banned.remove(&user);
+        chat.left.remove(&user);
         chat.members.insert(user, member);
         self.user_mut(user).chats.insert(peer);
         self.bump_version(peer);

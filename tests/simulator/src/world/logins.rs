@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 
 use super::World;
+use super::limits::Limits;
 use crate::error::RpcError;
 
 /// Wrong codes a sent one survives, one less.
@@ -18,36 +18,6 @@ const MAX_WRONG: u32 = 3;
 const CODES_WINDOW: Duration = Duration::from_secs(600);
 /// Phones are swept when so many are remembered.
 const SWEEP_AT: usize = 50_000;
-
-/// Limits that behave like Telegram's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Codes that may be asked for by `auth.sendCode` for one phone within ten minutes; the next
-    /// one is answered `FLOOD_WAIT_x`. 0 is any number.
-    pub codes_per_phone: u32,
-    /// Wrong passwords an account takes within ten minutes; the next one, right or wrong, is
-    /// answered `FLOOD_WAIT_x`. 0 is any number.
-    pub wrong_passwords: u32,
-    /// How long a code may be used, in seconds; also those that were sent already.
-    pub code_seconds: u32,
-    /// How long a token of a QR code may be scanned, in seconds; only those that come later.
-    pub token_seconds: u32,
-    /// Whether a key is given the same token until it ends, however often it asks.
-    pub repeat_tokens: bool,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            codes_per_phone: 5,
-            wrong_passwords: 10,
-            code_seconds: 300,
-            token_seconds: 30,
-            repeat_tokens: false,
-        }
-    }
-}
 
 /// How a code travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +37,13 @@ impl Way {
             Self::Call => None,
         }
     }
+
+    /// After how many seconds that may be, of the `wait` that there is for SMS. What went to the
+    /// app may follow by SMS at once: clients offer it as a button, and the answers of the real
+    /// server have been seen with a `timeout` for SMS only.
+    fn timeout(self, wait: u32) -> Option<u32> {
+        (self == Self::Sms).then_some(wait)
+    }
 }
 
 /// The last code that was sent to a phone.
@@ -75,7 +52,10 @@ struct Code {
     hash: String,
     key_id: i64,
     way: Way,
+    /// When it was made.
     sent: Instant,
+    /// When it went out last.
+    went_out: Instant,
     wrong: u32,
     spent: bool,
 }
@@ -84,6 +64,8 @@ struct Code {
 pub(crate) struct SentCode {
     pub(crate) hash: String,
     pub(crate) way: Way,
+    /// After how many seconds it may be sent by the next way, if that is to be waited for.
+    pub(crate) timeout: Option<u32>,
 }
 
 /// All logins under way.
@@ -107,7 +89,7 @@ impl Logins {
     }
 
     /// Notes that a code is asked for, unless there were too many.
-    fn ask(&mut self, phone: &str, now: Instant) -> Result<(), RpcError> {
+    pub(super) fn ask(&mut self, phone: &str, now: Instant) -> Result<(), RpcError> {
         let recent = |asked: &Instant| now.duration_since(*asked) < CODES_WINDOW;
         if self.asked.len() >= SWEEP_AT {
             self.asked.retain(|_, times| times.iter().any(recent));
@@ -159,7 +141,8 @@ impl Logins {
         Err("PHONE_CODE_INVALID".into())
     }
 
-    /// Sends the same code once more by the next way.
+    /// Sends the same code once more by the next way. Telegram does not document what it answers
+    /// to who comes before the `timeout`; official clients wait for it.
     pub(crate) fn resend(
         &mut self,
         phone: &str,
@@ -167,9 +150,17 @@ impl Logins {
         key_id: i64,
         now: Instant,
     ) -> Result<SentCode, RpcError> {
+        let wait = self.limits.resend_seconds;
         let code = self.live(phone, hash, key_id, now)?;
-        code.way = code.way.next().ok_or("SEND_CODE_UNAVAILABLE")?;
-        Ok(SentCode { hash: code.hash.clone(), way: code.way })
+        let next = code.way.next().ok_or("SEND_CODE_UNAVAILABLE")?;
+        let timeout = code.way.timeout(wait).unwrap_or(0);
+        let ready = code.went_out + Duration::from_secs(u64::from(timeout));
+        if let Some(left) = ready.checked_duration_since(now).filter(|left| !left.is_zero()) {
+            let seconds = left.as_secs_f64().ceil();
+            return Err(RpcError::named(format!("FLOOD_WAIT_{seconds}")));
+        }
+        (code.way, code.went_out) = (next, now);
+        Ok(SentCode { hash: code.hash.clone(), way: next, timeout: next.timeout(wait) })
     }
 
     pub(crate) fn cancel(
@@ -201,8 +192,10 @@ impl World {
         } else {
             Way::Sms
         };
-        let sent = SentCode { hash: hash.clone(), way };
-        let code = Code { code, hash, key_id, way, sent: now, wrong: 0, spent: false };
+        let timeout = way.timeout(self.logins.limits.resend_seconds);
+        let sent = SentCode { hash: hash.clone(), way, timeout };
+        let (wrong, spent) = (0, false);
+        let code = Code { code, hash, key_id, way, sent: now, went_out: now, wrong, spent };
         self.logins.codes.insert(phone.to_owned(), code);
         Ok(sent)
     }
@@ -220,7 +213,8 @@ pub(crate) fn normal_phone(phone: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::dcs::Dcs;
+    use crate::world::dcs::{Dcs, HOME_DC};
+    use crate::world::users::NewUser;
     use std::net::{Ipv4Addr, SocketAddrV4};
 
     const PHONE: &str = "+79990001122";
@@ -280,13 +274,33 @@ mod tests {
     fn a_code_comes_again_by_other_ways_until_there_is_none() {
         let (mut world, now) = (world(), Instant::now());
         let (hash, code) = sent(&mut world, now);
+        let early = world.logins.resend(PHONE, &hash, 7, now + Duration::from_secs(59));
+        assert_eq!(early.err(), Some("FLOOD_WAIT_1".into()));
+        let now = now + Duration::from_secs(60);
         let again = world.logins.resend(PHONE, &hash, 7, now).ok().unwrap();
-        assert_eq!((again.way, &again.hash), (Way::Call, &hash));
+        assert_eq!((again.way, &again.hash, again.timeout), (Way::Call, &hash, None));
         let third = world.logins.resend(PHONE, &hash, 7, now).err().unwrap();
         assert_eq!(third, "SEND_CODE_UNAVAILABLE".into());
         assert_eq!(world.logins.last_code(PHONE), Some(code.as_str()));
         world.logins.cancel(PHONE, &hash, 7, now).unwrap();
         assert!(world.logins.cancel(PHONE, &hash, 7, now).is_err());
+    }
+
+    #[test]
+    fn what_went_to_the_app_comes_by_message_at_once_and_by_call_after_a_while() {
+        let (mut world, now) = (world(), Instant::now());
+        let phone = Some(PHONE.to_owned());
+        let user = world.add_user(NewUser { phone, ..NewUser::default() }).unwrap();
+        world.issue_key(Some(user), HOME_DC);
+        let Ok(first) = world.send_code(PHONE, 7, now) else { panic!("the code is sent") };
+        assert_eq!((first.way, first.timeout), (Way::App, None));
+        let second = world.logins.resend(PHONE, &first.hash, 7, now).ok().unwrap();
+        assert_eq!((second.way, second.timeout), (Way::Sms, Some(60)));
+        let early = world.logins.resend(PHONE, &first.hash, 7, now).err();
+        assert_eq!(early, Some("FLOOD_WAIT_60".into()));
+        world.logins.limits.resend_seconds = 0;
+        let third = world.logins.resend(PHONE, &first.hash, 7, now).ok().unwrap();
+        assert_eq!((third.way, third.timeout), (Way::Call, None));
     }
 
     #[test]

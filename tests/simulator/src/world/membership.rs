@@ -10,6 +10,10 @@ pub(crate) enum Entrance {
     /// On their own, through a public name, or because they were simply put there.
     Door,
     InviteLink,
+    /// An admin agreed to what they asked for by a link.
+    Request,
+    /// Added by somebody.
+    Invited(i64),
 }
 
 impl World {
@@ -21,19 +25,24 @@ impl World {
         entrance: Entrance,
         origin: Option<u64>,
     ) -> Option<Posted> {
-        if !self.enrol(peer, user) {
+        let by = match entrance {
+            Entrance::Invited(by) => by,
+            _ => user,
+        };
+        if !self.enrol(peer, user, by) {
             return None;
         }
         let content = match entrance {
-            Entrance::Door => Content::Added(user),
+            Entrance::Door | Entrance::Invited(_) => Content::Added(user),
             Entrance::InviteLink => Content::JoinedByLink,
+            Entrance::Request => Content::JoinedByRequest,
         };
         match peer {
             Peer::User(_) => None,
-            Peer::Group(id) => self.post_to_group(id, user, &content, None, origin),
+            Peer::Group(id) => self.post_to_group(id, by, &content, None, origin),
             Peer::Channel(id) => {
                 self.announce_channel(user, id, origin);
-                (!self.is_broadcast(peer)).then(|| self.post_to_channel(id, user, content, origin))
+                (!self.is_broadcast(peer)).then(|| self.post_to_channel(id, by, content, origin))
             }
         }
     }
@@ -59,6 +68,21 @@ impl World {
                 (!self.is_broadcast(peer)).then(|| self.post_to_channel(id, by, content, origin))
             }
         }
+    }
+
+    /// `user` goes by themselves, which the chat remembers: only a mutual contact can add them again.
+    pub(crate) fn leave_freely(
+        &mut self,
+        peer: Peer,
+        user: i64,
+        origin: Option<u64>,
+    ) -> Option<Posted> {
+        let inside = self.user(user).chats.contains(&peer);
+        let posted = self.leave(peer, user, user, origin);
+        if let Some(chat) = self.chat_mut(peer).filter(|_| inside) {
+            chat.left.insert(user);
+        }
+        posted
     }
 
     /// Takes `user` out, if inside, and keeps them out.

@@ -26,6 +26,8 @@ pub(crate) enum Content {
     Added(i64),
     /// Somebody came in by an invite link.
     JoinedByLink,
+    /// Somebody came in because an admin agreed to it.
+    JoinedByRequest,
     /// Somebody left or was removed.
     Removed(i64),
     /// The basic group has become this supergroup.
@@ -180,7 +182,9 @@ impl World {
         let id = user.messages.len() as i32 + 1;
         let message = Message { id, date, from, peer, content, post };
         user.messages.push(message.clone());
-        user.dialogs.entry(peer).or_default().ids.push(id);
+        let dialog = user.dialogs.entry(peer).or_default();
+        dialog.ids.push(id);
+        dialog.heard |= from != owner;
         user.events.push(Event::NewMessage(id));
         (Posted { id, pts: user.pts(), date }, message)
     }

@@ -4,16 +4,24 @@
 //! synchronous and quick, so that one lock is enough.
 
 pub(crate) mod blank;
+pub(crate) mod books;
 pub(crate) mod chats;
+pub(crate) mod contacts;
 pub(crate) mod dcs;
+pub(crate) mod floods;
 pub(crate) mod history;
 pub(crate) mod ids;
+pub(crate) mod inviting;
 pub(crate) mod keys;
+pub(crate) mod limits;
+pub(crate) mod links;
 pub(crate) mod logins;
 pub(crate) mod membership;
 pub(crate) mod messages;
 pub(crate) mod passwords;
 pub(crate) mod qr;
+pub(crate) mod recovery;
+mod requests;
 pub(crate) mod rights;
 pub(crate) mod updates;
 mod upgrade;
@@ -25,10 +33,13 @@ use std::collections::{BTreeMap, HashMap};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use self::books::Books;
 use self::chats::{Channel, Group};
 use self::dcs::Dcs;
+use self::floods::Floods;
 use self::ids::Peer;
 use self::keys::KeyRecord;
+use self::links::InviteLink;
 use self::logins::Logins;
 use self::qr::LoginTokens;
 use self::users::User;
@@ -46,11 +57,13 @@ pub(crate) struct World {
     pub(crate) groups: BTreeMap<i64, Group>,
     /// Lowercase usernames of users and channels.
     pub(crate) usernames: HashMap<String, Peer>,
-    /// Chats by the hash of their invite link.
-    pub(crate) invites: HashMap<String, Peer>,
+    /// Invite links by their hashes.
+    pub(crate) invites: HashMap<String, InviteLink>,
     pub(crate) keys: HashMap<i64, KeyRecord>,
     pub(crate) logins: Logins,
     pub(crate) login_tokens: LoginTokens,
+    pub(crate) floods: Floods,
+    pub(crate) books: Books,
     pub(crate) faults: Faults,
     pub(crate) violations: Violations,
     pub(crate) counters: Counters,
@@ -76,6 +89,8 @@ impl World {
             keys: HashMap::new(),
             logins: Logins::default(),
             login_tokens: LoginTokens::default(),
+            floods: Floods::default(),
+            books: Books::default(),
             faults: Faults::default(),
             violations: Violations::default(),
             counters: Counters::default(),

@@ -20,13 +20,16 @@ const SALT2: usize = 16;
 pub(crate) struct Password {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) hint: Option<String>,
+    /// Where a code goes if it is forgotten.
+    pub(crate) recovery_email: Option<String>,
     /// When wrong ones were given, oldest first.
-    wrong: Vec<Instant>,
+    pub(super) wrong: Vec<Instant>,
 }
 
 impl Password {
     pub(crate) fn new(verifier: Verifier, hint: Option<String>) -> Self {
-        Self { verifier: Arc::new(verifier), hint, wrong: Vec::new() }
+        let (recovery_email, wrong) = (None, Vec::new());
+        Self { verifier: Arc::new(verifier), hint, recovery_email, wrong }
     }
 }
 

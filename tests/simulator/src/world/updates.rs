@@ -65,6 +65,13 @@ impl World {
         self.push(user, &body, origin);
     }
 
+    /// Sends updates to the connections of an account.
+    pub(crate) fn announce(&mut self, user: i64, updates: &enums::Updates, origin: Option<u64>) {
+        if !self.user(user).links.is_empty() {
+            self.push(user, &updates.to_bytes(), origin);
+        }
+    }
+
     /// Queues an update on every connection of `user` but `origin`.
     fn push(&mut self, user: i64, body: &[u8], origin: Option<u64>) {
         let Self { users, faults, counters, .. } = self;

@@ -8,11 +8,13 @@ use rand::distr::Alphanumeric;
 use serde::Deserialize;
 
 use super::World;
+use super::contacts::AddressBook;
 use super::dcs::HOME_DC;
 use super::ids::Peer;
 use super::logins::normal_phone;
 use super::messages::Message;
 use super::passwords::Password;
+use super::recovery::MailedCode;
 use crate::server::link::Link;
 
 /// First user id; above 32 bits, as new accounts have.
@@ -34,6 +36,8 @@ pub(crate) struct Dialog {
     /// Ids in the account's own numbering, rising.
     pub(crate) ids: Vec<i32>,
     pub(crate) read_inbox: i32,
+    /// Whether somebody else has written here.
+    pub(crate) heard: bool,
 }
 
 /// A message that a client sent.
@@ -44,7 +48,7 @@ pub(crate) struct Accepted {
     pub(crate) pts: i32,
 }
 
-/// Whom an account lets write to it.
+/// Whom an account lets reach it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Privacy {
@@ -52,6 +56,18 @@ pub struct Privacy {
     pub blocked: BTreeSet<i64>,
     /// The error that everybody else's private messages are answered with, if any.
     pub refuse_messages: Option<String>,
+    /// Nobody can add it to a chat: it comes back in `missing_invitees`. A bot of that kind is
+    /// `BOT_GROUPS_BLOCKED`.
+    pub refuse_invites: bool,
+    /// Only those who have Telegram Premium can reach it, beside its contacts and those to whom it
+    /// has written: messages are `PRIVACY_PREMIUM_REQUIRED`, invitations come back in
+    /// `missing_invitees`.
+    pub premium_required: bool,
+    /// What a message costs those who are neither its contacts nor have heard from it, in stars:
+    /// `ALLOW_PAYMENT_REQUIRED_x`. 0 is nothing.
+    pub paid_messages: u32,
+    /// Only its contacts find it by its phone.
+    pub hide_phone: bool,
 }
 
 /// An account.
@@ -64,6 +80,10 @@ pub(crate) struct User {
     /// Tokens it had before.
     pub(crate) old_tokens: Vec<String>,
     pub(crate) password: Option<Password>,
+    /// The last code that went to its recovery mail.
+    pub(crate) mailed: Option<MailedCode>,
+    /// Whether it has Telegram Premium.
+    pub(crate) premium: bool,
     pub(crate) api_hash: String,
     /// The datacenter it lives at.
     pub(crate) dc: i32,
@@ -84,6 +104,12 @@ pub(crate) struct User {
     /// What became of accepted sends, by their random ids.
     pub(crate) random_ids: HashMap<i64, Accepted>,
     pub(crate) privacy: Privacy,
+    pub(crate) book: AddressBook,
+    /// Phones it has imported, and looked up in whatever way, since the limits were set.
+    pub(crate) imported: u32,
+    pub(crate) looked_up: u32,
+    /// Whether it was deleted; its messages stay.
+    pub(crate) deleted: bool,
     /// Since when it is frozen, if it is.
     pub(crate) frozen: Option<i32>,
     /// Connections that get updates.
@@ -140,6 +166,7 @@ pub(crate) struct NewUser {
     pub(crate) username: Option<String>,
     pub(crate) password: Option<Password>,
     pub(crate) bot: bool,
+    pub(crate) premium: bool,
     /// Home, if it is not the usual one.
     pub(crate) dc: Option<i32>,
 }
@@ -179,6 +206,8 @@ impl World {
             bot_token,
             old_tokens: Vec::new(),
             password: new.password,
+            mailed: None,
+            premium: new.premium,
             dc,
             api_hash: format!("{:032x}", self.rng.random::<u128>()),
             messages: Vec::new(),
@@ -190,6 +219,10 @@ impl World {
             setback: 0,
             random_ids: HashMap::new(),
             privacy: Privacy::default(),
+            book: AddressBook::default(),
+            imported: 0,
+            looked_up: 0,
+            deleted: false,
             frozen: None,
             links: Vec::new(),
             connections_now: 0,
@@ -211,6 +244,21 @@ impl World {
 
     fn draw_token(&mut self, id: i64) -> String {
         format!("{id}:{}", self.random_text(35))
+    }
+
+    /// Deletes an account: nobody finds it or reaches it any more, and its sessions are over.
+    /// What it wrote and where it is a member stays.
+    pub(crate) fn delete_account(&mut self, id: i64) {
+        let user = self.user_mut(id);
+        user.deleted = true;
+        let (phone, username) = (user.phone.clone(), user.username.take());
+        self.phones.remove(&phone);
+        if let Some(username) = username {
+            self.usernames.remove(&username.to_ascii_lowercase());
+        }
+        for key_id in self.keys_of(id) {
+            self.kill_key(key_id, "USER_DEACTIVATED");
+        }
     }
 
     /// Reserves a username for a peer.

@@ -46,7 +46,10 @@ impl Cast {
             Content::Added(user) | Content::Removed(user) => self.add(Peer::User(user)),
             Content::MigratedTo(channel_id) => self.add(Peer::Channel(channel_id)),
             Content::MigratedFrom { group_id, .. } => self.add(Peer::Group(group_id)),
-            Content::Text { .. } | Content::Unreadable | Content::JoinedByLink => {}
+            Content::Text { .. }
+            | Content::Unreadable
+            | Content::JoinedByLink
+            | Content::JoinedByRequest => {}
         }
     }
 
@@ -83,15 +86,30 @@ impl World {
     pub(crate) fn user_view(&self, viewer: i64, id: i64) -> enums::User {
         let user = self.user(id);
         let own = viewer == id;
+        if user.deleted {
+            let access_hash = Some(self.access_hash(viewer, Peer::User(id)));
+            return types::User { deleted: true, id, access_hash, ..blank::USER.clone() }.into();
+        }
+        // A contact is called what its owner calls it.
+        let contact = self.users.get(&viewer).and_then(|viewer| viewer.book.contacts.get(&id));
+        let first_name = contact.map_or(&user.first_name, |contact| &contact.first_name).clone();
+        let last_name = contact.map(|contact| contact.last_name.clone());
         types::User {
             is_self: own,
+            contact: contact.is_some(),
+            mutual_contact: contact.is_some() && self.has_contact(id, viewer),
+            bot_nochats: user.is_bot() && user.privacy.refuse_invites,
+            contact_require_premium: self.needs_premium(viewer, id),
+            send_paid_messages_stars: self.price(viewer, id),
             bot: user.is_bot(),
+            premium: user.premium,
             bot_info_version: user.is_bot().then_some(1),
             id,
             access_hash: Some(self.access_hash(viewer, Peer::User(id))),
-            first_name: Some(user.first_name.clone()),
+            first_name: Some(first_name),
+            last_name: last_name.filter(|name| !name.is_empty()),
             username: user.username.clone(),
-            phone: (own && !user.is_bot()).then(|| user.phone.trim_start_matches('+').to_owned()),
+            phone: self.phone_shown(viewer, id),
             ..blank::USER.clone()
         }
         .into()
@@ -156,6 +174,7 @@ impl World {
             }
             Content::Added(user) => types::MessageActionChatAddUser { users: vec![*user] }.into(),
             Content::JoinedByLink => types::MessageActionChatJoinedByLink { inviter_id: 0 }.into(),
+            Content::JoinedByRequest => enums::MessageAction::ChatJoinedByRequest,
             Content::Removed(user) => types::MessageActionChatDeleteUser { user_id: *user }.into(),
             Content::MigratedTo(channel_id) => {
                 types::MessageActionChatMigrateTo { channel_id: *channel_id }.into()

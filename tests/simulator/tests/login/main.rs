@@ -5,6 +5,7 @@
 mod codes;
 mod datacenters;
 mod passwords;
+mod recovery;
 mod steps;
 #[path = "../support/mod.rs"]
 mod support;
