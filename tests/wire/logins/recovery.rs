@@ -139,7 +139,7 @@ async fn three_wrong_codes_use_the_mail_up_and_another_one_helps() {
     forgot(&user, &login).await.expect(200);
     let done = recover(&user, &login, &house.mailed(&account).await).await.expect(200);
     house.expect_usable(&user, &id_of(&done["account"]), &account).await;
-    let mut expected = vec!["begun", "TG_CODE_INVALID"].repeat(4);
+    let mut expected = ["begun", "TG_CODE_INVALID"].repeat(4);
     expected.extend(["begun", "ok"]);
     assert_eq!(audited(&user, "login.recovery_code").await, expected);
     house.expect_clean_books().await;
