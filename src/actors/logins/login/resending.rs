@@ -46,8 +46,7 @@ fn not_now(no: NoResend) -> Refusal {
         NoResend::NothingLeft => Refusal::new(Code::Conflict, LoginFailure::NoOtherWay.to_string()),
         NoResend::TooEarly { via, seconds } => {
             let detail = format!(
-                "the code may still arrive; telegram sends it once more in {seconds} s at the \
-                 earliest, by the way {}",
+                "the code may still arrive; telegram offers to send it once more ({}) in {seconds} s",
                 via.name()
             );
             Refusal::new(Code::Conflict, detail).after(seconds)
