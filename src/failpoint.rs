@@ -8,8 +8,8 @@
 //! `TELEWARDEN_SYNC_FAILS=folder` makes a sync fail (see `failing_sync`).
 
 /// Every point, by the way of a fact through the process. `tests/wire/tree/failpoints.rs` and, for what
-/// users do, `tests/wire/accounts/failpoints.rs` kill the daemon at each.
-pub const NAMES: [&str; 81] = [
+/// users do, `tests/wire/accounts/failpoints.rs` and `tests/wire/logins/recovery.rs` kill the daemon at each.
+pub const NAMES: [&str; 87] = [
     // The store is made.
     "key.write.before",
     "key.rename.before",
@@ -81,6 +81,13 @@ pub const NAMES: [&str; 81] = [
     "login.sign_in.before",
     "login.sign_in.after",
     "login.signed_in",
+    // A code is asked for once more; a forgotten password is recovered.
+    "login.resend.before",
+    "login.resend.after",
+    "login.recovery.before",
+    "login.recovery.after",
+    "login.recover.before",
+    "login.recover.after",
     "account.adopt.before",
     "account.adopt.after",
     "owned.keep.before",

@@ -165,6 +165,14 @@ impl LoginConnection for LoginLink {
         Self::check_password(self, password).await
     }
 
+    async fn request_recovery(&mut self) -> Result<Step, LoginFailure> {
+        Self::request_recovery(self).await
+    }
+
+    async fn recover_password(&mut self, code: &SecretText) -> Result<Step, LoginFailure> {
+        Self::recover_password(self, code).await
+    }
+
     async fn awaited_password(&mut self) -> Result<Step, LoginFailure> {
         Self::awaited_password(self).await
     }

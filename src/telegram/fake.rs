@@ -22,6 +22,7 @@ use super::call::Call;
 use super::outcome::Outcome;
 use crate::clock::{Clock, RuntimeTime, now};
 use crate::protocol::accounts::record::Me;
+use crate::protocol::logins::delivery::CodeVia;
 use crate::protocol::logins::steps::{LoginFailure, Step};
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::values::ids::AuthKeyId;
@@ -29,7 +30,7 @@ use crate::protocol::values::ids::AuthKeyId;
 pub(crate) use groups::Group;
 pub(crate) use people::{Contacted, Reach, Somebody};
 pub(crate) use unreachable::Unreachable;
-pub(crate) use world::{CODE, PASSWORD, channel};
+pub(crate) use world::{CODE, EMAIL_PATTERN, PASSWORD, RECOVERY_CODE, channel};
 
 /// How long the world takes for an answer that the script says nothing about.
 const ANSWER: Duration = Duration::from_millis(20);
@@ -125,6 +126,10 @@ struct State {
     people: HashMap<AuthKeyId, Me>,
     /// Keys at which Telegram waits for the password of somebody.
     half_in: HashMap<AuthKeyId, world::Account>,
+    /// Keys over which a recovery code was asked for.
+    recovering: HashSet<AuthKeyId>,
+    /// How the newest code went out that was asked for over a key.
+    went_by: HashMap<AuthKeyId, CodeVia>,
     /// By phone number.
     accounts: HashMap<String, world::Account>,
     /// Whose phone has scanned which picture, by the key that shows it.

@@ -5,6 +5,7 @@
 mod gate;
 mod password;
 mod qr;
+mod recovery;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grammers_client::session::updates::UpdatesLike;
-use grammers_client::tl::enums::auth::{Authorization, SentCode, SentCodeType};
+use grammers_client::tl::enums::auth::{Authorization, CodeType, SentCode, SentCodeType};
 use grammers_client::tl::{RemoteCall, enums, functions, types};
 use tokio::sync::mpsc;
 
@@ -24,8 +25,9 @@ use super::link::{Connection, DialOptions, KEY_UNKNOWN, Link, RawCaller, Unheard
 use super::port::KeepKey;
 use super::vault::Vault;
 use crate::protocol::accounts::record::Credentials;
+use crate::protocol::logins::delivery::CodeVia;
 use crate::protocol::logins::steps::{
-    CodeSent, CodeTicket, CodeVia, LoginFailure, SignedIn, Step, mask_phone,
+    CodeSent, CodeTicket, LoginFailure, SignedIn, Step, mask_phone,
 };
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::values::ids::AuthKeyId;
@@ -174,17 +176,17 @@ impl LoginLink {
         sent_code(phone, sent)
     }
 
-    /// Has Telegram send the code in the next way it offers.
+    /// Has Telegram send the code in the next way it offers. Leads to [`Step::CodeSent`].
     ///
     /// # Errors
-    /// See [`LoginFailure`].
+    /// [`LoginFailure::NoOtherWay`] when all were used; see the others there.
     pub(super) async fn resend_code(&mut self, ticket: &CodeTicket) -> Result<Step, LoginFailure> {
         let request = functions::auth::ResendCode {
             phone_number: ticket.phone.expose().to_owned(),
             phone_code_hash: ticket.phone_code_hash.expose().to_owned(),
             reason: None,
         };
-        let sent = self.call(&request).await?;
+        let sent = self.call(&request).await.map_err(LoginFailure::of_resend)?;
         sent_code(&ticket.phone, sent)
     }
 
@@ -437,8 +439,18 @@ fn sent_code(phone: &SecretText, sent: SentCode) -> Result<Step, LoginFailure> {
         by_email: via == CodeVia::Email,
     };
     let length = length.and_then(|length| u32::try_from(length).ok());
+    let next = sent.next_type.map(next_via);
     let resend_after = sent.timeout.and_then(|seconds| u32::try_from(seconds).ok());
-    Ok(Step::CodeSent(CodeSent { ticket, via, length, resend_after }))
+    Ok(Step::CodeSent(CodeSent { ticket, via, length, next, resend_after }))
+}
+
+fn next_via(kind: CodeType) -> CodeVia {
+    match kind {
+        CodeType::Sms => CodeVia::Sms,
+        CodeType::Call => CodeVia::Call,
+        CodeType::FlashCall | CodeType::MissedCall => CodeVia::CallerNumber,
+        CodeType::FragmentSms => CodeVia::Fragment,
+    }
 }
 
 fn signed_in(answer: Authorization) -> Result<Step, LoginFailure> {

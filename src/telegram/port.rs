@@ -209,10 +209,10 @@ pub trait LoginConnection: Send + Sync {
     /// See [`LoginFailure`].
     async fn send_code(&mut self, phone: &SecretText) -> Result<Step, LoginFailure>;
 
-    /// Has Telegram send the code in the next way it offers.
+    /// Has Telegram send the code in the next way it offers. Leads to [`Step::CodeSent`].
     ///
     /// # Errors
-    /// See [`LoginFailure`].
+    /// [`LoginFailure::NoOtherWay`] when all were used; see the others there.
     async fn resend_code(&mut self, ticket: &CodeTicket) -> Result<Step, LoginFailure>;
 
     /// Gives the code. Leads to [`Step::SignedIn`] or [`Step::PasswordNeeded`].
@@ -230,6 +230,20 @@ pub trait LoginConnection: Send + Sync {
     /// # Errors
     /// [`LoginFailure::PasswordInvalid`]; see the others there.
     async fn check_password(&mut self, password: &SecretText) -> Result<Step, LoginFailure>;
+
+    /// Has Telegram mail a code to the account's recovery address, for a forgotten password. Leads to
+    /// [`Step::RecoverySent`].
+    ///
+    /// # Errors
+    /// [`LoginFailure::NoRecoveryMail`]; see the others there.
+    async fn request_recovery(&mut self) -> Result<Step, LoginFailure>;
+
+    /// Gives the code that was mailed, which takes the password away at Telegram. Leads to
+    /// [`Step::SignedIn`].
+    ///
+    /// # Errors
+    /// [`LoginFailure::CodeInvalid`], [`LoginFailure::RecoveryExpired`]; see the others there.
+    async fn recover_password(&mut self, code: &SecretText) -> Result<Step, LoginFailure>;
 
     /// Asks whether Telegram waits for a password on this key, which it tells only then.
     ///

@@ -5,6 +5,8 @@
 
 mod again;
 mod leaving;
+mod recovery;
+mod resending;
 mod steps;
 mod telling;
 #[cfg(test)]
@@ -33,6 +35,7 @@ use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::accounts::record::Credentials;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::audit::log::AuditEvent;
+use crate::protocol::logins::delivery::CodeDelivery;
 use crate::protocol::logins::record::{LoginRecord, LoginStage};
 use crate::protocol::logins::steps::{
     CodeTicket, LoginFailure, LoginState, LoginToken, SignedIn, Step,
@@ -93,6 +96,12 @@ pub(in crate::actors) enum LoginMsg {
     Code { code: SecretText, reply: LoginReply },
     /// Its user hands in the password.
     Password { password: SecretText, reply: LoginReply },
+    /// Its user did not get the code.
+    Resend { reply: LoginReply },
+    /// Its user has forgotten the password.
+    RequestRecovery { reply: LoginReply },
+    /// Its user hands in the code that was mailed because of that.
+    Recover { code: SecretText, reply: LoginReply },
     /// Its user gives it up.
     Abandon { reply: LoginReply },
     /// A step ended; the link comes back.
@@ -109,15 +118,29 @@ pub(in crate::actors) enum LoginMsg {
     Deadline,
 }
 
-named!(LoginMsg: Begin, By, Code, Password, Abandon, Stepped, Known, Again, Left, Adopted, Deadline);
+named!(
+    LoginMsg: Begin, By, Code, Password, Resend, RequestRecovery, Recover, Abandon, Stepped, Known, Again,
+    Left, Adopted, Deadline
+);
 
 impl LoginMsg {
     /// Answers whoever waits behind it.
     pub(in crate::actors) fn refuse(self, refusal: &Refusal) {
-        if let Self::Code { reply, .. } | Self::Password { reply, .. } | Self::Abandon { reply } =
-            self
-        {
+        if let Some(reply) = self.into_reply() {
             let _ = reply.send(Err(refusal.clone()));
+        }
+    }
+
+    /// Who waits behind it.
+    fn into_reply(self) -> Option<LoginReply> {
+        match self {
+            Self::Code { reply, .. }
+            | Self::Password { reply, .. }
+            | Self::Resend { reply }
+            | Self::RequestRecovery { reply }
+            | Self::Recover { reply, .. }
+            | Self::Abandon { reply } => Some(reply),
+            _ => None,
         }
     }
 }
@@ -126,10 +149,16 @@ impl LoginMsg {
 enum Stage {
     /// Nothing came back yet.
     Beginning,
-    CodeSent(CodeTicket),
+    CodeSent {
+        ticket: CodeTicket,
+        /// Unknown of a login that an earlier version began.
+        delivery: Option<CodeDelivery>,
+    },
     WaitingScan(LoginToken),
     PasswordRequired {
         hint: Option<String>,
+        /// A code to recover it was mailed there.
+        email_pattern: Option<String>,
     },
     /// The fleet takes the account in.
     Finishing(Box<Finishing>),
@@ -258,6 +287,9 @@ impl Actor for Login {
             LoginMsg::By(caller) => state.asking = caller,
             LoginMsg::Code { code, reply } => state.code(&myself, code, reply),
             LoginMsg::Password { password, reply } => state.password(&myself, password, reply),
+            LoginMsg::Resend { reply } => state.resend(&myself, reply),
+            LoginMsg::RequestRecovery { reply } => state.request_recovery(&myself, reply),
+            LoginMsg::Recover { code, reply } => state.recover(&myself, code, reply).await,
             LoginMsg::Abandon { reply } => state.abandon(&myself, reply).await,
             LoginMsg::Stepped { link, outcome } => state.stepped(&myself, link, outcome).await,
             LoginMsg::Known(known) => {
@@ -315,9 +347,10 @@ impl LoginActor {
             }
             Ok(_) => false,
         };
+        let was_look = self.is_resuming;
         self.resumed(myself, &outcome);
         let unheard = self.unheard.take();
-        if matches!(&outcome, Ok(step) if self.is_where_it_was(step)) {
+        if was_look && matches!(&outcome, Ok(step) if self.is_where_it_was(step)) {
             self.show(self.state());
             if let Some(refusal) = unheard {
                 self.answer_refusal(refusal).await;
@@ -326,8 +359,9 @@ impl LoginActor {
         }
         match outcome {
             Ok(Step::CodeSent(sent)) => {
-                self.stage = Stage::CodeSent(sent.ticket);
-                self.settle_in(myself, "login.begin").await;
+                let delivery = Some(sent.delivery(self.context.now()));
+                self.stage = Stage::CodeSent { ticket: sent.ticket, delivery };
+                self.settle_in(myself, self.doing).await;
             }
             Ok(Step::Token(token)) => {
                 let is_first = !matches!(self.stage, Stage::WaitingScan(_));
@@ -340,12 +374,21 @@ impl LoginActor {
                 self.wait_for_scan(myself);
             }
             Ok(Step::PasswordNeeded { hint }) => {
-                self.stage = Stage::PasswordRequired { hint };
+                self.stage = Stage::PasswordRequired { hint, email_pattern: None };
                 let action = if self.is_known { "login.code" } else { "login.begin" };
                 self.become_known(myself);
                 self.settle_in(myself, action).await;
             }
-            Ok(Step::SignedIn(signed_in)) => self.signed_in(myself, signed_in).await,
+            Ok(Step::RecoverySent { email_pattern }) => {
+                if let Stage::PasswordRequired { email_pattern: shown, .. } = &mut self.stage {
+                    *shown = Some(email_pattern);
+                }
+                self.settle_in(myself, recovery::REQUEST).await;
+            }
+            Ok(Step::SignedIn(signed_in)) => {
+                self.note_recovery().await;
+                self.signed_in(myself, signed_in).await;
+            }
             Err(failure) => self.failed_step(myself, failure).await,
         }
     }
@@ -366,7 +409,7 @@ impl LoginActor {
             return self.fail(myself, broken(&error)).await;
         }
         match &self.stage {
-            Stage::CodeSent(_) | Stage::PasswordRequired { .. } if !failure.is_final() => {
+            Stage::CodeSent { .. } | Stage::PasswordRequired { .. } if !failure.is_final() => {
                 self.answer_refusal(failure.into()).await;
             }
             _ => self.fail(myself, failure.into()).await,
@@ -399,7 +442,7 @@ impl LoginActor {
     fn state(&self) -> LoginState {
         match &self.stage {
             Stage::WaitingScan(_) | Stage::Beginning => LoginState::WaitingScan,
-            Stage::CodeSent(_) => LoginState::CodeSent,
+            Stage::CodeSent { .. } => LoginState::CodeSent,
             Stage::PasswordRequired { .. } | Stage::Finishing(_) => LoginState::PasswordRequired,
             Stage::Leaving => LoginState::Failed,
         }
@@ -412,12 +455,16 @@ impl LoginActor {
 
     fn record_of(&self, credentials: &Credentials) -> LoginRecord {
         let stage = match &self.stage {
-            Stage::CodeSent(ticket) => LoginStage::CodeSent {
+            Stage::CodeSent { ticket, delivery } => LoginStage::CodeSent {
                 phone: ticket.phone.expose().to_owned(),
                 code_hash: ticket.phone_code_hash.expose().to_owned(),
                 by_email: ticket.by_email,
+                delivery: *delivery,
             },
-            Stage::PasswordRequired { hint } => LoginStage::PasswordRequired { hint: hint.clone() },
+            Stage::PasswordRequired { hint, email_pattern } => LoginStage::PasswordRequired {
+                hint: hint.clone(),
+                email_pattern: email_pattern.clone(),
+            },
             Stage::WaitingScan(_) | Stage::Beginning | Stage::Finishing(_) | Stage::Leaving => {
                 LoginStage::WaitingScan
             }

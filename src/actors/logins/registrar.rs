@@ -172,15 +172,8 @@ impl LoginsState {
     /// A login that succeeded in an earlier life of the daemon, of which its user may not have heard.
     fn tell_of(&self, myself: &ActorRef<LoginsMsg>, account: AccountId, record: &LoginRecord) {
         let (user, id, at) = (record.user.clone(), record.id, self.context.now());
-        let view = LoginView {
-            state: LoginState::Active,
-            expires_at: record.expires_at,
-            account: Some(account),
-            hint: None,
-            token: None,
-            error: None,
-            previous: None,
-        };
+        let view = LoginView::new(LoginState::Active, record.expires_at);
+        let view = LoginView { account: Some(account), ..view };
         self.context.login_registry.put(&user, id, view, at);
         let left = u64::try_from(record.expires_at.0 - at.0).unwrap_or(0);
         myself.send_after(Duration::from_millis(left), move || LoginsMsg::Forget { user, id });

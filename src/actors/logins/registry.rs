@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::protocol::accounts::owned::PreviousSession;
+use crate::protocol::logins::delivery::CodeDelivery;
 use crate::protocol::logins::steps::LoginState;
 use crate::protocol::users::owner::{AccountId, LoginId, Scope, UserId};
 use crate::protocol::values::ids::UnixMillis;
@@ -21,6 +22,10 @@ pub(in crate::actors) struct LoginView {
     pub(in crate::actors) expires_at: UnixMillis,
     /// What became of it.
     pub(in crate::actors) account: Option<AccountId>,
+    /// How the code went out.
+    pub(in crate::actors) code: Option<CodeDelivery>,
+    /// What is shown of the address to which a code for a forgotten password went.
+    pub(in crate::actors) email_pattern: Option<String>,
     /// The password's hint.
     pub(in crate::actors) hint: Option<String>,
     /// The link to be scanned, and until when.
@@ -29,6 +34,15 @@ pub(in crate::actors) struct LoginView {
     pub(in crate::actors) error: Option<(String, String)>,
     /// What becomes of the session that the account had before.
     pub(in crate::actors) previous: Option<PreviousSession>,
+}
+
+impl LoginView {
+    /// One of which nothing more is told.
+    pub(in crate::actors) fn new(state: LoginState, expires_at: UnixMillis) -> Self {
+        let (account, code, email_pattern, hint) = (None, None, None, None);
+        let (token, error, previous) = (None, None, None);
+        Self { state, expires_at, account, code, email_pattern, hint, token, error, previous }
+    }
 }
 
 /// The login registry.
@@ -123,9 +137,7 @@ mod tests {
     use super::*;
 
     fn view(state: LoginState, expires_at: i64) -> LoginView {
-        let expires_at = UnixMillis(expires_at);
-        let (account, hint, token, error, previous) = (None, None, None, None, None);
-        LoginView { state, expires_at, account, hint, token, error, previous }
+        LoginView::new(state, UnixMillis(expires_at))
     }
 
     #[test]

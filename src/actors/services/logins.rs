@@ -79,6 +79,17 @@ pub trait LoginService: Send + Sync + 'static {
         id: LoginId,
         password: SecretText,
     ) -> Result<LoginInfo, Refusal>;
+    /// Has the code sent once more, in the way that Telegram offers next.
+    async fn resend(&self, who: &Caller, id: LoginId) -> Result<LoginInfo, Refusal>;
+    /// Has a code mailed because the password is forgotten.
+    async fn request_recovery(&self, who: &Caller, id: LoginId) -> Result<LoginInfo, Refusal>;
+    /// Hands in that code, which takes the password away at Telegram.
+    async fn recover(
+        &self,
+        who: &Caller,
+        id: LoginId,
+        code: SecretText,
+    ) -> Result<LoginInfo, Refusal>;
     /// Gives a login up.
     async fn abandon(&self, who: &Caller, id: LoginId) -> Result<(), Refusal>;
 }
@@ -153,6 +164,23 @@ impl LoginService for Logins {
         password: SecretText,
     ) -> Result<LoginInfo, Refusal> {
         self.tell(who, id, |reply| LoginMsg::Password { password, reply }).await
+    }
+
+    async fn resend(&self, who: &Caller, id: LoginId) -> Result<LoginInfo, Refusal> {
+        self.tell(who, id, |reply| LoginMsg::Resend { reply }).await
+    }
+
+    async fn request_recovery(&self, who: &Caller, id: LoginId) -> Result<LoginInfo, Refusal> {
+        self.tell(who, id, |reply| LoginMsg::RequestRecovery { reply }).await
+    }
+
+    async fn recover(
+        &self,
+        who: &Caller,
+        id: LoginId,
+        code: SecretText,
+    ) -> Result<LoginInfo, Refusal> {
+        self.tell(who, id, |reply| LoginMsg::Recover { code, reply }).await
     }
 
     async fn abandon(&self, who: &Caller, id: LoginId) -> Result<(), Refusal> {
@@ -247,7 +275,17 @@ pub(in crate::actors) fn told(
     view: LoginView,
     account: Option<AccountInfo>,
 ) -> LoginInfo {
-    let LoginView { state, expires_at, hint, token, error, previous, account: _ } = view;
+    let LoginView {
+        state,
+        expires_at,
+        code,
+        email_pattern,
+        hint,
+        token,
+        error,
+        previous,
+        account: _,
+    } = view;
     LoginInfo {
         id,
         state,
@@ -255,7 +293,9 @@ pub(in crate::actors) fn told(
         // It is the account's: without one there is nothing to tell.
         previous_session: previous.filter(|_| account.is_some()),
         account,
+        code,
         hint,
+        email_pattern,
         link: token,
         error,
     }

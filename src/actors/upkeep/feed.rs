@@ -204,8 +204,7 @@ mod tests {
         ];
         for (id, state) in states {
             let expires_at = now().plus_ms(60_000);
-            let (account, hint, token, error, previous) = (None, None, None, None, None);
-            let view = LoginView { state, expires_at, account, hint, token, error, previous };
+            let view = LoginView::new(state, expires_at);
             context.login_registry.put(&ann(), id, view, now());
             tell(&context, &mut told, Subject::Login(ann(), id));
         }

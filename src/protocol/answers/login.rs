@@ -2,6 +2,7 @@
 
 use super::account::AccountInfo;
 use crate::protocol::accounts::owned::PreviousSession;
+use crate::protocol::logins::delivery::CodeDelivery;
 use crate::protocol::logins::steps::LoginState;
 use crate::protocol::users::owner::LoginId;
 use crate::protocol::values::ids::UnixMillis;
@@ -20,8 +21,12 @@ pub struct LoginInfo {
     pub account: Option<AccountInfo>,
     /// What becomes of the session that the account had before.
     pub previous_session: Option<PreviousSession>,
+    /// How the code went out, while one is awaited.
+    pub code: Option<CodeDelivery>,
     /// The hint that belongs to the password.
     pub hint: Option<String>,
+    /// What is shown of the address to which a code for a forgotten password went.
+    pub email_pattern: Option<String>,
     /// The link to be scanned, and until when.
     pub link: Option<(SecretText, UnixMillis)>,
     /// Why it cannot go on: code and text.

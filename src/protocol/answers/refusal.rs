@@ -277,9 +277,13 @@ impl From<LoginFailure> for Refusal {
             | LoginFailure::NotRegistered
             | LoginFailure::PaymentNeeded
             | LoginFailure::EmailNeeded => Self::new(Code::PhoneInvalid, detail),
-            LoginFailure::CodeInvalid | LoginFailure::CodeExpired | LoginFailure::QrExpired => {
-                Self::new(Code::CodeInvalid, detail)
-            }
+            LoginFailure::CodeInvalid
+            | LoginFailure::CodeExpired
+            | LoginFailure::RecoveryExpired
+            | LoginFailure::QrExpired => Self::new(Code::CodeInvalid, detail),
+            LoginFailure::NoOtherWay
+            | LoginFailure::NoRecoveryMail
+            | LoginFailure::PasswordGone => Self::new(Code::Conflict, detail),
             LoginFailure::PasswordNeeded => Self::new(Code::PasswordRequired, detail),
             LoginFailure::PasswordInvalid => Self::new(Code::PasswordInvalid, detail),
             LoginFailure::TokenInvalid => Self::new(Code::BotTokenInvalid, detail),

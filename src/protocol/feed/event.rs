@@ -75,7 +75,9 @@ mod tests {
             expires_at: UnixMillis(1_000),
             account: None,
             previous_session: None,
+            code: None,
             hint: None,
+            email_pattern: None,
             link: Some((SecretText::new(link.to_owned()), UnixMillis(500))),
             error: None,
         })

@@ -1,4 +1,5 @@
-//! Logins: what a step leads to, why one fails, and what is kept of a login under way.
+//! Logins: what a step leads to, why one fails, how a code goes out, and what is kept of a login under way.
 
+pub mod delivery;
 pub mod record;
 pub mod steps;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::delivery::CodeDelivery;
 use crate::protocol::users::owner::{AccountId, LoginId, UserId};
 use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::values::ids::UnixMillis;
@@ -72,6 +73,9 @@ pub enum LoginStage {
         code_hash: String,
         /// Whether it went to the account's login address.
         by_email: bool,
+        /// How the code went out; unknown of records that are older than this field.
+        #[serde(default)]
+        delivery: Option<CodeDelivery>,
     },
     /// A picture waits to be scanned.
     WaitingScan,
@@ -79,6 +83,9 @@ pub enum LoginStage {
     PasswordRequired {
         /// The hint.
         hint: Option<String>,
+        /// What Telegram shows of the address to which it sent a code because the password is forgotten.
+        #[serde(default)]
+        email_pattern: Option<String>,
     },
     /// It has succeeded: told of until it would have expired, in case its user did not hear of it.
     Done {

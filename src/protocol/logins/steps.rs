@@ -1,8 +1,10 @@
 //! Logging in: what a step leads to, why one fails, and how a phone number is shown. Plain data and
 //! pure sorting; who calls Telegram is elsewhere.
 
+use super::delivery::{CodeDelivery, CodeVia, NextDelivery};
 use crate::protocol::accounts::record::Me;
 use crate::protocol::telegram::failure::Failure;
+use crate::protocol::values::ids::UnixMillis;
 use crate::protocol::values::secret::SecretText;
 
 /// Where a login stands, as its user sees it (`docs/http-api.md`).
@@ -39,6 +41,11 @@ pub enum Step {
         /// What its owner wrote down to remember it by.
         hint: Option<String>,
     },
+    /// The password is still awaited, and a code to recover it is in the account's mail.
+    RecoverySent {
+        /// What Telegram shows of the address, such as `j***n@example.org`.
+        email_pattern: String,
+    },
     /// A token to be shown as a QR code until it expires or is scanned.
     Token(LoginToken),
     /// The login is complete.
@@ -54,8 +61,20 @@ pub struct CodeSent {
     pub via: CodeVia,
     /// Its number of characters, where it is known.
     pub length: Option<u32>,
-    /// After how many seconds another way of delivery may be asked for.
+    /// How it goes out when it is asked for once more; `None`: Telegram offers nothing.
+    pub next: Option<CodeVia>,
+    /// After how many seconds that may be asked for; `None`: Telegram names no wait.
     pub resend_after: Option<u32>,
+}
+
+impl CodeSent {
+    /// What is kept and told of it, sent at `now`.
+    pub fn delivery(&self, now: UnixMillis) -> CodeDelivery {
+        let after_seconds = self.resend_after.unwrap_or(0);
+        let at = now.plus_ms(i64::from(after_seconds) * 1_000);
+        let next = self.next.map(|via| NextDelivery { via, after_seconds, at });
+        CodeDelivery { via: self.via, length: self.length, next }
+    }
 }
 
 /// What belongs to a code; with it and the key a login goes on after a restart.
@@ -72,41 +91,7 @@ pub struct CodeTicket {
 impl From<CodeTicket> for CodeSent {
     /// A code that was sent before, of which nothing else is known any more.
     fn from(ticket: CodeTicket) -> Self {
-        Self { ticket, via: CodeVia::Other, length: None, resend_after: None }
-    }
-}
-
-/// How a code is delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CodeVia {
-    /// A message of Telegram's in the person's other sessions.
-    App,
-    /// SMS.
-    Sms,
-    /// A voice says it.
-    Call,
-    /// It is part of the number that calls.
-    CallerNumber,
-    /// E-mail.
-    Email,
-    /// The Fragment platform, for anonymous numbers.
-    Fragment,
-    /// Something newer than this program.
-    Other,
-}
-
-impl CodeVia {
-    /// Its name in answers.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::App => "app",
-            Self::Sms => "sms",
-            Self::Call => "call",
-            Self::CallerNumber => "caller_number",
-            Self::Email => "email",
-            Self::Fragment => "fragment",
-            Self::Other => "other",
-        }
+        Self { ticket, via: CodeVia::Other, length: None, next: None, resend_after: None }
     }
 }
 
@@ -149,6 +134,12 @@ pub enum LoginFailure {
     /// The code is wrong.
     #[error("the code is wrong; send the newest one that telegram delivered")]
     CodeInvalid,
+    /// Telegram offers no further way to send the code.
+    #[error(
+        "telegram has no further way to send this code; hand in the one that was sent, or begin the \
+         login anew later"
+    )]
+    NoOtherWay,
     /// The code is too old, or was used, or another one was asked for since.
     #[error("the code has expired; begin the login anew to be sent another one")]
     CodeExpired,
@@ -158,6 +149,21 @@ pub enum LoginFailure {
     /// The password is wrong.
     #[error("the two-factor password is wrong; try again, upper and lower case matter")]
     PasswordInvalid,
+    /// Nothing can be mailed because the password is forgotten.
+    #[error(
+        "the account has no recovery e-mail address, so a forgotten password cannot be recovered here; \
+         hand in the password, or reset it in an official app where the account is logged in"
+    )]
+    NoRecoveryMail,
+    /// The code that was mailed is too old, or was used, or another one was asked for since.
+    #[error(
+        "the recovery code has expired, or wrong ones have used it up; ask for another one, or hand in \
+         the password"
+    )]
+    RecoveryExpired,
+    /// The password was taken away since it was asked for.
+    #[error("the account has no two-factor password any more; begin the login anew")]
+    PasswordGone,
     /// The bot token is wrong or was revoked.
     #[error(
         "telegram does not know this bot token; copy it from @BotFather again, it may have been revoked"
@@ -250,6 +256,10 @@ const NAMES: &[(&str, LoginFailure)] = &[
     ("EMAIL_VERIFICATION_EXPIRED", LoginFailure::CodeExpired),
     ("EMAIL_TOKEN_INVALID", LoginFailure::CodeInvalid),
     ("CODE_INVALID", LoginFailure::CodeInvalid),
+    ("CODE_EMPTY", LoginFailure::CodeInvalid),
+    ("PASSWORD_RECOVERY_NA", LoginFailure::NoRecoveryMail),
+    ("PASSWORD_RECOVERY_EXPIRED", LoginFailure::RecoveryExpired),
+    ("PASSWORD_EMPTY", LoginFailure::PasswordGone),
     ("PHONE_CODE_EXPIRED", LoginFailure::CodeExpired),
     ("PHONE_CODE_HASH_EMPTY", LoginFailure::CodeExpired),
     ("PHONE_CODE_HASH_INVALID", LoginFailure::CodeExpired),
@@ -264,12 +274,11 @@ const NAMES: &[(&str, LoginFailure)] = &[
 
 const APPLICATION: &[&str] = &["API_ID_INVALID", "API_ID_PUBLISHED_FLOOD"];
 
-const TOO_MANY: &[&str] = &[
-    "PHONE_NUMBER_FLOOD",
-    "PHONE_PASSWORD_FLOOD",
-    "SEND_CODE_UNAVAILABLE",
-    "SMS_CODE_CREATE_FAILED",
-];
+/// All ways to send a code have been used.
+const NO_OTHER_WAY: &str = "SEND_CODE_UNAVAILABLE";
+
+const TOO_MANY: &[&str] =
+    &["PHONE_NUMBER_FLOOD", "PHONE_PASSWORD_FLOOD", NO_OTHER_WAY, "SMS_CODE_CREATE_FAILED"];
 
 /// Names that mean that the same step, done again, may succeed.
 const AGAIN: &[&str] = &["SRP_ID_INVALID", "SRP_PASSWORD_CHANGED", "AUTH_RESTART"];
@@ -299,6 +308,16 @@ impl LoginFailure {
         }
     }
 
+    /// The same of a code that was asked for once more: there Telegram says that nothing is left by a name
+    /// that elsewhere tells of a limit (<https://core.telegram.org/method/auth.resendCode>).
+    #[must_use]
+    pub fn of_resend(self) -> Self {
+        match self {
+            Self::TooManyAttempts { code } if code == NO_OTHER_WAY => Self::NoOtherWay,
+            failure => failure,
+        }
+    }
+
     /// The stable code for logs and answers: Telegram's name, or one like it.
     pub fn code(&self) -> &str {
         match self {
@@ -307,6 +326,10 @@ impl LoginFailure {
             Self::NotRegistered => "PHONE_NUMBER_UNOCCUPIED",
             Self::CodeInvalid => "PHONE_CODE_INVALID",
             Self::CodeExpired => "PHONE_CODE_EXPIRED",
+            Self::NoOtherWay => NO_OTHER_WAY,
+            Self::NoRecoveryMail => "PASSWORD_RECOVERY_NA",
+            Self::RecoveryExpired => "PASSWORD_RECOVERY_EXPIRED",
+            Self::PasswordGone => "PASSWORD_EMPTY",
             Self::PasswordNeeded => "SESSION_PASSWORD_NEEDED",
             Self::PasswordInvalid => "PASSWORD_HASH_INVALID",
             Self::TokenInvalid => "ACCESS_TOKEN_INVALID",
@@ -330,6 +353,7 @@ impl LoginFailure {
             Self::PhoneBanned
                 | Self::NotRegistered
                 | Self::CodeExpired
+                | Self::PasswordGone
                 | Self::NoDatacenter { .. }
                 | Self::SessionEnded { .. }
                 | Self::Other(Failure::Dead { .. })
@@ -384,6 +408,15 @@ mod tests {
             let again = sorted(400, name, None);
             assert!(matches!(again, LoginFailure::Other(Failure::Transient { .. })), "{name}");
         }
+        let unavailable = sorted(406, NO_OTHER_WAY, None);
+        assert_eq!(unavailable.code(), NO_OTHER_WAY);
+        assert!(matches!(unavailable, LoginFailure::TooManyAttempts { .. }));
+        assert_eq!(unavailable.of_resend(), LoginFailure::NoOtherWay);
+        let flood = sorted(406, "PHONE_PASSWORD_FLOOD", None);
+        assert_eq!(flood.clone().of_resend(), flood);
+        assert!(
+            !LoginFailure::RecoveryExpired.is_final() && !LoginFailure::NoRecoveryMail.is_final()
+        );
         let migrate = LoginFailure::Other(Failure::Migrate { dc_id: 4 });
         assert_eq!(sorted(303, "PHONE_MIGRATE", Some(4)), migrate);
         assert_eq!(sorted(400, "SOMETHING_NEW", None).code(), "SOMETHING_NEW");

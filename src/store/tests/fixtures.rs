@@ -360,6 +360,8 @@ fn fixtures() -> Vec<Fixture> {
         json("person_waits", full_waits()),
         json("login", super::login()),
         json("login_waiting", super::sample_rows::waiting_login()),
+        json("login_delivered", super::sample_rows::delivered_login()),
+        json("login_recovering", super::sample_rows::recovering_login()),
         json("login_wait", super::sample_rows::login_wait()),
         json("webhook", super::sample_rows::webhook()),
         json("delivery", super::sample_rows::delivery()),

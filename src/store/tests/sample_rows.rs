@@ -16,6 +16,7 @@ use crate::protocol::campaigns::target::{
 use crate::protocol::campaigns::task::{
     PauseReason, Task, TaskId, TaskRequest, TaskStatus, TaskType,
 };
+use crate::protocol::logins::delivery::{CodeDelivery, CodeVia, NextDelivery};
 use crate::protocol::logins::record::{LoginFloodWait, LoginRecord, LoginStage};
 use crate::protocol::users::owner::{AccountId, LoginId, UserId, WebhookId};
 use crate::protocol::values::fingerprint::Fingerprint;
@@ -55,6 +56,7 @@ pub(in crate::store) fn login() -> LoginRecord {
             phone: "+79990001122".into(),
             code_hash: "hash".into(),
             by_email: false,
+            delivery: None,
         },
         is_leaving: false,
         is_brought: false,
@@ -64,6 +66,28 @@ pub(in crate::store) fn login() -> LoginRecord {
         created_at: UnixMillis(1),
         expires_at: UnixMillis(2),
     }
+}
+
+/// As logins are since it is kept how their codes went out.
+pub(in crate::store) fn delivered_login() -> LoginRecord {
+    let next = NextDelivery { via: CodeVia::Call, after_seconds: 60, at: UnixMillis(60_001) };
+    let delivery = CodeDelivery { via: CodeVia::Sms, length: Some(5), next: Some(next) };
+    let mut login = login();
+    login.stage = LoginStage::CodeSent {
+        phone: "+79990001122".into(),
+        code_hash: "hash".into(),
+        by_email: false,
+        delivery: Some(delivery),
+    };
+    login
+}
+
+/// As logins are since a forgotten password can be recovered.
+pub(in crate::store) fn recovering_login() -> LoginRecord {
+    let (hint, email_pattern) = (Some("a horse".into()), Some("j***n@example.org".into()));
+    let mut login = login();
+    login.stage = LoginStage::PasswordRequired { hint, email_pattern };
+    login
 }
 
 /// As logins are since their waits are kept.

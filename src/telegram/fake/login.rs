@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use tokio::time::{sleep, timeout};
 
 use super::connecting::Socket;
-use super::world::{Account, CODE, PASSWORD, credentials, me};
+use super::world::{Account, CODE, EMAIL_PATTERN, PASSWORD, RECOVERY_CODE, credentials, me};
 use super::{FakeTelegram, Method, SILENCE, Then, silence};
 use crate::protocol::accounts::record::{Credentials, Me};
+use crate::protocol::logins::delivery::CodeVia;
 use crate::protocol::logins::steps::{
-    CodeSent, CodeTicket, CodeVia, LoginFailure, LoginToken, SignedIn, Step,
+    CodeSent, CodeTicket, LoginFailure, LoginToken, SignedIn, Step,
 };
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::values::ids::AuthKeyId;
@@ -19,6 +20,8 @@ use crate::protocol::values::secret::SecretText;
 use crate::telegram::lease::ConnectionLease;
 use crate::telegram::port::{KeepKey, LoginConnection, LoginSetup};
 
+/// How long after an SMS a call may be asked for, seconds.
+const RESEND_SECONDS: u32 = 60;
 /// How long a picture is good for, milliseconds.
 const TOKEN_MS: i64 = 30_000;
 /// The first of the keys that are made for logins.
@@ -139,6 +142,12 @@ impl FakeLogin {
         Step::SignedIn(SignedIn { me, phone_masked: None })
     }
 
+    fn goes_by(&self, ticket: CodeTicket, via: CodeVia) -> Step {
+        self.telegram.state().went_by.insert(self.key(), via);
+        let resend_after = (via == CodeVia::Sms).then_some(RESEND_SECONDS);
+        Step::CodeSent(CodeSent { ticket, via, length: Some(5), next: after(via), resend_after })
+    }
+
     fn half_in(&self, account: Account) -> Step {
         self.telegram.state().half_in.insert(self.key(), account);
         Step::PasswordNeeded { hint: Some("a horse".into()) }
@@ -151,6 +160,15 @@ impl FakeLogin {
 
     fn awaited(&self) -> Option<Account> {
         self.telegram.state().half_in.get(&self.key()).cloned()
+    }
+}
+
+/// What comes when a code that went by `via` is asked for once more.
+fn after(via: CodeVia) -> Option<CodeVia> {
+    match via {
+        CodeVia::App => Some(CodeVia::Sms),
+        CodeVia::Sms => Some(CodeVia::Call),
+        _ => None,
     }
 }
 
@@ -183,14 +201,20 @@ impl LoginConnection for FakeLogin {
             login.account(phone)?;
             let phone_code_hash = SecretText::new("hash".into());
             let ticket = CodeTicket { phone: phone.clone(), phone_code_hash, by_email: false };
-            let (via, length, resend_after) = (CodeVia::App, Some(5), None);
-            Ok(Step::CodeSent(CodeSent { ticket, via, length, resend_after }))
+            Ok(login.goes_by(ticket, CodeVia::App))
         })
         .await
     }
 
     async fn resend_code(&mut self, ticket: &CodeTicket) -> Result<Step, LoginFailure> {
-        self.step("login.resend_code", |_| Ok(Step::CodeSent(ticket.clone().into()))).await
+        self.step("login.resend_code", |login| {
+            let before = login.telegram.state().went_by.get(&login.key()).copied();
+            match before.and_then(after) {
+                Some(via) => Ok(login.goes_by(ticket.clone(), via)),
+                None => Err(LoginFailure::NoOtherWay),
+            }
+        })
+        .await
     }
 
     async fn sign_in(
@@ -214,6 +238,35 @@ impl LoginConnection for FakeLogin {
             let account = login.awaited().ok_or_else(ended)?;
             let is_right = password.expose() == PASSWORD;
             if is_right { Ok(login.let_in(account.me)) } else { Err(LoginFailure::PasswordInvalid) }
+        })
+        .await
+    }
+
+    async fn request_recovery(&mut self) -> Result<Step, LoginFailure> {
+        self.step("login.request_recovery", |login| {
+            if !login.awaited().ok_or_else(ended)?.has_recovery {
+                return Err(LoginFailure::NoRecoveryMail);
+            }
+            login.telegram.state().recovering.insert(login.key());
+            Ok(Step::RecoverySent { email_pattern: EMAIL_PATTERN.into() })
+        })
+        .await
+    }
+
+    async fn recover_password(&mut self, code: &SecretText) -> Result<Step, LoginFailure> {
+        self.step("login.recover_password", |login| {
+            let account = login.awaited().ok_or_else(ended)?;
+            if !login.telegram.state().recovering.contains(&login.key()) {
+                return Err(LoginFailure::RecoveryExpired);
+            }
+            if code.expose() != RECOVERY_CODE {
+                return Err(LoginFailure::CodeInvalid);
+            }
+            let mut state = login.telegram.state();
+            let own = state.accounts.values_mut().filter(|known| known.me == account.me);
+            own.for_each(|known| known.has_password = false);
+            drop(state);
+            Ok(login.let_in(account.me))
         })
         .await
     }

@@ -20,6 +20,10 @@ use crate::telegram::rights::{ChatKind, ChatRights};
 pub(crate) const CODE: &str = "12345";
 /// The password of everybody who has one.
 pub(crate) const PASSWORD: &str = "correct horse";
+/// The code that goes to the recovery mail of whoever has one.
+pub(crate) const RECOVERY_CODE: &str = "654321";
+/// What is shown of that mail's address.
+pub(crate) const EMAIL_PATTERN: &str = "j***n@example.org";
 /// Messages on one page of history.
 const PAGE: usize = 100;
 
@@ -28,6 +32,8 @@ const PAGE: usize = 100;
 pub(super) struct Account {
     pub(super) me: Me,
     pub(super) has_password: bool,
+    /// Whether a code can be mailed if the password is forgotten.
+    pub(super) has_recovery: bool,
 }
 
 /// The marked id of a channel.
@@ -84,8 +90,19 @@ impl FakeTelegram {
 
     /// Somebody with this phone number, who has the password, or none.
     pub(crate) fn phone(&self, number: &str, user_id: i64, has_password: bool) {
-        let account = Account { me: me(user_id, false), has_password };
+        let account = Account { me: me(user_id, false), has_password, has_recovery: false };
         self.state().accounts.insert(number.to_owned(), account);
+    }
+
+    /// Whoever has this phone number and a password can have a code mailed if it is forgotten.
+    pub(crate) fn recovery_mail(&self, number: &str) {
+        let mut state = self.state();
+        state.accounts.get_mut(number).expect("there is the phone").has_recovery = true;
+    }
+
+    /// Whether whoever has this phone number has a password.
+    pub(crate) fn has_password(&self, number: &str) -> bool {
+        self.state().accounts[number].has_password
     }
 
     /// The phone of `user_id` scans whatever picture is shown.

@@ -1,6 +1,8 @@
 //! Logins at the simulator, over TCP.
 
-use telewarden_simulator::{Account, FaultKind, FaultSpec, NewAccount, NewPassword, Simulator};
+use telewarden_simulator::{
+    Account, FaultKind, FaultSpec, Limits, NewAccount, NewPassword, Simulator,
+};
 
 use super::super::sim::{HOME_DC, account, credentials, login_options, simulator, simulator_of};
 use super::*;
@@ -254,6 +256,51 @@ async fn a_password_is_asked_for_with_its_hint_and_checked_without_being_sent() 
     assert_eq!(wrong, LoginFailure::PasswordInvalid);
     let signed_in = who(link.check_password(&secret("correct horse")).await.unwrap());
     assert_eq!(signed_in.me.user_id, newcomer.user_id);
+}
+
+#[tokio::test]
+async fn a_code_goes_out_once_more_by_what_is_next_until_nothing_is() {
+    let sim = simulator().await;
+    sim.set_limits(Limits { resend_seconds: 0, ..Limits::default() }).await;
+    let newcomer = newcomer(&sim, "+79991234516", None).await;
+    let mut link = LoginLink::open(&login_options(&sim), HOME_DC).await.unwrap();
+    let sent = code_sent(&mut link, "+79991234516").await;
+    assert_eq!((sent.via, sent.next), (CodeVia::Sms, Some(CodeVia::Call)));
+    let Step::CodeSent(again) = link.resend_code(&sent.ticket).await.unwrap() else {
+        panic!("no code");
+    };
+    assert_eq!((again.via, again.next, again.resend_after), (CodeVia::Call, None, None));
+    assert_eq!(link.resend_code(&again.ticket).await, Err(LoginFailure::NoOtherWay));
+    let code = code_of(&sim, &newcomer).await;
+    who(link.sign_in(&again.ticket, &code).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_forgotten_password_is_taken_away_by_a_code_from_the_mail() {
+    let sim = simulator().await;
+    let newcomer = newcomer(&sim, "+79991234515", Some("correct horse")).await;
+    let mut link = LoginLink::open(&login_options(&sim), HOME_DC).await.unwrap();
+    let sent = code_sent(&mut link, "+79991234515").await;
+    let code = code_of(&sim, &newcomer).await;
+    link.sign_in(&sent.ticket, &code).await.unwrap();
+    assert_eq!(link.request_recovery().await, Err(LoginFailure::NoRecoveryMail));
+    sim.set_recovery_email(newcomer.user_id, Some("john@example.org".into())).await.unwrap();
+    let unasked = link.recover_password(&secret("123456")).await;
+    assert_eq!(unasked, Err(LoginFailure::RecoveryExpired));
+    let email_pattern = "j***n@example.org".to_owned();
+    assert_eq!(link.request_recovery().await, Ok(Step::RecoverySent { email_pattern }));
+    for wrong in ["", "1"] {
+        let refused = link.recover_password(&secret(wrong)).await;
+        assert_eq!(refused, Err(LoginFailure::CodeInvalid));
+    }
+    let mailed = sim.mailed_code(newcomer.user_id).await.unwrap().code;
+    let signed_in = who(link.recover_password(&secret(&mailed)).await.unwrap());
+    assert_eq!(signed_in.me.user_id, newcomer.user_id);
+    // There is no password any more.
+    let mut other = LoginLink::open(&login_options(&sim), HOME_DC).await.unwrap();
+    let sent = code_sent(&mut other, "+79991234515").await;
+    let code = code_of(&sim, &newcomer).await;
+    who(other.sign_in(&sent.ticket, &code).await.unwrap());
 }
 
 #[tokio::test]

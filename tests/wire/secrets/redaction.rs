@@ -213,6 +213,7 @@ async fn no_secret_leaves_whatever_is_done() {
     life.refused_tokens().await;
     let hook = life.hook().await;
     let by_code = life.log_in_by_code().await;
+    life.log_in_by_mail().await;
     life.log_in_in_vain().await;
     let by_picture = life.log_in_by_picture().await;
     let bot = life.connect_bot().await;

@@ -37,12 +37,17 @@ impl LoginActor {
             return self.go_on_leaving(myself).await;
         }
         self.stage = match &record.stage {
-            LoginStage::CodeSent { phone, code_hash, by_email } => Stage::CodeSent(CodeTicket {
-                phone: SecretText::new(phone.clone()),
-                phone_code_hash: SecretText::new(code_hash.clone()),
-                by_email: *by_email,
-            }),
-            LoginStage::PasswordRequired { hint } => Stage::PasswordRequired { hint: hint.clone() },
+            LoginStage::CodeSent { phone, code_hash, by_email, delivery } => Stage::CodeSent {
+                ticket: CodeTicket {
+                    phone: SecretText::new(phone.clone()),
+                    phone_code_hash: SecretText::new(code_hash.clone()),
+                    by_email: *by_email,
+                },
+                delivery: *delivery,
+            },
+            LoginStage::PasswordRequired { hint, email_pattern } => {
+                Stage::PasswordRequired { hint: hint.clone(), email_pattern: email_pattern.clone() }
+            }
             LoginStage::WaitingScan | LoginStage::Done { .. } => Stage::Beginning,
         };
         (self.is_resuming, self.may_be_in) = (true, true);
@@ -99,8 +104,8 @@ impl LoginActor {
             return;
         };
         let again = match &self.stage {
-            Stage::CodeSent(ticket) => Some(Interrupted::Code(ticket.clone())),
-            Stage::PasswordRequired { hint } => Some(Interrupted::Password(hint.clone())),
+            Stage::CodeSent { ticket, .. } => Some(Interrupted::Code(ticket.clone())),
+            Stage::PasswordRequired { hint, .. } => Some(Interrupted::Password(hint.clone())),
             _ => None,
         };
         let (telegram, setup) = (Arc::clone(&self.context.telegram), self.setup());
@@ -146,7 +151,7 @@ impl LoginActor {
         let is_wait = matches!(failure, LoginFailure::Wait { .. });
         match &self.stage {
             Stage::Beginning => self.is_resuming && (is_silence(failure) || is_wait),
-            Stage::CodeSent(_) | Stage::PasswordRequired { .. } => {
+            Stage::CodeSent { .. } | Stage::PasswordRequired { .. } => {
                 is_silence(failure) || (self.is_resuming && is_wait)
             }
             Stage::WaitingScan(_) => {
@@ -193,7 +198,7 @@ impl LoginActor {
     pub(super) fn is_where_it_was(&self, step: &Step) -> bool {
         matches!(
             (&self.stage, step),
-            (Stage::CodeSent(_), Step::CodeSent(_))
+            (Stage::CodeSent { .. }, Step::CodeSent(_))
                 | (Stage::PasswordRequired { .. }, Step::PasswordNeeded { .. })
         )
     }
@@ -221,17 +226,23 @@ impl LoginActor {
     ) {
         self.is_resuming = false;
         let Some(held) = self.held.take() else { return };
-        match (held, outcome) {
-            (LoginMsg::Code { reply, .. }, Ok(Step::SignedIn(_) | Step::PasswordNeeded { .. }))
-                if !self.is_password_asked() =>
-            {
-                self.reply = Some(reply);
+        let is_answered = match (&held, outcome) {
+            (_, Err(_)) => true,
+            (LoginMsg::Code { .. }, Ok(Step::SignedIn(_) | Step::PasswordNeeded { .. })) => {
+                !self.is_password_asked()
             }
-            (LoginMsg::Password { reply, .. }, Ok(Step::SignedIn(_)))
-            | (LoginMsg::Code { reply, .. } | LoginMsg::Password { reply, .. }, Err(_)) => {
-                self.reply = Some(reply);
-            }
-            (held, _) => drop(myself.cast(held)),
+            (
+                LoginMsg::Password { .. }
+                | LoginMsg::RequestRecovery { .. }
+                | LoginMsg::Recover { .. },
+                Ok(Step::SignedIn(_)),
+            ) => true,
+            _ => false,
+        };
+        if is_answered {
+            self.reply = held.into_reply();
+        } else {
+            let _ = myself.cast(held);
         }
     }
 

@@ -167,7 +167,7 @@ impl LoginActor {
             return self.hold(LoginMsg::Code { code, reply });
         }
         let ticket = match &self.stage {
-            Stage::CodeSent(ticket) => ticket.clone(),
+            Stage::CodeSent { ticket, .. } => ticket.clone(),
             Stage::PasswordRequired { .. } => {
                 let detail = "the code was right; the account's two-factor password comes next";
                 let _ = reply.send(Err(Refusal::new(Code::PasswordRequired, detail)));
@@ -180,7 +180,7 @@ impl LoginActor {
                 );
             }
         };
-        let Some(mut link) = self.take_link(reply, "login.code") else { return };
+        let Some(mut link) = self.take_link(reply, "login.code", true) else { return };
         self.step(myself, async move {
             failpoint::reach("login.sign_in.before");
             let outcome = link.sign_in(&ticket, &code).await;
@@ -204,7 +204,7 @@ impl LoginActor {
                 "no password is asked for at this point of the login; its state says what is",
             );
         }
-        let Some(mut link) = self.take_link(reply, "login.password") else { return };
+        let Some(mut link) = self.take_link(reply, "login.password", true) else { return };
         self.step(myself, async move {
             let outcome = link.check_password(&password).await;
             Ok((link, outcome))
@@ -239,11 +239,13 @@ impl LoginActor {
         })
     }
 
-    /// The link, unless a step is under way with it; then whoever asks is told so.
-    fn take_link(
+    /// The link, unless a step is under way with it; then whoever asks is told so. `may_let_in`: whether
+    /// the step can end with Telegram letting it in.
+    pub(super) fn take_link(
         &mut self,
         reply: LoginReply,
         doing: &'static str,
+        may_let_in: bool,
     ) -> Option<Box<dyn LoginConnection>> {
         if let Some(refusal) = self.must_wait() {
             let _ = reply.send(Err(refusal));
@@ -254,7 +256,7 @@ impl LoginActor {
             return None;
         };
         // From here on until Telegram answers.
-        self.may_be_in = true;
+        self.may_be_in |= may_let_in;
         self.reply = Some(reply);
         self.doing = doing;
         self.by = self.asking.clone();
@@ -350,7 +352,7 @@ impl LoginActor {
     }
 }
 
-fn refuse(reply: LoginReply, detail: &str) {
+pub(super) fn refuse(reply: LoginReply, detail: &str) {
     let _ = reply.send(Err(Refusal::new(Code::Conflict, detail)));
 }
 

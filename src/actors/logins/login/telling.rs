@@ -15,12 +15,18 @@ impl LoginActor {
             }
             _ => None,
         };
-        let hint = match &self.stage {
-            Stage::PasswordRequired { hint } if !state.is_over() => hint.clone(),
+        let code = match &self.stage {
+            Stage::CodeSent { delivery, .. } if !state.is_over() => *delivery,
             _ => None,
         };
-        let (expires_at, account, error, previous) = (self.expires_at, None, None, None);
-        LoginView { state, expires_at, account, hint, token, error, previous }
+        let (hint, email_pattern) = match &self.stage {
+            Stage::PasswordRequired { hint, email_pattern } if !state.is_over() => {
+                (hint.clone(), email_pattern.clone())
+            }
+            _ => (None, None),
+        };
+        let expires_at = self.expires_at;
+        LoginView { code, hint, email_pattern, token, ..LoginView::new(state, expires_at) }
     }
 
     pub(super) fn show(&self, state: LoginState) -> LoginView {

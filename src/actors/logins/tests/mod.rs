@@ -3,6 +3,7 @@
 
 mod interrupted;
 mod pictures;
+mod recovery;
 mod steps;
 
 use crate::actors::root::Root;

@@ -46,7 +46,9 @@ mod tests {
             state: LoginState::WaitingScan,
             expires_at: at,
             account: None,
+            code: None,
             hint: None,
+            email_pattern: None,
             qr: Some(qr),
             error: None,
         }

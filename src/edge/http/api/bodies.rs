@@ -59,6 +59,16 @@ pub(super) struct LoginCode {
     code: String,
 }
 
+/// The code for a forgotten password, from the recovery mail.
+#[derive(ToSchema)]
+#[schema(examples(json!({"code": "123456"})))]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "names a form")]
+pub(super) struct RecoveryCode {
+    /// Its digits; spaces and dashes do not matter.
+    code: String,
+}
+
 /// The account's password.
 #[derive(ToSchema)]
 #[schema(examples(json!({"password": "correct horse"})))]

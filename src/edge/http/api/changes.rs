@@ -126,7 +126,9 @@ mod tests {
             expires_at: AT,
             account: None,
             previous_session: None,
+            code: None,
             hint: None,
+            email_pattern: None,
             link: Some((SecretText::new(LINK.to_owned()), AT)),
             error: None,
         })

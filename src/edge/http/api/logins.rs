@@ -11,7 +11,9 @@ use utoipa_axum::routes;
 
 use super::Shared;
 use super::answer::Wiped;
-use super::bodies::{ConnectBot, ConnectQr, ConnectSession, ConnectSms, LoginCode, LoginPassword};
+use super::bodies::{
+    ConnectBot, ConnectQr, ConnectSession, ConnectSms, LoginCode, LoginPassword, RecoveryCode,
+};
 use super::extract::{Body, Id};
 use super::parse;
 use super::shapes::{Account, Login};
@@ -28,12 +30,16 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(connect_session))
         .routes(routes!(login, abandon_login))
         .routes(routes!(login_code))
+        .routes(routes!(resend_code))
         .routes(routes!(login_password))
+        .routes(routes!(request_recovery))
+        .routes(routes!(recovery_code))
 }
 
 /// Begin a login by phone number
 ///
-/// Telegram sends a code; hand it in at `/logins/{id}/code`.
+/// Telegram sends a code; hand it in at `/logins/{id}/code`. `code` in the answer says how it was sent, and
+/// how and when `/logins/{id}/resend` has it sent once more.
 #[utoipa::path(
     post,
     path = "/accounts/telegram/connect/sms",
@@ -184,6 +190,42 @@ async fn login_code(
     Ok(Wiped(StatusCode::OK, views::login(login)?))
 }
 
+/// Have the code of a login sent once more
+///
+/// Telegram sends it in the way that it offers next (`code.next` of the login), from `code.next_at` on: 409
+/// with `retry_after` before that, 409 without it when nothing is left. Takes no body. The answer's `code`
+/// says how it was sent this time, and what comes next.
+#[utoipa::path(
+    post,
+    path = "/logins/{id}/resend",
+    tag = "connect",
+    params(("id" = Uuid, Path, description = "The login")),
+    responses((
+        status = 200,
+        description = "It was sent",
+        body = Login,
+        example = json!({
+            "login_id": "01a1fe8e-9cd7-727b-bab1-92fb58a9c21a", "state": "code_sent",
+            "expires_at": "2026-11-21T14:52:01.560Z",
+            "code": {
+                "via": "sms", "length": 5, "next": "call", "next_after_seconds": 60,
+                "next_at": "2026-11-21T14:43:05.000Z",
+            },
+        }),
+    )),
+    extensions(("x-codes" = json!([
+        "TG_CODE_INVALID", "TG_PHONE_INVALID", "TG_API_429", "TG_UNAVAILABLE", "CONFLICT"
+    ]))),
+)]
+async fn resend_code(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<LoginId>,
+) -> Result<Wiped<Login>, Refusal> {
+    let login = api.services.logins.resend(&who, id).await?;
+    Ok(Wiped(StatusCode::OK, views::login(login)?))
+}
+
 /// Hand in the password of a login
 ///
 /// It is used once, and neither stored nor logged.
@@ -207,6 +249,71 @@ async fn login_password(
     let password = fields.required("password", parse::password);
     let password = fields.finish(password)?;
     let login = api.services.logins.password(&who, id, password).await?;
+    Ok(Wiped(StatusCode::OK, views::login(login)?))
+}
+
+/// Ask for a code by mail because the password is forgotten
+///
+/// Telegram sends it to the account's recovery address, of which `email_pattern` shows a part; 409 when the
+/// account has none. Hand it in at `/logins/{id}/recovery/code`: **that takes the two-factor password away
+/// at Telegram.** Asking changes nothing yet, and the password may still be handed in. Takes no body.
+#[utoipa::path(
+    post,
+    path = "/logins/{id}/recovery",
+    tag = "connect",
+    params(("id" = Uuid, Path, description = "The login")),
+    responses((
+        status = 200,
+        description = "A code is on its way. Handing it in removes the account's two-factor password at \
+                       Telegram",
+        body = Login,
+        example = json!({
+            "login_id": "01a1fe8e-9cd7-727b-bab1-92fb58a9c21a", "state": "password_required",
+            "expires_at": "2026-11-21T14:52:01.560Z", "hint": "what the staple said",
+            "email_pattern": "a***n@example.org",
+        }),
+    )),
+    extensions(("x-codes" = json!(["TG_API_429", "TG_UNAVAILABLE", "CONFLICT"]))),
+)]
+async fn request_recovery(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<LoginId>,
+) -> Result<Wiped<Login>, Refusal> {
+    let login = api.services.logins.request_recovery(&who, id).await?;
+    Ok(Wiped(StatusCode::OK, views::login(login)?))
+}
+
+/// Hand in the code from the recovery mail, which removes the password
+///
+/// **The account has no two-factor password afterwards**, on all its devices: its owner sets another one in
+/// an official app. The login goes on as with the right password and answers `active` with the account. A
+/// wrong code leaves it usable; one that is too old, or that wrong ones have used up, needs another mail.
+#[utoipa::path(
+    post,
+    path = "/logins/{id}/recovery/code",
+    tag = "connect",
+    params(("id" = Uuid, Path, description = "The login")),
+    request_body = RecoveryCode,
+    responses((
+        status = 200,
+        description = "The login has succeeded, and the account's two-factor password is removed at \
+                       Telegram",
+        body = Login,
+    )),
+    extensions(("x-codes" = json!([
+        "TG_CODE_INVALID", "TG_API_429", "TG_UNAVAILABLE", "CONFLICT"
+    ]))),
+)]
+async fn recovery_code(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<LoginId>,
+    Body(mut fields): Body,
+) -> Result<Wiped<Login>, Refusal> {
+    let code = fields.required("code", parse::code);
+    let code = fields.finish(code)?;
+    let login = api.services.logins.recover(&who, id, code).await?;
     Ok(Wiped(StatusCode::OK, views::login(login)?))
 }
 

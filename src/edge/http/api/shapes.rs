@@ -238,6 +238,51 @@ pub(super) enum LoginState {
     Expired,
 }
 
+/// How a login code is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CodeWay {
+    /// A message of Telegram's in the person's other sessions.
+    App,
+    /// SMS.
+    Sms,
+    /// A call says it.
+    Call,
+    /// It is part of the number that calls.
+    CallerNumber,
+    /// E-mail.
+    Email,
+    /// The Fragment platform, for anonymous numbers.
+    Fragment,
+    /// Something newer than this daemon.
+    Other,
+}
+
+/// How the newest code of a login went out, and what comes when it is asked for once more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "via": "sms", "length": 5, "next": "call", "next_after_seconds": 60,
+    "next_at": "2026-11-21T03:05:05.000Z"
+})))]
+pub(super) struct CodeSent {
+    /// How it went out.
+    pub via: CodeWay,
+    /// Its number of characters, where Telegram tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(examples(5))]
+    pub length: Option<u32>,
+    /// How it goes out when `/resend` asks for it; absent when Telegram offers nothing more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<CodeWay>,
+    /// Seconds that Telegram makes whoever asks wait after this code; 0: it may be asked for at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(examples(60))]
+    pub next_after_seconds: Option<u32>,
+    /// When they are over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<Time>,
+}
+
 /// A picture to scan with a Telegram app that is logged in. Whoever has it may have somebody scan it,
 /// and so has that account: no revealing `Debug`, wiped when dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -275,9 +320,17 @@ pub(super) struct Login {
     /// The account, once it is connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<Account>,
+    /// How the code went out, while one is awaited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<CodeSent>,
     /// The hint that belongs to the password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// What Telegram shows of the address to which a code for a forgotten password went, once that was
+    /// asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(examples("j***n@example.org"))]
+    pub email_pattern: Option<String>,
     /// The picture, while it waits to be scanned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qr: Option<Qr>,

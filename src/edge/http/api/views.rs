@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::shapes::{
-    Account, AccountStatus, AuditEntry, Cap, Chat, CooldownView, DeadDelivery, Erased, KeyStatus,
-    Kind, Login, LoginError, LoginState, MemberView, MessageView, Monitor, Page, PreviousSession,
-    Qr, Rights, Sent, State, Time, TimerView, Trouble, Webhook, WhyView,
+    Account, AccountStatus, AuditEntry, Cap, Chat, CodeSent, CodeWay, CooldownView, DeadDelivery,
+    Erased, KeyStatus, Kind, Login, LoginError, LoginState, MemberView, MessageView, Monitor, Page,
+    PreviousSession, Qr, Rights, Sent, State, Time, TimerView, Trouble, Webhook, WhyView,
 };
 use crate::actors;
 use crate::actors::{
@@ -22,6 +22,7 @@ use crate::protocol::answers::login::LoginInfo;
 use crate::protocol::answers::monitor::MonitorInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::audit::log::Entry;
+use crate::protocol::logins::delivery::{CodeDelivery, CodeVia};
 use crate::protocol::logins::steps;
 use crate::protocol::messages::record::SentMessage;
 use crate::protocol::telegram::pacing::{FloodWait, FloodWaitScope};
@@ -154,10 +155,35 @@ pub(super) fn login(login: LoginInfo) -> Result<Login, Refusal> {
         },
         expires_at: Time(login.expires_at),
         account: login.account.map(|told| with_previous(account(told), previous)),
+        code: login.code.map(code_sent),
         hint: login.hint,
+        email_pattern: login.email_pattern,
         qr,
         error: login.error.map(|(code, detail)| LoginError { code, detail }),
     })
+}
+
+fn code_sent(code: CodeDelivery) -> CodeSent {
+    let CodeDelivery { via, length, next } = code;
+    CodeSent {
+        via: code_way(via),
+        length,
+        next: next.map(|next| code_way(next.via)),
+        next_after_seconds: next.map(|next| next.after_seconds),
+        next_at: next.map(|next| Time(next.at)),
+    }
+}
+
+fn code_way(via: CodeVia) -> CodeWay {
+    match via {
+        CodeVia::App => CodeWay::App,
+        CodeVia::Sms => CodeWay::Sms,
+        CodeVia::Call => CodeWay::Call,
+        CodeVia::CallerNumber => CodeWay::CallerNumber,
+        CodeVia::Email => CodeWay::Email,
+        CodeVia::Fragment => CodeWay::Fragment,
+        CodeVia::Other => CodeWay::Other,
+    }
 }
 
 fn picture(url: &str, until: UnixMillis) -> Result<Qr, Refusal> {

@@ -32,6 +32,38 @@ impl Life {
         step["account"]["id"].as_str().unwrap().to_owned()
     }
 
+    /// With a code that is sent once more, and one by mail for a forgotten password, with mistakes on the way.
+    pub(super) async fn log_in_by_mail(&mut self) {
+        let stranger = self.stranger(Some(PASSWORD)).await;
+        let email = "swordfish.owner@mail.example";
+        self.house.sim.set_recovery_email(stranger.user_id, Some(email.into())).await.unwrap();
+        self.known.text("a recovery mail", email);
+        let connect = "/accounts/telegram/connect/sms";
+        let login = self.post(connect, json!({ "phone": stranger.phone }), 202).await;
+        let login = format!("/logins/{}", login["login_id"].as_str().unwrap());
+        self.post(&format!("{login}/resend"), json!({}), 409).await;
+        let code = self.house.sim.login_code(stranger.user_id).await.unwrap();
+        self.known.text("a login code", &code);
+        self.post(&format!("{login}/code"), json!({ "code": code }), 200).await;
+        let asked = self.post(&format!("{login}/recovery"), json!({}), 200).await;
+        assert_eq!(asked["email_pattern"], "s***r@mail.example");
+        let code = self.house.sim.mailed_code(stranger.user_id).await.unwrap().code;
+        self.known.text("a recovery code", &code);
+        self.sweep("while a code from the mail is awaited").await;
+        let recovery = format!("{login}/recovery/code");
+        let wrong = if code == "908171" { "908172" } else { "908171" };
+        self.known.text("a wrong recovery code", wrong);
+        let refused = self.post(&recovery, json!({ "code": wrong }), 422).await;
+        assert_eq!(refused["code"], "TG_CODE_INVALID");
+        self.post(&recovery, json!({ "code": "not digits" }), 422).await;
+        let done = self.post(&recovery, json!({ "code": code }), 200).await;
+        assert_eq!(done["state"], "active");
+        let account = done["account"]["id"].as_str().unwrap();
+        self.house
+            .expect(self.ask("DELETE", &format!("/accounts/{account}?logout=true")), 204)
+            .await;
+    }
+
     /// Logins that come to nothing: given up, of nobody's phone, of no phone.
     pub(super) async fn log_in_in_vain(&mut self) {
         let connect = "/accounts/telegram/connect/sms";

@@ -27,6 +27,7 @@ use crate::protocol::answers::monitor::MonitorInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::audit::log::{ChainLink, Entry, Persons};
 use crate::protocol::feed::event::FeedEntry;
+use crate::protocol::logins::delivery::{CodeDelivery, CodeVia, NextDelivery};
 use crate::protocol::logins::steps::LoginState;
 use crate::protocol::messages::outgoing::Outgoing;
 use crate::protocol::messages::record::SentMessage;
@@ -151,13 +152,18 @@ fn status() -> AccountStatus {
 
 fn login(state: LoginState) -> LoginInfo {
     let link = SecretText::new("tg://login?token=x".to_owned());
+    let next = NextDelivery { via: CodeVia::Sms, after_seconds: 60, at: T };
+    let code = CodeDelivery { via: CodeVia::App, length: Some(5), next: Some(next) };
     LoginInfo {
         id: LoginId(LOGIN),
         state,
         expires_at: T,
         account: (state == LoginState::Active).then(account),
         previous_session: None,
+        code: (state == LoginState::CodeSent).then_some(code),
         hint: None,
+        email_pattern: (state == LoginState::PasswordRequired)
+            .then(|| "j***n@example.org".to_owned()),
         link: (state == LoginState::WaitingScan).then_some((link, T)),
         error: None,
     }
@@ -329,6 +335,23 @@ impl LoginService for Logins {
     }
 
     async fn password(
+        &self,
+        who: &Caller,
+        id: LoginId,
+        _: SecretText,
+    ) -> Result<LoginInfo, Refusal> {
+        row(who, id.0 == LOGIN, "login", login(LoginState::Active))
+    }
+
+    async fn resend(&self, who: &Caller, id: LoginId) -> Result<LoginInfo, Refusal> {
+        row(who, id.0 == LOGIN, "login", login(LoginState::CodeSent))
+    }
+
+    async fn request_recovery(&self, who: &Caller, id: LoginId) -> Result<LoginInfo, Refusal> {
+        row(who, id.0 == LOGIN, "login", login(LoginState::PasswordRequired))
+    }
+
+    async fn recover(
         &self,
         who: &Caller,
         id: LoginId,
