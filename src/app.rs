@@ -244,8 +244,16 @@ fn event_types(types: &config::EventTypes) -> EventTypes {
 
 /// What the configuration says of the limits; the classes that it does not name keep theirs.
 fn pacing(limits: &config::Limits) -> Limits {
-    let config::Rate { per_minute, burst, per_day } = limits.send;
-    Limits { send: Rate { per_minute, burst }, sends_per_day: per_day, ..Limits::default() }
+    let config::Limits { send, invite, resolve, contacts } = limits;
+    let rate = |rate: &config::CallRate| Rate { per_minute: rate.per_minute, burst: rate.burst };
+    Limits {
+        send: Rate { per_minute: send.per_minute, burst: send.burst },
+        sends_per_day: send.per_day,
+        invite: rate(invite),
+        resolve: rate(resolve),
+        contacts: rate(contacts),
+        ..Limits::default()
+    }
 }
 
 /// The key of a server of one's own, where there is one.

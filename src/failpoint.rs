@@ -8,8 +8,9 @@
 //! `TELEWARDEN_SYNC_FAILS=folder` makes a sync fail (see `failing_sync`).
 
 /// Every point, by the way of a fact through the process. `tests/wire/tree/failpoints.rs` and, for what
-/// users do, `tests/wire/accounts/failpoints.rs` and `tests/wire/logins/recovery.rs` kill the daemon at each.
-pub const NAMES: [&str; 87] = [
+/// users do, `tests/wire/accounts/failpoints.rs`, `tests/wire/campaigns/deaths.rs` and `tests/wire/logins/recovery.rs`
+/// kill the daemon at each.
+pub const NAMES: [&str; 99] = [
     // The store is made.
     "key.write.before",
     "key.rename.before",
@@ -97,6 +98,19 @@ pub const NAMES: [&str; 87] = [
     "send.intent.after",
     "send.outcome.before",
     "send.outcome.after",
+    // A campaign is ordered about and goes from person to person; who wants no more of it says so.
+    "campaign.targets.before",
+    "campaign.targets.after",
+    "campaign.order.before",
+    "campaign.order.after",
+    "campaign.intent.before",
+    "campaign.intent.after",
+    "campaign.outcome.before",
+    "campaign.outcome.after",
+    "campaign.settle.before",
+    "campaign.settle.after",
+    "campaign.reply.before",
+    "campaign.reply.after",
     // An event leaves.
     "publish.before",
     "publish.after",

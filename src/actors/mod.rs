@@ -33,7 +33,7 @@ pub use monitors::commands::{CommandSink, Commands, Rejected};
 pub use monitors::context::MonitorSettings;
 pub use root::{BridgeParts, Part, Ports, Root, RootError, Settings};
 pub use services::{
-    AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, AuditQuery,
+    AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, ArchivedCampaign, AuditQuery,
     AuditService, CampaignQuery, CampaignService, ChangeService, ConnectedAccount, DailyLimitUse,
     DetailedHealth, Erased, HealthQuery, KeyStatus, LoginService, MessageService, MonitorQuery,
     MonitorService, PastedSession, Services, SessionBrought, StoreFigures, TargetQuery,

@@ -9,13 +9,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::accounts::context::{AccountSettings, AccountsContext};
+use super::accounts::context::{AccountSettings, AccountsContext, ReadPrivate};
 use super::accounts::directory::Directory;
 use super::accounts::fleet::{Fleet, FleetArgs, FleetMsg, Holder};
 use super::accounts::joins::{Jobs, JobsArgs, JobsMsg};
 use super::bridge::links::{Bridge, BridgeArgs, BridgeMsg};
 use super::bridge::port::BrokerLinks;
 use super::campaigns::context::{CampaignSettings, CampaignsContext};
+use super::campaigns::replies::Replies;
 use super::campaigns::supervisor::{Campaigns, CampaignsArgs, CampaignsMsg};
 use super::campaigns::telegram::TelegramPlatform;
 use super::logins::context::LoginsContext;
@@ -230,6 +231,10 @@ impl Root {
         let hooks = Arc::new(Hooks::default());
         of_logins.login_flood_waits.recall(login_waits, context.now());
         restarts.into_iter().for_each(|record| context.status.restart(record));
+        let replies = Replies::default();
+        let reader = replies.clone();
+        let read: ReadPrivate = Box::new(move |private| reader.read(private));
+        let _ = of_accounts.read_private.set(read);
         let (shared, held) = (Arc::clone(&of_accounts), held_by(&monitors, &jobs));
         let args = FleetArgs { context: shared, accounts, sessions, owned, held };
         let fleet = start(&supervisor, &context, &table::FLEET, Fleet, args).await?;
@@ -262,6 +267,7 @@ impl Root {
         let platform = Arc::new(TelegramPlatform::new(shared, asked, Arc::clone(&sender)));
         let of_campaigns =
             CampaignsContext::new(of_accounts, campaign_settings, platform, installation_key);
+        replies.begin(Arc::clone(&of_campaigns));
         let args = CampaignsArgs { context: Arc::clone(&of_campaigns), under_way };
         let campaigns = start(&supervisor, &context, &table::CAMPAIGNS, Campaigns, args).await?;
         let services = Services::new(ServiceParts {

@@ -1,7 +1,7 @@
 //! Which keys differ between two configurations: their names only, never a value. Pure.
 
 use super::{
-    Auth, Bridge, Campaign, Config, DailyCaps, EventTypes, Failover, HourlyCaps, Http, HttpLimits,
+    Auth, Bridge, CallRate, Campaign, Config, DailyCaps, EventTypes, Failover, HourlyCaps, Http, HttpLimits,
     Limits, Log, Monitoring, Parsing, Rate, Secrets, Shutdown, Store, Telegram, Vault, Webhooks,
 };
 
@@ -56,7 +56,7 @@ fn connections(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
         },
         inside { limits }
     );
-    let Limits { send: _ } = &old.telegram.limits;
+    let Limits { send: _, invite: _, resolve: _, contacts: _ } = &old.telegram.limits;
     compare!(
         changed,
         &old.telegram.limits.send,
@@ -65,6 +65,33 @@ fn connections(changed: &mut Vec<&'static str>, old: &Config, new: &Config) {
             per_minute: "telegram.limits.send.per_minute",
             burst: "telegram.limits.send.burst",
             per_day: "telegram.limits.send.per_day",
+        }
+    );
+    compare!(
+        changed,
+        &old.telegram.limits.invite,
+        &new.telegram.limits.invite,
+        CallRate {
+            per_minute: "telegram.limits.invite.per_minute",
+            burst: "telegram.limits.invite.burst",
+        }
+    );
+    compare!(
+        changed,
+        &old.telegram.limits.resolve,
+        &new.telegram.limits.resolve,
+        CallRate {
+            per_minute: "telegram.limits.resolve.per_minute",
+            burst: "telegram.limits.resolve.burst",
+        }
+    );
+    compare!(
+        changed,
+        &old.telegram.limits.contacts,
+        &new.telegram.limits.contacts,
+        CallRate {
+            per_minute: "telegram.limits.contacts.per_minute",
+            burst: "telegram.limits.contacts.burst",
         }
     );
     compare!(

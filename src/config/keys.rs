@@ -190,6 +190,18 @@ pub(super) static KEYS: &[Key] = &[
     whole("telegram.limits.send.per_day", 1, 10_000_000, |c, n| {
         c.telegram.limits.send.per_day = n;
     }),
+    whole("telegram.limits.invite.per_minute", 1, 6000, |c, n| {
+        c.telegram.limits.invite.per_minute = n;
+    }),
+    whole("telegram.limits.invite.burst", 1, 1000, |c, n| c.telegram.limits.invite.burst = n),
+    whole("telegram.limits.resolve.per_minute", 1, 6000, |c, n| {
+        c.telegram.limits.resolve.per_minute = n;
+    }),
+    whole("telegram.limits.resolve.burst", 1, 1000, |c, n| c.telegram.limits.resolve.burst = n),
+    whole("telegram.limits.contacts.per_minute", 1, 6000, |c, n| {
+        c.telegram.limits.contacts.per_minute = n;
+    }),
+    whole("telegram.limits.contacts.burst", 1, 1000, |c, n| c.telegram.limits.contacts.burst = n),
     text("store.backend", "\"sled\"", |c, s| {
         c.store.backend = (s == "sled").then_some(Backend::Sled)?;
         Some(())

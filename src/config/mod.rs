@@ -101,13 +101,40 @@ pub struct Telegram {
 }
 
 /// Token buckets per method class, for each account.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Sending messages.
     pub send: Rate,
+    /// Inviting people.
+    pub invite: CallRate,
+    /// Looking usernames up.
+    pub resolve: CallRate,
+    /// Looking phone numbers up, and adding contacts.
+    pub contacts: CallRate,
 }
 
-/// One token bucket.
+impl Default for Limits {
+    fn default() -> Self {
+        let rate = |per_minute, burst| CallRate { per_minute, burst };
+        Self {
+            send: Rate::default(),
+            invite: rate(2, 1),
+            resolve: rate(4, 3),
+            contacts: rate(4, 2),
+        }
+    }
+}
+
+/// The token bucket of a class of calls that has no limit a day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallRate {
+    /// Calls a minute in the long run.
+    pub per_minute: u32,
+    /// Calls at once.
+    pub burst: u32,
+}
+
+/// The token bucket of sending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// Calls a minute in the long run.

@@ -15,6 +15,7 @@ mod support;
 
 mod accounts;
 mod bridge;
+mod campaigns;
 mod chaos;
 mod http;
 mod logins;

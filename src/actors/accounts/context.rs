@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::budgets::Budgets;
 use super::daily_limits::DailyLimits;
+use super::delivery::Share;
 use super::dial_limiter::{DialLimiter, gate};
 use super::directory::Directory;
 use super::flood_waits::PersonWaits;
@@ -15,8 +16,10 @@ use super::joins_under_way::Joins;
 use crate::actors::tree::changes::Dirty;
 use crate::actors::tree::context::Context;
 use crate::protocol::accounts::connection::ReconnectPolicy;
+use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::campaigns::caps::CapClock;
 use crate::protocol::logins::record::LoginRecord;
+use crate::protocol::messages::message::Message;
 use crate::protocol::telegram::pacing::Limits;
 use crate::protocol::users::owner::UserId;
 use crate::telegram::{LoginSetup, TelegramClient};
@@ -33,6 +36,19 @@ pub struct AccountSettings {
     /// How often an account asks whether updates did not come.
     pub difference_every: Duration,
 }
+
+/// What somebody wrote to an account, alone with it.
+pub(in crate::actors) struct PrivateMessages {
+    /// The account.
+    pub(in crate::actors) account: OwnedAccount,
+    /// The messages, in Telegram's order.
+    pub(in crate::actors) messages: Vec<Message>,
+    /// To be finished when what follows from them is durable. Dropped before, they come again.
+    pub(in crate::actors) share: Share,
+}
+
+/// Reads what people write to accounts; see [`AccountsContext::read_private`].
+pub(in crate::actors) type ReadPrivate = Box<dyn Fn(PrivateMessages) + Send + Sync>;
 
 /// Ends a session at Telegram that was left behind; see [`AccountsContext::end_session`].
 pub(in crate::actors) type EndSession = Box<dyn Fn(LoginRecord) + Send + Sync>;
@@ -60,6 +76,8 @@ pub(in crate::actors) struct AccountsContext {
     /// Who ends sessions that were left behind, once that part of the tree runs. The note of it is durable
     /// already, so one that is not taken is found by the next life of the daemon.
     pub(in crate::actors) end_session: OnceLock<EndSession>,
+    /// Who reads what people write to accounts of users, once that part of the tree runs. Accounts connect later.
+    pub(in crate::actors) read_private: OnceLock<ReadPrivate>,
 }
 
 impl Deref for AccountsContext {
@@ -92,6 +110,7 @@ impl AccountsContext {
             budgets,
             rekeyed: Dirty::default(),
             end_session: OnceLock::new(),
+            read_private: OnceLock::new(),
         })
     }
 

@@ -8,18 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::delivery::{Delivery, Loss, Origin, Share};
-use crate::actors::accounts::context::AccountsContext;
+use crate::actors::accounts::context::{AccountsContext, PrivateMessages};
 use crate::actors::accounts::listener::{Listener, ListenerMsg};
 use crate::actors::tree::actor::{ActorId, MessagingErr};
 use crate::actors::tree::backlog::BacklogGate;
 use crate::failpoint;
+use crate::protocol::accounts::owned::OwnedAccount;
+use crate::protocol::messages::message::Message;
 use crate::protocol::telegram::acknowledged::Progress;
 use crate::protocol::telegram::chat::{ChatKey, MarkedId, PeerKind};
 use crate::protocol::telegram::failure::Failure;
 use crate::protocol::tree::watchdog::Activity;
 use crate::protocol::values::ids::AuthKeyId;
 use crate::store::Op;
-use crate::telegram::{Batch, ChatNotice, GapScope, NewMessage, Pulse, UpdateStream};
+use crate::telegram::{Batch, ChatNotice, GapScope, Pulse, UpdateStream};
 
 /// Batches of one link between the pump and the disk. Beyond it the pump waits, and what waits
 /// then is in Telegram's hands: at 64 batches and a commit of 2 ms one account passes 32,000
@@ -134,16 +136,17 @@ impl LinkTask {
         batch.delta.channels.retain(|(id, _)| self.routes.wants_channel(*id));
         let room = self.room().await?;
         let delta = std::mem::take(&mut batch.delta);
-        let parts = self.sort(batch);
+        let Sorted { parts, private } = self.sort(batch);
         if !parts.is_empty() && self.context.backlog.is_full() {
             return Err(BacklogGate::refusal());
         }
+        let readers = parts.len() + usize::from(private.is_some());
         let Self { account, context, progress, loss, .. } = self;
         let store = &context.store;
         let metrics = &*context.metrics;
         let origin = Origin { account: *account, store, progress, loss: *loss, metrics };
-        let mut shares = Share::split(&origin, delta, room, parts.len().max(1)).into_iter();
-        if parts.is_empty() {
+        let mut shares = Share::split(&origin, delta, room, readers.max(1)).into_iter();
+        if readers == 0 {
             // Nothing of it needs to be durable; only batches before it hold the state back.
             shares.for_each(Share::finish);
             return Ok(());
@@ -151,6 +154,13 @@ impl LinkTask {
         for (route, mut delivery) in parts {
             delivery.share = shares.next();
             self.deliver(&route, delivery);
+        }
+        if let (Some((account, messages)), Some(share)) = (private, shares.next()) {
+            let share = share.or_fetch_again();
+            let private = PrivateMessages { account, messages, share };
+            if let Some(read) = self.context.read_private.get() {
+                read(private);
+            }
         }
         Ok(())
     }
@@ -221,26 +231,48 @@ impl LinkTask {
         }
     }
 
-    /// The batch's messages by monitor. Most batches hold one message of one chat.
-    fn sort(&self, mut batch: Batch) -> Vec<(Route, Delivery)> {
-        let mut parts: Vec<(Route, Delivery)> = Vec::new();
+    /// The batch's messages by who wants them. Most batches hold one message of one chat.
+    fn sort(&self, mut batch: Batch) -> Sorted {
+        let mut sorted = Sorted { parts: Vec::new(), private: None };
+        // Bots are not written to by those whom campaigns reach.
+        let reads_private = self.loss == Loss::ReadAgain && self.context.read_private.get().is_some();
         for message in std::mem::take(&mut batch.messages) {
-            if let Some(targets) = self.routes.of(message.chat) {
-                self.assign(&batch, message, &targets, &mut parts);
+            let chat = message.chat;
+            let targets = self.routes.of(chat);
+            let is_private = reads_private && chat.kind() == PeerKind::User;
+            if targets.is_none() && !is_private {
+                continue;
+            }
+            let Some(message) = batch.translate(message) else { continue };
+            if is_private && !message.is_outgoing && !message.is_service {
+                self.put_aside(&message, &mut sorted.private);
+            }
+            if let Some(targets) = targets {
+                self.assign(&batch, chat, &message, &targets, &mut sorted.parts);
             }
         }
-        parts
+        sorted
+    }
+
+    /// Somebody wrote to the account itself.
+    fn put_aside(&self, message: &Message, private: &mut Option<(OwnedAccount, Vec<Message>)>) {
+        match private {
+            Some((_, messages)) => messages.push(message.clone()),
+            None => {
+                let account = self.context.directory.of_key(self.account);
+                *private = account.map(|account| (account, vec![message.clone()]));
+            }
+        }
     }
 
     fn assign(
         &self,
         batch: &Batch,
-        message: NewMessage,
+        chat: MarkedId,
+        message: &Message,
         targets: &[Route],
         parts: &mut Vec<(Route, Delivery)>,
     ) {
-        let chat = message.chat;
-        let Some(message) = batch.translate(message) else { return };
         for route in targets {
             match parts.iter_mut().find(|(known, _)| known.key == route.key) {
                 Some((_, delivery)) => delivery.messages.push(message.clone()),
@@ -253,6 +285,14 @@ impl LinkTask {
             }
         }
     }
+}
+
+/// A batch's messages by who wants them.
+struct Sorted {
+    /// Monitors.
+    parts: Vec<(Route, Delivery)>,
+    /// Whoever reads what is written to the account itself.
+    private: Option<(OwnedAccount, Vec<Message>)>,
 }
 
 #[cfg(test)]

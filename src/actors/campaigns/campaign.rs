@@ -28,6 +28,7 @@ use super::book::{NewTarget, TargetBook};
 use super::context::{CampaignsContext, Contacting};
 use super::supervisor::CampaignsMsg;
 use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, named};
+use crate::actors::tree::metrics::Depth;
 use crate::actors::tree::status::CampaignView;
 use crate::protocol::answers::campaign::Added;
 use crate::protocol::answers::refusal::Refusal;
@@ -151,8 +152,12 @@ pub(in crate::actors) struct CampaignState {
     listed: Option<HashSet<u128>>,
     /// Uncertain ones that only a person can settle.
     beyond: HashSet<TargetId>,
+    /// Nothing is begun any more.
+    is_stopping: bool,
     /// Waits for what is under way to be noted, when the daemon stops.
     stopping: Option<RpcReplyPort<()>>,
+    /// Whether it is counted as running.
+    active: Depth,
     /// What runs beside it for the whole of it: reading, checking rights, settling.
     beside: Vec<AbortOnDropHandle<()>>,
 }
@@ -169,6 +174,7 @@ impl Actor for Campaign {
     ) -> Result<CampaignState, ActorProcessingErr> {
         let CampaignArgs { context, supervisor, allocator, task, run, pages } = args;
         myself.cast(CampaignMsg::Begin)?;
+        let active = context.metrics.campaigns.active();
         let book = TargetBook::new(task.user.clone(), task.id, pages);
         let mut state = CampaignState {
             context,
@@ -190,8 +196,10 @@ impl Actor for Campaign {
             contacts: HashSet::new(),
             listed: None,
             beyond: HashSet::new(),
+            is_stopping: false,
             stopping: None,
             beside: Vec::new(),
+            active,
         };
         state.read_task();
         state.show();
@@ -333,7 +341,8 @@ impl CampaignState {
     }
 
     /// Has others see how it stands.
-    fn show(&self) {
+    fn show(&mut self) {
+        self.active.set(usize::from(self.task.status == TaskStatus::Running));
         let view = CampaignView {
             status: self.task.status,
             priority: self.task.priority,

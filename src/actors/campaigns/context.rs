@@ -9,8 +9,11 @@ use crate::actors::accounts::context::AccountsContext;
 use crate::protocol::campaigns::caps::{Caps, DAY_MS};
 use crate::protocol::campaigns::identity::Country;
 use crate::protocol::campaigns::opt_out::Phrases;
-use crate::protocol::campaigns::respect::{Contacted, KnownAs, List, ListTag, SuppressionKey};
+use crate::protocol::campaigns::respect::{
+    Contacted, Covers, KnownAs, List, ListTag, Source, Suppression, SuppressionId, SuppressionKey,
+};
 use crate::protocol::campaigns::task::TaskId;
+use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::users::owner::UserId;
 use crate::store::{ContactedRecord, InstallationKey, Op};
 
@@ -73,6 +76,20 @@ impl Deref for CampaignsContext {
     fn deref(&self) -> &AccountsContext {
         &self.accounts
     }
+}
+
+/// For how many days who was reached is known at least, so that their replies are understood.
+const REPLY_DAYS: u32 = 365;
+
+/// What somebody refuses, and how that is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    pub(super) covers: Covers,
+    /// Which group, for [`Covers::ThisGroup`].
+    pub(super) group: Option<MarkedId>,
+    pub(super) source: Source,
+    /// A person has to read it.
+    pub(super) is_doubtful: bool,
 }
 
 /// Refusals on their way to the disk. Who has looked for refusals looks again where some came through meanwhile, and
@@ -176,10 +193,34 @@ impl CampaignsContext {
         self.installation_key.expose()
     }
 
+    /// Entries on a user's list by which somebody is not contacted any more, under each of their names, and what is
+    /// looked up of them. To be written while [`CampaignsContext::refusing`] holds.
+    pub(super) fn put_refusals(&self, user: &UserId, refused: &Refused, known: &KnownAs) -> Vec<Op> {
+        let Refused { covers, group, source, is_doubtful } = *refused;
+        let key = self.installation_key();
+        let mut ops = Vec::new();
+        for identifier in known.identifiers() {
+            let entry = Suppression {
+                id: SuppressionId(self.new_id()),
+                key: SuppressionKey::of(key, &identifier),
+                list: List::User(user.clone()),
+                covers,
+                group,
+                source,
+                is_doubtful,
+                since: self.now(),
+                identifier: Some(identifier),
+            };
+            ops.extend([Op::put_shared(&entry.refusal(key)), Op::put_suppression(&entry)]);
+        }
+        ops
+    }
+
     /// What is to be written when a task of `user` reaches somebody.
     pub(super) fn contacted(&self, person: i64, user: &UserId, contacted: Contacted) -> Op {
         let list = self.recontact_list(user);
-        let until = contacted.at.plus_ms(i64::from(self.settings.recontact_days) * DAY_MS);
+        let days = self.settings.recontact_days.max(REPLY_DAYS);
+        let until = contacted.at.plus_ms(i64::from(days) * DAY_MS);
         Op::put_shared(&ContactedRecord { person, list, last: contacted, until })
     }
 

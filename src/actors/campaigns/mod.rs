@@ -15,6 +15,7 @@
 //! | `supervisor.rs` | which campaign has an actor; starts them when they are asked for, due, or running |
 //! | `allocator.rs` | whose turn it is, of one user's tasks |
 //! | `campaign.rs` and below | one task: orders, its people, acting, what came of it, settling |
+//! | `replies.rs` | what people answer, and who wants no more of it |
 //! | `book.rs` | the targets of one task, as the store has them and will |
 
 pub(super) mod allocator;
@@ -22,6 +23,7 @@ pub(super) mod book;
 pub(super) mod campaign;
 pub(super) mod context;
 pub(super) mod platform;
+pub(super) mod replies;
 pub(super) mod supervisor;
 pub(super) mod telegram;
 #[cfg(test)]

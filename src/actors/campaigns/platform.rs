@@ -83,18 +83,39 @@ impl<T> Told<T> {
     }
 }
 
-/// What a messenger has of its own to count before a step.
+/// Gives back what was counted for a step, when certainly nothing was done.
+pub(in crate::actors) type GiveBack = Box<dyn FnOnce() + Send>;
+
+/// What a messenger has of its own to count before a step. Gives it back when it is dropped unspent.
 pub(in crate::actors) struct Reserved {
-    /// Writes that belong into the commit of the intent.
-    pub(in crate::actors) ops: Vec<Op>,
-    /// Gives it back, when certainly nothing was done.
-    pub(in crate::actors) give_back: Box<dyn FnOnce() + Send>,
+    ops: Vec<Op>,
+    give_back: Option<GiveBack>,
 }
 
 impl Reserved {
+    /// `ops` belong into the commit of the intent.
+    pub(in crate::actors) fn new(ops: Vec<Op>, give_back: GiveBack) -> Self {
+        Self { ops, give_back: Some(give_back) }
+    }
+
     /// Nothing is counted.
     pub(in crate::actors) fn nothing() -> Self {
-        Self { ops: Vec::new(), give_back: Box::new(|| {}) }
+        Self { ops: Vec::new(), give_back: None }
+    }
+
+    /// The step is about to be taken: the writes for the commit of its intent, and the way back, for whoever knows
+    /// that nothing was done.
+    pub(in crate::actors) fn spend(mut self) -> (Vec<Op>, GiveBack) {
+        let give_back = self.give_back.take();
+        (std::mem::take(&mut self.ops), give_back.unwrap_or_else(|| Box::new(|| {})))
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if let Some(give_back) = self.give_back.take() {
+            give_back();
+        }
     }
 }
 

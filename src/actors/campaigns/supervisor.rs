@@ -48,13 +48,15 @@ pub(in crate::actors) enum CampaignsMsg {
     RestartDue { task: TaskId },
     /// The same of a user's allocator.
     AllocatorDue { user: UserId },
+    /// A user is being erased, and may begin nothing any more: told when none of their campaigns lives.
+    Forget { user: UserId, reply: RpcReplyPort<()> },
     /// The daemon stops: told when nothing is under way any more.
     Stop(RpcReplyPort<()>),
     /// The heartbeat passes.
     Pulse(RpcReplyPort<()>),
 }
 
-named!(CampaignsMsg: Begin, Tell, Read, Deleted, RestartDue, AllocatorDue, Stop, Pulse);
+named!(CampaignsMsg: Begin, Tell, Read, Deleted, RestartDue, AllocatorDue, Forget, Stop, Pulse);
 
 /// What the store has of a task.
 pub(in crate::actors) struct Stored {
@@ -126,6 +128,7 @@ impl Actor for Campaigns {
             CampaignsMsg::Deleted { task } => drop(state.owners.remove(&task)),
             CampaignsMsg::RestartDue { task } => state.restart_due(&myself, task),
             CampaignsMsg::AllocatorDue { user } => state.renew_allocator(&myself, &user).await,
+            CampaignsMsg::Forget { user, reply } => state.forget(&user, reply),
             CampaignsMsg::Stop(reply) => state.stop(reply),
             CampaignsMsg::Pulse(reply) => drop(reply.send(())),
         }
@@ -161,6 +164,29 @@ impl CampaignsState {
             living.map(|actor| async move { actor.call(CampaignMsg::Stop, None).await }).collect();
         tasks::brief(async move {
             futures_util::future::join_all(stopped).await;
+            let _ = reply.send(());
+        });
+    }
+
+    /// Ends all campaigns of a user, and the user's allocator. What is under way is given up: the user's rows go.
+    fn forget(&mut self, user: &UserId, reply: RpcReplyPort<()>) {
+        self.unstarted.retain(|(owner, _)| owner != user);
+        let own = self.owners.iter().filter(|(_, owner)| *owner == user).map(|(task, _)| *task);
+        let own: Vec<TaskId> = own.collect();
+        let mut living = Vec::new();
+        for task in own {
+            if let Some(Presence::Running(actor)) = self.present.get(&task) {
+                living.push(actor.get_cell());
+            } else {
+                // What is being read for it is dropped when it comes.
+                self.present.remove(&task);
+                self.owners.remove(&task);
+            }
+        }
+        living.extend(self.allocators.remove(user).map(|allocator| allocator.get_cell()));
+        tasks::brief(async move {
+            let ended = living.iter().map(|actor| actor.stop_and_wait(None, None));
+            futures_util::future::join_all(ended).await;
             let _ = reply.send(());
         });
     }
@@ -349,12 +375,18 @@ impl CampaignsState {
             | SupervisionEvent::ActorTerminated(cell, ..) => Some(cell.get_id()),
             _ => None,
         };
-        id.is_some_and(|id| self.allocators.values().any(|actor| actor.get_id() == id))
+        id.is_some_and(|id| self.allocator_children.has(id))
     }
 
     fn allocator_ended(&mut self, myself: &ActorRef<CampaignsMsg>, ended: Ended<UserId>) {
-        let Ended { key: user, end, .. } = ended;
-        self.allocators.remove(&user);
+        let Ended { key: user, child, end } = ended;
+        if self.allocators.get(&user).is_some_and(|actor| actor.get_id() == child) {
+            self.allocators.remove(&user);
+        }
+        // Whoever has no campaigns needs none.
+        if !self.owners.values().any(|owner| *owner == user) {
+            return;
+        }
         let pause = match end {
             End::Crashed { again_after, .. } => again_after.unwrap_or(Duration::from_secs(30)),
             End::Done => Duration::ZERO,

@@ -174,7 +174,7 @@ impl Platform for TelegramPlatform {
             Ok((unit, op)) => {
                 let context = Arc::clone(&self.context);
                 let give_back = Box::new(move || context.daily_limits.give_back(&unit));
-                Ok(Reserved { ops: vec![op], give_back })
+                Ok(Reserved::new(vec![op], give_back))
             }
             Err(refusal) => {
                 let seconds = refusal.retry_after.unwrap_or(60).min(u64::from(u32::MAX));

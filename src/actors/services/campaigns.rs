@@ -16,12 +16,13 @@ use crate::actors::campaigns::campaign::{
 use crate::actors::campaigns::context::CampaignsContext;
 use crate::actors::campaigns::platform::Deputy;
 use crate::actors::campaigns::supervisor::CampaignsMsg;
-use crate::actors::tree::actor::{ActorRef, RpcReplyPort};
+use crate::actors::tree::actor::{ActorRef, CallResult, RpcReplyPort};
 use crate::protocol::answers::campaign::{
     Added, CampaignAccountInfo, CampaignInfo, Preview, PreviewText,
 };
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::campaigns::account::{Hold, Holding};
+use crate::protocol::campaigns::answers::Answer;
 use crate::protocol::campaigns::attempt::AttemptRecord;
 use crate::protocol::campaigns::block::{StatusPage, TargetBlock};
 use crate::protocol::campaigns::caps::BUDGETS;
@@ -36,6 +37,8 @@ use crate::store::{AttemptQuery, Op, Reader};
 
 /// How long a change may take: it waits for the disk, and may read a long list first.
 const CHANGE_MAX: Duration = Duration::from_secs(60);
+/// How long the campaigns of a user may take to end: a call under way is given up.
+const FORGET_MAX: Duration = Duration::from_secs(30);
 /// Pages of statuses that one page of targets passes over at the most.
 const PAGES_MAX: u32 = 1_000;
 /// Tasks of one user.
@@ -180,11 +183,27 @@ impl Campaigns {
         self.shared.reading(read).await?.ok_or_else(|| Refusal::not_found("task"))
     }
 
+    /// Ends all campaigns of a user who is being erased.
+    pub(super) async fn forget(&self, user: &UserId) -> Result<(), Refusal> {
+        let user = user.clone();
+        let forget = |reply| CampaignsMsg::Forget { user, reply };
+        match self.campaigns.call(forget, Some(FORGET_MAX)).await {
+            Ok(CallResult::Success(())) => Ok(()),
+            _ => Err(self.shared.unanswered(super::Unanswered::Late)),
+        }
+    }
+
     fn info(&self, who: &Caller, task: Task, run: &TaskRun) -> CampaignInfo {
         let view = self.context.status.campaign_view(&task.user, task.id);
         let statistics = view.as_ref().map_or(run.statistics, |view| view.statistics);
         let owner = owner_for(who, Some(&task.user));
         CampaignInfo { task, owner, statistics, error: view.and_then(|view| view.error) }
+    }
+
+    /// The same for its user.
+    pub(super) fn own_info(&self, task: Task, run: &TaskRun) -> CampaignInfo {
+        let who = Caller { user: task.user.clone(), role: Role::User, address: None };
+        self.info(&who, task, run)
     }
 
     /// Has the campaign do something.
@@ -194,6 +213,7 @@ impl Campaigns {
         task: TaskId,
         message: impl FnOnce(RpcReplyPort<Result<T, Refusal>>) -> CampaignMsg,
     ) -> Result<T, Refusal> {
+        let _busy = self.context.erasing.enter(user)?;
         let (reply, answer) = oneshot::channel();
         let message = Box::new(message(reply.into()));
         let tell = CampaignsMsg::Tell { user: user.clone(), task, message };
@@ -225,6 +245,7 @@ impl Campaigns {
     }
 
     async fn keep_new(&self, who: &Caller, task: &Task, action: &str) -> Result<(), Refusal> {
+        let _busy = self.context.erasing.enter(&task.user)?;
         let audit = self.shared.audit_event(who, &task.user, action, task.id);
         let ops = vec![Op::put_row(task), Op::put_row(&TaskRun::new(task)), Op::Audit(audit)];
         self.shared.commit(ops).await
@@ -492,11 +513,22 @@ impl CampaignService for Campaigns {
         let account = self.context.directory.get(&scope, account);
         let account = account.ok_or_else(|| Refusal::not_found("account"))?;
         let by = Deputy { account, task: id };
+        let reserved = self.context.platform.reserve(&by, Step::Send).await;
+        let reserved = reserved.map_err(|_| {
+            let detail = "the account has sent as many messages as it may now";
+            Refusal::new(Code::RateLimited, detail).after(60)
+        })?;
+        let (counted, give_back) = reserved.spend();
+        let audit = self.shared.audit_event(who, &task.user, "campaign.test", id);
+        self.shared.commit(counted.into_iter().chain([Op::Audit(audit)]).collect()).await?;
         let random_id = self.context.chance.any();
         let told = self.context.platform.send_to_self(&by, &text, random_id).await;
         match told.code {
             None => Ok(()),
             Some(code) => {
+                if told.answer == Answer::NotBegun {
+                    give_back();
+                }
                 let detail =
                     format!("the text was not sent to the account's own messages ({code})");
                 Err(Refusal::new(Code::TelegramUnavailable, detail).after(5))

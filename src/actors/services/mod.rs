@@ -53,7 +53,7 @@ pub use changes::ChangeService;
 pub use logins::{ConnectedAccount, LoginService, PastedSession, SessionBrought};
 pub use messages::MessageService;
 pub use monitors::{MonitorQuery, MonitorService};
-pub use user_data::{Erased, UserArchive, UserDataService, WriteArchive};
+pub use user_data::{ArchivedCampaign, Erased, UserArchive, UserDataService, WriteArchive};
 pub use webhooks::{WebhookInfo, WebhookOrder, WebhookService};
 
 /// How long a part of the tree may take that waits for nothing but the disk.
@@ -111,6 +111,7 @@ impl Services {
             accounts.clone(),
             logins.clone(),
             monitors.clone(),
+            campaigns.clone(),
             Arc::clone(&hooks),
         );
         Self {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use super::accounts::Accounts;
+use super::campaigns::Campaigns;
 use super::logins::{LoginService, Logins};
 use super::monitors::Monitors;
 use super::webhooks::{WebhookInfo, webhook_info};
@@ -16,10 +17,15 @@ use crate::actors::webhooks::supervisor::Hooks;
 use crate::clock::instant;
 use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
 use crate::protocol::answers::account::AccountInfo;
+use crate::protocol::answers::campaign::CampaignInfo;
 use crate::protocol::answers::erasure::Erasure;
 use crate::protocol::answers::monitor::MonitorInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::audit::log::Entry;
+use crate::protocol::campaigns::respect::{List, Suppression};
+use crate::protocol::campaigns::run::TaskRun;
+use crate::protocol::campaigns::target::Target;
+use crate::protocol::campaigns::task::Task;
 use crate::protocol::telegram::chat::ChatKey;
 use crate::protocol::users::owner::{Caller, Scope, UserId};
 use crate::protocol::values::ids::UnixMillis;
@@ -37,6 +43,10 @@ const CHANGE_MAX: Duration = Duration::from_secs(10);
 const CHANGE_LOOK: Duration = Duration::from_millis(100);
 /// Rows that are read at once.
 const PAGE: usize = 1_000;
+/// People of campaigns, and entries of the list of whom they never contact, that are handed out at the most.
+const EXPORTED_PEOPLE_MAX: usize = 100_000;
+/// Blocks of targets that are read at once.
+const BLOCKS: u32 = 64;
 
 /// What became of a user's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +74,23 @@ pub struct UserArchive {
     pub monitors: Vec<MonitorInfo>,
     /// The webhooks.
     pub webhooks: Vec<WebhookInfo>,
+    /// The campaigns, each with whom it is for.
+    pub campaigns: Vec<ArchivedCampaign>,
+    /// Who is never contacted, the newest first; bounded.
+    pub suppression: Vec<Suppression>,
     /// What the audit log tells of the user, the newest entries first; bounded.
     pub audit: Vec<Entry>,
+}
+
+/// A campaign with whom it is for.
+#[derive(Clone, Debug)]
+pub struct ArchivedCampaign {
+    /// What it is, and how it fares.
+    pub info: CampaignInfo,
+    /// Its targets, until the archive was full.
+    pub targets: Vec<Target>,
+    /// How many are left out: its report has all of them.
+    pub targets_left_out: u64,
 }
 
 /// Writes an archive in the form in which it is handed out. It runs on a thread that may block, within the bound on
@@ -95,6 +120,7 @@ pub(super) struct UserData {
     accounts: Accounts,
     logins: Logins,
     monitors: Monitors,
+    campaigns: Campaigns,
     hooks: Arc<Hooks>,
     /// The room for exports, which may be large.
     exports: Arc<Semaphore>,
@@ -144,10 +170,11 @@ impl UserData {
         accounts: Accounts,
         logins: Logins,
         monitors: Monitors,
+        campaigns: Campaigns,
         hooks: Arc<Hooks>,
     ) -> Self {
         let (shared, exports) = (accounts.shared.clone(), Arc::new(Semaphore::new(EXPORTS_MAX)));
-        Self { shared, accounts, logins, monitors, hooks, exports }
+        Self { shared, accounts, logins, monitors, campaigns, hooks, exports }
     }
 
     async fn erase_all(&self, who: &Caller, mut begun: ErasingGuard) -> Result<Erased, Refusal> {
@@ -164,6 +191,8 @@ impl UserData {
         for record in &monitors {
             self.monitors.stop(who, record).await?;
         }
+        // Nothing of them acts for it, or writes, from here on.
+        self.campaigns.forget(&user).await?;
         for account in &accounts {
             self.give_up_patiently(who, account).await?;
         }
@@ -229,6 +258,24 @@ impl UserData {
         self.shared.context.store.monitor_keys(&Scope::Only(user.clone()), None, usize::MAX)
     }
 
+    fn campaigns_of(
+        &self,
+        store: &Reader,
+        user: &UserId,
+    ) -> Result<Vec<ArchivedCampaign>, StoreError> {
+        let (mut campaigns, mut room) = (Vec::new(), EXPORTED_PEOPLE_MAX);
+        for (_, id, _) in store.tasks_of(&Scope::Only(user.clone()))? {
+            let Some(task) = store.row::<Task>(user, id)? else { continue };
+            let run = store.row::<TaskRun>(user, id)?.unwrap_or_else(|| TaskRun::new(&task));
+            let targets = targets_of(store, &task, room)?;
+            room -= targets.len();
+            let left_out = run.statistics.total().saturating_sub(targets.len() as u64);
+            let info = self.campaigns.own_info(task, &run);
+            campaigns.push(ArchivedCampaign { info, targets, targets_left_out: left_out });
+        }
+        Ok(campaigns)
+    }
+
     /// The archive of a user. Reads much, and blocks for it.
     fn archive_of(&self, store: &Reader, user: UserId) -> Result<UserArchive, StoreError> {
         let only = Scope::Only(user.clone());
@@ -242,10 +289,24 @@ impl UserData {
             chats: chats_of(store, &user)?,
             monitors: monitors.iter().map(|record| self.monitors.info(record)).collect(),
             webhooks: hooks.collect::<Result<_, _>>()?,
+            campaigns: self.campaigns_of(store, &user)?,
+            suppression: store.suppressions(&List::User(user.clone()), None, EXPORTED_PEOPLE_MAX)?,
             audit: entries_of(store, &user)?,
             user,
         })
     }
+}
+
+fn targets_of(store: &Reader, task: &Task, room: usize) -> Result<Vec<Target>, StoreError> {
+    let (mut targets, mut from) = (Vec::new(), 0);
+    while targets.len() < room {
+        let blocks = store.target_blocks(&task.user, task.id, from..from + BLOCKS)?;
+        let Some(last) = blocks.last() else { break };
+        from = last.number + 1;
+        targets.extend(blocks.into_iter().flat_map(|block| block.targets));
+    }
+    targets.truncate(room);
+    Ok(targets)
 }
 
 fn chats_of(store: &Reader, user: &UserId) -> Result<Vec<AttachedChat>, StoreError> {

@@ -186,6 +186,11 @@ impl<K: Clone + Eq + Hash> Children<K> {
         self.living.insert(child.get_id(), key);
     }
 
+    /// Whether one of them runs under this id.
+    pub(in crate::actors) fn has(&self, child: ActorId) -> bool {
+        self.living.contains_key(&child)
+    }
+
     /// Somebody asks for a parked child again.
     pub(in crate::actors) fn forgive(&mut self, key: &K) {
         self.histories.remove(key);

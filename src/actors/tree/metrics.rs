@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::campaign_metrics::CampaignMetrics;
 use crate::protocol::telegram::pacing::MethodClass;
 use crate::telegram::CallMetrics;
 
@@ -88,6 +89,8 @@ pub(in crate::actors) enum Check {
 pub struct Metrics {
     /// Telegram's answers.
     pub calls: CallMetrics,
+    /// Campaigns.
+    pub(in crate::actors) campaigns: CampaignMetrics,
     gaps: Counter,
     filled: Counter,
     unfillable: Counter,
@@ -109,6 +112,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             calls: CallMetrics::default(),
+            campaigns: CampaignMetrics::default(),
             gaps: Counter::default(),
             filled: Counter::default(),
             unfillable: Counter::default(),
@@ -211,6 +215,7 @@ impl Metrics {
         self.register_holes(registry);
         self.register_actors(registry);
         self.register_hooks(registry);
+        self.campaigns.register(registry);
     }
 
     /// What Telegram took and what it answered.
@@ -313,6 +318,11 @@ pub(in crate::actors) struct Depth {
 }
 
 impl Depth {
+    /// As part of what `gauge` counts.
+    pub(super) fn of(gauge: Gauge) -> Self {
+        Self { gauge, counted: 0 }
+    }
+
     /// It has this many members now.
     pub(in crate::actors) fn set(&mut self, members: usize) {
         let members = i64::try_from(members).unwrap_or(i64::MAX);

@@ -5,6 +5,7 @@
 pub(super) mod actor;
 pub(super) mod backlog;
 pub(super) mod calling;
+pub(super) mod campaign_metrics;
 pub(super) mod changes;
 pub(super) mod children;
 pub(super) mod context;

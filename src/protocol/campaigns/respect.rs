@@ -172,6 +172,9 @@ pub struct Refusal {
     pub group: Option<MarkedId>,
     /// Where it comes from.
     pub source: Source,
+    /// Whether a person has to read first what they wrote.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_doubtful: bool,
     /// Since when.
     pub since: UnixMillis,
 }
@@ -213,6 +216,9 @@ pub struct Suppression {
     pub group: Option<MarkedId>,
     /// Where it comes from.
     pub source: Source,
+    /// Whether a reply may mean it: they are held until a person has read it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_doubtful: bool,
     /// Since when.
     pub since: UnixMillis,
     /// Who it is, unless they asked to be erased.
@@ -230,8 +236,8 @@ impl Suppression {
     /// What is looked up of it.
     pub fn refusal(&self, installation_key: &[u8; 32]) -> Refusal {
         let list = ListTag::of(installation_key, &self.list);
-        let Self { key, covers, group, source, since, .. } = *self;
-        Refusal { key, list, covers, group, source, since }
+        let Self { key, covers, group, source, is_doubtful, since, .. } = *self;
+        Refusal { key, list, covers, group, source, is_doubtful, since }
     }
 }
 
@@ -300,6 +306,7 @@ mod tests {
             covers,
             group: Some(MarkedId(-5)),
             source: Source::StopReply,
+            is_doubtful: false,
             since: UnixMillis(0),
             identifier: Some(who),
         }

@@ -57,6 +57,21 @@ pub const STATUSES: [TargetStatus; 9] = [
 ];
 
 impl TargetStatus {
+    /// As it is stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::InFlight => "in_flight",
+            Self::Invited => "invited",
+            Self::Requested => "requested",
+            Self::Sent => "sent",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Uncertain => "uncertain",
+        }
+    }
+
     /// Whether nothing follows any more.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Pending | Self::InFlight | Self::Uncertain)

@@ -308,6 +308,7 @@ mod tests {
             covers: Covers::Everything,
             group: None,
             source: Source::Manual,
+            is_doubtful: false,
             since: UnixMillis(3),
         };
         let group = |id| Some(MarkedId(id));

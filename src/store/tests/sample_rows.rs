@@ -219,6 +219,7 @@ pub(in crate::store) fn suppression(list: List, number: u128) -> Suppression {
         covers: Covers::ThisGroup,
         group: Some(MarkedId(-1_000_000_000_005)),
         source: Source::StopReply,
+        is_doubtful: false,
         since: UnixMillis(10),
         identifier: Some(who),
     }

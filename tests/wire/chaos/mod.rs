@@ -1,9 +1,11 @@
 //! Everything goes wrong at once, for dozens of accounts and chats: kills, broker stops, refused,
-//! reset, muted and cut connections, flood waits, removals, revocations, updates that go astray.
+//! reset, muted and cut connections, flood waits, removals, revocations, updates that go astray,
+//! and campaigns in the middle of it.
 //! In the end every message must have come once and in order, and everybody must be well.
 //!
 //! `./scripts/chaos --seed N --minutes M` runs it for as long as one likes.
 
+mod campaigns;
 mod cast;
 mod checkers;
 mod faults;
@@ -21,7 +23,11 @@ use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Broker, DaemonOptions, Event, PATIENCE, Stage};
+use crate::campaigns::FAST;
+use crate::support::{
+    Broker, Client, DaemonOptions, Door, Event, PATIENCE, Stage, TOKEN_SECRET,
+};
+use campaigns::Campaigner;
 use cast::Cast;
 use checkers::comes_true;
 use faults::Director;
@@ -81,7 +87,8 @@ fn number(variable: &str) -> u64 {
 async fn run(seed: u64, duration: Duration) {
     println!("chaos with seed {seed} for {} s", duration.as_secs());
     let options = DaemonOptions {
-        extra_config: "[shutdown]\ntimeout_seconds = 10".to_owned(),
+        extra_config: format!("[shutdown]\ntimeout_seconds = 10\n{FAST}"),
+        environment: vec![("TELEWARDEN__AUTH__JWT_SECRET".to_owned(), TOKEN_SECRET.to_owned())],
         ..DaemonOptions::default()
     };
     let stage = Stage::set_with(Broker::private().await, options).await;
@@ -91,6 +98,8 @@ async fn run(seed: u64, duration: Duration) {
     let plan = plan::plan(seed, duration, cast.extent());
     let talk = Talk::new(&sim, author, chats);
     let (stop, listen) = (CancellationToken::new(), daemon.listen());
+    let user = Client::of_user(Door::at(listen), "ann", TOKEN_SECRET);
+    let mut campaigner = Campaigner::begin(&sim, user, seed).await;
     let not_ready = Mutex::new(Duration::ZERO);
     let mut director = Director {
         sim: &sim,
@@ -110,13 +119,15 @@ async fn run(seed: u64, duration: Duration) {
         director.repair().await;
         stop.cancel();
     };
-    tokio::join!(harm, talk.chatter(seed, &stop), watch(listen, &stop, &not_ready));
+    let talks = talk.chatter(seed, &stop);
+    tokio::join!(harm, talks, campaigner.run(&stop), watch(listen, &stop, &not_ready));
     director.give_everybody_a_turn().await;
     let Director { mut daemon, cast, mut figures, mut complaints, outages, .. } = director;
     checkers::check_nobody_is_stuck(&daemon, &cast, &mut complaints).await;
     checkers::check_messages(&sim, &backend, &cast, &mut complaints).await;
     checkers::check_exhaustions(&backend, &cast, &mut complaints);
     checkers::check_orders(&backend, &cast, &mut complaints).await;
+    campaigner.check(&mut figures, &mut complaints).await;
     checkers::check_violations(&sim, &mut figures, &mut complaints).await;
     checkers::check_store(&mut daemon, &cast, &mut complaints).await;
     checkers::check_late_comers(&sim, &backend, &cast, &outages, &mut complaints).await;

@@ -16,6 +16,9 @@ pub(super) struct Figures {
     pub(super) published: usize,
     pub(super) repeated: usize,
     pub(super) losses: usize,
+    pub(super) campaigns: usize,
+    /// People whom they wrote to.
+    pub(super) contacted: usize,
     pub(super) violations: u64,
     /// Calls during a flood wait of which the daemon may not have heard.
     pub(super) excused: usize,
@@ -41,6 +44,8 @@ impl fmt::Display for Figures {
             ("messages published", self.published.to_string()),
             ("repeated deliveries", self.repeated.to_string()),
             ("losses of access told", self.losses.to_string()),
+            ("campaigns", self.campaigns.to_string()),
+            ("people written to", self.contacted.to_string()),
             ("longest recovery", format!("{:.1} s", self.longest_recovery.as_secs_f64())),
             ("longest wait of a message", format!("{:.1} s", self.longest_wait.as_secs_f64())),
             ("violations", self.violations.to_string()),

@@ -1,10 +1,15 @@
 //! HTTP as the tests speak it, with no client but a socket: one request a connection.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::Value;
+use telewarden::clock::Clock;
+use telewarden::edge::http::api::{TokenSecret, Tokens};
+use telewarden::protocol::users::owner::{Role, UserId};
+use telewarden::protocol::values::secret::SecretText;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -241,6 +246,16 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(door: Door, token: String) -> Self {
         Self { door, token }
+    }
+
+    /// As `user` sees it, where tokens are signed with `secret`.
+    pub(crate) fn of_user(door: Door, user: &str, secret: &str) -> Self {
+        let secret = SecretText::new(secret.into());
+        let secret = TokenSecret::find(Some(&secret), Path::new("")).expect("a secret");
+        let user = UserId::new(user).expect("a user");
+        let hours = Duration::from_secs(24 * 3_600);
+        let token = Tokens::new(&secret, Clock::system()).mint(&user, Role::User, hours);
+        Self::new(door, token.expect("it is signed"))
     }
 
     fn question(

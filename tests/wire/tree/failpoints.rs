@@ -98,6 +98,7 @@ points! {
 fn every_point_of_the_table_has_a_test() {
     let users = crate::accounts::DEATHS_TESTED.iter().chain(&crate::webhooks::TESTED);
     let users = users.chain(crate::logins::recovery::DEATHS_TESTED);
+    let users = users.chain(crate::campaigns::deaths::DEATHS_TESTED);
     let elsewhere = users.chain(crate::monitors::upgrades::DEATHS_TESTED);
     let tested: HashSet<_> = TESTED.iter().chain(elsewhere).collect();
     assert_eq!(tested, telewarden::failpoint::NAMES.iter().collect());

@@ -16,11 +16,12 @@ use crate::actors::campaigns::platform::{Deputy, Reserved};
 use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use crate::actors::tree::calling::broken;
 use crate::clock::instant;
+use crate::failpoint;
 use crate::protocol::answers::refusal;
 use crate::protocol::campaigns::answers::{AccountVerdict, Answer};
 use crate::protocol::campaigns::block::TargetBlock;
 use crate::protocol::campaigns::choose::Action;
-use crate::protocol::campaigns::identity::Identifier;
+use crate::protocol::campaigns::identity::{Hint, Identifier};
 use crate::protocol::campaigns::respect::{
     Contacted, KnownAs, Refusal, SuppressionKey, recontact_until,
 };
@@ -71,7 +72,8 @@ enum Unfit {
 impl CampaignState {
     /// The allocator has chosen.
     pub(super) fn act(&mut self, myself: &ActorRef<CampaignMsg>, action: Action) {
-        if self.task.status != TaskStatus::Running || self.acting.contains_key(&action.target) {
+        // Chosen before the allocator heard that it does not run any more. Whoever is acted for waits afterwards.
+        if !self.is_running() || self.acting.contains_key(&action.target) {
             return;
         }
         let number = TargetBlock::of(action.target);
@@ -109,6 +111,10 @@ impl CampaignState {
         self.acting.insert(action.target, acting);
     }
 
+    fn is_running(&self) -> bool {
+        self.task.status == TaskStatus::Running && !self.is_stopping
+    }
+
     /// It is known whether they may be contacted.
     pub(super) async fn prepared(
         &mut self,
@@ -118,14 +124,10 @@ impl CampaignState {
     ) -> Result<(), ActorProcessingErr> {
         let Prepared { action, block, found } = prepared;
         block.into_iter().for_each(|block| self.book.read(block));
-        let is_over = run != self.number || self.task.status != TaskStatus::Running;
+        let is_over = run != self.number || !self.is_running();
         let looked = match found {
             // Chosen in an earlier run: nothing is counted, and in a later run they wait again.
-            Ok(looked) if is_over => {
-                (looked.reserved.give_back)();
-                return self.put_back(action, 0);
-            }
-            Err(_) if is_over => return self.put_back(action, 0),
+            _ if is_over => return self.put_back(action, 0),
             Ok(looked) => looked,
             Err(Unfit::NoTarget) => return self.drop_action(action, None),
             Err(Unfit::NoAccount) => {
@@ -157,21 +159,15 @@ impl CampaignState {
         };
         if !self.context.is_still_free(&looked.keys, looked.mark) {
             // Somebody opted out in this moment: it is looked again.
-            (looked.reserved.give_back)();
+            drop(looked);
             self.acting.remove(&action.target);
             self.book.release(TargetBlock::of(action.target));
             self.act(myself, action);
             return Ok(());
         }
         match self.verdict(action, &looked) {
-            Verdict::Skip(status, reason) => {
-                (looked.reserved.give_back)();
-                self.end_target(myself, action, status, reason).await
-            }
-            Verdict::Gone => {
-                (looked.reserved.give_back)();
-                self.drop_action(action, None)
-            }
+            Verdict::Skip(status, reason) => self.end_target(myself, action, status, reason).await,
+            Verdict::Gone => self.drop_action(action, None),
             Verdict::Go(text) => self.intend(myself, action, looked, text).await,
         }
     }
@@ -186,8 +182,11 @@ impl CampaignState {
         // Whoever refuses what it comes to is not even looked up.
         let goal = if action.step.reaches() { action.step } else { self.task.task_type.goal() };
         let (mine, group) = (self.context.list_of(&self.task.user), self.task.target_group_id);
-        if looked.refusals.iter().any(|refusal| refusal.forbids(mine, goal, group)) {
-            return skip(Reason::Suppressed);
+        let forbidding = looked.refusals.iter().filter(|it| it.forbids(mine, goal, group));
+        let is_doubtful: Vec<bool> = forbidding.map(|refusal| refusal.is_doubtful).collect();
+        if !is_doubtful.is_empty() {
+            let is_held = is_doubtful.into_iter().all(|is_doubtful| is_doubtful);
+            return skip(if is_held { Reason::HeldForReview } else { Reason::Suppressed });
         }
         let settings = &self.context.settings;
         let days = if self.settings.ignore_recontact { 0 } else { settings.recontact_days };
@@ -243,7 +242,6 @@ impl CampaignState {
             pause_ms: self.run.pace.pause_ms(least, self.context.jitter()),
         };
         let Ok((taken, mut ops)) = self.context.budgets.take(&self.context, &taking) else {
-            (reserved.give_back)();
             return self.put_back(action, 0);
         };
         let now = self.context.now();
@@ -265,7 +263,6 @@ impl CampaignState {
         let (target, changes) = match begun {
             Ok(begun) => begun,
             Err(_) => {
-                (reserved.give_back)();
                 let back = self.context.budgets.give_back(taken);
                 self.submit(back).await?;
                 return self.drop_action(action, None);
@@ -280,20 +277,23 @@ impl CampaignState {
             let contacted = Contacted { task: self.task.id, at: taken.at };
             ops.push(self.context.contacted(person, &self.task.user, contacted));
         }
-        ops.extend(reserved.ops.iter().cloned());
+        let (counted, give_back) = reserved.spend();
+        ops.extend(counted);
         let (Some(intent), group) = (target.intent.clone(), self.task.target_group_id) else {
             return Ok(());
         };
+        failpoint::reach("campaign.intent.before");
         let durable = self.submit(ops).await?;
         let (context, myself) = (Arc::clone(&self.context), myself.clone());
         let calling = Calling { context, by, action, target, intent: *intent, text, group };
         let work = tasks::owned(async move {
             // Where it does not become durable the store has failed, and everything ends.
             let Ok(()) = durable.await else { return };
+            failpoint::reach("campaign.intent.after");
             let began = instant();
             let told = calling.call().await;
             let took = began.elapsed();
-            let answered = Answered { action, told, taken, reserved, began: now, took };
+            let answered = Answered { action, told, taken, give_back, began: now, took };
             let _ = myself.cast(CampaignMsg::Answered(Box::new(answered)));
         });
         self.acting.insert(action.target, Acting { contacting, _work: work });
@@ -371,7 +371,16 @@ impl CampaignState {
     ) -> Vec<Op> {
         let changed =
             self.book.change(id, &mut self.run, |target| target.become_status(status, reason));
-        changed.map(|((), ops)| ops).unwrap_or_default()
+        let Ok(((), ops)) = changed else { return Vec::new() };
+        self.count_processed(status);
+        ops
+    }
+
+    /// Counts a target that came to its end.
+    pub(super) fn count_processed(&self, status: TargetStatus) {
+        if status.is_final() {
+            self.context.metrics.campaigns.processed(status.name());
+        }
     }
 
     /// Hands writes to the store. What is returned tells when they are durable.
@@ -413,13 +422,30 @@ enum Verdict {
     Gone,
 }
 
-/// All that a target is known by.
+/// All that a target is known by for certain: under these names a refusal is written down.
 pub(super) fn known_as(target: &Target) -> KnownAs {
     let mut known = KnownAs::named(&target.identifier);
     if let Some(person) = target.person {
         known.learn(&Identifier::Id(person));
     }
     known
+}
+
+/// Under what refusals of a target may lie: beside the certain names also those that came with the list or were met at
+/// Telegram.
+fn refusal_keys(context: &CampaignsContext, target: &Target) -> Vec<SuppressionKey> {
+    let mut keys = context.keys(&known_as(target));
+    let details = target.details.as_deref();
+    let username = details.and_then(|known| known.username.as_deref());
+    let phone = details.and_then(|known| known.phone.as_deref());
+    let country = context.settings.country;
+    for (text, hint) in [(username, Hint::Username), (phone, Hint::Phone)] {
+        let named = text.and_then(|text| Identifier::parse(text, hint, country).ok());
+        keys.extend(named.map(|name| SuppressionKey::of(context.installation_key(), &name)));
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 /// Looks up what must be known before somebody is contacted.
@@ -434,7 +460,7 @@ async fn look(
         Some(person) => Some(context.contact(person, by.task).ok_or(Unfit::Taken)?),
         None => None,
     };
-    let keys = context.keys(&known_as(target));
+    let keys = refusal_keys(context, target);
     let mark = context.refusals_mark();
     let (wanted, list) = (keys.clone(), context.recontact_list(&by.account.user));
     let read = move |store: &Reader| {

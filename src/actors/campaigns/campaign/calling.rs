@@ -34,6 +34,10 @@ impl Calling {
         let platform = &self.context.platform;
         let (by, target) = (&self.by, &self.target);
         let nothing = |told: Told<()>| told.map(|()| Found::Nothing);
+        // Of an erased user nobody is contacted.
+        let Ok(_busy) = self.context.erasing.enter(&by.account.user) else {
+            return Told::not_done(Answer::NotBegun, "USER_IS_ERASED");
+        };
         let unknown = || Told::not_done(Answer::UnknownPeer, "UNKNOWN_PERSON");
         match (self.action.step, target.person, self.group) {
             (Step::Resolve | Step::LookUpPhone, _, _) => {

@@ -1,11 +1,14 @@
 //! What people want of a campaign, and what follows by itself: orders, edits, its end. A change is durable before it is
 //! answered, and pausing takes effect before the next action.
 
+use std::time::Duration;
+
 use super::{CampaignMsg, CampaignState};
 use crate::actors::campaigns::allocator::AllocatorMsg;
 use crate::actors::campaigns::supervisor::CampaignsMsg;
 use crate::actors::tree::actor::{ActorProcessingErr, ActorRef, RpcReplyPort};
 use crate::actors::tree::calling::broken;
+use crate::failpoint;
 use crate::protocol::answers::refusal::{Code, FieldError, Refusal};
 use crate::protocol::audit::log::AuditEvent;
 use crate::protocol::campaigns::run;
@@ -133,10 +136,13 @@ impl CampaignState {
         let transition = run::order((&mut task, &mut fares), order, wall, steady);
         let Transition::To(next) = transition.map_err(Unfollowed::NotNow)? else { return Ok(()) };
         ops.extend([Op::update_row(&task), Op::put_row(&fares)]);
+        failpoint::reach("campaign.order.before");
         self.commit(ops).await.map_err(Unfollowed::Store)?;
+        failpoint::reach("campaign.order.after");
         let because = task.paused_because;
         tracing::info!(campaign = %task.id, from = ?self.task.status, to = ?next, ?because, "a campaign goes on to another status");
         (self.task, self.run) = (task, fares);
+        self.count_status(next);
         self.show();
         match next {
             TaskStatus::Running => {
@@ -156,6 +162,15 @@ impl CampaignState {
         Ok(())
     }
 
+    fn count_status(&self, status: TaskStatus) {
+        let metrics = &self.context.metrics.campaigns;
+        metrics.became(status.name());
+        if let (TaskStatus::Completed, Some(since)) = (status, self.task.started_at) {
+            let took = self.context.now().0.saturating_sub(since.0).max(0);
+            metrics.took(Duration::from_millis(took.unsigned_abs()));
+        }
+    }
+
     async fn follow_done(&mut self, myself: &ActorRef<CampaignMsg>) -> Result<(), Unfollowed> {
         self.try_follow(myself, Order::Done, Vec::new()).await
     }
@@ -163,6 +178,7 @@ impl CampaignState {
     /// The daemon stops.
     pub(super) fn stop(&mut self, reply: RpcReplyPort<()>) {
         self.leave();
+        self.is_stopping = true;
         self.stopping = Some(reply);
     }
 
@@ -272,7 +288,7 @@ pub(super) enum Unfollowed {
 
 fn not_allowed(not_now: NotNow) -> Refusal {
     let NotNow { from, order } = not_now;
-    let from = name_of(from);
+    let from = from.name();
     let detail = match order {
         Order::Start | Order::Resume | Order::Cancel => {
             format!("the task is {from}, which does not become anything else by this order")
@@ -281,12 +297,6 @@ fn not_allowed(not_now: NotNow) -> Refusal {
         _ => format!("the task is {from}, which does not take this order"),
     };
     Refusal::new(Code::Conflict, detail)
-}
-
-/// A status as it is written.
-fn name_of(status: TaskStatus) -> String {
-    let name = serde_json::to_value(status).ok();
-    name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// What is wrong with a request, by field.

@@ -8,8 +8,8 @@ use super::calling::Found;
 use super::{CampaignMsg, CampaignState};
 use crate::actors::accounts::budgets::Taken;
 use crate::actors::campaigns::allocator::AllocatorMsg;
-use crate::actors::campaigns::context::Refusing;
-use crate::actors::campaigns::platform::{Person, Reserved, Told};
+use crate::actors::campaigns::context::{Refused, Refusing};
+use crate::actors::campaigns::platform::{GiveBack, Person, Told};
 use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use crate::failpoint;
 use crate::protocol::campaigns::answers::{
@@ -19,9 +19,7 @@ use crate::protocol::campaigns::answers::{
 use crate::protocol::campaigns::attempt::AttemptRecord;
 use crate::protocol::campaigns::block::TargetBlock;
 use crate::protocol::campaigns::choose::Action;
-use crate::protocol::campaigns::respect::{
-    Covers, List, Suppression, SuppressionId, SuppressionKey,
-};
+use crate::protocol::campaigns::respect::Covers;
 use crate::protocol::campaigns::target::{
     Details, Reason, Step, Target, TargetError, TargetStatus,
 };
@@ -41,7 +39,7 @@ pub(in crate::actors) struct Answered {
     pub(super) told: Told<Found>,
     /// What was taken for it.
     pub(super) taken: Taken,
-    pub(super) reserved: Reserved,
+    pub(super) give_back: GiveBack,
     pub(super) began: UnixMillis,
     pub(super) took: Duration,
 }
@@ -54,7 +52,7 @@ impl CampaignState {
         answered: Answered,
     ) -> Result<(), ActorProcessingErr> {
         failpoint::stumble("campaign.answered", &self.task.id);
-        let Answered { action, told, taken, reserved, began, took } = answered;
+        let Answered { action, told, taken, give_back, began, took } = answered;
         let Some(target) = self.book.target(action.target).cloned() else {
             return self.drop_action(action, None);
         };
@@ -75,7 +73,10 @@ impl CampaignState {
         };
         let changed = self.book.change(action.target, &mut self.run, change);
         match changed {
-            Ok(((), changes)) => ops.extend(changes),
+            Ok(((), changes)) => {
+                ops.extend(changes);
+                self.book.status(action.target).into_iter().for_each(|it| self.count_processed(it));
+            }
             Err(Some(error)) => {
                 // It was pinned to somebody else: the name has changed hands.
                 tracing::info!(campaign = %self.task.id, %error, "a target does not take an outcome");
@@ -100,7 +101,7 @@ impl CampaignState {
         }
         if answer == Answer::NotBegun {
             ops.extend(self.context.budgets.give_back(taken));
-            (reserved.give_back)();
+            give_back();
         }
         ops.extend(self.context.budgets.answered(
             &self.context,
@@ -115,6 +116,7 @@ impl CampaignState {
         }
         let refusing = self.refuse(&judgement, after.as_ref(), &mut ops);
         ops.push(Op::put_row(&self.run));
+        failpoint::reach("campaign.outcome.before");
         let durable = self.submit(ops).await?;
         let waiting = after.as_ref().and_then(|after| self.waits_again(after, action, &judgement));
         let allocator = self.allocator.clone();
@@ -124,6 +126,7 @@ impl CampaignState {
         let (gone, task) = (left.then_some(action.account), self.task.id);
         tasks::brief(async move {
             let is_durable = durable.await.is_ok();
+            failpoint::reach("campaign.outcome.after");
             drop((refusing, contacting));
             if is_durable {
                 if let Some(over) = over {
@@ -175,6 +178,13 @@ impl CampaignState {
         {
             known.retain(|account| *account != action.account);
         }
+        match judgement.account {
+            AccountVerdict::Waits { .. } => self.context.metrics.campaigns.waited(),
+            AccountVerdict::Blocked | AccountVerdict::Limited => {
+                self.context.metrics.campaigns.account_blocked();
+            }
+            _ => {}
+        }
         let any = self.is_any_account_left(is_left.then_some(action.account));
         let steady = self.steady();
         let order = apply_to_run(judgement, &mut self.run, any, steady);
@@ -221,22 +231,9 @@ impl CampaignState {
         let (covers, source) = judgement.remember?;
         let known = known_as(target?);
         let group = self.task.target_group_id.filter(|_| covers == Covers::ThisGroup);
+        let refused = Refused { covers, group, source, is_doubtful: false };
         let refusing = self.context.refusing(self.context.keys(&known));
-        for identifier in known.identifiers() {
-            let key = SuppressionKey::of(self.context.installation_key(), &identifier);
-            let entry = Suppression {
-                id: SuppressionId(self.context.new_id()),
-                key,
-                list: List::User(self.task.user.clone()),
-                covers,
-                group,
-                source,
-                since: self.context.now(),
-                identifier: Some(identifier),
-            };
-            ops.push(Op::put_shared(&entry.refusal(self.context.installation_key())));
-            ops.push(Op::put_suppression(&entry));
-        }
+        ops.extend(self.context.put_refusals(&self.task.user, &refused, &known));
         Some(refusing)
     }
 

@@ -7,6 +7,7 @@ use super::{CampaignMsg, CampaignState};
 use crate::actors::campaigns::book::NewTarget;
 use crate::actors::tree::actor::ActorRef;
 use crate::actors::tree::calling::broken;
+use crate::failpoint;
 use crate::protocol::answers::campaign::Added;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::campaigns::block::TargetBlock;
@@ -103,7 +104,9 @@ impl CampaignState {
         ops.push(Op::put_row(&self.run));
         ops.push(self.audit(who, "campaign.targets.add"));
         // Should it not become durable the store has failed, and everything ends with it.
+        failpoint::reach("campaign.targets.before");
         self.commit(ops).await?;
+        failpoint::reach("campaign.targets.after");
         self.show();
         Ok(added)
     }

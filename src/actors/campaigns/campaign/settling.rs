@@ -9,6 +9,7 @@ use crate::actors::campaigns::allocator::AllocatorMsg;
 use crate::actors::campaigns::context::CampaignsContext;
 use crate::actors::campaigns::platform::Deputy;
 use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
+use crate::failpoint;
 use crate::protocol::campaigns::block::TargetBlock;
 use crate::protocol::campaigns::settle::{
     AccountState, Membership, Settling, by_membership, settle,
@@ -141,10 +142,12 @@ impl CampaignState {
             return self.end_if_done(myself).await;
         }
         ops.push(Op::put_row(&self.run));
+        failpoint::reach("campaign.settle.before");
         let durable = self.submit(ops).await?;
         if durable.await.is_err() {
             return Ok(());
         }
+        failpoint::reach("campaign.settle.after");
         if let Some(waiting) = after.and_then(|after| self.waiting_for(&after)) {
             let task = self.task.id;
             let wait = AllocatorMsg::Wait { task, waiting };

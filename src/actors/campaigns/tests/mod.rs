@@ -1,6 +1,7 @@
 //! Campaigns on a messenger and a store in memory and a paused clock. The messenger's books are the truth.
 
 mod messenger;
+mod replies;
 mod running;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use self::messenger::Messenger;
 use super::book::NewTarget;
 use super::campaign::{CampaignMsg, Wanted};
 use super::context::{CampaignSettings, CampaignsContext};
+use super::replies::Replies;
 use super::supervisor::{Campaigns, CampaignsArgs, CampaignsMsg};
 use crate::actors::tests::Ground;
 use crate::actors::tree::actor::{ActorRef, spawn_alone};
@@ -50,6 +52,7 @@ struct Stage {
 struct Life {
     context: Arc<CampaignsContext>,
     campaigns: ActorRef<CampaignsMsg>,
+    replies: Replies,
 }
 
 impl Stage {
@@ -94,7 +97,9 @@ impl Stage {
             .unwrap();
         let under_way = under_way.into_iter().map(|task| (task.user, task.id)).collect();
         let args = CampaignsArgs { context: Arc::clone(&context), under_way };
-        Life { context, campaigns: spawn_alone(Campaigns, args).await }
+        let replies = Replies::default();
+        replies.begin(Arc::clone(&context));
+        Life { context, campaigns: spawn_alone(Campaigns, args).await, replies }
     }
 
     fn ids(&self) -> Vec<AccountId> {

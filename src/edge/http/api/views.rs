@@ -291,7 +291,17 @@ pub(super) fn erased(erased: actors::Erased) -> Erased {
 
 /// Everything of a user as one JSON document.
 pub(super) fn archive(archive: UserArchive) -> Vec<u8> {
-    let UserArchive { user, made_at, accounts, chats, monitors, webhooks, audit } = archive;
+    let UserArchive {
+        user,
+        made_at,
+        accounts,
+        chats,
+        monitors,
+        webhooks,
+        campaigns,
+        suppression,
+        audit,
+    } = archive;
     let archive = json!({
         "user": user,
         "made_at": Time(made_at),
@@ -299,6 +309,8 @@ pub(super) fn archive(archive: UserArchive) -> Vec<u8> {
         "chats": chats.into_iter().map(chat).collect::<Vec<_>>(),
         "monitors": monitors.into_iter().map(monitor).collect::<Vec<_>>(),
         "webhooks": webhooks.into_iter().map(webhook).collect::<Vec<_>>(),
+        "campaigns": campaigns.into_iter().map(super::campaigns::archived).collect::<Vec<_>>(),
+        "suppression": suppression.iter().map(super::campaigns::suppressed).collect::<Vec<_>>(),
         "audit": audit.into_iter().map(audit_entry).collect::<Vec<_>>(),
     });
     archive.to_string().into_bytes()

@@ -12,7 +12,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -27,11 +27,12 @@ use self::shapes::{
 use super::Shared;
 use super::bodies::Paging;
 use super::extract::{Body, Id, LargeBody, Query, TargetParameter, page};
-use super::shapes::Page;
+use super::shapes::{Page, Time};
 use super::views::page as page_of;
-use crate::actors::{BulkAction, CampaignQuery, Edit, NewTarget, TargetQuery, Wanted};
+use crate::actors::{ArchivedCampaign, BulkAction, CampaignQuery, Edit, NewTarget, TargetQuery, Wanted};
 use crate::protocol::answers::campaign::CampaignInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
+use crate::protocol::campaigns::respect::Suppression;
 use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::users::owner::Caller;
 
@@ -58,6 +59,29 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(edit_target, delete_target))
         .routes(routes!(campaign_accounts));
     OpenApiRouter::new().nest("/invite", routes)
+}
+
+/// A campaign with whom it is for, as the archive of a user has it.
+pub(super) fn archived(campaign: ArchivedCampaign) -> Value {
+    let ArchivedCampaign { info, targets, targets_left_out } = campaign;
+    json!({
+        "progress": views::progress(&info.statistics),
+        "task": views::task(info),
+        "targets": targets.into_iter().map(views::target).collect::<Vec<_>>(),
+        "targets_left_out": targets_left_out,
+    })
+}
+
+/// Somebody who is never contacted, the same.
+pub(super) fn suppressed(entry: &Suppression) -> Value {
+    json!({
+        "identifier": entry.identifier.as_ref().map(ToString::to_string),
+        "covers": entry.covers,
+        "group_id": entry.group.map(|group| group.0),
+        "source": entry.source,
+        "is_doubtful": entry.is_doubtful,
+        "since": Time(entry.since),
+    })
 }
 
 /// The version of a task as an entity tag (RFC 9110 section 8.8.3).

@@ -1,0 +1,124 @@
+//! What people answer to campaigns.
+
+use std::sync::Mutex;
+
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::actors::accounts::context::PrivateMessages;
+use crate::actors::accounts::delivery::{Loss, Origin, Share};
+use crate::actors::campaigns::replies::Replies;
+use crate::protocol::campaigns::respect::{List, Suppression};
+use crate::protocol::campaigns::settings::Settings;
+use crate::protocol::messages::message::{Author, Message};
+use crate::protocol::telegram::acknowledged::Progress;
+
+/// What becomes of the batch that a reply came with.
+struct Batch {
+    window: Arc<Semaphore>,
+    progress: Arc<Mutex<Progress>>,
+}
+
+impl Batch {
+    /// Somebody writes to an account.
+    async fn says(life: &Life, stage: &Stage, account: AccountId, person: i64, text: &str) -> Self {
+        let (window, progress) = (Arc::new(Semaphore::new(1)), Arc::default());
+        let origin = Origin {
+            account: AuthKeyId(1),
+            store: &life.context.store,
+            progress: &progress,
+            loss: Loss::ReadAgain,
+            metrics: &life.context.metrics,
+        };
+        let room = Arc::clone(&window).acquire_owned().await.unwrap();
+        let share = Share::split(&origin, Default::default(), room, 1).remove(0).or_fetch_again();
+        let account = stage.accounts.iter().find(|own| own.id == account).unwrap().clone();
+        let sender = Some(Author { id: person, ..Author::default() });
+        let messages = vec![Message { text: text.into(), sender, ..Message::default() }];
+        life.replies.read(PrivateMessages { account, messages, share });
+        Self { window, progress }
+    }
+
+    /// Waits until it is through; answers whether it has to be fetched again.
+    async fn is_lost(self) -> bool {
+        let _room = self.window.acquire().await.unwrap();
+        self.progress.lock().unwrap().is_broken()
+    }
+}
+
+impl Stage {
+    async fn list(&self) -> Vec<Suppression> {
+        let list = List::User(ann());
+        let read = move |store: &crate::store::Reader| store.suppressions(&list, None, 100);
+        self.ground.store.read(read).await.unwrap()
+    }
+
+    fn reached_by(&self, person: i64) -> AccountId {
+        let world = self.messenger.world();
+        world.reached.iter().find(|reached| reached.person == person).unwrap().by
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_stop_is_on_the_list_before_the_update_state_moves() {
+    let stage = Stage::new(2, 5).await;
+    let life = stage.live().await;
+    let settings =
+        Settings { opt_out_confirmation: Some("Understood.".into()), ..Settings::default() };
+    let request = TaskRequest { settings, ..stage.request(TaskType::SendMessages) };
+    let task = stage.draft(&life, request, 5).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    until(&stage, task, TaskStatus::Completed).await;
+    let by = stage.reached_by(1);
+    for (person, text) in [(1, "Stop. Thank you"), (2, "when?"), (3, "is this spam?")] {
+        assert!(!Batch::says(&life, &stage, by, person, text).await.is_lost().await);
+    }
+    // Said again, or by somebody whom no campaign has reached: nothing changes.
+    for (person, text) in [(1, "STOP"), (3, "spam?!"), (77, "stop")] {
+        assert!(!Batch::says(&life, &stage, by, person, text).await.is_lost().await);
+    }
+    let list = stage.list().await;
+    let seen: Vec<_> = list
+        .iter()
+        .map(|entry| (entry.identifier.clone(), entry.covers, entry.is_doubtful))
+        .collect();
+    use crate::protocol::campaigns::respect::Covers::Everything;
+    let id = |id| Some(Identifier::Id(id));
+    assert_eq!(seen, [(id(3), Everything, true), (id(1), Everything, false)]);
+    let texts: Vec<String> =
+        stage.messenger.world().reached.iter().skip(5).map(|it| it.text.clone()).collect();
+    assert_eq!(texts, ["Understood."], "once, and to nobody who is only doubtful");
+    let settings = Settings { ignore_recontact: true, ..Settings::default() };
+    let again = TaskRequest { settings, ..stage.request(TaskType::SendMessages) };
+    let again = stage.draft(&life, again, 5).await;
+    life.order(again, Wanted::Start).await.unwrap();
+    until(&stage, again, TaskStatus::Completed).await;
+    let reasons = stage.reasons(again).await;
+    assert_eq!(reasons[&1], (TargetStatus::Skipped, Some(Reason::Suppressed)));
+    assert_eq!(reasons[&2], (TargetStatus::Sent, None));
+    assert_eq!(reasons[&3], (TargetStatus::Skipped, Some(Reason::HeldForReview)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_nobody_can_heed_yet_comes_again() {
+    let stage = Stage::new(1, 1).await;
+    let mut life = stage.live().await;
+    life.replies = Replies::default();
+    assert!(Batch::says(&life, &stage, stage.ids()[0], 1, "stop").await.is_lost().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_user_who_is_erased_no_campaign_lives_and_nobody_is_contacted_any_more() {
+    let stage = Stage::new(2, 40).await;
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 40).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let forget = |reply| CampaignsMsg::Forget { user: ann(), reply };
+    life.campaigns.call(forget, None).await.unwrap();
+    let reached = stage.messenger.world().reached.len();
+    assert!((1..40).contains(&reached), "{reached}");
+    assert!(life.context.status.campaign_view(&ann(), task).is_none());
+    tokio::time::sleep(Duration::from_secs(36_000)).await;
+    assert_eq!(stage.messenger.world().reached.len(), reached);
+}

@@ -1,0 +1,84 @@
+//! Times: a start that came due while nobody was there, clocks that are set, caps that no clock refills.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use telewarden::protocol::values::time::iso8601;
+
+use super::{FAST, Fixture};
+use crate::support::{DaemonOptions, eventually};
+
+/// So many seconds from now.
+fn in_seconds(seconds: i64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+    iso8601(i64::try_from(now).unwrap() + seconds)
+}
+
+impl Fixture {
+    /// Another life, whose clock is that many seconds ahead.
+    async fn live_at(&mut self, seconds: i64) {
+        self.house.kill().await;
+        self.house.daemon.set_clock(seconds);
+        self.house.daemon.spawn().await;
+        self.user = self.house.user_by_clock("ann", &format!("{seconds}s"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_due_while_the_daemon_was_down_starts_when_it_is_back_and_says_that_it_is_late() {
+    let mut fixture = Fixture::new(1, 3).await;
+    let mut body = fixture.writing();
+    body["scheduled_at"] = in_seconds(120).into();
+    let task = fixture.draft(body, 0..3).await;
+    assert_eq!(fixture.order(&task, "start").await["status"], "scheduled");
+    fixture.live_at(3_600).await;
+    fixture.until(&task, "completed").await;
+    let late = fixture.task(&task).await["late_seconds"].as_i64().unwrap();
+    assert!((3_300..3_700).contains(&late), "{late}");
+    assert_eq!(fixture.counts(&task).await["sent"], 3);
+    fixture.expect_the_truth(&[&task]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_far_too_late_waits_for_a_person() {
+    let mut fixture = Fixture::new(1, 3).await;
+    let mut body = fixture.writing();
+    body["scheduled_at"] = in_seconds(120).into();
+    let task = fixture.draft(body, 0..3).await;
+    fixture.order(&task, "start").await;
+    fixture.live_at(7 * 3_600).await;
+    let paused = fixture.until(&task, "paused").await;
+    assert_eq!(paused["paused_because"], "too_late", "{paused:#}");
+    assert!(fixture.house.sim.contacted().await.is_empty());
+    fixture.order(&task, "resume").await;
+    fixture.until(&task, "completed").await;
+    fixture.expect_the_truth(&[&task]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_clock_that_is_set_refills_a_cap() {
+    // A new account may do a fifth: two.
+    let config = FAST.replacen("messages = 10000", "messages = 10", 1);
+    let options = DaemonOptions { extra_config: config, ..DaemonOptions::default() };
+    let mut fixture = Fixture::with(options, 1, 6).await;
+    let task = fixture.draft(fixture.writing(), 0..6).await;
+    fixture.order(&task, "start").await;
+    for clock in [0, 3 * 24 * 3_600, -2 * 24 * 3_600] {
+        if clock != 0 {
+            fixture.live_at(clock).await;
+        }
+        eventually("the account may do no more", async || {
+            let counts = fixture.counts(&task).await;
+            let accounts = fixture.user.get("/invite/accounts").await.expect(200);
+            let accounts = accounts["items"].as_array().or(accounts.as_array()).cloned();
+            let account = accounts.unwrap_or_default().pop()?;
+            let is_used_up = account["left"]["message"] == json!(0);
+            (is_used_up && counts.get("sent") == Some(&2) && counts.get("pending") == Some(&4))
+                .then_some(())
+        })
+        .await;
+        fixture.house.until_state(&fixture.user, &fixture.ids[0], "active").await;
+        assert_eq!(fixture.status(&task).await["status"], "running");
+        assert_eq!(fixture.house.sim.contacted().await.len(), 2, "with the clock at {clock}");
+    }
+}
