@@ -16,7 +16,7 @@ use telewarden_simulator::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Client, DaemonOptions, House, PATIENCE, eventually};
+use crate::support::{Client, DaemonOptions, House, PATIENCE};
 
 /// Caps and rates out of the way. A new account has a fifth of the caps.
 pub(crate) const FAST: &str = r#"
@@ -305,10 +305,5 @@ impl Fixture {
     pub(crate) async fn kill_and_start(&mut self) {
         self.house.kill().await;
         self.house.daemon.spawn().await;
-    }
-
-    /// Waits until the daemon has logged this.
-    pub(crate) async fn until_logged(&self, words: &str) {
-        eventually(words, async || self.house.daemon.log().contains(words).then_some(())).await;
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use telewarden::protocol::values::time::iso8601;
+use telewarden_simulator::{FaultKind, FaultSpec};
 
 use super::{FAST, Fixture};
 use crate::support::{DaemonOptions, eventually};
@@ -15,9 +16,25 @@ fn in_seconds(seconds: i64) -> String {
 }
 
 impl Fixture {
-    /// Another life, whose clock is that many seconds ahead.
+    /// Another life, after that many seconds: Telegram's clock has gone on, too.
+    async fn live_later(&mut self, seconds: i32) {
+        self.house.kill().await;
+        let kind = Some(FaultKind::ClockSkew);
+        let spec = FaultSpec { kind, skew_seconds: Some(seconds), ..FaultSpec::default() };
+        for account in &self.accounts {
+            let spec = FaultSpec { user_id: Some(account.user_id), ..spec.clone() };
+            self.house.sim.add_fault(spec).await.unwrap();
+        }
+        self.start_at(seconds.into()).await;
+    }
+
+    /// Another life, whose clock was set that many seconds ahead.
     async fn live_at(&mut self, seconds: i64) {
         self.house.kill().await;
+        self.start_at(seconds).await;
+    }
+
+    async fn start_at(&mut self, seconds: i64) {
         self.house.daemon.set_clock(seconds);
         self.house.daemon.spawn().await;
         self.user = self.house.user_by_clock("ann", &format!("{seconds}s"));
@@ -31,7 +48,7 @@ async fn what_came_due_while_the_daemon_was_down_starts_when_it_is_back_and_says
     body["scheduled_at"] = in_seconds(120).into();
     let task = fixture.draft(body, 0..3).await;
     assert_eq!(fixture.order(&task, "start").await["status"], "scheduled");
-    fixture.live_at(3_600).await;
+    fixture.live_later(3_600).await;
     fixture.until(&task, "completed").await;
     let late = fixture.task(&task).await["late_seconds"].as_i64().unwrap();
     assert!((3_300..3_700).contains(&late), "{late}");
@@ -46,7 +63,7 @@ async fn what_is_far_too_late_waits_for_a_person() {
     body["scheduled_at"] = in_seconds(120).into();
     let task = fixture.draft(body, 0..3).await;
     fixture.order(&task, "start").await;
-    fixture.live_at(7 * 3_600).await;
+    fixture.live_later(7 * 3_600).await;
     let paused = fixture.until(&task, "paused").await;
     assert_eq!(paused["paused_because"], "too_late", "{paused:#}");
     assert!(fixture.house.sim.contacted().await.is_empty());
@@ -63,9 +80,16 @@ async fn no_clock_that_is_set_refills_a_cap() {
     let mut fixture = Fixture::with(options, 1, 6).await;
     let task = fixture.draft(fixture.writing(), 0..6).await;
     fixture.order(&task, "start").await;
-    for clock in [0, 3 * 24 * 3_600, -2 * 24 * 3_600] {
+    for clock in [0, 3 * 24 * 3_600, 20, 0, -200] {
         if clock != 0 {
             fixture.live_at(clock).await;
+        }
+        if clock > 30 {
+            // Telegram answers nobody whose clock is that far ahead.
+            let is_told = || fixture.house.daemon.log().contains("ahead of telegram's");
+            eventually("it is told", async || is_told().then_some(())).await;
+        } else {
+            fixture.house.until_state(&fixture.user, &fixture.ids[0], "active").await;
         }
         eventually("the account may do no more", async || {
             let counts = fixture.counts(&task).await;
@@ -77,7 +101,6 @@ async fn no_clock_that_is_set_refills_a_cap() {
                 .then_some(())
         })
         .await;
-        fixture.house.until_state(&fixture.user, &fixture.ids[0], "active").await;
         assert_eq!(fixture.status(&task).await["status"], "running");
         assert_eq!(fixture.house.sim.contacted().await.len(), 2, "with the clock at {clock}");
     }
