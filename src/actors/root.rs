@@ -267,7 +267,7 @@ impl Root {
         let platform = Arc::new(TelegramPlatform::new(shared, asked, Arc::clone(&sender)));
         let of_campaigns =
             CampaignsContext::new(of_accounts, campaign_settings, platform, installation_key);
-        replies.begin(Arc::clone(&of_campaigns));
+        replies.begin(&of_campaigns);
         let args = CampaignsArgs { context: Arc::clone(&of_campaigns), under_way };
         let campaigns = start(&supervisor, &context, &table::CAMPAIGNS, Campaigns, args).await?;
         let services = Services::new(ServiceParts {

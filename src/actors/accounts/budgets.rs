@@ -140,10 +140,12 @@ impl Budgets {
         let at = known.now(context);
         let clock = known.clock;
         let account = known.accounts.get_mut(&taking.account).ok_or(None)?;
-        // Whoever takes has it in hand already.
-        account.is_busy = false;
         let Taking { step, has_link, caps, pause_ms, .. } = *taking;
-        account.take(step, has_link, (caps, pause_ms), at).map_err(Some)?;
+        // Whoever takes has it in hand already, until whoever chose it hears that the action is over.
+        account.is_busy = false;
+        let took = account.take(step, has_link, (caps, pause_ms), at);
+        account.is_busy = true;
+        took.map_err(Some)?;
         let budget = budget_of(step, has_link);
         let taken = Taken { account: taking.account, budget, at };
         Ok((taken, writes(account, Some((budget, at)), clock)))
@@ -158,7 +160,8 @@ impl Budgets {
         writes(account, Some((taken.budget, taken.at)), clock)
     }
 
-    /// Takes note of what an answer means for an account; it is free again. Answers what is to be written.
+    /// Takes note of what an answer means for an account. Whether it is free is said by whoever chose it, once the
+    /// outcome is durable. Answers what is to be written.
     pub(in crate::actors) fn answered(
         &self,
         context: &Context,
@@ -169,8 +172,9 @@ impl Budgets {
         let mut known = self.known();
         let (now, clock) = (known.now(context), known.clock);
         let Some(account) = known.accounts.get_mut(&account) else { return Vec::new() };
-        let before = account.record();
+        let (before, is_busy) = (account.record(), account.is_busy);
         account.apply(verdict, step, now);
+        account.is_busy = is_busy;
         if account.record() == before { Vec::new() } else { writes(account, None, clock) }
     }
 

@@ -1,7 +1,7 @@
 //! What people answer to campaigns: who wants no more of them goes on the user's list, durably, before the account's
 //! update state moves past the reply. Keeps no reply, and reads those of nobody whom no campaign has reached.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use super::context::{CampaignsContext, Refused};
 use super::platform::Deputy;
@@ -20,9 +20,10 @@ use crate::protocol::values::fingerprint::Fingerprint;
 use crate::store::{CommitError, ContactedRecord, Reader, StoreError};
 use crate::tasks;
 
-/// Reads replies, once campaigns have a context. What comes before is fetched again.
+/// Reads replies, while campaigns have a context. What comes before or after is fetched again. Accounts keep it, so it
+/// does not keep the context, which keeps the accounts'.
 #[derive(Clone, Default)]
-pub(in crate::actors) struct Replies(Arc<OnceLock<Arc<CampaignsContext>>>);
+pub(in crate::actors) struct Replies(Arc<OnceLock<Weak<CampaignsContext>>>);
 
 /// Somebody wrote something that means something.
 struct Meant {
@@ -51,20 +52,19 @@ enum NotHeeded {
 
 impl Replies {
     /// Campaigns run from here on.
-    pub(in crate::actors) fn begin(&self, context: Arc<CampaignsContext>) {
-        let _ = self.0.set(context);
+    pub(in crate::actors) fn begin(&self, context: &Arc<CampaignsContext>) {
+        let _ = self.0.set(Arc::downgrade(context));
     }
 
     /// Reads what was written to an account.
     pub(in crate::actors) fn read(&self, private: PrivateMessages) {
-        let Some(context) = self.0.get() else { return };
+        let Some(context) = self.0.get().and_then(Weak::upgrade) else { return };
         let PrivateMessages { account, messages, share } = private;
         let meant: Vec<Meant> =
             messages.into_iter().filter_map(|message| context.meant(message)).collect();
         if meant.is_empty() {
             return share.finish();
         }
-        let context = Arc::clone(context);
         tasks::brief(async move {
             for meant in meant {
                 if let Err(error) = context.heed(&account, meant).await {

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
 use telewarden::protocol::values::time::iso8601;
 use telewarden_simulator::{FaultKind, FaultSpec};
+use tokio::time::{Instant, sleep};
 
 use super::{FAST, Fixture};
-use crate::support::{DaemonOptions, eventually};
+use crate::support::{DaemonOptions, PATIENCE, eventually};
 
 /// So many seconds from now.
 fn in_seconds(seconds: i64) -> String {
@@ -32,6 +32,22 @@ impl Fixture {
     async fn live_at(&mut self, seconds: i64) {
         self.house.kill().await;
         self.start_at(seconds).await;
+    }
+
+    /// Waits until two of six were written to, and the account may do no more.
+    async fn until_used_up(&self, task: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let counts = self.counts(task).await;
+            let accounts = self.user.get("/invite/accounts").await.expect(200);
+            let account = &accounts["items"][0];
+            let is_so = counts.get("sent") == Some(&2) && counts.get("pending") == Some(&4);
+            if is_so && account["left"]["message"] == 0 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "it does not come to that: {counts:?}, {account:#}");
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn start_at(&mut self, seconds: i64) {
@@ -91,16 +107,7 @@ async fn no_clock_that_is_set_refills_a_cap() {
         } else {
             fixture.house.until_state(&fixture.user, &fixture.ids[0], "active").await;
         }
-        eventually("the account may do no more", async || {
-            let counts = fixture.counts(&task).await;
-            let accounts = fixture.user.get("/invite/accounts").await.expect(200);
-            let accounts = accounts["items"].as_array().or(accounts.as_array()).cloned();
-            let account = accounts.unwrap_or_default().pop()?;
-            let is_used_up = account["left"]["message"] == json!(0);
-            (is_used_up && counts.get("sent") == Some(&2) && counts.get("pending") == Some(&4))
-                .then_some(())
-        })
-        .await;
+        fixture.until_used_up(&task).await;
         assert_eq!(fixture.status(&task).await["status"], "running");
         assert_eq!(fixture.house.sim.contacted().await.len(), 2, "with the clock at {clock}");
     }

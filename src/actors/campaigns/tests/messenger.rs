@@ -59,6 +59,9 @@ pub(super) struct World {
     pub(super) away: HashSet<AccountId>,
     known: HashSet<(AccountId, i64)>,
     next_message: i32,
+    /// Calls under way, by account, and the most of one account that ever were.
+    under_way: HashMap<AccountId, usize>,
+    pub(super) most_at_once: usize,
 }
 
 /// The messenger. It outlives what campaigns do.
@@ -99,8 +102,18 @@ impl Messenger {
         times
     }
 
+    fn note_under_way(&self, account: AccountId, begins: bool) {
+        let mut world = self.world();
+        let count = world.under_way.entry(account).or_default();
+        *count = if begins { *count + 1 } else { *count - 1 };
+        let now = *count;
+        world.most_at_once = world.most_at_once.max(now);
+    }
+
     async fn begin(&self, by: &Deputy, step: Step) -> Result<bool, Answer> {
+        self.note_under_way(by.account.id, true);
         sleep(CALL).await;
+        self.note_under_way(by.account.id, false);
         let mut world = self.world();
         if world.gone.contains(&by.account.id) {
             return Err(Answer::AccountGone);

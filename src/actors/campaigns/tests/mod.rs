@@ -98,7 +98,7 @@ impl Stage {
         let under_way = under_way.into_iter().map(|task| (task.user, task.id)).collect();
         let args = CampaignsArgs { context: Arc::clone(&context), under_way };
         let replies = Replies::default();
-        replies.begin(Arc::clone(&context));
+        replies.begin(&context);
         Life { context, campaigns: spawn_alone(Campaigns, args).await, replies }
     }
 

@@ -9,7 +9,7 @@ use crate::protocol::campaigns::quiet::{Minute, QuietHours};
 use crate::protocol::campaigns::schedule::Schedule;
 use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::campaigns::target::Step;
-use crate::protocol::campaigns::task::PauseReason;
+use crate::protocol::campaigns::task::{PauseReason, Priority};
 use crate::protocol::campaigns::zone::Zone;
 
 #[tokio::test(start_paused = true)]
@@ -323,4 +323,44 @@ async fn in_quiet_hours_nobody_is_contacted() {
         let hour = Zone::utc().wall(wall.plus_ms(passed)).hour();
         assert!((8..22).contains(&hour), "{hour}");
     }
+}
+
+/// Each account does one thing at a time, so whoever is more urgent has the next one. No pause hides it.
+#[tokio::test(start_paused = true)]
+async fn the_more_urgent_go_first_and_an_account_does_one_thing_at_a_time() {
+    let mut stage = Stage::new(2, 90).await;
+    stage.settings.min_pause_seconds = 0;
+    let wide = Cap { per_day: 100_000, per_hour: 100_000 };
+    stage.settings.caps.message = wide;
+    stage.settings.caps.resolve = wide;
+    let life = stage.live().await;
+    let mut tasks = Vec::new();
+    for (number, priority) in
+        [Priority::Low, Priority::Normal, Priority::High].into_iter().enumerate()
+    {
+        let request = TaskRequest { priority, ..stage.request(TaskType::SendMessages) };
+        let task = stage.draft(&life, request, 0).await;
+        let people = (1..=30).map(|person| NewTarget {
+            identifier: named(&format!("@person{}", number * 30 + person)),
+            details: None,
+        });
+        life.add(task, people.collect()).await.unwrap();
+        tasks.push(task);
+    }
+    for task in &tasks {
+        life.order(*task, Wanted::Start).await.unwrap();
+    }
+    for task in tasks {
+        until(&stage, task, TaskStatus::Completed).await;
+    }
+    let world = stage.messenger.world();
+    assert_eq!(world.most_at_once, 1, "calls of one account at the same time");
+    let last_of = |people: std::ops::RangeInclusive<i64>| {
+        world.reached.iter().rposition(|reached| people.contains(&reached.person)).unwrap()
+    };
+    let (low, normal, high) = (last_of(1..=30), last_of(31..=60), last_of(61..=90));
+    assert!(high < normal && normal <= low, "{high} {normal} {low}");
+    let low_while_high =
+        world.reached[..high].iter().filter(|reached| reached.person <= 30).count();
+    assert!((2..=6).contains(&low_while_high), "a tenth: {low_while_high}");
 }
