@@ -1,8 +1,9 @@
 //! Which keys differ between two configurations: their names only, never a value. Pure.
 
 use super::{
-    Auth, Bridge, CallRate, Campaign, Config, DailyCaps, EventTypes, Failover, HourlyCaps, Http, HttpLimits,
-    Limits, Log, Monitoring, Parsing, Rate, Secrets, Shutdown, Store, Telegram, Vault, Webhooks,
+    Auth, Bridge, CallRate, Campaign, Config, DailyCaps, EventTypes, Failover, HourlyCaps, Http,
+    HttpLimits, Limits, Log, Monitoring, Parsing, Rate, Secrets, Shutdown, Store, Telegram, Vault,
+    Webhooks,
 };
 
 /// Pushes the key of every field that differs. The pattern names every field of the type, so that

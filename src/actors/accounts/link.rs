@@ -235,7 +235,8 @@ impl LinkTask {
     fn sort(&self, mut batch: Batch) -> Sorted {
         let mut sorted = Sorted { parts: Vec::new(), private: None };
         // Bots are not written to by those whom campaigns reach.
-        let reads_private = self.loss == Loss::ReadAgain && self.context.read_private.get().is_some();
+        let reads_private =
+            self.loss == Loss::ReadAgain && self.context.read_private.get().is_some();
         for message in std::mem::take(&mut batch.messages) {
             let chat = message.chat;
             let targets = self.routes.of(chat);

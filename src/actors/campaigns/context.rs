@@ -195,7 +195,12 @@ impl CampaignsContext {
 
     /// Entries on a user's list by which somebody is not contacted any more, under each of their names, and what is
     /// looked up of them. To be written while [`CampaignsContext::refusing`] holds.
-    pub(super) fn put_refusals(&self, user: &UserId, refused: &Refused, known: &KnownAs) -> Vec<Op> {
+    pub(super) fn put_refusals(
+        &self,
+        user: &UserId,
+        refused: &Refused,
+        known: &KnownAs,
+    ) -> Vec<Op> {
         let Refused { covers, group, source, is_doubtful } = *refused;
         let key = self.installation_key();
         let mut ops = Vec::new();

@@ -85,11 +85,7 @@ impl CampaignsContext {
     }
 
     /// Does what somebody wants, if a campaign of the account's user has reached them.
-    async fn heed(
-        self: &Arc<Self>,
-        account: &OwnedAccount,
-        meant: Meant,
-    ) -> Result<(), NotHeeded> {
+    async fn heed(self: &Arc<Self>, account: &OwnedAccount, meant: Meant) -> Result<(), NotHeeded> {
         let Meant { who, reply } = meant;
         let writer = self.writer(account, &who).await?;
         let Some(contacted) = writer.contacted else { return Ok(()) };

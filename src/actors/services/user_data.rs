@@ -290,7 +290,11 @@ impl UserData {
             monitors: monitors.iter().map(|record| self.monitors.info(record)).collect(),
             webhooks: hooks.collect::<Result<_, _>>()?,
             campaigns: self.campaigns_of(store, &user)?,
-            suppression: store.suppressions(&List::User(user.clone()), None, EXPORTED_PEOPLE_MAX)?,
+            suppression: store.suppressions(
+                &List::User(user.clone()),
+                None,
+                EXPORTED_PEOPLE_MAX,
+            )?,
             audit: entries_of(store, &user)?,
             user,
         })

@@ -94,11 +94,7 @@ impl CampaignMetrics {
 
     /// Registers all of them.
     pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "invite_tasks",
-            "Campaigns that came to a status",
-            self.tasks.clone(),
-        );
+        registry.register("invite_tasks", "Campaigns that came to a status", self.tasks.clone());
         registry.register(
             "invite_targets_processed",
             "Targets of campaigns for whom nothing follows any more, since the start",
@@ -119,10 +115,6 @@ impl CampaignMetrics {
             "How long campaigns took from their first start to their end",
             self.durations.clone(),
         );
-        registry.register(
-            "invite_active_tasks",
-            "Campaigns that are running",
-            self.active.clone(),
-        );
+        registry.register("invite_active_tasks", "Campaigns that are running", self.active.clone());
     }
 }

@@ -49,7 +49,10 @@ async fn who_answers_stop_is_never_contacted_again_and_a_doubtful_answer_waits_f
     fixture.expect_the_truth(&[&task, &second]).await;
     // Whoever said nothing of the kind to somebody else's campaign is not on a list.
     let log = fixture.house.daemon.log();
-    assert!(!log.contains("Thank you") && !log.contains("person_0"), "no text and no name is logged");
+    assert!(
+        !log.contains("Thank you") && !log.contains("person_0"),
+        "no text and no name is logged"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,7 +65,8 @@ async fn nobody_is_contacted_by_two_campaigns_within_the_window() {
     fixture.order(&second, "start").await;
     fixture.until(&second, "completed").await;
     let targets = fixture.targets(&second).await;
-    let reasons: Vec<Option<&str>> = targets.iter().map(|target| target.reason.as_deref()).collect();
+    let reasons: Vec<Option<&str>> =
+        targets.iter().map(|target| target.reason.as_deref()).collect();
     assert_eq!(reasons, [Some("recontact"), Some("recontact"), None, None]);
     fixture.expect_the_truth(&[&first, &second]).await;
 }

@@ -172,5 +172,9 @@ async fn a_pause_holds_before_the_next_action_and_a_cancelled_campaign_contacts_
     assert!(at_end < 40, "it was cancelled long before its end");
     assert_eq!(fixture.status(&task).await["status"], "cancelled");
     fixture.expect_the_truth(&[&task]).await;
-    fixture.user.post(&format!("/invite/tasks/{task}/start"), json!({})).await.expect_problem(409, "CONFLICT");
+    fixture
+        .user
+        .post(&format!("/invite/tasks/{task}/start"), json!({}))
+        .await
+        .expect_problem(409, "CONFLICT");
 }

@@ -159,7 +159,9 @@ impl<'a> Campaigner<'a> {
             let told = self.told(task).await;
             let once = |person: &&i64| reached.get(*person) == Some(&1);
             let wrong = people.iter().filter(|person| !once(person)).count();
-            if wrong > 0 || told.values().any(|status| status != "sent") || told.len() != people.len()
+            if wrong > 0
+                || told.values().any(|status| status != "sent")
+                || told.len() != people.len()
             {
                 let odd: HashSet<&String> = told.values().collect();
                 complaints.add(format!("{task}: {wrong} not reached once; told {odd:?}"));

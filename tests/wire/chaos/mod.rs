@@ -24,9 +24,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::campaigns::FAST;
-use crate::support::{
-    Broker, Client, DaemonOptions, Door, Event, PATIENCE, Stage, TOKEN_SECRET,
-};
+use crate::support::{Broker, Client, DaemonOptions, Door, Event, PATIENCE, Stage, TOKEN_SECRET};
 use campaigns::Campaigner;
 use cast::Cast;
 use checkers::comes_true;

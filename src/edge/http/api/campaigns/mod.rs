@@ -29,7 +29,9 @@ use super::bodies::Paging;
 use super::extract::{Body, Id, LargeBody, Query, TargetParameter, page};
 use super::shapes::{Page, Time};
 use super::views::page as page_of;
-use crate::actors::{ArchivedCampaign, BulkAction, CampaignQuery, Edit, NewTarget, TargetQuery, Wanted};
+use crate::actors::{
+    ArchivedCampaign, BulkAction, CampaignQuery, Edit, NewTarget, TargetQuery, Wanted,
+};
 use crate::protocol::answers::campaign::CampaignInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::campaigns::respect::Suppression;
