@@ -60,7 +60,7 @@ pub(crate) struct Ask<'a> {
 /// The client.
 pub(crate) struct Client {
     address: SocketAddr,
-    tokens: Vec<String>,
+    pub(crate) tokens: Vec<String>,
     idle: Mutex<Vec<Connection>>,
 }
 

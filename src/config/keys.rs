@@ -399,7 +399,7 @@ pub(super) static KEYS: &[Key] = &[
     }),
     // Deleting an endpoint is one commit, with all that waits for it.
     whole("webhooks.waiting_max", 1, 100_000, |c, n| c.webhooks.waiting_max = n),
-    whole("campaign.max_targets", 1, 100_000, |c, n| c.campaign.max_targets = n),
+    whole("campaign.max_targets", 1, 1_000_000, |c, n| c.campaign.max_targets = n),
     whole("campaign.max_running_per_user", 1, 1000, |c, n| c.campaign.max_running_per_user = n),
     whole("campaign.recontact_days", 0, 3650, |c, n| c.campaign.recontact_days = n),
     text("campaign.recontact_scope", "user or installation", |c, s| {

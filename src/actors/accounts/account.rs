@@ -111,7 +111,7 @@ pub(in crate::actors) enum AccountMsg {
     /// A monitor learnt what its chat is.
     Follow { key: ChatKey, chat: MarkedId },
     /// Try a dead session once more: a command names it anew.
-    Forgive,
+    Retry,
     /// Its user holds it, lets it go on, or gives it up.
     Stand(Standing),
     /// Connect anew, also a session that Telegram had ended.
@@ -148,7 +148,7 @@ pub(in crate::actors) enum AccountMsg {
     LingerOver { epoch: u64 },
 }
 
-named!(AccountMsg: Begin, Watch, Unwatch, Follow, Forgive, Stand, Redial, Request, DialEnded, LinkEnded, Panicked, Settled, CheckUp, RetryDue, UpdatesWait, UpdatesTrouble, Frozen, LookAtFreeze, FreezeSeen, CallEnded, Wake, LingerOver);
+named!(AccountMsg: Begin, Watch, Unwatch, Follow, Retry, Stand, Redial, Request, DialEnded, LinkEnded, Panicked, Settled, CheckUp, RetryDue, UpdatesWait, UpdatesTrouble, Frozen, LookAtFreeze, FreezeSeen, CallEnded, Wake, LingerOver);
 
 struct Live {
     caller: Arc<dyn AccountCaller>,
@@ -231,7 +231,7 @@ impl Actor for Account {
             }
             AccountMsg::Unwatch { key, monitor } => state.unwatch(&myself, &key, monitor),
             AccountMsg::Follow { key, chat } => state.follow(key, chat),
-            AccountMsg::Forgive => state.forgive(&myself).await,
+            AccountMsg::Retry => state.retry(&myself).await,
             AccountMsg::Stand(standing) => state.stand(&myself, standing).await,
             AccountMsg::Redial => state.redial(&myself).await,
             AccountMsg::Request(request) => state.request(&myself, request).await,
@@ -414,10 +414,10 @@ impl AccountActor {
         Ok(())
     }
 
-    async fn forgive(&mut self, myself: &ActorRef<AccountMsg>) -> Result<(), ActorProcessingErr> {
+    async fn retry(&mut self, myself: &ActorRef<AccountMsg>) -> Result<(), ActorProcessingErr> {
         self.look_anew(myself).await?;
         if self.record.fault.take().is_some() {
-            self.turn(myself, ConnectionReason::Forgiven).await?;
+            self.turn(myself, ConnectionReason::Retried).await?;
             self.changed = true;
         }
         Ok(())

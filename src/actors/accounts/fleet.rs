@@ -88,7 +88,7 @@ pub(in crate::actors) enum FleetMsg {
     #[cfg(test)]
     Census(RpcReplyPort<(usize, usize, usize)>),
     /// A monitor wants an account.
-    Watch { account: AuthKeyId, key: ChatKey, subscription: Subscription, forgive: bool },
+    Watch { account: AuthKeyId, key: ChatKey, subscription: Subscription, retry: bool },
     /// A monitor wants it no more.
     Unwatch { account: AuthKeyId, key: ChatKey, monitor: ActorId },
     /// A monitor is gone and will not come back by itself: no account is wanted for its sake.
@@ -175,8 +175,8 @@ impl Actor for Fleet {
                 let sizes = (state.members.len(), state.sessions.len(), state.uses.len());
                 let _ = reply.send(sizes);
             }
-            FleetMsg::Watch { account, key, subscription, forgive } => {
-                state.watch(&myself, account, key, subscription, forgive).await
+            FleetMsg::Watch { account, key, subscription, retry } => {
+                state.watch(&myself, account, key, subscription, retry).await
             }
             FleetMsg::Unwatch { account, key, monitor } => state.unwatch(account, &key, monitor),
             FleetMsg::Forget { key } => state.forget(&key),
@@ -345,26 +345,26 @@ impl FleetState {
         account: AuthKeyId,
         key: ChatKey,
         subscription: Subscription,
-        forgive: bool,
+        retry: bool,
     ) {
         let is_gone = !self.may_watch(account, &key);
         let Some(member) = self.members.get_mut(&account).filter(|_| !is_gone) else {
             return subscription.lose(account, self.why_gone(account));
         };
         member.subscriptions.insert(key.clone(), subscription.clone());
-        if forgive && matches!(member.presence, Presence::Parked) {
+        if retry && matches!(member.presence, Presence::Parked) {
             member.presence = Presence::Resting;
-            self.children.forgive(&account);
+            self.children.reset_restarts(&account);
         }
         match &member.presence {
             Presence::Running(actor) => {
-                if forgive {
-                    let _ = actor.cast(AccountMsg::Forgive);
+                if retry {
+                    let _ = actor.cast(AccountMsg::Retry);
                 }
                 let _ = actor.cast(AccountMsg::Watch { key, subscription });
             }
-            Presence::Resting => self.start(myself, account, forgive).await,
-            Presence::Recovering => member.forgive |= forgive,
+            Presence::Resting => self.start(myself, account, retry).await,
+            Presence::Recovering => member.retry |= retry,
             Presence::Parked => {
                 let failure = Failure::transient("the account keeps crashing and is parked");
                 let _ = subscription.monitor.cast(ListenerMsg::SourceLost { account, failure });
@@ -490,12 +490,12 @@ impl FleetState {
         }
     }
 
-    async fn start(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, forgive: bool) {
+    async fn start(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, retry: bool) {
         let Some(member) = self.members.get_mut(&account) else { return };
         // What the account wrote in an earlier life: its identity, its fault, its cooldowns.
         let mut record = member.latest.get();
-        let forgive = std::mem::take(&mut member.forgive) || forgive;
-        if forgive && record.fault.take().is_some() {
+        let retry = std::mem::take(&mut member.retry) || retry;
+        if retry && record.fault.take().is_some() {
             member.latest.set(record.clone());
             let op = Op::UpdateAccount(record);
             // A store in trouble ends the daemon; nothing to add here.

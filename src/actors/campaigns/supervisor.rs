@@ -221,7 +221,7 @@ impl CampaignsState {
                 messages.push_back(message)
             }
             Some(Presence::Parked) => {
-                self.campaigns.forgive(&task);
+                self.campaigns.reset_restarts(&task);
                 self.fetch(myself, user, task, VecDeque::from([message]));
             }
             None => self.fetch(myself, user, task, VecDeque::from([message])),

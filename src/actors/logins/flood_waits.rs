@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::login::Way;
+use super::login::LoginMethod;
 use crate::protocol::logins::record::LoginFloodWait;
 use crate::protocol::users::owner::UserId;
 use crate::protocol::values::fingerprint::Fingerprint;
@@ -52,21 +52,21 @@ impl LoginFloodWaits {
 
 /// Whom a wait belongs to that is told to a login of `way`: a phone number, bot or session, whoever asks
 /// for it. Of a picture nothing is known but who wanted it. `None`: the login's record says.
-pub(in crate::actors) fn subject_of(way: &Way, user: &UserId) -> Option<Fingerprint> {
-    Some(match way {
-        Way::Sms(phone) => {
+pub(in crate::actors) fn subject_of(method: &LoginMethod, user: &UserId) -> Option<Fingerprint> {
+    Some(match method {
+        LoginMethod::Sms(phone) => {
             let digits: Vec<u8> = phone.expose().bytes().filter(u8::is_ascii_digit).collect();
             Fingerprint::of([&b"phone"[..], &digits])
         }
-        Way::Qr => Fingerprint::of([&b"picture"[..], user.as_str().as_bytes()]),
-        Way::Bot(token) => {
+        LoginMethod::Qr => Fingerprint::of([&b"picture"[..], user.as_str().as_bytes()]),
+        LoginMethod::Bot(token) => {
             let id = token.expose().trim().split(':').next().unwrap_or_default();
             Fingerprint::of([&b"bot"[..], id.as_bytes()])
         }
-        Way::Session { credentials, .. } => {
+        LoginMethod::Session { credentials, .. } => {
             Fingerprint::of([&b"session"[..], &credentials.account.0.to_be_bytes()])
         }
-        Way::Interrupted(record) => return record.subject,
+        LoginMethod::Interrupted(record) => return record.subject,
     })
 }
 
@@ -80,7 +80,7 @@ mod tests {
     }
 
     fn phone(text: &str) -> Fingerprint {
-        subject_of(&Way::Sms(SecretText::new(text.into())), &ann()).unwrap()
+        subject_of(&LoginMethod::Sms(SecretText::new(text.into())), &ann()).unwrap()
     }
 
     #[test]
@@ -88,11 +88,15 @@ mod tests {
         assert_eq!(phone("+1 (415) 555-0132"), phone("14155550132"));
         assert_ne!(phone("14155550132"), phone("14155550133"));
         let bob = UserId::new("bob").unwrap();
-        let of = |way: Way, user: &UserId| subject_of(&way, user).unwrap();
-        let bot = |token: &str| Way::Bot(SecretText::new(token.into()));
+        let of = |method: LoginMethod, user: &UserId| subject_of(&method, user).unwrap();
+        let bot = |token: &str| LoginMethod::Bot(SecretText::new(token.into()));
         assert_eq!(of(bot("7:one"), &ann()), of(bot(" 7:two"), &bob));
         assert_ne!(of(bot("14155550132:x"), &ann()), phone("14155550132"));
-        assert_ne!(of(Way::Qr, &ann()), of(Way::Qr, &bob), "one user holds up no other");
+        assert_ne!(
+            of(LoginMethod::Qr, &ann()),
+            of(LoginMethod::Qr, &bob),
+            "one user holds up no other"
+        );
     }
 
     #[test]

@@ -56,7 +56,7 @@ const PROMPT_MAX_MS: i64 = 25 * 1_000;
 pub(in crate::actors) struct Login;
 
 /// How somebody logs in.
-pub(in crate::actors) enum Way {
+pub(in crate::actors) enum LoginMethod {
     /// By a code that Telegram sends.
     Sms(SecretText),
     /// By a picture that is scanned.
@@ -79,7 +79,7 @@ pub(in crate::actors) struct LoginArgs {
     pub(in crate::actors) fleet: ActorRef<FleetMsg>,
     pub(in crate::actors) id: LoginId,
     pub(in crate::actors) who: Caller,
-    pub(in crate::actors) way: Way,
+    pub(in crate::actors) method: LoginMethod,
     /// Who waits for the first answer.
     pub(in crate::actors) reply: Option<LoginReply>,
     /// Says that something is under way for this user.
@@ -89,7 +89,7 @@ pub(in crate::actors) struct LoginArgs {
 /// Its messages.
 pub(in crate::actors) enum LoginMsg {
     /// Begin.
-    Begin(Way),
+    Begin(LoginMethod),
     /// Who asks for what comes next: its user, or an admin.
     By(Caller),
     /// Its user hands in the code.
@@ -234,17 +234,17 @@ impl Actor for Login {
         myself: ActorRef<LoginMsg>,
         args: LoginArgs,
     ) -> Result<LoginActor, ActorProcessingErr> {
-        let LoginArgs { context, fleet, id, who, way, reply, busy } = args;
-        let (created_at, expires_at) = span(&way, context.now());
-        let is_fresh = match &way {
-            Way::Session { .. } => false,
-            Way::Interrupted(record) => !record.is_brought,
-            Way::Sms(_) | Way::Qr | Way::Bot(_) => true,
+        let LoginArgs { context, fleet, id, who, method, reply, busy } = args;
+        let (created_at, expires_at) = span(&method, context.now());
+        let is_fresh = match &method {
+            LoginMethod::Session { .. } => false,
+            LoginMethod::Interrupted(record) => !record.is_brought,
+            LoginMethod::Sms(_) | LoginMethod::Qr | LoginMethod::Bot(_) => true,
         };
-        let is_known = !matches!(way, Way::Session { .. } | Way::Bot(_));
+        let is_known = !matches!(method, LoginMethod::Session { .. } | LoginMethod::Bot(_));
         let left = u64::try_from(expires_at.0 - context.now().0).unwrap_or(0);
         myself.send_after(Duration::from_millis(left), || LoginMsg::Deadline);
-        myself.cast(LoginMsg::Begin(way))?;
+        myself.cast(LoginMsg::Begin(method))?;
         Ok(LoginActor {
             context,
             fleet,
@@ -283,7 +283,7 @@ impl Actor for Login {
         state: &mut LoginActor,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            LoginMsg::Begin(way) => state.begin(&myself, way).await,
+            LoginMsg::Begin(method) => state.begin(&myself, method).await,
             LoginMsg::By(caller) => state.asking = caller,
             LoginMsg::Code { code, reply } => state.code(&myself, code, reply),
             LoginMsg::Password { password, reply } => state.password(&myself, password, reply),
@@ -307,15 +307,15 @@ impl Actor for Login {
 }
 
 /// When a login began, and when it is given up.
-fn span(way: &Way, now: UnixMillis) -> (UnixMillis, UnixMillis) {
-    match way {
-        Way::Sms(_) | Way::Qr => (now, now.plus_ms(LOGIN_MAX_MS)),
-        Way::Bot(_) | Way::Session { .. } => (now, now.plus_ms(PROMPT_MAX_MS)),
+fn span(method: &LoginMethod, now: UnixMillis) -> (UnixMillis, UnixMillis) {
+    match method {
+        LoginMethod::Sms(_) | LoginMethod::Qr => (now, now.plus_ms(LOGIN_MAX_MS)),
+        LoginMethod::Bot(_) | LoginMethod::Session { .. } => (now, now.plus_ms(PROMPT_MAX_MS)),
         // Each life of the daemon has its own time for ending a session.
-        Way::Interrupted(record) if record.is_leaving => {
+        LoginMethod::Interrupted(record) if record.is_leaving => {
             (record.created_at, now.plus_ms(leaving::LEAVING_MAX_MS))
         }
-        Way::Interrupted(record) => (record.created_at, record.expires_at),
+        LoginMethod::Interrupted(record) => (record.created_at, record.expires_at),
     }
 }
 

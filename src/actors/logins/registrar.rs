@@ -16,7 +16,7 @@ use crate::actors::tree::erasing::Busy;
 use crate::actors::tree::members::MemberStats;
 use crate::tasks;
 
-use super::login::{Login, LoginArgs, LoginMsg, LoginReply, Way};
+use super::login::{Login, LoginArgs, LoginMethod, LoginMsg, LoginReply};
 use super::registry::LoginView;
 use crate::actors::accounts::fleet::FleetMsg;
 use crate::actors::logins::context::LoginsContext;
@@ -53,7 +53,7 @@ pub(in crate::actors) enum LoginsMsg {
     /// Go on with what was interrupted.
     Resume(Vec<LoginRecord>),
     /// Begin a login.
-    Begin { id: LoginId, who: Caller, way: Way, reply: LoginReply },
+    Begin { id: LoginId, who: Caller, method: LoginMethod, reply: LoginReply },
     /// Something for a login that is under way.
     Tell { by: Caller, user: UserId, id: LoginId, message: LoginMsg },
     /// A login that succeeded need not be told of any longer.
@@ -118,8 +118,8 @@ impl Actor for Logins {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             LoginsMsg::Resume(records) => state.resume(&myself, records).await,
-            LoginsMsg::Begin { id, who, way, reply } => {
-                state.begin(&myself, id, who, way, reply).await;
+            LoginsMsg::Begin { id, who, method, reply } => {
+                state.begin(&myself, id, who, method, reply).await;
             }
             LoginsMsg::Tell { by, user, id, message } => state.tell(by, user, id, message),
             LoginsMsg::Forget { user, id } => state.forget(&user, id).await,
@@ -165,7 +165,7 @@ impl LoginsState {
                 continue;
             }
             let who = Caller { user: user.clone(), role: Default::default(), address: None };
-            self.spawn(myself, id, who, Way::Interrupted(record), None).await;
+            self.spawn(myself, id, who, LoginMethod::Interrupted(record), None).await;
         }
     }
 
@@ -189,14 +189,14 @@ impl LoginsState {
         myself: &ActorRef<LoginsMsg>,
         id: LoginId,
         who: Caller,
-        way: Way,
+        method: LoginMethod,
         reply: LoginReply,
     ) {
         if let Err(refusal) = self.has_room(&who.user) {
             let _ = reply.send(Err(refusal));
             return;
         }
-        self.spawn(myself, id, who, way, Some(reply)).await;
+        self.spawn(myself, id, who, method, Some(reply)).await;
     }
 
     fn has_room(&self, user: &UserId) -> Result<(), Refusal> {
@@ -222,7 +222,7 @@ impl LoginsState {
         myself: &ActorRef<LoginsMsg>,
         id: LoginId,
         who: Caller,
-        way: Way,
+        method: LoginMethod,
         reply: Option<LoginReply>,
     ) {
         let user = who.user.clone();
@@ -235,7 +235,7 @@ impl LoginsState {
             }
         };
         let (context, fleet) = (Arc::clone(&self.context), self.fleet.clone());
-        let args = LoginArgs { context, fleet, id, who, way, reply, busy };
+        let args = LoginArgs { context, fleet, id, who, method, reply, busy };
         // One that cannot even be started drops its reply, which tells the one who waits.
         let new = || self.context.members().add(ChildKind::Login, &id.to_string());
         let member = Arc::clone(self.members.entry((user.clone(), id)).or_insert_with(new));

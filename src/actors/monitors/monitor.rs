@@ -150,7 +150,7 @@ pub(in crate::actors) struct MonitorActor {
     /// Whether history was read once more because what is kept does not follow what it had.
     looked_twice: bool,
     /// Whether the next watch may try a session once more that Telegram had ended.
-    forgive: bool,
+    retry: bool,
     last_error: Option<String>,
     /// The session that listened last.
     listening: Option<SessionId>,
@@ -258,7 +258,7 @@ impl MonitorActor {
             check_timer: None,
             checks_failed: 0,
             looked_twice: false,
-            forgive: false,
+            retry: false,
             last_error: exhausted.and_then(|exhausted| exhausted.because),
             listening: None,
             is_missed: false,
@@ -321,9 +321,9 @@ impl MonitorActor {
     fn watch(&mut self, myself: &ActorRef<MonitorMsg>, member: &PoolMember) {
         let subscription =
             Subscription { monitor: myself.get_derived(), chat: self.record.marked_id };
-        let forgive = std::mem::take(&mut self.forgive);
+        let retry = std::mem::take(&mut self.retry);
         let (account, key) = (member.account, self.key.clone());
-        let _ = self.fleet.cast(FleetMsg::Watch { account, key, subscription, forgive });
+        let _ = self.fleet.cast(FleetMsg::Watch { account, key, subscription, retry });
     }
 
     fn unwatch(&mut self, myself: &ActorRef<MonitorMsg>, member: &PoolMember) {

@@ -265,7 +265,7 @@ impl MonitorsState {
             }
             (_, Order::Stop(order, reply)) => self.delete(myself, key, order, reply),
             (_, order @ Order::Configure(..)) => {
-                self.children.forgive(&key);
+                self.children.reset_restarts(&key);
                 self.look_up(myself, key, VecDeque::from([order]));
             }
         }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::Shared;
 use super::accounts::info;
-use crate::actors::logins::login::{LoginMsg, LoginReply, Way};
+use crate::actors::logins::login::{LoginMethod, LoginMsg, LoginReply};
 use crate::actors::logins::registrar::LoginsMsg;
 use crate::actors::logins::registry::LoginView;
 use crate::actors::tree::actor::ActorRef;
@@ -105,19 +105,19 @@ pub(super) struct Logins {
 impl LoginService for Logins {
     async fn by_sms(&self, who: &Caller, phone: SecretText) -> Result<LoginInfo, Refusal> {
         self.can_connect()?;
-        let ((id, view), _) = self.begin(who, Way::Sms(phone)).await?;
+        let ((id, view), _) = self.begin(who, LoginMethod::Sms(phone)).await?;
         Ok(told(id, view, None))
     }
 
     async fn by_qr(&self, who: &Caller) -> Result<LoginInfo, Refusal> {
         self.can_connect()?;
-        let ((id, view), _) = self.begin(who, Way::Qr).await?;
+        let ((id, view), _) = self.begin(who, LoginMethod::Qr).await?;
         Ok(told(id, view, None))
     }
 
     async fn by_token(&self, who: &Caller, token: SecretText) -> Result<ConnectedAccount, Refusal> {
         self.can_connect()?;
-        let ((_, view), account) = self.begin(who, Way::Bot(token)).await?;
+        let ((_, view), account) = self.begin(who, LoginMethod::Bot(token)).await?;
         self.connected(account, view.previous)
     }
 
@@ -135,7 +135,8 @@ impl LoginService for Logins {
         self.check_datacenter(parsed.dc_id)?;
         let account = AuthKeyId::of(&parsed.auth_key);
         let credentials = Credentials { account, dc_id: parsed.dc_id, auth_key: parsed.auth_key };
-        let ((id, view), account) = self.begin(who, Way::Session { credentials, api_id }).await?;
+        let ((id, view), account) =
+            self.begin(who, LoginMethod::Session { credentials, api_id }).await?;
         if account.is_none() && view.state == LoginState::PasswordRequired {
             return Ok(SessionBrought::Open(told(id, view, None)));
         }
@@ -235,10 +236,10 @@ impl Logins {
     async fn begin(
         &self,
         who: &Caller,
-        way: Way,
+        method: LoginMethod,
     ) -> Result<((LoginId, LoginView), Option<OwnedAccount>), Refusal> {
         let (id, who) = (LoginId(self.shared.context.new_id()), who.clone());
-        let begin = |reply| LoginsMsg::Begin { id, who, way, reply };
+        let begin = |reply| LoginsMsg::Begin { id, who, method, reply };
         let begun = call(&self.logins, begin, STEP_MAX).await;
         let (view, account) = begun.map_err(|why| self.shared.unanswered(why))??;
         Ok(((id, view), account))

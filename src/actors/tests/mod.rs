@@ -231,11 +231,11 @@ impl FleetStage {
         &self,
         account: AuthKeyId,
         chat: MarkedId,
-        forgive: bool,
+        retry: bool,
     ) -> Ear {
         let ear = Ear::new().await;
         let (key, subscription) = (ear.key(chat), ear.subscription(chat));
-        self.fleet.cast(FleetMsg::Watch { account, key, subscription, forgive }).unwrap();
+        self.fleet.cast(FleetMsg::Watch { account, key, subscription, retry }).unwrap();
         ear
     }
 

@@ -192,7 +192,7 @@ impl<K: Clone + Eq + Hash> Children<K> {
     }
 
     /// Somebody asks for a parked child again.
-    pub(in crate::actors) fn forgive(&mut self, key: &K) {
+    pub(in crate::actors) fn reset_restarts(&mut self, key: &K) {
         self.histories.remove(key);
     }
 

@@ -77,7 +77,7 @@ pub enum Input {
     /// An operator lets it go on.
     Resume,
     /// Somebody asks for a dead session to be tried once more.
-    Forgive,
+    Retry,
 }
 
 /// What is to be done.
@@ -281,13 +281,13 @@ impl AccountMachine {
             (LinkState::Paused, Input::Resume) => self.dial(),
             (_, Input::Resume) => Vec::new(),
 
-            (LinkState::Dead(_), Input::Forgive) => {
+            (LinkState::Dead(_), Input::Retry) => {
                 self.link = LinkState::Idle;
                 self.failures = 0;
                 self.was_up = false;
                 Vec::new()
             }
-            (_, Input::Forgive) => {
+            (_, Input::Retry) => {
                 (self.failures, self.is_suspect) = (0, false);
                 Vec::new()
             }
@@ -408,7 +408,7 @@ mod tests {
         for input in [Input::Wanted, Input::RetryDue, Input::Connected, Input::Resume] {
             assert!(!account.step(input, 0.0).contains(&Effect::Dial));
         }
-        account.step(Input::Forgive, 0.0);
+        account.step(Input::Retry, 0.0);
         assert_eq!(account.step(Input::Wanted, 0.0), [Effect::Dial]);
     }
 
@@ -489,7 +489,7 @@ mod tests {
             Just(Input::Connected),
             Just(network()),
             Just(Input::Lost(Failure::unreadable("too deep"))),
-            Just(Input::Forgive),
+            Just(Input::Retry),
             Just(Input::Lost(Failure::Dead { code: "AUTH_KEY_DUPLICATED".into() })),
             Just(Input::Lost(Failure::Wait {
                 code: "FLOOD_WAIT".into(),

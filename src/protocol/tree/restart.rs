@@ -205,7 +205,7 @@ impl RestartHistory {
     }
 
     /// Forgets everything, when somebody asks for a parked child again.
-    pub fn forgive(&mut self) {
+    pub fn reset(&mut self) {
         self.failures.clear();
     }
 }

@@ -232,7 +232,7 @@ mod tests {
         account.lost(&myself, refused()).await.unwrap();
         assert_eq!(*account.machine.link(), LinkState::Waiting);
         assert!(account.held_by_freeze(MethodClass::Auth).is_some());
-        account.forgive(&myself).await.unwrap();
+        account.retry(&myself).await.unwrap();
         assert_eq!(*account.machine.link(), LinkState::Dialling);
         // The network is away: its own pauses are kept, and one look waits for it.
         account.lost(&myself, Failure::transient("reset")).await.unwrap();

@@ -16,7 +16,7 @@ pub(super) enum ConnectionReason {
     /// It is to be connected anew.
     Redialled,
     /// Telegram had ended its session, which is to be believed no longer.
-    Forgiven,
+    Retried,
     /// Nobody has needed it for a while.
     Lingered,
 }
@@ -28,11 +28,9 @@ pub(super) fn inputs(turn: ConnectionReason, standing: Standing, is_needed: bool
     let mut inputs = Vec::new();
     let wanted = is_needed.then_some(Input::Wanted);
     match (turn, standing) {
-        (ConnectionReason::Forgiven, Standing::Held) => {
-            inputs.extend([Input::Forgive, Input::Pause])
-        }
-        (ConnectionReason::Forgiven, _) => {
-            inputs.push(Input::Forgive);
+        (ConnectionReason::Retried, Standing::Held) => inputs.extend([Input::Retry, Input::Pause]),
+        (ConnectionReason::Retried, _) => {
+            inputs.push(Input::Retry);
             inputs.extend(wanted);
         }
         (ConnectionReason::Stands { .. } | ConnectionReason::Asked, Standing::Held) => {
@@ -48,7 +46,7 @@ pub(super) fn inputs(turn: ConnectionReason, standing: Standing, is_needed: bool
         (ConnectionReason::Stands { .. } | ConnectionReason::Asked, _) => inputs.extend(wanted),
         // Hanging up first makes it one connection at any time, and forgets the pause of a backoff.
         (ConnectionReason::Redialled, _) => {
-            inputs.extend([Input::Forgive, Input::Unwanted]);
+            inputs.extend([Input::Retry, Input::Unwanted]);
             inputs.extend(wanted);
         }
         (ConnectionReason::Lingered, _) if !is_needed => inputs.push(Input::Unwanted),
@@ -141,7 +139,7 @@ mod tests {
         Unwatch,
         Linger,
         Redial,
-        Forgive,
+        Retry,
         Connected,
         Lost,
         Ended,
@@ -199,8 +197,8 @@ mod tests {
                 Event::Linger => self.turn(ConnectionReason::Lingered),
                 Event::Redial if self.standing == Standing::Held => {}
                 Event::Redial => self.turn(ConnectionReason::Redialled),
-                Event::Forgive if self.is_dead() => self.turn(ConnectionReason::Forgiven),
-                Event::Forgive => {}
+                Event::Retry if self.is_dead() => self.turn(ConnectionReason::Retried),
+                Event::Retry => {}
                 Event::Connected => self.hear(Input::Connected),
                 Event::Lost => self.hear(Input::Lost(Failure::transient("reset"))),
                 Event::Ended => {
@@ -232,7 +230,7 @@ mod tests {
             Event::Unwatch,
             Event::Linger,
             Event::Redial,
-            Event::Forgive,
+            Event::Retry,
             Event::Connected,
             Event::Lost,
             Event::Ended,
@@ -242,9 +240,9 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_forgiven_while_it_was_held_is_connected_when_it_is_resumed() {
+    fn one_that_was_retried_while_it_was_held_is_connected_when_it_is_resumed() {
         let mut account = Model::new(Standing::Kept, false);
-        for event in [Event::Ended, Event::Stand(Standing::Held), Event::Forgive] {
+        for event in [Event::Ended, Event::Stand(Standing::Held), Event::Retry] {
             account.meet(event);
         }
         assert_eq!(*account.machine.link(), LinkState::Paused);

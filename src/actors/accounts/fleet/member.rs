@@ -29,7 +29,7 @@ pub(super) struct Member {
     /// Its user gave it up: it goes once its actor has ended.
     pub(super) released: Option<Released>,
     /// Whether its next start may try a session once more that Telegram had ended.
-    pub(super) forgive: bool,
+    pub(super) retry: bool,
     /// One permit, which goes with the connection and outlives the account's actor: whoever dials
     /// next waits until the sockets of the last connection are closed.
     pub(super) lease: ConnectionLease,
@@ -67,7 +67,7 @@ impl Member {
             presence: Presence::Resting,
             standing: Standing::OnDemand,
             released: None,
-            forgive: false,
+            retry: false,
             lease: ConnectionLease::new(),
         }
     }

@@ -484,7 +484,7 @@ impl FleetState {
             self.stand(myself, key, Standing::Kept).await;
             self.redial_dead(key);
         } else {
-            self.children.forgive(&key);
+            self.children.reset_restarts(&key);
             self.start(myself, key, true).await;
         }
     }
@@ -493,7 +493,7 @@ impl FleetState {
     fn redial_dead(&self, key: AuthKeyId) {
         if let Some(Presence::Running(actor)) = self.members.get(&key).map(|known| &known.presence)
         {
-            let _ = actor.cast(AccountMsg::Forgive);
+            let _ = actor.cast(AccountMsg::Retry);
             let _ = actor.cast(AccountMsg::Stand(Standing::Kept));
         }
     }
@@ -507,7 +507,7 @@ impl FleetState {
             Presence::Recovering => {}
             Presence::Parked => {
                 member.presence = Presence::Resting;
-                self.children.forgive(&key);
+                self.children.reset_restarts(&key);
                 self.start(myself, key, false).await;
             }
         }
@@ -519,7 +519,7 @@ impl FleetState {
             Presence::Running(actor) => drop(actor.cast(AccountMsg::Redial)),
             Presence::Resting | Presence::Recovering | Presence::Parked => {
                 member.presence = Presence::Resting;
-                self.children.forgive(&key);
+                self.children.reset_restarts(&key);
                 self.start(myself, key, true).await;
             }
         }

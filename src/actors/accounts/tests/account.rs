@@ -195,7 +195,7 @@ enum Event {
     Hold,
     Keep,
     Redial,
-    Forgive,
+    Retry,
     Lost,
     Ended,
 }
@@ -221,7 +221,7 @@ fn after(from: From, event: Event) -> Option<After> {
         (_, Event::Lost | Event::Ended) => return None,
         // Nobody need hear of what is over, and it stays over.
         (From::Dead, Event::Hold | Event::Watch | Event::Ask | Event::Keep) => unchanged,
-        (From::Dead, Event::Redial | Event::Forgive) => (Active, true, 1),
+        (From::Dead, Event::Redial | Event::Retry) => (Active, true, 1),
         (_, Event::Hold) => (Paused, false, 0),
         (From::Paused, Event::Keep) => (Active, true, 1),
         (From::Paused, _) => unchanged,
@@ -242,7 +242,7 @@ async fn whatever_happens_in_whatever_state_leads_where_it_should() {
             Event::Hold,
             Event::Keep,
             Event::Redial,
-            Event::Forgive,
+            Event::Retry,
             Event::Lost,
             Event::Ended,
         ] {
@@ -256,7 +256,7 @@ async fn whatever_happens_in_whatever_state_leads_where_it_should() {
                 Event::Hold => stage.cast(AccountMsg::Stand(Standing::Held)),
                 Event::Keep => stage.cast(AccountMsg::Stand(Standing::Kept)),
                 Event::Redial => stage.cast(AccountMsg::Redial),
-                Event::Forgive => stage.cast(AccountMsg::Forgive),
+                Event::Retry => stage.cast(AccountMsg::Retry),
                 Event::Lost => stage.ground.telegram.hang_up(stage.key, reset()),
                 Event::Ended => stage.ground.telegram.hang_up(stage.key, revoked()),
             }

@@ -106,7 +106,7 @@ async fn an_account_that_is_removed_while_it_dials_leaves_nothing_behind() {
     soon().await;
     let ear = crate::actors::tests::Ear::new().await;
     let (account, subscription) = (ann.account, ear.subscription(room(1)));
-    stage.fleet.cast(FleetMsg::Watch { account, key, subscription, forgive: false }).unwrap();
+    stage.fleet.cast(FleetMsg::Watch { account, key, subscription, retry: false }).unwrap();
     let waiting = stage.ask(ann.account, Call::Resolve(ChatTarget::Marked(room(1))));
     soon().await;
     assert!(ground.telegram.is_connected(ann.account), "it dials");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio::time::sleep;
 
-use super::{Finishing, LoginActor, LoginMsg, LoginReply, Stage, Way};
+use super::{Finishing, LoginActor, LoginMethod, LoginMsg, LoginReply, Stage};
 use crate::actors::accounts::fleet::{Adoption, Also, Changed, FleetMsg, FormerSession, OwnedMsg};
 use crate::actors::logins::context::LoginsContext;
 use crate::actors::logins::flood_waits::subject_of;
@@ -85,26 +85,26 @@ type Went = (Box<dyn LoginConnection>, Result<Step, LoginFailure>);
 type Stepped = (Option<Box<dyn LoginConnection>>, Result<Step, LoginFailure>);
 
 impl LoginActor {
-    pub(super) async fn begin(&mut self, myself: &ActorRef<LoginMsg>, way: Way) {
+    pub(super) async fn begin(&mut self, myself: &ActorRef<LoginMsg>, method: LoginMethod) {
         let (telegram, setup) = (Arc::clone(&self.context.telegram), self.setup());
-        self.subject = subject_of(&way, &self.who.user);
-        if !matches!(way, Way::Interrupted(_))
+        self.subject = subject_of(&method, &self.who.user);
+        if !matches!(method, LoginMethod::Interrupted(_))
             && let Some(refusal) = self.must_wait()
         {
             return self.fail(myself, refusal).await;
         }
-        match way {
-            Way::Sms(phone) => self.step(myself, async move {
+        match method {
+            LoginMethod::Sms(phone) => self.step(myself, async move {
                 let mut link = telegram.begin_login(setup).await?;
                 let outcome = link.send_code(&phone).await;
                 Ok((link, outcome))
             }),
-            Way::Qr => self.step(myself, async move {
+            LoginMethod::Qr => self.step(myself, async move {
                 let mut link = telegram.begin_login(setup).await?;
                 let outcome = link.export_token().await;
                 Ok((link, outcome))
             }),
-            Way::Bot(token) => {
+            LoginMethod::Bot(token) => {
                 self.may_be_in = true;
                 self.step(myself, async move {
                     let mut link = telegram.begin_login(setup).await?;
@@ -112,11 +112,11 @@ impl LoginActor {
                     Ok((link, outcome))
                 });
             }
-            Way::Session { credentials, api_id } => {
+            LoginMethod::Session { credentials, api_id } => {
                 self.api_id = api_id;
                 self.take_over(myself, credentials);
             }
-            Way::Interrupted(record) => {
+            LoginMethod::Interrupted(record) => {
                 self.take_up(myself, &record).await;
             }
         }

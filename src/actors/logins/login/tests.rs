@@ -70,7 +70,7 @@ struct LetIn {
 impl LetIn {
     /// With the key 7 in memory. Of an earlier step the store has the key 3: the account lives at another
     /// datacenter than the one that was asked first.
-    async fn set(store: &Store, way: Way) -> Self {
+    async fn set(store: &Store, method: LoginMethod) -> Self {
         let context = LoginsContext::for_tests(store.clone());
         let (fleet, asked) = stand_in(of_lease).await;
         let (tell, sent) = mpsc::unbounded_channel();
@@ -81,7 +81,7 @@ impl LetIn {
             fleet: fleet.clone(),
             id: LoginId(Uuid::from_u128(1)),
             who: Caller { user: user.clone(), role: Default::default(), address: None },
-            way,
+            method,
             reply: Some(tell.into()),
             busy: context.erasing.enter(&user).unwrap(),
             context,
@@ -134,7 +134,7 @@ fn audit_events(store: &Store) -> Vec<String> {
 #[tokio::test]
 async fn the_session_that_only_memory_knows_is_noted_ended_and_wiped() {
     let (store, _outbox) = Store::in_memory().unwrap();
-    let mut stage = LetIn::set(&store, Way::Qr).await;
+    let mut stage = LetIn::set(&store, LoginMethod::Qr).await;
     stage.is_refused().await;
     let noted = stage.kept(&store).expect("it is to be ended");
     assert!(noted.is_leaving && noted.auth_key == [7; AUTH_KEY_LEN], "the key that was let in");
@@ -155,7 +155,7 @@ async fn the_session_that_only_memory_knows_is_noted_ended_and_wiped() {
 async fn the_session_that_only_memory_knows_is_noted_also_while_nothing_can_be_read() {
     let disk = GatedDisk::default();
     let (store, _outbox, gate) = disk.open();
-    let mut stage = LetIn::set(&store, Way::Qr).await;
+    let mut stage = LetIn::set(&store, LoginMethod::Qr).await;
     gate.hang_reads(true);
     let mut refused = Box::pin(stage.is_refused());
     let noted = async {
@@ -185,8 +185,8 @@ async fn the_session_that_only_memory_knows_is_noted_also_while_nothing_can_be_r
 #[tokio::test]
 async fn a_session_that_was_brought_is_wiped_here_and_not_ended() {
     let (store, _outbox) = Store::in_memory().unwrap();
-    let way = Way::Session { credentials: credentials(7), api_id: None };
-    let mut stage = LetIn::set(&store, way).await;
+    let method = LoginMethod::Session { credentials: credentials(7), api_id: None };
+    let mut stage = LetIn::set(&store, method).await;
     stage.is_refused().await;
     assert_eq!(stage.kept(&store), None);
     assert!(stage.asked.try_recv().is_err(), "it is not ours to end");

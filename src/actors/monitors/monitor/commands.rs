@@ -51,7 +51,7 @@ impl MonitorActor {
         if same {
             return Ok(());
         }
-        self.forgive = true;
+        self.retry = true;
         self.last_error = None;
         self.step(myself, Input::Replace(sessions)).await
     }
