@@ -309,6 +309,7 @@ mod tests {
             group: None,
             source: Source::Manual,
             since: UnixMillis(3),
+            entry: None,
         };
         let group = |id| Some(MarkedId(id));
         let one = Refusal { covers: Covers::ThisGroup, group: group(-5), ..everything };
