@@ -33,12 +33,13 @@ pub use monitors::commands::{CommandSink, Commands, Rejected};
 pub use monitors::context::MonitorSettings;
 pub use root::{BridgeParts, Part, Ports, Root, RootError, Settings};
 pub use services::{
-    AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService,
-    ArchivedCampaign, AuditQuery, AuditService, CampaignQuery, CampaignService, ChangeService,
-    ConnectedAccount, DailyLimitUse, DetailedHealth, Erased, HealthQuery, KeyStatus, LoginService,
-    MessageService, MonitorQuery, MonitorService, PastedSession, Services, SessionBrought,
-    StoreFigures, TargetQuery, TroubledAccountInfo, TroubledMonitorInfo, TroubledPage, UserArchive,
-    UserDataService, WebhookInfo, WebhookOrder, WebhookService, WriteArchive,
+    AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, ArchivedCampaign, AuditQuery,
+    AuditService, CampaignQuery, CampaignService, ChangeService, ConnectedAccount, DailyLimitUse,
+    DetailedHealth, Erased, HealthQuery, KeyStatus, LoginService, MessageService, MonitorQuery,
+    MonitorService, NewSuppression, PastedSession, Services, SessionBrought, StoreFigures,
+    SuppressionList, SuppressionQuery, SuppressionService, Suppressions, TargetQuery, TaskAction,
+    TaskOrder, TaskOutcome, TaskSort, TroubledAccountInfo, TroubledMonitorInfo, TroubledPage,
+    UserArchive, UserDataService, WebhookInfo, WebhookOrder, WebhookService, WriteArchive,
 };
 pub use tree::backlog::BacklogGate;
 pub(crate) use tree::children::{said_by, watched_task, watched_thread};

@@ -2,7 +2,7 @@
 
 use tracing::Level;
 
-use super::{Campaign, Config};
+use super::Config;
 use crate::protocol::values::secret::SecretText;
 
 /// An application's hash has so many hexadecimal digits.
@@ -93,7 +93,7 @@ type IsSet = fn(&Config) -> bool;
 
 /// Keys and sections (in brackets) whose names are fixed but on which nothing acts yet.
 pub(super) static WITHOUT_EFFECT: &[(&str, IsSet)] = &[
-    ("[campaign]", |c| c.campaign != Campaign::default()),
+    ("campaign.stop_words", |c| !c.campaign.stop_words.is_empty()),
     ("[parsing]", |c| c.parsing.url.is_some()),
 ];
 

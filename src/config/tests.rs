@@ -470,7 +470,7 @@ fn what_has_no_effect_yet_is_marked_in_the_reference_and_named_when_set() {
         ("TELEGRAM_API_HASH", API_HASH),
         ("RABBITMQ_URL", "amqp://127.0.0.1"),
         ("TELEWARDEN__SECRETS__KEY_FILE", "/etc/key"),
-        ("TELEWARDEN__CAMPAIGN__DAILY__INVITES", "1"),
+        ("TELEWARDEN__CAMPAIGN__STOP_WORDS", "enough"),
         ("TELEWARDEN__PARSING__URL", "https://b.example"),
     ]);
     let lines = advice(&set.unwrap());

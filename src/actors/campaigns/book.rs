@@ -71,6 +71,11 @@ impl TargetBook {
         Self { user, task, pages, next, open, handed: 0, durable }
     }
 
+    /// The id of whoever is added next.
+    pub(super) fn next(&self) -> TargetId {
+        TargetId(self.next)
+    }
+
     /// How many blocks there are.
     pub(super) fn blocks(&self) -> u32 {
         self.next.div_ceil(BLOCK_TARGETS)

@@ -18,8 +18,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::acting::Prepared;
 use self::opening::Loaded;
-pub(in crate::actors) use self::orders::refused;
 pub use self::orders::{Edit, Wanted};
+pub(in crate::actors) use self::orders::{ignore_recontact_action, refused};
 use self::outcome::Answered;
 pub use self::people::{BULK_MAX, BulkAction, TargetEdit};
 use self::settling::Settled;
@@ -35,6 +35,7 @@ use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::campaigns::block::StatusPage;
 use crate::protocol::campaigns::caps::Caps;
 use crate::protocol::campaigns::choose::Action;
+use crate::protocol::campaigns::creation::CreationRecord;
 use crate::protocol::campaigns::run::TaskRun;
 use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::campaigns::target::{Target, TargetId};
@@ -75,7 +76,13 @@ pub(in crate::actors) enum CampaignMsg {
     /// It and all its targets are to go.
     Delete { who: Caller, reply: RpcReplyPort<Result<(), Refusal>> },
     /// People are to be added.
-    Add { people: Vec<NewTarget>, who: Caller, reply: RpcReplyPort<Result<Added, Refusal>> },
+    Add {
+        people: Vec<NewTarget>,
+        /// Written in the same commit, as what was made.
+        creation: Option<Box<CreationRecord>>,
+        who: Caller,
+        reply: RpcReplyPort<Result<Added, Refusal>>,
+    },
     /// One of its targets is to be another.
     EditTarget { edit: Box<TargetEdit>, who: Caller, reply: RpcReplyPort<Result<Target, Refusal>> },
     /// Some of its targets are to be removed, or tried again.
@@ -224,8 +231,8 @@ impl Actor for Campaign {
             CampaignMsg::Delete { who, reply } => {
                 let _ = reply.send(state.delete(&myself, &who).await);
             }
-            CampaignMsg::Add { people, who, reply } => {
-                let _ = reply.send(state.add(people, &who).await);
+            CampaignMsg::Add { people, creation, who, reply } => {
+                let _ = reply.send(state.add(people, creation, &who).await);
             }
             CampaignMsg::EditTarget { edit, who, reply } => {
                 let _ = reply.send(state.edit_target(*edit, &who).await);

@@ -96,9 +96,18 @@ pub(super) struct Refused {
 /// holds where some are under way: so none that is durable before an intent is passed over by it.
 #[derive(Debug, Default)]
 struct RefusalsUnderWay {
-    keys: HashMap<SuppressionKey, u32>,
+    keys: HashMap<SuppressionKey, UnderWay>,
     /// Counts those that came through.
     through: u64,
+}
+
+/// What is under way under one key.
+#[derive(Debug, Default)]
+struct UnderWay {
+    /// How many.
+    now: u32,
+    /// How many there were since somebody was the first.
+    since: u32,
 }
 
 /// Refusals that are on their way to the disk as long as this lives.
@@ -107,14 +116,23 @@ pub(in crate::actors) struct Refusing {
     keys: Vec<SuppressionKey>,
 }
 
+impl Refusing {
+    /// Whether nobody else has been writing down a refusal under any of its keys as long as it lives: then what is
+    /// there is what was read meanwhile.
+    pub(in crate::actors) fn is_alone(&self) -> bool {
+        let refusals = self.context.refusals();
+        self.keys.iter().all(|key| refusals.keys.get(key).is_some_and(|one| one.since == 1))
+    }
+}
+
 impl Drop for Refusing {
     fn drop(&mut self) {
         let mut refusals = self.context.refusals();
         refusals.through += 1;
         for key in &self.keys {
-            if let Some(count) = refusals.keys.get_mut(key) {
-                *count -= 1;
-                if *count == 0 {
+            if let Some(under_way) = refusals.keys.get_mut(key) {
+                under_way.now -= 1;
+                if under_way.now == 0 {
                     refusals.keys.remove(key);
                 }
             }
@@ -154,12 +172,12 @@ impl CampaignsContext {
     }
 
     /// The names under which refusals of somebody may lie.
-    pub(super) fn keys(&self, known: &KnownAs) -> Vec<SuppressionKey> {
+    pub(in crate::actors) fn keys(&self, known: &KnownAs) -> Vec<SuppressionKey> {
         known.keys(self.installation_key.expose())
     }
 
     /// The name of a user's list.
-    pub(super) fn list_of(&self, user: &UserId) -> ListTag {
+    pub(in crate::actors) fn list_of(&self, user: &UserId) -> ListTag {
         ListTag::of(self.installation_key.expose(), &List::User(user.clone()))
     }
 
@@ -171,7 +189,9 @@ impl CampaignsContext {
     pub(in crate::actors) fn refusing(self: &Arc<Self>, keys: Vec<SuppressionKey>) -> Refusing {
         let mut refusals = self.refusals();
         for key in &keys {
-            *refusals.keys.entry(*key).or_default() += 1;
+            let under_way = refusals.keys.entry(*key).or_default();
+            under_way.now += 1;
+            under_way.since += 1;
         }
         drop(refusals);
         Refusing { context: Arc::clone(self), keys }

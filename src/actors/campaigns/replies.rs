@@ -11,13 +11,15 @@ use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::campaigns::answers::Answer;
 use crate::protocol::campaigns::identity::{Hint, Identifier};
 use crate::protocol::campaigns::opt_out::Reply;
-use crate::protocol::campaigns::respect::{Contacted, Covers, KnownAs, Refusal, Source};
+use crate::protocol::campaigns::respect::{
+    Contacted, Covers, KnownAs, List, Refusal, Source,
+};
 use crate::protocol::campaigns::target::Step;
 use crate::protocol::campaigns::task::{Task, TaskId};
 use crate::protocol::campaigns::text::Rendered;
 use crate::protocol::messages::message::{Author, Message};
 use crate::protocol::values::fingerprint::Fingerprint;
-use crate::store::{CommitError, ContactedRecord, Reader, StoreError};
+use crate::store::{CommitError, ContactedRecord, Op, Reader, SharedRow, StoreError};
 use crate::tasks;
 
 /// Reads replies, while campaigns have a context. What comes before or after is fetched again. Accounts keep it, so it
@@ -92,7 +94,8 @@ impl CampaignsContext {
         let (covers, is_doubtful) = match reply {
             Reply::OptOut(covers) => (covers, false),
             Reply::Doubtful => (Covers::Everything, true),
-            Reply::OptIn | Reply::Other => return Ok(()),
+            Reply::OptIn => return self.lift(account, &writer).await,
+            Reply::Other => return Ok(()),
         };
         let group = writer.task.as_ref().and_then(|task| task.target_group_id);
         // Of a campaign that is gone nobody knows which group was meant.
@@ -135,6 +138,33 @@ impl CampaignsContext {
         {
             give_back();
         }
+        Ok(())
+    }
+
+    /// Whoever wants to hear from us again is taken off the user's list, as far as they had put themselves there.
+    async fn lift(
+        self: &Arc<Self>,
+        account: &OwnedAccount,
+        writer: &Writer,
+    ) -> Result<(), NotHeeded> {
+        let mine = self.list_of(&account.user);
+        let own = |refusal: &&Refusal| {
+            refusal.list == mine && refusal.source == Source::StopReply
+        };
+        // While it is lifted nobody is contacted who refuses under these names.
+        let lifting = self.refusing(self.keys(&writer.known));
+        let mut ops = Vec::new();
+        for refusal in writer.refusals.iter().filter(own) {
+            let list = List::User(account.user.clone());
+            ops.extend(refusal.entry.map(|entry| Op::delete_suppression(&list, entry)));
+            ops.push(Op::delete_shared::<Refusal>(refusal.id()));
+        }
+        // Of somebody who refuses at the same moment nothing is lifted.
+        if ops.is_empty() || !lifting.is_alone() {
+            return Ok(());
+        }
+        self.store.commit(ops).await?;
+        tracing::info!(account = %account.id, "somebody wants to hear from campaigns again");
         Ok(())
     }
 

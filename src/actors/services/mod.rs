@@ -13,9 +13,11 @@ mod audit;
 mod campaigns;
 mod changes;
 mod chats;
+mod creations;
 pub(super) mod logins;
 mod messages;
 mod monitors;
+mod suppression;
 #[cfg(test)]
 mod tests;
 mod user_data;
@@ -48,11 +50,16 @@ pub use administration::{
     TroubledAccountInfo, TroubledMonitorInfo, TroubledPage,
 };
 pub use audit::{AuditQuery, AuditService};
-pub use campaigns::{CampaignQuery, CampaignService, TargetQuery};
+pub use campaigns::{
+    CampaignQuery, CampaignService, TargetQuery, TaskAction, TaskOrder, TaskOutcome, TaskSort,
+};
 pub use changes::ChangeService;
 pub use logins::{ConnectedAccount, LoginService, PastedSession, SessionBrought};
 pub use messages::MessageService;
 pub use monitors::{MonitorQuery, MonitorService};
+pub use suppression::{
+    NewSuppression, SuppressionList, SuppressionQuery, SuppressionService, Suppressions,
+};
 pub use user_data::{ArchivedCampaign, Erased, UserArchive, UserDataService, WriteArchive};
 pub use webhooks::{WebhookInfo, WebhookOrder, WebhookService};
 
@@ -70,6 +77,8 @@ pub struct Services {
     pub messages: Arc<dyn MessageService>,
     /// Campaigns.
     pub campaigns: Arc<dyn CampaignService>,
+    /// Who is never contacted.
+    pub suppression: Arc<dyn SuppressionService>,
     /// Which chats are watched.
     pub monitors: Arc<dyn MonitorService>,
     /// Where events are delivered to.
@@ -106,7 +115,14 @@ impl Services {
         let accounts = accounts::Accounts::new(shared.clone());
         let logins = logins::Logins::new(shared.clone(), logins);
         let monitors = monitors::Monitors::new(shared.clone(), commands);
-        let campaigns = campaigns::Campaigns::new(shared.clone(), of_campaigns, campaigns);
+        let creations = creations::Creations::new(shared.clone());
+        let suppression = suppression::SuppressionLists::new(
+            shared.clone(),
+            Arc::clone(&of_campaigns),
+            creations.clone(),
+        );
+        let campaigns =
+            campaigns::Campaigns::new(shared.clone(), of_campaigns, campaigns, creations);
         let user_data = user_data::UserData::new(
             accounts.clone(),
             logins.clone(),
@@ -119,6 +135,7 @@ impl Services {
             logins: Arc::new(logins),
             messages: Arc::new(messages::Messages::new(shared.clone(), sender)),
             campaigns: Arc::new(campaigns),
+            suppression: Arc::new(suppression),
             monitors: Arc::new(monitors),
             webhooks: Arc::new(webhooks::Webhooks::new(shared.clone(), hooks, endpoints)),
             audit: Arc::new(audit::AuditLog::new(shared.clone())),

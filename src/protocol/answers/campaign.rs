@@ -2,7 +2,7 @@
 
 use crate::protocol::campaigns::account::AccountStatus;
 use crate::protocol::campaigns::caps::Budget;
-use crate::protocol::campaigns::target::{Statistics, TargetId};
+use crate::protocol::campaigns::target::{Statistics, Target, TargetId};
 use crate::protocol::campaigns::task::{PauseReason, Priority, Task, TaskId, TaskStatus};
 use crate::protocol::users::owner::{AccountId, UserId};
 use crate::protocol::values::ids::UnixMillis;
@@ -59,6 +59,53 @@ pub struct Added {
     pub duplicates: u64,
     /// Those for whom the task has no room any more.
     pub beyond: u64,
+    /// The first of those who were accepted; the others follow it.
+    pub first: Option<TargetId>,
+}
+
+/// What came of adding one person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddedTarget {
+    /// They, as they are now.
+    pub target: Target,
+    /// Whether they were not in the list before.
+    pub is_new: bool,
+    /// Whether they were added before under the same idempotency key.
+    pub is_replayed: bool,
+}
+
+/// How all campaigns of a user stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CampaignsHealth {
+    /// How many tasks have which status.
+    pub tasks: Vec<(TaskStatus, u64)>,
+    /// How many may run at once.
+    pub running_max: u32,
+    /// Tasks that do nothing until somebody does something, the newest first; not all, where they are many.
+    pub held: Vec<HeldTask>,
+    /// How many others there are.
+    pub held_left_out: u64,
+    /// How many accounts have which status.
+    pub accounts: Vec<(AccountStatus, u64)>,
+    /// What holds accounts now, in words, and how many.
+    pub accounts_held: Vec<(&'static str, u64)>,
+    /// What is left of each budget in the next 24 hours, of all accounts that may work.
+    pub left: Vec<(Budget, u64)>,
+}
+
+/// A task that does nothing until somebody does something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldTask {
+    /// Which one.
+    pub task: TaskId,
+    /// Its title.
+    pub title: String,
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// Why it is paused, if it is.
+    pub because: Option<PauseReason>,
+    /// Why its actor does not run, where it crashed too often.
+    pub error: Option<String>,
 }
 
 /// What somebody would be written.

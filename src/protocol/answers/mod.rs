@@ -8,3 +8,4 @@ pub mod erasure;
 pub mod login;
 pub mod monitor;
 pub mod refusal;
+pub mod suppression;

@@ -20,6 +20,7 @@
 //! | `waiting.rs`, `choose.rs` | which account does what for whom next |
 //! | `answers.rs`, `settle.rs` | what follows an answer, and an answer that never came |
 //! | `forecast.rs` | when it will end |
+//! | `creation.rs` | what was made under which idempotency key |
 
 pub mod account;
 pub mod answers;
@@ -27,6 +28,7 @@ pub mod attempt;
 pub mod block;
 pub mod caps;
 pub mod choose;
+pub mod creation;
 mod digits;
 pub mod forecast;
 pub mod identity;

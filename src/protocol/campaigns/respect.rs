@@ -177,6 +177,9 @@ pub struct Refusal {
     pub is_doubtful: bool,
     /// Since when.
     pub since: UnixMillis,
+    /// The entry of the list that tells people of it, the newest where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<SuppressionId>,
 }
 
 impl Refusal {
@@ -237,7 +240,7 @@ impl Suppression {
     pub fn refusal(&self, installation_key: &[u8; 32]) -> Refusal {
         let list = ListTag::of(installation_key, &self.list);
         let Self { key, covers, group, source, is_doubtful, since, .. } = *self;
-        Refusal { key, list, covers, group, source, is_doubtful, since }
+        Refusal { key, list, covers, group, source, is_doubtful, since, entry: Some(self.id) }
     }
 }
 

@@ -341,6 +341,22 @@ impl Target {
         }
     }
 
+    /// Whether their identifier or one of their names holds `words`, which are in lower case. A phone number is found
+    /// however its digits are grouped.
+    pub fn holds(&self, words: &str) -> bool {
+        let digits: String = words.chars().filter(|one| !" -()".contains(*one)).collect();
+        let identifier = self.identifier.to_string();
+        let is_named = |text: &Option<Box<str>>| {
+            text.as_ref().is_some_and(|text| text.to_lowercase().contains(words))
+        };
+        let details = self.details.as_deref();
+        identifier.contains(words)
+            || (digits.bytes().any(|byte| byte.is_ascii_digit()) && identifier.contains(&digits))
+            || details.is_some_and(|Details { username, first_name, last_name, phone, .. }| {
+                [username, first_name, last_name, phone].into_iter().any(is_named)
+            })
+    }
+
     /// Takes an intent: it is in flight from here on. Belongs into the commit that takes the cap.
     ///
     /// # Errors

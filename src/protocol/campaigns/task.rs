@@ -528,7 +528,8 @@ impl Task {
         }
     }
 
-    /// Changes it. Title, description and priority may change at any time, all else in drafts and paused tasks.
+    /// Changes it. Title, description and priority may change at any time, all else in drafts and paused tasks. Caps
+    /// that an admin has raised stay raised when somebody else changes other things.
     ///
     /// # Errors
     /// Everything that is wrong with it; nothing has changed then.
@@ -546,7 +547,7 @@ impl Task {
         if request != same && !self.status.may_be_edited() {
             return Err(vec![RequestError::NotEditable]);
         }
-        request.check(caps, is_admin)?;
+        request.check(caps, is_admin || request.settings.caps == self.settings.caps)?;
         if request.task_type != Some(self.task_type) {
             return Err(vec![RequestError::Type]);
         }
@@ -574,13 +575,15 @@ impl Task {
     }
 
     /// A draft of the same: nothing sent, no schedule, and its audience basis to be confirmed anew. Whom it is for is
-    /// copied beside it, each as a new target.
+    /// copied beside it, each as a new target. To contact those whom another task has reached lately is to be chosen
+    /// anew, too.
     #[must_use]
     pub fn duplicate(&self, id: TaskId, now: UnixMillis) -> Self {
         Self {
             id,
             status: TaskStatus::Draft,
             schedule: None,
+            settings: Settings { ignore_recontact: false, ..self.settings.clone() },
             is_basis_confirmed: false,
             paused_because: None,
             late_ms: None,

@@ -3,11 +3,13 @@
 
 use crate::protocol::campaigns::attempt::{ATTEMPTS_KEPT_MS, AttemptRecord};
 use crate::protocol::campaigns::block::{StatusPage, TargetBlock};
+use crate::protocol::campaigns::creation::{CREATIONS_KEPT_MS, CreationRecord};
 use crate::protocol::campaigns::respect::SuppressionId;
 use crate::protocol::campaigns::run::TaskRun;
 use crate::protocol::campaigns::target::TargetId;
 use crate::protocol::campaigns::task::{TASK_STATUSES, Task, TaskId, TaskStatus};
 use crate::protocol::users::owner::{AccountId, UserId};
+use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::values::ids::UnixMillis;
 
 use super::rows::{Row, RowId, Table};
@@ -153,6 +155,29 @@ impl Row for AttemptRecord {
 
     fn parent(&self) -> Option<(Table, RowId)> {
         Some((Table::Task, self.task.into()))
+    }
+}
+
+/// What was made under an idempotency key, by the key's fingerprint.
+impl From<Fingerprint> for RowId {
+    fn from(key: Fingerprint) -> Self {
+        Self(key.0.to_vec())
+    }
+}
+
+impl Row for CreationRecord {
+    const TABLE: Table = Table::Creation;
+
+    fn owner(&self) -> &UserId {
+        &self.user
+    }
+
+    fn id(&self) -> RowId {
+        self.key.into()
+    }
+
+    fn expires_at(&self) -> Option<UnixMillis> {
+        Some(self.created_at.plus_ms(CREATIONS_KEPT_MS))
     }
 }
 

@@ -310,6 +310,7 @@ mod tests {
             source: Source::Manual,
             is_doubtful: false,
             since: UnixMillis(3),
+            entry: None,
         };
         let group = |id| Some(MarkedId(id));
         let one = Refusal { covers: Covers::ThisGroup, group: group(-5), ..everything };

@@ -82,6 +82,8 @@ pub(in crate::store) mod kind {
     pub(crate) const ATTEMPT: u8 = b'L';
     /// Sealed, because of whom it names.
     pub(crate) const SUPPRESSION: u8 = b'X';
+    /// What campaigns made under an idempotency key.
+    pub(crate) const CREATION: u8 = b'D';
     pub(crate) const USE_COUNT: u8 = b'U';
     pub(crate) const ACTOR: u8 = b'H';
     pub(crate) const CONTACTED: u8 = b'M';
@@ -111,6 +113,7 @@ pub(in crate::store) mod kind {
             Table::StatusPage => STATUS_PAGE,
             Table::Attempt => ATTEMPT,
             Table::Suppression => SUPPRESSION,
+            Table::Creation => CREATION,
         }
     }
 
@@ -407,7 +410,7 @@ mod tests {
         let kinds: Vec<u8> = SEALED_KINDS.iter().map(|(kind, _)| *kind).collect();
         assert_eq!((crate::store::format::FORMAT, &kinds[..]), (4, &b"cdlfhvxKBXGY"[..]));
         let of_users: Vec<u8> = kind::of_users().collect();
-        assert_eq!(&of_users[..], b"ACIlfhvxKRBSLXJ");
+        assert_eq!(&of_users[..], b"ACIlfhvxKRBSLXDJ");
     }
 
     #[test]

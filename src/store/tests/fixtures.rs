@@ -14,7 +14,7 @@ use crate::protocol::answers::erasure::Erasure;
 use crate::protocol::audit::log::{AuditEvent, Entry, ORIGIN};
 use crate::protocol::bridge::reply_to::ReplyTo;
 use crate::protocol::campaigns::caps::Budget;
-use crate::protocol::campaigns::respect::List;
+use crate::protocol::campaigns::respect::{List, Refusal};
 use crate::protocol::messages::record::{SendRecord, SentMessage};
 use crate::protocol::monitors::record::Exhausted;
 use crate::protocol::telegram::freeze::Frozen;
@@ -378,7 +378,9 @@ fn fixtures() -> Vec<Fixture> {
         json("use_count", super::sample_rows::use_count(5, Budget::LinkMessage, 29_000_000)),
         json("campaign_actor", super::sample_rows::actor(5)),
         json("contacted", super::sample_rows::contacted(9, "one", 15)),
-        json("refusal", super::sample_rows::refusal("one")),
+        json("refusal", Refusal { entry: None, ..super::sample_rows::refusal("one") }),
+        json("refusal_with_entry", super::sample_rows::refusal("one")),
+        json("creation", super::sample_rows::creation("one")),
         json("campaign_clock", super::sample_rows::campaign_clock(16)),
         json("installation_key", super::sample_rows::installation_key()),
         json("erasure", full_erasure()),

@@ -5,6 +5,7 @@ use crate::protocol::campaigns::account::ActorRecord;
 use crate::protocol::campaigns::attempt::AttemptRecord;
 use crate::protocol::campaigns::block::{StatusPage, TargetBlock};
 use crate::protocol::campaigns::caps::{Budget, CapClock, Caps, UseCount};
+use crate::protocol::campaigns::creation::{CreationRecord, Made};
 use crate::protocol::campaigns::identity::Identifier;
 use crate::protocol::campaigns::respect::{
     Contacted, Covers, List, ListTag, Refusal, Source, Suppression, SuppressionId, SuppressionKey,
@@ -206,6 +207,23 @@ pub(in crate::store) fn attempt(owner: &str, task: u128, number: u64) -> Attempt
         reason: Some(Reason::Privacy),
         code: Some("USER_PRIVACY_RESTRICTED".into()),
         text_version: Some(1),
+    }
+}
+
+/// What was made under an idempotency key.
+pub(in crate::store) fn creation(owner: &str) -> CreationRecord {
+    CreationRecord {
+        user: user(owner),
+        key: Fingerprint([1; 32]),
+        request: Fingerprint([2; 32]),
+        made: Some(Made::Targets {
+            accepted: 2,
+            duplicates: 1,
+            beyond: 0,
+            first: Some(TargetId(5)),
+        }),
+        is_whole: true,
+        created_at: UnixMillis(4),
     }
 }
 

@@ -56,7 +56,7 @@ impl Street {
                 }
             }
         }
-        assert!(found.len() >= 55, "{}", found.len());
+        assert!(found.len() >= 63, "{}", found.len());
         found
     }
 
@@ -107,11 +107,15 @@ async fn settle(house: &House, name: &str) -> User {
     let task = task["id"].as_str().unwrap().to_owned();
     let people = json!({ "targets": [{ "identifier": format!("@guest_of_{name}") }] });
     house.expect(post(&format!("/invite/tasks/{task}/targets/bulk")).json(people), 200).await;
+    let foe = json!({ "identifier": format!("@foe_of_{name}") });
+    let foe = house.expect(post("/invite/suppression").json(foe), 201).await;
+    let foe = foe["id"].as_str().unwrap().to_owned();
     let has = HashMap::from([
         ("accounts", account),
         ("invite", task),
         ("logins", login),
         ("monitors", chat.chat_id.to_string()),
+        ("suppression", foe),
         ("users", name.to_owned()),
         ("webhooks", hook),
     ]);
@@ -121,7 +125,10 @@ async fn settle(house: &House, name: &str) -> User {
 impl Belongings {
     /// `template` with what is named in it; deliveries are named by chance.
     fn in_path(&self, template: &str) -> String {
-        let kind = template.trim_start_matches("/api/v1/").split('/').next().unwrap();
+        let kind = match template.contains("/suppression/") {
+            true => "suppression",
+            false => template.trim_start_matches("/api/v1/").split('/').next().unwrap(),
+        };
         let own = self.0.get(kind).map_or("", String::as_str);
         ["{id}", "{chat_id}", "{user_id}"].iter().fold(
             template
@@ -139,6 +146,7 @@ impl Belongings {
             ("invite", id()),
             ("logins", id()),
             ("monitors", "-1000000424242".to_owned()),
+            ("suppression", id()),
             ("users", "nobody-at-all".to_owned()),
             ("webhooks", id()),
         ]))
@@ -171,7 +179,7 @@ async fn what_is_anothers_is_answered_as_what_never_was() {
         assert_eq!(form(&hers), form(&nobodys), "{method} {template}");
         asked += 1;
     }
-    assert!(asked >= 41, "{asked}");
+    assert!(asked >= 43, "{asked}");
     // A monitor of one's own with somebody else's account, and with nobody's.
     let put = |id: &str| {
         let put = Question::new("PUT", "/monitors/@a_room_of_mine").by(&bob.token);
@@ -188,6 +196,7 @@ async fn what_is_anothers_is_answered_as_what_never_was() {
         ("GET", "/api/v1/users/{user_id}/export"),
         ("GET", "/api/v1/invite/tasks/{id}"),
         ("GET", "/api/v1/invite/tasks/{id}/preview?target_id=0"),
+        ("GET", "/api/v1/invite/suppression/check?identifier=foe_of_alice"),
     ] {
         let look = Question::new(method, &alice.has.in_path(template)).by(&alice.token);
         street.house.expect(look, 200).await;
@@ -229,6 +238,8 @@ async fn lists_logs_exports_and_streams_tell_of_ones_own_alone() {
         "/webhooks",
         "/invite/tasks",
         "/invite/accounts",
+        "/invite/health",
+        "/invite/suppression",
         "/users/bob/export",
     ] {
         let answer = street.house.ask(Question::new("GET", look).by(&bob.token)).await;
@@ -236,7 +247,7 @@ async fn lists_logs_exports_and_streams_tell_of_ones_own_alone() {
         seen.push((look.to_owned(), answer.text));
     }
     // A cursor of hers shows nothing of hers either.
-    for list in ["/accounts", "/audit", "/monitors", "/invite/tasks"] {
+    for list in ["/accounts", "/audit", "/monitors", "/invite/tasks", "/invite/suppression"] {
         let by_admin = Question::new("GET", &format!("{list}?limit=1")).by(&street.admin);
         let page = street.house.expect(by_admin, 200).await;
         let Some(cursor) = page["next_cursor"].as_str() else { continue };
@@ -246,7 +257,13 @@ async fn lists_logs_exports_and_streams_tell_of_ones_own_alone() {
         seen.push((format!("{list} behind an admin's cursor"), answer.text));
     }
     let mut hers: Vec<&str> = alice.has.0.values().map(String::as_str).collect();
-    hers.extend(["alice_herself", "room_of_alice", "alice.example.org", "task_of_alice"]);
+    hers.extend([
+        "alice_herself",
+        "room_of_alice",
+        "alice.example.org",
+        "task_of_alice",
+        "foe_of_alice",
+    ]);
     for (place, text) in seen {
         let found: Vec<_> = hers.iter().filter(|word| text.contains(**word)).collect();
         assert!(found.is_empty(), "{place} tells {found:?}: {text}");

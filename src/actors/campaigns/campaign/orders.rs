@@ -230,7 +230,11 @@ impl CampaignState {
         let mut run = self.run.clone();
         run.resize(&task);
         let audit = self.audit(who, "campaign.edit");
-        let ops = vec![Op::update_row(&task), Op::put_row(&run), audit];
+        let mut ops = vec![Op::update_row(&task), Op::put_row(&run), audit];
+        let (before, after) = (self.task.settings.ignore_recontact, task.settings.ignore_recontact);
+        if before != after {
+            ops.push(self.audit(who, ignore_recontact_action(after)));
+        }
         self.commit(ops).await?;
         (self.task, self.run) = (task, run);
         self.read_task();
@@ -278,6 +282,12 @@ impl CampaignState {
         let event = AuditEvent::by(who, &self.task.user, action, self.context.now());
         Op::Audit(event.on(self.task.id))
     }
+}
+
+/// What the audit log calls it when somebody chooses whether people whom another task has reached lately are contacted
+/// all the same.
+pub(in crate::actors) fn ignore_recontact_action(is_on: bool) -> &'static str {
+    if is_on { "campaign.ignore_recontact.on" } else { "campaign.ignore_recontact.off" }
 }
 
 /// Why an order was not followed.

@@ -11,6 +11,7 @@ use crate::failpoint;
 use crate::protocol::answers::campaign::Added;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::campaigns::block::TargetBlock;
+use crate::protocol::campaigns::creation::{CreationRecord, Made};
 use crate::protocol::campaigns::identity::Identifier;
 use crate::protocol::campaigns::target::{Details, Reason, Target, TargetId, TargetStatus};
 use crate::protocol::campaigns::task::{Order, TaskStatus};
@@ -70,7 +71,27 @@ impl CampaignState {
     pub(super) async fn add(
         &mut self,
         people: Vec<NewTarget>,
+        creation: Option<Box<CreationRecord>>,
         who: &Caller,
+    ) -> Result<Added, Refusal> {
+        let audit = self.audit(who, "campaign.targets.add");
+        let record = creation.clone();
+        let created =
+            |added: &Added| record.map(|record| Op::put_row(&record.whole(made_of(added))));
+        let noted = |_, added: &Added| std::iter::once(audit).chain(created(added)).collect();
+        let added = self.add_with(people, noted).await?;
+        if let Some(record) = creation.filter(|_| added.accepted == 0) {
+            // Nothing was written; under its key it is told the same again.
+            self.commit(vec![Op::put_row(&record.whole(made_of(&added)))]).await?;
+        }
+        Ok(added)
+    }
+
+    /// Adds people, with what `noted` says beside of the first one's id and of how many they are.
+    async fn add_with(
+        &mut self,
+        people: Vec<NewTarget>,
+        noted: impl FnOnce(TargetId, &Added) -> Vec<Op>,
     ) -> Result<Added, Refusal> {
         self.may_be_edited()?;
         self.read_listed().await?;
@@ -97,12 +118,13 @@ impl CampaignState {
         if fresh.is_empty() {
             return Ok(added);
         }
-        let last = self.book.blocks().saturating_sub(1);
+        let (first, last) = (self.book.next(), self.book.blocks().saturating_sub(1));
+        added.first = Some(first);
         self.hold(last).await?;
         let mut ops = self.book.add(fresh, &mut self.run);
         self.book.release(last);
         ops.push(Op::put_row(&self.run));
-        ops.push(self.audit(who, "campaign.targets.add"));
+        ops.extend(noted(first, &added));
         // Should it not become durable the store has failed, and everything ends with it.
         failpoint::reach("campaign.targets.before");
         self.commit(ops).await?;
@@ -281,6 +303,12 @@ impl CampaignState {
         self.listed = Some(listed);
         Ok(())
     }
+}
+
+/// What was made, as it is kept under an idempotency key.
+fn made_of(added: &Added) -> Made {
+    let Added { accepted, duplicates, beyond, first } = *added;
+    Made::Targets { accepted, duplicates, beyond, first }
 }
 
 /// Tells two people of a list apart, in little room.

@@ -1,6 +1,7 @@
 //! Campaigns on a messenger and a store in memory and a paused clock. The messenger's books are the truth.
 
 mod messenger;
+mod refusing;
 mod replies;
 mod running;
 
@@ -179,7 +180,10 @@ impl Life {
 
     async fn add(&self, task: TaskId, people: Vec<NewTarget>) -> Result<Added, Refusal> {
         let (reply, answer) = oneshot::channel();
-        self.tell(task, CampaignMsg::Add { people, who: who(), reply: reply.into() });
+        self.tell(
+            task,
+            CampaignMsg::Add { people, creation: None, who: who(), reply: reply.into() },
+        );
         answer.await.unwrap()
     }
 

@@ -88,6 +88,11 @@ async fn who_says_stop_is_on_the_list_before_the_update_state_moves() {
     let texts: Vec<String> =
         stage.messenger.world().reached.iter().skip(5).map(|it| it.text.clone()).collect();
     assert_eq!(texts, ["Understood."], "once, and to nobody who is only doubtful");
+    // Who writes "start" is off it again.
+    assert!(!Batch::says(&life, &stage, by, 4, "stop").await.is_lost().await);
+    assert_eq!(stage.list().await.len(), 3);
+    assert!(!Batch::says(&life, &stage, by, 4, "Start, please").await.is_lost().await);
+    assert_eq!(stage.list().await.len(), 2);
     let settings = Settings { ignore_recontact: true, ..Settings::default() };
     let again = TaskRequest { settings, ..stage.request(TaskType::SendMessages) };
     let again = stage.draft(&life, again, 5).await;
@@ -97,6 +102,7 @@ async fn who_says_stop_is_on_the_list_before_the_update_state_moves() {
     assert_eq!(reasons[&1], (TargetStatus::Skipped, Some(Reason::Suppressed)));
     assert_eq!(reasons[&2], (TargetStatus::Sent, None));
     assert_eq!(reasons[&3], (TargetStatus::Skipped, Some(Reason::HeldForReview)));
+    assert_eq!(reasons[&4], (TargetStatus::Sent, None));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Shared;
 use super::bodies::{AttachChat, Message, Paging};
-use super::extract::{Body, Id, Query, page};
+use super::extract::{Body, Id, Query, idempotency_key, page, replayed};
 use super::fields::Fields;
 use super::parse;
 use super::shapes::{
@@ -24,11 +24,6 @@ use crate::protocol::accounts::connection;
 use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::messages::outgoing::{Outgoing, ParseMode};
 use crate::protocol::users::owner::{AccountId, Caller};
-
-/// Header by which a caller names a message.
-pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Header of an answer that was given before.
-pub(super) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// How long a caller waits for a message to be sent who does not say.
 const TIMEOUT_SECONDS: u32 = 10;
@@ -248,11 +243,8 @@ async fn send_message(
 ) -> Result<Response, Refusal> {
     let message = outgoing(&headers, fields)?;
     let (sent, is_replayed) = api.services.messages.send(&who, id, message).await?;
-    let mut response = (StatusCode::CREATED, Json(views::sent(sent))).into_response();
-    if is_replayed {
-        response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
-    }
-    Ok(response)
+    let answer = (StatusCode::CREATED, Json(views::sent(sent))).into_response();
+    Ok(replayed(is_replayed, answer))
 }
 
 fn outgoing(headers: &HeaderMap, mut fields: Fields) -> Result<Outgoing, Refusal> {
@@ -269,15 +261,7 @@ fn outgoing(headers: &HeaderMap, mut fields: Fields) -> Result<Outgoing, Refusal
     let silent = fields.optional("silent", parse::switch).unwrap_or(false);
     let seconds = fields.optional("timeout", parse::timeout_seconds).unwrap_or(TIMEOUT_SECONDS);
     let timeout = Duration::from_secs(seconds.into());
-    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let key = keys.next().map(|key| parse::idempotency_key(key.as_bytes())).transpose();
-    let idempotency_key = key.unwrap_or_else(|wrong| {
-        fields.wrong("Idempotency-Key", wrong);
-        None
-    });
-    if keys.next().is_some() {
-        fields.wrong("Idempotency-Key", "is given more than once");
-    }
+    let idempotency_key = idempotency_key(headers, &mut fields);
     let message = to.zip(text).map(|(to, text)| Outgoing {
         to,
         text,

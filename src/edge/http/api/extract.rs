@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::{Body as Incoming, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use serde_json::{Map, Value};
@@ -22,6 +22,8 @@ use crate::edge::http::NOTHING_HERE;
 use crate::edge::http::problem::problem;
 use crate::edge::http::strict::wrapped;
 use crate::protocol::answers::refusal::{Code, Refusal};
+use crate::protocol::campaigns::creation::CreationKey;
+use crate::protocol::campaigns::respect::SuppressionId;
 use crate::protocol::campaigns::target::TargetId;
 use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::telegram::chat::ChatRef;
@@ -35,6 +37,10 @@ use crate::protocol::values::secret;
 pub(super) const BODY_MAX: usize = 64 * 1024;
 /// Longest body that lists people, in bytes.
 pub(super) const LARGE_BODY_MAX: usize = 1024 * 1024;
+/// Header by which a caller names a message.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Header of an answer that was given before.
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// How long a body may take to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -109,6 +115,7 @@ identity!(AccountId, "account");
 identity!(LoginId, "login");
 identity!(WebhookId, "webhook");
 identity!(TaskId, "task");
+identity!(SuppressionId, "entry");
 
 impl Identity for Uuid {
     const PARAMETER: &'static str = "delivery_id";
@@ -318,4 +325,32 @@ pub(super) fn page(fields: &mut Fields) -> PageQuery {
     let cursor = fields.optional("cursor", parse::cursor);
     let limit = fields.optional("limit", parse::limit);
     PageQuery { cursor, limit: limit.unwrap_or(default.limit) }
+}
+
+/// The idempotency key of a request, if it has one.
+pub(super) fn idempotency_key(headers: &HeaderMap, fields: &mut Fields) -> Option<String> {
+    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let key = keys.next().map(|key| parse::idempotency_key(key.as_bytes())).transpose();
+    let key = key.unwrap_or_else(|wrong| {
+        fields.wrong("Idempotency-Key", wrong);
+        None
+    });
+    if keys.next().is_some() {
+        fields.wrong("Idempotency-Key", GIVEN_TWICE);
+    }
+    key
+}
+
+/// The same for whatever makes something, with what is asked for: to be taken before any field is.
+pub(super) fn creation_key(headers: &HeaderMap, fields: &mut Fields) -> Option<CreationKey> {
+    let body = fields.fingerprint();
+    idempotency_key(headers, fields).map(|key| CreationKey { key, body })
+}
+
+/// An answer that perhaps was given before under the same idempotency key.
+pub(super) fn replayed(is_replayed: bool, mut answer: Response) -> Response {
+    if is_replayed {
+        answer.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    answer
 }

@@ -5,8 +5,10 @@
 use std::fmt;
 
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use crate::protocol::answers::refusal::{Code, FieldError, Refusal};
+use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::values::json::{shown, wipe_fields};
 
 /// Most unknown fields that are told of.
@@ -40,6 +42,13 @@ impl Fields {
     /// Notes that `field` is wrong.
     pub(super) fn wrong(&mut self, field: &str, message: impl Into<String>) {
         self.errors.push(FieldError { field: field.to_owned(), message: message.into() });
+    }
+
+    /// Tells whether two requests ask for the same: to be taken before any field is.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        // Names of fields come in their order, whatever that of the request was.
+        let bytes = Zeroizing::new(serde_json::to_vec(&self.given).unwrap_or_default());
+        Fingerprint::of([&bytes[..]])
     }
 
     /// Takes a field that may be absent; `null` counts as absent.
@@ -152,6 +161,20 @@ pub(super) mod tests {
             given.twice(name);
             let refusal = given.finish(Some(())).unwrap_err();
             assert_eq!(format!("{refusal:?}").contains(name), is_shown, "{name}");
+        }
+    }
+
+    #[test]
+    fn requests_that_ask_for_the_same_are_told_by_their_fields_and_not_by_their_order() {
+        let of = |text: &str| fields(serde_json::from_str(text).unwrap()).fingerprint();
+        let one = of(r#"{"title": "a", "settings": {"zones": ["x", "y"], "caps": null}}"#);
+        assert_eq!(one, of(r#"{"settings":{"caps":null,"zones":["x","y"]},"title":"a"}"#));
+        for other in [
+            r#"{"title": "b", "settings": {"zones": ["x", "y"], "caps": null}}"#,
+            r#"{"title": "a", "settings": {"zones": ["y", "x"], "caps": null}}"#,
+            r#"{"title": "a"}"#,
+        ] {
+            assert_ne!(one, of(other));
         }
     }
 

@@ -346,6 +346,10 @@ mod tests {
             (Method::GET, "/api/v1/users/{user_id}/export", Class::Change),
             (Method::HEAD, "/api/v1/users/{user_id}/export", Class::Change),
             (Method::HEAD, "/api/v1/accounts", Class::Other),
+            (Method::GET, "/api/v1/invite/suppression/check", Class::Other),
+            (Method::POST, "/api/v1/invite/tasks/{id}/targets/bulk", Class::Change),
+            (Method::POST, "/api/v1/invite/tasks/bulk", Class::Change),
+            (Method::DELETE, "/api/v1/invite/suppression/{id}", Class::Change),
         ] {
             assert_eq!(Class::of(&method, route), class, "{route}");
         }

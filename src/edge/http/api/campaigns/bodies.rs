@@ -104,6 +104,7 @@ pub(super) struct AddTargets {
 
 /// Somebody.
 #[derive(ToSchema)]
+#[schema(examples(json!({"identifier": "@durov", "first_name": "Pavel"})))]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "names a form")]
 pub(super) struct NewTargetForm {
@@ -201,8 +202,12 @@ pub(super) struct TaskFilter {
     status: Option<String>,
     /// Only those that are as urgent.
     priority: Option<String>,
-    /// Only those whose title holds this.
+    /// Only those whose title holds this. With this or `priority` a page may hold fewer and go on.
+    #[param(max_length = 256)]
     q: Option<String>,
+    /// `created_at`, `status`, `priority`, `title` or `scheduled_at`, backwards with `-` before it; `-created_at` when
+    /// it is absent. By the last three at most 1000 are sorted: narrow them with `status`.
+    sort: Option<String>,
 }
 
 /// Which targets.
@@ -212,6 +217,10 @@ pub(super) struct TaskFilter {
 pub(super) struct TargetFilter {
     /// Only those that have this status.
     status: Option<String>,
+    /// Only those whose identifier or one of whose names holds this. A page may hold fewer and go on: it looks at 5000
+    /// targets.
+    #[param(max_length = 256)]
+    q: Option<String>,
 }
 
 /// Which attempts.

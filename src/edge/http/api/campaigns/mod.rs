@@ -2,8 +2,10 @@
 //! the core's to say.
 
 mod bodies;
+mod overall;
 mod parse;
 mod shapes;
+mod suppression;
 mod views;
 
 use std::sync::Arc;
@@ -12,13 +14,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::bodies::{
-    AddTargets, AttemptFilter, BulkTargets, PreviewOf, PutTarget, PutTask, TargetFilter,
-    TaskFilter, TestTask,
+    AddTargets, AttemptFilter, BulkTargets, NewTargetForm, PreviewOf, PutTarget, PutTask,
+    TargetFilter, TaskFilter, TestTask,
 };
 use self::shapes::{
     AccountView, AddedTargets, AttemptView, Done, PreviewView, RejectedTarget, TargetStatistics,
@@ -26,7 +28,9 @@ use self::shapes::{
 };
 use super::Shared;
 use super::bodies::Paging;
-use super::extract::{Body, Id, LargeBody, Query, TargetParameter, page};
+use super::extract::{Body, Id, LargeBody, Query, TargetParameter, creation_key, page, replayed};
+use super::fields::Fields;
+use super::parse::words;
 use super::shapes::{Page, Time};
 use super::views::page as page_of;
 use crate::actors::{
@@ -54,12 +58,14 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(task_logs))
         .routes(routes!(preview))
         .routes(routes!(test_task))
-        .routes(routes!(targets))
+        .routes(routes!(targets, add_target))
         .routes(routes!(add_targets))
         .routes(routes!(bulk_targets))
         .routes(routes!(target_statistics))
         .routes(routes!(edit_target, delete_target))
-        .routes(routes!(campaign_accounts));
+        .routes(routes!(campaign_accounts))
+        .merge(overall::routes())
+        .merge(suppression::routes());
     OpenApiRouter::new().nest("/invite", routes)
 }
 
@@ -115,7 +121,7 @@ fn revision(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
     path = "/tasks",
     tag = "campaigns",
     params(TaskFilter, Paging),
-    responses((status = 200, description = "A page of them, the newest first", body = Page<Task>)),
+    responses((status = 200, description = "A page of them, the newest first unless they are sorted otherwise", body = Page<Task>)),
 )]
 async fn tasks(
     State(api): State<Arc<Shared>>,
@@ -124,9 +130,10 @@ async fn tasks(
 ) -> Result<Json<Page<Task>>, Refusal> {
     let status = fields.optional("status", parse::task_status);
     let priority = fields.optional("priority", parse::priority);
-    let text = fields.optional("q", parse::text);
+    let text = fields.optional("q", words);
+    let sort = fields.optional("sort", parse::sort).unwrap_or_default();
     let page = page(&mut fields);
-    let query = CampaignQuery { user: None, status, priority, text, page };
+    let query = CampaignQuery { user: None, status, priority, text, sort, page };
     let query = fields.finish(Some(query))?;
     let found = api.services.campaigns.list(&who, query).await?;
     Ok(Json(page_of(found, views::task)))
@@ -139,6 +146,9 @@ async fn tasks(
     post,
     path = "/tasks",
     tag = "campaigns",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "The caller's name for it: a repetition within 24 hours makes nothing"),
+    ),
     request_body = PutTask,
     responses((status = 201, description = "It was made", body = Task)),
     extensions(("x-codes" = json!(["CONFLICT"]))),
@@ -146,12 +156,14 @@ async fn tasks(
 async fn create_task(
     State(api): State<Arc<Shared>>,
     who: Caller,
+    headers: HeaderMap,
     Body(mut fields): Body,
 ) -> Result<Response, Refusal> {
+    let key = creation_key(&headers, &mut fields);
     let request = parse::task_request(&mut fields);
     let request = fields.finish(request)?;
-    let made = api.services.campaigns.create(&who, request).await?;
-    Ok(shown(StatusCode::CREATED, made))
+    let (made, is_replayed) = api.services.campaigns.create(&who, request, key).await?;
+    Ok(replayed(is_replayed, shown(StatusCode::CREATED, made)))
 }
 
 /// A campaign
@@ -226,7 +238,10 @@ async fn delete_task(
     post,
     path = "/tasks/{id}/duplicate",
     tag = "campaigns",
-    params(("id" = Uuid, Path, description = "The campaign")),
+    params(
+        ("id" = Uuid, Path, description = "The campaign"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The caller's name for it: a repetition within 24 hours makes nothing"),
+    ),
     responses((status = 201, description = "The copy", body = Task)),
     extensions(("x-codes" = json!(["CONFLICT"]))),
 )]
@@ -234,8 +249,13 @@ async fn duplicate_task(
     State(api): State<Arc<Shared>>,
     who: Caller,
     Id(id): Id<TaskId>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    Ok(shown(StatusCode::CREATED, api.services.campaigns.duplicate(&who, id).await?))
+    let mut fields = Fields::new(Map::new());
+    let key = creation_key(&headers, &mut fields);
+    let key = fields.finish(Some(key))?;
+    let (copy, is_replayed) = api.services.campaigns.duplicate(&who, id, key).await?;
+    Ok(replayed(is_replayed, shown(StatusCode::CREATED, copy)))
 }
 
 /// Start a campaign
@@ -411,10 +431,45 @@ async fn targets(
     Query(mut fields): Query,
 ) -> Result<Json<Page<TargetView>>, Refusal> {
     let status = fields.optional("status", parse::target_status);
+    let text = fields.optional("q", words);
     let page = page(&mut fields);
-    let query = fields.finish(Some(TargetQuery { status, page }))?;
+    let query = fields.finish(Some(TargetQuery { status, text, page }))?;
     let found = api.services.campaigns.targets(&who, id, query).await?;
     Ok(Json(page_of(found, views::target)))
+}
+
+/// Add somebody
+///
+/// Who is in the list already is answered as they are there.
+#[utoipa::path(
+    post,
+    path = "/tasks/{id}/targets",
+    tag = "campaigns",
+    params(
+        ("id" = Uuid, Path, description = "The campaign"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The caller's name for it: a repetition within 24 hours makes nothing"),
+    ),
+    request_body = NewTargetForm,
+    responses(
+        (status = 201, description = "The target", body = TargetView),
+        (status = 200, description = "The target that was there", body = TargetView),
+    ),
+    extensions(("x-codes" = json!(["CONFLICT"]))),
+)]
+async fn add_target(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<TaskId>,
+    headers: HeaderMap,
+    Body(mut fields): Body,
+) -> Result<Response, Refusal> {
+    let key = creation_key(&headers, &mut fields);
+    let person = parse::one_target(&mut fields, api.services.campaigns.country());
+    let person = fields.finish(person)?;
+    let added = api.services.campaigns.add_target(&who, id, person, key).await?;
+    let status = if added.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let answer = (status, Json(views::target(added.target))).into_response();
+    Ok(replayed(added.is_replayed, answer))
 }
 
 /// Add people
@@ -424,7 +479,10 @@ async fn targets(
     post,
     path = "/tasks/{id}/targets/bulk",
     tag = "campaigns",
-    params(("id" = Uuid, Path, description = "The campaign")),
+    params(
+        ("id" = Uuid, Path, description = "The campaign"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The caller's name for it: a repetition within 24 hours makes nothing"),
+    ),
     request_body = AddTargets,
     responses((status = 200, description = "What came of it", body = AddedTargets)),
     extensions(("x-codes" = json!(["CONFLICT"]))),
@@ -433,8 +491,10 @@ async fn add_targets(
     State(api): State<Arc<Shared>>,
     who: Caller,
     Id(id): Id<TaskId>,
+    headers: HeaderMap,
     LargeBody(mut fields): LargeBody,
-) -> Result<Json<AddedTargets>, Refusal> {
+) -> Result<Response, Refusal> {
+    let key = creation_key(&headers, &mut fields);
     let given = fields.required("targets", |value| match value {
         Value::Array(items) if (1..=ADDED_AT_ONCE_MAX).contains(&items.len()) => Ok(items),
         _ => Err(format!("must be a list of 1 to {ADDED_AT_ONCE_MAX} people")),
@@ -452,8 +512,9 @@ async fn add_targets(
             }
         }
     }
-    let added = api.services.campaigns.add_targets(&who, id, people).await?;
-    Ok(Json(views::added(added, rejected, count)))
+    let added = api.services.campaigns.add_targets_under(&who, id, people, key).await?;
+    let (added, is_replayed) = added;
+    Ok(replayed(is_replayed, Json(views::added(added, rejected, count)).into_response()))
 }
 
 /// Do the same with some targets

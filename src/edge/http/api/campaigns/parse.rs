@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::actors::{BULK_MAX, NewTarget, TargetEdit};
+use crate::actors::{BULK_MAX, NewTarget, TargetEdit, TaskOrder, TaskSort};
 use crate::edge::http::api::fields::{Fields, Wrong};
 use crate::protocol::campaigns::identity::{Country, Hint, Identifier};
 use crate::protocol::campaigns::schedule::Schedule;
@@ -192,17 +192,22 @@ pub(super) fn new_target(
         return Err((String::new(), "it is no object with an identifier".to_owned()));
     };
     let given = map.remove("identifier").unwrap_or_default();
-    let shown = match &given {
-        Value::String(text) => text.chars().take(100).collect(),
-        Value::Number(number) => number.to_string(),
-        _ => String::new(),
-    };
+    let shown = shown(&given);
     let identifier = match identifier(given, country) {
         Ok(identifier) => identifier,
         Err(why) => return Err((shown, why)),
     };
     let details = details(map).map_err(|why| (shown, why))?;
     Ok(NewTarget { identifier, details })
+}
+
+/// An identifier as it was given, for whoever gave it.
+pub(super) fn shown(given: &Value) -> String {
+    match given {
+        Value::String(text) => text.chars().take(100).collect(),
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    }
 }
 
 /// Who somebody is.
@@ -255,13 +260,32 @@ fn details(mut map: Map<String, Value>) -> Result<Option<Details>, Wrong> {
     Ok((details != Details::default()).then_some(details))
 }
 
-/// What one target is to be.
-pub(super) fn target_edit(
-    fields: &mut Fields,
-    id: TargetId,
-    country: Option<Country>,
-) -> TargetEdit {
-    let identifier = fields.optional("identifier", |value| identifier(value, country));
+/// In which order tasks are listed.
+pub(super) fn sort(value: Value) -> Result<TaskSort, Wrong> {
+    let orders = [
+        ("created_at", TaskOrder::Created),
+        ("status", TaskOrder::Status),
+        ("priority", TaskOrder::Priority),
+        ("title", TaskOrder::Title),
+        ("scheduled_at", TaskOrder::Scheduled),
+    ];
+    let text = value.as_str().unwrap_or_default();
+    let bare = text.strip_prefix('-').unwrap_or(text);
+    let found = orders.iter().find(|(name, _)| *name == bare);
+    let names = orders.map(|(name, _)| name).join(", ");
+    let wrong = || format!("must be one of {names}, backwards with - before it");
+    let is_descending = bare.len() < text.len();
+    found.map(|(_, by)| TaskSort { by: *by, is_descending }).ok_or_else(wrong)
+}
+
+/// Somebody who is added alone.
+pub(super) fn one_target(fields: &mut Fields, country: Option<Country>) -> Option<NewTarget> {
+    let identifier = fields.required("identifier", |value| identifier(value, country));
+    let details = details_of(fields);
+    identifier.map(|identifier| NewTarget { identifier, details })
+}
+
+fn details_of(fields: &mut Fields) -> Option<Details> {
     let details = Details {
         username: fields.optional("username", person_text),
         first_name: fields.optional("first_name", person_text),
@@ -269,7 +293,17 @@ pub(super) fn target_edit(
         phone: fields.optional("phone", person_text),
         data: fields.optional("data", data),
     };
-    let details = (details != Details::default()).then_some(details);
+    (details != Details::default()).then_some(details)
+}
+
+/// What one target is to be.
+pub(super) fn target_edit(
+    fields: &mut Fields,
+    id: TargetId,
+    country: Option<Country>,
+) -> TargetEdit {
+    let identifier = fields.optional("identifier", |value| identifier(value, country));
+    let details = details_of(fields);
     TargetEdit { id, identifier, details }
 }
 

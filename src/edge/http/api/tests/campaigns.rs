@@ -1,23 +1,31 @@
 //! Campaigns in memory: one task of one user, with one target.
 
 use async_trait::async_trait;
+use serde_json::json;
 
 use super::fake::{ACCOUNT, T, TASK, own_account, owner, row};
+use super::suppression::is_known;
+use super::*;
 use crate::actors::{
-    BulkAction, CampaignQuery, CampaignService, Edit, NewTarget, TargetEdit, TargetQuery, Wanted,
+    BulkAction, CampaignQuery, CampaignService, Edit, NewTarget, TargetEdit, TargetQuery,
+    TaskAction, TaskOutcome, Wanted,
 };
 use crate::protocol::answers::campaign::{
-    Added, CampaignAccountInfo, CampaignInfo, Preview, PreviewText,
+    Added, AddedTarget, CampaignAccountInfo, CampaignInfo, CampaignsHealth, HeldTask, Preview,
+    PreviewText,
 };
 use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::campaigns::account::AccountStatus;
 use crate::protocol::campaigns::attempt::AttemptRecord;
 use crate::protocol::campaigns::caps::{BUDGETS, Caps};
+use crate::protocol::campaigns::creation::CreationKey;
 use crate::protocol::campaigns::identity::{Country, Identifier};
 use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::campaigns::target::{Statistics, Step, Target, TargetId, TargetStatus};
-use crate::protocol::campaigns::task::{Priority, Task, TaskId, TaskRequest, TaskType};
-use crate::protocol::users::owner::{AccountId, Caller, Role};
+use crate::protocol::campaigns::task::{
+    PauseReason, Priority, TASK_STATUSES, Task, TaskId, TaskRequest, TaskStatus, TaskType,
+};
+use crate::protocol::users::owner::{AccountId, Caller};
 use crate::protocol::values::page::{Page, PageQuery};
 
 /// The target that the task has.
@@ -61,10 +69,16 @@ fn page<T>(who: &Caller, item: T) -> Page<T> {
 
 #[async_trait]
 impl CampaignService for Campaigns {
-    async fn create(&self, who: &Caller, request: TaskRequest) -> Result<CampaignInfo, Refusal> {
+    async fn create(
+        &self,
+        who: &Caller,
+        request: TaskRequest,
+        key: Option<CreationKey>,
+    ) -> Result<(CampaignInfo, bool), Refusal> {
         let names = (TaskId(TASK), who.user.clone());
         let task = Task::new(names, request, (&Caps::default(), who.role == Role::Admin), T);
-        Ok(CampaignInfo { task: task.expect("the example is a good one"), ..info(who) })
+        let task = task.expect("the example is a good one");
+        Ok((CampaignInfo { task, ..info(who) }, is_known(&key)))
     }
 
     async fn list(
@@ -87,8 +101,18 @@ impl CampaignService for Campaigns {
         one(who, id, ())
     }
 
-    async fn duplicate(&self, who: &Caller, id: TaskId) -> Result<CampaignInfo, Refusal> {
-        one(who, id, info(who))
+    async fn duplicate(
+        &self,
+        who: &Caller,
+        id: TaskId,
+        key: Option<CreationKey>,
+    ) -> Result<(CampaignInfo, bool), Refusal> {
+        one(who, id, (info(who), is_known(&key)))
+    }
+
+    async fn bulk(&self, who: &Caller, action: TaskAction, ids: Vec<TaskId>) -> Vec<TaskOutcome> {
+        assert_ne!(action, TaskAction::Order(Wanted::Start), "there is no such action");
+        ids.into_iter().map(|id| (id, one(who, id, ()))).collect()
     }
 
     async fn order(
@@ -100,13 +124,27 @@ impl CampaignService for Campaigns {
         one(who, id, info(who))
     }
 
-    async fn add_targets(
+    async fn add_targets_under(
         &self,
         who: &Caller,
         id: TaskId,
         people: Vec<NewTarget>,
-    ) -> Result<Added, Refusal> {
-        one(who, id, Added { accepted: people.len() as u64, ..Added::default() })
+        key: Option<CreationKey>,
+    ) -> Result<(Added, bool), Refusal> {
+        let added = Added { accepted: people.len() as u64, ..Added::default() };
+        one(who, id, (added, is_known(&key)))
+    }
+
+    async fn add_target(
+        &self,
+        who: &Caller,
+        id: TaskId,
+        person: NewTarget,
+        key: Option<CreationKey>,
+    ) -> Result<AddedTarget, Refusal> {
+        let is_new = person.identifier != target().identifier;
+        let target = Target::new(TARGET, person.identifier, person.details);
+        one(who, id, AddedTarget { target, is_new, is_replayed: is_known(&key) })
     }
 
     async fn targets(
@@ -199,5 +237,101 @@ impl CampaignService for Campaigns {
             held: Some(("it is not connected", Some(T))),
         };
         Ok(page(who, account).items)
+    }
+    async fn health(&self, who: &Caller) -> Result<CampaignsHealth, Refusal> {
+        let held = HeldTask {
+            task: TaskId(TASK),
+            title: "Meetup in May".to_owned(),
+            status: TaskStatus::Paused,
+            because: Some(PauseReason::PeerFlood),
+            error: None,
+        };
+        Ok(CampaignsHealth {
+            tasks: TASK_STATUSES.map(|status| (status, 1)).to_vec(),
+            running_max: 10,
+            held: page(who, held).items,
+            held_left_out: 0,
+            accounts: vec![(AccountStatus::Active, 1)],
+            accounts_held: vec![("it is not connected", 1)],
+            left: BUDGETS.map(|budget| (budget, 5)).to_vec(),
+        })
+    }
+}
+
+#[tokio::test]
+async fn many_tasks_are_answered_each_by_itself_and_what_is_anothers_does_not_exist() {
+    let server = Server::start().await;
+    let bulk = |who: &str, body: Value| {
+        server.ask(Request::to("POST", "/api/v1/invite/tasks/bulk").by(who).json(&body))
+    };
+    let nobodys = uuid::Uuid::from_u128(9);
+    let pause = json!({"action": "pause", "task_ids": [TASK, nobodys, TASK]});
+    let told = bulk(&alice(), pause.clone()).await.json();
+    assert_eq!((&told["done"], told["results"].as_array().unwrap().len()), (&json!(1), 2));
+    assert_eq!(
+        (&told["results"][0]["ok"], &told["results"][1]["ok"]),
+        (&json!(true), &json!(false))
+    );
+    assert_eq!(told["results"][1]["error"]["code"], "NOT_FOUND");
+    let told = bulk(&token("bob", Role::User), pause).await.json();
+    assert_eq!(
+        (&told["done"], &told["results"][0]["error"]["code"]),
+        (&json!(0), &json!("NOT_FOUND"))
+    );
+    for (body, field) in [
+        (json!({"action": "start", "task_ids": [TASK]}), "action"),
+        (json!({"action": "set_priority", "task_ids": [TASK]}), "priority"),
+        (json!({"action": "delete", "task_ids": [TASK], "priority": "low"}), "priority"),
+        (json!({"action": "delete", "task_ids": []}), "task_ids"),
+        (json!({"action": "delete", "task_ids": ["x"]}), "task_ids"),
+        (json!({"action": "delete", "task_ids": vec![TASK; 101]}), "task_ids"),
+    ] {
+        let answer = bulk(&alice(), body).await;
+        assert_eq!(answer.refusal(), refusal(422, "VALIDATION"));
+        assert_eq!(answer.json()["errors"][0]["field"], field);
+    }
+}
+
+#[tokio::test]
+async fn whatever_makes_something_takes_an_idempotency_key_and_says_when_it_was_made_before() {
+    let server = Server::start().await;
+    let mut asked = 0;
+    for (method, path, operation) in operations() {
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        let is_keyed = parameters.iter().any(|one| one["name"] == "Idempotency-Key");
+        if !is_keyed || !path.contains("/invite/") {
+            continue;
+        }
+        asked += 1;
+        let ask = |key: &str| {
+            let request = example(&method, &path, &operation).by(&alice());
+            server.ask(request.header("Idempotency-Key", key))
+        };
+        let (first, again) = (ask("first").await, ask("again").await);
+        assert_eq!(first.header("idempotency-replayed"), None, "{path}");
+        assert_eq!(again.header("idempotency-replayed"), Some("true"), "{path}");
+        assert_eq!((first.status, first.body), (again.status, again.body), "{path}");
+        assert_eq!(ask("a b").await.refusal(), refusal(422, "VALIDATION"), "{path}");
+    }
+    assert_eq!(asked, 6);
+}
+
+#[tokio::test]
+async fn one_target_is_made_or_found_and_orders_that_there_are_not_are_refused() {
+    let server = Server::start().await;
+    let add = |body: Value| {
+        let path = "/api/v1/invite/tasks/{id}/targets";
+        server.ask(Request::to("POST", path).by(&alice()).json(&body))
+    };
+    let made = add(json!({"identifier": "@Durov", "first_name": "Pavel"})).await;
+    assert_eq!((made.status, &made.json()["first_name"]), (201, &json!("Pavel")));
+    assert_eq!(add(json!({"identifier": 7})).await.status, 200);
+    for query in ["sort=title", "sort=-scheduled_at", "q=may&sort=status"] {
+        let list = Request::to("GET", "/api/v1/invite/tasks").by(&alice()).query(query);
+        assert_eq!(server.ask(list).await.status, 200, "{query}");
+    }
+    for query in ["sort=name", "sort=--title", "sort=-", "q=%00"] {
+        let list = Request::to("GET", "/api/v1/invite/tasks").by(&alice()).query(query);
+        assert_eq!(server.ask(list).await.refusal(), refusal(422, "VALIDATION"), "{query}");
     }
 }

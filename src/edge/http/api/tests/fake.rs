@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::super::*;
 use super::campaigns::Campaigns;
+use super::suppression::SuppressionLists;
 use crate::actors::{
     AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, AuditQuery,
     AuditService, ChangeService, ConnectedAccount, DailyLimitUse, DetailedHealth, Erased,
@@ -49,6 +50,7 @@ pub(super) const LOGIN: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0
 pub(super) const WEBHOOK: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0003);
 pub(super) const DELIVERY: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0004);
 pub(super) const TASK: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0005);
+pub(super) const ENTRY: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0007);
 /// The chat that `alice` monitors.
 pub(super) const CHAT: &str = "@some_channel";
 
@@ -89,6 +91,7 @@ impl Fake {
             logins: Arc::new(Logins(Arc::clone(self))),
             messages: Arc::new(Messages(Arc::clone(self))),
             campaigns: Arc::new(Campaigns),
+            suppression: Arc::new(SuppressionLists),
             monitors: Arc::new(Monitors),
             webhooks: Arc::new(Webhooks),
             audit: Arc::new(Audit),

@@ -77,8 +77,10 @@ async fn what_belongs_to_somebody_else_does_not_exist() {
         assert_eq!(answer.refusal(), refusal(404, "NOT_FOUND"), "{method} {path}");
         asked += 1;
     }
-    assert!(asked >= 41, "{asked}");
-    for list in ["/accounts", "/monitors", "/audit", "/webhooks", "/invite/tasks"] {
+    assert!(asked >= 43, "{asked}");
+    for list in
+        ["/accounts", "/monitors", "/audit", "/webhooks", "/invite/tasks", "/invite/suppression"]
+    {
         let answer = server.ask(Request::to("GET", &format!("{PREFIX}{list}")).by(&bob)).await;
         assert_eq!((answer.status, &answer.json()["items"]), (200, &json!([])), "{list}");
     }

@@ -8,6 +8,7 @@ mod isolation;
 mod room;
 mod schema;
 mod streaming;
+mod suppression;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -147,6 +148,7 @@ impl Request {
             _ if template.contains("/logins/") => fake::LOGIN,
             _ if template.contains("/webhooks/") => fake::WEBHOOK,
             _ if template.contains("/tasks/") => fake::TASK,
+            _ if template.contains("/suppression/") => fake::ENTRY,
             _ => fake::ACCOUNT,
         };
         let path = template
@@ -247,7 +249,7 @@ fn operations() -> Vec<(String, String, Value)> {
             }
         }
     }
-    assert!(found.len() >= 58, "{}", found.len());
+    assert!(found.len() >= 66, "{}", found.len());
     found
 }
 

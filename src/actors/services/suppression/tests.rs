@@ -1,0 +1,312 @@
+//! Lists of who is never contacted, in a whole tree: entries, lifting, and campaigns that see them.
+
+use std::time::Duration;
+
+use super::*;
+use crate::actors::root::Root;
+use crate::actors::services::AuditQuery;
+use crate::actors::tests::{Ground, pass, soon, user};
+use crate::actors::{NewTarget, Wanted};
+use crate::protocol::accounts::owned::OwnedAccount;
+use crate::protocol::campaigns::identity::Hint;
+use crate::protocol::campaigns::target::{Reason, TargetStatus};
+use crate::protocol::campaigns::task::{TaskId, TaskRequest, TaskType};
+use crate::protocol::values::fingerprint::Fingerprint;
+use crate::telegram::fake::Somebody;
+
+use SuppressionList::{Installation, Own};
+
+struct Stage {
+    ground: Ground,
+    root: Root,
+    account: OwnedAccount,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let ground = Ground::new();
+        let credentials = ground.telegram.person(1, 7);
+        let account = ground.own(&credentials, "ann").await;
+        let root = ground.tree().await;
+        soon().await;
+        Self { ground, root, account }
+    }
+
+    fn lists(&self) -> Arc<dyn SuppressionService> {
+        self.root.services().suppression
+    }
+
+    async fn add(&self, who: &Caller, list: SuppressionList, name: &str) -> (Suppression, bool) {
+        let added = self.lists().add(who, list, everything(name), None).await.unwrap();
+        assert!(!added.is_replayed);
+        // Ids of one millisecond are in no order.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        (added.entry, added.is_new)
+    }
+
+    /// All entries of a list by pages of two, as they are named.
+    async fn names(&self, who: &Caller, list: SuppressionList) -> Vec<Option<String>> {
+        self.entries(who, list, None).await.into_iter().map(|entry| name_of(&entry)).collect()
+    }
+
+    async fn entries(
+        &self,
+        who: &Caller,
+        list: SuppressionList,
+        source: Option<Source>,
+    ) -> Vec<Suppression> {
+        let (mut entries, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = PageQuery { cursor, limit: 2 };
+            let page =
+                self.lists().list(who, SuppressionQuery { list, source, page }).await.unwrap();
+            assert!(page.items.len() <= 2);
+            entries.extend(page.items);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return entries;
+            }
+        }
+    }
+
+    async fn check(&self, who: &Caller, name: &str) -> Vec<SuppressionCheck> {
+        self.lists().check(who, named(name)).await.unwrap()
+    }
+
+    async fn targets_of_audit(&self, who: &Caller, action: &str) -> Vec<String> {
+        let query = AuditQuery { action: Some(action.into()), ..AuditQuery::default() };
+        let page = self.root.services().audit.list(who, query).await.unwrap();
+        page.items.into_iter().filter_map(|entry| entry.persons.target).collect()
+    }
+
+    /// A campaign of Ann's for these people, which runs.
+    async fn run(&self, names: &[&str]) -> TaskId {
+        let campaigns = self.root.services().campaigns;
+        let request = TaskRequest {
+            task_type: Some(TaskType::SendMessages),
+            title: "test".into(),
+            message_template: Some("Hi".into()),
+            account_ids: vec![self.account.id],
+            audience_basis: "they asked for it".into(),
+            ..TaskRequest::default()
+        };
+        let id = campaigns.create(&user("ann"), request, None).await.unwrap().0.task.id;
+        let people = names.iter().map(|name| NewTarget { identifier: named(name), details: None });
+        campaigns.add_targets(&user("ann"), id, people.collect()).await.unwrap();
+        campaigns.order(&user("ann"), id, Wanted::Start).await.unwrap();
+        id
+    }
+
+    async fn outcomes(&self, task: TaskId) -> Vec<(TargetStatus, Option<Reason>)> {
+        let campaigns = self.root.services().campaigns;
+        let targets = campaigns.targets(&user("ann"), task, Default::default()).await.unwrap();
+        targets.items.into_iter().map(|target| (target.status, target.reason)).collect()
+    }
+}
+
+fn named(text: &str) -> Identifier {
+    Identifier::parse(text, Hint::Any, None).unwrap()
+}
+
+fn name_of(entry: &Suppression) -> Option<String> {
+    entry.identifier.as_ref().map(ToString::to_string)
+}
+
+fn everything(name: &str) -> NewSuppression {
+    NewSuppression { identifier: named(name), covers: Covers::Everything, is_erased: false }
+}
+
+fn admin() -> Caller {
+    Caller { role: Role::Admin, ..user("the-admin") }
+}
+
+fn key(key: &str, body: &str) -> Option<CreationKey> {
+    Some(CreationKey { key: key.into(), body: Fingerprint::of([body.as_bytes()]) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_are_paged_newest_first_and_each_is_its_users_own() {
+    let stage = Stage::new().await;
+    let (ann, bob) = (user("ann"), user("bob"));
+    for name in ["@first", "@second", "@third", "@fourth", "@fifth"] {
+        assert!(stage.add(&ann, Own, name).await.1);
+    }
+    stage.add(&bob, Own, "@first").await;
+    let some =
+        |names: &[&str]| names.iter().map(|name| Some((*name).to_owned())).collect::<Vec<_>>();
+    let newest_first = some(&["@fifth", "@fourth", "@third", "@second", "@first"]);
+    assert_eq!(stage.names(&ann, Own).await, newest_first);
+    assert_eq!(stage.names(&bob, Own).await, some(&["@first"]));
+    let (there, is_new) = stage.add(&ann, Own, "@Third").await;
+    assert_eq!((name_of(&there).unwrap(), is_new), ("@third".into(), false));
+    assert_eq!(stage.names(&ann, Own).await.len(), 5, "whoever is on it comes once");
+    // The installation's is for admins, and holds for everybody.
+    let refused = stage.lists().add(&ann, Installation, everything("@sixth"), None).await;
+    assert_eq!(refused.unwrap_err().code, Code::NotFound);
+    let (entry, _) = stage.add(&admin(), Installation, "@sixth").await;
+    assert_eq!(stage.names(&admin(), Installation).await, some(&["@sixth"]));
+    let checked = stage.check(&ann, "@sixth").await;
+    assert_eq!((checked.len(), checked[0].is_own, checked[0].id), (1, false, None));
+    assert_eq!(stage.check(&admin(), "@sixth").await[0].id, Some(entry.id));
+    assert_eq!(stage.check(&ann, "@nobody_there").await, []);
+    assert_eq!(stage.check(&admin(), "@first").await, [], "lists of others are not told of");
+    let removed = stage.lists().remove(&bob, Own, there.id, "why not".into()).await;
+    assert_eq!(removed.unwrap_err().code, Code::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_lifted_for_a_reason_only_and_the_audit_log_has_it() {
+    let stage = Stage::new().await;
+    let ann = user("ann");
+    let (entry, _) = stage.add(&ann, Own, "@first").await;
+    for reason in ["", "  "] {
+        let refused = stage.lists().remove(&ann, Own, entry.id, reason.into()).await.unwrap_err();
+        assert_eq!(&*refused.errors[0].field, "reason");
+    }
+    assert_eq!(stage.check(&ann, "@first").await.len(), 1);
+    stage.lists().remove(&ann, Own, entry.id, " they called ".into()).await.unwrap();
+    assert_eq!((stage.check(&ann, "@first").await, stage.names(&ann, Own).await), (vec![], vec![]));
+    let again = stage.lists().remove(&ann, Own, entry.id, "they called".into()).await.unwrap_err();
+    assert_eq!(again.code, Code::NotFound);
+    let told = stage.targets_of_audit(&ann, "suppression.remove").await;
+    assert_eq!(told, [format!("{}: they called", entry.id.0)]);
+    let told = stage.targets_of_audit(&ann, "suppression.add").await;
+    assert_eq!(told, [entry.id.0.to_string()], "nobody is named");
+    let (_, is_new) = stage.add(&ann, Own, "@first").await;
+    assert!(is_new);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_who_asked_to_be_erased_nothing_is_shown_and_the_refusal_stands() {
+    let stage = Stage::new().await;
+    let ann = user("ann");
+    let erased = |name| NewSuppression { is_erased: true, ..everything(name) };
+    let (entry, _) = stage.add(&ann, Own, "@first").await;
+    let added = stage.lists().add(&ann, Own, erased("@first"), None).await.unwrap();
+    assert_eq!((added.entry.id, added.is_new), (entry.id, false));
+    assert_eq!((added.entry.identifier, added.entry.source), (None, Source::Erased));
+    stage.lists().add(&ann, Own, erased("@second"), None).await.unwrap();
+    assert_eq!(stage.names(&ann, Own).await, [None, None]);
+    for name in ["@first", "@second"] {
+        let checked = stage.check(&ann, name).await;
+        assert_eq!((checked.len(), checked[0].source), (1, Source::Erased));
+    }
+    assert_eq!(stage.entries(&ann, Own, Some(Source::Manual)).await, []);
+    assert_eq!(stage.entries(&ann, Own, Some(Source::Erased)).await.len(), 2);
+    // By its id it can be removed all the same.
+    stage.lists().remove(&ann, Own, entry.id, "they came back".into()).await.unwrap();
+    assert_eq!(stage.check(&ann, "@first").await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_covers_less_is_an_entry_of_its_own_and_what_covers_all_answers_for_it() {
+    let stage = Stage::new().await;
+    let ann = user("ann");
+    let messages = NewSuppression { covers: Covers::Messages, ..everything("@first") };
+    let narrow = stage.lists().add(&ann, Own, messages.clone(), None).await.unwrap();
+    let (whole, is_new) = stage.add(&ann, Own, "@first").await;
+    assert!(narrow.is_new && is_new);
+    let again = stage.lists().add(&ann, Own, messages, None).await.unwrap();
+    assert!(!again.is_new && [narrow.entry.id, whole.id].contains(&again.entry.id));
+    assert_eq!(stage.check(&ann, "@first").await.len(), 2);
+    stage.lists().remove(&ann, Own, whole.id, "too much".into()).await.unwrap();
+    assert_eq!(stage.check(&ann, "@first").await[0].covers, Covers::Messages);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_counts_each_once_and_the_same_under_its_key() {
+    let stage = Stage::new().await;
+    let ann = user("ann");
+    stage.add(&ann, Own, "@first").await;
+    let names = ["@first", "@second", "+79991234567", "777", "@second"];
+    let import = |key| {
+        let lists = stage.lists();
+        async move {
+            let identifiers = names.iter().map(|name| named(name)).collect();
+            lists.import(&user("ann"), Own, identifiers, key).await.unwrap()
+        }
+    };
+    let first = import(key("k", "a")).await;
+    assert_eq!((first.accepted, first.duplicates, first.is_replayed), (3, 2, false));
+    let again = import(key("k", "a")).await;
+    assert_eq!((again.accepted, again.duplicates, again.is_replayed), (3, 2, true));
+    let other = import(None).await;
+    assert_eq!((other.accepted, other.duplicates), (0, 5));
+    assert_eq!(stage.entries(&ann, Own, Some(Source::Import)).await.len(), 3);
+    assert_eq!(stage.names(&ann, Own).await.len(), 4);
+    assert_eq!(stage.targets_of_audit(&ann, "suppression.import").await, ["3 entries"]);
+    // One that was removed since is not made again by a repetition.
+    let one = stage.lists().add(&ann, Own, everything("@last"), key("one", "b")).await.unwrap();
+    let again = stage.lists().add(&ann, Own, everything("@last"), key("one", "b")).await.unwrap();
+    assert_eq!((again.entry.id, again.is_replayed), (one.entry.id, true));
+    stage.lists().remove(&ann, Own, one.entry.id, "by mistake".into()).await.unwrap();
+    let gone = stage.lists().add(&ann, Own, everything("@last"), key("one", "b")).await;
+    assert_eq!(gone.unwrap_err().code, Code::Conflict);
+    assert_eq!(stage.check(&ann, "@last").await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_outlive_the_daemon_and_the_newest_entry_tells_of_one() {
+    let stage = Stage::new().await;
+    let ann = user("ann");
+    let (entry, _) = stage.add(&ann, Own, "@first").await;
+    // A campaign writes another entry of the same refusal, as it does without looking.
+    let installation_key = *stage
+        .ground
+        .store
+        .read(Reader::installation_key)
+        .await
+        .unwrap()
+        .expect("it was drawn")
+        .expose();
+    let newer = Suppression {
+        id: SuppressionId(uuid::Uuid::max()),
+        source: Source::StopReply,
+        ..entry.clone()
+    };
+    let ops = vec![Op::put_shared(&newer.refusal(&installation_key)), Op::put_suppression(&newer)];
+    stage.ground.store.commit(ops).await.unwrap();
+    let Stage { ground, root, account } = stage;
+    ground.stop(root).await;
+    let root = ground.tree().await;
+    let stage = Stage { ground, root, account };
+    assert_eq!(stage.entries(&ann, Own, None).await, [newer.clone()]);
+    assert_eq!(stage.check(&ann, "@first").await[0].source, Source::StopReply);
+    let old = stage.lists().remove(&ann, Own, entry.id, "an old one".into()).await.unwrap_err();
+    assert_eq!(old.code, Code::NotFound);
+    stage.lists().remove(&ann, Own, newer.id, "they wrote".into()).await.unwrap();
+    assert_eq!((stage.check(&ann, "@first").await, stage.names(&ann, Own).await), (vec![], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_campaign_that_runs_passes_over_whoever_is_put_on_a_list() {
+    let stage = Stage::new().await;
+    let ann = user("ann");
+    for (id, name) in [(101, "first"), (102, "second"), (103, "third"), (104, "fourth")] {
+        let somebody = Somebody { username: Some(name.into()), ..Somebody::default() };
+        stage.ground.telegram.somebody(id, somebody);
+    }
+    stage.add(&ann, Own, "@first").await;
+    stage.add(&admin(), Installation, "@second").await;
+    let task = stage.run(&["@first", "@second", "@third", "@fourth"]).await;
+    // One of the two is written to; the other waits for the pause between two actions, and is put on the list meanwhile.
+    let mut waited = 0;
+    while stage.ground.telegram.contacted().is_empty() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        waited += 1;
+        assert!(waited < 600, "nobody was written to: {:?}", stage.outcomes(task).await);
+    }
+    let reached = stage.ground.telegram.contacted();
+    assert_eq!(reached.len(), 1);
+    let other = if reached[0].person == 103 { "@fourth" } else { "@third" };
+    stage.add(&ann, Own, other).await;
+    pass(3_600).await;
+    let outcomes = stage.outcomes(task).await;
+    let suppressed = (TargetStatus::Skipped, Some(Reason::Suppressed));
+    assert_eq!(
+        outcomes.iter().filter(|outcome| **outcome == suppressed).count(),
+        3,
+        "{outcomes:?}"
+    );
+    assert_eq!(stage.ground.telegram.contacted().len(), 1);
+}
