@@ -50,11 +50,13 @@ pub enum Table {
     Attempt,
     /// A user's own list of who is never contacted. Sealed, because of whom it names.
     Suppression,
+    /// Imports into tasks: counts and numbers of targets, no names.
+    Import,
 }
 
 impl Table {
     /// All of them.
-    pub(in crate::store) const ALL: [Self; 14] = [
+    pub(in crate::store) const ALL: [Self; 15] = [
         Self::OwnedAccount,
         Self::AttachedChat,
         Self::Send,
@@ -69,6 +71,7 @@ impl Table {
         Self::StatusPage,
         Self::Attempt,
         Self::Suppression,
+        Self::Import,
     ];
 
     /// What its rows are called in errors.
@@ -88,6 +91,7 @@ impl Table {
             Self::StatusPage => "status page",
             Self::Attempt => "attempt",
             Self::Suppression => "suppression",
+            Self::Import => "import",
         }
     }
 
@@ -99,7 +103,8 @@ impl Table {
             | Self::Send
             | Self::TaskRun
             | Self::StatusPage
-            | Self::Attempt => false,
+            | Self::Attempt
+            | Self::Import => false,
             Self::Login
             | Self::LoginFloodWait
             | Self::Webhook

@@ -16,6 +16,7 @@ use crate::protocol::campaigns::account::ActorRecord;
 use crate::protocol::campaigns::attempt::AttemptRecord;
 use crate::protocol::campaigns::block::{StatusPage, TargetBlock};
 use crate::protocol::campaigns::caps::UseCount;
+use crate::protocol::campaigns::import::ImportRecord;
 use crate::protocol::campaigns::respect::{Refusal, Suppression};
 use crate::protocol::campaigns::run::TaskRun;
 use crate::protocol::campaigns::task::Task;
@@ -146,6 +147,7 @@ fn campaigns(engine: &dyn Engine) -> Result<(), StoreError> {
     rows::<TaskRun>(engine)?;
     rows::<StatusPage>(engine)?;
     rows::<AttemptRecord>(engine)?;
+    rows::<ImportRecord>(engine)?;
     shared_rows::<UseCount>(engine)?;
     shared_rows::<ActorRecord>(engine)?;
     shared_rows::<ContactedRecord>(engine)?;

@@ -82,6 +82,7 @@ pub(in crate::store) mod kind {
     pub(crate) const ATTEMPT: u8 = b'L';
     /// Sealed, because of whom it names.
     pub(crate) const SUPPRESSION: u8 = b'X';
+    pub(crate) const IMPORT: u8 = b'V';
     pub(crate) const USE_COUNT: u8 = b'U';
     pub(crate) const ACTOR: u8 = b'H';
     pub(crate) const CONTACTED: u8 = b'M';
@@ -111,6 +112,7 @@ pub(in crate::store) mod kind {
             Table::StatusPage => STATUS_PAGE,
             Table::Attempt => ATTEMPT,
             Table::Suppression => SUPPRESSION,
+            Table::Import => IMPORT,
         }
     }
 

@@ -16,8 +16,8 @@ use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::webhooks::deliveries::{DeadRecord, Delivery};
 
 use super::sample_rows::{
-    actor, attempt, block, contacted, dead, delivery, page, refusal, run, suppression, task,
-    use_count, webhook,
+    actor, attempt, block, contacted, dead, delivery, import, page, refusal, run, suppression,
+    task, use_count, webhook,
 };
 use super::*;
 use crate::store::records::erasure::RECORDS_PER_COMMIT;
@@ -150,6 +150,7 @@ fn campaigns_of(id: &str) -> Vec<Op> {
         Op::put_row(&block(id, 21, 0)),
         Op::put_row(&page(id, 21, 0)),
         Op::put_row(&attempt(id, 21, 0)),
+        Op::put_row(&import(id, 21)),
         Op::put_suppression(&suppression(List::User(user(id)), 1)),
         Op::put_shared(&refusal(id)),
         Op::put_shared(&contacted(9, id, 5)),
