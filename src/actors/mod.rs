@@ -35,9 +35,10 @@ pub use root::{BridgeParts, Part, Ports, Root, RootError, Settings};
 pub use services::{
     AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, AuditQuery,
     AuditService, CampaignQuery, CampaignService, ChangeService, ConnectedAccount, DailyLimitUse,
-    DetailedHealth, Erased, HealthQuery, KeyStatus, LoginService, MessageService, MonitorQuery,
+    DetailedHealth, Erased, HealthQuery, Import, ImportGate, ImportOrder, ImportPermit,
+    ImportService, ImportedPerson, KeyStatus, LoginService, MessageService, MonitorQuery,
     MonitorService, PastedSession, Services, SessionBrought, StoreFigures, TargetQuery,
-    TroubledAccountInfo, TroubledMonitorInfo, TroubledPage, UserArchive, UserDataService,
+    TroubledAccountInfo, TroubledMonitorInfo, TroubledPage, Undone, UserArchive, UserDataService,
     WebhookInfo, WebhookOrder, WebhookService, WriteArchive,
 };
 pub use tree::backlog::BacklogGate;

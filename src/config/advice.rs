@@ -92,10 +92,8 @@ pub fn is_key_beside_store(config: &Config) -> bool {
 type IsSet = fn(&Config) -> bool;
 
 /// Keys and sections (in brackets) whose names are fixed but on which nothing acts yet.
-pub(super) static WITHOUT_EFFECT: &[(&str, IsSet)] = &[
-    ("[campaign]", |c| c.campaign != Campaign::default()),
-    ("[parsing]", |c| c.parsing.url.is_some()),
-];
+pub(super) static WITHOUT_EFFECT: &[(&str, IsSet)] =
+    &[("[campaign]", |c| c.campaign != Campaign::default())];
 
 fn broker_advice(config: &Config) -> Option<String> {
     let url = config.bridge.url.expose();

@@ -471,7 +471,6 @@ fn what_has_no_effect_yet_is_marked_in_the_reference_and_named_when_set() {
         ("RABBITMQ_URL", "amqp://127.0.0.1"),
         ("TELEWARDEN__SECRETS__KEY_FILE", "/etc/key"),
         ("TELEWARDEN__CAMPAIGN__DAILY__INVITES", "1"),
-        ("TELEWARDEN__PARSING__URL", "https://b.example"),
     ]);
     let lines = advice(&set.unwrap());
     assert_eq!(lines.len(), WITHOUT_EFFECT.len(), "{lines:?}");

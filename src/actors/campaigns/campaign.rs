@@ -21,6 +21,7 @@ use self::opening::Loaded;
 pub(in crate::actors) use self::orders::refused;
 pub use self::orders::{Edit, Wanted};
 use self::outcome::Answered;
+pub(in crate::actors) use self::people::fingerprint;
 pub use self::people::{BULK_MAX, BulkAction, TargetEdit};
 use self::settling::Settled;
 use super::allocator::{AllocatorMsg, TaskStanding};
@@ -34,6 +35,7 @@ use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::campaigns::block::StatusPage;
 use crate::protocol::campaigns::caps::Caps;
 use crate::protocol::campaigns::choose::Action;
+use crate::protocol::campaigns::import::ImportRecord;
 use crate::protocol::campaigns::run::TaskRun;
 use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::campaigns::target::{Target, TargetId};
@@ -75,6 +77,13 @@ pub(in crate::actors) enum CampaignMsg {
     Delete { who: Caller, reply: RpcReplyPort<Result<(), Refusal>> },
     /// People are to be added.
     Add { people: Vec<NewTarget>, who: Caller, reply: RpcReplyPort<Result<Added, Refusal>> },
+    /// A piece of an import is to be added, and noted with it.
+    Import {
+        people: Vec<NewTarget>,
+        import: Box<ImportRecord>,
+        who: Caller,
+        reply: RpcReplyPort<Result<(Added, ImportRecord), Refusal>>,
+    },
     /// One of its targets is to be another.
     EditTarget { edit: Box<TargetEdit>, who: Caller, reply: RpcReplyPort<Result<Target, Refusal>> },
     /// Some of its targets are to be removed, or tried again.
@@ -108,8 +117,8 @@ pub(in crate::actors) enum CampaignMsg {
 }
 
 named!(
-    CampaignMsg: Begin, Order, Edit, Delete, Add, EditTarget, Bulk, Loaded, Reopen, Act, Prepared, Answered, Settle,
-    Settled, AccountLeft, AccountReturned, Due, Stop, Reenter, IdleOver,
+    CampaignMsg: Begin, Order, Edit, Delete, Add, Import, EditTarget, Bulk, Loaded, Reopen, Act, Prepared, Answered,
+    Settle, Settled, AccountLeft, AccountReturned, Due, Stop, Reenter, IdleOver,
 );
 
 /// An action under way.
@@ -218,6 +227,10 @@ impl Actor for Campaign {
             }
             CampaignMsg::Add { people, who, reply } => {
                 let _ = reply.send(state.add(people, &who).await);
+            }
+            CampaignMsg::Import { people, mut import, who, reply } => {
+                let added = state.import(people, &mut import, &who).await;
+                let _ = reply.send(added.map(|added| (added, *import)));
             }
             CampaignMsg::EditTarget { edit, who, reply } => {
                 let _ = reply.send(state.edit_target(*edit, &who).await);

@@ -137,12 +137,12 @@ impl CampaignsContext {
     }
 
     /// The names under which refusals of somebody may lie.
-    pub(super) fn keys(&self, known: &KnownAs) -> Vec<SuppressionKey> {
+    pub(in crate::actors) fn keys(&self, known: &KnownAs) -> Vec<SuppressionKey> {
         known.keys(self.installation_key.expose())
     }
 
     /// The name of a user's list.
-    pub(super) fn list_of(&self, user: &UserId) -> ListTag {
+    pub(in crate::actors) fn list_of(&self, user: &UserId) -> ListTag {
         ListTag::of(self.installation_key.expose(), &List::User(user.clone()))
     }
 

@@ -150,7 +150,7 @@ pub trait CampaignService: Send + Sync + 'static {
 #[derive(Clone)]
 pub(super) struct Campaigns {
     shared: Shared,
-    context: Arc<CampaignsContext>,
+    pub(super) context: Arc<CampaignsContext>,
     campaigns: ActorRef<CampaignsMsg>,
 }
 
@@ -164,7 +164,7 @@ impl Campaigns {
     }
 
     /// A task and how it fares, if it exists for the one who asks.
-    async fn find(&self, who: &Caller, id: TaskId) -> Result<(Task, TaskRun), Refusal> {
+    pub(super) async fn find(&self, who: &Caller, id: TaskId) -> Result<(Task, TaskRun), Refusal> {
         let scope = who.scope();
         let read = move |store: &Reader| {
             let owner = match scope {
@@ -188,7 +188,7 @@ impl Campaigns {
     }
 
     /// Has the campaign do something.
-    async fn tell<T: Send + 'static>(
+    pub(super) async fn tell<T: Send + 'static>(
         &self,
         user: &UserId,
         task: TaskId,

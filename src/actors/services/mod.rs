@@ -13,6 +13,7 @@ mod audit;
 mod campaigns;
 mod changes;
 mod chats;
+mod imports;
 pub(super) mod logins;
 mod messages;
 mod monitors;
@@ -50,6 +51,9 @@ pub use administration::{
 pub use audit::{AuditQuery, AuditService};
 pub use campaigns::{CampaignQuery, CampaignService, TargetQuery};
 pub use changes::ChangeService;
+pub use imports::{
+    Import, ImportGate, ImportOrder, ImportPermit, ImportService, ImportedPerson, Undone,
+};
 pub use logins::{ConnectedAccount, LoginService, PastedSession, SessionBrought};
 pub use messages::MessageService;
 pub use monitors::{MonitorQuery, MonitorService};
@@ -70,6 +74,8 @@ pub struct Services {
     pub messages: Arc<dyn MessageService>,
     /// Campaigns.
     pub campaigns: Arc<dyn CampaignService>,
+    /// Imports of people into campaigns.
+    pub imports: Arc<dyn ImportService>,
     /// Which chats are watched.
     pub monitors: Arc<dyn MonitorService>,
     /// Where events are delivered to.
@@ -117,6 +123,7 @@ impl Services {
             accounts: Arc::new(accounts),
             logins: Arc::new(logins),
             messages: Arc::new(messages::Messages::new(shared.clone(), sender)),
+            imports: Arc::new(imports::Imports::new(shared.clone(), campaigns.clone())),
             campaigns: Arc::new(campaigns),
             monitors: Arc::new(monitors),
             webhooks: Arc::new(webhooks::Webhooks::new(shared.clone(), hooks, endpoints)),

@@ -56,7 +56,7 @@ impl Street {
                 }
             }
         }
-        assert!(found.len() >= 55, "{}", found.len());
+        assert!(found.len() >= 61, "{}", found.len());
         found
     }
 
@@ -126,6 +126,7 @@ impl Belongings {
         ["{id}", "{chat_id}", "{user_id}"].iter().fold(
             template
                 .replace("{target_id}", "0")
+                .replace("{import_id}", &Uuid::new_v4().to_string())
                 .replace("{delivery_id}", &Uuid::new_v4().to_string()),
             |path, name| path.replace(name, own),
         )
@@ -171,7 +172,7 @@ async fn what_is_anothers_is_answered_as_what_never_was() {
         assert_eq!(form(&hers), form(&nobodys), "{method} {template}");
         asked += 1;
     }
-    assert!(asked >= 41, "{asked}");
+    assert!(asked >= 43, "{asked}");
     // A monitor of one's own with somebody else's account, and with nobody's.
     let put = |id: &str| {
         let put = Question::new("PUT", "/monitors/@a_room_of_mine").by(&bob.token);
@@ -180,6 +181,16 @@ async fn what_is_anothers_is_answered_as_what_never_was() {
     let hers = street.house.ask(put(&alice.has.0["accounts"])).await;
     let nobodys = street.house.ask(put(&Uuid::new_v4().to_string())).await;
     assert_eq!((hers.status, form(&hers)), (404, form(&nobodys)));
+    // People into a campaign of hers, and of nobody's.
+    for path in ["/invite/import/file", "/invite/import/validate"] {
+        let post = |task: &str| {
+            let post = Question::new("POST", path).by(&bob.token);
+            post.form(&[("task_id", task), ("file", "username\n@somebody\n")])
+        };
+        let hers = street.house.ask(post(&alice.has.0["invite"])).await;
+        let nobodys = street.house.ask(post(&Uuid::new_v4().to_string())).await;
+        assert_eq!((hers.status, form(&hers)), (404, form(&nobodys)), "{path}");
+    }
     // Nothing of hers was touched.
     for (method, template) in [
         ("GET", "/api/v1/accounts/{id}"),

@@ -11,6 +11,7 @@ use crate::protocol::answers::campaign::Added;
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::campaigns::block::TargetBlock;
 use crate::protocol::campaigns::identity::Identifier;
+use crate::protocol::campaigns::import::ImportRecord;
 use crate::protocol::campaigns::target::{Details, Reason, Target, TargetId, TargetStatus};
 use crate::protocol::campaigns::task::{Order, TaskStatus};
 use crate::protocol::users::owner::Caller;
@@ -71,6 +72,34 @@ impl CampaignState {
         people: Vec<NewTarget>,
         who: &Caller,
     ) -> Result<Added, Refusal> {
+        let audit = self.audit(who, "campaign.targets.add");
+        self.add_with(people, |_, _| vec![audit]).await
+    }
+
+    /// Adds a piece of an import, and notes in the same commit which targets it made.
+    pub(super) async fn import(
+        &mut self,
+        people: Vec<NewTarget>,
+        import: &mut ImportRecord,
+        who: &Caller,
+    ) -> Result<Added, Refusal> {
+        // One line of the audit log for all of its pieces.
+        let is_first = import.accepted == 0;
+        let audit = is_first.then(|| self.audit(who, "campaign.import"));
+        let noted = |first, added: &Added| {
+            import.made(first, u32::try_from(added.accepted).unwrap_or(u32::MAX));
+            import.accepted += added.accepted;
+            std::iter::once(Op::put_row(import)).chain(audit).collect()
+        };
+        self.add_with(people, noted).await
+    }
+
+    /// Adds people, with what `noted` says beside of the first one's id and of how many they are.
+    async fn add_with(
+        &mut self,
+        people: Vec<NewTarget>,
+        noted: impl FnOnce(TargetId, &Added) -> Vec<Op>,
+    ) -> Result<Added, Refusal> {
         self.may_be_edited()?;
         self.read_listed().await?;
         let room = u64::from(self.context.settings.targets_max);
@@ -96,12 +125,12 @@ impl CampaignState {
         if fresh.is_empty() {
             return Ok(added);
         }
-        let last = self.book.blocks().saturating_sub(1);
+        let (first, last) = (self.book.next(), self.book.blocks().saturating_sub(1));
         self.hold(last).await?;
         let mut ops = self.book.add(fresh, &mut self.run);
         self.book.release(last);
         ops.push(Op::put_row(&self.run));
-        ops.push(self.audit(who, "campaign.targets.add"));
+        ops.extend(noted(first, &added));
         // Should it not become durable the store has failed, and everything ends with it.
         self.commit(ops).await?;
         self.show();
@@ -281,7 +310,7 @@ impl CampaignState {
 }
 
 /// Tells two people of a list apart, in little room.
-fn fingerprint(identifier: &Identifier) -> u128 {
+pub(in crate::actors) fn fingerprint(identifier: &Identifier) -> u128 {
     let Fingerprint(whole) = Fingerprint::of([identifier.to_string().as_bytes()]);
     whole.first_chunk::<16>().map_or(0, |half| u128::from_be_bytes(*half))
 }

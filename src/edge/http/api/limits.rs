@@ -78,6 +78,7 @@ impl Class {
         match *method {
             Method::POST if route.contains("/connect/") => Self::Connect,
             Method::POST if route.ends_with("/messages") => Self::Send,
+            Method::POST if route.ends_with("/import/validate") => Self::Other,
             Method::GET | Method::HEAD if route.ends_with("/export") => Self::Change,
             Method::GET | Method::HEAD | Method::OPTIONS => Self::Other,
             _ => Self::Change,
@@ -346,6 +347,8 @@ mod tests {
             (Method::GET, "/api/v1/users/{user_id}/export", Class::Change),
             (Method::HEAD, "/api/v1/users/{user_id}/export", Class::Change),
             (Method::HEAD, "/api/v1/accounts", Class::Other),
+            (Method::POST, "/api/v1/invite/import/validate", Class::Other),
+            (Method::POST, "/api/v1/invite/import/file", Class::Change),
         ] {
             assert_eq!(Class::of(&method, route), class, "{route}");
         }

@@ -2,6 +2,7 @@
 //! the core's to say.
 
 mod bodies;
+mod imports;
 mod parse;
 mod shapes;
 mod views;
@@ -35,6 +36,8 @@ use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::users::owner::Caller;
 
+pub use imports::{IMPORT_BYTES_MAX, ImportOptions};
+
 /// People that one request may add.
 const ADDED_AT_ONCE_MAX: usize = 1_000;
 
@@ -56,7 +59,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(bulk_targets))
         .routes(routes!(target_statistics))
         .routes(routes!(edit_target, delete_target))
-        .routes(routes!(campaign_accounts));
+        .routes(routes!(campaign_accounts))
+        .merge(imports::routes());
     OpenApiRouter::new().nest("/invite", routes)
 }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::super::*;
 use super::campaigns::Campaigns;
+use super::imports::Imports;
 use crate::actors::{
     AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, AuditQuery,
     AuditService, ChangeService, ConnectedAccount, DailyLimitUse, DetailedHealth, Erased,
@@ -49,6 +50,7 @@ pub(super) const LOGIN: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0
 pub(super) const WEBHOOK: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0003);
 pub(super) const DELIVERY: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0004);
 pub(super) const TASK: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0005);
+pub(super) const IMPORT: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0006);
 /// The chat that `alice` monitors.
 pub(super) const CHAT: &str = "@some_channel";
 
@@ -68,6 +70,7 @@ pub(super) struct Fake {
     /// Lets go of one message to `@hold`.
     pub(super) release: Notify,
     pub(super) followers: Mutex<Vec<(mpsc::Sender<FeedEntry>, Option<String>)>>,
+    pub(super) imports: Arc<Imports>,
 }
 
 impl Fake {
@@ -79,6 +82,7 @@ impl Fake {
             addresses: Mutex::default(),
             release: Notify::new(),
             followers: Mutex::default(),
+            imports: Arc::default(),
         }
     }
 
@@ -89,6 +93,7 @@ impl Fake {
             logins: Arc::new(Logins(Arc::clone(self))),
             messages: Arc::new(Messages(Arc::clone(self))),
             campaigns: Arc::new(Campaigns),
+            imports: self.imports.clone(),
             monitors: Arc::new(Monitors),
             webhooks: Arc::new(Webhooks),
             audit: Arc::new(Audit),

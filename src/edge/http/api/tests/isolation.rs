@@ -77,7 +77,7 @@ async fn what_belongs_to_somebody_else_does_not_exist() {
         assert_eq!(answer.refusal(), refusal(404, "NOT_FOUND"), "{method} {path}");
         asked += 1;
     }
-    assert!(asked >= 41, "{asked}");
+    assert!(asked >= 43, "{asked}");
     for list in ["/accounts", "/monitors", "/audit", "/webhooks", "/invite/tasks"] {
         let answer = server.ask(Request::to("GET", &format!("{PREFIX}{list}")).by(&bob)).await;
         assert_eq!((answer.status, &answer.json()["items"]), (200, &json!([])), "{list}");
@@ -124,7 +124,11 @@ async fn what_cannot_be_an_id_names_nothing() {
                     break;
                 }
             }
-            request.path = request.path.replace("{delivery_id}", id).replace("{target_id}", id);
+            request.path = request
+                .path
+                .replace("{delivery_id}", id)
+                .replace("{target_id}", id)
+                .replace("{import_id}", id);
             if !query.is_empty() {
                 request = request.query(query);
             }
