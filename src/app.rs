@@ -113,6 +113,7 @@ impl Daemon {
         let signs = Signs::new(config, &store, &clock);
         let exposed = Arc::new(signs.metrics(&store));
         let secret = door::token_secret(config)?;
+        let parsing = door::parsing_service(config)?;
         let (outbox, bridge) = match signs.bridge {
             None => (Some(outbox), None),
             Some(status) => {
@@ -145,7 +146,7 @@ impl Daemon {
         let root = Root::start(context, settings, directory, snapshot, ports, shutdown_timeout / 2)
             .await?;
         let door = Door::new();
-        let api = door.api_options(config, &root, secret, clock, http, files);
+        let api = door.api_options(config, &root, secret, clock, (http, parsing), files);
         shown.members.runs(&table::HTTP);
         door.open(listener, http::router_with_api(health.clone(), exposed, api), files)?;
         health.started();

@@ -13,7 +13,10 @@ use tokio_util::sync::CancellationToken;
 use crate::actors::{Root, said_by};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::edge::http::{self, ApiOptions, ChangeLimit, HttpMetrics, RequestLimits, TokenSecret};
+use crate::edge::http::{
+    self, ApiOptions, ChangeLimit, HttpMetrics, ImportOptions, RequestLimits, TokenSecret,
+};
+use crate::edge::parsing::ParsingClient;
 
 use super::descriptors::Descriptors;
 
@@ -85,7 +88,7 @@ impl Door {
         root: &Root,
         secret: TokenSecret,
         clock: Clock,
-        metrics: HttpMetrics,
+        (metrics, parsing): (HttpMetrics, Option<ParsingClient>),
         files: Descriptors,
     ) -> ApiOptions {
         let limits = &config.http.limits;
@@ -108,6 +111,11 @@ impl Door {
             streams_max: http::STREAMS_MAX.min(files.edge / 4),
             cors_origins: config.http.cors_origins.clone(),
             trusted_proxies: config.http.trusted_proxies.clone(),
+            imports: ImportOptions {
+                spool: config.store.path.clone(),
+                file_bytes_max: http::IMPORT_BYTES_MAX,
+                parsing,
+            },
             metrics,
             stop: self.streams_stop.clone(),
         }
@@ -136,6 +144,12 @@ fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(listen)?;
     socket.listen(BACKLOG)?.into_std()
+}
+
+/// The parsing service that lists of people are imported from, if there is one.
+pub(super) fn parsing_service(config: &Config) -> Result<Option<ParsingClient>> {
+    let url = config.parsing.url.as_ref();
+    Ok(url.map(|url| ParsingClient::new(url.expose())).transpose()?)
 }
 
 /// What signs the tokens of the API.

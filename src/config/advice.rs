@@ -53,10 +53,6 @@ pub fn advice(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let set = WITHOUT_EFFECT.iter().filter(|(_, is_set)| is_set(config));
-    lines.extend(set.map(|(name, _)| {
-        format!("{name} is read but has no effect yet in this version: nothing follows from it.")
-    }));
     lines
 }
 
@@ -87,15 +83,6 @@ pub fn is_key_beside_store(config: &Config) -> bool {
     let is_given = secrets.credential().is_some() || secrets.key_file.is_some();
     !(is_given || secrets.key.is_some() || is_vault)
 }
-
-/// Whether a setting differs from its default.
-type IsSet = fn(&Config) -> bool;
-
-/// Keys and sections (in brackets) whose names are fixed but on which nothing acts yet.
-pub(super) static WITHOUT_EFFECT: &[(&str, IsSet)] = &[
-    ("campaign.stop_words", |c| !c.campaign.stop_words.is_empty()),
-    ("[parsing]", |c| c.parsing.url.is_some()),
-];
 
 fn broker_advice(config: &Config) -> Option<String> {
     let url = config.bridge.url.expose();

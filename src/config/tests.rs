@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use toml::de::{DeTable, DeValue};
 
-use super::advice::WITHOUT_EFFECT;
 use super::keys::{KEPT_VARIABLES, KEYS, KeptKey, Kind, SERVERS, by_path};
 use super::*;
 use crate::protocol::bridge::event::KINDS;
@@ -461,27 +460,6 @@ fn advice_follows_the_configuration() {
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].contains("Use amqps://"));
     assert!(lines[1].contains("0.0.0.0:8080"));
-}
-
-#[test]
-fn what_has_no_effect_yet_is_marked_in_the_reference_and_named_when_set() {
-    let set = from_variables(&[
-        ("TELEGRAM_API_ID", "1"),
-        ("TELEGRAM_API_HASH", API_HASH),
-        ("RABBITMQ_URL", "amqp://127.0.0.1"),
-        ("TELEWARDEN__SECRETS__KEY_FILE", "/etc/key"),
-        ("TELEWARDEN__CAMPAIGN__STOP_WORDS", "enough"),
-        ("TELEWARDEN__PARSING__URL", "https://b.example"),
-    ]);
-    let lines = advice(&set.unwrap());
-    assert_eq!(lines.len(), WITHOUT_EFFECT.len(), "{lines:?}");
-    let text = fs::read_to_string(reference()).unwrap();
-    for ((name, _), line) in WITHOUT_EFFECT.iter().zip(&lines) {
-        assert!(line.starts_with(&format!("{name} is read but has no effect yet")), "{line}");
-        let key = name.rsplit('.').next().filter(|_| !name.starts_with('[')).unwrap_or(name);
-        let marked = text.lines().find(|line| line.starts_with(key)).unwrap();
-        assert!(marked.contains("# not in effect yet"), "{marked}");
-    }
 }
 
 #[test]

@@ -64,14 +64,13 @@ pub struct NewTarget {
 impl TargetBook {
     /// The targets as `pages` tell, in the order of their numbers.
     pub(super) fn new(user: UserId, task: TaskId, pages: Vec<StatusPage>) -> Self {
-        let last = pages.last().and_then(|page| page.statuses(None).last());
-        // Ids of deleted ones at the very end may be used again: nothing is left of them.
-        let next = last.map_or(0, |(id, _)| id.0 + 1);
+        // Ids of deleted ones are not used again: an import names its targets by them.
+        let next = pages.last().map_or(0, |page| page.end().0);
         let (open, durable) = (HashMap::new(), Arc::default());
         Self { user, task, pages, next, open, handed: 0, durable }
     }
 
-    /// The id of whoever is added next.
+    /// The id that the next target gets.
     pub(super) fn next(&self) -> TargetId {
         TargetId(self.next)
     }

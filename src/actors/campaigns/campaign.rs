@@ -21,6 +21,7 @@ use self::opening::Loaded;
 pub use self::orders::{Edit, Wanted};
 pub(in crate::actors) use self::orders::{ignore_recontact_action, refused};
 use self::outcome::Answered;
+pub(in crate::actors) use self::people::fingerprint;
 pub use self::people::{BULK_MAX, BulkAction, TargetEdit};
 use self::settling::Settled;
 use super::allocator::{AllocatorMsg, TaskStanding};
@@ -36,6 +37,7 @@ use crate::protocol::campaigns::block::StatusPage;
 use crate::protocol::campaigns::caps::Caps;
 use crate::protocol::campaigns::choose::Action;
 use crate::protocol::campaigns::creation::CreationRecord;
+use crate::protocol::campaigns::import::ImportRecord;
 use crate::protocol::campaigns::run::TaskRun;
 use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::campaigns::target::{Target, TargetId};
@@ -83,6 +85,13 @@ pub(in crate::actors) enum CampaignMsg {
         who: Caller,
         reply: RpcReplyPort<Result<Added, Refusal>>,
     },
+    /// A piece of an import is to be added, and noted with it.
+    Import {
+        people: Vec<NewTarget>,
+        import: Box<ImportRecord>,
+        who: Caller,
+        reply: RpcReplyPort<Result<(Added, ImportRecord), Refusal>>,
+    },
     /// One of its targets is to be another.
     EditTarget { edit: Box<TargetEdit>, who: Caller, reply: RpcReplyPort<Result<Target, Refusal>> },
     /// Some of its targets are to be removed, or tried again.
@@ -116,8 +125,8 @@ pub(in crate::actors) enum CampaignMsg {
 }
 
 named!(
-    CampaignMsg: Begin, Order, Edit, Delete, Add, EditTarget, Bulk, Loaded, Reopen, Act, Prepared, Answered, Settle,
-    Settled, AccountLeft, AccountReturned, Due, Stop, Reenter, IdleOver,
+    CampaignMsg: Begin, Order, Edit, Delete, Add, Import, EditTarget, Bulk, Loaded, Reopen, Act, Prepared, Answered,
+    Settle, Settled, AccountLeft, AccountReturned, Due, Stop, Reenter, IdleOver,
 );
 
 /// An action under way.
@@ -233,6 +242,10 @@ impl Actor for Campaign {
             }
             CampaignMsg::Add { people, creation, who, reply } => {
                 let _ = reply.send(state.add(people, creation, &who).await);
+            }
+            CampaignMsg::Import { people, mut import, who, reply } => {
+                let added = state.import(people, &mut import, &who).await;
+                let _ = reply.send(added.map(|added| (added, *import)));
             }
             CampaignMsg::EditTarget { edit, who, reply } => {
                 let _ = reply.send(state.edit_target(*edit, &who).await);

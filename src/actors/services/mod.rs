@@ -14,6 +14,7 @@ mod campaigns;
 mod changes;
 mod chats;
 mod creations;
+mod imports;
 pub(super) mod logins;
 mod messages;
 mod monitors;
@@ -54,6 +55,9 @@ pub use campaigns::{
     CampaignQuery, CampaignService, TargetQuery, TaskAction, TaskOrder, TaskOutcome, TaskSort,
 };
 pub use changes::ChangeService;
+pub use imports::{
+    Import, ImportGate, ImportOrder, ImportPermit, ImportService, ImportedPerson, Undone,
+};
 pub use logins::{ConnectedAccount, LoginService, PastedSession, SessionBrought};
 pub use messages::MessageService;
 pub use monitors::{MonitorQuery, MonitorService};
@@ -79,6 +83,8 @@ pub struct Services {
     pub campaigns: Arc<dyn CampaignService>,
     /// Who is never contacted.
     pub suppression: Arc<dyn SuppressionService>,
+    /// Imports of people into campaigns.
+    pub imports: Arc<dyn ImportService>,
     /// Which chats are watched.
     pub monitors: Arc<dyn MonitorService>,
     /// Where events are delivered to.
@@ -134,6 +140,7 @@ impl Services {
             accounts: Arc::new(accounts),
             logins: Arc::new(logins),
             messages: Arc::new(messages::Messages::new(shared.clone(), sender)),
+            imports: Arc::new(imports::Imports::new(shared.clone(), campaigns.clone())),
             campaigns: Arc::new(campaigns),
             suppression: Arc::new(suppression),
             monitors: Arc::new(monitors),

@@ -1,5 +1,7 @@
 //! The services on a tree without Telegram: what users find, and what they are refused.
 
+mod imports;
+
 use super::monitors::PER_USER_MAX;
 use super::user_data::EXPORTS_MAX;
 use super::*;

@@ -24,8 +24,8 @@ use utoipa::openapi::OpenApi;
 use crate::protocol::answers::refusal::Code;
 
 pub use api::{
-    ApiOptions, ChangeLimit, IN_HAND_MAX, RequestLimits, STREAMS_MAX, TokenError, TokenSecret,
-    TokenSecretError, Tokens, openapi,
+    ApiOptions, ChangeLimit, IMPORT_BYTES_MAX, IN_HAND_MAX, ImportOptions, RequestLimits,
+    STREAMS_MAX, TokenError, TokenSecret, TokenSecretError, Tokens, openapi,
 };
 pub use exposition::MetricsSource;
 pub use health::{

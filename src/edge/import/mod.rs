@@ -36,7 +36,7 @@ mod summary;
 mod xlsx;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::edge) mod tests;
 
 use std::collections::VecDeque;
 use std::io::{Read, Seek, SeekFrom};

@@ -100,6 +100,12 @@ impl StatusPage {
         self.letters = String::from_utf8(letters).unwrap_or_default();
     }
 
+    /// The id behind the last that was ever on it. Those of deleted targets are not used again.
+    pub fn end(&self) -> TargetId {
+        let count = u32::try_from(self.letters.len()).unwrap_or(PAGE_TARGETS);
+        TargetId(self.number * PAGE_TARGETS + count)
+    }
+
     /// Targets of the page and their statuses, after `after` where it is given.
     pub fn statuses(
         &self,
@@ -184,6 +190,8 @@ mod tests {
                 .filter_map(|(id, status)| Some((*id, (*status)?)))
                 .collect();
             prop_assert_eq!(page.statuses(after).collect::<Vec<_>>(), expected);
+            let end = known.keys().next_back().map_or(first, |last| last.0 + 1);
+            prop_assert_eq!(page.end(), TargetId(end));
             for (id, status) in known {
                 prop_assert_eq!(page.get(id), status);
             }

@@ -13,6 +13,7 @@
 //! | `identity.rs`, `digits.rs` | who is meant: the one normaliser of identifiers |
 //! | `task.rs`, `settings.rs`, `run.rs` | what a campaign is, which order leads where, what may be edited when, how it fares |
 //! | `target.rs`, `block.rs`, `attempt.rs` | what becomes of one person, the counts that add up, how many are kept, the log |
+//! | `import.rs` | what an import has made, so that it can be undone |
 //! | `text.rs` | what they are sent |
 //! | `zone.rs`, `schedule.rs`, `quiet.rs` | when a campaign starts, and when nobody is contacted |
 //! | `respect.rs`, `opt_out.rs` | who is never contacted, and what a reply means |
@@ -32,6 +33,7 @@ pub mod creation;
 mod digits;
 pub mod forecast;
 pub mod identity;
+pub mod import;
 pub mod opt_out;
 pub mod pace;
 pub mod quiet;

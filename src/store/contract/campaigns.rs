@@ -4,6 +4,7 @@
 use crate::protocol::campaigns::attempt::{ATTEMPTS_KEPT_MS, AttemptRecord};
 use crate::protocol::campaigns::block::{StatusPage, TargetBlock};
 use crate::protocol::campaigns::creation::{CREATIONS_KEPT_MS, CreationRecord};
+use crate::protocol::campaigns::import::{ImportId, ImportRecord};
 use crate::protocol::campaigns::respect::SuppressionId;
 use crate::protocol::campaigns::run::TaskRun;
 use crate::protocol::campaigns::target::TargetId;
@@ -63,6 +64,15 @@ impl From<AttemptId> for RowId {
     fn from(AttemptId { task, number }: AttemptId) -> Self {
         let mut id = Self::from(task);
         id.0.extend_from_slice(&(!number).to_be_bytes());
+        id
+    }
+}
+
+/// An import into a task. The newest comes first: its id is a UUID of version 7, which begins with the time.
+impl From<(TaskId, ImportId)> for RowId {
+    fn from((task, import): (TaskId, ImportId)) -> Self {
+        let mut id = Self::from(task);
+        id.0.extend(import.0.as_bytes().map(|byte| !byte));
         id
     }
 }
@@ -178,6 +188,22 @@ impl Row for CreationRecord {
 
     fn expires_at(&self) -> Option<UnixMillis> {
         Some(self.created_at.plus_ms(CREATIONS_KEPT_MS))
+    }
+}
+
+impl Row for ImportRecord {
+    const TABLE: Table = Table::Import;
+
+    fn owner(&self) -> &UserId {
+        &self.user
+    }
+
+    fn id(&self) -> RowId {
+        (self.task, self.id).into()
+    }
+
+    fn parent(&self) -> Option<(Table, RowId)> {
+        Some((Table::Task, self.task.into()))
     }
 }
 

@@ -52,6 +52,8 @@ pub enum Table {
     Suppression,
     /// What campaigns made under an idempotency key: fingerprints and ids.
     Creation,
+    /// Imports into tasks: counts and numbers of targets, no names.
+    Import,
 }
 
 impl Table {
@@ -72,6 +74,7 @@ impl Table {
         Self::Attempt,
         Self::Suppression,
         Self::Creation,
+        Self::Import,
     ];
 
     /// What its rows are called in errors.
@@ -92,6 +95,7 @@ impl Table {
             Self::Attempt => "attempt",
             Self::Suppression => "suppression",
             Self::Creation => "creation",
+            Self::Import => "import",
         }
     }
 
@@ -104,7 +108,8 @@ impl Table {
             | Self::TaskRun
             | Self::StatusPage
             | Self::Attempt
-            | Self::Creation => false,
+            | Self::Creation
+            | Self::Import => false,
             Self::Login
             | Self::LoginFloodWait
             | Self::Webhook

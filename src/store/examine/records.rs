@@ -17,6 +17,7 @@ use crate::protocol::campaigns::attempt::AttemptRecord;
 use crate::protocol::campaigns::block::{StatusPage, TargetBlock};
 use crate::protocol::campaigns::caps::UseCount;
 use crate::protocol::campaigns::creation::CreationRecord;
+use crate::protocol::campaigns::import::ImportRecord;
 use crate::protocol::campaigns::respect::{Refusal, Suppression};
 use crate::protocol::campaigns::run::TaskRun;
 use crate::protocol::campaigns::task::Task;
@@ -148,6 +149,7 @@ fn campaigns(engine: &dyn Engine) -> Result<(), StoreError> {
     rows::<StatusPage>(engine)?;
     rows::<AttemptRecord>(engine)?;
     rows::<CreationRecord>(engine)?;
+    rows::<ImportRecord>(engine)?;
     shared_rows::<UseCount>(engine)?;
     shared_rows::<ActorRecord>(engine)?;
     shared_rows::<ContactedRecord>(engine)?;

@@ -84,6 +84,7 @@ pub(in crate::store) mod kind {
     pub(crate) const SUPPRESSION: u8 = b'X';
     /// What campaigns made under an idempotency key.
     pub(crate) const CREATION: u8 = b'D';
+    pub(crate) const IMPORT: u8 = b'V';
     pub(crate) const USE_COUNT: u8 = b'U';
     pub(crate) const ACTOR: u8 = b'H';
     pub(crate) const CONTACTED: u8 = b'M';
@@ -114,6 +115,7 @@ pub(in crate::store) mod kind {
             Table::Attempt => ATTEMPT,
             Table::Suppression => SUPPRESSION,
             Table::Creation => CREATION,
+            Table::Import => IMPORT,
         }
     }
 

@@ -11,7 +11,8 @@ use crate::store::format::encoding;
 use crate::store::format::layout::{self, kind};
 
 /// What belongs to a task and goes with it.
-const OF_TASK: [Table; 4] = [Table::TaskRun, Table::TargetBlock, Table::StatusPage, Table::Attempt];
+const OF_TASK: [Table; 5] =
+    [Table::TaskRun, Table::TargetBlock, Table::StatusPage, Table::Attempt, Table::Import];
 
 /// Adds to `batch` the deletion of a task and of up to [`RECORDS_PER_COMMIT`] records that belong to it. While some
 /// are left, its mark says that it is removed: whoever meets that goes on.

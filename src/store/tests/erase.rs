@@ -16,7 +16,7 @@ use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::webhooks::deliveries::{DeadRecord, Delivery};
 
 use super::sample_rows::{
-    actor, attempt, block, contacted, creation, dead, delivery, page, refusal, run, suppression,
+    actor, attempt, block, contacted, creation, dead, delivery, import, page, refusal, run, suppression,
     task, use_count, webhook,
 };
 use super::*;
@@ -151,6 +151,7 @@ fn campaigns_of(id: &str) -> Vec<Op> {
         Op::put_row(&page(id, 21, 0)),
         Op::put_row(&attempt(id, 21, 0)),
         Op::put_row(&creation(id)),
+        Op::put_row(&import(id, 21)),
         Op::put_suppression(&suppression(List::User(user(id)), 1)),
         Op::put_shared(&refusal(id)),
         Op::put_shared(&contacted(9, id, 5)),

@@ -1,7 +1,7 @@
 //! Looking at a store: each record of campaigns is read, in clear and sealed, and one that cannot be is named.
 
 use super::sample_rows::{
-    actor, attempt, campaign_clock, contacted, creation, page, refusal, run, use_count,
+    actor, attempt, campaign_clock, contacted, creation, import, page, refusal, run, use_count,
 };
 use super::*;
 use crate::protocol::campaigns::caps::Budget;
@@ -18,6 +18,7 @@ async fn filled(folder: &tempfile::TempDir, broken: Option<u8>) {
         Op::put_row(&page("one", 21, 0)),
         Op::put_row(&attempt("one", 21, 0)),
         Op::put_row(&creation("one")),
+        Op::put_row(&import("one", 21)),
         Op::put_shared(&use_count(5, Budget::Invite, 1)),
         Op::put_shared(&actor(5)),
         Op::put_shared(&contacted(9, "one", 1)),
@@ -57,6 +58,7 @@ async fn a_look_reads_each_record_of_campaigns() {
         (kind::TARGET_BLOCK, "target block"),
         (kind::STATUS_PAGE, "status page"),
         (kind::ATTEMPT, "attempt"),
+        (kind::IMPORT, "import"),
         (kind::SUPPRESSION, "suppression"),
         (kind::CREATION, "creation"),
         (kind::USE_COUNT, "use count"),

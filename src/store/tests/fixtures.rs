@@ -373,6 +373,7 @@ fn fixtures() -> Vec<Fixture> {
         json("target_block", super::sample_rows::block("one", 21, 3)),
         json("status_page", super::sample_rows::page("one", 21, 2)),
         json("attempt", super::sample_rows::attempt("one", 21, 9)),
+        json("import", super::sample_rows::import("one", 21)),
         json("suppression", super::sample_rows::suppression(List::User(full_owned().user), 1)),
         json("installation_suppression", super::sample_rows::suppression(List::Installation, 2)),
         json("use_count", super::sample_rows::use_count(5, Budget::LinkMessage, 29_000_000)),

@@ -7,6 +7,7 @@ use crate::protocol::campaigns::block::{StatusPage, TargetBlock};
 use crate::protocol::campaigns::caps::{Budget, CapClock, Caps, UseCount};
 use crate::protocol::campaigns::creation::{CreationRecord, Made};
 use crate::protocol::campaigns::identity::Identifier;
+use crate::protocol::campaigns::import::{ImportId, ImportRecord, ImportSource};
 use crate::protocol::campaigns::respect::{
     Contacted, Covers, List, ListTag, Refusal, Source, Suppression, SuppressionId, SuppressionKey,
 };
@@ -225,6 +226,17 @@ pub(in crate::store) fn creation(owner: &str) -> CreationRecord {
         is_whole: true,
         created_at: UnixMillis(4),
     }
+}
+
+pub(in crate::store) fn import(owner: &str, task: u128) -> ImportRecord {
+    let names = (ImportId(Uuid::from_u128(5)), user(owner), task_id(task));
+    let mut import = ImportRecord::new(names, ImportSource::File, UnixMillis(8));
+    import.finished_at = Some(UnixMillis(9));
+    import.undone_at = Some(UnixMillis(10));
+    import.accepted = 3;
+    import.made(TargetId(0), 2);
+    import.made(TargetId(4), 1);
+    import
 }
 
 /// An entry that names somebody.

@@ -133,6 +133,7 @@ impl Belongings {
         ["{id}", "{chat_id}", "{user_id}"].iter().fold(
             template
                 .replace("{target_id}", "0")
+                .replace("{import_id}", &Uuid::new_v4().to_string())
                 .replace("{delivery_id}", &Uuid::new_v4().to_string()),
             |path, name| path.replace(name, own),
         )
@@ -188,6 +189,16 @@ async fn what_is_anothers_is_answered_as_what_never_was() {
     let hers = street.house.ask(put(&alice.has.0["accounts"])).await;
     let nobodys = street.house.ask(put(&Uuid::new_v4().to_string())).await;
     assert_eq!((hers.status, form(&hers)), (404, form(&nobodys)));
+    // People into a campaign of hers, and of nobody's.
+    for path in ["/invite/import/file", "/invite/import/validate"] {
+        let post = |task: &str| {
+            let post = Question::new("POST", path).by(&bob.token);
+            post.form(&[("task_id", task), ("file", "username\n@somebody\n")])
+        };
+        let hers = street.house.ask(post(&alice.has.0["invite"])).await;
+        let nobodys = street.house.ask(post(&Uuid::new_v4().to_string())).await;
+        assert_eq!((hers.status, form(&hers)), (404, form(&nobodys)), "{path}");
+    }
     // Nothing of hers was touched.
     for (method, template) in [
         ("GET", "/api/v1/accounts/{id}"),

@@ -52,6 +52,8 @@ pub(crate) struct Question {
     path: String,
     headers: Vec<(String, String)>,
     body: Option<Value>,
+    /// A body in parts, instead.
+    form: Option<String>,
 }
 
 impl Question {
@@ -60,7 +62,7 @@ impl Question {
         let outside = ["/openapi.json", "/metrics", "/health", "/health/live", "/health/ready"];
         let is_whole = path.starts_with("/api/") || outside.contains(&path);
         let path = if is_whole { path.to_owned() } else { format!("/api/v1{path}") };
-        Self { method: method.to_owned(), path, headers: Vec::new(), body: None }
+        Self { method: method.to_owned(), path, headers: Vec::new(), body: None, form: None }
     }
 
     pub(crate) fn by(self, token: &str) -> Self {
@@ -77,9 +79,20 @@ impl Question {
         self
     }
 
+    /// A body in parts: of a field called `file` a file.
+    pub(crate) fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        let parts = fields.iter().map(|(name, value)| {
+            let file = if *name == "file" { "; filename=\"people.csv\"" } else { "" };
+            let head = format!("Content-Disposition: form-data; name=\"{name}\"{file}");
+            format!("--edge\r\n{head}\r\n\r\n{value}\r\n")
+        });
+        self.form = Some(format!("{}--edge--\r\n", parts.collect::<String>()));
+        self
+    }
+
     /// As it goes over the wire. Version 1.0, so that no answer comes in chunks.
     fn written(&self, host: SocketAddr) -> String {
-        let Self { method, path, headers, body } = self;
+        let Self { method, path, headers, body, form } = self;
         let mut request = format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
@@ -88,6 +101,9 @@ impl Question {
             let body = body.to_string();
             request.push_str("Content-Type: application/json\r\n");
             request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+        } else if let Some(form) = form {
+            request.push_str("Content-Type: multipart/form-data; boundary=edge\r\n");
+            request.push_str(&format!("Content-Length: {}\r\n\r\n{form}", form.len()));
         } else {
             request.push_str("\r\n");
         }

@@ -13,6 +13,7 @@ use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::campaigns::block::TargetBlock;
 use crate::protocol::campaigns::creation::{CreationRecord, Made};
 use crate::protocol::campaigns::identity::Identifier;
+use crate::protocol::campaigns::import::ImportRecord;
 use crate::protocol::campaigns::target::{Details, Reason, Target, TargetId, TargetStatus};
 use crate::protocol::campaigns::task::{Order, TaskStatus};
 use crate::protocol::users::owner::Caller;
@@ -85,6 +86,24 @@ impl CampaignState {
             self.commit(vec![Op::put_row(&record.whole(made_of(&added)))]).await?;
         }
         Ok(added)
+    }
+
+    /// Adds a piece of an import, and notes in the same commit which targets it made.
+    pub(super) async fn import(
+        &mut self,
+        people: Vec<NewTarget>,
+        import: &mut ImportRecord,
+        who: &Caller,
+    ) -> Result<Added, Refusal> {
+        // One line of the audit log for all of its pieces.
+        let is_first = import.accepted == 0;
+        let audit = is_first.then(|| self.audit(who, "campaign.import"));
+        let noted = |first, added: &Added| {
+            import.made(first, u32::try_from(added.accepted).unwrap_or(u32::MAX));
+            import.accepted += added.accepted;
+            std::iter::once(Op::put_row(import)).chain(audit).collect()
+        };
+        self.add_with(people, noted).await
     }
 
     /// Adds people, with what `noted` says beside of the first one's id and of how many they are.
@@ -312,7 +331,7 @@ fn made_of(added: &Added) -> Made {
 }
 
 /// Tells two people of a list apart, in little room.
-fn fingerprint(identifier: &Identifier) -> u128 {
+pub(in crate::actors) fn fingerprint(identifier: &Identifier) -> u128 {
     let Fingerprint(whole) = Fingerprint::of([identifier.to_string().as_bytes()]);
     whole.first_chunk::<16>().map_or(0, |half| u128::from_be_bytes(*half))
 }

@@ -1,6 +1,7 @@
 //! Campaigns on a messenger and a store in memory and a paused clock. The messenger's books are the truth.
 
 mod messenger;
+mod people;
 mod refusing;
 mod replies;
 mod running;

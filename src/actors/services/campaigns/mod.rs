@@ -195,7 +195,7 @@ pub trait CampaignService: Send + Sync + 'static {
 #[derive(Clone)]
 pub(super) struct Campaigns {
     shared: Shared,
-    context: Arc<CampaignsContext>,
+    pub(super) context: Arc<CampaignsContext>,
     campaigns: ActorRef<CampaignsMsg>,
     creations: Creations,
 }
@@ -211,7 +211,7 @@ impl Campaigns {
     }
 
     /// A task and how it fares, if it exists for the one who asks.
-    async fn find(&self, who: &Caller, id: TaskId) -> Result<(Task, TaskRun), Refusal> {
+    pub(super) async fn find(&self, who: &Caller, id: TaskId) -> Result<(Task, TaskRun), Refusal> {
         let scope = who.scope();
         let read = move |store: &Reader| {
             let owner = match scope {
@@ -251,7 +251,7 @@ impl Campaigns {
     }
 
     /// Has the campaign do something.
-    async fn tell<T: Send + 'static>(
+    pub(super) async fn tell<T: Send + 'static>(
         &self,
         user: &UserId,
         task: TaskId,

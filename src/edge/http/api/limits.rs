@@ -78,6 +78,7 @@ impl Class {
         match *method {
             Method::POST if route.contains("/connect/") => Self::Connect,
             Method::POST if route.ends_with("/messages") => Self::Send,
+            Method::POST if route.ends_with("/import/validate") => Self::Other,
             Method::GET | Method::HEAD if route.ends_with("/export") => Self::Change,
             Method::GET | Method::HEAD | Method::OPTIONS => Self::Other,
             _ => Self::Change,
@@ -350,6 +351,8 @@ mod tests {
             (Method::POST, "/api/v1/invite/tasks/{id}/targets/bulk", Class::Change),
             (Method::POST, "/api/v1/invite/tasks/bulk", Class::Change),
             (Method::DELETE, "/api/v1/invite/suppression/{id}", Class::Change),
+            (Method::POST, "/api/v1/invite/import/validate", Class::Other),
+            (Method::POST, "/api/v1/invite/import/file", Class::Change),
         ] {
             assert_eq!(Class::of(&method, route), class, "{route}");
         }

@@ -18,6 +18,7 @@ mod in_hand;
 mod limits;
 mod logins;
 mod monitors;
+mod multipart;
 mod packed;
 mod pages;
 mod parse;
@@ -48,6 +49,7 @@ use crate::actors::Services;
 use crate::clock::Clock;
 use crate::protocol::values::network::Network;
 
+pub use campaigns::{IMPORT_BYTES_MAX, ImportOptions};
 pub use claims::{Grant, TokenError};
 pub use limits::{ChangeLimit, RequestLimits};
 pub use secret::{TokenSecret, TokenSecretError};
@@ -84,6 +86,8 @@ pub struct ApiOptions {
     pub cors_origins: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
+    /// What imports need.
+    pub imports: ImportOptions,
     /// What is counted.
     pub metrics: HttpMetrics,
     /// Ends the event streams.
@@ -95,6 +99,7 @@ struct Shared {
     services: Services,
     streams: Arc<Streams>,
     clock: Clock,
+    imports: ImportOptions,
 }
 
 /// The API and its documents.
@@ -104,7 +109,8 @@ pub(super) fn router(options: ApiOptions) -> Router {
     let (trusted, in_hand_max) = (options.trusted_proxies, options.in_hand_max);
     let door = Door::new(tokens, limits, trusted, options.runtime, in_hand_max);
     let streams = Streams::new(options.streams_max, options.metrics, options.stop);
-    let shared = Arc::new(Shared { services: options.services, streams, clock: options.clock });
+    let (clock, imports) = (options.clock, options.imports);
+    let shared = Arc::new(Shared { services: options.services, streams, clock, imports });
     let (routes, _) = routes().split_for_parts();
     let routes = routes
         .method_not_allowed_fallback(super::method_not_allowed)

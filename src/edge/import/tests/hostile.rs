@@ -35,6 +35,16 @@ fn deflated(start: &str, byte: u8, mebibytes: usize) -> Vec<u8> {
 
 const MIB: usize = 1024 * 1024;
 
+/// A workbook of a few hundred bytes whose sheet has so many MiB.
+pub(in crate::edge) fn bomb(mebibytes: usize) -> Vec<u8> {
+    let start = "<worksheet><sheetData>";
+    let packed = deflated(start, b' ', mebibytes);
+    let unpacked = (mebibytes * MIB + start.len()) as u64;
+    let frame = Book::default().sheet("S", "").frame();
+    let name = "xl/worksheets/sheet0.xml";
+    frame.packed(name, &packed, unpacked, 0, 8, Lies::default()).finish()
+}
+
 #[test]
 fn half_a_gigabyte_of_sheet_in_half_a_megabyte_is_refused_at_once() {
     let packed = deflated("<worksheet><sheetData>", b' ', 512);

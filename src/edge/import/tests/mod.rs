@@ -7,6 +7,8 @@ mod size;
 mod tables;
 mod workbooks;
 
+pub(in crate::edge) use hostile::bomb;
+
 use std::io::Cursor;
 
 use super::{FileProblem, Item, Limits, Options, Rejected, Row, Summary, open};

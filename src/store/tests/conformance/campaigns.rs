@@ -12,7 +12,7 @@ use crate::protocol::users::owner::AccountId;
 
 use super::*;
 use crate::store::tests::sample_rows::{
-    actor, attempt, block, campaign_clock, contacted, installation_key, page, refusal, run,
+    actor, attempt, block, campaign_clock, contacted, import, installation_key, page, refusal, run,
     suppression, task, task_id, use_count, user,
 };
 
@@ -24,6 +24,7 @@ fn whole_task(owner: &str, number: u128) -> Vec<Op> {
     ops.extend((0..30).map(|block_number| Op::put_row(&block(owner, number, block_number))));
     ops.extend((0..3).map(|page_number| Op::put_row(&page(owner, number, page_number))));
     ops.extend((0..30).map(|nth| Op::put_row(&attempt(owner, number, nth))));
+    ops.push(Op::put_row(&import(owner, number)));
     ops
 }
 
@@ -36,6 +37,7 @@ fn rows_of_tasks(store: &Store, owner: &str) -> usize {
         kind::TARGET_BLOCK,
         kind::STATUS_PAGE,
         kind::ATTEMPT,
+        kind::IMPORT,
     ];
     let count = |kind| {
         let (from, to) = layout::rows(kind, &user(owner), &[]);

@@ -2,6 +2,7 @@
 //! the core's to say.
 
 mod bodies;
+mod imports;
 mod overall;
 mod parse;
 mod shapes;
@@ -42,6 +43,8 @@ use crate::protocol::campaigns::respect::Suppression;
 use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::users::owner::Caller;
 
+pub use imports::{IMPORT_BYTES_MAX, ImportOptions};
+
 /// People that one request may add.
 const ADDED_AT_ONCE_MAX: usize = 1_000;
 
@@ -64,6 +67,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(target_statistics))
         .routes(routes!(edit_target, delete_target))
         .routes(routes!(campaign_accounts))
+        .merge(imports::routes())
         .merge(overall::routes())
         .merge(suppression::routes());
     OpenApiRouter::new().nest("/invite", routes)

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::super::*;
 use super::campaigns::Campaigns;
+use super::imports::Imports;
 use super::suppression::SuppressionLists;
 use crate::actors::{
     AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, AuditQuery,
@@ -51,6 +52,7 @@ pub(super) const WEBHOOK: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000
 pub(super) const DELIVERY: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0004);
 pub(super) const TASK: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0005);
 pub(super) const ENTRY: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0007);
+pub(super) const IMPORT: Uuid = Uuid::from_u128(0x0192_d3c4_0000_7000_8000_0000_0000_0006);
 /// The chat that `alice` monitors.
 pub(super) const CHAT: &str = "@some_channel";
 
@@ -70,6 +72,7 @@ pub(super) struct Fake {
     /// Lets go of one message to `@hold`.
     pub(super) release: Notify,
     pub(super) followers: Mutex<Vec<(mpsc::Sender<FeedEntry>, Option<String>)>>,
+    pub(super) imports: Arc<Imports>,
 }
 
 impl Fake {
@@ -81,6 +84,7 @@ impl Fake {
             addresses: Mutex::default(),
             release: Notify::new(),
             followers: Mutex::default(),
+            imports: Arc::default(),
         }
     }
 
@@ -92,6 +96,7 @@ impl Fake {
             messages: Arc::new(Messages(Arc::clone(self))),
             campaigns: Arc::new(Campaigns),
             suppression: Arc::new(SuppressionLists),
+            imports: self.imports.clone(),
             monitors: Arc::new(Monitors),
             webhooks: Arc::new(Webhooks),
             audit: Arc::new(Audit),

@@ -126,7 +126,11 @@ async fn what_cannot_be_an_id_names_nothing() {
                     break;
                 }
             }
-            request.path = request.path.replace("{delivery_id}", id).replace("{target_id}", id);
+            request.path = request
+                .path
+                .replace("{delivery_id}", id)
+                .replace("{target_id}", id)
+                .replace("{import_id}", id);
             if !query.is_empty() {
                 request = request.query(query);
             }

@@ -4,6 +4,7 @@ mod campaigns;
 mod contract;
 mod fake;
 mod hostile;
+mod imports;
 mod isolation;
 mod room;
 mod schema;
@@ -86,6 +87,11 @@ impl Server {
             streams_max: STREAMS_MAX,
             cors_origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            imports: ImportOptions {
+                spool: std::env::temp_dir(),
+                file_bytes_max: imports::FILE_MAX,
+                parsing: Some(imports::parsing_service().await),
+            },
             metrics: HttpMetrics::default(),
             stop: stop.clone(),
         };
@@ -156,6 +162,7 @@ impl Request {
             .replace("{delivery_id}", &fake::DELIVERY.to_string())
             .replace("{chat_id}", "%40some_channel")
             .replace("{target_id}", "0")
+            .replace("{import_id}", &fake::IMPORT.to_string())
             .replace("{user_id}", "alice");
         Self { template: Some(template.to_owned()), ..Self::new(method, &path) }
     }
@@ -267,8 +274,22 @@ fn example(method: &str, path: &str, operation: &Value) -> Request {
     for parameter in parameters.filter(|one| one["in"] == "query" && one["required"] == true) {
         request = request.query(&format!("{}=0", parameter["name"].as_str().unwrap()));
     }
-    match body_schema(operation) {
-        Some(schema) => request.json(&schema["examples"][0]),
-        None => request,
+    if let Some(schema) = body_schema(operation) {
+        return request.json(&schema["examples"][0]);
     }
+    let form = &operation["requestBody"]["content"]["multipart/form-data"]["schema"]["$ref"];
+    let Some(form) = form.as_str().and_then(|name| DOCUMENT.pointer(name.trim_start_matches('#')))
+    else {
+        return request;
+    };
+    let fields = form["examples"][0].as_object().expect("an example");
+    let parts: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| {
+            let file_name = (name == "file").then_some("people.csv");
+            (name.as_str(), file_name, value.as_str().unwrap().as_bytes())
+        })
+        .collect();
+    let body = String::from_utf8(imports::form(&parts)).unwrap();
+    request.header("Content-Type", "multipart/form-data; boundary=edge").body(&body)
 }

@@ -1,0 +1,34 @@
+//! Whom a campaign is for, over the lives of its actor.
+
+use super::*;
+use crate::actors::campaigns::campaign::BulkAction;
+use crate::protocol::campaigns::target::TargetId;
+
+impl Life {
+    async fn remove(&self, task: TaskId, ids: std::ops::Range<u32>) -> u64 {
+        let action = BulkAction::Remove(ids.map(TargetId).collect());
+        let (reply, answer) = oneshot::channel();
+        self.tell(task, CampaignMsg::Bulk { action, who: who(), reply: reply.into() });
+        answer.await.unwrap().unwrap()
+    }
+}
+
+/// What happened: after the last page of statuses was emptied, the next life began to count from 0 again, and wrote
+/// over the first people.
+#[tokio::test(start_paused = true)]
+async fn ids_of_removed_people_are_not_used_again_in_another_life() {
+    let mut stage = Stage::new(1, 1).await;
+    stage.settings.targets_max = 2_000;
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 1_030).await;
+    assert_eq!(life.remove(task, 1_020..1_030).await, 10);
+    life.kill();
+    let life = stage.live().await;
+    let newcomer = NewTarget { identifier: named("@newcomer"), details: None };
+    assert_eq!(life.add(task, vec![newcomer]).await.unwrap().accepted, 1);
+    let targets = stage.targets(task).await;
+    let ids: Vec<u32> = targets.iter().map(|target| target.id.0).collect();
+    assert_eq!(ids, (0..1_020).chain([1_030]).collect::<Vec<_>>());
+    assert_eq!(targets[0].identifier, named("@person1"));
+    assert_eq!(stage.statuses(task).await, [(TargetStatus::Pending, 1_021)].into());
+}
