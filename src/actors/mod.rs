@@ -36,9 +36,9 @@ pub use services::{
     AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, AuditQuery,
     AuditService, CampaignQuery, CampaignService, ChangeService, ConnectedAccount, DailyLimitUse,
     DetailedHealth, Erased, HealthQuery, KeyStatus, LoginService, MessageService, MonitorQuery,
-    MonitorService, PastedSession, Services, SessionBrought, StoreFigures, TargetQuery,
-    TroubledAccountInfo, TroubledMonitorInfo, TroubledPage, UserArchive, UserDataService,
-    WebhookInfo, WebhookOrder, WebhookService, WriteArchive,
+    MonitorService, PastedSession, ReportService, Services, SessionBrought, StoreFigures,
+    TargetQuery, TroubledAccountInfo, TroubledMonitorInfo, TroubledPage, UserArchive,
+    UserDataService, WebhookInfo, WebhookOrder, WebhookService, WriteArchive,
 };
 pub use tree::backlog::BacklogGate;
 pub(crate) use tree::children::{said_by, watched_task, watched_thread};

@@ -3,4 +3,5 @@
 pub mod amqp;
 pub mod http;
 pub mod import;
+pub mod report;
 pub mod webhook;

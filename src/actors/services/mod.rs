@@ -16,6 +16,7 @@ mod chats;
 pub(super) mod logins;
 mod messages;
 mod monitors;
+mod reports;
 #[cfg(test)]
 mod tests;
 mod user_data;
@@ -53,6 +54,7 @@ pub use changes::ChangeService;
 pub use logins::{ConnectedAccount, LoginService, PastedSession, SessionBrought};
 pub use messages::MessageService;
 pub use monitors::{MonitorQuery, MonitorService};
+pub use reports::ReportService;
 pub use user_data::{Erased, UserArchive, UserDataService, WriteArchive};
 pub use webhooks::{WebhookInfo, WebhookOrder, WebhookService};
 
@@ -70,6 +72,8 @@ pub struct Services {
     pub messages: Arc<dyn MessageService>,
     /// Campaigns.
     pub campaigns: Arc<dyn CampaignService>,
+    /// How campaigns fare and would fare.
+    pub reports: Arc<dyn ReportService>,
     /// Which chats are watched.
     pub monitors: Arc<dyn MonitorService>,
     /// Where events are delivered to.
@@ -106,6 +110,7 @@ impl Services {
         let accounts = accounts::Accounts::new(shared.clone());
         let logins = logins::Logins::new(shared.clone(), logins);
         let monitors = monitors::Monitors::new(shared.clone(), commands);
+        let reports = reports::Reports::new(shared.clone(), Arc::clone(&of_campaigns));
         let campaigns = campaigns::Campaigns::new(shared.clone(), of_campaigns, campaigns);
         let user_data = user_data::UserData::new(
             accounts.clone(),
@@ -118,6 +123,7 @@ impl Services {
             logins: Arc::new(logins),
             messages: Arc::new(messages::Messages::new(shared.clone(), sender)),
             campaigns: Arc::new(campaigns),
+            reports: Arc::new(reports),
             monitors: Arc::new(monitors),
             webhooks: Arc::new(webhooks::Webhooks::new(shared.clone(), hooks, endpoints)),
             audit: Arc::new(audit::AuditLog::new(shared.clone())),

@@ -404,6 +404,9 @@ pub fn apply_to_run(
     let opened = run.breaker.observe(is_error, steady);
     let gave_up = opened && run.breaker.allows(steady) == super::pace::Allowance::GivenUp;
     let pause = |reason| Some(Order::Pause(reason));
+    if let AccountVerdict::Waits { seconds } = judgement.account {
+        run.pace.note_wait(seconds);
+    }
     match judgement.task {
         TaskVerdict::Goes => {
             TaskPace::succeed(&mut run.pace);

@@ -28,7 +28,27 @@ pub struct TaskPace {
     parallel_max: u32,
     successes: u32,
     slowed_at: Option<UnixMillis>,
+    /// Slowdowns of late, in how many actions, and how long accounts had to wait for them: for forecasts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    slowdowns: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    actions: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    waited_seconds: u32,
 }
+
+/// Left out of what is stored.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// Actions that forecasts look back on: older ones count half, again and again.
+const LOOKED_BACK_ON: u32 = 1_024;
+/// The longest wait that is expected to come again, seconds: longer ones are rare, and end with the campaign.
+const EXPECTED_WAIT_MAX: u32 = 3_600;
+/// Actions without a wait that everybody is trusted with: one wait at the very begin is not expected after each action.
+const TRUSTED_ACTIONS: u32 = 5;
 
 impl TaskPace {
     /// Nothing is wrong. `parallel_max` is as many as the task has accounts.
@@ -40,7 +60,26 @@ impl TaskPace {
             parallel_max,
             successes: 0,
             slowed_at: None,
+            slowdowns: 0,
+            actions: 0,
+            waited_seconds: 0,
         }
+    }
+
+    /// An account has to wait because of this task.
+    pub fn note_wait(&mut self, seconds: u32) {
+        let seconds = seconds.min(EXPECTED_WAIT_MAX);
+        self.waited_seconds = self.waited_seconds.saturating_add(seconds);
+    }
+
+    /// How often it was slowed down of late, for each action.
+    pub fn slowdowns_per_action(&self) -> f64 {
+        f64::from(self.slowdowns) / f64::from(self.actions + TRUSTED_ACTIONS)
+    }
+
+    /// How long its accounts had to wait of late, for each action, milliseconds.
+    pub fn lost_ms_per_action(&self) -> f64 {
+        f64::from(self.waited_seconds) * 1_000.0 / f64::from(self.actions + TRUSTED_ACTIONS)
     }
 
     /// Actions that may be under way at a time.
@@ -62,6 +101,7 @@ impl TaskPace {
             return;
         }
         self.slowed_at = Some(now);
+        self.slowdowns += 1;
         self.quarters = (self.quarters * 2).min(PARTS << DOUBLINGS_MAX);
         self.parallel = (self.parallel / 2).max(1);
     }
@@ -70,6 +110,12 @@ impl TaskPace {
     /// at a time.
     pub fn succeed(&mut self) {
         self.successes += 1;
+        self.actions += 1;
+        if self.actions >= LOOKED_BACK_ON {
+            self.actions /= 2;
+            self.slowdowns /= 2;
+            self.waited_seconds /= 2;
+        }
         if self.successes >= RECOVERY {
             self.successes = 0;
             self.quarters = (self.quarters - 1).max(PARTS);

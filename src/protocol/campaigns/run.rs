@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::pace::{Breaker, TaskPace};
+use super::tally::Tally;
 use super::target::Statistics;
 use super::task::{NotNow, Order, Task, TaskId, TaskStatus, Transition};
 use crate::protocol::users::owner::{AccountId, UserId};
@@ -18,6 +19,9 @@ pub struct TaskRun {
     pub user: UserId,
     /// How many targets have which status.
     pub statistics: Statistics,
+    /// What became of them, by outcome and account.
+    #[serde(default, skip_serializing_if = "Tally::is_empty")]
+    pub tally: Tally,
     /// How fast it goes.
     pub pace: TaskPace,
     /// Whether it goes at all.
@@ -41,6 +45,7 @@ impl TaskRun {
             task: task.id,
             user: task.user.clone(),
             statistics: Statistics::default(),
+            tally: Tally::default(),
             pace: TaskPace::new(parallel_max(task)),
             breaker: Breaker::default(),
             peer_floods: 0,

@@ -95,6 +95,8 @@ struct Shared {
     services: Services,
     streams: Arc<Streams>,
     clock: Clock,
+    /// Reports that are being made.
+    reports: campaigns::ReportRoom,
 }
 
 /// The API and its documents.
@@ -104,7 +106,13 @@ pub(super) fn router(options: ApiOptions) -> Router {
     let (trusted, in_hand_max) = (options.trusted_proxies, options.in_hand_max);
     let door = Door::new(tokens, limits, trusted, options.runtime, in_hand_max);
     let streams = Streams::new(options.streams_max, options.metrics, options.stop);
-    let shared = Arc::new(Shared { services: options.services, streams, clock: options.clock });
+    let shared = Shared {
+        services: options.services,
+        streams,
+        clock: options.clock,
+        reports: campaigns::ReportRoom::default(),
+    };
+    let shared = Arc::new(shared);
     let (routes, _) = routes().split_for_parts();
     let routes = routes
         .method_not_allowed_fallback(super::method_not_allowed)

@@ -3,8 +3,11 @@
 
 mod bodies;
 mod parse;
+mod reports;
 mod shapes;
 mod views;
+
+pub(super) use reports::ReportRoom;
 
 use std::sync::Arc;
 
@@ -56,7 +59,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(bulk_targets))
         .routes(routes!(target_statistics))
         .routes(routes!(edit_target, delete_target))
-        .routes(routes!(campaign_accounts));
+        .routes(routes!(campaign_accounts))
+        .merge(reports::routes());
     OpenApiRouter::new().nest("/invite", routes)
 }
 
@@ -299,7 +303,9 @@ async fn task_status(
     who: Caller,
     Id(id): Id<TaskId>,
 ) -> Result<Json<TaskStatus>, Refusal> {
-    api.services.campaigns.get(&who, id).await.map(views::task_status).map(Json)
+    let info = api.services.campaigns.get(&who, id).await?;
+    let estimate = api.services.reports.estimate(&who, id).await?;
+    Ok(Json(views::task_status(info, estimate)))
 }
 
 /// List what was tried

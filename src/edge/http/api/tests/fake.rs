@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::super::*;
 use super::campaigns::Campaigns;
+use super::reports::Reports;
 use crate::actors::{
     AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, AuditQuery,
     AuditService, ChangeService, ConnectedAccount, DailyLimitUse, DetailedHealth, Erased,
@@ -89,6 +90,7 @@ impl Fake {
             logins: Arc::new(Logins(Arc::clone(self))),
             messages: Arc::new(Messages(Arc::clone(self))),
             campaigns: Arc::new(Campaigns),
+            reports: Arc::new(Reports),
             monitors: Arc::new(Monitors),
             webhooks: Arc::new(Webhooks),
             audit: Arc::new(Audit),
