@@ -193,7 +193,8 @@ pub(in crate::actors) async fn outlook(
     let caps = task.settings.caps(&context.settings.caps);
     let min_pause_seconds = task.settings.pause_seconds(context.settings.min_pause_seconds);
     let has_link = template_of(task).is_some_and(|template| template.has_link());
-    let (goal, pace, settings) = (task.task_type.goal(), run.pace, task.settings.clone());
+    let (goal, pace, trouble) = (task.task_type.goal(), run.pace, run.trouble);
+    let settings = task.settings.clone();
     let wall = context.now().plus_ms(delay_ms);
     let counted = move || {
         let utc = Zone::utc();
@@ -214,6 +215,7 @@ pub(in crate::actors) async fn outlook(
             share_percent: 100,
             caps: &caps,
             pace: &pace,
+            trouble: &trouble,
             min_pause_seconds,
             times: &times,
             wall,

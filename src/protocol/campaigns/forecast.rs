@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use super::account::{CampaignAccount, budget_of};
 use super::caps::{Budget, Caps, DAY_MS, HOUR_MS};
-use super::pace::TaskPace;
+use super::pace::{TaskPace, Trouble};
 use super::quiet::ContactTimes;
 use super::target::Step;
 use crate::protocol::users::owner::AccountId;
@@ -41,6 +41,8 @@ pub struct Question<'a> {
     pub caps: &'a Caps,
     /// How fast it goes.
     pub pace: &'a TaskPace,
+    /// What slowed it down so far, and is expected to go on.
+    pub trouble: &'a Trouble,
     /// The task's least pause, seconds.
     pub min_pause_seconds: u32,
     /// When people may be contacted.
@@ -103,17 +105,17 @@ struct Worker<'a> {
 struct Speed {
     pace: TaskPace,
     slowdowns_per_action: f64,
-    lost_ms_per_action: f64,
+    waits_ms_per_action: f64,
     /// Slowdowns that are due.
     due: f64,
 }
 
 impl Speed {
-    fn of(pace: &TaskPace) -> Self {
+    fn of(pace: &TaskPace, trouble: &Trouble) -> Self {
         Self {
             pace: *pace,
-            slowdowns_per_action: pace.slowdowns_per_action(),
-            lost_ms_per_action: pace.lost_ms_per_action(),
+            slowdowns_per_action: trouble.slowdowns_per_action(),
+            waits_ms_per_action: trouble.waits_ms_per_action(),
             due: 0.0,
         }
     }
@@ -130,7 +132,7 @@ impl Speed {
         // As many calls as may be under way at a time share all of it.
         let calls = CALL_MS * question.accounts.len() as f64 / f64::from(self.pace.parallel());
         let share = f64::from(question.share_percent.clamp(1, 100)) / 100.0;
-        (pause.max(calls) + self.lost_ms_per_action) / share
+        (pause.max(calls) + self.waits_ms_per_action) / share
     }
 }
 
@@ -208,7 +210,7 @@ pub fn forecast(question: &Question<'_>) -> Forecast {
         return found;
     }
     let mut workers: Vec<Worker<'_>> = workers(question);
-    let mut speed = Speed::of(question.pace);
+    let mut speed = Speed::of(question.pace, question.trouble);
     let mut limits: BTreeMap<Limit, u64> = BTreeMap::new();
     let mut done_by: Vec<u64> = vec![0; workers.len()];
     let mut done_at_week = (0, question.ready);
@@ -409,6 +411,7 @@ mod tests {
             share_percent: 100,
             caps: &caps,
             pace: &pace,
+            trouble: &Trouble::default(),
             min_pause_seconds: 15,
             times: &times,
             wall: NOON,
@@ -491,26 +494,28 @@ mod tests {
         let wide = Cap { per_day: 100_000, per_hour: 100_000 };
         let caps = leaked(Caps { invite: wide, ..Caps::default() });
         let one = [account(1)];
-        let ends = |pace: TaskPace| {
-            let pace: &TaskPace = Box::leak(Box::new(pace));
-            ask(&one, 400, None, |question| (question.caps, question.pace) = (caps, pace))
-                .ends_in_ms
-                .unwrap()
+        let ends = |pace: TaskPace, trouble: Trouble| {
+            let (pace, trouble): (&TaskPace, &Trouble) =
+                (Box::leak(Box::new(pace)), Box::leak(Box::new(trouble)));
+            let found = ask(&one, 400, None, |question| {
+                (question.caps, question.pace, question.trouble) = (caps, pace, trouble)
+            });
+            found.ends_in_ms.unwrap()
         };
-        let smooth = TaskPace::new(1);
+        let (smooth, none) = (TaskPace::new(1), Trouble::default());
         let mut slowed = smooth;
         slowed.slow_down(NOON);
         // It recovers after forty actions, and costs what they were slower.
-        let (plain, once) = (ends(smooth), ends(slowed));
+        let (plain, once) = (ends(smooth, none), ends(slowed, none));
         assert!(plain < once && once < plain * 5 / 4, "{plain} {once}");
-        let mut often = smooth;
-        for round in 1..=10 {
-            (0..20).for_each(|_| often.succeed());
-            often.slow_down(NOON.plus_ms(round * HOUR_MS));
-            often.note_wait(120);
+        let mut often = none;
+        for _ in 0..10 {
+            (0..60).for_each(|_| often.acted());
+            often.slowed();
+            often.waits(120);
         }
-        let often = ends(often);
-        assert!(often > plain * 3 / 2, "{plain} {often}");
+        let often = ends(smooth, often);
+        assert!((plain * 5 / 4..plain * 2).contains(&often), "{plain} {often}");
     }
 
     /// Prints what a forecast costs; by hand, in release mode:

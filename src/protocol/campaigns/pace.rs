@@ -28,27 +28,7 @@ pub struct TaskPace {
     parallel_max: u32,
     successes: u32,
     slowed_at: Option<UnixMillis>,
-    /// Slowdowns of late, in how many actions, and how long accounts had to wait for them: for forecasts.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    slowdowns: u32,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    actions: u32,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    waited_seconds: u32,
 }
-
-/// Left out of what is stored.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
-/// Actions that forecasts look back on: older ones count half, again and again.
-const LOOKED_BACK_ON: u32 = 1_024;
-/// The longest wait that is expected to come again, seconds: longer ones are rare, and end with the campaign.
-const EXPECTED_WAIT_MAX: u32 = 3_600;
-/// Actions without a wait that everybody is trusted with: one wait at the very begin is not expected after each action.
-const TRUSTED_ACTIONS: u32 = 5;
 
 impl TaskPace {
     /// Nothing is wrong. `parallel_max` is as many as the task has accounts.
@@ -60,26 +40,7 @@ impl TaskPace {
             parallel_max,
             successes: 0,
             slowed_at: None,
-            slowdowns: 0,
-            actions: 0,
-            waited_seconds: 0,
         }
-    }
-
-    /// An account has to wait because of this task.
-    pub fn note_wait(&mut self, seconds: u32) {
-        let seconds = seconds.min(EXPECTED_WAIT_MAX);
-        self.waited_seconds = self.waited_seconds.saturating_add(seconds);
-    }
-
-    /// How often it was slowed down of late, for each action.
-    pub fn slowdowns_per_action(&self) -> f64 {
-        f64::from(self.slowdowns) / f64::from(self.actions + TRUSTED_ACTIONS)
-    }
-
-    /// How long its accounts had to wait of late, for each action, milliseconds.
-    pub fn lost_ms_per_action(&self) -> f64 {
-        f64::from(self.waited_seconds) * 1_000.0 / f64::from(self.actions + TRUSTED_ACTIONS)
     }
 
     /// Actions that may be under way at a time.
@@ -101,7 +62,6 @@ impl TaskPace {
             return;
         }
         self.slowed_at = Some(now);
-        self.slowdowns += 1;
         self.quarters = (self.quarters * 2).min(PARTS << DOUBLINGS_MAX);
         self.parallel = (self.parallel / 2).max(1);
     }
@@ -110,12 +70,6 @@ impl TaskPace {
     /// at a time.
     pub fn succeed(&mut self) {
         self.successes += 1;
-        self.actions += 1;
-        if self.actions >= LOOKED_BACK_ON {
-            self.actions /= 2;
-            self.slowdowns /= 2;
-            self.waited_seconds /= 2;
-        }
         if self.successes >= RECOVERY {
             self.successes = 0;
             self.quarters = (self.quarters - 1).max(PARTS);
@@ -142,6 +96,61 @@ impl TaskPace {
     /// The pause in the middle, for forecasts, milliseconds.
     pub fn mean_pause_ms(&self, min_pause_seconds: u32) -> i64 {
         self.pause_ms(min_pause_seconds, 0.5)
+    }
+}
+
+/// Actions that forecasts look back on: older ones count half, again and again.
+const LOOKED_BACK_ON: u32 = 1_024;
+/// The longest wait that is expected to come again, seconds: longer ones are rare, and end with the campaign.
+const EXPECTED_WAIT_MAX: u32 = 3_600;
+/// Actions without trouble that everybody is trusted with: one wait at the very begin is not expected to come again
+/// after each action.
+const TRUSTED_ACTIONS: u32 = 20;
+
+/// How often a task was slowed down of late, in how many actions, and how long its accounts had to wait for it: what a
+/// forecast expects to go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    slowdowns: u32,
+    actions: u32,
+    waited_seconds: u32,
+}
+
+impl Trouble {
+    /// Whether nothing was noted.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// An action went well.
+    pub fn acted(&mut self) {
+        self.actions += 1;
+        if self.actions >= LOOKED_BACK_ON {
+            self.actions /= 2;
+            self.slowdowns /= 2;
+            self.waited_seconds /= 2;
+        }
+    }
+
+    /// The task was slowed down.
+    pub fn slowed(&mut self) {
+        self.slowdowns = self.slowdowns.saturating_add(1);
+    }
+
+    /// An account has to wait because of it.
+    pub fn waits(&mut self, seconds: u32) {
+        let seconds = seconds.min(EXPECTED_WAIT_MAX);
+        self.waited_seconds = self.waited_seconds.saturating_add(seconds);
+    }
+
+    /// Slowdowns to be expected for each action.
+    pub fn slowdowns_per_action(&self) -> f64 {
+        f64::from(self.slowdowns) / f64::from(self.actions + TRUSTED_ACTIONS)
+    }
+
+    /// What accounts are expected to wait for each action, milliseconds.
+    pub fn waits_ms_per_action(&self) -> f64 {
+        f64::from(self.waited_seconds) * 1_000.0 / f64::from(self.actions + TRUSTED_ACTIONS)
     }
 }
 

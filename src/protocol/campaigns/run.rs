@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::pace::{Breaker, TaskPace};
+use super::pace::{Breaker, TaskPace, Trouble};
 use super::tally::Tally;
 use super::target::Statistics;
 use super::task::{NotNow, Order, Task, TaskId, TaskStatus, Transition};
@@ -24,6 +24,9 @@ pub struct TaskRun {
     pub tally: Tally,
     /// How fast it goes.
     pub pace: TaskPace,
+    /// What slowed it down of late.
+    #[serde(default, skip_serializing_if = "Trouble::is_empty")]
+    pub trouble: Trouble,
     /// Whether it goes at all.
     pub breaker: Breaker,
     /// `PEER_FLOOD`s since it was started or resumed.
@@ -47,6 +50,7 @@ impl TaskRun {
             statistics: Statistics::default(),
             tally: Tally::default(),
             pace: TaskPace::new(parallel_max(task)),
+            trouble: Trouble::default(),
             breaker: Breaker::default(),
             peer_floods: 0,
             out: Vec::new(),
