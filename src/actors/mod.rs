@@ -33,9 +33,15 @@ pub use monitors::commands::{CommandSink, Commands, Rejected};
 pub use monitors::context::MonitorSettings;
 pub use root::{BridgeParts, Part, Ports, Root, RootError, Settings};
 pub use services::{
-    AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, ArchivedCampaign, AuditQuery,
-    AuditService, CampaignQuery, CampaignService, ChangeService, ConnectedAccount, DailyLimitUse,
-    DetailedHealth, Erased, HealthQuery, Import, ImportGate, ImportOrder, ImportPermit, ImportService, ImportedPerson, KeyStatus, LoginService, MessageService, MonitorQuery, MonitorService, NewSuppression, PastedSession, Services, SessionBrought, StoreFigures, SuppressionList, SuppressionQuery, SuppressionService, Suppressions, TargetQuery, TaskAction, TaskOrder, TaskOutcome, TaskSort, TroubledAccountInfo, TroubledMonitorInfo, TroubledPage, Undone, UserArchive, UserDataService, WebhookInfo, WebhookOrder, WebhookService, WriteArchive,
+    AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService,
+    ArchivedCampaign, AuditQuery, AuditService, CampaignQuery, CampaignService, ChangeService,
+    ConnectedAccount, DailyLimitUse, DetailedHealth, Erased, HealthQuery, Import, ImportGate,
+    ImportOrder, ImportPermit, ImportService, ImportedPerson, KeyStatus, LoginService,
+    MessageService, MonitorQuery, MonitorService, NewSuppression, PastedSession, ReportService,
+    Services, SessionBrought, StoreFigures, SuppressionList, SuppressionQuery, SuppressionService,
+    Suppressions, TargetQuery, TaskAction, TaskOrder, TaskOutcome, TaskSort, TroubledAccountInfo,
+    TroubledMonitorInfo, TroubledPage, Undone, UserArchive, UserDataService, WebhookInfo,
+    WebhookOrder, WebhookService, WriteArchive,
 };
 pub use tree::backlog::BacklogGate;
 pub(crate) use tree::children::{said_by, watched_task, watched_thread};

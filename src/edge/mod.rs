@@ -4,4 +4,5 @@ pub mod amqp;
 pub mod http;
 pub mod import;
 pub mod parsing;
+pub mod report;
 pub mod webhook;

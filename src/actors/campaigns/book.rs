@@ -154,6 +154,8 @@ impl TargetBook {
         let mut changed = target.clone();
         let done = change(&mut changed).map_err(Some)?;
         let (before, after) = (target.status, changed.status);
+        run.tally.uncount(target);
+        run.tally.count(&changed);
         *target = changed;
         open.written = self.handed + 1;
         let mut ops = vec![Op::put_row(block)];
@@ -178,7 +180,9 @@ impl TargetBook {
             let open = self.open.entry(number).or_default();
             open.written = self.handed + 1;
             let block = open.block.get_or_insert_with(empty);
-            block.targets.push(Target::new(id, identifier, details));
+            let target = Target::new(id, identifier, details);
+            run.tally.count(&target);
+            block.targets.push(target);
             run.statistics.add(TargetStatus::Pending);
             let _ = self.note(id, Some(TargetStatus::Pending));
             if blocks.last() != Some(&number) {
@@ -202,6 +206,7 @@ impl TargetBook {
         open.written = self.handed + 1;
         let block = Op::put_row(block);
         run.statistics.remove(target.status);
+        run.tally.uncount(&target);
         let page = self.note(id, None);
         Some((target, vec![block, page]))
     }

@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::platform::Platform;
 use crate::actors::accounts::context::AccountsContext;
 use crate::protocol::campaigns::caps::{Caps, DAY_MS};
+use crate::protocol::campaigns::fitness::names_of;
 use crate::protocol::campaigns::identity::Country;
 use crate::protocol::campaigns::opt_out::Phrases;
 use crate::protocol::campaigns::respect::{
     Contacted, Covers, KnownAs, List, ListTag, Source, Suppression, SuppressionId, SuppressionKey,
 };
+use crate::protocol::campaigns::target::Target;
 use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::users::owner::UserId;
@@ -174,6 +176,12 @@ impl CampaignsContext {
     /// The names under which refusals of somebody may lie.
     pub(in crate::actors) fn keys(&self, known: &KnownAs) -> Vec<SuppressionKey> {
         known.keys(self.installation_key.expose())
+    }
+
+    /// Under what refusals of a target may lie.
+    pub(super) fn refusal_keys(&self, target: &Target) -> Vec<SuppressionKey> {
+        let names = names_of(target, self.settings.country);
+        names.iter().map(|name| SuppressionKey::of(self.installation_key(), name)).collect()
     }
 
     /// The name of a user's list.

@@ -17,12 +17,17 @@
 //! | `campaign.rs` and below | one task: orders, its people, acting, what came of it, settling |
 //! | `replies.rs` | what people answer, and who wants no more of it |
 //! | `book.rs` | the targets of one task, as the store has them and will |
+//! | `outlook.rs`, `dry_run.rs` | what is ahead of a task: when it ends, who would be contacted by whom and who not |
+//! | `recount.rs` | counts of targets that an older program did not keep |
 
 pub(super) mod allocator;
 pub(super) mod book;
 pub(super) mod campaign;
 pub(super) mod context;
+pub(super) mod dry_run;
+pub(super) mod outlook;
 pub(super) mod platform;
+pub(super) mod recount;
 pub(super) mod replies;
 pub(super) mod supervisor;
 pub(super) mod telegram;

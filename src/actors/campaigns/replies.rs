@@ -11,9 +11,7 @@ use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::campaigns::answers::Answer;
 use crate::protocol::campaigns::identity::{Hint, Identifier};
 use crate::protocol::campaigns::opt_out::Reply;
-use crate::protocol::campaigns::respect::{
-    Contacted, Covers, KnownAs, List, Refusal, Source,
-};
+use crate::protocol::campaigns::respect::{Contacted, Covers, KnownAs, List, Refusal, Source};
 use crate::protocol::campaigns::target::Step;
 use crate::protocol::campaigns::task::{Task, TaskId};
 use crate::protocol::campaigns::text::Rendered;
@@ -148,9 +146,7 @@ impl CampaignsContext {
         writer: &Writer,
     ) -> Result<(), NotHeeded> {
         let mine = self.list_of(&account.user);
-        let own = |refusal: &&Refusal| {
-            refusal.list == mine && refusal.source == Source::StopReply
-        };
+        let own = |refusal: &&Refusal| refusal.list == mine && refusal.source == Source::StopReply;
         // While it is lifted nobody is contacted who refuses under these names.
         let lifting = self.refusing(self.keys(&writer.known));
         let mut ops = Vec::new();

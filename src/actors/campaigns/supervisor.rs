@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::allocator::{Allocator, AllocatorArgs, AllocatorMsg};
 use super::campaign::{Campaign, CampaignArgs, CampaignMsg};
 use super::context::CampaignsContext;
+use super::recount::with_tally;
 use crate::actors::tree::actor::{
     Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, named,
     spawn_child,
@@ -21,6 +22,8 @@ use crate::protocol::users::owner::UserId;
 use crate::store::{Reader, StoreError};
 use crate::tasks;
 
+/// How long reading a campaign may take: one of an older program may have to be counted anew.
+const READ_MAX: Duration = Duration::from_secs(30);
 /// Campaigns started at a time, so that many of them keep neither an order nor the heartbeat waiting.
 const BEGIN_AT_ONCE: usize = 50;
 
@@ -243,7 +246,7 @@ impl CampaignsState {
             // What an earlier life left on its way to the disk is read, too.
             let _ = store.commit(Vec::new()).await;
             let read = move |store: &Reader| Stored::read(store, &user, task);
-            let outcome = Box::new(store.read(read).await);
+            let outcome = Box::new(store.read_within(READ_MAX, read).await);
             let _ = myself.cast(CampaignsMsg::Read { task, outcome });
         });
     }
@@ -415,7 +418,7 @@ impl Stored {
     fn read(store: &Reader, user: &UserId, task: TaskId) -> Result<Option<Self>, StoreError> {
         let Some(record) = store.row::<Task>(user, task)? else { return Ok(None) };
         let run = store.row::<TaskRun>(user, task)?;
-        let run = run.unwrap_or_else(|| TaskRun::new(&record));
+        let run = with_tally(store, run.unwrap_or_else(|| TaskRun::new(&record)))?;
         let pages = store.rows::<StatusPage>(user, Some(task.into()), None, usize::MAX)?;
         Ok(Some(Self { task: record, run, pages }))
     }

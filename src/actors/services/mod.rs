@@ -18,6 +18,7 @@ mod imports;
 pub(super) mod logins;
 mod messages;
 mod monitors;
+mod reports;
 mod suppression;
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,7 @@ pub use imports::{
 pub use logins::{ConnectedAccount, LoginService, PastedSession, SessionBrought};
 pub use messages::MessageService;
 pub use monitors::{MonitorQuery, MonitorService};
+pub use reports::ReportService;
 pub use suppression::{
     NewSuppression, SuppressionList, SuppressionQuery, SuppressionService, Suppressions,
 };
@@ -81,6 +83,8 @@ pub struct Services {
     pub messages: Arc<dyn MessageService>,
     /// Campaigns.
     pub campaigns: Arc<dyn CampaignService>,
+    /// How campaigns fare and would fare.
+    pub reports: Arc<dyn ReportService>,
     /// Who is never contacted.
     pub suppression: Arc<dyn SuppressionService>,
     /// Imports of people into campaigns.
@@ -121,6 +125,7 @@ impl Services {
         let accounts = accounts::Accounts::new(shared.clone());
         let logins = logins::Logins::new(shared.clone(), logins);
         let monitors = monitors::Monitors::new(shared.clone(), commands);
+        let reports = reports::Reports::new(shared.clone(), Arc::clone(&of_campaigns));
         let creations = creations::Creations::new(shared.clone());
         let suppression = suppression::SuppressionLists::new(
             shared.clone(),
@@ -142,6 +147,7 @@ impl Services {
             messages: Arc::new(messages::Messages::new(shared.clone(), sender)),
             imports: Arc::new(imports::Imports::new(shared.clone(), campaigns.clone())),
             campaigns: Arc::new(campaigns),
+            reports: Arc::new(reports),
             suppression: Arc::new(suppression),
             monitors: Arc::new(monitors),
             webhooks: Arc::new(webhooks::Webhooks::new(shared.clone(), hooks, endpoints)),

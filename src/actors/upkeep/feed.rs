@@ -1,8 +1,11 @@
 //! The change feed: tells followers what became of what changed. Looks the newest state up when it comes to it,
 //! and says nothing when that looks as it did.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::actors::logins::context::LoginsContext;
@@ -10,13 +13,18 @@ use crate::actors::services::{accounts, logins};
 use crate::actors::tree::changes::{LastTold, Subject};
 use crate::actors::tree::children::watched_task;
 use crate::actors::tree::status::{CampaignView, MonitorView};
+use crate::clock::instant;
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::answers::campaign::CampaignChange;
 use crate::protocol::answers::monitor::MonitorChange;
+use crate::protocol::campaigns::task::TaskStatus;
 use crate::protocol::feed::event::FeedEvent;
 use crate::protocol::telegram::chat::{ChatKey, ChatSpelling};
 use crate::protocol::tree::table;
 use crate::protocol::users::owner::{Scope, UserId};
+
+/// Of one campaign it is told at most so often how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Starts telling; it ends when what is returned is dropped.
 pub(in crate::actors) fn start(context: &Arc<LoginsContext>) -> AbortOnDropHandle<()> {
@@ -35,6 +43,28 @@ type Told = LastTold<Subject, Option<ChatSpelling>>;
 struct Telling {
     told: Told,
     untold: Vec<Subject>,
+    /// When a campaign was told of last, and where it stood.
+    progress: HashMap<Subject, (Instant, TaskStatus)>,
+    /// Campaigns that have got on since, and are told of in a moment.
+    later: Vec<Subject>,
+}
+
+impl Telling {
+    /// Whether a campaign has only got on since it was told of just now. Where it stands is told at once.
+    fn is_early(&mut self, context: &LoginsContext, subject: &Subject) -> bool {
+        let Subject::Campaign(user, task) = subject else { return false };
+        let Some(view) = context.status.campaign_view(user, *task) else {
+            self.progress.remove(subject);
+            return false;
+        };
+        let last = self.progress.get(subject);
+        if last.is_some_and(|(at, status)| *status == view.status && at.elapsed() < PROGRESS_EVERY)
+        {
+            return true;
+        }
+        self.progress.insert(subject.clone(), (instant(), view.status));
+        false
+    }
 }
 
 async fn follow(context: Arc<LoginsContext>, telling: Arc<Mutex<Telling>>) {
@@ -42,11 +72,25 @@ async fn follow(context: Arc<LoginsContext>, telling: Arc<Mutex<Telling>>) {
         {
             let mut telling = telling.lock().unwrap_or_else(PoisonError::into_inner);
             while let Some(subject) = telling.untold.pop() {
-                tell(&context, &mut telling.told, subject);
+                if telling.is_early(&context, &subject) {
+                    telling.later.push(subject);
+                } else {
+                    tell(&context, &mut telling.told, subject);
+                }
             }
         }
-        let news = context.status.changes().next().await;
-        telling.lock().unwrap_or_else(PoisonError::into_inner).untold.extend(news);
+        let is_waited_for = {
+            let telling = telling.lock().unwrap_or_else(PoisonError::into_inner);
+            !telling.later.is_empty()
+        };
+        let next = context.status.changes().next();
+        let mut news = match is_waited_for {
+            true => timeout(PROGRESS_EVERY, next).await.unwrap_or_default(),
+            false => next.await,
+        };
+        let mut telling = telling.lock().unwrap_or_else(PoisonError::into_inner);
+        news.extend(telling.later.drain(..));
+        telling.untold.extend(news);
     }
 }
 
@@ -116,14 +160,14 @@ fn owner_of(key: &ChatKey) -> Option<UserId> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use uuid::Uuid;
 
     use super::*;
     use crate::actors::logins::registry::LoginView;
     use crate::actors::tree::changes::Follower;
     use crate::clock::now;
+    use crate::protocol::campaigns::target::{Statistics, TargetStatus};
+    use crate::protocol::campaigns::task::{Priority, TaskId};
     use crate::protocol::feed::event::FeedEntry;
     use crate::protocol::logins::steps::LoginState;
     use crate::protocol::monitors::failover::MonitorState;
@@ -188,6 +232,38 @@ mod tests {
             context.status.monitor_gone(&key);
             assert_eq!(next(&mut changes).await, ("removed", called));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_campaign_tells_once_a_second_how_far_it_is_and_at_once_where_it_stands() {
+        let (store, _outbox) = Store::in_memory().unwrap();
+        let context = LoginsContext::for_tests(store);
+        let mut changes = Follower::start(&context.accounts.tree, Scope::Only(ann()), None);
+        tokio::task::yield_now().await;
+        let _feed = start(&context);
+        let task = TaskId(Uuid::from_u128(1));
+        let mut view = CampaignView {
+            status: TaskStatus::Running,
+            priority: Priority::Normal,
+            statistics: Statistics::default(),
+            paused_because: None,
+            error: None,
+        };
+        for _ in 0..100 {
+            view.statistics.add(TargetStatus::Sent);
+            context.status.campaign(&ann(), task, view.clone());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        view.status = TaskStatus::Completed;
+        context.status.campaign(&ann(), task, view);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut told = Vec::new();
+        while let Ok(entry) = changes.try_recv() {
+            let FeedEvent::Campaign(change) = &*entry.event else { panic!("{entry:?}") };
+            told.push((change.status, change.statistics.total()));
+        }
+        assert_eq!(told.last(), Some(&(TaskStatus::Completed, 100)), "the newest is told, at once");
+        assert!((5..=7).contains(&told.len()), "{told:?}");
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod campaign;
+pub mod campaign_report;
 pub mod erasure;
 pub mod login;
 pub mod monitor;

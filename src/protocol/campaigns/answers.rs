@@ -404,13 +404,18 @@ pub fn apply_to_run(
     let opened = run.breaker.observe(is_error, steady);
     let gave_up = opened && run.breaker.allows(steady) == super::pace::Allowance::GivenUp;
     let pause = |reason| Some(Order::Pause(reason));
+    if let AccountVerdict::Waits { seconds } = judgement.account {
+        run.trouble.waits(seconds);
+    }
     match judgement.task {
         TaskVerdict::Goes => {
             TaskPace::succeed(&mut run.pace);
+            run.trouble.acted();
             None
         }
         TaskVerdict::Slows => {
             run.pace.slow_down(steady);
+            run.trouble.slowed();
             None
         }
         TaskVerdict::CountsError if gave_up => pause(PauseReason::MassErrors),

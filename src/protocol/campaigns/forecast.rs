@@ -1,12 +1,13 @@
 //! When a campaign will end: the estimate of the dry run and of a running campaign, by one function. It goes through
-//! time in slots with the same caps, pauses and quiet hours as the real thing, a month at the most, and goes on from
-//! the newest week by proportion. Bounded work, however many targets wait. Pure.
+//! time in slots with the same caps, pauses, quiet hours and slowing down as the real thing, a month at the most, and
+//! goes on from the newest week by proportion. Bounded work, however many targets wait. Pure.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use super::account::{CampaignAccount, budget_of};
 use super::caps::{Budget, Caps, DAY_MS, HOUR_MS};
-use super::pace::TaskPace;
+use super::pace::{TaskPace, Trouble};
 use super::quiet::ContactTimes;
 use super::target::Step;
 use crate::protocol::users::owner::AccountId;
@@ -40,6 +41,8 @@ pub struct Question<'a> {
     pub caps: &'a Caps,
     /// How fast it goes.
     pub pace: &'a TaskPace,
+    /// What slowed it down so far, and is expected to go on.
+    pub trouble: &'a Trouble,
     /// The task's least pause, seconds.
     pub min_pause_seconds: u32,
     /// When people may be contacted.
@@ -62,7 +65,8 @@ pub struct Forecast {
 }
 
 /// What keeps an account from doing more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Limit {
     /// The cap of 24 hours.
     Day,
@@ -78,11 +82,58 @@ pub enum Limit {
     Lookups,
 }
 
+/// How long a call takes beside its pause, milliseconds.
+const CALL_MS: f64 = 300.0;
+
 /// One account on its way through the slots.
 struct Worker<'a> {
     account: &'a CampaignAccount,
     acts: Lane,
     lookups: Lane,
+    /// When it may do something again, milliseconds from the begin.
+    free_at: f64,
+    /// What it may do in the current slot, and what keeps it from more.
+    room: u32,
+    lookup_room: u32,
+    limit: Limit,
+    /// What it runs into when its room is used up.
+    bound: Limit,
+}
+
+/// How fast the campaign goes while time passes: it recovers as the real one does, and is slowed down as often as it
+/// was so far.
+struct Speed {
+    pace: TaskPace,
+    slowdowns_per_action: f64,
+    waits_ms_per_action: f64,
+    /// Slowdowns that are due.
+    due: f64,
+}
+
+impl Speed {
+    fn of(pace: &TaskPace, trouble: &Trouble) -> Self {
+        Self {
+            pace: *pace,
+            slowdowns_per_action: trouble.slowdowns_per_action(),
+            waits_ms_per_action: trouble.waits_ms_per_action(),
+            due: 0.0,
+        }
+    }
+
+    /// An action is done at `at`. Answers how long its account pauses, milliseconds.
+    fn act(&mut self, question: &Question<'_>, at: UnixMillis) -> f64 {
+        self.pace.succeed();
+        self.due += self.slowdowns_per_action;
+        if self.due >= 1.0 {
+            self.due -= 1.0;
+            self.pace.slow_down(at);
+        }
+        let pause = self.pace.mean_pause_ms(question.min_pause_seconds) as f64 + CALL_MS;
+        // As many calls as may be under way at a time share all of it.
+        let calls = CALL_MS * question.accounts.len() as f64 / f64::from(self.pace.parallel());
+        let share = f64::from(question.share_percent.clamp(1, 100)) / 100.0;
+        (pause.max(calls) + self.waits_ms_per_action) / share
+    }
 }
 
 /// What was done of one budget in the newest slots.
@@ -159,6 +210,7 @@ pub fn forecast(question: &Question<'_>) -> Forecast {
         return found;
     }
     let mut workers: Vec<Worker<'_>> = workers(question);
+    let mut speed = Speed::of(question.pace, question.trouble);
     let mut limits: BTreeMap<Limit, u64> = BTreeMap::new();
     let mut done_by: Vec<u64> = vec![0; workers.len()];
     let mut done_at_week = (0, question.ready);
@@ -174,14 +226,14 @@ pub fn forecast(question: &Question<'_>) -> Forecast {
             held_until = held.map(|held| held.until.unwrap_or(UnixMillis(i64::MAX)));
         }
         let open = open_part(held_until, wall);
-        let before = left.acts;
-        for (worker, done) in workers.iter_mut().zip(&mut done_by) {
-            let (acted, limit) = worker.slot(question, slot, open, &mut left);
-            *done += u64::from(acted);
-            *limits.entry(limit).or_default() += 1;
+        workers.iter_mut().for_each(|worker| worker.enter(question, slot, open));
+        let last =
+            go_through(question, (&mut workers, &mut done_by), (offset, &mut speed), &mut left);
+        for worker in &workers {
+            *limits.entry(worker.limit).or_default() += 1;
         }
         if left.acts == 0 {
-            found.ends_in_ms = Some(offset + last_part(question, before, workers.len()));
+            found.ends_in_ms = last;
             return finished(found, question, done_by, limits);
         }
     }
@@ -207,6 +259,11 @@ fn workers<'a>(question: &Question<'a>) -> Vec<Worker<'a>> {
         account,
         acts: Lane::new(account, acts, question.steady),
         lookups: Lane::new(account, &[lookup], question.steady),
+        free_at: account.usage.rests_until.0.saturating_sub(question.steady.0).max(0) as f64,
+        room: 0,
+        lookup_room: 0,
+        limit: Limit::Pause,
+        bound: Limit::Day,
     };
     usable.map(of).collect()
 }
@@ -221,13 +278,49 @@ fn open_part(held_until: Option<UnixMillis>, wall: UnixMillis) -> i64 {
     }
 }
 
-/// How far into the last slot the last of `acts` actions comes.
-fn last_part(question: &Question<'_>, acts: u64, workers: usize) -> i64 {
-    let pause = question.pace.mean_pause_ms(question.min_pause_seconds);
-    let parallel = u64::from(question.pace.parallel()).min(workers as u64).max(1);
-    let rounds = i64::try_from(acts.div_ceil(parallel)).unwrap_or(i64::MAX);
-    let share = i64::from(question.share_percent.clamp(1, 100));
-    (rounds.saturating_mul(pause).saturating_mul(100) / share).min(SLOT_MS)
+/// Goes through one slot that begins at `offset`: whoever has rested longest acts next. Answers when the last action
+/// was, from the begin.
+fn go_through(
+    question: &Question<'_>,
+    (workers, done_by): (&mut [Worker<'_>], &mut [u64]),
+    (offset, speed): (i64, &mut Speed),
+    left: &mut Left,
+) -> Option<i64> {
+    let slot = usize::try_from(offset / SLOT_MS).unwrap_or(0);
+    let end = (offset + SLOT_MS) as f64;
+    let mut last = None;
+    let in_ms = |at: f64| at as i64;
+    let waiting = workers.iter().enumerate().filter(|(_, worker)| worker.has_room());
+    let mut queue: BinaryHeap<Reverse<(i64, usize)>> =
+        waiting.map(|(at, worker)| Reverse((in_ms(worker.free_at), at))).collect();
+    while let Some(Reverse((at, number))) = queue.pop() {
+        let worker = &mut workers[number];
+        if left.acts == 0 || worker.free_at >= end {
+            continue;
+        }
+        if left.known > 0 && worker.room > 0 {
+            worker.room -= 1;
+            worker.limit = if worker.room == 0 { worker.bound } else { Limit::Pause };
+            worker.acts.note(slot, 1);
+            (left.known, left.acts) = (left.known - 1, left.acts - 1);
+            done_by[number] += 1;
+            last = Some(at);
+        } else if left.lookups > 0 && worker.lookup_room > 0 {
+            worker.lookup_room -= 1;
+            worker.lookups.note(slot, 1);
+            (left.lookups, left.known) = (left.lookups - 1, left.known + 1);
+        } else {
+            if left.known == 0 && left.lookups > 0 {
+                worker.limit = Limit::Lookups;
+            }
+            continue;
+        }
+        worker.free_at += speed.act(question, question.steady.plus_ms(at));
+        if worker.has_room() {
+            queue.push(Reverse((in_ms(worker.free_at), number)));
+        }
+    }
+    last
 }
 
 fn finished(
@@ -244,68 +337,43 @@ fn finished(
 }
 
 impl Worker<'_> {
-    /// Does what it can in one slot. Answers how many were acted on, and what kept it from more.
-    fn slot(
-        &mut self,
-        question: &Question<'_>,
-        slot: usize,
-        open: i64,
-        left: &mut Left,
-    ) -> (u32, Limit) {
-        let steady = question.steady.plus_ms(i64::try_from(slot).unwrap_or(0) * SLOT_MS);
-        let (mut acted, mut looked_up) = (0, 0);
+    /// Comes to a slot, of which `open` milliseconds at its end are open for contacts: what it may do in it.
+    fn enter(&mut self, question: &Question<'_>, slot: usize, open: i64) {
         self.acts.enter(slot);
         self.lookups.enter(slot);
-        let limit = if open == 0 {
-            Limit::ContactTime
-        } else if self.is_waiting(question.step, steady) {
-            Limit::Wait
-        } else {
-            let caps = question.caps.ramped(steady.0.saturating_sub(self.account.usage.since.0));
-            let mut turns = self.turns(question, open);
-            let (room, limit) = self.acts.room(&caps, slot);
-            acted = least(left.known.min(left.acts), room.min(turns));
-            turns -= acted;
-            left.known -= u64::from(acted);
-            left.acts -= u64::from(acted);
-            let mut lookup_room = self.lookups.room(&caps, slot).0;
-            if self.is_waiting(question.lookups.0, steady) {
-                lookup_room = 0;
-            }
-            looked_up = least(left.lookups, lookup_room.min(turns));
-            left.lookups -= u64::from(looked_up);
-            left.known += u64::from(looked_up);
-            match () {
-                () if acted == room => limit,
-                () if left.known == 0 && left.lookups > 0 && looked_up == lookup_room => {
-                    Limit::Lookups
-                }
-                () => Limit::Pause,
-            }
+        (self.room, self.lookup_room) = (0, 0);
+        let begin = i64::try_from(slot).unwrap_or(0) * SLOT_MS;
+        let steady = question.steady.plus_ms(begin);
+        if open == 0 {
+            self.limit = Limit::ContactTime;
+            return;
+        }
+        let waits_until = self.waits_until(question.step, steady);
+        if waits_until.is_some_and(|until| until >= steady.plus_ms(SLOT_MS)) {
+            self.limit = Limit::Wait;
+            return;
+        }
+        let waits = waits_until.map_or(0, |until| until.0.saturating_sub(question.steady.0));
+        let opens = begin + SLOT_MS - open;
+        self.free_at = self.free_at.max(opens.max(waits) as f64);
+        let caps = question.caps.ramped(steady.0.saturating_sub(self.account.usage.since.0));
+        (self.room, self.bound) = self.acts.room(&caps, slot);
+        self.limit = if self.room == 0 { self.bound } else { Limit::Pause };
+        self.lookup_room = match self.waits_until(question.lookups.0, steady) {
+            Some(_) => 0,
+            None => self.lookups.room(&caps, slot).0,
         };
-        self.acts.note(slot, acted);
-        self.lookups.note(slot, looked_up);
-        (acted, limit)
     }
 
-    /// Actions that fit into the open part of a slot, with this account's part of what goes at a time.
-    fn turns(&self, question: &Question<'_>, open: i64) -> u32 {
-        let pause = question.pace.mean_pause_ms(question.min_pause_seconds).max(1);
-        let share = i64::from(question.share_percent.clamp(1, 100));
-        let accounts = i64::try_from(question.accounts.len()).unwrap_or(1).max(1);
-        let parallel = i64::from(question.pace.parallel()).min(accounts);
-        let turns = open * share * parallel / (pause * 100 * accounts);
-        u32::try_from(turns).unwrap_or(u32::MAX).max(1)
+    fn has_room(&self) -> bool {
+        self.room > 0 || self.lookup_room > 0
     }
 
-    fn is_waiting(&self, step: Step, steady: UnixMillis) -> bool {
-        let is_limited = self.account.floods.limited_until(steady).is_some();
-        is_limited || self.account.waits.holds(super::account::class_of(step), steady).is_some()
+    /// Until when it is limited, or waits for a step.
+    fn waits_until(&self, step: Step, steady: UnixMillis) -> Option<UnixMillis> {
+        let limited = self.account.floods.limited_until(steady);
+        limited.max(self.account.waits.holds(super::account::class_of(step), steady))
     }
-}
-
-fn least(left: u64, room: u32) -> u32 {
-    u32::try_from(left).unwrap_or(u32::MAX).min(room)
 }
 
 #[cfg(test)]
@@ -343,6 +411,7 @@ mod tests {
             share_percent: 100,
             caps: &caps,
             pace: &pace,
+            trouble: &Trouble::default(),
             min_pause_seconds: 15,
             times: &times,
             wall: NOON,
@@ -418,6 +487,57 @@ mod tests {
             hours(&ask(&[account], 5, None, |_| {}))
         };
         assert_eq!((used(0), used(5), used(50)), (0, 1, 24), "what was done today counts");
+    }
+
+    #[test]
+    fn what_slowed_it_down_so_far_is_expected_to_go_on() {
+        let wide = Cap { per_day: 100_000, per_hour: 100_000 };
+        let caps = leaked(Caps { invite: wide, ..Caps::default() });
+        let one = [account(1)];
+        let ends = |pace: TaskPace, trouble: Trouble| {
+            let (pace, trouble): (&TaskPace, &Trouble) =
+                (Box::leak(Box::new(pace)), Box::leak(Box::new(trouble)));
+            let found = ask(&one, 400, None, |question| {
+                (question.caps, question.pace, question.trouble) = (caps, pace, trouble)
+            });
+            found.ends_in_ms.unwrap()
+        };
+        let (smooth, none) = (TaskPace::new(1), Trouble::default());
+        let mut slowed = smooth;
+        slowed.slow_down(NOON);
+        // It recovers after forty actions, and costs what they were slower.
+        let (plain, once) = (ends(smooth, none), ends(slowed, none));
+        assert!(plain < once && once < plain * 5 / 4, "{plain} {once}");
+        let mut often = none;
+        for _ in 0..10 {
+            (0..60).for_each(|_| often.acted());
+            often.slowed();
+            often.waits(120);
+        }
+        let often = ends(smooth, often);
+        assert!((plain * 5 / 4..plain * 2).contains(&often), "{plain} {often}");
+    }
+
+    /// Prints what a forecast costs; by hand, in release mode:
+    /// `cargo test --release --lib campaigns::forecast -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "prints measurements"]
+    fn what_a_forecast_costs() {
+        use std::io::Write as _;
+        for (accounts, ready) in [(5, 1_000), (20, 100_000), (128, 1_000_000)] {
+            let accounts: Vec<_> = (1..=accounts).map(account).collect();
+            let began = crate::clock::instant();
+            let found = ask(&accounts, ready, None, |question| {
+                question.lookups = (Step::Resolve, ready / 2)
+            });
+            let (took, days) = (began.elapsed(), hours(&found) / 24);
+            let count = accounts.len();
+            writeln!(
+                std::io::stderr(),
+                "{count} accounts, {ready} people: {days} days, told in {took:?}"
+            )
+            .unwrap();
+        }
     }
 
     proptest! {

@@ -16,11 +16,12 @@
 //! | `import.rs` | what an import has made, so that it can be undone |
 //! | `text.rs` | what they are sent |
 //! | `zone.rs`, `schedule.rs`, `quiet.rs` | when a campaign starts, and when nobody is contacted |
-//! | `respect.rs`, `opt_out.rs` | who is never contacted, and what a reply means |
+//! | `respect.rs`, `opt_out.rs`, `fitness.rs` | who is never contacted, what a reply means, and whether somebody may be contacted now |
 //! | `caps.rs`, `pace.rs`, `account.rs` | how much, how fast, and whether an account may act now |
 //! | `waiting.rs`, `choose.rs` | which account does what for whom next |
 //! | `answers.rs`, `settle.rs` | what follows an answer, and an answer that never came |
-//! | `forecast.rs` | when it will end |
+//! | `forecast.rs`, `rehearsal.rs` | when it will end, and who comes first |
+//! | `tally.rs` | how many came to which outcome, and through which account |
 //! | `creation.rs` | what was made under which idempotency key |
 
 pub mod account;
@@ -31,17 +32,20 @@ pub mod caps;
 pub mod choose;
 pub mod creation;
 mod digits;
+pub mod fitness;
 pub mod forecast;
 pub mod identity;
 pub mod import;
 pub mod opt_out;
 pub mod pace;
 pub mod quiet;
+pub mod rehearsal;
 pub mod respect;
 pub mod run;
 pub mod schedule;
 pub mod settings;
 pub mod settle;
+pub mod tally;
 pub mod target;
 pub mod task;
 pub mod text;

@@ -99,6 +99,61 @@ impl TaskPace {
     }
 }
 
+/// Actions that forecasts look back on: older ones count half, again and again.
+const LOOKED_BACK_ON: u32 = 1_024;
+/// The longest wait that is expected to come again, seconds: longer ones are rare, and end with the campaign.
+const EXPECTED_WAIT_MAX: u32 = 3_600;
+/// Actions without trouble that everybody is trusted with: one wait at the very begin is not expected to come again
+/// after each action.
+const TRUSTED_ACTIONS: u32 = 20;
+
+/// How often a task was slowed down of late, in how many actions, and how long its accounts had to wait for it: what a
+/// forecast expects to go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    slowdowns: u32,
+    actions: u32,
+    waited_seconds: u32,
+}
+
+impl Trouble {
+    /// Whether nothing was noted.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// An action went well.
+    pub fn acted(&mut self) {
+        self.actions += 1;
+        if self.actions >= LOOKED_BACK_ON {
+            self.actions /= 2;
+            self.slowdowns /= 2;
+            self.waited_seconds /= 2;
+        }
+    }
+
+    /// The task was slowed down.
+    pub fn slowed(&mut self) {
+        self.slowdowns = self.slowdowns.saturating_add(1);
+    }
+
+    /// An account has to wait because of it.
+    pub fn waits(&mut self, seconds: u32) {
+        let seconds = seconds.min(EXPECTED_WAIT_MAX);
+        self.waited_seconds = self.waited_seconds.saturating_add(seconds);
+    }
+
+    /// Slowdowns to be expected for each action.
+    pub fn slowdowns_per_action(&self) -> f64 {
+        f64::from(self.slowdowns) / f64::from(self.actions + TRUSTED_ACTIONS)
+    }
+
+    /// What accounts are expected to wait for each action, milliseconds.
+    pub fn waits_ms_per_action(&self) -> f64 {
+        f64::from(self.waited_seconds) * 1_000.0 / f64::from(self.actions + TRUSTED_ACTIONS)
+    }
+}
+
 /// Outcomes that a breaker looks back on.
 const BREAKER_WINDOW: u32 = 10;
 /// Errors among them that open it.

@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::pace::{Breaker, TaskPace};
+use super::pace::{Breaker, TaskPace, Trouble};
+use super::tally::Tally;
 use super::target::Statistics;
 use super::task::{NotNow, Order, Task, TaskId, TaskStatus, Transition};
 use crate::protocol::users::owner::{AccountId, UserId};
@@ -18,8 +19,14 @@ pub struct TaskRun {
     pub user: UserId,
     /// How many targets have which status.
     pub statistics: Statistics,
+    /// What became of them, by outcome and account.
+    #[serde(default, skip_serializing_if = "Tally::is_empty")]
+    pub tally: Tally,
     /// How fast it goes.
     pub pace: TaskPace,
+    /// What slowed it down of late.
+    #[serde(default, skip_serializing_if = "Trouble::is_empty")]
+    pub trouble: Trouble,
     /// Whether it goes at all.
     pub breaker: Breaker,
     /// `PEER_FLOOD`s since it was started or resumed.
@@ -41,7 +48,9 @@ impl TaskRun {
             task: task.id,
             user: task.user.clone(),
             statistics: Statistics::default(),
+            tally: Tally::default(),
             pace: TaskPace::new(parallel_max(task)),
+            trouble: Trouble::default(),
             breaker: Breaker::default(),
             peer_floods: 0,
             out: Vec::new(),

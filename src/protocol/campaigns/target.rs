@@ -512,6 +512,11 @@ impl Statistics {
         self.0[status as usize] += 1;
     }
 
+    /// So many have this status.
+    pub(super) fn put(&mut self, status: TargetStatus, count: u64) {
+        self.0[status as usize] = count;
+    }
+
     /// One less.
     pub fn remove(&mut self, status: TargetStatus) {
         self.0[status as usize] = self.0[status as usize].saturating_sub(1);

@@ -16,8 +16,8 @@ use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::webhooks::deliveries::{DeadRecord, Delivery};
 
 use super::sample_rows::{
-    actor, attempt, block, contacted, creation, dead, delivery, import, page, refusal, run, suppression,
-    task, use_count, webhook,
+    actor, attempt, block, contacted, creation, dead, delivery, import, page, refusal, run,
+    suppression, task, use_count, webhook,
 };
 use super::*;
 use crate::store::records::erasure::RECORDS_PER_COMMIT;

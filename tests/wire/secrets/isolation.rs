@@ -208,6 +208,9 @@ async fn what_is_anothers_is_answered_as_what_never_was() {
         ("GET", "/api/v1/invite/tasks/{id}"),
         ("GET", "/api/v1/invite/tasks/{id}/preview?target_id=0"),
         ("GET", "/api/v1/invite/suppression/check?identifier=foe_of_alice"),
+        ("GET", "/api/v1/invite/tasks/{id}/stats"),
+        ("GET", "/api/v1/invite/tasks/{id}/report"),
+        ("POST", "/api/v1/invite/tasks/{id}/dry-run"),
     ] {
         let look = Question::new(method, &alice.has.in_path(template)).by(&alice.token);
         street.house.expect(look, 200).await;

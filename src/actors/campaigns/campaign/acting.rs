@@ -21,13 +21,12 @@ use crate::protocol::answers::refusal;
 use crate::protocol::campaigns::answers::{AccountVerdict, Answer};
 use crate::protocol::campaigns::block::TargetBlock;
 use crate::protocol::campaigns::choose::Action;
-use crate::protocol::campaigns::identity::{Hint, Identifier};
-use crate::protocol::campaigns::respect::{
-    Contacted, KnownAs, Refusal, SuppressionKey, recontact_until,
-};
-use crate::protocol::campaigns::target::{Intent, Reason, Step, Target, TargetId, TargetStatus};
+pub(super) use crate::protocol::campaigns::fitness::known_as;
+use crate::protocol::campaigns::fitness::{Rules, Seen, Verdict};
+use crate::protocol::campaigns::respect::{Contacted, Refusal, SuppressionKey};
+use crate::protocol::campaigns::target::{Intent, Reason, Target, TargetId, TargetStatus};
 use crate::protocol::campaigns::task::{Order, PauseReason, TaskStatus};
-use crate::protocol::campaigns::text::{RenderError, Rendered};
+use crate::protocol::campaigns::text::Rendered;
 use crate::protocol::campaigns::waiting::WaitingTarget;
 use crate::protocol::users::owner::Scope;
 use crate::store::{CommitError, ContactedRecord, Op, Reader, StoreError};
@@ -175,52 +174,24 @@ impl CampaignState {
     /// Whether they may be contacted, and what they are written.
     fn verdict(&self, action: Action, looked: &Looked) -> Verdict {
         let Some(target) = self.book.target(action.target) else { return Verdict::Gone };
-        if !matches!(target.status, TargetStatus::Pending | TargetStatus::Uncertain) {
-            return Verdict::Gone;
-        }
-        let skip = |reason| Verdict::Skip(TargetStatus::Skipped, reason);
-        // Whoever refuses what it comes to is not even looked up.
-        let goal = if action.step.reaches() { action.step } else { self.task.task_type.goal() };
-        let (mine, group) = (self.context.list_of(&self.task.user), self.task.target_group_id);
-        let forbidding = looked.refusals.iter().filter(|it| it.forbids(mine, goal, group));
-        let is_doubtful: Vec<bool> = forbidding.map(|refusal| refusal.is_doubtful).collect();
-        if !is_doubtful.is_empty() {
-            let is_held = is_doubtful.into_iter().all(|is_doubtful| is_doubtful);
-            return skip(if is_held { Reason::HeldForReview } else { Reason::Suppressed });
-        }
-        let settings = &self.context.settings;
-        let days = if self.settings.ignore_recontact { 0 } else { settings.recontact_days };
-        let recent =
-            recontact_until(looked.contacted.as_ref(), self.task.id, days, self.steady()).is_some();
-        if action.step.reaches() && recent {
-            return skip(Reason::Recontact);
-        }
+        let days = self.context.settings.recontact_days;
+        let rules = Rules {
+            task: self.task.id,
+            goal: self.task.task_type.goal(),
+            group: self.task.target_group_id,
+            list: self.context.list_of(&self.task.user),
+            recontact_days: if self.settings.ignore_recontact { 0 } else { days },
+            template: self.template.as_ref(),
+            opt_out_line: self.settings.opt_out_line.as_deref(),
+            steady: self.steady(),
+        };
         let known = target.person.and_then(|person| self.people.get(&person));
-        if known.is_some_and(|known| *known != target.id) {
-            return skip(Reason::Duplicate);
-        }
-        match action.step {
-            Step::Send => match self.text_for(target) {
-                Ok(text) => Verdict::Go(Some(text)),
-                Err(RenderError::TooLong(_)) => {
-                    Verdict::Skip(TargetStatus::Failed, Reason::TextTooLong)
-                }
-                Err(RenderError::Missing(_) | RenderError::Empty) => skip(Reason::MissingValue),
-            },
-            _ => Verdict::Go(None),
-        }
-    }
-
-    /// What somebody is written.
-    pub(super) fn text_for(&self, target: &Target) -> Result<Rendered, RenderError> {
-        let shown = target.identifier.to_string();
-        let values = target.values(&shown);
-        let template = self.template.as_ref().ok_or(RenderError::Empty)?;
-        let rendered = template.render(&values)?;
-        match &self.settings.opt_out_line {
-            Some(line) => rendered.with_line(line),
-            None => Ok(rendered),
-        }
+        let seen = Seen {
+            refusals: &looked.refusals,
+            contacted: looked.contacted.as_ref(),
+            is_another: known.is_some_and(|known| *known != target.id),
+        };
+        rules.verdict(target, action.step, &seen)
     }
 
     /// Takes everything at once, durably, and then calls.
@@ -412,42 +383,6 @@ impl CampaignState {
     }
 }
 
-/// What follows a look.
-enum Verdict {
-    /// They are contacted, and written this.
-    Go(Option<Rendered>),
-    /// They are not.
-    Skip(TargetStatus, Reason),
-    /// There is nothing to be done for them any more.
-    Gone,
-}
-
-/// All that a target is known by for certain: under these names a refusal is written down.
-pub(super) fn known_as(target: &Target) -> KnownAs {
-    let mut known = KnownAs::named(&target.identifier);
-    if let Some(person) = target.person {
-        known.learn(&Identifier::Id(person));
-    }
-    known
-}
-
-/// Under what refusals of a target may lie: beside the certain names also those that came with the list or were met at
-/// Telegram.
-fn refusal_keys(context: &CampaignsContext, target: &Target) -> Vec<SuppressionKey> {
-    let mut keys = context.keys(&known_as(target));
-    let details = target.details.as_deref();
-    let username = details.and_then(|known| known.username.as_deref());
-    let phone = details.and_then(|known| known.phone.as_deref());
-    let country = context.settings.country;
-    for (text, hint) in [(username, Hint::Username), (phone, Hint::Phone)] {
-        let named = text.and_then(|text| Identifier::parse(text, hint, country).ok());
-        keys.extend(named.map(|name| SuppressionKey::of(context.installation_key(), &name)));
-    }
-    keys.sort_unstable();
-    keys.dedup();
-    keys
-}
-
 /// Looks up what must be known before somebody is contacted.
 async fn look(
     context: &Arc<CampaignsContext>,
@@ -460,7 +395,7 @@ async fn look(
         Some(person) => Some(context.contact(person, by.task).ok_or(Unfit::Taken)?),
         None => None,
     };
-    let keys = refusal_keys(context, target);
+    let keys = context.refusal_keys(target);
     let mark = context.refusals_mark();
     let (wanted, list) = (keys.clone(), context.recontact_list(&by.account.user));
     let read = move |store: &Reader| {

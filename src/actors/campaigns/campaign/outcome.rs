@@ -205,6 +205,7 @@ impl CampaignState {
         let number = self.run.attempts;
         self.run.attempts += 1;
         self.run.last_attempt_at = Some(began);
+        code.iter().for_each(|code| self.run.tally.note_code(code));
         Op::put_row(&AttemptRecord {
             user: self.task.user.clone(),
             task: self.task.id,

@@ -200,6 +200,7 @@ impl CampaignState {
         });
         self.book.release(number);
         let Ok((target, mut ops)) = changed else { return Err(Refusal::not_found("target")) };
+        ops.push(Op::put_row(&self.run));
         ops.push(self.audit(who, "campaign.targets.edit"));
         self.commit(ops).await?;
         Ok(target)

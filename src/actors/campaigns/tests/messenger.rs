@@ -57,6 +57,8 @@ pub(super) struct World {
     pub(super) script: HashMap<Step, VecDeque<Then>>,
     pub(super) gone: HashSet<AccountId>,
     pub(super) away: HashSet<AccountId>,
+    /// Who may not invite to any group.
+    pub(super) without_rights: HashSet<AccountId>,
     known: HashSet<(AccountId, i64)>,
     next_message: i32,
     /// Calls under way, by account, and the most of one account that ever were.
@@ -240,9 +242,10 @@ impl Platform for Messenger {
         Told::done(if is_in { Membership::Member } else { Membership::Absent })
     }
 
-    async fn group(&self, _: &Deputy, _: MarkedId) -> Told<Group> {
+    async fn group(&self, by: &Deputy, _: MarkedId) -> Told<Group> {
         sleep(CALL).await;
-        Told::done(Group { title: Some("group".into()), may_invite: true, moved_to: None })
+        let may_invite = !self.world().without_rights.contains(&by.account.id);
+        Told::done(Group { title: Some("group".into()), may_invite, moved_to: None })
     }
 
     async fn invite_link(&self, _: &Deputy, _: MarkedId) -> Told<String> {

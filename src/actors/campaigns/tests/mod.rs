@@ -1,6 +1,8 @@
 //! Campaigns on a messenger and a store in memory and a paused clock. The messenger's books are the truth.
 
+mod counting;
 mod messenger;
+mod outlook;
 mod people;
 mod refusing;
 mod replies;
@@ -27,6 +29,7 @@ use crate::protocol::answers::campaign::Added;
 use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::campaigns::identity::{Hint, Identifier};
 use crate::protocol::campaigns::run::TaskRun;
+use crate::protocol::campaigns::tally::Tally;
 use crate::protocol::campaigns::target::{Reason, Target, TargetStatus};
 use crate::protocol::campaigns::task::{Task, TaskId, TaskRequest, TaskStatus, TaskType};
 use crate::protocol::telegram::chat::MarkedId;
@@ -160,6 +163,8 @@ impl Stage {
         }
         let read = move |store: &crate::store::Reader| store.row::<TaskRun>(&ann(), id);
         let run = self.ground.store.read(read).await.unwrap().unwrap();
+        let recount = run.tally.clone().recounted(Tally::of(&self.targets(id).await));
+        assert_eq!(run.tally, recount, "counted once each");
         for (status, count) in &statuses {
             assert_eq!(run.statistics.count(*status), *count as u64, "{status:?}");
         }

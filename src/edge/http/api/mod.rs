@@ -100,6 +100,8 @@ struct Shared {
     streams: Arc<Streams>,
     clock: Clock,
     imports: ImportOptions,
+    /// Reports that are being made.
+    reports: campaigns::ReportRoom,
 }
 
 /// The API and its documents.
@@ -109,8 +111,14 @@ pub(super) fn router(options: ApiOptions) -> Router {
     let (trusted, in_hand_max) = (options.trusted_proxies, options.in_hand_max);
     let door = Door::new(tokens, limits, trusted, options.runtime, in_hand_max);
     let streams = Streams::new(options.streams_max, options.metrics, options.stop);
-    let (clock, imports) = (options.clock, options.imports);
-    let shared = Arc::new(Shared { services: options.services, streams, clock, imports });
+    let shared = Shared {
+        services: options.services,
+        streams,
+        clock: options.clock,
+        imports: options.imports,
+        reports: campaigns::ReportRoom::default(),
+    };
+    let shared = Arc::new(shared);
     let (routes, _) = routes().split_for_parts();
     let routes = routes
         .method_not_allowed_fallback(super::method_not_allowed)

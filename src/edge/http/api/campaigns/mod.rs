@@ -5,9 +5,12 @@ mod bodies;
 mod imports;
 mod overall;
 mod parse;
+mod reports;
 mod shapes;
 mod suppression;
 mod views;
+
+pub(super) use reports::ReportRoom;
 
 use std::sync::Arc;
 
@@ -69,6 +72,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(campaign_accounts))
         .merge(imports::routes())
         .merge(overall::routes())
+        .merge(reports::routes())
         .merge(suppression::routes());
     OpenApiRouter::new().nest("/invite", routes)
 }
@@ -349,7 +353,9 @@ async fn task_status(
     who: Caller,
     Id(id): Id<TaskId>,
 ) -> Result<Json<TaskStatus>, Refusal> {
-    api.services.campaigns.get(&who, id).await.map(views::task_status).map(Json)
+    let info = api.services.campaigns.get(&who, id).await?;
+    let estimate = api.services.reports.estimate(&who, id).await?;
+    Ok(Json(views::task_status(info, estimate)))
 }
 
 /// List what was tried

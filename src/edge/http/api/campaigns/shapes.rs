@@ -92,6 +92,9 @@ pub(super) struct TaskStatus {
     pub status: String,
     /// How far it is.
     pub progress: Progress,
+    /// How long it still takes, seconds, while it runs. Absent, too, where it would not end as things are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate_seconds: Option<u64>,
     /// Why it is paused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused_because: Option<String>,

@@ -56,10 +56,11 @@ pub(super) fn progress(statistics: &Statistics) -> Progress {
     }
 }
 
-pub(super) fn task_status(info: CampaignInfo) -> TaskStatus {
+pub(super) fn task_status(info: CampaignInfo, estimate_seconds: Option<u64>) -> TaskStatus {
     TaskStatus {
         status: name_of(info.task.status),
         progress: progress(&info.statistics),
+        estimate_seconds,
         paused_because: info.task.paused_because.map(name_of),
         error: info.error,
     }

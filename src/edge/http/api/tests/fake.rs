@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::super::*;
 use super::campaigns::Campaigns;
 use super::imports::Imports;
+use super::reports::Reports;
 use super::suppression::SuppressionLists;
 use crate::actors::{
     AccountQuery, AccountService, AccountStatus, AccountWhy, AdministrationService, AuditQuery,
@@ -97,6 +98,7 @@ impl Fake {
             campaigns: Arc::new(Campaigns),
             suppression: Arc::new(SuppressionLists),
             imports: self.imports.clone(),
+            reports: Arc::new(Reports),
             monitors: Arc::new(Monitors),
             webhooks: Arc::new(Webhooks),
             audit: Arc::new(Audit),

@@ -6,6 +6,7 @@ mod fake;
 mod hostile;
 mod imports;
 mod isolation;
+mod reports;
 mod room;
 mod schema;
 mod streaming;
@@ -218,14 +219,17 @@ impl Answer {
         let mut bytes = Vec::new();
         // A refused body may be answered and reset.
         let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("an answer");
-        let text = String::from_utf8_lossy(&bytes);
-        let (head, body) = text.split_once("\r\n\r\n").expect("an answer's head");
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer's head");
+        let (head, body) = (String::from_utf8_lossy(&bytes[..end]), &bytes[end + 4..]);
+        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        let body = if is_chunked { unchunked(body) } else { body.to_vec() };
+        let body = String::from_utf8_lossy(&body);
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let headers = head.lines().skip(1).filter_map(|line| {
             let (name, value) = line.split_once(": ")?;
             Some((name.to_ascii_lowercase(), value.to_owned()))
         });
-        Self { status, headers: headers.collect(), body: body.to_owned() }
+        Self { status, headers: headers.collect(), body: body.into_owned() }
     }
 
     fn header(&self, name: &str) -> Option<&str> {
@@ -240,6 +244,19 @@ impl Answer {
     fn refusal(&self) -> (u16, String) {
         (self.status, self.json()["code"].as_str().unwrap_or_default().to_owned())
     }
+}
+
+/// A body that came in chunks (RFC 9112 section 7.1), as far as it came.
+fn unchunked(mut left: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    while let Some(end) = left.windows(2).position(|two| two == b"\r\n") {
+        let length = std::str::from_utf8(&left[..end]).expect("a length");
+        let length = usize::from_str_radix(length, 16).expect("a length");
+        let piece = &left[end + 2..];
+        whole.extend_from_slice(&piece[..length.min(piece.len())]);
+        left = piece.get(length + 2..).unwrap_or_default();
+    }
+    whole
 }
 
 fn refusal(status: u16, code: &str) -> (u16, String) {

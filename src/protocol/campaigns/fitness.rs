@@ -1,0 +1,208 @@
+//! Whether somebody may be contacted now, and what they are written: the one check of a running campaign, right before
+//! each action, and of the dry run. Pure; what is known of the person is given.
+
+use super::identity::{Country, Hint, Identifier};
+use super::respect::{Contacted, KnownAs, ListTag, Refusal, recontact_until};
+use super::target::{Reason, Step, Target, TargetStatus};
+use super::task::TaskId;
+use super::text::{RenderError, Rendered, Template};
+use crate::protocol::telegram::chat::MarkedId;
+use crate::protocol::values::ids::UnixMillis;
+
+/// What a task says of whom it contacts.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// The task.
+    pub task: TaskId,
+    /// What it comes to for each person.
+    pub goal: Step,
+    /// Where people are invited to.
+    pub group: Option<MarkedId>,
+    /// The list of its user.
+    pub list: ListTag,
+    /// Days during which nobody is contacted by two tasks; 0: the task's user has chosen otherwise.
+    pub recontact_days: u32,
+    /// Its text.
+    pub template: Option<&'a Template>,
+    /// A line below the text that tells how to opt out.
+    pub opt_out_line: Option<&'a str>,
+    /// Now, on the steady timeline.
+    pub steady: UnixMillis,
+}
+
+/// What is known of a person.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen<'a> {
+    /// All refusals under any of their names, on whosever list.
+    pub refusals: &'a [Refusal],
+    /// When a task reached them last.
+    pub contacted: Option<&'a Contacted>,
+    /// Another target of the task is the same person.
+    pub is_another: bool,
+}
+
+/// What follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// They are contacted, and written this.
+    Go(Option<Rendered>),
+    /// They are not.
+    Skip(TargetStatus, Reason),
+    /// There is nothing to be done for them any more.
+    Gone,
+}
+
+/// All that a target is known by for certain: under these names a refusal is written down.
+pub fn known_as(target: &Target) -> KnownAs {
+    let mut known = KnownAs::named(&target.identifier);
+    if let Some(person) = target.person {
+        known.learn(&Identifier::Id(person));
+    }
+    known
+}
+
+/// Under what names refusals of a target may lie: beside the certain ones also those that came with the list or were
+/// met at the messenger.
+pub fn names_of(target: &Target, country: Option<Country>) -> Vec<Identifier> {
+    let details = target.details.as_deref();
+    let username = details.and_then(|known| known.username.as_deref());
+    let phone = details.and_then(|known| known.phone.as_deref());
+    let more = [(username, Hint::Username), (phone, Hint::Phone)];
+    let parse = |(text, hint): (Option<&str>, Hint)| Identifier::parse(text?, hint, country).ok();
+    let mut names: Vec<Identifier> = known_as(target).identifiers().collect();
+    names.extend(more.into_iter().filter_map(parse));
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+impl Rules<'_> {
+    /// Whether a person may be contacted by `step`, and what they are written.
+    pub fn verdict(&self, target: &Target, step: Step, seen: &Seen<'_>) -> Verdict {
+        if !matches!(target.status, TargetStatus::Pending | TargetStatus::Uncertain) {
+            return Verdict::Gone;
+        }
+        let skip = |reason| Verdict::Skip(TargetStatus::Skipped, reason);
+        // Whoever refuses what it comes to is not even looked up.
+        let goal = if step.reaches() { step } else { self.goal };
+        let forbids = |refusal: &&Refusal| refusal.forbids(self.list, goal, self.group);
+        let mut forbidding = seen.refusals.iter().filter(forbids).peekable();
+        if forbidding.peek().is_some() {
+            let is_held = forbidding.all(|refusal| refusal.is_doubtful);
+            return skip(if is_held { Reason::HeldForReview } else { Reason::Suppressed });
+        }
+        let recent =
+            recontact_until(seen.contacted, self.task, self.recontact_days, self.steady).is_some();
+        if step.reaches() && recent {
+            return skip(Reason::Recontact);
+        }
+        if seen.is_another {
+            return skip(Reason::Duplicate);
+        }
+        match step {
+            Step::Send => match self.text_for(target) {
+                Ok(text) => Verdict::Go(Some(text)),
+                Err(RenderError::TooLong(_)) => {
+                    Verdict::Skip(TargetStatus::Failed, Reason::TextTooLong)
+                }
+                Err(RenderError::Missing(_) | RenderError::Empty) => skip(Reason::MissingValue),
+            },
+            _ => Verdict::Go(None),
+        }
+    }
+
+    /// What somebody is written.
+    ///
+    /// # Errors
+    /// When a value is missing, or the text does not fit into a message.
+    pub fn text_for(&self, target: &Target) -> Result<Rendered, RenderError> {
+        let shown = target.identifier.to_string();
+        let template = self.template.ok_or(RenderError::Empty)?;
+        let rendered = template.render(&target.values(&shown))?;
+        match self.opt_out_line {
+            Some(line) => rendered.with_line(line),
+            None => Ok(rendered),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::protocol::campaigns::respect::{Covers, Source, SuppressionKey};
+    use crate::protocol::campaigns::target::{Details, TargetId};
+
+    #[test]
+    fn refusals_lie_under_every_name_that_came_with_somebody() {
+        let details = Details {
+            username: Some("Durov".into()),
+            phone: Some("8 999 123-45-67".into()),
+            ..Details::default()
+        };
+        let target = Target {
+            person: Some(7),
+            ..Target::new(TargetId(0), Identifier::Username("durov".into()), Some(details))
+        };
+        let names = names_of(&target, Country::named("RU"));
+        let expected = [
+            Identifier::Id(7),
+            Identifier::Username("durov".into()),
+            Identifier::Phone(79_991_234_567),
+        ];
+        assert!(names.len() == 3 && expected.iter().all(|name| names.contains(name)), "{names:?}");
+        assert_eq!(
+            known_as(&target).identifiers().count(),
+            2,
+            "the phone is only said to be theirs"
+        );
+    }
+
+    #[test]
+    fn the_reasons_come_in_the_order_of_their_weight() {
+        let template = Template::parse("Hi {first_name}", None).unwrap();
+        let rules = Rules {
+            task: TaskId(Uuid::from_u128(1)),
+            goal: Step::Send,
+            group: None,
+            list: ListTag::INSTALLATION,
+            recontact_days: 30,
+            template: Some(&template),
+            opt_out_line: None,
+            steady: UnixMillis(1_000_000),
+        };
+        let contacted = Contacted { task: TaskId(Uuid::from_u128(2)), at: UnixMillis(999_000) };
+        let recent = Seen { contacted: Some(&contacted), ..Seen::default() };
+        let target = Target::new(TargetId(0), Identifier::Id(7), None);
+        let skip = |reason| Verdict::Skip(TargetStatus::Skipped, reason);
+        let ask = |step, seen: &Seen<'_>| rules.verdict(&target, step, seen);
+        assert_eq!(ask(Step::Send, &recent), skip(Reason::Recontact));
+        // Who is only looked up is not contacted yet.
+        assert_eq!(ask(Step::Resolve, &recent), Verdict::Go(None));
+        let twice = Seen { is_another: true, ..Seen::default() };
+        assert_eq!(ask(Step::Resolve, &twice), skip(Reason::Duplicate));
+        assert_eq!(ask(Step::Send, &Seen::default()), skip(Reason::MissingValue));
+        assert_eq!(ask(Step::Invite, &Seen::default()), Verdict::Go(None));
+        let own = Rules { recontact_days: 0, ..rules };
+        assert_eq!(own.verdict(&target, Step::Invite, &recent), Verdict::Go(None));
+        let doubtful = Refusal {
+            key: SuppressionKey([0; 32]),
+            list: ListTag::INSTALLATION,
+            covers: Covers::Everything,
+            group: None,
+            source: Source::StopReply,
+            is_doubtful: true,
+            since: UnixMillis(0),
+            entry: None,
+        };
+        let held = [doubtful];
+        let held = Seen { refusals: &held, ..recent };
+        assert_eq!(ask(Step::Send, &held), skip(Reason::HeldForReview));
+        let certain = [doubtful, Refusal { is_doubtful: false, ..doubtful }];
+        let certain = Seen { refusals: &certain, ..recent };
+        assert_eq!(ask(Step::Resolve, &certain), skip(Reason::Suppressed));
+        let sent = Target { status: TargetStatus::Sent, ..target.clone() };
+        assert_eq!(rules.verdict(&sent, Step::Send, &Seen::default()), Verdict::Gone);
+    }
+}
