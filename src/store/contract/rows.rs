@@ -58,7 +58,7 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub(in crate::store) const ALL: [Self; 15] = [
+    pub(in crate::store) const ALL: [Self; 16] = [
         Self::OwnedAccount,
         Self::AttachedChat,
         Self::Send,

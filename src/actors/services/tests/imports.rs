@@ -35,7 +35,7 @@ impl House {
             audience_basis: "they asked".to_owned(),
             ..TaskRequest::default()
         };
-        self.services.campaigns.create(who, request).await.unwrap()
+        self.services.campaigns.create(who, request, None).await.unwrap().0
     }
 
     async fn import(
@@ -56,7 +56,7 @@ impl House {
     async fn names(&self, who: &Caller, task: TaskId) -> Vec<String> {
         let (mut names, mut page) = (Vec::new(), PageQuery { cursor: None, limit: 1_000 });
         loop {
-            let query = TargetQuery { status: None, page };
+            let query = TargetQuery { status: None, text: None, page };
             let found = self.services.campaigns.targets(who, task, query).await.unwrap();
             names.extend(found.items.iter().map(|target| target.identifier.to_string()));
             match found.next_cursor {
@@ -75,7 +75,9 @@ impl House {
             covers,
             group: None,
             source: Source::Manual,
+            is_doubtful: false,
             since: now(),
+            entry: None,
         };
         self.store.commit(vec![Op::put_shared(&refusal)]).await.unwrap();
     }
@@ -132,7 +134,8 @@ async fn whoever_something_was_done_about_stays_when_an_import_is_undone() {
     let who = caller("one");
     let task = house.draft(&who).await.task.id;
     let import = house.import(&who, order(task), vec![people(0..20)]).await.unwrap();
-    let query = TargetQuery { status: None, page: PageQuery { cursor: None, limit: 20 } };
+    let query =
+        TargetQuery { status: None, text: None, page: PageQuery { cursor: None, limit: 20 } };
     let all = house.services.campaigns.targets(&who, task, query.clone()).await.unwrap().items;
     let some = vec![all[3].id, all[19].id];
     let skip = crate::actors::BulkAction::Skip(some.clone());

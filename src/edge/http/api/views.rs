@@ -310,7 +310,7 @@ pub(super) fn archive(archive: UserArchive) -> Vec<u8> {
         "monitors": monitors.into_iter().map(monitor).collect::<Vec<_>>(),
         "webhooks": webhooks.into_iter().map(webhook).collect::<Vec<_>>(),
         "campaigns": campaigns.into_iter().map(super::campaigns::archived).collect::<Vec<_>>(),
-        "suppression": suppression.iter().map(super::campaigns::suppressed).collect::<Vec<_>>(),
+        "suppression": suppression.into_iter().map(super::campaigns::suppressed).collect::<Vec<_>>(),
         "audit": audit.into_iter().map(audit_entry).collect::<Vec<_>>(),
     });
     archive.to_string().into_bytes()

@@ -35,7 +35,7 @@ use super::bodies::Paging;
 use super::extract::{Body, Id, LargeBody, Query, TargetParameter, creation_key, page, replayed};
 use super::fields::Fields;
 use super::parse::words;
-use super::shapes::{Page, Time};
+use super::shapes::Page;
 use super::views::page as page_of;
 use crate::actors::{
     ArchivedCampaign, BulkAction, CampaignQuery, Edit, NewTarget, TargetQuery, Wanted,
@@ -89,15 +89,8 @@ pub(super) fn archived(campaign: ArchivedCampaign) -> Value {
 }
 
 /// Somebody who is never contacted, the same.
-pub(super) fn suppressed(entry: &Suppression) -> Value {
-    json!({
-        "identifier": entry.identifier.as_ref().map(ToString::to_string),
-        "covers": entry.covers,
-        "group_id": entry.group.map(|group| group.0),
-        "source": entry.source,
-        "is_doubtful": entry.is_doubtful,
-        "since": Time(entry.since),
-    })
+pub(super) fn suppressed(entry: Suppression) -> Value {
+    json!(suppression::view(entry))
 }
 
 /// The version of a task as an entity tag (RFC 9110 section 8.8.3).
@@ -639,12 +632,13 @@ async fn delete_target(
     get,
     path = "/accounts",
     tag = "campaigns",
-    responses((status = 200, description = "The caller's accounts", body = Vec<AccountView>)),
+    responses((status = 200, description = "The caller's accounts, all of them", body = Page<AccountView>)),
 )]
 async fn campaign_accounts(
     State(api): State<Arc<Shared>>,
     who: Caller,
-) -> Result<Json<Vec<AccountView>>, Refusal> {
+) -> Result<Json<Page<AccountView>>, Refusal> {
     let found = api.services.campaigns.accounts(&who).await?;
-    Ok(Json(found.into_iter().map(views::account).collect()))
+    let items = found.into_iter().map(views::account).collect();
+    Ok(Json(Page { items, next_cursor: None }))
 }

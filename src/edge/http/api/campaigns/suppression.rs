@@ -114,7 +114,7 @@ struct ImportSuppressions {
 
 /// An entry of a list of who is never contacted.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-struct SuppressionView {
+pub(super) struct SuppressionView {
     /// Its id.
     id: Uuid,
     /// Whose list: `own` or `installation`.
@@ -129,6 +129,8 @@ struct SuppressionView {
     group_id: Option<i64>,
     /// `stop_reply`, `blocked`, `privacy`, `manual`, `import` or `erased`.
     source: String,
+    /// Whether what they answered may have meant something else: they are held until a person has read it.
+    is_doubtful: bool,
     /// Since when.
     since: Time,
 }
@@ -368,7 +370,7 @@ fn reason(value: Value) -> Result<String, Wrong> {
         .ok_or_else(|| format!("must be a line of 1 to {REASON_CHARS_MAX} characters"))
 }
 
-fn view(entry: Suppression) -> SuppressionView {
+pub(super) fn view(entry: Suppression) -> SuppressionView {
     SuppressionView {
         id: entry.id.0,
         scope: scope_name(entry.list != List::Installation),
@@ -376,6 +378,7 @@ fn view(entry: Suppression) -> SuppressionView {
         covers: name_of(entry.covers),
         group_id: entry.group.map(|group| group.0),
         source: name_of(entry.source),
+        is_doubtful: entry.is_doubtful,
         since: Time(entry.since),
     }
 }

@@ -29,6 +29,7 @@ fn entry(identifier: Identifier) -> Suppression {
         covers: Covers::Everything,
         group: None,
         source: Source::Manual,
+        is_doubtful: false,
         since: T,
         identifier: Some(identifier),
     }
