@@ -265,7 +265,10 @@ fn example(method: &str, path: &str, operation: &Value) -> Request {
     let mut request = Request::to(method, path);
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     for parameter in parameters.filter(|one| one["in"] == "query" && one["required"] == true) {
-        request = request.query(&format!("{}=0", parameter["name"].as_str().unwrap()));
+        let name = parameter["name"].as_str().unwrap();
+        // Nobody at Telegram is number 0.
+        let value = if name == "identifier" { "777000" } else { "0" };
+        request = request.query(&format!("{name}={value}"));
     }
     match body_schema(operation) {
         Some(schema) => request.json(&schema["examples"][0]),
