@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use grammers_client::sender::SenderPoolHandle;
-use grammers_client::tl::{Deserializable, RemoteCall, Serializable, enums, functions, types};
+use grammers_client::tl::{Deserializable, RemoteCall, enums, functions, types};
 use serde::{Deserialize, Serialize};
 
 use crate::bare_pipe;

@@ -64,8 +64,9 @@ impl Street {
     fn example(&self, method: &str, path: &str, operation: &Value) -> Question {
         let parameters = operation["parameters"].as_array().into_iter().flatten();
         let named = parameters.filter(|one| one["in"] == "query" && one["required"] == true);
-        let named: Vec<_> =
-            named.map(|one| format!("{}=0", one["name"].as_str().unwrap())).collect();
+        let value = |name: &str| if name == "identifier" { "777000" } else { "0" };
+        let named = named.map(|one| one["name"].as_str().unwrap());
+        let named: Vec<_> = named.map(|name| format!("{name}={}", value(name))).collect();
         let path = match named.is_empty() {
             true => path.to_owned(),
             false => format!("{path}?{}", named.join("&")),
@@ -207,7 +208,7 @@ async fn what_is_anothers_is_answered_as_what_never_was() {
         ("GET", "/api/v1/users/{user_id}/export"),
         ("GET", "/api/v1/invite/tasks/{id}"),
         ("GET", "/api/v1/invite/tasks/{id}/preview?target_id=0"),
-        ("GET", "/api/v1/invite/suppression/check?identifier=foe_of_alice"),
+        ("GET", "/api/v1/invite/suppression/check?identifier=%40foe_of_alice"),
         ("GET", "/api/v1/invite/tasks/{id}/stats"),
         ("GET", "/api/v1/invite/tasks/{id}/report"),
         ("POST", "/api/v1/invite/tasks/{id}/dry-run"),

@@ -289,7 +289,10 @@ fn example(method: &str, path: &str, operation: &Value) -> Request {
     let mut request = Request::to(method, path);
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     for parameter in parameters.filter(|one| one["in"] == "query" && one["required"] == true) {
-        request = request.query(&format!("{}=0", parameter["name"].as_str().unwrap()));
+        let name = parameter["name"].as_str().unwrap();
+        // Nobody at Telegram is number 0.
+        let value = if name == "identifier" { "777000" } else { "0" };
+        request = request.query(&format!("{name}={value}"));
     }
     if let Some(schema) = body_schema(operation) {
         return request.json(&schema["examples"][0]);
