@@ -42,7 +42,7 @@ fn targets(count: u32) -> Vec<Target> {
             _ => Identifier::Id(9_007_199_254_740_993 + i64::from(id)),
         };
         let mut target = Target::new(TargetId(id), identifier, Some(details));
-        if id % 3 > 0 {
+        if !id.is_multiple_of(3) {
             let (account, step, at) =
                 (account(), Step::Send, AT.plus_ms(i64::from(id) * 3_600_000));
             let intent = Intent { account, step, random_id: 1, at, is_repeat: false };

@@ -412,7 +412,7 @@ mod tests {
         let kinds: Vec<u8> = SEALED_KINDS.iter().map(|(kind, _)| *kind).collect();
         assert_eq!((crate::store::format::FORMAT, &kinds[..]), (4, &b"cdlfhvxKBXGY"[..]));
         let of_users: Vec<u8> = kind::of_users().collect();
-        assert_eq!(&of_users[..], b"ACIlfhvxKRBSLXDJ");
+        assert_eq!(&of_users[..], b"ACIlfhvxKRBSLXDVJ");
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Batch {
     }
 
     /// Waits until it is through; answers whether it has to be fetched again.
-    async fn is_lost(self) -> bool {
+    async fn lost(self) -> bool {
         let _room = self.window.acquire().await.unwrap();
         self.progress.lock().unwrap().is_broken()
     }
@@ -71,11 +71,11 @@ async fn who_says_stop_is_on_the_list_before_the_update_state_moves() {
     until(&stage, task, TaskStatus::Completed).await;
     let by = stage.reached_by(1);
     for (person, text) in [(1, "Stop. Thank you"), (2, "when?"), (3, "is this spam?")] {
-        assert!(!Batch::says(&life, &stage, by, person, text).await.is_lost().await);
+        assert!(!Batch::says(&life, &stage, by, person, text).await.lost().await);
     }
     // Said again, or by somebody whom no campaign has reached: nothing changes.
     for (person, text) in [(1, "STOP"), (3, "spam?!"), (77, "stop")] {
-        assert!(!Batch::says(&life, &stage, by, person, text).await.is_lost().await);
+        assert!(!Batch::says(&life, &stage, by, person, text).await.lost().await);
     }
     let list = stage.list().await;
     let seen: Vec<_> = list
@@ -89,9 +89,9 @@ async fn who_says_stop_is_on_the_list_before_the_update_state_moves() {
         stage.messenger.world().reached.iter().skip(5).map(|it| it.text.clone()).collect();
     assert_eq!(texts, ["Understood."], "once, and to nobody who is only doubtful");
     // Who writes "start" is off it again.
-    assert!(!Batch::says(&life, &stage, by, 4, "stop").await.is_lost().await);
+    assert!(!Batch::says(&life, &stage, by, 4, "stop").await.lost().await);
     assert_eq!(stage.list().await.len(), 3);
-    assert!(!Batch::says(&life, &stage, by, 4, "Start, please").await.is_lost().await);
+    assert!(!Batch::says(&life, &stage, by, 4, "Start, please").await.lost().await);
     assert_eq!(stage.list().await.len(), 2);
     let settings = Settings { ignore_recontact: true, ..Settings::default() };
     let again = TaskRequest { settings, ..stage.request(TaskType::SendMessages) };
@@ -110,7 +110,7 @@ async fn a_reply_that_nobody_can_heed_yet_comes_again() {
     let stage = Stage::new(1, 1).await;
     let mut life = stage.live().await;
     life.replies = Replies::default();
-    assert!(Batch::says(&life, &stage, stage.ids()[0], 1, "stop").await.is_lost().await);
+    assert!(Batch::says(&life, &stage, stage.ids()[0], 1, "stop").await.lost().await);
 }
 
 #[tokio::test(start_paused = true)]

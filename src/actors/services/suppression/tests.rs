@@ -270,7 +270,7 @@ async fn refusals_outlive_the_daemon_and_the_newest_entry_tells_of_one() {
     ground.stop(root).await;
     let root = ground.tree().await;
     let stage = Stage { ground, root, account };
-    assert_eq!(stage.entries(&ann, Own, None).await, [newer.clone()]);
+    assert_eq!(stage.entries(&ann, Own, None).await, std::slice::from_ref(&newer));
     assert_eq!(stage.check(&ann, "@first").await[0].source, Source::StopReply);
     let old = stage.lists().remove(&ann, Own, entry.id, "an old one".into()).await.unwrap_err();
     assert_eq!(old.code, Code::NotFound);

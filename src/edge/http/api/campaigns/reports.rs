@@ -122,7 +122,7 @@ struct DryRun {
     #[serde(skip_serializing_if = "Option::is_none")]
     starts_at: Option<Time>,
     /// What somebody should know before they start it.
-    problems: Vec<Problem>,
+    problems: Vec<DryRunProblem>,
 }
 
 /// Whom a campaign would contact. `ready`, all that are `skipped` and `done` add up to the total, but for who is in
@@ -183,7 +183,7 @@ struct Binding {
 
 /// What is in the way of a campaign.
 #[derive(Serialize, ToSchema)]
-struct Problem {
+struct DryRunProblem {
     /// What it is.
     code: String,
     /// The same for people.
@@ -695,7 +695,7 @@ fn dry_run_of(found: core::DryRun) -> DryRun {
         identifier: person.identifier,
         account_id: person.account.0,
     };
-    let problem = |problem: core::Problem| Problem {
+    let problem = |problem: core::DryRunProblem| DryRunProblem {
         code: name_of(problem.code),
         detail: problem.detail,
         account_id: problem.account.map(|account| account.0),
