@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -44,6 +45,8 @@ use crate::clock::instant;
 use crate::protocol::accounts::record::PoolMember;
 use crate::protocol::bridge::job::JobRecord;
 use crate::protocol::campaigns::caps::CapClock;
+use crate::protocol::campaigns::run::TaskRun;
+use crate::protocol::campaigns::target::TargetStatus;
 use crate::protocol::campaigns::task::{TaskId, TaskStatus};
 use crate::protocol::monitors::cursor::Cursor;
 use crate::protocol::monitors::record::MonitorRecord;
@@ -157,7 +160,7 @@ impl Part {
 struct KnownOfCampaigns {
     cap_clock: Option<CapClock>,
     installation_key: InstallationKey,
-    /// The tasks that run or are scheduled.
+    /// The tasks that run or are scheduled, and those that were given up with something to settle.
     under_way: Vec<(UserId, TaskId)>,
 }
 
@@ -165,7 +168,17 @@ async fn known_of_campaigns(context: &Context) -> Result<KnownOfCampaigns, Store
     let installation_key = context.store.installation_key_or(*secret()).await?;
     let read = |store: &Reader| {
         let clock: Option<CampaignClock> = store.shared_row(RowId::ONLY)?;
-        let tasks = store.tasks_in(&[TaskStatus::Running, TaskStatus::Scheduled])?;
+        let mut tasks = store.tasks_in(&[TaskStatus::Running, TaskStatus::Scheduled])?;
+        for task in store.tasks_in(&[TaskStatus::Cancelled])? {
+            let run = store.row::<TaskRun>(&task.user, task.id)?;
+            let is_left = |run: TaskRun| {
+                let left = [TargetStatus::InFlight, TargetStatus::Uncertain];
+                left.into_iter().any(|status| run.statistics.count(status) > 0)
+            };
+            if run.is_some_and(is_left) {
+                tasks.push(task);
+            }
+        }
         Ok((clock, tasks))
     };
     let (clock, tasks) = context.store.read(read).await?;
@@ -233,7 +246,7 @@ impl Root {
         restarts.into_iter().for_each(|record| context.status.restart(record));
         let replies = Replies::default();
         let reader = replies.clone();
-        let read: ReadPrivate = Box::new(move |private| reader.read(private));
+        let read: ReadPrivate = Box::new(move |private| reader.clone().read(private).boxed());
         let _ = of_accounts.read_private.set(read);
         let (shared, held) = (Arc::clone(&of_accounts), held_by(&monitors, &jobs));
         let args = FleetArgs { context: shared, accounts, sessions, owned, held };

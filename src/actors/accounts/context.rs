@@ -4,11 +4,11 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::budgets::Budgets;
 use super::daily_limits::DailyLimits;
-use super::delivery::Share;
 use super::dial_limiter::{DialLimiter, gate};
 use super::directory::Directory;
 use super::flood_waits::PersonWaits;
@@ -43,12 +43,12 @@ pub(in crate::actors) struct PrivateMessages {
     pub(in crate::actors) account: OwnedAccount,
     /// The messages, in Telegram's order.
     pub(in crate::actors) messages: Vec<Message>,
-    /// To be finished when what follows from them is durable. Dropped before, they come again.
-    pub(in crate::actors) share: Share,
 }
 
-/// Reads what people write to accounts; see [`AccountsContext::read_private`].
-pub(in crate::actors) type ReadPrivate = Box<dyn Fn(PrivateMessages) + Send + Sync>;
+/// Reads what people write to accounts; see [`AccountsContext::read_private`]. Answers once what follows from it is
+/// durable; `false`: it is to come again. The account's link waits for that, so it asks nobody but the store.
+pub(in crate::actors) type ReadPrivate =
+    Box<dyn Fn(PrivateMessages) -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// Ends a session at Telegram that was left behind; see [`AccountsContext::end_session`].
 pub(in crate::actors) type EndSession = Box<dyn Fn(LoginRecord) + Send + Sync>;

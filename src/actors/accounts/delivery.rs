@@ -32,21 +32,17 @@ pub(in crate::actors) struct Delivery {
 /// A share in a batch, finished once what became of it is durable. The batch's move of the update
 /// state becomes due when all shares of it and of all batches before it are finished.
 ///
-/// What happens to a share that is dropped unfinished, because whoever had it crashed, is said by
+/// What happens to a share that is dropped unfinished, because its monitor crashed, is said by
 /// [`Loss`].
-pub(in crate::actors) struct Share {
-    /// `None` once it is finished.
-    batch: Option<Arc<SharedBatch>>,
-    loss: Loss,
-}
+pub(in crate::actors) struct Share(Option<Arc<SharedBatch>>);
 
 /// What follows when a monitor is gone before its messages were durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::actors) enum Loss {
     /// Nothing: the monitor's next life reads history from its durable cursor.
     ReadAgain,
-    /// Nobody reads history instead: a bot cannot, and of private chats nobody does. The update state stays
-    /// behind, the link ends, and the next one fetches the batch again.
+    /// A bot cannot read history. The update state stays behind, the link ends, and the next one
+    /// fetches the batch again.
     FetchAgain,
 }
 
@@ -54,6 +50,7 @@ struct SharedBatch {
     account: AuthKeyId,
     store: Store,
     progress: Arc<Mutex<Progress>>,
+    loss: Loss,
     ticket: u64,
     delta: Mutex<UpdateStateDelta>,
     shares_left: AtomicUsize,
@@ -87,42 +84,35 @@ impl Share {
             account: origin.account,
             store: origin.store.clone(),
             progress,
+            loss: origin.loss,
             ticket,
             delta: Mutex::new(delta),
             shares_left: AtomicUsize::new(count),
             room,
             _depth: depth,
         });
-        let share = || Self { batch: Some(Arc::clone(&batch)), loss: origin.loss };
-        (0..count).map(|_| share()).collect()
-    }
-
-    /// The same, of something that nobody reads in history: should it be dropped, the batch is fetched again.
-    pub(in crate::actors) fn or_fetch_again(self) -> Self {
-        let mut share = self;
-        share.loss = Loss::FetchAgain;
-        share
+        (0..count).map(|_| Self(Some(Arc::clone(&batch)))).collect()
     }
 
     /// What the share stood for is durable, or will be read again in any case; moves the update
     /// state as far as it is due.
     pub(in crate::actors) fn finish(mut self) {
-        if let Some(batch) = self.batch.take() {
+        if let Some(batch) = self.0.take() {
             batch.finish_one();
         }
     }
 
     /// Whether the link could hand on as many batches again as are under way now.
     pub(in crate::actors) fn has_room_behind(&self) -> bool {
-        let free = self.batch.as_ref().map(|batch| batch.room.semaphore().available_permits());
+        let free = self.0.as_ref().map(|batch| batch.room.semaphore().available_permits());
         free.is_some_and(|free| free > WINDOW / 2)
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let Some(batch) = self.batch.take() else { return };
-        match self.loss {
+        let Some(batch) = self.0.take() else { return };
+        match batch.loss {
             Loss::ReadAgain => batch.finish_one(),
             Loss::FetchAgain => {
                 batch.progress.lock().unwrap_or_else(PoisonError::into_inner).break_off();

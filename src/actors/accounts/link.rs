@@ -140,13 +140,15 @@ impl LinkTask {
         if !parts.is_empty() && self.context.backlog.is_full() {
             return Err(BacklogGate::refusal());
         }
-        let readers = parts.len() + usize::from(private.is_some());
+        if let Some((account, messages)) = private {
+            self.read(PrivateMessages { account, messages }).await?;
+        }
         let Self { account, context, progress, loss, .. } = self;
         let store = &context.store;
         let metrics = &*context.metrics;
         let origin = Origin { account: *account, store, progress, loss: *loss, metrics };
-        let mut shares = Share::split(&origin, delta, room, readers.max(1)).into_iter();
-        if readers == 0 {
+        let mut shares = Share::split(&origin, delta, room, parts.len().max(1)).into_iter();
+        if parts.is_empty() {
             // Nothing of it needs to be durable; only batches before it hold the state back.
             shares.for_each(Share::finish);
             return Ok(());
@@ -155,14 +157,17 @@ impl LinkTask {
             delivery.share = shares.next();
             self.deliver(&route, delivery);
         }
-        if let (Some((account, messages)), Some(share)) = (private, shares.next()) {
-            let share = share.or_fetch_again();
-            let private = PrivateMessages { account, messages, share };
-            if let Some(read) = self.context.read_private.get() {
-                read(private);
-            }
-        }
         Ok(())
+    }
+
+    /// Has what was written to the account itself read, before the update state moves past it. Where that fails the
+    /// batch is fetched again by the next link.
+    async fn read(&self, private: PrivateMessages) -> Result<(), Failure> {
+        let Some(read) = self.context.read_private.get() else { return Ok(()) };
+        self.pulse.begin(Activity::AwaitingStore);
+        let is_heeded = read(private).await;
+        self.pulse.begin(Activity::HandingOver);
+        if is_heeded { Ok(()) } else { Err(Failure::transient("a reply could not be heeded")) }
     }
 
     /// A monitor that is gone takes nothing any more. When it lives again it asks Telegram for what

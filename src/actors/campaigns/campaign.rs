@@ -40,7 +40,7 @@ use crate::protocol::campaigns::creation::CreationRecord;
 use crate::protocol::campaigns::import::ImportRecord;
 use crate::protocol::campaigns::run::TaskRun;
 use crate::protocol::campaigns::settings::Settings;
-use crate::protocol::campaigns::target::{Target, TargetId};
+use crate::protocol::campaigns::target::{Reason, Target, TargetId, TargetStatus};
 use crate::protocol::campaigns::task::{Task, TaskStatus};
 use crate::protocol::campaigns::text::Template;
 use crate::protocol::campaigns::waiting::WaitingTarget;
@@ -137,6 +137,14 @@ struct Acting {
     _work: AbortOnDropHandle<()>,
 }
 
+/// The target that a person is contacted as, if at all.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    target: TargetId,
+    /// They were reached as that one, may have been, or have refused; not only: they are going to be.
+    is_certain: bool,
+}
+
 /// Its state.
 pub(in crate::actors) struct CampaignState {
     context: Arc<CampaignsContext>,
@@ -156,8 +164,8 @@ pub(in crate::actors) struct CampaignState {
     /// Who waits, gathered until all were read.
     to_enter: Vec<WaitingTarget>,
     acting: HashMap<TargetId, Acting>,
-    /// Who is known to be whom, so that nobody is contacted under two names.
-    people: HashMap<i64, TargetId>,
+    /// Whose each person is, so that nobody is contacted under two names.
+    people: HashMap<i64, Owner>,
     /// Which accounts can name whom without looking them up.
     known: HashMap<i64, Vec<AccountId>>,
     /// Accounts whose sessions are over, for now.
@@ -168,6 +176,10 @@ pub(in crate::actors) struct CampaignState {
     listed: Option<HashSet<u128>>,
     /// Uncertain ones that only a person can settle.
     beyond: HashSet<TargetId>,
+    /// In which run the uncertain ones are looked at; once at a time.
+    is_settling: Option<u64>,
+    /// Where the last look at them ended.
+    settled_to: Option<TargetId>,
     /// Nothing is begun any more.
     is_stopping: bool,
     /// Waits for what is under way to be noted, when the daemon stops.
@@ -212,6 +224,8 @@ impl Actor for Campaign {
             contacts: HashSet::new(),
             listed: None,
             beyond: HashSet::new(),
+            is_settling: None,
+            settled_to: None,
             is_stopping: false,
             stopping: None,
             beside: Vec::new(),
@@ -312,7 +326,8 @@ impl CampaignState {
     /// Whether nothing follows by itself.
     fn is_idle(&self) -> bool {
         let is_waiting = matches!(self.task.status, TaskStatus::Running | TaskStatus::Scheduled);
-        !is_waiting && self.acting.is_empty()
+        let is_settling = self.task.status == TaskStatus::Cancelled && self.is_to_settle();
+        !is_waiting && !is_settling && self.acting.is_empty()
     }
 
     /// Takes over what the task says of its text and its settings.
@@ -332,6 +347,34 @@ impl CampaignState {
         self.task.settings.caps(&self.context.settings.caps)
     }
 
+    /// Whether what people are written has a link.
+    fn has_link(&self) -> bool {
+        let line = self.settings.opt_out_line.as_deref();
+        self.template.as_ref().is_some_and(|template| template.has_link_with(line))
+    }
+
+    /// Takes note of who a target is, and whether they are contacted as that one.
+    fn note_person(&mut self, target: &Target) {
+        let Some(person) = target.person else { return };
+        let is_certain = match target.status {
+            TargetStatus::Pending => false,
+            TargetStatus::Failed if target.reason == Some(Reason::Unsettled) => true,
+            // Whoever was not contacted under this name may be under another.
+            TargetStatus::Failed | TargetStatus::Skipped => {
+                if self.people.get(&person).is_some_and(|owner| owner.target == target.id) {
+                    self.people.remove(&person);
+                }
+                return;
+            }
+            _ => true,
+        };
+        let owner = Owner { target: target.id, is_certain };
+        match self.people.get(&person) {
+            Some(known) if known.target != target.id && (known.is_certain || !is_certain) => {}
+            _ => drop(self.people.insert(person, owner)),
+        }
+    }
+
     /// How it stands, for the allocator.
     fn standing(&self) -> TaskStanding {
         TaskStanding {
@@ -344,7 +387,7 @@ impl CampaignState {
                 .collect(),
             gone: self.gone.iter().copied().collect(),
             caps: self.caps(),
-            has_link: self.template.as_ref().is_some_and(Template::has_link),
+            has_link: self.has_link(),
             parallel: self.run.pace.parallel(),
             breaker: self.run.breaker,
             settings: Arc::clone(&self.settings),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::platform::Platform;
 use crate::actors::accounts::context::AccountsContext;
+use crate::actors::tree::keyed_lock::KeyedLock;
 use crate::protocol::campaigns::caps::{Caps, DAY_MS};
 use crate::protocol::campaigns::fitness::names_of;
 use crate::protocol::campaigns::identity::Country;
@@ -70,6 +71,8 @@ pub(in crate::actors) struct CampaignsContext {
     refusals: Mutex<RefusalsUnderWay>,
     /// Who is being contacted now, and by which task.
     contacting: Mutex<HashMap<i64, TaskId>>,
+    /// Whose replies are being heeded.
+    pub(super) replying: KeyedLock<i64>,
 }
 
 impl Deref for CampaignsContext {
@@ -170,6 +173,7 @@ impl CampaignsContext {
             installation_key,
             refusals: Mutex::default(),
             contacting: Mutex::default(),
+            replying: KeyedLock::default(),
         })
     }
 

@@ -29,7 +29,7 @@ use crate::protocol::campaigns::fitness::{Rules, Seen, Verdict};
 use crate::protocol::campaigns::rehearsal::Rehearsal;
 use crate::protocol::campaigns::respect::{Contacted, Refusal};
 use crate::protocol::campaigns::run::TaskRun;
-use crate::protocol::campaigns::schedule::Due;
+use crate::protocol::campaigns::schedule::{Due, Schedule};
 use crate::protocol::campaigns::target::{Reason, Step, Target, TargetId, TargetStatus};
 use crate::protocol::campaigns::task::{Blocked, Task, TaskStatus};
 use crate::protocol::campaigns::text::{RenderError, Template};
@@ -122,6 +122,11 @@ impl Looking<'_> {
         }
     }
 
+    fn has_link(&self) -> bool {
+        let line = self.task.settings.opt_out_line.as_deref();
+        self.template.as_ref().is_some_and(|template| template.has_link_with(line))
+    }
+
     /// Looks at who waits. Answers how many there are, too.
     async fn look(&self, until: Instant) -> Result<(Found, u64), StoreError> {
         let task = self.task.clone();
@@ -157,8 +162,12 @@ impl Looking<'_> {
                 let Some(block) = store.row::<TargetBlock>(&user, (task, number))? else {
                     continue;
                 };
+                // Whoever was not contacted under one name may be under another.
+                let is_owner = |target: &&Target| {
+                    !matches!(target.status, TargetStatus::Failed | TargetStatus::Skipped)
+                };
                 let named = |target: &Target| target.person.map(|person| (person, target.id));
-                people.extend(block.targets.iter().filter_map(named));
+                people.extend(block.targets.iter().filter(is_owner).filter_map(named));
                 let waiting = block.targets.into_iter();
                 for target in waiting.filter(|target| target.status == TargetStatus::Pending) {
                     let mut refusals = Vec::new();
@@ -254,8 +263,16 @@ impl Looking<'_> {
             standing.is_connected && !standing.is_gone
         });
         let asked: Vec<_> = usable.take(ASKED_MAX).map(ask).collect();
-        let all = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).collect();
-        timeout(LOOK_MAX, all).await.unwrap_or_default()
+        let mut told = Rights::new();
+        let mut answers = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE);
+        // What some have told is not lost with those that say nothing.
+        let all = async {
+            while let Some((account, rights)) = answers.next().await {
+                told.insert(account, rights);
+            }
+        };
+        let _ = timeout(LOOK_MAX, all).await;
+        told
     }
 
     async fn told(&self, found: Found, waiting: u64, rights: Rights) -> Result<DryRun, Refused> {
@@ -309,11 +326,9 @@ impl Looking<'_> {
 
     /// When it starts by itself, and how long that is away.
     fn start(&self) -> (Option<UnixMillis>, i64) {
-        let is_to_come = matches!(self.task.status, TaskStatus::Draft | TaskStatus::Scheduled);
-        let schedule = self.task.schedule.as_ref().filter(|_| is_to_come);
-        let at = schedule.map(|schedule| schedule.instant());
         let now = self.context.now();
-        let at = at.filter(|at| *at > now);
+        let is_to_come = self.task.is_for_later(self.context.settings.max_late_ms, now);
+        let at = self.task.schedule.as_ref().filter(|_| is_to_come).map(Schedule::instant);
         (at, at.map_or(0, |at| at.0.saturating_sub(now.0)))
     }
 
@@ -334,7 +349,7 @@ impl Looking<'_> {
             goal: task.task_type.goal(),
             accounts: &ids,
             caps: &caps,
-            has_link: self.template.as_ref().is_some_and(Template::has_link),
+            has_link: self.has_link(),
             pause_ms: run.pace.mean_pause_ms(least),
             steady: context.budgets.now(context),
         };
@@ -354,7 +369,7 @@ impl Looking<'_> {
         rights: &Rights,
     ) -> Vec<DryRunAccount> {
         let goal = self.task.task_type.goal();
-        let has_link = self.template.as_ref().is_some_and(Template::has_link);
+        let has_link = self.has_link();
         let caps = self.task.settings.caps(&self.context.settings.caps);
         let now = self.context.budgets.now(self.context);
         let one = |own: &OwnedAccount| {

@@ -192,7 +192,8 @@ pub(in crate::actors) async fn outlook(
     });
     let caps = task.settings.caps(&context.settings.caps);
     let min_pause_seconds = task.settings.pause_seconds(context.settings.min_pause_seconds);
-    let has_link = template_of(task).is_some_and(|template| template.has_link());
+    let line = task.settings.opt_out_line.as_deref();
+    let has_link = template_of(task).is_some_and(|template| template.has_link_with(line));
     let (goal, pace, trouble) = (task.task_type.goal(), run.pace, run.trouble);
     let settings = task.settings.clone();
     let wall = context.now().plus_ms(delay_ms);

@@ -56,24 +56,18 @@ impl Replies {
         let _ = self.0.set(Arc::downgrade(context));
     }
 
-    /// Reads what was written to an account.
-    pub(in crate::actors) fn read(&self, private: PrivateMessages) {
-        let Some(context) = self.0.get().and_then(Weak::upgrade) else { return };
-        let PrivateMessages { account, messages, share } = private;
-        let meant: Vec<Meant> =
-            messages.into_iter().filter_map(|message| context.meant(message)).collect();
-        if meant.is_empty() {
-            return share.finish();
-        }
-        tasks::brief(async move {
-            for meant in meant {
-                if let Err(error) = context.heed(&account, meant).await {
-                    tracing::error!(account = %account.id, %error, "a reply to a campaign cannot be heeded; it is fetched again");
-                    return;
-                }
+    /// Reads what was written to an account, in the order in which it was. Answers whether what follows from it is
+    /// durable.
+    pub(in crate::actors) async fn read(self, private: PrivateMessages) -> bool {
+        let Some(context) = self.0.get().and_then(Weak::upgrade) else { return false };
+        let PrivateMessages { account, messages } = private;
+        for meant in messages.into_iter().filter_map(|message| context.meant(message)) {
+            if let Err(error) = context.heed(&account, meant).await {
+                tracing::error!(account = %account.id, %error, "a reply to a campaign cannot be heeded; it is fetched again");
+                return false;
             }
-            share.finish();
-        });
+        }
+        true
     }
 }
 
@@ -87,6 +81,10 @@ impl CampaignsContext {
     /// Does what somebody wants, if a campaign of the account's user has reached them.
     async fn heed(self: &Arc<Self>, account: &OwnedAccount, meant: Meant) -> Result<(), NotHeeded> {
         let Meant { who, reply } = meant;
+        // Of an erased user nothing is written any more.
+        let Ok(_busy) = self.erasing.enter(&account.user) else { return Ok(()) };
+        // What one person says to several accounts is heeded one after the other.
+        let _turn = self.replying.take(&who.id).await;
         let writer = self.writer(account, &who).await?;
         let Some(contacted) = writer.contacted else { return Ok(()) };
         let (covers, is_doubtful) = match reply {
@@ -104,16 +102,16 @@ impl CampaignsContext {
         let group = group.filter(|_| covers == Covers::ThisGroup);
         let mine = self.list_of(&account.user);
         let is_there = |refusal: &Refusal| {
-            refusal.list == mine
-                && (is_doubtful
-                    || refusal.covers == Covers::Everything
-                    || (refusal.covers == covers && refusal.group == group))
+            let is_as_much = refusal.covers == Covers::Everything
+                || (refusal.covers == covers && refusal.group == group);
+            // What was doubtful becomes clear.
+            refusal.list == mine && (is_doubtful || (is_as_much && !refusal.is_doubtful))
         };
         if writer.refusals.iter().any(is_there) {
             return Ok(());
         }
         let refused = Refused { covers, group, source: Source::StopReply, is_doubtful };
-        let _refusing = self.refusing(self.keys(&writer.known));
+        let refusing = self.refusing(self.keys(&writer.known));
         let mut ops = self.put_refusals(&account.user, &refused, &writer.known);
         let confirmation = writer.task.filter(|_| !is_doubtful);
         let confirmation = confirmation.and_then(|task| task.settings.opt_out_confirmation);
@@ -130,11 +128,16 @@ impl CampaignsContext {
         failpoint::reach("campaign.reply.before");
         self.store.commit(ops).await?;
         failpoint::reach("campaign.reply.after");
+        drop(refusing);
         tracing::info!(account = %account.id, campaign = %contacted.task, ?covers, is_doubtful, "somebody wants no more of a campaign");
-        if let (Some(text), Some(give_back)) = (confirmation, give_back)
-            && self.confirm(&by, who.id, text).await == Answer::NotBegun
-        {
-            give_back();
+        if let (Some(text), Some(give_back)) = (confirmation, give_back) {
+            // Beside it: nothing that comes in waits for what goes out.
+            let context = Arc::clone(self);
+            tasks::brief(async move {
+                if context.confirm(&by, who.id, text).await == Answer::NotBegun {
+                    give_back();
+                }
+            });
         }
         Ok(())
     }
@@ -160,6 +163,13 @@ impl CampaignsContext {
             return Ok(());
         }
         self.store.commit(ops).await?;
+        if !lifting.is_alone() {
+            // A refusal that came meanwhile may have gone with it: it is put back.
+            let own = writer.refusals.iter().filter(own);
+            let back = own.map(|refusal| Op::put_shared(&Refusal { entry: None, ..*refusal }));
+            self.store.commit(back.collect()).await?;
+            return Ok(());
+        }
         tracing::info!(account = %account.id, "somebody wants to hear from campaigns again");
         Ok(())
     }

@@ -56,9 +56,21 @@ impl TelegramPlatform {
     }
 
     /// What an account keeps of somebody or some group.
-    async fn peer(&self, by: &Deputy, id: MarkedId) -> Option<PeerRecord> {
+    async fn peer<T>(
+        &self,
+        by: &Deputy,
+        id: MarkedId,
+        none: fn() -> Told<T>,
+    ) -> Result<PeerRecord, Told<T>> {
         let key = self.key_of(&by.account);
-        self.context.store.read(move |store: &Reader| store.peer(key, id)).await.ok().flatten()
+        match self.context.store.read(move |store: &Reader| store.peer(key, id)).await {
+            Ok(peer) => peer.ok_or_else(none),
+            // It says nothing of them.
+            Err(error) => {
+                tracing::error!(account = %by.account.id, %error, "what an account knows cannot be read");
+                Err(Told::not_done(Answer::NotBegun, "UNREADABLE"))
+            }
+        }
     }
 
     /// Has the account make a call.
@@ -200,7 +212,10 @@ impl Platform for TelegramPlatform {
     }
 
     async fn add_contact(&self, by: &Deputy, who: &Person) -> Told<()> {
-        let Some(person) = self.peer(by, MarkedId::user(who.id)).await else { return unknown() };
+        let person = match self.peer(by, MarkedId::user(who.id), unknown).await {
+            Ok(person) => person,
+            Err(told) => return told,
+        };
         let (first_name, last_name) =
             (who.first_name.clone().unwrap_or_default(), who.last_name.clone().unwrap_or_default());
         let contact = NewContact { person, first_name, last_name };
@@ -210,8 +225,14 @@ impl Platform for TelegramPlatform {
     }
 
     async fn invite(&self, by: &Deputy, group: MarkedId, person: i64) -> Told<()> {
-        let Some(group) = self.peer(by, group).await else { return no_group() };
-        let Some(person) = self.peer(by, MarkedId::user(person)).await else { return unknown() };
+        let group = match self.peer(by, group, no_group).await {
+            Ok(group) => group,
+            Err(told) => return told,
+        };
+        let person = match self.peer(by, MarkedId::user(person), unknown).await {
+            Ok(person) => person,
+            Err(told) => return told,
+        };
         let read = |outcome| match outcome {
             Outcome::Invited { missing: None } => Some(Told::done(())),
             Outcome::Invited { missing: Some(missing) } => {
@@ -224,7 +245,10 @@ impl Platform for TelegramPlatform {
     }
 
     async fn send(&self, by: &Deputy, person: i64, text: &Rendered, random_id: i64) -> Told<i32> {
-        let Some(peer) = self.peer(by, MarkedId::user(person)).await else { return unknown() };
+        let peer = match self.peer(by, MarkedId::user(person), unknown).await {
+            Ok(peer) => peer,
+            Err(told) => return told,
+        };
         self.send_to(by, peer, text, random_id).await
     }
 
@@ -241,8 +265,14 @@ impl Platform for TelegramPlatform {
     }
 
     async fn membership(&self, by: &Deputy, group: MarkedId, person: i64) -> Told<Membership> {
-        let Some(group) = self.peer(by, group).await else { return no_group() };
-        let Some(person) = self.peer(by, MarkedId::user(person)).await else { return unknown() };
+        let group = match self.peer(by, group, no_group).await {
+            Ok(group) => group,
+            Err(told) => return told,
+        };
+        let person = match self.peer(by, MarkedId::user(person), unknown).await {
+            Ok(person) => person,
+            Err(told) => return told,
+        };
         let read = |outcome| match outcome {
             Outcome::Membership(found) => Some(Told::done(found)),
             _ => None,
@@ -263,7 +293,10 @@ impl Platform for TelegramPlatform {
     }
 
     async fn invite_link(&self, by: &Deputy, group: MarkedId) -> Told<String> {
-        let Some(group) = self.peer(by, group).await else { return no_group() };
+        let group = match self.peer(by, group, no_group).await {
+            Ok(group) => group,
+            Err(told) => return told,
+        };
         let read = |outcome| match outcome {
             Outcome::InviteLink { link, .. } => Some(Told::done(link.expose().to_owned())),
             _ => None,

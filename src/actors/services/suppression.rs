@@ -227,7 +227,9 @@ impl SuppressionLists {
                 ops.push(self.audit(who, "suppression.erase", entry.id.0));
             }
         }
-        let known = there.into_iter().find(|entry| is_as_much(entry.covers, new.covers));
+        let is_known =
+            |entry: &Suppression| !entry.is_doubtful && is_as_much(entry.covers, new.covers);
+        let known = there.into_iter().find(is_known);
         let (entry, is_new) = match known {
             Some(entry) => (entry, false),
             None => {
@@ -261,7 +263,8 @@ impl SuppressionLists {
             for (key, identifier) in keyed {
                 let refusals = store.refusals(key)?;
                 let is_there = |refusal: &Refusal| {
-                    refusal.list == tag && is_as_much(refusal.covers, Covers::Everything)
+                    let is_clear = refusal.list == tag && !refusal.is_doubtful;
+                    is_clear && is_as_much(refusal.covers, Covers::Everything)
                 };
                 if !refusals.iter().any(is_there) {
                     missing.push(identifier);
@@ -362,6 +365,7 @@ impl SuppressionService for SuppressionLists {
         if !may_be_lifted(Lifting::Removed { reason: &reason }) {
             return Err(Refused::field("reason", "is missing: it is kept in the audit log"));
         }
+        let _busy = self.context.erasing.enter(&who.user)?;
         let _turn = self.locks.take(&self.tag_of(&list)).await;
         let entry = self.standing(&list, id).await?;
         let entry = entry.ok_or_else(|| Refused::not_found("entry"))?;

@@ -256,6 +256,24 @@ pub struct Details {
     pub data: Option<Box<str>>,
 }
 
+impl Details {
+    /// The same with what `others` say instead; what they leave out stays, and what is empty is taken away.
+    #[must_use]
+    pub fn with(self, others: Self) -> Self {
+        let pick = |own: Option<Box<str>>, other: Option<Box<str>>| match other {
+            None => own,
+            Some(text) => Some(text).filter(|text| !text.trim().is_empty()),
+        };
+        Self {
+            username: pick(self.username, others.username),
+            first_name: pick(self.first_name, others.first_name),
+            last_name: pick(self.last_name, others.last_name),
+            phone: pick(self.phone, others.phone),
+            data: pick(self.data, others.data),
+        }
+    }
+}
+
 /// A target, as the store keeps it under its task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
@@ -395,6 +413,13 @@ impl Target {
         let is_refused =
             self.wants_link && matches!(next, TargetStatus::Skipped | TargetStatus::Failed);
         let next = if is_refused { TargetStatus::Refused } else { next };
+        // Of whom a message or an invitation may have reached nobody says that nothing was tried, or tries anew.
+        let is_ended = matches!(next, TargetStatus::Skipped | TargetStatus::Failed);
+        let (next, reason) = if is_ended && self.may_have_been_reached() {
+            (TargetStatus::Failed, Some(Reason::Unsettled))
+        } else {
+            (next, reason)
+        };
         if !self.status.may_become(next) {
             return Err(TargetError::Status { from: self.status, to: next });
         }
@@ -412,6 +437,16 @@ impl Target {
             self.text_version = None;
         }
         Ok(())
+    }
+
+    /// Whether a call was tried of which nobody knows whether it has reached the person.
+    fn may_have_been_reached(&self) -> bool {
+        let reaching = self.intent.as_deref().filter(|intent| intent.step.reaches());
+        reaching.is_some_and(|intent| match self.status {
+            TargetStatus::Uncertain => true,
+            TargetStatus::InFlight => intent.is_repeat,
+            _ => false,
+        })
     }
 
     /// Takes note of who the name belongs to.

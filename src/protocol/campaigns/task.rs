@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::caps::Caps;
-use super::schedule::Schedule;
+use super::schedule::{Due, Schedule};
 use super::settings::{SettingError, Settings};
 use super::target::Step;
 use super::text::{Template, TemplateError};
@@ -535,9 +535,14 @@ impl Task {
     /// Everything that is wrong with it; nothing has changed then.
     pub fn edit(
         &mut self,
-        request: TaskRequest,
+        mut request: TaskRequest,
         (caps, is_admin): (&Caps, bool),
     ) -> Result<(), Vec<RequestError>> {
+        // Whoever sends the same moment back, written in another zone, changes nothing.
+        let instant = |schedule: &Option<Schedule>| schedule.as_ref().map(Schedule::instant);
+        if instant(&request.schedule) == instant(&self.schedule) {
+            request.schedule = self.schedule.clone();
+        }
         let same = TaskRequest {
             title: request.title.clone(),
             description: request.description.clone(),
@@ -594,6 +599,14 @@ impl Task {
             completed_at: None,
             ..self.clone()
         }
+    }
+
+    /// Whether it is to start at a time that is still to come: it has never started.
+    pub fn is_for_later(&self, max_late_ms: i64, now: UnixMillis) -> bool {
+        let due = self.schedule.as_ref().map(|schedule| schedule.due(max_late_ms, now));
+        let is_new =
+            matches!(self.status, TaskStatus::Draft | TaskStatus::Scheduled | TaskStatus::Paused);
+        is_new && self.started_at.is_none() && matches!(due, Some(Due::At(_)))
     }
 
     /// What keeps it from starting or being resumed, by name. `running` is how many tasks of its user run.

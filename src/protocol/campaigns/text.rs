@@ -198,6 +198,11 @@ impl Template {
         has_link(&own.collect::<String>())
     }
 
+    /// The same with a line below it.
+    pub fn has_link_with(&self, line: Option<&str>) -> bool {
+        self.has_link() || line.is_some_and(has_link)
+    }
+
     /// The text for somebody.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use super::{Acting, CampaignMsg, CampaignState};
 use crate::actors::accounts::budgets::Taking;
 use crate::actors::campaigns::allocator::AllocatorMsg;
 use crate::actors::campaigns::context::{CampaignsContext, Contacting};
-use crate::actors::campaigns::platform::{Deputy, Reserved};
+use crate::actors::campaigns::platform::{Deputy, Reserved, Told};
 use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use crate::actors::tree::calling::broken;
 use crate::clock::instant;
@@ -24,7 +24,7 @@ use crate::protocol::campaigns::choose::Action;
 pub(super) use crate::protocol::campaigns::fitness::known_as;
 use crate::protocol::campaigns::fitness::{Rules, Seen, Verdict};
 use crate::protocol::campaigns::respect::{Contacted, Refusal, SuppressionKey};
-use crate::protocol::campaigns::target::{Intent, Reason, Target, TargetId, TargetStatus};
+use crate::protocol::campaigns::target::{Intent, Reason, Step, Target, TargetId, TargetStatus};
 use crate::protocol::campaigns::task::{Order, PauseReason, TaskStatus};
 use crate::protocol::campaigns::text::Rendered;
 use crate::protocol::campaigns::waiting::WaitingTarget;
@@ -34,6 +34,10 @@ use crate::tasks;
 
 /// How long somebody waits whom another campaign is contacting just now, or of whom nothing can be read, milliseconds.
 pub(super) const LATER_MS: i64 = 30_000;
+/// The same of somebody who opts out just now.
+const OPTING_OUT_MS: i64 = 200;
+/// The same where a cap that was free when it was chosen is not any more, at least.
+const HELD_MS: i64 = 1_000;
 
 /// What is known of somebody before they are contacted.
 pub(in crate::actors) struct Prepared {
@@ -157,14 +161,26 @@ impl CampaignState {
             }
         };
         if !self.context.is_still_free(&looked.keys, looked.mark) {
-            // Somebody opted out in this moment: it is looked again.
+            // Somebody opts out in this moment: it is looked again a moment later.
             drop(looked);
-            self.acting.remove(&action.target);
-            self.book.release(TargetBlock::of(action.target));
-            self.act(myself, action);
-            return Ok(());
+            return self.put_back(action, OPTING_OUT_MS);
         }
+        let target = self.book.target(action.target);
+        let is_uncertain = target.is_some_and(|it| it.status == TargetStatus::Uncertain);
+        let is_too_late = target.is_some_and(|it| is_uncertain && !self.may_be_sent_again(it));
         match self.verdict(action, &looked) {
+            // What may have reached them is not sent again to somebody who is not to be contacted any more, or so late
+            // that it could come a second time: a person decides.
+            Verdict::Skip(..) | Verdict::Go(_) if is_too_late => {
+                self.beyond.insert(action.target);
+                self.drop_action(action, None)?;
+                self.end_if_done(myself).await
+            }
+            Verdict::Skip(..) if is_uncertain && action.step.reaches() => {
+                self.beyond.insert(action.target);
+                self.drop_action(action, None)?;
+                self.end_if_done(myself).await
+            }
             Verdict::Skip(status, reason) => self.end_target(myself, action, status, reason).await,
             Verdict::Gone => self.drop_action(action, None),
             Verdict::Go(text) => self.intend(myself, action, looked, text).await,
@@ -189,7 +205,7 @@ impl CampaignState {
         let seen = Seen {
             refusals: &looked.refusals,
             contacted: looked.contacted.as_ref(),
-            is_another: known.is_some_and(|known| *known != target.id),
+            is_another: known.is_some_and(|owner| owner.target != target.id),
         };
         rules.verdict(target, action.step, &seen)
     }
@@ -202,31 +218,40 @@ impl CampaignState {
         looked: Looked,
         text: Option<Rendered>,
     ) -> Result<(), ActorProcessingErr> {
-        let Looked { by, contacting, reserved, .. } = looked;
+        let Looked { by, contacting, reserved, keys, mark, .. } = looked;
         let caps = self.caps();
         let least = self.settings.pause_seconds(self.context.settings.min_pause_seconds);
         let taking = Taking {
             account: action.account,
             step: action.step,
-            has_link: text.as_ref().is_some_and(|text| text.has_link),
+            // As the allocator has chosen by; a link that came with somebody's name is found here alone.
+            has_link: action.step == Step::SendLink
+                || text.as_ref().is_some_and(|text| text.has_link || self.has_link()),
             caps: &caps,
             pause_ms: self.run.pace.pause_ms(least, self.context.jitter()),
         };
-        let Ok((taken, mut ops)) = self.context.budgets.take(&self.context, &taking) else {
-            return self.put_back(action, 0);
+        let (taken, mut ops) = match self.context.budgets.take(&self.context, &taking) {
+            Ok(taken) => taken,
+            Err(held) => {
+                let until = held.and_then(|held| held.until);
+                let left = until.map_or(HELD_MS, |until| until.0.saturating_sub(self.steady().0));
+                return self.put_back(action, left.max(HELD_MS));
+            }
         };
-        let now = self.context.now();
+        let (now, steady) = (self.context.now(), self.steady());
         let version = self.task.text_version;
         let random_id = self.context.chance.any();
         let begun = self.book.change(action.target, &mut self.run, |target| {
             let known =
                 target.intent.as_deref().filter(|_| target.status == TargetStatus::Uncertain);
             let random_id = known.map_or(random_id, |intent| intent.random_id);
+            // A repetition is as old as the first time: Telegram remembers a number for so long only.
+            let at = known.map_or(steady, |intent| intent.at);
             let intent = Intent {
                 account: action.account,
                 step: action.step,
                 random_id,
-                at: now,
+                at,
                 is_repeat: false,
             };
             target.begin(intent, version).map(|()| target.clone())
@@ -239,6 +264,7 @@ impl CampaignState {
                 return self.drop_action(action, None);
             }
         };
+        self.note_person(&target);
         if action.is_probe {
             self.run.breaker.probe();
         }
@@ -262,7 +288,12 @@ impl CampaignState {
             let Ok(()) = durable.await else { return };
             failpoint::reach("campaign.intent.after");
             let began = instant();
-            let told = calling.call().await;
+            // Whoever opted out before this was durable is not contacted: it is looked again.
+            let told = if calling.context.is_still_free(&keys, mark) {
+                calling.call().await
+            } else {
+                Told::not_done(Answer::NotBegun, "OPTS_OUT")
+            };
             let took = began.elapsed();
             let answered = Answered { action, told, taken, give_back, began: now, took };
             let _ = myself.cast(CampaignMsg::Answered(Box::new(answered)));
@@ -343,7 +374,10 @@ impl CampaignState {
         let changed =
             self.book.change(id, &mut self.run, |target| target.become_status(status, reason));
         let Ok(((), ops)) = changed else { return Vec::new() };
-        self.count_processed(status);
+        if let Some(after) = self.book.target(id).cloned() {
+            self.note_person(&after);
+            self.count_processed(after.status);
+        }
         ops
     }
 

@@ -30,6 +30,8 @@ const BLOCKS_AT_ONCE: u32 = 64;
 const READ_MAX: Duration = Duration::from_secs(30);
 /// The longest timer: schedules are looked at again after it, since clocks are set.
 const DUE_LOOK_MAX_MS: i64 = 60_000;
+/// How often one that is due looks whether it may run, while as many run as may.
+const ROOM_LOOK: Duration = Duration::from_secs(5);
 /// Pause before what could not be read is read again.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
@@ -74,7 +76,30 @@ impl CampaignState {
         match self.task.status {
             TaskStatus::Running => self.open(myself),
             TaskStatus::Scheduled => self.due(myself).await?,
+            TaskStatus::Cancelled => self.settle_what_is_left(myself).await?,
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// It was given up, and an earlier life may have left something on its way.
+    async fn settle_what_is_left(
+        &mut self,
+        myself: &ActorRef<CampaignMsg>,
+    ) -> Result<(), ActorProcessingErr> {
+        let left: Vec<TargetId> =
+            self.book.with_status(&[TargetStatus::InFlight], None).map(|(id, _)| id).collect();
+        for id in left {
+            let number = TargetBlock::of(id);
+            self.hold(number).await.map_err(|refusal| refusal.to_string())?;
+            let reason = Some(Reason::NoAnswer);
+            let mut ops = self.become_status(id, TargetStatus::Uncertain, reason);
+            self.book.release(number);
+            ops.push(Op::put_row(&self.run));
+            self.submit(ops).await?;
+        }
+        if self.is_to_settle() {
+            self.settle_soon(myself);
         }
         Ok(())
     }
@@ -96,7 +121,19 @@ impl CampaignState {
                 let again = move || CampaignMsg::Due { epoch };
                 myself.send_after(Duration::from_millis(pause.unsigned_abs()), again);
             }
-            Due::Now { late_ms } => self.follow(myself, Order::Due { late_ms }, Vec::new()).await?,
+            Due::Now { late_ms } => {
+                let (user, context) = (self.task.user.clone(), Arc::clone(&self.context));
+                let _turn = context.user_locks.take(&user).await;
+                if let Err(why) = self.may_run() {
+                    // It has its turn when another one is done, and says how late it is then.
+                    let why = why.detail;
+                    tracing::info!(campaign = %self.task.id, why, "a campaign that is due has to wait");
+                    let epoch = self.number;
+                    myself.send_after(ROOM_LOOK, move || CampaignMsg::Due { epoch });
+                    return Ok(());
+                }
+                self.follow(myself, Order::Due { late_ms }, Vec::new()).await?;
+            }
             Due::TooLate { .. } => self.follow(myself, Order::TooLate, Vec::new()).await?,
         }
         Ok(())
@@ -215,6 +252,9 @@ impl CampaignState {
             let mut ops = Vec::new();
             for id in ids {
                 if self.acting.contains_key(&id) {
+                    if let Some(target) = self.book.target(id).cloned() {
+                        self.note_person(&target);
+                    }
                     continue;
                 }
                 if self.book.status(id) == Some(TargetStatus::InFlight) {
@@ -225,9 +265,7 @@ impl CampaignState {
                     ));
                 }
                 let Some(target) = self.book.target(id).cloned() else { continue };
-                if let Some(person) = target.person {
-                    self.people.entry(person).or_insert(id);
-                }
+                self.note_person(&target);
                 match self.waiting_for(&target) {
                     Some(found) => waiting.push(found),
                     None if target.status == TargetStatus::Pending => {
@@ -251,8 +289,12 @@ impl CampaignState {
     pub(super) fn waiting_for(&self, target: &Target) -> Option<WaitingTarget> {
         if target.status == TargetStatus::Uncertain {
             let step = target.intent.as_deref().map(|intent| intent.step)?;
-            // An invitation is settled by a look at the group, and not by another one.
+            // An invitation is settled by a look at the group, and not by another one; and what was tried too long
+            // ago, or by an account that is gone, by a person.
             let account = target.held_by().filter(|_| step != Step::Invite)?;
+            if !self.may_be_sent_again(target) {
+                return None;
+            }
             return WaitingTarget::of(target, Reach::Only(account), step);
         }
         let by = self.knowing(target);

@@ -1,6 +1,7 @@
 //! What people want of a campaign, and what follows by itself: orders, edits, its end. A change is durable before it is
 //! answered, and pausing takes effect before the next action.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{CampaignMsg, CampaignState};
@@ -12,7 +13,6 @@ use crate::failpoint;
 use crate::protocol::answers::refusal::{Code, FieldError, Refusal};
 use crate::protocol::audit::log::AuditEvent;
 use crate::protocol::campaigns::run;
-use crate::protocol::campaigns::schedule::Due;
 use crate::protocol::campaigns::target::TargetStatus;
 use crate::protocol::campaigns::task::{
     Blocked, NotNow, Order, PauseReason, RequestError, Task, TaskRequest, TaskStatus, Transition,
@@ -65,12 +65,16 @@ impl CampaignState {
         who: &Caller,
     ) -> Result<Task, Refusal> {
         let order = match wanted {
-            Wanted::Start if self.is_for_later() => Order::Schedule,
+            Wanted::Start | Wanted::Resume if self.is_for_later() => Order::Schedule,
             Wanted::Start => Order::Start,
             Wanted::Pause => Order::Pause(PauseReason::Asked),
             Wanted::Resume => Order::Resume,
             Wanted::Cancel => Order::Cancel,
         };
+        // One at a time of a user, so that no more run than may.
+        let user = self.task.user.clone();
+        let context = Arc::clone(&self.context);
+        let _turn = context.user_locks.take(&user).await;
         if matches!(order, Order::Start | Order::Schedule | Order::Resume) {
             self.may_run()?;
         }
@@ -83,15 +87,11 @@ impl CampaignState {
     }
 
     fn is_for_later(&self) -> bool {
-        let max_late = self.context.settings.max_late_ms;
-        let due =
-            self.task.schedule.as_ref().map(|schedule| schedule.due(max_late, self.context.now()));
-        let is_new = matches!(self.task.status, TaskStatus::Draft | TaskStatus::Scheduled);
-        is_new && matches!(due, Some(Due::At(_)))
+        self.task.is_for_later(self.context.settings.max_late_ms, self.context.now())
     }
 
     /// What keeps it from running, in words.
-    fn may_run(&self) -> Result<(), Refusal> {
+    pub(super) fn may_run(&self) -> Result<(), Refusal> {
         let running = self.context.status.campaigns_running(&self.task.user);
         let blocked = self.task.blocked_by(running, self.context.settings.running_max as usize);
         let Some(blocked) = blocked else { return Ok(()) };
@@ -157,7 +157,12 @@ impl CampaignState {
                 let due = CampaignMsg::Due { epoch: self.number };
                 let _ = myself.cast(due);
             }
-            _ => self.leave(),
+            _ => {
+                self.leave();
+                if next == TaskStatus::Cancelled && self.is_to_settle() {
+                    self.settle_soon(myself);
+                }
+            }
         }
         Ok(())
     }
@@ -229,9 +234,14 @@ impl CampaignState {
         }
         let mut run = self.run.clone();
         run.resize(&task);
+        let all = &self.context.settings.caps;
+        let is_raised = task.settings.caps.is_some_and(|own| !own.is_within(all));
+        let raises = is_raised && task.settings.caps != self.task.settings.caps;
+        let raised = raises.then(|| self.audit(who, "campaign.caps.raise"));
         let audit = self.audit(who, "campaign.edit");
         let mut ops = vec![Op::update_row(&task), Op::put_row(&run), audit];
         let (before, after) = (self.task.settings.ignore_recontact, task.settings.ignore_recontact);
+        ops.extend(raised);
         if before != after {
             ops.push(self.audit(who, ignore_recontact_action(after)));
         }

@@ -90,7 +90,6 @@ impl CampaignState {
             Err(None) => {}
         }
         if let (Answer::Accepted, Some(Found::Person(person))) = (answer, &found) {
-            self.people.entry(person.id).or_insert(action.target);
             let known = self.known.entry(person.id).or_default();
             if !known.contains(&action.account) {
                 known.push(action.account);
@@ -112,6 +111,7 @@ impl CampaignState {
         let (left, order) = self.apply(action, &judgement);
         let after = self.book.target(action.target).cloned();
         if let Some(after) = &after {
+            self.note_person(after);
             ops.push(self.attempt_row(action, after, code, began, took));
         }
         let refusing = self.refuse(&judgement, after.as_ref(), &mut ops);

@@ -1,6 +1,6 @@
 //! Whom a campaign is for: people are added, changed and removed while it is a draft or paused.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::{CampaignMsg, CampaignState};
@@ -187,6 +187,8 @@ impl CampaignState {
                 return Err(Refusal::new(Code::Conflict, detail));
             }
         }
+        let before = self.book.target(id).map(|target| fingerprint(&target.identifier));
+        let is_other = identifier.is_some();
         let changed = self.book.change(id, &mut self.run, |target| {
             if let Some(identifier) = identifier {
                 // Whoever it was known to be, it is somebody else now.
@@ -194,12 +196,21 @@ impl CampaignState {
                 *target = fresh;
             }
             if let Some(details) = details {
+                let known = target.details.take().map(|known| *known).unwrap_or_default();
+                let details = known.with(details);
                 target.details = (details != Details::default()).then(|| Box::new(details));
             }
             Ok::<_, std::convert::Infallible>(target.clone())
         });
         self.book.release(number);
         let Ok((target, mut ops)) = changed else { return Err(Refusal::not_found("target")) };
+        let after = fingerprint(&target.identifier);
+        if let (true, Some(listed), Some(before)) = (is_other, &mut self.listed, before)
+            && before != after
+        {
+            // Whoever was meant before may be added again.
+            listed.remove(&before);
+        }
         ops.push(Op::put_row(&self.run));
         ops.push(self.audit(who, "campaign.targets.edit"));
         self.commit(ops).await?;
@@ -215,36 +226,51 @@ impl CampaignState {
     ) -> Result<u64, Refusal> {
         let is_retry = matches!(action, BulkAction::Retry(_));
         let is_over = self.task.status == TaskStatus::Completed && is_retry;
-        if !is_over {
+        let gives_up = matches!(action, BulkAction::GiveUp(_));
+        let is_left = gives_up && self.task.status == TaskStatus::Cancelled;
+        if !is_over && !is_left {
             self.may_be_edited()?;
         }
         if action.targets().len() > BULK_MAX {
             let text = format!("names more than {BULK_MAX}; send them in pieces");
             return Err(Refusal::field("target_ids", text));
         }
+        let blocks: BTreeSet<u32> = action.targets().iter().copied().map(TargetBlock::of).collect();
+        // All of them first, so that nothing has changed where one cannot be read.
+        self.hold_all(&blocks).await?;
         let (mut done, mut ops) = (0, Vec::new());
         for id in action.targets() {
-            let number = TargetBlock::of(*id);
-            self.hold(number).await?;
-            let changed = self.bulk_one(&action, *id);
-            self.book.release(number);
-            if let Some(changes) = changed {
+            if let Some(changes) = self.bulk_one(&action, *id) {
                 done += 1;
                 ops.extend(changes);
             }
         }
+        blocks.iter().for_each(|number| self.book.release(*number));
         if done == 0 {
             return Ok(0);
         }
         ops.push(Op::put_row(&self.run));
         ops.push(self.audit(who, action.name()));
-        self.commit(ops).await?;
         if is_over {
-            let reopened = self.follow(myself, Order::Reopen, Vec::new()).await;
+            // In one commit: a task that is over has nobody left.
+            let reopened = self.follow(myself, Order::Reopen, ops).await;
             reopened.map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
+        } else {
+            self.commit(ops).await?;
         }
         self.show();
         Ok(done)
+    }
+
+    /// Holds blocks, all or none.
+    async fn hold_all(&mut self, blocks: &BTreeSet<u32>) -> Result<(), Refusal> {
+        for (at, number) in blocks.iter().enumerate() {
+            if let Err(refusal) = self.hold(*number).await {
+                blocks.iter().take(at).for_each(|held| self.book.release(*held));
+                return Err(refusal);
+            }
+        }
+        Ok(())
     }
 
     fn bulk_one(&mut self, action: &BulkAction, id: TargetId) -> Option<Vec<Op>> {
@@ -264,7 +290,10 @@ impl CampaignState {
             BulkAction::Skip(_) if status == TargetStatus::Pending => {
                 Some(self.become_status(id, TargetStatus::Skipped, Some(Reason::LeftOut)))
             }
-            BulkAction::Retry(_) => {
+            // Never what may have reached somebody.
+            BulkAction::Retry(_)
+                if matches!(status, TargetStatus::Failed | TargetStatus::Skipped) =>
+            {
                 let ops = self.become_status(id, TargetStatus::Pending, None);
                 (!ops.is_empty()).then_some(ops)
             }

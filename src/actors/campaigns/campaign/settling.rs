@@ -12,9 +12,9 @@ use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use crate::failpoint;
 use crate::protocol::campaigns::block::TargetBlock;
 use crate::protocol::campaigns::settle::{
-    AccountState, Membership, Settling, by_membership, settle,
+    AccountState, Membership, RANDOM_ID_KEPT_MS, Settling, by_membership, settle,
 };
-use crate::protocol::campaigns::target::{Reason, Target, TargetId, TargetStatus};
+use crate::protocol::campaigns::target::{Reason, Step, Target, TargetId, TargetStatus};
 use crate::protocol::campaigns::task::{TaskId, TaskStatus};
 use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::users::owner::{AccountId, Scope};
@@ -22,6 +22,8 @@ use crate::store::{Op, Reader};
 
 /// Looks at the uncertain ones that often.
 const SETTLE_EVERY: Duration = Duration::from_secs(5);
+/// How long it is asked who is in a group, milliseconds: after a day a person looks.
+const MEMBERSHIP_ASKED_MS: i64 = RANDOM_ID_KEPT_MS;
 /// Groups that are looked at in one go.
 const AT_ONCE: usize = 8;
 
@@ -36,6 +38,8 @@ pub(in crate::actors) struct Settled {
 enum Found {
     /// It is not the time yet, or nobody can tell.
     Nothing,
+    /// Nobody was reached by what was tried: they wait again.
+    NotReached,
     Membership(Membership),
     /// Only a person can say: its account is gone, or it was too long ago.
     BeyondSettling,
@@ -43,31 +47,55 @@ enum Found {
 
 impl CampaignState {
     /// Something is uncertain from here on.
-    pub(super) fn settle_soon(&self, myself: &ActorRef<CampaignMsg>) {
-        let run = self.number;
-        myself.send_after(SETTLE_EVERY, move || CampaignMsg::Settle { run });
+    pub(super) fn settle_soon(&mut self, myself: &ActorRef<CampaignMsg>) {
+        if self.is_settling != Some(self.number) {
+            self.is_settling = Some(self.number);
+            let run = self.number;
+            myself.send_after(SETTLE_EVERY, move || CampaignMsg::Settle { run });
+        }
+    }
+
+    /// Whether something is uncertain that is settled without a person.
+    pub(super) fn is_to_settle(&self) -> bool {
+        let mut uncertain = self.book.with_status(&[TargetStatus::Uncertain], None);
+        uncertain.any(|(id, _)| !self.beyond.contains(&id))
+    }
+
+    /// Whether what a target was sent, if it was, may be sent once more: Telegram still knows its number then.
+    pub(super) fn may_be_sent_again(&self, target: &Target) -> bool {
+        let intent = target.intent.as_deref().filter(|intent| intent.step.reaches());
+        let now = self.steady();
+        intent.is_none_or(|intent| now.0.saturating_sub(intent.at.0) < RANDOM_ID_KEPT_MS)
     }
 
     /// Asks the group about the uncertain invitations whose time has come.
     pub(super) fn settle(&mut self, myself: &ActorRef<CampaignMsg>) {
-        if self.task.status != TaskStatus::Running {
+        self.is_settling = None;
+        if !matches!(self.task.status, TaskStatus::Running | TaskStatus::Cancelled) {
             return;
         }
-        let uncertain: Vec<TargetId> = self
-            .book
-            .with_status(&[TargetStatus::Uncertain], None)
-            .map(|(id, _)| id)
-            .filter(|id| !self.acting.contains_key(id))
-            .take(AT_ONCE)
-            .collect();
+        let is_cancelled = self.task.status == TaskStatus::Cancelled;
+        let due = |after: Option<TargetId>| -> Vec<TargetId> {
+            let uncertain = self.book.with_status(&[TargetStatus::Uncertain], after);
+            let ids = uncertain.map(|(id, _)| id);
+            let free = |id: &TargetId| !self.acting.contains_key(id) && !self.beyond.contains(id);
+            ids.filter(free).take(AT_ONCE).collect()
+        };
+        // From where the last look ended, so that each has its turn.
+        let mut uncertain = due(self.settled_to);
+        if uncertain.is_empty() {
+            uncertain = due(None);
+        }
+        self.settled_to = uncertain.last().copied();
         if uncertain.is_empty() {
             return;
         }
+        self.is_settling = Some(self.number);
         let group = self.task.target_group_id;
         let (context, run) = (Arc::clone(&self.context), self.number);
         let accounts: Vec<AccountId> = self.run.accounts(&self.task).collect();
         let (user, task) = (self.task.user.clone(), self.task.id);
-        let (now, steady) = (context.now(), self.steady());
+        let steady = self.steady();
         let myself = myself.clone();
         // As they are known here; `None`: to be read.
         let mut known: Vec<(TargetId, Option<Target>)> = Vec::new();
@@ -94,10 +122,20 @@ impl CampaignState {
                     tell(block, Found::Nothing);
                     continue;
                 };
-                let since = now.0.saturating_sub(intent.at.0).max(0);
-                let state = state_of(&context, &scope, intent.account);
+                let since = steady.0.saturating_sub(intent.at.0).max(0);
+                let is_out = !accounts.contains(&intent.account);
+                let state = match state_of(&context, &scope, intent.account) {
+                    // It acts for this task no more.
+                    AccountState::Usable | AccountState::Away if is_out => AccountState::Gone,
+                    state => state,
+                };
+                let is_invitation = intent.step == Step::Invite;
                 let found = match (settle(&intent, state, since, steady), group) {
+                    (Settling::Again, _) => Found::NotReached,
                     (Settling::AskPerson, _) => Found::BeyondSettling,
+                    // Nothing is sent for a task that was given up, and nobody says for ever who is in a group.
+                    _ if is_cancelled && !is_invitation => Found::BeyondSettling,
+                    _ if is_invitation && since >= MEMBERSHIP_ASKED_MS => Found::BeyondSettling,
                     (Settling::AskMembership { not_before }, Some(group))
                         if not_before <= steady =>
                     {
@@ -130,7 +168,10 @@ impl CampaignState {
                 self.beyond.insert(id);
                 None
             }
-            Found::Membership(_) | Found::Nothing => None,
+            Found::NotReached if is_uncertain && !self.acting.contains_key(&id) => {
+                Some((TargetStatus::Pending, None))
+            }
+            Found::Membership(_) | Found::Nothing | Found::NotReached => None,
         };
         let mut ops = match found {
             Some((status, reason)) => self.become_status(id, status, reason),

@@ -1,49 +1,18 @@
 //! What people answer to campaigns.
 
-use std::sync::Mutex;
-
-use tokio::sync::Semaphore;
-
 use super::*;
 use crate::actors::accounts::context::PrivateMessages;
-use crate::actors::accounts::delivery::{Loss, Origin, Share};
 use crate::actors::campaigns::replies::Replies;
 use crate::protocol::campaigns::respect::{List, Suppression};
 use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::messages::message::{Author, Message};
-use crate::protocol::telegram::acknowledged::Progress;
 
-/// What becomes of the batch that a reply came with.
-struct Batch {
-    window: Arc<Semaphore>,
-    progress: Arc<Mutex<Progress>>,
-}
-
-impl Batch {
-    /// Somebody writes to an account.
-    async fn says(life: &Life, stage: &Stage, account: AccountId, person: i64, text: &str) -> Self {
-        let (window, progress) = (Arc::new(Semaphore::new(1)), Arc::default());
-        let origin = Origin {
-            account: AuthKeyId(1),
-            store: &life.context.store,
-            progress: &progress,
-            loss: Loss::ReadAgain,
-            metrics: &life.context.metrics,
-        };
-        let room = Arc::clone(&window).acquire_owned().await.unwrap();
-        let share = Share::split(&origin, Default::default(), room, 1).remove(0).or_fetch_again();
-        let account = stage.accounts.iter().find(|own| own.id == account).unwrap().clone();
-        let sender = Some(Author { id: person, ..Author::default() });
-        let messages = vec![Message { text: text.into(), sender, ..Message::default() }];
-        life.replies.read(PrivateMessages { account, messages, share });
-        Self { window, progress }
-    }
-
-    /// Waits until it is through; answers whether it has to be fetched again.
-    async fn lost(self) -> bool {
-        let _room = self.window.acquire().await.unwrap();
-        self.progress.lock().unwrap().is_broken()
-    }
+/// Somebody writes to an account. Answers whether that is done with, or has to come again.
+async fn says(life: &Life, stage: &Stage, account: AccountId, person: i64, text: &str) -> bool {
+    let account = stage.accounts.iter().find(|own| own.id == account).unwrap().clone();
+    let sender = Some(Author { id: person, ..Author::default() });
+    let messages = vec![Message { text: text.into(), sender, ..Message::default() }];
+    life.replies.clone().read(PrivateMessages { account, messages }).await
 }
 
 impl Stage {
@@ -71,11 +40,11 @@ async fn who_says_stop_is_on_the_list_before_the_update_state_moves() {
     until(&stage, task, TaskStatus::Completed).await;
     let by = stage.reached_by(1);
     for (person, text) in [(1, "Stop. Thank you"), (2, "when?"), (3, "is this spam?")] {
-        assert!(!Batch::says(&life, &stage, by, person, text).await.lost().await);
+        assert!(says(&life, &stage, by, person, text).await);
     }
     // Said again, or by somebody whom no campaign has reached: nothing changes.
     for (person, text) in [(1, "STOP"), (3, "spam?!"), (77, "stop")] {
-        assert!(!Batch::says(&life, &stage, by, person, text).await.lost().await);
+        assert!(says(&life, &stage, by, person, text).await);
     }
     let list = stage.list().await;
     let seen: Vec<_> = list
@@ -85,13 +54,20 @@ async fn who_says_stop_is_on_the_list_before_the_update_state_moves() {
     use crate::protocol::campaigns::respect::Covers::Everything;
     let id = |id| Some(Identifier::Id(id));
     assert_eq!(seen, [(id(3), Everything, true), (id(1), Everything, false)]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let texts: Vec<String> =
         stage.messenger.world().reached.iter().skip(5).map(|it| it.text.clone()).collect();
     assert_eq!(texts, ["Understood."], "once, and to nobody who is only doubtful");
+    // What was doubtful becomes clear.
+    assert!(says(&life, &stage, by, 3, "STOP").await);
+    let list = stage.list().await;
+    assert!(list.iter().any(|entry| entry.identifier == id(3) && !entry.is_doubtful), "{list:?}");
+    assert!(says(&life, &stage, by, 3, "start").await);
+    assert!(says(&life, &stage, by, 3, "is this spam?").await);
     // Who writes "start" is off it again.
-    assert!(!Batch::says(&life, &stage, by, 4, "stop").await.lost().await);
+    assert!(says(&life, &stage, by, 4, "stop").await);
     assert_eq!(stage.list().await.len(), 3);
-    assert!(!Batch::says(&life, &stage, by, 4, "Start, please").await.lost().await);
+    assert!(says(&life, &stage, by, 4, "Start, please").await);
     assert_eq!(stage.list().await.len(), 2);
     let settings = Settings { ignore_recontact: true, ..Settings::default() };
     let again = TaskRequest { settings, ..stage.request(TaskType::SendMessages) };
@@ -110,7 +86,7 @@ async fn a_reply_that_nobody_can_heed_yet_comes_again() {
     let stage = Stage::new(1, 1).await;
     let mut life = stage.live().await;
     life.replies = Replies::default();
-    assert!(Batch::says(&life, &stage, stage.ids()[0], 1, "stop").await.lost().await);
+    assert!(!says(&life, &stage, stage.ids()[0], 1, "stop").await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -140,6 +140,10 @@ impl Campaigns {
         if task.settings.ignore_recontact {
             ops.push(audit(ignore_recontact_action(true)));
         }
+        let all = &self.context.settings.caps;
+        if task.settings.caps.is_some_and(|own| !own.is_within(all)) {
+            ops.push(audit("campaign.caps.raise"));
+        }
         ops.extend(noted);
         self.shared.commit(ops).await
     }
@@ -152,7 +156,7 @@ impl Campaigns {
         id: TaskId,
         key: Option<CreationKey>,
     ) -> Result<(CampaignInfo, bool), Refusal> {
-        let (task, run) = self.find(who, id).await?;
+        let (task, _) = self.find(who, id).await?;
         let creation = self.creations.begin(&who.user, &format!("copy/{id}"), key).await?;
         if let Some(Made::Task(id)) = creation.made() {
             return Ok((self.made_before(who, id).await?, true));
@@ -162,13 +166,18 @@ impl Campaigns {
             _ => {
                 let _turn = self.context.user_locks.take(&task.user).await;
                 self.has_room(&task.user).await?;
-                let copy = task.duplicate(TaskId(self.context.new_id()), self.context.now());
+                let mut copy = task.duplicate(TaskId(self.context.new_id()), self.context.now());
+                if who.role != Role::Admin {
+                    // What an admin has allowed for one task is not allowed for others.
+                    let all = &self.context.settings.caps;
+                    copy.settings.caps = copy.settings.caps.map(|own| own.lowered_to(all));
+                }
                 let noted = creation.begins(Made::Task(copy.id));
                 self.keep_new(who, &copy, "campaign.duplicate", noted).await?;
                 copy
             }
         };
-        self.copy_people(who, (&task, &run), &copy).await?;
+        self.copy_people(who, &task, &copy).await?;
         if let Some(noted) = creation.ends(Made::Task(copy.id)) {
             self.shared.commit(vec![noted]).await?;
         }
@@ -176,15 +185,9 @@ impl Campaigns {
         Ok((self.info(who, copy, &run), false))
     }
 
-    async fn copy_people(
-        &self,
-        who: &Caller,
-        (task, run): (&Task, &TaskRun),
-        copy: &Task,
-    ) -> Result<(), Refusal> {
-        let mut from = 0;
-        let blocks = u32::try_from(run.statistics.total()).unwrap_or(u32::MAX);
-        while from <= blocks {
+    async fn copy_people(&self, who: &Caller, task: &Task, copy: &Task) -> Result<(), Refusal> {
+        let mut from = 0_u32;
+        loop {
             let (user, id, to) = (task.user.clone(), task.id, from.saturating_add(COPIED_AT_ONCE));
             let read = move |store: &Reader| store.target_blocks(&user, id, from..to);
             let read = self.shared.reading(read).await?;

@@ -41,6 +41,7 @@ impl Campaigns {
         let scope = Scope::Only(task.user.clone());
         let account = self.context.directory.get(&scope, account);
         let account = account.ok_or_else(|| Refusal::not_found("account"))?;
+        let _busy = self.context.erasing.enter(&task.user)?;
         let by = Deputy { account, task: id };
         let reserved = self.context.platform.reserve(&by, Step::Send).await;
         let reserved = reserved.map_err(|_| {

@@ -695,7 +695,7 @@ fn dry_run_of(found: core::DryRun) -> DryRun {
         identifier: person.identifier,
         account_id: person.account.0,
     };
-    let problem = |problem: core::DryRunProblem| DryRunProblem {
+    let problem = |problem: core::Problem| DryRunProblem {
         code: name_of(problem.code),
         detail: problem.detail,
         account_id: problem.account.map(|account| account.0),
