@@ -111,6 +111,7 @@ pub(super) fn router(options: ApiOptions) -> Router {
     let (trusted, in_hand_max) = (options.trusted_proxies, options.in_hand_max);
     let door = Door::new(tokens, limits, trusted, options.runtime, in_hand_max);
     let streams = Streams::new(options.streams_max, options.metrics, options.stop);
+    options.imports.sweep();
     let shared = Shared {
         services: options.services,
         streams,
