@@ -158,7 +158,7 @@ async fn create_task(
     State(api): State<Arc<Shared>>,
     who: Caller,
     headers: HeaderMap,
-    Body(mut fields): Body,
+    LargeBody(mut fields): LargeBody,
 ) -> Result<Response, Refusal> {
     let key = creation_key(&headers, &mut fields);
     let request = parse::task_request(&mut fields);
@@ -204,7 +204,7 @@ async fn edit_task(
     who: Caller,
     Id(id): Id<TaskId>,
     headers: HeaderMap,
-    Body(mut fields): Body,
+    LargeBody(mut fields): LargeBody,
 ) -> Result<Response, Refusal> {
     let request = parse::task_request(&mut fields);
     let request = fields.finish(request)?;
