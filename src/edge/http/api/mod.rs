@@ -164,7 +164,7 @@ fn cors(origins: &[String]) -> CorsLayer {
         "idempotency-replayed",
         "x-request-id",
     ]);
-    exposed.extend([header::RETRY_AFTER, header::ETAG]);
+    exposed.extend([header::RETRY_AFTER, header::ETAG, header::CONTENT_DISPOSITION]);
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])

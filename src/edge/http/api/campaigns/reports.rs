@@ -369,7 +369,7 @@ async fn task_stats(
         (String = "text/csv"),
         (String = "text/html"),
         (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
-    ))),
+    ), headers(("Content-Disposition" = String, description = "What the file is called")))),
 )]
 async fn report(
     State(api): State<Arc<Shared>>,
