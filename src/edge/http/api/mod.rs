@@ -60,7 +60,7 @@ pub use token::Tokens;
 const PREFIX: &str = "/api/v1";
 
 /// Requests in hand at once, unless somebody says otherwise. With bodies of 64 KiB they take 32 MiB at
-/// the most.
+/// the most; those few that bring a list or a campaign may have 1 MiB each.
 pub const IN_HAND_MAX: usize = 512;
 
 /// How long a browser may remember what it is allowed across origins.
