@@ -27,8 +27,11 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const ATTEMPTS_MAX: u32 = 6;
 /// Pauses between them.
 const PAUSES: Backoff = Backoff { min_ms: 500, max_ms: 15_000 };
-/// Longest pause that the service may ask for.
+/// Longest pause that is waited for when the service asks for one.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// When a list may be asked for again, seconds: at least, and at most, whatever the service says.
+const RETRY_AFTER_MIN: u64 = 30;
+const RETRY_AFTER_MAX: u64 = 60 * 60;
 /// Longest page, bytes: 500 people of 8 KiB.
 const PAGE_BYTES_MAX: usize = 4 << 20;
 /// Pages of one list, at most.
@@ -53,13 +56,25 @@ pub enum ParsingClientError {
 #[derive(Debug, thiserror::Error)]
 pub enum ParsingProblem {
     /// There is no such list.
-    #[error("the parsing service knows no such task")]
+    #[error("the parsing service knows no such task; name one of its tasks in parsing_task_id")]
     NoSuchTask,
     /// It does not let us in, or not for this.
-    #[error("the parsing service refuses ({0}); see parsing.url")]
+    #[error(
+        "the parsing service refuses ({0}); look there whether this user may have the list, and whether parsing.url \
+         has the right address and password"
+    )]
     Refused(u16),
+    /// The service cannot be told for whom a list is.
+    #[error(
+        "the parsing service cannot be told whose list it is: the user id of this token cannot stand in a header; \
+         use a token whose sub has printable ASCII characters alone and no space at its ends"
+    )]
+    Unnameable,
     /// It cannot be reached, or does not answer, also when it is asked again.
-    #[error("the parsing service does not answer: {why}")]
+    #[error(
+        "the parsing service does not answer: {why}; ask again later, and if that does not help look whether it runs \
+         and whether parsing.url leads to it"
+    )]
     Unavailable {
         /// The root of the matter.
         why: String,
@@ -67,13 +82,20 @@ pub enum ParsingProblem {
         retry_after: u64,
     },
     /// What it answers is nothing that is read here.
-    #[error("the parsing service answers what is no list of people: {0}")]
+    #[error(
+        "the parsing service answers what is no list of people: {0}; look whether parsing.url is the service's own \
+         address, or import the list as a file"
+    )]
     Unreadable(String),
     /// The list does not end.
-    #[error("the parsing service's list does not end: {0}")]
+    #[error(
+        "the parsing service's list does not end: {0}; make a smaller list there, or import it as a file"
+    )]
     Endless(&'static str),
     /// It sends us elsewhere.
-    #[error("the parsing service leads to another host, which is not followed")]
+    #[error(
+        "the parsing service leads to another host, which is not followed; set parsing.url to where it leads"
+    )]
     OtherHost,
 }
 
@@ -130,22 +152,39 @@ impl ParsingClient {
     }
 
     /// The people of a task of the service, for `user`.
-    pub fn listing(&self, task: &str, user: &UserId, country: Option<Country>) -> Listing {
+    ///
+    /// # Errors
+    /// When the service cannot be told for whom: nobody is asked in another's name, or in none.
+    pub fn listing(
+        &self,
+        task: &str,
+        user: &UserId,
+        country: Option<Country>,
+    ) -> Result<Listing, ParsingProblem> {
+        let user = named(user).ok_or(ParsingProblem::Unnameable)?;
         let mut first = (*self.base).clone();
         if let Ok(mut path) = first.path_segments_mut() {
             path.pop_if_empty().extend(["api", "parsing", "results", task, "users"]);
         }
-        Listing {
+        Ok(Listing {
             client: self.clone(),
             first,
-            user: HeaderValue::from_str(user.as_str()).ok(),
+            user,
             country,
             next: Some(Ask::Page(1)),
             pages: 0,
             lines: 0,
             last: None,
-        }
+        })
     }
+}
+
+/// A user id as a header's value, which has to be the same when it arrives: blanks at its ends go on the way, and what is
+/// not ASCII is read in more than one way (RFC 9110 section 5.5).
+fn named(user: &UserId) -> Option<HeaderValue> {
+    let text = user.as_str();
+    let is_same = text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.trim() == text;
+    HeaderValue::from_str(text).ok().filter(|_| is_same)
 }
 
 /// A redirection is followed on the same host only, and never back to plain text.
@@ -178,7 +217,7 @@ struct LeadsElsewhere;
 pub struct Listing {
     client: ParsingClient,
     first: Url,
-    user: Option<HeaderValue>,
+    user: HeaderValue,
     country: Option<Country>,
     next: Option<Ask>,
     pages: u64,
@@ -267,7 +306,7 @@ impl Listing {
             let own = Duration::from_millis(self.client.pauses.delay_ms(attempt, 0.5));
             let pause = asked.unwrap_or_default().max(own);
             if attempt >= ATTEMPTS_MAX || pause > PAUSE_MAX {
-                let retry_after = pause.as_secs().max(30);
+                let retry_after = pause.as_secs().clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);
                 return Err(ParsingProblem::Unavailable { why, retry_after });
             }
             tracing::debug!(attempt, why, "a page of the parsing service is asked for again");
@@ -277,10 +316,8 @@ impl Listing {
     }
 
     async fn attempt(&self, url: Url) -> Result<Vec<u8>, Missed> {
-        let mut request = self.client.http.get(url).header(ACCEPT, "application/json");
-        if let Some(user) = &self.user {
-            request = request.header(FOR_USER, user.clone());
-        }
+        let request = self.client.http.get(url).header(ACCEPT, "application/json");
+        let request = request.header(FOR_USER, self.user.clone());
         let mut response = request.send().await.map_err(|error| missed(&error))?;
         let status = response.status();
         match status {

@@ -62,7 +62,7 @@ impl Service {
 /// Fetches the whole list of the task `7`: who is on it, and why it ended early.
 async fn fetch(base: &str) -> (Vec<String>, Option<ParsingProblem>) {
     let client = ParsingClient::with_patience(base, PATIENCE, QUICK).unwrap();
-    let mut listing = client.listing("7", &UserId::new("ann").unwrap(), None);
+    let mut listing = client.listing("7", &UserId::new("ann").unwrap(), None).unwrap();
     let mut found = Vec::new();
     loop {
         match listing.next().await {
@@ -182,6 +182,18 @@ async fn what_does_not_come_back_is_given_up_and_says_when_to_try_again() {
     let (_, problem) = service.fetch().await;
     let is_told = matches!(problem, Some(ParsingProblem::Unavailable { retry_after: 900, .. }));
     assert!(is_told && service.paths().len() == 1, "{problem:?}");
+    // Nor is it told on when it is far away, or no number that a clock holds.
+    for (asked, told) in [("86400", 3_600), ("18446744073709551615", 3_600), ("61", 61)] {
+        let service = Service::with(move |_, _| {
+            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, asked)]).into_response()
+        })
+        .await;
+        let (_, problem) = service.fetch().await;
+        let Some(ParsingProblem::Unavailable { retry_after, .. }) = problem else {
+            panic!("{asked}: {problem:?}")
+        };
+        assert_eq!(retry_after, told, "{asked}");
+    }
     // Nobody there.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -206,10 +218,43 @@ async fn a_service_that_does_not_answer_at_all_is_given_up() {
     let patience = Duration::from_millis(50);
     let client =
         ParsingClient::with_patience(&format!("http://{address}"), patience, QUICK).unwrap();
-    let mut listing = client.listing("7", &UserId::new("ann").unwrap(), None);
+    let mut listing = client.listing("7", &UserId::new("ann").unwrap(), None).unwrap();
     let problem = listing.next().await.unwrap_err();
     assert!(problem.to_string().contains("too long"), "{problem}");
     silent.abort();
+}
+
+#[tokio::test]
+async fn nobody_is_asked_in_anothers_name_or_in_none() {
+    let service = Service::with(|_, _| Json(people(0..2)).into_response()).await;
+    let client = ParsingClient::new(&format!("http://{}", service.address)).unwrap();
+    for user in [" ann", "ann ", "анна", "ann\u{a0}", "a\u{301}nn", " "] {
+        let refused = client.listing("7", &UserId::new(user).unwrap(), None);
+        assert!(matches!(refused, Err(ParsingProblem::Unnameable)), "{user:?}");
+    }
+    assert!(service.paths().is_empty());
+    for user in ["ann", "ann-7", "Ann Smith", "a@b.example", "~!\"#%&"] {
+        let mut listing = client.listing("7", &UserId::new(user).unwrap(), None).unwrap();
+        listing.next().await.unwrap();
+        let (_, headers) = service.asked.lock().unwrap().pop().unwrap();
+        assert_eq!(headers["x-user-id"], user);
+    }
+}
+
+#[test]
+fn every_fault_of_the_service_says_what_to_do() {
+    let why = || "x".to_owned();
+    for (problem, words) in [
+        (ParsingProblem::NoSuchTask, "parsing_task_id"),
+        (ParsingProblem::Refused(403), "parsing.url"),
+        (ParsingProblem::Unnameable, "use a token"),
+        (ParsingProblem::Unavailable { why: why(), retry_after: 30 }, "ask again later"),
+        (ParsingProblem::Unreadable(why()), "parsing.url"),
+        (ParsingProblem::Endless("x"), "as a file"),
+        (ParsingProblem::OtherHost, "set parsing.url"),
+    ] {
+        assert!(problem.to_string().contains(words), "{problem}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::table::{COLUMNS, Cell, cells};
+use super::table::{COLUMNS, Cell, cells, printable};
 use crate::protocol::answers::campaign_report::ReportHead;
 use crate::protocol::campaigns::target::Target;
 use crate::protocol::users::owner::AccountId;
@@ -71,23 +71,26 @@ impl CsvReport {
     }
 }
 
-/// What makes a formula of a cell for Excel, LibreOffice or Google Sheets when it stands first: signs, their full-width
-/// forms, and controls that are passed over (OWASP, CSV injection).
+/// What makes a formula of a cell for Excel, LibreOffice or Google Sheets when it stands first: signs and their full-width
+/// forms, also behind blanks that a program passes over, and any control (OWASP, CSV injection).
 fn is_formula(text: &str) -> bool {
-    text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'])
+    let is_passed_over = |letter: char| letter.is_whitespace() || letter == '\u{feff}';
+    let first = text.trim_start_matches(is_passed_over);
+    text.starts_with(char::is_control)
+        || first.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠'])
 }
 
-/// A text in quotes, with an apostrophe before what would be a formula.
+/// A text in quotes, with an apostrophe before what would be a formula. What is left out is left out first: what stands
+/// behind it may be a formula.
 fn quoted(out: &mut String, text: &str) {
+    let kept: String = printable(text).collect();
     out.push('"');
-    if is_formula(text) {
+    if text.starts_with(char::is_control) || is_formula(&kept) {
         out.push('\'');
     }
-    for letter in text.chars() {
+    for letter in kept.chars() {
         match letter {
             '"' => out.push_str("\"\""),
-            // Programs end a cell, or the file, at it.
-            '\0' => {}
             letter => out.push(letter),
         }
     }

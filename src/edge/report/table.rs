@@ -44,6 +44,12 @@ impl<'a> Cell<'a> {
     }
 }
 
+/// A text without the controls that no file of a table may hold: programs end a cell, or the file, at NUL, and XML knows
+/// none of them. Tabs and the ends of lines stay.
+pub(super) fn printable(text: &str) -> impl Iterator<Item = char> + '_ {
+    text.chars().filter(|letter| !letter.is_control() || matches!(letter, '\t' | '\r' | '\n'))
+}
+
 /// The name of something that is one word in JSON.
 pub(super) fn name_of<T: serde::Serialize>(value: T) -> String {
     let name = serde_json::to_value(value).ok();

@@ -20,14 +20,21 @@ use crate::protocol::users::owner::{AccountId, UserId};
 use crate::protocol::values::ids::UnixMillis;
 
 const AT: UnixMillis = UnixMillis(1_795_262_400_000);
-const EVIL: [&str; 6] = [
+const EVIL: [&str; 8] = [
     "=HYPERLINK(\"http://evil.example\")",
     "</td><script>alert(1)</script>",
     "\"><img src=x onerror=alert(1)>",
     "@SUM(1)",
     "-2+3+cmd|' /C calc'!A0",
     "\t=1;2,3\r\n\"x\"",
+    "\0=1",
+    "\x0b=1",
 ];
+
+/// A text as it comes out again: the controls that no file may hold are left out.
+fn kept(text: &str) -> String {
+    text.chars().filter(|letter| !matches!(letter, '\0' | '\x0b')).collect()
+}
 
 fn account() -> AccountId {
     AccountId(Uuid::from_u128(7))
@@ -127,7 +134,9 @@ fn no_cell_of_a_table_is_a_formula_and_each_row_has_all_columns() {
             let shown = target.identifier.to_string();
             assert_eq!(row[1].trim_start_matches('\''), shown);
             let first = target.details.as_ref().unwrap().first_name.as_deref().unwrap();
-            assert_eq!(row[7].trim_start_matches('\''), first);
+            assert_eq!(row[7].trim_start_matches('\''), kept(first));
+            let is_plain = first.starts_with(['<', '"']);
+            assert_eq!(row[7].starts_with('\''), !is_plain, "{first:?}");
         }
     }
     assert!(CsvReport::new(&head, Delimiter::Comma, false).head().starts_with(b"\"id\""));
@@ -163,9 +172,11 @@ fn a_page_has_the_texts_as_texts_and_says_what_it_leaves_out() {
 #[test]
 fn a_workbook_holds_every_target_and_its_numbers_and_no_formula() {
     let targets = targets(3_000);
-    let mut book = WorkbookReport::new(head(&targets)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut book = WorkbookReport::new(head(&targets), folder.path()).unwrap();
     targets.chunks(1_024).for_each(|piece| book.piece(piece).unwrap());
-    let (mut file, length) = book.finish().unwrap();
+    let (mut file, length) = book.finish(&|| true).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no file has a name");
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes.len() as u64, length);
@@ -177,7 +188,7 @@ fn a_workbook_holds_every_target_and_its_numbers_and_no_formula() {
     for (row, target) in sheet.rows().skip(1).zip(&targets) {
         assert_eq!(row[1], Data::String(target.identifier.to_string()));
         let first = target.details.as_ref().unwrap().first_name.as_deref().unwrap();
-        assert_eq!(row[7].to_string().replace('\r', ""), first.replace('\r', ""));
+        assert_eq!(row[7].to_string().replace('\r', ""), kept(first).replace('\r', ""));
         if let Identifier::Id(id) = target.identifier {
             assert_eq!(row[11].to_string(), id.to_string(), "no digit is lost");
         }
@@ -191,6 +202,19 @@ fn a_workbook_holds_every_target_and_its_numbers_and_no_formula() {
     let sent = head(&targets).counts.statistics.count(TargetStatus::Sent);
     assert_eq!(value("sent"), sent.to_string());
     assert!(value("Audience basis").starts_with("they asked"));
+}
+
+#[test]
+fn a_workbook_lies_in_the_folder_that_is_given_and_is_given_up_when_nobody_wants_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = WorkbookReport::new(head(&[]), &folder.path().join("nowhere"));
+    assert!(nowhere.is_err(), "it goes nowhere else");
+    let targets = targets(200);
+    let mut book = WorkbookReport::new(head(&targets), folder.path()).unwrap();
+    book.piece(&targets).unwrap();
+    let problem = book.finish(&|| false).unwrap_err();
+    assert!(problem.to_string().contains("cannot be written"), "{problem}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]

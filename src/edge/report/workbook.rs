@@ -1,12 +1,14 @@
 //! A report as a workbook (XLSX): a sheet of numbers and one of the targets. Rows go to the disk as they come, to files
-//! without a name, so memory does not grow with them; texts are written as texts, so none of them is a formula.
+//! without a name in a folder that is given, so memory does not grow with them; texts are written as texts, so none of
+//! them is a formula.
 
 use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write as _};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 use rust_xlsxwriter::{DocProperties, Format, Workbook, Worksheet, XlsxError};
 
-use super::table::{COLUMNS, Cell, called, cells, name_of};
+use super::table::{COLUMNS, Cell, called, cells, name_of, printable};
 use crate::protocol::answers::campaign_report::ReportHead;
 use crate::protocol::campaigns::tally::Days;
 use crate::protocol::campaigns::target::{Reason, STATUSES, Target, TargetStatus};
@@ -28,12 +30,14 @@ pub enum WorkbookError {
     Xlsx(#[from] XlsxError),
     /// The disk does not take it.
     #[error("the workbook cannot be written: {0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
 }
 
 /// Makes the workbook. All of it blocks.
 pub struct WorkbookReport {
     head: ReportHead,
+    /// Where its files lie while it grows.
+    folder: PathBuf,
     book: Workbook,
     days: Days,
     rows: u32,
@@ -41,12 +45,13 @@ pub struct WorkbookReport {
 }
 
 impl WorkbookReport {
-    /// A workbook of what `head` tells.
+    /// A workbook of what `head` tells, whose files lie in `folder` without a name.
     ///
     /// # Errors
     /// When the disk does not take it.
-    pub fn new(head: ReportHead) -> Result<Self, WorkbookError> {
+    pub fn new(head: ReportHead, folder: &Path) -> Result<Self, WorkbookError> {
         let mut book = Workbook::new();
+        book.set_tempdir(folder)?;
         book.set_properties(&DocProperties::new().set_title(clipped(&head.task.title)));
         book.add_worksheet().set_name("Summary")?;
         let sheet = book.add_worksheet_with_constant_memory()?;
@@ -54,7 +59,8 @@ impl WorkbookReport {
         for (column, name) in (0..).zip(COLUMNS) {
             sheet.write_string_with_format(0, column, name, &Format::new().set_bold())?;
         }
-        Ok(Self { head, book, days: Days::default(), rows: 0, left_out: 0 })
+        let folder = folder.to_owned();
+        Ok(Self { head, folder, book, days: Days::default(), rows: 0, left_out: 0 })
     }
 
     /// Some targets.
@@ -77,21 +83,27 @@ impl WorkbookReport {
         Ok(())
     }
 
-    /// The file, at its beginning, and how long it is. It has no name and goes with its handle.
+    /// The file, at its beginning, and how long it is. It has no name and goes with its handle. It is given up in the
+    /// middle as soon as `is_wanted` says no.
     ///
     /// # Errors
-    /// When the disk does not take it.
-    pub fn finish(mut self) -> Result<(File, u64), WorkbookError> {
+    /// When the disk does not take it, or nobody wants it any more.
+    pub fn finish(
+        mut self,
+        is_wanted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(File, u64), WorkbookError> {
         if self.left_out > 0 {
             let note = format!("{} more are left out: a sheet has no more rows", self.left_out);
             let sheet = self.book.worksheet_from_index(TARGETS)?;
             sheet.write_string(ROWS_MAX + 1, 0, note)?;
         }
         self.numbers()?;
-        let mut out = BufWriter::new(tempfile::tempfile()?);
+        let file = WhileWanted { file: tempfile::tempfile_in(&self.folder)?, is_wanted };
+        let mut out = BufWriter::new(file);
         self.book.save_to_writer(&mut out)?;
         out.flush()?;
-        let mut file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        let WhileWanted { mut file, .. } =
+            out.into_inner().map_err(io::IntoInnerError::into_error)?;
         let length = file.stream_position()?;
         file.seek(SeekFrom::Start(0))?;
         Ok((file, length))
@@ -164,6 +176,25 @@ impl WorkbookReport {
     }
 }
 
+/// A file that is written as long as somebody wants it.
+struct WhileWanted<'a> {
+    file: File,
+    is_wanted: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Write for WhileWanted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !(self.is_wanted)() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// A line of the sheet of numbers.
 enum Line {
     Title(&'static str),
@@ -172,7 +203,7 @@ enum Line {
 
 /// A text that a cell holds.
 fn clipped(text: &str) -> String {
-    text.chars().take(TEXT_MAX).collect()
+    printable(text).take(TEXT_MAX).collect()
 }
 
 fn write(

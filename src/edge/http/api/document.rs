@@ -79,8 +79,13 @@ fn describe(operation: &mut Map<String, Value>) {
     let names: Vec<_> = refusals.iter().map(|(_, code)| code.name()).collect();
     operation.insert("x-codes".to_owned(), json!(names));
     let mut responses = operation.remove("responses").unwrap_or_default();
-    for (_, response) in responses.as_object_mut().into_iter().flatten() {
-        response["headers"] = limit_headers();
+    let is_keyed = has_parameter(operation, "Idempotency-Key");
+    for (status, response) in responses.as_object_mut().into_iter().flatten() {
+        if is_keyed && status.starts_with('2') {
+            response["headers"]["Idempotency-Replayed"] =
+                header("`true` where the answer is that to an earlier request of the same key");
+        }
+        add_limit_headers(response);
     }
     for (status, code) in refusals {
         let response = &mut responses[status.to_string()];
@@ -131,7 +136,7 @@ fn add_refusal(response: &mut Value, status: u16, code: Code) {
                 "examples": {},
             }},
         });
-        response["headers"] = limit_headers();
+        add_limit_headers(response);
         if matches!(status, 429 | 503) {
             response["headers"]["Retry-After"] = header("Seconds until it may be tried again");
         }
@@ -167,10 +172,14 @@ fn header(description: &str) -> Value {
     json!({"description": description, "schema": {"type": "string"}})
 }
 
-/// The headers of [`LIMIT_HEADERS`] by reference.
-fn limit_headers() -> Value {
-    let headers = LIMIT_HEADERS.map(|(name, _)| {
-        (name.to_owned(), json!({"$ref": format!("#/components/headers/{name}")}))
-    });
-    Value::Object(headers.into_iter().collect())
+/// The headers of [`LIMIT_HEADERS`] by reference, beside those that a response has.
+fn add_limit_headers(response: &mut Value) {
+    for (name, _) in LIMIT_HEADERS {
+        response["headers"][name] = json!({"$ref": format!("#/components/headers/{name}")});
+    }
+}
+
+fn has_parameter(operation: &Map<String, Value>, name: &str) -> bool {
+    let parameters = operation.get("parameters").and_then(Value::as_array);
+    parameters.is_some_and(|all| all.iter().any(|parameter| parameter["name"] == name))
 }

@@ -78,6 +78,8 @@ impl Class {
         match *method {
             Method::POST if route.contains("/connect/") => Self::Connect,
             Method::POST if route.ends_with("/messages") => Self::Send,
+            // It sends a message, too.
+            Method::POST if route.ends_with("/invite/tasks/{id}/test") => Self::Send,
             Method::POST if route.ends_with("/import/validate") => Self::Other,
             Method::GET | Method::HEAD if route.ends_with("/export") => Self::Change,
             Method::GET | Method::HEAD | Method::OPTIONS => Self::Other,
@@ -339,6 +341,8 @@ mod tests {
         for (method, route, class) in [
             (Method::POST, "/api/v1/accounts/telegram/connect/sms", Class::Connect),
             (Method::POST, "/api/v1/accounts/{id}/messages", Class::Send),
+            (Method::POST, "/api/v1/invite/tasks/{id}/test", Class::Send),
+            (Method::POST, "/api/v1/webhooks/{id}/test", Class::Change),
             (Method::GET, "/api/v1/accounts/{id}", Class::Other),
             (Method::POST, "/api/v1/logins/{id}/code", Class::Change),
             (Method::POST, "/api/v1/accounts/{id}/pause", Class::Change),

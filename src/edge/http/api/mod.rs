@@ -60,7 +60,7 @@ pub use token::Tokens;
 const PREFIX: &str = "/api/v1";
 
 /// Requests in hand at once, unless somebody says otherwise. With bodies of 64 KiB they take 32 MiB at
-/// the most.
+/// the most; those few that bring a list or a campaign may have 1 MiB each.
 pub const IN_HAND_MAX: usize = 512;
 
 /// How long a browser may remember what it is allowed across origins.
@@ -111,6 +111,7 @@ pub(super) fn router(options: ApiOptions) -> Router {
     let (trusted, in_hand_max) = (options.trusted_proxies, options.in_hand_max);
     let door = Door::new(tokens, limits, trusted, options.runtime, in_hand_max);
     let streams = Streams::new(options.streams_max, options.metrics, options.stop);
+    options.imports.sweep();
     let shared = Shared {
         services: options.services,
         streams,
@@ -163,7 +164,7 @@ fn cors(origins: &[String]) -> CorsLayer {
         "idempotency-replayed",
         "x-request-id",
     ]);
-    exposed.extend([header::RETRY_AFTER, header::ETAG]);
+    exposed.extend([header::RETRY_AFTER, header::ETAG, header::CONTENT_DISPOSITION]);
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])

@@ -85,7 +85,8 @@ async fn erase_user(
     path = "/users/{user_id}/export",
     tag = "records",
     params(("user_id" = String, Path, description = "The user")),
-    responses((status = 200, description = "The document", body = Object)),
+    responses((status = 200, description = "The document", body = Object,
+        headers(("Content-Disposition" = String, description = "What the file is called")))),
 )]
 async fn export_user(
     State(api): State<Arc<Shared>>,

@@ -35,7 +35,7 @@ pub(super) struct PutTask {
     #[schema(max_length = 20480)]
     message_template: Option<String>,
     /// Who goes first: `high`, `normal`, `low`, or 1, 2, 3.
-    priority: Option<String>,
+    priority: Option<PriorityForm>,
     /// When it starts by itself: RFC 3339 with an offset, or wall time with `zone`.
     scheduled_at: Option<String>,
     /// The IANA time zone of `scheduled_at`.
@@ -73,22 +73,109 @@ pub(super) struct TaskSettings {
     /// Whether who could not be invited gets the group's invite link once as a message.
     link_fallback: Option<bool>,
     /// When nobody is contacted: `{"from": "22:00", "to": "08:00", "zone": "Europe/Moscow"}`.
-    quiet_hours: Option<Value>,
+    #[schema(inline)]
+    quiet_hours: Option<QuietHoursForm>,
     /// On which days people are contacted: `{"weekdays": [1, 2], "holidays": ["2026-12-31"]}`.
-    calendar: Option<Value>,
+    #[schema(inline)]
+    calendar: Option<CalendarForm>,
     /// Time zones that the people may be in, when it is not known who is where.
     #[schema(max_items = 24)]
     zones: Option<Vec<String>>,
     /// Whether people whom another campaign has reached lately are contacted all the same.
     ignore_recontact: Option<bool>,
-    /// Lower caps than the installation's.
-    caps: Option<Value>,
+    /// Caps of this campaign, all of them: they take the place of the installation's. Only an admin may set higher ones
+    /// than those.
+    #[schema(inline)]
+    caps: Option<CapsForm>,
     /// A line below the text that says how to opt out.
     #[schema(max_length = 200)]
     opt_out_line: Option<String>,
     /// What somebody who has opted out is answered, once.
     #[schema(max_length = 200)]
     opt_out_confirmation: Option<String>,
+}
+
+/// When nobody is contacted, each day; it may go over midnight.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "names a form")]
+pub(super) struct QuietHoursForm {
+    /// The first quiet minute, such as `22:00`.
+    #[schema(max_length = 16)]
+    from: String,
+    /// The first minute that is not, such as `08:00`; another than `from`.
+    #[schema(max_length = 16)]
+    to: String,
+    /// The IANA time zone, for people whose own is not known.
+    zone: Option<String>,
+}
+
+/// On which days people are contacted.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "names a form")]
+pub(super) struct CalendarForm {
+    /// From 1 (Monday) to 7; all when absent or empty.
+    #[schema(max_items = 7)]
+    weekdays: Option<Vec<u32>>,
+    /// Days without, such as `2026-12-31`.
+    #[schema(max_items = 400)]
+    holidays: Option<Vec<String>>,
+}
+
+/// The most that one account does for a campaign.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "names a form")]
+pub(super) struct CapsForm {
+    /// Inviting.
+    #[schema(inline)]
+    invite: CapForm,
+    /// Writing; what has a link counts here, too.
+    #[schema(inline)]
+    message: CapForm,
+    /// Writing with a link.
+    #[schema(inline)]
+    link_message: CapForm,
+    /// Resolving usernames.
+    #[schema(inline)]
+    resolve: CapForm,
+    /// Looking phone numbers up and adding contacts.
+    #[schema(inline)]
+    contact: CapForm,
+}
+
+/// The most of one kind.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "names a form")]
+pub(super) struct CapForm {
+    /// In any 24 hours.
+    per_day: u32,
+    /// In any hour.
+    per_hour: u32,
+}
+
+/// Who goes first.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "names a form")]
+pub(super) enum PriorityForm {
+    /// `high`, `normal` or `low`.
+    Name(String),
+    /// 1, 2 or 3.
+    Number(u32),
+}
+
+/// Who somebody is.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "names a form")]
+pub(super) enum IdentifierForm {
+    /// A user id.
+    Id(i64),
+    /// A `@username`, a user id, or a phone number with `+`.
+    Text(String),
 }
 
 /// People to be added.
@@ -109,8 +196,7 @@ pub(super) struct AddTargets {
 #[expect(dead_code, reason = "names a form")]
 pub(super) struct NewTargetForm {
     /// A `@username`, a user id, or a phone number with `+`.
-    #[schema(max_length = 256)]
-    identifier: String,
+    identifier: IdentifierForm,
     /// First name.
     #[schema(max_length = 256)]
     first_name: Option<String>,
@@ -134,8 +220,7 @@ pub(super) struct NewTargetForm {
 #[expect(dead_code, reason = "names a form")]
 pub(super) struct PutTarget {
     /// Who it is; as before when absent.
-    #[schema(max_length = 256)]
-    identifier: Option<String>,
+    identifier: Option<IdentifierForm>,
     /// First name.
     #[schema(max_length = 256)]
     first_name: Option<String>,
@@ -198,9 +283,9 @@ pub(super) struct TestTask {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "names a form")]
 pub(super) struct TaskFilter {
-    /// Only those that stand there.
+    /// Only those that stand there: `draft`, `scheduled`, `running`, `paused`, `completed`, `cancelled` or `failed`.
     status: Option<String>,
-    /// Only those that are as urgent.
+    /// Only those that are as urgent: `high`, `normal` or `low`, or 1, 2, 3.
     priority: Option<String>,
     /// Only those whose title holds this. With this or `priority` a page may hold fewer and go on.
     #[param(max_length = 256)]
@@ -215,7 +300,8 @@ pub(super) struct TaskFilter {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "names a form")]
 pub(super) struct TargetFilter {
-    /// Only those that have this status.
+    /// Only those that have this status: `pending`, `in_flight`, `invited`, `requested`, `sent`,
+    /// `refused`, `failed`, `skipped` or `uncertain`.
     status: Option<String>,
     /// Only those whose identifier or one of whose names holds this. A page may hold fewer and go on: it looks at 5000
     /// targets.

@@ -151,14 +151,15 @@ async fn tasks(
         ("Idempotency-Key" = Option<String>, Header, description = "The caller's name for it: a repetition within 24 hours makes nothing"),
     ),
     request_body = PutTask,
-    responses((status = 201, description = "It was made", body = Task)),
+    responses((status = 201, description = "It was made", body = Task,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     extensions(("x-codes" = json!(["CONFLICT"]))),
 )]
 async fn create_task(
     State(api): State<Arc<Shared>>,
     who: Caller,
     headers: HeaderMap,
-    Body(mut fields): Body,
+    LargeBody(mut fields): LargeBody,
 ) -> Result<Response, Refusal> {
     let key = creation_key(&headers, &mut fields);
     let request = parse::task_request(&mut fields);
@@ -173,7 +174,8 @@ async fn create_task(
     path = "/tasks/{id}",
     tag = "campaigns",
     params(("id" = Uuid, Path, description = "The campaign")),
-    responses((status = 200, description = "The campaign, with its version in `ETag`", body = Task)),
+    responses((status = 200, description = "The campaign, with its version in `ETag`", body = Task,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
 )]
 async fn task(
     State(api): State<Arc<Shared>>,
@@ -196,7 +198,8 @@ async fn task(
         ("If-Match" = Option<String>, Header, description = "The `ETag` that it was read with"),
     ),
     request_body = PutTask,
-    responses((status = 200, description = "It was changed", body = Task)),
+    responses((status = 200, description = "It was changed", body = Task,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     extensions(("x-codes" = json!(["CONFLICT", "PRECONDITION_FAILED"]))),
 )]
 async fn edit_task(
@@ -204,7 +207,7 @@ async fn edit_task(
     who: Caller,
     Id(id): Id<TaskId>,
     headers: HeaderMap,
-    Body(mut fields): Body,
+    LargeBody(mut fields): LargeBody,
 ) -> Result<Response, Refusal> {
     let request = parse::task_request(&mut fields);
     let request = fields.finish(request)?;
@@ -243,7 +246,8 @@ async fn delete_task(
         ("id" = Uuid, Path, description = "The campaign"),
         ("Idempotency-Key" = Option<String>, Header, description = "The caller's name for it: a repetition within 24 hours makes nothing"),
     ),
-    responses((status = 201, description = "The copy", body = Task)),
+    responses((status = 201, description = "The copy", body = Task,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     extensions(("x-codes" = json!(["CONFLICT"]))),
 )]
 async fn duplicate_task(
@@ -267,7 +271,8 @@ async fn duplicate_task(
     path = "/tasks/{id}/start",
     tag = "campaigns",
     params(("id" = Uuid, Path, description = "The campaign")),
-    responses((status = 200, description = "It runs, or waits for its time", body = Task)),
+    responses((status = 200, description = "It runs, or waits for its time", body = Task,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     extensions(("x-codes" = json!(["CONFLICT"]))),
 )]
 async fn start_task(
@@ -286,7 +291,8 @@ async fn start_task(
     path = "/tasks/{id}/pause",
     tag = "campaigns",
     params(("id" = Uuid, Path, description = "The campaign")),
-    responses((status = 200, description = "It begins nothing more", body = Task)),
+    responses((status = 200, description = "It begins nothing more", body = Task,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     extensions(("x-codes" = json!(["CONFLICT"]))),
 )]
 async fn pause_task(
@@ -303,7 +309,8 @@ async fn pause_task(
     path = "/tasks/{id}/resume",
     tag = "campaigns",
     params(("id" = Uuid, Path, description = "The campaign")),
-    responses((status = 200, description = "It runs", body = Task)),
+    responses((status = 200, description = "It runs", body = Task,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     extensions(("x-codes" = json!(["CONFLICT"]))),
 )]
 async fn resume_task(
@@ -322,7 +329,8 @@ async fn resume_task(
     path = "/tasks/{id}/cancel",
     tag = "campaigns",
     params(("id" = Uuid, Path, description = "The campaign")),
-    responses((status = 200, description = "It is over", body = Task)),
+    responses((status = 200, description = "It is over", body = Task,
+        headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     extensions(("x-codes" = json!(["CONFLICT"]))),
 )]
 async fn cancel_task(

@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::bodies::PriorityForm;
 use super::parse::{self, name_of};
 use crate::actors::{TaskAction, TaskOutcome, Wanted};
 use crate::edge::http::api::Shared;
@@ -43,7 +44,7 @@ struct BulkTasks {
     #[schema(min_items = 1, max_items = 100)]
     task_ids: Vec<Uuid>,
     /// For `set_priority`: `high`, `normal`, `low`, or 1, 2, 3.
-    priority: Option<String>,
+    priority: Option<PriorityForm>,
 }
 
 /// What came of it for one campaign.

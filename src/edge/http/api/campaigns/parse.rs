@@ -16,6 +16,7 @@ use crate::protocol::campaigns::task::{
 use crate::protocol::campaigns::zone::Zone;
 use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::users::owner::AccountId;
+use crate::protocol::values::json::shown as shown_name;
 
 /// Longest text of any field, bytes: a template with its markup. Lengths in characters are the core's to judge.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
@@ -36,6 +37,16 @@ const SETTINGS: [&str; 10] = [
     "opt_out_line",
     "opt_out_confirmation",
 ];
+/// What settings with fields of their own have.
+const QUIET_HOURS: [&str; 3] = ["from", "to", "zone"];
+const CALENDAR: [&str; 2] = ["weekdays", "holidays"];
+const CAPS: [&str; 5] = ["invite", "message", "link_message", "resolve", "contact"];
+const CAP: [&str; 2] = ["per_day", "per_hour"];
+/// Most unknown fields of one setting that are told of.
+const UNKNOWN_TOLD_MAX: usize = 16;
+/// What is said of a part of caps that is not there. Caps take the place of the installation's, so none is made up.
+const IN_PART: &str = "is missing; caps are given whole: invite, message, link_message, resolve and contact, each with \
+    per_day and per_hour";
 
 /// A text.
 pub(super) fn text(value: Value) -> Result<String, Wrong> {
@@ -82,13 +93,66 @@ pub(super) fn zone(value: Value) -> Result<Zone, Wrong> {
     Zone::named(&text(value)?).map_err(|error| error.to_string())
 }
 
+/// The settings of a request. What is stored is read leniently; here a name that is misspelt is told, at any depth, as
+/// the setting would not hold without a word.
+fn settings_of(fields: &mut Fields) -> Settings {
+    let mut parts = Vec::new();
+    let settings = fields.optional("settings", |mut value| {
+        parts = wrong_parts(&value);
+        // What is told by its parts is not told once more as a whole.
+        let is_told =
+            |name: &str| parts.iter().any(|(part, _)| part.split('.').next() == Some(name));
+        if let Value::Object(map) = &mut value {
+            map.retain(|name, _| !is_told(name));
+        }
+        settings(value)
+    });
+    for (part, message) in parts {
+        fields.wrong(&format!("settings.{part}"), message);
+    }
+    settings.unwrap_or_default()
+}
+
 /// Settings, each of those that there are.
-pub(super) fn settings(value: Value) -> Result<Settings, Wrong> {
+fn settings(value: Value) -> Result<Settings, Wrong> {
     let Value::Object(map) = &value else { return Err("must be an object".to_owned()) };
     if map.keys().any(|name| !SETTINGS.contains(&name.as_str())) {
         return Err(format!("has a field that there is not; there are {}", SETTINGS.join(", ")));
     }
     serde_json::from_value(value.clone()).map_err(|_| wrong_settings(map))
+}
+
+/// Fields within settings that there are not, or that are missing, and what is wrong with each. What is no object at all
+/// is not told here.
+fn wrong_parts(settings: &Value) -> Vec<(String, Wrong)> {
+    let mut wrong = Vec::new();
+    let of = |name: &str| settings.get(name).and_then(Value::as_object);
+    let parts =
+        [("quiet_hours", &QUIET_HOURS[..]), ("calendar", &CALENDAR[..]), ("caps", &CAPS[..])];
+    for (name, known) in parts {
+        wrong.extend(of(name).into_iter().flat_map(|map| unknown_in(map, name, known)));
+    }
+    let Some(caps) = of("caps") else { return wrong };
+    for budget in CAPS {
+        let at = format!("caps.{budget}");
+        match caps.get(budget) {
+            None | Some(Value::Null) => wrong.push((at, IN_PART.to_owned())),
+            Some(Value::Object(cap)) => {
+                wrong.extend(unknown_in(cap, &at, &CAP));
+                let missing = CAP.into_iter().filter(|part| !cap.contains_key(*part));
+                wrong.extend(missing.map(|part| (format!("{at}.{part}"), IN_PART.to_owned())));
+            }
+            Some(_) => {}
+        }
+    }
+    wrong
+}
+
+/// Names that are not known, as far as they look like names, and which there are.
+fn unknown_in(map: &Map<String, Value>, at: &str, known: &[&str]) -> Vec<(String, Wrong)> {
+    let unknown = map.keys().filter(|name| !known.contains(&name.as_str())).take(UNKNOWN_TOLD_MAX);
+    let words = format!("is unknown; the known ones are {}", known.join(", "));
+    unknown.map(|name| (format!("{at}.{}", shown_name(name)), words.clone())).collect()
 }
 
 /// Which settings cannot be read. What the reader itself says may quote a value.
@@ -166,7 +230,7 @@ pub(super) fn task_request(fields: &mut Fields) -> Option<TaskRequest> {
     let schedule = fields.optional("scheduled_at", |value| {
         Schedule::parse(&text(value)?, zone.as_ref()).map_err(|error| error.to_string())
     });
-    let settings = fields.optional("settings", settings).unwrap_or_default();
+    let settings = settings_of(fields);
     let account_ids = fields.optional("account_ids", account_ids).unwrap_or_default();
     let audience_basis = fields.required("audience_basis", text);
     Some(TaskRequest {
@@ -346,6 +410,69 @@ mod tests {
             named,
             ["platform", "task_type", "title", "target_group_id", "settings", "colour"]
         );
+    }
+
+    fn refused_settings(settings: Value) -> Vec<(String, String)> {
+        let mut given = fields(json!({
+            "task_type": "send_messages", "title": "May", "message_template": "Hi",
+            "audience_basis": "they asked", "settings": settings,
+        }));
+        let request = task_request(&mut given);
+        let errors = given.finish(request).err().map(|refusal| refusal.errors).unwrap_or_default();
+        errors.into_iter().map(|error| (error.field, error.message)).collect()
+    }
+
+    #[test]
+    fn a_setting_that_is_misspelt_within_another_is_refused_by_its_name() {
+        let whole = json!({"per_day": 1, "per_hour": 1});
+        let caps = json!({"invite": whole, "message": whole, "link_message": whole,
+            "resolve": whole, "contact": whole});
+        let quiet = json!({"from": "22:00", "to": "08:00", "zone": "Europe/Moscow"});
+        let calendar = json!({"weekdays": [1], "holidays": ["2026-12-31"]});
+        let good = json!({"quiet_hours": quiet, "calendar": calendar, "caps": caps});
+        assert!(refused_settings(good).is_empty());
+        assert!(refused_settings(json!({"quiet_hours": null, "caps": null})).is_empty());
+        let misspelt = json!({
+            "quiet_hours": {"from": "22:00", "to": "08:00", "timezone": "s3cret"},
+            "calendar": {"weekday": [6], "S3cret!": 1},
+            "caps": {"invite": {"per_day": 1, "per_hour": 1, "per_week": 1}, "message": whole,
+                "link_message": whole, "resolve": whole, "contact": whole, "invites": whole},
+            "min_pause_seconds": "s3cret",
+        });
+        let told = refused_settings(misspelt);
+        let named: Vec<&str> = told.iter().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(
+            named,
+            [
+                "settings",
+                "settings.quiet_hours.timezone",
+                "settings.calendar.?",
+                "settings.calendar.weekday",
+                "settings.caps.invites",
+                "settings.caps.invite.per_week",
+            ]
+        );
+        assert_eq!(told[0].1, "cannot be read: see min_pause_seconds");
+        assert_eq!(told[3].1, "is unknown; the known ones are weekdays, holidays");
+        assert!(!told.iter().any(|(_, message)| message.contains("s3cret")), "{told:?}");
+    }
+
+    #[test]
+    fn caps_in_part_say_what_is_missing() {
+        let whole = json!({"per_day": 1, "per_hour": 1});
+        let part = json!({"caps": {"invite": {"per_day": 1}, "message": whole, "contact": null,
+            "resolve": whole}});
+        let told = refused_settings(part);
+        let named: Vec<&str> = told.iter().map(|(field, _)| field.as_str()).collect();
+        let missing = [
+            "settings.caps.invite.per_hour",
+            "settings.caps.link_message",
+            "settings.caps.contact",
+        ];
+        assert_eq!(named, missing);
+        assert!(told.iter().all(|(_, message)| message.contains("caps are given whole")));
+        let told = refused_settings(json!({"caps": 5}));
+        assert_eq!((told.len(), told[0].0.as_str()), (1, "settings"));
     }
 
     #[test]

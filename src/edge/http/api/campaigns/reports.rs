@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,7 +32,9 @@ use crate::actors::Services;
 use crate::edge::http::api::Shared;
 use crate::edge::http::api::extract::{Id, Query};
 use crate::edge::http::api::shapes::Time;
-use crate::edge::report::{CsvReport, Delimiter, PageReport, ReportFormat, WorkbookReport};
+use crate::edge::report::{
+    CsvReport, Delimiter, PageReport, ReportFormat, WorkbookError, WorkbookReport,
+};
 use crate::protocol::answers::campaign::CampaignInfo;
 use crate::protocol::answers::campaign_report as core;
 use crate::protocol::answers::campaign_report::{ReportHead, ReportPiece};
@@ -365,7 +369,7 @@ async fn task_stats(
         (String = "text/csv"),
         (String = "text/html"),
         (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
-    ))),
+    ), headers(("Content-Disposition" = String, description = "What the file is called")))),
 )]
 async fn report(
     State(api): State<Arc<Shared>>,
@@ -405,7 +409,7 @@ async fn report(
             making.stream(CsvReport::new(&head, delimiter, has_bom.unwrap_or(true)))
         }
         ReportFormat::Html => within(making.page(head)).await?,
-        ReportFormat::Xlsx => within(making.workbook(head)).await?,
+        ReportFormat::Xlsx => within(making.workbook(head, api.imports.spool.clone())).await?,
     };
     Ok(named(format, &name, body))
 }
@@ -530,19 +534,18 @@ impl Making {
         Ok(Body::from(page.finish()))
     }
 
-    /// The workbook. It is made on a thread that may wait for the disk, and its targets come to it piece by piece.
-    async fn workbook(self, head: ReportHead) -> Result<Body, Refusal> {
-        let (pieces, mut taken) = mpsc::channel::<Vec<Target>>(PIECES_WAITING_MAX);
-        let made = spawn_blocking(move || {
-            let mut book = WorkbookReport::new(head)?;
-            while let Some(targets) = taken.blocking_recv() {
-                book.piece(&targets)?;
-            }
-            book.finish()
-        });
+    /// The workbook. It is made on a thread that may wait for the disk, and its targets come to it piece by piece. The
+    /// place is that thread's: it is taken for as long as there is work, also when nobody waits for it any more.
+    async fn workbook(self, head: ReportHead, folder: PathBuf) -> Result<Body, Refusal> {
+        let Self { services, who, id, place } = self;
+        let (pieces, taken) = mpsc::channel::<Vec<Target>>(PIECES_WAITING_MAX);
+        let over = CancellationToken::new();
+        // Let go before `pieces` is: what ends because nobody waits is no whole workbook.
+        let _over = over.clone().drop_guard();
+        let made = spawn_blocking(move || made_of(head, &folder, taken, &over, place));
         let mut from = Some(0);
         while let Some(at) = from {
-            let ReportPiece { targets, next } = self.next(at).await?;
+            let ReportPiece { targets, next } = services.reports.piece(&who, id, at).await?;
             if pieces.send(targets).await.is_err() {
                 // It has ended before its time, and says why.
                 break;
@@ -550,10 +553,9 @@ impl Making {
             from = next;
         }
         drop(pieces);
-        let (file, _) =
+        let (file, place) =
             made.await.map_err(|error| broken(&error))?.map_err(|error| broken(&error))?;
         let (tell, told) = mpsc::channel(PIECES_WAITING_MAX);
-        let place = self.place;
         tasks::brief(async move {
             let _place = place;
             let _ = timeout(TAKING_MAX, hand_over(file, tell)).await;
@@ -592,6 +594,28 @@ impl Making {
         }
         tell.send(Ok(report.end().into())).await.map_err(gone)
     }
+}
+
+/// Makes a workbook of the pieces that come, and gives it up when it is `over`. The place goes with it.
+///
+/// # Errors
+/// When the disk does not take it, or nobody waits for it.
+fn made_of(
+    head: ReportHead,
+    folder: &Path,
+    mut pieces: Receiver<Vec<Target>>,
+    over: &CancellationToken,
+    place: Place,
+) -> Result<(File, Place), WorkbookError> {
+    let mut book = WorkbookReport::new(head, folder)?;
+    while let Some(targets) = pieces.blocking_recv() {
+        if over.is_cancelled() {
+            break;
+        }
+        book.piece(&targets)?;
+    }
+    let (file, _) = book.finish(&|| !over.is_cancelled())?;
+    Ok((file, place))
 }
 
 /// What is made in the time that an answer has.
@@ -720,5 +744,66 @@ fn dry_run_of(found: core::DryRun) -> DryRun {
         estimate_seconds: found.takes_ms.map(|takes| takes.max(0).unsigned_abs().div_ceil(1_000)),
         starts_at: found.starts_at.map(Time),
         problems: found.problems.into_iter().map(problem).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::answers::campaign_report::CampaignCounts;
+    use crate::protocol::campaigns::caps::Caps;
+    use crate::protocol::campaigns::identity::Identifier;
+    use crate::protocol::campaigns::tally::Tally;
+    use crate::protocol::campaigns::target::TargetId;
+    use crate::protocol::campaigns::task;
+
+    fn head(targets: &[Target]) -> ReportHead {
+        let request = task::TaskRequest {
+            task_type: Some(task::TaskType::SendMessages),
+            title: "Meetup".to_owned(),
+            message_template: Some("Hi".to_owned()),
+            audience_basis: "they asked".to_owned(),
+            account_ids: vec![AccountId(Uuid::from_u128(7))],
+            ..task::TaskRequest::default()
+        };
+        let names = (TaskId(Uuid::from_u128(1)), UserId::new("ann").unwrap());
+        let rules = (&Caps::default(), false);
+        let task = task::Task::new(names, request, rules, UnixMillis(1_000)).unwrap();
+        let counts = CampaignCounts {
+            statistics: Statistics::of(targets),
+            tally: Tally::of(targets),
+            attempts: 0,
+            last_attempt_at: None,
+        };
+        let made_at = UnixMillis(2_000);
+        ReportHead { task, owner: None, counts, names: BTreeMap::new(), made_at }
+    }
+
+    #[test]
+    fn a_workbook_keeps_its_place_until_its_thread_ends_and_nobody_is_given_half_of_it() {
+        let (room, ann) = (ReportRoom::default(), UserId::new("ann").unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let targets: Vec<Target> =
+            (0..50).map(|id| Target::new(TargetId(id), Identifier::Id(7), None)).collect();
+        for is_given_up in [false, true] {
+            let over = CancellationToken::new();
+            let (pieces, taken) = mpsc::channel(PIECES_WAITING_MAX);
+            let place = room.enter(&ann).unwrap();
+            let (head, path) = (head(&targets), folder.path().to_owned());
+            let making = over.clone();
+            let made = std::thread::spawn(move || made_of(head, &path, taken, &making, place));
+            pieces.blocking_send(targets.clone()).unwrap();
+            assert_eq!(room.0.lock().unwrap().len(), 1, "it is being made");
+            if is_given_up {
+                over.cancel();
+            }
+            drop(pieces);
+            let made = made.join().unwrap();
+            assert_eq!(made.is_err(), is_given_up);
+            assert_eq!(room.0.lock().unwrap().is_empty(), is_given_up, "the place goes with it");
+            drop(made);
+            assert!(room.0.lock().unwrap().is_empty());
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

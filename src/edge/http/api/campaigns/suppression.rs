@@ -14,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::bodies::IdentifierForm;
 use super::parse::{self, name_of};
 use super::shapes::RejectedTarget;
 use crate::actors::{NewSuppression, SuppressionList, SuppressionQuery};
@@ -91,8 +92,7 @@ struct SuppressionRemoval {
 #[expect(dead_code, reason = "names a form")]
 struct AddSuppression {
     /// A `@username`, a user id, or a phone number with `+`.
-    #[schema(max_length = 256)]
-    identifier: String,
+    identifier: IdentifierForm,
     /// `everything` (also when it is absent), `messages` or `invitations`.
     #[schema(pattern = "^(everything|messages|invitations)$")]
     covers: Option<String>,

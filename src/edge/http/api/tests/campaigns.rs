@@ -335,3 +335,46 @@ async fn one_target_is_made_or_found_and_orders_that_there_are_not_are_refused()
         assert_eq!(server.ask(list).await.refusal(), refusal(422, "VALIDATION"), "{query}");
     }
 }
+
+#[tokio::test]
+async fn a_campaign_with_all_that_it_may_have_fits_into_one_body() {
+    let server = Server::start().await;
+    let accounts: Vec<_> = (0..1_000_u128).map(uuid::Uuid::from_u128).collect();
+    // Some programs write letters so that six bytes stand for each.
+    let prose = "\\u0430".repeat(2_000);
+    let text = "x".repeat(4_000);
+    let body = format!(
+        "{{\"task_type\": \"send_messages\", \"title\": \"May\", \"description\": \"{prose}\", \
+         \"message_template\": \"{text}\", \"account_ids\": {}, \"audience_basis\": \"{prose}\"}}",
+        json!(accounts)
+    );
+    assert!(body.len() > 64 * 1024, "{}", body.len());
+    for (method, path, status) in
+        [("POST", "/api/v1/invite/tasks", 201), ("PUT", "/api/v1/invite/tasks/{id}", 200)]
+    {
+        let request = Request::to(method, path).by(&alice());
+        let request = request.header("Content-Type", "application/json").body(&body);
+        let answer = server.ask(request).await;
+        assert_eq!(answer.status, status, "{method}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn settings_are_refused_by_the_name_of_what_is_wrong_within_them() {
+    let server = Server::start().await;
+    for (settings, field) in [
+        (json!({"calendar": {"weekday": [6, 7]}}), "settings.calendar.weekday"),
+        (
+            json!({"quiet_hours": {"from": "22:00", "to": "08:00", "tz": 1}}),
+            "settings.quiet_hours.tz",
+        ),
+        (json!({"caps": {"invites": 1}}), "settings.caps.invites"),
+    ] {
+        let body = json!({"task_type": "send_messages", "title": "May", "message_template": "Hi",
+            "audience_basis": "they asked", "settings": settings});
+        let request = Request::to("POST", "/api/v1/invite/tasks").by(&alice()).json(&body);
+        let answer = server.ask(request).await;
+        assert_eq!(answer.refusal(), refusal(422, "VALIDATION"));
+        assert_eq!(answer.json()["errors"][0]["field"], field);
+    }
+}

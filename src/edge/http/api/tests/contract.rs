@@ -87,6 +87,48 @@ async fn queries_have_the_parameters_of_the_document_and_no_others() {
 }
 
 #[tokio::test]
+async fn headers_of_answers_are_in_the_document_where_they_are_sent() {
+    let server = Server::start().await;
+    let mut told = [0; 3];
+    for (method, path, operation) in operations() {
+        let is_looked_at = path.contains("/invite/tasks") || path.contains("/invite/suppression");
+        if !is_looked_at && !path.ends_with("/export") && path != MESSAGES {
+            continue;
+        }
+        let request = example(&method, &path, &operation).by(&alice());
+        let answer = server.ask(request.header("Idempotency-Key", "again")).await;
+        if answer.status >= 300 {
+            continue;
+        }
+        let headers = &operation["responses"][answer.status.to_string()]["headers"];
+        assert!(headers["RateLimit-Limit"].is_object(), "{method} {path}");
+        let names = ["ETag", "Content-Disposition", "Idempotency-Replayed"];
+        for (told, name) in told.iter_mut().zip(names) {
+            let is_sent = answer.header(&name.to_ascii_lowercase()).is_some();
+            assert_eq!(headers[name].is_object(), is_sent, "{method} {path}: {name}");
+            *told += usize::from(is_sent);
+        }
+    }
+    assert!(told[0] >= 7 && told[1] >= 2 && told[2] == 7, "{told:?}");
+}
+
+#[test]
+fn numbers_and_settings_of_campaigns_have_real_forms() {
+    let schemas = &DOCUMENT["components"]["schemas"];
+    let types = |form: &str| -> BTreeSet<String> {
+        let options = schemas[form]["oneOf"].as_array().cloned().unwrap_or_default();
+        options.iter().map(|option| option["type"].as_str().unwrap().to_owned()).collect()
+    };
+    let both: BTreeSet<String> = ["integer", "string"].map(str::to_owned).into();
+    assert_eq!((types("PriorityForm"), types("IdentifierForm")), (both.clone(), both));
+    // However a part that may be absent is written, its names stand in it.
+    let settings = schemas["PutTask"]["properties"]["settings"].to_string();
+    for name in ["weekdays", "holidays", "from", "link_message", "per_hour"] {
+        assert!(settings.contains(&format!("\"{name}\":")), "{name}: {settings}");
+    }
+}
+
+#[tokio::test]
 async fn an_empty_parameter_is_as_good_as_none() {
     let server = Server::start().await;
     let query = "platform=telegram&status=&kind=&q=&cursor=&limit=";
@@ -398,6 +440,12 @@ async fn browsers_of_configured_origins_may_call() {
     let answer = server.ask(preflight("https://console.example.org")).await;
     let allowed = answer.header("access-control-allow-origin");
     assert_eq!((answer.status, allowed), (200, Some("https://console.example.org")));
+    let asked = Request::new("GET", "/api/v1/accounts").by(&alice());
+    let answer = server.ask(asked.header("Origin", "https://console.example.org")).await;
+    let exposed = answer.header("access-control-expose-headers").unwrap().to_ascii_lowercase();
+    for name in ["etag", "content-disposition", "idempotency-replayed", "retry-after"] {
+        assert!(exposed.contains(name), "{name}: {exposed}");
+    }
     let answer = server.ask(preflight("https://evil.example.org")).await;
     assert_eq!(answer.header("access-control-allow-origin"), None);
     let server = Server::start().await;

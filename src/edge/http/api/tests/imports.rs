@@ -436,6 +436,10 @@ async fn a_list_of_the_parsing_service_is_imported_page_by_page() {
     assert_eq!(answer.refusal(), refusal(409, "CONFLICT"));
     let answer = server.ask(ask(json!({"task_id": TASK, "parsing_task_id": "../../x"}))).await;
     assert_eq!(answer.refusal(), refusal(422, "VALIDATION"));
+    let nameless = Request::to("POST", PARSING).by(&token("анна", Role::Admin));
+    let answer = server.ask(nameless.json(&json!({"task_id": TASK}))).await;
+    assert_eq!(answer.refusal(), refusal(409, "CONFLICT"));
+    assert!(answer.json()["detail"].as_str().unwrap().contains("user id"), "{answer:?}");
     let without = Server::with(|options| options.imports.parsing = None).await;
     let answer = without.ask(ask(json!({"task_id": TASK}))).await;
     assert_eq!(answer.refusal(), refusal(409, "CONFLICT"));

@@ -24,7 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use self::running::{Outcome, Source, import_file, import_list};
+use self::running::{Outcome, Source, import_file, import_list, unfetched};
 use self::shapes::{
     CheckFile, ImportFile, ImportList, ImportView, ImportedPeople, UndoneView, imported,
 };
@@ -62,6 +62,13 @@ pub struct ImportOptions {
     pub file_bytes_max: u64,
     /// The parsing service, if there is one.
     pub parsing: Option<ParsingClient>,
+}
+
+impl ImportOptions {
+    /// Removes what the life before has left in the folder. Blocks for a look at it.
+    pub(in crate::edge::http::api) fn sweep(&self) {
+        upload::sweep(&self.spool);
+    }
 }
 
 impl From<Uuid> for ImportId {
@@ -146,13 +153,15 @@ async fn import_from_parsing(
         let detail = "no parsing service is configured here; set parsing.url";
         return Err(Refusal::new(Code::Conflict, detail));
     };
+    let named_by = if theirs.is_some() { "parsing_task_id" } else { "task_id" };
+    let theirs = theirs.unwrap_or_else(|| task.to_string());
     let permit = api.services.imports.admit(&who)?;
     let order = ImportOrder { task: Some(task), source: ImportSource::Parsing, is_trial: false };
     let import = api.services.imports.begin(&who, order).await?;
     let record = import.record.clone();
-    let theirs = theirs.unwrap_or_else(|| task.to_string());
     let listing = parsing.listing(&theirs, &who.user, api.services.imports.country());
-    let work = import_list(api, who, import, listing, permit);
+    let listing = listing.map_err(|problem| unfetched(problem, named_by))?;
+    let work = import_list(api, who, import, (listing, named_by), permit);
     Ok(answered(work, record, until).await)
 }
 

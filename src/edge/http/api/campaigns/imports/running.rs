@@ -117,7 +117,7 @@ impl Source {
     }
 }
 
-/// Adds the people of a list, as its pages come.
+/// Adds the people of a list, as its pages come. With it comes the field of the request that names it.
 ///
 /// # Errors
 /// Why it cannot be fetched any further, or what the core says; and how many were added before.
@@ -125,10 +125,10 @@ pub(super) async fn import_list(
     api: Arc<Shared>,
     who: Caller,
     mut import: Import,
-    listing: Listing,
+    (listing, named_by): (Listing, &'static str),
     _permit: ImportPermit,
 ) -> Result<Outcome, Refusal> {
-    let mut fetched = Fetched::default();
+    let mut fetched = Fetched { named_by, ..Fetched::default() };
     let until = instant() + LISTING_MAX;
     let mut done = add_all(&api, &who, &mut import, listing, &mut fetched, until).await;
     if done.is_ok() {
@@ -143,6 +143,8 @@ pub(super) async fn import_list(
 /// What was met in a list beside people.
 #[derive(Default)]
 struct Fetched {
+    /// The field of the request that names the list.
+    named_by: &'static str,
     lines: u64,
     rejected: Vec<Rejected>,
     rejected_count: u64,
@@ -157,6 +159,8 @@ async fn add_all(
     fetched: &mut Fetched,
     until: Instant,
 ) -> Result<(), Refusal> {
+    let named_by = fetched.named_by;
+    let unfetched = |problem| unfetched(problem, named_by);
     while let Some(mut page) = listing.next().await.map_err(unfetched)? {
         fetched.rejected_count += page.rejected_count;
         fetched.lines += page.rejected_count + page.people.len() as u64;
@@ -219,16 +223,36 @@ fn refused(problem: &FileProblem) -> Refusal {
     Refusal { errors, ..Refusal::new(Code::Validation, format!("file: {quiet}")) }
 }
 
-fn unfetched(problem: ParsingProblem) -> Refusal {
+/// Why a list is not fetched. `named_by` is the field of the request that names it.
+pub(super) fn unfetched(problem: ParsingProblem, named_by: &str) -> Refusal {
     let detail = problem.to_string();
     match problem {
-        ParsingProblem::NoSuchTask => Refusal::field("parsing_task_id", detail),
+        ParsingProblem::NoSuchTask => Refusal::field(named_by, detail),
         ParsingProblem::Unavailable { retry_after, .. } => {
             Refusal::new(Code::Overloaded, detail).after(retry_after)
         }
         ParsingProblem::Refused(_)
+        | ParsingProblem::Unnameable
         | ParsingProblem::Unreadable(_)
         | ParsingProblem::Endless(_)
         | ParsingProblem::OtherHost => Refusal::new(Code::Conflict, detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_is_not_there_is_told_under_the_field_that_names_it() {
+        for field in ["task_id", "parsing_task_id"] {
+            let refusal = unfetched(ParsingProblem::NoSuchTask, field);
+            assert_eq!((refusal.code, refusal.errors[0].field.as_str()), (Code::Validation, field));
+        }
+        let away = ParsingProblem::Unavailable { why: "x".to_owned(), retry_after: 40 };
+        let refusal = unfetched(away, "task_id");
+        assert_eq!((refusal.code, refusal.retry_after), (Code::Overloaded, Some(40)));
+        let refusal = unfetched(ParsingProblem::Unnameable, "task_id");
+        assert_eq!((refusal.code, refusal.errors.len()), (Code::Conflict, 0));
     }
 }

@@ -15,7 +15,6 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::edge::http::api::admit::too_slow;
 use crate::edge::http::api::fields::GIVEN_TWICE;
 use crate::edge::http::api::multipart::{Parts, PartsProblem};
 use crate::edge::http::problem::problem;
@@ -24,6 +23,8 @@ use crate::protocol::answers::refusal::{Code, FieldError, Refusal};
 use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::values::json::shown;
 
+/// What files are called where they must have a name for a moment.
+const NAMED: (&str, &str) = ("import-", ".tmp");
 /// How long a file may take to arrive. The connection may be silent for 30 s, and there is something left to be done.
 const UPLOAD_MAX: Duration = Duration::from_secs(20);
 /// Bytes of a body beside the file.
@@ -137,19 +138,37 @@ where
     written.map_err(|error| unkept(&error).into_response())
 }
 
-/// A file that only we can reach, and that is gone when it is closed.
+/// Removes what a death in the moment between making a file and taking its name away has left behind.
+pub(super) fn sweep(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|name| name.strip_prefix(NAMED.0)?.strip_suffix(NAMED.1));
+        let is_ours = id.is_some_and(|id| Uuid::parse_str(id).is_ok());
+        if is_ours && let Err(error) = std::fs::remove_file(entry.path()) {
+            tracing::warn!(kind = %error.kind(), "a file of an import that broke off is left");
+        }
+    }
+}
+
+/// A file that only we can reach, and that is gone when it is closed. It has a name for a moment where the file system
+/// knows none without ([`sweep`] sees to what is left of that).
 fn nameless(folder: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     match options.clone().custom_flags(libc::O_TMPFILE).open(folder) {
-        Err(error) if is_not_offered(&error) => {
-            let path: PathBuf = folder.join(format!("import-{}.tmp", crate::chance::id()));
-            let file = options.create_new(true).open(&path)?;
-            std::fs::remove_file(&path)?;
-            Ok(file)
-        }
+        Err(error) if is_not_offered(&error) => named(folder, options),
         opened => opened,
     }
+}
+
+/// The same where no file is without a name.
+fn named(folder: &Path, mut options: OpenOptions) -> io::Result<File> {
+    let (before, behind) = NAMED;
+    let path: PathBuf = folder.join(format!("{before}{}{behind}", crate::chance::id()));
+    let file = options.create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
 }
 
 /// Not every file system has files without a name (open(2)).
@@ -176,8 +195,16 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 }
 
 fn too_large(max: u64) -> Response {
-    let detail = format!("the file has more than {max} bytes; send it in pieces");
+    let detail = format!("the file has more than {max} bytes; send it in smaller files");
     problem(StatusCode::PAYLOAD_TOO_LARGE, Code::Validation, &detail)
+}
+
+fn too_slow() -> Response {
+    let seconds = UPLOAD_MAX.as_secs();
+    let detail = format!(
+        "the file did not arrive within {seconds} s; send it over a faster connection, or in smaller files"
+    );
+    problem(StatusCode::REQUEST_TIMEOUT, Code::Validation, &detail)
 }
 
 fn refused(why: PartsProblem, max: u64) -> Response {
@@ -239,8 +266,31 @@ mod tests {
             tokio::time::advance(UPLOAD_MAX).await;
             let refused = receiving.await.unwrap().err().expect("it is refused");
             assert_eq!(refused.status(), StatusCode::REQUEST_TIMEOUT);
+            let told = axum::body::to_bytes(refused.into_body(), 4_096).await.unwrap();
+            let told = String::from_utf8_lossy(&told);
+            assert!(told.contains("20 s") && told.contains("in smaller files"), "{told}");
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_name_that_a_death_left_is_swept_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(0o600);
+        let file = named(folder.path(), options).unwrap();
+        assert_eq!(file.metadata().unwrap().nlink(), 0, "its name is gone at once");
+        let left = format!("import-{}.tmp", crate::chance::id());
+        for name in [left.as_str(), "import-people.tmp", "import-.tmp", "jwt-secret"] {
+            std::fs::write(folder.path().join(name), b"x").unwrap();
+        }
+        sweep(folder.path());
+        sweep(&folder.path().join("nowhere"));
+        let entries = std::fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, ["import-.tmp", "import-people.tmp", "jwt-secret"]);
     }
 
     #[test]
