@@ -90,6 +90,11 @@ impl Messenger {
         messenger
     }
 
+    /// An account knows somebody already.
+    pub(super) fn knows(&self, account: AccountId, person: i64) {
+        self.world().known.insert((account, person));
+    }
+
     /// What the next calls of a kind do.
     pub(super) fn next(&self, step: Step, then: impl IntoIterator<Item = Then>) {
         self.world().script.entry(step).or_default().extend(then);

@@ -149,6 +149,11 @@ impl Stage {
         self.ground.store.read(read).await.unwrap().unwrap()
     }
 
+    async fn run_now(&self, id: TaskId) -> TaskRun {
+        let read = move |store: &crate::store::Reader| store.row::<TaskRun>(&ann(), id);
+        self.ground.store.read(read).await.unwrap().unwrap()
+    }
+
     async fn targets(&self, id: TaskId) -> Vec<Target> {
         let read = move |store: &crate::store::Reader| store.target_blocks(&ann(), id, 0..1_000);
         let blocks = self.ground.store.read(read).await.unwrap();
@@ -158,12 +163,18 @@ impl Stage {
     /// How many targets have which status, by the targets themselves; and that this is what is told.
     async fn statuses(&self, id: TaskId) -> BTreeMap<TargetStatus, usize> {
         let mut statuses = BTreeMap::new();
-        for target in self.targets(id).await {
+        // As they were at one moment.
+        let (run, targets) = loop {
+            let before = self.run_now(id).await;
+            let targets = self.targets(id).await;
+            if self.run_now(id).await == before {
+                break (before, targets);
+            }
+        };
+        for target in &targets {
             *statuses.entry(target.status).or_default() += 1;
         }
-        let read = move |store: &crate::store::Reader| store.row::<TaskRun>(&ann(), id);
-        let run = self.ground.store.read(read).await.unwrap().unwrap();
-        let recount = run.tally.clone().recounted(Tally::of(&self.targets(id).await));
+        let recount = run.tally.clone().recounted(Tally::of(&targets));
         assert_eq!(run.tally, recount, "counted once each");
         for (status, count) in &statuses {
             assert_eq!(run.statistics.count(*status), *count as u64, "{status:?}");

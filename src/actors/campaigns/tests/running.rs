@@ -2,6 +2,7 @@
 
 use super::messenger::Then;
 use super::*;
+use crate::actors::campaigns::campaign::BulkAction;
 use crate::protocol::answers::refusal::Code;
 use crate::protocol::campaigns::answers::Answer;
 use crate::protocol::campaigns::caps::Cap;
@@ -363,4 +364,54 @@ async fn the_more_urgent_go_first_and_an_account_does_one_thing_at_a_time() {
     let low_while_high =
         world.reached[..high].iter().filter(|reached| reached.person <= 30).count();
     assert!((2..=6).contains(&low_while_high), "a tenth: {low_while_high}");
+}
+
+/// What may have reached somebody is never begun anew, whatever a person asks for.
+#[tokio::test(start_paused = true)]
+async fn what_is_uncertain_is_not_tried_again_as_if_it_were_new() {
+    let stage = Stage::new(1, 3).await;
+    let life = stage.live().await;
+    stage.messenger.next(Step::Send, [Then::Lose]);
+    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 3).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    while !stage.statuses(task).await.contains_key(&TargetStatus::Uncertain) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    life.order(task, Wanted::Pause).await.unwrap();
+    let targets = stage.targets(task).await;
+    let uncertain = targets.iter().find(|it| it.status == TargetStatus::Uncertain).unwrap();
+    let all: Vec<_> = targets.iter().map(|target| target.id).collect();
+    for action in [BulkAction::Retry(all.clone()), BulkAction::Retry(vec![uncertain.id])] {
+        let (reply, answer) = oneshot::channel();
+        life.tell(task, CampaignMsg::Bulk { action, who: who(), reply: reply.into() });
+        assert_eq!(answer.await.unwrap(), Ok(0));
+    }
+    // After days nobody knows whether Telegram would take it for the same message.
+    tokio::time::sleep(Duration::from_secs(3 * 86_400)).await;
+    life.order(task, Wanted::Resume).await.unwrap();
+    until(&stage, task, TaskStatus::Paused).await;
+    assert_eq!(stage.task(task).await.paused_because, Some(PauseReason::Unsettled));
+    assert!(stage.messenger.times().values().all(|times| *times == 1));
+    assert_eq!(stage.statuses(task).await[&TargetStatus::Uncertain], 1);
+}
+
+/// One person under two names is contacted once, whichever of the two comes first in another life.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_contacted_under_two_names_after_a_restart() {
+    let stage = Stage::new(1, 2).await;
+    let mut life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 0).await;
+    let people = ["@person1", "1"].map(|text| NewTarget { identifier: named(text), details: None });
+    life.add(task, people.to_vec()).await.unwrap();
+    stage.messenger.knows(stage.ids()[0], 1);
+    life.order(task, Wanted::Start).await.unwrap();
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_millis(1_700)).await;
+        life.kill();
+        life = stage.live().await;
+    }
+    until(&stage, task, TaskStatus::Completed).await;
+    assert_eq!(stage.messenger.times(), [(1, 1)].into());
+    let statuses = stage.statuses(task).await;
+    assert_eq!(statuses, [(TargetStatus::Sent, 1), (TargetStatus::Skipped, 1)].into());
 }

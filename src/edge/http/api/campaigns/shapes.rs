@@ -50,6 +50,9 @@ pub(super) struct Task {
     /// When it starts by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduled_at: Option<Time>,
+    /// The IANA time zone in which that is a wall time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// How late it started, seconds, when that was worth saying.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late_seconds: Option<i64>,

@@ -17,6 +17,7 @@ use crate::protocol::campaigns::target::{STATUSES, Statistics, Target};
 pub(super) fn task(info: CampaignInfo) -> Task {
     let CampaignInfo { task, owner, error, .. } = info;
     let scheduled_at = task.schedule.as_ref().map(|schedule| Time(schedule.instant()));
+    let zone = task.schedule.as_ref().map(|schedule| schedule.zone.name().to_owned());
     Task {
         id: task.id.0,
         owner: owner.map(|owner| owner.to_string()),
@@ -35,6 +36,7 @@ pub(super) fn task(info: CampaignInfo) -> Task {
         is_basis_confirmed: task.is_basis_confirmed,
         settings: serde_json::to_value(&task.settings).unwrap_or_default(),
         scheduled_at,
+        zone,
         late_seconds: task.late_ms.map(|late| late / 1_000),
         created_at: Time(task.created_at),
         started_at: task.started_at.map(Time),
