@@ -11,8 +11,8 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY vendor vendor
 COPY tests/simulator/Cargo.toml tests/simulator/Cargo.toml
-RUN mkdir -p src benches/accounts benches/bridge tests/simulator/src \
-    && echo 'fn main() {}' | tee src/main.rs benches/accounts/main.rs benches/bridge/main.rs > tests/simulator/src/main.rs \
+RUN mkdir -p src benches/accounts benches/bridge benches/campaigns tests/simulator/src \
+    && echo 'fn main() {}' | tee src/main.rs benches/accounts/main.rs benches/bridge/main.rs benches/campaigns/main.rs > tests/simulator/src/main.rs \
     && touch src/lib.rs tests/simulator/src/lib.rs \
     && cargo build --release --locked --package telewarden --bin telewarden \
     && rm -r src
