@@ -3,6 +3,7 @@
 //! connection; the account actor owns its handle and decides what follows.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,6 +19,7 @@ use crate::protocol::messages::message::Message;
 use crate::protocol::telegram::acknowledged::Progress;
 use crate::protocol::telegram::chat::{ChatKey, MarkedId, PeerKind};
 use crate::protocol::telegram::failure::Failure;
+use crate::protocol::telegram::updates::{UpdateState, UpdateStateDelta};
 use crate::protocol::tree::watchdog::Activity;
 use crate::protocol::values::ids::AuthKeyId;
 use crate::store::Op;
@@ -92,6 +94,9 @@ pub(in crate::actors) struct LinkTask {
     progress: Arc<Mutex<Progress>>,
     window: Arc<Semaphore>,
     pulse: Arc<Pulse>,
+    /// The store does not know yet where the updates stand: until it does, the next life would begin with those that
+    /// come then, and pass over what people write meanwhile.
+    is_unknown: AtomicBool,
 }
 
 impl LinkTask {
@@ -101,10 +106,12 @@ impl LinkTask {
         routes: Arc<Routes>,
         pulse: Arc<Pulse>,
         is_bot: bool,
+        is_unknown: bool,
     ) -> Self {
         let window = Arc::new(Semaphore::new(WINDOW));
         let loss = if is_bot { Loss::FetchAgain } else { Loss::ReadAgain };
-        Self { account, context, routes, loss, progress: Arc::default(), window, pulse }
+        let is_unknown = AtomicBool::new(is_unknown);
+        Self { account, context, routes, loss, progress: Arc::default(), window, pulse, is_unknown }
     }
 
     /// Runs until the link ends; answers why.
@@ -134,6 +141,7 @@ impl LinkTask {
         self.reopen(&batch);
         // Channels that nobody monitors would only make every reconnect fetch their differences.
         batch.delta.channels.retain(|(id, _)| self.routes.wants_channel(*id));
+        self.keep_first(&batch.delta).await?;
         let room = self.room().await?;
         let delta = std::mem::take(&mut batch.delta);
         let Sorted { parts, private } = self.sort(batch);
@@ -158,6 +166,21 @@ impl LinkTask {
             self.deliver(&route, delivery);
         }
         Ok(())
+    }
+
+    /// Has the first state of an account's updates durable at once; later ones are, by and by.
+    async fn keep_first(&self, delta: &UpdateStateDelta) -> Result<(), Failure> {
+        let is_wanted = self.loss == Loss::ReadAgain && self.context.read_private.get().is_some();
+        if !is_wanted || delta.common.is_none() || !self.is_unknown.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut state = UpdateState::default();
+        state.apply(delta);
+        let op = Op::SetUpdateState { account: self.account, state };
+        self.pulse.begin(Activity::AwaitingStore);
+        let kept = self.context.store.commit(vec![op]).await;
+        self.pulse.begin(Activity::HandingOver);
+        kept.map_err(|error| Failure::transient(error.to_string()))
     }
 
     /// Has what was written to the account itself read, before the update state moves past it. Where that fails the
@@ -309,14 +332,14 @@ mod tests {
 
     use super::*;
     use crate::actors::tree::metrics::Metrics;
-    use crate::protocol::telegram::updates::UpdateStateDelta;
 
     #[tokio::test]
     async fn a_link_waits_when_as_many_batches_as_it_may_have_are_not_yet_durable() {
         let (store, _outbox) = crate::store::Store::in_memory().unwrap();
         let context = AccountsContext::for_tests(store.clone());
         let (account, pulse) = (AuthKeyId(1), Arc::<Pulse>::default());
-        let task = LinkTask::new(account, context, Arc::default(), Arc::clone(&pulse), false);
+        let routes = Arc::default();
+        let task = LinkTask::new(account, context, routes, Arc::clone(&pulse), false, false);
         let (progress, metrics) = (Arc::default(), Metrics::default());
         let (store, loss) = (&store, Loss::ReadAgain);
         let origin = Origin { account, store, progress: &progress, loss, metrics: &metrics };

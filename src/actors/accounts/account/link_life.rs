@@ -148,6 +148,7 @@ impl AccountActor {
         });
         let (context, routes) = (Arc::clone(&self.context), Arc::clone(&self.routes));
         let wanted = Arc::clone(&routes);
+        let is_unknown = stored.is_none();
         let updates = updates.follow(Following {
             state: stored,
             peers: Arc::clone(&self.peers),
@@ -160,7 +161,7 @@ impl AccountActor {
             wants_channel: Box::new(move |id| wanted.wants_channel(id)),
         });
         let watch = Watch::over(Arc::clone(&pulse));
-        let task = LinkTask::new(self.record.id, context, routes, pulse, is_bot);
+        let task = LinkTask::new(self.record.id, context, routes, pulse, is_bot, is_unknown);
         let target = myself.clone();
         let follow = async move {
             // With the stream go the sockets.
