@@ -20,7 +20,6 @@ pub(super) struct PutTask {
     #[schema(pattern = "^telegram$", default = "telegram")]
     platform: Option<String>,
     /// What it does.
-    #[schema(inline)]
     task_type: TaskTypeName,
     /// For people.
     #[schema(min_length = 1, max_length = 200)]
@@ -244,7 +243,6 @@ pub(super) struct PutTarget {
 #[expect(dead_code, reason = "names a form")]
 pub(super) struct BulkTargets {
     /// What.
-    #[schema(inline)]
     action: BulkActionName,
     /// Up to 1000.
     #[schema(min_items = 1, max_items = 1000)]
