@@ -76,7 +76,6 @@ fn wide(stage: &mut Stage) {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "goes through days of campaigns, which takes minutes"]
 async fn an_estimate_is_right_within_a_quarter_after_the_first_tenth() {
     let mut stage = Stage::new(4, 200).await;
     wide(&mut stage);
@@ -100,8 +99,8 @@ async fn an_estimate_is_right_within_a_quarter_after_the_first_tenth() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "goes through days of campaigns, which takes minutes"]
 async fn an_estimate_holds_through_flood_waits() {
+    // As often in the first tenth as afterwards: what begins later nobody foresees.
     for (every, seconds) in [(40, 90), (25, 40)] {
         let mut stage = Stage::new(4, 600).await;
         wide(&mut stage);
@@ -110,10 +109,6 @@ async fn an_estimate_holds_through_flood_waits() {
         let trouble = (every, Then::Say(Answer::Wait { seconds }));
         is_right_after_a_tenth(&what, &stage, request, 600, Some(trouble)).await;
     }
-    let stage = Stage::new(4, 200).await;
-    let request = stage.request(TaskType::SendMessages);
-    let trouble = (15, Then::Say(Answer::Wait { seconds: 1_800 }));
-    is_right_after_a_tenth("waits and caps", &stage, request, 200, Some(trouble)).await;
 }
 
 #[tokio::test(start_paused = true)]
