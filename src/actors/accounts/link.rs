@@ -141,7 +141,6 @@ impl LinkTask {
         self.reopen(&batch);
         // Channels that nobody monitors would only make every reconnect fetch their differences.
         batch.delta.channels.retain(|(id, _)| self.routes.wants_channel(*id));
-        self.keep_first(&batch.delta).await?;
         let room = self.room().await?;
         let delta = std::mem::take(&mut batch.delta);
         let Sorted { parts, private } = self.sort(batch);
@@ -151,6 +150,8 @@ impl LinkTask {
         if let Some((account, messages)) = private {
             self.read(PrivateMessages { account, messages }).await?;
         }
+        // Only now: what was written to the account is heeded.
+        self.keep_first(&delta).await?;
         let Self { account, context, progress, loss, .. } = self;
         let store = &context.store;
         let metrics = &*context.metrics;

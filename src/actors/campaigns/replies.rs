@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use super::context::{CampaignsContext, Refused};
+use super::context::{CampaignsContext, Refused, Refusing};
 use super::platform::Deputy;
 use crate::actors::accounts::context::PrivateMessages;
 use crate::failpoint;
@@ -85,12 +85,15 @@ impl CampaignsContext {
         let Ok(_busy) = self.erasing.enter(&account.user) else { return Ok(()) };
         // What one person says to several accounts is heeded one after the other.
         let _turn = self.replying.take(&who.id).await;
-        let writer = self.writer(account, &who).await?;
+        let known = known_as(&who);
+        // Announced before it is looked what is there: whoever takes a refusal away meanwhile hears of it.
+        let refusing = self.refusing(self.keys(&known));
+        let writer = self.writer(account, who.id, known).await?;
         let Some(contacted) = writer.contacted else { return Ok(()) };
         let (covers, is_doubtful) = match reply {
             Reply::OptOut(covers) => (covers, false),
             Reply::Doubtful => (Covers::Everything, true),
-            Reply::OptIn => return self.lift(account, &writer).await,
+            Reply::OptIn => return self.lift(account, &writer, refusing).await,
             Reply::Other => return Ok(()),
         };
         let group = writer.task.as_ref().and_then(|task| task.target_group_id);
@@ -111,7 +114,6 @@ impl CampaignsContext {
             return Ok(());
         }
         let refused = Refused { covers, group, source: Source::StopReply, is_doubtful };
-        let refusing = self.refusing(self.keys(&writer.known));
         let mut ops = self.put_refusals(&account.user, &refused, &writer.known);
         let confirmation = writer.task.filter(|_| !is_doubtful);
         let confirmation = confirmation.and_then(|task| task.settings.opt_out_confirmation);
@@ -147,11 +149,11 @@ impl CampaignsContext {
         self: &Arc<Self>,
         account: &OwnedAccount,
         writer: &Writer,
+        lifting: Refusing,
     ) -> Result<(), NotHeeded> {
         let mine = self.list_of(&account.user);
         let own = |refusal: &&Refusal| refusal.list == mine && refusal.source == Source::StopReply;
         // While it is lifted nobody is contacted who refuses under these names.
-        let lifting = self.refusing(self.keys(&writer.known));
         let mut ops = Vec::new();
         for refusal in writer.refusals.iter().filter(own) {
             let list = List::User(account.user.clone());
@@ -174,13 +176,14 @@ impl CampaignsContext {
         Ok(())
     }
 
-    async fn writer(&self, account: &OwnedAccount, who: &Author) -> Result<Writer, StoreError> {
-        let mut known = KnownAs::named(&Identifier::Id(who.id));
-        let parse = |name: &str| Identifier::parse(name, Hint::Username, None).ok();
-        let username = who.username.as_deref().and_then(parse);
-        username.iter().for_each(|name| known.learn(name));
+    async fn writer(
+        &self,
+        account: &OwnedAccount,
+        person: i64,
+        known: KnownAs,
+    ) -> Result<Writer, StoreError> {
         let (keys, list) = (self.keys(&known), self.recontact_list(&account.user));
-        let (user, person) = (account.user.clone(), who.id);
+        let user = account.user.clone();
         let read = move |store: &Reader| {
             let contacted: Option<ContactedRecord> = store.shared_row((person, list))?;
             let contacted = contacted.map(|contacted| contacted.last);
@@ -207,6 +210,15 @@ impl CampaignsContext {
         }
         told.answer
     }
+}
+
+/// Under which names somebody's refusals are kept.
+fn known_as(who: &Author) -> KnownAs {
+    let mut known = KnownAs::named(&Identifier::Id(who.id));
+    let parse = |name: &str| Identifier::parse(name, Hint::Username, None).ok();
+    let username = who.username.as_deref().and_then(parse);
+    username.iter().for_each(|name| known.learn(name));
+    known
 }
 
 /// Always the same for one person of one campaign, so that Telegram takes it once.

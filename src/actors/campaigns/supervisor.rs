@@ -88,6 +88,8 @@ enum Presence {
 pub(in crate::actors) struct CampaignsState {
     context: Arc<CampaignsContext>,
     unstarted: VecDeque<(UserId, TaskId)>,
+    /// The daemon stops: no campaign is started any more.
+    is_stopping: bool,
     present: HashMap<TaskId, Presence>,
     owners: HashMap<TaskId, UserId>,
     campaigns: Children<TaskId>,
@@ -110,6 +112,7 @@ impl Actor for Campaigns {
         Ok(CampaignsState {
             context,
             unstarted: under_way.into(),
+            is_stopping: false,
             present: HashMap::new(),
             owners: HashMap::new(),
             campaigns: Children::new(ChildKind::Campaign, TaskId::to_string),
@@ -158,6 +161,7 @@ impl Actor for Campaigns {
 impl CampaignsState {
     /// Has no campaign begin anything more, and tells when what was under way is noted.
     fn stop(&mut self, reply: RpcReplyPort<()>) {
+        self.is_stopping = true;
         self.unstarted.clear();
         let living = self.present.values().filter_map(|presence| match presence {
             Presence::Running(actor) => Some(actor.clone()),
@@ -258,6 +262,10 @@ impl CampaignsState {
         outcome: Result<Option<Stored>, StoreError>,
     ) {
         let Some(Presence::Reading { user, messages }) = self.present.remove(&task) else { return };
+        if self.is_stopping {
+            // Nothing begins any more; whoever waits hears so.
+            return drop(self.owners.remove(&task));
+        }
         let stored = match outcome {
             Ok(Some(stored)) => stored,
             // There is none (any more): whoever waits hears so, since the message that holds the reply goes.

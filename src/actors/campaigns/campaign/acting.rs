@@ -171,20 +171,25 @@ impl CampaignState {
         match self.verdict(action, &looked) {
             // What may have reached them is not sent again to somebody who is not to be contacted any more, or so late
             // that it could come a second time: a person decides.
-            Verdict::Skip(..) | Verdict::Go(_) if is_too_late => {
-                self.beyond.insert(action.target);
-                self.drop_action(action, None)?;
-                self.end_if_done(myself).await
-            }
+            Verdict::Go(_) if is_too_late => self.leave_to_a_person(myself, action).await,
             Verdict::Skip(..) if is_uncertain && action.step.reaches() => {
-                self.beyond.insert(action.target);
-                self.drop_action(action, None)?;
-                self.end_if_done(myself).await
+                self.leave_to_a_person(myself, action).await
             }
             Verdict::Skip(status, reason) => self.end_target(myself, action, status, reason).await,
             Verdict::Gone => self.drop_action(action, None),
             Verdict::Go(text) => self.intend(myself, action, looked, text).await,
         }
+    }
+
+    /// Nobody but a person can say what becomes of an uncertain one.
+    async fn leave_to_a_person(
+        &mut self,
+        myself: &ActorRef<CampaignMsg>,
+        action: Action,
+    ) -> Result<(), ActorProcessingErr> {
+        self.beyond.insert(action.target);
+        self.drop_action(action, None)?;
+        self.end_if_done(myself).await
     }
 
     /// Whether they may be contacted, and what they are written.

@@ -127,7 +127,7 @@ impl CampaignState {
                 if let Err(why) = self.may_run() {
                     // It has its turn when another one is done, and says how late it is then.
                     let why = why.detail;
-                    tracing::info!(campaign = %self.task.id, why, "a campaign that is due has to wait");
+                    tracing::debug!(campaign = %self.task.id, why, "a campaign that is due has to wait");
                     let epoch = self.number;
                     myself.send_after(ROOM_LOOK, move || CampaignMsg::Due { epoch });
                     return Ok(());
@@ -203,7 +203,7 @@ impl CampaignState {
         };
         self.is_entered = true;
         let _ = self.allocator.cast(AllocatorMsg::Enter(Box::new(entry)));
-        let _ = myself.cast(CampaignMsg::Settle { run: self.number });
+        self.settle_after(myself, Duration::ZERO);
         self.end_if_done(myself).await
     }
 

@@ -71,13 +71,16 @@ impl CampaignState {
             Wanted::Resume => Order::Resume,
             Wanted::Cancel => Order::Cancel,
         };
-        // One at a time of a user, so that no more run than may.
-        let user = self.task.user.clone();
-        let context = Arc::clone(&self.context);
-        let _turn = context.user_locks.take(&user).await;
-        if matches!(order, Order::Start | Order::Schedule | Order::Resume) {
-            self.may_run()?;
-        }
+        // One at a time of a user begins to run, so that no more do than may; a pause waits for nobody.
+        let (user, context) = (self.task.user.clone(), Arc::clone(&self.context));
+        let _turn = match order {
+            Order::Start | Order::Schedule | Order::Resume => {
+                let turn = context.user_locks.take(&user).await;
+                self.may_run()?;
+                Some(turn)
+            }
+            _ => None,
+        };
         let audit = self.audit(who, wanted.action());
         match self.try_follow(myself, order, vec![audit]).await {
             Ok(_) => Ok(self.task.clone()),

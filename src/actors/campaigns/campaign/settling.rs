@@ -48,10 +48,15 @@ enum Found {
 impl CampaignState {
     /// Something is uncertain from here on.
     pub(super) fn settle_soon(&mut self, myself: &ActorRef<CampaignMsg>) {
+        self.settle_after(myself, SETTLE_EVERY);
+    }
+
+    /// Has the uncertain ones looked at after a pause, unless that is about to be done.
+    pub(super) fn settle_after(&mut self, myself: &ActorRef<CampaignMsg>, pause: Duration) {
         if self.is_settling != Some(self.number) {
             self.is_settling = Some(self.number);
             let run = self.number;
-            myself.send_after(SETTLE_EVERY, move || CampaignMsg::Settle { run });
+            myself.send_after(pause, move || CampaignMsg::Settle { run });
         }
     }
 
