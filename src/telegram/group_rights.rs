@@ -24,6 +24,8 @@ pub struct GroupRights {
     pub chat: ChatRights,
     /// The basic group that was asked for and has become this supergroup.
     pub upgraded_from: Option<MarkedId>,
+    /// The basic group that this supergroup was, whichever was asked for, if the account is told.
+    pub formerly: Option<MarkedId>,
     /// How many members it has, if the account is told.
     pub members: Option<u32>,
     /// Whether nobody more can be added. `None`: it cannot be known.
@@ -91,12 +93,14 @@ fn read(flags: &Chat, chat: ChatRights, upgraded_from: Option<MarkedId>) -> Grou
         ChatKind::Group | ChatKind::Supergroup => chat.is_member,
         ChatKind::Channel => chat.is_admin,
     };
-    GroupRights { chat, upgraded_from, members, is_full, sees_members, needs_approval }
+    let formerly = upgraded_from;
+    GroupRights { chat, upgraded_from, formerly, members, is_full, sees_members, needs_approval }
 }
 
 /// What is said at length besides.
 fn add_details(group: &mut GroupRights, flags: &Chat, full: &ChatFull) {
     let ChatFull::ChannelFull(full) = full else { return };
+    group.formerly = full.migrated_from_chat_id.map(MarkedId::group).or(group.formerly);
     let told = full.participants_count.and_then(|count| u32::try_from(count).ok());
     group.members = told.or(group.members);
     group.is_full = fullness(flags, group.chat.kind, group.members);

@@ -184,7 +184,7 @@ impl TargetBook {
             run.tally.count(&target);
             block.targets.push(target);
             run.statistics.add(TargetStatus::Pending);
-            let _ = self.note(id, Some(TargetStatus::Pending));
+            self.page_of(id).set(id, Some(TargetStatus::Pending));
             if blocks.last() != Some(&number) {
                 blocks.push(number);
             }
@@ -212,13 +212,18 @@ impl TargetBook {
     }
 
     fn note(&mut self, id: TargetId, status: Option<TargetStatus>) -> Op {
+        let page = self.page_of(id);
+        page.set(id, status);
+        Op::put_row(page)
+    }
+
+    /// The page of a target, which is made if there is none yet.
+    fn page_of(&mut self, id: TargetId) -> &mut StatusPage {
         let number = StatusPage::of(id);
         while self.pages.len() <= number as usize {
             let next = u32::try_from(self.pages.len()).unwrap_or(u32::MAX);
             self.pages.push(StatusPage::empty(self.user.clone(), self.task, next));
         }
-        let page = &mut self.pages[number as usize];
-        page.set(id, status);
-        Op::put_row(page)
+        &mut self.pages[number as usize]
     }
 }

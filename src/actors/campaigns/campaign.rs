@@ -4,6 +4,7 @@
 
 mod acting;
 mod calling;
+mod group;
 mod opening;
 mod orders;
 mod outcome;
@@ -170,6 +171,8 @@ pub(in crate::actors) struct CampaignState {
     known: HashMap<i64, Vec<AccountId>>,
     /// Accounts whose sessions are over, for now.
     gone: HashSet<AccountId>,
+    /// Accounts that were told what the group is and what they may do there.
+    seen_group: HashSet<AccountId>,
     /// Who is a contact of which account, as far as that was seen.
     contacts: HashSet<(i64, AccountId)>,
     /// Who is in the list, while people are added.
@@ -221,6 +224,7 @@ impl Actor for Campaign {
             people: HashMap::new(),
             known: HashMap::new(),
             gone: HashSet::new(),
+            seen_group: HashSet::new(),
             contacts: HashSet::new(),
             listed: None,
             beyond: HashSet::new(),

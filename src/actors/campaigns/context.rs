@@ -261,6 +261,11 @@ impl CampaignsContext {
         Op::put_shared(&ContactedRecord { person, list, last: contacted, until })
     }
 
+    /// What is to be written when it turns out that no task of `user` has reached somebody.
+    pub(super) fn never_contacted(&self, person: i64, user: &UserId) -> Op {
+        Op::delete_shared::<ContactedRecord>((person, self.recontact_list(user)))
+    }
+
     /// Whose contacts count for the recontact window of a task of `user`.
     pub(super) fn recontact_list(&self, user: &UserId) -> ListTag {
         if self.settings.is_recontact_shared { ListTag::INSTALLATION } else { self.list_of(user) }

@@ -114,6 +114,7 @@ impl Looking<'_> {
             task: task.id,
             goal: task.task_type.goal(),
             group: task.target_group_id,
+            former_group: self.run.former_group,
             list: context.list_of(&task.user),
             recontact_days: if is_ignored { 0 } else { context.settings.recontact_days },
             template: self.template.as_ref(),

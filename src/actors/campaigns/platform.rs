@@ -53,6 +53,8 @@ pub(in crate::actors) struct Group {
     pub(in crate::actors) may_invite: bool,
     /// What it has become, where it has moved.
     pub(in crate::actors) moved_to: Option<MarkedId>,
+    /// What it was before it moved, whichever was asked for.
+    pub(in crate::actors) formerly: Option<MarkedId>,
 }
 
 /// What came of a question.

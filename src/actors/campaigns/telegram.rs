@@ -284,6 +284,7 @@ impl Platform for TelegramPlatform {
         let read = |outcome| match outcome {
             Outcome::GroupRights(rights) => Some(Told::done(Group {
                 moved_to: rights.upgraded_from.map(|_| rights.chat.peer.id),
+                formerly: rights.formerly,
                 may_invite: rights.obstacle().is_none(),
                 title: Some(rights.chat.title),
             })),

@@ -127,6 +127,13 @@ pub trait ImportService: Send + Sync + 'static {
         task: TaskId,
         page: PageQuery,
     ) -> Result<Page<ImportRecord>, Refusal>;
+    /// What is durable of one of them, if something is.
+    async fn find(
+        &self,
+        who: &Caller,
+        task: TaskId,
+        import: ImportId,
+    ) -> Result<Option<ImportRecord>, Refusal>;
     /// Removes those of an import's people about whom nothing was done yet.
     async fn undo(&self, who: &Caller, task: TaskId, import: ImportId) -> Result<Undone, Refusal>;
 }
@@ -218,17 +225,17 @@ impl Imports {
         &self,
         task: Option<&Task>,
         user: &UserId,
-        people: &[ImportedPerson],
+        people: Vec<ImportedPerson>,
     ) -> Result<u64, Refusal> {
-        let context = &self.campaigns.context;
-        let keys: Vec<_> = people.iter().map(|person| context.keys(&known_as(person))).collect();
+        let context = Arc::clone(&self.campaigns.context);
         let mine = context.list_of(user);
         let aim = task.map(|task| (task.task_type.goal(), task.target_group_id));
+        // What so many are known by is computed where it is read, too: beside the runtime.
         let read = move |store: &Reader| {
             let mut refusing = 0;
-            for keys in keys {
+            for person in &people {
                 let mut found = Vec::new();
-                for key in keys {
+                for key in context.keys(&known_as(person)) {
                     found.extend(store.refusals(key)?);
                 }
                 let is_refused = found.iter().any(|refusal| match aim {
@@ -313,16 +320,21 @@ impl ImportService for Imports {
     ) -> Result<(), Refusal> {
         let Import { record, task, trial } = import;
         let _busy = self.campaigns.context.erasing.enter(&record.user)?;
-        record.suppressed += self.refusing(task.as_deref(), &record.user, &people).await?;
+        let refusing = self.refusing(task.as_deref(), &record.user, people.clone());
         if let Some(trial) = trial {
+            record.suppressed += refusing.await?;
             people.iter().for_each(|person| trial.count(record, &person.target.identifier));
             return Ok(());
         }
         let people = people.into_iter().map(|person| person.target).collect();
         let (import, who) = (Box::new(record.clone()), who.clone());
         let message = |reply| CampaignMsg::Import { people, import, who, reply };
-        let (added, noted) = self.campaigns.tell(&record.user, record.task, message).await?;
+        // At the same time: who refuses is only counted here, and is in the commit of the next piece or of the end.
+        let adding = self.campaigns.tell(&record.user, record.task, message);
+        let (added, refusing) = tokio::join!(adding, refusing);
+        let (added, noted) = added?;
         *record = noted;
+        record.suppressed += refusing?;
         record.duplicates += added.duplicates;
         record.beyond += added.beyond;
         Ok(())
@@ -362,6 +374,16 @@ impl ImportService for Imports {
         items.truncate(limit);
         let next_cursor = items.last().filter(|_| has_more).map(|last| last.id.0.to_string());
         Ok(Page { items, next_cursor })
+    }
+
+    async fn find(
+        &self,
+        who: &Caller,
+        task: TaskId,
+        import: ImportId,
+    ) -> Result<Option<ImportRecord>, Refusal> {
+        let (task, _) = self.campaigns.find(who, task).await?;
+        self.record(&task, import).await
     }
 
     async fn undo(&self, who: &Caller, task: TaskId, import: ImportId) -> Result<Undone, Refusal> {

@@ -210,7 +210,7 @@ fn row(rows: &mut String, target: &Target, names: &BTreeMap<AccountId, String>) 
     };
     let first = part(details.map(|details| &details.first_name));
     let last = part(details.map(|details| &details.last_name));
-    let intent = target.intent.as_deref();
+    let intent = target.tried();
     let account = intent.map(|intent| called(names, intent.account)).unwrap_or_default();
     let at = intent.map(|intent| moment(intent.at)).unwrap_or_default();
     let _ = write!(

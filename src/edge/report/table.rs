@@ -67,7 +67,7 @@ pub(super) fn cells<'a>(
     names: &BTreeMap<AccountId, String>,
 ) -> [Cell<'a>; COLUMNS.len()] {
     let details = target.details.as_deref();
-    let intent = target.intent.as_deref();
+    let intent = target.tried();
     let text = |of: Option<&'a Option<Box<str>>>| Cell::of(of.and_then(Option::as_deref));
     [
         Cell::Number(target.id.0.into()),

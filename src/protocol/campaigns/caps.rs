@@ -78,6 +78,87 @@ impl Default for Caps {
     }
 }
 
+/// What a task says of one cap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OwnCap {
+    /// In any 24 hours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_day: Option<u32>,
+    /// In any hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_hour: Option<u32>,
+}
+
+impl OwnCap {
+    fn over(self, all: Cap) -> Cap {
+        Cap {
+            per_day: self.per_day.unwrap_or(all.per_day),
+            per_hour: self.per_hour.unwrap_or(all.per_hour),
+        }
+    }
+
+    fn lowered_to(self, all: Cap) -> Self {
+        Self {
+            per_day: self.per_day.map(|own| own.min(all.per_day)),
+            per_hour: self.per_hour.map(|own| own.min(all.per_hour)),
+        }
+    }
+}
+
+/// What a task says of caps. For what it leaves out the installation's hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OwnCaps {
+    /// Inviting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invite: Option<OwnCap>,
+    /// Writing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<OwnCap>,
+    /// Writing with a link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_message: Option<OwnCap>,
+    /// Resolving usernames.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolve: Option<OwnCap>,
+    /// Looking up phones, adding contacts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<OwnCap>,
+}
+
+impl OwnCaps {
+    /// The caps that hold, where `all` are the installation's.
+    pub fn over(&self, all: &Caps) -> Caps {
+        let over = |own: Option<OwnCap>, all| own.unwrap_or_default().over(all);
+        Caps {
+            invite: over(self.invite, all.invite),
+            message: over(self.message, all.message),
+            link_message: over(self.link_message, all.link_message),
+            resolve: over(self.resolve, all.resolve),
+            contact: over(self.contact, all.contact),
+        }
+    }
+
+    /// Whether no cap is higher than in `all`. What is higher takes an admin.
+    pub fn is_within(&self, all: &Caps) -> bool {
+        self.over(all).is_within(all)
+    }
+
+    /// These, and nowhere more than `all`.
+    #[must_use]
+    pub fn lowered_to(self, all: &Caps) -> Self {
+        let least = |own: Option<OwnCap>, all| own.map(|own| own.lowered_to(all));
+        Self {
+            invite: least(self.invite, all.invite),
+            message: least(self.message, all.message),
+            link_message: least(self.link_message, all.link_message),
+            resolve: least(self.resolve, all.resolve),
+            contact: least(self.contact, all.contact),
+        }
+    }
+}
+
 impl Caps {
     /// The cap of a budget.
     pub fn of(&self, budget: Budget) -> Cap {
@@ -487,6 +568,29 @@ mod tests {
     use super::*;
 
     const GROWN: UnixMillis = UnixMillis(-RAMP_MS);
+
+    #[test]
+    fn a_task_lowers_what_it_names_and_the_rest_follows_the_installation() {
+        let all = Caps::default();
+        let own: OwnCaps =
+            serde_json::from_str(r#"{"invite":{"per_day":7},"message":{"per_hour":90}}"#).unwrap();
+        let held = own.over(&all);
+        assert_eq!(
+            (held.invite, held.message),
+            (
+                Cap { per_day: 7, per_hour: all.invite.per_hour },
+                Cap { per_day: all.message.per_day, per_hour: 90 },
+            )
+        );
+        assert_eq!((held.resolve, held.contact), (all.resolve, all.contact));
+        assert!(!own.is_within(&all) && own.lowered_to(&all).is_within(&all));
+        // As caps that were given whole are stored.
+        let whole = serde_json::to_string(&all).unwrap();
+        assert_eq!(serde_json::from_str::<OwnCaps>(&whole).unwrap().over(&held), all);
+        // What is left out is not frozen at what the installation has today.
+        let text = serde_json::to_string(&own.lowered_to(&all)).unwrap();
+        assert_eq!(text, r#"{"invite":{"per_day":7},"message":{"per_hour":40}}"#);
+    }
 
     #[test]
     fn five_invitations_an_hour_and_fifty_a_day() {

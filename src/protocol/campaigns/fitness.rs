@@ -18,6 +18,8 @@ pub struct Rules<'a> {
     pub goal: Step,
     /// Where people are invited to.
     pub group: Option<MarkedId>,
+    /// What that group was before it moved: who wants nothing of the one wants nothing of the other.
+    pub former_group: Option<MarkedId>,
     /// The list of its user.
     pub list: ListTag,
     /// Days during which nobody is contacted by two tasks; 0: the task's user has chosen otherwise.
@@ -85,7 +87,10 @@ impl Rules<'_> {
         let skip = |reason| Verdict::Skip(TargetStatus::Skipped, reason);
         // Whoever refuses what it comes to is not even looked up.
         let goal = if step.reaches() { step } else { self.goal };
-        let forbids = |refusal: &&Refusal| refusal.forbids(self.list, goal, self.group);
+        let groups = [self.group, self.former_group];
+        let forbids = |refusal: &&Refusal| {
+            groups.iter().any(|group| refusal.forbids(self.list, goal, *group))
+        };
         let mut forbidding = seen.refusals.iter().filter(forbids).peekable();
         if forbidding.peek().is_some() {
             let is_held = forbidding.all(|refusal| refusal.is_doubtful);
@@ -166,6 +171,7 @@ mod tests {
             task: TaskId(Uuid::from_u128(1)),
             goal: Step::Send,
             group: None,
+            former_group: None,
             list: ListTag::INSTALLATION,
             recontact_days: 30,
             template: Some(&template),

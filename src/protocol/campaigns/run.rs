@@ -7,6 +7,7 @@ use super::pace::{Breaker, TaskPace, Trouble};
 use super::tally::Tally;
 use super::target::Statistics;
 use super::task::{NotNow, Order, Task, TaskId, TaskStatus, Transition};
+use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::users::owner::{AccountId, UserId};
 use crate::protocol::values::ids::UnixMillis;
 
@@ -34,6 +35,9 @@ pub struct TaskRun {
     /// Accounts that may not act in its group, since it was started or resumed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub out: Vec<AccountId>,
+    /// What its group was before it moved, as far as an account was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_group: Option<MarkedId>,
     /// Attempts so far: the number of the next line of its log.
     pub attempts: u64,
     /// When the newest of them was.
@@ -54,6 +58,7 @@ impl TaskRun {
             breaker: Breaker::default(),
             peer_floods: 0,
             out: Vec::new(),
+            former_group: None,
             attempts: 0,
             last_attempt_at: None,
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::caps::Caps;
+use super::caps::{Caps, OwnCaps};
 use super::quiet::{Calendar, QuietHours};
 use super::zone::Zone;
 
@@ -34,9 +34,9 @@ pub struct Settings {
     pub zones: Vec<Zone>,
     /// Whether people that another task has reached lately are contacted all the same. Audited.
     pub ignore_recontact: bool,
-    /// Lower caps than those of the installation.
+    /// Other caps than those of the installation, lower ones unless an admin has set them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub caps: Option<Caps>,
+    pub caps: Option<OwnCaps>,
     /// A line that tells how to opt out, put below the text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opt_out_line: Option<String>,
@@ -103,14 +103,14 @@ impl Settings {
 
     /// The caps that hold for the task.
     pub fn caps(&self, installation: &Caps) -> Caps {
-        self.caps.unwrap_or(*installation)
+        self.caps.unwrap_or_default().over(installation)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::campaigns::caps::Cap;
+    use crate::protocol::campaigns::caps::OwnCap;
 
     #[test]
     fn settings_have_bounds_and_defaults() {
@@ -120,7 +120,10 @@ mod tests {
         let wrong = Settings {
             min_pause_seconds: Some(0),
             zones: vec![Zone::utc(); 25],
-            caps: Some(Caps { invite: Cap { per_day: 51, per_hour: 5 }, ..caps }),
+            caps: Some(OwnCaps {
+                invite: Some(OwnCap { per_day: Some(51), per_hour: None }),
+                ..OwnCaps::default()
+            }),
             opt_out_line: Some(" ".into()),
             ..Settings::default()
         };

@@ -33,7 +33,7 @@ pub struct Tally {
 
 /// The account that a target counts for.
 fn account_of(target: &Target) -> Option<AccountId> {
-    target.intent.as_deref().map(|intent| intent.account)
+    target.tried().map(|intent| intent.account)
 }
 
 impl Tally {

@@ -305,7 +305,7 @@ pub struct Target {
     /// Not before this, on the steady timeline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<UnixMillis>,
-    /// The newest intent.
+    /// The newest intent. Of whom nobody was reached by it, only that of a look-up is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Box<Intent>>,
     /// What is known of the person.
@@ -430,13 +430,28 @@ impl Target {
             }
             self.attempts = 0;
         }
+        let is_untried = self.status == TargetStatus::Pending && next != TargetStatus::InFlight;
         (self.status, self.reason) = (next, reason);
         if next == TargetStatus::Pending {
-            // Nobody was reached: whoever tries next draws an id of their own.
-            self.intent = None;
+            // Nobody was reached: whoever tries next draws an id of their own. Who looked them up last is kept.
+            self.intent.take_if(|intent| was_final || intent.step.reaches());
             self.text_version = None;
+        } else if is_untried {
+            self.intent = None;
         }
         Ok(())
+    }
+
+    /// What is being tried, or was when they came to their end; not what came before while they wait again.
+    pub fn tried(&self) -> Option<&Intent> {
+        self.intent.as_deref().filter(|_| self.status != TargetStatus::Pending)
+    }
+
+    /// The account that looked somebody up last who waits.
+    pub fn looked_up_by(&self) -> Option<AccountId> {
+        let is_waiting = self.status == TargetStatus::Pending;
+        let intent = self.intent.as_deref().filter(|intent| is_waiting && !intent.step.reaches());
+        intent.map(|intent| intent.account)
     }
 
     /// Whether a call was tried of which nobody knows whether it has reached the person.

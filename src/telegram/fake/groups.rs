@@ -188,6 +188,7 @@ impl Population {
         Ok(GroupRights {
             chat: rights,
             upgraded_from: (id != asked).then_some(asked),
+            formerly: (id != asked).then_some(asked),
             members: u32::try_from(place.members.len()).ok(),
             is_full: Some(place.is_full),
             sees_members,

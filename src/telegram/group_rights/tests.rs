@@ -13,9 +13,9 @@ fn group(is_member: bool, can_invite: bool, is_full: Option<bool>) -> GroupRight
         can_post: is_member,
         can_invite,
     };
-    let (upgraded_from, members) = (None, None);
+    let (upgraded_from, formerly, members) = (None, None, None);
     let (sees_members, needs_approval) = (true, false);
-    GroupRights { chat, upgraded_from, members, is_full, sees_members, needs_approval }
+    GroupRights { chat, upgraded_from, formerly, members, is_full, sees_members, needs_approval }
 }
 
 #[test]

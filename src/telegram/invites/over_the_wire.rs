@@ -230,6 +230,8 @@ async fn rights_room_and_an_upgrade_are_told_before_anybody_is_invited() {
     let successor = stage.sim.upgrade(basic.id.0).await.unwrap();
     let rights = stage.rights(basic.id.0).await;
     assert_eq!((rights.chat.peer.id.0, rights.upgraded_from), (successor, Some(basic.id)));
+    let asked_anew = stage.rights(successor).await;
+    assert_eq!((asked_anew.upgraded_from, asked_anew.formerly), (None, Some(basic.id)));
     let bob = stage.bob().await;
     assert!(matches!(stage.invite(basic, bob).await, Err(Failure::ChatLost { .. })));
     assert_eq!(stage.invite(rights.chat.peer, bob).await, IN);

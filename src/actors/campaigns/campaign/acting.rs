@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::calling::Calling;
+use super::group::Heeded;
 use super::outcome::Answered;
 use super::{Acting, CampaignMsg, CampaignState};
 use crate::actors::accounts::budgets::Taking;
 use crate::actors::campaigns::allocator::AllocatorMsg;
 use crate::actors::campaigns::context::{CampaignsContext, Contacting};
-use crate::actors::campaigns::platform::{Deputy, Reserved, Told};
+use crate::actors::campaigns::platform::{Deputy, Group, Reserved, Told};
 use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use crate::actors::tree::calling::broken;
 use crate::clock::instant;
@@ -28,6 +29,7 @@ use crate::protocol::campaigns::target::{Intent, Reason, Step, Target, TargetId,
 use crate::protocol::campaigns::task::{Order, PauseReason, TaskStatus};
 use crate::protocol::campaigns::text::Rendered;
 use crate::protocol::campaigns::waiting::WaitingTarget;
+use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::users::owner::Scope;
 use crate::store::{CommitError, ContactedRecord, Op, Reader, StoreError};
 use crate::tasks;
@@ -57,6 +59,8 @@ struct Looked {
     contacted: Option<Contacted>,
     contacting: Option<Contacting>,
     reserved: Reserved,
+    /// What the account was told of the group, where it had not been asked before.
+    rights: Option<Told<Group>>,
 }
 
 /// Why nothing was looked up.
@@ -85,6 +89,7 @@ impl CampaignState {
             self.context.directory.get(&Scope::Only(self.task.user.clone()), action.account);
         let (context, run) = (Arc::clone(&self.context), self.number);
         let by = account.map(|account| Deputy { account, task: self.task.id });
+        let unseen = self.unseen_group(action);
         let (user, task, myself) = (self.task.user.clone(), self.task.id, myself.clone());
         let work = tasks::owned(async move {
             let mut block = None;
@@ -105,7 +110,7 @@ impl CampaignState {
                 (Err(error), _) => Err(Unfit::Unreadable(error)),
                 (_, None) => Err(Unfit::NoAccount),
                 (Ok(None), _) => Err(Unfit::NoTarget),
-                (Ok(Some(target)), Some(by)) => look(&context, by, action, &target).await,
+                (Ok(Some(target)), Some(by)) => look(&context, by, action, &target, unseen).await,
             };
             let prepared = Box::new(Prepared { action, block, found });
             let _ = myself.cast(CampaignMsg::Prepared { run, prepared });
@@ -114,7 +119,7 @@ impl CampaignState {
         self.acting.insert(action.target, acting);
     }
 
-    fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         self.task.status == TaskStatus::Running && !self.is_stopping
     }
 
@@ -128,7 +133,7 @@ impl CampaignState {
         let Prepared { action, block, found } = prepared;
         block.into_iter().for_each(|block| self.book.read(block));
         let is_over = run != self.number || !self.is_running();
-        let looked = match found {
+        let mut looked = match found {
             // Chosen in an earlier run: nothing is counted, and in a later run they wait again.
             _ if is_over => return self.put_back(action, 0),
             Ok(looked) => looked,
@@ -160,6 +165,14 @@ impl CampaignState {
                 return self.put_back(action, LATER_MS);
             }
         };
+        if let Some(told) = looked.rights.take() {
+            let heeded = self.heed_rights(action.account, &told);
+            if heeded != Heeded::Fine {
+                drop(looked);
+                self.put_back(action, 0)?;
+                return self.go_where_the_group_is(myself, action.account, heeded).await;
+            }
+        }
         if !self.context.is_still_free(&looked.keys, looked.mark) {
             // Somebody opts out in this moment: it is looked again a moment later.
             drop(looked);
@@ -200,6 +213,7 @@ impl CampaignState {
             task: self.task.id,
             goal: self.task.task_type.goal(),
             group: self.task.target_group_id,
+            former_group: self.run.former_group,
             list: self.context.list_of(&self.task.user),
             recontact_days: if self.settings.ignore_recontact { 0 } else { days },
             template: self.template.as_ref(),
@@ -223,7 +237,7 @@ impl CampaignState {
         looked: Looked,
         text: Option<Rendered>,
     ) -> Result<(), ActorProcessingErr> {
-        let Looked { by, contacting, reserved, keys, mark, .. } = looked;
+        let Looked { by, contacting, reserved, keys, mark, contacted, .. } = looked;
         let caps = self.caps();
         let least = self.settings.pause_seconds(self.context.settings.min_pause_seconds);
         let taking = Taking {
@@ -300,7 +314,8 @@ impl CampaignState {
                 Told::not_done(Answer::NotBegun, "OPTS_OUT")
             };
             let took = began.elapsed();
-            let answered = Answered { action, told, taken, give_back, began: now, took };
+            let before = (!intent.is_repeat).then_some(contacted);
+            let answered = Answered { action, told, taken, give_back, before, began: now, took };
             let _ = myself.cast(CampaignMsg::Answered(Box::new(answered)));
         });
         self.acting.insert(action.target, Acting { contacting, _work: work });
@@ -428,12 +443,22 @@ async fn look(
     by: Deputy,
     action: Action,
     target: &Target,
+    unseen: Option<MarkedId>,
 ) -> Result<Looked, Unfit> {
     let person = target.person;
     let contacting = match person.filter(|_| action.step.reaches()) {
         Some(person) => Some(context.contact(person, by.task).ok_or(Unfit::Taken)?),
         None => None,
     };
+    let rights = match unseen {
+        Some(group) => Some(context.platform.group(&by, group).await),
+        None => None,
+    };
+    if let Some(Told { answer, found: None, .. }) = &rights
+        && *answer != Answer::NoRights
+    {
+        return Err(Unfit::Told(*answer));
+    }
     let keys = context.refusal_keys(target);
     let mark = context.refusals_mark();
     let (wanted, list) = (keys.clone(), context.recontact_list(&by.account.user));
@@ -450,5 +475,5 @@ async fn look(
     };
     let (refusals, contacted) = context.store.read(read).await.map_err(Unfit::Unreadable)?;
     let reserved = context.platform.reserve(&by, action.step).await.map_err(Unfit::Told)?;
-    Ok(Looked { by, keys, mark, refusals, contacted, contacting, reserved })
+    Ok(Looked { by, keys, mark, refusals, contacted, contacting, reserved, rights })
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::group::may_have_moved;
 use crate::actors::campaigns::context::CampaignsContext;
-use crate::actors::campaigns::platform::{Deputy, Person, Told};
+use crate::actors::campaigns::platform::{Deputy, Group, Person, Told};
 use crate::protocol::campaigns::answers::Answer;
 use crate::protocol::campaigns::choose::Action;
 use crate::protocol::campaigns::target::{Intent, Step, Target};
@@ -15,6 +16,8 @@ pub(super) enum Found {
     Nothing,
     Person(Person),
     Message(i32),
+    /// The group has moved, and nothing was done.
+    Moved(Group),
 }
 
 /// An action that is about to be called.
@@ -56,7 +59,8 @@ impl Calling {
                 told.map(|()| Found::Person(Person { is_contact: true, ..person }))
             }
             (Step::Invite, Some(person), Some(group)) => {
-                nothing(platform.invite(by, group, person).await)
+                let told = nothing(platform.invite(by, group, person).await);
+                self.unless_it_moved(group, told).await
             }
             (Step::Send, Some(person), _) => match &self.text {
                 Some(text) => {
@@ -65,8 +69,26 @@ impl Calling {
                 }
                 None => Told::not_done(Answer::Rejected, "NO_TEXT"),
             },
-            (Step::SendLink, Some(person), Some(group)) => self.send_link(group, person).await,
+            (Step::SendLink, Some(person), Some(group)) => {
+                let told = self.send_link(group, person).await;
+                self.unless_it_moved(group, told).await
+            }
             _ => unknown(),
+        }
+    }
+
+    /// What was told of a step in the group, or that the group is not there any more but somewhere else.
+    async fn unless_it_moved(&self, group: MarkedId, told: Told<Found>) -> Told<Found> {
+        if !may_have_moved(group, told.answer) {
+            return told;
+        }
+        let seen = self.context.platform.group(&self.by, group).await.found;
+        match seen.filter(|seen| seen.moved_to.is_some()) {
+            Some(seen) => {
+                let found = Some(Found::Moved(seen));
+                Told { answer: Answer::NotBegun, code: Some("GROUP_MOVED".into()), found }
+            }
+            None => told,
         }
     }
 

@@ -14,11 +14,10 @@ use crate::actors::campaigns::context::CampaignsContext;
 use crate::actors::campaigns::platform::{Deputy, Group, Told};
 use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use crate::protocol::accounts::owned::OwnedAccount;
-use crate::protocol::campaigns::answers::Answer;
 use crate::protocol::campaigns::block::TargetBlock;
 use crate::protocol::campaigns::schedule::Due;
 use crate::protocol::campaigns::target::{Reason, Step, Target, TargetId, TargetStatus};
-use crate::protocol::campaigns::task::{Order, PauseReason, TaskId, TaskStatus, TaskType};
+use crate::protocol::campaigns::task::{Order, TaskId, TaskStatus, TaskType};
 use crate::protocol::campaigns::waiting::{Reach, WaitingTarget, next_step};
 use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::users::owner::{AccountId, Scope, UserId};
@@ -124,7 +123,7 @@ impl CampaignState {
             Due::Now { late_ms } => {
                 let (user, context) = (self.task.user.clone(), Arc::clone(&self.context));
                 let _turn = context.user_locks.take(&user).await;
-                if let Err(why) = self.may_run() {
+                if let Err(why) = self.may_run(false) {
                     // It has its turn when another one is done, and says how late it is then.
                     let why = why.detail;
                     tracing::debug!(campaign = %self.task.id, why, "a campaign that is due has to wait");
@@ -154,6 +153,7 @@ impl CampaignState {
         };
         (self.known, self.people) = (HashMap::new(), HashMap::new());
         self.gone.clear();
+        self.seen_group.clear();
         self.to_enter = Vec::new();
         let (myself, run) = (myself.clone(), self.number);
         self.run_beside(async move {
@@ -205,36 +205,6 @@ impl CampaignState {
         let _ = self.allocator.cast(AllocatorMsg::Enter(Box::new(entry)));
         self.settle_after(myself, Duration::ZERO);
         self.end_if_done(myself).await
-    }
-
-    /// Leaves out the accounts that may not act in the group, and follows the group where it has moved.
-    async fn take_rights(
-        &mut self,
-        myself: &ActorRef<CampaignMsg>,
-        rights: Vec<(AccountId, Told<Group>)>,
-    ) -> Result<(), ActorProcessingErr> {
-        for (account, told) in rights {
-            if let Some(moved) = told.found.as_ref().and_then(|group| group.moved_to) {
-                self.task.target_group_id = Some(moved);
-                self.task.revision += 1;
-                self.submit(vec![Op::update_row(&self.task)]).await?;
-                self.open(myself);
-                return Ok(());
-            }
-            let is_out = match &told.found {
-                Some(group) => !group.may_invite,
-                None => told.answer == Answer::NoRights,
-            };
-            if is_out && !self.run.out.contains(&account) {
-                tracing::warn!(campaign = %self.task.id, %account, code = told.code, "an account may not invite to the group of its campaign; it is left out until the campaign is resumed");
-                self.run.out.push(account);
-            }
-        }
-        if self.run.accounts(&self.task).next().is_none() {
-            let order = Order::Pause(PauseReason::NoAccountLeft);
-            self.follow(myself, order, Vec::new()).await?;
-        }
-        Ok(())
     }
 
     /// Sorts those for whom something follows: what an earlier life left on its way is uncertain, what nobody can reach
@@ -300,8 +270,20 @@ impl CampaignState {
         let by = self.knowing(target);
         let is_known = !by.is_empty();
         let step = self.next_step(target, is_known)?;
-        let reach = if is_known { Reach::KnownBy(by.into()) } else { Reach::Anybody };
+        let reach = match self.looked_up_by(target) {
+            _ if is_known => Reach::KnownBy(by.into()),
+            Some(account) => Reach::Only(account),
+            None => Reach::Anybody,
+        };
         WaitingTarget::of(target, reach, step)
+    }
+
+    /// The account that was told to look somebody up later, as long as it may act: such a wait is never passed on, nor
+    /// by a restart.
+    fn looked_up_by(&self, target: &Target) -> Option<AccountId> {
+        let account = target.looked_up_by()?;
+        let is_there = self.run.accounts(&self.task).any(|own| own == account);
+        (is_there && !self.gone.contains(&account)).then_some(account)
     }
 
     /// The accounts of the task that can name the person.

@@ -76,7 +76,7 @@ impl CampaignState {
         let _turn = match order {
             Order::Start | Order::Schedule | Order::Resume => {
                 let turn = context.user_locks.take(&user).await;
-                self.may_run()?;
+                self.may_run(order == Order::Schedule)?;
                 Some(turn)
             }
             _ => None,
@@ -94,9 +94,11 @@ impl CampaignState {
     }
 
     /// What keeps it from running, in words.
-    pub(super) fn may_run(&self) -> Result<(), Refusal> {
+    pub(super) fn may_run(&self, is_for_later: bool) -> Result<(), Refusal> {
         let running = self.context.status.campaigns_running(&self.task.user);
         let blocked = self.task.blocked_by(running, self.context.settings.running_max as usize);
+        // What waits for its time has its turn then.
+        let blocked = blocked.filter(|why| !is_for_later || *why != Blocked::TooManyRunning);
         let Some(blocked) = blocked else { return Ok(()) };
         let detail = match blocked {
             Blocked::BasisNotConfirmed => {
@@ -191,7 +193,7 @@ impl CampaignState {
     }
 
     /// It does not run any more: what was chosen is not begun.
-    fn leave(&mut self) {
+    pub(super) fn leave(&mut self) {
         self.number += 1;
         self.beside.clear();
         self.to_enter.clear();

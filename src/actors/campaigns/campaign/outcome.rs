@@ -19,7 +19,7 @@ use crate::protocol::campaigns::answers::{
 use crate::protocol::campaigns::attempt::AttemptRecord;
 use crate::protocol::campaigns::block::TargetBlock;
 use crate::protocol::campaigns::choose::Action;
-use crate::protocol::campaigns::respect::Covers;
+use crate::protocol::campaigns::respect::{Contacted, Covers};
 use crate::protocol::campaigns::target::{
     Details, Reason, Step, Target, TargetError, TargetStatus,
 };
@@ -40,6 +40,8 @@ pub(in crate::actors) struct Answered {
     /// What was taken for it.
     pub(super) taken: Taken,
     pub(super) give_back: GiveBack,
+    /// Which contact with the person was the last before this, unless an earlier try of this may have reached them.
+    pub(super) before: Option<Option<Contacted>>,
     pub(super) began: UnixMillis,
     pub(super) took: Duration,
 }
@@ -52,7 +54,7 @@ impl CampaignState {
         answered: Answered,
     ) -> Result<(), ActorProcessingErr> {
         failpoint::stumble("campaign.answered", &self.task.id);
-        let Answered { action, told, taken, give_back, began, took } = answered;
+        let Answered { action, told, taken, give_back, before, began, took } = answered;
         let Some(target) = self.book.target(action.target).cloned() else {
             return self.drop_action(action, None);
         };
@@ -102,6 +104,9 @@ impl CampaignState {
             ops.extend(self.context.budgets.give_back(taken));
             give_back();
         }
+        if let TargetVerdict::Pending(_) = judgement.target {
+            ops.extend(before.and_then(|before| self.not_contacted(action, &target, before)));
+        }
         ops.extend(self.context.budgets.answered(
             &self.context,
             action.account,
@@ -142,10 +147,33 @@ impl CampaignState {
             self.settle_soon(myself);
         }
         self.show();
+        if let Some(Found::Moved(group)) = found {
+            let told = Told::done(group);
+            let heeded = self.heed_rights(action.account, &told);
+            // What it was told too late is told again when the campaign runs next.
+            if self.is_running() {
+                self.go_where_the_group_is(myself, action.account, heeded).await?;
+            }
+        }
         if let Some(order) = order {
             self.follow(myself, order, Vec::new()).await?;
         }
         self.end_if_done(myself).await
+    }
+
+    /// What is written where certainly nobody was reached: other tasks may contact them as before.
+    fn not_contacted(
+        &self,
+        action: Action,
+        target: &Target,
+        before: Option<Contacted>,
+    ) -> Option<Op> {
+        let person = target.person.filter(|_| action.step.reaches())?;
+        let user = &self.task.user;
+        Some(match before {
+            Some(before) => self.context.contacted(person, user, before),
+            None => self.context.never_contacted(person, user),
+        })
     }
 
     fn attempt_of(&self, target: &Target, action: Action, answer: Answer) -> Attempt {

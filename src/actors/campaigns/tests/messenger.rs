@@ -59,6 +59,10 @@ pub(super) struct World {
     pub(super) away: HashSet<AccountId>,
     /// Who may not invite to any group.
     pub(super) without_rights: HashSet<AccountId>,
+    /// The group has become another: to where, and from where.
+    pub(super) moved: Option<(MarkedId, MarkedId)>,
+    /// What is asked of the group comes to nothing, so often.
+    pub(super) deaf: usize,
     known: HashSet<(AccountId, i64)>,
     next_message: i32,
     /// Calls under way, by account, and the most of one account that ever were.
@@ -198,12 +202,15 @@ impl Platform for Messenger {
         }
     }
 
-    async fn invite(&self, by: &Deputy, _: MarkedId, person: i64) -> Told<()> {
+    async fn invite(&self, by: &Deputy, group: MarkedId, person: i64) -> Told<()> {
         let is_lost = match self.begin(by, Step::Invite).await {
             Ok(is_lost) => is_lost,
             Err(answer) => return said(answer),
         };
         let mut world = self.world();
+        if world.moved.is_some_and(|(to, _)| to != group) {
+            return said(Answer::NoRights);
+        }
         if world.members.contains(&person) {
             return said(Answer::AlreadyMember);
         }
@@ -247,10 +254,17 @@ impl Platform for Messenger {
         Told::done(if is_in { Membership::Member } else { Membership::Absent })
     }
 
-    async fn group(&self, by: &Deputy, _: MarkedId) -> Told<Group> {
+    async fn group(&self, by: &Deputy, asked: MarkedId) -> Told<Group> {
         sleep(CALL).await;
+        let deaf = self.world().deaf;
+        if let Some(left) = deaf.checked_sub(1) {
+            self.world().deaf = left;
+            return said(Answer::NoAnswer);
+        }
         let may_invite = !self.world().without_rights.contains(&by.account.id);
-        Told::done(Group { title: Some("group".into()), may_invite, moved_to: None })
+        let (moved_to, formerly) = self.world().moved.unzip();
+        let moved_to = moved_to.filter(|to| *to != asked);
+        Told::done(Group { title: Some("group".into()), may_invite, moved_to, formerly })
     }
 
     async fn invite_link(&self, _: &Deputy, _: MarkedId) -> Told<String> {

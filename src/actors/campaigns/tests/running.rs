@@ -3,10 +3,12 @@
 use super::messenger::Then;
 use super::*;
 use crate::actors::campaigns::campaign::BulkAction;
+use crate::actors::campaigns::context::Refused;
 use crate::protocol::answers::refusal::Code;
 use crate::protocol::campaigns::answers::Answer;
 use crate::protocol::campaigns::caps::Cap;
 use crate::protocol::campaigns::quiet::{Minute, QuietHours};
+use crate::protocol::campaigns::respect::{Covers, KnownAs, Source};
 use crate::protocol::campaigns::schedule::Schedule;
 use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::campaigns::target::Step;
@@ -414,4 +416,123 @@ async fn nobody_is_contacted_under_two_names_after_a_restart() {
     assert_eq!(stage.messenger.times(), [(1, 1)].into());
     let statuses = stage.statuses(task).await;
     assert_eq!(statuses, [(TargetStatus::Sent, 1), (TargetStatus::Skipped, 1)].into());
+}
+
+const OLD: MarkedId = MarkedId(-5);
+const NEW: MarkedId = MarkedId(-1_000_000_000_007);
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_moves_while_people_are_invited_is_followed() {
+    let mut stage = Stage::new(2, 9).await;
+    stage.settings.caps.invite = Cap { per_day: 50, per_hour: 50 };
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::InviteToGroup), 9).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    while stage.messenger.world().reached.len() < 4 {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    // Somebody opts out of the group as it was.
+    let group = Some(OLD);
+    let (covers, source, is_doubtful) = (Covers::ThisGroup, Source::StopReply, false);
+    let refused = Refused { covers, group, source, is_doubtful };
+    let known = KnownAs::named(&named("@person9"));
+    let refusals = life.context.put_refusals(&ann(), &refused, &known);
+    stage.ground.store.commit(refusals).await.unwrap();
+    stage.messenger.world().moved = Some((NEW, OLD));
+    until(&stage, task, TaskStatus::Completed).await;
+    assert_eq!(stage.task(task).await.target_group_id, Some(NEW));
+    assert!(stage.run_now(task).await.out.is_empty(), "nobody was left out for it");
+    let reasons = stage.reasons(task).await;
+    let invited: Vec<i64> = (1..=8).collect();
+    let who = |status| reasons.iter().filter(move |(_, found)| found.0 == status);
+    let found: Vec<i64> = who(TargetStatus::Invited).map(|(person, _)| *person).collect();
+    assert_eq!(found, invited, "{reasons:?}");
+    assert_eq!(reasons[&9], (TargetStatus::Skipped, Some(Reason::Suppressed)));
+    assert!(stage.messenger.times().values().all(|times| *times == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_invited_before_the_account_was_told_that_it_may() {
+    let stage = Stage::new(2, 4).await;
+    // What is asked before it begins, and the first time later, comes to nothing.
+    stage.messenger.world().deaf = 4;
+    let outside = stage.ids()[0];
+    stage.messenger.world().without_rights.insert(outside);
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::InviteToGroup), 4).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    until(&stage, task, TaskStatus::Completed).await;
+    assert_eq!(stage.statuses(task).await, [(TargetStatus::Invited, 4)].into());
+    assert!(stage.messenger.world().reached.iter().all(|reached| reached.by != outside));
+    assert_eq!(stage.run_now(task).await.out, [outside]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_nobody_has_reached_another_task_may_contact() {
+    let stage = Stage::new(1, 1).await;
+    let life = stage.live().await;
+    stage.messenger.next(Step::Send, [Then::Say(Answer::Wait { seconds: 20_000 })]);
+    let first = stage.draft(&life, stage.request(TaskType::SendMessages), 1).await;
+    life.order(first, Wanted::Start).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    life.order(first, Wanted::Cancel).await.unwrap();
+    assert!(stage.messenger.times().is_empty());
+    let second = stage.draft(&life, stage.request(TaskType::SendMessages), 1).await;
+    life.order(second, Wanted::Start).await.unwrap();
+    until(&stage, second, TaskStatus::Completed).await;
+    assert_eq!(stage.statuses(second).await, [(TargetStatus::Sent, 1)].into());
+    // And whom it has reached is left alone.
+    let third = stage.draft(&life, stage.request(TaskType::SendMessages), 1).await;
+    life.order(third, Wanted::Start).await.unwrap();
+    until(&stage, third, TaskStatus::Completed).await;
+    assert_eq!(stage.statuses(third).await, [(TargetStatus::Skipped, 1)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_looking_up_is_not_passed_on_by_a_restart() {
+    let stage = Stage::new(2, 2).await;
+    let life = stage.live().await;
+    stage.messenger.next(Step::Resolve, vec![Then::Say(Answer::Wait { seconds: 7_200 }); 1_000]);
+    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 2).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    let asked: BTreeMap<_, _> = loop {
+        let targets = stage.targets(task).await;
+        let by = targets
+            .iter()
+            .filter_map(|target| Some((target.identifier.clone(), target.looked_up_by()?)));
+        let asked: BTreeMap<_, _> = by.collect();
+        if asked.len() == 2 {
+            break asked;
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    };
+    assert!(stage.messenger.world().lookups.is_empty(), "both were told to wait");
+    life.kill();
+    stage.messenger.world().script.clear();
+    let life = stage.live().await;
+    until(&stage, task, TaskStatus::Completed).await;
+    let found = stage.messenger.world().lookups.clone();
+    for (account, who) in found {
+        assert_eq!(asked[&who], account, "{who}");
+    }
+    drop(life);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_for_later_is_scheduled_also_while_as_many_run_as_may() {
+    let mut stage = Stage::new(1, 4).await;
+    stage.settings.running_max = 1;
+    let life = stage.live().await;
+    let first = stage.draft(&life, stage.request(TaskType::SendMessages), 4).await;
+    life.order(first, Wanted::Start).await.unwrap();
+    let now = stage.draft(&life, stage.request(TaskType::SendMessages), 1).await;
+    let refused = life.order(now, Wanted::Start).await.unwrap_err();
+    assert_eq!(refused.code, Code::Conflict);
+    let at = life.context.now().plus_ms(86_400_000);
+    let schedule = Some(Schedule { wall: Zone::utc().wall(at), zone: Zone::utc() });
+    let later = TaskRequest { schedule, ..stage.request(TaskType::SendMessages) };
+    let later = stage.draft(&life, later, 1).await;
+    let scheduled = life.order(later, Wanted::Start).await.unwrap();
+    assert_eq!(scheduled.status, TaskStatus::Scheduled);
+    until(&stage, later, TaskStatus::Completed).await;
 }

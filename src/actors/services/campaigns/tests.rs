@@ -8,6 +8,7 @@ use crate::actors::services::{AuditQuery, Services};
 use crate::actors::tests::{Ground, soon, user};
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::answers::refusal::Code;
+use crate::protocol::campaigns::caps::{OwnCap, OwnCaps};
 use crate::protocol::campaigns::creation::{CreationRecord, Made};
 use crate::protocol::campaigns::identity::{Hint, Identifier};
 use crate::protocol::campaigns::schedule::Schedule;
@@ -298,8 +299,8 @@ async fn a_priority_changes_nothing_else_also_where_an_admin_has_raised_caps() {
     let stage = Stage::new().await;
     let campaigns = stage.services().campaigns;
     let (ann, id) = (user("ann"), stage.draft("one").await);
-    let mut caps = crate::protocol::campaigns::caps::Caps::default();
-    caps.invite.per_day += 10;
+    let invite = Some(OwnCap { per_day: Some(60), per_hour: None });
+    let caps = OwnCaps { invite, ..OwnCaps::default() };
     let settings = Settings { caps: Some(caps), ..Settings::default() };
     let request = TaskRequest { settings, ..stage.request("one") };
     let edit = |request| Edit { request, revision: None, confirms_basis: true };

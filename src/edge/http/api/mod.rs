@@ -100,6 +100,8 @@ struct Shared {
     streams: Arc<Streams>,
     clock: Clock,
     imports: ImportOptions,
+    /// What came of imports that nobody has been told yet.
+    outcomes: campaigns::Outcomes,
     /// Reports that are being made.
     reports: campaigns::ReportRoom,
 }
@@ -117,6 +119,7 @@ pub(super) fn router(options: ApiOptions) -> Router {
         streams,
         clock: options.clock,
         imports: options.imports,
+        outcomes: campaigns::Outcomes::default(),
         reports: campaigns::ReportRoom::default(),
     };
     let shared = Arc::new(shared);

@@ -39,6 +39,7 @@ pub(super) fn get_full_channel(
     let slow = &channel.slow;
     let requesters = call.world.requesters(peer);
     let read = call.world.user(me).read_in_channel.get(&chat.id).copied();
+    let former = call.world.groups.values().find(|group| group.migrated_to == Some(chat.id));
     let full_chat = types::ChannelFull {
         can_view_participants: admin || !channel.broadcast,
         id: chat.id,
@@ -49,6 +50,8 @@ pub(super) fn get_full_channel(
         read_inbox_max_id: read.unwrap_or(0),
         unread_count: call.world.unread(me, peer),
         exported_invite: own_link(call, chat),
+        migrated_from_chat_id: former.map(|group| group.chat.id),
+        migrated_from_max_id: former.map(|group| group.log.len() as i32),
         requests_pending: (admin && !requesters.is_empty()).then_some(requesters.len() as i32),
         recent_requesters: (admin && !requesters.is_empty()).then_some(requesters),
         slowmode_seconds: (slow.seconds > 0).then_some(slow.seconds as i32),

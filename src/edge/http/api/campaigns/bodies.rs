@@ -82,8 +82,8 @@ pub(super) struct TaskSettings {
     zones: Option<Vec<String>>,
     /// Whether people whom another campaign has reached lately are contacted all the same.
     ignore_recontact: Option<bool>,
-    /// Caps of this campaign, all of them: they take the place of the installation's. Only an admin may set higher ones
-    /// than those.
+    /// Caps of this campaign in the place of the installation's, which hold for what is left out. Only an admin may set
+    /// higher ones than those.
     #[schema(inline)]
     caps: Option<CapsForm>,
     /// A line below the text that says how to opt out.
@@ -129,19 +129,19 @@ pub(super) struct CalendarForm {
 pub(super) struct CapsForm {
     /// Inviting.
     #[schema(inline)]
-    invite: CapForm,
+    invite: Option<CapForm>,
     /// Writing; what has a link counts here, too.
     #[schema(inline)]
-    message: CapForm,
+    message: Option<CapForm>,
     /// Writing with a link.
     #[schema(inline)]
-    link_message: CapForm,
+    link_message: Option<CapForm>,
     /// Resolving usernames.
     #[schema(inline)]
-    resolve: CapForm,
+    resolve: Option<CapForm>,
     /// Looking phone numbers up and adding contacts.
     #[schema(inline)]
-    contact: CapForm,
+    contact: Option<CapForm>,
 }
 
 /// The most of one kind.
@@ -150,9 +150,9 @@ pub(super) struct CapsForm {
 #[expect(dead_code, reason = "names a form")]
 pub(super) struct CapForm {
     /// In any 24 hours.
-    per_day: u32,
+    per_day: Option<u32>,
     /// In any hour.
-    per_hour: u32,
+    per_hour: Option<u32>,
 }
 
 /// Who goes first.

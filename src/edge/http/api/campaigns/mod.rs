@@ -46,6 +46,7 @@ use crate::protocol::campaigns::respect::Suppression;
 use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::users::owner::Caller;
 
+pub(super) use imports::Outcomes;
 pub use imports::{IMPORT_BYTES_MAX, ImportOptions};
 
 /// People that one request may add.

@@ -44,9 +44,6 @@ const CAPS: [&str; 5] = ["invite", "message", "link_message", "resolve", "contac
 const CAP: [&str; 2] = ["per_day", "per_hour"];
 /// Most unknown fields of one setting that are told of.
 const UNKNOWN_TOLD_MAX: usize = 16;
-/// What is said of a part of caps that is not there. Caps take the place of the installation's, so none is made up.
-const IN_PART: &str = "is missing; caps are given whole: invite, message, link_message, resolve and contact, each with \
-    per_day and per_hour";
 
 /// A text.
 pub(super) fn text(value: Value) -> Result<String, Wrong> {
@@ -122,8 +119,7 @@ fn settings(value: Value) -> Result<Settings, Wrong> {
     serde_json::from_value(value.clone()).map_err(|_| wrong_settings(map))
 }
 
-/// Fields within settings that there are not, or that are missing, and what is wrong with each. What is no object at all
-/// is not told here.
+/// Fields within settings that there are not, and what is wrong with each. What is no object at all is not told here.
 fn wrong_parts(settings: &Value) -> Vec<(String, Wrong)> {
     let mut wrong = Vec::new();
     let of = |name: &str| settings.get(name).and_then(Value::as_object);
@@ -134,15 +130,8 @@ fn wrong_parts(settings: &Value) -> Vec<(String, Wrong)> {
     }
     let Some(caps) = of("caps") else { return wrong };
     for budget in CAPS {
-        let at = format!("caps.{budget}");
-        match caps.get(budget) {
-            None | Some(Value::Null) => wrong.push((at, IN_PART.to_owned())),
-            Some(Value::Object(cap)) => {
-                wrong.extend(unknown_in(cap, &at, &CAP));
-                let missing = CAP.into_iter().filter(|part| !cap.contains_key(*part));
-                wrong.extend(missing.map(|part| (format!("{at}.{part}"), IN_PART.to_owned())));
-            }
-            Some(_) => {}
+        if let Some(Value::Object(cap)) = caps.get(budget) {
+            wrong.extend(unknown_in(cap, &format!("caps.{budget}"), &CAP));
         }
     }
     wrong
@@ -458,21 +447,15 @@ mod tests {
     }
 
     #[test]
-    fn caps_in_part_say_what_is_missing() {
-        let whole = json!({"per_day": 1, "per_hour": 1});
-        let part = json!({"caps": {"invite": {"per_day": 1}, "message": whole, "contact": null,
-            "resolve": whole}});
-        let told = refused_settings(part);
-        let named: Vec<&str> = told.iter().map(|(field, _)| field.as_str()).collect();
-        let missing = [
-            "settings.caps.invite.per_hour",
-            "settings.caps.link_message",
-            "settings.caps.contact",
-        ];
-        assert_eq!(named, missing);
-        assert!(told.iter().all(|(_, message)| message.contains("caps are given whole")));
-        let told = refused_settings(json!({"caps": 5}));
-        assert_eq!((told.len(), told[0].0.as_str()), (1, "settings"));
+    fn caps_in_part_are_taken_and_wrong_ones_are_named() {
+        let part = json!({"caps": {"invite": {"per_day": 1}, "contact": null, "resolve": {}}});
+        assert_eq!(refused_settings(part), []);
+        for wrong in [json!(5), json!({"invite": 5}), json!({"invite": {"per_day": -1}})] {
+            let told = refused_settings(json!({"caps": wrong}));
+            let named: Vec<(&str, &str)> =
+                told.iter().map(|(field, why)| (field.as_str(), why.as_str())).collect();
+            assert_eq!(named, [("settings", "cannot be read: see caps")]);
+        }
     }
 
     #[test]

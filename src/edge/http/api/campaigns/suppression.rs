@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{FromRequest as _, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::bodies::IdentifierForm;
+use super::imports::suppress_file;
 use super::parse::{self, name_of};
 use super::shapes::RejectedTarget;
 use crate::actors::{NewSuppression, SuppressionList, SuppressionQuery};
@@ -135,15 +136,28 @@ pub(super) struct SuppressionView {
     since: Time,
 }
 
-/// What came of an import.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-struct ImportedSuppressions {
-    /// Those who are on the list now and were not before.
-    accepted: u64,
-    /// Those who were on it, or came twice.
-    duplicates: u64,
-    /// Those who are not on it, and why.
-    rejected: Vec<RejectedTarget>,
+/// A file of people who are never to be contacted.
+#[derive(ToSchema)]
+#[schema(examples(json!({"file": "username;phone\r\n@durov;\r\n;+79991234567\r\n"})))]
+#[expect(dead_code, reason = "names a form")]
+struct SuppressFile {
+    /// CSV, XLSX or JSON as for campaigns, at most 10 MB. Whoever is in it is refused under each name that it has of
+    /// them.
+    #[schema(value_type = String, format = Binary)]
+    file: String,
+}
+
+/// What came of an import. Somebody with two names counts twice.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub(super) struct ImportedSuppressions {
+    /// Names that are on the list now and were not before.
+    pub accepted: u64,
+    /// Names that were on it, or came twice.
+    pub duplicates: u64,
+    /// What is not on it, and why; of a file the first 1000.
+    pub rejected: Vec<RejectedTarget>,
+    /// Lines of a file that are not on it and not among these.
+    pub rejected_left_out: u64,
 }
 
 /// A refusal that holds for somebody.
@@ -240,7 +254,8 @@ async fn add_suppression(
 
 /// Never contact many people
 ///
-/// A list of identifiers; a longer one in pieces. Whoever is on the list already counts as a duplicate.
+/// A list of identifiers, or a file. Whoever is on the list already counts as a duplicate. A file that cannot be read to
+/// its end changes nothing; one that takes long is answered with 202 and what was done so far, and goes on.
 #[utoipa::path(
     post,
     path = "/suppression/import",
@@ -249,8 +264,14 @@ async fn add_suppression(
         SuppressionScope,
         ("Idempotency-Key" = Option<String>, Header, description = "The caller's name for this piece"),
     ),
-    request_body = ImportSuppressions,
-    responses((status = 200, description = "What came of it", body = ImportedSuppressions)),
+    request_body(content(
+        (ImportSuppressions = "application/json"),
+        (SuppressFile = "multipart/form-data"),
+    )),
+    responses(
+        (status = 200, description = "What came of it", body = ImportedSuppressions),
+        (status = 202, description = "It goes on; so much was done", body = ImportedSuppressions),
+    ),
     extensions(("x-codes" = json!(["CONFLICT", "NOT_FOUND"]))),
 )]
 async fn import_suppressions(
@@ -258,11 +279,34 @@ async fn import_suppressions(
     who: Caller,
     Query(mut query): Query,
     headers: HeaderMap,
-    LargeBody(mut fields): LargeBody,
-) -> Result<Response, Refusal> {
+    request: Request,
+) -> Result<Response, Response> {
     let list = scope(&mut query);
-    let list = query.finish(Some(list))?;
-    let key = creation_key(&headers, &mut fields);
+    let list = query.finish(Some(list)).map_err(IntoResponse::into_response)?;
+    if is_form(&headers) {
+        // Sent twice it changes nothing more, with a key or without.
+        return suppress_file(api, who, list, request).await;
+    }
+    let LargeBody(fields) = LargeBody::from_request(request, &()).await?;
+    import_identifiers(&api, &who, list, &headers, fields)
+        .await
+        .map_err(IntoResponse::into_response)
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.and_then(|kind| kind.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("multipart/form-data"))
+}
+
+async fn import_identifiers(
+    api: &Shared,
+    who: &Caller,
+    list: SuppressionList,
+    headers: &HeaderMap,
+    mut fields: Fields,
+) -> Result<Response, Refusal> {
+    let key = creation_key(headers, &mut fields);
     let given = fields.required("identifiers", |value| match value {
         Value::Array(items) if (1..=IMPORTED_AT_ONCE_MAX).contains(&items.len()) => Ok(items),
         _ => Err(format!("must be a list of 1 to {IMPORTED_AT_ONCE_MAX} identifiers")),
@@ -280,9 +324,10 @@ async fn import_suppressions(
             }
         }
     }
-    let done = api.services.suppression.import(&who, list, identifiers, key).await?;
+    let done = api.services.suppression.import(who, list, identifiers, key).await?;
     let (accepted, duplicates) = (done.accepted, done.duplicates);
-    let answer = Json(ImportedSuppressions { accepted, duplicates, rejected }).into_response();
+    let told = ImportedSuppressions { accepted, duplicates, rejected, rejected_left_out: 0 };
+    let answer = Json(told).into_response();
     Ok(replayed(done.is_replayed, answer))
 }
 

@@ -110,6 +110,16 @@ impl ImportService for Imports {
         row(who, task.0 == TASK, "task", Page { items: vec![import], next_cursor: None })
     }
 
+    async fn find(
+        &self,
+        who: &Caller,
+        task: TaskId,
+        import: ImportId,
+    ) -> Result<Option<ImportRecord>, Refusal> {
+        row(who, task.0 == TASK, "task", ())?;
+        Ok((import.0 == IMPORT).then(|| record(ImportSource::File)))
+    }
+
     async fn undo(&self, who: &Caller, task: TaskId, import: ImportId) -> Result<Undone, Refusal> {
         row(who, task.0 == TASK, "task", ())?;
         row(who, import.0 == IMPORT, "import", Undone { removed: 3, kept: 1 })
@@ -219,10 +229,10 @@ async fn a_file_adds_its_people_and_the_same_file_nobody() {
 #[tokio::test]
 async fn people_come_to_the_core_in_bounded_pieces() {
     let server = Server::start().await;
-    let rows: String = (0..1_234).map(|number| format!("person_{number:05}\n")).collect();
+    let rows: String = (0..4_234).map(|number| format!("person_{number:05}\n")).collect();
     let answer = server.upload(format!("username\n{rows}").as_bytes()).await;
-    assert_eq!((answer.status, &answer.json()["accepted"]), (200, &json!(1_234)));
-    assert_eq!(*server.service.imports.pieces.lock().unwrap(), [500, 500, 234]);
+    assert_eq!((answer.status, &answer.json()["accepted"]), (200, &json!(4_234)));
+    assert_eq!(*server.service.imports.pieces.lock().unwrap(), [2_000, 2_000, 234]);
     let broken: String = (0..1_500).map(|number| format!("no name {number}\n")).collect();
     let told = server.upload(format!("username\n{broken}").as_bytes()).await.json();
     let count = told["rejected"].as_array().unwrap().len();

@@ -4,10 +4,13 @@
 //! core's to say.
 //!
 //! A file comes in as a body in parts, is spooled to the disk (`upload.rs`), read from there and handed over in pieces
-//! (`running.rs`); what came of it goes out in the contract's shapes (`shapes.rs`).
+//! (`running.rs`); what came of it goes out in the contract's shapes (`shapes.rs`), and is kept for whoever did not get
+//! the answer (`outcomes.rs`). A file of people who are never to be contacted goes the same way (`suppressing.rs`).
 
+mod outcomes;
 mod running;
 mod shapes;
+mod suppressing;
 mod upload;
 
 use std::path::PathBuf;
@@ -24,10 +27,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+pub(in crate::edge::http::api) use self::outcomes::Outcomes;
 use self::running::{Outcome, Source, import_file, import_list, unfetched};
 use self::shapes::{
     CheckFile, ImportFile, ImportList, ImportView, ImportedPeople, UndoneView, imported,
 };
+pub(super) use self::suppressing::suppress_file;
 use self::upload::{Upload, receive};
 use super::parse;
 use crate::actors::ImportOrder;
@@ -88,7 +93,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(import_from_parsing))
         .routes(routes!(check_file, check_file_by_get))
         .routes(routes!(imports))
-        .routes(routes!(undo_import))
+        .routes(routes!(one_import, undo_import))
 }
 
 /// Import people from a file
@@ -120,8 +125,8 @@ async fn import_from_file(
     let import = api.services.imports.begin(&who, order).await.map_err(refused)?;
     let record = import.record.clone();
     let source = source(&api, file, name);
-    let work = import_file(api, who, import, source, permit);
-    Ok(answered(work, record, until).await)
+    let work = import_file(Arc::clone(&api), who, import, source, permit);
+    Ok(answered(api, work, record, until).await)
 }
 
 /// Import people from the parsing service
@@ -161,8 +166,8 @@ async fn import_from_parsing(
     let record = import.record.clone();
     let listing = parsing.listing(&theirs, &who.user, api.services.imports.country());
     let listing = listing.map_err(|problem| unfetched(problem, named_by))?;
-    let work = import_list(api, who, import, (listing, named_by), permit);
-    Ok(answered(work, record, until).await)
+    let work = import_list(Arc::clone(&api), who, import, (listing, named_by), permit);
+    Ok(answered(api, work, record, until).await)
 }
 
 /// Check a file without importing it
@@ -225,6 +230,31 @@ async fn imports(
     Ok(Json(page_of(found, shapes::import)))
 }
 
+/// Get an import
+///
+/// Whether it is over, and what its sender was not told: what came of it, each line that names nobody, or why it broke
+/// off.
+#[utoipa::path(
+    get,
+    path = "/tasks/{id}/imports/{import_id}",
+    tag = "campaigns",
+    params(
+        ("id" = Uuid, Path, description = "The campaign"),
+        ("import_id" = Uuid, Path, description = "The import"),
+    ),
+    responses((status = 200, description = "The import", body = ImportView)),
+)]
+async fn one_import(
+    State(api): State<Arc<Shared>>,
+    who: Caller,
+    Id(id): Id<TaskId>,
+    Id(import): Id<ImportId>,
+) -> Result<Json<ImportView>, Refusal> {
+    let stored = api.services.imports.find(&who, id, import).await?;
+    let found = api.outcomes.look_up(id, import, stored);
+    found.map(Json).ok_or_else(|| Refusal::not_found("import"))
+}
+
 /// Undo an import
 ///
 /// Its people who wait are taken out of the list again, while the campaign is a draft or paused. Whoever something was
@@ -275,20 +305,28 @@ async fn checked(
 
 /// Waits for the end of an import as long as an answer may take; it goes on in any case.
 async fn answered(
+    api: Arc<Shared>,
     work: impl Future<Output = Result<Outcome, Refusal>> + Send + 'static,
     record: ImportRecord,
     until: Instant,
 ) -> Response {
-    let id = record.id.0;
+    let id = record.id;
+    api.outcomes.begin(&record);
+    let kept = Arc::clone(&api);
     let told = async move {
         let outcome = work.await;
+        kept.outcomes.end(id, &outcome);
         if let Err(refusal) = &outcome {
             // Perhaps nobody waits for the answer any more.
-            tracing::info!(import = %id, code = refusal.code.name(), "an import broke off");
+            tracing::info!(import = %id.0, code = refusal.code.name(), "an import broke off");
         }
         outcome
     };
-    match timeout_at(until, tasks::brief(told)).await {
+    let answer = timeout_at(until, tasks::brief(told)).await;
+    if answer.is_ok() {
+        api.outcomes.forget(id);
+    }
+    match answer {
         Ok(Ok(Ok(outcome))) => Json(imported(outcome)).into_response(),
         Ok(Ok(Err(refusal))) => refusal.into_response(),
         Ok(Err(_)) => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::Instant;
 
 use super::super::Shared;
@@ -21,18 +21,19 @@ use crate::protocol::campaigns::import::ImportRecord;
 use crate::protocol::campaigns::target::Details;
 use crate::protocol::users::owner::Caller;
 
-/// People of a piece: what one commit adds.
-const PIECE: usize = 500;
+/// People of a piece: what one commit adds. A commit costs the same for few and for many.
+pub(super) const PIECE: usize = 2_000;
 /// Pieces between the reader and the campaign.
-const PIECES_WAITING: usize = 2;
+pub(super) const PIECES_WAITING: usize = 2;
 /// Rejected lines that are told one by one.
-const REJECTED_TOLD_MAX: usize = 1_000;
+pub(super) const REJECTED_TOLD_MAX: usize = 1_000;
 /// Lines of one list of the parsing service, at most.
 const LISTED_MAX: u64 = 1_100_000;
 /// How long a list may take to be fetched.
 const LISTING_MAX: Duration = Duration::from_secs(600);
 
 /// What came of an import.
+#[derive(Clone)]
 pub(super) struct Outcome {
     /// The counts.
     pub(super) record: ImportRecord,
@@ -78,22 +79,30 @@ pub(super) async fn import_file(
         let added = api.services.imports.add(&who, &mut import, people).await;
         added.map_err(|refusal| partly(refusal, &import))?;
     }
-    let read = reading.await.map_err(|_| {
-        Refusal::new(
-            Code::Internal,
-            "the file could not be read; this is a bug, and the log says where",
-        )
-    })?;
-    let (summary, rejected) = read.map_err(|problem| refused(&problem))?;
+    let (summary, rejected) = unreadable(reading.await)?;
     let finished = api.services.imports.finish(&who, &mut import, summary.rejected).await;
     finished.map_err(|refusal| partly(refusal, &import))?;
     let (summary, notes) = (Some(summary), Vec::new());
     Ok(Outcome { record: import.record, is_trial, rejected, summary, notes })
 }
 
+/// What came of reading a file.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn unreadable(
+    read: Result<Result<(Summary, Vec<Rejected>), FileProblem>, JoinError>,
+) -> Result<(Summary, Vec<Rejected>), Refusal> {
+    let read = read.map_err(|_| {
+        let detail = "the file could not be read; this is a bug, and the log says where";
+        Refusal::new(Code::Internal, detail)
+    })?;
+    read.map_err(|problem| refused(&problem))
+}
+
 impl Source {
     /// Reads the file from its beginning, and hands over its people in pieces until `hand_over` says that it is enough.
-    fn read(
+    pub(super) fn read(
         &self,
         mut hand_over: impl FnMut(Vec<Row>) -> bool,
     ) -> Result<(Summary, Vec<Rejected>), FileProblem> {

@@ -100,7 +100,8 @@ pub(super) struct ImportView {
     pub task_id: Uuid,
     /// `file` or `parsing`.
     pub source: String,
-    /// `finished`, `unfinished` (it goes on, or broke off) or `undone`.
+    /// `finished`, `undone` or `unfinished`: it goes on, or broke off. Asked for alone it is told which, `running` or
+    /// `broken_off`, as long as this process knows.
     pub status: String,
     /// When it began.
     pub created_at: Time,
@@ -120,6 +121,13 @@ pub(super) struct ImportView {
     pub suppressed: u64,
     /// Lines that name nobody.
     pub rejected: u64,
+    /// What its sender was not told, because it took too long or the connection broke; kept until the daemon is
+    /// restarted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<ImportedPeople>,
+    /// Why it broke off; the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broke_off_because: Option<String>,
 }
 
 /// What an undoing did.
@@ -197,6 +205,8 @@ pub(super) fn import(record: ImportRecord) -> ImportView {
         beyond: record.beyond,
         suppressed: record.suppressed,
         rejected: record.rejected,
+        result: None,
+        broke_off_because: None,
     }
 }
 
