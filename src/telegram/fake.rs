@@ -105,6 +105,8 @@ enum News {
     End(Failure),
     /// The library panics.
     Panic,
+    /// The library does nothing any more and does not say so.
+    Stall,
 }
 
 /// An open connection.
@@ -243,6 +245,11 @@ impl FakeTelegram {
     /// The connection of a key ends with this.
     pub(crate) fn hang_up(&self, key: AuthKeyId, failure: Failure) {
         self.tell(key, News::End(failure));
+    }
+
+    /// The library does nothing more with the updates of a key, and does not say so.
+    pub(crate) fn stall(&self, key: AuthKeyId) {
+        self.tell(key, News::Stall);
     }
 
     /// The library panics while following the updates of a key.

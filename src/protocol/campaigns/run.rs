@@ -72,9 +72,12 @@ impl TaskRun {
         self.breaker.resume(steady);
     }
 
-    /// The task was edited: it may have other accounts now.
-    pub fn resize(&mut self, task: &Task) {
+    /// The task was edited from `before`: it may have other accounts now, and another group.
+    pub fn edited(&mut self, before: &Task, task: &Task) {
         self.pace.resize(parallel_max(task));
+        if before.target_group_id != task.target_group_id {
+            self.former_group = None;
+        }
     }
 
     /// Its accounts, without those that are out of it.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::identity::Identifier;
 use super::text::Values;
 use crate::protocol::users::owner::AccountId;
+use crate::protocol::values::fingerprint::Fingerprint;
 use crate::protocol::values::ids::UnixMillis;
 
 /// A target's place in its task: from 1 in the order in which they were added, never used again.
@@ -447,6 +448,19 @@ impl Target {
         self.intent.as_deref().filter(|_| self.status != TargetStatus::Pending)
     }
 
+    /// What changes whenever an edit, or whatever forbids one, has changed it: who it is, what is known of them, where
+    /// it stands.
+    pub fn version(&self) -> u64 {
+        let identifier = self.identifier.to_string();
+        let details = self.details.as_deref().cloned().unwrap_or_default();
+        let Details { username, first_name, last_name, phone, data } = &details;
+        let known = [username, first_name, last_name, phone, data];
+        let known = known.map(|part| part.as_deref().unwrap_or_default().as_bytes());
+        let parts = [identifier.as_bytes(), self.status.name().as_bytes()].into_iter().chain(known);
+        let Fingerprint(whole) = Fingerprint::of(parts);
+        whole.first_chunk::<8>().map_or(0, |part| u64::from_be_bytes(*part))
+    }
+
     /// The account that looked somebody up last who waits.
     pub fn looked_up_by(&self) -> Option<AccountId> {
         let is_waiting = self.status == TargetStatus::Pending;
@@ -622,6 +636,22 @@ mod tests {
             at: UnixMillis(0),
             is_repeat: false,
         }
+    }
+
+    #[test]
+    fn a_version_is_another_one_after_each_change_and_the_same_without_one() {
+        let details =
+            |name: &str| Some(Details { first_name: Some(name.into()), ..Details::default() });
+        let new = |name: &str, details| {
+            Target::new(TargetId(1), Identifier::Username(name.into()), details)
+        };
+        let target = new("durov", details("P"));
+        assert_eq!(target.version(), new("durov", details("P")).version());
+        let mut skipped = target.clone();
+        skipped.become_status(TargetStatus::Skipped, Some(Reason::LeftOut)).unwrap();
+        let others =
+            [new("other", details("P")), new("durov", details("Q")), new("durov", None), skipped];
+        assert!(others.iter().all(|other| other.version() != target.version()));
     }
 
     #[test]

@@ -452,8 +452,9 @@ impl World {
         if task.status.may_be_edited() && dice.is_multiple_of(2) {
             let text = Some(format!("Hi, version {}", task.text_version + 1));
             let edited = TaskRequest { message_template: text, ..task.request() };
+            let before = task.clone();
             task.edit(edited, (&self.caps, false)).unwrap();
-            run.resize(task);
+            run.edited(&before, task);
         }
     }
 

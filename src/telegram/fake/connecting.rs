@@ -282,6 +282,7 @@ impl UpdateStream for Followed {
                 Some(News::Trouble(trouble)) => (self.following.tell_trouble)(trouble),
                 Some(News::Frozen(code)) => (self.following.tell_frozen)(&code),
                 Some(News::End(failure)) => return Err(failure),
+                Some(News::Stall) => std::future::pending::<()>().await,
                 Some(News::Panic) => panic!("following panics, as it was told to"),
                 None => return Err(Failure::transient("the connection ended")),
             }

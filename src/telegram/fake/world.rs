@@ -54,6 +54,8 @@ struct Chat {
     name: Option<String>,
     title: String,
     messages: Vec<Message>,
+    /// The supergroup that it has become.
+    migrated_to: Option<MarkedId>,
 }
 
 impl FakeTelegram {
@@ -70,6 +72,17 @@ impl FakeTelegram {
     fn member(&self, number: u8, user_id: i64, is_bot: bool) -> Credentials {
         let credentials = credentials(number);
         self.state().people.insert(credentials.account, me(user_id, is_bot));
+        credentials
+    }
+
+    /// A key as a session string has one, which the person `user_id` is logged in with.
+    pub(crate) fn person_elsewhere(&self, user_id: i64) -> Credentials {
+        let mut bytes = [0; AUTH_KEY_LEN];
+        let digits = (0_u8..=u8::MAX).map(|at| at ^ user_id.to_le_bytes()[0]);
+        bytes.iter_mut().zip(digits).for_each(|(byte, digit)| *byte = digit);
+        let auth_key = AuthKey::new(bytes);
+        let credentials = Credentials { account: AuthKeyId::of(&auth_key), dc_id: 2, auth_key };
+        self.state().people.insert(credentials.account, me(user_id, false));
         credentials
     }
 
@@ -124,7 +137,16 @@ impl FakeTelegram {
     /// A chat with this title and maybe a public name.
     pub(crate) fn chat(&self, id: MarkedId, title: &str, name: Option<&str>) {
         let (name, title) = (name.map(str::to_owned), title.to_owned());
-        self.state().chats.by_id.insert(id, Chat { name, title, messages: Vec::new() });
+        let chat = Chat { name, title, messages: Vec::new(), migrated_to: None };
+        self.state().chats.by_id.insert(id, chat);
+    }
+
+    /// A basic group becomes a supergroup of another id.
+    pub(crate) fn upgrade(&self, group: MarkedId, supergroup: MarkedId) {
+        self.chat(supergroup, "room", None);
+        let mut state = self.state();
+        let group = state.chats.by_id.get_mut(&group).expect("there is the group");
+        group.migrated_to = Some(supergroup);
     }
 
     /// A key has lost a chat, and is told this whenever it asks.
@@ -190,7 +212,8 @@ impl FakeTelegram {
             Call::Inspect(known) => {
                 let (_, chat) = chats.find(key, &ChatTarget::Marked(known.id))?;
                 let names = chat.name.iter().cloned().collect();
-                Outcome::Member { title: Some(chat.title.clone()), names, migrated_to: None }
+                let migrated_to = chat.migrated_to.map(peer);
+                Outcome::Member { title: Some(chat.title.clone()), names, migrated_to }
             }
             Call::LearnTime => {
                 state.time_is_known = true;

@@ -136,6 +136,33 @@ async fn a_panic_at_any_step_is_over_soon_and_nobody_else_notices() {
     }
 }
 
+/// The library's own deadlines are not what ends it: they stand still with it.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_stands_still_is_dropped_and_dialled_again_and_nobody_else_notices() {
+    let ground = Ground::new();
+    let people = [ground.telegram.person(1, 7), ground.telegram.person(2, 8)];
+    let room = channel(5);
+    ground.telegram.chat(room, "room", None);
+    for person in &people {
+        ground.bring(person).await;
+    }
+    let stage = ground.fleet().await;
+    let [stalled, sound] = [&people[0], &people[1]];
+    let ear = stage.watch(stalled.account, room, false).await;
+    let other = stage.watch(sound.account, channel(6), false).await;
+    soon().await;
+    (ear.heard(), other.heard());
+    ground.telegram.stall(stalled.account);
+    pass(30).await;
+    assert_eq!(ground.telegram.count("dial"), 2, "it is given time");
+    pass(60).await;
+    assert_eq!(ground.telegram.who_asked("dial")[2..], [Some(stalled.account)]);
+    ground.telegram.say(room, message(1));
+    soon().await;
+    assert!(ear.heard().contains(&Heard::Said(vec![1])), "its chat goes on");
+    assert_eq!((other.heard(), ground.telegram.doubled()), (vec![], 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_account_that_crashes_again_and_again_is_parked_until_somebody_asks_for_it() {
     let stage = Stage::new().await;

@@ -70,6 +70,34 @@ async fn a_flood_wait_of_a_call_is_on_the_disk_and_kept_by_the_next_life() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flood_wait_is_over_when_its_time_is_also_in_the_next_life() {
+    let (ground, ann) = ground().await;
+    let stage = ground.fleet().await;
+    let _ear = stage.watch(ann.account, room(), false).await;
+    soon().await;
+    ground.telegram.next("resolve", Answer::now(Then::Fail(wait(600))));
+    let mut answer = stage.ask(ann.account, look_up());
+    pass(590).await;
+    assert!(answer.try_recv().is_err());
+    pass(30).await;
+    assert!(answer.try_recv().unwrap().is_ok(), "what waited was done");
+    assert_eq!(ground.telegram.count("resolve"), 2);
+    assert_eq!(state(&stage, &ann), AccountState::Active);
+    ground.telegram.next("resolve", Answer::now(Then::Fail(wait(600))));
+    drop(stage.ask(ann.account, look_up()));
+    pass(300).await;
+    stage.stop().await;
+    let stage = ground.fleet().await;
+    let _ear = stage.watch(ann.account, room(), false).await;
+    let mut answer = stage.ask(ann.account, look_up());
+    pass(280).await;
+    assert!(answer.try_recv().is_err(), "half of it is left");
+    pass(60).await;
+    assert!(answer.try_recv().unwrap().is_ok());
+    assert_eq!(ground.telegram.count("resolve"), 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wait_belongs_to_the_person_whatever_session_was_told_of_it() {
     let (ground, ann) = ground().await;
     let again = ground.telegram.person(2, 7);
@@ -182,6 +210,29 @@ async fn a_freeze_is_kept_by_the_next_life_until_telegram_says_that_it_is_over()
     assert!(again.heard().contains(&Heard::Up));
     assert!(stage.ask(ann.account, look_up()).await.unwrap().is_ok());
     assert!(ground.kept(ann.account).await.unwrap().frozen.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_freeze_is_looked_at_once_a_day_and_lifted_without_anybody() {
+    let (ground, ann) = ground().await;
+    let stage = ground.fleet().await;
+    let ear = stage.watch(ann.account, room(), false).await;
+    soon().await;
+    let frozen = Failure::Frozen { code: FROZEN.into() };
+    ground.telegram.next("resolve", Answer::now(Then::Fail(frozen.clone())));
+    assert_eq!(stage.ask(ann.account, look_up()).await.unwrap(), Err(frozen));
+    let still = Answer::now(Then::Find(Outcome::Frozen(true)));
+    ground.telegram.always("look_at_freeze", still);
+    pass(3 * 86_400 + 3_600).await;
+    assert_eq!(ground.telegram.count("look_at_freeze"), 3, "once a day");
+    assert_eq!(state(&stage, &ann), AccountState::Limited);
+    ear.heard();
+    ground.telegram.always("look_at_freeze", Answer::now(Then::World));
+    pass(86_400).await;
+    assert_eq!(state(&stage, &ann), AccountState::Active);
+    assert_eq!(ear.heard(), [Heard::Up]);
+    assert!(ground.kept(ann.account).await.unwrap().frozen.is_none());
+    assert_eq!(ground.telegram.count("resolve"), 1);
 }
 
 #[tokio::test(start_paused = true)]

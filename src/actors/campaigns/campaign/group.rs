@@ -18,10 +18,12 @@ use crate::store::Op;
 pub(super) enum Heeded {
     /// The account may act there, or nothing is known.
     Fine,
-    /// It is not the group that it was taken to be: all is looked at again.
-    Changed,
+    /// The same, and more is known of who refuses: who is about to be contacted is looked at again.
+    Learnt,
     /// The account is out of the task.
     Out,
+    /// The group is another one now: the campaign begins anew there.
+    Moved,
 }
 
 /// Whether an answer to a step in a group may mean that the group has moved. Which names Telegram has for that depends
@@ -42,39 +44,36 @@ impl CampaignState {
     /// Takes note of what an account was told of the group. What has changed is written by
     /// [`CampaignState::go_where_the_group_is`].
     pub(super) fn heed_rights(&mut self, account: AccountId, told: &Told<Group>) -> Heeded {
-        let is_changed = told.found.as_ref().is_some_and(|group| self.learn_group(group));
-        if is_changed {
-            return Heeded::Changed;
-        }
+        let formerly = self.run.former_group;
         let is_out = match &told.found {
-            Some(group) => !group.may_invite,
+            Some(group) if self.has_moved(group) => return Heeded::Moved,
+            Some(group) => {
+                self.run.former_group = group.formerly.or(formerly);
+                self.seen_group.insert(account);
+                !group.may_invite
+            }
             None => told.answer == Answer::NoRights,
         };
-        if told.found.is_some() {
-            self.seen_group.insert(account);
+        if is_out {
+            if !self.run.out.contains(&account) {
+                tracing::warn!(campaign = %self.task.id, %account, code = told.code, "an account may not invite to the group of its campaign; it is left out until the campaign is resumed");
+                self.run.out.push(account);
+            }
+            return Heeded::Out;
         }
-        if !is_out {
-            return Heeded::Fine;
-        }
-        if !self.run.out.contains(&account) {
-            tracing::warn!(campaign = %self.task.id, %account, code = told.code, "an account may not invite to the group of its campaign; it is left out until the campaign is resumed");
-            self.run.out.push(account);
-        }
-        Heeded::Out
+        if self.run.former_group == formerly { Heeded::Fine } else { Heeded::Learnt }
     }
 
-    /// Answers whether the group is another than it was taken to be: it has moved, or was one before that some refuse.
-    fn learn_group(&mut self, group: &Group) -> bool {
-        let (moved, formerly) = (group.moved_to, group.formerly);
-        let is_elsewhere = moved.is_some() && moved != self.task.target_group_id;
-        let is_known = formerly.is_none() || formerly == self.run.former_group;
+    /// Follows the group, if it has become another one.
+    fn has_moved(&mut self, group: &Group) -> bool {
+        let is_elsewhere = group.moved_to.is_some() && group.moved_to != self.task.target_group_id;
         if is_elsewhere {
             tracing::info!(campaign = %self.task.id, "the group of a campaign has become a supergroup; the campaign follows it");
-            self.task.target_group_id = moved;
+            self.run.former_group = group.formerly.or(self.task.target_group_id);
+            self.task.target_group_id = group.moved_to;
             self.task.revision += 1;
         }
-        self.run.former_group = formerly.or(self.run.former_group);
-        is_elsewhere || !is_known
+        is_elsewhere
     }
 
     /// Writes down what was heeded of the group, and goes on accordingly.
@@ -84,17 +83,23 @@ impl CampaignState {
         account: AccountId,
         heeded: Heeded,
     ) -> Result<(), ActorProcessingErr> {
+        if heeded == Heeded::Fine {
+            return Ok(());
+        }
+        let mut ops = vec![Op::put_row(&self.run)];
+        if heeded == Heeded::Moved {
+            ops.push(Op::update_row(&self.task));
+        }
+        self.submit(ops).await?;
         match heeded {
-            Heeded::Fine => Ok(()),
-            Heeded::Changed => {
-                self.submit(vec![Op::update_row(&self.task), Op::put_row(&self.run)]).await?;
+            Heeded::Fine | Heeded::Learnt => Ok(()),
+            Heeded::Moved => {
                 self.show();
                 self.leave();
                 self.open(myself);
                 Ok(())
             }
             Heeded::Out => {
-                self.submit(vec![Op::put_row(&self.run)]).await?;
                 let left = AllocatorMsg::AccountLeft { task: self.task.id, account };
                 let _ = self.allocator.cast(left);
                 self.pause_without_accounts(myself).await
@@ -119,10 +124,18 @@ impl CampaignState {
         myself: &ActorRef<CampaignMsg>,
         rights: Vec<(AccountId, Told<Group>)>,
     ) -> Result<(), ActorProcessingErr> {
+        let mut is_changed = false;
         for (account, told) in rights {
-            if self.heed_rights(account, &told) == Heeded::Changed {
-                return self.go_where_the_group_is(myself, account, Heeded::Changed).await;
+            match self.heed_rights(account, &told) {
+                Heeded::Fine => {}
+                Heeded::Learnt | Heeded::Out => is_changed = true,
+                heeded @ Heeded::Moved => {
+                    return self.go_where_the_group_is(myself, account, heeded).await;
+                }
             }
+        }
+        if is_changed {
+            self.submit(vec![Op::put_row(&self.run)]).await?;
         }
         self.pause_without_accounts(myself).await
     }

@@ -238,7 +238,7 @@ impl CampaignState {
             task.confirm_basis();
         }
         let mut run = self.run.clone();
-        run.resize(&task);
+        run.edited(&self.task, &task);
         let all = &self.context.settings.caps;
         let is_raised = task.settings.caps.is_some_and(|own| !own.is_within(all));
         let raises = is_raised && task.settings.caps != self.task.settings.caps;

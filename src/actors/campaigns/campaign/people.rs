@@ -36,6 +36,8 @@ pub struct TargetEdit {
     pub identifier: Option<Identifier>,
     /// What is known of them; `None`: as before.
     pub details: Option<Details>,
+    /// Only if this is its [`Target::version`].
+    pub version: Option<u64>,
 }
 
 /// What is to be done with some targets.
@@ -159,13 +161,17 @@ impl CampaignState {
         who: &Caller,
     ) -> Result<Target, Refusal> {
         self.may_be_edited()?;
-        let TargetEdit { id, identifier, details } = edit;
+        let TargetEdit { id, identifier, details, version } = edit;
         let number = TargetBlock::of(id);
         self.hold(number).await?;
-        let found = self.book.target(id).map(|target| target.status);
+        let found = self.book.target(id).map(|target| (target.status, target.version()));
         let refusal = match found {
             None => Some(Refusal::not_found("target")),
-            Some(TargetStatus::Pending) => None,
+            Some((_, now)) if version.is_some_and(|version| version != now) => Some(Refusal::new(
+                Code::PreconditionFailed,
+                "the target has changed since you read it (If-Match): read it again, and then change it",
+            )),
+            Some((TargetStatus::Pending, _)) => None,
             Some(_) => Some(Refusal::new(
                 Code::Conflict,
                 "the target is not pending: what was tried, or refused, stays as it is",

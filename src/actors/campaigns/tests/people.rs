@@ -1,8 +1,9 @@
 //! Whom a campaign is for, over the lives of its actor.
 
 use super::*;
-use crate::actors::campaigns::campaign::BulkAction;
-use crate::protocol::campaigns::target::TargetId;
+use crate::actors::campaigns::campaign::{BulkAction, TargetEdit};
+use crate::protocol::answers::refusal::Code;
+use crate::protocol::campaigns::target::{Details, TargetId};
 
 impl Life {
     async fn remove(&self, task: TaskId, ids: std::ops::Range<u32>) -> u64 {
@@ -31,4 +32,25 @@ async fn ids_of_removed_people_are_not_used_again_in_another_life() {
     assert_eq!(ids, (0..1_020).chain([1_030]).collect::<Vec<_>>());
     assert_eq!(targets[0].identifier, named("@person1"));
     assert_eq!(stage.statuses(task).await, [(TargetStatus::Pending, 1_021)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_changed_meanwhile_is_not_changed_by_somebody_who_saw_them_before() {
+    let stage = Stage::new(1, 2).await;
+    let life = stage.live().await;
+    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 1).await;
+    let seen = stage.targets(task).await[0].version();
+    let edit = async |name: &str, version| {
+        let (reply, answer) = oneshot::channel();
+        let details = Some(Details { first_name: Some(name.into()), ..Details::default() });
+        let edit = Box::new(TargetEdit { id: TargetId(0), identifier: None, details, version });
+        life.tell(task, CampaignMsg::EditTarget { edit, who: who(), reply: reply.into() });
+        answer.await.unwrap()
+    };
+    let changed = edit("Ann", Some(seen)).await.unwrap();
+    let refused = edit("Bob", Some(seen)).await.unwrap_err();
+    assert_eq!(refused.code, Code::PreconditionFailed, "{refused:?}");
+    assert_eq!(stage.targets(task).await[0], changed);
+    edit("Bob", Some(changed.version())).await.unwrap();
+    edit("Eve", None).await.unwrap();
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::{PHONE, Stage, secret};
+use crate::actors::services::{PastedSession, SessionBrought};
 use crate::actors::tests::{pass, soon};
 use crate::protocol::answers::refusal::Code;
 use crate::protocol::logins::steps::{LoginFailure, LoginState};
+use crate::protocol::telegram::session_string::SessionString;
 use crate::telegram::fake::{Answer, CODE, PASSWORD, Then};
 
 #[tokio::test(start_paused = true)]
@@ -205,4 +207,33 @@ async fn a_login_that_nobody_answers_holds_up_no_other() {
     assert_eq!(stage.code(login.id, CODE).await.unwrap().state, LoginState::Active);
     assert_eq!(stuck.await.unwrap().unwrap_err().code, Code::TelegramUnavailable);
     stage.expect_connected().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_pasted_leads_to_an_account_and_pasted_again_to_the_same() {
+    let stage = Stage::new(false).await;
+    let credentials = stage.ground.telegram.person_elsewhere(9);
+    let (dc_id, auth_key) = (credentials.dc_id, credentials.auth_key.clone());
+    let session = SessionString { dc_id, auth_key, api_id: None };
+    let text = session.to_telethon("127.0.0.1:443".parse().unwrap()).unwrap();
+    let paste = || async {
+        let session = PastedSession { session_string: secret(&text), api_id: None };
+        stage.logins().by_session(&stage.ann, session).await
+    };
+    let SessionBrought::Whole(first) = paste().await.unwrap() else { panic!("no password") };
+    let SessionBrought::Whole(again) = paste().await.unwrap() else { panic!("no password") };
+    assert_eq!(first.account.id, again.account.id);
+    soon().await;
+    assert!(stage.ground.telegram.is_connected(credentials.account));
+    assert_eq!((stage.ground.telegram.connections(), stage.ground.telegram.doubled()), (1, 0));
+    // One that Telegram knows no more leads to none, and says so.
+    let gone = stage.ground.telegram.person_elsewhere(10);
+    stage.ground.telegram.forget(gone.account);
+    let session =
+        SessionString { dc_id: gone.dc_id, auth_key: gone.auth_key.clone(), api_id: None };
+    let text = session.to_telethon("127.0.0.1:443".parse().unwrap()).unwrap();
+    let session = PastedSession { session_string: secret(&text), api_id: None };
+    let refused = stage.logins().by_session(&stage.ann, session).await.unwrap_err();
+    assert!(!refused.detail.contains(&text), "{refused:?}");
+    assert_eq!(stage.ground.telegram.connections(), 1);
 }

@@ -259,6 +259,22 @@ async fn the_daily_limit_counts_what_was_sent_or_may_have_been() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_day_has_a_count_of_its_own_as_the_refusal_of_the_old_one_says() {
+    let stage = Stage::new().await;
+    stage.ground.limits.send_modify(|limits| limits.sends_per_day = 1);
+    stage.send("one", None, 10).await.unwrap();
+    let refusal = stage.send("too many", None, 10).await.unwrap_err();
+    let midnight = refusal.retry_after.unwrap();
+    assert!((1..=86_400).contains(&midnight), "{refusal:?}");
+    pass(midnight.saturating_sub(60)).await;
+    assert_eq!(stage.send("still", None, 10).await.unwrap_err().code, Code::RateLimited);
+    pass(61).await;
+    stage.send("two", None, 10).await.unwrap();
+    assert_eq!(stage.send("too many", None, 10).await.unwrap_err().code, Code::RateLimited);
+    assert_eq!(stage.ground.telegram.sent(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_account_that_is_held_or_cannot_be_connected_sends_nothing() {
     let ground = Ground::new();
     let credentials = ground.telegram.person(1, 7);

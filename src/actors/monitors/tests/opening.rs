@@ -10,6 +10,7 @@ use crate::actors::tests::{message, pass, soon};
 use crate::failpoint;
 use crate::protocol::bridge::command::Command;
 use crate::protocol::messages::message::Message;
+use crate::protocol::telegram::chat::{ChatRef, ChatSpelling, MarkedId};
 use crate::protocol::telegram::failure::Failure;
 use crate::telegram::fake::{Answer, Then};
 use crate::telegram::{Batch, GapScope, NewMessage};
@@ -260,4 +261,53 @@ async fn an_opening_that_is_not_answered_is_tried_again_and_then_by_another_sess
     stage.ground.telegram.say(room(1), message(1));
     let published = stage.published().await;
     assert_eq!(published.last(), Some(&super::Event::Said(1, 2)), "{published:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_became_a_supergroup_is_followed_and_told_to_its_end_first() {
+    let mut stage = Stage::new(1).await;
+    let (group, supergroup) = (MarkedId::group(42), room(42));
+    stage.ground.telegram.chat(group, "team", None);
+    let chat = ChatRef::parse(ChatSpelling::Number(group.0)).unwrap();
+    let sessions = vec![stage.session(1)];
+    stage.order(Command::StartMonitoring { chat, sessions }).await;
+    pass(2).await;
+    stage.ground.telegram.say(group, message(1));
+    assert_eq!(stage.published().await, said([1], 1));
+    stage
+        .restart(|ground| {
+            ground.telegram.say_unheard(group, message(2));
+            ground.telegram.upgrade(group, supergroup);
+            ground.telegram.say_unheard(supergroup, message(1));
+        })
+        .await;
+    pass(5).await;
+    assert_eq!(stage.published().await, said([2, 1], 1));
+    stage.ground.telegram.say(supergroup, message(2));
+    assert_eq!(stage.published().await, said([2], 1));
+    // The next life begins there.
+    let before = stage.count("inspect");
+    stage.restart(|ground| ground.telegram.say_unheard(supergroup, message(3))).await;
+    pass(5).await;
+    assert_eq!(stage.published().await, said([3], 1));
+    assert_eq!(stage.count("inspect"), before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chat_is_joined_once_by_the_session_that_was_named_while_others_listen() {
+    let mut stage = Stage::new(2).await;
+    stage.open(1, &[1]).await;
+    let lost = Failure::transient("connection reset");
+    stage.ground.telegram.next("join", Answer::now(Then::Fail(lost)));
+    let session = stage.session(2);
+    stage.order(Command::JoinChat { chat: chat(2), session }).await;
+    pass(1).await;
+    stage.restart(|_| ()).await;
+    pass(60).await;
+    let by = stage.ground.telegram.who_asked("join");
+    assert_eq!(by, vec![Some(stage.person(2).account); 2], "tried, and done after the restart");
+    pass(600).await;
+    assert_eq!(stage.count("join"), 2, "done once");
+    stage.ground.telegram.say(room(1), message(1));
+    assert_eq!(stage.published().await, said([1], 1));
 }

@@ -38,7 +38,7 @@ use super::parse::words;
 use super::shapes::Page;
 use super::views::page as page_of;
 use crate::actors::{
-    ArchivedCampaign, BulkAction, CampaignQuery, Edit, NewTarget, TargetQuery, Wanted,
+    ArchivedCampaign, BulkAction, CampaignQuery, Edit, NewTarget, TargetEdit, TargetQuery, Wanted,
 };
 use crate::protocol::answers::campaign::CampaignInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
@@ -105,16 +105,30 @@ fn shown(status: StatusCode, info: CampaignInfo) -> Response {
     (status, [(header::ETAG, tag)], Json(views::task(info))).into_response()
 }
 
-/// The version that a change is meant for.
+/// The version that a change of a task is meant for.
 fn revision(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    let wrong = "is no ETag of this task; send the one that it was read with";
+    matched(headers, |tag| tag.parse().ok(), wrong)
+}
+
+/// The version that a change of a target is meant for.
+fn target_version(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    let wrong = "is no version of this target; send the one that it was read with";
+    matched(headers, |tag| u64::from_str_radix(tag, 16).ok(), wrong)
+}
+
+fn matched(
+    headers: &HeaderMap,
+    read: impl FnOnce(&str) -> Option<u64>,
+    wrong: &str,
+) -> Result<Option<u64>, Refusal> {
     let Some(given) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let text = given.to_str().unwrap_or_default().trim();
     if text == "*" {
         return Ok(None);
     }
     let bare = text.trim_start_matches("W/").trim_matches('"');
-    let wrong = "is no ETag of this task; send the one that it was read with";
-    bare.parse().map(Some).map_err(|_| Refusal::field("If-Match", wrong))
+    read(bare).map(Some).ok_or_else(|| Refusal::field("If-Match", wrong))
 }
 
 /// List campaigns
@@ -580,7 +594,7 @@ async fn target_statistics(
 
 /// Change a target
 ///
-/// One that waits, in a draft or paused campaign.
+/// One that waits, in a draft or paused campaign. With `If-Match` it changes only if nobody has changed it since.
 #[utoipa::path(
     put,
     path = "/tasks/{id}/targets/{target_id}",
@@ -588,20 +602,23 @@ async fn target_statistics(
     params(
         ("id" = Uuid, Path, description = "The campaign"),
         ("target_id" = u32, Path, description = "The target"),
+        ("If-Match" = Option<String>, Header, description = "The `version` that it was read with"),
     ),
     request_body = PutTarget,
     responses((status = 200, description = "It was changed", body = TargetView)),
-    extensions(("x-codes" = json!(["CONFLICT"]))),
+    extensions(("x-codes" = json!(["CONFLICT", "PRECONDITION_FAILED"]))),
 )]
 async fn edit_target(
     State(api): State<Arc<Shared>>,
     who: Caller,
     Id(id): Id<TaskId>,
     TargetParameter(target): TargetParameter,
+    headers: HeaderMap,
     Body(mut fields): Body,
 ) -> Result<Json<TargetView>, Refusal> {
+    let version = target_version(&headers)?;
     let edit = parse::target_edit(&mut fields, target, api.services.campaigns.country());
-    let edit = fields.finish(Some(edit))?;
+    let edit = fields.finish(Some(TargetEdit { version, ..edit }))?;
     api.services.campaigns.edit_target(&who, id, edit).await.map(views::target).map(Json)
 }
 

@@ -357,7 +357,7 @@ pub(super) fn target_edit(
 ) -> TargetEdit {
     let identifier = fields.optional("identifier", |value| identifier(value, country));
     let details = details_of(fields);
-    TargetEdit { id, identifier, details }
+    TargetEdit { id, identifier, details, version: None }
 }
 
 #[cfg(test)]

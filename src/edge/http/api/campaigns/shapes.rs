@@ -127,6 +127,8 @@ pub(super) struct TargetView {
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Another one whenever it was changed, for `If-Match`.
+    pub version: String,
     /// Calls that were tried.
     pub attempts: u16,
     /// The account that tried last.

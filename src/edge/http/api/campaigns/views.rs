@@ -77,6 +77,7 @@ pub(super) fn statistics(statistics: &Statistics) -> TargetStatistics {
 }
 
 pub(super) fn target(target: Target) -> TargetView {
+    let version = format!("{:016x}", target.version());
     let account_id = target.tried().map(|intent| intent.account.0);
     let details = target.details.map(|details| *details).unwrap_or_default();
     let text = |text: Option<Box<str>>| text.map(String::from);
@@ -87,6 +88,7 @@ pub(super) fn target(target: Target) -> TargetView {
         reason: target.reason.map(name_of),
         attempts: target.attempts,
         account_id,
+        version,
         user_id: target.person,
         message_id: target.message_id,
         text_version: target.text_version,
