@@ -63,13 +63,13 @@ fn monitor(account: &OwnedAccount, chat: ChatRef) -> MonitorRecord {
 }
 
 /// A running tree with these accounts, which Telegram has never heard of, held by their users.
-struct House {
+struct Harness {
     root: Root,
     services: Services,
     store: Store,
 }
 
-impl House {
+impl Harness {
     async fn with(accounts: &[OwnedAccount], ops: Vec<Op>) -> Self {
         let (store, _outbox) = Store::in_memory().unwrap();
         let held = |account: &OwnedAccount| OwnedAccount { is_paused: true, ..account.clone() };
@@ -98,27 +98,29 @@ async fn a_user_has_a_bounded_number_of_monitors_and_may_go_on_changing_them() {
     let one = owned("one", 1);
     let all = (1..PER_USER_MAX as i64).map(|nth| Op::PutMonitor(monitor(&one, number(nth))));
     let two = owned("two", 2);
-    let house = House::with(&[one.clone(), two.clone()], all.collect()).await;
+    let harness = Harness::with(&[one.clone(), two.clone()], all.collect()).await;
     // Two at once do not both find the last place free.
-    let (first, second) =
-        tokio::join!(house.put(chat("@the_last"), &one), house.put(chat("@one_too_many"), &one));
+    let (first, second) = tokio::join!(
+        harness.put(chat("@the_last"), &one),
+        harness.put(chat("@one_too_many"), &one)
+    );
     let (made, refused) = if first.is_ok() { (first, second) } else { (second, first) };
     assert!(made.unwrap().1, "it is new");
     let refused = refused.unwrap_err();
     assert_eq!(refused.code, Code::RateLimited);
     assert!(refused.detail.contains("1000"), "{refused}");
-    let (_, is_new) = house.put(number(1), &one).await.unwrap();
+    let (_, is_new) = harness.put(number(1), &one).await.unwrap();
     assert!(!is_new, "one that is there may be changed");
-    house.put(chat("@of_another"), &two).await.unwrap();
-    house.services.monitors.delete(&caller("one"), number(1)).await.unwrap();
-    house.put(chat("@one_too_many"), &one).await.unwrap();
-    drop(house.root);
+    harness.put(chat("@of_another"), &two).await.unwrap();
+    harness.services.monitors.delete(&caller("one"), number(1)).await.unwrap();
+    harness.put(chat("@one_too_many"), &one).await.unwrap();
+    drop(harness.root);
 }
 
 #[tokio::test]
 async fn a_third_export_at_once_is_asked_to_come_again() {
-    let house = House::with(&[owned("one", 1)], Vec::new()).await;
-    let (who, user_data) = (caller("one"), Arc::clone(&house.services.user_data));
+    let harness = Harness::with(&[owned("one", 1)], Vec::new()).await;
+    let (who, user_data) = (caller("one"), Arc::clone(&harness.services.user_data));
     let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
     let mut held = Vec::new();
     for _ in 0..EXPORTS_MAX {
@@ -142,7 +144,7 @@ async fn a_third_export_at_once_is_asked_to_come_again() {
     }
     let archive = user_data.export(&who, user("one"), count()).await.unwrap();
     assert_eq!(archive, [1], "it tells of the account");
-    drop(house.root);
+    drop(harness.root);
 }
 
 /// What the fleet writes is one commit: a crash behind it must not leave the chats of an account that is
@@ -164,20 +166,20 @@ async fn the_chats_of_an_account_go_in_the_commit_in_which_it_goes() {
         checked_at: now(),
     };
     let rows = vec![Op::put_row(&attached(&one)), Op::put_row(&attached(&other))];
-    let house = House::with(&[one.clone(), other.clone()], rows).await;
+    let harness = Harness::with(&[one.clone(), other.clone()], rows).await;
     let audit_event = AuditEvent::by(&caller("one"), &one.user, "account.remove", now()).on(one.id);
     let (user, id) = (one.user.clone(), one.id);
     let gone = |reply| OwnedMsg::Change { user, id, wanted: Wanted::Gone, audit_event, reply };
-    let asked = call(house.root.fleet(), |reply| FleetMsg::Owned(gone(reply)), STEP_TIMEOUT);
+    let asked = call(harness.root.fleet(), |reply| FleetMsg::Owned(gone(reply)), STEP_TIMEOUT);
     asked.await.unwrap().unwrap();
     // Nor does one stay behind that was being looked up meanwhile.
-    house.store.commit(vec![Op::put_row(&attached(&one))]).await.unwrap();
-    let left = house.store.rows::<AttachedChat>(&one.user, None, None, 9).unwrap();
+    harness.store.commit(vec![Op::put_row(&attached(&one))]).await.unwrap();
+    let left = harness.store.rows::<AttachedChat>(&one.user, None, None, 9).unwrap();
     assert_eq!(
         left,
         [attached(&other)].map(|chat| AttachedChat { checked_at: left[0].checked_at, ..chat })
     );
-    drop(house.root);
+    drop(harness.root);
 }
 
 #[tokio::test]
@@ -186,45 +188,45 @@ async fn one_chat_has_one_monitor_of_a_user_whichever_of_its_names_is_used() {
     let by_name =
         MonitorRecord { marked_id: Some(MarkedId::channel(1)), ..monitor(&one, chat("@by_name")) };
     let by_number = MonitorRecord { names: vec!["its_name".into()], ..monitor(&one, number(2)) };
-    let house = House::with(
+    let harness = Harness::with(
         std::slice::from_ref(&one),
         vec![Op::PutMonitor(by_name), Op::PutMonitor(by_number)],
     )
     .await;
     let who = caller("one");
     for (asked, other) in [(number(1), chat("@by_name")), (chat("@Its_Name"), number(2))] {
-        let (configured, is_new) = house.put(asked.clone(), &one).await.unwrap();
-        let seen = house.services.monitors.get(&who, asked.clone()).await.unwrap();
-        let known = house.services.monitors.get(&who, other).await.unwrap();
+        let (configured, is_new) = harness.put(asked.clone(), &one).await.unwrap();
+        let seen = harness.services.monitors.get(&who, asked.clone()).await.unwrap();
+        let known = harness.services.monitors.get(&who, other).await.unwrap();
         assert!(!is_new && configured.chat == known.chat && seen.chat == known.chat);
         assert_eq!(
-            house.services.monitors.get(&caller("two"), asked).await.unwrap_err().code,
+            harness.services.monitors.get(&caller("two"), asked).await.unwrap_err().code,
             Code::NotFound
         );
     }
-    assert_eq!(house.services.monitors.list(&who, page(9)).await.unwrap().items.len(), 2);
-    house.services.monitors.delete(&who, number(1)).await.unwrap();
-    house.services.monitors.delete(&who, chat("@its_name")).await.unwrap();
-    assert_eq!(house.services.monitors.list(&who, page(9)).await.unwrap().items.len(), 0);
-    drop(house.root);
+    assert_eq!(harness.services.monitors.list(&who, page(9)).await.unwrap().items.len(), 2);
+    harness.services.monitors.delete(&who, number(1)).await.unwrap();
+    harness.services.monitors.delete(&who, chat("@its_name")).await.unwrap();
+    assert_eq!(harness.services.monitors.list(&who, page(9)).await.unwrap().items.len(), 0);
+    drop(harness.root);
 }
 
 #[tokio::test]
 async fn lists_of_monitors_go_on_behind_one_that_is_gone() {
     let one = owned("one", 1);
     let all = (1..=5).map(|nth| Op::PutMonitor(monitor(&one, number(nth))));
-    let house = House::with(std::slice::from_ref(&one), all.collect()).await;
+    let harness = Harness::with(std::slice::from_ref(&one), all.collect()).await;
     for who in [caller("one"), admin()] {
-        let first = house.services.monitors.list(&who, page(2)).await.unwrap();
+        let first = harness.services.monitors.list(&who, page(2)).await.unwrap();
         let last = ChatRef::parse(first.items.last().unwrap().chat.clone()).unwrap();
-        house.services.monitors.delete(&caller("one"), last).await.unwrap();
+        harness.services.monitors.delete(&caller("one"), last).await.unwrap();
         let page = PageQuery { cursor: first.next_cursor, limit: 9 };
         let query = MonitorQuery { user: None, page };
-        let rest = house.services.monitors.list(&who, query).await.unwrap();
-        let left = house.store.monitor_count(&user("one"));
+        let rest = harness.services.monitors.list(&who, query).await.unwrap();
+        let left = harness.store.monitor_count(&user("one"));
         assert_eq!(first.items.len() - 1 + rest.items.len(), left, "{}", who.user);
     }
-    drop(house.root);
+    drop(harness.root);
 }
 
 #[tokio::test]
@@ -232,15 +234,15 @@ async fn admins_are_told_whose_things_are_and_may_ask_for_one_users() {
     let (one, two) = (owned("one", 1), owned("two", 2));
     let monitors = [(&one, 1), (&one, 2), (&two, 1)];
     let rows = monitors.map(|(account, nth)| Op::PutMonitor(monitor(account, number(nth))));
-    let house = House::with(&[one, two], rows.into()).await;
+    let harness = Harness::with(&[one, two], rows.into()).await;
     let monitors = async |who: Caller, of: Option<&str>| {
         let query = MonitorQuery { user: of.map(user), ..page(9) };
-        let listed = house.services.monitors.list(&who, query).await.unwrap().items;
+        let listed = harness.services.monitors.list(&who, query).await.unwrap().items;
         listed.into_iter().map(|monitor| monitor.owner).collect::<Vec<_>>()
     };
     let accounts = async |who: Caller, of: Option<&str>| {
         let query = AccountQuery { user: of.map(user), ..AccountQuery::default() };
-        let listed = house.services.accounts.list(&who, query).await.unwrap().items;
+        let listed = harness.services.accounts.list(&who, query).await.unwrap().items;
         listed.into_iter().map(|account| account.owner).collect::<Vec<_>>()
     };
     let owners = |owners: &[&str]| owners.iter().map(|owner| Some(user(owner))).collect::<Vec<_>>();
@@ -252,5 +254,5 @@ async fn admins_are_told_whose_things_are_and_may_ask_for_one_users() {
     assert_eq!(accounts(caller("one"), Some("one")).await, [None]);
     assert_eq!(monitors(caller("one"), Some("two")).await, [], "what is another's does not exist");
     assert_eq!(accounts(caller("one"), Some("two")).await, []);
-    drop(house.root);
+    drop(harness.root);
 }

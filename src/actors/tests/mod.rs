@@ -134,7 +134,7 @@ impl Ground {
     }
 
     /// A fleet on what the store knows. All sessions are in use, so that none is forgotten.
-    pub(in crate::actors) async fn fleet(&self) -> FleetStage {
+    pub(in crate::actors) async fn fleet(&self) -> FleetFixture {
         let context = self.accounts();
         let snapshot = self.store.load().unwrap();
         let member = |known: &SessionRecord| PoolMember {
@@ -150,7 +150,7 @@ impl Ground {
             held: vec![(Holder::Join(Uuid::nil()), used)],
         };
         let fleet = spawn_alone(Fleet, args).await;
-        FleetStage { context, fleet }
+        FleetFixture { context, fleet }
     }
 
     /// A whole tree on what the store knows.
@@ -220,12 +220,12 @@ pub(in crate::actors) fn request(
 }
 
 /// A fleet.
-pub(in crate::actors) struct FleetStage {
+pub(in crate::actors) struct FleetFixture {
     pub(in crate::actors) context: Arc<AccountsContext>,
     pub(in crate::actors) fleet: ActorRef<FleetMsg>,
 }
 
-impl FleetStage {
+impl FleetFixture {
     /// Somebody listens to a chat through an account.
     pub(in crate::actors) async fn watch(
         &self,

@@ -2,5 +2,5 @@
 
 mod arriving;
 mod failing;
+mod fixture;
 mod managing;
-mod stage;

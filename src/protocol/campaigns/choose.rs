@@ -242,7 +242,7 @@ mod tests {
     use crate::protocol::campaigns::target::Target;
     use crate::protocol::campaigns::waiting::Reach;
 
-    struct Stage {
+    struct Fixture {
         accounts: BTreeMap<AccountId, CampaignAccount>,
         queues: Vec<(TaskId, Priority, Waiting)>,
         ids: Vec<AccountId>,
@@ -251,7 +251,7 @@ mod tests {
         now: i64,
     }
 
-    impl Stage {
+    impl Fixture {
         fn new(accounts: u128, priorities: &[Priority]) -> Self {
             let ids: Vec<_> = (1..=accounts).map(|id| AccountId(Uuid::from_u128(id))).collect();
             let wide = Cap { per_day: 1_000_000, per_hour: 1_000_000 };
@@ -332,39 +332,39 @@ mod tests {
 
     #[test]
     fn high_goes_first_and_low_keeps_a_tenth() {
-        let mut stage = Stage::new(5, &[Priority::Low, Priority::High, Priority::Normal]);
-        assert_eq!(stage.counts(1_000), [100, 900, 0]);
+        let mut fixture = Fixture::new(5, &[Priority::Low, Priority::High, Priority::Normal]);
+        assert_eq!(fixture.counts(1_000), [100, 900, 0]);
     }
 
     #[test]
     fn equal_priorities_take_turns_and_accounts_share_the_work() {
-        let mut stage = Stage::new(3, &[Priority::Normal; 3]);
-        assert_eq!(stage.counts(300), [100, 100, 100]);
+        let mut fixture = Fixture::new(3, &[Priority::Normal; 3]);
+        assert_eq!(fixture.counts(300), [100, 100, 100]);
         let used = |account: &CampaignAccount| {
-            account.usage.window(Budget::Message).used(i64::MAX / 4, UnixMillis(stage.now))
+            account.usage.window(Budget::Message).used(i64::MAX / 4, UnixMillis(fixture.now))
         };
-        assert!(stage.accounts.values().all(|account| used(account) == 100));
+        assert!(fixture.accounts.values().all(|account| used(account) == 100));
     }
 
     #[test]
     fn what_holds_is_named_with_its_end() {
-        let mut stage = Stage::new(1, &[Priority::Normal]);
-        stage.step();
-        let (id, priority, waiting) = &stage.queues[0];
+        let mut fixture = Fixture::new(1, &[Priority::Normal]);
+        fixture.step();
+        let (id, priority, waiting) = &fixture.queues[0];
         let task = RunningTask {
             id: *id,
             goal: Step::Send,
             priority: *priority,
             waiting,
-            accounts: &stage.ids,
-            caps: &stage.caps,
+            accounts: &fixture.ids,
+            caps: &fixture.caps,
             has_link: false,
             in_flight: 0,
             parallel: 1,
             allowance: Allowance::All,
             held: None,
         };
-        let ask = |task| choose(&[task], &stage.accounts, &stage.turns, UnixMillis(1));
+        let ask = |task| choose(&[task], &fixture.accounts, &fixture.turns, UnixMillis(1));
         let held = |binding, until: Option<i64>| Choice::Nothing {
             until: until.map(UnixMillis),
             bindings: [(*id, binding)].into(),

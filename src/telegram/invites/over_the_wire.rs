@@ -20,7 +20,7 @@ use crate::telegram::sim::{account, link, simulator};
 
 const PHONE: u64 = 79_990_001_122;
 
-struct Stage {
+struct Fixture {
     sim: Simulator,
     me: Account,
     bob: Account,
@@ -29,7 +29,7 @@ struct Stage {
     _connection: Connection,
 }
 
-impl Stage {
+impl Fixture {
     async fn new() -> Self {
         let sim = simulator().await;
         let me = account(&sim, NewAccount::default()).await;
@@ -108,157 +108,157 @@ const IN: Result<Outcome, Failure> = Ok(Outcome::Invited { missing: None });
 
 #[tokio::test]
 async fn people_are_found_and_named_by_what_the_account_keeps_of_them() {
-    let stage = Stage::new().await;
-    let id = Identifier::Id(stage.bob.user_id);
-    assert_eq!(code(stage.find(id.clone()).await), "USER_ID_INVALID", "nobody met them");
-    assert_eq!(code(stage.find(name("nobody_here")).await), "USERNAME_NOT_OCCUPIED");
-    assert_eq!(code(stage.find(Identifier::Phone(79_990_009_999)).await), "PHONE_NOT_OCCUPIED");
-    stage.chat(Kind::Supergroup, Some("some_chat")).await;
-    assert_eq!(code(stage.find(name("some_chat")).await), "NOT_A_PERSON");
+    let fixture = Fixture::new().await;
+    let id = Identifier::Id(fixture.bob.user_id);
+    assert_eq!(code(fixture.find(id.clone()).await), "USER_ID_INVALID", "nobody met them");
+    assert_eq!(code(fixture.find(name("nobody_here")).await), "USERNAME_NOT_OCCUPIED");
+    assert_eq!(code(fixture.find(Identifier::Phone(79_990_009_999)).await), "PHONE_NOT_OCCUPIED");
+    fixture.chat(Kind::Supergroup, Some("some_chat")).await;
+    assert_eq!(code(fixture.find(name("some_chat")).await), "NOT_A_PERSON");
 
-    let (peer, card) = stage.find(Identifier::Phone(PHONE)).await.unwrap();
-    assert_eq!((peer.id.bare(), card.id), (stage.bob.user_id, stage.bob.user_id));
+    let (peer, card) = fixture.find(Identifier::Phone(PHONE)).await.unwrap();
+    assert_eq!((peer.id.bare(), card.id), (fixture.bob.user_id, fixture.bob.user_id));
     assert_eq!((&card.usernames[..], card.is_contact), (&["Bob_B".to_owned()][..], false));
-    assert_eq!(stage.find(name("bob_b")).await.unwrap(), (peer, card.clone()));
-    assert_eq!(stage.find(id.clone()).await.unwrap(), (peer, card), "the book knows them now");
+    assert_eq!(fixture.find(name("bob_b")).await.unwrap(), (peer, card.clone()));
+    assert_eq!(fixture.find(id.clone()).await.unwrap(), (peer, card), "the book knows them now");
     // Access hashes belong to an account.
     let other = PeerRecord { access_hash: peer.access_hash ^ 1, ..peer };
-    stage.peers.lock().unwrap().learn_one(other);
-    assert_eq!(code(stage.find(id).await), "USER_ID_INVALID");
+    fixture.peers.lock().unwrap().learn_one(other);
+    assert_eq!(code(fixture.find(id).await), "USER_ID_INVALID");
 }
 
 #[tokio::test]
 async fn a_contact_is_added_without_our_phone_and_under_one_part_of_a_name_at_least() {
-    let stage = Stage::new().await;
-    let person = stage.bob().await;
+    let fixture = Fixture::new().await;
+    let person = fixture.bob().await;
     let contact = |first: &str, last: &str| {
         let (first_name, last_name) = (first.to_owned(), last.to_owned());
         Call::AddContact(NewContact { person, first_name, last_name })
     };
-    assert_eq!(code(stage.run(contact(" ", "")).await), "CONTACT_NAME_EMPTY");
+    assert_eq!(code(fixture.run(contact(" ", "")).await), "CONTACT_NAME_EMPTY");
     let added = |is_mutual| Ok(Outcome::ContactAdded { is_mutual });
-    assert_eq!(stage.run(contact("", "Bee")).await, added(false));
-    let all = stage.sim.contacts(stage.me.user_id).await.unwrap();
+    assert_eq!(fixture.run(contact("", "Bee")).await, added(false));
+    let all = fixture.sim.contacts(fixture.me.user_id).await.unwrap();
     assert_eq!((all.len(), all[0].first_name.as_str(), all[0].shares_phone), (1, "Bee", false));
-    let me = Known { user_id: stage.me.user_id, ..Known::default() };
-    stage.sim.add_contact(stage.bob.user_id, me).await.unwrap();
-    assert_eq!(stage.run(contact("Bob", "Bee")).await, added(true), "again, by another name");
-    let (_, card) = stage.find(name("bob_b")).await.unwrap();
+    let me = Known { user_id: fixture.me.user_id, ..Known::default() };
+    fixture.sim.add_contact(fixture.bob.user_id, me).await.unwrap();
+    assert_eq!(fixture.run(contact("Bob", "Bee")).await, added(true), "again, by another name");
+    let (_, card) = fixture.find(name("bob_b")).await.unwrap();
     assert!(card.is_contact && card.is_mutual_contact);
     assert_eq!(card.first_name.as_deref(), Some("Bob"));
 }
 
 #[tokio::test]
 async fn somebody_is_invited_into_every_kind_of_chat_and_is_in_it_then() {
-    let stage = Stage::new().await;
-    let bob = stage.bob().await;
+    let fixture = Fixture::new().await;
+    let bob = fixture.bob().await;
     for kind in [Kind::Group, Kind::Supergroup, Kind::Channel] {
-        let group = stage.chat(kind, None).await;
-        assert_eq!(stage.membership(group, bob).await, Membership::Absent, "{kind:?}");
-        assert_eq!(stage.invite(group, bob).await, IN, "{kind:?}");
-        assert_eq!(stage.membership(group, bob).await, Membership::Member, "{kind:?}");
-        let again = stage.invite(group, bob).await;
+        let group = fixture.chat(kind, None).await;
+        assert_eq!(fixture.membership(group, bob).await, Membership::Absent, "{kind:?}");
+        assert_eq!(fixture.invite(group, bob).await, IN, "{kind:?}");
+        assert_eq!(fixture.membership(group, bob).await, Membership::Member, "{kind:?}");
+        let again = fixture.invite(group, bob).await;
         let code = "USER_ALREADY_PARTICIPANT".to_owned();
         assert_eq!(again, Err(Failure::AlreadyDone { code }), "{kind:?}");
     }
-    let reached = stage.sim.contacted().await;
+    let reached = fixture.sim.contacted().await;
     assert_eq!(reached.iter().filter(|one| one.accepted).count(), 3);
 }
 
 #[tokio::test]
 async fn whoever_cannot_be_added_is_missing_and_whoever_was_removed_refuses() {
-    let stage = Stage::new().await;
-    let bob = stage.bob().await;
+    let fixture = Fixture::new().await;
+    let bob = fixture.bob().await;
     for kind in [Kind::Group, Kind::Supergroup] {
-        let group = stage.chat(kind, None).await;
+        let group = fixture.chat(kind, None).await;
         let missing = |needs_premium, needs_premium_to_write| {
             let missing = Some(Missing { needs_premium, needs_premium_to_write });
             Ok(Outcome::Invited { missing })
         };
         let refuses = Privacy { refuse_invites: true, ..Privacy::default() };
-        stage.sim.set_privacy(stage.bob.user_id, refuses).await.unwrap();
-        assert_eq!(stage.invite(group, bob).await, missing(false, false), "{kind:?}");
+        fixture.sim.set_privacy(fixture.bob.user_id, refuses).await.unwrap();
+        assert_eq!(fixture.invite(group, bob).await, missing(false, false), "{kind:?}");
         let premium = Privacy { premium_required: true, ..Privacy::default() };
-        stage.sim.set_privacy(stage.bob.user_id, premium).await.unwrap();
-        assert_eq!(stage.invite(group, bob).await, missing(true, true), "{kind:?}");
-        assert_eq!(stage.membership(group, bob).await, Membership::Absent, "{kind:?}");
-        stage.sim.set_privacy(stage.bob.user_id, Privacy::default()).await.unwrap();
-        stage.sim.ban(group.id.0, stage.bob.user_id).await.unwrap();
-        let refused = code(stage.invite(group, bob).await);
+        fixture.sim.set_privacy(fixture.bob.user_id, premium).await.unwrap();
+        assert_eq!(fixture.invite(group, bob).await, missing(true, true), "{kind:?}");
+        assert_eq!(fixture.membership(group, bob).await, Membership::Absent, "{kind:?}");
+        fixture.sim.set_privacy(fixture.bob.user_id, Privacy::default()).await.unwrap();
+        fixture.sim.ban(group.id.0, fixture.bob.user_id).await.unwrap();
+        let refused = code(fixture.invite(group, bob).await);
         let (expected, place) = match kind {
             Kind::Group => ("USER_NOT_MUTUAL_CONTACT", Membership::Absent),
             _ => ("USER_KICKED", Membership::Banned),
         };
-        assert_eq!((refused.as_str(), stage.membership(group, bob).await), (expected, place));
+        assert_eq!((refused.as_str(), fixture.membership(group, bob).await), (expected, place));
     }
 }
 
 #[tokio::test]
 async fn whoever_asks_to_be_let_in_is_seen_by_those_who_let_people_in() {
-    let stage = Stage::new().await;
-    let bob = stage.bob().await;
+    let fixture = Fixture::new().await;
+    let bob = fixture.bob().await;
     for kind in [Kind::Group, Kind::Supergroup] {
-        let group = stage.chat(kind, None).await;
+        let group = fixture.chat(kind, None).await;
         let new = NewLink { request_needed: true, ..NewLink::default() };
-        let link = stage.sim.add_link(group.id.0, new).await.unwrap().invite_link;
-        stage.sim.join(stage.bob.user_id, &link).await.unwrap();
-        assert_eq!(stage.membership(group, bob).await, Membership::Requested, "{kind:?}");
+        let link = fixture.sim.add_link(group.id.0, new).await.unwrap().invite_link;
+        fixture.sim.join(fixture.bob.user_id, &link).await.unwrap();
+        assert_eq!(fixture.membership(group, bob).await, Membership::Requested, "{kind:?}");
         let link = SecretText::new(link);
-        let uses = stage.run(Call::LinkUses { group, link }).await;
+        let uses = fixture.run(Call::LinkUses { group, link }).await;
         assert_eq!(uses, Ok(Outcome::LinkUses { joined: 0, waiting: 1 }), "{kind:?}");
     }
 }
 
 #[tokio::test]
 async fn rights_room_and_an_upgrade_are_told_before_anybody_is_invited() {
-    let stage = Stage::new().await;
-    let group = stage.chat(Kind::Supergroup, None).await;
-    let rights = stage.rights(group.id.0).await;
+    let fixture = Fixture::new().await;
+    let group = fixture.chat(Kind::Supergroup, None).await;
+    let rights = fixture.rights(group.id.0).await;
     assert_eq!((rights.members, rights.is_full, rights.obstacle()), (Some(1), Some(false), None));
     assert!(rights.sees_members && !rights.needs_approval && rights.upgraded_from.is_none());
 
-    let (title, members) = ("Theirs".to_owned(), vec![stage.me.user_id, stage.bob.user_id]);
+    let (title, members) = ("Theirs".to_owned(), vec![fixture.me.user_id, fixture.bob.user_id]);
     let username = Some("their_chat".to_owned());
     let new = NewChat { kind: Kind::Supergroup, title, username, members, admins: vec![] };
-    let theirs = stage.sim.add_chat(new).await.unwrap();
+    let theirs = fixture.sim.add_chat(new).await.unwrap();
     let may_not = MemberRights { may_invite: Some(false), ..MemberRights::default() };
-    stage.sim.set_rights(theirs.chat_id, stage.me.user_id, may_not).await.unwrap();
-    let rights = stage.rights_of(ChatTarget::Username("their_chat".into())).await;
+    fixture.sim.set_rights(theirs.chat_id, fixture.me.user_id, may_not).await.unwrap();
+    let rights = fixture.rights_of(ChatTarget::Username("their_chat".into())).await;
     assert_eq!((rights.members, rights.obstacle()), (Some(2), Some(InviteObstacle::NoRight)));
 
-    let basic = stage.chat(Kind::Group, None).await;
-    let successor = stage.sim.upgrade(basic.id.0).await.unwrap();
-    let rights = stage.rights(basic.id.0).await;
+    let basic = fixture.chat(Kind::Group, None).await;
+    let successor = fixture.sim.upgrade(basic.id.0).await.unwrap();
+    let rights = fixture.rights(basic.id.0).await;
     assert_eq!((rights.chat.peer.id.0, rights.upgraded_from), (successor, Some(basic.id)));
-    let asked_anew = stage.rights(successor).await;
+    let asked_anew = fixture.rights(successor).await;
     assert_eq!((asked_anew.upgraded_from, asked_anew.formerly), (None, Some(basic.id)));
-    let bob = stage.bob().await;
-    assert!(matches!(stage.invite(basic, bob).await, Err(Failure::ChatLost { .. })));
-    assert_eq!(stage.invite(rights.chat.peer, bob).await, IN);
-    assert_eq!(stage.membership(basic, bob).await, Membership::Member, "asked of the successor");
+    let bob = fixture.bob().await;
+    assert!(matches!(fixture.invite(basic, bob).await, Err(Failure::ChatLost { .. })));
+    assert_eq!(fixture.invite(rights.chat.peer, bob).await, IN);
+    assert_eq!(fixture.membership(basic, bob).await, Membership::Member, "asked of the successor");
 }
 
 #[tokio::test]
 async fn there_is_one_link_whoever_asks_and_however_often() {
-    let stage = Stage::new().await;
-    let bob = stage.bob().await;
+    let fixture = Fixture::new().await;
+    let bob = fixture.bob().await;
     for kind in [Kind::Group, Kind::Supergroup, Kind::Channel] {
-        let group = stage.chat(kind, None).await;
-        let (link, needs_approval) = stage.link(group).await;
+        let group = fixture.chat(kind, None).await;
+        let (link, needs_approval) = fixture.link(group).await;
         assert!(link.starts_with("https://t.me/+") && !needs_approval, "{kind:?} {link}");
-        assert_eq!(stage.link(group).await.0, link, "{kind:?}");
-        stage.sim.join(stage.bob.user_id, &link).await.unwrap();
+        assert_eq!(fixture.link(group).await.0, link, "{kind:?}");
+        fixture.sim.join(fixture.bob.user_id, &link).await.unwrap();
         let call = || Call::LinkUses { group, link: SecretText::new(link.clone()) };
-        assert_eq!(stage.run(call()).await, Ok(Outcome::LinkUses { joined: 1, waiting: 0 }));
-        assert_eq!(stage.membership(group, bob).await, Membership::Member, "{kind:?}");
-        let links = stage.sim.links(group.id.0).await.unwrap();
+        assert_eq!(fixture.run(call()).await, Ok(Outcome::LinkUses { joined: 1, waiting: 0 }));
+        assert_eq!(fixture.membership(group, bob).await, Membership::Member, "{kind:?}");
+        let links = fixture.sim.links(group.id.0).await.unwrap();
         assert!(links.iter().all(|link| !link.revoked), "{kind:?}");
     }
-    let (title, members) = ("Theirs".to_owned(), vec![stage.me.user_id]);
+    let (title, members) = ("Theirs".to_owned(), vec![fixture.me.user_id]);
     let username = Some("their_chat".to_owned());
     let new = NewChat { kind: Kind::Supergroup, title, username, members, admins: vec![] };
-    let theirs = stage.sim.add_chat(new).await.unwrap().chat_id;
-    let group = stage.rights_of(ChatTarget::Username("their_chat".into())).await.chat.peer;
+    let theirs = fixture.sim.add_chat(new).await.unwrap().chat_id;
+    let group = fixture.rights_of(ChatTarget::Username("their_chat".into())).await.chat.peer;
     assert_eq!(group.id.0, theirs);
-    assert_eq!(stage.link(group).await.0, "https://t.me/their_chat", "who is no admin");
+    assert_eq!(fixture.link(group).await.0, "https://t.me/their_chat", "who is no admin");
 }

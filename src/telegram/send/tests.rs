@@ -13,7 +13,7 @@ use crate::protocol::telegram::chat::{ChatTarget, MarkedId};
 use crate::protocol::telegram::failure::WaitScope;
 use crate::protocol::values::secret::SecretText;
 
-struct Stage {
+struct Fixture {
     sim: Simulator,
     me: Account,
     other: Account,
@@ -22,7 +22,7 @@ struct Stage {
     _connection: super::super::link::Connection,
 }
 
-impl Stage {
+impl Fixture {
     async fn new() -> Self {
         let sim = simulator().await;
         let me = account(&sim, NewAccount::default()).await;
@@ -73,21 +73,21 @@ fn id_of(finding: Outcome) -> i32 {
 
 #[tokio::test]
 async fn a_message_to_a_person_a_group_and_a_channel_is_found_under_its_id() {
-    let stage = Stage::new().await;
-    let (me, other) = (stage.me.user_id, stage.other.user_id);
-    let peer = stage.to_other().await;
-    let id = id_of(stage.run(Call::Send(message(peer, "to one", 1))).await.unwrap());
-    let inbox = stage.sim.inbox(other).await.unwrap();
+    let fixture = Fixture::new().await;
+    let (me, other) = (fixture.me.user_id, fixture.other.user_id);
+    let peer = fixture.to_other().await;
+    let id = id_of(fixture.run(Call::Send(message(peer, "to one", 1))).await.unwrap());
+    let inbox = fixture.sim.inbox(other).await.unwrap();
     assert_eq!((inbox.len(), inbox[0].text.as_str(), inbox[0].from), (1, "to one", me));
     assert!(id > 0);
 
     for (kind, random_id) in [(ChatKind::Group, 2), (ChatKind::Supergroup, 3)] {
-        let chat = stage.chat(kind, vec![me, other], vec![]).await;
+        let chat = fixture.chat(kind, vec![me, other], vec![]).await;
         let target = ChatTarget::Marked(MarkedId(chat.chat_id));
-        let peer = stage.resolved(Target::Chat(target)).await;
-        let finding = stage.run(Call::Send(message(peer, "to all", random_id))).await;
+        let peer = fixture.resolved(Target::Chat(target)).await;
+        let finding = fixture.run(Call::Send(message(peer, "to all", random_id))).await;
         let id = id_of(finding.unwrap());
-        let stored = stage.sim.messages_of(chat.chat_id, me).await.unwrap();
+        let stored = fixture.sim.messages_of(chat.chat_id, me).await.unwrap();
         let sent = stored.iter().find(|stored| stored.message_id == id).unwrap();
         assert_eq!((sent.text.as_str(), sent.from), ("to all", me));
     }
@@ -95,14 +95,14 @@ async fn a_message_to_a_person_a_group_and_a_channel_is_found_under_its_id() {
 
 #[tokio::test]
 async fn markup_and_answers_arrive_as_such() {
-    let stage = Stage::new().await;
-    let peer = stage.to_other().await;
-    let first = id_of(stage.run(Call::Send(message(peer, "a", 1))).await.unwrap());
+    let fixture = Fixture::new().await;
+    let peer = fixture.to_other().await;
+    let first = id_of(fixture.run(Call::Send(message(peer, "a", 1))).await.unwrap());
     let mut second = message(peer, "<b>b</b> &amp; c", 2);
     (second.parse_mode, second.reply_to) = (Some(ParseMode::Html), Some(first));
-    let second = id_of(stage.run(Call::Send(second)).await.unwrap());
+    let second = id_of(fixture.run(Call::Send(second)).await.unwrap());
     let history = Call::History { peer, after_id: 0, known_id: 0 };
-    let Outcome::History(page) = stage.run(history).await.unwrap() else { unreachable!() };
+    let Outcome::History(page) = fixture.run(history).await.unwrap() else { unreachable!() };
     let found = page.messages.iter().find(|message| message.id == second).unwrap();
     assert_eq!((found.text.as_str(), found.reply_to_message_id), ("b & c", Some(first)));
     assert_eq!(found.entities.len(), 1);
@@ -110,7 +110,7 @@ async fn markup_and_answers_arrive_as_such() {
 
     let mut unreadable = message(peer, "<b>b", 3);
     unreadable.parse_mode = Some(ParseMode::Html);
-    let failure = stage.run(Call::Send(unreadable)).await.unwrap_err();
+    let failure = fixture.run(Call::Send(unreadable)).await.unwrap_err();
     assert_eq!(failure.code(), "ENTITIES_UNREADABLE");
 }
 
@@ -122,76 +122,76 @@ fn fault(kind: FaultKind, times: Option<u32>) -> FaultSpec {
 
 #[tokio::test]
 async fn a_message_whose_answer_was_lost_is_sent_once_and_found_again() {
-    let stage = Stage::new().await;
-    let group = stage.chat(ChatKind::Supergroup, vec![stage.me.user_id], vec![]).await;
+    let fixture = Fixture::new().await;
+    let group = fixture.chat(ChatKind::Supergroup, vec![fixture.me.user_id], vec![]).await;
     let group = Target::Chat(ChatTarget::Marked(MarkedId(group.chat_id)));
-    for (peer, random_id) in [(stage.to_other().await, 77), (stage.resolved(group).await, 87)] {
-        stage.sim.add_fault(fault(FaultKind::LoseAnswer, Some(1))).await.unwrap();
+    for (peer, random_id) in [(fixture.to_other().await, 77), (fixture.resolved(group).await, 87)] {
+        fixture.sim.add_fault(fault(FaultKind::LoseAnswer, Some(1))).await.unwrap();
         let call = Call::Send(message(peer, "only once ", random_id));
-        let failure = stage.run(call.clone()).await.unwrap_err();
+        let failure = fixture.run(call.clone()).await.unwrap_err();
         assert!(matches!(failure, Failure::Transient { .. }), "{failure}");
-        let again = id_of(stage.run(call.clone()).await.unwrap());
+        let again = id_of(fixture.run(call.clone()).await.unwrap());
 
         // The same where the server says no more than that it knows the number.
-        stage.sim.add_fault(fault(FaultKind::RefuseDuplicates, None)).await.unwrap();
-        assert_eq!(id_of(stage.run(call).await.unwrap()), again);
+        fixture.sim.add_fault(fault(FaultKind::RefuseDuplicates, None)).await.unwrap();
+        assert_eq!(id_of(fixture.run(call).await.unwrap()), again);
         // With a second one that looks the same it cannot be told which it was.
         let twin = Call::Send(message(peer, "only once", random_id + 1));
-        id_of(stage.run(twin.clone()).await.unwrap());
-        assert_eq!(stage.run(twin).await, Ok(Outcome::SentBefore));
-        stage.sim.lift_faults().await;
+        id_of(fixture.run(twin.clone()).await.unwrap());
+        assert_eq!(fixture.run(twin).await, Ok(Outcome::SentBefore));
+        fixture.sim.lift_faults().await;
     }
-    assert_eq!(stage.sim.inbox(stage.other.user_id).await.unwrap().len(), 2);
+    assert_eq!(fixture.sim.inbox(fixture.other.user_id).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
 async fn a_bot_that_may_not_look_says_only_that_it_was_sent() {
-    let stage = Stage::new().await;
-    let bot = account(&stage.sim, NewAccount { bot: true, ..NewAccount::default() }).await;
-    let (caller, _, _connection) = link(&stage.sim, &bot).await.into_parts();
-    let group = stage.chat(ChatKind::Group, vec![bot.user_id, stage.me.user_id], vec![]).await;
+    let fixture = Fixture::new().await;
+    let bot = account(&fixture.sim, NewAccount { bot: true, ..NewAccount::default() }).await;
+    let (caller, _, _connection) = link(&fixture.sim, &bot).await.into_parts();
+    let group = fixture.chat(ChatKind::Group, vec![bot.user_id, fixture.me.user_id], vec![]).await;
     let id = MarkedId(group.chat_id);
     let peer = PeerRecord { id, access_hash: 0, is_bot: false, is_broadcast: false };
     let call = Call::Send(message(peer, "from a bot", 1));
-    let run = async || Ok::<_, Failure>(call.run(&caller, &stage.peers, true).await?.0);
+    let run = async || Ok::<_, Failure>(call.run(&caller, &fixture.peers, true).await?.0);
     id_of(run().await.unwrap());
-    stage.sim.add_fault(fault(FaultKind::RefuseDuplicates, None)).await.unwrap();
+    fixture.sim.add_fault(fault(FaultKind::RefuseDuplicates, None)).await.unwrap();
     assert_eq!(run().await, Ok(Outcome::SentBefore));
 }
 
 #[tokio::test]
 async fn people_are_found_by_phone_and_number_and_oneself() {
-    let stage = Stage::new().await;
-    let other = MarkedId::user(stage.other.user_id);
-    let by_name = stage.to_other().await;
+    let fixture = Fixture::new().await;
+    let other = MarkedId::user(fixture.other.user_id);
+    let by_name = fixture.to_other().await;
     assert_eq!(by_name.id, other);
-    let by_number = stage.resolved(Target::Chat(ChatTarget::Marked(other))).await;
+    let by_number = fixture.resolved(Target::Chat(ChatTarget::Marked(other))).await;
     assert_eq!(by_number, by_name);
     let phone = |text: &str| Target::Phone(SecretText::new(text.into()));
-    assert_eq!(stage.resolved(phone("79990001122")).await, by_name);
-    let nobody = stage.run(Call::ResolveTarget(phone("79990001199"))).await.unwrap_err();
+    assert_eq!(fixture.resolved(phone("79990001122")).await, by_name);
+    let nobody = fixture.run(Call::ResolveTarget(phone("79990001199"))).await.unwrap_err();
     assert_eq!(nobody, Failure::TargetRefused { code: "PHONE_NOT_OCCUPIED".into() });
-    let myself = stage.resolved(Target::Me).await;
-    assert_eq!(myself.id, MarkedId::user(stage.me.user_id));
-    id_of(stage.run(Call::Send(message(myself, "note", 1))).await.unwrap());
+    let myself = fixture.resolved(Target::Me).await;
+    assert_eq!(myself.id, MarkedId::user(fixture.me.user_id));
+    id_of(fixture.run(Call::Send(message(myself, "note", 1))).await.unwrap());
 }
 
 #[tokio::test]
 async fn slow_mode_holds_the_chat_and_not_the_account() {
-    let stage = Stage::new().await;
-    let peer = stage.to_other().await;
+    let fixture = Fixture::new().await;
+    let peer = fixture.to_other().await;
     let slow = FaultSpec {
         method: Some("messages.sendMessage".into()),
         error: Some("SLOWMODE_WAIT_30".into()),
         times: Some(1),
         ..FaultSpec::default()
     };
-    stage.sim.add_fault(slow).await.unwrap();
+    fixture.sim.add_fault(slow).await.unwrap();
     let call = Call::Send(message(peer, "a", 1));
     assert_eq!(call.sends_into(), Some(peer.id));
     let code = "SLOWMODE_WAIT".to_owned();
     let wait = Failure::Wait { code, seconds: 30, scope: WaitScope::Chat };
-    assert_eq!(stage.run(call).await, Err(wait));
+    assert_eq!(fixture.run(call).await, Err(wait));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use telewarden_simulator::{Account, NewAccount};
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::support::{Answer, Client, DaemonOptions, House, PATIENCE, eventually, id_of};
+use crate::support::{Answer, Client, DaemonOptions, Harness, PATIENCE, eventually, id_of};
 
 /// One test a point: the daemon dies there when it comes by for the given time.
 macro_rules! points {
@@ -49,7 +49,7 @@ const PASSWORD: &str = "open, sesame";
 /// A user connects an account by code and password, sends a message from it, and pauses it. Whatever
 /// is not answered is asked again, as a user would.
 struct Play {
-    house: House,
+    harness: Harness,
     user: Client,
     account: Account,
     friend: Account,
@@ -59,32 +59,32 @@ struct Play {
 impl Play {
     async fn set() -> Self {
         let options = DaemonOptions { fail_points: true, ..DaemonOptions::default() };
-        let house = House::prepare(options).await;
+        let harness = Harness::prepare(options).await;
         let new = NewAccount {
             password: Some(PASSWORD.into()),
             logged_in: false,
             ..NewAccount::default()
         };
-        let account = house.account(new).await;
+        let account = harness.account(new).await;
         let friend = NewAccount { username: Some("the_friend".into()), ..NewAccount::default() };
-        let friend = house.account(friend).await;
-        let user = house.user("ann");
-        Self { house, user, account, friend, deaths: 0 }
+        let friend = harness.account(friend).await;
+        let user = harness.user("ann");
+        Self { harness, user, account, friend, deaths: 0 }
     }
 
     async fn dies_at(mut self, point: &str, nth: u64) {
-        self.house.daemon.launch_to_die_at(point, nth);
-        self.house.daemon.wait_until_ready().await;
+        self.harness.daemon.launch_to_die_at(point, nth);
+        self.harness.daemon.wait_until_ready().await;
         let id = self.log_in().await;
         let sent = self.send(&id).await;
         self.pause(&id).await;
         assert_eq!(self.deaths, 1, "{point} is not reached");
         self.expect_all_of_it(&id, &sent).await;
         // As if nothing had happened: all of it is still there for another life.
-        self.house.kill().await;
-        self.house.daemon.spawn().await;
+        self.harness.kill().await;
+        self.harness.daemon.spawn().await;
         self.expect_all_of_it(&id, &sent).await;
-        self.house.expect_clean_books().await;
+        self.harness.expect_clean_books().await;
     }
 
     /// Asks; `None` when the daemon died over it, and lives again.
@@ -101,16 +101,16 @@ impl Play {
         }
         let deadline = Instant::now() + PATIENCE;
         let death = loop {
-            if let Some(death) = self.house.daemon.ended() {
+            if let Some(death) = self.harness.daemon.ended() {
                 break death;
             }
             assert!(Instant::now() < deadline, "{method} {path} is not answered");
             sleep(Duration::from_millis(20)).await;
         };
-        assert_eq!(death.signal(), Some(9), "{death}: {}", self.house.daemon.log());
+        assert_eq!(death.signal(), Some(9), "{death}: {}", self.harness.daemon.log());
         self.deaths += 1;
-        self.house.sim.client_killed().await;
-        self.house.daemon.spawn().await;
+        self.harness.sim.client_killed().await;
+        self.harness.daemon.spawn().await;
         None
     }
 
@@ -135,7 +135,7 @@ impl Play {
             let seen = answer.expect(200);
             let step = match seen["state"].as_str().expect("a state") {
                 "code_sent" => {
-                    let code = self.house.sim.login_code(self.account.user_id).await;
+                    let code = self.harness.sim.login_code(self.account.user_id).await;
                     ("code", json!({ "code": code.expect("a code was sent") }))
                 }
                 "password_required" => ("password", json!({ "password": PASSWORD })),
@@ -176,24 +176,24 @@ impl Play {
     }
 
     async fn expect_all_of_it(&self, id: &str, sent: &Value) {
-        let (house, user) = (&self.house, &self.user);
-        let accounts = house.accounts_of(user).await;
+        let (harness, user) = (&self.harness, &self.user);
+        let accounts = harness.accounts_of(user).await;
         assert_eq!(accounts.len(), 1, "{accounts:#?}");
         assert_eq!(id_of(&accounts[0]), id);
         assert_eq!(accounts[0]["telegram_id"], self.account.user_id);
         assert_eq!(accounts[0]["state"], "paused");
-        assert_eq!(house.accounts_of(&house.user("bob")).await, [] as [Value; 0]);
-        assert_eq!(house.books(&self.account).await.sessions, 1, "one session at Telegram");
+        assert_eq!(harness.accounts_of(&harness.user("bob")).await, [] as [Value; 0]);
+        assert_eq!(harness.books(&self.account).await.sessions, 1, "one session at Telegram");
         let held = eventually("the paused account is not connected", async || {
-            (house.books(&self.account).await.connections_now == 0).then_some(())
+            (harness.books(&self.account).await.connections_now == 0).then_some(())
         });
         held.await;
-        let inbox = house.inbox(&self.friend).await;
+        let inbox = harness.inbox(&self.friend).await;
         assert_eq!(inbox.len(), 1, "{inbox:?}");
         let message = json!({ "to": "@the_friend", "text": "once", "timeout": 20 });
-        let again = house.send(user, id, Some("the-message"), &message).await;
+        let again = harness.send(user, id, Some("the-message"), &message).await;
         assert_eq!(again.header("idempotency-replayed"), Some("true"));
         assert_eq!(again.expect(201), *sent);
-        assert_eq!(house.inbox(&self.friend).await, inbox);
+        assert_eq!(harness.inbox(&self.friend).await, inbox);
     }
 }

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use telewarden_simulator::{Account, FaultKind, FaultSpec};
 
-use crate::support::{Client, House, eventually, id_of};
+use crate::support::{Client, Harness, eventually, id_of};
 
-impl House {
+impl Harness {
     async fn until_connections(&self, account: &Account, wanted: u64) {
         eventually(&format!("{wanted} connections at Telegram"), async || {
             (self.books(account).await.connections_now == wanted).then_some(())
@@ -28,118 +28,118 @@ impl House {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_account_is_disconnected_until_it_is_resumed_restarts_included() {
-    let mut house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
-    let paused = house.do_to(&user, &id, "pause").await;
+    let mut harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
+    let paused = harness.do_to(&user, &id, "pause").await;
     assert_eq!(paused["state"], "paused", "{paused:#}");
-    house.until_connections(&account, 0).await;
+    harness.until_connections(&account, 0).await;
     let message = json!({ "to": "me", "text": "hello" });
-    house.send(&user, &id, None, &message).await.expect_problem(409, "CONFLICT");
+    harness.send(&user, &id, None, &message).await.expect_problem(409, "CONFLICT");
     let path = format!("/accounts/{id}/reconnect");
     user.ask("POST", &path, None).await.expect_problem(409, "CONFLICT");
-    let before = house.books(&account).await.connections_total;
-    house.kill().await;
-    house.daemon.spawn().await;
-    house.until_state(&user, &id, "paused").await;
-    assert_eq!(house.books(&account).await.connections_total, before, "it stays held");
-    house.do_to(&user, &id, "resume").await;
-    house.until_state(&user, &id, "active").await;
-    house.until_connections(&account, 1).await;
-    house.send(&user, &id, None, &message).await.expect(201);
-    house.expect_clean_books().await;
+    let before = harness.books(&account).await.connections_total;
+    harness.kill().await;
+    harness.daemon.spawn().await;
+    harness.until_state(&user, &id, "paused").await;
+    assert_eq!(harness.books(&account).await.connections_total, before, "it stays held");
+    harness.do_to(&user, &id, "resume").await;
+    harness.until_state(&user, &id, "active").await;
+    harness.until_connections(&account, 1).await;
+    harness.send(&user, &id, None, &message).await.expect(201);
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reconnecting_dials_anew_once() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
-    let before = house.books(&account).await.connections_total;
-    house.do_to(&user, &id, "reconnect").await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
+    let before = harness.books(&account).await.connections_total;
+    harness.do_to(&user, &id, "reconnect").await;
     eventually("it is dialled anew", async || {
-        (house.books(&account).await.connections_total > before).then_some(())
+        (harness.books(&account).await.connections_total > before).then_some(())
     })
     .await;
-    house.until_state(&user, &id, "active").await;
-    house.until_connections(&account, 1).await;
+    harness.until_state(&user, &id, "active").await;
+    harness.until_connections(&account, 1).await;
     let message = json!({ "to": "me", "text": "hello" });
-    house.send(&user, &id, None, &message).await.expect(201);
-    house.expect_clean_books().await;
+    harness.send(&user, &id, None, &message).await.expect(201);
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_that_is_removed_with_a_logout_has_no_session_left_at_telegram() {
-    let mut house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
+    let mut harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
     user.delete(&format!("/accounts/{id}?logout=true")).await.expect(204);
-    assert_eq!(house.books(&account).await.sessions, 0);
-    house.expect_gone(&user, &id).await;
-    house.until_connections(&account, 0).await;
-    house.kill().await;
-    house.daemon.spawn().await;
-    house.expect_gone(&user, &id).await;
+    assert_eq!(harness.books(&account).await.sessions, 0);
+    harness.expect_gone(&user, &id).await;
+    harness.until_connections(&account, 0).await;
+    harness.kill().await;
+    harness.daemon.spawn().await;
+    harness.expect_gone(&user, &id).await;
     let body = json!({ "session_string": account.session_string });
     let answer = user.post("/accounts/telegram/connect/session", body).await;
     answer.expect_problem(409, "TG_SESSION_EXPIRED");
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_that_is_removed_without_one_keeps_its_session_and_we_forget_it() {
-    let mut house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
+    let mut harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
     user.delete(&format!("/accounts/{id}")).await.expect(204);
-    house.expect_gone(&user, &id).await;
-    house.until_connections(&account, 0).await;
-    let before = house.books(&account).await;
+    harness.expect_gone(&user, &id).await;
+    harness.until_connections(&account, 0).await;
+    let before = harness.books(&account).await;
     assert_eq!(before.sessions, 1, "the session lives on");
-    house.kill().await;
-    house.daemon.spawn().await;
-    house.expect_gone(&user, &id).await;
-    assert_eq!(house.books(&account).await.connections_total, before.connections_total);
+    harness.kill().await;
+    harness.daemon.spawn().await;
+    harness.expect_gone(&user, &id).await;
+    assert_eq!(harness.books(&account).await.connections_total, before.connections_total);
     // Nobody's: another user may connect it.
-    let other = house.user("bob");
-    let again = house.connect(&other, &account).await;
+    let other = harness.user("bob");
+    let again = harness.connect(&other, &account).await;
     assert_ne!(again, id);
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_account_can_be_removed() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
-    house.do_to(&user, &id, "pause").await;
-    house.until_connections(&account, 0).await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
+    harness.do_to(&user, &id, "pause").await;
+    harness.until_connections(&account, 0).await;
     user.delete(&format!("/accounts/{id}")).await.expect(204);
-    house.expect_gone(&user, &id).await;
-    assert_eq!(house.books(&account).await.connections_now, 0);
-    house.expect_clean_books().await;
+    harness.expect_gone(&user, &id).await;
+    assert_eq!(harness.books(&account).await.connections_now, 0);
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_accounts_of_several_users_come_back_after_a_kill() {
-    let mut house = House::open().await;
-    let users = ["ann", "bob", "cyd"].map(|name| house.user(name));
+    let mut harness = Harness::open().await;
+    let users = ["ann", "bob", "cyd"].map(|name| harness.user(name));
     let mut connected = Vec::new();
     for number in 0..60 {
-        let (user, account) = (&users[number % 3], house.person().await);
+        let (user, account) = (&users[number % 3], harness.person().await);
         let body = json!({ "session_string": account.session_string });
         let path = "/accounts/telegram/connect/session";
         let id = id_of(&user.post(path, body).await.expect(201));
         connected.push((number % 3, id, account));
     }
-    house.kill().await;
-    house.daemon.spawn().await;
+    harness.kill().await;
+    harness.daemon.spawn().await;
     for (user, id, account) in &connected {
-        house.until_state(&users[*user], id, "active").await;
-        assert_eq!(house.books(account).await.connections_now, 1);
+        harness.until_state(&users[*user], id, "active").await;
+        assert_eq!(harness.books(account).await.connections_now, 1);
     }
     for (number, user) in users.iter().enumerate() {
-        let mut own = house.accounts_of(user).await.iter().map(id_of).collect::<Vec<_>>();
+        let mut own = harness.accounts_of(user).await.iter().map(id_of).collect::<Vec<_>>();
         let mut expected: Vec<_> = connected
             .iter()
             .filter(|(user, ..)| *user == number)
@@ -149,18 +149,18 @@ async fn many_accounts_of_several_users_come_back_after_a_kill() {
         expected.sort();
         assert_eq!(own, expected);
     }
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accounts_are_listed_by_page_state_kind_and_name() {
-    let house = House::open().await;
-    let user = house.user("ann");
+    let harness = Harness::open().await;
+    let user = harness.user("ann");
     let mut ids = Vec::new();
     for _ in 0..5 {
-        ids.push(house.connect(&user, &house.person().await).await);
+        ids.push(harness.connect(&user, &harness.person().await).await);
     }
-    house.do_to(&user, &ids[2], "pause").await;
+    harness.do_to(&user, &ids[2], "pause").await;
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = user.get(&format!("/accounts?limit=2{cursor}")).await.expect(200);
@@ -180,66 +180,66 @@ async fn accounts_are_listed_by_page_state_kind_and_name() {
     let first = user.get(&format!("/accounts/{}", ids[0])).await.expect(200);
     assert_eq!(listed(&format!("q={}", first["telegram_id"])).await, [ids[0].clone()]);
     user.get("/accounts?status=asleep").await.expect_problem(422, "VALIDATION");
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_whose_session_is_over_can_be_removed_with_a_logout() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
-    house.sim.revoke(account.user_id, None).await.unwrap();
-    house.do_to(&user, &id, "reconnect").await;
-    house.until_state(&user, &id, "error").await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
+    harness.sim.revoke(account.user_id, None).await.unwrap();
+    harness.do_to(&user, &id, "reconnect").await;
+    harness.until_state(&user, &id, "error").await;
     user.delete(&format!("/accounts/{id}?logout=true")).await.expect(204);
-    house.expect_gone(&user, &id).await;
-    house.expect_clean_books().await;
+    harness.expect_gone(&user, &id).await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_logout_that_telegram_does_not_answer_removes_nothing() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
     let fault = FaultSpec {
         user_id: Some(account.user_id),
         kind: Some(FaultKind::Mute),
         method: Some("auth.logOut".into()),
         ..FaultSpec::default()
     };
-    house.sim.add_fault(fault).await.unwrap();
+    harness.sim.add_fault(fault).await.unwrap();
     let path = format!("/accounts/{id}?logout=true");
     user.delete(&path).await.expect_problem(503, "TG_UNAVAILABLE");
     user.get(&format!("/accounts/{id}")).await.expect(200);
-    assert_eq!(house.books(&account).await.sessions, 1);
-    house.sim.lift_faults().await;
+    assert_eq!(harness.books(&account).await.sessions, 1);
+    harness.sim.lift_faults().await;
     eventually("the session is ended", async || {
         (user.delete(&path).await.status == 204).then_some(())
     })
     .await;
-    assert_eq!(house.books(&account).await.sessions, 0);
-    house.expect_gone(&user, &id).await;
-    house.expect_clean_books().await;
+    assert_eq!(harness.books(&account).await.sessions, 0);
+    harness.expect_gone(&user, &id).await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_account_that_is_removed_with_a_logout_is_logged_out_too() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
-    house.do_to(&user, &id, "pause").await;
-    house.until_connections(&account, 0).await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
+    harness.do_to(&user, &id, "pause").await;
+    harness.until_connections(&account, 0).await;
     user.delete(&format!("/accounts/{id}?logout=true")).await.expect(204);
-    assert_eq!(house.books(&account).await.sessions, 0);
-    house.expect_gone(&user, &id).await;
-    house.expect_clean_books().await;
+    assert_eq!(harness.books(&account).await.sessions, 0);
+    harness.expect_gone(&user, &id).await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn giving_an_account_up_and_connecting_it_anew_is_no_way_around_a_limit() {
-    let mut house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
+    let mut harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
     let fault = FaultSpec {
         user_id: Some(account.user_id),
         method: Some("messages.sendMessage".into()),
@@ -247,58 +247,58 @@ async fn giving_an_account_up_and_connecting_it_anew_is_no_way_around_a_limit() 
         times: Some(1),
         ..FaultSpec::default()
     };
-    house.sim.add_fault(fault).await.unwrap();
+    harness.sim.add_fault(fault).await.unwrap();
     let message = json!({ "to": "me", "text": "hello", "timeout": 2 });
-    house.send(&user, &id, None, &message).await.expect_problem(429, "TG_API_429");
-    house.until_state(&user, &id, "limited").await;
+    harness.send(&user, &id, None, &message).await.expect_problem(429, "TG_API_429");
+    harness.until_state(&user, &id, "limited").await;
     user.delete(&format!("/accounts/{id}")).await.expect(204);
     // Twice, because what is kept of it must outlive another life in which nobody connects it.
     for _ in 0..2 {
-        house.kill().await;
-        house.daemon.spawn().await;
+        harness.kill().await;
+        harness.daemon.spawn().await;
     }
     // Nor is another user one.
-    for user in [&user, &house.user("bob")] {
+    for user in [&user, &harness.user("bob")] {
         let pasted = json!({ "session_string": account.session_string });
         let id = id_of(&user.post("/accounts/telegram/connect/session", pasted).await.expect(201));
-        let status = house.until_state(user, &id, "limited").await;
+        let status = harness.until_state(user, &id, "limited").await;
         assert_eq!(status["cooldowns"][0]["scope"], "account", "{status:#}");
-        let refused = house.send(user, &id, None, &message).await;
+        let refused = harness.send(user, &id, None, &message).await;
         assert!(refused.expect_problem(429, "TG_API_429").retry_after() > 60);
         user.delete(&format!("/accounts/{id}")).await.expect(204);
     }
-    let calls = house.books(&account).await.methods.get("messages.sendMessage").copied();
+    let calls = harness.books(&account).await.methods.get("messages.sendMessage").copied();
     assert_eq!(calls, Some(1), "it rests");
 }
 
 /// The hex id of its key stood in the ledger and the log, which no address takes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_that_was_dropped_for_what_came_over_it_is_named_by_the_id_that_the_api_takes() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let stranger = house.stranger().await;
-    let id = house.connect(&user, &account).await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let stranger = harness.stranger().await;
+    let id = harness.connect(&user, &account).await;
     let fault = FaultSpec {
         user_id: Some(account.user_id),
         kind: Some(FaultKind::DeepUpdates),
         times: Some(1),
         ..FaultSpec::default()
     };
-    house.sim.add_fault(fault).await.unwrap();
-    house.sim.post_private(account.user_id, stranger.user_id, "hello").await.unwrap();
+    harness.sim.add_fault(fault).await.unwrap();
+    harness.sim.post_private(account.user_id, stranger.user_id, "hello").await.unwrap();
     let line = eventually("it is in the ledger", async || {
-        let (_, health) = house.daemon.get("/health").await.ok()?;
+        let (_, health) = harness.daemon.get("/health").await.ok()?;
         let lines = health["restarts"].as_array()?.clone();
         lines.into_iter().find(|line| line["cause"].as_str().is_some_and(is_of_telegram))
     })
     .await;
     assert!(line.to_string().contains(&format!("link/{id}")), "{line:#}");
-    let lines = house.daemon.log_lines();
+    let lines = harness.daemon.log_lines();
     let is_it = |line: &&Value| line.to_string().contains("because of what came over it");
     let line = lines.iter().find(is_it).expect("it is logged");
     assert!(line.to_string().contains(&id), "{line:#}");
-    house.until_state(&user, &id, "active").await;
-    house.expect_clean_books().await;
+    harness.until_state(&user, &id, "active").await;
+    harness.expect_clean_books().await;
 }
 
 fn is_of_telegram(cause: &str) -> bool {

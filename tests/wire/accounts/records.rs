@@ -9,14 +9,14 @@ use telewarden::protocol::values::ids::UnixMillis;
 use telewarden::store::{Store, StoreOptions};
 
 use crate::logins::connecting::begin_sms;
-use crate::support::{Client, House, eventually, id_of};
+use crate::support::{Client, Harness, eventually, id_of};
 
 const SESSION: &str = "/accounts/telegram/connect/session";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_tells_of_ones_own_changes_and_resumes() {
-    let mut house = House::open().await;
-    let (ann, bob, account) = (house.user("ann"), house.user("bob"), house.stranger().await);
+    let mut harness = Harness::open().await;
+    let (ann, bob, account) = (harness.user("ann"), harness.user("bob"), harness.stranger().await);
     let (mut own, mut others) = (ann.follow(None).await, bob.follow(None).await);
     let login = begin_sms(&ann, &account.phone).await;
     let begun = own
@@ -26,7 +26,7 @@ async fn a_stream_tells_of_ones_own_changes_and_resumes() {
                 && event.data["state"] == "code_sent"
         })
         .await;
-    let code = json!({ "code": house.sim.login_code(account.user_id).await.unwrap() });
+    let code = json!({ "code": harness.sim.login_code(account.user_id).await.unwrap() });
     let done = ann.post(&format!("/logins/{login}/code"), code).await.expect(200);
     let id = id_of(&done["account"]);
     let is_active = |event: &crate::support::StreamEvent| {
@@ -49,7 +49,7 @@ async fn a_stream_tells_of_ones_own_changes_and_resumes() {
         .await;
     again.until(is_active).await;
     // Bob is told of his own and of nothing else.
-    let his = house.person().await;
+    let his = harness.person().await;
     let body = json!({ "session_string": his.session_string });
     let his = id_of(&bob.post(SESSION, body).await.expect(201));
     others
@@ -64,11 +64,11 @@ async fn a_stream_tells_of_ones_own_changes_and_resumes() {
     while let Some(event) = curious.next_within(Duration::from_secs(1)).await {
         assert!(!event.data.to_string().contains(&login) && !event.data.to_string().contains(&id));
     }
-    house.kill().await;
-    house.daemon.spawn().await;
+    harness.kill().await;
+    harness.daemon.spawn().await;
     let reset = ann.follow(begun.id.as_deref()).await.next().await.expect("an event");
     assert_eq!(reset.name, "reset", "{reset:?}");
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 /// The whole log as `who` sees it, the newest first.
@@ -90,17 +90,17 @@ fn actions(entries: &[Value]) -> Vec<(&str, &str)> {
 
 /// Ann does everything that is noted but give something up; answers her account's id, and the code of
 /// the one thing that is refused.
-async fn do_everything(house: &House, ann: &Client) -> (String, String) {
-    let account = house.person().await;
-    let id = house.connect(ann, &account).await;
+async fn do_everything(harness: &Harness, ann: &Client) -> (String, String) {
+    let account = harness.person().await;
+    let id = harness.connect(ann, &account).await;
     let message = json!({ "to": "me", "text": "hello" });
-    house.send(ann, &id, None, &message).await.expect(201);
+    harness.send(ann, &id, None, &message).await.expect(201);
     let nobody = json!({ "to": "@nobody_is_called_this", "text": "hello" });
-    let refused = house.send(ann, &id, None, &nobody).await;
+    let refused = harness.send(ann, &id, None, &nobody).await;
     for what in ["pause", "resume", "reconnect"] {
         ann.ask("POST", &format!("/accounts/{id}/{what}"), None).await.expect(200);
     }
-    house.until_state(ann, &id, "active").await;
+    harness.until_state(ann, &id, "active").await;
     let chat = telewarden_simulator::NewChat {
         kind: telewarden_simulator::ChatKind::Supergroup,
         title: "A room".into(),
@@ -108,7 +108,7 @@ async fn do_everything(house: &House, ann: &Client) -> (String, String) {
         members: vec![account.user_id],
         admins: Vec::new(),
     };
-    let chat = house.sim.add_chat(chat).await.unwrap().chat_id;
+    let chat = harness.sim.add_chat(chat).await.unwrap().chat_id;
     let path = format!("/accounts/{id}/chats");
     ann.post(&path, json!({ "chat": chat })).await.expect(201);
     let path = format!("/monitors/{chat}");
@@ -119,8 +119,8 @@ async fn do_everything(house: &House, ann: &Client) -> (String, String) {
 }
 
 /// The log on disk is whole, with this many entries of somebody forgotten at least.
-async fn expect_whole_trail(house: &House, forgotten: usize) {
-    let (store, _outbox) = Store::open(StoreOptions::new(house.daemon.store())).unwrap();
+async fn expect_whole_trail(harness: &Harness, forgotten: usize) {
+    let (store, _outbox) = Store::open(StoreOptions::new(harness.daemon.store())).unwrap();
     let report = store.blocking().verify_audit_log().unwrap();
     assert_eq!(report.faults, [] as [String; 0]);
     assert!(report.pseudonymised as usize >= forgotten, "{report:?}");
@@ -129,13 +129,13 @@ async fn expect_whole_trail(house: &House, forgotten: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_deed_leaves_its_line_and_erasing_a_user_leaves_a_pseudonym() {
-    let mut house = House::open().await;
-    let (ann, bob) = (house.user("ann"), house.user("bob"));
-    let (id, failed) = do_everything(&house, &ann).await;
-    let kept = house.person().await;
-    let his = house.connect(&bob, &kept).await;
-    let second = house.person().await;
-    let second = house.connect(&ann, &second).await;
+    let mut harness = Harness::open().await;
+    let (ann, bob) = (harness.user("ann"), harness.user("bob"));
+    let (id, failed) = do_everything(&harness, &ann).await;
+    let kept = harness.person().await;
+    let his = harness.connect(&bob, &kept).await;
+    let second = harness.person().await;
+    let second = harness.connect(&ann, &second).await;
     ann.delete(&format!("/accounts/{second}")).await.expect(204);
 
     let own = log_of(&ann, "").await;
@@ -158,15 +158,15 @@ async fn every_deed_leaves_its_line_and_erasing_a_user_leaves_a_pseudonym() {
     assert!(own.iter().all(|entry| entry["actor"] == "ann" && entry["address"] == "127.0.0.1"));
     assert_eq!(log_of(&bob, "").await.len(), 1, "one's own and nothing else");
     assert_eq!(log_of(&ann, "&action=message.send").await.len(), 3);
-    assert_eq!(log_of(&house.admin(), "").await.len(), expected.len() + 1);
+    assert_eq!(log_of(&harness.admin(), "").await.len(), expected.len() + 1);
 
     bob.delete("/users/ann/data").await.expect_problem(404, "NOT_FOUND");
     let erased = ann.delete("/users/ann/data").await.expect(200);
     assert_eq!((&erased["accounts"], &erased["monitors"]), (&json!(1), &json!(0)), "{erased:#}");
     ann.get(&format!("/accounts/{id}")).await.expect_problem(404, "NOT_FOUND");
-    assert_eq!(house.accounts_of(&ann).await, [] as [Value; 0]);
+    assert_eq!(harness.accounts_of(&ann).await, [] as [Value; 0]);
     assert_eq!(log_of(&ann, "").await, [] as [Value; 0]);
-    let all = log_of(&house.admin(), "").await;
+    let all = log_of(&harness.admin(), "").await;
     let erasing = &all[0];
     assert_eq!(erasing["action"], "user.erase");
     let pseudonym = erasing["target"].as_str().unwrap();
@@ -174,25 +174,25 @@ async fn every_deed_leaves_its_line_and_erasing_a_user_leaves_a_pseudonym() {
     let under_it = all.iter().filter(|entry| entry["actor"] == pseudonym).count();
     assert!(under_it >= expected.len(), "{all:#?}");
     // Bob's are as they were.
-    house.until_state(&bob, &his, "active").await;
+    harness.until_state(&bob, &his, "active").await;
     assert_eq!(log_of(&bob, "").await.len(), 1);
 
-    house.kill().await;
-    house.daemon.spawn().await;
-    assert_eq!(house.accounts_of(&ann).await, [] as [Value; 0]);
-    assert_eq!(log_of(&house.admin(), "").await, all);
-    house.until_state(&bob, &his, "active").await;
-    house.expect_clean_books().await;
-    assert_eq!(house.daemon.terminate().await.code(), Some(0));
-    expect_whole_trail(&house, expected.len()).await;
+    harness.kill().await;
+    harness.daemon.spawn().await;
+    assert_eq!(harness.accounts_of(&ann).await, [] as [Value; 0]);
+    assert_eq!(log_of(&harness.admin(), "").await, all);
+    harness.until_state(&bob, &his, "active").await;
+    harness.expect_clean_books().await;
+    assert_eq!(harness.daemon.terminate().await.code(), Some(0));
+    expect_whole_trail(&harness, expected.len()).await;
 }
 
 /// A chat has a number and a public name; a user's monitor of it is one, whichever is used.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_monitor_goes_by_the_number_and_the_name_of_its_chat() {
-    let house = House::open().await;
-    let (ann, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&ann, &account).await;
+    let harness = Harness::open().await;
+    let (ann, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&ann, &account).await;
     let mut followed = ann.follow(None).await;
     for (name, is_made_by_name) in [("the_forum", true), ("the_paper", false)] {
         let chat = telewarden_simulator::NewChat {
@@ -202,7 +202,7 @@ async fn a_monitor_goes_by_the_number_and_the_name_of_its_chat() {
             members: vec![account.user_id],
             admins: Vec::new(),
         };
-        let number = house.sim.add_chat(chat).await.unwrap().chat_id;
+        let number = harness.sim.add_chat(chat).await.unwrap().chat_id;
         let (by_name, by_number) = (format!("/monitors/@{name}"), format!("/monitors/{number}"));
         let (first, second) = match is_made_by_name {
             true => (&by_name, &by_number),
@@ -225,7 +225,7 @@ async fn a_monitor_goes_by_the_number_and_the_name_of_its_chat() {
         assert_eq!(ann.put(second, pool).await.expect(200)["chat_id"], made["chat_id"]);
         let listed = ann.get("/monitors").await.expect(200);
         assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed:#}");
-        let listed = house.admin().get("/monitors?user=ann").await.expect(200);
+        let listed = harness.admin().get("/monitors?user=ann").await.expect(200);
         assert_eq!(listed["items"][0]["owner"], "ann", "{listed:#}");
         ann.delete(second).await.expect(204);
         ann.get(first).await.expect_problem(404, "NOT_FOUND");
@@ -235,22 +235,22 @@ async fn a_monitor_goes_by_the_number_and_the_name_of_its_chat() {
             followed.until(|told| told.name == event && told.data["chat_id"] == called).await;
         }
     }
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_erasing_that_a_crash_came_into_is_through_before_anybody_looks() {
-    let mut house = House::open().await;
-    let (ann, bob) = (house.user("ann"), house.user("bob"));
-    let (hers, his) = (house.person().await, house.person().await);
-    let id = house.connect(&ann, &hers).await;
-    let his = house.connect(&bob, &his).await;
+    let mut harness = Harness::open().await;
+    let (ann, bob) = (harness.user("ann"), harness.user("bob"));
+    let (hers, his) = (harness.person().await, harness.person().await);
+    let id = harness.connect(&ann, &hers).await;
+    let his = harness.connect(&bob, &his).await;
     let message = json!({ "to": "me", "text": "hello" });
-    house.send(&ann, &id, Some("a-key"), &message).await.expect(201);
+    harness.send(&ann, &id, Some("a-key"), &message).await.expect(201);
     ann.put("/monitors/@some_forum", json!({ "accounts": [id] })).await.expect(201);
-    house.kill().await;
+    harness.kill().await;
     // As far as a daemon had come that noted what it was about to do, and was killed then.
-    let (store, outbox) = Store::open(StoreOptions::new(house.daemon.store())).unwrap();
+    let (store, outbox) = Store::open(StoreOptions::new(harness.daemon.store())).unwrap();
     let erasure = Erasure {
         user: UserId::new("ann").unwrap(),
         pseudonym: UserId::new("erased-1").unwrap(),
@@ -261,14 +261,14 @@ async fn an_erasing_that_a_crash_came_into_is_through_before_anybody_looks() {
     store.mark_erasure(&erasure).await.unwrap();
     store.close().await.unwrap();
     drop(outbox);
-    house.daemon.spawn().await;
-    assert_eq!(house.accounts_of(&ann).await, [] as [Value; 0]);
+    harness.daemon.spawn().await;
+    assert_eq!(harness.accounts_of(&ann).await, [] as [Value; 0]);
     assert_eq!(ann.get("/monitors").await.expect(200)["items"], json!([]));
-    let all = log_of(&house.admin(), "").await;
+    let all = log_of(&harness.admin(), "").await;
     assert_eq!((&all[0]["action"], &all[0]["actor"]), (&json!("user.erase"), &json!("erased-1")));
     assert!(!json!(all).to_string().contains("\"ann\""), "{all:#?}");
-    house.until_state(&bob, &his, "active").await;
+    harness.until_state(&bob, &his, "active").await;
     // It is over: she may begin anew.
-    house.connect(&ann, &hers).await;
-    house.expect_clean_books().await;
+    harness.connect(&ann, &hers).await;
+    harness.expect_clean_books().await;
 }

@@ -8,7 +8,7 @@ use telewarden::protocol::accounts::daily_limits::DayCount;
 use telewarden::store::{Op, Snapshot, Store, StoreOptions};
 use telewarden_simulator::{Account, ChatKind, FaultSpec};
 
-use crate::support::{Broker, Client, Daemon, DaemonOptions, House, Listener, Stage, eventually};
+use crate::support::{Broker, Client, Daemon, DaemonOptions, Harness, Listener, Stage, eventually};
 
 /// What a daemon that has ended remembers.
 async fn left_by(daemon: &Daemon) -> Snapshot {
@@ -86,9 +86,9 @@ async fn monitored(admin: &Client) -> Vec<Value> {
 }
 
 /// Somebody who is in a chat, the command that has it monitored, and where an admin sees that.
-async fn a_chat_of_the_bridge(house: &House) -> (Account, Value, String) {
-    let person = house.person().await;
-    let chat = house.chat(ChatKind::Supergroup, None, &[&person]).await;
+async fn a_chat_of_the_bridge(harness: &Harness) -> (Account, Value, String) {
+    let person = harness.person().await;
+    let chat = harness.chat(ChatKind::Supergroup, None, &[&person]).await;
     let start = json!({
         "command": "start_monitoring_chat",
         "chat_id": chat.chat_id,
@@ -99,9 +99,9 @@ async fn a_chat_of_the_bridge(house: &House) -> (Account, Value, String) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admins_delete_and_the_bridges_start_leave_what_a_restart_finds() {
-    let (mut house, backend) = House::open_with_backend().await;
-    let admin = house.admin();
-    let (_, start, path) = a_chat_of_the_bridge(&house).await;
+    let (mut harness, backend) = Harness::open_with_backend().await;
+    let admin = harness.admin();
+    let (_, start, path) = a_chat_of_the_bridge(&harness).await;
     for round in 0..12 {
         assert_eq!(backend.ask(&start).await["ok"], true);
         let delete = async { admin.delete(&path).await.status };
@@ -112,18 +112,18 @@ async fn an_admins_delete_and_the_bridges_start_leave_what_a_restart_finds() {
         let (deleted, started) = tokio::join!(delete, again);
         assert_eq!((deleted, &started["ok"]), (204, &json!(true)));
         let running = monitored(&admin).await;
-        house.kill().await;
-        house.daemon.spawn().await;
+        harness.kill().await;
+        harness.daemon.spawn().await;
         assert_eq!(monitored(&admin).await, running, "round {round}: what ran is what was kept");
     }
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exhausted_chat_keeps_its_reason_and_since_when_over_a_restart() {
-    let (mut house, backend) = House::open_with_backend().await;
-    let admin = house.admin();
-    let (person, start, path) = a_chat_of_the_bridge(&house).await;
+    let (mut harness, backend) = Harness::open_with_backend().await;
+    let admin = harness.admin();
+    let (person, start, path) = a_chat_of_the_bridge(&harness).await;
     assert_eq!(backend.ask(&start).await["ok"], true);
     let until = async |state: &str| {
         eventually("the monitor is so far", async || {
@@ -133,13 +133,13 @@ async fn an_exhausted_chat_keeps_its_reason_and_since_when_over_a_restart() {
         .await
     };
     until("active").await;
-    house.sim.revoke(person.user_id, None).await.unwrap();
-    house.sim.disconnect(person.user_id).await.unwrap();
+    harness.sim.revoke(person.user_id, None).await.unwrap();
+    harness.sim.disconnect(person.user_id).await.unwrap();
     let before = until("exhausted").await;
     assert!(before["error"].is_string() && before["since"].is_string(), "{before:#}");
     for _ in 0..2 {
-        house.kill().await;
-        house.daemon.spawn().await;
+        harness.kill().await;
+        harness.daemon.spawn().await;
         let after = until("exhausted").await;
         assert_eq!((&after["error"], &after["since"]), (&before["error"], &before["since"]));
     }
@@ -147,10 +147,10 @@ async fn an_exhausted_chat_keeps_its_reason_and_since_when_over_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_that_was_told_outlives_a_kill_in_that_moment() {
-    let mut house = House::open().await;
+    let mut harness = Harness::open().await;
     let (user, account, friend) =
-        (house.user("ann"), house.person().await, house.named("the_friend").await);
-    let id = house.connect(&user, &account).await;
+        (harness.user("ann"), harness.person().await, harness.named("the_friend").await);
+    let id = harness.connect(&user, &account).await;
     let spec = FaultSpec {
         user_id: Some(account.user_id),
         method: Some("messages.sendMessage".into()),
@@ -158,34 +158,34 @@ async fn a_wait_that_was_told_outlives_a_kill_in_that_moment() {
         times: Some(1),
         ..FaultSpec::default()
     };
-    house.sim.add_fault(spec).await.unwrap();
+    harness.sim.add_fault(spec).await.unwrap();
     let brief = json!({ "to": "@the_friend", "text": "patience", "timeout": 1 });
     let path = format!("/accounts/{id}/messages");
     user.post(&path, brief.clone()).await.expect_problem(429, "TG_API_429");
-    house.kill().await;
-    house.daemon.spawn().await;
-    house.until_state(&user, &id, "cooling_down").await;
+    harness.kill().await;
+    harness.daemon.spawn().await;
+    harness.until_state(&user, &id, "cooling_down").await;
     user.post(&path, brief).await.expect_problem(429, "TG_API_429");
-    assert_eq!(house.inbox(&friend).await.len(), 0);
-    house.expect_clean_books().await;
+    assert_eq!(harness.inbox(&friend).await.len(), 0);
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_status_shows_the_count_that_is_in_force_after_the_clock_went_back() {
-    let mut house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
-    house.daemon.terminate().await;
+    let mut harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
+    harness.daemon.terminate().await;
     // As if it had been tomorrow until now.
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
     let tomorrow = i64::try_from(since.as_secs() / 86_400).unwrap() + 1;
     let used = BTreeMap::from([("send".to_owned(), 37)]);
     let count = DayCount { telegram_id: account.user_id, day: tomorrow, used };
-    let (store, outbox) = Store::open(StoreOptions::new(house.daemon.store())).unwrap();
+    let (store, outbox) = Store::open(StoreOptions::new(harness.daemon.store())).unwrap();
     store.commit(vec![Op::PutDayCount(count)]).await.unwrap();
     store.close().await.unwrap();
     drop(outbox);
-    house.daemon.spawn().await;
+    harness.daemon.spawn().await;
     let status = user.get(&format!("/accounts/{id}/status")).await.expect(200);
     assert_eq!(status["caps"][0]["used"], 37, "{status:#}");
     let resets = telewarden::protocol::values::time::iso8601((tomorrow + 1) * 86_400);

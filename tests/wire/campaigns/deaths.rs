@@ -68,8 +68,8 @@ impl Play {
     }
 
     async fn dies_at(mut self, point: &str, nth: u64) {
-        self.fixture.house.daemon.launch_to_die_at(point, nth);
-        self.fixture.house.daemon.wait_until_ready().await;
+        self.fixture.harness.daemon.launch_to_die_at(point, nth);
+        self.fixture.harness.daemon.wait_until_ready().await;
         self.fixture.connect(2).await;
         let writing = self.run(self.fixture.writing()).await;
         self.opt_out().await;
@@ -91,7 +91,7 @@ impl Play {
 
     /// Waits for the daemon's death, which is due, and gives it another life.
     async fn live_again(&mut self, what: &str) {
-        let daemon = &mut self.fixture.house.daemon;
+        let daemon = &mut self.fixture.harness.daemon;
         let deadline = Instant::now() + PATIENCE;
         let death = loop {
             if let Some(death) = daemon.ended() {
@@ -102,8 +102,8 @@ impl Play {
         };
         assert_eq!(death.signal(), Some(9), "{death}: {}", daemon.log());
         self.deaths += 1;
-        self.fixture.house.sim.client_killed().await;
-        self.fixture.house.daemon.spawn().await;
+        self.fixture.harness.sim.client_killed().await;
+        self.fixture.harness.daemon.spawn().await;
     }
 
     /// Asks; `None` when the daemon died over it, and lives again.
@@ -171,7 +171,7 @@ impl Play {
         let person = self.fixture.people[0].user_id;
         let books = self.fixture.books().await;
         let by = books[&person].iter().find(|attempt| attempt.accepted).expect("was reached").by;
-        self.fixture.house.sim.post_private(by, person, "Stop!").await.expect("it is written");
+        self.fixture.harness.sim.post_private(by, person, "Stop!").await.expect("it is written");
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(answer) = self.ask("GET", "/invite/suppression", None).await {
@@ -195,7 +195,7 @@ impl Play {
         for number in 0..PEOPLE {
             assert_eq!(fixture.inbox(number).await.len(), 1, "one message to each");
         }
-        let members = fixture.house.sim.members(group).await.expect("the group");
+        let members = fixture.harness.sim.members(group).await.expect("the group");
         assert_eq!(members.len(), 2 + PEOPLE - 1);
         fixture.expect_the_truth(&[writing, inviting]).await;
     }

@@ -16,7 +16,7 @@ use telewarden_simulator::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Client, DaemonOptions, House, PATIENCE};
+use crate::support::{Client, DaemonOptions, Harness, PATIENCE};
 
 /// Caps and rates out of the way. A new account has a fifth of the caps.
 pub(crate) const FAST: &str = r#"
@@ -48,7 +48,7 @@ contacts = 10000
 
 /// A user with connected accounts, and people at Telegram.
 pub(crate) struct Fixture {
-    pub(crate) house: House,
+    pub(crate) harness: Harness,
     pub(crate) user: Client,
     /// As Telegram knows them.
     pub(crate) accounts: Vec<Account>,
@@ -73,17 +73,17 @@ impl Fixture {
 
     pub(crate) async fn with(options: DaemonOptions, accounts: usize, people: usize) -> Self {
         let mut fixture = Self::prepare(options, people).await;
-        fixture.house.daemon.spawn().await;
+        fixture.harness.daemon.spawn().await;
         fixture.connect(accounts).await;
         fixture
     }
 
     /// With a daemon that does not run yet, and no accounts.
     pub(crate) async fn prepare(options: DaemonOptions, people: usize) -> Self {
-        let house = House::prepare(options).await;
-        let user = house.user("ann");
+        let harness = Harness::prepare(options).await;
+        let user = harness.user("ann");
         let mut fixture =
-            Self { house, user, accounts: Vec::new(), ids: Vec::new(), people: Vec::new() };
+            Self { harness, user, accounts: Vec::new(), ids: Vec::new(), people: Vec::new() };
         for number in 0..people {
             let new = NewAccount {
                 logged_in: false,
@@ -91,7 +91,7 @@ impl Fixture {
                 first_name: Some(format!("First{number}")),
                 ..NewAccount::default()
             };
-            fixture.people.push(fixture.house.account(new).await);
+            fixture.people.push(fixture.harness.account(new).await);
         }
         fixture
     }
@@ -99,8 +99,8 @@ impl Fixture {
     /// Connects so many more accounts.
     pub(crate) async fn connect(&mut self, accounts: usize) {
         for _ in 0..accounts {
-            let account = self.house.person().await;
-            self.ids.push(self.house.connect(&self.user, &account).await);
+            let account = self.harness.person().await;
+            self.ids.push(self.harness.connect(&self.user, &account).await);
             self.accounts.push(account);
         }
     }
@@ -221,7 +221,7 @@ impl Fixture {
     /// The server's books by person.
     pub(crate) async fn books(&self) -> HashMap<i64, Vec<Contacted>> {
         let mut books: HashMap<i64, Vec<Contacted>> = HashMap::new();
-        for entry in self.house.sim.contacted().await {
+        for entry in self.harness.sim.contacted().await {
             books.entry(entry.user_id).or_default().push(entry);
         }
         books
@@ -253,7 +253,7 @@ impl Fixture {
         for person in books.keys() {
             assert!(told.contains_key(person), "{person} is nobody's target: {books:?}");
         }
-        self.house.expect_clean_books().await;
+        self.harness.expect_clean_books().await;
     }
 
     /// Status and statistics add up to the targets that there are.
@@ -281,7 +281,7 @@ impl Fixture {
     pub(crate) async fn fault(&self, account: Option<usize>, method: &str, spec: FaultSpec) {
         let user_id = account.map(|number| self.accounts[number].user_id);
         let spec = FaultSpec { user_id, method: Some(method.into()), ..spec };
-        self.house.sim.add_fault(spec).await.expect("a fault");
+        self.harness.sim.add_fault(spec).await.expect("a fault");
     }
 
     /// A supergroup in which all accounts may invite.
@@ -294,16 +294,16 @@ impl Fixture {
             members: Vec::new(),
             admins: everybody,
         };
-        self.house.sim.add_chat(new).await.expect("a group").chat_id
+        self.harness.sim.add_chat(new).await.expect("a group").chat_id
     }
 
     pub(crate) async fn inbox(&self, person: usize) -> Vec<StoredMessage> {
-        self.house.inbox(&self.people[person]).await
+        self.harness.inbox(&self.people[person]).await
     }
 
     /// `kill -9`, and another life.
     pub(crate) async fn kill_and_start(&mut self) {
-        self.house.kill().await;
-        self.house.daemon.spawn().await;
+        self.harness.kill().await;
+        self.harness.daemon.spawn().await;
     }
 }

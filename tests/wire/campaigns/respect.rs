@@ -20,7 +20,7 @@ async fn who_answers_stop_is_never_contacted_again_and_a_doubtful_answer_waits_f
     let task = fixture.draft(fixture.writing(), 0..4).await;
     fixture.order(&task, "start").await;
     fixture.until(&task, "completed").await;
-    let sim = &fixture.house.sim;
+    let sim = &fixture.harness.sim;
     let replies =
         ["Stop. Thank you", "we have got to stop this bill", "is this spam?", "Не пишите мне"];
     for (number, text) in replies.into_iter().enumerate() {
@@ -51,7 +51,7 @@ async fn who_answers_stop_is_never_contacted_again_and_a_doubtful_answer_waits_f
     );
     fixture.expect_the_truth(&[&task, &second]).await;
     // Whoever said nothing of the kind to somebody else's campaign is not on a list.
-    let log = fixture.house.daemon.log();
+    let log = fixture.harness.daemon.log();
     assert!(
         !log.contains("Thank you") && !log.contains("person_0"),
         "no text and no name is logged"
@@ -79,7 +79,7 @@ async fn who_has_blocked_one_account_is_asked_by_no_other_in_no_later_campaign()
     let fixture = Fixture::new(2, 3).await;
     let everybody = fixture.accounts.iter().map(|account| account.user_id).collect();
     let privacy = Privacy { blocked: everybody, ..Privacy::default() };
-    fixture.house.sim.set_privacy(fixture.people[0].user_id, privacy).await.unwrap();
+    fixture.harness.sim.set_privacy(fixture.people[0].user_id, privacy).await.unwrap();
     let first = fixture.draft(fixture.writing(), 0..3).await;
     fixture.order(&first, "start").await;
     fixture.until(&first, "completed").await;
@@ -103,16 +103,20 @@ async fn a_user_who_is_erased_in_the_middle_of_a_campaign_leaves_nothing_of_it()
     let task = fixture.draft(fixture.writing(), 0..40).await;
     fixture.order(&task, "start").await;
     eventually("some are reached", async || {
-        (fixture.house.sim.contacted().await.len() >= 3).then_some(())
+        (fixture.harness.sim.contacted().await.len() >= 3).then_some(())
     })
     .await;
     fixture.user.delete("/users/ann/data").await.expect(200);
-    let admin = fixture.house.admin();
+    let admin = fixture.harness.admin();
     admin.get(&format!("/invite/tasks/{task}")).await.expect_problem(404, "NOT_FOUND");
-    let reached = fixture.house.sim.contacted().await.len();
+    let reached = fixture.harness.sim.contacted().await.len();
     fixture.kill_and_start().await;
     admin.get(&format!("/invite/tasks/{task}")).await.expect_problem(404, "NOT_FOUND");
     assert_eq!(admin.get("/invite/tasks").await.expect(200)["items"], json!([]));
-    assert_eq!(fixture.house.sim.contacted().await.len(), reached, "nobody is contacted any more");
-    fixture.house.expect_clean_books().await;
+    assert_eq!(
+        fixture.harness.sim.contacted().await.len(),
+        reached,
+        "nobody is contacted any more"
+    );
+    fixture.harness.expect_clean_books().await;
 }

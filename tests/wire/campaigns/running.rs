@@ -26,7 +26,7 @@ async fn everybody_is_written_to_once_and_the_report_agrees_with_the_books() {
         assert_eq!(texts, [format!("Hello First{number}")]);
     }
     // All accounts had their share.
-    let books = fixture.house.sim.contacted().await;
+    let books = fixture.harness.sim.contacted().await;
     for account in &fixture.accounts {
         assert!(books.iter().any(|entry| entry.by == account.user_id), "{books:?}");
     }
@@ -40,7 +40,7 @@ fn digits(phone: &str) -> String {
 async fn people_are_invited_and_whoever_does_not_want_to_is_asked_once() {
     let fixture = Fixture::new(2, 6).await;
     let group = fixture.group().await;
-    let sim = &fixture.house.sim;
+    let sim = &fixture.harness.sim;
     let privacy = Privacy { refuse_invites: true, ..Privacy::default() };
     sim.set_privacy(fixture.people[0].user_id, privacy).await.unwrap();
     sim.add_member(group, fixture.people[1].user_id).await.unwrap();
@@ -83,7 +83,7 @@ async fn what_one_account_has_to_wait_for_another_does() {
     fixture.until(&task, "completed").await;
     assert_eq!(fixture.counts(&task).await["sent"], 12);
     fixture.expect_the_truth(&[&task]).await;
-    let calls = fixture.house.books(&fixture.accounts[0]).await.methods;
+    let calls = fixture.harness.books(&fixture.accounts[0]).await.methods;
     assert_eq!(calls["messages.sendMessage"], 1, "it waited: {calls:?}");
     let accounts = fixture.user.get("/invite/accounts").await.expect(200);
     let accounts = accounts["items"].as_array().or(accounts.as_array()).unwrap();
@@ -105,7 +105,7 @@ async fn an_account_that_is_limited_does_no_more_and_its_target_is_not_passed_on
     assert_eq!(failed.len(), 1, "{targets:?}");
     assert_eq!(failed[0].reason.as_deref(), Some("account_limited"));
     assert_eq!(fixture.counts(&task).await["sent"], 9);
-    let calls = fixture.house.books(&fixture.accounts[0]).await.methods;
+    let calls = fixture.harness.books(&fixture.accounts[0]).await.methods;
     assert_eq!(calls["messages.sendMessage"], 1, "{calls:?}");
     fixture.expect_the_truth(&[&task]).await;
 }
@@ -147,7 +147,7 @@ async fn a_pause_holds_before_the_next_action_and_a_cancelled_campaign_contacts_
     let reached = |count: usize| {
         let fixture = &fixture;
         eventually("some are reached", async move || {
-            (fixture.house.sim.contacted().await.len() >= count).then_some(())
+            (fixture.harness.sim.contacted().await.len() >= count).then_some(())
         })
     };
     reached(5).await;
@@ -157,10 +157,10 @@ async fn a_pause_holds_before_the_next_action_and_a_cancelled_campaign_contacts_
         (!fixture.counts(&task).await.contains_key("in_flight")).then_some(())
     })
     .await;
-    let at_pause = fixture.house.sim.contacted().await.len();
+    let at_pause = fixture.harness.sim.contacted().await.len();
     fixture.user.post(&format!("/invite/tasks/{task}/pause"), json!({})).await;
     let sent = fixture.counts(&task).await["sent"];
-    assert_eq!((sent, fixture.house.sim.contacted().await.len()), (at_pause, at_pause));
+    assert_eq!((sent, fixture.harness.sim.contacted().await.len()), (at_pause, at_pause));
     assert_eq!(fixture.order(&task, "resume").await["status"], "running");
     reached(at_pause + 5).await;
     fixture.order(&task, "cancel").await;
@@ -168,7 +168,7 @@ async fn a_pause_holds_before_the_next_action_and_a_cancelled_campaign_contacts_
         (!fixture.counts(&task).await.contains_key("in_flight")).then_some(())
     })
     .await;
-    let at_end = fixture.house.sim.contacted().await.len();
+    let at_end = fixture.harness.sim.contacted().await.len();
     assert!(at_end < 40, "it was cancelled long before its end");
     assert_eq!(fixture.status(&task).await["status"], "cancelled");
     fixture.expect_the_truth(&[&task]).await;

@@ -18,19 +18,19 @@ fn in_seconds(seconds: i64) -> String {
 impl Fixture {
     /// Another life, after that many seconds: Telegram's clock has gone on, too.
     async fn live_later(&mut self, seconds: i32) {
-        self.house.kill().await;
+        self.harness.kill().await;
         let kind = Some(FaultKind::ClockSkew);
         let spec = FaultSpec { kind, skew_seconds: Some(seconds), ..FaultSpec::default() };
         for account in &self.accounts {
             let spec = FaultSpec { user_id: Some(account.user_id), ..spec.clone() };
-            self.house.sim.add_fault(spec).await.unwrap();
+            self.harness.sim.add_fault(spec).await.unwrap();
         }
         self.start_at(seconds.into()).await;
     }
 
     /// Another life, whose clock was set that many seconds ahead.
     async fn live_at(&mut self, seconds: i64) {
-        self.house.kill().await;
+        self.harness.kill().await;
         self.start_at(seconds).await;
     }
 
@@ -51,9 +51,9 @@ impl Fixture {
     }
 
     async fn start_at(&mut self, seconds: i64) {
-        self.house.daemon.set_clock(seconds);
-        self.house.daemon.spawn().await;
-        self.user = self.house.user_by_clock("ann", &format!("{seconds}s"));
+        self.harness.daemon.set_clock(seconds);
+        self.harness.daemon.spawn().await;
+        self.user = self.harness.user_by_clock("ann", &format!("{seconds}s"));
     }
 }
 
@@ -82,7 +82,7 @@ async fn what_is_far_too_late_waits_for_a_person() {
     fixture.live_later(7 * 3_600).await;
     let paused = fixture.until(&task, "paused").await;
     assert_eq!(paused["paused_because"], "too_late", "{paused:#}");
-    assert!(fixture.house.sim.contacted().await.is_empty());
+    assert!(fixture.harness.sim.contacted().await.is_empty());
     fixture.order(&task, "resume").await;
     fixture.until(&task, "completed").await;
     fixture.expect_the_truth(&[&task]).await;
@@ -102,13 +102,13 @@ async fn no_clock_that_is_set_refills_a_cap() {
         }
         if clock > 30 {
             // Telegram answers nobody whose clock is that far ahead.
-            let is_told = || fixture.house.daemon.log().contains("ahead of telegram's");
+            let is_told = || fixture.harness.daemon.log().contains("ahead of telegram's");
             eventually("it is told", async || is_told().then_some(())).await;
         } else {
-            fixture.house.until_state(&fixture.user, &fixture.ids[0], "active").await;
+            fixture.harness.until_state(&fixture.user, &fixture.ids[0], "active").await;
         }
         fixture.until_used_up(&task).await;
         assert_eq!(fixture.status(&task).await["status"], "running");
-        assert_eq!(fixture.house.sim.contacted().await.len(), 2, "with the clock at {clock}");
+        assert_eq!(fixture.harness.sim.contacted().await.len(), 2, "with the clock at {clock}");
     }
 }

@@ -29,21 +29,21 @@ async fn ten_campaigns_of_three_priorities_share_five_accounts() {
         fixture.order(task, "start").await;
     }
     let new = NewAccount { username: Some("the_friend".into()), ..NewAccount::default() };
-    let friend = fixture.house.account(new).await;
+    let friend = fixture.harness.account(new).await;
     eventually("they are under way", async || {
-        (fixture.house.sim.contacted().await.len() >= 20).then_some(())
+        (fixture.harness.sim.contacted().await.len() >= 20).then_some(())
     })
     .await;
     let message = json!({ "to": "@the_friend", "text": "first", "timeout": 20 });
-    fixture.house.send(&fixture.user, &fixture.ids[0], None, &message).await.expect(201);
-    let before = fixture.house.sim.contacted().await;
+    fixture.harness.send(&fixture.user, &fixture.ids[0], None, &message).await.expect(201);
+    let before = fixture.harness.sim.contacted().await;
     let of_the_friend = before.iter().position(|entry| entry.user_id == friend.user_id);
     assert!(of_the_friend.is_some(), "an account's own users go first");
     for (task, _) in &tasks {
         fixture.until(task, "completed").await;
     }
     let order: Vec<usize> = {
-        let books = fixture.house.sim.contacted().await;
+        let books = fixture.harness.sim.contacted().await;
         let number = |id: i64| fixture.people.iter().position(|person| person.user_id == id);
         books.iter().filter_map(|entry| number(entry.user_id)).map(|it| it / PEOPLE_EACH).collect()
     };
@@ -67,7 +67,7 @@ async fn ten_campaigns_of_three_priorities_share_five_accounts() {
     for task in names {
         assert_eq!(fixture.counts(task).await["sent"], PEOPLE_EACH);
     }
-    fixture.house.expect_clean_books().await;
+    fixture.harness.expect_clean_books().await;
 }
 
 /// Campaigns that are equally urgent take turns: none of the urgent ones is far behind another.

@@ -24,7 +24,7 @@ async fn a_thousand_people_are_reached_once_whatever_goes_wrong() {
         waits_before_peer_flood: 0,
         ..Limits::default()
     };
-    fixture.house.sim.set_limits(limits).await;
+    fixture.harness.sim.set_limits(limits).await;
     let task = fixture.draft(fixture.writing(), 0..PEOPLE).await;
     fixture.order(&task, "start").await;
     let mut random = StdRng::seed_from_u64(SEED);
@@ -35,7 +35,7 @@ async fn a_thousand_people_are_reached_once_whatever_goes_wrong() {
         // The instant is what is random here; nothing is awaited.
         sleep(Duration::from_millis(random.random_range(100..1_500))).await;
         match death {
-            5 => fixture.house.sim.revoke(fixture.accounts[0].user_id, None).await.unwrap(),
+            5 => fixture.harness.sim.revoke(fixture.accounts[0].user_id, None).await.unwrap(),
             8 => drop(fixture.order(&task, "pause").await),
             9 => drop(fixture.order(&task, "resume").await),
             _ => {}
@@ -66,5 +66,5 @@ async fn a_thousand_people_are_reached_once_whatever_goes_wrong() {
         }
     }
     fixture.expect_sums(&task).await;
-    fixture.house.expect_clean_books().await;
+    fixture.harness.expect_clean_books().await;
 }

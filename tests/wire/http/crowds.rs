@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{DaemonOptions, House, PATIENCE, eventually, id_of, more_open_files};
+use crate::support::{DaemonOptions, Harness, PATIENCE, eventually, id_of, more_open_files};
 
 /// What one connection may cost before anybody knows who asks (docs/reliability.md, Bounds).
 const CONNECTION_KIB_MAX: u64 = 20;
@@ -23,17 +23,17 @@ fn unfinished_head() -> Vec<u8> {
     head
 }
 
-async fn silent(house: &House, count: usize) -> Vec<TcpStream> {
+async fn silent(harness: &Harness, count: usize) -> Vec<TcpStream> {
     let mut open = Vec::with_capacity(count);
     for _ in 0..count {
-        open.push(TcpStream::connect(house.daemon.listen()).await.unwrap());
+        open.push(TcpStream::connect(harness.daemon.listen()).await.unwrap());
     }
     open
 }
 
 /// `telewarden health`, as a container asks it.
-async fn is_healthy(house: &House) {
-    let said = tokio::task::block_in_place(|| house.daemon.command(&["health"]));
+async fn is_healthy(harness: &Harness) {
+    let said = tokio::task::block_in_place(|| harness.daemon.command(&["health"]));
     assert_eq!(said, (Some(0), "alive\n".to_owned()));
 }
 
@@ -41,54 +41,54 @@ async fn is_healthy(house: &House) {
 async fn a_thousand_idle_connections_under_a_small_limit_of_open_files_end_nothing() {
     more_open_files();
     let options = DaemonOptions { open_files: Some(1024), ..DaemonOptions::default() };
-    let house = House::open_with(options).await;
-    let user = house.user("ann");
-    let ben = house.named("ben_try").await;
+    let harness = Harness::open_with(options).await;
+    let user = harness.user("ann");
+    let ben = harness.named("ben_try").await;
     let mut accounts = Vec::new();
     for _ in 0..80 {
-        accounts.push(house.connect(&user, &house.person().await).await);
+        accounts.push(harness.connect(&user, &harness.person().await).await);
     }
-    let _idle = silent(&house, 1_020).await;
-    is_healthy(&house).await;
+    let _idle = silent(&harness, 1_020).await;
+    is_healthy(&harness).await;
     // The store goes on, for longer than it waits until it notes how far it has come.
-    let witness = house.daemon.store().join("witness");
+    let witness = harness.daemon.store().join("witness");
     let noted = || std::fs::read(&witness).unwrap();
     let (account, rounds) = (&accounts[0], ["one", "two"]);
     for round in rounds {
         let before = noted();
         let message = json!({"to": "@ben_try", "text": format!("{round}")});
-        house.send(&user, account, None, &message).await.expect(201);
+        harness.send(&user, account, None, &message).await.expect(201);
         eventually("the witness is written", async || (noted() != before).then_some(())).await;
     }
-    assert_eq!(house.texts(&ben).await, rounds);
+    assert_eq!(harness.texts(&ben).await, rounds);
     // And there is room for more accounts, while others come to be silent.
-    let _more = silent(&house, 300).await;
+    let _more = silent(&harness, 300).await;
     for _ in 0..20 {
-        house.connect(&user, &house.person().await).await;
+        harness.connect(&user, &harness.person().await).await;
     }
-    let (status, health) = house.daemon.get("/health").await.unwrap();
+    let (status, health) = harness.daemon.get("/health").await.unwrap();
     assert_eq!(
         (status, &health["accounts"]["by_state"]["active"]),
         (200, &json!(100)),
         "{health:#}"
     );
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accounts_beyond_the_limit_of_open_files_say_so_and_the_others_stay() {
     more_open_files();
-    let mut house = House::open().await;
-    let user = house.user("ann");
+    let mut harness = Harness::open().await;
+    let user = harness.user("ann");
     for _ in 0..107 {
-        house.connect(&user, &house.person().await).await;
+        harness.connect(&user, &harness.person().await).await;
     }
-    assert!(house.daemon.terminate().await.success());
-    house.daemon.set_open_files(256);
-    house.daemon.launch();
+    assert!(harness.daemon.terminate().await.success());
+    harness.daemon.set_open_files(256);
+    harness.daemon.launch();
     // 105 connections is what is left for accounts under such a limit.
     let of_state = async |state: &str| {
-        let listed = house.daemon.get("/health").await.ok()?.1;
+        let listed = harness.daemon.get("/health").await.ok()?.1;
         Some(listed["accounts"]["by_state"][state].as_u64().unwrap_or_default())
     };
     eventually("as many as find room are there", async || {
@@ -116,29 +116,29 @@ async fn accounts_beyond_the_limit_of_open_files_say_so_and_the_others_stay() {
         None
     })
     .await;
-    is_healthy(&house).await;
-    house.expect_clean_books().await;
+    is_healthy(&harness).await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_without_a_descriptor_left_goes_on_and_accepts_again() {
     more_open_files();
-    let house = House::open().await;
-    let user = house.user("ann");
-    let ben = house.named("ben_try").await;
-    let account = house.connect(&user, &house.person().await).await;
-    let mut idle = silent(&house, 20).await;
-    is_healthy(&house).await;
+    let harness = Harness::open().await;
+    let user = harness.user("ann");
+    let ben = harness.named("ben_try").await;
+    let account = harness.connect(&user, &harness.person().await).await;
+    let mut idle = silent(&harness, 20).await;
+    is_healthy(&harness).await;
     // From now on none is left: what is open stays open.
-    house.daemon.limit_open_files(8);
-    let witness = house.daemon.store().join("witness");
+    harness.daemon.limit_open_files(8);
+    let witness = harness.daemon.store().join("witness");
     let noted = || std::fs::read(&witness).unwrap();
     let before = noted();
     let body = json!({"to": "@ben_try", "text": "without descriptors"}).to_string();
     let head = format!(
         "POST /api/v1/accounts/{account}/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        house.token("ann", Role::User),
+        harness.token("ann", Role::User),
         body.len(),
     );
     let stream = idle.last_mut().unwrap();
@@ -147,29 +147,29 @@ async fn a_process_without_a_descriptor_left_goes_on_and_accepts_again() {
     timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 201");
     eventually("the witness is written", async || (noted() != before).then_some(())).await;
-    let waiting = silent(&house, 50).await;
-    let told = || house.daemon.log().matches("could not be accepted").count() as u64;
+    let waiting = silent(&harness, 50).await;
+    let told = || harness.daemon.log().matches("could not be accepted").count() as u64;
     let began = Instant::now();
     eventually("it tells of it", async || (told() > 0).then_some(())).await;
-    house.daemon.limit_open_files(4096);
-    is_healthy(&house).await;
+    harness.daemon.limit_open_files(4096);
+    is_healthy(&harness).await;
     let minutes = began.elapsed().as_secs() / 60;
     assert!((1..=2 + minutes).contains(&told()), "once a minute, and it does not spin: {}", told());
     let again = json!({"to": "@ben_try", "text": "again"});
-    house.send(&user, &account, None, &again).await.expect(201);
-    assert_eq!(house.texts(&ben).await, ["without descriptors", "again"]);
+    harness.send(&user, &account, None, &again).await.expect(201);
+    assert_eq!(harness.texts(&ben).await, ["without descriptors", "again"]);
     drop(waiting);
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_few_open_files_are_refused_with_advice() {
     let options = DaemonOptions { open_files: Some(128), ..DaemonOptions::default() };
-    let mut house = House::prepare(options).await;
-    house.daemon.launch();
-    let status = eventually("it ends", async || house.daemon.try_ended()).await;
+    let mut harness = Harness::prepare(options).await;
+    harness.daemon.launch();
+    let status = eventually("it ends", async || harness.daemon.try_ended()).await;
     assert_eq!(status, Some(1));
-    let log = house.daemon.log();
+    let log = harness.daemon.log();
     for word in ["open files is 128", "at least 256", "LimitNOFILE="] {
         assert!(log.contains(word), "{word} is not in {log}");
     }
@@ -178,25 +178,25 @@ async fn too_few_open_files_are_refused_with_advice() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unfinished_heads_cost_no_more_than_a_connection_may() {
     more_open_files();
-    let house = House::open().await;
+    let harness = Harness::open().await;
     let (head, count) = (unfinished_head(), 950);
     // What the first of a kind costs is not what each costs.
-    let mut first = silent(&house, 20).await;
+    let mut first = silent(&harness, 20).await;
     for stream in &mut first {
         stream.write_all(&head).await.unwrap();
     }
-    is_healthy(&house).await;
+    is_healthy(&harness).await;
     drop(first);
-    let before = house.daemon.resident_kib();
-    let mut open = silent(&house, count).await;
+    let before = harness.daemon.resident_kib();
+    let mut open = silent(&harness, count).await;
     for stream in &mut open {
         stream.write_all(&head).await.unwrap();
     }
     // Asked behind all of them, so that they have been read.
     for _ in 0..3 {
-        is_healthy(&house).await;
+        is_healthy(&harness).await;
     }
-    let held = house.daemon.resident_kib();
+    let held = harness.daemon.resident_kib();
     let each = held.saturating_sub(before) / count as u64;
     println!("{count} unfinished heads: {before} KiB, then {held} KiB, {each} KiB each");
     assert!(each <= CONNECTION_KIB_MAX, "{each} KiB each");
@@ -204,23 +204,23 @@ async fn unfinished_heads_cost_no_more_than_a_connection_may() {
     for stream in &mut open {
         let _ = stream.write_all(&[b'x'; 400 * 1024]).await;
     }
-    is_healthy(&house).await;
+    is_healthy(&harness).await;
     // One that is just too long, so that nothing is left unread when it is refused and closed.
-    let mut fresh = TcpStream::connect(house.daemon.listen()).await.unwrap();
+    let mut fresh = TcpStream::connect(harness.daemon.listen()).await.unwrap();
     let mut long = unfinished_head();
     long.resize(8 * 1024, b'x');
     fresh.write_all(&long).await.unwrap();
     let mut answer = String::new();
     timeout(PATIENCE, fresh.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
-    let after = house.daemon.resident_kib();
+    let after = harness.daemon.resident_kib();
     assert!(after <= held + 4 * 1024, "{held} KiB, then {after} KiB");
 }
 
 /// Somebody who connects, asks nothing or half a question, and comes again as soon as the connection
 /// ends.
-async fn pester(house: &House, number: usize, came: Arc<AtomicUsize>) -> AbortOnDropHandle<()> {
-    let address = house.daemon.listen();
+async fn pester(harness: &Harness, number: usize, came: Arc<AtomicUsize>) -> AbortOnDropHandle<()> {
+    let address = harness.daemon.listen();
     AbortOnDropHandle::new(tokio::spawn(async move {
         loop {
             if let Ok(mut stream) = TcpStream::connect(address).await {
@@ -240,22 +240,22 @@ async fn pester(house: &House, number: usize, came: Arc<AtomicUsize>) -> AbortOn
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_answers_behind_four_thousand_silent_callers_who_come_again_and_again() {
     more_open_files();
-    let house = House::open().await;
-    let (user, came) = (house.user("ann"), Arc::new(AtomicUsize::new(0)));
+    let harness = Harness::open().await;
+    let (user, came) = (harness.user("ann"), Arc::new(AtomicUsize::new(0)));
     let mut crowd = Vec::new();
     // More than are held of either kind, so that they come again and again.
     for number in 0..5_500 {
-        crowd.push(pester(&house, number, Arc::clone(&came)).await);
+        crowd.push(pester(&harness, number, Arc::clone(&came)).await);
     }
     eventually("all are there, and come again", async || {
         (came.load(Ordering::Relaxed) > 8_000).then_some(())
     })
     .await;
     for _ in 0..20 {
-        is_healthy(&house).await;
+        is_healthy(&harness).await;
         let answer = timeout(Duration::from_secs(5), user.get("/accounts")).await;
         answer.expect("the API answers, too").expect(200);
     }
     drop(crowd);
-    is_healthy(&house).await;
+    is_healthy(&harness).await;
 }

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::support::{House, PATIENCE, TOKEN_SECRET, eventually};
+use crate::support::{Harness, PATIENCE, TOKEN_SECRET, eventually};
 
 fn signed(claims: &Value) -> String {
     let key = EncodingKey::from_secret(TOKEN_SECRET.as_bytes());
@@ -22,8 +22,8 @@ fn signed(claims: &Value) -> String {
 }
 
 /// Sends bytes as they are; all that comes until the end.
-async fn raw(house: &House, request: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(house.daemon.listen()).await.unwrap();
+async fn raw(harness: &Harness, request: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(harness.daemon.listen()).await.unwrap();
     stream.write_all(request).await.unwrap();
     let mut answer = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer").unwrap();
@@ -36,10 +36,10 @@ fn status(answer: &[u8]) -> u16 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_of_another_backend_is_taken_or_told_what_is_wrong_with_it() {
-    let house = House::open().await;
+    let harness = Harness::open().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
     let good = json!({"sub": "ann", "exp": now + 600.25, "nbf": now - 0.25, "iat": now - 0.25});
-    house.holder(&signed(&good)).get("/accounts").await.expect(200);
+    harness.holder(&signed(&good)).get("/accounts").await.expect(200);
     for (change, words) in [
         (json!({"exp": null}), "exp is not a number"),
         (json!({"exp": "1900000000"}), "exp is not a number"),
@@ -52,14 +52,14 @@ async fn a_token_of_another_backend_is_taken_or_told_what_is_wrong_with_it() {
     ] {
         let mut claims = good.clone();
         claims.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        let answer = house.holder(&signed(&claims)).get("/accounts").await;
+        let answer = harness.holder(&signed(&claims)).get("/accounts").await;
         let refused = answer.expect_problem(401, "UNAUTHORIZED");
         assert!(refused.text.contains(words), "{words}: {}", refused.text);
     }
     let without = |name: &str| {
         let mut claims = good.clone();
         claims.as_object_mut().unwrap().remove(name);
-        house.holder(&signed(&claims))
+        harness.holder(&signed(&claims))
     };
     for (name, words) in [("exp", "lacks exp"), ("sub", "lacks sub")] {
         let answer = without(name).get("/accounts").await;
@@ -70,15 +70,15 @@ async fn a_token_of_another_backend_is_taken_or_told_what_is_wrong_with_it() {
     header.crit = Some(vec!["b64".to_owned()]);
     let key = EncodingKey::from_secret(TOKEN_SECRET.as_bytes());
     let token = encode(&header, &good, &key).unwrap();
-    let refused = house.holder(&token).get("/accounts").await.expect_problem(401, "UNAUTHORIZED");
+    let refused = harness.holder(&token).get("/accounts").await.expect_problem(401, "UNAUTHORIZED");
     assert!(refused.text.contains("(crit)"), "{}", refused.text);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_is_taken_as_it_is_and_says_everything_once() {
-    let house = House::open().await;
-    let user = house.user("ann");
-    let id = house.connect(&user, &house.person().await).await;
+    let harness = Harness::open().await;
+    let user = harness.user("ann");
+    let id = harness.connect(&user, &harness.person().await).await;
     let ask = async |more: &str, body: &str| {
         let head = format!(
             "POST /api/v1/accounts/{id}/chats HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
@@ -86,7 +86,7 @@ async fn a_body_is_taken_as_it_is_and_says_everything_once() {
             signed(&json!({"sub": "ann", "exp": 4e9})),
             body.len(),
         );
-        let answer = raw(&house, head.as_bytes()).await;
+        let answer = raw(&harness, head.as_bytes()).await;
         (status(&answer), String::from_utf8(answer).unwrap())
     };
     let (status, answer) = ask("Content-Encoding: gzip\r\n", "{\"chat\": \"me\"}").await;
@@ -99,7 +99,7 @@ async fn a_body_is_taken_as_it_is_and_says_everything_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_names_one_host() {
-    let house = House::open().await;
+    let harness = Harness::open().await;
     for (head, expected) in [
         ("GET /health/live HTTP/1.1\r\n", 400),
         ("GET /health/live HTTP/1.1\r\nHost: a\r\nHost: a\r\n", 400),
@@ -107,17 +107,17 @@ async fn a_request_names_one_host() {
         ("GET /health/live HTTP/1.1\r\nHost: a\r\n", 200),
         ("GET /health/live HTTP/1.0\r\n", 200),
     ] {
-        let answer = raw(&house, format!("{head}Connection: close\r\n\r\n").as_bytes()).await;
+        let answer = raw(&harness, format!("{head}Connection: close\r\n\r\n").as_bytes()).await;
         assert_eq!(status(&answer), expected, "{head}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_documents_come_compressed_to_who_asks_for_it_and_to_nobody_else() {
-    let house = House::open().await;
+    let harness = Harness::open().await;
     let get = async |more: &str| {
         let head = format!("GET /docs/ HTTP/1.0\r\nHost: x\r\n{more}\r\n");
-        let answer = raw(&house, head.as_bytes()).await;
+        let answer = raw(&harness, head.as_bytes()).await;
         let at = answer.windows(4).position(|end| end == b"\r\n\r\n").expect("a head");
         let head = String::from_utf8(answer[..at].to_vec()).unwrap().to_lowercase();
         (head, answer[at + 4..].to_vec())
@@ -134,12 +134,12 @@ async fn the_documents_come_compressed_to_who_asks_for_it_and_to_nobody_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_close_of_an_event_socket_is_answered() {
-    let house = House::open().await;
-    let address = format!("ws://{}/api/v1/events", house.daemon.listen());
+    let harness = Harness::open().await;
+    let address = format!("ws://{}/api/v1/events", harness.daemon.listen());
     let mut request = address.into_client_request().unwrap();
     let token = format!("Bearer {}", signed(&json!({"sub": "ann", "exp": 4e9})));
     request.headers_mut().insert("authorization", token.parse().unwrap());
-    let stream = TcpStream::connect(house.daemon.listen()).await.unwrap();
+    let stream = TcpStream::connect(harness.daemon.listen()).await.unwrap();
     let (mut socket, _) = client_async(request, stream).await.unwrap();
     let frame = CloseFrame { code: CloseCode::Away, reason: "done".into() };
     socket.close(Some(frame)).await.unwrap();
@@ -152,13 +152,13 @@ async fn a_close_of_an_event_socket_is_answered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_have_a_quota_and_none_that_happened_lacks_its_line() {
-    let mut house = House::prepare(Default::default()).await;
+    let mut harness = Harness::prepare(Default::default()).await;
     let burst = ("TELEWARDEN__HTTP__LIMITS__CHANGE_BURST", "12");
-    house.set_variables(&[burst, ("TELEWARDEN__HTTP__LIMITS__CHANGE_PER_MINUTE", "1")]);
-    house.daemon.spawn().await;
-    let user = house.user("ann");
+    harness.set_variables(&[burst, ("TELEWARDEN__HTTP__LIMITS__CHANGE_PER_MINUTE", "1")]);
+    harness.daemon.spawn().await;
+    let user = harness.user("ann");
     // By its session, which is of another class.
-    let id = house.connect(&user, &house.person().await).await;
+    let id = harness.connect(&user, &harness.person().await).await;
     let mut done = [0, 0];
     let mut refused = 0;
     for round in 0..30 {
@@ -184,21 +184,21 @@ async fn changes_have_a_quota_and_none_that_happened_lacks_its_line() {
     for _ in 0..20 {
         user.get(&format!("/accounts/{id}")).await.expect(200);
     }
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_says_how_many_are_in_trouble_and_calls_each_as_the_api_does() {
-    let house = House::open().await;
-    let user = house.user("ann");
+    let harness = Harness::open().await;
+    let user = harness.user("ann");
     let mut ids = Vec::new();
     for _ in 0..23 {
-        let person = house.person().await;
-        ids.push(house.connect(&user, &person).await);
-        house.sim.revoke(person.user_id, None).await.unwrap();
+        let person = harness.person().await;
+        ids.push(harness.connect(&user, &person).await);
+        harness.sim.revoke(person.user_id, None).await.unwrap();
     }
     let health = eventually("all are in trouble", async || {
-        let (_, health) = house.daemon.get("/health").await.ok()?;
+        let (_, health) = harness.daemon.get("/health").await.ok()?;
         (health["accounts"]["troubled_total"] == 23).then_some(health)
     })
     .await;
@@ -209,7 +209,7 @@ async fn health_says_how_many_are_in_trouble_and_calls_each_as_the_api_does() {
         assert!(ids.iter().any(|known| known == id), "{one:#}");
         user.get(&format!("/accounts/{id}")).await.expect(200);
     }
-    let (admin, mut found, mut cursor) = (house.admin(), Vec::new(), String::new());
+    let (admin, mut found, mut cursor) = (harness.admin(), Vec::new(), String::new());
     loop {
         let path = format!("/health/detailed?limit=10&accounts_cursor={cursor}");
         let detailed = admin.get(&path).await.expect(200)["accounts"].clone();
@@ -224,7 +224,7 @@ async fn health_says_how_many_are_in_trouble_and_calls_each_as_the_api_does() {
     found.sort();
     ids.sort();
     assert_eq!(found, ids);
-    let lines = house.daemon.log_lines();
+    let lines = harness.daemon.log_lines();
     let ended: Vec<_> = lines
         .iter()
         .filter(|line| {
@@ -236,5 +236,5 @@ async fn health_says_how_many_are_in_trouble_and_calls_each_as_the_api_does() {
         let text = line.to_string();
         assert!(ids.iter().any(|id| text.contains(id.as_str())), "{line:#}");
     }
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }

@@ -10,7 +10,7 @@ use telewarden::store::{Op, Store, StoreOptions};
 use telewarden_simulator::{Account, FaultKind, FaultSpec, Limits, NewAccount};
 use tokio::time::Instant;
 
-use crate::support::{Client, House, PATIENCE, eventually, id_of};
+use crate::support::{Client, Harness, PATIENCE, eventually, id_of};
 
 pub(crate) const SMS: &str = "/accounts/telegram/connect/sms";
 pub(crate) const QR: &str = "/accounts/telegram/connect/qr";
@@ -40,7 +40,7 @@ pub(crate) fn login_id(login: &Value) -> String {
     login["login_id"].as_str().unwrap_or_else(|| panic!("a login: {login}")).to_owned()
 }
 
-impl House {
+impl Harness {
     pub(crate) async fn hand_in_code(
         &self,
         user: &Client,
@@ -95,31 +95,31 @@ pub(crate) fn with_password() -> NewAccount {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_code_connects_an_account() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.stranger().await);
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.stranger().await);
     let login = begin_sms(&user, &account.phone).await;
     let wrong = json!({ "code": "00000" });
     let path = format!("/logins/{login}/code");
     user.post(&path, wrong).await.expect_problem(422, "TG_CODE_INVALID");
-    let done = house.hand_in_code(&user, &login, &account).await;
+    let done = harness.hand_in_code(&user, &login, &account).await;
     assert_eq!(done["state"], "active", "{done:#}");
     let id = id_of(&done["account"]);
     let masked = done["account"]["phone_masked"].as_str().unwrap();
     assert!(masked.contains('•') && !masked.contains(&account.phone), "{masked}");
     let seen = user.get(&format!("/logins/{login}")).await.expect(200);
     assert_eq!((&seen["state"], id_of(&seen["account"])), (&json!("active"), id.clone()));
-    house.expect_usable(&user, &id, &account).await;
-    assert_eq!(house.books(&account).await.sessions, 1);
+    harness.expect_usable(&user, &id, &account).await;
+    assert_eq!(harness.books(&account).await.sessions, 1);
     user.post(&path, json!({ "code": "12345" })).await.expect_problem(409, "CONFLICT");
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_is_asked_for_by_its_hint_and_may_be_wrong_once() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.account(with_password()).await);
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.account(with_password()).await);
     let login = begin_sms(&user, &account.phone).await;
-    let asked = house.hand_in_code(&user, &login, &account).await;
+    let asked = harness.hand_in_code(&user, &login, &account).await;
     assert_eq!(asked["state"], "password_required", "{asked:#}");
     assert_eq!(asked["hint"], "what opens the cave");
     let path = format!("/logins/{login}/password");
@@ -128,16 +128,16 @@ async fn a_password_is_asked_for_by_its_hint_and_may_be_wrong_once() {
     let seen = user.get(&format!("/logins/{login}")).await.expect(200);
     assert_eq!(seen["state"], "password_required");
     let done = user.post(&path, json!({ "password": "open, sesame" })).await.expect(200);
-    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
-    house.expect_clean_books().await;
+    harness.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_third_wrong_guess_ends_the_login_and_another_one_begins() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.stranger().await);
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.stranger().await);
     let login = begin_sms(&user, &account.phone).await;
-    let code = house.sim.login_code(account.user_id).await.unwrap();
+    let code = harness.sim.login_code(account.user_id).await.unwrap();
     let wrong = if code == "11111" { "22222" } else { "11111" };
     let path = format!("/logins/{login}/code");
     for _ in 0..3 {
@@ -150,33 +150,33 @@ async fn a_third_wrong_guess_ends_the_login_and_another_one_begins() {
     assert_eq!(failed["state"], "failed", "{failed:#}");
     assert_eq!(failed["error"]["code"], "TG_CODE_INVALID");
     let login = begin_sms(&user, &account.phone).await;
-    assert_eq!(house.hand_in_code(&user, &login, &account).await["state"], "active");
-    house.expect_clean_books().await;
+    assert_eq!(harness.hand_in_code(&user, &login, &account).await["state"], "active");
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_phone_that_is_nobodys_gets_no_account() {
-    let house = House::open().await;
-    let user = house.user("ann");
+    let harness = Harness::open().await;
+    let user = harness.user("ann");
     let phone = "+79990001122";
     let login = begin_sms(&user, phone).await;
-    let code = house.sim.phone_code("79990001122").await.unwrap();
+    let code = harness.sim.phone_code("79990001122").await.unwrap();
     let refused = user.post(&format!("/logins/{login}/code"), json!({ "code": code })).await;
     refused.expect_problem(422, "TG_PHONE_INVALID");
     let failed = user.get(&format!("/logins/{login}")).await.expect(200);
     assert_eq!(failed["state"], "failed", "{failed:#}");
-    assert_eq!(house.accounts_of(&user).await, [] as [Value; 0]);
-    let stats = serde_json::to_value(house.sim.stats().await).unwrap();
+    assert_eq!(harness.accounts_of(&user).await, [] as [Value; 0]);
+    let stats = serde_json::to_value(harness.sim.stats().await).unwrap();
     assert_eq!(stats["methods"]["auth.signUp"], Value::Null, "nobody signs up");
     user.post(SMS, json!({ "phone": "12" })).await.expect_problem(422, "VALIDATION");
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_picture_is_renewed_before_it_expires_and_scanned() {
-    let house = House::open().await;
-    house.sim.set_limits(Limits { token_seconds: 8, ..Limits::default() }).await;
-    let (user, account) = (house.user("ann"), house.person().await);
+    let harness = Harness::open().await;
+    harness.sim.set_limits(Limits { token_seconds: 8, ..Limits::default() }).await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
     let login = begin(&user, QR, json!({})).await;
     assert_eq!(login["state"], "waiting_scan", "{login:#}");
     assert!(login["qr"]["svg"].as_str().unwrap().contains("<svg"));
@@ -186,219 +186,221 @@ async fn a_picture_is_renewed_before_it_expires_and_scanned() {
         (shown["qr"]["url"] != first).then_some(())
     })
     .await;
-    house.scan(&user, &login, &account).await;
-    let done = house.until_login(&user, &login, "active").await;
+    harness.scan(&user, &login, &account).await;
+    let done = harness.until_login(&user, &login, "active").await;
     assert!(done.get("qr").is_none());
     let id = id_of(&done["account"]);
-    house.expect_usable(&user, &id, &account).await;
-    assert_eq!(house.books(&account).await.sessions, 2, "its own and ours");
-    house.expect_clean_books().await;
+    harness.expect_usable(&user, &id, &account).await;
+    assert_eq!(harness.books(&account).await.sessions, 2, "its own and ours");
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scanned_account_with_a_password_asks_for_it() {
-    let house = House::open().await;
+    let harness = Harness::open().await;
     let new = NewAccount { logged_in: true, ..with_password() };
-    let (user, account) = (house.user("ann"), house.account(new).await);
+    let (user, account) = (harness.user("ann"), harness.account(new).await);
     let login = login_id(&begin(&user, QR, json!({})).await);
-    house.scan(&user, &login, &account).await;
-    let asked = house.until_login(&user, &login, "password_required").await;
+    harness.scan(&user, &login, &account).await;
+    let asked = harness.until_login(&user, &login, "password_required").await;
     assert_eq!(asked["hint"], "what opens the cave");
     let path = format!("/logins/{login}/password");
     let done = user.post(&path, json!({ "password": "open, sesame" })).await.expect(200);
-    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
-    house.expect_clean_books().await;
+    harness.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_picture_waits_through_a_restart() {
-    let mut house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
+    let mut harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
     let login = login_id(&begin(&user, QR, json!({})).await);
-    house.kill().await;
-    house.daemon.spawn().await;
+    harness.kill().await;
+    harness.daemon.spawn().await;
     until_picture(&user, &login).await;
-    house.scan(&user, &login, &account).await;
-    let done = house.until_login(&user, &login, "active").await;
-    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
-    house.expect_clean_books().await;
+    harness.scan(&user, &login, &account).await;
+    let done = harness.until_login(&user, &login, "active").await;
+    harness.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_connects_a_bot_and_a_worthless_one_does_not() {
-    let house = House::open().await;
-    let user = house.user("ann");
-    let bot = house.account(NewAccount { bot: true, ..NewAccount::default() }).await;
+    let harness = Harness::open().await;
+    let user = harness.user("ann");
+    let bot = harness.account(NewAccount { bot: true, ..NewAccount::default() }).await;
     let account = begin(&user, BOT, json!({ "token": bot.bot_token })).await;
     assert_eq!((&account["kind"], &account["telegram_id"]), (&json!("bot"), &json!(bot.user_id)));
-    house.expect_usable(&user, &id_of(&account), &bot).await;
-    let token = house.sim.renew_bot_token(bot.user_id).await.unwrap();
+    harness.expect_usable(&user, &id_of(&account), &bot).await;
+    let token = harness.sim.renew_bot_token(bot.user_id).await.unwrap();
     let worthless = user.post(BOT, json!({ "token": bot.bot_token })).await;
     if worthless.status != 503 {
         worthless.expect_problem(422, "TG_BOT_TOKEN_INVALID");
     }
     let again = begin(&user, BOT, json!({ "token": token })).await;
     assert_eq!(id_of(&again), id_of(&account), "it is the same bot");
-    house.expect_usable(&user, &id_of(&account), &bot).await;
+    harness.expect_usable(&user, &id_of(&account), &bot).await;
     user.post(BOT, json!({ "token": "no token" })).await.expect_problem(422, "VALIDATION");
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pasted_session_connects_its_account_and_a_dead_one_does_not() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
-    house.expect_usable(&user, &id, &account).await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
+    harness.expect_usable(&user, &id, &account).await;
     // Pasted once more: the same account over the same key, which is never connected twice.
-    let again = house.connect(&user, &account).await;
+    let again = harness.connect(&user, &account).await;
     assert_eq!(again, id);
-    let dead = house.person().await;
-    house.sim.revoke(dead.user_id, None).await.unwrap();
+    let dead = harness.person().await;
+    harness.sim.revoke(dead.user_id, None).await.unwrap();
     let refused = user.post(SESSION, json!({ "session_string": dead.session_string })).await;
     refused.expect_problem(409, "TG_SESSION_EXPIRED");
-    let nobodys = house.sim.add_stranger(None).await.unwrap();
+    let nobodys = harness.sim.add_stranger(None).await.unwrap();
     let refused = user.post(SESSION, json!({ "session_string": nobodys })).await;
     refused.expect_problem(409, "TG_SESSION_EXPIRED");
     let nonsense = user.post(SESSION, json!({ "session_string": "1nonsense" })).await;
     nonsense.expect_problem(422, "VALIDATION");
-    house.expect_usable(&user, &id, &account).await;
-    house.expect_clean_books().await;
+    harness.expect_usable(&user, &id, &account).await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accounts_are_followed_to_where_they_live() {
-    let house = House::open().await;
-    let user = house.user("ann");
+    let harness = Harness::open().await;
+    let user = harness.user("ann");
     let elsewhere = |bot| NewAccount { dc: Some(4), bot, ..NewAccount::default() };
-    let by_code = house.account(NewAccount { logged_in: false, ..elsewhere(false) }).await;
+    let by_code = harness.account(NewAccount { logged_in: false, ..elsewhere(false) }).await;
     let login = begin_sms(&user, &by_code.phone).await;
-    let done = house.hand_in_code(&user, &login, &by_code).await;
+    let done = harness.hand_in_code(&user, &login, &by_code).await;
     assert_eq!(done["state"], "active", "{done:#}");
-    let by_picture = house.account(elsewhere(false)).await;
+    let by_picture = harness.account(elsewhere(false)).await;
     let login = login_id(&begin(&user, QR, json!({})).await);
-    house.scan(&user, &login, &by_picture).await;
-    house.until_login(&user, &login, "active").await;
-    let bot = house.account(elsewhere(true)).await;
+    harness.scan(&user, &login, &by_picture).await;
+    harness.until_login(&user, &login, "active").await;
+    let bot = harness.account(elsewhere(true)).await;
     begin(&user, BOT, json!({ "token": bot.bot_token })).await;
-    let accounts = house.accounts_of(&user).await;
+    let accounts = harness.accounts_of(&user).await;
     let ids: Vec<_> = accounts.iter().map(|account| account["telegram_id"].as_i64()).collect();
     let expected = [by_code.user_id, by_picture.user_id, bot.user_id];
     assert_eq!(ids, expected.map(Some));
     for account in &accounts {
-        house.until_state(&user, &id_of(account), "active").await;
+        harness.until_state(&user, &id_of(account), "active").await;
     }
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_is_abandoned_is_gone_and_its_code_leads_nowhere() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.stranger().await);
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.stranger().await);
     let login = begin_sms(&user, &account.phone).await;
     let path = format!("/logins/{login}");
     user.delete(&path).await.expect(204);
     user.get(&path).await.expect_problem(404, "NOT_FOUND");
-    let code = house.sim.login_code(account.user_id).await.unwrap();
+    let code = harness.sim.login_code(account.user_id).await.unwrap();
     let late = user.post(&format!("{path}/code"), json!({ "code": code })).await;
     late.expect_problem(404, "NOT_FOUND");
     user.delete(&path).await.expect_problem(404, "NOT_FOUND");
-    assert_eq!(house.accounts_of(&user).await, [] as [Value; 0]);
+    assert_eq!(harness.accounts_of(&user).await, [] as [Value; 0]);
     eventually("its connection is closed", async || {
-        (house.sim.stats().await.connections == 0).then_some(())
+        (harness.sim.stats().await.connections == 0).then_some(())
     })
     .await;
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_of_somebody_else_does_not_exist() {
-    let house = House::open().await;
-    let (user, other, account) = (house.user("ann"), house.user("bob"), house.stranger().await);
+    let harness = Harness::open().await;
+    let (user, other, account) =
+        (harness.user("ann"), harness.user("bob"), harness.stranger().await);
     let login = begin_sms(&user, &account.phone).await;
     let path = format!("/logins/{login}");
-    let code = json!({ "code": house.sim.login_code(account.user_id).await.unwrap() });
+    let code = json!({ "code": harness.sim.login_code(account.user_id).await.unwrap() });
     other.get(&path).await.expect_problem(404, "NOT_FOUND");
     other.post(&format!("{path}/code"), code).await.expect_problem(404, "NOT_FOUND");
     let password = json!({ "password": "open, sesame" });
     other.post(&format!("{path}/password"), password).await.expect_problem(404, "NOT_FOUND");
     other.delete(&path).await.expect_problem(404, "NOT_FOUND");
-    house.admin().get(&path).await.expect(200);
-    assert_eq!(house.hand_in_code(&user, &login, &account).await["state"], "active");
-    let id = id_of(&house.accounts_of(&user).await[0]);
+    harness.admin().get(&path).await.expect(200);
+    assert_eq!(harness.hand_in_code(&user, &login, &account).await["state"], "active");
+    let id = id_of(&harness.accounts_of(&user).await[0]);
     let path = format!("/accounts/{id}");
     other.get(&path).await.expect_problem(404, "NOT_FOUND");
     other.delete(&path).await.expect_problem(404, "NOT_FOUND");
     other.get(&format!("{path}/status")).await.expect_problem(404, "NOT_FOUND");
     let message = json!({ "to": "me", "text": "hello" });
-    house.send(&other, &id, None, &message).await.expect_problem(404, "NOT_FOUND");
-    assert_eq!(house.accounts_of(&other).await, [] as [Value; 0]);
-    house.admin().get(&path).await.expect(200);
-    house.expect_clean_books().await;
+    harness.send(&other, &id, None, &message).await.expect_problem(404, "NOT_FOUND");
+    assert_eq!(harness.accounts_of(&other).await, [] as [Value; 0]);
+    harness.admin().get(&path).await.expect(200);
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_that_is_connected_again_is_updated_and_its_old_session_forgotten() {
-    let mut house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
+    let mut harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
     let before = user.get(&format!("/accounts/{id}")).await.expect(200);
     let login = begin_sms(&user, &account.phone).await;
-    let done = house.hand_in_code(&user, &login, &account).await;
+    let done = harness.hand_in_code(&user, &login, &account).await;
     assert_eq!(id_of(&done["account"]), id, "{done:#}");
     assert_eq!(done["account"]["created_at"], before["created_at"]);
-    house.expect_usable(&user, &id, &account).await;
+    harness.expect_usable(&user, &id, &account).await;
     // The key that it had before is not connected any more, not even after a restart.
-    house.kill().await;
-    house.daemon.spawn().await;
-    house.expect_usable(&user, &id, &account).await;
-    house.expect_clean_books().await;
+    harness.kill().await;
+    harness.daemon.spawn().await;
+    harness.expect_usable(&user, &id, &account).await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_of_somebody_else_is_not_taken_over() {
-    let house = House::open().await;
-    let (owner, other, account) = (house.user("ann"), house.user("bob"), house.person().await);
-    let id = house.connect(&owner, &account).await;
-    assert_eq!(house.books(&account).await.sessions, 1);
+    let harness = Harness::open().await;
+    let (owner, other, account) =
+        (harness.user("ann"), harness.user("bob"), harness.person().await);
+    let id = harness.connect(&owner, &account).await;
+    assert_eq!(harness.books(&account).await.sessions, 1);
     let login = begin_sms(&other, &account.phone).await;
-    let code = json!({ "code": house.sim.login_code(account.user_id).await.unwrap() });
+    let code = json!({ "code": harness.sim.login_code(account.user_id).await.unwrap() });
     let refused = other.post(&format!("/logins/{login}/code"), code).await;
     refused.expect_problem(409, "CONFLICT");
     let failed = other.get(&format!("/logins/{login}")).await.expect(200);
     assert_eq!(failed["error"]["code"], "CONFLICT");
     eventually("the fresh session is ended at Telegram", async || {
-        (house.books(&account).await.sessions == 1).then_some(())
+        (harness.books(&account).await.sessions == 1).then_some(())
     })
     .await;
     let body = json!({ "session_string": account.session_string });
     other.post(SESSION, body).await.expect_problem(409, "CONFLICT");
-    let second = house.sim.add_session(account.user_id).await.unwrap();
+    let second = harness.sim.add_session(account.user_id).await.unwrap();
     let refused = other.post(SESSION, json!({ "session_string": second })).await;
     refused.expect_problem(409, "CONFLICT");
     // A session that somebody made elsewhere is theirs to end.
-    assert_eq!(house.books(&account).await.sessions, 2);
-    assert_eq!(house.accounts_of(&other).await, [] as [Value; 0]);
-    house.expect_usable(&owner, &id, &account).await;
-    house.expect_clean_books().await;
+    assert_eq!(harness.books(&account).await.sessions, 2);
+    assert_eq!(harness.accounts_of(&other).await, [] as [Value; 0]);
+    harness.expect_usable(&owner, &id, &account).await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_login_holds_up_no_other() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.stranger().await);
-    let stuck = house.stranger().await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.stranger().await);
+    let stuck = harness.stranger().await;
     let fault = FaultSpec {
         user_id: Some(stuck.user_id),
         kind: Some(FaultKind::Mute),
         method: Some("auth.sendCode".into()),
         ..Default::default()
     };
-    house.sim.add_fault(fault).await.unwrap();
+    harness.sim.add_fault(fault).await.unwrap();
     let stuck = user.post(SMS, json!({ "phone": stuck.phone }));
     let brisk = async {
         let login = begin_sms(&user, &account.phone).await;
-        house.hand_in_code(&user, &login, &account).await
+        harness.hand_in_code(&user, &login, &account).await
     };
     let done = tokio::select! {
         biased;
@@ -410,26 +412,26 @@ async fn one_login_holds_up_no_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_and_whose_it_is_survive_a_kill_right_after_the_answer() {
-    let mut house = House::open().await;
+    let mut harness = Harness::open().await;
     let mut connected = Vec::new();
     for number in 0..5 {
-        let user = house.user(&format!("user-{number}"));
-        let account = house.person().await;
+        let user = harness.user(&format!("user-{number}"));
+        let account = harness.person().await;
         let body = json!({ "session_string": account.session_string });
         let id = id_of(&user.post(SESSION, body).await.expect(201));
-        house.kill().await;
-        house.daemon.spawn().await;
+        harness.kill().await;
+        harness.daemon.spawn().await;
         connected.push((user, id, account));
     }
     for (user, id, account) in &connected {
-        house.expect_usable(user, id, account).await;
+        harness.expect_usable(user, id, account).await;
     }
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 /// Has what is kept of a user's login expire in three seconds; the daemon does not run.
-async fn shorten(house: &House, user: &str, login: &str) {
-    let (store, _outbox) = Store::open(StoreOptions::new(house.daemon.store())).unwrap();
+async fn shorten(harness: &Harness, user: &str, login: &str) {
+    let (store, _outbox) = Store::open(StoreOptions::new(harness.daemon.store())).unwrap();
     let (user, id) = (UserId::new(user).unwrap(), LoginId(login.parse().unwrap()));
     let mut record = store.blocking().row::<LoginRecord>(&user, id).unwrap().expect("it is kept");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
@@ -440,52 +442,52 @@ async fn shorten(house: &House, user: &str, login: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_takes_too_long_expires() {
-    let mut house = House::open().await;
-    let (user, account) = (house.user("ann"), house.stranger().await);
+    let mut harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.stranger().await);
     let login = begin_sms(&user, &account.phone).await;
-    assert_eq!(house.daemon.terminate().await.code(), Some(0));
-    shorten(&house, "ann", &login).await;
-    house.daemon.spawn().await;
-    let expired = house.until_login(&user, &login, "expired").await;
+    assert_eq!(harness.daemon.terminate().await.code(), Some(0));
+    shorten(&harness, "ann", &login).await;
+    harness.daemon.spawn().await;
+    let expired = harness.until_login(&user, &login, "expired").await;
     assert!(expired.get("account").is_none(), "{expired:#}");
-    let code = json!({ "code": house.sim.login_code(account.user_id).await.unwrap() });
+    let code = json!({ "code": harness.sim.login_code(account.user_id).await.unwrap() });
     let late = user.post(&format!("/logins/{login}/code"), code).await;
     late.expect_problem(409, "CONFLICT");
-    assert_eq!(house.accounts_of(&user).await, [] as [Value; 0]);
-    assert_eq!(house.books(&account).await.sessions, 0);
+    assert_eq!(harness.accounts_of(&user).await, [] as [Value; 0]);
+    assert_eq!(harness.books(&account).await.sessions, 0);
     // Nothing is left of it.
-    house.kill().await;
-    house.daemon.spawn().await;
+    harness.kill().await;
+    harness.daemon.spawn().await;
     let path = format!("/logins/{login}");
     user.get(&path).await.expect_problem(404, "NOT_FOUND");
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_succeeded_is_told_of_through_restarts_until_it_would_have_expired() {
-    let mut house = House::open().await;
-    let (user, account) = (house.user("ann"), house.stranger().await);
+    let mut harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.stranger().await);
     let login = begin_sms(&user, &account.phone).await;
-    let id = id_of(&house.hand_in_code(&user, &login, &account).await["account"]);
+    let id = id_of(&harness.hand_in_code(&user, &login, &account).await["account"]);
     for _ in 0..2 {
-        house.kill().await;
-        house.daemon.spawn().await;
+        harness.kill().await;
+        harness.daemon.spawn().await;
         let seen = user.get(&format!("/logins/{login}")).await.expect(200);
         assert_eq!((&seen["state"], id_of(&seen["account"])), (&json!("active"), id.clone()));
     }
-    house.user("bob").get(&format!("/logins/{login}")).await.expect_problem(404, "NOT_FOUND");
-    assert_eq!(house.daemon.terminate().await.code(), Some(0));
-    shorten(&house, "ann", &login).await;
-    house.daemon.spawn().await;
-    house.until_state(&user, &id, "active").await;
+    harness.user("bob").get(&format!("/logins/{login}")).await.expect_problem(404, "NOT_FOUND");
+    assert_eq!(harness.daemon.terminate().await.code(), Some(0));
+    shorten(&harness, "ann", &login).await;
+    harness.daemon.spawn().await;
+    harness.until_state(&user, &id, "active").await;
     let forgotten = |store: &Store| {
         let id = LoginId(login.parse().unwrap());
         store.blocking().row::<LoginRecord>(&UserId::new("ann").unwrap(), id).unwrap().is_none()
     };
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    assert_eq!(house.daemon.terminate().await.code(), Some(0));
-    let (store, _outbox) = Store::open(StoreOptions::new(house.daemon.store())).unwrap();
+    assert_eq!(harness.daemon.terminate().await.code(), Some(0));
+    let (store, _outbox) = Store::open(StoreOptions::new(harness.daemon.store())).unwrap();
     assert!(forgotten(&store));
     store.close().await.unwrap();
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }

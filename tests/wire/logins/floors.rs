@@ -8,7 +8,7 @@ use telewarden_simulator::{Account, FaultKind, FaultSpec, Limits};
 use tokio::time::{Instant, sleep};
 
 use super::connecting::{QR, begin, begin_sms, login_id};
-use crate::support::{Broker, Client, DaemonOptions, House, MORE_SENDS, Stage, eventually};
+use crate::support::{Broker, Client, DaemonOptions, Harness, MORE_SENDS, Stage, eventually};
 
 /// Puts a clock between a program and this machine's.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
@@ -18,7 +18,7 @@ const WATCHED: Duration = Duration::from_secs(20);
 /// call and a free one added, with some room.
 const CALLS_MAX: u64 = 9;
 
-impl House {
+impl Harness {
     pub(crate) async fn calls(&self, method: &str) -> u64 {
         self.sim.stats().await.methods.get(method).copied().unwrap_or(0)
     }
@@ -39,31 +39,31 @@ impl House {
     }
 }
 
-async fn renewals(house: &House, user: &Client) -> (String, u64) {
+async fn renewals(harness: &Harness, user: &Client) -> (String, u64) {
     let login = login_id(&begin(user, QR, json!({})).await);
-    let calls = house.calls_while_watched("auth.exportLoginToken").await;
+    let calls = harness.calls_while_watched("auth.exportLoginToken").await;
     assert!(calls <= CALLS_MAX, "{calls} calls in {WATCHED:?}");
     (login, calls)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_picture_whose_token_is_the_same_until_it_ends_is_not_asked_for_without_end() {
-    let house = House::open().await;
+    let harness = Harness::open().await;
     let limits = Limits { token_seconds: 6, repeat_tokens: true, ..Limits::default() };
-    house.sim.set_limits(limits).await;
-    let (_, calls) = renewals(&house, &house.user("ann")).await;
+    harness.sim.set_limits(limits).await;
+    let (_, calls) = renewals(&harness, &harness.user("ann")).await;
     assert!(calls >= 3, "it is renewed: {calls}");
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_picture_whose_token_lives_for_five_seconds_is_not_asked_for_without_end() {
     for token_seconds in [5, 0] {
-        let house = House::open().await;
-        house.sim.set_limits(Limits { token_seconds, ..Limits::default() }).await;
-        let (_, calls) = renewals(&house, &house.user("ann")).await;
+        let harness = Harness::open().await;
+        harness.sim.set_limits(Limits { token_seconds, ..Limits::default() }).await;
+        let (_, calls) = renewals(&harness, &harness.user("ann")).await;
         assert!(calls >= 3, "it is renewed: {calls}");
-        house.expect_clean_books().await;
+        harness.expect_clean_books().await;
     }
 }
 
@@ -73,67 +73,68 @@ async fn a_picture_is_renewed_in_time_by_a_clock_that_is_wrong() {
     let is_installed = std::path::Path::new(FAKETIME).exists();
     assert!(is_installed, "install libfaketime: {FAKETIME} is not there");
     for offset in ["+25s", "-3600s"] {
-        let mut house = House::prepare(DaemonOptions::default()).await;
+        let mut harness = Harness::prepare(DaemonOptions::default()).await;
         let fake =
             [("LD_PRELOAD", FAKETIME), ("FAKETIME", offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
-        house.set_variables(&fake);
-        house.daemon.spawn().await;
+        harness.set_variables(&fake);
+        harness.daemon.spawn().await;
         // Tokens of users are judged by the same clock.
-        let (user, account) = (house.user_by_clock("ann", offset), house.person().await);
-        let (login, _) = renewals(&house, &user).await;
+        let (user, account) = (harness.user_by_clock("ann", offset), harness.person().await);
+        let (login, _) = renewals(&harness, &user).await;
         // What is shown can be scanned, however long it took.
         sleep(Duration::from_secs(15)).await;
-        house.scan(&user, &login, &account).await;
-        house.until_login(&user, &login, "active").await;
+        harness.scan(&user, &login, &account).await;
+        harness.until_login(&user, &login, "active").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_whose_connection_is_always_cut_asks_ever_more_slowly() {
-    let house = House::open().await;
-    let user = house.user("ann");
+    let harness = Harness::open().await;
+    let user = harness.user("ann");
     let login = login_id(&begin(&user, QR, json!({})).await);
     let kind = Some(FaultKind::Disconnect);
-    house.sim.add_fault(FaultSpec { kind, ..FaultSpec::default() }).await.unwrap();
-    let before = house.sim.stats().await.connections_total;
+    harness.sim.add_fault(FaultSpec { kind, ..FaultSpec::default() }).await.unwrap();
+    let before = harness.sim.stats().await.connections_total;
     sleep(WATCHED).await;
-    let dials = house.sim.stats().await.connections_total - before;
+    let dials = harness.sim.stats().await.connections_total - before;
     assert!(dials <= 12, "{dials} dials in {WATCHED:?}");
-    house.sim.lift_faults().await;
-    house.until_login(&user, &login, "waiting_scan").await;
+    harness.sim.lift_faults().await;
+    harness.until_login(&user, &login, "waiting_scan").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_cannot_be_ended_is_not_tried_without_end() {
-    let house = House::open().await;
-    let (owner, other, account) = (house.user("ann"), house.user("bob"), house.person().await);
-    house.connect(&owner, &account).await;
-    house.always("auth.logOut", "RPC_CALL_FAIL").await;
+    let harness = Harness::open().await;
+    let (owner, other, account) =
+        (harness.user("ann"), harness.user("bob"), harness.person().await);
+    harness.connect(&owner, &account).await;
+    harness.always("auth.logOut", "RPC_CALL_FAIL").await;
     let login = begin_sms(&other, &account.phone).await;
-    let code = json!({ "code": house.sim.login_code(account.user_id).await.unwrap() });
+    let code = json!({ "code": harness.sim.login_code(account.user_id).await.unwrap() });
     let refused = other.post(&format!("/logins/{login}/code"), code).await;
     refused.expect_problem(409, "CONFLICT");
-    let calls = house.calls_while_watched("auth.logOut").await;
+    let calls = harness.calls_while_watched("auth.logOut").await;
     assert!((1..=CALLS_MAX).contains(&calls), "{calls} calls");
-    house.sim.lift_faults().await;
+    harness.sim.lift_faults().await;
     eventually("it is ended after all", async || {
-        (house.books(&account).await.sessions == 1).then_some(())
+        (harness.books(&account).await.sessions == 1).then_some(())
     })
     .await;
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
-async fn dials_while_watched(house: &House, account: &Account) -> u64 {
-    let before = house.books(account).await.connections_total;
+async fn dials_while_watched(harness: &Harness, account: &Account) -> u64 {
+    let before = harness.books(account).await.connections_total;
     sleep(WATCHED).await;
-    house.books(account).await.connections_total - before
+    harness.books(account).await.connections_total - before
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_that_is_asked_to_reconnect_again_and_again_dials_ever_more_slowly() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
     let path = format!("/accounts/{id}/reconnect");
     let storm = async {
         let end = Instant::now() + WATCHED;
@@ -142,59 +143,59 @@ async fn an_account_that_is_asked_to_reconnect_again_and_again_dials_ever_more_s
             sleep(Duration::from_millis(100)).await;
         }
     };
-    let (dials, ()) = tokio::join!(dials_while_watched(&house, &account), storm);
+    let (dials, ()) = tokio::join!(dials_while_watched(&harness, &account), storm);
     assert!((1..=12).contains(&dials), "{dials} dials in {WATCHED:?}");
-    house.until_state(&user, &id, "active").await;
-    house.expect_clean_books().await;
+    harness.until_state(&user, &id, "active").await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_that_is_refused_at_every_dial_dials_ever_more_slowly() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
-    house.always("users.getUsers", "RPC_CALL_FAIL").await;
-    house.sim.disconnect(account.user_id).await.unwrap();
-    let dials = dials_while_watched(&house, &account).await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
+    harness.always("users.getUsers", "RPC_CALL_FAIL").await;
+    harness.sim.disconnect(account.user_id).await.unwrap();
+    let dials = dials_while_watched(&harness, &account).await;
     assert!((2..=10).contains(&dials), "{dials} dials in {WATCHED:?}");
-    house.sim.lift_faults().await;
-    house.until_state(&user, &id, "active").await;
-    house.expect_clean_books().await;
+    harness.sim.lift_faults().await;
+    harness.until_state(&user, &id, "active").await;
+    harness.expect_clean_books().await;
 }
 
 /// A wait of a second that never ends is asked about ever more seldom, and no account is harmed by it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_that_telegram_always_asks_for_grows() {
     let options = DaemonOptions { extra_config: MORE_SENDS.into(), ..DaemonOptions::default() };
-    let house = House::open_with(options).await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
-    house.always("messages.sendMessage", "FLOOD_WAIT_0").await;
+    let harness = Harness::open_with(options).await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
+    harness.always("messages.sendMessage", "FLOOD_WAIT_0").await;
     let message = json!({ "to": "me", "text": "x", "timeout": 25 });
     let named = [("Idempotency-Key", "the-key")];
     let path = format!("/accounts/{id}/messages");
     let asking = user.try_send("POST", &path, &named, Some(&message));
-    let (answer, calls) = tokio::join!(asking, house.calls_while_watched("messages.sendMessage"));
+    let (answer, calls) = tokio::join!(asking, harness.calls_while_watched("messages.sendMessage"));
     assert_eq!(answer.unwrap().status, 429, "it is told to wait, by whichever limit");
     assert!((2..=6).contains(&calls), "{calls} calls in {WATCHED:?}");
-    house.sim.lift_faults().await;
+    harness.sim.lift_faults().await;
 }
 
 /// A lost connection is no reason to send every half second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_send_that_always_fails_is_tried_ever_more_slowly() {
     let options = DaemonOptions { extra_config: MORE_SENDS.into(), ..DaemonOptions::default() };
-    let house = House::open_with(options).await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
-    house.always("messages.sendMessage", "RPC_CALL_FAIL").await;
+    let harness = Harness::open_with(options).await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
+    harness.always("messages.sendMessage", "RPC_CALL_FAIL").await;
     let message = json!({ "to": "me", "text": "x", "timeout": 20 });
-    let answer = house.send(&user, &id, Some("the-key"), &message).await;
+    let answer = harness.send(&user, &id, Some("the-key"), &message).await;
     answer.expect_problem(503, "TG_UNAVAILABLE");
-    let calls = house.calls("messages.sendMessage").await;
+    let calls = harness.calls("messages.sendMessage").await;
     assert!((3..=6).contains(&calls), "{calls} calls in 20 s");
-    house.sim.lift_faults().await;
-    house.send(&user, &id, Some("the-key"), &message).await.expect(201);
+    harness.sim.lift_faults().await;
+    harness.send(&user, &id, Some("the-key"), &message).await.expect(201);
 }
 
 async fn called(stage: &Stage, method: &str) -> u64 {

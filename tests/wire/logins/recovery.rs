@@ -9,7 +9,7 @@ use telewarden_simulator::{Account, FaultKind, FaultSpec, Limits, NewAccount};
 use tokio::time::{Instant, sleep};
 
 use super::connecting::{begin_sms, with_password};
-use crate::support::{Answer, Client, DaemonOptions, House, PATIENCE, eventually, id_of};
+use crate::support::{Answer, Client, DaemonOptions, Harness, PATIENCE, eventually, id_of};
 
 const EMAIL: &str = "jonathan@example.org";
 const EMAIL_PATTERN: &str = "j***n@example.org";
@@ -50,7 +50,7 @@ async fn audited(user: &Client, action: &str) -> Vec<String> {
     ends
 }
 
-impl House {
+impl Harness {
     /// A login of that account, up to the password.
     async fn at_password(&self, user: &Client, account: &Account) -> String {
         let login = begin_sms(user, &account.phone).await;
@@ -79,37 +79,37 @@ fn wrong(code: &str) -> &'static str {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_code_by_mail_stands_for_a_forgotten_password_and_takes_it_away() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.account(forgetful()).await);
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.account(forgetful()).await);
     let login = begin_sms(&user, &account.phone).await;
     forgot(&user, &login).await.expect_problem(409, "CONFLICT");
     recover(&user, &login, "123456").await.expect_problem(409, "CONFLICT");
-    let asked = house.hand_in_code(&user, &login, &account).await;
+    let asked = harness.hand_in_code(&user, &login, &account).await;
     assert_eq!(asked["state"], "password_required", "{asked:#}");
     let asked = forgot(&user, &login).await.expect(200);
     assert_eq!(asked["state"], "password_required", "{asked:#}");
     assert_eq!(asked["email_pattern"], EMAIL_PATTERN);
     assert_eq!(state(&user, &login).await, asked);
     recover(&user, &login, "12").await.expect_problem(422, "VALIDATION");
-    let done = recover(&user, &login, &house.mailed(&account).await).await.expect(200);
+    let done = recover(&user, &login, &harness.mailed(&account).await).await.expect(200);
     assert_eq!(done["state"], "active", "{done:#}");
     assert!(done.get("email_pattern").is_none(), "{done:#}");
-    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    harness.expect_usable(&user, &id_of(&done["account"]), &account).await;
     assert_eq!(audited(&user, "login.recovery").await, ["ok"]);
     assert_eq!(audited(&user, "login.recovery_code").await, ["begun", "ok"]);
     assert_eq!(audited(&user, "account.connect").await, ["ok"]);
     // The account has no password any more.
     let again = begin_sms(&user, &account.phone).await;
-    let done = house.hand_in_code(&user, &again, &account).await;
+    let done = harness.hand_in_code(&user, &again, &account).await;
     assert_eq!(done["state"], "active", "{done:#}");
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_recovery_mail_only_the_password_helps() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.account(with_password()).await);
-    let login = house.at_password(&user, &account).await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.account(with_password()).await);
+    let login = harness.at_password(&user, &account).await;
     let refused = forgot(&user, &login).await.expect_problem(409, "CONFLICT");
     let detail = refused.body["detail"].as_str().unwrap();
     assert!(detail.contains("no recovery e-mail address"), "{detail}");
@@ -117,17 +117,17 @@ async fn without_a_recovery_mail_only_the_password_helps() {
     recover(&user, &login, "123456").await.expect_problem(422, "TG_CODE_INVALID");
     let password = json!({ "password": PASSWORD });
     let done = user.post(&path(&login, "password"), password).await.expect(200);
-    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
-    house.expect_clean_books().await;
+    harness.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_wrong_codes_use_the_mail_up_and_another_one_helps() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.account(forgetful()).await);
-    let login = house.at_password(&user, &account).await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.account(forgetful()).await);
+    let login = harness.at_password(&user, &account).await;
     forgot(&user, &login).await.expect(200);
-    let code = house.mailed(&account).await;
+    let code = harness.mailed(&account).await;
     for _ in 0..3 {
         let refused = recover(&user, &login, wrong(&code)).await;
         refused.expect_problem(422, "TG_CODE_INVALID");
@@ -137,48 +137,48 @@ async fn three_wrong_codes_use_the_mail_up_and_another_one_helps() {
     assert!(late.body["detail"].as_str().unwrap().contains("ask for another one"), "{late:?}");
     assert_eq!(state(&user, &login).await["state"], "password_required");
     forgot(&user, &login).await.expect(200);
-    let done = recover(&user, &login, &house.mailed(&account).await).await.expect(200);
-    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    let done = recover(&user, &login, &harness.mailed(&account).await).await.expect(200);
+    harness.expect_usable(&user, &id_of(&done["account"]), &account).await;
     let mut expected = ["begun", "TG_CODE_INVALID"].repeat(4);
     expected.extend(["begun", "ok"]);
     assert_eq!(audited(&user, "login.recovery_code").await, expected);
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_code_by_mail_that_has_expired_leaves_the_password() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.account(forgetful()).await);
-    let login = house.at_password(&user, &account).await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.account(forgetful()).await);
+    let login = harness.at_password(&user, &account).await;
     forgot(&user, &login).await.expect(200);
-    let code = house.mailed(&account).await;
-    house.sim.set_limits(Limits { code_seconds: 0, ..Limits::default() }).await;
+    let code = harness.mailed(&account).await;
+    harness.sim.set_limits(Limits { code_seconds: 0, ..Limits::default() }).await;
     recover(&user, &login, &code).await.expect_problem(422, "TG_CODE_INVALID");
     let password = json!({ "password": PASSWORD });
     let done = user.post(&path(&login, "password"), password).await.expect(200);
     assert_eq!(done["state"], "active", "{done:#}");
     assert_eq!(audited(&user, "login.recovery_code").await, ["begun", "TG_CODE_INVALID"]);
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_mails_is_waited_for_also_by_the_next_life() {
     const WAIT: u64 = 15;
-    let mut house = House::open().await;
-    let (user, account) = (house.user("ann"), house.account(forgetful()).await);
-    let login = house.at_password(&user, &account).await;
+    let mut harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.account(forgetful()).await);
+    let login = harness.at_password(&user, &account).await;
     forgot(&user, &login).await.expect(200);
-    let code = house.mailed(&account).await;
+    let code = harness.mailed(&account).await;
     let flood = format!("FLOOD_WAIT_{WAIT}");
-    house.hinder("auth.requestPasswordRecovery", Some(&flood), None).await;
+    harness.hinder("auth.requestPasswordRecovery", Some(&flood), None).await;
     let told = forgot(&user, &login).await.expect_problem(429, "TG_API_429").retry_after();
     assert!((1..=WAIT + 1).contains(&told), "{told}");
     let began = Instant::now();
-    house.kill().await;
-    house.daemon.spawn().await;
+    harness.kill().await;
+    harness.daemon.spawn().await;
     forgot(&user, &login).await.expect_problem(429, "TG_API_429");
     assert!(began.elapsed() < Duration::from_secs(WAIT), "what was asked fell into the wait");
-    assert_eq!(house.calls_of("auth.requestPasswordRecovery").await, 2);
+    assert_eq!(harness.calls_of("auth.requestPasswordRecovery").await, 2);
     assert_eq!(state(&user, &login).await["email_pattern"], EMAIL_PATTERN);
     let done = eventually("the wait is over", async || {
         let answer = recover(&user, &login, &code).await;
@@ -186,34 +186,34 @@ async fn a_flood_of_mails_is_waited_for_also_by_the_next_life() {
     })
     .await;
     assert!(began.elapsed() >= Duration::from_secs(WAIT - 1));
-    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
-    house.expect_clean_books().await;
+    harness.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recovery_whose_answer_is_lost_is_not_handed_in_twice() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.account(forgetful()).await);
-    let login = house.at_password(&user, &account).await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.account(forgetful()).await);
+    let login = harness.at_password(&user, &account).await;
     let kind = Some(FaultKind::LoseAnswer);
-    house.hinder("auth.requestPasswordRecovery", None, kind).await;
+    harness.hinder("auth.requestPasswordRecovery", None, kind).await;
     forgot(&user, &login).await.expect_problem(503, "TG_UNAVAILABLE");
     assert_eq!(state(&user, &login).await["state"], "password_required");
-    house.hinder("auth.recoverPassword", None, kind).await;
-    let done = recover(&user, &login, &house.mailed(&account).await).await.expect(200);
+    harness.hinder("auth.recoverPassword", None, kind).await;
+    let done = recover(&user, &login, &harness.mailed(&account).await).await.expect(200);
     assert_eq!(done["state"], "active", "{done:#}");
-    assert_eq!(house.calls_of("auth.recoverPassword").await, 1);
+    assert_eq!(harness.calls_of("auth.recoverPassword").await, 1);
     assert_eq!(audited(&user, "login.recovery_code").await, ["begun", "ok"]);
-    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
-    house.expect_clean_books().await;
+    harness.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_code_is_sent_once_more_by_sms_and_by_call_until_nothing_is_left() {
-    let house = House::open().await;
-    house.sim.set_limits(Limits { resend_seconds: 4, ..Limits::default() }).await;
+    let harness = Harness::open().await;
+    harness.sim.set_limits(Limits { resend_seconds: 4, ..Limits::default() }).await;
     let new = NewAccount { logged_in: true, ..NewAccount::default() };
-    let (user, account) = (house.user("ann"), house.account(new).await);
+    let (user, account) = (harness.user("ann"), harness.account(new).await);
     let login = begin_sms(&user, &account.phone).await;
     let first = state(&user, &login).await;
     let told = |login: &Value| {
@@ -228,42 +228,42 @@ async fn a_code_is_sent_once_more_by_sms_and_by_call_until_nothing_is_left() {
     assert_eq!(told(&by_sms), json!(["sms", "call", 4]));
     let early = resend(&user, &login).await.expect_problem(409, "CONFLICT");
     assert!((1..=4).contains(&early.retry_after()), "{early:?}");
-    assert_eq!(house.calls_of("auth.resendCode").await, 1, "telegram is not asked too early");
+    assert_eq!(harness.calls_of("auth.resendCode").await, 1, "telegram is not asked too early");
     sleep(Duration::from_secs(4)).await;
     let by_call = resend(&user, &login).await.expect(200);
     assert_eq!(told(&by_call), json!(["call", null, null]));
     assert_eq!(state(&user, &login).await, by_call);
     let nothing = resend(&user, &login).await.expect_problem(409, "CONFLICT");
     assert!(nothing.header("retry-after").is_none(), "{nothing:?}");
-    assert_eq!(house.calls_of("auth.resendCode").await, 2, "nor in vain");
-    let done = house.hand_in_code(&user, &login, &account).await;
+    assert_eq!(harness.calls_of("auth.resendCode").await, 2, "nor in vain");
+    let done = harness.hand_in_code(&user, &login, &account).await;
     assert_eq!(done["state"], "active", "{done:#}");
     assert!(done.get("code").is_none(), "{done:#}");
     resend(&user, &login).await.expect_problem(409, "CONFLICT");
     assert_eq!(audited(&user, "login.resend").await, ["ok", "ok"]);
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 /// What Telegram says of a code that is asked for once more, although it offered that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn telegram_has_the_last_word_on_sending_a_code_once_more() {
     const WAIT: u64 = 15;
-    let mut house = House::open().await;
+    let mut harness = Harness::open().await;
     let new = NewAccount { logged_in: true, ..NewAccount::default() };
-    let (user, account) = (house.user("ann"), house.account(new).await);
+    let (user, account) = (harness.user("ann"), harness.account(new).await);
     let login = begin_sms(&user, &account.phone).await;
-    house.hinder("auth.resendCode", Some("SEND_CODE_UNAVAILABLE"), None).await;
+    harness.hinder("auth.resendCode", Some("SEND_CODE_UNAVAILABLE"), None).await;
     let nothing = resend(&user, &login).await.expect_problem(409, "CONFLICT");
     assert!(nothing.header("retry-after").is_none(), "{nothing:?}");
-    house.hinder("auth.resendCode", Some(&format!("FLOOD_WAIT_{WAIT}")), None).await;
+    harness.hinder("auth.resendCode", Some(&format!("FLOOD_WAIT_{WAIT}")), None).await;
     let began = Instant::now();
     let told = resend(&user, &login).await.expect_problem(429, "TG_API_429").retry_after();
     assert!((1..=WAIT + 1).contains(&told), "{told}");
-    house.kill().await;
-    house.daemon.spawn().await;
+    harness.kill().await;
+    harness.daemon.spawn().await;
     resend(&user, &login).await.expect_problem(429, "TG_API_429");
     assert!(began.elapsed() < Duration::from_secs(WAIT), "what was asked fell into the wait");
-    assert_eq!(house.calls_of("auth.resendCode").await, 2, "nobody asks meanwhile");
+    assert_eq!(harness.calls_of("auth.resendCode").await, 2, "nobody asks meanwhile");
     let sent = eventually("the wait is over", async || {
         let answer = resend(&user, &login).await;
         (![429, 503].contains(&answer.status)).then(|| answer.expect(200))
@@ -271,40 +271,40 @@ async fn telegram_has_the_last_word_on_sending_a_code_once_more() {
     .await;
     assert_eq!(sent["code"]["via"], "sms", "{sent:#}");
     assert_eq!(audited(&user, "login.resend").await, ["CONFLICT", "TG_API_429", "ok"]);
-    let done = house.hand_in_code(&user, &login, &account).await;
+    let done = harness.hand_in_code(&user, &login, &account).await;
     assert_eq!(done["state"], "active", "{done:#}");
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_code_that_went_out_once_more_unheard_is_good_all_the_same() {
-    let house = House::open().await;
+    let harness = Harness::open().await;
     let new = NewAccount { logged_in: true, ..NewAccount::default() };
-    let (user, account) = (house.user("ann"), house.account(new).await);
+    let (user, account) = (harness.user("ann"), harness.account(new).await);
     let login = begin_sms(&user, &account.phone).await;
-    house.hinder("auth.resendCode", None, Some(FaultKind::LoseAnswer)).await;
+    harness.hinder("auth.resendCode", None, Some(FaultKind::LoseAnswer)).await;
     resend(&user, &login).await.expect_problem(503, "TG_UNAVAILABLE");
     assert_eq!(state(&user, &login).await["state"], "code_sent");
-    let done = house.hand_in_code(&user, &login, &account).await;
+    let done = harness.hand_in_code(&user, &login, &account).await;
     assert_eq!(done["state"], "active", "{done:#}");
-    house.expect_usable(&user, &id_of(&done["account"]), &account).await;
-    house.expect_clean_books().await;
+    harness.expect_usable(&user, &id_of(&done["account"]), &account).await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_that_was_taken_away_meanwhile_ends_the_login() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.account(forgetful()).await);
-    let login = house.at_password(&user, &account).await;
-    house.hinder("auth.requestPasswordRecovery", Some("PASSWORD_EMPTY"), None).await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.account(forgetful()).await);
+    let login = harness.at_password(&user, &account).await;
+    harness.hinder("auth.requestPasswordRecovery", Some("PASSWORD_EMPTY"), None).await;
     forgot(&user, &login).await.expect_problem(409, "CONFLICT");
     let failed = state(&user, &login).await;
     assert_eq!(
         (&failed["state"], &failed["error"]["code"]),
         (&json!("failed"), &json!("CONFLICT"))
     );
-    assert_eq!(house.accounts_of(&user).await, [] as [Value; 0]);
-    house.expect_clean_books().await;
+    assert_eq!(harness.accounts_of(&user).await, [] as [Value; 0]);
+    harness.expect_clean_books().await;
 }
 
 /// One test a point: the daemon dies there.
@@ -334,7 +334,7 @@ points! {
 /// A user who does not get the code and has forgotten the password logs in. Whatever is not answered is asked
 /// again, as a user would.
 struct Forgetting {
-    house: House,
+    harness: Harness,
     user: Client,
     account: Account,
     deaths: u32,
@@ -343,40 +343,40 @@ struct Forgetting {
 impl Forgetting {
     async fn set() -> Self {
         let options = DaemonOptions { fail_points: true, ..DaemonOptions::default() };
-        let house = House::prepare(options).await;
+        let harness = Harness::prepare(options).await;
         // What went out as the daemon died may be asked for again at once.
-        house.sim.set_limits(Limits { resend_seconds: 0, ..Limits::default() }).await;
+        harness.sim.set_limits(Limits { resend_seconds: 0, ..Limits::default() }).await;
         let new = NewAccount { logged_in: true, ..forgetful() };
-        let (user, account) = (house.user("ann"), house.account(new).await);
-        Self { house, user, account, deaths: 0 }
+        let (user, account) = (harness.user("ann"), harness.account(new).await);
+        Self { harness, user, account, deaths: 0 }
     }
 
     async fn dies_at(mut self, point: &str) {
-        self.house.daemon.launch_to_die_at(point, 1);
-        self.house.daemon.wait_until_ready().await;
-        let sessions = self.house.books(&self.account).await.sessions;
+        self.harness.daemon.launch_to_die_at(point, 1);
+        self.harness.daemon.wait_until_ready().await;
+        let sessions = self.harness.books(&self.account).await.sessions;
         let login = begin_sms(&self.user, &self.account.phone).await;
         self.insist(&path(&login, "resend"), None).await;
         let seen = state(&self.user, &login).await;
         assert_eq!(seen["state"], "code_sent", "{seen:#}");
-        let code = self.house.sim.login_code(self.account.user_id).await.unwrap();
+        let code = self.harness.sim.login_code(self.account.user_id).await.unwrap();
         let asked = self.insist(&path(&login, "code"), Some(json!({ "code": code }))).await;
         assert_eq!(asked["state"], "password_required", "{asked:#}");
         let asked = self.insist(&path(&login, "recovery"), None).await;
         assert_eq!(asked["email_pattern"], EMAIL_PATTERN, "{asked:#}");
-        let code = json!({ "code": self.house.mailed(&self.account).await });
+        let code = json!({ "code": self.harness.mailed(&self.account).await });
         let done = self.insist(&path(&login, "recovery/code"), Some(code)).await;
         assert_eq!(done["state"], "active", "{done:#}");
         assert_eq!(self.deaths, 1, "{point} is not reached");
-        self.house.expect_usable(&self.user, &id_of(&done["account"]), &self.account).await;
+        self.harness.expect_usable(&self.user, &id_of(&done["account"]), &self.account).await;
         assert_eq!(
-            self.house.books(&self.account).await.sessions,
+            self.harness.books(&self.account).await.sessions,
             sessions + 1,
             "one more session"
         );
         let begun = audited(&self.user, "login.recovery_code").await;
         assert_eq!(begun.first().map(String::as_str), Some("begun"), "{begun:?}");
-        self.house.expect_clean_books().await;
+        self.harness.expect_clean_books().await;
     }
 
     /// Asks until it is answered; when the daemon died over it, it lives again. A code that Telegram took as
@@ -400,15 +400,15 @@ impl Forgetting {
     async fn live_again(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         let death = loop {
-            if let Some(death) = self.house.daemon.ended() {
+            if let Some(death) = self.harness.daemon.ended() {
                 break death;
             }
             assert!(Instant::now() < deadline, "the daemon neither answers nor dies");
             sleep(Duration::from_millis(20)).await;
         };
-        assert_eq!(death.signal(), Some(9), "{death}: {}", self.house.daemon.log());
+        assert_eq!(death.signal(), Some(9), "{death}: {}", self.harness.daemon.log());
         self.deaths += 1;
-        self.house.sim.client_killed().await;
-        self.house.daemon.spawn().await;
+        self.harness.sim.client_killed().await;
+        self.harness.daemon.spawn().await;
     }
 }

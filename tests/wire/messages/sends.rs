@@ -7,13 +7,13 @@ use telewarden_simulator::{
 };
 use tokio::time::Instant;
 
-use crate::support::{Answer, Client, DaemonOptions, House, MORE_SENDS, PATIENCE, eventually};
+use crate::support::{Answer, Client, DaemonOptions, Harness, MORE_SENDS, PATIENCE, eventually};
 
 mod limits;
 
 /// A user with a connected account, and somebody to write to.
 struct Desk {
-    house: House,
+    harness: Harness,
     user: Client,
     account: Account,
     id: String,
@@ -27,12 +27,12 @@ impl Desk {
 
     async fn set_with(limits: &str) -> Self {
         let options = DaemonOptions { extra_config: limits.into(), ..DaemonOptions::default() };
-        let house = House::open_with(options).await;
-        let (user, account) = (house.user("ann"), house.person().await);
+        let harness = Harness::open_with(options).await;
+        let (user, account) = (harness.user("ann"), harness.person().await);
         let new = NewAccount { username: Some("the_friend".into()), ..NewAccount::default() };
-        let friend = house.account(new).await;
-        let id = house.connect(&user, &account).await;
-        Self { house, user, account, id, friend }
+        let friend = harness.account(new).await;
+        let id = harness.connect(&user, &account).await;
+        Self { harness, user, account, id, friend }
     }
 
     /// Sends `text` to the friend.
@@ -45,12 +45,12 @@ impl Desk {
     }
 
     async fn order(&self, key: Option<&str>, message: Value) -> Answer {
-        self.house.send(&self.user, &self.id, key, &message).await
+        self.harness.send(&self.user, &self.id, key, &message).await
     }
 
     /// What the friend has received.
     async fn received(&self) -> Vec<String> {
-        self.house.texts(&self.friend).await
+        self.harness.texts(&self.friend).await
     }
 
     async fn expect_received(&self, texts: &[&str]) {
@@ -59,7 +59,7 @@ impl Desk {
 
     /// Calls of `messages.sendMessage` so far.
     async fn calls(&self) -> u64 {
-        let books = self.house.books(&self.account).await;
+        let books = self.harness.books(&self.account).await;
         books.methods.get("messages.sendMessage").copied().unwrap_or(0)
     }
 
@@ -70,7 +70,7 @@ impl Desk {
             method: Some("messages.sendMessage".into()),
             ..spec
         };
-        self.house.sim.add_fault(spec).await.unwrap();
+        self.harness.sim.add_fault(spec).await.unwrap();
     }
 
     async fn refuse(&self, error: &str) {
@@ -86,7 +86,7 @@ impl Desk {
             members: members.to_vec(),
             admins: Vec::new(),
         };
-        self.house.sim.add_chat(new).await.unwrap().chat_id
+        self.harness.sim.add_chat(new).await.unwrap().chat_id
     }
 
     async fn status(&self) -> Value {
@@ -110,7 +110,7 @@ async fn twenty_requests_at_once_under_one_key_send_one_message_and_get_one_answ
     assert_eq!(later.header("idempotency-replayed"), Some("true"));
     assert_eq!(later.expect(201), first);
     assert_eq!(desk.calls().await, 1);
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,17 +121,17 @@ async fn a_key_stands_for_one_message_of_one_account_and_no_key_for_none() {
     let to_me = json!({ "to": "me", "text": "one" });
     desk.order(Some("the-key"), to_me).await.expect_problem(409, "CONFLICT");
     desk.expect_received(&["one"]).await;
-    let other = desk.house.person().await;
-    let other = desk.house.connect(&desk.user, &other).await;
+    let other = desk.harness.person().await;
+    let other = desk.harness.connect(&desk.user, &other).await;
     let message = json!({ "to": "@the_friend", "text": "of another" });
-    desk.house.send(&desk.user, &other, Some("the-key"), &message).await.expect(201);
+    desk.harness.send(&desk.user, &other, Some("the-key"), &message).await.expect(201);
     desk.expect_received(&["one", "of another"]).await;
     let room = desk.supergroup(&[desk.account.user_id]).await;
     for _ in 0..2 {
         desk.send_to(&room.to_string(), None, "twice").await.expect(201);
     }
-    assert_eq!(desk.house.sim.messages(room).await.unwrap().len(), 2);
-    desk.house.expect_clean_books().await;
+    assert_eq!(desk.harness.sim.messages(room).await.unwrap().len(), 2);
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,7 +148,7 @@ async fn a_connection_that_breaks_during_a_send_sends_one_message() {
         desk.order(named, patient).await.expect(201);
     }
     desk.expect_received(&["0", "1", "2"]).await;
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -167,7 +167,7 @@ async fn a_caller_that_goes_away_neither_loses_nor_doubles_its_message() {
     again.expect(201);
     desk.expect_received(&["farewell"]).await;
     assert_eq!(desk.calls().await, 1);
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -184,21 +184,21 @@ async fn a_send_that_outlives_its_callers_patience_is_learnt_of_under_its_key() 
     assert!(sent.await["message_id"].is_i64());
     desk.expect_received(&["late"]).await;
     assert_eq!(desk.calls().await, 1);
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revoked_session_is_an_error_that_connecting_anew_does_not_hide() {
     let desk = Desk::set().await;
-    desk.house.sim.revoke(desk.account.user_id, None).await.unwrap();
+    desk.harness.sim.revoke(desk.account.user_id, None).await.unwrap();
     desk.send(None, "too late").await.expect_problem(409, "TG_SESSION_EXPIRED");
-    let status = desk.house.until_state(&desk.user, &desk.id, "error").await;
+    let status = desk.harness.until_state(&desk.user, &desk.id, "error").await;
     assert_eq!(status["error"]["code"], "TG_SESSION_EXPIRED", "{status:#}");
     desk.send(None, "too late").await.expect_problem(409, "TG_SESSION_EXPIRED");
     let path = format!("/accounts/{}/reconnect", desk.id);
     let answer = desk.user.ask("POST", &path, None).await;
     assert!([200, 409].contains(&answer.status), "{answer:?}");
-    let status = desk.house.until_state(&desk.user, &desk.id, "error").await;
+    let status = desk.harness.until_state(&desk.user, &desk.id, "error").await;
     assert_eq!(status["error"]["code"], "TG_SESSION_EXPIRED", "{status:#}");
     desk.send(None, "too late").await.expect_problem(409, "TG_SESSION_EXPIRED");
     desk.expect_received(&[]).await;
@@ -217,7 +217,7 @@ async fn markup_replies_and_silence_arrive() {
     ] {
         let message = json!({ "to": "@the_friend", "text": text, "parse_mode": mode });
         desk.order(None, message).await.expect(201);
-        let inbox = desk.house.inbox(&desk.friend).await;
+        let inbox = desk.harness.inbox(&desk.friend).await;
         let message = inbox.last().unwrap();
         assert_eq!(message.text, format!("bold and a link and code{end}"), "{mode}");
         let marked = |kind: &str| {
@@ -235,11 +235,11 @@ async fn markup_replies_and_silence_arrive() {
         "to": "@the_friend", "text": "quietly", "reply_to": first["message_id"], "silent": true,
     });
     desk.order(None, reply).await.expect(201);
-    let inbox = desk.house.inbox(&desk.friend).await;
+    let inbox = desk.harness.inbox(&desk.friend).await;
     let [.., first, reply] = &inbox[..] else { panic!("{inbox:?}") };
     assert_eq!((first.text.as_str(), first.silent), ("<b>as it is</b>", false));
     assert_eq!((reply.silent, reply.reply_to), (true, Some(first.message_id)));
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -249,40 +249,40 @@ async fn a_recipient_is_a_name_a_link_an_id_or_oneself() {
     desk.send_to("https://t.me/the_friend", None, "by link").await.expect(201);
     desk.send_to(&desk.friend.user_id.to_string(), None, "by id").await.expect(201);
     desk.expect_received(&["by name", "by link", "by id"]).await;
-    let accepted = desk.house.sim.stats().await.sends_accepted;
+    let accepted = desk.harness.sim.stats().await.sends_accepted;
     desk.send_to("me", None, "to myself").await.expect(201);
-    assert_eq!(desk.house.sim.stats().await.sends_accepted, accepted + 1);
+    assert_eq!(desk.harness.sim.stats().await.sends_accepted, accepted + 1);
     assert_eq!(desk.received().await.len(), 3);
     let room = desk.supergroup(&[desk.account.user_id]).await;
     desk.send_to(&room.to_string(), None, "to all").await.expect(201);
     let by_number = json!({ "to": room, "text": "by number" });
     desk.order(None, by_number).await.expect(201);
-    let held = desk.house.sim.messages(room).await.unwrap();
+    let held = desk.harness.sim.messages(room).await.unwrap();
     let texts: Vec<_> = held.iter().map(|message| message.text.as_str()).collect();
     assert_eq!(texts, ["to all", "by number"]);
     let nobody = desk.send_to("@nobody_is_called_this", None, "?").await;
     assert!([403, 422].contains(&nobody.status), "{nobody:?}");
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_that_fails_holds_up_nobody_elses_message() {
     let desk = Desk::set().await;
-    let other = desk.house.person().await;
-    let other_id = desk.house.connect(&desk.user, &other).await;
+    let other = desk.harness.person().await;
+    let other_id = desk.harness.connect(&desk.user, &other).await;
     let spec = FaultSpec {
         user_id: Some(desk.account.user_id),
         kind: Some(FaultKind::Mute),
         method: Some("*".into()),
         ..FaultSpec::default()
     };
-    desk.house.sim.add_fault(spec).await.unwrap();
+    desk.harness.sim.add_fault(spec).await.unwrap();
     let stuck = desk.order(None, json!({ "to": "@the_friend", "text": "stuck", "timeout": 3 }));
     let brisk = async {
         let begun = Instant::now();
         for number in 0..10 {
             let message = json!({ "to": "@the_friend", "text": number.to_string() });
-            desk.house.send(&desk.user, &other_id, None, &message).await.expect(201);
+            desk.harness.send(&desk.user, &other_id, None, &message).await.expect(201);
         }
         begun.elapsed()
     };
@@ -291,7 +291,7 @@ async fn an_account_that_fails_holds_up_nobody_elses_message() {
     assert!(brisk < Duration::from_secs(3), "{brisk:?}");
     let expected: Vec<_> = (0..10).map(|number| number.to_string()).collect();
     assert_eq!(desk.received().await, expected);
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -312,15 +312,15 @@ async fn messages_repeated_under_their_keys_through_kills_at_random_instants_arr
                 user.try_send("POST", &path, &named, Some(&message)).await
             });
             tokio::time::sleep(lifetime).await;
-            desk.house.kill().await;
+            desk.harness.kill().await;
             drop(caller.await);
-            desk.house.daemon.spawn().await;
+            desk.harness.daemon.spawn().await;
             kills += 1;
         }
         sent.push(desk.order(Some(&key), message).await.expect(201));
     }
     assert_eq!(kills, 15);
-    let inbox = desk.house.inbox(&desk.friend).await;
+    let inbox = desk.harness.inbox(&desk.friend).await;
     let texts: Vec<_> = inbox.iter().map(|message| message.text.clone()).collect();
     assert_eq!(texts, (0..60).map(|number| number.to_string()).collect::<Vec<_>>());
     for (number, before) in sent.into_iter().enumerate() {
@@ -329,7 +329,7 @@ async fn messages_repeated_under_their_keys_through_kills_at_random_instants_arr
         assert_eq!(again.expect(201), before);
     }
     assert_eq!(desk.received().await.len(), 60);
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 /// Outcome and target of what the audit log has of messages, the oldest first.
@@ -347,29 +347,29 @@ async fn a_message_that_was_sent_as_the_daemon_died_is_in_the_audit_log() {
         extra_config: MORE_SENDS.into(),
         ..DaemonOptions::default()
     };
-    let mut house = House::prepare(options).await;
-    house.daemon.launch_to_die_at("send.outcome.before", 1);
-    house.daemon.wait_until_ready().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
-    let accepted = house.sim.stats().await.sends_accepted;
+    let mut harness = Harness::prepare(options).await;
+    harness.daemon.launch_to_die_at("send.outcome.before", 1);
+    harness.daemon.wait_until_ready().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
+    let accepted = harness.sim.stats().await.sends_accepted;
     let message = json!({ "to": "me", "text": "last words" });
     let path = format!("/accounts/{id}/messages");
     assert!(user.try_send("POST", &path, &[], Some(&message)).await.is_err(), "it dies over it");
     let deadline = Instant::now() + PATIENCE;
-    while house.daemon.ended().is_none() {
+    while harness.daemon.ended().is_none() {
         assert!(Instant::now() < deadline, "it lives on");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    house.sim.client_killed().await;
-    assert_eq!(house.sim.stats().await.sends_accepted, accepted + 1, "telegram has it");
-    house.daemon.spawn().await;
-    house.until_state(&user, &id, "active").await;
+    harness.sim.client_killed().await;
+    assert_eq!(harness.sim.stats().await.sends_accepted, accepted + 1, "telegram has it");
+    harness.daemon.spawn().await;
+    harness.until_state(&user, &id, "active").await;
     let told = audit_events(&user).await;
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].0, "begun");
     // One that comes to its end is two lines of one target, which is no other message's.
-    house.send(&user, &id, None, &message).await.expect(201);
+    harness.send(&user, &id, None, &message).await.expect(201);
     let told = audit_events(&user).await;
     let outcomes: Vec<_> = told.iter().map(|(outcome, _)| outcome.as_str()).collect();
     assert_eq!(outcomes, ["begun", "begun", "ok"]);
@@ -386,7 +386,7 @@ async fn a_message_that_telegram_knows_and_does_not_name_is_asked_for_once() {
     desk.fault(FaultSpec { kind, times: Some(1), ..FaultSpec::default() }).await;
     let (user_id, kind) = (Some(desk.account.user_id), Some(FaultKind::RefuseDuplicates));
     let refusing = FaultSpec { user_id, kind, ..FaultSpec::default() };
-    desk.house.sim.add_fault(refusing).await.unwrap();
+    desk.harness.sim.add_fault(refusing).await.unwrap();
     let message = json!({ "to": "@the_friend", "text": "twin", "timeout": 20 });
     let first = desk.order(Some("the-key"), message.clone()).await;
     let first = first.expect_problem(409, "CONFLICT");
@@ -396,9 +396,9 @@ async fn a_message_that_telegram_knows_and_does_not_name_is_asked_for_once() {
     for _ in 0..2 {
         let again = desk.order(Some("the-key"), message.clone()).await;
         assert_eq!(again.expect_problem(409, "CONFLICT").body["detail"], first.body["detail"]);
-        desk.house.kill().await;
-        desk.house.daemon.spawn().await;
-        desk.house.until_state(&desk.user, &desk.id, "active").await;
+        desk.harness.kill().await;
+        desk.harness.daemon.spawn().await;
+        desk.harness.until_state(&desk.user, &desk.id, "active").await;
     }
     assert_eq!(desk.calls().await, calls, "telegram is not asked again");
     let outcomes: Vec<_> =

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use telewarden_simulator::{Chat, ChatKind, FaultKind, FaultSpec};
 
-use crate::support::{Broker, DaemonOptions, House, Stage, eventually, texts_of};
+use crate::support::{Broker, DaemonOptions, Harness, Stage, eventually, texts_of};
 
 /// Our clock beside Telegram's, seconds.
 const SKEWS: [i64; 2] = [5, -20];
@@ -179,15 +179,15 @@ async fn the_age_of_a_message_is_measured_by_telegrams_clock() {
 /// A token that is good for half a minute by the server's clock is shown that long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_picture_is_renewed_by_telegrams_clock() {
-    let mut house = House::prepare(DaemonOptions::default()).await;
-    house.daemon.set_clock(28);
-    house.daemon.spawn().await;
-    let user = house.user("ann");
+    let mut harness = Harness::prepare(DaemonOptions::default()).await;
+    harness.daemon.set_clock(28);
+    harness.daemon.spawn().await;
+    let user = harness.user("ann");
     let begun = user.post("/accounts/telegram/connect/qr", json!({})).await.expect(202);
     let login = begun["login_id"].as_str().unwrap().to_owned();
     let shown = begun["qr"]["url"].clone();
     let exported = async || {
-        let methods = house.sim.stats().await.methods;
+        let methods = harness.sim.stats().await.methods;
         methods.get("auth.exportLoginToken").copied().unwrap_or(0)
     };
     let until = tokio::time::Instant::now() + std::time::Duration::from_secs(6);
@@ -229,20 +229,21 @@ async fn a_chat_by_its_name_is_dated_like_one_by_its_number() {
 /// The session works, so our clock is ahead by no more than Telegram puts up with.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_nobody_tells_the_time_half_a_minute_before_the_command_is_told_too() {
-    let (house, backend) = House::open_with_backend().await;
-    let (user, person, author) = (house.user("ann"), house.person().await, house.person().await);
+    let (harness, backend) = Harness::open_with_backend().await;
+    let (user, person, author) =
+        (harness.user("ann"), harness.person().await, harness.person().await);
     // Connected before anybody asked for a chat, so that nobody knows the time yet.
-    let id = house.connect(&user, &person).await;
-    let chat = house.chat(ChatKind::Supergroup, None, &[&person, &author]).await;
+    let id = harness.connect(&user, &person).await;
+    let chat = harness.chat(ChatKind::Supergroup, None, &[&person, &author]).await;
     let say = async |numbers: std::ops::RangeInclusive<u32>| {
         for number in numbers {
             let text = number.to_string();
-            house.sim.post(chat.chat_id, author.user_id, &text).await.unwrap();
+            harness.sim.post(chat.chat_id, author.user_id, &text).await.unwrap();
         }
     };
     say(1..=3).await;
     let kind = Some(FaultKind::RefuseConnections);
-    house.sim.add_fault(FaultSpec { kind, ..FaultSpec::default() }).await.unwrap();
+    harness.sim.add_fault(FaultSpec { kind, ..FaultSpec::default() }).await.unwrap();
     let path = format!("/monitors/{}", chat.chat_id);
     user.put(&path, json!({ "accounts": [id] })).await.expect(201);
     say(4..=6).await;
@@ -253,6 +254,6 @@ async fn where_nobody_tells_the_time_half_a_minute_before_the_command_is_told_to
         })
         .await;
     assert_eq!(told, texts(1..=6));
-    assert!(house.daemon.log().contains("telegram's time is not known"));
-    house.expect_clean_books().await;
+    assert!(harness.daemon.log().contains("telegram's time is not known"));
+    harness.expect_clean_books().await;
 }

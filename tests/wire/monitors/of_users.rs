@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use telewarden_simulator::{Account, Chat, ChatKind, ChatRules, MemberRights};
 
-use crate::support::{Backend, Client, Event, House, Listener, eventually, texts_of};
+use crate::support::{Backend, Client, Event, Harness, Listener, eventually, texts_of};
 
-impl House {
+impl Harness {
     /// What the account may do in `chat`: is a member, is an admin, can post, can invite.
     async fn rights(&self, user: &Client, id: &str, chat: Value) -> [bool; 4] {
         let path = format!("/accounts/{id}/chats");
@@ -21,29 +21,29 @@ impl House {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rights_in_a_chat_are_those_that_telegram_grants() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
-    let rights = async |chat: Value| house.rights(&user, &id, chat).await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
+    let rights = async |chat: Value| harness.rights(&user, &id, chat).await;
     let admin = MemberRights { admin: Some(true), ..MemberRights::default() };
 
-    house.chat(ChatKind::Supergroup, Some("the_forum"), &[]).await;
+    harness.chat(ChatKind::Supergroup, Some("the_forum"), &[]).await;
     let [is_member, is_admin, ..] = rights(json!("@the_forum")).await;
     assert_eq!((is_member, is_admin), (false, false), "an outsider");
-    let channel = house.chat(ChatKind::Channel, Some("the_paper"), &[]).await;
+    let channel = harness.chat(ChatKind::Channel, Some("the_paper"), &[]).await;
     assert_eq!(rights(json!("https://t.me/the_paper")).await, [false; 4], "an outsider");
 
-    house.sim.add_member(channel.chat_id, account.user_id).await.unwrap();
+    harness.sim.add_member(channel.chat_id, account.user_id).await.unwrap();
     let [is_member, is_admin, can_post, _] = rights(json!("@the_paper")).await;
     assert_eq!((is_member, is_admin, can_post), (true, false, false), "a reader");
-    house.allow(&channel, &account, admin).await;
+    harness.allow(&channel, &account, admin).await;
     assert_eq!(rights(json!("@the_paper")).await, [true; 4], "an admin");
     let mute = MemberRights { admin: Some(true), may_post: Some(false), may_invite: Some(false) };
-    house.allow(&channel, &account, mute).await;
+    harness.allow(&channel, &account, mute).await;
     assert_eq!(rights(json!("@the_paper")).await, [true, true, false, false], "a mute admin");
 
     for kind in [ChatKind::Supergroup, ChatKind::Group] {
-        let group = house.chat(kind, None, &[&account]).await;
+        let group = harness.chat(kind, None, &[&account]).await;
         let named = || json!(group.chat_id);
         assert_eq!(rights(named()).await, [true, false, true, true], "a member, {kind:?}");
         let rules = ChatRules {
@@ -51,33 +51,33 @@ async fn rights_in_a_chat_are_those_that_telegram_grants() {
             members_may_invite: Some(false),
             ..ChatRules::default()
         };
-        house.sim.set_rules(group.chat_id, rules).await.unwrap();
+        harness.sim.set_rules(group.chat_id, rules).await.unwrap();
         assert_eq!(rights(named()).await, [true, false, false, false], "held down, {kind:?}");
-        house.allow(&group, &account, admin).await;
+        harness.allow(&group, &account, admin).await;
         let [is_member, is_admin, can_post, _] = rights(named()).await;
         assert_eq!((is_member, is_admin, can_post), (true, true, true), "an admin, {kind:?}");
     }
-    let private = house.chat(ChatKind::Supergroup, None, &[]).await;
+    let private = harness.chat(ChatKind::Supergroup, None, &[]).await;
     let path = format!("/accounts/{id}/chats");
     let refused = user.post(&path, json!({ "chat": private.chat_id })).await;
     assert!([403, 422].contains(&refused.status), "{refused:?}");
     let listed = user.get(&path).await.expect(200);
     assert_eq!(listed["items"].as_array().unwrap().len(), 4, "each once: {listed:#}");
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
-/// A house whose messages go to a backend, with somebody who writes.
+/// A harness whose messages go to a backend, with somebody who writes.
 struct Watch {
-    house: House,
+    harness: Harness,
     backend: Backend,
     author: Account,
 }
 
 impl Watch {
     async fn set() -> Self {
-        let (house, backend) = House::open_with_backend().await;
-        let author = house.person().await;
-        Self { house, backend, author }
+        let (harness, backend) = Harness::open_with_backend().await;
+        let author = harness.person().await;
+        Self { harness, backend, author }
     }
 
     async fn monitor(&self, user: &Client, chat: &Chat, ids: &[&str]) {
@@ -93,7 +93,7 @@ impl Watch {
     async fn say(&self, chat: &Chat, numbers: std::ops::RangeInclusive<u32>) {
         for number in numbers {
             let text = number.to_string();
-            self.house.sim.post(chat.chat_id, self.author.user_id, &text).await.unwrap();
+            self.harness.sim.post(chat.chat_id, self.author.user_id, &text).await.unwrap();
         }
     }
 
@@ -165,27 +165,27 @@ impl Watch {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_monitor_over_http_tells_every_message_and_fails_over_without_a_gap() {
     let watch = Watch::set().await;
-    let house = &watch.house;
-    let (user, one, two) = (house.user("ann"), house.person().await, house.person().await);
-    let chat = house.chat(ChatKind::Supergroup, None, &[&watch.author, &one, &two]).await;
-    let (first, second) = (house.connect(&user, &one).await, house.connect(&user, &two).await);
+    let harness = &watch.harness;
+    let (user, one, two) = (harness.user("ann"), harness.person().await, harness.person().await);
+    let chat = harness.chat(ChatKind::Supergroup, None, &[&watch.author, &one, &two]).await;
+    let (first, second) = (harness.connect(&user, &one).await, harness.connect(&user, &two).await);
     let ids = [first.as_str(), second.as_str()];
     watch.monitor(&user, &chat, &ids).await;
     watch.say(&chat, 1..=20).await;
     watch.expect_told(&ids[..1], 20).await;
-    house.sim.revoke(one.user_id, None).await.unwrap();
+    harness.sim.revoke(one.user_id, None).await.unwrap();
     watch.say(&chat, 21..=60).await;
     watch.expect_told(&ids, 60).await;
     let path = format!("/monitors/{}", chat.chat_id);
     let monitor = user.get(&path).await.expect(200);
     assert_eq!(monitor["session"], second, "{monitor:#}");
-    house.until_state(&user, &first, "error").await;
+    harness.until_state(&user, &first, "error").await;
     user.delete(&path).await.expect(204);
     user.get(&path).await.expect_problem(404, "NOT_FOUND");
     let before = watch.backend.events().len();
     watch.say(&chat, 61..=65).await;
     // Whatever is told after this was told in the meantime, if anything was.
-    let other = house.chat(ChatKind::Supergroup, None, &[&watch.author, &two]).await;
+    let other = harness.chat(ChatKind::Supergroup, None, &[&watch.author, &two]).await;
     watch.monitor(&user, &other, &ids[1..]).await;
     watch.say(&other, 1..=1).await;
     let all =
@@ -195,17 +195,17 @@ async fn a_monitor_over_http_tells_every_message_and_fails_over_without_a_gap() 
     let late = later.iter().filter(|event| event.body["chat_id"] == chat.chat_id);
     let late: Vec<_> = late.filter(|event| event.kind == "incoming_telegram_message").collect();
     assert!(late.is_empty(), "{late:?}");
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_users_who_monitor_one_chat_see_their_own() {
     let watch = Watch::set().await;
-    let house = &watch.house;
-    let (ann, bob) = (house.user("ann"), house.user("bob"));
-    let (one, two) = (house.person().await, house.person().await);
-    let chat = house.chat(ChatKind::Supergroup, None, &[&watch.author, &one, &two]).await;
-    let (of_ann, of_bob) = (house.connect(&ann, &one).await, house.connect(&bob, &two).await);
+    let harness = &watch.harness;
+    let (ann, bob) = (harness.user("ann"), harness.user("bob"));
+    let (one, two) = (harness.person().await, harness.person().await);
+    let chat = harness.chat(ChatKind::Supergroup, None, &[&watch.author, &one, &two]).await;
+    let (of_ann, of_bob) = (harness.connect(&ann, &one).await, harness.connect(&bob, &two).await);
     let path = format!("/monitors/{}", chat.chat_id);
     let stolen = ann.put(&path, json!({ "accounts": [of_bob] })).await;
     assert!([404, 422].contains(&stolen.status), "{stolen:?}");
@@ -225,18 +225,18 @@ async fn two_users_who_monitor_one_chat_see_their_own() {
     watch.say(&chat, 6..=10).await;
     watch.expect_told(&[&of_bob], 10).await;
     watch.expect_told(&[&of_ann], 5).await;
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 /// The pool names the account; its key is another one after a new login.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_monitor_follows_its_account_to_a_new_login() {
     let watch = Watch::set().await;
-    let house = &watch.house;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
+    let harness = &watch.harness;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
     let members = [&account, &watch.author];
-    let chat = house.chat(ChatKind::Supergroup, None, &members).await;
+    let chat = harness.chat(ChatKind::Supergroup, None, &members).await;
     watch.monitor(&user, &chat, &[&id]).await;
     watch.say(&chat, 1..=3).await;
     watch.expect_told(&[&id], 3).await;
@@ -247,22 +247,22 @@ async fn a_monitor_follows_its_account_to_a_new_login() {
     })
     .await;
     let login = begun["login_id"].as_str().unwrap();
-    let code = json!({ "code": house.sim.login_code(account.user_id).await.unwrap() });
+    let code = json!({ "code": harness.sim.login_code(account.user_id).await.unwrap() });
     user.post(&format!("/logins/{login}/code"), code).await.expect(200);
     watch.say(&chat, 4..=6).await;
     watch.expect_told(&[&id], 6).await;
     assert!(watch.backend.losses().is_empty(), "{:?}", watch.backend.losses());
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 /// Telegram has no part in it, and is not named.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_that_is_removed_here_is_a_loss_of_its_own_kind() {
     let watch = Watch::set().await;
-    let house = &watch.house;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
-    let chat = house.chat(ChatKind::Supergroup, None, &[&account, &watch.author]).await;
+    let harness = &watch.harness;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
+    let chat = harness.chat(ChatKind::Supergroup, None, &[&account, &watch.author]).await;
     watch.monitor(&user, &chat, &[&id]).await;
     user.delete(&format!("/accounts/{id}")).await.expect(204);
     let monitor = watch.until_exhausted(&user, &chat).await;
@@ -275,7 +275,7 @@ async fn an_account_that_is_removed_here_is_a_loss_of_its_own_kind() {
         (reasons.len() == 2).then_some(reasons)
     });
     assert_eq!(lost.await, ["session_revoked", "no_backup_left"]);
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 /// A session that a command of the bridge brought, too, stays for the bridge; it is its user's no more, in no
@@ -283,10 +283,10 @@ async fn an_account_that_is_removed_here_is_a_loss_of_its_own_kind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn monitors_of_a_user_lose_a_shared_session_that_is_removed_and_the_bridge_keeps_it() {
     let mut watch = Watch::set().await;
-    let (author, house) = (&watch.author, &watch.house);
-    let (user, shared, own) = (house.user("ann"), house.person().await, house.person().await);
-    let (id, other) = (house.connect(&user, &shared).await, house.connect(&user, &own).await);
-    let chat = async |members: &[&Account]| house.chat(ChatKind::Supergroup, None, members).await;
+    let (author, harness) = (&watch.author, &watch.harness);
+    let (user, shared, own) = (harness.user("ann"), harness.person().await, harness.person().await);
+    let (id, other) = (harness.connect(&user, &shared).await, harness.connect(&user, &own).await);
+    let chat = async |members: &[&Account]| harness.chat(ChatKind::Supergroup, None, members).await;
     // The bridge's; one whose only account is the shared one; one that has it as a backup.
     let of_bridge = chat(&[author, &shared]).await;
     let lone = chat(&[author, &shared]).await;
@@ -294,7 +294,7 @@ async fn monitors_of_a_user_lose_a_shared_session_that_is_removed_and_the_bridge
     watch.backend.start(of_bridge.chat_id.into(), &Listener::new("alice", &shared), &[]).await;
     watch.monitor(&user, &lone, &[&id]).await;
     watch.monitor(&user, &backed, &[&other, &id]).await;
-    house.daemon.wait_for_monitors("active", 3).await;
+    harness.daemon.wait_for_monitors("active", 3).await;
     for chat in [&of_bridge, &lone, &backed] {
         watch.say(chat, 1..=5).await;
         watch.expect_texts(chat, 5).await;
@@ -303,7 +303,7 @@ async fn monitors_of_a_user_lose_a_shared_session_that_is_removed_and_the_bridge
     let lost = watch.until_exhausted(&user, &lone).await;
     watch.expect_losses(&lone, &[(&id, "session_revoked"), (&id, "no_backup_left")]).await;
     // It must not come back as a backup.
-    house.sim.revoke(own.user_id, None).await.unwrap();
+    harness.sim.revoke(own.user_id, None).await.unwrap();
     watch.say(&backed, 6..=10).await;
     let backed_lost = watch.until_exhausted(&user, &backed).await;
     for monitor in [&lost, &backed_lost] {
@@ -316,8 +316,8 @@ async fn monitors_of_a_user_lose_a_shared_session_that_is_removed_and_the_bridge
     watch.say(&lone, 6..=10).await;
     watch.say(&of_bridge, 6..=10).await;
     watch.expect_texts(&of_bridge, 10).await;
-    watch.house.kill().await;
-    watch.house.daemon.spawn().await;
+    watch.harness.kill().await;
+    watch.harness.daemon.spawn().await;
     watch.say(&of_bridge, 11..=15).await;
     watch.expect_texts(&of_bridge, 15).await;
     for (chat, before) in [(&lone, &lost), (&backed, &backed_lost)] {
@@ -327,9 +327,9 @@ async fn monitors_of_a_user_lose_a_shared_session_that_is_removed_and_the_bridge
     }
     watch.expect_losses(&lone, &losses[1..]).await;
     watch.expect_losses(&backed, &losses).await;
-    assert_eq!(watch.house.accounts_of(&user).await.len(), 1);
+    assert_eq!(watch.harness.accounts_of(&user).await.len(), 1);
     // Connected once more it goes on where it was, and nothing of what was said is missing.
-    let anew = watch.house.connect(&user, &shared).await;
+    let anew = watch.harness.connect(&user, &shared).await;
     for chat in [&lone, &backed] {
         let path = format!("/monitors/{}", chat.chat_id);
         user.put(&path, json!({ "accounts": [anew] })).await.expect(200);
@@ -337,15 +337,15 @@ async fn monitors_of_a_user_lose_a_shared_session_that_is_removed_and_the_bridge
     }
     watch.say(&of_bridge, 16..=20).await;
     watch.expect_texts(&of_bridge, 20).await;
-    watch.house.expect_clean_books().await;
+    watch.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_links_that_name_a_chat_are_chats() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
-    house.chat(ChatKind::Supergroup, Some("the_forum"), &[&account]).await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
+    harness.chat(ChatKind::Supergroup, Some("the_forum"), &[&account]).await;
     let path = format!("/accounts/{id}/chats");
     for link in ["tg://resolve?domain=the_forum", "https://the_forum.t.me/12", "t.me/s/the_forum"] {
         user.post(&path, json!({ "chat": link })).await.expect(201);
@@ -355,28 +355,28 @@ async fn only_links_that_name_a_chat_are_chats() {
         let refused = refused.expect_problem(422, "VALIDATION");
         assert!(refused.body.to_string().contains("names no chat"), "{refused:?}");
         let message = json!({ "to": link, "text": "x" });
-        house.send(&user, &id, None, &message).await.expect_problem(422, "VALIDATION");
+        harness.send(&user, &id, None, &message).await.expect_problem(422, "VALIDATION");
     }
-    let resolved = house.calls("contacts.resolveUsername").await;
+    let resolved = harness.calls("contacts.resolveUsername").await;
     assert_eq!(resolved, 1, "telegram is not asked for what is no name");
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_users_monitor_in_trouble_degrades_health_and_is_not_named_there() {
-    let house = House::open().await;
-    let (user, account) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &account).await;
-    house.chat(ChatKind::Supergroup, Some("the_forum"), &[&account]).await;
+    let harness = Harness::open().await;
+    let (user, account) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &account).await;
+    harness.chat(ChatKind::Supergroup, Some("the_forum"), &[&account]).await;
     user.put("/monitors/@the_forum", json!({ "accounts": [id] })).await.expect(201);
-    house.until_state(&user, &id, "active").await;
-    house.do_to(&user, &id, "pause").await;
+    harness.until_state(&user, &id, "active").await;
+    harness.do_to(&user, &id, "pause").await;
     let health = eventually("health tells that something is in trouble", async || {
-        let (_, health) = house.daemon.get("/health").await.ok()?;
+        let (_, health) = harness.daemon.get("/health").await.ok()?;
         (health["status"] == "degraded").then_some(health)
     })
     .await;
     assert_eq!(health["monitors"]["troubled"], json!([]), "{health:#}");
     assert!(!health.to_string().contains("the_forum"), "{health:#}");
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use serde_json::{Value, json};
 use telewarden_simulator::{Chat, ChatKind, FaultSpec};
 
-use crate::support::{Broker, DaemonOptions, Event, House, Listener, Stage, eventually};
+use crate::support::{Broker, DaemonOptions, Event, Harness, Listener, Stage, eventually};
 
 /// The points of `src/failpoint.rs` that have a test here.
 pub(crate) const DEATHS_TESTED: &[&str] = &["monitor.migrate.before", "monitor.migrate.after"];
@@ -314,17 +314,17 @@ async fn two_monitors_follow_an_upgrade_each_for_itself() {
 /// Its events go through the same outbox, and what is shown of it says both ids.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_users_monitor_follows_an_upgrade_and_says_so() {
-    let (house, backend) = House::open_with_backend().await;
-    let (user, person) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &person).await;
-    let author = house.person().await;
-    let group = house.chat(ChatKind::Group, None, &[&person, &author]).await;
+    let (harness, backend) = Harness::open_with_backend().await;
+    let (user, person) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &person).await;
+    let author = harness.person().await;
+    let group = harness.chat(ChatKind::Group, None, &[&person, &author]).await;
     let path = format!("/monitors/{}", group.chat_id);
     user.put(&path, json!({ "accounts": [id] })).await.expect(201);
-    house.daemon.wait_for_monitors("active", 1).await;
-    house.sim.post(group.chat_id, author.user_id, "before").await.unwrap();
-    let new_id = house.sim.upgrade(group.chat_id).await.unwrap();
-    house.sim.post(new_id, author.user_id, "after").await.unwrap();
+    harness.daemon.wait_for_monitors("active", 1).await;
+    harness.sim.post(group.chat_id, author.user_id, "before").await.unwrap();
+    let new_id = harness.sim.upgrade(group.chat_id).await.unwrap();
+    harness.sim.post(new_id, author.user_id, "after").await.unwrap();
     eventually("it is followed", async || {
         let seen = user.get(&path).await.expect(200);
         let follows = seen["marked_chat_id"] == new_id && seen["state"] == "active";
@@ -343,26 +343,26 @@ async fn a_users_monitor_follows_an_upgrade_and_says_so() {
     let by_new_id = format!("/monitors/{new_id}");
     let same = user.put(&by_new_id, json!({ "accounts": [id] })).await.expect(200);
     assert_eq!(same["chat_id"], group.chat_id, "{same:#}");
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 /// No error of a send says where a group went; the group itself does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_sends_to_a_group_that_became_a_supergroup_is_told_its_new_id() {
-    let house = House::open().await;
-    let (user, person) = (house.user("ann"), house.person().await);
-    let id = house.connect(&user, &person).await;
-    let author = house.person().await;
-    let group = house.chat(ChatKind::Group, None, &[&person, &author]).await;
+    let harness = Harness::open().await;
+    let (user, person) = (harness.user("ann"), harness.person().await);
+    let id = harness.connect(&user, &person).await;
+    let author = harness.person().await;
+    let group = harness.chat(ChatKind::Group, None, &[&person, &author]).await;
     let chats = format!("/accounts/{id}/chats");
     let message = |to: i64, text: &str| json!({ "to": to.to_string(), "text": text });
-    house.send(&user, &id, None, &message(group.chat_id, "before")).await.expect(201);
+    harness.send(&user, &id, None, &message(group.chat_id, "before")).await.expect(201);
     let kept = user.post(&chats, json!({ "chat": group.chat_id })).await.expect(201);
     assert_eq!((&kept["chat_id"], &kept["kind"]), (&json!(group.chat_id), &json!("group")));
-    let new_id = house.sim.upgrade(group.chat_id).await.unwrap();
+    let new_id = harness.sim.upgrade(group.chat_id).await.unwrap();
     for key in ["the-key", "the-key", "another-key"] {
         let message = message(group.chat_id, "lost");
-        let refused = house.send(&user, &id, Some(key), &message).await;
+        let refused = harness.send(&user, &id, Some(key), &message).await;
         let refused = refused.expect_problem(403, "TG_CHAT_FORBIDDEN");
         let detail = refused.body["detail"].as_str().unwrap();
         assert!(
@@ -370,8 +370,8 @@ async fn who_sends_to_a_group_that_became_a_supergroup_is_told_its_new_id() {
             "{detail}"
         );
     }
-    house.send(&user, &id, None, &message(new_id, "after")).await.expect(201);
-    let said = house.sim.messages(new_id).await.unwrap();
+    harness.send(&user, &id, None, &message(new_id, "after")).await.expect(201);
+    let said = harness.sim.messages(new_id).await.unwrap();
     let said: Vec<_> = said.iter().map(|message| message.text.as_str()).collect();
     assert_eq!(said.iter().filter(|text| **text == "lost").count(), 0, "{said:?}");
     assert_eq!(said.iter().filter(|text| **text == "after").count(), 1, "{said:?}");
@@ -383,7 +383,7 @@ async fn who_sends_to_a_group_that_became_a_supergroup_is_told_its_new_id() {
     let listed: Vec<_> =
         listed["items"].as_array().unwrap().iter().map(|chat| &chat["chat_id"]).collect();
     assert_eq!(listed, [&json!(new_id)]);
-    house.expect_clean_books().await;
+    harness.expect_clean_books().await;
 }
 
 async fn dies_at(point: &str) {

@@ -12,7 +12,7 @@ use telewarden::protocol::users::owner::Role;
 use telewarden_simulator::{ChatKind, NewAccount};
 use uuid::Uuid;
 
-use crate::support::{Answer, Backend, House, Question, eventually};
+use crate::support::{Answer, Backend, Harness, Question, eventually};
 
 /// What one user has, by the first part of the path that names it.
 #[derive(Default)]
@@ -28,7 +28,7 @@ struct User {
 
 /// The street: two users with everything.
 struct Street {
-    house: House,
+    harness: Harness,
     _backend: Backend,
     alice: User,
     bob: User,
@@ -38,12 +38,12 @@ struct Street {
 
 impl Street {
     async fn set() -> Self {
-        let (house, _backend) = super::open().await;
-        let document = house.expect(Question::new("GET", "/openapi.json"), 200).await;
-        let alice = settle(&house, "alice").await;
-        let bob = settle(&house, "bob").await;
-        let admin = house.token("root", Role::Admin);
-        Self { house, _backend, alice, bob, admin, document }
+        let (harness, _backend) = super::open().await;
+        let document = harness.expect(Question::new("GET", "/openapi.json"), 200).await;
+        let alice = settle(&harness, "alice").await;
+        let bob = settle(&harness, "bob").await;
+        let admin = harness.token("root", Role::Admin);
+        Self { harness, _backend, alice, bob, admin, document }
     }
 
     /// Every operation of the API: method, path, itself.
@@ -80,36 +80,36 @@ impl Street {
 }
 
 /// A user with an account, a chat, a monitor, a login under way, and a webhook.
-async fn settle(house: &House, name: &str) -> User {
-    let token = house.token(name, Role::User);
+async fn settle(harness: &Harness, name: &str) -> User {
+    let token = harness.token(name, Role::User);
     let followed: Arc<Mutex<String>> = Arc::default();
-    let person = house.named(&format!("{name}_herself")).await;
-    let account = house.connect(&house.holder(&token), &person).await;
+    let person = harness.named(&format!("{name}_herself")).await;
+    let account = harness.connect(&harness.holder(&token), &person).await;
     let room = format!("room_of_{name}");
-    let sim = &house.sim;
-    let chat = house.chat(ChatKind::Supergroup, Some(&room), &[]).await;
+    let sim = &harness.sim;
+    let chat = harness.chat(ChatKind::Supergroup, Some(&room), &[]).await;
     sim.add_member(chat.chat_id, person.user_id).await.unwrap();
     let post = |path: &str| Question::new("POST", path).by(&token);
     let attach = post(&format!("/accounts/{account}/chats")).json(json!({ "chat": room }));
-    house.expect(attach, 201).await;
+    harness.expect(attach, 201).await;
     let put = Question::new("PUT", &format!("/monitors/{}", chat.chat_id)).by(&token);
-    house.expect(put.json(json!({ "accounts": [account] })), 201).await;
+    harness.expect(put.json(json!({ "accounts": [account] })), 201).await;
     let new = NewAccount { logged_in: false, ..NewAccount::default() };
     let stranger = sim.add_account(new).await.unwrap();
     let sms = post("/accounts/telegram/connect/sms").json(json!({ "phone": stranger.phone }));
-    let login = house.expect(sms, 202).await["login_id"].as_str().unwrap().to_owned();
+    let login = harness.expect(sms, 202).await["login_id"].as_str().unwrap().to_owned();
     // Nobody is called.
     let hook = json!({ "url": format!("https://{name}.example.org/"), "enabled": false });
-    let hook = house.expect(post("/webhooks").json(hook), 201).await;
+    let hook = harness.expect(post("/webhooks").json(hook), 201).await;
     let hook = hook["id"].as_str().unwrap().to_owned();
     let task = json!({ "task_type": "send_messages", "title": format!("task_of_{name}"),
         "message_template": "Hi", "account_ids": [account], "audience_basis": "they asked" });
-    let task = house.expect(post("/invite/tasks").json(task), 201).await;
+    let task = harness.expect(post("/invite/tasks").json(task), 201).await;
     let task = task["id"].as_str().unwrap().to_owned();
     let people = json!({ "targets": [{ "identifier": format!("@guest_of_{name}") }] });
-    house.expect(post(&format!("/invite/tasks/{task}/targets/bulk")).json(people), 200).await;
+    harness.expect(post(&format!("/invite/tasks/{task}/targets/bulk")).json(people), 200).await;
     let foe = json!({ "identifier": format!("@foe_of_{name}") });
-    let foe = house.expect(post("/invite/suppression").json(foe), 201).await;
+    let foe = harness.expect(post("/invite/suppression").json(foe), 201).await;
     let foe = foe["id"].as_str().unwrap().to_owned();
     let has = HashMap::from([
         ("accounts", account),
@@ -173,10 +173,10 @@ async fn what_is_anothers_is_answered_as_what_never_was() {
             continue;
         }
         let hers = street.example(&method, &alice.has.in_path(&template), &operation);
-        let hers = street.house.ask(hers.by(&bob.token)).await;
+        let hers = street.harness.ask(hers.by(&bob.token)).await;
         let nobodys = Belongings::of_nobody().in_path(&template);
         let nobodys = street.example(&method, &nobodys, &operation);
-        let nobodys = street.house.ask(nobodys.by(&bob.token)).await;
+        let nobodys = street.harness.ask(nobodys.by(&bob.token)).await;
         assert_eq!(hers.refusal(), (404, "NOT_FOUND".to_owned()), "{method} {template}");
         assert_eq!(form(&hers), form(&nobodys), "{method} {template}");
         asked += 1;
@@ -187,8 +187,8 @@ async fn what_is_anothers_is_answered_as_what_never_was() {
         let put = Question::new("PUT", "/monitors/@a_room_of_mine").by(&bob.token);
         put.json(json!({ "accounts": [id] }))
     };
-    let hers = street.house.ask(put(&alice.has.0["accounts"])).await;
-    let nobodys = street.house.ask(put(&Uuid::new_v4().to_string())).await;
+    let hers = street.harness.ask(put(&alice.has.0["accounts"])).await;
+    let nobodys = street.harness.ask(put(&Uuid::new_v4().to_string())).await;
     assert_eq!((hers.status, form(&hers)), (404, form(&nobodys)));
     // People into a campaign of hers, and of nobody's.
     for path in ["/invite/import/file", "/invite/import/validate"] {
@@ -196,8 +196,8 @@ async fn what_is_anothers_is_answered_as_what_never_was() {
             let post = Question::new("POST", path).by(&bob.token);
             post.form(&[("task_id", task), ("file", "username\n@somebody\n")])
         };
-        let hers = street.house.ask(post(&alice.has.0["invite"])).await;
-        let nobodys = street.house.ask(post(&Uuid::new_v4().to_string())).await;
+        let hers = street.harness.ask(post(&alice.has.0["invite"])).await;
+        let nobodys = street.harness.ask(post(&Uuid::new_v4().to_string())).await;
         assert_eq!((hers.status, form(&hers)), (404, form(&nobodys)), "{path}");
     }
     // Nothing of hers was touched.
@@ -214,7 +214,7 @@ async fn what_is_anothers_is_answered_as_what_never_was() {
         ("POST", "/api/v1/invite/tasks/{id}/dry-run"),
     ] {
         let look = Question::new(method, &alice.has.in_path(template)).by(&alice.token);
-        street.house.expect(look, 200).await;
+        street.harness.expect(look, 200).await;
     }
 }
 
@@ -225,17 +225,17 @@ async fn lists_logs_exports_and_streams_tell_of_ones_own_alone() {
     let followed = Arc::clone(&bob.followed);
     let tell = move |text: &str| followed.lock().unwrap().push_str(text);
     let stream = Question::new("GET", "/events/stream").by(&bob.token);
-    let _stream = street.house.door.listen(&stream, tell).await;
+    let _stream = street.harness.door.listen(&stream, tell).await;
     // Things happen to both; his own last, so that hers would have come before.
     for user in [alice, bob] {
         for step in ["pause", "resume"] {
             let path = format!("/accounts/{}/{step}", user.has.0["accounts"]);
-            street.house.expect(Question::new("POST", &path).by(&user.token), 200).await;
+            street.harness.expect(Question::new("POST", &path).by(&user.token), 200).await;
         }
-        let holder = street.house.holder(&user.token);
-        street.house.until_state(&holder, &user.has.0["accounts"], "active").await;
+        let holder = street.harness.holder(&user.token);
+        street.harness.until_state(&holder, &user.has.0["accounts"], "active").await;
         let path = format!("/logins/{}", user.has.0["logins"]);
-        street.house.expect(Question::new("DELETE", &path).by(&user.token), 204).await;
+        street.harness.expect(Question::new("DELETE", &path).by(&user.token), 204).await;
     }
     eventually("his stream tells of his account", async || {
         bob.followed.lock().unwrap().contains(&bob.has.0["accounts"]).then_some(())
@@ -257,17 +257,17 @@ async fn lists_logs_exports_and_streams_tell_of_ones_own_alone() {
         "/invite/suppression",
         "/users/bob/export",
     ] {
-        let answer = street.house.ask(Question::new("GET", look).by(&bob.token)).await;
+        let answer = street.harness.ask(Question::new("GET", look).by(&bob.token)).await;
         assert_eq!(answer.status, 200, "{look}: {}", answer.body);
         seen.push((look.to_owned(), answer.text));
     }
     // A cursor of hers shows nothing of hers either.
     for list in ["/accounts", "/audit", "/monitors", "/invite/tasks", "/invite/suppression"] {
         let by_admin = Question::new("GET", &format!("{list}?limit=1")).by(&street.admin);
-        let page = street.house.expect(by_admin, 200).await;
+        let page = street.harness.expect(by_admin, 200).await;
         let Some(cursor) = page["next_cursor"].as_str() else { continue };
         let look = Question::new("GET", &format!("{list}?cursor={cursor}")).by(&bob.token);
-        let answer = street.house.ask(look).await;
+        let answer = street.harness.ask(look).await;
         assert_eq!(answer.status, 200, "{list}: {}", answer.body);
         seen.push((format!("{list} behind an admin's cursor"), answer.text));
     }
@@ -292,16 +292,16 @@ async fn lists_are_walked_page_by_page() {
     for number in 0..2 {
         let put = Question::new("PUT", &format!("/monitors/@further_room_{number}"));
         let put = put.by(&bob.token).json(json!({ "accounts": [bob.has.0["accounts"]] }));
-        street.house.expect(put, 201).await;
-        let person = street.house.named(&format!("further_{number}")).await;
-        street.house.connect(&street.house.holder(&bob.token), &person).await;
+        street.harness.expect(put, 201).await;
+        let person = street.harness.named(&format!("further_{number}")).await;
+        street.harness.connect(&street.harness.holder(&bob.token), &person).await;
     }
     for list in ["/accounts", "/monitors", "/audit"] {
         let whole = Question::new("GET", list).by(&bob.token);
-        let whole = street.house.expect(whole, 200).await["items"].as_array().unwrap().len();
+        let whole = street.harness.expect(whole, 200).await["items"].as_array().unwrap().len();
         let (mut walked, mut path) = (0, format!("{list}?limit=1"));
         loop {
-            let page = street.house.expect(Question::new("GET", &path).by(&bob.token), 200).await;
+            let page = street.harness.expect(Question::new("GET", &path).by(&bob.token), 200).await;
             walked += page["items"].as_array().unwrap().len();
             let Some(cursor) = page["next_cursor"].as_str() else { break };
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
@@ -316,7 +316,7 @@ async fn lists_are_walked_page_by_page() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_token_but_a_good_one_opens_any_route() {
     let street = Street::set().await;
-    let secret = street.house.daemon.store().join("jwt-secret");
+    let secret = street.harness.daemon.store().join("jwt-secret");
     let secret = std::fs::read_to_string(secret).unwrap().trim().to_owned();
     let signed = |claims: &Value, algorithm, secret: &str| {
         encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes()))
@@ -326,7 +326,7 @@ async fn no_token_but_a_good_one_opens_any_route() {
     let good = json!({ "sub": "alice", "exp": later, "role": "admin" });
     let taken = signed(&good, Algorithm::HS256, &secret);
     let look = Question::new("GET", "/keys").by(&taken);
-    street.house.expect(look, 200).await;
+    street.harness.expect(look, 200).await;
     let parts: Vec<&str> = taken.split('.').collect();
     let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
     let own = |claims: Value| signed(&claims, Algorithm::HS256, &secret);
@@ -348,9 +348,9 @@ async fn no_token_but_a_good_one_opens_any_route() {
     for (method, template, operation) in street.operations() {
         let path = street.alice.has.in_path(&template);
         let bare = street.example(&method, &path, &operation);
-        assert_eq!(street.house.ask(bare.clone()).await.status, 401, "{method} {path}");
+        assert_eq!(street.harness.ask(bare.clone()).await.status, 401, "{method} {path}");
         for (what, token) in &bad {
-            let answer = street.house.ask(bare.clone().by(token)).await;
+            let answer = street.harness.ask(bare.clone().by(token)).await;
             assert_eq!(answer.refusal(), (401, "UNAUTHORIZED".into()), "{method} {path}: {what}");
             assert!(!answer.text.contains(token.as_str()), "{}", answer.body);
         }
@@ -365,23 +365,23 @@ async fn what_is_for_admins_is_nowhere_for_users() {
         if operation["x-role"] != "admin" {
             continue;
         }
-        let ask = |token: &str| street.house.ask(Question::new(&method, &template).by(token));
+        let ask = |token: &str| street.harness.ask(Question::new(&method, &template).by(token));
         let answer = ask(&street.alice.token).await;
         assert_eq!(answer.refusal(), (404, "NOT_FOUND".into()), "{method} {template}");
         let nowhere = Question::new(&method, "/nowhere").by(&street.alice.token);
-        assert_eq!(form(&answer), form(&street.house.ask(nowhere).await), "{method} {template}");
+        assert_eq!(form(&answer), form(&street.harness.ask(nowhere).await), "{method} {template}");
         assert_eq!(ask(&street.admin).await.status, 200, "{method} {template}");
         asked += 1;
     }
     assert!(asked >= 3, "{asked}");
     // An admin sees what is of either.
     let all = Question::new("GET", "/accounts").by(&street.admin);
-    let all = street.house.expect(all, 200).await.to_string();
+    let all = street.harness.expect(all, 200).await.to_string();
     for user in [&street.alice, &street.bob] {
         assert!(all.contains(&user.has.0["accounts"]));
         for template in ["/api/v1/accounts/{id}", "/api/v1/logins/{id}"] {
             let look = Question::new("GET", &user.has.in_path(template)).by(&street.admin);
-            street.house.expect(look, 200).await;
+            street.harness.expect(look, 200).await;
         }
     }
 }

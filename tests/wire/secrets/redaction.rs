@@ -11,7 +11,7 @@ use telewarden::protocol::users::owner::Role;
 use telewarden_simulator::{Account, FaultKind, FaultSpec, NewAccount};
 
 use super::known::Known;
-use crate::support::{Backend, House, Listener, Question};
+use crate::support::{Backend, Harness, Listener, Question};
 
 const API_HASH: &str = "5ec7e7a0b1c2d3e4f5061728394a5b6c";
 const PASSWORD: &str = "Opens-Sesame-77";
@@ -24,7 +24,7 @@ const IDEMPOTENCY_KEY: &str = "order-4711-of-the-customer";
 
 /// A life of the daemon with everything in it.
 struct Life {
-    house: House,
+    harness: Harness,
     backend: Backend,
     /// Who says what is overheard.
     author: Account,
@@ -43,12 +43,12 @@ struct Life {
 
 impl Life {
     async fn begin() -> Self {
-        let (mut house, backend) = super::prepare(true).await;
-        let author = house.person().await;
-        house.set_variables(&loud(&[]));
-        house.daemon.spawn().await;
+        let (mut harness, backend) = super::prepare(true).await;
+        let author = harness.person().await;
+        harness.set_variables(&loud(&[]));
+        harness.daemon.spawn().await;
         let mut known = Known::default();
-        let state = house.daemon.store();
+        let state = harness.daemon.store();
         for file in ["key", "jwt-secret"] {
             let text = std::fs::read_to_string(state.join(file)).unwrap();
             known.text(file, text.trim());
@@ -64,7 +64,8 @@ impl Life {
         ] {
             known.text(what, text);
         }
-        let (alice, admin) = (house.token("alice", Role::User), house.token("root", Role::Admin));
+        let (alice, admin) =
+            (harness.token("alice", Role::User), harness.token("root", Role::Admin));
         for token in [&alice, &admin] {
             known.text("a token", token);
             known.text("a token's signature", token.rsplit('.').next().unwrap());
@@ -73,7 +74,7 @@ impl Life {
         addresses.text("a webhook's address", "whispered-t0ken");
         let (texts, followed) = (Known::default(), Arc::default());
         let pictures = Vec::new();
-        Self { house, backend, author, known, texts, addresses, alice, admin, followed, pictures }
+        Self { harness, backend, author, known, texts, addresses, alice, admin, followed, pictures }
     }
 
     fn ask(&self, method: &str, path: &str) -> Question {
@@ -81,12 +82,12 @@ impl Life {
     }
 
     async fn post(&self, path: &str, body: Value, status: u16) -> Value {
-        self.house.expect(self.ask("POST", path).json(body), status).await
+        self.harness.expect(self.ask("POST", path).json(body), status).await
     }
 
     /// What the server knows that clients must keep to themselves: keys, hashes, tokens.
     async fn learn(&mut self) {
-        let secrets = self.house.sim.secrets().await;
+        let secrets = self.harness.sim.secrets().await;
         for key in &secrets.auth_keys {
             self.known.bytes("an authorization key", key);
         }
@@ -100,7 +101,7 @@ impl Life {
         let password_hint = password.map(|_| "what opens".to_owned());
         let password = password.map(str::to_owned);
         let new = NewAccount { logged_in: false, password, password_hint, ..NewAccount::default() };
-        let account = self.house.sim.add_account(new).await.unwrap();
+        let account = self.harness.sim.add_account(new).await.unwrap();
         self.phone(&account);
         account
     }
@@ -111,7 +112,7 @@ impl Life {
     }
 
     async fn listener(&mut self, id: &str) -> Listener {
-        let account = self.house.person().await;
+        let account = self.harness.person().await;
         self.phone(&account);
         let listener = Listener::new(id, &account);
         self.known.text("a session string", &listener.session_string[1..]);
@@ -133,13 +134,13 @@ impl Life {
             times: Some(1),
             ..FaultSpec::default()
         };
-        self.house.sim.add_fault(spec).await.unwrap();
+        self.harness.sim.add_fault(spec).await.unwrap();
     }
 
     /// Looks for everything known everywhere.
     async fn sweep(&mut self, when: &str) {
         self.learn().await;
-        let daemon = &self.house.daemon;
+        let daemon = &self.harness.daemon;
         let mut found = self.known.found_below(&daemon.store(), &["key", "jwt-secret"]);
         found.extend(self.texts.found_below(&daemon.store(), &["key", "jwt-secret"]));
         for line in daemon.log().lines() {
@@ -147,7 +148,7 @@ impl Life {
             let here = all.map(|known| known.found_in(line.as_bytes()));
             found.extend(here.concat().iter().map(|what| format!("{what} in the log: {line}")));
         }
-        for heard in self.house.door.heard().iter() {
+        for heard in self.harness.door.heard().iter() {
             let text = heard.text.as_bytes();
             let here = [self.known.found_in(text), self.texts.found_in(text)].concat();
             found.extend(here.iter().map(|what| format!("{what} answers {}", heard.question)));
@@ -170,11 +171,11 @@ impl Life {
         let mut public = Known::default();
         public.text("an action", "account.connect");
         public.text("a route", "/accounts/{id}/messages");
-        let daemon = &self.house.daemon;
+        let daemon = &self.harness.daemon;
         let store = public.found_below(&daemon.store(), &[]);
         assert!(store.iter().any(|found| found.ends_with("an action")), "{store:?}");
         assert!(public.found_in(daemon.log().as_bytes()).contains(&"a route"));
-        let heard = self.house.door.heard();
+        let heard = self.harness.door.heard();
         let is_told = |text: &str| public.found_in(text.as_bytes()).contains(&"an action");
         assert!(heard.iter().any(|heard| is_told(&heard.text)), "in no answer");
     }
@@ -182,12 +183,12 @@ impl Life {
     /// The same for what only a running daemon has: its arguments, health and metrics.
     async fn sweep_running(&mut self, when: &str) {
         for path in ["/health", "/health/live", "/health/ready", "/metrics", "/openapi.json"] {
-            self.house.ask(Question::new("GET", path)).await;
+            self.harness.ask(Question::new("GET", path)).await;
         }
-        let arguments = format!("/proc/{}/cmdline", self.house.daemon.pid());
+        let arguments = format!("/proc/{}/cmdline", self.harness.daemon.pid());
         let arguments = std::fs::read(arguments).unwrap();
         assert_eq!(self.known.found_in(&arguments), Vec::<&str>::new());
-        let (_, said) = self.house.daemon.check();
+        let (_, said) = self.harness.daemon.check();
         assert_eq!(self.known.found_in(said.as_bytes()), Vec::<&str>::new(), "{said}");
         self.sweep(when).await;
     }
@@ -209,7 +210,7 @@ async fn no_secret_leaves_whatever_is_done() {
     let followed = Arc::clone(&life.followed);
     let tell = move |text: &str| followed.lock().unwrap().push_str(text);
     let stream = life.ask("GET", "/events/stream");
-    let _stream = life.house.door.listen(&stream, tell).await;
+    let _stream = life.harness.door.listen(&stream, tell).await;
     life.refused_tokens().await;
     let hook = life.hook().await;
     let by_code = life.log_in_by_code().await;
@@ -222,18 +223,18 @@ async fn no_secret_leaves_whatever_is_done() {
     life.watch(&id, person.user_id).await;
     life.manage(&id).await;
     for look in ["/webhooks", &hook, &format!("{hook}/dead")] {
-        life.house.expect(life.ask("GET", look), 200).await;
+        life.harness.expect(life.ask("GET", look), 200).await;
     }
     life.sweep_running("with everything connected").await;
     life.find_what_is_public().await;
-    life.house.expect(life.ask("DELETE", &format!("/accounts/{by_code}?logout=true")), 204).await;
-    life.house.expect(life.ask("DELETE", &format!("/accounts/{by_picture}")), 204).await;
-    life.house.expect(life.ask("GET", &format!("/accounts/{bot}")), 200).await;
+    life.harness.expect(life.ask("DELETE", &format!("/accounts/{by_code}?logout=true")), 204).await;
+    life.harness.expect(life.ask("DELETE", &format!("/accounts/{by_picture}")), 204).await;
+    life.harness.expect(life.ask("GET", &format!("/accounts/{bot}")), 200).await;
     assert!(life.followed.lock().unwrap().contains("account.changed"));
 
     life.stumble(&id, person.user_id).await;
     life.sweep_running("after a panic").await;
-    life.house.expect(life.ask("DELETE", "/users/alice/data"), 200).await;
+    life.harness.expect(life.ask("DELETE", "/users/alice/data"), 200).await;
     life.sweep_running("after erasing").await;
     life.be_refused_by_the_broker().await;
     life.sweep_running("before a broker that refuses").await;

@@ -24,39 +24,39 @@ fn copy(from: &Path, to: &Path, except: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_without_its_key_opens_nothing_and_is_left_as_it_is() {
-    let (mut house, _backend) = super::open().await;
-    let alice = house.token("alice", Role::User);
-    let person = house.named("alice_herself").await;
-    let id = house.connect(&house.holder(&alice), &person).await;
-    assert_eq!(house.daemon.terminate().await.code(), Some(0));
-    let state = house.daemon.store();
+    let (mut harness, _backend) = super::open().await;
+    let alice = harness.token("alice", Role::User);
+    let person = harness.named("alice_herself").await;
+    let id = harness.connect(&harness.holder(&alice), &person).await;
+    assert_eq!(harness.daemon.terminate().await.code(), Some(0));
+    let state = harness.daemon.store();
     let aside = state.with_extension("aside");
     fs::rename(&state, &aside).unwrap();
     copy(&aside, &state, &["key", "jwt-secret"]);
 
-    house.daemon.launch();
+    harness.daemon.launch();
     let deadline = Instant::now() + PATIENCE;
     let status = loop {
-        if let Some(status) = house.daemon.ended() {
+        if let Some(status) = harness.daemon.ended() {
             break status;
         }
-        assert!(Instant::now() < deadline, "it runs on: {}", house.daemon.log());
+        assert!(Instant::now() < deadline, "it runs on: {}", harness.daemon.log());
         sleep(Duration::from_millis(50)).await;
     };
     assert!(!status.success());
-    let log = house.daemon.log();
+    let log = harness.daemon.log();
     let last = log.lines().last().unwrap_or_default();
     assert!(last.contains("key"), "it says what is missing: {last}");
     assert!(!state.join("key").exists(), "no key is made over a store that needs another one");
-    let (code, said) = house.daemon.check();
+    let (code, said) = harness.daemon.check();
     assert!(code != Some(0) && said.contains("key"), "{said}");
 
     // With its key it opens, and the account is there.
     for name in ["key", "jwt-secret"] {
         fs::copy(aside.join(name), state.join(name)).unwrap();
     }
-    house.daemon.spawn().await;
+    harness.daemon.spawn().await;
     let look = Question::new("GET", &format!("/accounts/{id}"));
-    house.expect(look.by(&alice), 200).await;
-    house.until_state(&house.holder(&alice), &id, "active").await;
+    harness.expect(look.by(&alice), 200).await;
+    harness.until_state(&harness.holder(&alice), &id, "active").await;
 }

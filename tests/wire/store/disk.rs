@@ -10,7 +10,7 @@ use serde_json::json;
 use telewarden_simulator::Chat;
 use tempfile::TempDir;
 
-use crate::support::{Broker, Daemon, DaemonOptions, House, Listener, ServiceManager, Stage};
+use crate::support::{Broker, Daemon, DaemonOptions, Harness, Listener, ServiceManager, Stage};
 
 use super::{FAILURE, end, expect_refusal, expect_words, secrets, talk, works_again};
 
@@ -331,20 +331,20 @@ async fn unwritable_at_the_first_start() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_takes_no_more_is_told_to_whoever_asks_over_http() {
     let small = SmallDisk::mount_or_tell(24);
-    let mut house = House::prepare(DaemonOptions::default()).await;
+    let mut harness = Harness::prepare(DaemonOptions::default()).await;
     if let Some(disk) = &small {
-        symlink(disk.path(), house.daemon.store()).unwrap();
+        symlink(disk.path(), harness.daemon.store()).unwrap();
     }
-    house.daemon.spawn().await;
-    let user = house.user("ann");
-    let id = house.connect(&user, &house.person().await).await;
+    harness.daemon.spawn().await;
+    let user = harness.user("ann");
+    let id = harness.connect(&user, &harness.person().await).await;
     let words = match &small {
         Some(disk) => {
             disk.fill();
             ["the disk of the store is full", "make room there"]
         }
         None => {
-            limit(&house.daemon);
+            limit(&harness.daemon);
             ["limit on file sizes", "raise the limit"]
         }
     };
@@ -356,11 +356,11 @@ async fn a_disk_that_takes_no_more_is_told_to_whoever_asks_over_http() {
                 refusals.extend((answer.status != 200).then_some(answer));
             }
         }
-        if let Some(status) = house.daemon.ended() {
+        if let Some(status) = harness.daemon.ended() {
             break status;
         }
     };
-    assert_eq!(ended.code(), FAILURE, "{}", house.daemon.log());
+    assert_eq!(ended.code(), FAILURE, "{}", harness.daemon.log());
     let told = refusals.iter().filter(|answer| words.iter().all(|word| answer.text.contains(word)));
     assert!(told.count() >= 1, "nobody was told: {refusals:#?}");
     for answer in &refusals {

@@ -3,7 +3,7 @@
 mod backend;
 mod broker;
 mod daemon;
-mod house;
+mod harness;
 mod http;
 mod service_manager;
 
@@ -17,7 +17,7 @@ use telewarden_simulator::{
 pub(crate) use backend::{Backend, Event};
 pub(crate) use broker::Broker;
 pub(crate) use daemon::{Daemon, DaemonOptions, kill, more_open_files, program, with_cores};
-pub(crate) use house::{House, MORE_SENDS, TOKEN_SECRET, id_of};
+pub(crate) use harness::{Harness, MORE_SENDS, TOKEN_SECRET, id_of};
 pub(crate) use http::{Answer, Client, Door, Question, StreamEvent, get};
 pub(crate) use service_manager::ServiceManager;
 

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::actors::accounts::account::{Account, AccountArgs, AccountMsg, LatestRecord};
 use crate::actors::accounts::context::AccountsContext;
-use crate::actors::tests::{Ear, FleetStage, Ground, Heard, pass, record, request, soon};
+use crate::actors::tests::{Ear, FleetFixture, Ground, Heard, pass, record, request, soon};
 use crate::actors::tree::actor::ActorRef;
 use crate::actors::tree::actor::spawn_alone;
 use crate::protocol::accounts::connection::{AccountState, Standing};
@@ -39,16 +39,16 @@ fn revoked() -> Failure {
 }
 
 /// An account's actor with nobody above it but a fleet that knows no account.
-struct Stage {
+struct Fixture {
     ground: Ground,
     key: AuthKeyId,
-    fleet: FleetStage,
+    fleet: FleetFixture,
     account: ActorRef<AccountMsg>,
     /// Listens from the beginning, unless it is on demand.
     ear: Ear,
 }
 
-impl Stage {
+impl Fixture {
     async fn new(standing: Standing) -> Self {
         Self::on(Ground::new(), standing, |_, _| {}).await
     }
@@ -101,7 +101,7 @@ impl Stage {
 
 async fn spawn(
     context: &Arc<AccountsContext>,
-    fleet: &FleetStage,
+    fleet: &FleetFixture,
     standing: Standing,
     ear: &Ear,
 ) -> ActorRef<AccountMsg> {
@@ -148,7 +148,7 @@ impl From {
     ];
 
     /// An account there. Dials that are under way get no answer.
-    async fn stage(self) -> (Stage, Arc<AccountsContext>) {
+    async fn fixture(self) -> (Fixture, Arc<AccountsContext>) {
         let standing = if self == Self::Resting { Standing::OnDemand } else { Standing::Kept };
         let ground = Ground::new();
         let credentials = ground.telegram.person(1, 7);
@@ -160,30 +160,30 @@ impl From {
         let (fleet, ear) = (Ground::new().fleet().await, Ear::new().await);
         let context = ground.accounts();
         let account = spawn(&context, &fleet, standing, &ear).await;
-        let stage = Stage { key: credentials.account, ground, fleet, account, ear };
+        let fixture = Fixture { key: credentials.account, ground, fleet, account, ear };
         soon().await;
         match self {
             Self::Resting | Self::Dialling | Self::Active => {}
             Self::Waiting => {
-                stage.ground.telegram.hang_up(stage.key, reset());
+                fixture.ground.telegram.hang_up(fixture.key, reset());
                 sleep(Duration::from_millis(1)).await;
             }
             Self::DiallingAgain => {
-                stage.ground.telegram.hang_up(stage.key, reset());
-                stage.ground.telegram.next("dial", Answer::now(Then::Silence));
+                fixture.ground.telegram.hang_up(fixture.key, reset());
+                fixture.ground.telegram.next("dial", Answer::now(Then::Silence));
                 sleep(Duration::from_millis(600)).await;
             }
             Self::Paused => {
-                stage.cast(AccountMsg::Stand(Standing::Held));
+                fixture.cast(AccountMsg::Stand(Standing::Held));
                 soon().await;
             }
             Self::Dead => {
-                stage.ground.telegram.hang_up(stage.key, revoked());
+                fixture.ground.telegram.hang_up(fixture.key, revoked());
                 soon().await;
             }
         }
-        stage.ear.heard();
-        (stage, context)
+        fixture.ear.heard();
+        (fixture, context)
     }
 }
 
@@ -247,26 +247,26 @@ async fn whatever_happens_in_whatever_state_leads_where_it_should() {
             Event::Ended,
         ] {
             let Some((state, is_connected, dials)) = after(from, event) else { continue };
-            let (stage, context) = from.stage().await;
-            let before = stage.dials();
+            let (fixture, context) = from.fixture().await;
+            let before = fixture.dials();
             let (mut ear, mut answer) = (None, None);
             match event {
-                Event::Watch => ear = Some(stage.watch().await),
-                Event::Ask => answer = Some(stage.ask(look_up())),
-                Event::Hold => stage.cast(AccountMsg::Stand(Standing::Held)),
-                Event::Keep => stage.cast(AccountMsg::Stand(Standing::Kept)),
-                Event::Redial => stage.cast(AccountMsg::Redial),
-                Event::Retry => stage.cast(AccountMsg::Retry),
-                Event::Lost => stage.ground.telegram.hang_up(stage.key, reset()),
-                Event::Ended => stage.ground.telegram.hang_up(stage.key, revoked()),
+                Event::Watch => ear = Some(fixture.watch().await),
+                Event::Ask => answer = Some(fixture.ask(look_up())),
+                Event::Hold => fixture.cast(AccountMsg::Stand(Standing::Held)),
+                Event::Keep => fixture.cast(AccountMsg::Stand(Standing::Kept)),
+                Event::Redial => fixture.cast(AccountMsg::Redial),
+                Event::Retry => fixture.cast(AccountMsg::Retry),
+                Event::Lost => fixture.ground.telegram.hang_up(fixture.key, reset()),
+                Event::Ended => fixture.ground.telegram.hang_up(fixture.key, revoked()),
             }
             soon().await;
             // One that nobody has needed yet has not said anything of itself.
-            let view = context.status.view(stage.key);
+            let view = context.status.view(fixture.key);
             let seen_state = view.map_or(AccountState::Connecting, |view| view.state);
-            let seen = (seen_state, stage.is_connected(), stage.dials() - before);
+            let seen = (seen_state, fixture.is_connected(), fixture.dials() - before);
             assert_eq!(seen, (state, is_connected, dials), "{from:?}, {event:?}");
-            assert_eq!(stage.ground.telegram.doubled(), 0, "{from:?}, {event:?}");
+            assert_eq!(fixture.ground.telegram.doubled(), 0, "{from:?}, {event:?}");
             if let Some(ear) = ear {
                 assert_eq!(ear.heard(), heard_at_once(from), "{from:?}");
             }
@@ -283,17 +283,17 @@ async fn whatever_happens_in_whatever_state_leads_where_it_should() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_over_is_not_dialled_when_it_is_held_and_resumed() {
-    let (stage, context) = From::Dead.stage().await;
-    let before = stage.dials();
+    let (fixture, context) = From::Dead.fixture().await;
+    let before = fixture.dials();
     for standing in [Standing::Held, Standing::Kept] {
-        stage.cast(AccountMsg::Stand(standing));
+        fixture.cast(AccountMsg::Stand(standing));
         soon().await;
-        let view = context.status.view(stage.key).unwrap();
+        let view = context.status.view(fixture.key).unwrap();
         assert_eq!(view.state, AccountState::Error, "{standing:?}");
         assert_eq!(view.error.unwrap().0, "SESSION_REVOKED", "{standing:?}");
     }
     pass(3_600).await;
-    assert_eq!(stage.dials(), before);
+    assert_eq!(fixture.dials(), before);
 }
 
 /// What somebody hears at once who begins to listen.
@@ -318,43 +318,43 @@ fn told(from: From) -> Option<Result<(), Failure>> {
 
 #[tokio::test(start_paused = true)]
 async fn a_timer_of_a_connection_that_is_over_does_nothing() {
-    let (stage, context) = From::Waiting.stage().await;
+    let (fixture, context) = From::Waiting.fixture().await;
     // The pause before the next dial is under way, and ends while the account is held.
-    stage.cast(AccountMsg::Stand(Standing::Held));
-    let dials = stage.dials();
+    fixture.cast(AccountMsg::Stand(Standing::Held));
+    let dials = fixture.dials();
     pass(60).await;
-    assert_eq!(stage.dials(), dials, "what is held is not dialled");
-    stage.cast(AccountMsg::Stand(Standing::Kept));
+    assert_eq!(fixture.dials(), dials, "what is held is not dialled");
+    fixture.cast(AccountMsg::Stand(Standing::Kept));
     soon().await;
     // Another one is under way, and ends beside a connection that somebody asked for meanwhile.
-    stage.ground.telegram.hang_up(stage.key, reset());
+    fixture.ground.telegram.hang_up(fixture.key, reset());
     sleep(Duration::from_millis(1)).await;
-    stage.cast(AccountMsg::Redial);
+    fixture.cast(AccountMsg::Redial);
     pass(60).await;
-    assert_eq!(stage.dials(), dials + 2, "one by each who asked, and none by the timer");
-    assert_eq!(context.status.view(stage.key).unwrap().state, AccountState::Active);
-    assert_eq!(stage.ground.telegram.connections(), 1);
+    assert_eq!(fixture.dials(), dials + 2, "one by each who asked, and none by the timer");
+    assert_eq!(context.status.view(fixture.key).unwrap().state, AccountState::Active);
+    assert_eq!(fixture.ground.telegram.connections(), 1);
     // That a connection held for long is nothing to the one after it.
-    stage.ground.telegram.hang_up(stage.key, reset());
+    fixture.ground.telegram.hang_up(fixture.key, reset());
     pass(19).await;
-    stage.ground.telegram.hang_up(stage.key, reset());
+    fixture.ground.telegram.hang_up(fixture.key, reset());
     pass(5).await;
-    assert_eq!(context.status.view(stage.key).unwrap().failures, 2, "neither of them was stable");
+    assert_eq!(context.status.view(fixture.key).unwrap().failures, 2, "neither of them was stable");
     pass(60).await;
-    assert_eq!(context.status.view(stage.key).unwrap().failures, 0);
+    assert_eq!(context.status.view(fixture.key).unwrap().failures, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_hears_of_a_connection_that_ends_under_the_call() {
-    let (stage, _context) = From::Active.stage().await;
+    let (fixture, _context) = From::Active.fixture().await;
     // As many as may be under way at once, and one that waits behind them.
     for _ in 0..4 {
-        stage.ground.telegram.next("resolve", Answer::after(Duration::from_secs(9), Then::World));
+        fixture.ground.telegram.next("resolve", Answer::after(Duration::from_secs(9), Then::World));
     }
-    let mut answers: Vec<_> = (0..5).map(|_| stage.ask(look_up())).collect();
+    let mut answers: Vec<_> = (0..5).map(|_| fixture.ask(look_up())).collect();
     soon().await;
-    assert_eq!(stage.ground.telegram.count("resolve"), 4);
-    stage.cast(AccountMsg::Redial);
+    assert_eq!(fixture.ground.telegram.count("resolve"), 4);
+    fixture.cast(AccountMsg::Redial);
     soon().await;
     let waiting = answers.pop().unwrap();
     for answer in answers {
@@ -364,19 +364,19 @@ async fn whoever_waits_hears_of_a_connection_that_ends_under_the_call() {
     assert!(waiting.await.unwrap().is_ok(), "the new connection does it");
     // What the old ones were is not counted against the new one.
     for _ in 0..4 {
-        stage.ground.telegram.next("resolve", Answer::after(Duration::from_secs(9), Then::World));
+        fixture.ground.telegram.next("resolve", Answer::after(Duration::from_secs(9), Then::World));
     }
-    let answers: Vec<_> = (0..4).map(|_| stage.ask(look_up())).collect();
+    let answers: Vec<_> = (0..4).map(|_| fixture.ask(look_up())).collect();
     soon().await;
-    assert_eq!(stage.ground.telegram.count("resolve"), 9);
+    assert_eq!(fixture.ground.telegram.count("resolve"), 9);
     for answer in answers {
         answer.await.unwrap().unwrap();
     }
     // Nor is the answer of an account that is held by then.
-    stage.ground.telegram.next("resolve", Answer::after(Duration::from_secs(9), Then::World));
-    let answer = stage.ask(look_up());
+    fixture.ground.telegram.next("resolve", Answer::after(Duration::from_secs(9), Then::World));
+    let answer = fixture.ask(look_up());
     soon().await;
-    stage.cast(AccountMsg::Stand(Standing::Held));
+    fixture.cast(AccountMsg::Stand(Standing::Held));
     assert!(answer.await.unwrap().is_err());
 }
 
@@ -385,102 +385,102 @@ async fn a_dial_that_is_answered_after_it_was_given_up_is_not_used() {
     let ground = Ground::new();
     let late = Answer::after(Duration::from_secs(5), Then::World);
     ground.telegram.next("dial", late);
-    let stage = Stage::on(ground, Standing::Kept, |_, _| {}).await;
+    let fixture = Fixture::on(ground, Standing::Kept, |_, _| {}).await;
     soon().await;
-    stage.cast(AccountMsg::Stand(Standing::Held));
+    fixture.cast(AccountMsg::Stand(Standing::Held));
     pass(30).await;
-    assert!(!stage.is_connected());
-    assert_eq!(stage.dials(), 1);
-    assert_eq!(stage.ear.heard(), [Heard::Lost(Failure::transient("the account is paused"))]);
+    assert!(!fixture.is_connected());
+    assert_eq!(fixture.dials(), 1);
+    assert_eq!(fixture.ear.heard(), [Heard::Lost(Failure::transient("the account is paused"))]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_key_is_dialled_again_only_once_its_sockets_are_closed() {
-    let (stage, context) = From::Active.stage().await;
+    let (fixture, context) = From::Active.fixture().await;
     for closing in [3, 25] {
-        stage.ground.telegram.closing_takes(Duration::from_secs(closing));
-        stage.ground.telegram.hang_up(stage.key, reset());
+        fixture.ground.telegram.closing_takes(Duration::from_secs(closing));
+        fixture.ground.telegram.hang_up(fixture.key, reset());
         pass(2).await;
-        assert!(!stage.ear.heard().contains(&Heard::Up), "{closing} s: the lease is held");
+        assert!(!fixture.ear.heard().contains(&Heard::Up), "{closing} s: the lease is held");
         pass(90).await;
-        assert_eq!(stage.ground.telegram.doubled(), 0);
-        assert_eq!(context.status.view(stage.key).unwrap().state, AccountState::Active);
-        stage.ear.heard();
+        assert_eq!(fixture.ground.telegram.doubled(), 0);
+        assert_eq!(context.status.view(fixture.key).unwrap().state, AccountState::Active);
+        fixture.ear.heard();
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_short_loss_is_no_news_and_a_long_one_is_once_as_is_its_end() {
-    let (stage, _context) = From::Active.stage().await;
-    stage.ground.telegram.hang_up(stage.key, reset());
+    let (fixture, _context) = From::Active.fixture().await;
+    fixture.ground.telegram.hang_up(fixture.key, reset());
     pass(5).await;
-    assert_eq!(stage.ear.heard(), [Heard::Up], "only that it is there, so that the chat is read");
-    stage.ground.telegram.always("dial", Answer::now(Then::Fail(reset())));
-    stage.ground.telegram.hang_up(stage.key, reset());
+    assert_eq!(fixture.ear.heard(), [Heard::Up], "only that it is there, so that the chat is read");
+    fixture.ground.telegram.always("dial", Answer::now(Then::Fail(reset())));
+    fixture.ground.telegram.hang_up(fixture.key, reset());
     pass(300).await;
-    assert_eq!(stage.ear.heard(), [Heard::Lost(reset())], "once, however many dials fail");
-    let times = stage.ground.telegram.times("dial");
+    assert_eq!(fixture.ear.heard(), [Heard::Lost(reset())], "once, however many dials fail");
+    let times = fixture.ground.telegram.times("dial");
     let pauses: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(pauses.last().unwrap() >= &Duration::from_secs(30), "{pauses:?}");
-    stage.ground.telegram.always("dial", Answer::now(Then::World));
+    fixture.ground.telegram.always("dial", Answer::now(Then::World));
     pass(120).await;
-    assert_eq!(stage.ear.heard(), [Heard::Up]);
+    assert_eq!(fixture.ear.heard(), [Heard::Up]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_nobody_needs_lingers_and_is_hung_up() {
-    let stage = Stage::new(Standing::OnDemand).await;
-    let ear = stage.watch().await;
+    let fixture = Fixture::new(Standing::OnDemand).await;
+    let ear = fixture.watch().await;
     soon().await;
     assert_eq!(ear.heard(), [Heard::Up]);
-    stage.unwatch(&ear);
+    fixture.unwatch(&ear);
     pass(4).await;
-    assert!(stage.is_connected(), "a monitor may come back");
-    let ear = stage.watch().await;
+    assert!(fixture.is_connected(), "a monitor may come back");
+    let ear = fixture.watch().await;
     pass(60).await;
-    assert_eq!((stage.dials(), ear.heard()), (1, vec![Heard::Up]));
-    stage.unwatch(&ear);
+    assert_eq!((fixture.dials(), ear.heard()), (1, vec![Heard::Up]));
+    fixture.unwatch(&ear);
     pass(6).await;
-    assert!(!stage.is_connected());
+    assert!(!fixture.is_connected());
     // A call that is under way is somebody who needs it.
-    stage.ground.telegram.next("resolve", Answer::after(Duration::from_secs(14), Then::World));
-    let answer = stage.ask(look_up());
+    fixture.ground.telegram.next("resolve", Answer::after(Duration::from_secs(14), Then::World));
+    let answer = fixture.ask(look_up());
     pass(10).await;
-    assert!(stage.is_connected());
+    assert!(fixture.is_connected());
     assert!(answer.await.unwrap().is_ok());
     pass(6).await;
-    assert_eq!((stage.is_connected(), stage.dials()), (false, 2));
+    assert_eq!((fixture.is_connected(), fixture.dials()), (false, 2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_monitor_that_leaves_while_it_is_dialled_leaves_nothing_behind() {
     let ground = Ground::new();
     ground.telegram.next("dial", Answer::now(Then::Silence));
-    let stage = Stage::on(ground, Standing::OnDemand, |_, _| {}).await;
-    let ear = stage.watch().await;
+    let fixture = Fixture::on(ground, Standing::OnDemand, |_, _| {}).await;
+    let ear = fixture.watch().await;
     soon().await;
-    stage.unwatch(&ear);
+    fixture.unwatch(&ear);
     pass(6).await;
-    assert!(!stage.is_connected());
+    assert!(!fixture.is_connected());
     pass(60).await;
-    assert_eq!((stage.dials(), ear.heard()), (1, Vec::new()));
+    assert_eq!((fixture.dials(), ear.heard()), (1, Vec::new()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_the_connection_cannot_get_is_told_while_it_lasts() {
-    let (stage, context) = From::Active.stage().await;
-    stage.ground.telegram.trouble(stage.key, Some("telegram does not say what was missed"));
+    let (fixture, context) = From::Active.fixture().await;
+    fixture.ground.telegram.trouble(fixture.key, Some("telegram does not say what was missed"));
     soon().await;
-    let view = context.status.view(stage.key).unwrap();
+    let view = context.status.view(fixture.key).unwrap();
     assert_eq!(view.state, AccountState::Active);
     assert_eq!(view.error.unwrap().0, "UPDATES_FAILING");
-    stage.ground.telegram.trouble(stage.key, None);
+    fixture.ground.telegram.trouble(fixture.key, None);
     soon().await;
-    assert_eq!(context.status.view(stage.key).unwrap().error, None);
+    assert_eq!(context.status.view(fixture.key).unwrap().error, None);
     // With the connection goes what was said of it.
-    stage.ground.telegram.trouble(stage.key, Some("telegram does not say what was missed"));
-    stage.ground.telegram.hang_up(stage.key, reset());
+    fixture.ground.telegram.trouble(fixture.key, Some("telegram does not say what was missed"));
+    fixture.ground.telegram.hang_up(fixture.key, reset());
     pass(5).await;
-    assert_eq!(context.status.view(stage.key).unwrap().error, None);
-    stage.fleet.stop().await;
+    assert_eq!(context.status.view(fixture.key).unwrap().error, None);
+    fixture.fleet.stop().await;
 }

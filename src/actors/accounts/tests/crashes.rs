@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::actors::tests::{FleetStage, Ground, Heard, message, pass, soon};
+use crate::actors::tests::{FleetFixture, Ground, Heard, message, pass, soon};
 use crate::failpoint;
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::record::Credentials;
@@ -21,22 +21,22 @@ fn look_up() -> Call {
 }
 
 /// Two accounts, both listened through, of which the second is not to notice anything.
-struct Stage {
+struct Fixture {
     ground: Ground,
-    stage: FleetStage,
+    fixture: FleetFixture,
     ann: Credentials,
     bob: Credentials,
 }
 
-impl Stage {
+impl Fixture {
     async fn new() -> Self {
         let ground = Ground::new();
         let (ann, bob) = (ground.telegram.person(1, 7), ground.telegram.person(2, 8));
         ground.telegram.chat(room(), "room", None);
         ground.bring(&ann).await;
         ground.bring(&bob).await;
-        let stage = ground.fleet().await;
-        Self { ground, stage, ann, bob }
+        let fixture = ground.fleet().await;
+        Self { ground, fixture, ann, bob }
     }
 
     fn dials_of(&self, who: &Credentials) -> usize {
@@ -45,7 +45,7 @@ impl Stage {
     }
 
     fn state(&self) -> AccountState {
-        self.stage.context.status.view(self.ann.account).unwrap().state
+        self.fixture.context.status.view(self.ann.account).unwrap().state
     }
 }
 
@@ -78,8 +78,8 @@ async fn a_panic_at_any_step_is_over_soon_and_nobody_else_notices() {
         Step::Following,
         Step::Delivering,
     ] {
-        let stage = Stage::new().await;
-        let Stage { ground, stage: fleet, ann, bob } = &stage;
+        let fixture = Fixture::new().await;
+        let Fixture { ground, fixture: fleet, ann, bob } = &fixture;
         let sibling = fleet.watch(bob.account, room(), false).await;
         soon().await;
         match step {
@@ -118,10 +118,10 @@ async fn a_panic_at_any_step_is_over_soon_and_nobody_else_notices() {
             assert!(matches!(told, Ok(Err(Failure::Transient { .. }))), "{step:?}: {told:?}");
         }
         pass(10).await;
-        assert_eq!(stage.state(), AccountState::Active, "{step:?}");
+        assert_eq!(fixture.state(), AccountState::Active, "{step:?}");
         assert_eq!(ear.heard().last(), Some(&Heard::Up), "{step:?}");
         let dials = if step == Step::Calling { 1 } else { 2 };
-        assert_eq!(stage.dials_of(ann), dials, "{step:?}");
+        assert_eq!(fixture.dials_of(ann), dials, "{step:?}");
         assert!(fleet.ask(ann.account, look_up()).await.unwrap().is_ok(), "{step:?}");
         let expected = if step == Step::Delivering {
             vec![Heard::Up, Heard::Said(vec![1])]
@@ -129,7 +129,7 @@ async fn a_panic_at_any_step_is_over_soon_and_nobody_else_notices() {
             vec![Heard::Up]
         };
         assert_eq!(sibling.heard(), expected, "{step:?}");
-        assert_eq!((stage.dials_of(bob), ground.telegram.doubled()), (1, 0), "{step:?}");
+        assert_eq!((fixture.dials_of(bob), ground.telegram.doubled()), (1, 0), "{step:?}");
         // What becomes of a connection is told by the account's state; the ledger is for actors.
         let is_actor = matches!(step, Step::Dialled | Step::Asked | Step::Called);
         assert_eq!(ground.ledger().await.len(), usize::from(is_actor), "{step:?}");
@@ -146,12 +146,13 @@ async fn a_connection_that_stands_still_is_dropped_and_dialled_again_and_nobody_
     for person in &people {
         ground.bring(person).await;
     }
-    let stage = ground.fleet().await;
+    let fixture = ground.fleet().await;
     let [stalled, sound] = [&people[0], &people[1]];
-    let ear = stage.watch(stalled.account, room, false).await;
-    let other = stage.watch(sound.account, channel(6), false).await;
+    let ear = fixture.watch(stalled.account, room, false).await;
+    let other = fixture.watch(sound.account, channel(6), false).await;
     soon().await;
-    (ear.heard(), other.heard());
+    ear.heard();
+    other.heard();
     ground.telegram.stall(stalled.account);
     pass(30).await;
     assert_eq!(ground.telegram.count("dial"), 2, "it is given time");
@@ -165,8 +166,8 @@ async fn a_connection_that_stands_still_is_dropped_and_dialled_again_and_nobody_
 
 #[tokio::test(start_paused = true)]
 async fn an_account_that_crashes_again_and_again_is_parked_until_somebody_asks_for_it() {
-    let stage = Stage::new().await;
-    let Stage { ground, stage: fleet, ann, bob } = &stage;
+    let fixture = Fixture::new().await;
+    let Fixture { ground, fixture: fleet, ann, bob } = &fixture;
     let sibling = fleet.watch(bob.account, room(), false).await;
     failpoint::trip("account.dialled", &ann.account, u32::MAX);
     let ear = fleet.watch(ann.account, room(), false).await;
@@ -184,7 +185,7 @@ async fn an_account_that_crashes_again_and_again_is_parked_until_somebody_asks_f
     let parked = Failure::transient("the account keeps crashing and is parked");
     assert_eq!(ear.heard(), [Heard::Lost(parked.clone())]);
     assert_eq!(ground.ledger().await.len(), 6);
-    assert_eq!(stage.state(), AccountState::Error);
+    assert_eq!(fixture.state(), AccountState::Error);
     // Whoever asks is told so, and whoever listens.
     let told = fleet.ask(ann.account, look_up()).await.unwrap();
     assert_eq!(told, Err(Failure::transient("the account is not running")));
@@ -192,7 +193,7 @@ async fn an_account_that_crashes_again_and_again_is_parked_until_somebody_asks_f
     soon().await;
     assert_eq!(late.heard(), [Heard::Lost(parked)]);
     assert!(fleet.ask(bob.account, look_up()).await.unwrap().is_ok());
-    assert_eq!((sibling.heard(), stage.dials_of(bob)), (vec![Heard::Up], 1));
+    assert_eq!((sibling.heard(), fixture.dials_of(bob)), (vec![Heard::Up], 1));
     assert_eq!(ground.telegram.connections(), 1, "what crashed left nothing open");
     failpoint::trip("account.dialled", &ann.account, 0);
     let again = fleet.watch(ann.account, room(), true).await;
@@ -203,16 +204,16 @@ async fn an_account_that_crashes_again_and_again_is_parked_until_somebody_asks_f
 
 #[tokio::test(start_paused = true)]
 async fn an_account_that_crashes_while_its_sockets_close_slowly_is_not_connected_twice() {
-    let stage = Stage::new().await;
-    let Stage { ground, stage: fleet, ann, .. } = &stage;
+    let fixture = Fixture::new().await;
+    let Fixture { ground, fixture: fleet, ann, .. } = &fixture;
     let ear = fleet.watch(ann.account, room(), false).await;
     soon().await;
     ground.telegram.closing_takes(Duration::from_secs(5));
     failpoint::trip("account", &7, 1);
     assert!(fleet.ask(ann.account, look_up()).await.unwrap().is_err());
     pass(3).await;
-    assert_eq!(stage.dials_of(ann), 1, "its next life waits for the sockets");
+    assert_eq!(fixture.dials_of(ann), 1, "its next life waits for the sockets");
     pass(10).await;
-    assert_eq!((stage.dials_of(ann), ground.telegram.doubled()), (2, 0));
+    assert_eq!((fixture.dials_of(ann), ground.telegram.doubled()), (2, 0));
     assert_eq!(ear.heard(), [Heard::Up, Heard::Up]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::actors::accounts::fleet::{Changed, FleetMsg, OwnedMsg, Wanted};
-use crate::actors::tests::{FleetStage, Ground, Heard, message, pass, soon};
+use crate::actors::tests::{FleetFixture, Ground, Heard, message, pass, soon};
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::answers::refusal::Refusal;
@@ -19,7 +19,7 @@ fn room(number: i64) -> MarkedId {
     channel(number)
 }
 
-impl FleetStage {
+impl FleetFixture {
     /// Its user wants something of an account.
     async fn change(&self, account: &OwnedAccount, wanted: Wanted) -> Result<Changed, Refusal> {
         let (user, id) = (account.user.clone(), account.id);

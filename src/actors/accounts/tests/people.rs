@@ -1,7 +1,7 @@
 //! People whom an account has found: kept on the disk, named from there, and looked up under the waits of every class
 //! that the method is called under.
 
-use crate::actors::tests::{FleetStage, Ground, pass, soon};
+use crate::actors::tests::{FleetFixture, Ground, pass, soon};
 use crate::protocol::accounts::record::Credentials;
 use crate::protocol::campaigns::identity::Identifier;
 use crate::protocol::messages::target::Target;
@@ -27,7 +27,11 @@ async fn ground() -> (Ground, Credentials) {
     (ground, credentials)
 }
 
-async fn find(stage: &FleetStage, ann: &Credentials, who: Identifier) -> Result<Outcome, Failure> {
+async fn find(
+    stage: &FleetFixture,
+    ann: &Credentials,
+    who: Identifier,
+) -> Result<Outcome, Failure> {
     stage.ask(ann.account, Call::FindPerson(who)).await.unwrap()
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::actors::tests::{FleetStage, Ground, Heard, pass, soon};
+use crate::actors::tests::{FleetFixture, Ground, Heard, pass, soon};
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::record::Credentials;
 use crate::protocol::telegram::chat::{ChatTarget, MarkedId, PeerRecord};
@@ -34,7 +34,7 @@ async fn ground() -> (Ground, Credentials) {
     (ground, credentials)
 }
 
-fn state(stage: &FleetStage, credentials: &Credentials) -> AccountState {
+fn state(stage: &FleetFixture, credentials: &Credentials) -> AccountState {
     stage.context.status.view(credentials.account).unwrap().state
 }
 

@@ -91,9 +91,9 @@ proptest! {
 
 #[tokio::test(start_paused = true)]
 async fn a_task_of_an_older_program_is_counted_anew() {
-    let stage = Stage::new(2, 40).await;
-    let life = stage.live().await;
-    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 40).await;
+    let fixture = Fixture::new(2, 40).await;
+    let life = fixture.live().await;
+    let task = fixture.draft(&life, fixture.request(TaskType::SendMessages), 40).await;
     life.order(task, Wanted::Start).await.unwrap();
     tokio::time::sleep(Duration::from_secs(300)).await;
     life.order(task, Wanted::Pause).await.unwrap();
@@ -101,26 +101,26 @@ async fn a_task_of_an_older_program_is_counted_anew() {
     life.kill();
     // As a row without counts was written.
     let read = move |store: &Reader| store.row::<TaskRun>(&ann(), task);
-    let run = stage.ground.store.read(read).await.unwrap().unwrap();
+    let run = fixture.ground.store.read(read).await.unwrap().unwrap();
     let old = TaskRun { tally: Tally::default(), ..run.clone() };
     let text = serde_json::to_string(&old).unwrap();
     assert!(!text.contains("tally"), "an older program reads it, too: {text}");
     let old: TaskRun = serde_json::from_str(&text).unwrap();
-    stage.ground.store.commit(vec![Op::put_row(&old)]).await.unwrap();
-    let anew = stage.ground.store.read(move |store| with_tally(store, old)).await.unwrap();
-    assert_eq!(anew.tally, Tally::of(&stage.targets(task).await));
-    let life = stage.live().await;
+    fixture.ground.store.commit(vec![Op::put_row(&old)]).await.unwrap();
+    let anew = fixture.ground.store.read(move |store| with_tally(store, old)).await.unwrap();
+    assert_eq!(anew.tally, Tally::of(&fixture.targets(task).await));
+    let life = fixture.live().await;
     life.order(task, Wanted::Resume).await.unwrap();
-    until(&stage, task, TaskStatus::Completed).await;
-    assert_eq!(stage.statuses(task).await, [(TargetStatus::Sent, 40)].into());
+    until(&fixture, task, TaskStatus::Completed).await;
+    assert_eq!(fixture.statuses(task).await, [(TargetStatus::Sent, 40)].into());
 }
 
 /// A block that ended up empty ends no count.
 #[tokio::test(start_paused = true)]
 async fn a_hole_of_a_whole_block_ends_no_count() {
-    let stage = Stage::new(1, 0).await;
-    let life = stage.live().await;
-    let task = stage.draft_of_nobody(&life).await;
+    let fixture = Fixture::new(1, 0).await;
+    let life = fixture.live().await;
+    let task = fixture.draft_of_nobody(&life).await;
     let targets = |number: u32| {
         (number * 16..number * 16 + 16).map(move |id| {
             Target::new(
@@ -138,7 +138,7 @@ async fn a_hole_of_a_whole_block_ends_no_count() {
         block.targets.iter().for_each(|target| run.statistics.add(target.status));
     }
     let ops = blocks.iter().map(Op::put_row).collect();
-    stage.ground.store.commit(ops).await.unwrap();
-    let anew = stage.ground.store.read(move |store| with_tally(store, run)).await.unwrap();
+    fixture.ground.store.commit(ops).await.unwrap();
+    let anew = fixture.ground.store.read(move |store| with_tally(store, run)).await.unwrap();
     assert_eq!(anew.tally.total(), 32);
 }

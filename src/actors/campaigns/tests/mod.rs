@@ -46,7 +46,7 @@ fn who() -> Caller {
 }
 
 /// What outlives a crash: the store, and the messenger.
-struct Stage {
+struct Fixture {
     ground: Ground,
     messenger: Messenger,
     accounts: Vec<OwnedAccount>,
@@ -60,7 +60,7 @@ struct Life {
     replies: Replies,
 }
 
-impl Stage {
+impl Fixture {
     /// So many accounts, connected for long, and so many people.
     async fn new(accounts: u128, people: i64) -> Self {
         let account = |number: u128| OwnedAccount {
@@ -222,12 +222,12 @@ fn named(text: &str) -> Identifier {
 }
 
 /// Waits until a task has this status, for days at the most.
-async fn until(stage: &Stage, task: TaskId, status: TaskStatus) {
+async fn until(fixture: &Fixture, task: TaskId, status: TaskStatus) {
     for _ in 0..40_000 {
-        if stage.task(task).await.status == status {
+        if fixture.task(task).await.status == status {
             return;
         }
         tokio::time::sleep(Duration::from_secs(30)).await;
     }
-    panic!("the task never came to be {status:?}: {:?}", stage.statuses(task).await);
+    panic!("the task never came to be {status:?}: {:?}", fixture.statuses(task).await);
 }

@@ -14,19 +14,19 @@ use crate::protocol::campaigns::target::{Details, Statistics, Step};
 use crate::protocol::campaigns::zone::Zone;
 use crate::store::Reader;
 
-async fn run_of(stage: &Stage, id: TaskId) -> TaskRun {
+async fn run_of(fixture: &Fixture, id: TaskId) -> TaskRun {
     let read = move |store: &Reader| store.row::<TaskRun>(&ann(), id);
-    stage.ground.store.read(read).await.unwrap().unwrap()
+    fixture.ground.store.read(read).await.unwrap().unwrap()
 }
 
-async fn estimate(stage: &Stage, life: &Life, id: TaskId) -> Option<i64> {
-    let (task, run) = (stage.task(id).await, run_of(stage, id).await);
+async fn estimate(fixture: &Fixture, life: &Life, id: TaskId) -> Option<i64> {
+    let (task, run) = (fixture.task(id).await, run_of(fixture, id).await);
     let ahead = left_of(&life.context, &task).await.unwrap();
     outlook(&life.context, (&task, &run), ahead, 0, Vec::new()).await.unwrap().forecast.ends_in_ms
 }
 
-async fn tried(stage: &Stage, life: &Life, id: TaskId) -> DryRun {
-    let (task, run) = (stage.task(id).await, run_of(stage, id).await);
+async fn tried(fixture: &Fixture, life: &Life, id: TaskId) -> DryRun {
+    let (task, run) = (fixture.task(id).await, run_of(fixture, id).await);
     dry_run(&life.context, &task, &run).await.unwrap()
 }
 
@@ -34,29 +34,29 @@ async fn tried(stage: &Stage, life: &Life, id: TaskId) -> DryRun {
 /// messages.
 async fn is_right_after_a_tenth(
     what: &str,
-    stage: &Stage,
+    fixture: &Fixture,
     request: TaskRequest,
     people: i64,
     trouble: Option<(usize, Then)>,
 ) {
-    let life = stage.live().await;
-    let task = stage.draft(&life, request, people).await;
+    let life = fixture.live().await;
+    let task = fixture.draft(&life, request, people).await;
     life.order(task, Wanted::Start).await.unwrap();
     let (mut expected, mut over, mut troubled) = (None, None, 0);
     for _ in 0..400_000 {
         if let Some((every, then)) = &trouble {
-            let reached = stage.messenger.world().reached.len();
+            let reached = fixture.messenger.world().reached.len();
             if reached / every > troubled {
                 troubled += 1;
-                stage.messenger.next(Step::Send, [then.clone()]);
+                fixture.messenger.next(Step::Send, [then.clone()]);
             }
         }
-        let done = run_of(stage, task).await.statistics.progress().done;
+        let done = run_of(fixture, task).await.statistics.progress().done;
         if expected.is_none() && done * 10 >= u64::try_from(people).unwrap() {
             let at = tokio::time::Instant::now();
-            expected = Some((at, estimate(stage, &life, task).await.expect("it ends")));
+            expected = Some((at, estimate(fixture, &life, task).await.expect("it ends")));
         }
-        if stage.task(task).await.status == TaskStatus::Completed {
+        if fixture.task(task).await.status == TaskStatus::Completed {
             over = Some(tokio::time::Instant::now());
             break;
         }
@@ -70,64 +70,64 @@ async fn is_right_after_a_tenth(
     assert!((expected - real).abs() * 4 <= real, "{what}: expected {expected} ms, came {real} ms");
 }
 
-fn wide(stage: &mut Stage) {
+fn wide(fixture: &mut Fixture) {
     let cap = Cap { per_day: 1_000_000, per_hour: 1_000_000 };
-    (stage.settings.caps.message, stage.settings.caps.resolve) = (cap, cap);
+    (fixture.settings.caps.message, fixture.settings.caps.resolve) = (cap, cap);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_estimate_is_right_within_a_quarter_after_the_first_tenth() {
-    let mut stage = Stage::new(4, 200).await;
-    wide(&mut stage);
-    let request = stage.request(TaskType::SendMessages);
-    is_right_after_a_tenth("pauses alone", &stage, request, 200, None).await;
+    let mut fixture = Fixture::new(4, 200).await;
+    wide(&mut fixture);
+    let request = fixture.request(TaskType::SendMessages);
+    is_right_after_a_tenth("pauses alone", &fixture, request, 200, None).await;
 
-    let stage = Stage::new(2, 100).await;
-    let request = stage.request(TaskType::SendMessages);
-    is_right_after_a_tenth("caps", &stage, request, 100, None).await;
+    let fixture = Fixture::new(2, 100).await;
+    let request = fixture.request(TaskType::SendMessages);
+    is_right_after_a_tenth("caps", &fixture, request, 100, None).await;
 
-    let stage = Stage::new(4, 100).await;
-    let request = stage.request(TaskType::InviteToGroup);
-    is_right_after_a_tenth("invitations", &stage, request, 100, None).await;
+    let fixture = Fixture::new(4, 100).await;
+    let request = fixture.request(TaskType::InviteToGroup);
+    is_right_after_a_tenth("invitations", &fixture, request, 100, None).await;
 
-    let stage = Stage::new(4, 200).await;
+    let fixture = Fixture::new(4, 200).await;
     let minute = |text| Minute::parse(text).unwrap();
     let quiet = QuietHours { from: minute("22:00"), to: minute("08:00"), zone: Some(Zone::utc()) };
     let settings = Settings { quiet_hours: Some(quiet), ..Settings::default() };
-    let request = TaskRequest { settings, ..stage.request(TaskType::SendMessages) };
-    is_right_after_a_tenth("quiet hours", &stage, request, 200, None).await;
+    let request = TaskRequest { settings, ..fixture.request(TaskType::SendMessages) };
+    is_right_after_a_tenth("quiet hours", &fixture, request, 200, None).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_estimate_holds_through_flood_waits() {
     // As often in the first tenth as afterwards: what begins later nobody foresees.
     for (every, seconds) in [(40, 90), (25, 40)] {
-        let mut stage = Stage::new(4, 600).await;
-        wide(&mut stage);
-        let request = stage.request(TaskType::SendMessages);
+        let mut fixture = Fixture::new(4, 600).await;
+        wide(&mut fixture);
+        let request = fixture.request(TaskType::SendMessages);
         let what = format!("a wait of {seconds} s every {every} messages");
         let trouble = (every, Then::Say(Answer::Wait { seconds }));
-        is_right_after_a_tenth(&what, &stage, request, 600, Some(trouble)).await;
+        is_right_after_a_tenth(&what, &fixture, request, 600, Some(trouble)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_tasks_that_share_accounts_are_expected_to_take_turns() {
-    let mut stage = Stage::new(2, 300).await;
-    wide(&mut stage);
-    let life = stage.live().await;
+    let mut fixture = Fixture::new(2, 300).await;
+    wide(&mut fixture);
+    let life = fixture.live().await;
     let mut tasks = Vec::new();
     for people in [60, 120] {
-        let task = stage.draft(&life, stage.request(TaskType::SendMessages), people).await;
+        let task = fixture.draft(&life, fixture.request(TaskType::SendMessages), people).await;
         life.order(task, Wanted::Start).await.unwrap();
         tasks.push(task);
     }
     tokio::time::sleep(Duration::from_secs(120)).await;
     let began = tokio::time::Instant::now();
     for task in tasks {
-        let expected = estimate(&stage, &life, task).await.unwrap();
+        let expected = estimate(&fixture, &life, task).await.unwrap();
         let passed = i64::try_from(began.elapsed().as_millis()).unwrap();
-        until(&stage, task, TaskStatus::Completed).await;
+        until(&fixture, task, TaskStatus::Completed).await;
         let real = i64::try_from(began.elapsed().as_millis()).unwrap() - passed;
         // The second list has the first's people, whom it passes over: so it is faster than expected.
         assert!(expected * 4 >= real * 3, "expected {expected}, came {real}");
@@ -137,19 +137,19 @@ async fn two_tasks_that_share_accounts_are_expected_to_take_turns() {
 /// Whoever a dry run lets through is contacted, and whoever it keeps back is not, for the same reason.
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_foresees_what_a_run_does() {
-    let stage = Stage::new(3, 30).await;
-    let life = stage.live().await;
+    let fixture = Fixture::new(3, 30).await;
+    let life = fixture.live().await;
     // Three refuse, and all of twelve were reached lately.
-    stage.messenger.world().refusing.extend([3, 7, 11]);
-    let first = stage.draft(&life, stage.request(TaskType::InviteToGroup), 12).await;
+    fixture.messenger.world().refusing.extend([3, 7, 11]);
+    let first = fixture.draft(&life, fixture.request(TaskType::InviteToGroup), 12).await;
     life.order(first, Wanted::Start).await.unwrap();
-    until(&stage, first, TaskStatus::Completed).await;
+    until(&fixture, first, TaskStatus::Completed).await;
 
     let request = TaskRequest {
         message_template: Some("Hi {first_name}".into()),
-        ..stage.request(TaskType::SendMessages)
+        ..fixture.request(TaskType::SendMessages)
     };
-    let task = stage.draft(&life, request, 0).await;
+    let task = fixture.draft(&life, request, 0).await;
     let mut people: Vec<NewTarget> = (1..=20)
         .map(|id| NewTarget {
             identifier: named(&id.to_string()),
@@ -163,8 +163,8 @@ async fn a_dry_run_foresees_what_a_run_does() {
         }),
     );
     life.add(task, people).await.unwrap();
-    let found = tried(&stage, &life, task).await;
-    assert!(stage.messenger.world().reached.iter().all(|reached| reached.step == Step::Invite));
+    let found = tried(&fixture, &life, task).await;
+    assert!(fixture.messenger.world().reached.iter().all(|reached| reached.step == Step::Invite));
     // Of twelve that are known, nine were reached lately and three have refused an invitation; eight ids nobody knows.
     assert_eq!(found.statistics.total(), 25);
     assert_eq!(found.ready + found.skipped.values().sum::<u64>(), 25);
@@ -180,15 +180,15 @@ async fn a_dry_run_foresees_what_a_run_does() {
     assert!(!foreseen.is_empty());
 
     life.order(task, Wanted::Start).await.unwrap();
-    until(&stage, task, TaskStatus::Completed).await;
-    let targets = stage.targets(task).await;
+    until(&fixture, task, TaskStatus::Completed).await;
+    let targets = fixture.targets(task).await;
     let mut reasons = BTreeMap::new();
     for target in targets.iter().filter(|target| target.status != TargetStatus::Sent) {
         *reasons.entry(target.reason.unwrap()).or_insert(0_u64) += 1;
     }
     assert_eq!(reasons, found.skipped);
     assert_eq!(Statistics::of(&targets).count(TargetStatus::Sent), found.ready);
-    let world = stage.messenger.world();
+    let world = fixture.messenger.world();
     let sent: Vec<i64> = world
         .reached
         .iter()
@@ -206,13 +206,13 @@ async fn a_dry_run_foresees_what_a_run_does() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_names_what_is_in_the_way_and_sends_nothing() {
-    let stage = Stage::new(3, 40).await;
-    let life = stage.live().await;
-    let ids = stage.ids();
-    stage.messenger.world().without_rights.insert(ids[0]);
-    stage.messenger.world().away.insert(ids[1]);
-    let task = stage.draft(&life, stage.request(TaskType::InviteToGroup), 40).await;
-    let found = tried(&stage, &life, task).await;
+    let fixture = Fixture::new(3, 40).await;
+    let life = fixture.live().await;
+    let ids = fixture.ids();
+    fixture.messenger.world().without_rights.insert(ids[0]);
+    fixture.messenger.world().away.insert(ids[1]);
+    let task = fixture.draft(&life, fixture.request(TaskType::InviteToGroup), 40).await;
+    let found = tried(&fixture, &life, task).await;
     let has = |found: &DryRun, code, account| {
         found.problems.iter().any(|problem| problem.code == code && problem.account == account)
     };
@@ -228,20 +228,20 @@ async fn a_dry_run_names_what_is_in_the_way_and_sends_nothing() {
     assert!(found.binding.iter().any(|(limit, _)| *limit == Limit::Hour), "{:?}", found.binding);
     assert!(found.first.iter().all(|person| person.account == ids[2]), "{:?}", found.first);
     let has_asked_nobody = {
-        let world = stage.messenger.world();
+        let world = fixture.messenger.world();
         world.reached.is_empty() && world.lookups.is_empty()
     };
     assert!(has_asked_nobody);
 
-    stage.messenger.world().without_rights.extend(ids.iter().copied());
-    stage.messenger.world().away.clear();
-    let found = tried(&stage, &life, task).await;
+    fixture.messenger.world().without_rights.extend(ids.iter().copied());
+    fixture.messenger.world().away.clear();
+    let found = tried(&fixture, &life, task).await;
     assert!(has(&found, ProblemCode::NoAccounts, None));
     assert!(has(&found, ProblemCode::NeverEnds, None));
     assert_eq!(found.takes_ms, None);
 
-    let nobody = stage.draft_of_nobody(&life).await;
-    let found = tried(&stage, &life, nobody).await;
+    let nobody = fixture.draft_of_nobody(&life).await;
+    let found = tried(&fixture, &life, nobody).await;
     assert!(has(&found, ProblemCode::NobodyReady, None));
     assert_eq!((found.ready, found.takes_ms), (0, Some(0)));
 }

@@ -18,28 +18,28 @@ impl Life {
 /// over the first people.
 #[tokio::test(start_paused = true)]
 async fn ids_of_removed_people_are_not_used_again_in_another_life() {
-    let mut stage = Stage::new(1, 1).await;
-    stage.settings.targets_max = 2_000;
-    let life = stage.live().await;
-    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 1_030).await;
+    let mut fixture = Fixture::new(1, 1).await;
+    fixture.settings.targets_max = 2_000;
+    let life = fixture.live().await;
+    let task = fixture.draft(&life, fixture.request(TaskType::SendMessages), 1_030).await;
     assert_eq!(life.remove(task, 1_020..1_030).await, 10);
     life.kill();
-    let life = stage.live().await;
+    let life = fixture.live().await;
     let newcomer = NewTarget { identifier: named("@newcomer"), details: None };
     assert_eq!(life.add(task, vec![newcomer]).await.unwrap().accepted, 1);
-    let targets = stage.targets(task).await;
+    let targets = fixture.targets(task).await;
     let ids: Vec<u32> = targets.iter().map(|target| target.id.0).collect();
     assert_eq!(ids, (0..1_020).chain([1_030]).collect::<Vec<_>>());
     assert_eq!(targets[0].identifier, named("@person1"));
-    assert_eq!(stage.statuses(task).await, [(TargetStatus::Pending, 1_021)].into());
+    assert_eq!(fixture.statuses(task).await, [(TargetStatus::Pending, 1_021)].into());
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_was_changed_meanwhile_is_not_changed_by_somebody_who_saw_them_before() {
-    let stage = Stage::new(1, 2).await;
-    let life = stage.live().await;
-    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 1).await;
-    let seen = stage.targets(task).await[0].version();
+    let fixture = Fixture::new(1, 2).await;
+    let life = fixture.live().await;
+    let task = fixture.draft(&life, fixture.request(TaskType::SendMessages), 1).await;
+    let seen = fixture.targets(task).await[0].version();
     let edit = async |name: &str, version| {
         let (reply, answer) = oneshot::channel();
         let details = Some(Details { first_name: Some(name.into()), ..Details::default() });
@@ -50,7 +50,7 @@ async fn who_was_changed_meanwhile_is_not_changed_by_somebody_who_saw_them_befor
     let changed = edit("Ann", Some(seen)).await.unwrap();
     let refused = edit("Bob", Some(seen)).await.unwrap_err();
     assert_eq!(refused.code, Code::PreconditionFailed, "{refused:?}");
-    assert_eq!(stage.targets(task).await[0], changed);
+    assert_eq!(fixture.targets(task).await[0], changed);
     edit("Bob", Some(changed.version())).await.unwrap();
     edit("Eve", None).await.unwrap();
 }

@@ -5,8 +5,8 @@ use crate::protocol::campaigns::respect::KnownAs;
 
 #[tokio::test(start_paused = true)]
 async fn whoever_lifts_a_refusal_notices_another_one_that_came_meanwhile() {
-    let stage = Stage::new(1, 1).await;
-    let life = stage.live().await;
+    let fixture = Fixture::new(1, 1).await;
+    let life = fixture.live().await;
     let keys = |name: &str| life.context.keys(&KnownAs::named(&named(name)));
     let lifting = life.context.refusing(keys("@somebody"));
     assert!(lifting.is_alone());

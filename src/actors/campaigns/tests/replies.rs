@@ -8,14 +8,14 @@ use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::messages::message::{Author, Message};
 
 /// Somebody writes to an account. Answers whether that is done with, or has to come again.
-async fn says(life: &Life, stage: &Stage, account: AccountId, person: i64, text: &str) -> bool {
-    let account = stage.accounts.iter().find(|own| own.id == account).unwrap().clone();
+async fn says(life: &Life, fixture: &Fixture, account: AccountId, person: i64, text: &str) -> bool {
+    let account = fixture.accounts.iter().find(|own| own.id == account).unwrap().clone();
     let sender = Some(Author { id: person, ..Author::default() });
     let messages = vec![Message { text: text.into(), sender, ..Message::default() }];
     life.replies.clone().read(PrivateMessages { account, messages }).await
 }
 
-impl Stage {
+impl Fixture {
     async fn list(&self) -> Vec<Suppression> {
         let list = List::User(ann());
         let read = move |store: &crate::store::Reader| {
@@ -40,23 +40,23 @@ impl Stage {
 
 #[tokio::test(start_paused = true)]
 async fn who_says_stop_is_on_the_list_before_the_update_state_moves() {
-    let stage = Stage::new(2, 5).await;
-    let life = stage.live().await;
+    let fixture = Fixture::new(2, 5).await;
+    let life = fixture.live().await;
     let settings =
         Settings { opt_out_confirmation: Some("Understood.".into()), ..Settings::default() };
-    let request = TaskRequest { settings, ..stage.request(TaskType::SendMessages) };
-    let task = stage.draft(&life, request, 5).await;
+    let request = TaskRequest { settings, ..fixture.request(TaskType::SendMessages) };
+    let task = fixture.draft(&life, request, 5).await;
     life.order(task, Wanted::Start).await.unwrap();
-    until(&stage, task, TaskStatus::Completed).await;
-    let by = stage.reached_by(1);
+    until(&fixture, task, TaskStatus::Completed).await;
+    let by = fixture.reached_by(1);
     for (person, text) in [(1, "Stop. Thank you"), (2, "when?"), (3, "is this spam?")] {
-        assert!(says(&life, &stage, by, person, text).await);
+        assert!(says(&life, &fixture, by, person, text).await);
     }
     // Said again, or by somebody whom no campaign has reached: nothing changes.
     for (person, text) in [(1, "STOP"), (3, "Is this spam?"), (77, "stop")] {
-        assert!(says(&life, &stage, by, person, text).await);
+        assert!(says(&life, &fixture, by, person, text).await);
     }
-    let list = stage.list().await;
+    let list = fixture.list().await;
     let seen: Vec<_> = list
         .iter()
         .map(|entry| (entry.identifier.clone(), entry.covers, entry.is_doubtful))
@@ -66,25 +66,25 @@ async fn who_says_stop_is_on_the_list_before_the_update_state_moves() {
     assert_eq!(seen, [(id(3), Everything, true), (id(1), Everything, false)]);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let texts: Vec<String> =
-        stage.messenger.world().reached.iter().skip(5).map(|it| it.text.clone()).collect();
+        fixture.messenger.world().reached.iter().skip(5).map(|it| it.text.clone()).collect();
     assert_eq!(texts, ["Understood."], "once, and to nobody who is only doubtful");
     // What was doubtful becomes clear.
-    assert!(says(&life, &stage, by, 3, "STOP").await);
-    let list = stage.list().await;
+    assert!(says(&life, &fixture, by, 3, "STOP").await);
+    let list = fixture.list().await;
     assert!(list.iter().any(|entry| entry.identifier == id(3) && !entry.is_doubtful), "{list:?}");
-    assert!(says(&life, &stage, by, 3, "start").await);
-    assert!(says(&life, &stage, by, 3, "is this spam?").await);
+    assert!(says(&life, &fixture, by, 3, "start").await);
+    assert!(says(&life, &fixture, by, 3, "is this spam?").await);
     // Who writes "start" is off it again.
-    assert!(says(&life, &stage, by, 4, "stop").await);
-    assert_eq!(stage.list().await.len(), 3);
-    assert!(says(&life, &stage, by, 4, "Start, please").await);
-    assert_eq!(stage.list().await.len(), 2);
+    assert!(says(&life, &fixture, by, 4, "stop").await);
+    assert_eq!(fixture.list().await.len(), 3);
+    assert!(says(&life, &fixture, by, 4, "Start, please").await);
+    assert_eq!(fixture.list().await.len(), 2);
     let settings = Settings { ignore_recontact: true, ..Settings::default() };
-    let again = TaskRequest { settings, ..stage.request(TaskType::SendMessages) };
-    let again = stage.draft(&life, again, 5).await;
+    let again = TaskRequest { settings, ..fixture.request(TaskType::SendMessages) };
+    let again = fixture.draft(&life, again, 5).await;
     life.order(again, Wanted::Start).await.unwrap();
-    until(&stage, again, TaskStatus::Completed).await;
-    let reasons = stage.reasons(again).await;
+    until(&fixture, again, TaskStatus::Completed).await;
+    let reasons = fixture.reasons(again).await;
     assert_eq!(reasons[&1], (TargetStatus::Skipped, Some(Reason::Suppressed)));
     assert_eq!(reasons[&2], (TargetStatus::Sent, None));
     assert_eq!(reasons[&3], (TargetStatus::Skipped, Some(Reason::HeldForReview)));
@@ -93,24 +93,24 @@ async fn who_says_stop_is_on_the_list_before_the_update_state_moves() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reply_that_nobody_can_heed_yet_comes_again() {
-    let stage = Stage::new(1, 1).await;
-    let mut life = stage.live().await;
+    let fixture = Fixture::new(1, 1).await;
+    let mut life = fixture.live().await;
     life.replies = Replies::default();
-    assert!(!says(&life, &stage, stage.ids()[0], 1, "stop").await);
+    assert!(!says(&life, &fixture, fixture.ids()[0], 1, "stop").await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_a_user_who_is_erased_no_campaign_lives_and_nobody_is_contacted_any_more() {
-    let stage = Stage::new(2, 40).await;
-    let life = stage.live().await;
-    let task = stage.draft(&life, stage.request(TaskType::SendMessages), 40).await;
+    let fixture = Fixture::new(2, 40).await;
+    let life = fixture.live().await;
+    let task = fixture.draft(&life, fixture.request(TaskType::SendMessages), 40).await;
     life.order(task, Wanted::Start).await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
     let forget = |reply| CampaignsMsg::Forget { user: ann(), reply };
     life.campaigns.call(forget, None).await.unwrap();
-    let reached = stage.messenger.world().reached.len();
+    let reached = fixture.messenger.world().reached.len();
     assert!((1..40).contains(&reached), "{reached}");
     assert!(life.context.status.campaign_view(&ann(), task).is_none());
     tokio::time::sleep(Duration::from_secs(36_000)).await;
-    assert_eq!(stage.messenger.world().reached.len(), reached);
+    assert_eq!(fixture.messenger.world().reached.len(), reached);
 }

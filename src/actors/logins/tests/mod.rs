@@ -17,7 +17,7 @@ use crate::protocol::values::secret::SecretText;
 const PHONE: &str = "+14155550132";
 
 /// A tree, and Ann, who has a phone.
-struct Stage {
+struct Fixture {
     ground: Ground,
     root: Option<Root>,
     ann: Caller,
@@ -27,7 +27,7 @@ fn secret(text: &str) -> SecretText {
     SecretText::new(text.into())
 }
 
-impl Stage {
+impl Fixture {
     async fn new(has_password: bool) -> Self {
         let ground = Ground::new();
         ground.telegram.phone(PHONE, 7, has_password);

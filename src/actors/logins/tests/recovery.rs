@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{PHONE, Stage, secret};
+use super::{Fixture, PHONE, secret};
 use crate::actors::tests::{pass, soon};
 use crate::protocol::answers::login::LoginInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
@@ -12,7 +12,7 @@ use crate::protocol::users::owner::LoginId;
 use crate::store::AuditLogQuery;
 use crate::telegram::fake::{Answer, CODE, EMAIL_PATTERN, PASSWORD, RECOVERY_CODE, Then};
 
-impl Stage {
+impl Fixture {
     async fn resend(&self, id: LoginId) -> Result<LoginInfo, Refusal> {
         self.logins().resend(&self.ann, id).await
     }
@@ -27,12 +27,12 @@ impl Stage {
 
     /// A login of somebody with a password and a recovery mail that waits for the password.
     async fn at_password() -> (Self, LoginId) {
-        let stage = Self::new(true).await;
-        stage.ground.telegram.recovery_mail(PHONE);
-        let login = stage.by_sms().await.unwrap();
-        let asked = stage.code(login.id, CODE).await.unwrap();
+        let fixture = Self::new(true).await;
+        fixture.ground.telegram.recovery_mail(PHONE);
+        let login = fixture.by_sms().await.unwrap();
+        let asked = fixture.code(login.id, CODE).await.unwrap();
         assert_eq!((asked.state, asked.email_pattern), (LoginState::PasswordRequired, None));
-        (stage, login.id)
+        (fixture, login.id)
     }
 
     /// What the audit log has of logins, with how each ended, newest last.
@@ -53,93 +53,94 @@ fn lines(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[tokio::test(start_paused = true)]
 async fn a_code_is_sent_once_more_by_each_way_in_its_time_until_none_is_left() {
-    let stage = Stage::new(false).await;
-    let login = stage.by_sms().await.unwrap();
+    let fixture = Fixture::new(false).await;
+    let login = fixture.by_sms().await.unwrap();
     let first = login.code.unwrap();
     assert_eq!((first.via, first.length), (CodeVia::App, Some(5)));
     assert_eq!(first.next.map(|next| (next.via, next.after_seconds)), Some((CodeVia::Sms, 0)));
-    let by_sms = stage.resend(login.id).await.unwrap();
+    let by_sms = fixture.resend(login.id).await.unwrap();
     assert_eq!(by_sms.state, LoginState::CodeSent);
-    assert_eq!(stage.get(login.id).await.code, by_sms.code);
+    assert_eq!(fixture.get(login.id).await.code, by_sms.code);
     let next = by_sms.code.unwrap().next.unwrap();
     assert_eq!((next.via, next.after_seconds), (CodeVia::Call, 60));
-    let early = stage.resend(login.id).await.unwrap_err();
+    let early = fixture.resend(login.id).await.unwrap_err();
     assert_eq!(early.code, Code::Conflict);
     assert!((59..=60).contains(&early.retry_after.unwrap()), "{early:?}");
     pass(61).await;
-    let by_call = stage.resend(login.id).await.unwrap().code.unwrap();
+    let by_call = fixture.resend(login.id).await.unwrap().code.unwrap();
     assert_eq!((by_call.via, by_call.next), (CodeVia::Call, None));
-    let none_left = stage.resend(login.id).await.unwrap_err();
+    let none_left = fixture.resend(login.id).await.unwrap_err();
     assert_eq!((none_left.code, none_left.retry_after), (Code::Conflict, None));
-    assert_eq!(stage.count("login.resend_code"), 2, "telegram is not asked in vain");
-    assert_eq!(stage.code(login.id, CODE).await.unwrap().state, LoginState::Active);
-    stage.expect_connected().await;
+    assert_eq!(fixture.count("login.resend_code"), 2, "telegram is not asked in vain");
+    assert_eq!(fixture.code(login.id, CODE).await.unwrap().state, LoginState::Active);
+    fixture.expect_connected().await;
     let told = lines(&[("login.begin", "ok"), ("login.resend", "ok"), ("login.resend", "ok")]);
-    assert_eq!(stage.audited().await, told);
+    assert_eq!(fixture.audited().await, told);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_code_is_sent_once_more_after_a_restart_no_sooner_than_before() {
-    let mut stage = Stage::new(false).await;
-    let login = stage.by_sms().await.unwrap();
-    let sent = stage.resend(login.id).await.unwrap().code;
-    stage.restart().await;
-    assert_eq!(stage.get(login.id).await.code, sent);
-    assert_eq!(stage.resend(login.id).await.unwrap_err().code, Code::Conflict);
+    let mut fixture = Fixture::new(false).await;
+    let login = fixture.by_sms().await.unwrap();
+    let sent = fixture.resend(login.id).await.unwrap().code;
+    fixture.restart().await;
+    assert_eq!(fixture.get(login.id).await.code, sent);
+    assert_eq!(fixture.resend(login.id).await.unwrap_err().code, Code::Conflict);
     pass(61).await;
-    assert_eq!(stage.resend(login.id).await.unwrap().code.unwrap().via, CodeVia::Call);
-    assert_eq!(stage.code(login.id, CODE).await.unwrap().state, LoginState::Active);
-    stage.expect_connected().await;
+    assert_eq!(fixture.resend(login.id).await.unwrap().code.unwrap().via, CodeVia::Call);
+    assert_eq!(fixture.code(login.id, CODE).await.unwrap().state, LoginState::Active);
+    fixture.expect_connected().await;
 }
 
 /// Nobody knows whether it went out: the code is good all the same, and it may be asked for again.
 #[tokio::test(start_paused = true)]
 async fn a_login_whose_code_went_out_once_more_unheard_goes_on() {
-    let stage = Stage::new(false).await;
-    let login = stage.by_sms().await.unwrap();
-    stage.ground.telegram.next("login.resend_code", Answer::now(Then::DoneUnheard));
-    let refusal = stage.resend(login.id).await.unwrap_err();
+    let fixture = Fixture::new(false).await;
+    let login = fixture.by_sms().await.unwrap();
+    fixture.ground.telegram.next("login.resend_code", Answer::now(Then::DoneUnheard));
+    let refusal = fixture.resend(login.id).await.unwrap_err();
     assert_eq!(refusal.code, Code::TelegramUnavailable);
-    assert_eq!(stage.get(login.id).await.state, LoginState::CodeSent);
-    assert_eq!(stage.resend(login.id).await.unwrap().code.unwrap().via, CodeVia::Call);
-    assert_eq!(stage.code(login.id, CODE).await.unwrap().state, LoginState::Active);
-    stage.expect_connected().await;
+    assert_eq!(fixture.get(login.id).await.state, LoginState::CodeSent);
+    assert_eq!(fixture.resend(login.id).await.unwrap().code.unwrap().via, CodeVia::Call);
+    assert_eq!(fixture.code(login.id, CODE).await.unwrap().state, LoginState::Active);
+    fixture.expect_connected().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_asked_for_at_a_step_is_refused_and_does_no_harm() {
-    let stage = Stage::new(true).await;
-    let login = stage.by_sms().await.unwrap();
-    for refused in [stage.forgot(login.id).await, stage.recover(login.id, RECOVERY_CODE).await] {
+    let fixture = Fixture::new(true).await;
+    let login = fixture.by_sms().await.unwrap();
+    for refused in [fixture.forgot(login.id).await, fixture.recover(login.id, RECOVERY_CODE).await]
+    {
         assert_eq!(refused.unwrap_err().code, Code::Conflict);
     }
-    stage.code(login.id, CODE).await.unwrap();
-    assert_eq!(stage.resend(login.id).await.unwrap_err().code, Code::Conflict);
-    let no_mail = stage.forgot(login.id).await.unwrap_err();
+    fixture.code(login.id, CODE).await.unwrap();
+    assert_eq!(fixture.resend(login.id).await.unwrap_err().code, Code::Conflict);
+    let no_mail = fixture.forgot(login.id).await.unwrap_err();
     assert_eq!(no_mail.code, Code::Conflict);
     assert!(no_mail.detail.contains("no recovery e-mail address"), "{no_mail}");
-    assert_eq!(stage.password(login.id, PASSWORD).await.unwrap().state, LoginState::Active);
-    assert!(stage.ground.telegram.has_password(PHONE));
-    stage.expect_connected().await;
+    assert_eq!(fixture.password(login.id, PASSWORD).await.unwrap().state, LoginState::Active);
+    assert!(fixture.ground.telegram.has_password(PHONE));
+    fixture.expect_connected().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_code_by_mail_stands_for_the_password_and_takes_it_away() {
-    let (stage, id) = Stage::at_password().await;
-    let unasked = stage.recover(id, RECOVERY_CODE).await.unwrap_err();
+    let (fixture, id) = Fixture::at_password().await;
+    let unasked = fixture.recover(id, RECOVERY_CODE).await.unwrap_err();
     assert_eq!(unasked.code, Code::CodeInvalid);
-    let asked = stage.forgot(id).await.unwrap();
+    let asked = fixture.forgot(id).await.unwrap();
     assert_eq!(asked.state, LoginState::PasswordRequired);
     assert_eq!(asked.email_pattern.as_deref(), Some(EMAIL_PATTERN));
     assert_eq!(asked.hint.as_deref(), Some("a horse"));
-    assert_eq!(stage.get(id).await, asked);
-    assert!(stage.ground.telegram.has_password(PHONE), "asking takes nothing away");
-    let wrong = stage.recover(id, "111111").await.unwrap_err();
+    assert_eq!(fixture.get(id).await, asked);
+    assert!(fixture.ground.telegram.has_password(PHONE), "asking takes nothing away");
+    let wrong = fixture.recover(id, "111111").await.unwrap_err();
     assert_eq!(wrong.code, Code::CodeInvalid);
-    let done = stage.recover(id, RECOVERY_CODE).await.unwrap();
+    let done = fixture.recover(id, RECOVERY_CODE).await.unwrap();
     assert_eq!((done.state, done.email_pattern), (LoginState::Active, None));
-    assert!(!stage.ground.telegram.has_password(PHONE));
-    stage.expect_connected().await;
+    assert!(!fixture.ground.telegram.has_password(PHONE));
+    fixture.expect_connected().await;
     let told = lines(&[
         ("login.begin", "ok"),
         ("login.code", "ok"),
@@ -151,90 +152,90 @@ async fn a_code_by_mail_stands_for_the_password_and_takes_it_away() {
         ("login.recovery_code", "begun"),
         ("login.recovery_code", "ok"),
     ]);
-    assert_eq!(stage.audited().await, told);
+    assert_eq!(fixture.audited().await, told);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_code_by_mail_that_has_expired_or_a_flood_leaves_the_login_where_it_was() {
-    let (mut stage, id) = Stage::at_password().await;
-    stage.forgot(id).await.unwrap();
+    let (mut fixture, id) = Fixture::at_password().await;
+    fixture.forgot(id).await.unwrap();
     let refused = |failure| Answer::now(Then::Refuse(failure));
-    let telegram = stage.ground.telegram.clone();
+    let telegram = fixture.ground.telegram.clone();
     telegram.next("login.recover_password", refused(LoginFailure::RecoveryExpired));
-    let expired = stage.recover(id, RECOVERY_CODE).await.unwrap_err();
+    let expired = fixture.recover(id, RECOVERY_CODE).await.unwrap_err();
     assert_eq!(expired.code, Code::CodeInvalid);
     assert!(expired.detail.contains("ask for another one"), "{expired}");
-    stage.forgot(id).await.unwrap();
+    fixture.forgot(id).await.unwrap();
     let wait = LoginFailure::Wait { code: "FLOOD_WAIT".into(), seconds: 100 };
     telegram.next("login.recover_password", refused(wait));
-    assert_eq!(stage.recover(id, RECOVERY_CODE).await.unwrap_err().code, Code::TelegramWait);
-    stage.restart().await;
-    let asked = stage.count("login.recover_password");
-    let told = stage.recover(id, RECOVERY_CODE).await.unwrap_err();
+    assert_eq!(fixture.recover(id, RECOVERY_CODE).await.unwrap_err().code, Code::TelegramWait);
+    fixture.restart().await;
+    let asked = fixture.count("login.recover_password");
+    let told = fixture.recover(id, RECOVERY_CODE).await.unwrap_err();
     assert_eq!(told.code, Code::TelegramWait);
-    assert_eq!(stage.count("login.recover_password"), asked, "nobody asks meanwhile");
+    assert_eq!(fixture.count("login.recover_password"), asked, "nobody asks meanwhile");
     pass(110).await;
-    assert_eq!(stage.recover(id, RECOVERY_CODE).await.unwrap().state, LoginState::Active);
-    stage.expect_connected().await;
+    assert_eq!(fixture.recover(id, RECOVERY_CODE).await.unwrap().state, LoginState::Active);
+    fixture.expect_connected().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_login_that_is_restarted_while_a_code_is_in_the_mail_takes_it() {
-    let (mut stage, id) = Stage::at_password().await;
-    let asked = stage.forgot(id).await.unwrap();
-    stage.restart().await;
-    assert_eq!(stage.get(id).await, asked);
-    assert_eq!(stage.recover(id, RECOVERY_CODE).await.unwrap().state, LoginState::Active);
-    assert_eq!(stage.count("login.request_recovery"), 1);
-    stage.expect_connected().await;
+    let (mut fixture, id) = Fixture::at_password().await;
+    let asked = fixture.forgot(id).await.unwrap();
+    fixture.restart().await;
+    assert_eq!(fixture.get(id).await, asked);
+    assert_eq!(fixture.recover(id, RECOVERY_CODE).await.unwrap().state, LoginState::Active);
+    assert_eq!(fixture.count("login.request_recovery"), 1);
+    fixture.expect_connected().await;
 }
 
 /// The daemon ends before it hears that the code is in the mail; it is good all the same.
 #[tokio::test(start_paused = true)]
 async fn a_login_that_never_heard_of_the_mail_waits_for_the_password_and_takes_its_code() {
-    let (mut stage, id) = Stage::at_password().await;
-    stage.ground.telegram.next("login.request_recovery", Answer::now(Then::DoneUnheard));
-    let (logins, ann) = (stage.logins(), stage.ann.clone());
+    let (mut fixture, id) = Fixture::at_password().await;
+    fixture.ground.telegram.next("login.request_recovery", Answer::now(Then::DoneUnheard));
+    let (logins, ann) = (fixture.logins(), fixture.ann.clone());
     let waiting = tokio::spawn(async move { logins.request_recovery(&ann, id).await });
     soon().await;
-    stage.restart().await;
+    fixture.restart().await;
     assert!(waiting.await.unwrap().is_err());
-    let seen = stage.get(id).await;
+    let seen = fixture.get(id).await;
     assert_eq!((seen.state, seen.email_pattern), (LoginState::PasswordRequired, None));
-    assert_eq!(stage.recover(id, RECOVERY_CODE).await.unwrap().state, LoginState::Active);
-    stage.expect_connected().await;
+    assert_eq!(fixture.recover(id, RECOVERY_CODE).await.unwrap().state, LoginState::Active);
+    fixture.expect_connected().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_about_recovery_that_is_lost_is_settled_and_nothing_is_handed_in_twice() {
-    let (stage, id) = Stage::at_password().await;
-    stage.ground.telegram.next("login.request_recovery", Answer::now(Then::DoneUnheard));
-    let refusal = stage.forgot(id).await.unwrap_err();
+    let (fixture, id) = Fixture::at_password().await;
+    fixture.ground.telegram.next("login.request_recovery", Answer::now(Then::DoneUnheard));
+    let refusal = fixture.forgot(id).await.unwrap_err();
     assert_eq!(refusal.code, Code::TelegramUnavailable);
-    assert_eq!(stage.get(id).await.state, LoginState::PasswordRequired);
-    stage.forgot(id).await.unwrap();
-    stage.ground.telegram.next("login.recover_password", Answer::now(Then::DoneUnheard));
-    assert_eq!(stage.recover(id, RECOVERY_CODE).await.unwrap().state, LoginState::Active);
-    assert_eq!(stage.count("login.recover_password"), 1);
-    stage.expect_connected().await;
-    let audited = stage.audited().await;
+    assert_eq!(fixture.get(id).await.state, LoginState::PasswordRequired);
+    fixture.forgot(id).await.unwrap();
+    fixture.ground.telegram.next("login.recover_password", Answer::now(Then::DoneUnheard));
+    assert_eq!(fixture.recover(id, RECOVERY_CODE).await.unwrap().state, LoginState::Active);
+    assert_eq!(fixture.count("login.recover_password"), 1);
+    fixture.expect_connected().await;
+    let audited = fixture.audited().await;
     let end = lines(&[("login.recovery_code", "begun"), ("login.recovery_code", "ok")]);
     assert_eq!(audited[audited.len() - 2..], end);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_login_that_is_abandoned_as_its_recovery_code_is_taken_leaves_no_session_behind() {
-    let (stage, id) = Stage::at_password().await;
-    stage.forgot(id).await.unwrap();
+    let (fixture, id) = Fixture::at_password().await;
+    fixture.forgot(id).await.unwrap();
     let late = Answer::after(Duration::from_secs(1), Then::DoneUnheard);
-    stage.ground.telegram.next("login.recover_password", late);
-    let (logins, ann) = (stage.logins(), stage.ann.clone());
+    fixture.ground.telegram.next("login.recover_password", late);
+    let (logins, ann) = (fixture.logins(), fixture.ann.clone());
     let waiting =
         tokio::spawn(async move { logins.recover(&ann, id, secret(RECOVERY_CODE)).await });
     pass(2).await;
-    stage.logins().abandon(&stage.ann, id).await.unwrap();
+    fixture.logins().abandon(&fixture.ann, id).await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap_err().code, Code::Conflict);
     pass(60).await;
-    stage.expect_nothing_left().await;
-    assert_eq!(stage.count("login.log_out"), 1);
+    fixture.expect_nothing_left().await;
+    assert_eq!(fixture.count("login.log_out"), 1);
 }

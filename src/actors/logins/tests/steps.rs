@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{PHONE, Stage, secret};
+use super::{Fixture, PHONE, secret};
 use crate::actors::services::{PastedSession, SessionBrought};
 use crate::actors::tests::{pass, soon};
 use crate::protocol::answers::refusal::Code;
@@ -12,228 +12,231 @@ use crate::telegram::fake::{Answer, CODE, PASSWORD, Then};
 
 #[tokio::test(start_paused = true)]
 async fn a_code_leads_to_an_account() {
-    let stage = Stage::new(false).await;
-    let login = stage.by_sms().await.unwrap();
+    let fixture = Fixture::new(false).await;
+    let login = fixture.by_sms().await.unwrap();
     assert_eq!(login.state, LoginState::CodeSent);
-    let refusal = stage.code(login.id, "00000").await.unwrap_err();
+    let refusal = fixture.code(login.id, "00000").await.unwrap_err();
     assert_eq!(refusal.code, Code::CodeInvalid);
-    assert_eq!(stage.get(login.id).await.state, LoginState::CodeSent, "another one may be given");
-    let login = stage.code(login.id, CODE).await.unwrap();
+    assert_eq!(fixture.get(login.id).await.state, LoginState::CodeSent, "another one may be given");
+    let login = fixture.code(login.id, CODE).await.unwrap();
     assert_eq!(login.state, LoginState::Active);
     assert_eq!(login.account.unwrap().telegram_id, 7);
-    stage.expect_connected().await;
-    assert_eq!(stage.count("dial"), 1);
+    fixture.expect_connected().await;
+    assert_eq!(fixture.count("dial"), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_password_is_asked_for_where_there_is_one() {
-    let stage = Stage::new(true).await;
-    let login = stage.by_sms().await.unwrap();
-    let login = stage.code(login.id, CODE).await.unwrap();
+    let fixture = Fixture::new(true).await;
+    let login = fixture.by_sms().await.unwrap();
+    let login = fixture.code(login.id, CODE).await.unwrap();
     assert_eq!((login.state, login.hint), (LoginState::PasswordRequired, Some("a horse".into())));
-    let refusal = stage.password(login.id, "wrong").await.unwrap_err();
+    let refusal = fixture.password(login.id, "wrong").await.unwrap_err();
     assert_eq!(refusal.code, Code::PasswordInvalid);
-    assert_eq!(stage.password(login.id, PASSWORD).await.unwrap().state, LoginState::Active);
-    stage.expect_connected().await;
+    assert_eq!(fixture.password(login.id, PASSWORD).await.unwrap().state, LoginState::Active);
+    fixture.expect_connected().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_bot_is_connected_by_its_token() {
-    let stage = Stage::new(false).await;
-    let bot = stage.logins().by_token(&stage.ann, secret("9:abc")).await.unwrap();
+    let fixture = Fixture::new(false).await;
+    let bot = fixture.logins().by_token(&fixture.ann, secret("9:abc")).await.unwrap();
     assert!(bot.account.is_bot);
-    stage.expect_connected().await;
+    fixture.expect_connected().await;
     let refused = Answer::now(Then::Refuse(LoginFailure::TokenInvalid));
-    stage.ground.telegram.next("login.bot_sign_in", refused);
-    let refusal = stage.logins().by_token(&stage.ann, secret("8:abc")).await.unwrap_err();
+    fixture.ground.telegram.next("login.bot_sign_in", refused);
+    let refusal = fixture.logins().by_token(&fixture.ann, secret("8:abc")).await.unwrap_err();
     assert_eq!(refusal.code, Code::BotTokenInvalid);
 }
 
 /// Telegram lets somebody in, and the answer is lost: who it is, is told by the key.
 #[tokio::test(start_paused = true)]
 async fn a_step_whose_answer_is_lost_is_not_taken_twice() {
-    let stage = Stage::new(true).await;
-    let login = stage.by_sms().await.unwrap();
-    stage.ground.telegram.next("login.sign_in", Answer::now(Then::DoneUnheard));
-    let login = stage.code(login.id, CODE).await.unwrap();
-    assert_eq!((login.state, stage.count("login.sign_in")), (LoginState::PasswordRequired, 1));
-    stage.ground.telegram.next("login.check_password", Answer::now(Then::DoneUnheard));
-    let login = stage.password(login.id, PASSWORD).await.unwrap();
-    assert_eq!((login.state, stage.count("login.check_password")), (LoginState::Active, 1));
-    stage.expect_connected().await;
+    let fixture = Fixture::new(true).await;
+    let login = fixture.by_sms().await.unwrap();
+    fixture.ground.telegram.next("login.sign_in", Answer::now(Then::DoneUnheard));
+    let login = fixture.code(login.id, CODE).await.unwrap();
+    assert_eq!((login.state, fixture.count("login.sign_in")), (LoginState::PasswordRequired, 1));
+    fixture.ground.telegram.next("login.check_password", Answer::now(Then::DoneUnheard));
+    let login = fixture.password(login.id, PASSWORD).await.unwrap();
+    assert_eq!((login.state, fixture.count("login.check_password")), (LoginState::Active, 1));
+    fixture.expect_connected().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_step_that_was_not_heard_of_may_be_taken_again() {
-    let stage = Stage::new(false).await;
-    let login = stage.by_sms().await.unwrap();
-    stage.ground.telegram.next("login.sign_in", Answer::now(Then::Silence));
-    let refusal = stage.code(login.id, CODE).await.unwrap_err();
+    let fixture = Fixture::new(false).await;
+    let login = fixture.by_sms().await.unwrap();
+    fixture.ground.telegram.next("login.sign_in", Answer::now(Then::Silence));
+    let refusal = fixture.code(login.id, CODE).await.unwrap_err();
     assert_eq!(refusal.code, Code::TelegramUnavailable);
     pass(60).await;
-    assert_eq!(stage.get(login.id).await.state, LoginState::CodeSent);
-    assert_eq!(stage.code(login.id, CODE).await.unwrap().state, LoginState::Active);
-    stage.expect_connected().await;
+    assert_eq!(fixture.get(login.id).await.state, LoginState::CodeSent);
+    assert_eq!(fixture.code(login.id, CODE).await.unwrap().state, LoginState::Active);
+    fixture.expect_connected().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_login_moves_to_the_datacenter_of_its_account_with_a_key_that_is_durable_first() {
-    let stage = Stage::new(false).await;
-    stage.ground.telegram.next("login.send_code", Answer::now(Then::MoveTo(4)));
-    let login = stage.by_sms().await.unwrap();
-    let kept = || stage.ground.store.load().unwrap().logins.remove(0);
+    let fixture = Fixture::new(false).await;
+    fixture.ground.telegram.next("login.send_code", Answer::now(Then::MoveTo(4)));
+    let login = fixture.by_sms().await.unwrap();
+    let kept = || fixture.ground.store.load().unwrap().logins.remove(0);
     assert_eq!(kept().dc_id, 4);
     let before = kept().auth_key.clone();
-    stage.ground.telegram.next("login.sign_in", Answer::now(Then::MoveTo(5)));
+    fixture.ground.telegram.next("login.sign_in", Answer::now(Then::MoveTo(5)));
     // The connection there is slow to say who it is.
     let signing_in = {
-        let (logins, ann) = (stage.logins(), stage.ann.clone());
+        let (logins, ann) = (fixture.logins(), fixture.ann.clone());
         tokio::spawn(async move { logins.code(&ann, login.id, secret(CODE)).await })
     };
     assert_eq!(signing_in.await.unwrap().unwrap().state, LoginState::Active);
-    stage.expect_connected().await;
-    let owned = stage.ground.store.load().unwrap().owned.remove(0);
-    let credentials = stage.ground.store.credentials(owned.key).unwrap().unwrap();
+    fixture.expect_connected().await;
+    let owned = fixture.ground.store.load().unwrap().owned.remove(0);
+    let credentials = fixture.ground.store.credentials(owned.key).unwrap().unwrap();
     assert_eq!(credentials.dc_id, 5);
     assert_ne!(credentials.auth_key.expose().to_vec(), before);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_is_kept_for_the_number_also_by_the_next_life() {
-    let mut stage = Stage::new(false).await;
+    let mut fixture = Fixture::new(false).await;
     let wait = LoginFailure::Wait { code: "FLOOD_WAIT".into(), seconds: 600 };
-    stage.ground.telegram.next("login.send_code", Answer::now(Then::Refuse(wait)));
-    let refusal = stage.by_sms().await.unwrap_err();
+    fixture.ground.telegram.next("login.send_code", Answer::now(Then::Refuse(wait)));
+    let refusal = fixture.by_sms().await.unwrap_err();
     assert_eq!(refusal.code, Code::TelegramWait);
     for _ in 0..2 {
-        let refusal = stage.by_sms().await.unwrap_err();
+        let refusal = fixture.by_sms().await.unwrap_err();
         assert_eq!(refusal.code, Code::TelegramWait);
         assert!(refusal.retry_after.is_some_and(|after| after > 500), "{refusal:?}");
-        assert_eq!(stage.count("login.send_code"), 1, "nobody asks meanwhile");
-        stage.restart().await;
+        assert_eq!(fixture.count("login.send_code"), 1, "nobody asks meanwhile");
+        fixture.restart().await;
     }
     // Another number does not wait for it.
-    stage.ground.telegram.phone("+14155550133", 8, false);
-    let other = stage.logins().by_sms(&stage.ann, secret("+14155550133")).await;
+    fixture.ground.telegram.phone("+14155550133", 8, false);
+    let other = fixture.logins().by_sms(&fixture.ann, secret("+14155550133")).await;
     assert_eq!(other.unwrap().state, LoginState::CodeSent);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_login_that_takes_too_long_is_given_up_and_its_connection_closed() {
-    let stage = Stage::new(false).await;
-    let login = stage.by_sms().await.unwrap();
+    let fixture = Fixture::new(false).await;
+    let login = fixture.by_sms().await.unwrap();
     pass(599).await;
-    assert_eq!(stage.get(login.id).await.state, LoginState::CodeSent);
+    assert_eq!(fixture.get(login.id).await.state, LoginState::CodeSent);
     pass(2).await;
-    assert_eq!(stage.get(login.id).await.state, LoginState::Expired);
-    let late = stage.code(login.id, CODE).await.unwrap_err();
+    assert_eq!(fixture.get(login.id).await.state, LoginState::Expired);
+    let late = fixture.code(login.id, CODE).await.unwrap_err();
     assert_eq!(late.code, Code::Conflict);
-    assert_eq!(stage.count("login.sign_in"), 0);
-    stage.expect_nothing_left().await;
-    assert_eq!(stage.count("login.log_out"), 0, "nobody was let in");
+    assert_eq!(fixture.count("login.sign_in"), 0);
+    fixture.expect_nothing_left().await;
+    assert_eq!(fixture.count("login.log_out"), 0, "nobody was let in");
 }
 
 /// Nobody knows whether the code was taken when the time is over.
 #[tokio::test(start_paused = true)]
 async fn a_login_that_may_have_let_somebody_in_is_ended_at_telegram_when_its_time_is_over() {
-    let stage = Stage::new(false).await;
-    let login = stage.by_sms().await.unwrap();
-    stage.ground.telegram.next("login.sign_in", Answer::now(Then::DoneUnheard));
-    stage.ground.telegram.always("login.who", Answer::now(Then::Silence));
-    assert!(stage.code(login.id, CODE).await.is_err());
+    let fixture = Fixture::new(false).await;
+    let login = fixture.by_sms().await.unwrap();
+    fixture.ground.telegram.next("login.sign_in", Answer::now(Then::DoneUnheard));
+    fixture.ground.telegram.always("login.who", Answer::now(Then::Silence));
+    assert!(fixture.code(login.id, CODE).await.is_err());
     pass(500).await;
-    assert_eq!(stage.ground.telegram.sessions(), 1);
+    assert_eq!(fixture.ground.telegram.sessions(), 1);
     pass(160).await;
-    assert_eq!(stage.get(login.id).await.state, LoginState::Expired);
-    stage.expect_nothing_left().await;
-    assert_eq!(stage.count("login.log_out"), 1);
+    assert_eq!(fixture.get(login.id).await.state, LoginState::Expired);
+    fixture.expect_nothing_left().await;
+    assert_eq!(fixture.count("login.log_out"), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_login_that_is_abandoned_under_a_step_leaves_no_session_behind() {
     for then in [Then::World, Then::DoneUnheard] {
-        let stage = Stage::new(false).await;
-        let login = stage.by_sms().await.unwrap();
+        let fixture = Fixture::new(false).await;
+        let login = fixture.by_sms().await.unwrap();
         let delay = Duration::from_secs(if matches!(then, Then::World) { 10 } else { 0 });
-        stage.ground.telegram.next("login.sign_in", Answer::after(delay, then));
+        fixture.ground.telegram.next("login.sign_in", Answer::after(delay, then));
         let waiting = {
-            let (logins, ann) = (stage.logins(), stage.ann.clone());
+            let (logins, ann) = (fixture.logins(), fixture.ann.clone());
             tokio::spawn(async move { logins.code(&ann, login.id, secret(CODE)).await })
         };
         pass(1).await;
-        stage.logins().abandon(&stage.ann, login.id).await.unwrap();
+        fixture.logins().abandon(&fixture.ann, login.id).await.unwrap();
         assert_eq!(waiting.await.unwrap().unwrap_err().code, Code::Conflict);
         pass(60).await;
-        stage.expect_nothing_left().await;
-        assert_eq!(stage.count("login.log_out"), 1);
-        assert!(stage.logins().get(&stage.ann, login.id).await.is_err(), "there is no such login");
+        fixture.expect_nothing_left().await;
+        assert_eq!(fixture.count("login.log_out"), 1);
+        assert!(
+            fixture.logins().get(&fixture.ann, login.id).await.is_err(),
+            "there is no such login"
+        );
     }
 }
 
 /// Ending the session fails at first, and is tried on.
 #[tokio::test(start_paused = true)]
 async fn a_session_that_cannot_be_ended_yet_is_ended_later_also_by_the_next_life() {
-    let mut stage = Stage::new(false).await;
-    let login = stage.by_sms().await.unwrap();
-    stage.ground.telegram.next("login.sign_in", Answer::now(Then::DoneUnheard));
-    stage.ground.telegram.always("login.log_out", Answer::now(Then::Silence));
+    let mut fixture = Fixture::new(false).await;
+    let login = fixture.by_sms().await.unwrap();
+    fixture.ground.telegram.next("login.sign_in", Answer::now(Then::DoneUnheard));
+    fixture.ground.telegram.always("login.log_out", Answer::now(Then::Silence));
     let waiting = {
-        let (logins, ann) = (stage.logins(), stage.ann.clone());
+        let (logins, ann) = (fixture.logins(), fixture.ann.clone());
         tokio::spawn(async move { logins.code(&ann, login.id, secret(CODE)).await })
     };
     pass(1).await;
-    stage.logins().abandon(&stage.ann, login.id).await.unwrap();
+    fixture.logins().abandon(&fixture.ann, login.id).await.unwrap();
     drop(waiting);
     pass(300).await;
-    assert_eq!(stage.ground.telegram.sessions(), 1);
-    let tries = stage.count("login.log_out");
+    assert_eq!(fixture.ground.telegram.sessions(), 1);
+    let tries = fixture.count("login.log_out");
     assert!((5..=20).contains(&tries), "{tries} tries in five minutes");
-    stage.restart().await;
-    stage.ground.telegram.always("login.log_out", Answer::now(Then::World));
+    fixture.restart().await;
+    fixture.ground.telegram.always("login.log_out", Answer::now(Then::World));
     pass(60).await;
-    stage.expect_nothing_left().await;
+    fixture.expect_nothing_left().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_login_that_nobody_answers_holds_up_no_other() {
-    let stage = Stage::new(false).await;
-    stage.ground.telegram.next("login.send_code", Answer::now(Then::Silence));
-    let (logins, ann) = (stage.logins(), stage.ann.clone());
+    let fixture = Fixture::new(false).await;
+    fixture.ground.telegram.next("login.send_code", Answer::now(Then::Silence));
+    let (logins, ann) = (fixture.logins(), fixture.ann.clone());
     let stuck = tokio::spawn(async move { logins.by_sms(&ann, secret(PHONE)).await });
     soon().await;
-    stage.ground.telegram.phone("+14155550133", 8, false);
-    let login = stage.logins().by_sms(&stage.ann, secret("+14155550133")).await.unwrap();
+    fixture.ground.telegram.phone("+14155550133", 8, false);
+    let login = fixture.logins().by_sms(&fixture.ann, secret("+14155550133")).await.unwrap();
     assert!(!stuck.is_finished());
-    assert_eq!(stage.code(login.id, CODE).await.unwrap().state, LoginState::Active);
+    assert_eq!(fixture.code(login.id, CODE).await.unwrap().state, LoginState::Active);
     assert_eq!(stuck.await.unwrap().unwrap_err().code, Code::TelegramUnavailable);
-    stage.expect_connected().await;
+    fixture.expect_connected().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_pasted_leads_to_an_account_and_pasted_again_to_the_same() {
-    let stage = Stage::new(false).await;
-    let credentials = stage.ground.telegram.person_elsewhere(9);
+    let fixture = Fixture::new(false).await;
+    let credentials = fixture.ground.telegram.person_elsewhere(9);
     let (dc_id, auth_key) = (credentials.dc_id, credentials.auth_key.clone());
     let session = SessionString { dc_id, auth_key, api_id: None };
     let text = session.to_telethon("127.0.0.1:443".parse().unwrap()).unwrap();
     let paste = || async {
         let session = PastedSession { session_string: secret(&text), api_id: None };
-        stage.logins().by_session(&stage.ann, session).await
+        fixture.logins().by_session(&fixture.ann, session).await
     };
     let SessionBrought::Whole(first) = paste().await.unwrap() else { panic!("no password") };
     let SessionBrought::Whole(again) = paste().await.unwrap() else { panic!("no password") };
     assert_eq!(first.account.id, again.account.id);
     soon().await;
-    assert!(stage.ground.telegram.is_connected(credentials.account));
-    assert_eq!((stage.ground.telegram.connections(), stage.ground.telegram.doubled()), (1, 0));
+    assert!(fixture.ground.telegram.is_connected(credentials.account));
+    assert_eq!((fixture.ground.telegram.connections(), fixture.ground.telegram.doubled()), (1, 0));
     // One that Telegram knows no more leads to none, and says so.
-    let gone = stage.ground.telegram.person_elsewhere(10);
-    stage.ground.telegram.forget(gone.account);
+    let gone = fixture.ground.telegram.person_elsewhere(10);
+    fixture.ground.telegram.forget(gone.account);
     let session =
         SessionString { dc_id: gone.dc_id, auth_key: gone.auth_key.clone(), api_id: None };
     let text = session.to_telethon("127.0.0.1:443".parse().unwrap()).unwrap();
     let session = PastedSession { session_string: secret(&text), api_id: None };
-    let refused = stage.logins().by_session(&stage.ann, session).await.unwrap_err();
+    let refused = fixture.logins().by_session(&fixture.ann, session).await.unwrap_err();
     assert!(!refused.detail.contains(&text), "{refused:?}");
-    assert_eq!(stage.ground.telegram.connections(), 1);
+    assert_eq!(fixture.ground.telegram.connections(), 1);
 }

@@ -24,13 +24,13 @@ use crate::telegram::fake::{Answer, Then, channel};
 type Told = Result<(SentMessage, bool), Refusal>;
 
 /// A tree, and Ann, who has an account and writes into a room.
-struct Stage {
+struct Fixture {
     ground: Ground,
     root: Root,
     account: OwnedAccount,
 }
 
-impl Stage {
+impl Fixture {
     async fn new() -> Self {
         Self::on(Ground::new()).await
     }
@@ -83,109 +83,109 @@ fn lost_answer() -> Answer {
 
 #[tokio::test(start_paused = true)]
 async fn a_repetition_under_the_same_key_gets_the_same_answer_also_in_the_next_life() {
-    let stage = Stage::new().await;
-    let (sent, was_before) = stage.send("hello", Some("one"), 10).await.unwrap();
+    let fixture = Fixture::new().await;
+    let (sent, was_before) = fixture.send("hello", Some("one"), 10).await.unwrap();
     assert!(!was_before);
-    assert_eq!(stage.send("hello", Some("one"), 10).await.unwrap(), (sent, true));
-    let other = stage.send("good bye", Some("one"), 10).await.unwrap_err();
+    assert_eq!(fixture.send("hello", Some("one"), 10).await.unwrap(), (sent, true));
+    let other = fixture.send("good bye", Some("one"), 10).await.unwrap_err();
     assert_eq!(other.code, Code::Conflict, "the key stands for another message");
-    let Stage { ground, root, account } = stage;
+    let Fixture { ground, root, account } = fixture;
     ground.stop(root).await;
     let root = ground.tree().await;
-    let stage = Stage { ground, root, account };
-    assert_eq!(stage.send("hello", Some("one"), 10).await.unwrap(), (sent, true));
-    assert_eq!(stage.tries().len(), 1);
+    let fixture = Fixture { ground, root, account };
+    assert_eq!(fixture.send("hello", Some("one"), 10).await.unwrap(), (sent, true));
+    assert_eq!(fixture.tries().len(), 1);
     // Without a key each is a message of its own.
-    stage.send("hello", None, 10).await.unwrap();
-    stage.send("hello", None, 10).await.unwrap();
-    assert_eq!(stage.ground.telegram.sent(), 3);
+    fixture.send("hello", None, 10).await.unwrap();
+    fixture.send("hello", None, 10).await.unwrap();
+    assert_eq!(fixture.ground.telegram.sent(), 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_asks_for_the_same_while_it_is_under_way_joins_it() {
-    let stage = Stage::new().await;
-    stage.ground.telegram.next("send", Answer::after(Duration::from_secs(3), Then::World));
-    let first = stage.begin("hello", Some("one"), 10);
+    let fixture = Fixture::new().await;
+    fixture.ground.telegram.next("send", Answer::after(Duration::from_secs(3), Then::World));
+    let first = fixture.begin("hello", Some("one"), 10);
     soon().await;
-    let second = stage.begin("hello", Some("one"), 10);
-    let other = stage.begin("another", Some("one"), 10);
+    let second = fixture.begin("hello", Some("one"), 10);
+    let other = fixture.begin("another", Some("one"), 10);
     assert_eq!(other.await.unwrap().unwrap_err().code, Code::Conflict);
     assert_eq!(first.await.unwrap().unwrap(), second.await.unwrap().unwrap());
-    assert_eq!(stage.tries().len(), 1);
+    assert_eq!(fixture.tries().len(), 1);
     // Its caller goes away: it is sent, and noted, all the same.
-    stage.ground.telegram.next("send", Answer::after(Duration::from_secs(3), Then::World));
-    let gone = stage.begin("more", Some("two"), 10);
+    fixture.ground.telegram.next("send", Answer::after(Duration::from_secs(3), Then::World));
+    let gone = fixture.begin("more", Some("two"), 10);
     soon().await;
     gone.abort();
     pass(5).await;
-    assert!(stage.send("more", Some("two"), 10).await.unwrap().1, "it was sent before");
-    assert_eq!(stage.tries().len(), 2);
+    assert!(fixture.send("more", Some("two"), 10).await.unwrap().1, "it was sent before");
+    assert_eq!(fixture.tries().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn beyond_the_room_a_message_is_refused_and_a_repetition_joins_all_the_same() {
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let slow = || Answer::after(Duration::from_secs(3), Then::World);
-    (0..UNDER_WAY_MAX).for_each(|_| stage.ground.telegram.next("send", slow()));
+    (0..UNDER_WAY_MAX).for_each(|_| fixture.ground.telegram.next("send", slow()));
     let begun: Vec<_> = (0..UNDER_WAY_MAX)
-        .map(|number| stage.begin("hello", Some(&number.to_string()), 60))
+        .map(|number| fixture.begin("hello", Some(&number.to_string()), 60))
         .collect();
     soon().await;
-    let refused = stage.send("hello", Some("more"), 60).await.unwrap_err();
+    let refused = fixture.send("hello", Some("more"), 60).await.unwrap_err();
     assert_eq!(refused.code, Code::Overloaded);
-    let joined = stage.begin("hello", Some("0"), 60);
+    let joined = fixture.begin("hello", Some("0"), 60);
     for sending in begun {
         sending.await.unwrap().unwrap();
     }
     joined.await.unwrap().unwrap();
-    assert_eq!(stage.tries().len(), UNDER_WAY_MAX, "what was refused was not sent");
-    stage.send("hello", Some("more"), 60).await.unwrap();
+    assert_eq!(fixture.tries().len(), UNDER_WAY_MAX, "what was refused was not sent");
+    fixture.send("hello", Some("more"), 60).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_asked_for_again_under_the_same_random_id() {
-    let stage = Stage::new().await;
-    stage.ground.telegram.next("send", lost_answer());
-    stage.send("hello", None, 40).await.unwrap();
-    let tries = stage.tries();
-    assert_eq!((tries.len(), stage.ground.telegram.sent()), (2, 1));
+    let fixture = Fixture::new().await;
+    fixture.ground.telegram.next("send", lost_answer());
+    fixture.send("hello", None, 40).await.unwrap();
+    let tries = fixture.tries();
+    assert_eq!((tries.len(), fixture.ground.telegram.sent()), (2, 1));
     assert_eq!(tries[0], tries[1]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_lost_under_a_message_has_it_sent_over_the_next() {
-    let stage = Stage::new().await;
-    stage.ground.telegram.next("send", Answer::after(Duration::from_secs(9), Then::World));
-    let sending = stage.begin("hello", Some("one"), 30);
+    let fixture = Fixture::new().await;
+    fixture.ground.telegram.next("send", Answer::after(Duration::from_secs(9), Then::World));
+    let sending = fixture.begin("hello", Some("one"), 30);
     soon().await;
     let reset = Failure::transient("connection reset");
-    stage.ground.telegram.hang_up(stage.account.key, reset);
+    fixture.ground.telegram.hang_up(fixture.account.key, reset);
     sending.await.unwrap().unwrap();
-    assert_eq!((stage.tries().len(), stage.ground.telegram.sent()), (2, 1));
+    assert_eq!((fixture.tries().len(), fixture.ground.telegram.sent()), (2, 1));
 }
 
 /// Its caller is told that it is not known, and learns it by asking once more.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_comes_too_late_for_its_caller_is_noted() {
-    let stage = Stage::new().await;
-    stage.ground.telegram.next("send", Answer::after(Duration::from_secs(10), Then::World));
-    let refusal = stage.send("hello", Some("one"), 3).await.unwrap_err();
+    let fixture = Fixture::new().await;
+    fixture.ground.telegram.next("send", Answer::after(Duration::from_secs(10), Then::World));
+    let refusal = fixture.send("hello", Some("one"), 3).await.unwrap_err();
     assert!(refusal.detail.contains("to learn the outcome without sending twice"), "{refusal:?}");
     pass(10).await;
-    assert!(stage.send("hello", Some("one"), 3).await.unwrap().1);
-    assert_eq!(stage.tries().len(), 1);
+    assert!(fixture.send("hello", Some("one"), 3).await.unwrap().1);
+    assert_eq!(fixture.tries().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_never_comes_is_learnt_by_a_repetition_without_sending_twice() {
-    let stage = Stage::new().await;
-    stage.ground.telegram.next("send", lost_answer());
-    let refusal = stage.send("hello", Some("one"), 3).await.unwrap_err();
+    let fixture = Fixture::new().await;
+    fixture.ground.telegram.next("send", lost_answer());
+    let refusal = fixture.send("hello", Some("one"), 3).await.unwrap_err();
     assert!(refusal.detail.contains("to learn the outcome without sending twice"), "{refusal:?}");
     pass(30).await;
-    stage.send("hello", Some("one"), 10).await.unwrap();
-    let tries = stage.tries();
-    assert_eq!((tries.len(), stage.ground.telegram.sent()), (2, 1));
+    fixture.send("hello", Some("one"), 10).await.unwrap();
+    let tries = fixture.tries();
+    assert_eq!((tries.len(), fixture.ground.telegram.sent()), (2, 1));
     assert_eq!(tries[0], tries[1]);
 }
 
@@ -195,83 +195,83 @@ async fn after_a_power_cut_a_repetition_sends_with_the_same_random_id() {
     for then in [Then::DoneUnheard, Then::Silence] {
         let disk = GatedDisk::default();
         let (store, outbox, _) = disk.open();
-        let stage = Stage::on(Ground::on(store, outbox)).await;
-        stage.ground.telegram.next("send", Answer::now(then));
-        let _sending = stage.begin("hello", Some("one"), 30);
+        let fixture = Fixture::on(Ground::on(store, outbox)).await;
+        fixture.ground.telegram.next("send", Answer::now(then));
+        let _sending = fixture.begin("hello", Some("one"), 30);
         soon().await;
         let (store, outbox, _) = disk.after_a_power_cut().open();
-        let telegram = stage.ground.telegram.clone();
-        stage.root.kill();
+        let telegram = fixture.ground.telegram.clone();
+        fixture.root.kill();
         soon().await;
         let ground = Ground::on(store, outbox).before(telegram);
         let root = ground.tree().await;
-        let stage = Stage { ground, root, account: stage.account };
+        let fixture = Fixture { ground, root, account: fixture.account };
         soon().await;
-        stage.send("hello", Some("one"), 10).await.unwrap();
-        let tries = stage.tries();
-        assert_eq!((tries.len(), stage.ground.telegram.sent()), (2, 1));
+        fixture.send("hello", Some("one"), 10).await.unwrap();
+        let tries = fixture.tries();
+        assert_eq!((tries.len(), fixture.ground.telegram.sent()), (2, 1));
         assert_eq!(tries[0], tries[1]);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_wait_is_told_and_nothing_is_sent_meanwhile() {
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let scope = WaitScope::MethodClass;
     let wait = Failure::Wait { code: "FLOOD_WAIT".into(), seconds: 600, scope };
-    stage.ground.telegram.next("send", Answer::now(Then::Fail(wait)));
+    fixture.ground.telegram.next("send", Answer::now(Then::Fail(wait)));
     for _ in 0..2 {
-        let refusal = stage.send("hello", Some("one"), 10).await.unwrap_err();
+        let refusal = fixture.send("hello", Some("one"), 10).await.unwrap_err();
         assert_eq!(refusal.code, Code::TelegramWait);
         assert!(refusal.detail.contains("nothing was sent"), "{refusal:?}");
         assert!(refusal.retry_after.is_some_and(|after| after > 500), "{refusal:?}");
     }
-    assert_eq!((stage.tries().len(), stage.ground.telegram.sent()), (1, 0));
-    let kept = stage.ground.kept(stage.account.key).await.unwrap();
+    assert_eq!((fixture.tries().len(), fixture.ground.telegram.sent()), (1, 0));
+    let kept = fixture.ground.kept(fixture.account.key).await.unwrap();
     assert_eq!(kept.cooldowns.len(), 1);
 }
 
 /// What was certainly not sent does not count; what may have been sent does.
 #[tokio::test(start_paused = true)]
 async fn the_daily_limit_counts_what_was_sent_or_may_have_been() {
-    let stage = Stage::new().await;
-    stage.ground.limits.send_modify(|limits| limits.sends_per_day = 2);
+    let fixture = Fixture::new().await;
+    fixture.ground.limits.send_modify(|limits| limits.sends_per_day = 2);
     let lost = Failure::ChatLost { code: "CHAT_WRITE_FORBIDDEN".into() };
-    stage.ground.telegram.next("send", Answer::now(Then::Fail(lost)));
-    let refusal = stage.send("not this one", None, 10).await.unwrap_err();
+    fixture.ground.telegram.next("send", Answer::now(Then::Fail(lost)));
+    let refusal = fixture.send("not this one", None, 10).await.unwrap_err();
     assert_eq!(refusal.code, Code::ChatForbidden);
-    stage.send("one", None, 10).await.unwrap();
-    stage.ground.telegram.next("send", Answer::now(Then::Silence));
-    assert!(stage.send("maybe", Some("maybe"), 3).await.is_err());
+    fixture.send("one", None, 10).await.unwrap();
+    fixture.ground.telegram.next("send", Answer::now(Then::Silence));
+    assert!(fixture.send("maybe", Some("maybe"), 3).await.is_err());
     pass(30).await;
-    let refusal = stage.send("too many", None, 10).await.unwrap_err();
+    let refusal = fixture.send("too many", None, 10).await.unwrap_err();
     assert_eq!(refusal.code, Code::RateLimited);
     assert!(refusal.detail.contains("daily limit"), "{refusal:?}");
-    stage.send("maybe", Some("maybe"), 10).await.unwrap();
-    assert_eq!(stage.ground.telegram.sent(), 2);
+    fixture.send("maybe", Some("maybe"), 10).await.unwrap();
+    assert_eq!(fixture.ground.telegram.sent(), 2);
     // The next life has counted, too.
-    let Stage { ground, root, account } = stage;
+    let Fixture { ground, root, account } = fixture;
     ground.stop(root).await;
     let root = ground.tree().await;
-    let stage = Stage { ground, root, account };
+    let fixture = Fixture { ground, root, account };
     soon().await;
-    assert_eq!(stage.send("again", None, 10).await.unwrap_err().code, Code::RateLimited);
+    assert_eq!(fixture.send("again", None, 10).await.unwrap_err().code, Code::RateLimited);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_new_day_has_a_count_of_its_own_as_the_refusal_of_the_old_one_says() {
-    let stage = Stage::new().await;
-    stage.ground.limits.send_modify(|limits| limits.sends_per_day = 1);
-    stage.send("one", None, 10).await.unwrap();
-    let refusal = stage.send("too many", None, 10).await.unwrap_err();
+    let fixture = Fixture::new().await;
+    fixture.ground.limits.send_modify(|limits| limits.sends_per_day = 1);
+    fixture.send("one", None, 10).await.unwrap();
+    let refusal = fixture.send("too many", None, 10).await.unwrap_err();
     let midnight = refusal.retry_after.unwrap();
     assert!((1..=86_400).contains(&midnight), "{refusal:?}");
     pass(midnight.saturating_sub(60)).await;
-    assert_eq!(stage.send("still", None, 10).await.unwrap_err().code, Code::RateLimited);
+    assert_eq!(fixture.send("still", None, 10).await.unwrap_err().code, Code::RateLimited);
     pass(61).await;
-    stage.send("two", None, 10).await.unwrap();
-    assert_eq!(stage.send("too many", None, 10).await.unwrap_err().code, Code::RateLimited);
-    assert_eq!(stage.ground.telegram.sent(), 2);
+    fixture.send("two", None, 10).await.unwrap();
+    assert_eq!(fixture.send("too many", None, 10).await.unwrap_err().code, Code::RateLimited);
+    assert_eq!(fixture.ground.telegram.sent(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -282,19 +282,19 @@ async fn an_account_that_is_held_or_cannot_be_connected_sends_nothing() {
     let account = OwnedAccount { is_paused: true, ..ground.own(&credentials, "ann").await };
     ground.store.commit(vec![Op::put_row(&account)]).await.unwrap();
     let root = ground.tree().await;
-    let stage = Stage { ground, root, account };
-    assert_eq!(stage.send("hello", None, 10).await.unwrap_err().code, Code::Conflict);
-    assert_eq!((stage.tries().len(), stage.ground.telegram.count("dial")), (0, 0));
+    let fixture = Fixture { ground, root, account };
+    assert_eq!(fixture.send("hello", None, 10).await.unwrap_err().code, Code::Conflict);
+    assert_eq!((fixture.tries().len(), fixture.ground.telegram.count("dial")), (0, 0));
 
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let reset = Failure::transient("connection reset");
-    stage.ground.telegram.always("dial", Answer::now(Then::Fail(reset.clone())));
-    stage.ground.telegram.hang_up(stage.account.key, reset);
+    fixture.ground.telegram.always("dial", Answer::now(Then::Fail(reset.clone())));
+    fixture.ground.telegram.hang_up(fixture.account.key, reset);
     soon().await;
-    let refusal = stage.send("hello", Some("one"), 10).await.unwrap_err();
+    let refusal = fixture.send("hello", Some("one"), 10).await.unwrap_err();
     assert_eq!(refusal.code, Code::TelegramUnavailable, "{refusal:?}");
-    assert_eq!(stage.tries().len(), 0);
-    stage.ground.telegram.always("dial", Answer::now(Then::World));
+    assert_eq!(fixture.tries().len(), 0);
+    fixture.ground.telegram.always("dial", Answer::now(Then::World));
     pass(120).await;
-    assert!(!stage.send("hello", Some("one"), 10).await.unwrap().1);
+    assert!(!fixture.send("hello", Some("one"), 10).await.unwrap().1);
 }

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 type Told = oneshot::Receiver<Result<(), CommitError>>;
 
-struct House {
+struct Harness {
     disk: GatedDisk,
     gate: Gate,
     context: Arc<MonitorsContext>,
@@ -48,7 +48,7 @@ fn chat() -> ChatRef {
     ChatRef::parse(ChatSpelling::Number(-1_000_000_000_042)).unwrap()
 }
 
-impl House {
+impl Harness {
     async fn open() -> Self {
         let disk = GatedDisk::default();
         let (store, outbox, gate) = disk.open();
@@ -122,41 +122,41 @@ async fn said(told: Told) -> Result<(), CommitError> {
 
 #[tokio::test]
 async fn a_chat_that_is_started_again_while_its_stop_is_on_its_way_runs_with_a_record() {
-    let house = House::open().await;
-    said(house.configure(&[1])).await.unwrap();
-    house.expect(Some(&[1])).await;
-    house.gate.hang_writes(true);
-    let (stopped, mut started) = (house.stop(), house.configure(&[1]));
+    let harness = Harness::open().await;
+    said(harness.configure(&[1])).await.unwrap();
+    harness.expect(Some(&[1])).await;
+    harness.gate.hang_writes(true);
+    let (stopped, mut started) = (harness.stop(), harness.configure(&[1]));
     sleep(Duration::from_millis(50)).await;
     assert!(started.try_recv().is_err(), "nobody is told what is not durable");
-    assert_eq!(house.kept(), Some(sessions(&[1])), "the disk has heard of neither");
-    house.gate.hang_writes(false);
+    assert_eq!(harness.kept(), Some(sessions(&[1])), "the disk has heard of neither");
+    harness.gate.hang_writes(false);
     said(stopped).await.unwrap();
     said(started).await.unwrap();
-    house.expect(Some(&[1])).await;
-    house.close().await;
+    harness.expect(Some(&[1])).await;
+    harness.close().await;
 }
 
 #[tokio::test]
 async fn a_stop_whose_caller_is_gone_comes_before_what_was_asked_for_later() {
-    let house = House::open().await;
-    said(house.configure(&[1])).await.unwrap();
-    house.gate.hang_writes(true);
-    drop(house.stop());
-    let started = house.configure(&[2]);
-    house.gate.hang_writes(false);
+    let harness = Harness::open().await;
+    said(harness.configure(&[1])).await.unwrap();
+    harness.gate.hang_writes(true);
+    drop(harness.stop());
+    let started = harness.configure(&[2]);
+    harness.gate.hang_writes(false);
     said(started).await.unwrap();
-    house.expect(Some(&[2])).await;
+    harness.expect(Some(&[2])).await;
     // And the other way round: what waited, and nobody waits for any more, is not done.
-    house.gate.hang_writes(true);
-    let stopped = house.stop();
-    drop(house.configure(&[1]));
-    house.gate.hang_writes(false);
+    harness.gate.hang_writes(true);
+    let stopped = harness.stop();
+    drop(harness.configure(&[1]));
+    harness.gate.hang_writes(false);
     said(stopped).await.unwrap();
-    assert!(house.kept().is_none());
-    said(house.stop()).await.unwrap();
-    house.expect(None).await;
-    house.close().await;
+    assert!(harness.kept().is_none());
+    said(harness.stop()).await.unwrap();
+    harness.expect(None).await;
+    harness.close().await;
 }
 
 #[derive(Clone, Debug)]
@@ -188,39 +188,39 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let house = House::open().await;
+            let harness = Harness::open().await;
             let mut waiting = Vec::new();
             for step in steps {
                 match step {
-                    Step::Start(numbers) => waiting.push(house.configure(&numbers)),
-                    Step::Stop => waiting.push(house.stop()),
-                    Step::Hang(hang) => house.gate.hang_writes(hang),
+                    Step::Start(numbers) => waiting.push(harness.configure(&numbers)),
+                    Step::Stop => waiting.push(harness.stop()),
+                    Step::Hang(hang) => harness.gate.hang_writes(hang),
                     Step::GiveUp => waiting.clear(),
                     Step::Pause => sleep(Duration::from_millis(4)).await,
                 }
             }
             let numbers = last.map(|number| [number + 1]);
-            let told = numbers.as_ref().map_or_else(|| house.stop(), |numbers| house.configure(numbers));
-            house.gate.hang_writes(false);
+            let told = numbers.as_ref().map_or_else(|| harness.stop(), |numbers| harness.configure(numbers));
+            harness.gate.hang_writes(false);
             for told in waiting.into_iter().chain([told]) {
                 said(told).await.unwrap();
             }
-            house.expect(numbers.as_ref().map(|numbers| &numbers[..])).await;
-            house.close().await;
+            harness.expect(numbers.as_ref().map(|numbers| &numbers[..])).await;
+            harness.close().await;
         });
     }
 }
 
 #[tokio::test]
 async fn a_record_that_cannot_be_read_now_refuses_the_command_and_is_tried_again() {
-    let house = House::open().await;
-    let store: &Store = &house.context.store;
-    said(house.configure(&[1])).await.unwrap();
-    said(house.stop()).await.unwrap();
-    house.gate.hang_reads(true);
-    let told = house.configure(&[2]);
+    let harness = Harness::open().await;
+    let store: &Store = &harness.context.store;
+    said(harness.configure(&[1])).await.unwrap();
+    said(harness.stop()).await.unwrap();
+    harness.gate.hang_reads(true);
+    let told = harness.configure(&[2]);
     let hangs = async {
-        while house.gate.hanging_reads() == 0 {
+        while harness.gate.hanging_reads() == 0 {
             sleep(Duration::from_millis(2)).await;
         }
     };
@@ -229,8 +229,8 @@ async fn a_record_that_cannot_be_read_now_refuses_the_command_and_is_tried_again
     store.commit(vec![Op::DeleteMonitor(ChatKey("other".into()))]).await.unwrap();
     let refused = said(told).await.unwrap_err();
     assert!(matches!(refused, CommitError::Unread { .. }), "{refused}");
-    house.gate.hang_reads(false);
-    said(house.configure(&[2])).await.unwrap();
-    house.expect(Some(&[2])).await;
-    house.close().await;
+    harness.gate.hang_reads(false);
+    said(harness.configure(&[2])).await.unwrap();
+    harness.expect(Some(&[2])).await;
+    harness.close().await;
 }

@@ -28,7 +28,7 @@ enum Event {
 }
 
 /// A tree, and people who may listen in rooms.
-struct Stage {
+struct Fixture {
     ground: Ground,
     people: Vec<Credentials>,
     root: Option<Root>,
@@ -42,7 +42,7 @@ fn chat(number: i64) -> ChatRef {
     ChatRef::parse(ChatSpelling::Number(room(number).0)).unwrap()
 }
 
-impl Stage {
+impl Fixture {
     /// With so many people, and two rooms.
     async fn new(people: u8) -> Self {
         Self::with(people, MonitorSettings::for_tests()).await

@@ -20,13 +20,13 @@ use crate::protocol::values::fingerprint::Fingerprint;
 use crate::store::Op;
 
 /// A tree, and Ann, who has an account.
-struct Stage {
+struct Fixture {
     ground: Ground,
     root: Root,
     account: OwnedAccount,
 }
 
-impl Stage {
+impl Fixture {
     async fn new() -> Self {
         let ground = Ground::new();
         let credentials = ground.telegram.person(1, 7);
@@ -106,9 +106,9 @@ fn sorted(by: TaskOrder, is_descending: bool) -> CampaignQuery {
 
 #[tokio::test(start_paused = true)]
 async fn under_one_key_a_task_is_made_once_also_at_once_and_in_the_next_life() {
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let make = |title: &str, key| {
-        let (campaigns, request) = (stage.services().campaigns, stage.request(title));
+        let (campaigns, request) = (fixture.services().campaigns, fixture.request(title));
         async move { campaigns.create(&user("ann"), request, key).await }
     };
     let (one, other) = tokio::join!(make("may", key("k", "may")), make("may", key("k", "may")));
@@ -118,24 +118,24 @@ async fn under_one_key_a_task_is_made_once_also_at_once_and_in_the_next_life() {
     let refused = make("june", key("k", "june")).await.unwrap_err();
     assert_eq!(refused.code, Code::Conflict, "the key stands for another task");
     assert_eq!(make("may", None).await.unwrap().0.task.title, "may");
-    let stage = stage.again().await;
-    let campaigns = stage.services().campaigns;
-    let again = campaigns.create(&user("ann"), stage.request("may"), key("k", "may")).await;
+    let fixture = fixture.again().await;
+    let campaigns = fixture.services().campaigns;
+    let again = campaigns.create(&user("ann"), fixture.request("may"), key("k", "may")).await;
     let (again, is_replayed) = again.unwrap();
     assert_eq!((again.task.id, is_replayed), (one.task.id, true));
-    assert_eq!(stage.titles(CampaignQuery::default()).await.len(), 2);
+    assert_eq!(fixture.titles(CampaignQuery::default()).await.len(), 2);
     // What was deleted is not made again by a repetition.
     campaigns.delete(&user("ann"), one.task.id).await.unwrap();
-    let gone = campaigns.create(&user("ann"), stage.request("may"), key("k", "may")).await;
+    let gone = campaigns.create(&user("ann"), fixture.request("may"), key("k", "may")).await;
     assert_eq!(gone.unwrap_err().code, Code::Conflict);
-    assert_eq!(stage.audited("campaign.create").await, 2);
+    assert_eq!(fixture.audited("campaign.create").await, 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_copy_is_made_once_and_one_that_was_cut_off_is_gone_on_with() {
-    let stage = Stage::new().await;
-    let campaigns = stage.services().campaigns;
-    let (ann, id) = (user("ann"), stage.draft("may").await);
+    let fixture = Fixture::new().await;
+    let campaigns = fixture.services().campaigns;
+    let (ann, id) = (user("ann"), fixture.draft("may").await);
     let people = (0..40).map(|number| person(&format!("@person{number}"))).collect();
     campaigns.add_targets(&ann, id, people).await.unwrap();
     let (copy, is_replayed) = campaigns.duplicate(&ann, id, key("k", "")).await.unwrap();
@@ -145,22 +145,22 @@ async fn a_copy_is_made_once_and_one_that_was_cut_off_is_gone_on_with() {
     // As a crash leaves it that came after a few people.
     let record =
         key("cut", "").unwrap().record(&ann.user, &format!("copy/{id}"), crate::clock::now());
-    let half = stage.draft("half").await;
+    let half = fixture.draft("half").await;
     campaigns.add_targets(&ann, half, vec![person("@person0"), person("@person1")]).await.unwrap();
     let begun = CreationRecord { made: Some(Made::Task(half)), ..record };
-    stage.ground.store.commit(vec![Op::put_row(&begun)]).await.unwrap();
+    fixture.ground.store.commit(vec![Op::put_row(&begun)]).await.unwrap();
     let (whole, is_replayed) = campaigns.duplicate(&ann, id, key("cut", "")).await.unwrap();
     assert_eq!((whole.task.id, whole.statistics.total(), is_replayed), (half, 40, false));
 }
 
 #[tokio::test(start_paused = true)]
 async fn under_one_key_people_are_counted_as_they_were_the_first_time() {
-    let stage = Stage::new().await;
-    let campaigns = stage.services().campaigns;
-    let (ann, id) = (user("ann"), stage.draft("may").await);
+    let fixture = Fixture::new().await;
+    let campaigns = fixture.services().campaigns;
+    let (ann, id) = (user("ann"), fixture.draft("may").await);
     let add = |names: &[&str], key| {
         let people = names.iter().map(|name| person(name)).collect();
-        let (campaigns, ann) = (stage.services().campaigns, ann.clone());
+        let (campaigns, ann) = (fixture.services().campaigns, ann.clone());
         async move { campaigns.add_targets_under(&ann, id, people, key).await.unwrap() }
     };
     let (first, is_replayed) = add(&["@first", "@second", "@first"], key("k", "a")).await;
@@ -169,18 +169,19 @@ async fn under_one_key_people_are_counted_as_they_were_the_first_time() {
     let (none, is_replayed) = add(&["@first"], key("other", "a")).await;
     assert_eq!((none.accepted, none.duplicates, is_replayed), (0, 1, false));
     assert_eq!(add(&["@first"], key("other", "a")).await, (none, true));
-    let stage = stage.again().await;
+    let fixture = fixture.again().await;
     let people = ["@first", "@second", "@first"].map(person).to_vec();
-    let again = stage.services().campaigns.add_targets_under(&ann, id, people, key("k", "a")).await;
+    let again =
+        fixture.services().campaigns.add_targets_under(&ann, id, people, key("k", "a")).await;
     assert_eq!(again.unwrap(), (first, true));
     drop(campaigns);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_person_is_added_or_found_wherever_they_are_in_the_list() {
-    let stage = Stage::new().await;
-    let campaigns = stage.services().campaigns;
-    let (ann, id) = (user("ann"), stage.draft("may").await);
+    let fixture = Fixture::new().await;
+    let campaigns = fixture.services().campaigns;
+    let (ann, id) = (user("ann"), fixture.draft("may").await);
     let people = (0..40).map(|number| person(&format!("@person{number}"))).collect();
     campaigns.add_targets(&ann, id, people).await.unwrap();
     let details = Details { first_name: Some("Vera".into()), ..Details::default() };
@@ -218,7 +219,7 @@ async fn one_person_is_added_or_found_wherever_they_are_in_the_list() {
 
 #[tokio::test(start_paused = true)]
 async fn tasks_are_sorted_each_way_and_no_page_loses_one() {
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let at = |moment| Some(Schedule::parse(moment, None).unwrap());
     let (later, soon) = (at("2030-05-01T10:00:00Z"), at("2029-05-01T10:00:00Z"));
     for (title, priority, schedule) in [
@@ -227,7 +228,7 @@ async fn tasks_are_sorted_each_way_and_no_page_loses_one() {
         ("delta", Priority::Normal, soon),
         ("charlie", Priority::High, None),
     ] {
-        stage.make(TaskRequest { priority, schedule, ..stage.request(title) }).await;
+        fixture.make(TaskRequest { priority, schedule, ..fixture.request(title) }).await;
     }
     for (by, expected) in [
         (TaskOrder::Created, ["beta", "Alpha", "delta", "charlie"]),
@@ -235,41 +236,42 @@ async fn tasks_are_sorted_each_way_and_no_page_loses_one() {
         (TaskOrder::Priority, ["Alpha", "charlie", "delta", "beta"]),
         (TaskOrder::Status, ["beta", "Alpha", "delta", "charlie"]),
     ] {
-        assert_eq!(stage.titles(sorted(by, false)).await, expected, "{by:?}");
+        assert_eq!(fixture.titles(sorted(by, false)).await, expected, "{by:?}");
         let mut backwards = expected;
         backwards.reverse();
-        assert_eq!(stage.titles(sorted(by, true)).await, backwards, "{by:?}");
+        assert_eq!(fixture.titles(sorted(by, true)).await, backwards, "{by:?}");
     }
     // Those without a schedule are last in either order.
-    let scheduled = stage.titles(sorted(TaskOrder::Scheduled, false)).await;
+    let scheduled = fixture.titles(sorted(TaskOrder::Scheduled, false)).await;
     assert_eq!(scheduled, ["delta", "Alpha", "beta", "charlie"]);
-    let scheduled = stage.titles(sorted(TaskOrder::Scheduled, true)).await;
+    let scheduled = fixture.titles(sorted(TaskOrder::Scheduled, true)).await;
     assert_eq!(scheduled, ["Alpha", "delta", "charlie", "beta"]);
     let high = CampaignQuery { priority: Some(Priority::High), ..CampaignQuery::default() };
-    assert_eq!(stage.titles(high).await, ["charlie", "Alpha"]);
+    assert_eq!(fixture.titles(high).await, ["charlie", "Alpha"]);
     // A filter that passes many over goes on, page by page.
     for number in 0..8 {
-        stage.draft(&format!("more {number}")).await;
+        fixture.draft(&format!("more {number}")).await;
     }
     let named = CampaignQuery { text: Some("BETA".into()), ..CampaignQuery::default() };
-    assert_eq!(stage.titles(named).await, ["beta"]);
+    assert_eq!(fixture.titles(named).await, ["beta"]);
     // By what is in the tasks only few are sorted.
     let by_title = sorted(TaskOrder::Title, false);
-    let refused = stage.services().campaigns.list(&user("ann"), by_title).await.unwrap_err();
+    let refused = fixture.services().campaigns.list(&user("ann"), by_title).await.unwrap_err();
     assert_eq!((refused.code, &*refused.errors[0].field), (Code::Validation, "sort"));
     let cursor = Some("0-0.zz".to_owned());
     let page = PageQuery { cursor, limit: 2 };
     let query = CampaignQuery { page, ..CampaignQuery::default() };
-    let refused = stage.services().campaigns.list(&user("ann"), query).await.unwrap_err();
+    let refused = fixture.services().campaigns.list(&user("ann"), query).await.unwrap_err();
     assert_eq!(&*refused.errors[0].field, "cursor");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_done_with_many_is_told_of_each_and_one_that_fails_stops_no_other() {
-    let stage = Stage::new().await;
-    let campaigns = stage.services().campaigns;
+    let fixture = Fixture::new().await;
+    let campaigns = fixture.services().campaigns;
     let ann = user("ann");
-    let ids = [stage.draft("one").await, stage.draft("two").await, stage.draft("three").await];
+    let ids =
+        [fixture.draft("one").await, fixture.draft("two").await, fixture.draft("three").await];
     let nobodys = TaskId(Uuid::from_u128(5));
     let all = vec![ids[0], nobodys, ids[1]];
     let told = |outcomes: Vec<TaskOutcome>| -> Vec<Option<Code>> {
@@ -291,18 +293,18 @@ async fn what_is_done_with_many_is_told_of_each_and_one_that_fails_stops_no_othe
     assert_eq!(told(outcomes), [None; 3]);
     let outcomes = campaigns.bulk(&ann, TaskAction::Delete, all).await;
     assert_eq!(told(outcomes), [None, Some(Code::NotFound), None]);
-    assert_eq!(stage.titles(CampaignQuery::default()).await, ["three"]);
+    assert_eq!(fixture.titles(CampaignQuery::default()).await, ["three"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_priority_changes_nothing_else_also_where_an_admin_has_raised_caps() {
-    let stage = Stage::new().await;
-    let campaigns = stage.services().campaigns;
-    let (ann, id) = (user("ann"), stage.draft("one").await);
+    let fixture = Fixture::new().await;
+    let campaigns = fixture.services().campaigns;
+    let (ann, id) = (user("ann"), fixture.draft("one").await);
     let invite = Some(OwnCap { per_day: Some(60), per_hour: None });
     let caps = OwnCaps { invite, ..OwnCaps::default() };
     let settings = Settings { caps: Some(caps), ..Settings::default() };
-    let request = TaskRequest { settings, ..stage.request("one") };
+    let request = TaskRequest { settings, ..fixture.request("one") };
     let edit = |request| Edit { request, revision: None, confirms_basis: true };
     let by_ann = campaigns.edit(&ann, id, edit(request.clone())).await.unwrap_err();
     assert_eq!(by_ann.code, Code::Validation);
@@ -317,33 +319,33 @@ async fn a_priority_changes_nothing_else_also_where_an_admin_has_raised_caps() {
 
 #[tokio::test(start_paused = true)]
 async fn who_ignores_the_recontact_window_is_in_the_audit_log() {
-    let stage = Stage::new().await;
-    let campaigns = stage.services().campaigns;
+    let fixture = Fixture::new().await;
+    let campaigns = fixture.services().campaigns;
     let ann = user("ann");
     let (on, off) = ("campaign.ignore_recontact.on", "campaign.ignore_recontact.off");
     let settings = Settings { ignore_recontact: true, ..Settings::default() };
-    let ignoring = TaskRequest { settings, ..stage.request("one") };
-    let id = stage.make(ignoring.clone()).await;
-    stage.draft("two").await;
-    assert_eq!((stage.audited(on).await, stage.audited(off).await), (1, 0));
+    let ignoring = TaskRequest { settings, ..fixture.request("one") };
+    let id = fixture.make(ignoring.clone()).await;
+    fixture.draft("two").await;
+    assert_eq!((fixture.audited(on).await, fixture.audited(off).await), (1, 0));
     let edit = |request| Edit { request, revision: None, confirms_basis: true };
     campaigns.edit(&ann, id, edit(ignoring.clone())).await.unwrap();
-    assert_eq!(stage.audited(on).await, 1, "nothing was chosen anew");
-    campaigns.edit(&ann, id, edit(stage.request("one"))).await.unwrap();
+    assert_eq!(fixture.audited(on).await, 1, "nothing was chosen anew");
+    campaigns.edit(&ann, id, edit(fixture.request("one"))).await.unwrap();
     campaigns.edit(&ann, id, edit(ignoring)).await.unwrap();
-    assert_eq!((stage.audited(on).await, stage.audited(off).await), (2, 1));
+    assert_eq!((fixture.audited(on).await, fixture.audited(off).await), (2, 1));
     // A copy does not choose it by itself.
     let (copy, _) = campaigns.duplicate(&ann, id, None).await.unwrap();
     assert!(!copy.task.settings.ignore_recontact);
-    assert_eq!(stage.audited(on).await, 2);
+    assert_eq!(fixture.audited(on).await, 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn health_tells_what_stands_where_and_what_holds_it() {
-    let stage = Stage::new().await;
-    let campaigns = stage.services().campaigns;
+    let fixture = Fixture::new().await;
+    let campaigns = fixture.services().campaigns;
     let ann = user("ann");
-    let (one, _) = (stage.draft("one").await, stage.draft("two").await);
+    let (one, _) = (fixture.draft("one").await, fixture.draft("two").await);
     campaigns.add_targets(&ann, one, vec![person("@somebody")]).await.unwrap();
     campaigns.order(&ann, one, Wanted::Start).await.unwrap();
     campaigns.order(&ann, one, Wanted::Pause).await.unwrap();

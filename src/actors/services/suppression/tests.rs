@@ -16,13 +16,13 @@ use crate::telegram::fake::Somebody;
 
 use SuppressionList::{Installation, Own};
 
-struct Stage {
+struct Fixture {
     ground: Ground,
     root: Root,
     account: OwnedAccount,
 }
 
-impl Stage {
+impl Fixture {
     async fn new() -> Self {
         let ground = Ground::new();
         let credentials = ground.telegram.person(1, 7);
@@ -126,101 +126,105 @@ fn key(key: &str, body: &str) -> Option<CreationKey> {
 
 #[tokio::test(start_paused = true)]
 async fn lists_are_paged_newest_first_and_each_is_its_users_own() {
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let (ann, bob) = (user("ann"), user("bob"));
     for name in ["@first", "@second", "@third", "@fourth", "@fifth"] {
-        assert!(stage.add(&ann, Own, name).await.1);
+        assert!(fixture.add(&ann, Own, name).await.1);
     }
-    stage.add(&bob, Own, "@first").await;
+    fixture.add(&bob, Own, "@first").await;
     let some =
         |names: &[&str]| names.iter().map(|name| Some((*name).to_owned())).collect::<Vec<_>>();
     let newest_first = some(&["@fifth", "@fourth", "@third", "@second", "@first"]);
-    assert_eq!(stage.names(&ann, Own).await, newest_first);
-    assert_eq!(stage.names(&bob, Own).await, some(&["@first"]));
-    let (there, is_new) = stage.add(&ann, Own, "@Third").await;
+    assert_eq!(fixture.names(&ann, Own).await, newest_first);
+    assert_eq!(fixture.names(&bob, Own).await, some(&["@first"]));
+    let (there, is_new) = fixture.add(&ann, Own, "@Third").await;
     assert_eq!((name_of(&there).unwrap(), is_new), ("@third".into(), false));
-    assert_eq!(stage.names(&ann, Own).await.len(), 5, "whoever is on it comes once");
+    assert_eq!(fixture.names(&ann, Own).await.len(), 5, "whoever is on it comes once");
     // The installation's is for admins, and holds for everybody.
-    let refused = stage.lists().add(&ann, Installation, everything("@sixth"), None).await;
+    let refused = fixture.lists().add(&ann, Installation, everything("@sixth"), None).await;
     assert_eq!(refused.unwrap_err().code, Code::NotFound);
-    let (entry, _) = stage.add(&admin(), Installation, "@sixth").await;
-    assert_eq!(stage.names(&admin(), Installation).await, some(&["@sixth"]));
-    let checked = stage.check(&ann, "@sixth").await;
+    let (entry, _) = fixture.add(&admin(), Installation, "@sixth").await;
+    assert_eq!(fixture.names(&admin(), Installation).await, some(&["@sixth"]));
+    let checked = fixture.check(&ann, "@sixth").await;
     assert_eq!((checked.len(), checked[0].is_own, checked[0].id), (1, false, None));
-    assert_eq!(stage.check(&admin(), "@sixth").await[0].id, Some(entry.id));
-    assert_eq!(stage.check(&ann, "@nobody_there").await, []);
-    assert_eq!(stage.check(&admin(), "@first").await, [], "lists of others are not told of");
-    let removed = stage.lists().remove(&bob, Own, there.id, "why not".into()).await;
+    assert_eq!(fixture.check(&admin(), "@sixth").await[0].id, Some(entry.id));
+    assert_eq!(fixture.check(&ann, "@nobody_there").await, []);
+    assert_eq!(fixture.check(&admin(), "@first").await, [], "lists of others are not told of");
+    let removed = fixture.lists().remove(&bob, Own, there.id, "why not".into()).await;
     assert_eq!(removed.unwrap_err().code, Code::NotFound);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_lifted_for_a_reason_only_and_the_audit_log_has_it() {
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let ann = user("ann");
-    let (entry, _) = stage.add(&ann, Own, "@first").await;
+    let (entry, _) = fixture.add(&ann, Own, "@first").await;
     for reason in ["", "  "] {
-        let refused = stage.lists().remove(&ann, Own, entry.id, reason.into()).await.unwrap_err();
+        let refused = fixture.lists().remove(&ann, Own, entry.id, reason.into()).await.unwrap_err();
         assert_eq!(&*refused.errors[0].field, "reason");
     }
-    assert_eq!(stage.check(&ann, "@first").await.len(), 1);
-    stage.lists().remove(&ann, Own, entry.id, " they called ".into()).await.unwrap();
-    assert_eq!((stage.check(&ann, "@first").await, stage.names(&ann, Own).await), (vec![], vec![]));
-    let again = stage.lists().remove(&ann, Own, entry.id, "they called".into()).await.unwrap_err();
+    assert_eq!(fixture.check(&ann, "@first").await.len(), 1);
+    fixture.lists().remove(&ann, Own, entry.id, " they called ".into()).await.unwrap();
+    assert_eq!(
+        (fixture.check(&ann, "@first").await, fixture.names(&ann, Own).await),
+        (vec![], vec![])
+    );
+    let again =
+        fixture.lists().remove(&ann, Own, entry.id, "they called".into()).await.unwrap_err();
     assert_eq!(again.code, Code::NotFound);
-    let told = stage.targets_of_audit(&ann, "suppression.remove").await;
+    let told = fixture.targets_of_audit(&ann, "suppression.remove").await;
     assert_eq!(told, [format!("{}: they called", entry.id.0)]);
-    let told = stage.targets_of_audit(&ann, "suppression.add").await;
+    let told = fixture.targets_of_audit(&ann, "suppression.add").await;
     assert_eq!(told, [entry.id.0.to_string()], "nobody is named");
-    let (_, is_new) = stage.add(&ann, Own, "@first").await;
+    let (_, is_new) = fixture.add(&ann, Own, "@first").await;
     assert!(is_new);
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_who_asked_to_be_erased_nothing_is_shown_and_the_refusal_stands() {
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let ann = user("ann");
     let erased = |name| NewSuppression { is_erased: true, ..everything(name) };
-    let (entry, _) = stage.add(&ann, Own, "@first").await;
-    let added = stage.lists().add(&ann, Own, erased("@first"), None).await.unwrap();
+    let (entry, _) = fixture.add(&ann, Own, "@first").await;
+    let added = fixture.lists().add(&ann, Own, erased("@first"), None).await.unwrap();
     assert_eq!((added.entry.id, added.is_new), (entry.id, false));
     assert_eq!((added.entry.identifier, added.entry.source), (None, Source::Erased));
-    stage.lists().add(&ann, Own, erased("@second"), None).await.unwrap();
-    assert_eq!(stage.names(&ann, Own).await, [None, None]);
+    fixture.lists().add(&ann, Own, erased("@second"), None).await.unwrap();
+    assert_eq!(fixture.names(&ann, Own).await, [None, None]);
     for name in ["@first", "@second"] {
-        let checked = stage.check(&ann, name).await;
+        let checked = fixture.check(&ann, name).await;
         assert_eq!((checked.len(), checked[0].source), (1, Source::Erased));
     }
-    assert_eq!(stage.entries(&ann, Own, Some(Source::Manual)).await, []);
-    assert_eq!(stage.entries(&ann, Own, Some(Source::Erased)).await.len(), 2);
+    assert_eq!(fixture.entries(&ann, Own, Some(Source::Manual)).await, []);
+    assert_eq!(fixture.entries(&ann, Own, Some(Source::Erased)).await.len(), 2);
     // By its id it can be removed all the same.
-    stage.lists().remove(&ann, Own, entry.id, "they came back".into()).await.unwrap();
-    assert_eq!(stage.check(&ann, "@first").await, []);
+    fixture.lists().remove(&ann, Own, entry.id, "they came back".into()).await.unwrap();
+    assert_eq!(fixture.check(&ann, "@first").await, []);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_covers_less_is_an_entry_of_its_own_and_what_covers_all_answers_for_it() {
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let ann = user("ann");
     let messages = NewSuppression { covers: Covers::Messages, ..everything("@first") };
-    let narrow = stage.lists().add(&ann, Own, messages.clone(), None).await.unwrap();
-    let (whole, is_new) = stage.add(&ann, Own, "@first").await;
+    let narrow = fixture.lists().add(&ann, Own, messages.clone(), None).await.unwrap();
+    let (whole, is_new) = fixture.add(&ann, Own, "@first").await;
     assert!(narrow.is_new && is_new);
-    let again = stage.lists().add(&ann, Own, messages, None).await.unwrap();
+    let again = fixture.lists().add(&ann, Own, messages, None).await.unwrap();
     assert!(!again.is_new && [narrow.entry.id, whole.id].contains(&again.entry.id));
-    assert_eq!(stage.check(&ann, "@first").await.len(), 2);
-    stage.lists().remove(&ann, Own, whole.id, "too much".into()).await.unwrap();
-    assert_eq!(stage.check(&ann, "@first").await[0].covers, Covers::Messages);
+    assert_eq!(fixture.check(&ann, "@first").await.len(), 2);
+    fixture.lists().remove(&ann, Own, whole.id, "too much".into()).await.unwrap();
+    assert_eq!(fixture.check(&ann, "@first").await[0].covers, Covers::Messages);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_import_counts_each_once_and_the_same_under_its_key() {
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let ann = user("ann");
-    stage.add(&ann, Own, "@first").await;
+    fixture.add(&ann, Own, "@first").await;
     let names = ["@first", "@second", "+79991234567", "777", "@second"];
     let import = |key| {
-        let lists = stage.lists();
+        let lists = fixture.lists();
         async move {
             let identifiers = names.iter().map(|name| named(name)).collect();
             lists.import(&user("ann"), Own, identifiers, key).await.unwrap()
@@ -232,26 +236,26 @@ async fn an_import_counts_each_once_and_the_same_under_its_key() {
     assert_eq!((again.accepted, again.duplicates, again.is_replayed), (3, 2, true));
     let other = import(None).await;
     assert_eq!((other.accepted, other.duplicates), (0, 5));
-    assert_eq!(stage.entries(&ann, Own, Some(Source::Import)).await.len(), 3);
-    assert_eq!(stage.names(&ann, Own).await.len(), 4);
-    assert_eq!(stage.targets_of_audit(&ann, "suppression.import").await, ["3 entries"]);
+    assert_eq!(fixture.entries(&ann, Own, Some(Source::Import)).await.len(), 3);
+    assert_eq!(fixture.names(&ann, Own).await.len(), 4);
+    assert_eq!(fixture.targets_of_audit(&ann, "suppression.import").await, ["3 entries"]);
     // One that was removed since is not made again by a repetition.
-    let one = stage.lists().add(&ann, Own, everything("@last"), key("one", "b")).await.unwrap();
-    let again = stage.lists().add(&ann, Own, everything("@last"), key("one", "b")).await.unwrap();
+    let one = fixture.lists().add(&ann, Own, everything("@last"), key("one", "b")).await.unwrap();
+    let again = fixture.lists().add(&ann, Own, everything("@last"), key("one", "b")).await.unwrap();
     assert_eq!((again.entry.id, again.is_replayed), (one.entry.id, true));
-    stage.lists().remove(&ann, Own, one.entry.id, "by mistake".into()).await.unwrap();
-    let gone = stage.lists().add(&ann, Own, everything("@last"), key("one", "b")).await;
+    fixture.lists().remove(&ann, Own, one.entry.id, "by mistake".into()).await.unwrap();
+    let gone = fixture.lists().add(&ann, Own, everything("@last"), key("one", "b")).await;
     assert_eq!(gone.unwrap_err().code, Code::Conflict);
-    assert_eq!(stage.check(&ann, "@last").await, []);
+    assert_eq!(fixture.check(&ann, "@last").await, []);
 }
 
 #[tokio::test(start_paused = true)]
 async fn refusals_outlive_the_daemon_and_the_newest_entry_tells_of_one() {
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let ann = user("ann");
-    let (entry, _) = stage.add(&ann, Own, "@first").await;
+    let (entry, _) = fixture.add(&ann, Own, "@first").await;
     // A campaign writes another entry of the same refusal, as it does without looking.
-    let installation_key = *stage
+    let installation_key = *fixture
         .ground
         .store
         .read(Reader::installation_key)
@@ -265,48 +269,51 @@ async fn refusals_outlive_the_daemon_and_the_newest_entry_tells_of_one() {
         ..entry.clone()
     };
     let ops = vec![Op::put_shared(&newer.refusal(&installation_key)), Op::put_suppression(&newer)];
-    stage.ground.store.commit(ops).await.unwrap();
-    let Stage { ground, root, account } = stage;
+    fixture.ground.store.commit(ops).await.unwrap();
+    let Fixture { ground, root, account } = fixture;
     ground.stop(root).await;
     let root = ground.tree().await;
-    let stage = Stage { ground, root, account };
-    assert_eq!(stage.entries(&ann, Own, None).await, std::slice::from_ref(&newer));
-    assert_eq!(stage.check(&ann, "@first").await[0].source, Source::StopReply);
-    let old = stage.lists().remove(&ann, Own, entry.id, "an old one".into()).await.unwrap_err();
+    let fixture = Fixture { ground, root, account };
+    assert_eq!(fixture.entries(&ann, Own, None).await, std::slice::from_ref(&newer));
+    assert_eq!(fixture.check(&ann, "@first").await[0].source, Source::StopReply);
+    let old = fixture.lists().remove(&ann, Own, entry.id, "an old one".into()).await.unwrap_err();
     assert_eq!(old.code, Code::NotFound);
-    stage.lists().remove(&ann, Own, newer.id, "they wrote".into()).await.unwrap();
-    assert_eq!((stage.check(&ann, "@first").await, stage.names(&ann, Own).await), (vec![], vec![]));
+    fixture.lists().remove(&ann, Own, newer.id, "they wrote".into()).await.unwrap();
+    assert_eq!(
+        (fixture.check(&ann, "@first").await, fixture.names(&ann, Own).await),
+        (vec![], vec![])
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_campaign_that_runs_passes_over_whoever_is_put_on_a_list() {
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let ann = user("ann");
     for (id, name) in [(101, "first"), (102, "second"), (103, "third"), (104, "fourth")] {
         let somebody = Somebody { username: Some(name.into()), ..Somebody::default() };
-        stage.ground.telegram.somebody(id, somebody);
+        fixture.ground.telegram.somebody(id, somebody);
     }
-    stage.add(&ann, Own, "@first").await;
-    stage.add(&admin(), Installation, "@second").await;
-    let task = stage.run(&["@first", "@second", "@third", "@fourth"]).await;
+    fixture.add(&ann, Own, "@first").await;
+    fixture.add(&admin(), Installation, "@second").await;
+    let task = fixture.run(&["@first", "@second", "@third", "@fourth"]).await;
     // One of the two is written to; the other waits for the pause between two actions, and is put on the list meanwhile.
     let mut waited = 0;
-    while stage.ground.telegram.contacted().is_empty() {
+    while fixture.ground.telegram.contacted().is_empty() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         waited += 1;
-        assert!(waited < 600, "nobody was written to: {:?}", stage.outcomes(task).await);
+        assert!(waited < 600, "nobody was written to: {:?}", fixture.outcomes(task).await);
     }
-    let reached = stage.ground.telegram.contacted();
+    let reached = fixture.ground.telegram.contacted();
     assert_eq!(reached.len(), 1);
     let other = if reached[0].person == 103 { "@fourth" } else { "@third" };
-    stage.add(&ann, Own, other).await;
+    fixture.add(&ann, Own, other).await;
     pass(3_600).await;
-    let outcomes = stage.outcomes(task).await;
+    let outcomes = fixture.outcomes(task).await;
     let suppressed = (TargetStatus::Skipped, Some(Reason::Suppressed));
     assert_eq!(
         outcomes.iter().filter(|outcome| **outcome == suppressed).count(),
         3,
         "{outcomes:?}"
     );
-    assert_eq!(stage.ground.telegram.contacted().len(), 1);
+    assert_eq!(fixture.ground.telegram.contacted().len(), 1);
 }

@@ -26,7 +26,7 @@ fn order(task: TaskId) -> ImportOrder {
     ImportOrder { task: Some(task), source: ImportSource::File, is_trial: false }
 }
 
-impl House {
+impl Harness {
     async fn draft(&self, who: &Caller) -> CampaignInfo {
         let request = TaskRequest {
             task_type: Some(TaskType::SendMessages),
@@ -85,23 +85,23 @@ impl House {
 
 #[tokio::test]
 async fn an_import_adds_each_once_and_undoing_it_takes_only_its_own() {
-    let house = House::with(&[], Vec::new()).await;
+    let harness = Harness::with(&[], Vec::new()).await;
     let who = caller("one");
-    let task = house.draft(&who).await.task.id;
+    let task = harness.draft(&who).await.task.id;
     let by_hand = vec![person("@by_hand_1").target, person("@person_0003").target];
-    house.services.campaigns.add_targets(&who, task, by_hand).await.unwrap();
+    harness.services.campaigns.add_targets(&who, task, by_hand).await.unwrap();
     let pieces = vec![people(0..40), people(30..60)];
-    let first = house.import(&who, order(task), pieces.clone()).await.unwrap();
+    let first = harness.import(&who, order(task), pieces.clone()).await.unwrap();
     assert_eq!((first.accepted, first.duplicates, first.rejected), (59, 11, 2));
-    let again = house.import(&who, order(task), pieces).await.unwrap();
+    let again = harness.import(&who, order(task), pieces).await.unwrap();
     assert_eq!((again.accepted, again.duplicates), (0, 70), "the same adds nobody twice");
     let more = vec![person("@by_hand_2").target];
-    house.services.campaigns.add_targets(&who, task, more).await.unwrap();
-    let second = house.import(&who, order(task), vec![people(50..80)]).await.unwrap();
+    harness.services.campaigns.add_targets(&who, task, more).await.unwrap();
+    let second = harness.import(&who, order(task), vec![people(50..80)]).await.unwrap();
     assert_eq!((second.accepted, second.duplicates), (20, 10));
 
     let page = |cursor, limit| PageQuery { cursor, limit };
-    let imports = &house.services.imports;
+    let imports = &harness.services.imports;
     let listed = imports.list(&who, task, page(None, 1)).await.unwrap();
     assert_eq!(listed.items, std::slice::from_ref(&second), "the newest first");
     let rest = imports.list(&who, task, page(listed.next_cursor, 9)).await.unwrap();
@@ -112,98 +112,98 @@ async fn an_import_adds_each_once_and_undoing_it_takes_only_its_own() {
     let mut expected =
         vec!["@by_hand_1".to_owned(), "@person_0003".to_owned(), "@by_hand_2".to_owned()];
     expected.extend((60..80).map(|number| format!("@person_{number:04}")));
-    assert_eq!(house.names(&who, task).await, expected);
+    assert_eq!(harness.names(&who, task).await, expected);
     let undone = imports.undo(&who, task, first.id).await.unwrap();
     assert_eq!((undone.removed, undone.kept), (0, 0), "once more changes nothing");
     let listed = imports.list(&who, task, page(None, 9)).await.unwrap().items;
     assert!(listed[0].undone_at.is_none() && listed[1].undone_at.is_some());
     // They may be imported once more.
-    let back = house.import(&who, order(task), vec![people(0..5)]).await.unwrap();
+    let back = harness.import(&who, order(task), vec![people(0..5)]).await.unwrap();
     assert_eq!((back.accepted, back.duplicates), (4, 1));
 
     let query = AuditLogQuery { limit: 100, ..AuditLogQuery::default() };
-    let entries = house.store.audit_log(&query).unwrap().entries;
+    let entries = harness.store.audit_log(&query).unwrap().entries;
     let count = |action: &str| entries.iter().filter(|entry| entry.link.action == action).count();
     assert_eq!((count("campaign.import"), count("campaign.import.undo")), (3, 2));
-    drop(house.root);
+    drop(harness.root);
 }
 
 #[tokio::test]
 async fn whoever_something_was_done_about_stays_when_an_import_is_undone() {
-    let house = House::with(&[], Vec::new()).await;
+    let harness = Harness::with(&[], Vec::new()).await;
     let who = caller("one");
-    let task = house.draft(&who).await.task.id;
-    let import = house.import(&who, order(task), vec![people(0..20)]).await.unwrap();
+    let task = harness.draft(&who).await.task.id;
+    let import = harness.import(&who, order(task), vec![people(0..20)]).await.unwrap();
     let query =
         TargetQuery { status: None, text: None, page: PageQuery { cursor: None, limit: 20 } };
-    let all = house.services.campaigns.targets(&who, task, query.clone()).await.unwrap().items;
+    let all = harness.services.campaigns.targets(&who, task, query.clone()).await.unwrap().items;
     let some = vec![all[3].id, all[19].id];
     let skip = crate::actors::BulkAction::Skip(some.clone());
-    house.services.campaigns.bulk_targets(&who, task, skip).await.unwrap();
-    let undone = house.services.imports.undo(&who, task, import.id).await.unwrap();
+    harness.services.campaigns.bulk_targets(&who, task, skip).await.unwrap();
+    let undone = harness.services.imports.undo(&who, task, import.id).await.unwrap();
     assert_eq!((undone.removed, undone.kept), (18, 2));
-    let left = house.services.campaigns.targets(&who, task, query).await.unwrap().items;
+    let left = harness.services.campaigns.targets(&who, task, query).await.unwrap().items;
     assert_eq!(left.iter().map(|target| target.id).collect::<Vec<_>>(), some);
     assert!(left.iter().all(|target| target.status == TargetStatus::Skipped));
-    let info = house.services.campaigns.get(&who, task).await.unwrap();
+    let info = harness.services.campaigns.get(&who, task).await.unwrap();
     assert_eq!(info.statistics.total(), 2);
-    drop(house.root);
+    drop(harness.root);
 }
 
 #[tokio::test]
 async fn who_refuses_is_counted_under_each_of_their_names_and_added_all_the_same() {
-    let house = House::with(&[], Vec::new()).await;
+    let harness = Harness::with(&[], Vec::new()).await;
     let who = caller("one");
-    let task = house.draft(&who).await.task.id;
-    house.refuse("one", "@person_0001", Covers::Everything).await;
-    house.refuse("one", "4242", Covers::Messages).await;
-    house.refuse("one", "+79991234567", Covers::Everything).await;
+    let task = harness.draft(&who).await.task.id;
+    harness.refuse("one", "@person_0001", Covers::Everything).await;
+    harness.refuse("one", "4242", Covers::Messages).await;
+    harness.refuse("one", "+79991234567", Covers::Everything).await;
     // What these refuse is not what the task does, or not to this user.
-    house.refuse("one", "@person_0004", Covers::Invitations).await;
-    house.refuse("two", "@person_0005", Covers::Everything).await;
+    harness.refuse("one", "@person_0004", Covers::Invitations).await;
+    harness.refuse("two", "@person_0005", Covers::Everything).await;
     let mut list = people(0..10);
     list[2].user_id = Some(4242);
     let phone = Details { phone: Some("+79991234567".into()), ..Details::default() };
     list[3].target.details = Some(phone);
-    let import = house.import(&who, order(task), vec![list.clone()]).await.unwrap();
+    let import = harness.import(&who, order(task), vec![list.clone()]).await.unwrap();
     assert_eq!((import.accepted, import.suppressed), (10, 3));
     let trial = ImportOrder { is_trial: true, ..order(task) };
-    let checked = house.import(&who, trial, vec![list.clone()]).await.unwrap();
+    let checked = harness.import(&who, trial, vec![list.clone()]).await.unwrap();
     assert_eq!((checked.accepted, checked.duplicates, checked.suppressed), (0, 10, 3));
     // Without a task whatever is refused counts.
     let trial = ImportOrder { task: None, ..trial };
-    let checked = house.import(&who, trial, vec![list]).await.unwrap();
+    let checked = harness.import(&who, trial, vec![list]).await.unwrap();
     assert_eq!((checked.accepted, checked.suppressed), (10, 4));
-    drop(house.root);
+    drop(harness.root);
 }
 
 #[tokio::test]
 async fn a_check_tells_what_an_import_would_do_and_does_not_do_it() {
-    let house = House::with(&[], Vec::new()).await;
+    let harness = Harness::with(&[], Vec::new()).await;
     let who = caller("one");
-    let task = house.draft(&who).await.task.id;
-    house.import(&who, order(task), vec![people(0..700)]).await.unwrap();
+    let task = harness.draft(&who).await.task.id;
+    harness.import(&who, order(task), vec![people(0..700)]).await.unwrap();
     let trial = ImportOrder { is_trial: true, ..order(task) };
     let pieces = || vec![people(600..1_000), people(900..1_100)];
-    let checked = house.import(&who, trial, pieces()).await.unwrap();
+    let checked = harness.import(&who, trial, pieces()).await.unwrap();
     let told = |import: &ImportRecord| (import.accepted, import.duplicates, import.beyond);
     assert_eq!(told(&checked), (300, 200, 100), "there is room for 1,000");
-    assert_eq!(house.names(&who, task).await.len(), 700);
-    let done = house.import(&who, order(task), pieces()).await.unwrap();
+    assert_eq!(harness.names(&who, task).await.len(), 700);
+    let done = harness.import(&who, order(task), pieces()).await.unwrap();
     assert_eq!(told(&done), told(&checked));
-    assert_eq!(house.names(&who, task).await.len(), 1_000);
-    let listed = house.services.imports.list(&who, task, PageQuery::default()).await.unwrap();
+    assert_eq!(harness.names(&who, task).await.len(), 1_000);
+    let listed = harness.services.imports.list(&who, task, PageQuery::default()).await.unwrap();
     assert_eq!(listed.items.len(), 2, "a check is not kept");
-    drop(house.root);
+    drop(harness.root);
 }
 
 #[tokio::test]
 async fn nothing_is_imported_into_what_is_anothers_or_under_way_and_one_at_a_time() {
-    let house = House::with(&[], Vec::new()).await;
+    let harness = Harness::with(&[], Vec::new()).await;
     let (one, two) = (caller("one"), caller("two"));
-    let task = house.draft(&one).await.task.id;
-    let import = house.import(&one, order(task), vec![people(0..3)]).await.unwrap();
-    let imports = &house.services.imports;
+    let task = harness.draft(&one).await.task.id;
+    let import = harness.import(&one, order(task), vec![people(0..3)]).await.unwrap();
+    let imports = &harness.services.imports;
     let code = |refusal: Refusal| refusal.code;
     for is_trial in [true, false] {
         let order = ImportOrder { is_trial, ..order(task) };
@@ -216,7 +216,7 @@ async fn nothing_is_imported_into_what_is_anothers_or_under_way_and_one_at_a_tim
     assert_eq!(imports.undo(&one, task, never).await.unwrap_err().code, Code::NotFound);
     // An admin may.
     assert_eq!(imports.undo(&admin(), task, import.id).await.unwrap().removed, 3);
-    house.services.campaigns.order(&one, task, Order::Cancel).await.unwrap();
+    harness.services.campaigns.order(&one, task, Order::Cancel).await.unwrap();
     assert_eq!(imports.begin(&one, order(task)).await.map(drop).map_err(code), Err(Code::Conflict));
 
     let permit = imports.admit(&one).unwrap();
@@ -227,5 +227,5 @@ async fn nothing_is_imported_into_what_is_anothers_or_under_way_and_one_at_a_tim
     assert_eq!((refused.code, refused.retry_after), (Code::Overloaded, Some(5)));
     drop((permit, others));
     assert!(imports.admit(&two).is_ok());
-    drop(house.root);
+    drop(harness.root);
 }

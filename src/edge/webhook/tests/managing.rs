@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::stage::*;
+use super::fixture::*;
 use crate::actors::WebhookOrder;
 use crate::edge::webhook::Guard;
 use crate::protocol::answers::refusal::Code;
@@ -11,9 +11,9 @@ use crate::protocol::users::owner::{Caller, Role};
 #[tokio::test]
 async fn webhooks_of_others_do_not_exist_and_deleted_ones_leave_nothing() {
     let receiver = Receiver::start(|_, _| Reply::Status(500)).await;
-    let (stage, who) = (Stage::set(quick()).await, user("one"));
-    let hook = stage.hook(&who, order_of(&receiver)).await;
-    let (api, id, other) = (stage.root.services(), hook.id, user("two"));
+    let (fixture, who) = (Fixture::set(quick()).await, user("one"));
+    let hook = fixture.hook(&who, order_of(&receiver)).await;
+    let (api, id, other) = (fixture.root.services(), hook.id, user("two"));
     let codes = [
         api.webhooks.get(&other, id).await.unwrap_err().code,
         api.webhooks.update(&other, id, order(order_of(&receiver))).await.unwrap_err().code,
@@ -25,33 +25,33 @@ async fn webhooks_of_others_do_not_exist_and_deleted_ones_leave_nothing() {
     assert_eq!(api.webhooks.list(&other, page(9, None)).await.unwrap().items, []);
     let admin = Caller { role: Role::Admin, ..user("boss") };
     assert_eq!(api.webhooks.list(&admin, page(9, None)).await.unwrap().items.len(), 1);
-    stage.say(&who, 1, 1).await;
-    stage.until(&who, &hook, |hook| hook.waiting == 1 && hook.last_error.is_some()).await;
+    fixture.say(&who, 1, 1).await;
+    fixture.until(&who, &hook, |hook| hook.waiting == 1 && hook.last_error.is_some()).await;
     api.webhooks.delete(&who, id).await.unwrap();
     assert_eq!(api.webhooks.get(&who, id).await.unwrap_err().code, Code::NotFound);
-    stage.say(&who, 1, 2).await;
-    let mark = stage.hook(&who, format!("{}/c", receiver.address)).await;
+    fixture.say(&who, 1, 2).await;
+    let mark = fixture.hook(&who, format!("{}/c", receiver.address)).await;
     receiver.answer(OK);
-    stage.say(&who, 1, 3).await;
+    fixture.say(&who, 1, 3).await;
     eventually(
         || receiver.seen().iter().any(|one| one.hook == "c" && one.number() == 3).then_some(()),
         || receiver.seen().len(),
     )
     .await;
-    stage.until(&who, &mark, |hook| hook.waiting == 0).await;
-    assert_eq!(stage.waiting(), []);
+    fixture.until(&who, &mark, |hook| hook.waiting == 0).await;
+    assert_eq!(fixture.waiting(), []);
     let all = ["webhook.create", "webhook.delete", "webhook.create"];
-    assert_eq!(stage.actions(&who).await, all);
+    assert_eq!(fixture.actions(&who).await, all);
 }
 
 #[tokio::test]
 async fn pages_of_webhooks_follow_one_another_and_there_is_an_end() {
-    let (stage, who) = (Stage::set(quick()).await, user("one"));
+    let (fixture, who) = (Fixture::set(quick()).await, user("one"));
     let mut made = Vec::new();
     for number in 0..20 {
-        made.push(stage.hook(&who, format!("https://example.org/{number}")).await.id);
+        made.push(fixture.hook(&who, format!("https://example.org/{number}")).await.id);
     }
-    let api = stage.root.services();
+    let api = fixture.root.services();
     let refused =
         api.webhooks.create(&who, order("https://example.org/".into())).await.unwrap_err();
     assert_eq!(refused.code, Code::Conflict);
@@ -69,8 +69,8 @@ async fn pages_of_webhooks_follow_one_another_and_there_is_an_end() {
 
 #[tokio::test]
 async fn addresses_inside_and_unknown_events_are_refused() {
-    let (stage, who) = (Stage::guarded(Guard::new(false), quick()).await, user("one"));
-    let api = stage.root.services();
+    let (fixture, who) = (Fixture::guarded(Guard::new(false), quick()).await, user("one"));
+    let api = fixture.root.services();
     for url in ["http://example.org/", "https://127.0.0.1/", "https://0x7f.1/", "https://[::1]/"] {
         let refused = api.webhooks.create(&who, order(url.into())).await.unwrap_err();
         assert_eq!((refused.code, refused.errors[0].field.as_str()), (Code::Validation, "url"));
@@ -80,22 +80,22 @@ async fn addresses_inside_and_unknown_events_are_refused() {
     let refused = api.webhooks.create(&who, order).await.unwrap_err();
     assert_eq!((refused.code, refused.errors[0].field.as_str()), (Code::Validation, "events"));
     // Names are looked at when they are resolved: nothing is connected to.
-    let hook = stage.hook(&who, "https://localhost:9/".into()).await;
-    stage.say(&who, 1, 1).await;
-    let view = stage.until(&who, &hook, |hook| hook.last_error.is_some()).await;
+    let hook = fixture.hook(&who, "https://localhost:9/".into()).await;
+    fixture.say(&who, 1, 1).await;
+    let view = fixture.until(&who, &hook, |hook| hook.last_error.is_some()).await;
     assert!(view.last_error.unwrap().contains("is no public address"));
 }
 
 #[tokio::test]
 async fn a_users_end_is_the_end_of_the_users_webhooks() {
     let receiver = Receiver::start(|_, _| Reply::Status(500)).await;
-    let (stage, who) = (Stage::set(quick()).await, user("one"));
-    let hook = stage.hook(&who, order_of(&receiver)).await;
-    stage.say(&who, 1, 1).await;
-    stage.until(&who, &hook, |hook| hook.waiting == 1 && hook.last_error.is_some()).await;
-    stage.root.services().user_data.erase(&who, who.user.clone()).await.unwrap();
-    assert_eq!(stage.root.services().webhooks.list(&who, page(9, None)).await.unwrap().items, []);
-    assert_eq!(stage.waiting(), []);
-    stage.say(&who, 1, 2).await;
-    stage.end().await;
+    let (fixture, who) = (Fixture::set(quick()).await, user("one"));
+    let hook = fixture.hook(&who, order_of(&receiver)).await;
+    fixture.say(&who, 1, 1).await;
+    fixture.until(&who, &hook, |hook| hook.waiting == 1 && hook.last_error.is_some()).await;
+    fixture.root.services().user_data.erase(&who, who.user.clone()).await.unwrap();
+    assert_eq!(fixture.root.services().webhooks.list(&who, page(9, None)).await.unwrap().items, []);
+    assert_eq!(fixture.waiting(), []);
+    fixture.say(&who, 1, 2).await;
+    fixture.end().await;
 }

@@ -19,7 +19,7 @@ use crate::telegram::port::{AccountCaller, Connected, TelegramClient};
 const ANN: i64 = 7;
 const BOB: i64 = 20;
 
-struct Stage {
+struct Fixture {
     telegram: FakeTelegram,
     caller: Arc<dyn AccountCaller>,
     peers: Mutex<PeerBook>,
@@ -27,7 +27,7 @@ struct Stage {
     _connected: Connected,
 }
 
-impl Stage {
+impl Fixture {
     async fn set(bob: Somebody, group: Group) -> Self {
         let telegram = FakeTelegram::new();
         let ann: Credentials = telegram.person(1, ANN);
@@ -88,132 +88,136 @@ fn name(name: &str) -> Identifier {
 #[tokio::test(start_paused = true)]
 async fn people_are_found_by_name_and_phone_and_by_id_once_they_are_known() {
     let phone = Some(79_991_234_567);
-    let stage = Stage::set(Somebody { phone, ..Somebody::default() }, Group::default()).await;
-    assert_eq!(code(stage.find(Identifier::Id(BOB)).await), "USER_ID_INVALID", "nobody met them");
-    assert_eq!(code(stage.find(name("nobody_at_all")).await), "USERNAME_NOT_OCCUPIED");
-    assert_eq!(code(stage.find(name("room")).await), "NOT_A_PERSON");
-    let card = stage.find(name("bob_b")).await.unwrap();
+    let fixture = Fixture::set(Somebody { phone, ..Somebody::default() }, Group::default()).await;
+    assert_eq!(code(fixture.find(Identifier::Id(BOB)).await), "USER_ID_INVALID", "nobody met them");
+    assert_eq!(code(fixture.find(name("nobody_at_all")).await), "USERNAME_NOT_OCCUPIED");
+    assert_eq!(code(fixture.find(name("room")).await), "NOT_A_PERSON");
+    let card = fixture.find(name("bob_b")).await.unwrap();
     assert_eq!((card.id, card.usernames, card.phone), (BOB, vec!["bob_b".to_owned()], None));
-    assert_eq!(stage.find(Identifier::Id(BOB)).await.unwrap().id, BOB, "the book knows them now");
-    assert_eq!(stage.find(Identifier::Phone(79_991_234_567)).await.unwrap().id, BOB);
-    stage.telegram.change_somebody(BOB, |bob| bob.hides_phone = true);
-    let hidden = stage.find(Identifier::Phone(79_991_234_567)).await;
+    assert_eq!(fixture.find(Identifier::Id(BOB)).await.unwrap().id, BOB, "the book knows them now");
+    assert_eq!(fixture.find(Identifier::Phone(79_991_234_567)).await.unwrap().id, BOB);
+    fixture.telegram.change_somebody(BOB, |bob| bob.hides_phone = true);
+    let hidden = fixture.find(Identifier::Phone(79_991_234_567)).await;
     assert_eq!(code(hidden), "PHONE_NOT_OCCUPIED");
-    let call = Call::FindPerson(name("bob_b")).shortened(&stage.peers);
+    let call = Call::FindPerson(name("bob_b")).shortened(&fixture.peers);
     assert_eq!(call, Call::FindPerson(Identifier::Id(BOB)), "a name is believed for a while");
-    assert_eq!(stage.telegram.count("find_person"), 7);
-    assert!(stage.telegram.contacted().is_empty(), "looking reaches nobody");
+    assert_eq!(fixture.telegram.count("find_person"), 7);
+    assert!(fixture.telegram.contacted().is_empty(), "looking reaches nobody");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_invitation_becomes_what_the_person_and_the_group_say_to_it() {
-    let stage = Stage::set(Somebody::default(), Group::default()).await;
+    let fixture = Fixture::set(Somebody::default(), Group::default()).await;
     let missing = |needs_premium, needs_premium_to_write| {
         let missing = Missing { needs_premium, needs_premium_to_write };
         Ok(Outcome::Invited { missing: Some(missing) })
     };
-    assert_eq!(stage.membership().await, Membership::Absent);
-    stage.telegram.change_somebody(BOB, |bob| bob.refuses_invites = true);
-    assert_eq!(stage.invite().await, missing(false, false));
-    assert_eq!(stage.last(), (Reach::Invite(channel(5)), false));
-    stage.telegram.change_somebody(BOB, |bob| {
+    assert_eq!(fixture.membership().await, Membership::Absent);
+    fixture.telegram.change_somebody(BOB, |bob| bob.refuses_invites = true);
+    assert_eq!(fixture.invite().await, missing(false, false));
+    assert_eq!(fixture.last(), (Reach::Invite(channel(5)), false));
+    fixture.telegram.change_somebody(BOB, |bob| {
         (bob.refuses_invites, bob.needs_premium) = (false, true);
     });
-    assert_eq!(stage.invite().await, missing(true, true));
-    stage.telegram.change_somebody(BOB, |bob| bob.needs_premium = false);
-    stage.telegram.change_group(channel(5), |group| group.is_full = true);
-    assert_eq!(code(stage.invite().await), "USERS_TOO_MUCH");
-    stage.telegram.change_group(channel(5), |group| {
+    assert_eq!(fixture.invite().await, missing(true, true));
+    fixture.telegram.change_somebody(BOB, |bob| bob.needs_premium = false);
+    fixture.telegram.change_group(channel(5), |group| group.is_full = true);
+    assert_eq!(code(fixture.invite().await), "USERS_TOO_MUCH");
+    fixture.telegram.change_group(channel(5), |group| {
         (group.is_full, group.needs_approval) = (false, true);
     });
-    assert_eq!(code(stage.invite().await), "INVITE_REQUEST_SENT");
-    assert_eq!(stage.membership().await, Membership::Requested);
-    stage.telegram.change_group(channel(5), |group| group.needs_approval = false);
-    assert_eq!(stage.invite().await, Ok(Outcome::Invited { missing: None }));
-    assert_eq!(stage.last(), (Reach::Invite(channel(5)), true));
-    assert_eq!(stage.membership().await, Membership::Member);
-    assert_eq!(code(stage.invite().await), "USER_ALREADY_PARTICIPANT");
-    stage.telegram.change_group(channel(5), |group| {
+    assert_eq!(code(fixture.invite().await), "INVITE_REQUEST_SENT");
+    assert_eq!(fixture.membership().await, Membership::Requested);
+    fixture.telegram.change_group(channel(5), |group| group.needs_approval = false);
+    assert_eq!(fixture.invite().await, Ok(Outcome::Invited { missing: None }));
+    assert_eq!(fixture.last(), (Reach::Invite(channel(5)), true));
+    assert_eq!(fixture.membership().await, Membership::Member);
+    assert_eq!(code(fixture.invite().await), "USER_ALREADY_PARTICIPANT");
+    fixture.telegram.change_group(channel(5), |group| {
         group.members.remove(&BOB);
         group.left.insert(BOB);
     });
-    assert_eq!(code(stage.invite().await), "USER_NOT_MUTUAL_CONTACT");
-    assert_eq!(stage.membership().await, Membership::Left);
-    let elsewhere = Call::Invite { group: stage.group, person: stage.telegram.peer_of(8, BOB) };
-    assert_eq!(code(stage.run(elsewhere).await), "USER_ID_INVALID", "hashes belong to an account");
+    assert_eq!(code(fixture.invite().await), "USER_NOT_MUTUAL_CONTACT");
+    assert_eq!(fixture.membership().await, Membership::Left);
+    let elsewhere = Call::Invite { group: fixture.group, person: fixture.telegram.peer_of(8, BOB) };
+    assert_eq!(
+        code(fixture.run(elsewhere).await),
+        "USER_ID_INVALID",
+        "hashes belong to an account"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_to_an_invitation_is_settled_by_the_membership() {
-    let stage = Stage::set(Somebody::default(), Group::default()).await;
-    stage.telegram.next("invite", Answer::now(Then::DoneUnheard));
-    assert!(matches!(stage.invite().await, Err(Failure::Transient { .. })));
-    assert_eq!(stage.membership().await, Membership::Member);
-    assert_eq!(stage.telegram.contacted().len(), 1);
+    let fixture = Fixture::set(Somebody::default(), Group::default()).await;
+    fixture.telegram.next("invite", Answer::now(Then::DoneUnheard));
+    assert!(matches!(fixture.invite().await, Err(Failure::Transient { .. })));
+    assert_eq!(fixture.membership().await, Membership::Member);
+    assert_eq!(fixture.telegram.contacted().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn contacts_messages_rights_and_links_are_kept_apart_by_account() {
-    let stage = Stage::set(Somebody::default(), Group::default()).await;
+    let fixture = Fixture::set(Somebody::default(), Group::default()).await;
     let contact = |first: &str| NewContact {
-        person: stage.bob(),
+        person: fixture.bob(),
         first_name: first.into(),
         last_name: String::new(),
     };
-    assert_eq!(code(stage.run(Call::AddContact(contact(" "))).await), "CONTACT_NAME_EMPTY");
-    let added = stage.run(Call::AddContact(contact("Bob"))).await;
+    assert_eq!(code(fixture.run(Call::AddContact(contact(" "))).await), "CONTACT_NAME_EMPTY");
+    let added = fixture.run(Call::AddContact(contact("Bob"))).await;
     assert_eq!(added, Ok(Outcome::ContactAdded { is_mutual: false }));
-    stage.telegram.add_contact(BOB, ANN);
-    let added = stage.run(Call::AddContact(contact("Bob"))).await;
+    fixture.telegram.add_contact(BOB, ANN);
+    let added = fixture.run(Call::AddContact(contact("Bob"))).await;
     assert_eq!(added, Ok(Outcome::ContactAdded { is_mutual: true }));
-    assert!(stage.telegram.has_contact(ANN, BOB) && !stage.telegram.has_contact(8, BOB));
+    assert!(fixture.telegram.has_contact(ANN, BOB) && !fixture.telegram.has_contact(8, BOB));
 
     let send = |random_id| {
-        let (peer, text, parse_mode, reply_to) = (stage.bob(), "hello".into(), None, None);
+        let (peer, text, parse_mode, reply_to) = (fixture.bob(), "hello".into(), None, None);
         Call::Send(SendMessage { peer, text, parse_mode, reply_to, silent: false, random_id })
     };
     for _ in 0..2 {
-        assert!(matches!(stage.run(send(1)).await, Ok(Outcome::Sent { .. })));
+        assert!(matches!(fixture.run(send(1)).await, Ok(Outcome::Sent { .. })));
     }
-    assert_eq!(stage.telegram.contacted().len(), 1, "the same message once");
-    stage.telegram.change_somebody(BOB, |bob| _ = bob.blocks.insert(ANN));
-    assert_eq!(code(stage.run(send(2)).await), "USER_IS_BLOCKED");
-    assert_eq!(stage.last(), (Reach::Message, false));
+    assert_eq!(fixture.telegram.contacted().len(), 1, "the same message once");
+    fixture.telegram.change_somebody(BOB, |bob| _ = bob.blocks.insert(ANN));
+    assert_eq!(code(fixture.run(send(2)).await), "USER_IS_BLOCKED");
+    assert_eq!(fixture.last(), (Reach::Message, false));
 
     let rights =
-        async || match stage.run(Call::GroupRights(ChatTarget::Username("room".into()))).await {
+        async || match fixture.run(Call::GroupRights(ChatTarget::Username("room".into()))).await {
             Ok(Outcome::GroupRights(rights)) => rights,
             outcome => panic!("unexpected {outcome:?}"),
         };
     assert_eq!((rights().await.members, rights().await.obstacle()), (Some(1), None));
-    stage.telegram.change_group(channel(5), |group| _ = group.may_not_invite.insert(ANN));
+    fixture.telegram.change_group(channel(5), |group| _ = group.may_not_invite.insert(ANN));
     assert_eq!(rights().await.obstacle(), Some(InviteObstacle::NoRight));
-    assert_eq!(code(stage.invite().await), "CHAT_ADMIN_REQUIRED");
-    stage.telegram.change_group(channel(5), |group| group.may_not_invite.clear());
+    assert_eq!(code(fixture.invite().await), "CHAT_ADMIN_REQUIRED");
+    fixture.telegram.change_group(channel(5), |group| group.may_not_invite.clear());
 
-    let ask = || Call::InviteLink { group: stage.group, title: "campaign".into() };
-    let Ok(Outcome::InviteLink { link, .. }) = stage.run(ask()).await else { panic!("no link") };
-    assert_eq!(stage.telegram.group_now(channel(5)).link.as_deref(), Some(link.expose()));
-    stage.telegram.change_group(channel(5), |group| group.joined_by_link = 3);
-    let uses = stage.run(Call::LinkUses { group: stage.group, link }).await;
+    let ask = || Call::InviteLink { group: fixture.group, title: "campaign".into() };
+    let Ok(Outcome::InviteLink { link, .. }) = fixture.run(ask()).await else { panic!("no link") };
+    assert_eq!(fixture.telegram.group_now(channel(5)).link.as_deref(), Some(link.expose()));
+    fixture.telegram.change_group(channel(5), |group| group.joined_by_link = 3);
+    let uses = fixture.run(Call::LinkUses { group: fixture.group, link }).await;
     assert_eq!(uses, Ok(Outcome::LinkUses { joined: 3, waiting: 0 }));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upgraded_group_is_followed_and_not_invited_into() {
-    let stage = Stage::set(Somebody::default(), Group::default()).await;
+    let fixture = Fixture::set(Somebody::default(), Group::default()).await;
     let basic = MarkedId::group(9);
     let group = Group { members: [ANN].into(), ..Group::default() };
-    stage.telegram.group(basic, "small", None, group);
-    stage.telegram.change_group(basic, |group| group.successor = Some(channel(5)));
-    let peer = PeerRecord { id: basic, access_hash: 0, ..stage.group };
-    let invited = stage.run(Call::Invite { group: peer, person: stage.bob() }).await;
+    fixture.telegram.group(basic, "small", None, group);
+    fixture.telegram.change_group(basic, |group| group.successor = Some(channel(5)));
+    let peer = PeerRecord { id: basic, access_hash: 0, ..fixture.group };
+    let invited = fixture.run(Call::Invite { group: peer, person: fixture.bob() }).await;
     assert_eq!(code(invited), "CHAT_WRITE_FORBIDDEN");
-    let found = stage.run(Call::GroupRights(ChatTarget::Marked(basic))).await.unwrap();
+    let found = fixture.run(Call::GroupRights(ChatTarget::Marked(basic))).await.unwrap();
     let Outcome::GroupRights(rights) = found else { panic!("unexpected {found:?}") };
     assert_eq!((rights.chat.peer.id, rights.upgraded_from), (channel(5), Some(basic)));
-    let at = stage.telegram.times("invite");
+    let at = fixture.telegram.times("invite");
     assert!(at.iter().all(|at| *at < Duration::from_secs(1)), "all in no time: {at:?}");
-    let asked = Call::Membership { group: peer, person: stage.bob() };
-    assert_eq!(stage.run(asked).await, Ok(Outcome::Membership(Membership::Absent)));
+    let asked = Call::Membership { group: peer, person: fixture.bob() };
+    assert_eq!(fixture.run(asked).await, Ok(Outcome::Membership(Membership::Absent)));
 }

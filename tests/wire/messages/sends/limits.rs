@@ -27,8 +27,8 @@ async fn a_long_flood_wait_is_told_and_kept_and_the_message_leaves_after_it() {
     assert!(begun.elapsed() >= Duration::from_secs(6));
     assert_eq!(desk.calls().await, 2);
     desk.expect_received(&["patience"]).await;
-    desk.house.until_state(&desk.user, &desk.id, "active").await;
-    desk.house.expect_clean_books().await;
+    desk.harness.until_state(&desk.user, &desk.id, "active").await;
+    desk.harness.expect_clean_books().await;
 }
 
 /// It comes when the caller's time is over: certainly nothing was sent, and nothing is counted.
@@ -61,7 +61,7 @@ async fn a_late_refusal_is_not_sent_and_gives_the_days_count_back() {
             let detail = refused.body["detail"].as_str().unwrap();
             assert!(detail.ends_with("nothing was sent"), "{detail}");
             assert_eq!(desk.status().await["caps"][0]["used"], 1);
-            desk.house.until_state(&desk.user, &desk.id, "active").await;
+            desk.harness.until_state(&desk.user, &desk.id, "active").await;
         }
     }
     desk.expect_received(&["first"]).await;
@@ -69,7 +69,7 @@ async fn a_late_refusal_is_not_sent_and_gives_the_days_count_back() {
     desk.order(Some("USER_PRIVACY_RESTRICTED"), patient).await.expect(201);
     desk.expect_received(&["first", "late"]).await;
     assert_eq!(desk.status().await["caps"][0]["used"], 2);
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,7 +95,7 @@ async fn a_text_is_measured_without_its_markup() {
         assert_eq!(refused.body["errors"][0]["field"], "text", "{refused:?}");
     }
     order("**b** ".repeat(100), Some("markdown")).await.expect(201);
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,7 +106,7 @@ async fn a_short_flood_wait_only_takes_that_long() {
     desk.send(None, "after a while").await.expect(201);
     assert!(begun.elapsed() >= Duration::from_secs(2));
     desk.expect_received(&["after a while"]).await;
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,7 +114,7 @@ async fn slow_mode_holds_one_chat_and_no_other() {
     let desk = Desk::set().await;
     let slow = desk.supergroup(&[desk.account.user_id]).await;
     let rules = ChatRules { slowmode_seconds: Some(30), ..ChatRules::default() };
-    desk.house.sim.set_rules(slow, rules).await.unwrap();
+    desk.harness.sim.set_rules(slow, rules).await.unwrap();
     let to_slow = json!({ "to": slow.to_string(), "text": "slowly", "timeout": 2 });
     desk.order(None, to_slow.clone()).await.expect(201);
     let refused = desk.order(None, to_slow.clone()).await.expect_problem(429, "TG_API_429");
@@ -134,8 +134,8 @@ async fn slow_mode_holds_one_chat_and_no_other() {
     assert!((15..=32).contains(&again.retry_after()), "{again:?}");
     tells_of_the_chat(&again);
     assert_eq!(desk.calls().await, before, "the chat's wait is kept");
-    assert_eq!(desk.house.sim.messages(slow).await.unwrap().len(), 1);
-    desk.house.expect_clean_books().await;
+    assert_eq!(desk.harness.sim.messages(slow).await.unwrap().len(), 1);
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -144,7 +144,7 @@ async fn an_account_that_telegram_limits_rests_and_says_until_when() {
     desk.refuse("PEER_FLOOD").await;
     let brief = json!({ "to": "@the_friend", "text": "too much", "timeout": 2 });
     desk.order(None, brief.clone()).await.expect_problem(429, "TG_API_429");
-    let status = desk.house.until_state(&desk.user, &desk.id, "limited").await;
+    let status = desk.harness.until_state(&desk.user, &desk.id, "limited").await;
     assert!(status["cooldowns"][0]["until"].is_string(), "{status:#}");
     let refused = desk.order(None, brief).await.expect_problem(429, "TG_API_429");
     assert!(refused.retry_after() > 60);
@@ -156,88 +156,88 @@ async fn an_account_that_telegram_limits_rests_and_says_until_when() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_that_telegram_has_frozen_says_what_its_owner_can_do_and_is_not_asked_again() {
     let mut desk = Desk::set().await;
-    desk.house.sim.freeze(desk.account.user_id, true).await.unwrap();
+    desk.harness.sim.freeze(desk.account.user_id, true).await.unwrap();
     let refused = desk.send(None, "cold").await.expect_problem(409, "CONFLICT");
     let detail = refused.body["detail"].as_str().unwrap();
     assert!(detail.contains("FROZEN_METHOD_INVALID") && detail.contains("appeal"), "{detail}");
     assert_eq!(refused.header("retry-after"), None, "waiting does not help");
     assert_eq!(desk.status().await["caps"][0]["used"], 0, "nothing was sent");
     for _ in 0..2 {
-        let status = desk.house.until_state(&desk.user, &desk.id, "limited").await;
+        let status = desk.harness.until_state(&desk.user, &desk.id, "limited").await;
         assert_eq!(status["error"]["code"], "CONFLICT", "{status:#}");
         let detail = status["error"]["detail"].as_str().unwrap();
         assert!(detail.contains("FROZEN_METHOD_INVALID"), "{status:#}");
         assert!(status["next"].as_str().unwrap().contains("appeal"), "{status:#}");
-        let (_, health) = desk.house.daemon.get("/health").await.unwrap();
+        let (_, health) = desk.harness.daemon.get("/health").await.unwrap();
         assert_eq!(health["status"], "degraded");
         desk.send(None, "colder").await.expect_problem(409, "CONFLICT");
         assert_eq!(desk.calls().await, 1, "it is known, also after a restart");
-        desk.house.kill().await;
-        desk.house.daemon.spawn().await;
+        desk.harness.kill().await;
+        desk.harness.daemon.spawn().await;
     }
-    desk.house.until_state(&desk.user, &desk.id, "limited").await;
+    desk.harness.until_state(&desk.user, &desk.id, "limited").await;
     // A look says that it still is.
     let reconnect = format!("/accounts/{}/reconnect", desk.id);
     desk.user.ask("POST", &reconnect, None).await.expect(200);
     eventually("it is looked at", async || {
-        let books = desk.house.books(&desk.account).await;
+        let books = desk.harness.books(&desk.account).await;
         books.methods.contains_key("help.getAppConfig").then_some(())
     })
     .await;
     desk.send(None, "still cold").await.expect_problem(409, "CONFLICT");
-    desk.house.sim.freeze(desk.account.user_id, false).await.unwrap();
+    desk.harness.sim.freeze(desk.account.user_id, false).await.unwrap();
     desk.user.ask("POST", &reconnect, None).await.expect(200);
-    desk.house.until_state(&desk.user, &desk.id, "active").await;
+    desk.harness.until_state(&desk.user, &desk.id, "active").await;
     eventually("it may send", async || {
         (desk.send(Some("warm"), "warm").await.status == 201).then_some(())
     })
     .await;
     desk.expect_received(&["warm"]).await;
-    let lines = desk.house.daemon.log_lines();
+    let lines = desk.harness.daemon.log_lines();
     for what in ["telegram has frozen this account", "telegram has lifted the freeze"] {
         let is_it = |line: &&Value| line.to_string().contains(what);
         let line = lines.iter().find(is_it).expect("it is logged");
         assert!(line.to_string().contains(&desk.id), "by the id that the API takes: {line:#}");
     }
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 /// It is the person's account that is frozen, whatever session it is connected by.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_that_is_connected_once_more_is_frozen_as_before() {
     let mut desk = Desk::set().await;
-    desk.house.sim.freeze(desk.account.user_id, true).await.unwrap();
+    desk.harness.sim.freeze(desk.account.user_id, true).await.unwrap();
     desk.send(None, "cold").await.expect_problem(409, "CONFLICT");
     let known = desk.account.session_string.clone().unwrap();
-    let another = desk.house.sim.add_session(desk.account.user_id).await.unwrap();
+    let another = desk.harness.sim.add_session(desk.account.user_id).await.unwrap();
     for session in [known, another] {
         let session = json!({ "session_string": session });
         let connected = desk.user.post(SESSION, session).await.expect(201);
         assert_eq!(id_of(&connected), desk.id, "it is the same account");
         for _ in 0..2 {
-            let status = desk.house.until_state(&desk.user, &desk.id, "limited").await;
+            let status = desk.harness.until_state(&desk.user, &desk.id, "limited").await;
             let detail = status["error"]["detail"].as_str().unwrap();
             assert!(detail.contains("FROZEN_METHOD_INVALID"), "{status:#}");
             assert!(status["next"].as_str().unwrap().contains("appeal"), "{status:#}");
             assert_eq!(status["cooldowns"], json!([]), "no wait is made up: {status:#}");
             let refused = desk.send(None, "colder").await.expect_problem(409, "CONFLICT");
             assert_eq!(refused.header("retry-after"), None, "waiting does not help");
-            desk.house.kill().await;
-            desk.house.daemon.spawn().await;
+            desk.harness.kill().await;
+            desk.harness.daemon.spawn().await;
         }
     }
     assert_eq!(desk.calls().await, 1, "it is known");
-    desk.house.until_state(&desk.user, &desk.id, "limited").await;
-    desk.house.sim.freeze(desk.account.user_id, false).await.unwrap();
+    desk.harness.until_state(&desk.user, &desk.id, "limited").await;
+    desk.harness.sim.freeze(desk.account.user_id, false).await.unwrap();
     let reconnect = format!("/accounts/{}/reconnect", desk.id);
     desk.user.ask("POST", &reconnect, None).await.expect(200);
-    desk.house.until_state(&desk.user, &desk.id, "active").await;
+    desk.harness.until_state(&desk.user, &desk.id, "active").await;
     eventually("it may send", async || {
         (desk.send(Some("warm"), "warm").await.status == 201).then_some(())
     })
     .await;
     desk.expect_received(&["warm"]).await;
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -245,20 +245,20 @@ async fn people_and_chats_may_refuse_and_the_account_goes_on() {
     let desk = Desk::set().await;
     let privacy =
         Privacy { refuse_messages: Some("USER_PRIVACY_RESTRICTED".into()), ..Privacy::default() };
-    desk.house.sim.set_privacy(desk.friend.user_id, privacy).await.unwrap();
+    desk.harness.sim.set_privacy(desk.friend.user_id, privacy).await.unwrap();
     desk.send(None, "hello?").await.expect_problem(422, "TG_TARGET_REFUSED");
     let open = Privacy::default();
-    desk.house.sim.set_privacy(desk.friend.user_id, open).await.unwrap();
+    desk.harness.sim.set_privacy(desk.friend.user_id, open).await.unwrap();
     let quiet = desk.supergroup(&[desk.account.user_id]).await;
     let rules = ChatRules { members_may_post: Some(false), ..ChatRules::default() };
-    desk.house.sim.set_rules(quiet, rules).await.unwrap();
+    desk.harness.sim.set_rules(quiet, rules).await.unwrap();
     let to_quiet = desk.send_to(&quiet.to_string(), None, "hello?").await;
     to_quiet.expect_problem(403, "TG_CHAT_FORBIDDEN");
     desk.send(None, "hello").await.expect(201);
     desk.expect_received(&["hello"]).await;
-    assert_eq!(desk.house.sim.messages(quiet).await.unwrap(), []);
+    assert_eq!(desk.harness.sim.messages(quiet).await.unwrap(), []);
     assert_eq!(desk.status().await["state"], "active");
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -268,23 +268,23 @@ async fn the_daily_cap_survives_a_kill() {
     for number in 1..=2 {
         desk.send(None, &number.to_string()).await.expect(201);
     }
-    desk.house.kill().await;
-    desk.house.daemon.spawn().await;
-    desk.house.until_state(&desk.user, &desk.id, "active").await;
+    desk.harness.kill().await;
+    desk.harness.daemon.spawn().await;
+    desk.harness.until_state(&desk.user, &desk.id, "active").await;
     desk.send(Some("the-key"), "3").await.expect(201);
     for _ in 0..2 {
         let refused = desk.send(None, "4").await.expect_problem(429, "RATE_LIMITED");
         assert!(refused.retry_after() <= 24 * 60 * 60);
-        desk.house.kill().await;
-        desk.house.daemon.spawn().await;
-        desk.house.until_state(&desk.user, &desk.id, "active").await;
+        desk.harness.kill().await;
+        desk.harness.daemon.spawn().await;
+        desk.harness.until_state(&desk.user, &desk.id, "active").await;
     }
     // What was sent is no new message.
     desk.send(Some("the-key"), "3").await.expect(201);
     let cap = &desk.status().await["caps"][0];
     assert_eq!((&cap["used"], &cap["limit"]), (&json!(3), &json!(3)), "{cap}");
     desk.expect_received(&["1", "2", "3"]).await;
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -304,7 +304,7 @@ async fn a_burst_leaves_at_once_and_the_rest_at_the_accounts_rate() {
             assert!(answer.expect_problem(429, "RATE_LIMITED").retry_after() >= 1);
         }
     }
-    assert_eq!(desk.house.calls_of("contacts.resolveUsername").await, 1, "they share one lookup");
+    assert_eq!(desk.harness.calls_of("contacts.resolveUsername").await, 1, "they share one lookup");
     // Three at once and one every two seconds of five.
     assert!((4..=6).contains(&sent.len()), "{sent:?} in {:?}", begun.elapsed());
     let mut received = desk.received().await;
@@ -318,13 +318,13 @@ async fn a_burst_leaves_at_once_and_the_rest_at_the_accounts_rate() {
         .await
         .expect(201);
     assert_eq!(desk.received().await.len(), sent.len() + 1);
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn asking_again_after_a_message_that_may_have_been_sent_counts_once() {
     let desk = Desk::set_with(&format!("{MORE_SENDS}per_day = 1\n")).await;
-    desk.house.until_state(&desk.user, &desk.id, "active").await;
+    desk.harness.until_state(&desk.user, &desk.id, "active").await;
     // The name is looked up before, so that the second is the message's own.
     desk.send_to("@nobody_is_called_this", None, "?").await;
     let (kind, delay_ms) = (Some(FaultKind::LoseAnswer), Some(1_500));
@@ -340,7 +340,7 @@ async fn asking_again_after_a_message_that_may_have_been_sent_counts_once() {
     desk.expect_received(&["once"]).await;
     assert_eq!(desk.status().await["caps"][0]["used"], 1);
     desk.send(None, "another").await.expect_problem(429, "RATE_LIMITED");
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -349,7 +349,7 @@ async fn a_message_of_an_account_that_is_paused_meanwhile_is_refused_and_not_wai
     desk.refuse("FLOOD_WAIT_8").await;
     let patient = json!({ "to": "@the_friend", "text": "late", "timeout": 25 });
     let pause = async {
-        desk.house.until_state(&desk.user, &desk.id, "cooling_down").await;
+        desk.harness.until_state(&desk.user, &desk.id, "cooling_down").await;
         let path = format!("/accounts/{}/pause", desk.id);
         desk.user.ask("POST", &path, None).await.expect(200);
         Instant::now()
@@ -363,5 +363,5 @@ async fn a_message_of_an_account_that_is_paused_meanwhile_is_refused_and_not_wai
     assert!(answered < paused + Duration::from_secs(5), "{:?}", answered - paused);
     assert_eq!(desk.status().await["caps"][0]["used"], 0);
     desk.expect_received(&[]).await;
-    desk.house.expect_clean_books().await;
+    desk.harness.expect_clean_books().await;
 }

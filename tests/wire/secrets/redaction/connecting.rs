@@ -13,7 +13,7 @@ impl Life {
         let connect = "/accounts/telegram/connect/sms";
         let login = self.post(connect, json!({ "phone": stranger.phone }), 202).await;
         let login = format!("/logins/{}", login["login_id"].as_str().unwrap());
-        let code = self.house.sim.login_code(stranger.user_id).await.unwrap();
+        let code = self.harness.sim.login_code(stranger.user_id).await.unwrap();
         self.known.text("a login code", &code);
         let wrong = if code == "90817" { "90818" } else { "90817" };
         self.known.text("a wrong login code", wrong);
@@ -28,7 +28,7 @@ impl Life {
         let refused = self.post(&password, json!({ "password": WRONG_PASSWORD }), 422).await;
         assert_eq!(refused["code"], "TG_PASSWORD_INVALID");
         let step = self.post(&password, json!({ "password": PASSWORD }), 200).await;
-        self.house.expect(self.ask("GET", &login), 200).await;
+        self.harness.expect(self.ask("GET", &login), 200).await;
         step["account"]["id"].as_str().unwrap().to_owned()
     }
 
@@ -36,18 +36,18 @@ impl Life {
     pub(super) async fn log_in_by_mail(&mut self) {
         let stranger = self.stranger(Some(PASSWORD)).await;
         let email = "swordfish.owner@mail.example";
-        self.house.sim.set_recovery_email(stranger.user_id, Some(email.into())).await.unwrap();
+        self.harness.sim.set_recovery_email(stranger.user_id, Some(email.into())).await.unwrap();
         self.known.text("a recovery mail", email);
         let connect = "/accounts/telegram/connect/sms";
         let login = self.post(connect, json!({ "phone": stranger.phone }), 202).await;
         let login = format!("/logins/{}", login["login_id"].as_str().unwrap());
         self.post(&format!("{login}/resend"), json!({}), 409).await;
-        let code = self.house.sim.login_code(stranger.user_id).await.unwrap();
+        let code = self.harness.sim.login_code(stranger.user_id).await.unwrap();
         self.known.text("a login code", &code);
         self.post(&format!("{login}/code"), json!({ "code": code }), 200).await;
         let asked = self.post(&format!("{login}/recovery"), json!({}), 200).await;
         assert_eq!(asked["email_pattern"], "s***r@mail.example");
-        let code = self.house.sim.mailed_code(stranger.user_id).await.unwrap().code;
+        let code = self.harness.sim.mailed_code(stranger.user_id).await.unwrap().code;
         self.known.text("a recovery code", &code);
         self.sweep("while a code from the mail is awaited").await;
         let recovery = format!("{login}/recovery/code");
@@ -59,7 +59,7 @@ impl Life {
         let done = self.post(&recovery, json!({ "code": code }), 200).await;
         assert_eq!(done["state"], "active");
         let account = done["account"]["id"].as_str().unwrap();
-        self.house
+        self.harness
             .expect(self.ask("DELETE", &format!("/accounts/{account}?logout=true")), 204)
             .await;
     }
@@ -70,10 +70,10 @@ impl Life {
         let stranger = self.stranger(None).await;
         let login = self.post(connect, json!({ "phone": stranger.phone }), 202).await;
         let login = format!("/logins/{}", login["login_id"].as_str().unwrap());
-        let code = self.house.sim.login_code(stranger.user_id).await.unwrap();
+        let code = self.harness.sim.login_code(stranger.user_id).await.unwrap();
         self.known.text("a login code", &code);
         self.sweep("while another code is awaited").await;
-        self.house.expect(self.ask("DELETE", &login), 204).await;
+        self.harness.expect(self.ask("DELETE", &login), 204).await;
         let banned = self.stranger(None).await;
         self.fault(banned.user_id, "auth.sendCode", Some("PHONE_NUMBER_BANNED"), None).await;
         self.post(connect, json!({ "phone": banned.phone }), 422).await;
@@ -90,13 +90,13 @@ impl Life {
         let login = self.post("/accounts/telegram/connect/qr", json!({}), 202).await;
         let url = login["qr"]["url"].as_str().unwrap().to_owned();
         let login = format!("/logins/{}", login["login_id"].as_str().unwrap());
-        self.house.sim.scan_qr(stranger.user_id, &url).await.unwrap();
+        self.harness.sim.scan_qr(stranger.user_id, &url).await.unwrap();
         let account = eventually("the picture was scanned", async || {
-            let login = self.house.ask(self.ask("GET", &login)).await.body;
+            let login = self.harness.ask(self.ask("GET", &login)).await.body;
             login["account"]["id"].as_str().map(str::to_owned)
         })
         .await;
-        self.house.door.heard().retain(|heard| !heard.text.contains("tg://login?token="));
+        self.harness.door.heard().retain(|heard| !heard.text.contains("tg://login?token="));
         self.known.text("a QR code's token", url.rsplit('=').next().unwrap());
         self.pictures.push(url);
         self.sweep("after a picture was scanned").await;
@@ -105,7 +105,7 @@ impl Life {
 
     pub(super) async fn connect_bot(&mut self) -> String {
         let new = NewAccount { bot: true, logged_in: false, ..NewAccount::default() };
-        let bot = self.house.sim.add_account(new).await.unwrap();
+        let bot = self.harness.sim.add_account(new).await.unwrap();
         let token = bot.bot_token.unwrap();
         self.known.text("a bot token", &token);
         self.known.text("a bot token's secret", token.split(':').next_back().unwrap());
@@ -118,7 +118,7 @@ impl Life {
     }
 
     pub(super) async fn paste_session(&mut self, username: &str) -> (String, Account) {
-        let person = self.house.named(username).await;
+        let person = self.harness.named(username).await;
         self.phone(&person);
         let session = person.session_string.clone().unwrap();
         self.known.text("a session string", &session[1..]);
@@ -130,7 +130,7 @@ impl Life {
         let body = json!({ "session_string": session, "api_id": 12345, "api_hash": API_HASH });
         let account = self.post(connect, body, 201).await;
         let id = account["id"].as_str().unwrap().to_owned();
-        self.house.until_state(&self.house.holder(&self.alice), &id, "active").await;
+        self.harness.until_state(&self.harness.holder(&self.alice), &id, "active").await;
         (id, person)
     }
 }

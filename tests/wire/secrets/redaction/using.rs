@@ -12,7 +12,7 @@ impl Life {
     pub(super) async fn hook(&mut self) -> String {
         let hook = self.post("/webhooks", json!({ "url": HOOK, "events": [] }), 201).await;
         self.known.text("a webhook's secret", hook["secret"].as_str().unwrap());
-        self.house.door.heard().pop();
+        self.harness.door.heard().pop();
         format!("/webhooks/{}", hook["id"].as_str().unwrap())
     }
 
@@ -23,21 +23,21 @@ impl Life {
         for token in &tokens {
             self.known.text("a refused token", token);
             let look = Question::new("GET", "/accounts").by(token);
-            assert_eq!(self.house.ask(look).await.status, 401);
+            assert_eq!(self.harness.ask(look).await.status, 401);
         }
         let path = format!("/accounts?access_token={}", self.alice);
-        assert_eq!(self.house.ask(Question::new("GET", &path)).await.status, 401);
+        assert_eq!(self.harness.ask(Question::new("GET", &path)).await.status, 401);
     }
 
     /// Messages that arrive, and messages that do not.
     pub(super) async fn send(&mut self, id: &str, sender: i64) {
-        let friend = self.house.named("a_friend").await;
-        let shy = self.house.named("somebody_shy").await;
+        let friend = self.harness.named("a_friend").await;
+        let shy = self.harness.named("somebody_shy").await;
         let privacy = Privacy {
             refuse_messages: Some("USER_PRIVACY_RESTRICTED".to_owned()),
             ..Privacy::default()
         };
-        self.house.sim.set_privacy(shy.user_id, privacy).await.unwrap();
+        self.harness.sim.set_privacy(shy.user_id, privacy).await.unwrap();
         let path = format!("/accounts/{id}/messages");
         let mut text = |word: &str| {
             let text = format!("Confidential-{word}-news");
@@ -55,16 +55,16 @@ impl Life {
         self.post(&path, marked, 201).await;
         let mut html = to(&format!("<b>{}</i>", texts[2]));
         html["parse_mode"] = json!("html");
-        self.house.ask(self.ask("POST", &path).json(html)).await;
+        self.harness.ask(self.ask("POST", &path).json(html)).await;
         let refused = json!({ "to": "@somebody_shy", "text": texts[3] });
         self.post(&path, refused, 422).await;
         self.fault(sender, "messages.sendMessage", None, Some(FaultKind::LoseAnswer)).await;
         self.post(&path, to(&texts[5]), 201).await;
         self.fault(sender, "messages.sendMessage", None, Some(FaultKind::Garbage)).await;
-        self.house.ask(self.ask("POST", &path).json(to(&texts[7]))).await;
+        self.harness.ask(self.ask("POST", &path).json(to(&texts[7]))).await;
         for (text, status) in [(&texts[6], 201), (&texts[6], 201), (&texts[0], 409)] {
             let question = self.ask("POST", &path).with("idempotency-key", IDEMPOTENCY_KEY);
-            let answer = self.house.ask(question.json(to(text))).await;
+            let answer = self.harness.ask(question.json(to(text))).await;
             assert!(answer.status == status || answer.status == 422, "{}", answer.body);
         }
         self.fault(sender, "messages.sendMessage", Some("FLOOD_WAIT_40"), None).await;
@@ -78,21 +78,21 @@ impl Life {
     /// Chats and monitors of a user, and the backend's, with sessions in commands.
     pub(super) async fn watch(&mut self, id: &str, user_id: i64) -> Chat {
         let listener = self.listener("listener-1").await;
-        let (house, author) = (&self.house, &self.author);
-        let chat = house.chat(ChatKind::Supergroup, Some("the_lounge"), &[author]).await;
+        let (harness, author) = (&self.harness, &self.author);
+        let chat = harness.chat(ChatKind::Supergroup, Some("the_lounge"), &[author]).await;
         for member in [listener.user_id, user_id] {
-            house.sim.add_member(chat.chat_id, member).await.unwrap();
+            harness.sim.add_member(chat.chat_id, member).await.unwrap();
         }
         self.post(&format!("/accounts/{id}/chats"), json!({ "chat": "@the_lounge" }), 201).await;
         self.post(&format!("/accounts/{id}/chats"), json!({ "chat": "@nowhere_at_all" }), 422)
             .await;
         let put = self.ask("PUT", "/monitors/@the_lounge").json(json!({ "accounts": [id] }));
-        self.house.expect(put, 201).await;
+        self.harness.expect(put, 201).await;
         self.backend.start(chat.chat_id.into(), &listener, &[]).await;
-        self.house.daemon.wait_for_monitors("active", 2).await;
+        self.harness.daemon.wait_for_monitors("active", 2).await;
         for word in ["overheard", "whispered"] {
             let text = format!("Confidential-{word}-in-the-lounge");
-            self.house.sim.post(chat.chat_id, self.author.user_id, &text).await.unwrap();
+            self.harness.sim.post(chat.chat_id, self.author.user_id, &text).await.unwrap();
             self.texts.text("a monitored text", &text);
         }
         self.backend
@@ -102,7 +102,7 @@ impl Life {
             })
             .await;
         self.wrong_commands(&listener).await;
-        self.house.expect(self.ask("GET", "/monitors"), 200).await;
+        self.harness.expect(self.ask("GET", "/monitors"), 200).await;
         chat
     }
 
@@ -132,51 +132,51 @@ impl Life {
     pub(super) async fn manage(&mut self, id: &str) {
         let account = format!("/accounts/{id}");
         for step in ["pause", "resume", "reconnect"] {
-            self.house.expect(self.ask("POST", &format!("{account}/{step}")), 200).await;
+            self.harness.expect(self.ask("POST", &format!("{account}/{step}")), 200).await;
         }
         for look in ["", "/status", "/why", "/chats"] {
-            self.house.expect(self.ask("GET", &format!("{account}{look}")), 200).await;
+            self.harness.expect(self.ask("GET", &format!("{account}{look}")), 200).await;
         }
         for look in ["/accounts", "/accounts?q=a", "/audit", "/users/alice/export"] {
-            self.house.expect(self.ask("GET", look), 200).await;
+            self.harness.expect(self.ask("GET", look), 200).await;
         }
         for look in ["/keys", "/health/detailed", "/accounts", "/audit", "/monitors"] {
             let question = Question::new("GET", look).by(&self.admin);
-            self.house.expect(question, 200).await;
+            self.harness.expect(question, 200).await;
         }
         let rotate = Question::new("POST", "/keys/rotate").by(&self.admin);
-        self.house.expect(rotate, 200).await;
-        self.house.until_state(&self.house.holder(&self.alice), id, "active").await;
+        self.harness.expect(rotate, 200).await;
+        self.harness.until_state(&self.harness.holder(&self.alice), id, "active").await;
     }
 
     /// An actor that panics again and again over what it holds.
     pub(super) async fn stumble(&mut self, id: &str, user_id: i64) {
-        self.house.daemon.kill();
-        self.house.sim.client_killed().await;
+        self.harness.daemon.kill();
+        self.harness.sim.client_killed().await;
         let who = format!("account/{user_id}");
-        self.house.set_variables(&loud(&[("TELEWARDEN_STUMBLE", &who)]));
-        self.house.daemon.spawn().await;
+        self.harness.set_variables(&loud(&[("TELEWARDEN_STUMBLE", &who)]));
+        self.harness.daemon.spawn().await;
         let path = format!("/accounts/{id}/messages");
         let body = json!({ "to": "@a_friend", "text": "Confidential-panic-news", "timeout": 2 });
         self.texts.text("a message's text", "Confidential-panic-news");
-        let answer = self.house.ask(self.ask("POST", &path).json(body)).await;
+        let answer = self.harness.ask(self.ask("POST", &path).json(body)).await;
         assert!(answer.status >= 400, "{}", answer.body);
         eventually("it has panicked", async || {
-            self.house.daemon.log().contains("stumbles, as it was told to").then_some(())
+            self.harness.daemon.log().contains("stumbles, as it was told to").then_some(())
         })
         .await;
     }
 
     /// A broker that does not know us.
     pub(super) async fn be_refused_by_the_broker(&mut self) {
-        assert!(self.house.daemon.terminate().await.success());
+        assert!(self.harness.daemon.terminate().await.success());
         self.sweep("at rest").await;
         let url = self.backend.broker.url.clone();
         let url = url.replace("guest:guest@", &format!("guest:{BROKER_PASSWORD}@"));
-        self.house.set_variables(&loud(&[("TELEWARDEN__BRIDGE__URL", &url)]));
-        self.house.daemon.launch();
+        self.harness.set_variables(&loud(&[("TELEWARDEN__BRIDGE__URL", &url)]));
+        self.harness.daemon.launch();
         eventually("the broker's refusal is logged", async || {
-            self.house.daemon.log().contains("ACCESS_REFUSED").then_some(())
+            self.harness.daemon.log().contains("ACCESS_REFUSED").then_some(())
         })
         .await;
     }

@@ -19,7 +19,7 @@ use crate::store::Snapshot;
 use crate::store::gated::Gate;
 use crate::telegram::ConnectionLease;
 
-struct House {
+struct Harness {
     disk: GatedDisk,
     gate: Gate,
     store: Store,
@@ -38,7 +38,7 @@ fn alias(day: u16) -> SessionData {
     SessionData { id: SessionId(format!("again-{day}")), ..session(day) }
 }
 
-impl House {
+impl Harness {
     async fn open(disk: GatedDisk) -> Self {
         let (store, outbox, gate) = disk.open();
         let context = Context::for_tests(store.clone());
@@ -185,43 +185,43 @@ fn names(kept: &Snapshot) -> BTreeMap<String, Vec<PoolMember>> {
 
 #[tokio::test]
 async fn a_known_session_that_another_chat_takes_over_while_the_disk_hangs_is_kept_for_both() {
-    let house = House::open(GatedDisk::default()).await;
-    house.start(1, vec![session(1)]).await.unwrap();
-    house.gate.hang_writes(true);
+    let harness = Harness::open(GatedDisk::default()).await;
+    harness.start(1, vec![session(1)]).await.unwrap();
+    harness.gate.hang_writes(true);
     // The caller of the first has no more time; nobody waits for the second, either.
-    let late = [house.start(2, vec![session(1)]), house.start(2, vec![alias(1)])];
+    let late = [harness.start(2, vec![session(1)]), harness.start(2, vec![alias(1)])];
     sleep(Duration::from_millis(30)).await;
     late.iter().for_each(JoinHandle::abort);
-    let stopped = house.submit(stop(1));
+    let stopped = harness.submit(stop(1));
     sleep(Duration::from_millis(30)).await;
-    house.gate.hang_writes(false);
+    harness.gate.hang_writes(false);
     stopped.await.unwrap();
-    house.start(2, vec![session(1)]).await.unwrap();
-    house.expect_agreement_and_close().await;
+    harness.start(2, vec![session(1)]).await.unwrap();
+    harness.expect_agreement_and_close().await;
 }
 
 #[tokio::test]
 async fn a_known_session_that_a_user_takes_over_while_the_disk_hangs_outlives_its_last_chat() {
-    let house = House::open(GatedDisk::default()).await;
-    house.start(1, vec![session(1)]).await.unwrap();
-    house.gate.hang_writes(true);
-    let (adopted, stopped) = (house.adopt(1), house.submit(stop(1)));
+    let harness = Harness::open(GatedDisk::default()).await;
+    harness.start(1, vec![session(1)]).await.unwrap();
+    harness.gate.hang_writes(true);
+    let (adopted, stopped) = (harness.adopt(1), harness.submit(stop(1)));
     sleep(Duration::from_millis(30)).await;
     adopted.abort();
     stopped.abort();
-    house.gate.hang_writes(false);
-    house.expect_agreement("after the adoption").await;
-    assert_eq!(house.store.load().unwrap().owned.len(), 1);
+    harness.gate.hang_writes(false);
+    harness.expect_agreement("after the adoption").await;
+    assert_eq!(harness.store.load().unwrap().owned.len(), 1);
     // And the other way round: what its user gives up goes on for the chat that took it over.
-    house.gate.hang_writes(true);
-    let (removed, started) = (house.remove(1), house.start(2, vec![alias(1)]));
+    harness.gate.hang_writes(true);
+    let (removed, started) = (harness.remove(1), harness.start(2, vec![alias(1)]));
     sleep(Duration::from_millis(30)).await;
     removed.abort();
-    house.gate.hang_writes(false);
+    harness.gate.hang_writes(false);
     started.await.unwrap();
-    house.expect_agreement("after the removal").await;
-    assert_eq!(house.store.load().unwrap().owned, []);
-    house.expect_agreement_and_close().await;
+    harness.expect_agreement("after the removal").await;
+    assert_eq!(harness.store.load().unwrap().owned, []);
+    harness.expect_agreement_and_close().await;
 }
 
 #[derive(Clone, Debug)]
@@ -259,26 +259,26 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let house = House::open(GatedDisk::default()).await;
+            let harness = Harness::open(GatedDisk::default()).await;
             let mut waiting = Vec::new();
             for step in steps {
                 match step {
-                    Step::Start(number, day, false) => waiting.push(house.start(number, vec![session(day)])),
-                    Step::Start(number, day, true) => waiting.push(house.start(number, vec![alias(day)])),
-                    Step::Stop(number) => waiting.push(house.submit(stop(number))),
-                    Step::Adopt(day) => waiting.push(house.adopt(day)),
-                    Step::Remove(day) => waiting.push(house.remove(day)),
-                    Step::Hang(hang) => house.gate.hang_writes(hang),
+                    Step::Start(number, day, false) => waiting.push(harness.start(number, vec![session(day)])),
+                    Step::Start(number, day, true) => waiting.push(harness.start(number, vec![alias(day)])),
+                    Step::Stop(number) => waiting.push(harness.submit(stop(number))),
+                    Step::Adopt(day) => waiting.push(harness.adopt(day)),
+                    Step::Remove(day) => waiting.push(harness.remove(day)),
+                    Step::Hang(hang) => harness.gate.hang_writes(hang),
                     Step::GiveUp => waiting.drain(..).for_each(|one| one.abort()),
                     Step::Pause => sleep(Duration::from_millis(4)).await,
                 }
                 tokio::task::yield_now().await;
             }
-            house.gate.hang_writes(false);
+            harness.gate.hang_writes(false);
             for one in waiting {
                 one.await.unwrap();
             }
-            house.expect_agreement_and_close().await;
+            harness.expect_agreement_and_close().await;
         });
     }
 }

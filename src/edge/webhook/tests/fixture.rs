@@ -152,13 +152,13 @@ pub(super) fn user(name: &str) -> Caller {
 }
 
 /// A tree on a store.
-pub(super) struct Stage {
+pub(super) struct Fixture {
     pub(super) store: Store,
     pub(super) root: Root,
     pub(super) outbox: Option<Outbox>,
 }
 
-impl Stage {
+impl Fixture {
     pub(super) async fn set(settings: WebhookSettings) -> Self {
         Self::guarded(Guard::new(true), settings).await
     }

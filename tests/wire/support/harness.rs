@@ -25,7 +25,7 @@ pub(crate) const TOKEN_SECRET: &str = "a secret of the tests, long enough for a 
 pub(crate) const MORE_SENDS: &str = "[telegram.limits.send]\nper_minute = 6000\nburst = 1000\n";
 
 /// A simulator with two datacenters, a daemon, and its users.
-pub(crate) struct House {
+pub(crate) struct Harness {
     pub(crate) sim: Simulator,
     pub(crate) daemon: Daemon,
     pub(crate) door: Door,
@@ -33,7 +33,7 @@ pub(crate) struct House {
     token_secret: Option<&'static str>,
 }
 
-impl House {
+impl Harness {
     /// With a running daemon and no broker.
     pub(crate) async fn open() -> Self {
         Self::open_with(DaemonOptions::default()).await
@@ -41,9 +41,9 @@ impl House {
 
     /// The same with other settings.
     pub(crate) async fn open_with(options: DaemonOptions) -> Self {
-        let mut house = Self::prepare(options).await;
-        house.daemon.spawn().await;
-        house
+        let mut harness = Self::prepare(options).await;
+        harness.daemon.spawn().await;
+        harness
     }
 
     /// With a daemon that does not run yet.
@@ -70,21 +70,21 @@ impl House {
     pub(crate) async fn open_to(backend: &Backend) -> Self {
         let sim = simulator().await;
         let daemon = Daemon::prepare(&sim, backend, DaemonOptions::default());
-        let mut house = Self::of(sim, daemon, Some(TOKEN_SECRET));
-        house.daemon.spawn().await;
-        house
+        let mut harness = Self::of(sim, daemon, Some(TOKEN_SECRET));
+        harness.daemon.spawn().await;
+        harness
     }
 
     fn of(sim: Simulator, daemon: Daemon, token_secret: Option<&'static str>) -> Self {
         let key = daemon.home().join("server.pem");
         std::fs::write(&key, sim.public_key_pem()).expect("the server's key is written");
         let door = Door::at(daemon.listen());
-        let mut house = Self { sim, daemon, door, token_secret };
-        house.add_variables();
-        house
+        let mut harness = Self { sim, daemon, door, token_secret };
+        harness.add_variables();
+        harness
     }
 
-    /// Sets the daemon's environment from its next start on: what every house needs, and `more`.
+    /// Sets the daemon's environment from its next start on: what every harness needs, and `more`.
     pub(crate) fn set_variables(&mut self, more: &[(&str, &str)]) {
         self.daemon.clear_variables();
         self.add_variables();
