@@ -217,12 +217,7 @@ impl Root {
     ) -> Result<Self, RootError> {
         let Ports { telegram, bridge, endpoints } = ports;
         let (tell, ended) = watch::channel(None);
-        let state = SupervisorState {
-            context: Arc::clone(&context),
-            parts: HashMap::new(),
-            tell,
-            stopping: false,
-        };
+        let state = SupervisorState { context: Arc::clone(&context), parts: HashMap::new(), tell };
         let member = context.members().of_row(&table::ROOT);
         let supervisor = spawn(member, Supervisor, state).await.map_err(failed("root"))?;
         let Snapshot { sessions, accounts, owned, logins, login_waits, .. } = snapshot;
@@ -514,7 +509,6 @@ struct SupervisorState {
     context: Arc<Context>,
     parts: HashMap<ActorId, &'static str>,
     tell: watch::Sender<Option<RootError>>,
-    stopping: bool,
 }
 
 impl Actor for Supervisor {
@@ -542,7 +536,7 @@ impl Actor for Supervisor {
                 drop(reply.send(()));
             }
             RootMsg::Stopping(reply) => {
-                state.stopping = true;
+                state.context.begin_stopping();
                 drop(reply.send(()));
             }
             RootMsg::Pulse(reply) => drop(reply.send(())),
@@ -563,7 +557,7 @@ impl Actor for Supervisor {
             }
             _ => return Ok(()),
         };
-        if state.stopping {
+        if state.context.is_stopping() {
             return Ok(());
         }
         let part = state.parts.get(&child.get_id()).copied().unwrap_or("a part of the tree");

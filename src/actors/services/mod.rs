@@ -177,6 +177,10 @@ impl Shared {
     fn unanswered(&self, why: Unanswered) -> Refusal {
         match self.context.store.failure() {
             Some(failure) => broken(&failure),
+            // Nothing has crashed: its part of the tree is gone already.
+            None if why == Unanswered::Dropped && self.context.is_stopping() => {
+                Unanswered::Gone.into()
+            }
             None => why.into(),
         }
     }

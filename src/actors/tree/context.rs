@@ -2,6 +2,7 @@
 //! Rooms add what their own actors share (`accounts/context.rs`, `logins/context.rs`, `monitors/context.rs`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use uuid::Uuid;
 
@@ -40,6 +41,8 @@ pub struct Context {
     pub(in crate::actors) user_locks: KeyedLock,
     /// What changed, for those who follow.
     pub(in crate::actors) changes: Changes,
+    /// Whether the tree is being stopped.
+    stopping: AtomicBool,
 }
 
 impl Context {
@@ -65,7 +68,18 @@ impl Context {
             erasing: Erasing::default(),
             user_locks: KeyedLock::default(),
             changes,
+            stopping: AtomicBool::new(false),
         })
+    }
+
+    /// The tree is being stopped from here on: whoever is not there any more has not crashed.
+    pub(in crate::actors) fn begin_stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether the tree is being stopped.
+    pub(in crate::actors) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// What each member of the tree shows of itself.

@@ -103,7 +103,8 @@ impl<'a> Campaigner<'a> {
         let name = |number| json!({ "identifier": format!("@somebody_{number}") });
         let targets: Vec<Value> = (first..first + PEOPLE).map(name).collect();
         let targets = json!({ "targets": targets });
-        self.ask("POST", &format!("{task}/targets/bulk"), Some(&targets)).await;
+        let added = self.ask("POST", &format!("{task}/targets/bulk"), Some(&targets)).await;
+        assert_eq!(added.0, 200, "{}", added.1);
         self.tasks.push((task.clone(), people));
         self.ask("POST", &format!("{task}/start"), None).await;
         task

@@ -361,3 +361,23 @@ async fn health_tells_what_stands_where_and_what_holds_it() {
     assert_eq!(nobodys.tasks.iter().map(|(_, count)| count).sum::<u64>(), 0);
     assert!(nobodys.held.is_empty() && nobodys.accounts.iter().all(|(_, count)| *count == 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_while_the_daemon_stops_is_told_to_ask_again_and_nothing_has_failed() {
+    let fixture = Fixture::new().await;
+    let campaigns = fixture.services().campaigns;
+    let (ann, id) = (user("ann"), fixture.draft("one").await);
+    let Fixture { ground, root, .. } = fixture;
+    let asking = async {
+        loop {
+            let identifier = Identifier::Id(7);
+            let people = vec![NewTarget { identifier, details: None }];
+            if let Err(refusal) = campaigns.add_targets_under(&ann, id, people, None).await {
+                break refusal;
+            }
+        }
+    };
+    let (_, refusal) = tokio::join!(ground.stop(root), asking);
+    assert_eq!(refusal.code, Code::Overloaded, "{refusal:?}");
+    assert!(refusal.retry_after.is_some(), "{refusal:?}");
+}
