@@ -9,7 +9,7 @@ use crate::actors::accounts::context::AccountsContext;
 use crate::actors::tree::keyed_lock::KeyedLock;
 use crate::protocol::campaigns::caps::{Caps, DAY_MS};
 use crate::protocol::campaigns::fitness::names_of;
-use crate::protocol::campaigns::identity::Country;
+use crate::protocol::campaigns::identity::{Country, Identifier};
 use crate::protocol::campaigns::opt_out::Phrases;
 use crate::protocol::campaigns::respect::{
     Contacted, Covers, KnownAs, List, ListTag, Source, Suppression, SuppressionId, SuppressionKey,
@@ -184,7 +184,11 @@ impl CampaignsContext {
 
     /// Under what refusals of a target may lie.
     pub(super) fn refusal_keys(&self, target: &Target) -> Vec<SuppressionKey> {
-        let names = names_of(target, self.settings.country);
+        self.keys_of(&names_of(target, self.settings.country))
+    }
+
+    /// Under what refusals lie that were written down for one of `names`.
+    pub(in crate::actors) fn keys_of(&self, names: &[Identifier]) -> Vec<SuppressionKey> {
         names.iter().map(|name| SuppressionKey::of(self.installation_key(), name)).collect()
     }
 

@@ -14,9 +14,10 @@ use crate::actors::campaigns::book::NewTarget;
 use crate::actors::campaigns::campaign::{BulkAction, CampaignMsg, fingerprint};
 use crate::protocol::answers::refusal::{Code, Refusal};
 use crate::protocol::campaigns::block::{BLOCK_TARGETS, StatusPage};
-use crate::protocol::campaigns::identity::{Country, Hint, Identifier};
+use crate::protocol::campaigns::fitness::all_names;
+use crate::protocol::campaigns::identity::{Country, Identifier};
 use crate::protocol::campaigns::import::{ImportId, ImportRecord, ImportSource};
-use crate::protocol::campaigns::respect::{KnownAs, ListTag};
+use crate::protocol::campaigns::respect::ListTag;
 use crate::protocol::campaigns::target::{TargetId, TargetStatus};
 use crate::protocol::campaigns::task::{Task, TaskId};
 use crate::protocol::users::owner::{Caller, UserId};
@@ -41,6 +42,15 @@ pub struct ImportedPerson {
     pub target: NewTarget,
     /// Telegram's id, where the list has it beside another name: they may refuse under that one.
     pub user_id: Option<i64>,
+}
+
+impl ImportedPerson {
+    /// Every name that the list has of them. Phone numbers without a country code are read as of `country`.
+    pub fn names(&self, country: Option<Country>) -> Vec<Identifier> {
+        let id = self.user_id.map(Identifier::Id);
+        let certain = [self.target.identifier.clone()].into_iter().chain(id);
+        all_names(certain, self.target.details.as_ref(), country)
+    }
 }
 
 /// What is to be imported.
@@ -235,7 +245,7 @@ impl Imports {
             let mut refusing = 0;
             for person in &people {
                 let mut found = Vec::new();
-                for key in context.keys(&known_as(person)) {
+                for key in context.keys_of(&person.names(context.settings.country)) {
                     found.extend(store.refusals(key)?);
                 }
                 let is_refused = found.iter().any(|refusal| match aim {
@@ -253,22 +263,6 @@ impl Imports {
         let (user, id) = (task.user.clone(), task.id);
         self.shared.reading(move |store| store.row::<ImportRecord>(&user, (id, import))).await
     }
-}
-
-/// All that somebody of a list is known by.
-fn known_as(person: &ImportedPerson) -> KnownAs {
-    let mut known = KnownAs::named(&person.target.identifier);
-    let details = person.target.details.as_ref();
-    let username = details.and_then(|details| details.username.as_deref());
-    let phone = details.and_then(|details| details.phone.as_deref());
-    for (text, hint) in [(username, Hint::Username), (phone, Hint::Phone)] {
-        let read = text.and_then(|text| Identifier::parse(text, hint, None).ok());
-        read.iter().for_each(|name| known.learn(name));
-    }
-    if let Some(id) = person.user_id {
-        known.learn(&Identifier::Id(id));
-    }
-    known
 }
 
 #[async_trait]

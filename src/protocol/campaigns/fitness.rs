@@ -3,7 +3,7 @@
 
 use super::identity::{Country, Hint, Identifier};
 use super::respect::{Contacted, KnownAs, ListTag, Refusal, recontact_until};
-use super::target::{Reason, Step, Target, TargetStatus};
+use super::target::{Details, Reason, Step, Target, TargetStatus};
 use super::task::TaskId;
 use super::text::{RenderError, Rendered, Template};
 use crate::protocol::telegram::chat::MarkedId;
@@ -66,12 +66,20 @@ pub fn known_as(target: &Target) -> KnownAs {
 /// Under what names refusals of a target may lie: beside the certain ones also those that came with the list or were
 /// met at the messenger.
 pub fn names_of(target: &Target, country: Option<Country>) -> Vec<Identifier> {
-    let details = target.details.as_deref();
+    all_names(known_as(target).identifiers(), target.details.as_deref(), country)
+}
+
+/// The same of somebody who is no target yet: `certain` are the names that are known to be theirs.
+pub fn all_names(
+    certain: impl IntoIterator<Item = Identifier>,
+    details: Option<&Details>,
+    country: Option<Country>,
+) -> Vec<Identifier> {
     let username = details.and_then(|known| known.username.as_deref());
     let phone = details.and_then(|known| known.phone.as_deref());
     let more = [(username, Hint::Username), (phone, Hint::Phone)];
     let parse = |(text, hint): (Option<&str>, Hint)| Identifier::parse(text?, hint, country).ok();
-    let mut names: Vec<Identifier> = known_as(target).identifiers().collect();
+    let mut names: Vec<Identifier> = certain.into_iter().collect();
     names.extend(more.into_iter().filter_map(parse));
     names.sort_unstable();
     names.dedup();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use telewarden_simulator::Privacy;
 
 use super::Fixture;
-use crate::support::eventually;
+use crate::support::{Question, eventually};
 
 /// A second campaign for the same people, to whom the recontact window does not apply.
 fn once_more(fixture: &Fixture) -> Value {
@@ -93,6 +93,74 @@ async fn who_has_blocked_one_account_is_asked_by_no_other_in_no_later_campaign()
     let books = fixture.books().await;
     assert_eq!(books[&fixture.people[0].user_id].len(), 1);
     fixture.expect_the_truth(&[&first, &second]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_named_by_a_file_of_refusals_is_contacted_by_no_campaign() {
+    let mut fixture = Fixture::new(1, 5).await;
+    // By a public name beside an unknown number, by a number alone, and by an id.
+    let phone = fixture.people[1].phone.clone();
+    let id = fixture.people[2].user_id;
+    let file = format!(
+        "phone;username;user_id\r\n+79990000001;person_0;\r\n{phone};;\r\nnonsense;;\r\n;;{id}\r\n"
+    );
+    let question = Question::new("POST", "/invite/suppression/import").by(&fixture.user.token);
+    let told = fixture.harness.ask(question.form(&[("file", &file)])).await.expect(200);
+    assert_eq!((&told["accepted"], &told["duplicates"]), (&json!(4), &json!(0)), "{told:#}");
+    assert_eq!(told["rejected"][0]["line"], 4, "{told:#}");
+    fixture.kill_and_start().await;
+    let identifiers: Vec<String> = (0..5)
+        .map(|number| match number {
+            1 => format!("+{}", phone.trim_start_matches('+')),
+            2 => id.to_string(),
+            number => format!("@person_{number}"),
+        })
+        .collect();
+    let made = fixture.user.post("/invite/tasks", fixture.writing()).await.expect(201);
+    let task = made["id"].as_str().unwrap();
+    fixture.add(task, &identifiers).await;
+    fixture.order(task, "start").await;
+    fixture.until(task, "completed").await;
+    let seen: Vec<String> =
+        fixture.targets(task).await.into_iter().map(|target| target.status).collect();
+    assert_eq!(seen, ["skipped", "skipped", "skipped", "sent", "sent"]);
+    fixture.expect_the_truth(&[task]).await;
+}
+
+/// What came of it is told to whoever asks for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_goes_on_when_its_sender_hangs_up_and_is_told_in_full() {
+    const PEOPLE: usize = 20_000;
+    let fixture = Fixture::new(1, 0).await;
+    let task = fixture.draft(fixture.writing(), 0..0).await;
+    let mut file = "username\n".to_owned();
+    for number in 0..PEOPLE {
+        file.push_str(&format!("somebody_{number}\n"));
+    }
+    file.push_str("no name!\n");
+    let question = Question::new("POST", "/invite/import/file").by(&fixture.user.token);
+    let question = question.form(&[("task_id", &task), ("file", &file)]);
+    let connection = fixture.harness.door.begin(&question).await.unwrap();
+    let path = format!("/invite/tasks/{task}/imports");
+    let id = eventually("it is under way", async || {
+        let page = fixture.user.get(&path).await.expect(200);
+        page["items"][0]["id"].as_str().map(str::to_owned)
+    })
+    .await;
+    drop(connection);
+    let path = format!("{path}/{id}");
+    let seen = eventually("it is over", async || {
+        let seen = fixture.user.get(&path).await.expect(200);
+        (seen["status"] == "finished").then_some(seen)
+    })
+    .await;
+    assert_eq!((&seen["accepted"], &seen["rejected"]), (&json!(PEOPLE), &json!(1)), "{seen:#}");
+    let told = &seen["result"];
+    assert_eq!((&told["accepted"], &told["import_id"]), (&json!(PEOPLE), &json!(id)), "{told:#}");
+    assert_eq!(told["rejected"][0]["line"], PEOPLE + 2, "{told:#}");
+    assert_eq!(fixture.user.get("/users/ann/export").await.status, 200);
+    fixture.user.delete("/users/ann/data").await.expect(200);
+    fixture.user.get(&path).await.expect_problem(404, "NOT_FOUND");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -256,7 +256,7 @@ impl Door {
 #[derive(Clone)]
 pub(crate) struct Client {
     door: Door,
-    token: String,
+    pub(crate) token: String,
 }
 
 impl Client {

@@ -6,7 +6,7 @@ use super::*;
 use crate::actors::Wanted as Order;
 use crate::actors::campaigns::book::NewTarget;
 use crate::protocol::answers::campaign::CampaignInfo;
-use crate::protocol::campaigns::identity::{Hint, Identifier};
+use crate::protocol::campaigns::identity::{Country, Hint, Identifier};
 use crate::protocol::campaigns::import::{ImportId, ImportRecord, ImportSource};
 use crate::protocol::campaigns::respect::{Covers, List, ListTag, Source, SuppressionKey};
 use crate::protocol::campaigns::target::{Details, TargetStatus};
@@ -24,6 +24,25 @@ fn people(range: std::ops::Range<u32>) -> Vec<ImportedPerson> {
 
 fn order(task: TaskId) -> ImportOrder {
     ImportOrder { task: Some(task), source: ImportSource::File, is_trial: false }
+}
+
+#[test]
+fn somebody_has_each_name_that_their_line_has() {
+    let name = |text: &str| Identifier::parse(text, Hint::Any, None).unwrap();
+    let details = Details {
+        // Not who the line names first: either may have refused.
+        username: Some("durov".into()),
+        phone: Some("8 999 123-45-67".into()),
+        first_name: Some("Pavel".into()),
+        ..Details::default()
+    };
+    let target = NewTarget { identifier: name("@pavel"), details: Some(details) };
+    let person = ImportedPerson { target, user_id: Some(7) };
+    let mut expected = vec![name("@pavel"), name("@durov"), name("7"), name("+79991234567")];
+    expected.sort_unstable();
+    assert_eq!(person.names(Country::named("RU")), expected);
+    expected.retain(|name| !matches!(name, Identifier::Phone(_)));
+    assert_eq!(person.names(None), expected, "a number without its country names nobody");
 }
 
 impl Harness {

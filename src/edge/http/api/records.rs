@@ -74,7 +74,9 @@ async fn erase_user(
     who: Caller,
     VisibleUser(user): VisibleUser,
 ) -> Result<Json<Erased>, Refusal> {
-    api.services.user_data.erase(&who, user).await.map(views::erased).map(Json)
+    let erased = api.services.user_data.erase(&who, user.clone()).await?;
+    api.outcomes.erase(&user);
+    Ok(Json(views::erased(erased)))
 }
 
 /// Export everything of a user

@@ -184,7 +184,13 @@ fn head(method: &str, template: &str, token: &str, length: usize) -> Request {
 }
 
 impl Server {
-    async fn send_form(&self, method: &str, template: &str, token: &str, body: &[u8]) -> Answer {
+    pub(super) async fn send_form(
+        &self,
+        method: &str,
+        template: &str,
+        token: &str,
+        body: &[u8],
+    ) -> Answer {
         let request = head(method, template, token, body.len());
         let mut stream = self.send(&request).await;
         // Who is refused may be cut off.
@@ -224,6 +230,30 @@ async fn a_file_adds_its_people_and_the_same_file_nobody() {
     let again = server.send_form("POST", FILE, &alice(), &other).await.json();
     assert_eq!(counts(&again), [json!(0), json!(3), json!(1), json!(0)]);
     assert_eq!(again["import_id"], Value::Null, "there is nothing to undo");
+}
+
+#[tokio::test]
+async fn an_import_is_found_again_and_nobody_elses() {
+    let server = Server::start().await;
+    let ask = |token: String, task: Uuid, import: Uuid| {
+        let path = format!("/api/v1/invite/tasks/{task}/imports/{import}");
+        let request =
+            Request { path, ..Request::to("GET", "/api/v1/invite/tasks/{id}/imports/{import_id}") };
+        server.ask(request.by(&token))
+    };
+    let found = ask(alice(), TASK, IMPORT).await;
+    assert_eq!(found.status, 200, "{found:?}");
+    let told = found.json();
+    assert_eq!((&told["id"], &told["status"]), (&json!(IMPORT), &json!("unfinished")));
+    let other = Uuid::from_u128(99);
+    for (token, task, import) in
+        [(alice(), TASK, other), (alice(), other, IMPORT), (token("bob", Role::User), TASK, IMPORT)]
+    {
+        assert_eq!(ask(token, task, import).await.refusal(), refusal(404, "NOT_FOUND"));
+    }
+    // Whoever sent it was told what came of it, so nothing is kept.
+    assert_eq!(server.upload(PEOPLE).await.status, 200);
+    assert_eq!(ask(alice(), TASK, IMPORT).await.json()["result"], Value::Null);
 }
 
 #[tokio::test]

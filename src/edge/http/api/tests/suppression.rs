@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use super::fake::{T, owner, row};
+use super::imports::form;
 use super::*;
 use crate::actors::{
     NewSuppression, SuppressionList, SuppressionQuery, SuppressionService, Suppressions,
@@ -154,6 +155,33 @@ async fn the_installations_list_is_for_admins_and_nothing_is_lifted_without_a_re
         assert_eq!(answer.json()["errors"][0]["field"], "reason", "{query}");
     }
     assert_eq!(remove("reason=they%20called").await.status, 204);
+}
+
+#[tokio::test]
+async fn a_file_of_people_is_put_on_a_list() {
+    let server = Server::start().await;
+    let path = format!("{LIST}/import");
+    let send = async |parts: &[(&str, Option<&str>, &[u8])]| {
+        server.send_form("POST", &path, &alice(), &form(parts)).await
+    };
+    let people: &[u8] = b"username;phone\n@durov;+79991234567\nno name!;\n;+79991234568\n";
+    let answer = send(&[("file", Some("people.csv"), people)]).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let told = answer.json();
+    assert_eq!((&told["accepted"], &told["rejected_left_out"]), (&json!(3), &json!(0)), "{told:#}");
+    let rejected = told["rejected"].as_array().unwrap();
+    assert_eq!((rejected.len(), &rejected[0]["line"]), (1, &json!(3)));
+    let of_a_task = [("task_id", None, &b"x"[..]), ("file", Some("people.csv"), people)];
+    let broken: &[u8] = b"PK\x03\x04 this is no workbook";
+    for (parts, field) in [
+        (&of_a_task[..], "task_id"),
+        (&[("file", Some("people.xlsx"), broken)][..], "file"),
+        (&[][..], "file"),
+    ] {
+        let answer = send(parts).await;
+        assert_eq!(answer.refusal(), refusal(422, "VALIDATION"), "{answer:?}");
+        assert_eq!(answer.json()["errors"][0]["field"], field, "{answer:?}");
+    }
 }
 
 #[tokio::test]

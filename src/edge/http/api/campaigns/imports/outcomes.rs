@@ -9,6 +9,7 @@ use super::shapes::{self, ImportView, ImportedPeople};
 use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::campaigns::import::{ImportId, ImportRecord};
 use crate::protocol::campaigns::task::TaskId;
+use crate::protocol::users::owner::UserId;
 
 /// Imports of which it is kept, those of all users: more than there are under way at once.
 const KEPT_MAX: usize = 64;
@@ -18,6 +19,7 @@ const KEPT_MAX: usize = 64;
 pub(in crate::edge::http::api) struct Outcomes(Mutex<VecDeque<Kept>>);
 
 struct Kept {
+    user: UserId,
     task: TaskId,
     id: ImportId,
     /// As it was when it began, or ended.
@@ -35,7 +37,8 @@ impl Outcomes {
             kept.remove(oldest);
         }
         let view = ImportView { status: "running".to_owned(), ..shapes::import(record.clone()) };
-        kept.push_back(Kept { task: record.task, id: record.id, view, is_under_way: true });
+        let (user, task, id) = (record.user.clone(), record.task, record.id);
+        kept.push_back(Kept { user, task, id, view, is_under_way: true });
     }
 
     /// It is over.
@@ -58,6 +61,11 @@ impl Outcomes {
     /// Whoever sent it has been told.
     pub(super) fn forget(&self, id: ImportId) {
         self.kept().retain(|one| one.id != id);
+    }
+
+    /// Nothing is kept of this user any more; what is under way ends unheard.
+    pub(in crate::edge::http::api) fn erase(&self, user: &UserId) {
+        self.kept().retain(|one| one.user != *user);
     }
 
     /// What is known of an import of a task. `stored` is what is durable of it, and says what it has added by now.
@@ -97,7 +105,6 @@ mod tests {
     use super::*;
     use crate::protocol::answers::refusal::Code;
     use crate::protocol::campaigns::import::ImportSource;
-    use crate::protocol::users::owner::UserId;
     use crate::protocol::values::ids::UnixMillis;
 
     const TASK: TaskId = TaskId(Uuid::from_u128(1));
@@ -134,6 +141,22 @@ mod tests {
         let told = outcomes.look_up(TASK, one.id, Some(one.clone())).unwrap();
         assert_eq!((told.status.as_str(), told.result), ("finished", None));
         assert_eq!(outcomes.look_up(TASK, one.id, None), None);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_an_erased_user() {
+        let outcomes = Outcomes::default();
+        let names = (ImportId(Uuid::from_u128(3)), UserId::new("bob").unwrap(), TASK);
+        let bobs = ImportRecord::new(names, ImportSource::File, UnixMillis(1));
+        let (over, under_way) = (record(1), record(2));
+        for one in [&bobs, &over, &under_way] {
+            outcomes.begin(one);
+        }
+        outcomes.end(over.id, &Ok(outcome(over.clone())));
+        outcomes.erase(&UserId::new("ann").unwrap());
+        outcomes.end(under_way.id, &Ok(outcome(under_way.clone())));
+        let left: Vec<ImportId> = outcomes.kept().iter().map(|one| one.id).collect();
+        assert_eq!(left, [bobs.id]);
     }
 
     #[test]

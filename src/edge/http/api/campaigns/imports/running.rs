@@ -79,7 +79,7 @@ pub(super) async fn import_file(
         let added = api.services.imports.add(&who, &mut import, people).await;
         added.map_err(|refusal| partly(refusal, &import))?;
     }
-    let (summary, rejected) = unreadable(reading.await)?;
+    let (summary, rejected) = what_was_read(reading.await)?;
     let finished = api.services.imports.finish(&who, &mut import, summary.rejected).await;
     finished.map_err(|refusal| partly(refusal, &import))?;
     let (summary, notes) = (Some(summary), Vec::new());
@@ -90,7 +90,7 @@ pub(super) async fn import_file(
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn unreadable(
+pub(super) fn what_was_read(
     read: Result<Result<(Summary, Vec<Rejected>), FileProblem>, JoinError>,
 ) -> Result<(Summary, Vec<Rejected>), Refusal> {
     let read = read.map_err(|_| {
@@ -196,7 +196,7 @@ async fn add_all(
     Ok(())
 }
 
-fn person(row: Row) -> ImportedPerson {
+pub(super) fn person(row: Row) -> ImportedPerson {
     let Row { identifier, user_id, details, .. } = row;
     let details = (details != Details::default()).then_some(details);
     ImportedPerson { target: NewTarget { identifier, details }, user_id }

@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 
 use super::super::shapes::RejectedTarget;
 use super::super::suppression::ImportedSuppressions;
-use super::running::{PIECE, PIECES_WAITING, REJECTED_TOLD_MAX, Source, unreadable};
+use super::running::{PIECE, PIECES_WAITING, REJECTED_TOLD_MAX, Source, person, what_was_read};
 use super::upload::Upload;
 use super::{ANSWER_MAX, received, source};
 use crate::actors::{ImportPermit, SuppressionList};
@@ -21,7 +21,7 @@ use crate::clock::instant;
 use crate::edge::http::api::Shared;
 use crate::edge::import::{Rejected, Row};
 use crate::protocol::answers::refusal::{Code, Refusal};
-use crate::protocol::campaigns::identity::{Country, Hint, Identifier};
+use crate::protocol::campaigns::identity::Identifier;
 use crate::protocol::users::owner::Caller;
 use crate::tasks;
 
@@ -81,7 +81,7 @@ async fn suppress(
     };
     while let Some(people) = read.recv().await {
         let names: Vec<Identifier> =
-            people.into_iter().flat_map(|row| names_of(row, country)).collect();
+            people.into_iter().flat_map(|row| person(row).names(country)).collect();
         for names in names.chunks(PIECE) {
             let done = api.services.suppression.import(&who, list, names.to_vec(), None).await?;
             note(&|so_far| {
@@ -90,7 +90,7 @@ async fn suppress(
             });
         }
     }
-    let (summary, rejected) = unreadable(reading.await)?;
+    let (summary, rejected) = what_was_read(reading.await)?;
     let told = rejected.into_iter().take(REJECTED_TOLD_MAX);
     let told = told.map(|Rejected { line, value, reason }| RejectedTarget { line, value, reason });
     let told: Vec<RejectedTarget> = told.collect();
@@ -99,41 +99,4 @@ async fn suppress(
         so_far.rejected.clone_from(&told);
     });
     Ok(())
-}
-
-/// Every name that a line has of somebody.
-fn names_of(row: Row, country: Option<Country>) -> Vec<Identifier> {
-    let Row { identifier, user_id, details, .. } = row;
-    let more = [(details.username, Hint::Username), (details.phone, Hint::Phone)];
-    let parse = |(text, hint): (Option<Box<str>>, Hint)| {
-        Identifier::parse(text.as_deref()?, hint, country).ok()
-    };
-    let mut names = vec![identifier];
-    names.extend(user_id.map(Identifier::Id));
-    names.extend(more.into_iter().filter_map(parse));
-    names
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::campaigns::target::Details;
-
-    #[test]
-    fn somebody_is_refused_under_each_name_that_a_line_has() {
-        let name = |text: &str| Identifier::parse(text, Hint::Any, None).unwrap();
-        let details = Details {
-            username: Some("durov".into()),
-            phone: Some("+79991234567".into()),
-            first_name: Some("Pavel".into()),
-            ..Details::default()
-        };
-        let row = Row { line: 2, identifier: name("@durov"), user_id: Some(7), details };
-        let mut names = names_of(row, None);
-        names.sort_unstable();
-        names.dedup();
-        let mut expected = vec![name("@durov"), name("7"), name("+79991234567")];
-        expected.sort_unstable();
-        assert_eq!(names, expected);
-    }
 }
