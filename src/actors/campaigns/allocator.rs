@@ -63,6 +63,8 @@ pub(in crate::actors) struct Entry {
     pub(super) task: TaskId,
     pub(super) campaign: ActorRef<CampaignMsg>,
     pub(super) standing: TaskStanding,
+    /// Which run of it.
+    pub(super) run: u64,
     /// Who waits.
     pub(super) waiting: Vec<WaitingTarget>,
 }
@@ -104,6 +106,7 @@ pub(in crate::actors) struct AllocatorState {
 
 struct Running {
     campaign: ActorRef<CampaignMsg>,
+    run: u64,
     standing: TaskStanding,
     waiting: Waiting,
     /// Which account acts for whom.
@@ -168,7 +171,7 @@ impl Actor for Allocator {
 
 impl AllocatorState {
     async fn enter(&mut self, entry: Entry) -> Result<(), ActorProcessingErr> {
-        let Entry { task, campaign, standing, waiting } = entry;
+        let Entry { task, campaign, standing, run, waiting } = entry;
         self.leave(task);
         for id in &standing.accounts {
             if let Some(account) = self.account(*id) {
@@ -179,7 +182,7 @@ impl AllocatorState {
         let mut queue = Waiting::default();
         waiting.into_iter().for_each(|waiting| queue.put(waiting, now));
         let (acting, bindings) = (HashMap::new(), BTreeSet::new());
-        let running = Running { campaign, standing, waiting: queue, acting, bindings };
+        let running = Running { campaign, run, standing, waiting: queue, acting, bindings };
         self.tasks.insert(task, running);
         Ok(())
     }
@@ -379,6 +382,6 @@ impl Running {
             // One at a time, until the campaign says what came of it.
             self.standing.breaker.probe();
         }
-        let _ = self.campaign.cast(CampaignMsg::Act(action));
+        let _ = self.campaign.cast(CampaignMsg::Act { run: self.run, action });
     }
 }

@@ -1,7 +1,7 @@
 //! The targets of one task: their statuses, all in memory, and those of their blocks that somebody works on. Says what
 //! is to be written for each change; never writes, and never opens a block by itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,6 +23,8 @@ pub(super) struct TargetBook {
     /// Those that somebody works on or reads, and those of which a change is on its way to the disk: what is read
     /// meanwhile is older, and passed over.
     open: HashMap<u32, OpenBlock>,
+    /// Blocks that were written since all of them began to be read.
+    written: HashSet<u32>,
     /// Writes that were handed to the store.
     handed: u64,
     /// Those of them that are durable.
@@ -66,8 +68,8 @@ impl TargetBook {
     pub(super) fn new(user: UserId, task: TaskId, pages: Vec<StatusPage>) -> Self {
         // Ids of deleted ones are not used again: an import names its targets by them.
         let next = pages.last().map_or(0, |page| page.end().0);
-        let (open, durable) = (HashMap::new(), Arc::default());
-        Self { user, task, pages, next, open, handed: 0, durable }
+        let (open, written, durable) = (HashMap::new(), HashSet::new(), Arc::default());
+        Self { user, task, pages, next, open, written, handed: 0, durable }
     }
 
     /// The id that the next target gets.
@@ -122,6 +124,16 @@ impl TargetBook {
         }
     }
 
+    /// All blocks are read from here on: which of them are written meanwhile is noted.
+    pub(super) fn begin_reading(&mut self) {
+        self.written.clear();
+    }
+
+    /// Whether a block was written since, so that what was read of it may be older.
+    pub(super) fn was_written(&self, number: u32) -> bool {
+        self.written.contains(&number)
+    }
+
     /// Somebody's work on a block is over. It stays open as long as a change of it is on its way to the disk.
     pub(super) fn release(&mut self, number: u32) {
         if let Some(open) = self.open.get_mut(&number) {
@@ -158,6 +170,7 @@ impl TargetBook {
         run.tally.count(&changed);
         *target = changed;
         open.written = self.handed + 1;
+        self.written.insert(TargetBlock::of(id));
         let mut ops = vec![Op::put_row(block)];
         if before != after {
             run.statistics.moved(before, after);
@@ -179,6 +192,7 @@ impl TargetBook {
             let empty = || TargetBlock { user, task, number, targets: Vec::new() };
             let open = self.open.entry(number).or_default();
             open.written = self.handed + 1;
+            self.written.insert(number);
             let block = open.block.get_or_insert_with(empty);
             let target = Target::new(id, identifier, details);
             run.tally.count(&target);
@@ -204,6 +218,7 @@ impl TargetBook {
         let block = open.block.as_mut()?;
         let target = block.remove(id)?;
         open.written = self.handed + 1;
+        self.written.insert(TargetBlock::of(id));
         let block = Op::put_row(block);
         run.statistics.remove(target.status);
         run.tally.uncount(&target);

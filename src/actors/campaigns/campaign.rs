@@ -102,7 +102,7 @@ pub(in crate::actors) enum CampaignMsg {
     /// What could not be read is to be read again.
     Reopen { run: u64 },
     /// An account is to do something.
-    Act(Action),
+    Act { run: u64, action: Action },
     /// What is known of somebody before they are contacted.
     Prepared { run: u64, prepared: Box<Prepared> },
     /// What came of an action.
@@ -177,6 +177,11 @@ pub(in crate::actors) struct CampaignState {
     contacts: HashSet<(i64, AccountId)>,
     /// Who is in the list, while people are added.
     listed: Option<HashSet<u128>>,
+    /// Whom only accounts know that cannot act now. They wait for these, and nothing else is to be done about them.
+    stranded: HashMap<TargetId, i64>,
+    /// Uncertain ones of whom the group says nothing: how often it was asked, and when it is again, on the steady
+    /// timeline.
+    unknown: HashMap<TargetId, (u16, UnixMillis)>,
     /// Uncertain ones that only a person can settle.
     beyond: HashSet<TargetId>,
     /// In which run the uncertain ones are looked at; once at a time.
@@ -227,6 +232,8 @@ impl Actor for Campaign {
             seen_group: HashSet::new(),
             contacts: HashSet::new(),
             listed: None,
+            stranded: HashMap::new(),
+            unknown: HashMap::new(),
             beyond: HashSet::new(),
             is_settling: None,
             settled_to: None,
@@ -275,7 +282,7 @@ impl Actor for Campaign {
                 state.loaded(&myself, *loaded).await?;
             }
             CampaignMsg::Reopen { run } if run == state.number => state.open(&myself),
-            CampaignMsg::Act(action) => state.act(&myself, action),
+            CampaignMsg::Act { run, action } if run == state.number => state.act(&myself, action),
             CampaignMsg::Prepared { run, prepared } => {
                 state.prepared(&myself, *prepared, run).await?;
             }
@@ -298,6 +305,8 @@ impl Actor for Campaign {
             }
             CampaignMsg::Loaded { .. }
             | CampaignMsg::Reopen { .. }
+            // Chosen in an earlier run: who waits was told to the allocator anew.
+            | CampaignMsg::Act { .. }
             | CampaignMsg::Settle { .. }
             | CampaignMsg::Settled { .. }
             | CampaignMsg::Due { .. }
@@ -398,6 +407,12 @@ impl CampaignState {
         }
     }
 
+    /// Whether nothing can be done for those who wait, because nobody is there whom they could be reached by.
+    fn is_stranded(&self) -> bool {
+        let waiting = self.run.statistics.count(TargetStatus::Pending);
+        waiting > 0 && self.stranded.len() as u64 >= waiting && self.acting.is_empty()
+    }
+
     /// Whether an account other than `gone` may still act for it.
     fn is_any_account_left(&self, gone: Option<AccountId>) -> bool {
         let left: Vec<AccountId> =
@@ -423,6 +438,9 @@ impl CampaignState {
     /// An account that was gone is there again, with what it knows.
     fn account_returned(&mut self, account: AccountId) {
         if self.gone.remove(&account) && self.is_entered {
+            let known = &self.known;
+            let knows = |person: &i64| known.get(person).is_some_and(|by| by.contains(&account));
+            self.stranded.retain(|_, person| !knows(person));
             let (task, standing) = (self.task.id, Box::new(self.standing()));
             let _ = self.allocator.cast(AllocatorMsg::Stands { task, standing });
         }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::campaigns::answers::Answer;
 use crate::protocol::campaigns::identity::Identifier;
+use crate::protocol::campaigns::links::LinkUses;
 use crate::protocol::campaigns::settle::Membership;
 use crate::protocol::campaigns::target::Step;
 use crate::protocol::campaigns::task::TaskId;
@@ -41,6 +42,8 @@ pub(in crate::actors) struct Person {
     pub(in crate::actors) username: Option<String>,
     pub(in crate::actors) first_name: Option<String>,
     pub(in crate::actors) last_name: Option<String>,
+    /// All names by which they are found at the messenger.
+    pub(in crate::actors) names: Vec<Identifier>,
     pub(in crate::actors) is_bot: bool,
     pub(in crate::actors) is_deleted: bool,
     pub(in crate::actors) is_contact: bool,
@@ -147,6 +150,9 @@ pub(in crate::actors) trait Platform: Send + Sync {
     /// Makes somebody a contact of the account. Never shows them the account's own number.
     async fn add_contact(&self, by: &Deputy, who: &Person) -> Told<()>;
 
+    /// Has the messenger tell what time it is there, unless that is known.
+    async fn learn_time(&self, by: &Deputy);
+
     /// Invites somebody to a group.
     async fn invite(&self, by: &Deputy, group: MarkedId, person: i64) -> Told<()>;
 
@@ -164,4 +170,7 @@ pub(in crate::actors) trait Platform: Send + Sync {
 
     /// The link by which people join a group.
     async fn invite_link(&self, by: &Deputy, group: MarkedId) -> Told<String>;
+
+    /// Who came by a link that [`Platform::invite_link`] has found.
+    async fn link_uses(&self, by: &Deputy, group: MarkedId, link: &str) -> Told<LinkUses>;
 }

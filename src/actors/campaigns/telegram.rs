@@ -18,6 +18,7 @@ use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::campaigns::answers::Answer;
 use crate::protocol::campaigns::identity::Identifier;
+use crate::protocol::campaigns::links::LinkUses;
 use crate::protocol::campaigns::settle::Membership;
 use crate::protocol::campaigns::target::Step;
 use crate::protocol::campaigns::text::Rendered;
@@ -27,6 +28,7 @@ use crate::protocol::telegram::failure::{Failure, is_dead, is_frozen};
 use crate::protocol::telegram::pacing::FloodWait;
 use crate::protocol::users::owner::Scope;
 use crate::protocol::values::ids::AuthKeyId;
+use crate::protocol::values::secret::SecretText;
 use crate::store::{Reader, StoreError};
 use crate::telegram::{Call, NewContact, Outcome, SendMessage};
 
@@ -198,6 +200,7 @@ impl Platform for TelegramPlatform {
     async fn find(&self, by: &Deputy, who: &Identifier) -> Told<Person> {
         let read = |outcome| match outcome {
             Outcome::Person { card, .. } => Some(Told::done(Person {
+                names: card.identifiers(),
                 id: card.id,
                 username: card.usernames.first().cloned(),
                 first_name: card.first_name,
@@ -222,6 +225,12 @@ impl Platform for TelegramPlatform {
         let read =
             |outcome| matches!(outcome, Outcome::ContactAdded { .. }).then(|| Told::done(()));
         self.ask_for(by, Call::AddContact(contact), read).await
+    }
+
+    async fn learn_time(&self, by: &Deputy) {
+        if self.context.clocks.telegrams_now_roughly().is_none() {
+            let _ = self.call(by, Call::LearnTime).await;
+        }
     }
 
     async fn invite(&self, by: &Deputy, group: MarkedId, person: i64) -> Told<()> {
@@ -304,6 +313,19 @@ impl Platform for TelegramPlatform {
         };
         let title = "invitations".to_owned();
         self.ask_for(by, Call::InviteLink { group, title }, read).await
+    }
+
+    async fn link_uses(&self, by: &Deputy, group: MarkedId, link: &str) -> Told<LinkUses> {
+        let group = match self.peer(by, group, no_group).await {
+            Ok(group) => group,
+            Err(told) => return told,
+        };
+        let read = |outcome| match outcome {
+            Outcome::LinkUses { joined, waiting } => Some(Told::done(LinkUses { joined, waiting })),
+            _ => None,
+        };
+        let link = SecretText::new(link.to_owned());
+        self.ask_for(by, Call::LinkUses { group, link }, read).await
     }
 }
 

@@ -2,21 +2,26 @@
 //! a report is made of. Reads only; nothing here changes a campaign or sends anything.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::ready;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{Shared, broken, owner_for};
 use crate::actors::campaigns::context::CampaignsContext;
 use crate::actors::campaigns::dry_run::{dry_run, name_of};
 use crate::actors::campaigns::outlook::{left_of, outlook};
+use crate::actors::campaigns::platform::Deputy;
 use crate::actors::campaigns::recount::with_tally;
 use crate::clock::instant;
 use crate::protocol::answers::campaign_report::{CampaignCounts, DryRun, ReportHead, ReportPiece};
 use crate::protocol::answers::refusal::{Code, Refusal};
+use crate::protocol::campaigns::links::{LinkUses, SentLink};
 use crate::protocol::campaigns::run::TaskRun;
 use crate::protocol::campaigns::task::{Task, TaskId, TaskStatus};
 use crate::protocol::users::owner::{Caller, Scope};
@@ -32,8 +37,14 @@ const DRY_RUNS_MAX: usize = 2;
 const ESTIMATES_MAX: usize = 2;
 /// How long an estimate is told again instead of made anew.
 const ESTIMATE_KEPT: Duration = Duration::from_secs(10);
-/// Estimates that are kept.
-const ESTIMATES_KEPT_MAX: usize = 1_024;
+/// How long uses of links are told again instead of asked for.
+const LINK_USES_KEPT: Duration = Duration::from_secs(60);
+/// Tasks of which something is kept.
+const KEPT_MAX: usize = 1_024;
+/// How long an account may take to tell who came by its link.
+const ASK_MAX: Duration = Duration::from_secs(5);
+/// Accounts that are asked at once.
+const ASKED_AT_ONCE: usize = 8;
 
 /// How campaigns fare and would fare.
 #[async_trait]
@@ -46,6 +57,9 @@ pub trait ReportService: Send + Sync + 'static {
     async fn head(&self, who: &Caller, id: TaskId) -> Result<ReportHead, Refusal>;
     /// Some targets for a report, from the place that the piece before has told; from 0 at first.
     async fn piece(&self, who: &Caller, id: TaskId, from: u32) -> Result<ReportPiece, Refusal>;
+    /// Who came by the invite links that a campaign has sent, as far as its accounts are told. Asks the messenger, once
+    /// a minute at the most.
+    async fn link_uses(&self, who: &Caller, id: TaskId) -> Result<Option<LinkUses>, Refusal>;
 }
 
 /// An estimate that was made.
@@ -55,13 +69,47 @@ struct Estimate {
     ends_in_ms: Option<i64>,
 }
 
+/// What was found out of tasks, to be told again for a while.
+struct Kept<T> {
+    by_task: Mutex<HashMap<TaskId, (Instant, T)>>,
+    for_time: Duration,
+}
+
+impl<T: Clone> Kept<T> {
+    fn new(for_time: Duration) -> Self {
+        Self { by_task: Mutex::default(), for_time }
+    }
+
+    fn by_task(&self) -> MutexGuard<'_, HashMap<TaskId, (Instant, T)>> {
+        self.by_task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is young enough.
+    fn get(&self, task: TaskId) -> Option<T> {
+        let known = self.by_task().get(&task).cloned();
+        known.filter(|(at, _)| at.elapsed() < self.for_time).map(|(_, known)| known)
+    }
+
+    /// Keeps it, unless too many are kept already.
+    fn put(&self, task: TaskId, found: T) {
+        let mut kept = self.by_task();
+        if kept.len() >= KEPT_MAX {
+            kept.retain(|_, (at, _)| at.elapsed() < self.for_time);
+        }
+        if kept.len() < KEPT_MAX {
+            kept.insert(task, (instant(), found));
+        }
+    }
+}
+
 /// The service on a tree.
 pub(super) struct Reports {
     shared: Shared,
     context: Arc<CampaignsContext>,
     dry_runs: Semaphore,
     making: Semaphore,
-    estimates: Mutex<HashMap<TaskId, Estimate>>,
+    estimates: Kept<Estimate>,
+    link_uses: Kept<Option<LinkUses>>,
 }
 
 impl Reports {
@@ -71,7 +119,8 @@ impl Reports {
             context,
             dry_runs: Semaphore::new(DRY_RUNS_MAX),
             making: Semaphore::new(ESTIMATES_MAX),
-            estimates: Mutex::default(),
+            estimates: Kept::new(ESTIMATE_KEPT),
+            link_uses: Kept::new(LINK_USES_KEPT),
         }
     }
 
@@ -100,28 +149,31 @@ impl Reports {
         Ok((task, run.map_err(|error| broken(&error))?))
     }
 
-    fn estimates(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Estimate>> {
-        self.estimates.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// An estimate that is young enough.
-    fn known_estimate(&self, id: TaskId) -> Option<Estimate> {
-        let known = self.estimates().get(&id).copied();
-        known.filter(|known| known.at.elapsed() < ESTIMATE_KEPT)
-    }
-
     async fn make_estimate(&self, task: &Task, run: &TaskRun) -> Result<Estimate, Refusal> {
         let ahead = left_of(&self.context, task).await.map_err(|error| broken(&error))?;
         let found = outlook(&self.context, (task, run), ahead, 0, Vec::new()).await?;
         let made = Estimate { at: instant(), ends_in_ms: found.forecast.ends_in_ms };
-        let mut estimates = self.estimates();
-        if estimates.len() >= ESTIMATES_KEPT_MAX {
-            estimates.retain(|_, known| known.at.elapsed() < ESTIMATE_KEPT);
-        }
-        if estimates.len() < ESTIMATES_KEPT_MAX {
-            estimates.insert(task.id, made);
-        }
+        self.estimates.put(task.id, made);
         Ok(made)
+    }
+
+    /// Asks the accounts of `run` who came by their links.
+    async fn ask_for_uses(&self, task: &Task, run: &TaskRun) -> Option<LinkUses> {
+        let group = task.target_group_id?;
+        let scope = Scope::Only(task.user.clone());
+        let ask = async |sent: &SentLink| {
+            let account = self.context.directory.get(&scope, sent.account)?;
+            let by = Deputy { account, task: task.id };
+            if !self.context.platform.standing(&by.account).is_connected {
+                return None;
+            }
+            let told = self.context.platform.link_uses(&by, group, &sent.link);
+            let uses = timeout(ASK_MAX, told).await.ok()?.found?;
+            Some(LinkUses::since(uses, sent))
+        };
+        let answers = stream::iter(&run.links).map(ask).buffer_unordered(ASKED_AT_ONCE);
+        let told: Vec<LinkUses> = answers.filter_map(ready).collect().await;
+        told.into_iter().reduce(LinkUses::and)
     }
 }
 
@@ -150,12 +202,12 @@ impl ReportService for Reports {
         if task.status != TaskStatus::Running {
             return Ok(None);
         }
-        let estimate = match self.known_estimate(id) {
+        let estimate = match self.estimates.get(id) {
             Some(known) => known,
             None => {
                 let _room = room(&self.making).await?;
                 // Somebody else may have made it meanwhile.
-                match self.known_estimate(id) {
+                match self.estimates.get(id) {
                     Some(known) => known,
                     None => {
                         let (task, run) = self.find(who, id).await?;
@@ -183,7 +235,25 @@ impl ReportService for Reports {
             attempts: run.attempts,
             last_attempt_at: run.last_attempt_at,
         };
-        Ok(ReportHead { task, owner, counts, names, made_at: self.context.now() })
+        let made_at = self.context.now();
+        Ok(ReportHead { task, owner, counts, names, link_uses: None, made_at })
+    }
+
+    async fn link_uses(&self, who: &Caller, id: TaskId) -> Result<Option<LinkUses>, Refusal> {
+        let task = self.task(who, id).await?;
+        if let Some(known) = self.link_uses.get(id) {
+            return Ok(known);
+        }
+        let user = task.user.clone();
+        let read = move |store: &Reader| store.row::<TaskRun>(&user, id);
+        let Some(run) = self.shared.reading(read).await? else { return Ok(None) };
+        if run.links.is_empty() {
+            return Ok(None);
+        }
+        let _busy = self.context.erasing.enter(&task.user)?;
+        let found = self.ask_for_uses(&task, &run).await;
+        self.link_uses.put(id, found);
+        Ok(found)
     }
 
     async fn piece(&self, who: &Caller, id: TaskId, from: u32) -> Result<ReportPiece, Refusal> {

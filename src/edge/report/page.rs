@@ -8,6 +8,7 @@ use super::chart::{self, COLOURS};
 use super::table::{called, name_of};
 use super::words;
 use crate::protocol::answers::campaign_report::ReportHead;
+use crate::protocol::campaigns::links::LinkUses;
 use crate::protocol::campaigns::tally::Days;
 use crate::protocol::campaigns::target::{Reason, Statistics, Target, TargetStatus};
 use crate::protocol::campaigns::task::TaskType;
@@ -124,6 +125,12 @@ impl PageReport {
             let _ = write!(
                 page,
                 "<p>{links} who could not be added got the invite link as a message.</p>"
+            );
+        }
+        if let Some(LinkUses { joined, waiting }) = self.head.link_uses {
+            let _ = write!(
+                page,
+                "<p>{joined} have joined by these links, and {waiting} who came by them wait for an admin.</p>"
             );
         }
         let _ = write!(page, "<h2>Why these people</h2><p>{}</p>", Escaped(&task.audience_basis));

@@ -11,6 +11,7 @@ use super::*;
 use crate::protocol::answers::campaign_report::CampaignCounts;
 use crate::protocol::campaigns::caps::Caps;
 use crate::protocol::campaigns::identity::Identifier;
+use crate::protocol::campaigns::links::LinkUses;
 use crate::protocol::campaigns::tally::Tally;
 use crate::protocol::campaigns::target::{
     Details, Intent, Reason, Statistics, Step, Target, TargetId, TargetStatus,
@@ -52,7 +53,7 @@ fn targets(count: u32) -> Vec<Target> {
         if !id.is_multiple_of(3) {
             let (account, step, at) =
                 (account(), Step::Send, AT.plus_ms(i64::from(id) * 3_600_000));
-            let intent = Intent { account, step, random_id: 1, at, is_repeat: false };
+            let intent = Intent { account, step, random_id: 1, at, is_repeat: false, wall: None };
             target.intent = Some(Box::new(intent));
             target.status = TargetStatus::Sent;
         }
@@ -86,6 +87,7 @@ fn head(targets: &[Target]) -> ReportHead {
             last_attempt_at: Some(AT),
         },
         names: BTreeMap::from([(account(), format!("acc {}", EVIL[2]))]),
+        link_uses: Some(LinkUses { joined: 12_345, waiting: 1 }),
         made_at: AT,
     }
 }

@@ -132,7 +132,7 @@ impl WorkbookReport {
     }
 
     fn lines(&self) -> Vec<Line> {
-        let ReportHead { task, counts, names, made_at, .. } = &self.head;
+        let ReportHead { task, counts, names, link_uses, made_at, .. } = &self.head;
         let text = |text: &str| vec![Cell::Text(text.to_owned().into())];
         let number = |count: u64| Cell::Number(i64::try_from(count).unwrap_or(i64::MAX));
         let of = |name: &str, value| Line::Of(name.to_owned(), value);
@@ -151,6 +151,10 @@ impl WorkbookReport {
         let requests = counts.statistics.count(TargetStatus::Requested);
         lines.push(of("join requests", vec![number(requests)]));
         lines.push(of("links sent", vec![number(counts.tally.with_reason(Reason::LinkSent))]));
+        if let Some(uses) = link_uses {
+            lines.push(of("joined by these links", vec![number(uses.joined.into())]));
+            lines.push(of("waiting for an admin", vec![number(uses.waiting.into())]));
+        }
         lines.push(Line::Title("By outcome: status, reason, count"));
         for (status, reason, count) in counts.tally.outcomes() {
             let reason = reason.map(Reason::name).unwrap_or_default();

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::protocol::campaigns::account::AccountStatus;
 use crate::protocol::campaigns::forecast::Limit;
+use crate::protocol::campaigns::links::LinkUses;
 use crate::protocol::campaigns::tally::Tally;
 use crate::protocol::campaigns::target::{Reason, Statistics, Target, TargetId};
 use crate::protocol::campaigns::task::Task;
@@ -36,6 +37,8 @@ pub struct ReportHead {
     pub counts: CampaignCounts,
     /// What its accounts are called, as far as they are still there.
     pub names: BTreeMap<AccountId, String>,
+    /// Who came by the invite links that it has sent, where that was asked for and is known.
+    pub link_uses: Option<LinkUses>,
     /// When it was put together.
     pub made_at: UnixMillis,
 }

@@ -171,6 +171,8 @@ pub struct Attempt {
     pub attempts: u16,
     /// Whether another account of the task knows the person.
     pub is_known_elsewhere: bool,
+    /// Whether they can be looked up by a name or a number.
+    pub can_be_looked_up: bool,
     /// Whether the task sends an invite link to those who cannot be added, and this person may get one: see
     /// [`may_get_link`].
     pub may_get_link: bool,
@@ -229,8 +231,10 @@ pub enum AccountVerdict {
 /// What becomes of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskVerdict {
-    /// As before.
+    /// It went well.
     Goes,
+    /// Nothing is learnt from it: nothing was called, or the account is to blame.
+    Stands,
     /// It slows down.
     Slows,
     /// Counts towards the breaker.
@@ -312,7 +316,7 @@ fn first_judgement(answer: Answer, attempt: &Attempt) -> Judgement {
         Answer::Wait { seconds } => (T::Pending(waiting), A::Waits { seconds }, K::Slows),
         Answer::Limited => (ends(Failed, Reason::AccountLimited), A::Limited, K::CountsPeerFlood),
         Answer::AccountGone => (T::Pending(PassOn::Anybody), A::Blocked, K::Redistributes),
-        Answer::NotBegun => (T::Pending(waiting), A::Fine, K::Goes),
+        Answer::NotBegun => (T::Pending(waiting), A::Fine, K::Stands),
         Answer::NoAnswer if step.reaches() => (T::Uncertain, A::Fine, K::CountsError),
         Answer::NoAnswer => (T::Pending(PassOn::SameAccount), A::Fine, K::CountsError),
         Answer::OptedOutOfGroup => (ends(Refused, Reason::OptedOutOfGroup), A::Fine, K::Goes),
@@ -326,6 +330,10 @@ fn first_judgement(answer: Answer, attempt: &Attempt) -> Judgement {
             (T::Pending(PassOn::Anybody), A::Fine, K::Pauses(PauseReason::GroupFull))
         }
         Answer::Bot => (ends(Skipped, Reason::Bot), A::Fine, K::Goes),
+        // It may invite all the same; only a link it cannot give.
+        Answer::NoRights if step == Step::SendLink => {
+            (ends(Refused, Reason::Privacy), A::Fine, K::Goes)
+        }
         Answer::NoRights => (T::Pending(PassOn::Anybody), A::OutOfTask, K::Redistributes),
         Answer::BlockedUs => (ends(Refused, Reason::Blocked), A::Fine, K::Goes),
         Answer::WeBlocked => (ends(Skipped, Reason::WeBlocked), A::Fine, K::Goes),
@@ -336,6 +344,10 @@ fn first_judgement(answer: Answer, attempt: &Attempt) -> Judgement {
         }
         Answer::UnknownPeer if attempt.is_known_elsewhere => {
             (T::Pending(PassOn::WhoKnowsThem), A::ForgetsPeer, K::Goes)
+        }
+        // What the account has of them is out of date.
+        Answer::UnknownPeer if attempt.can_be_looked_up && step.reaches() => {
+            (T::Pending(PassOn::Anybody), A::ForgetsPeer, K::Goes)
         }
         Answer::UnknownPeer => (ends(Failed, Reason::UnknownPeer), A::ForgetsPeer, K::Goes),
         Answer::TextTooLong => {
@@ -401,13 +413,21 @@ pub fn apply_to_run(
     steady: UnixMillis,
 ) -> Option<Order> {
     let is_error = judgement.task == TaskVerdict::CountsError;
-    let opened = run.breaker.observe(is_error, steady);
+    let opened = match judgement.task {
+        // Neither a success nor an error; a probe that was none is made again.
+        TaskVerdict::Stands | TaskVerdict::Redistributes => {
+            run.breaker.forget_probe(steady);
+            false
+        }
+        _ => run.breaker.observe(is_error, steady),
+    };
     let gave_up = opened && run.breaker.allows(steady) == super::pace::Allowance::GivenUp;
     let pause = |reason| Some(Order::Pause(reason));
     if let AccountVerdict::Waits { seconds } = judgement.account {
         run.trouble.waits(seconds);
     }
     match judgement.task {
+        TaskVerdict::Stands => None,
         TaskVerdict::Goes => {
             TaskPace::succeed(&mut run.pace);
             run.trouble.acted();
@@ -453,8 +473,47 @@ mod tests {
         is_repeat: false,
         attempts: 1,
         is_known_elsewhere: false,
+        can_be_looked_up: false,
         may_get_link: false,
     };
+
+    #[test]
+    fn what_never_left_is_neither_a_success_nor_an_error() {
+        use crate::protocol::campaigns::caps::Caps;
+        use crate::protocol::campaigns::pace::Allowance;
+        use crate::protocol::campaigns::task::{Task, TaskId, TaskRequest, TaskType};
+        use crate::protocol::users::owner::UserId;
+
+        let request = TaskRequest {
+            task_type: Some(TaskType::SendMessages),
+            title: "May".to_owned(),
+            message_template: Some("Hi".to_owned()),
+            audience_basis: "they asked".to_owned(),
+            ..TaskRequest::default()
+        };
+        let names = (TaskId(uuid::Uuid::from_u128(1)), UserId::new("ann").unwrap());
+        let task = Task::new(names, request, (&Caps::default(), false), UnixMillis(0)).unwrap();
+        let mut run = TaskRun::new(&task);
+        let apply = |run: &mut TaskRun, answer| {
+            apply_to_run(&judge(answer, &INVITE), run, true, UnixMillis(0))
+        };
+        while run.breaker.allows(UnixMillis(0)) == Allowance::All {
+            apply(&mut run, Answer::Rejected);
+        }
+        let later = UnixMillis(i64::MAX / 2);
+        assert_eq!(run.breaker.allows(later), Allowance::Probe);
+        for answer in [Answer::NotBegun, Answer::AccountGone] {
+            run.breaker.probe();
+            apply(&mut run, answer);
+            assert_eq!(run.breaker.allows(later), Allowance::Probe, "{answer:?} proves nothing");
+        }
+        run.breaker.probe();
+        apply(&mut run, Answer::Accepted);
+        assert_eq!(run.breaker.allows(later), Allowance::All);
+        let pace = run.pace.clone();
+        apply(&mut run, Answer::NotBegun);
+        assert_eq!(run.pace, pace, "nor does it make the task faster");
+    }
 
     fn of(code: i32, name: &str, value: Option<u32>) -> Answer {
         Answer::of_failure(&Failure::from_rpc(code, name, value))

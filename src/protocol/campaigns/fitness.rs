@@ -66,7 +66,9 @@ pub fn known_as(target: &Target) -> KnownAs {
 /// Under what names refusals of a target may lie: beside the certain ones also those that came with the list or were
 /// met at the messenger.
 pub fn names_of(target: &Target, country: Option<Country>) -> Vec<Identifier> {
-    all_names(known_as(target).identifiers(), target.details.as_deref(), country)
+    let known = known_as(target);
+    let certain = known.identifiers().chain(target.names.iter().cloned());
+    all_names(certain, target.details.as_deref(), country)
 }
 
 /// The same of somebody who is no target yet: `certain` are the names that are known to be theirs.

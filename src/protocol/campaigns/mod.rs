@@ -14,6 +14,7 @@
 //! | `task.rs`, `settings.rs`, `run.rs` | what a campaign is, which order leads where, what may be edited when, how it fares |
 //! | `target.rs`, `block.rs`, `attempt.rs` | what becomes of one person, the counts that add up, how many are kept, the log |
 //! | `import.rs` | what an import has made, so that it can be undone |
+//! | `links.rs` | which invite links it has sent, and who came by them |
 //! | `text.rs` | what they are sent |
 //! | `zone.rs`, `schedule.rs`, `quiet.rs` | when a campaign starts, and when nobody is contacted |
 //! | `respect.rs`, `opt_out.rs`, `fitness.rs` | who is never contacted, what a reply means, and whether somebody may be contacted now |
@@ -36,6 +37,7 @@ pub mod fitness;
 pub mod forecast;
 pub mod identity;
 pub mod import;
+pub mod links;
 pub mod opt_out;
 pub mod pace;
 pub mod quiet;

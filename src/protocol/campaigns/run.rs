@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::links::SentLink;
 use super::pace::{Breaker, TaskPace, Trouble};
 use super::tally::Tally;
 use super::target::Statistics;
@@ -38,6 +39,9 @@ pub struct TaskRun {
     /// What its group was before it moved, as far as an account was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former_group: Option<MarkedId>,
+    /// The invite links that it has sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<SentLink>,
     /// Attempts so far: the number of the next line of its log.
     pub attempts: u64,
     /// When the newest of them was.
@@ -59,6 +63,7 @@ impl TaskRun {
             peer_floods: 0,
             out: Vec::new(),
             former_group: None,
+            links: Vec::new(),
             attempts: 0,
             last_attempt_at: None,
         }
@@ -77,7 +82,20 @@ impl TaskRun {
         self.pace.resize(parallel_max(task));
         if before.target_group_id != task.target_group_id {
             self.former_group = None;
+            self.links.clear();
         }
+    }
+
+    /// A link was sent. The first time that an account sends its own counts.
+    pub fn note_link(&mut self, sent: SentLink) {
+        if !self.has_sent_link_of(sent.account) {
+            self.links.push(sent);
+        }
+    }
+
+    /// Whether the link of an account was sent before.
+    pub fn has_sent_link_of(&self, account: AccountId) -> bool {
+        self.links.iter().any(|known| known.account == account)
     }
 
     /// Its accounts, without those that are out of it.

@@ -209,7 +209,14 @@ mod tests {
         target.intent = (account > 0).then(|| {
             let account = AccountId(Uuid::from_u128(account));
             let at = UnixMillis(i64::from(id) * DAY_MS / 3);
-            Box::new(Intent { account, step: Step::Send, random_id: 1, at, is_repeat: false })
+            Box::new(Intent {
+                account,
+                step: Step::Send,
+                random_id: 1,
+                at,
+                is_repeat: false,
+                wall: None,
+            })
         });
         target
     }

@@ -16,6 +16,8 @@ pub struct TargetId(pub u32);
 
 /// Calls that may be tried for one target before it has failed.
 pub const ATTEMPTS_MAX: u16 = 8;
+/// Names of one person that are kept. Telegram shows fewer.
+pub const NAMES_MAX: usize = 16;
 
 /// What became of a target so far.
 #[derive(
@@ -230,8 +232,11 @@ pub struct Intent {
     pub step: Step,
     /// What Telegram recognises a repetition of a message by. It protects only the account that drew it.
     pub random_id: i64,
-    /// When, on the wall clock.
+    /// When it was tried first, on the steady timeline.
     pub at: UnixMillis,
+    /// The same on the wall clock, which goes on while the daemon is down. `None`: an older program wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall: Option<UnixMillis>,
     /// Whether an earlier call for the same may have happened: then nothing that this one is told proves that
     /// nothing happened.
     pub is_repeat: bool,
@@ -312,6 +317,10 @@ pub struct Target {
     /// What is known of the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<Details>>,
+    /// The names that they had at the messenger when they were found there last, [`NAMES_MAX`] at the most: under each
+    /// of them they may have refused.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub names: Box<[Identifier]>,
 }
 
 /// A change that a target does not allow.
@@ -357,6 +366,7 @@ impl Target {
             not_before: None,
             intent: None,
             details,
+            names: Box::default(),
         }
     }
 
@@ -468,6 +478,12 @@ impl Target {
         intent.map(|intent| intent.account)
     }
 
+    /// Whether the newest call for them has reached the person, or may have: others count it as a contact.
+    pub fn may_have_been_contacted(&self) -> bool {
+        self.status.may_have_reached()
+            || matches!(self.reason, Some(Reason::LinkSent | Reason::Unsettled))
+    }
+
     /// Whether a call was tried of which nobody knows whether it has reached the person.
     fn may_have_been_reached(&self) -> bool {
         let reaching = self.intent.as_deref().filter(|intent| intent.step.reaches());
@@ -490,6 +506,12 @@ impl Target {
                 Ok(())
             }
         }
+    }
+
+    /// Takes note of the names that the person has at the messenger.
+    pub fn note_names(&mut self, names: impl IntoIterator<Item = Identifier>) {
+        let names = names.into_iter().filter(|name| *name != self.identifier);
+        self.names = names.take(NAMES_MAX).collect();
     }
 
     /// Which account an unsettled intent belongs to.
@@ -524,7 +546,9 @@ impl Target {
             size_of::<Details>() + texts.into_iter().map(text).sum::<usize>()
         });
         let intent = self.intent.as_ref().map_or(0, |_| size_of::<Intent>());
-        size_of::<Self>() + self.identifier.heap_bytes() + details + intent
+        let name = |name: &Identifier| size_of::<Identifier>() + name.heap_bytes();
+        let names: usize = self.names.iter().map(name).sum();
+        size_of::<Self>() + self.identifier.heap_bytes() + details + intent + names
     }
 }
 
@@ -635,6 +659,7 @@ mod tests {
             random_id,
             at: UnixMillis(0),
             is_repeat: false,
+            wall: None,
         }
     }
 

@@ -193,7 +193,8 @@ impl World {
         let intent = *target.intent.as_deref().unwrap();
         let account = &self.accounts[&intent.account];
         let state = if account.is_gone { AccountState::Gone } else { AccountState::Usable };
-        match settle(&intent, state, DAY_MS / 2, now) {
+        let attempts = target.attempts;
+        match settle(&intent, state, (DAY_MS / 2, attempts), now) {
             Settling::SendAgain { account, random_id } => {
                 assert_eq!((account, random_id), (intent.account, intent.random_id));
                 let target = self.campaigns[at].targets[&id].clone();
@@ -203,7 +204,10 @@ impl World {
                 let is_member =
                     self.books.members.contains(&person(&self.campaigns[at].targets[&id]));
                 let found = if is_member { Membership::Member } else { Membership::Absent };
-                let (status, reason) = by_membership(found).unwrap();
+                let (status, reason) = by_membership(found, attempts).unwrap();
+                if status == TargetStatus::Failed {
+                    self.change(at, id, TargetStatus::Pending, None);
+                }
                 self.change(at, id, status, reason);
             }
             Settling::Again => self.change(at, id, TargetStatus::Pending, None),
@@ -299,6 +303,7 @@ impl World {
             random_id,
             at: UnixMillis(self.wall),
             is_repeat: false,
+            wall: None,
         };
         target.begin(intent, campaign.task.text_version).unwrap();
         campaign.run.statistics.moved(from, target.status);
@@ -363,6 +368,7 @@ impl World {
             step: call.step,
             is_repeat: target.intent.as_ref().unwrap().is_repeat,
             attempts: target.attempts,
+            can_be_looked_up: false,
             is_known_elsewhere: true,
             may_get_link: may_get_link(answer, false, false),
         };

@@ -266,6 +266,7 @@ mod tests {
             random_id: 1,
             at: UnixMillis(0),
             is_repeat: false,
+            wall: None,
         };
         unsure.begin(intent, 1).unwrap();
         assert!(!waiting.insert(&unsure, Reach::Anybody, Step::Send, UnixMillis(0)), "in flight");

@@ -339,6 +339,7 @@ fn full_block(number: u32) -> TargetBlock {
             random_id: i64::MIN + i64::from(id.0),
             at: UnixMillis(1_700_000_000_000),
             is_repeat: false,
+            wall: None,
         };
         target.begin(intent, 1).unwrap();
         target

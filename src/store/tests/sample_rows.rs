@@ -172,6 +172,7 @@ pub(in crate::store) fn block(owner: &str, task: u128, number: u32) -> TargetBlo
         random_id: i64::MIN,
         at: UnixMillis(9),
         is_repeat: false,
+        wall: None,
     };
     first.begin(intent, 1).unwrap();
     let phone = Identifier::Phone(79_990_001_122);

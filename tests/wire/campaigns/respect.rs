@@ -102,7 +102,7 @@ async fn whoever_is_named_by_a_file_of_refusals_is_contacted_by_no_campaign() {
     let phone = fixture.people[1].phone.clone();
     let id = fixture.people[2].user_id;
     let file = format!(
-        "phone;username;user_id\r\n+79990000001;person_0;\r\n{phone};;\r\nnonsense;;\r\n;;{id}\r\n"
+        "phone;username;user_id\r\n+15550009999;person_0;\r\n{phone};;\r\nnonsense;;\r\n;;{id}\r\n"
     );
     let question = Question::new("POST", "/invite/suppression/import").by(&fixture.user.token);
     let told = fixture.harness.ask(question.form(&[("file", &file)])).await.expect(200);
@@ -132,14 +132,15 @@ async fn whoever_is_named_by_a_file_of_refusals_is_contacted_by_no_campaign() {
 async fn an_import_goes_on_when_its_sender_hangs_up_and_is_told_in_full() {
     const PEOPLE: usize = 20_000;
     let fixture = Fixture::new(1, 0).await;
-    let task = fixture.draft(fixture.writing(), 0..0).await;
+    let made = fixture.user.post("/invite/tasks", fixture.writing()).await.expect(201);
+    let task = made["id"].as_str().unwrap();
     let mut file = "username\n".to_owned();
     for number in 0..PEOPLE {
         file.push_str(&format!("somebody_{number}\n"));
     }
     file.push_str("no name!\n");
     let question = Question::new("POST", "/invite/import/file").by(&fixture.user.token);
-    let question = question.form(&[("task_id", &task), ("file", &file)]);
+    let question = question.form(&[("task_id", task), ("file", &file)]);
     let connection = fixture.harness.door.begin(&question).await.unwrap();
     let path = format!("/invite/tasks/{task}/imports");
     let id = eventually("it is under way", async || {

@@ -73,6 +73,8 @@ enum Unfit {
     Taken,
     /// The messenger has its own limit, or something like it.
     Told(Answer),
+    /// The group could not be looked at.
+    Unasked(Answer),
     Unreadable(StoreError),
 }
 
@@ -156,7 +158,11 @@ impl CampaignState {
                 self.submit(ops).await?;
                 return self.put_back(action, 0);
             }
-            Err(Unfit::Told(answer)) => {
+            Err(Unfit::Unasked(Answer::Wait { seconds })) => {
+                // The account has it noted already, for calls of that kind.
+                return self.put_back(action, (i64::from(seconds) * 1_000).max(LATER_MS));
+            }
+            Err(Unfit::Told(answer) | Unfit::Unasked(answer)) => {
                 tracing::warn!(campaign = %self.task.id, account = %action.account, ?answer, "an account does not take a step of its campaign");
                 return self.put_back(action, LATER_MS);
             }
@@ -266,13 +272,9 @@ impl CampaignState {
             let random_id = known.map_or(random_id, |intent| intent.random_id);
             // A repetition is as old as the first time: Telegram remembers a number for so long only.
             let at = known.map_or(steady, |intent| intent.at);
-            let intent = Intent {
-                account: action.account,
-                step: action.step,
-                random_id,
-                at,
-                is_repeat: false,
-            };
+            let wall = known.map_or(Some(now), |intent| intent.wall);
+            let (account, step) = (action.account, action.step);
+            let intent = Intent { account, step, random_id, at, wall, is_repeat: false };
             target.begin(intent, version).map(|()| target.clone())
         });
         let (target, changes) = match begun {
@@ -301,7 +303,9 @@ impl CampaignState {
         failpoint::reach("campaign.intent.before");
         let durable = self.submit(ops).await?;
         let (context, myself) = (Arc::clone(&self.context), myself.clone());
-        let calling = Calling { context, by, action, target, intent: *intent, text, group };
+        let is_first_link = !self.run.has_sent_link_of(action.account);
+        let intent = *intent;
+        let calling = Calling { context, by, action, target, intent, text, group, is_first_link };
         let work = tasks::owned(async move {
             // Where it does not become durable the store has failed, and everything ends.
             let Ok(()) = durable.await else { return };
@@ -325,7 +329,7 @@ impl CampaignState {
     /// Nothing is done about a target now; it waits again, for `later_ms` at least.
     fn put_back(&mut self, action: Action, later_ms: i64) -> Result<(), ActorProcessingErr> {
         let target = self.book.target(action.target).cloned();
-        let waiting = target.and_then(|target| self.waiting_for(&target));
+        let waiting = target.and_then(|target| self.queued(&target));
         let not_before = (later_ms > 0).then(|| self.steady().plus_ms(later_ms));
         let waiting = waiting.map(|waiting| WaitingTarget { not_before, ..waiting });
         self.drop_action(action, waiting)
@@ -450,6 +454,10 @@ async fn look(
         Some(person) => Some(context.contact(person, by.task).ok_or(Unfit::Taken)?),
         None => None,
     };
+    if action.step.reaches() {
+        // How old an intent is depends on it, and what is still free today.
+        context.platform.learn_time(&by).await;
+    }
     let rights = match unseen {
         Some(group) => Some(context.platform.group(&by, group).await),
         None => None,
@@ -457,7 +465,7 @@ async fn look(
     if let Some(Told { answer, found: None, .. }) = &rights
         && *answer != Answer::NoRights
     {
-        return Err(Unfit::Told(*answer));
+        return Err(Unfit::Unasked(*answer));
     }
     let keys = context.refusal_keys(target);
     let mark = context.refusals_mark();

@@ -7,6 +7,8 @@ use crate::actors::campaigns::context::CampaignsContext;
 use crate::actors::campaigns::platform::{Deputy, Group, Person, Told};
 use crate::protocol::campaigns::answers::Answer;
 use crate::protocol::campaigns::choose::Action;
+use crate::protocol::campaigns::links::SentLink;
+use crate::protocol::campaigns::settle::Membership;
 use crate::protocol::campaigns::target::{Intent, Step, Target};
 use crate::protocol::campaigns::text::Rendered;
 use crate::protocol::telegram::chat::MarkedId;
@@ -16,6 +18,8 @@ pub(super) enum Found {
     Nothing,
     Person(Person),
     Message(i32),
+    /// The invite link was written to somebody.
+    Link(i32, Option<SentLink>),
     /// The group has moved, and nothing was done.
     Moved(Group),
 }
@@ -30,6 +34,8 @@ pub(super) struct Calling {
     /// What is written.
     pub(super) text: Option<Rendered>,
     pub(super) group: Option<MarkedId>,
+    /// Whether the task sends the account's link for the first time.
+    pub(super) is_first_link: bool,
 }
 
 impl Calling {
@@ -46,15 +52,21 @@ impl Calling {
             (Step::Resolve | Step::LookUpPhone, _, _) => {
                 platform.find(by, &target.identifier).await.map(Found::Person)
             }
-            (Step::AddContact, Some(id), _) => {
+            (Step::AddContact, Some(id), group) => {
+                if let Some(answer) = self.why_no_contact(group, id).await {
+                    return Told::not_done(answer, "NOT_TO_BE_ADDED");
+                }
                 let details = target.details.as_deref();
-                let part = |text: Option<&str>| text.map(str::to_owned);
-                let person = Person {
-                    id,
-                    first_name: part(details.and_then(|known| known.first_name.as_deref())),
-                    last_name: part(details.and_then(|known| known.last_name.as_deref())),
-                    ..Person::default()
+                let part = |text: Option<&str>| {
+                    text.filter(|text| !text.trim().is_empty()).map(str::to_owned)
                 };
+                let first_name = part(details.and_then(|known| known.first_name.as_deref()));
+                let last_name = part(details.and_then(|known| known.last_name.as_deref()));
+                // A contact has a name. It is seen in the account's own address book alone.
+                let is_named = first_name.is_some() || last_name.is_some();
+                let first_name =
+                    first_name.or_else(|| (!is_named).then(|| target.identifier.to_string()));
+                let person = Person { id, first_name, last_name, ..Person::default() };
                 let told = platform.add_contact(by, &person).await;
                 told.map(|()| Found::Person(Person { is_contact: true, ..person }))
             }
@@ -74,6 +86,16 @@ impl Calling {
                 self.unless_it_moved(group, told).await
             }
             _ => unknown(),
+        }
+    }
+
+    /// Why somebody is not added as a contact: they left the group by themselves, or are in it.
+    async fn why_no_contact(&self, group: Option<MarkedId>, person: i64) -> Option<Answer> {
+        let told = self.context.platform.membership(&self.by, group?, person).await;
+        match told.found? {
+            Membership::Left | Membership::Banned => Some(Answer::OptedOutOfGroup),
+            Membership::Member => Some(Answer::AlreadyMember),
+            Membership::Requested | Membership::Absent | Membership::Unknown => None,
         }
     }
 
@@ -101,8 +123,17 @@ impl Calling {
                 if told.answer == Answer::NoAnswer { Answer::NotBegun } else { told.answer };
             return Told { answer, code: told.code, found: None };
         };
+        let sent = if self.is_first_link { self.first_sent(group, &link).await } else { None };
         let text = Rendered { source: link, mode: None, has_link: true };
         let random_id = self.intent.random_id;
-        platform.send(&self.by, person, &text, random_id).await.map(Found::Message)
+        let told = platform.send(&self.by, person, &text, random_id).await;
+        told.map(|id| Found::Link(id, sent))
+    }
+
+    /// Who had come by the account's link before the task sent it. A public name is no link whose uses are counted.
+    async fn first_sent(&self, group: MarkedId, link: &str) -> Option<SentLink> {
+        let uses = self.context.platform.link_uses(&self.by, group, link).await.found?;
+        let account = self.action.account;
+        Some(SentLink { account, link: link.into(), joined_before: uses.joined })
     }
 }

@@ -71,6 +71,7 @@ impl CampaignState {
             tracing::info!(campaign = %self.task.id, "the group of a campaign has become a supergroup; the campaign follows it");
             self.run.former_group = group.formerly.or(self.task.target_group_id);
             self.task.target_group_id = group.moved_to;
+            self.run.links.clear();
             self.task.revision += 1;
         }
         is_elsewhere
@@ -108,11 +109,12 @@ impl CampaignState {
     }
 
     /// Pauses it when no account is left that may act in the group.
-    async fn pause_without_accounts(
+    pub(super) async fn pause_without_accounts(
         &mut self,
         myself: &ActorRef<CampaignMsg>,
     ) -> Result<(), ActorProcessingErr> {
-        if self.run.accounts(&self.task).next().is_some() {
+        let is_left = |account: AccountId| !self.gone.contains(&account);
+        if self.run.accounts(&self.task).any(is_left) {
             return Ok(());
         }
         self.follow(myself, Order::Pause(PauseReason::NoAccountLeft), Vec::new()).await

@@ -152,6 +152,9 @@ impl CampaignState {
             group: self.task.target_group_id,
         };
         (self.known, self.people) = (HashMap::new(), HashMap::new());
+        self.stranded.clear();
+        self.unknown.clear();
+        self.book.begin_reading();
         self.gone.clear();
         self.seen_group.clear();
         self.to_enter = Vec::new();
@@ -199,6 +202,7 @@ impl CampaignState {
             task: self.task.id,
             campaign: myself.clone(),
             standing: self.standing(),
+            run: self.number,
             waiting,
         };
         self.is_entered = true;
@@ -216,8 +220,13 @@ impl CampaignState {
         let mut waiting = Vec::new();
         for block in blocks {
             let number = block.number;
-            self.book.hold(number);
-            self.book.read(block);
+            if self.book.was_written(number) {
+                // What was read is older.
+                self.hold(number).await.map_err(|refusal| refusal.to_string())?;
+            } else {
+                self.book.hold(number);
+                self.book.read(block);
+            }
             let ids: Vec<TargetId> = self.book.block(number).map(ids_of).unwrap_or_default();
             let mut ops = Vec::new();
             for id in ids {
@@ -236,7 +245,7 @@ impl CampaignState {
                 }
                 let Some(target) = self.book.target(id).cloned() else { continue };
                 self.note_person(&target);
-                match self.waiting_for(&target) {
+                match self.queued(&target) {
                     Some(found) => waiting.push(found),
                     None if target.status == TargetStatus::Pending => {
                         let reason = Some(Reason::UnknownPeer);
@@ -255,8 +264,28 @@ impl CampaignState {
         Ok(waiting)
     }
 
-    /// Who may take a target, and for what; `None`: nobody can, or nothing is to be done by an account.
-    pub(super) fn waiting_for(&self, target: &Target) -> Option<WaitingTarget> {
+    /// How a target waits, if somebody is to do something about it. Whom only accounts know that cannot act now waits
+    /// for these. `None` of somebody pending: no account of the task can reach them.
+    pub(super) fn queued(&mut self, target: &Target) -> Option<WaitingTarget> {
+        self.stranded.remove(&target.id);
+        let waiting = self.waiting_for(target);
+        if waiting.is_some() || target.status != TargetStatus::Pending {
+            return waiting;
+        }
+        let person = target.person?;
+        let by = self.known.get(&person)?.iter().copied();
+        let by: Box<[AccountId]> = by.filter(|id| self.task.account_ids.contains(id)).collect();
+        if by.is_empty() {
+            return None;
+        }
+        let step = self.next_step(target, true)?;
+        let waiting = WaitingTarget::of(target, Reach::KnownBy(by), step);
+        self.stranded.insert(target.id, person);
+        waiting
+    }
+
+    /// Who may take a target, and for what; `None`: nobody can now, or nothing is to be done by an account.
+    fn waiting_for(&self, target: &Target) -> Option<WaitingTarget> {
         if target.status == TargetStatus::Uncertain {
             let step = target.intent.as_deref().map(|intent| intent.step)?;
             // An invitation is settled by a look at the group, and not by another one; and what was tried too long
@@ -267,9 +296,16 @@ impl CampaignState {
             }
             return WaitingTarget::of(target, Reach::Only(account), step);
         }
-        let by = self.knowing(target);
+        let mut by = self.knowing(target);
         let is_known = !by.is_empty();
         let step = self.next_step(target, is_known)?;
+        if self.is_contact_first(step) {
+            // Whoever has them as a contact goes on with them.
+            let has = |account: &AccountId| self.is_contact(target, *account);
+            if by.iter().any(has) {
+                by.retain(has);
+            }
+        }
         let reach = match self.looked_up_by(target) {
             _ if is_known => Reach::KnownBy(by.into()),
             Some(account) => Reach::Only(account),
@@ -299,11 +335,19 @@ impl CampaignState {
     /// The next step of a target for accounts that know the person, or not.
     fn next_step(&self, target: &Target, is_known: bool) -> Option<Step> {
         let step = next_step(target, self.task.task_type, is_known)?;
-        let adds = self.task.task_type == TaskType::InviteToGroup && self.settings.add_contacts;
-        let is_contact = target
-            .person
-            .is_none_or(|person| self.contacts.iter().any(|(contact, _)| *contact == person));
-        Some(if adds && step == Step::Invite && !is_contact { Step::AddContact } else { step })
+        let is_contact = || self.knowing(target).into_iter().any(|by| self.is_contact(target, by));
+        Some(if self.is_contact_first(step) && !is_contact() { Step::AddContact } else { step })
+    }
+
+    /// Whether a person has to be a contact of the account that takes `step`.
+    fn is_contact_first(&self, step: Step) -> bool {
+        self.settings.add_contacts
+            && self.task.task_type == TaskType::InviteToGroup
+            && step == Step::Invite
+    }
+
+    fn is_contact(&self, target: &Target, account: AccountId) -> bool {
+        target.person.is_some_and(|person| self.contacts.contains(&(person, account)))
     }
 
     /// The allocator was made anew: it is told all again.

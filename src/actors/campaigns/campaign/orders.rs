@@ -219,7 +219,27 @@ impl CampaignState {
         if left == 0 && self.is_entered && self.is_beyond_settling() {
             return self.follow(myself, Order::Pause(PauseReason::Unsettled), Vec::new()).await;
         }
+        if self.is_entered && !self.is_to_settle() && self.is_stranded() {
+            return self.follow(myself, Order::Pause(PauseReason::NoAccountLeft), Vec::new()).await;
+        }
         Ok(())
+    }
+
+    /// Whether it may become `task`: what was tried for somebody, with an outcome that is not known, was tried with the
+    /// text and in the group of now, and is settled by them.
+    fn may_mean_another(&self, task: &Task) -> Result<(), Refusal> {
+        let is_same = task.target_group_id == self.task.target_group_id
+            && task.message_template == self.task.message_template
+            && task.settings.opt_out_line == self.task.settings.opt_out_line;
+        let open = [TargetStatus::InFlight, TargetStatus::Uncertain];
+        let open: u64 = open.into_iter().map(|status| self.run.statistics.count(status)).sum();
+        if is_same || open == 0 {
+            return Ok(());
+        }
+        let detail = format!(
+            "what became of {open} people is not known yet, and is found out with the text and the group of now: resume the task until that is settled, or give these targets up (bulk-action `give_up`), and then change it"
+        );
+        Err(Refusal::new(Code::Conflict, detail))
     }
 
     /// Changes what it is.
@@ -234,6 +254,7 @@ impl CampaignState {
         let mut task = self.task.clone();
         let edited = task.edit(edit.request, (&self.context.settings.caps, is_admin));
         edited.map_err(|errors| refused(&errors))?;
+        self.may_mean_another(&task)?;
         if edit.confirms_basis && !task.is_basis_confirmed {
             task.confirm_basis();
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::acting::{LATER_MS, known_as};
+use super::acting::known_as;
 use super::calling::Found;
 use super::{CampaignMsg, CampaignState};
 use crate::actors::accounts::budgets::Taken;
@@ -19,7 +19,9 @@ use crate::protocol::campaigns::answers::{
 use crate::protocol::campaigns::attempt::AttemptRecord;
 use crate::protocol::campaigns::block::TargetBlock;
 use crate::protocol::campaigns::choose::Action;
-use crate::protocol::campaigns::respect::{Contacted, Covers};
+use crate::protocol::campaigns::identity::Identifier;
+use crate::protocol::campaigns::respect::{Contacted, Covers, Source};
+use crate::protocol::campaigns::settle::unclear_pause_ms;
 use crate::protocol::campaigns::target::{
     Details, Reason, Step, Target, TargetError, TargetStatus,
 };
@@ -68,7 +70,7 @@ impl CampaignState {
         let change = |target: &mut Target| {
             match &found {
                 Some(Found::Person(person)) if answer == Answer::Accepted => learn(target, person)?,
-                Some(Found::Message(id)) => target.message_id = Some(*id),
+                Some(Found::Message(id) | Found::Link(id, _)) => target.message_id = Some(*id),
                 _ => {}
             }
             apply_to_target(&judgement, target)
@@ -100,11 +102,14 @@ impl CampaignState {
                 self.contacts.insert((person.id, action.account));
             }
         }
+        if let Some(Found::Link(_, Some(sent))) = &found {
+            self.run.note_link(sent.clone());
+        }
         if answer == Answer::NotBegun {
             ops.extend(self.context.budgets.give_back(taken));
             give_back();
         }
-        if let TargetVerdict::Pending(_) = judgement.target {
+        if self.book.target(action.target).is_some_and(|target| !target.may_have_been_contacted()) {
             ops.extend(before.and_then(|before| self.not_contacted(action, &target, before)));
         }
         ops.extend(self.context.budgets.answered(
@@ -119,11 +124,16 @@ impl CampaignState {
             self.note_person(after);
             ops.push(self.attempt_row(action, after, code, began, took));
         }
-        let refusing = self.refuse(&judgement, after.as_ref(), &mut ops);
+        let refused = judgement.remember.zip(after.as_ref());
+        let refusing =
+            refused.map(|((covers, source), after)| self.refuse(covers, source, after, &mut ops));
         ops.push(Op::put_row(&self.run));
         failpoint::reach("campaign.outcome.before");
         let durable = self.submit(ops).await?;
-        let waiting = after.as_ref().and_then(|after| self.waits_again(after, action, &judgement));
+        let waiting = match &after {
+            Some(after) => self.waits_again(after, action, &judgement),
+            None => None,
+        };
         let allocator = self.allocator.clone();
         let over = self.over(action.target, waiting);
         let contacting = self.acting.remove(&action.target).and_then(|acting| acting.contacting);
@@ -185,6 +195,7 @@ impl CampaignState {
             is_repeat,
             attempts: target.attempts,
             is_known_elsewhere: known.iter().any(|account| *account != action.account),
+            can_be_looked_up: !matches!(target.identifier, Identifier::Id(_)),
             may_get_link: self.settings.link_fallback && may_get_link(answer, wrote, false),
         }
     }
@@ -251,19 +262,19 @@ impl CampaignState {
     }
 
     /// Writes down a refusal that outlives the task, under every name of the person.
-    fn refuse(
+    pub(super) fn refuse(
         &self,
-        judgement: &Judgement,
-        target: Option<&Target>,
+        covers: Covers,
+        source: Source,
+        target: &Target,
         ops: &mut Vec<Op>,
-    ) -> Option<Refusing> {
-        let (covers, source) = judgement.remember?;
-        let known = known_as(target?);
+    ) -> Refusing {
+        let known = known_as(target);
         let group = self.task.target_group_id.filter(|_| covers == Covers::ThisGroup);
         let refused = Refused { covers, group, source, is_doubtful: false };
         let refusing = self.context.refusing(self.context.keys(&known));
         ops.extend(self.context.put_refusals(&self.task.user, &refused, &known));
-        Some(refusing)
+        refusing
     }
 
     /// Who may take the target other than the account of `action`; `None`: nobody.
@@ -282,13 +293,13 @@ impl CampaignState {
     }
 
     /// Who may take the target next, if somebody is to.
-    pub(super) fn waits_again(
-        &self,
+    fn waits_again(
+        &mut self,
         after: &Target,
         action: Action,
         judgement: &Judgement,
     ) -> Option<WaitingTarget> {
-        let waiting = self.waiting_for(after)?;
+        let waiting = self.queued(after)?;
         match judgement.target {
             TargetVerdict::Pending(PassOn::SameAccount) => {
                 WaitingTarget::of(after, Reach::Only(action.account), action.step)
@@ -303,7 +314,8 @@ impl CampaignState {
                 Some(self.passed_on(after, action).unwrap_or(waiting))
             }
             TargetVerdict::Uncertain => {
-                let not_before = Some(self.steady().plus_ms(LATER_MS));
+                let pause = unclear_pause_ms(after.attempts.saturating_sub(1));
+                let not_before = Some(self.steady().plus_ms(pause));
                 Some(WaitingTarget { not_before, ..waiting })
             }
             _ => Some(waiting),
@@ -328,6 +340,7 @@ fn recognise(person: &Person) -> Answer {
 /// Takes note of who was found.
 fn learn(target: &mut Target, person: &Person) -> Result<(), TargetError> {
     target.pin(person.id)?;
+    target.note_names(person.names.iter().cloned());
     let mut details = target.details.take().map(|details| *details).unwrap_or_default();
     let fill = |slot: &mut Option<Box<str>>, found: &Option<String>| {
         if slot.is_none() {

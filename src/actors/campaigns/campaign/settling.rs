@@ -11,8 +11,10 @@ use crate::actors::campaigns::platform::Deputy;
 use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use crate::failpoint;
 use crate::protocol::campaigns::block::TargetBlock;
+use crate::protocol::campaigns::respect::{Covers, Source};
 use crate::protocol::campaigns::settle::{
-    AccountState, Membership, RANDOM_ID_KEPT_MS, Settling, by_membership, settle,
+    AccountState, Membership, RANDOM_ID_KEPT_MS, Settling, age_ms, by_membership, may_be_repeated,
+    settle, unclear_pause_ms,
 };
 use crate::protocol::campaigns::target::{Reason, Step, Target, TargetId, TargetStatus};
 use crate::protocol::campaigns::task::{TaskId, TaskStatus};
@@ -24,8 +26,10 @@ use crate::store::{Op, Reader};
 const SETTLE_EVERY: Duration = Duration::from_secs(5);
 /// How long it is asked who is in a group, milliseconds: after a day a person looks.
 const MEMBERSHIP_ASKED_MS: i64 = RANDOM_ID_KEPT_MS;
-/// Groups that are looked at in one go.
+/// Targets that are looked at in one go.
 const AT_ONCE: usize = 8;
+/// Targets for whom another way is looked for in one go, when an account has left.
+const LEFT_AT_ONCE: usize = 256;
 
 /// What the group says of somebody.
 pub(in crate::actors) struct Settled {
@@ -66,11 +70,12 @@ impl CampaignState {
         uncertain.any(|(id, _)| !self.beyond.contains(&id))
     }
 
-    /// Whether what a target was sent, if it was, may be sent once more: Telegram still knows its number then.
+    /// Whether what a target was sent, if it was, may be sent once more.
     pub(super) fn may_be_sent_again(&self, target: &Target) -> bool {
         let intent = target.intent.as_deref().filter(|intent| intent.step.reaches());
-        let now = self.steady();
-        intent.is_none_or(|intent| now.0.saturating_sub(intent.at.0) < RANDOM_ID_KEPT_MS)
+        let (steady, wall) = (self.steady(), self.context.now());
+        let may = |intent| may_be_repeated(age_ms(intent, steady, wall), target.attempts);
+        intent.is_none_or(may)
     }
 
     /// Asks the group about the uncertain invitations whose time has come.
@@ -80,11 +85,15 @@ impl CampaignState {
             return;
         }
         let is_cancelled = self.task.status == TaskStatus::Cancelled;
+        let steady = self.steady();
+        let is_later = |id: &TargetId| {
+            self.unknown.get(id).is_some_and(|(_, not_before)| *not_before > steady)
+        };
         let due = |after: Option<TargetId>| -> Vec<TargetId> {
             let uncertain = self.book.with_status(&[TargetStatus::Uncertain], after);
             let ids = uncertain.map(|(id, _)| id);
             let free = |id: &TargetId| !self.acting.contains_key(id) && !self.beyond.contains(id);
-            ids.filter(free).take(AT_ONCE).collect()
+            ids.filter(|id| free(id) && !is_later(id)).take(AT_ONCE).collect()
         };
         // From where the last look ended, so that each has its turn.
         let mut uncertain = due(self.settled_to);
@@ -93,6 +102,11 @@ impl CampaignState {
         }
         self.settled_to = uncertain.last().copied();
         if uncertain.is_empty() {
+            let next = self.unknown.values().map(|(_, not_before)| *not_before).min();
+            if let Some(next) = next {
+                let left = next.0.saturating_sub(steady.0).max(0).unsigned_abs();
+                self.settle_after(myself, Duration::from_millis(left).max(SETTLE_EVERY));
+            }
             return;
         }
         self.is_settling = Some(self.number);
@@ -100,7 +114,7 @@ impl CampaignState {
         let (context, run) = (Arc::clone(&self.context), self.number);
         let accounts: Vec<AccountId> = self.run.accounts(&self.task).collect();
         let (user, task) = (self.task.user.clone(), self.task.id);
-        let steady = self.steady();
+        let wall = self.context.now();
         let myself = myself.clone();
         // As they are known here; `None`: to be read.
         let mut known: Vec<(TargetId, Option<Target>)> = Vec::new();
@@ -127,7 +141,7 @@ impl CampaignState {
                     tell(block, Found::Nothing);
                     continue;
                 };
-                let since = steady.0.saturating_sub(intent.at.0).max(0);
+                let age = age_ms(&intent, steady, wall);
                 let is_out = !accounts.contains(&intent.account);
                 let state = match state_of(&context, &scope, intent.account) {
                     // It acts for this task no more.
@@ -135,12 +149,13 @@ impl CampaignState {
                     state => state,
                 };
                 let is_invitation = intent.step == Step::Invite;
-                let found = match (settle(&intent, state, since, steady), group) {
+                let tried = (age, target.attempts);
+                let found = match (settle(&intent, state, tried, steady), group) {
                     (Settling::Again, _) => Found::NotReached,
                     (Settling::AskPerson, _) => Found::BeyondSettling,
                     // Nothing is sent for a task that was given up, and nobody says for ever who is in a group.
                     _ if is_cancelled && !is_invitation => Found::BeyondSettling,
-                    _ if is_invitation && since >= MEMBERSHIP_ASKED_MS => Found::BeyondSettling,
+                    _ if is_invitation && age >= MEMBERSHIP_ASKED_MS => Found::BeyondSettling,
                     (Settling::AskMembership { not_before }, Some(group))
                         if not_before <= steady =>
                     {
@@ -165,11 +180,20 @@ impl CampaignState {
         let Settled { target: id, block, found } = settled;
         block.into_iter().for_each(|block| self.book.read(block));
         let is_uncertain = self.book.status(id) == Some(TargetStatus::Uncertain);
+        let attempts = self.book.target(id).map_or(0, |target| target.attempts);
         let found = match found {
+            Found::Membership(Membership::Unknown) if is_uncertain => {
+                let times = self.unknown.get(&id).map_or(0, |(times, _)| *times);
+                let not_before = self.steady().plus_ms(unclear_pause_ms(times));
+                self.unknown.insert(id, (times.saturating_add(1), not_before));
+                None
+            }
             Found::Membership(found) if is_uncertain && !self.acting.contains_key(&id) => {
-                by_membership(found)
+                self.unknown.remove(&id);
+                by_membership(found, attempts)
             }
             Found::BeyondSettling => {
+                self.unknown.remove(&id);
                 self.beyond.insert(id);
                 None
             }
@@ -178,11 +202,19 @@ impl CampaignState {
             }
             Found::Membership(_) | Found::Nothing | Found::NotReached => None,
         };
-        let mut ops = match found {
-            Some((status, reason)) => self.become_status(id, status, reason),
-            None => Vec::new(),
-        };
+        let mut ops = Vec::new();
+        if let Some((status, reason)) = found {
+            if status == TargetStatus::Failed {
+                // The group has said that they were not reached, so they have failed for certain.
+                ops.extend(self.become_status(id, TargetStatus::Pending, None));
+            }
+            ops.extend(self.become_status(id, status, reason));
+        }
         let after = self.book.target(id).cloned();
+        let refusing = after
+            .as_ref()
+            .filter(|after| !ops.is_empty() && after.reason == Some(Reason::OptedOutOfGroup))
+            .map(|after| self.refuse(Covers::ThisGroup, Source::Privacy, after, &mut ops));
         self.book.release(TargetBlock::of(id));
         if ops.is_empty() {
             return self.end_if_done(myself).await;
@@ -193,8 +225,9 @@ impl CampaignState {
         if durable.await.is_err() {
             return Ok(());
         }
+        drop(refusing);
         failpoint::reach("campaign.settle.after");
-        if let Some(waiting) = after.and_then(|after| self.waiting_for(&after)) {
+        if let Some(waiting) = after.and_then(|after| self.queued(&after)) {
             let task = self.task.id;
             let wait = AllocatorMsg::Wait { task, waiting };
             let _ = self.allocator.cast(wait);
@@ -210,28 +243,23 @@ impl CampaignState {
     }
 
     /// An account is gone or out of the task, and with it the way to some: they are looked up anew by others where
-    /// that is possible, else they have failed; and what is uncertain by it waits for a person.
+    /// that is possible, else they wait for it; and what is uncertain by it waits for a person.
     pub(super) async fn account_left(
         &mut self,
         myself: &ActorRef<CampaignMsg>,
         account: AccountId,
-        targets: Vec<TargetId>,
+        mut targets: Vec<TargetId>,
     ) -> Result<(), ActorProcessingErr> {
+        // Whoever resumes it looks at all of them anew.
+        if !self.is_running() {
+            return Ok(());
+        }
         self.gone.insert(account);
+        let rest = targets.split_off(targets.len().min(LEFT_AT_ONCE));
         for id in targets {
             let number = TargetBlock::of(id);
             self.hold(number).await.map_err(|refusal| refusal.to_string())?;
-            let Some(target) = self.book.target(id).cloned() else {
-                self.book.release(number);
-                continue;
-            };
-            let waiting = self.waiting_for(&target);
-            if waiting.is_none() && target.status == TargetStatus::Pending {
-                let reason = Some(Reason::UnknownPeer);
-                let mut ops = self.become_status(id, TargetStatus::Failed, reason);
-                ops.push(Op::put_row(&self.run));
-                self.submit(ops).await?;
-            }
+            let waiting = self.book.target(id).cloned().and_then(|target| self.queued(&target));
             self.book.release(number);
             if let Some(waiting) = waiting {
                 let task = self.task.id;
@@ -239,6 +267,12 @@ impl CampaignState {
                 let _ = self.allocator.cast(wait);
             }
         }
+        if !rest.is_empty() {
+            // Others have their turn in between.
+            let _ = myself.cast(CampaignMsg::AccountLeft { account, targets: rest });
+            return Ok(());
+        }
+        self.pause_without_accounts(myself).await?;
         self.end_if_done(myself).await
     }
 }

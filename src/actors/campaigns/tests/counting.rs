@@ -67,7 +67,7 @@ proptest! {
                 Change::Begin(id, account) => {
                     let account = AccountId(Uuid::from_u128(account));
                     let (step, at) = (Step::Send, UnixMillis(7));
-                    let intent = Intent { account, step, random_id: 1, at, is_repeat: false };
+                    let intent = Intent { account, step, random_id: 1, at, is_repeat: false, wall: None };
                     let _ = book.change(TargetId(id), &mut run, |target| target.begin(intent, 1));
                 }
                 Change::Become(id, status, passes) => {

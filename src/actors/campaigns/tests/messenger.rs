@@ -14,6 +14,7 @@ use crate::actors::campaigns::platform::{
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::campaigns::answers::Answer;
 use crate::protocol::campaigns::identity::Identifier;
+use crate::protocol::campaigns::links::LinkUses;
 use crate::protocol::campaigns::settle::Membership;
 use crate::protocol::campaigns::target::Step;
 use crate::protocol::campaigns::text::Rendered;
@@ -56,6 +57,17 @@ pub(super) struct World {
     random_ids: HashMap<(AccountId, i64), i32>,
     pub(super) script: HashMap<Step, VecDeque<Then>>,
     pub(super) gone: HashSet<AccountId>,
+    pub(super) link_uses: LinkUses,
+    pub(super) times_asked: u32,
+    /// Of whom no invitation says what came of it.
+    pub(super) unclear: BTreeSet<i64>,
+    /// What the group says of somebody, where it is not by who is a member; and how often it was asked.
+    pub(super) memberships: HashMap<i64, Membership>,
+    pub(super) memberships_asked: HashMap<i64, usize>,
+    /// No account may have a link to the group.
+    pub(super) is_without_link: bool,
+    /// Who was added as a contact, and by which account.
+    pub(super) contacts: Vec<(AccountId, Person)>,
     pub(super) away: HashSet<AccountId>,
     /// Who may not invite to any group.
     pub(super) without_rights: HashSet<AccountId>,
@@ -195,9 +207,12 @@ impl Platform for Messenger {
         lost_or(is_lost, person)
     }
 
-    async fn add_contact(&self, by: &Deputy, _: &Person) -> Told<()> {
+    async fn add_contact(&self, by: &Deputy, who: &Person) -> Told<()> {
         match self.begin(by, Step::AddContact).await {
-            Ok(is_lost) => lost_or(is_lost, ()),
+            Ok(is_lost) => {
+                self.world().contacts.push((by.account.id, who.clone()));
+                lost_or(is_lost, ())
+            }
             Err(answer) => said(answer),
         }
     }
@@ -208,6 +223,11 @@ impl Platform for Messenger {
             Err(answer) => return said(answer),
         };
         let mut world = self.world();
+        if world.unclear.contains(&person) {
+            let (by, step, at) = (by.account.id, Step::Invite, Instant::now());
+            world.reached.push(Reached { person, by, step, text: String::new(), at });
+            return said(Answer::Unclear);
+        }
         if world.moved.is_some_and(|(to, _)| to != group) {
             return said(Answer::NoRights);
         }
@@ -244,11 +264,19 @@ impl Platform for Messenger {
         self.send(by, by.account.telegram_id, text, random_id).await
     }
 
+    async fn learn_time(&self, _: &Deputy) {
+        self.world().times_asked += 1;
+    }
+
     async fn membership(&self, by: &Deputy, _: MarkedId, person: i64) -> Told<Membership> {
         sleep(CALL).await;
-        let world = self.world();
+        let mut world = self.world();
+        *world.memberships_asked.entry(person).or_default() += 1;
         if world.gone.contains(&by.account.id) || world.away.contains(&by.account.id) {
             return said(Answer::NoAnswer);
+        }
+        if let Some(found) = world.memberships.get(&person) {
+            return Told::done(*found);
         }
         let is_in = world.members.contains(&person);
         Told::done(if is_in { Membership::Member } else { Membership::Absent })
@@ -268,6 +296,13 @@ impl Platform for Messenger {
     }
 
     async fn invite_link(&self, _: &Deputy, _: MarkedId) -> Told<String> {
+        if self.world().is_without_link {
+            return said(Answer::NoRights);
+        }
         Told::done("https://t.me/+abc".into())
+    }
+
+    async fn link_uses(&self, _: &Deputy, _: MarkedId, _: &str) -> Told<LinkUses> {
+        Told::done(self.world().link_uses)
     }
 }

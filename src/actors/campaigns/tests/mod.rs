@@ -4,9 +4,11 @@ mod counting;
 mod messenger;
 mod outlook;
 mod people;
+mod reaching;
 mod refusing;
 mod replies;
 mod running;
+mod unclear;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use uuid::Uuid;
 
 use self::messenger::Messenger;
 use super::book::NewTarget;
-use super::campaign::{CampaignMsg, Wanted};
+use super::campaign::{BulkAction, CampaignMsg, Edit, Wanted};
 use super::context::{CampaignSettings, CampaignsContext};
 use super::replies::Replies;
 use super::supervisor::{Campaigns, CampaignsArgs, CampaignsMsg};
@@ -140,6 +142,15 @@ impl Fixture {
         id
     }
 
+    /// The same for people whose ids alone are given.
+    async fn draft_by_id(&self, life: &Life, request: TaskRequest, people: i64) -> TaskId {
+        let id = self.draft(life, request, 0).await;
+        let people = (1..=people)
+            .map(|person| NewTarget { identifier: Identifier::Id(person), details: None });
+        life.add(id, people.collect()).await.unwrap();
+        id
+    }
+
     async fn draft_of_nobody(&self, life: &Life) -> TaskId {
         self.draft(life, self.request(TaskType::SendMessages), 0).await
     }
@@ -207,6 +218,19 @@ impl Life {
     async fn order(&self, task: TaskId, wanted: Wanted) -> Result<Task, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.tell(task, CampaignMsg::Order { wanted, who: who(), reply: reply.into() });
+        answer.await.unwrap()
+    }
+
+    async fn edit(&self, task: TaskId, request: TaskRequest) -> Result<Task, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let edit = Box::new(Edit { request, revision: None, confirms_basis: false });
+        self.tell(task, CampaignMsg::Edit { edit, who: who(), reply: reply.into() });
+        answer.await.unwrap()
+    }
+
+    async fn bulk(&self, task: TaskId, action: BulkAction) -> Result<u64, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(task, CampaignMsg::Bulk { action, who: who(), reply: reply.into() });
         answer.await.unwrap()
     }
 

@@ -236,6 +236,13 @@ struct Counts {
     join_requests: u64,
     /// People who got the invite link as a message.
     links_sent: u64,
+    /// Of a report: people who have joined by these links since the campaign sent them. Left out where the accounts are
+    /// not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    links_joined: Option<u32>,
+    /// Of a report: people who came by these links and wait for an admin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    links_waiting: Option<u32>,
 }
 
 /// How many came to an outcome.
@@ -398,8 +405,9 @@ async fn report(
         accept.map_or(ReportFormat::Json, ReportFormat::accepted)
     };
     let format = format.unwrap_or_else(accepted);
-    let head = api.services.reports.head(&who, id).await?;
+    let mut head = api.services.reports.head(&who, id).await?;
     let place = api.reports.enter(&who.user)?;
+    head.link_uses = api.services.reports.link_uses(&who, id).await?;
     let name = format.file_name(&head);
     let making = Making { services: api.services.clone(), who, id, place };
     let body = match format {
@@ -691,6 +699,8 @@ fn counts_of(head: &ReportHead) -> Counts {
         last_attempt_at: last_attempt_at.map(Time),
         join_requests: statistics.count(TargetStatus::Requested),
         links_sent: tally.with_reason(Reason::LinkSent),
+        links_joined: head.link_uses.map(|uses| uses.joined),
+        links_waiting: head.link_uses.map(|uses| uses.waiting),
     }
 }
 
@@ -776,7 +786,7 @@ mod tests {
             last_attempt_at: None,
         };
         let made_at = UnixMillis(2_000);
-        ReportHead { task, owner: None, counts, names: BTreeMap::new(), made_at }
+        ReportHead { task, owner: None, counts, names: BTreeMap::new(), link_uses: None, made_at }
     }
 
     #[test]

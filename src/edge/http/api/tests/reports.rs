@@ -17,6 +17,7 @@ use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::campaigns::account::AccountStatus;
 use crate::protocol::campaigns::forecast::Limit;
 use crate::protocol::campaigns::identity::Identifier;
+use crate::protocol::campaigns::links::LinkUses;
 use crate::protocol::campaigns::tally::Tally;
 use crate::protocol::campaigns::target::{
     Details, Intent, Reason, Statistics, Step, Target, TargetId, TargetStatus,
@@ -37,8 +38,14 @@ fn targets() -> Vec<Target> {
         let mut target = Target::new(TargetId(id), identifier, Some(details));
         if id % 2 == 1 {
             let account = AccountId(ACCOUNT);
-            let intent =
-                Intent { account, step: Step::Send, random_id: 1, at: T, is_repeat: false };
+            let intent = Intent {
+                account,
+                step: Step::Send,
+                random_id: 1,
+                at: T,
+                is_repeat: false,
+                wall: None,
+            };
             target.intent = Some(Box::new(intent));
             (target.status, target.reason) = (TargetStatus::Refused, Some(Reason::Privacy));
         }
@@ -100,7 +107,12 @@ impl ReportService for Reports {
     async fn head(&self, who: &Caller, id: TaskId) -> Result<ReportHead, Refusal> {
         let info = Campaigns.get(who, id).await?;
         let names = BTreeMap::from([(AccountId(ACCOUNT), "@alice".to_owned())]);
-        Ok(ReportHead { task: info.task, owner: info.owner, counts: counts(), names, made_at: T })
+        let (task, owner, counts) = (info.task, info.owner, counts());
+        Ok(ReportHead { task, owner, counts, names, link_uses: None, made_at: T })
+    }
+
+    async fn link_uses(&self, who: &Caller, id: TaskId) -> Result<Option<LinkUses>, Refusal> {
+        one(who, id, Some(LinkUses { joined: 4, waiting: 1 }))
     }
 
     async fn piece(&self, who: &Caller, id: TaskId, from: u32) -> Result<ReportPiece, Refusal> {
