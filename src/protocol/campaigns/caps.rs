@@ -104,6 +104,17 @@ impl OwnCap {
             per_hour: self.per_hour.map(|own| own.min(all.per_hour)),
         }
     }
+
+    fn above(self, all: Cap) -> Option<Self> {
+        let per_day = self.per_day.filter(|own| *own > all.per_day);
+        let per_hour = self.per_hour.filter(|own| *own > all.per_hour);
+        (per_day.is_some() || per_hour.is_some()).then_some(Self { per_day, per_hour })
+    }
+
+    fn or_more(self, all: Cap) -> Cap {
+        let own = self.over(all);
+        Cap { per_day: own.per_day.max(all.per_day), per_hour: own.per_hour.max(all.per_hour) }
+    }
 }
 
 /// What a task says of caps. For what it leaves out the installation's hold.
@@ -155,6 +166,34 @@ impl OwnCaps {
             link_message: least(self.link_message, all.link_message),
             resolve: least(self.resolve, all.resolve),
             contact: least(self.contact, all.contact),
+        }
+    }
+}
+
+impl OwnCaps {
+    /// What of these is higher than in `all`, if anything is.
+    #[must_use]
+    pub fn above(self, all: &Caps) -> Option<Self> {
+        let above = |own: Option<OwnCap>, all| own.and_then(|own| own.above(all));
+        let higher = Self {
+            invite: above(self.invite, all.invite),
+            message: above(self.message, all.message),
+            link_message: above(self.link_message, all.link_message),
+            resolve: above(self.resolve, all.resolve),
+            contact: above(self.contact, all.contact),
+        };
+        (higher != Self::default()).then_some(higher)
+    }
+
+    /// The most that may hold, where `all` are the installation's and these were allowed besides.
+    pub fn or_more(&self, all: &Caps) -> Caps {
+        let most = |own: Option<OwnCap>, all| own.unwrap_or_default().or_more(all);
+        Caps {
+            invite: most(self.invite, all.invite),
+            message: most(self.message, all.message),
+            link_message: most(self.link_message, all.link_message),
+            resolve: most(self.resolve, all.resolve),
+            contact: most(self.contact, all.contact),
         }
     }
 }

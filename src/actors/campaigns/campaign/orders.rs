@@ -239,9 +239,7 @@ impl CampaignState {
         }
         let mut run = self.run.clone();
         run.edited(&self.task, &task);
-        let all = &self.context.settings.caps;
-        let is_raised = task.settings.caps.is_some_and(|own| !own.is_within(all));
-        let raises = is_raised && task.settings.caps != self.task.settings.caps;
+        let raises = task.raised_caps.is_some() && task.raised_caps != self.task.raised_caps;
         let raised = raises.then(|| self.audit(who, "campaign.caps.raise"));
         let audit = self.audit(who, "campaign.edit");
         let mut ops = vec![Op::update_row(&task), Op::put_row(&run), audit];

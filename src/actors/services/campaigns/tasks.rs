@@ -140,8 +140,7 @@ impl Campaigns {
         if task.settings.ignore_recontact {
             ops.push(audit(ignore_recontact_action(true)));
         }
-        let all = &self.context.settings.caps;
-        if task.settings.caps.is_some_and(|own| !own.is_within(all)) {
+        if task.raised_caps.is_some() {
             ops.push(audit("campaign.caps.raise"));
         }
         ops.extend(noted);
@@ -171,6 +170,7 @@ impl Campaigns {
                     // What an admin has allowed for one task is not allowed for others.
                     let all = &self.context.settings.caps;
                     copy.settings.caps = copy.settings.caps.map(|own| own.lowered_to(all));
+                    copy.raised_caps = None;
                 }
                 let noted = creation.begins(Made::Task(copy.id));
                 self.keep_new(who, &copy, "campaign.duplicate", noted).await?;
@@ -290,7 +290,8 @@ impl Campaigns {
         if task.priority == priority {
             return Ok(());
         }
-        let request = TaskRequest { priority, ..task.request() };
+        let mut request = TaskRequest { priority, ..task.request() };
+        request.settings.caps = task.shown_caps(&self.context.settings.caps);
         let edit = Box::new(Edit { request, revision: Some(task.revision), confirms_basis: false });
         let who = who.clone();
         let message = |reply| CampaignMsg::Edit { edit, who, reply };
