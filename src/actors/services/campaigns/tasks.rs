@@ -10,6 +10,7 @@ use crate::actors::services::creations::gone;
 use crate::actors::services::scope_of;
 use crate::protocol::answers::campaign::CampaignInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
+use crate::protocol::audit::log::Details;
 use crate::protocol::campaigns::creation::{CreationKey, Made};
 use crate::protocol::campaigns::run::TaskRun;
 use crate::protocol::campaigns::task::{Priority, Task, TaskId, TaskRequest, TaskStatus};
@@ -136,7 +137,9 @@ impl Campaigns {
         let _busy = self.context.erasing.enter(&task.user)?;
         let audit =
             |action: &str| Op::Audit(self.shared.audit_event(who, &task.user, action, task.id));
-        let mut ops = vec![Op::put_row(task), Op::put_row(&TaskRun::new(task)), audit(action)];
+        let made = self.shared.audit_event(who, &task.user, action, task.id);
+        let made = Op::Audit(made.with(Details::new(&task.audience_basis)));
+        let mut ops = vec![Op::put_row(task), Op::put_row(&TaskRun::new(task)), made];
         if task.settings.ignore_recontact {
             ops.push(audit(ignore_recontact_action(true)));
         }
