@@ -170,8 +170,7 @@ impl SuppressionLists {
 
     /// What writes an entry with its refusal.
     fn writes(&self, entry: &Suppression) -> [Op; 2] {
-        let refusal = entry.refusal(self.context.installation_key());
-        [Op::put_shared(&refusal), Op::put_suppression(entry)]
+        Op::refuse(entry, self.context.installation_key())
     }
 
     fn audit(&self, who: &Caller, action: &str, on: impl ToString) -> Op {
@@ -466,8 +465,12 @@ fn entries(
 }
 
 /// Whether an entry's refusal stands, and tells of this entry. One that a newer entry tells of, or that was lifted
-/// together with it, is history.
-fn holds(store: &Reader, entry: &Suppression, key: &[u8; 32]) -> Result<bool, StoreError> {
+/// together with it, is history, and of no more use to anybody.
+pub(super) fn holds(
+    store: &Reader,
+    entry: &Suppression,
+    key: &[u8; 32],
+) -> Result<bool, StoreError> {
     let refusal: Option<Refusal> = store.shared_row(entry.refusal(key).id())?;
     Ok(refusal.is_some_and(|refusal| refusal.entry.is_none_or(|newest| newest == entry.id)))
 }

@@ -214,7 +214,8 @@ impl ChainLink {
 impl Entry {
     /// The entry of an audit event, number `number`, behind one with the hash `before`.
     pub fn of(audit_event: AuditEvent, number: u64, before: &Hash, salt: [u8; 16]) -> Self {
-        let AuditEvent { at, actor, owner, action, target, address, outcome, details } = audit_event;
+        let AuditEvent { at, actor, owner, action, target, address, outcome, details } =
+            audit_event;
         let (actor, owner) = (actor.into(), owner.into());
         let persons = Persons { salt: Some(salt), actor, owner, target, address, details };
         let commitment = persons.commitment().unwrap_or(Fingerprint(ORIGIN));
@@ -250,7 +251,11 @@ mod tests {
         let committed = Fingerprint::of([&[3; 16][..], b"ann", b"ann", &[1, 0], b"x", b""]);
         assert_eq!(persons.commitment(), Some(committed));
         let told = Persons { details: Some(Details::new("")), ..persons.clone() };
-        assert_ne!(told.commitment(), persons.commitment(), "nor is an empty text put in unnoticed");
+        assert_ne!(
+            told.commitment(),
+            persons.commitment(),
+            "nor is an empty text put in unnoticed"
+        );
     }
 
     #[test]

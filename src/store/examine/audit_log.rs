@@ -174,7 +174,16 @@ mod tests {
         let user = || UserId::new("somebody").unwrap();
         let (action, outcome) = ("message.send".to_owned(), "ok".to_owned());
         let (actor, owner, target, address, details) = (user(), user(), None, None, None);
-        Op::Audit(AuditEvent { at: UnixMillis(at), actor, owner, action, target, address, outcome, details })
+        Op::Audit(AuditEvent {
+            at: UnixMillis(at),
+            actor,
+            owner,
+            action,
+            target,
+            address,
+            outcome,
+            details,
+        })
     }
 
     fn report(path: &Path, noted: Option<AuditLogPosition>) -> AuditLogReport {

@@ -169,6 +169,9 @@ impl Group {
             Op::DeleteShared { table, id } => {
                 self.batch.delete(layout::shared(kind::of_shared(table), &id.0));
             }
+            Op::PutRefusal { list, refusal } => {
+                campaigns::put_refusal(&mut self.batch, context.engine, &list, &refusal)?;
+            }
             Op::DeleteExpiryNote(note) => self.batch.delete(note.0),
             Op::Spool(through) => self.spool(through, context)?,
             Op::EraseRows(owner) => erasure::delete_rows(&mut self.batch, context.engine, &owner)?,

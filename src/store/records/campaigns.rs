@@ -1,11 +1,14 @@
-//! Records of campaigns: the removal of a task in pieces, and rows of which the writer keeps what is there. Owns
-//! what belongs to a task; which task may be deleted is decided elsewhere.
+//! Records of campaigns: the removal of a task in pieces, refusals with the entries that tell of them, and rows of
+//! which the writer keeps what is there. Owns what belongs to a task; which task may be deleted is decided elsewhere.
 
+use crate::protocol::campaigns::respect::{List, Refusal, SuppressionId};
 use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::users::owner::UserId;
 
 use super::erasure::{RECORDS_PER_COMMIT, delete_some};
-use crate::store::contract::{CampaignClock, REMOVED_MARK, RowId, SharedTable, StoreError, Table};
+use crate::store::contract::{
+    CampaignClock, REMOVED_MARK, RowId, SharedRow, SharedTable, StoreError, Table,
+};
 use crate::store::engines::{Engine, WriteBatch};
 use crate::store::format::encoding;
 use crate::store::format::layout::{self, kind};
@@ -37,6 +40,42 @@ pub(in crate::store) fn delete_task(
         _ => batch.delete(mark),
     }
     Ok(())
+}
+
+/// Adds a refusal to `batch`, and the deletion of the entry that told of it before, if another one does now.
+pub(in crate::store) fn put_refusal(
+    batch: &mut WriteBatch,
+    engine: &dyn Engine,
+    list: &List,
+    refusal: &Refusal,
+) -> Result<(), StoreError> {
+    let key = layout::shared(kind::of_shared(Refusal::TABLE), &refusal.id().0);
+    let before = refusal_at(batch, engine, &key)?.and_then(|before| before.entry);
+    if let (Some(before), Some(now)) = (before, refusal.entry)
+        && before != now
+    {
+        batch.delete(entry_key(list, before));
+    }
+    batch.put(key, encoding::to_json(refusal));
+    Ok(())
+}
+
+/// A refusal, as it is stored or about to be.
+fn refusal_at(
+    batch: &WriteBatch,
+    engine: &dyn Engine,
+    key: &[u8],
+) -> Result<Option<Refusal>, StoreError> {
+    let stored = batch.get(engine, key)?;
+    stored.map(|bytes| encoding::from_json(Refusal::TABLE.name(), &bytes)).transpose()
+}
+
+fn entry_key(list: &List, id: SuppressionId) -> Vec<u8> {
+    let id = RowId::from(id).0;
+    match list {
+        List::User(owner) => layout::row(kind::SUPPRESSION, owner, &id),
+        List::Installation => layout::shared(kind::INSTALLATION_SUPPRESSION, &id),
+    }
 }
 
 /// Where the steady timeline of campaigns has come to, as it is stored or about to be.

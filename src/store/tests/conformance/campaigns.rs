@@ -4,7 +4,7 @@ use crate::protocol::campaigns::account::ActorRecord;
 use crate::protocol::campaigns::attempt::{ATTEMPTS_KEPT_MS, AttemptRecord};
 use crate::protocol::campaigns::block::{StatusPage, TargetBlock};
 use crate::protocol::campaigns::caps::{Budget, UseCount};
-use crate::protocol::campaigns::respect::{List, Refusal, SuppressionId};
+use crate::protocol::campaigns::respect::{Covers, List, Refusal, Suppression, SuppressionId};
 use crate::protocol::campaigns::run::TaskRun;
 use crate::protocol::campaigns::target::TargetId;
 use crate::protocol::campaigns::task::{Task, TaskStatus};
@@ -340,6 +340,40 @@ async fn the_clock_of_campaigns_never_goes_back_and_the_installations_key_is_dra
         drop(outbox);
         let (store, _outbox) = engine.open();
         assert_eq!(store.installation_key_or([3; 32]).await.unwrap(), first);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_entry_that_a_refusal_had_goes_with_the_commit_of_the_next() {
+    on_every_engine(|engine| async move {
+        let (store, outbox) = engine.open();
+        let key = [5; 32];
+        for list in [List::User(user("one")), List::Installation] {
+            let entry = |number| suppression(list.clone(), number);
+            let there = |store: &Store| {
+                let read = store.suppressions(&list, None, 9).unwrap();
+                read.iter().map(|entry| entry.id.0.as_u128()).collect::<Vec<_>>()
+            };
+            store.commit(Op::refuse(&entry(1), &key).into()).await.unwrap();
+            // Once more in one commit, and the same entry otherwise.
+            let both = [Op::refuse(&entry(2), &key), Op::refuse(&entry(3), &key)].concat();
+            store.commit(both).await.unwrap();
+            let erased = Suppression { identifier: None, ..entry(3) };
+            store.commit(Op::refuse(&erased, &key).into()).await.unwrap();
+            assert_eq!(there(&store), [3]);
+            // Another thing that is refused has an entry of its own.
+            let other = Suppression { covers: Covers::Messages, ..entry(4) };
+            store.commit(Op::refuse(&other, &key).into()).await.unwrap();
+            assert_eq!(there(&store), [4, 3]);
+            assert_eq!(store.suppression(&list, erased.id).unwrap(), Some(erased.clone()));
+            let refusals = store.refusals(erased.key).unwrap();
+            assert!(refusals.contains(&erased.refusal(&key)), "{refusals:?}");
+        }
+        store.close().await.unwrap();
+        drop(outbox);
+        let (store, _outbox) = engine.open();
+        assert_eq!(store.suppressions(&List::Installation, None, 9).unwrap().len(), 2);
     })
     .await;
 }
