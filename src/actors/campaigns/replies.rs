@@ -108,7 +108,7 @@ impl CampaignsContext {
             let is_as_much = refusal.covers == Covers::Everything
                 || (refusal.covers == covers && refusal.group == group);
             // What was doubtful becomes clear.
-            refusal.list == mine && (is_doubtful || (is_as_much && !refusal.is_doubtful))
+            refusal.list == mine && is_as_much && (is_doubtful || !refusal.is_doubtful)
         };
         if writer.refusals.iter().any(is_there) {
             return Ok(());
