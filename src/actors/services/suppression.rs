@@ -191,6 +191,12 @@ impl SuppressionLists {
         self.shared.reading(read).await
     }
 
+    /// The refusal of an entry as it stands, whichever entry tells of it.
+    async fn refusal_of(&self, entry: &Suppression) -> Result<Option<Refusal>, Refused> {
+        let id = entry.refusal(self.context.installation_key()).id();
+        self.shared.reading(move |store| store.shared_row::<Refusal>(id)).await
+    }
+
     /// What stands on a list under a key, with its entries.
     async fn under(&self, list: &List, key: SuppressionKey) -> Result<Vec<Suppression>, Refused> {
         let (list, tag) = (list.clone(), self.tag_of(list));
@@ -377,19 +383,16 @@ impl SuppressionService for SuppressionLists {
         if !lifting.is_alone() || self.standing(&list, id).await?.is_none() {
             return is_again();
         }
-        let refusal = entry.refusal(self.context.installation_key());
+        let Some(refusal) = self.refusal_of(&entry).await? else { return is_again() };
         let removed = self.audit(who, "suppression.remove", format!("{}: {}", id.0, reason.trim()));
-        let ops = vec![
-            Op::delete_suppression(&list, id),
-            Op::delete_shared::<Refusal>(refusal.id()),
-            removed,
-        ];
+        // One that is renewed before this commit stays, one that is after it is written anew.
+        let mut ops = vec![Op::LiftRefusal { list: list.clone(), refusal }, removed];
+        if refusal.entry.is_none() {
+            ops.push(Op::delete_suppression(&list, id));
+        }
         self.shared.commit(ops).await?;
-        if !lifting.is_alone() {
-            // A refusal that came meanwhile may have gone with it: it is put back.
-            let mut ops = self.writes(&entry).to_vec();
-            ops.push(self.audit(who, "suppression.keep", id.0));
-            self.shared.commit(ops).await?;
+        if !lifting.is_alone() && self.refusal_of(&entry).await?.is_some() {
+            self.shared.commit(vec![self.audit(who, "suppression.keep", id.0)]).await?;
             return is_again();
         }
         drop(lifting);

@@ -127,6 +127,14 @@ pub enum Op {
         /// The refusal.
         refusal: Refusal,
     },
+    /// Deletes a refusal with the entry of the list that tells of it, if it still is what it was when somebody decided
+    /// that it is lifted; one that was renewed meanwhile stays.
+    LiftRefusal {
+        /// On whose list it is.
+        list: List,
+        /// The refusal, as it was read.
+        refusal: Refusal,
+    },
     /// Deletes the note that a row expires.
     DeleteExpiryNote(ExpiryNote),
     /// Everything up to this sequence number of the outbox was taken over by the reader for

@@ -172,6 +172,9 @@ impl Group {
             Op::PutRefusal { list, refusal } => {
                 campaigns::put_refusal(&mut self.batch, context.engine, &list, &refusal)?;
             }
+            Op::LiftRefusal { list, refusal } => {
+                campaigns::lift_refusal(&mut self.batch, context.engine, &list, &refusal)?;
+            }
             Op::DeleteExpiryNote(note) => self.batch.delete(note.0),
             Op::Spool(through) => self.spool(through, context)?,
             Op::EraseRows(owner) => erasure::delete_rows(&mut self.batch, context.engine, &owner)?,

@@ -60,6 +60,24 @@ pub(in crate::store) fn put_refusal(
     Ok(())
 }
 
+/// Adds the deletion of a refusal and of its entry to `batch`, unless it is another one by now.
+pub(in crate::store) fn lift_refusal(
+    batch: &mut WriteBatch,
+    engine: &dyn Engine,
+    list: &List,
+    refusal: &Refusal,
+) -> Result<(), StoreError> {
+    let key = layout::shared(kind::of_shared(Refusal::TABLE), &refusal.id().0);
+    if refusal_at(batch, engine, &key)?.as_ref() != Some(refusal) {
+        return Ok(());
+    }
+    if let Some(entry) = refusal.entry {
+        batch.delete(entry_key(list, entry));
+    }
+    batch.delete(key);
+    Ok(())
+}
+
 /// A refusal, as it is stored or about to be.
 fn refusal_at(
     batch: &WriteBatch,

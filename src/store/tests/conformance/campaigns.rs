@@ -4,7 +4,9 @@ use crate::protocol::campaigns::account::ActorRecord;
 use crate::protocol::campaigns::attempt::{ATTEMPTS_KEPT_MS, AttemptRecord};
 use crate::protocol::campaigns::block::{StatusPage, TargetBlock};
 use crate::protocol::campaigns::caps::{Budget, UseCount};
-use crate::protocol::campaigns::respect::{Covers, List, Refusal, Suppression, SuppressionId};
+use crate::protocol::campaigns::respect::{
+    Covers, List, Refusal, Source, Suppression, SuppressionId,
+};
 use crate::protocol::campaigns::run::TaskRun;
 use crate::protocol::campaigns::target::TargetId;
 use crate::protocol::campaigns::task::{Task, TaskStatus};
@@ -374,6 +376,41 @@ async fn the_entry_that_a_refusal_had_goes_with_the_commit_of_the_next() {
         drop(outbox);
         let (store, _outbox) = engine.open();
         assert_eq!(store.suppressions(&List::Installation, None, 9).unwrap().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refusal_that_was_renewed_is_not_lifted() {
+    on_every_engine(|engine| async move {
+        let (store, _outbox) = engine.open();
+        let key = [5; 32];
+        for list in [List::User(user("one")), List::Installation] {
+            let (first, renewed) = (suppression(list.clone(), 1), suppression(list.clone(), 2));
+            let lift = |entry: &Suppression| {
+                let (list, refusal) = (list.clone(), entry.refusal(&key));
+                Op::LiftRefusal { list, refusal }
+            };
+            store.commit(Op::refuse(&first, &key).into()).await.unwrap();
+            // The renewed one comes first, in a commit of its own or in the same.
+            store
+                .commit([&Op::refuse(&renewed, &key)[..], &[lift(&first)]].concat())
+                .await
+                .unwrap();
+            store.commit(vec![lift(&first)]).await.unwrap();
+            assert!(store.refusals(first.key).unwrap().contains(&renewed.refusal(&key)));
+            assert_eq!(store.suppressions(&list, None, 9).unwrap(), [renewed.clone()]);
+            // Nor one that only says something else now.
+            let erased =
+                Suppression { source: Source::Erased, identifier: None, ..renewed.clone() };
+            store.commit(Op::refuse(&erased, &key).into()).await.unwrap();
+            store.commit(vec![lift(&renewed)]).await.unwrap();
+            assert_eq!(store.suppressions(&list, None, 9).unwrap(), [erased.clone()]);
+            store.commit(vec![lift(&erased)]).await.unwrap();
+            let stands = erased.refusal(&key);
+            assert!(!store.refusals(first.key).unwrap().contains(&stands));
+            assert_eq!(store.suppressions(&list, None, 9).unwrap(), []);
+        }
     })
     .await;
 }
