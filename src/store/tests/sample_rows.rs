@@ -270,6 +270,7 @@ pub(in crate::store) fn actor(telegram_id: i64) -> ActorRecord {
         rests_until: Some(UnixMillis(12)),
         floods: Default::default(),
         lookups: Default::default(),
+        contacts_wait: None,
     }
 }
 
