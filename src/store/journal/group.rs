@@ -334,6 +334,8 @@ impl Group {
         if campaigns::is_void(&self.batch, context.engine, table, &key, &json)? {
             return Ok(());
         }
+        let merged = campaigns::merged(&self.batch, context.engine, (table, &key), &json)?;
+        let json = merged.map_or(json, |row| row.json);
         if let Some(at) = expires_at {
             self.batch.put(layout::steady_expiry(at, &key), Vec::new());
         }

@@ -1,13 +1,14 @@
 //! Records of campaigns: the removal of a task in pieces, refusals with the entries that tell of them, and rows of
 //! which the writer keeps what is there. Owns what belongs to a task; which task may be deleted is decided elsewhere.
 
+use crate::protocol::campaigns::caps::UseCount;
 use crate::protocol::campaigns::respect::{List, Refusal, SuppressionId};
 use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::users::owner::UserId;
 
 use super::erasure::{RECORDS_PER_COMMIT, delete_some};
 use crate::store::contract::{
-    CampaignClock, REMOVED_MARK, RowId, SharedRow, SharedTable, StoreError, Table,
+    CampaignClock, REMOVED_MARK, RowId, SharedRow, SharedTable, SharedWrite, StoreError, Table,
 };
 use crate::store::engines::{Engine, WriteBatch};
 use crate::store::format::encoding;
@@ -105,6 +106,23 @@ pub(super) fn clock(
     let stored = batch.get(engine, &key)?;
     let name = SharedTable::CampaignClock.name();
     stored.map(|bytes| encoding::from_json(name, &bytes)).transpose()
+}
+
+/// A shared row merged with what is there, where it is counted: two who count at once may hand in their counts in the
+/// wrong order.
+pub(in crate::store) fn merged(
+    batch: &WriteBatch,
+    engine: &dyn Engine,
+    (table, key): (SharedTable, &[u8]),
+    json: &[u8],
+) -> Result<Option<SharedWrite>, StoreError> {
+    if table != SharedTable::UseCount {
+        return Ok(None);
+    }
+    let Some(known) = batch.get(engine, key)? else { return Ok(None) };
+    let mut count: UseCount = encoding::from_json(table.name(), &encoding::versioned(json))?;
+    count.merge(&encoding::from_json(table.name(), &known)?);
+    Ok(Some(SharedWrite::of(&count)))
 }
 
 /// Whether a shared row is not to be written, because what is there stays: the installation's key is drawn once,

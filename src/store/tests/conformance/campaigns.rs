@@ -292,6 +292,25 @@ async fn what_people_did_and_refused_is_found_by_person_and_by_key() {
 }
 
 #[tokio::test]
+async fn of_two_counts_that_overtake_each_other_no_use_is_lost() {
+    on_every_engine(|engine| async move {
+        let (store, outbox) = engine.open();
+        let count =
+            |used, given_back| UseCount { used, given_back, ..use_count(5, Budget::Message, 7) };
+        let put = |used, given_back| Op::put_shared(&count(used, given_back));
+        store.commit(vec![put(2, 0)]).await.unwrap();
+        store.commit(vec![put(1, 0)]).await.unwrap();
+        assert_eq!(store.use_counts(5).unwrap(), [count(2, 0)]);
+        store.commit(vec![put(3, 1), put(3, 0)]).await.unwrap();
+        store.close().await.unwrap();
+        drop(outbox);
+        let (store, _outbox) = engine.open();
+        assert_eq!(store.use_counts(5).unwrap(), [count(3, 1)]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn no_clock_that_is_set_forward_makes_a_shared_row_expire() {
     on_every_engine(|engine| async move {
         let (store, _outbox) = engine.open();
