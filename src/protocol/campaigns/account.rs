@@ -41,7 +41,7 @@ pub struct CampaignAccount {
     /// What Telegram has it wait for.
     pub waits: FloodWaits,
     /// Until when it was last told here to leave contacts alone; it is among the waits as long as it holds.
-    contacts_wait: Option<UnixMillis>,
+    pub contacts_wait: Option<UnixMillis>,
     /// Whether it is connected and may call.
     pub is_connected: bool,
     /// Whether its session is dead, frozen or removed.
