@@ -150,8 +150,17 @@ mod tests {
     fn audit_event() -> Op {
         let user = || UserId::new("somebody").unwrap();
         let (action, outcome) = ("account.pause".to_owned(), "ok".to_owned());
-        let (actor, owner, target, address) = (user(), user(), None, None);
-        Op::Audit(AuditEvent { at: UnixMillis(7), actor, owner, action, target, address, outcome })
+        let (actor, owner, target, address, details) = (user(), user(), None, None, None);
+        Op::Audit(AuditEvent {
+            at: UnixMillis(7),
+            actor,
+            owner,
+            action,
+            target,
+            address,
+            outcome,
+            details,
+        })
     }
 
     #[tokio::test]

@@ -357,7 +357,7 @@ impl CampaignState {
 
     /// The caps that hold for it.
     fn caps(&self) -> Caps {
-        self.task.settings.caps(&self.context.settings.caps)
+        self.task.caps(&self.context.settings.caps)
     }
 
     /// Whether what people are written has a link.

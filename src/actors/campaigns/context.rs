@@ -230,7 +230,7 @@ impl CampaignsContext {
     }
 
     /// Entries on a user's list by which somebody is not contacted any more, under each of their names, and what is
-    /// looked up of them. To be written while [`CampaignsContext::refusing`] holds.
+    /// looked up of them. Each takes the place of the one that told of the same refusal before. To be written while [`CampaignsContext::refusing`] holds.
     pub(super) fn put_refusals(
         &self,
         user: &UserId,
@@ -252,7 +252,7 @@ impl CampaignsContext {
                 since: self.now(),
                 identifier: Some(identifier),
             };
-            ops.extend([Op::put_shared(&entry.refusal(key)), Op::put_suppression(&entry)]);
+            ops.extend(Op::refuse(&entry, key));
         }
         ops
     }

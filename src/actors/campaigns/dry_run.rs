@@ -341,7 +341,7 @@ impl Looking<'_> {
     ) -> Vec<DryRunPerson> {
         let (context, task) = (self.context, self.task);
         let least = task.settings.pause_seconds(context.settings.min_pause_seconds);
-        let caps = task.settings.caps(&context.settings.caps);
+        let caps = task.caps(&context.settings.caps);
         let ids: Vec<AccountId> = run.accounts(task).collect();
         let names: HashMap<TargetId, String> =
             first.iter().map(|(waiting, name)| (waiting.id, name.clone())).collect();
@@ -371,7 +371,7 @@ impl Looking<'_> {
     ) -> Vec<DryRunAccount> {
         let goal = self.task.task_type.goal();
         let has_link = self.has_link();
-        let caps = self.task.settings.caps(&self.context.settings.caps);
+        let caps = self.task.caps(&self.context.settings.caps);
         let now = self.context.budgets.now(self.context);
         let one = |own: &OwnedAccount| {
             let account = accounts.get(&own.id);

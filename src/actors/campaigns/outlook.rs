@@ -190,7 +190,7 @@ pub(in crate::actors) async fn outlook(
             standings.into_iter().filter_map(as_it_stands).collect();
         (accounts, now)
     });
-    let caps = task.settings.caps(&context.settings.caps);
+    let caps = task.caps(&context.settings.caps);
     let min_pause_seconds = task.settings.pause_seconds(context.settings.min_pause_seconds);
     let line = task.settings.opt_out_line.as_deref();
     let has_link = template_of(task).is_some_and(|template| template.has_link_with(line));

@@ -17,7 +17,7 @@ use crate::protocol::campaigns::task::{Task, TaskId};
 use crate::protocol::campaigns::text::Rendered;
 use crate::protocol::messages::message::{Author, Message};
 use crate::protocol::values::fingerprint::Fingerprint;
-use crate::store::{CommitError, ContactedRecord, Op, Reader, SharedRow, StoreError};
+use crate::store::{CommitError, ContactedRecord, Op, Reader, StoreError};
 use crate::tasks;
 
 /// Reads replies, while campaigns have a context. What comes before or after is fetched again. Accounts keep it, so it
@@ -108,7 +108,7 @@ impl CampaignsContext {
             let is_as_much = refusal.covers == Covers::Everything
                 || (refusal.covers == covers && refusal.group == group);
             // What was doubtful becomes clear.
-            refusal.list == mine && (is_doubtful || (is_as_much && !refusal.is_doubtful))
+            refusal.list == mine && is_as_much && (is_doubtful || !refusal.is_doubtful)
         };
         if writer.refusals.iter().any(is_there) {
             return Ok(());
@@ -154,24 +154,15 @@ impl CampaignsContext {
         let mine = self.list_of(&account.user);
         let own = |refusal: &&Refusal| refusal.list == mine && refusal.source == Source::StopReply;
         // While it is lifted nobody is contacted who refuses under these names.
-        let mut ops = Vec::new();
-        for refusal in writer.refusals.iter().filter(own) {
-            let list = List::User(account.user.clone());
-            ops.extend(refusal.entry.map(|entry| Op::delete_suppression(&list, entry)));
-            ops.push(Op::delete_shared::<Refusal>(refusal.id()));
-        }
-        // Of somebody who refuses at the same moment nothing is lifted.
+        let list = List::User(account.user.clone());
+        let lift = |refusal: &Refusal| Op::LiftRefusal { list: list.clone(), refusal: *refusal };
+        let ops: Vec<Op> = writer.refusals.iter().filter(own).map(lift).collect();
+        // Of somebody who refuses at the same moment nothing is lifted, and what was renewed by then stays.
         if ops.is_empty() || !lifting.is_alone() {
             return Ok(());
         }
         self.store.commit(ops).await?;
-        if !lifting.is_alone() {
-            // A refusal that came meanwhile may have gone with it: it is put back.
-            let own = writer.refusals.iter().filter(own);
-            let back = own.map(|refusal| Op::put_shared(&Refusal { entry: None, ..*refusal }));
-            self.store.commit(back.collect()).await?;
-            return Ok(());
-        }
+        drop(lifting);
         tracing::info!(account = %account.id, "somebody wants to hear from campaigns again");
         Ok(())
     }

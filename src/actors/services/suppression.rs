@@ -170,8 +170,7 @@ impl SuppressionLists {
 
     /// What writes an entry with its refusal.
     fn writes(&self, entry: &Suppression) -> [Op; 2] {
-        let refusal = entry.refusal(self.context.installation_key());
-        [Op::put_shared(&refusal), Op::put_suppression(entry)]
+        Op::refuse(entry, self.context.installation_key())
     }
 
     fn audit(&self, who: &Caller, action: &str, on: impl ToString) -> Op {
@@ -190,6 +189,12 @@ impl SuppressionLists {
             Ok(holds(store, &entry, &key)?.then_some(entry))
         };
         self.shared.reading(read).await
+    }
+
+    /// The refusal of an entry as it stands, whichever entry tells of it.
+    async fn refusal_of(&self, entry: &Suppression) -> Result<Option<Refusal>, Refused> {
+        let id = entry.refusal(self.context.installation_key()).id();
+        self.shared.reading(move |store| store.shared_row::<Refusal>(id)).await
     }
 
     /// What stands on a list under a key, with its entries.
@@ -378,19 +383,16 @@ impl SuppressionService for SuppressionLists {
         if !lifting.is_alone() || self.standing(&list, id).await?.is_none() {
             return is_again();
         }
-        let refusal = entry.refusal(self.context.installation_key());
+        let Some(refusal) = self.refusal_of(&entry).await? else { return is_again() };
         let removed = self.audit(who, "suppression.remove", format!("{}: {}", id.0, reason.trim()));
-        let ops = vec![
-            Op::delete_suppression(&list, id),
-            Op::delete_shared::<Refusal>(refusal.id()),
-            removed,
-        ];
+        // One that is renewed before this commit stays, one that is after it is written anew.
+        let mut ops = vec![Op::LiftRefusal { list: list.clone(), refusal }, removed];
+        if refusal.entry.is_none() {
+            ops.push(Op::delete_suppression(&list, id));
+        }
         self.shared.commit(ops).await?;
-        if !lifting.is_alone() {
-            // A refusal that came meanwhile may have gone with it: it is put back.
-            let mut ops = self.writes(&entry).to_vec();
-            ops.push(self.audit(who, "suppression.keep", id.0));
-            self.shared.commit(ops).await?;
+        if !lifting.is_alone() && self.refusal_of(&entry).await?.is_some() {
+            self.shared.commit(vec![self.audit(who, "suppression.keep", id.0)]).await?;
             return is_again();
         }
         drop(lifting);
@@ -466,8 +468,12 @@ fn entries(
 }
 
 /// Whether an entry's refusal stands, and tells of this entry. One that a newer entry tells of, or that was lifted
-/// together with it, is history.
-fn holds(store: &Reader, entry: &Suppression, key: &[u8; 32]) -> Result<bool, StoreError> {
+/// together with it, is history, and of no more use to anybody.
+pub(super) fn holds(
+    store: &Reader,
+    entry: &Suppression,
+    key: &[u8; 32],
+) -> Result<bool, StoreError> {
     let refusal: Option<Refusal> = store.shared_row(entry.refusal(key).id())?;
     Ok(refusal.is_some_and(|refusal| refusal.entry.is_none_or(|newest| newest == entry.id)))
 }

@@ -10,6 +10,7 @@ use super::accounts::Accounts;
 use super::campaigns::Campaigns;
 use super::logins::{LoginService, Logins};
 use super::monitors::Monitors;
+use super::suppression::holds;
 use super::webhooks::{WebhookInfo, webhook_info};
 use super::{Shared, broken};
 use crate::actors::tree::erasing::ErasingGuard;
@@ -276,6 +277,18 @@ impl UserData {
         Ok(campaigns)
     }
 
+    /// The user's list of who is never contacted, as it is shown.
+    fn suppressed_by(&self, store: &Reader, user: &UserId) -> Result<Vec<Suppression>, StoreError> {
+        let (list, key) = (List::User(user.clone()), self.campaigns.context.installation_key());
+        let mut standing = Vec::new();
+        for entry in store.suppressions(&list, None, EXPORTED_PEOPLE_MAX)? {
+            if holds(store, &entry, key)? {
+                standing.push(entry);
+            }
+        }
+        Ok(standing)
+    }
+
     /// The archive of a user. Reads much, and blocks for it.
     fn archive_of(&self, store: &Reader, user: UserId) -> Result<UserArchive, StoreError> {
         let only = Scope::Only(user.clone());
@@ -290,11 +303,7 @@ impl UserData {
             monitors: monitors.iter().map(|record| self.monitors.info(record)).collect(),
             webhooks: hooks.collect::<Result<_, _>>()?,
             campaigns: self.campaigns_of(store, &user)?,
-            suppression: store.suppressions(
-                &List::User(user.clone()),
-                None,
-                EXPORTED_PEOPLE_MAX,
-            )?,
+            suppression: self.suppressed_by(store, &user)?,
             audit: entries_of(store, &user)?,
             user,
         })

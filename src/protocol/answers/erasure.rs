@@ -33,6 +33,7 @@ impl Erasure {
             target: Some(self.pseudonym.to_string()),
             address: self.address.clone(),
             outcome: "ok".to_owned(),
+            details: None,
         }
     }
 }

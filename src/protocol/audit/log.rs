@@ -3,6 +3,8 @@
 //! of people is outside the chain and only committed to by a salted hash, so that it can be forgotten
 //! without breaking the chain. Pure.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -13,11 +15,43 @@ use crate::protocol::values::ids::UnixMillis;
 /// How long entries are kept, milliseconds (a year).
 pub const AUDIT_LOG_KEPT_MS: i64 = 365 * 24 * 60 * 60 * 1_000;
 
+/// Longest text that an entry takes along, characters.
+pub const DETAILS_CHARS_MAX: usize = 500;
+
 /// A hash of the chain.
 pub type Hash = [u8; 32];
 
 /// What precedes the first entry.
 pub const ORIGIN: Hash = [0; 32];
+
+/// What somebody wrote about what was done, e.g. how the people of a campaign agreed. Not for logs.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Details(String);
+
+impl Details {
+    /// The text, or its beginning when it is longer than [`DETAILS_CHARS_MAX`].
+    pub fn new(text: &str) -> Self {
+        match text.char_indices().nth(DETAILS_CHARS_MAX) {
+            None => Self(text.to_owned()),
+            Some(_) => {
+                let start = text.chars().take(DETAILS_CHARS_MAX - 1);
+                Self(start.chain(['…']).collect())
+            }
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Details {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Details(..)")
+    }
+}
 
 /// Something that was done, to be noted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +70,8 @@ pub struct AuditEvent {
     pub address: Option<String>,
     /// How it ended: `ok`, or a refusal's code.
     pub outcome: String,
+    /// What was written about it.
+    pub details: Option<Details>,
 }
 
 impl AuditEvent {
@@ -49,6 +85,7 @@ impl AuditEvent {
             target: None,
             address: None,
             outcome: "ok".to_owned(),
+            details: None,
         }
     }
 
@@ -62,6 +99,12 @@ impl AuditEvent {
     #[must_use]
     pub fn on(self, target: impl ToString) -> Self {
         Self { target: Some(target.to_string()), ..self }
+    }
+
+    /// What was written about it.
+    #[must_use]
+    pub fn with(self, details: Details) -> Self {
+        Self { details: Some(details), ..self }
     }
 
     /// How it ended, if not well.
@@ -101,6 +144,9 @@ pub struct Persons {
     pub target: Option<String>,
     /// From where.
     pub address: Option<String>,
+    /// What was written about it. Older entries have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Details>,
 }
 
 /// An entry as it is read.
@@ -118,14 +164,17 @@ impl Persons {
         let salt = self.salt?;
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let (target, address) = (text(&self.target), text(&self.address));
-        Some(Fingerprint::of([
+        let parts = [
             &salt[..],
             self.actor.as_bytes(),
             self.owner.as_bytes(),
             &[u8::from(self.target.is_some()), u8::from(self.address.is_some())],
             target.as_bytes(),
             address.as_bytes(),
-        ]))
+        ];
+        // One part more, where there are details, so that entries without hash as they always did.
+        let details = self.details.as_ref().map(|details| details.0.as_bytes());
+        Some(Fingerprint::of(parts.into_iter().chain(details)))
     }
 
     /// Forgets the user `id`, whose place `pseudonym` takes. An entry that tells of somebody else, too,
@@ -136,7 +185,7 @@ impl Persons {
                 pseudonym.clone_into(person);
             }
         }
-        (self.salt, self.target, self.address) = (None, None, None);
+        (self.salt, self.target, self.address, self.details) = (None, None, None, None);
     }
 }
 
@@ -165,9 +214,10 @@ impl ChainLink {
 impl Entry {
     /// The entry of an audit event, number `number`, behind one with the hash `before`.
     pub fn of(audit_event: AuditEvent, number: u64, before: &Hash, salt: [u8; 16]) -> Self {
-        let AuditEvent { at, actor, owner, action, target, address, outcome } = audit_event;
+        let AuditEvent { at, actor, owner, action, target, address, outcome, details } =
+            audit_event;
         let (actor, owner) = (actor.into(), owner.into());
-        let persons = Persons { salt: Some(salt), actor, owner, target, address };
+        let persons = Persons { salt: Some(salt), actor, owner, target, address, details };
         let commitment = persons.commitment().unwrap_or(Fingerprint(ORIGIN));
         let mut link = ChainLink { number, at, action, outcome, persons: commitment, hash: ORIGIN };
         link.hash = link.hash_of(before);
@@ -194,13 +244,41 @@ mod tests {
     }
 
     #[test]
+    fn entries_from_before_there_were_details_are_read_and_whole() {
+        let json = r#"{"salt":[3,3,3,3,3,3,3,3,3,3,3,3,3,3,3,3],"actor":"ann","owner":"ann","target":"x","address":null}"#;
+        let persons: Persons = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&persons).unwrap(), json, "and written as they were");
+        let committed = Fingerprint::of([&[3; 16][..], b"ann", b"ann", &[1, 0], b"x", b""]);
+        assert_eq!(persons.commitment(), Some(committed));
+        let told = Persons { details: Some(Details::new("")), ..persons.clone() };
+        assert_ne!(
+            told.commitment(),
+            persons.commitment(),
+            "nor is an empty text put in unnoticed"
+        );
+    }
+
+    #[test]
+    fn details_are_bounded_and_not_for_logs() {
+        let long = Details::new(&"я".repeat(DETAILS_CHARS_MAX + 1));
+        assert_eq!(long.as_str().chars().count(), DETAILS_CHARS_MAX);
+        assert!(long.as_str().ends_with("я…"));
+        let whole = "я".repeat(DETAILS_CHARS_MAX);
+        assert_eq!(Details::new(&whole).as_str(), whole);
+        let event = audit_event("campaign.create", "ann").with(Details::new("they asked"));
+        assert!(!format!("{event:?}").contains("they asked"));
+    }
+
+    #[test]
     fn forgetting_a_person_leaves_the_chain_whole() {
-        let mut entry = Entry::of(audit_event("message.send", "somebody"), 1, &ORIGIN, [3; 16]);
+        let event = audit_event("message.send", "somebody").with(Details::new("they asked"));
+        let mut entry = Entry::of(event, 1, &ORIGIN, [3; 16]);
+        assert!(entry.is_whole());
         entry.persons.forget(&UserId::new("somebody").unwrap(), "erased-1");
         assert!(entry.link.follows(&ORIGIN) && entry.is_whole());
         let shown = format!("{entry:?}");
         assert!(!shown.contains("somebody") && !shown.contains("thing-7"), "{shown}");
-        assert_eq!(entry.persons.owner, "owner");
+        assert_eq!((entry.persons.owner.as_str(), &entry.persons.details), ("owner", &None));
     }
 
     proptest! {
@@ -208,10 +286,10 @@ mod tests {
         fn no_part_of_an_entry_changes_unnoticed(
             action in "[a-z.]{1,12}", outcome in "[a-z]{1,4}", at in any::<i64>(),
             actor in "[a-z]{1,9}", target in prop::option::of("[a-z]{0,9}"),
-            address in prop::option::of("[a-z]{0,9}"), which in 0..8usize,
+            address in prop::option::of("[a-z]{0,9}"), details in prop::option::of("[a-z]{0,9}"), which in 0..9usize,
         ) {
             let audit_event = AuditEvent {
-                at: UnixMillis(at), outcome, target, address,
+                at: UnixMillis(at), outcome, target, address, details: details.map(Details),
                 ..audit_event(&action, &actor)
             };
             let whole = Entry::of(audit_event, 7, &[1; 32], [9; 16]);
@@ -225,6 +303,11 @@ mod tests {
                 4 => changed.persons.actor.push('x'),
                 5 => changed.persons.owner.push('x'),
                 6 => changed.persons.target = Some(changed.persons.target.unwrap_or_default() + "x"),
+                7 => changed.persons.details = match changed.persons.details {
+                    Some(_) if at % 2 == 0 => None,
+                    Some(Details(text)) => Some(Details(text + "x")),
+                    None => Some(Details(String::new())),
+                },
                 _ => changed.persons.address = Some(changed.persons.address.unwrap_or_default() + "x"),
             }
             prop_assert!(!(changed.link.follows(&[1; 32]) && changed.is_whole()), "{which}");

@@ -40,6 +40,8 @@ pub struct CampaignAccount {
     pub lookups: PhoneLookups,
     /// What Telegram has it wait for.
     pub waits: FloodWaits,
+    /// Until when it was last told here to leave contacts alone; it is among the waits as long as it holds.
+    pub contacts_wait: Option<UnixMillis>,
     /// Whether it is connected and may call.
     pub is_connected: bool,
     /// Whether its session is dead, frozen or removed.
@@ -67,6 +69,10 @@ pub struct ActorRecord {
     /// Whether it still looks phones up.
     #[serde(default)]
     pub lookups: PhoneLookups,
+    /// Until when it looks no phones up and adds nobody, because it was told to do so later. Telegram need not have
+    /// named a wait for that, so that nobody else knows of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contacts_wait: Option<UnixMillis>,
 }
 
 /// Why an account does not act now.
@@ -130,6 +136,7 @@ impl CampaignAccount {
             floods: PeerFloods::default(),
             lookups: PhoneLookups::default(),
             waits: FloodWaits::default(),
+            contacts_wait: None,
             is_connected: true,
             is_gone: false,
             has_own_work: false,
@@ -146,8 +153,14 @@ impl CampaignAccount {
         let mut usage = Usage::none(record.telegram_id, record.since);
         usage.rests_until = record.rests_until.unwrap_or(usage.rests_until);
         usage.restore(counts);
-        let (floods, lookups) = (record.floods, record.lookups);
-        Self { floods, lookups, ..Self::fresh(id, usage) }
+        let (floods, lookups, contacts_wait) =
+            (record.floods, record.lookups, record.contacts_wait);
+        let mut waits = FloodWaits::default();
+        if let Some(until) = contacts_wait {
+            let scope = FloodWaitScope::Class(MethodClass::Contacts);
+            waits.impose(scope, until, UnixMillis(i64::MIN));
+        }
+        Self { floods, lookups, waits, contacts_wait, ..Self::fresh(id, usage) }
     }
 
     /// What is kept of it.
@@ -159,6 +172,7 @@ impl CampaignAccount {
             rests_until,
             floods: self.floods.clone(),
             lookups: self.lookups,
+            contacts_wait: self.contacts_wait,
         }
     }
 
@@ -232,7 +246,11 @@ impl CampaignAccount {
         match verdict {
             AccountVerdict::Waits { seconds } => {
                 let until = now.plus_ms(i64::from(seconds) * 1_000 + WAIT_MARGIN_MS);
-                self.waits.impose(FloodWaitScope::Class(class_of(step)), until, now);
+                let class = class_of(step);
+                self.waits.impose(FloodWaitScope::Class(class), until, now);
+                if class == MethodClass::Contacts {
+                    self.contacts_wait = self.contacts_wait.max(Some(until));
+                }
             }
             AccountVerdict::Limited => drop(self.floods.note(now)),
             AccountVerdict::Blocked => self.is_gone = true,
@@ -240,7 +258,7 @@ impl CampaignAccount {
                 self.usage.rests_until = self.usage.rests_until.max(now.plus_ms(SLOWER_MS));
             }
             AccountVerdict::FewerPhones => self.lookups.not_found(now),
-            AccountVerdict::Fine if step == Step::LookUpPhone => self.lookups.found(),
+            AccountVerdict::FoundPhone => self.lookups.found(),
             // What it forgets, and which task it leaves, is not its own to know.
             AccountVerdict::Fine | AccountVerdict::OutOfTask | AccountVerdict::ForgetsPeer => {}
         }
@@ -262,6 +280,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::protocol::campaigns::answers::{Answer, Attempt, judge};
 
     fn account() -> CampaignAccount {
         let usage = Usage::none(1, UnixMillis(-1_000_000_000_000));
@@ -314,5 +333,60 @@ mod tests {
         let held =
             |step| account.check(step, false, &caps, UnixMillis(1)).map_err(|held| held.hold);
         assert_eq!((held(Step::LookUpPhone), held(Step::Send)), (Err(Hold::PhoneLookups), Ok(())));
+    }
+
+    /// What a lookup is told, and what follows for the account.
+    fn looks_up(account: &mut CampaignAccount, answer: Answer, now: UnixMillis) {
+        let attempt = Attempt {
+            step: Step::LookUpPhone,
+            is_repeat: false,
+            attempts: 1,
+            is_known_elsewhere: false,
+            may_get_link: false,
+        };
+        account.apply(judge(answer, &attempt).account, Step::LookUpPhone, now);
+    }
+
+    #[test]
+    fn only_a_phone_that_somebody_has_ends_a_row_of_those_that_nobody_has() {
+        let now = UnixMillis(0);
+        let rests = |between: Answer| {
+            let mut account = account();
+            for _ in 0..3 {
+                looks_up(&mut account, Answer::PhoneNotFound, now);
+                looks_up(&mut account, between, now);
+            }
+            looks_up(&mut account, Answer::PhoneNotFound, now);
+            looks_up(&mut account, Answer::PhoneNotFound, now);
+            account.lookups.rests_until(now).is_some()
+        };
+        for nothing in [Answer::NotBegun, Answer::NoAnswer, Answer::Rejected, Answer::LookUpLater] {
+            assert!(rests(nothing), "{nothing:?}");
+        }
+        assert!(!rests(Answer::Accepted));
+    }
+
+    #[test]
+    fn who_is_to_look_up_later_does_so_also_after_a_restart() {
+        let (caps, now) = (Caps::default(), UnixMillis(0));
+        let mut account = account();
+        looks_up(&mut account, Answer::LookUpLater, now);
+        let json = serde_json::to_string(&account.record()).unwrap();
+        let record = serde_json::from_str(&json).unwrap();
+        let restored = CampaignAccount::restored(account.id, record, []);
+        for account in [&account, &restored] {
+            let held = |step, at| {
+                account.check(step, false, &caps, UnixMillis(at)).map_err(|held| held.hold)
+            };
+            assert_eq!(held(Step::LookUpPhone, 59 * 60_000), Err(Hold::FloodWait));
+            assert_eq!(held(Step::AddContact, 59 * 60_000), Err(Hold::FloodWait));
+            assert_eq!(held(Step::Send, 1), Ok(()));
+            assert_eq!(held(Step::LookUpPhone, 61 * 60_000), Ok(()));
+        }
+        assert_eq!(restored.record(), account.record());
+        let older = r#"{"telegram_id":1,"since":5}"#;
+        let older: ActorRecord = serde_json::from_str(older).unwrap();
+        assert_eq!(older.contacts_wait, None);
+        assert!(!serde_json::to_string(&older).unwrap().contains("contacts_wait"));
     }
 }

@@ -224,6 +224,8 @@ pub enum AccountVerdict {
     Slower,
     /// It looks fewer phones up.
     FewerPhones,
+    /// It has found somebody by phone.
+    FoundPhone,
     /// It forgets the access hash that it has of that person.
     ForgetsPeer,
 }
@@ -299,6 +301,9 @@ fn first_judgement(answer: Answer, attempt: &Attempt) -> Judgement {
     let step = attempt.step;
     let waiting = if step.reaches() { PassOn::Anybody } else { PassOn::SameAccount };
     let (target, account, task) = match answer {
+        Answer::Accepted if step == Step::LookUpPhone => {
+            (done(step, false), A::FoundPhone, K::Goes)
+        }
         Answer::Accepted => (done(step, false), A::Fine, K::Goes),
         Answer::AcceptedBefore => (done(step, true), A::Fine, K::Goes),
         Answer::NotAdded { is_paid: false } | Answer::Privacy

@@ -14,7 +14,7 @@ pub const HOUR_MS: i64 = 60 * 60 * 1_000;
 /// Milliseconds of a day.
 pub const DAY_MS: i64 = 24 * HOUR_MS;
 /// Uses are counted by the minute, so that a record stays small however much is done: at most 1,441 minutes of
-/// eight bytes an action. A minute counts until all of it is older than the window.
+/// twelve bytes an action. A minute counts until all of it is older than the window.
 const MINUTE_MS: i64 = 60 * 1_000;
 /// How long a new account grows to its caps, milliseconds (ten days).
 pub const RAMP_MS: i64 = 10 * DAY_MS;
@@ -104,6 +104,17 @@ impl OwnCap {
             per_hour: self.per_hour.map(|own| own.min(all.per_hour)),
         }
     }
+
+    fn above(self, all: Cap) -> Option<Self> {
+        let per_day = self.per_day.filter(|own| *own > all.per_day);
+        let per_hour = self.per_hour.filter(|own| *own > all.per_hour);
+        (per_day.is_some() || per_hour.is_some()).then_some(Self { per_day, per_hour })
+    }
+
+    fn or_more(self, all: Cap) -> Cap {
+        let own = self.over(all);
+        Cap { per_day: own.per_day.max(all.per_day), per_hour: own.per_hour.max(all.per_hour) }
+    }
 }
 
 /// What a task says of caps. For what it leaves out the installation's hold.
@@ -155,6 +166,34 @@ impl OwnCaps {
             link_message: least(self.link_message, all.link_message),
             resolve: least(self.resolve, all.resolve),
             contact: least(self.contact, all.contact),
+        }
+    }
+}
+
+impl OwnCaps {
+    /// What of these is higher than in `all`, if anything is.
+    #[must_use]
+    pub fn above(self, all: &Caps) -> Option<Self> {
+        let above = |own: Option<OwnCap>, all| own.and_then(|own| own.above(all));
+        let higher = Self {
+            invite: above(self.invite, all.invite),
+            message: above(self.message, all.message),
+            link_message: above(self.link_message, all.link_message),
+            resolve: above(self.resolve, all.resolve),
+            contact: above(self.contact, all.contact),
+        };
+        (higher != Self::default()).then_some(higher)
+    }
+
+    /// The most that may hold, where `all` are the installation's and these were allowed besides.
+    pub fn or_more(&self, all: &Caps) -> Caps {
+        let most = |own: Option<OwnCap>, all| own.unwrap_or_default().or_more(all);
+        Caps {
+            invite: most(self.invite, all.invite),
+            message: most(self.message, all.message),
+            link_message: most(self.link_message, all.link_message),
+            resolve: most(self.resolve, all.resolve),
+            contact: most(self.contact, all.contact),
         }
     }
 }
@@ -250,28 +289,51 @@ impl CapClock {
 /// How often something was done, by the minute.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Window(Vec<(i32, u32)>);
+pub struct Window(Vec<Minute>);
+
+/// What was done in one minute. Both numbers only grow, so that of two states of it the larger ones are the newer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Minute {
+    at: i32,
+    used: u32,
+    given_back: u32,
+}
+
+impl Minute {
+    fn none(at: i32) -> Self {
+        Self { at, used: 0, given_back: 0 }
+    }
+
+    /// What counts.
+    fn counted(&self) -> u32 {
+        self.used.saturating_sub(self.given_back)
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.used = self.used.max(other.used);
+        self.given_back = self.given_back.max(other.given_back);
+    }
+}
 
 impl Window {
     /// How often within `span_ms` before `now`, rounded up to whole minutes.
     pub fn used(&self, span_ms: i64, now: UnixMillis) -> u32 {
         let now = self.not_before(now);
-        let counting =
-            self.0.iter().rev().take_while(|(minute, _)| over_at(*minute, span_ms) > now);
-        counting.fold(0, |sum, (_, used)| sum.saturating_add(*used))
+        let counting = self.0.iter().rev().take_while(|minute| over_at(minute.at, span_ms) > now);
+        counting.fold(0, |sum, minute| sum.saturating_add(minute.counted()))
     }
 
     /// When there is room under `most` within `span_ms`, if there is none now. `None` inside: never.
     fn free_at(&self, most: u32, span_ms: i64, now: UnixMillis) -> Option<UnixMillis> {
         let now = self.not_before(now);
         let mut used = self.used(span_ms, now);
-        for (minute, count) in self.0.iter().filter(|(minute, _)| over_at(*minute, span_ms) > now) {
+        for minute in self.0.iter().filter(|minute| over_at(minute.at, span_ms) > now) {
             if used < most {
                 break;
             }
-            used -= (*count).min(used);
+            used -= minute.counted().min(used);
             if used < most {
-                return Some(over_at(*minute, span_ms));
+                return Some(over_at(minute.at, span_ms));
             }
         }
         if used < most { Some(now) } else { None }
@@ -279,63 +341,56 @@ impl Window {
 
     fn add(&mut self, now: UnixMillis) {
         let now = self.not_before(now);
-        self.0.retain(|(minute, _)| over_at(*minute, DAY_MS) > now);
-        let minute = minute_of(now);
-        match self.0.last_mut().filter(|(last, _)| *last == minute) {
-            Some((_, used)) => *used = used.saturating_add(1),
-            None => self.0.push((minute, 1)),
+        self.0.retain(|minute| over_at(minute.at, DAY_MS) > now);
+        let at = minute_of(now);
+        match self.0.last_mut().filter(|last| last.at == at) {
+            Some(minute) => minute.used = minute.used.saturating_add(1),
+            None => self.0.push(Minute { used: 1, ..Minute::none(at) }),
         }
     }
 
-    /// The minute in which something at `at` was counted, and how often it was done in it.
-    fn minute(&self, at: UnixMillis) -> (i32, u32) {
+    /// The minute in which something at `at` was counted.
+    fn minute(&self, at: UnixMillis) -> Minute {
         let wanted = minute_of(at);
         // What is said to be older than the newest use was counted with that.
-        let minute = self.0.last().map_or(wanted, |(newest, _)| wanted.max(*newest));
-        let found = |minute| self.0.iter().find(|(known, _)| *known == minute).map(|known| known.1);
-        found(wanted)
-            .map(|used| (wanted, used))
-            .unwrap_or_else(|| (minute, found(minute).unwrap_or(0)))
+        let counted = self.0.last().map_or(wanted, |newest| wanted.max(newest.at));
+        let found = |at| self.0.iter().find(|known| known.at == at).copied();
+        found(wanted).or_else(|| found(counted)).unwrap_or_else(|| Minute::none(counted))
     }
 
-    fn restore(&mut self, minute: i32, used: u32) {
-        match self.0.binary_search_by_key(&minute, |(known, _)| *known) {
-            Ok(at) => self.0[at].1 = used,
-            Err(at) => self.0.insert(at, (minute, used)),
+    fn restore(&mut self, minute: Minute) {
+        match self.0.binary_search_by_key(&minute.at, |known| known.at) {
+            Ok(at) => self.0[at].merge(&minute),
+            Err(at) => self.0.insert(at, minute),
         }
     }
 
     fn give_back(&mut self, at: UnixMillis) {
-        if let Some((_, used)) = self.0.iter_mut().find(|(minute, _)| *minute == minute_of(at)) {
-            *used = used.saturating_sub(1);
+        if let Some(minute) = self.0.iter_mut().find(|minute| minute.at == minute_of(at)) {
+            minute.given_back = minute.given_back.saturating_add(1).min(minute.used);
         }
     }
 
     /// Time never goes back before the newest use.
     fn not_before(&self, now: UnixMillis) -> UnixMillis {
-        let newest = self.0.last().map(|(minute, _)| UnixMillis(i64::from(*minute) * MINUTE_MS));
+        let newest = self.0.last().map(|minute| UnixMillis(i64::from(minute.at) * MINUTE_MS));
         newest.map_or(now, |newest| newest.max(now))
     }
 
     /// Both that were counted at the same time: of each minute the larger number.
     fn merge(&mut self, other: &Self) {
-        for (minute, used) in &other.0 {
-            match self.0.binary_search_by_key(minute, |(known, _)| *known) {
-                Ok(at) => self.0[at].1 = self.0[at].1.max(*used),
-                Err(at) => self.0.insert(at, (*minute, *used)),
-            }
-        }
+        other.0.iter().for_each(|minute| self.restore(*minute));
     }
 
     /// How often in each slot of `slot_ms` before `now`, the newest first.
     pub fn by_slot(&self, slot_ms: i64, slots: usize, now: UnixMillis) -> Vec<u32> {
         let mut counts = vec![0_u32; slots];
-        for (minute, used) in &self.0 {
-            let age = now.0.saturating_sub(i64::from(*minute) * MINUTE_MS).max(0);
+        for minute in &self.0 {
+            let age = now.0.saturating_sub(i64::from(minute.at) * MINUTE_MS).max(0);
             if let Some(count) =
                 usize::try_from(age / slot_ms).ok().and_then(|slot| counts.get_mut(slot))
             {
-                *count = count.saturating_add(*used);
+                *count = count.saturating_add(minute.counted());
             }
         }
         counts
@@ -384,11 +439,25 @@ pub struct UseCount {
     pub budget: Budget,
     /// Which minute of the steady timeline.
     pub minute: i32,
-    /// How often.
+    /// How often. It only grows, like what was given back: so of two states that are handed in in the wrong order
+    /// nothing is lost.
     pub used: u32,
+    /// How often it turned out that it was not done after all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub given_back: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl UseCount {
+    /// Both that were counted of the same minute.
+    pub fn merge(&mut self, other: &Self) {
+        self.used = self.used.max(other.used);
+        self.given_back = self.given_back.max(other.given_back);
+    }
+
     /// When it counts no more, on the steady timeline.
     pub fn over_at(&self) -> UnixMillis {
         over_at(self.minute, DAY_MS)
@@ -510,19 +579,19 @@ impl Usage {
     }
 
     /// What is to be written of what was just spent of `budget`, or given back, at `at`: the minute's counts, which
-    /// replace those written before.
+    /// are merged with those written before.
     pub fn counts(&self, budget: Budget, at: UnixMillis) -> Vec<UseCount> {
         let count = |budget: &Budget| {
-            let (minute, used) = self.window(*budget).minute(at);
-            UseCount { telegram_id: self.telegram_id, budget: *budget, minute, used }
+            let Minute { at: minute, used, given_back } = self.window(*budget).minute(at);
+            UseCount { telegram_id: self.telegram_id, budget: *budget, minute, used, given_back }
         };
         spends(budget).iter().map(count).collect()
     }
 
     /// Takes in what was written earlier, in any order.
     pub fn restore(&mut self, counts: impl IntoIterator<Item = UseCount>) {
-        for UseCount { budget, minute, used, .. } in counts {
-            self.window_mut(budget).restore(minute, used);
+        for UseCount { budget, minute, used, given_back, .. } in counts {
+            self.window_mut(budget).restore(Minute { at: minute, used, given_back });
         }
     }
 
@@ -566,6 +635,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::protocol::values::fingerprint::Fingerprint;
 
     const GROWN: UnixMillis = UnixMillis(-RAMP_MS);
 
@@ -697,19 +767,28 @@ mod tests {
         #[test]
         fn what_was_written_minute_by_minute_counts_as_what_was_done(
             acts in prop::collection::vec((0..BUDGETS.len(), 0..40 * MINUTE_MS, any::<bool>()), 0..80),
+            order in any::<u64>(),
         ) {
             let (mut usage, mut now) = (Usage::none(1, GROWN), UnixMillis(0));
-            let mut written = std::collections::BTreeMap::new();
+            let mut handed_in = Vec::new();
             for (budget, later, is_given_back) in acts {
                 let budget = BUDGETS[budget];
                 now = now.plus_ms(later);
                 usage.note(budget, now);
+                handed_in.extend(usage.counts(budget, now));
                 if is_given_back {
                     usage.give_back(budget, now);
+                    handed_in.extend(usage.counts(budget, now));
                 }
-                for count in usage.counts(budget, now) {
-                    written.insert((count.budget, count.minute), count);
-                }
+            }
+            // Those who count at once hand in their counts in any order.
+            handed_in.sort_by_key(|count| {
+                Fingerprint::of_value(&(count.minute, count.used, count.given_back, order))
+            });
+            let mut written = std::collections::BTreeMap::<_, UseCount>::new();
+            for count in handed_in {
+                let known = written.entry((count.budget, count.minute)).or_insert(count);
+                known.merge(&count);
             }
             let mut restored = Usage::none(1, GROWN);
             restored.restore(written.into_values());

@@ -34,7 +34,8 @@ pub struct Settings {
     pub zones: Vec<Zone>,
     /// Whether people that another task has reached lately are contacted all the same. Audited.
     pub ignore_recontact: bool,
-    /// Other caps than those of the installation, lower ones unless an admin has set them.
+    /// Other caps than those of the installation, lower ones unless an admin has set them. What binds is
+    /// [`super::task::Task::caps`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caps: Option<OwnCaps>,
     /// A line that tells how to opt out, put below the text.
@@ -99,11 +100,6 @@ impl Settings {
     /// The least pause that holds for the task, seconds; `installation` is that of all.
     pub fn pause_seconds(&self, installation: u32) -> u32 {
         self.min_pause_seconds.map_or(installation, |own| own.max(installation))
-    }
-
-    /// The caps that hold for the task.
-    pub fn caps(&self, installation: &Caps) -> Caps {
-        self.caps.unwrap_or_default().over(installation)
     }
 }
 

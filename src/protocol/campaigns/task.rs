@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::caps::Caps;
+use super::caps::{Caps, OwnCaps};
 use super::schedule::{Due, Schedule};
 use super::settings::{SettingError, Settings};
 use super::target::Step;
@@ -328,6 +328,10 @@ pub struct Task {
     /// How it works.
     #[serde(default)]
     pub settings: Settings,
+    /// Which of its caps an admin has set above the installation's. All others bind only as far as the installation's
+    /// do not, also where those were lowered later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raised_caps: Option<OwnCaps>,
     /// By whom.
     pub account_ids: Vec<AccountId>,
     /// How these people agreed, or why they are expected to welcome it.
@@ -486,6 +490,7 @@ impl Task {
     ) -> Result<Self, Vec<RequestError>> {
         request.check(caps, is_admin)?;
         let task_type = request.task_type.ok_or_else(|| vec![RequestError::Type])?;
+        let raised_caps = request.settings.caps.and_then(|own| own.above(caps));
         Ok(Self {
             id,
             user,
@@ -499,6 +504,7 @@ impl Task {
             priority: request.priority,
             schedule: request.schedule,
             settings: request.settings,
+            raised_caps,
             account_ids: request.account_ids,
             audience_basis: request.audience_basis,
             is_basis_confirmed: true,
@@ -529,7 +535,8 @@ impl Task {
     }
 
     /// Changes it. Title, description and priority may change at any time, all else in drafts and paused tasks. Caps
-    /// that an admin has raised stay raised when somebody else changes other things.
+    /// that an admin has raised stay raised when somebody else changes other things, and those that the installation
+    /// has overtaken are raised by nobody who sends them back as they are shown.
     ///
     /// # Errors
     /// Everything that is wrong with it; nothing has changed then.
@@ -543,16 +550,21 @@ impl Task {
         if instant(&request.schedule) == instant(&self.schedule) {
             request.schedule = self.schedule.clone();
         }
+        let is_as_before = !is_admin && request.settings.caps == self.settings.caps;
+        let keeps_caps = is_as_before || request.settings.caps == self.shown_caps(caps);
+        if keeps_caps {
+            request.settings.caps = self.settings.caps;
+        }
         let same = TaskRequest {
             title: request.title.clone(),
             description: request.description.clone(),
             priority: request.priority,
             ..self.request()
         };
-        if request != same && !self.status.may_be_edited() {
+        if (request != same || !keeps_caps) && !self.status.may_be_edited() {
             return Err(vec![RequestError::NotEditable]);
         }
-        request.check(caps, is_admin || request.settings.caps == self.settings.caps)?;
+        request.check(caps, is_admin || keeps_caps)?;
         if request.task_type != Some(self.task_type) {
             return Err(vec![RequestError::Type]);
         }
@@ -565,12 +577,27 @@ impl Task {
         self.message_template = request.message_template;
         self.priority = request.priority;
         self.schedule = request.schedule;
+        if !keeps_caps {
+            self.raised_caps = request.settings.caps.and_then(|own| own.above(caps));
+        }
         self.settings = request.settings;
         self.account_ids = request.account_ids;
         self.is_basis_confirmed |= request.audience_basis != self.audience_basis;
         self.audience_basis = request.audience_basis;
         self.revision += 1;
         Ok(())
+    }
+
+    /// The caps that hold for it, where `installation` are those of all: its own only lower them, except for what an
+    /// admin has raised.
+    pub fn caps(&self, installation: &Caps) -> Caps {
+        self.shown_caps(installation).unwrap_or_default().over(installation)
+    }
+
+    /// Its own caps as far as they hold, as it is told of them.
+    pub fn shown_caps(&self, installation: &Caps) -> Option<OwnCaps> {
+        let most = self.raised_caps.unwrap_or_default().or_more(installation);
+        self.settings.caps.map(|own| own.lowered_to(&most))
     }
 
     /// A person confirms that the audience basis holds for these people.
@@ -667,6 +694,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::protocol::campaigns::caps::{Cap, OwnCap};
     use crate::protocol::campaigns::zone::Zone;
 
     fn request() -> TaskRequest {
@@ -738,6 +766,66 @@ mod tests {
         order(&mut task, Order::Pause(PauseReason::Asked)).unwrap();
         assert_eq!(task.edit(request(), (&caps, false)), Ok(()));
         assert_eq!(task.text_version, 3);
+    }
+
+    fn with_caps(per_day: u32) -> TaskRequest {
+        let invite = Some(OwnCap { per_day: Some(per_day), per_hour: None });
+        let caps = Some(OwnCaps { invite, ..OwnCaps::default() });
+        TaskRequest { settings: Settings { caps, ..Settings::default() }, ..request() }
+    }
+
+    fn installation(invites_a_day: u32) -> Caps {
+        let invite = Cap { per_day: invites_a_day, per_hour: 5 };
+        Caps { invite, ..Caps::default() }
+    }
+
+    fn made(caps: &Caps, request: TaskRequest, is_admin: bool) -> Task {
+        let names = (TaskId(Uuid::nil()), UserId::new("ann").unwrap());
+        Task::new(names, request, (caps, is_admin), UnixMillis(5)).unwrap()
+    }
+
+    #[test]
+    fn caps_that_the_installation_lowers_bind_tasks_with_caps_of_their_own() {
+        let (wide, narrow) = (installation(50), installation(10));
+        for is_admin in [false, true] {
+            let mut task = made(&wide, with_caps(50), is_admin);
+            assert_eq!(task.caps(&wide).invite.per_day, 50);
+            assert_eq!(task.caps(&narrow).invite.per_day, 10, "admin: {is_admin}");
+            assert_eq!(task.shown_caps(&narrow), with_caps(10).settings.caps);
+            // Sent back as it is stored or as it is shown: nothing is raised, and nothing frozen at today's.
+            task.edit(with_caps(50), (&narrow, false)).unwrap();
+            task.edit(with_caps(10), (&narrow, is_admin)).unwrap();
+            assert_eq!(task.caps(&narrow).invite.per_day, 10);
+            assert_eq!(task.caps(&wide).invite.per_day, 50);
+            // An admin who sends more than is shown raises it, in a task that may be edited.
+            order(&mut task, Order::Start).unwrap();
+            let raised = task.edit(with_caps(50), (&narrow, true));
+            assert_eq!(raised, Err(vec![RequestError::NotEditable]));
+            assert_eq!(task.edit(with_caps(10), (&narrow, true)), Ok(()));
+            order(&mut task, Order::Pause(PauseReason::Asked)).unwrap();
+            task.edit(with_caps(50), (&narrow, true)).unwrap();
+            assert_eq!(task.caps(&narrow).invite.per_day, 50);
+        }
+    }
+
+    #[test]
+    fn caps_that_an_admin_has_raised_outlive_a_lowering_and_an_edit_and_no_others_do() {
+        let (wide, narrow) = (installation(50), installation(10));
+        let mut request = with_caps(60);
+        request.settings.caps.as_mut().unwrap().message =
+            Some(OwnCap { per_day: Some(40), per_hour: None });
+        let mut task = made(&wide, request.clone(), true);
+        let messages = Caps { message: Cap { per_day: 7, per_hour: 7 }, ..narrow };
+        let held = task.caps(&messages);
+        assert_eq!((held.invite.per_day, held.message.per_day), (60, 7), "only what was raised");
+        let title = TaskRequest { title: "Other".into(), ..request };
+        task.edit(title, (&narrow, false)).unwrap();
+        assert_eq!(task.caps(&narrow).invite.per_day, 60);
+        let json = serde_json::to_string(&task).unwrap();
+        assert_eq!(serde_json::from_str::<Task>(&json).unwrap(), task);
+        task.edit(with_caps(9), (&narrow, false)).unwrap();
+        assert_eq!((task.caps(&narrow).invite.per_day, task.raised_caps), (9, None));
+        assert!(task.edit(with_caps(60), (&narrow, false)).is_err(), "it is raised no more");
     }
 
     #[test]

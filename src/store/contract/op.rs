@@ -8,7 +8,7 @@ use crate::protocol::answers::erasure::Erasure;
 use crate::protocol::audit::log::AuditEvent;
 use crate::protocol::bridge::job::JobRecord;
 use crate::protocol::bridge::outbox::OutboxEntry;
-use crate::protocol::campaigns::respect::{List, Suppression, SuppressionId};
+use crate::protocol::campaigns::respect::{List, Refusal, Suppression, SuppressionId};
 use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::monitors::cursor::Cursor;
 use crate::protocol::monitors::record::MonitorRecord;
@@ -119,6 +119,22 @@ pub enum Op {
         /// The row.
         id: RowId,
     },
+    /// Writes a refusal. The entry of the list that told of it before, if it is another one than now, is deleted: so
+    /// nothing stays of somebody that no list shows.
+    PutRefusal {
+        /// On whose list it is.
+        list: List,
+        /// The refusal.
+        refusal: Refusal,
+    },
+    /// Deletes a refusal with the entry of the list that tells of it, if it still is what it was when somebody decided
+    /// that it is lifted; one that was renewed meanwhile stays.
+    LiftRefusal {
+        /// On whose list it is.
+        list: List,
+        /// The refusal, as it was read.
+        refusal: Refusal,
+    },
     /// Deletes the note that a row expires.
     DeleteExpiryNote(ExpiryNote),
     /// Everything up to this sequence number of the outbox was taken over by the reader for
@@ -187,6 +203,12 @@ impl Op {
     /// Deletes a row that belongs to no user.
     pub fn delete_shared<R: SharedRow>(id: impl Into<RowId>) -> Self {
         Self::DeleteShared { table: R::TABLE, id: id.into() }
+    }
+
+    /// Writes an entry of the list that it names, and the refusal that is looked up.
+    pub fn refuse(entry: &Suppression, installation_key: &[u8; 32]) -> [Self; 2] {
+        let (list, refusal) = (entry.list.clone(), entry.refusal(installation_key));
+        [Self::PutRefusal { list, refusal }, Self::put_suppression(entry)]
     }
 
     /// Writes an entry of the list that it names: a user's own or the installation's.

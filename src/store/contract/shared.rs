@@ -18,7 +18,8 @@ use super::rows::{RowId, json_of, ordered};
 /// A table of rows that belong to no user. Erasing a user leaves them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SharedTable {
-    /// How often a person or bot at Telegram did something, by the minute.
+    /// How often a person or bot at Telegram did something, by the minute. Merged with what is there, in whatever order
+    /// it is handed in.
     UseCount,
     /// What else campaigns know of a person or bot at Telegram that acts for them.
     Actor,
@@ -290,7 +291,7 @@ mod tests {
     #[test]
     fn ids_sort_by_person_then_by_budget_and_minute() {
         let count = |telegram_id, minute| {
-            UseCount { telegram_id, budget: Budget::Invite, minute, used: 1 }.id().0
+            UseCount { telegram_id, budget: Budget::Invite, minute, used: 1, given_back: 0 }.id().0
         };
         let sorted = [count(-1, 0), count(1, -5), count(1, 0), count(1, 256), count(2, -9)];
         assert!(sorted.is_sorted());

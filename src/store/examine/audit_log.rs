@@ -173,8 +173,17 @@ mod tests {
     fn audit_event(at: i64) -> Op {
         let user = || UserId::new("somebody").unwrap();
         let (action, outcome) = ("message.send".to_owned(), "ok".to_owned());
-        let (actor, owner, target, address) = (user(), user(), None, None);
-        Op::Audit(AuditEvent { at: UnixMillis(at), actor, owner, action, target, address, outcome })
+        let (actor, owner, target, address, details) = (user(), user(), None, None, None);
+        Op::Audit(AuditEvent {
+            at: UnixMillis(at),
+            actor,
+            owner,
+            action,
+            target,
+            address,
+            outcome,
+            details,
+        })
     }
 
     fn report(path: &Path, noted: Option<AuditLogPosition>) -> AuditLogReport {

@@ -169,6 +169,12 @@ impl Group {
             Op::DeleteShared { table, id } => {
                 self.batch.delete(layout::shared(kind::of_shared(table), &id.0));
             }
+            Op::PutRefusal { list, refusal } => {
+                campaigns::put_refusal(&mut self.batch, context.engine, &list, &refusal)?;
+            }
+            Op::LiftRefusal { list, refusal } => {
+                campaigns::lift_refusal(&mut self.batch, context.engine, &list, &refusal)?;
+            }
             Op::DeleteExpiryNote(note) => self.batch.delete(note.0),
             Op::Spool(through) => self.spool(through, context)?,
             Op::EraseRows(owner) => erasure::delete_rows(&mut self.batch, context.engine, &owner)?,
@@ -328,6 +334,8 @@ impl Group {
         if campaigns::is_void(&self.batch, context.engine, table, &key, &json)? {
             return Ok(());
         }
+        let merged = campaigns::merged(&self.batch, context.engine, (table, &key), &json)?;
+        let json = merged.map_or(json, |row| row.json);
         if let Some(at) = expires_at {
             self.batch.put(layout::steady_expiry(at, &key), Vec::new());
         }

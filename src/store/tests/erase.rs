@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::protocol::accounts::daily_limits::DayCount;
 use crate::protocol::accounts::owned::{AttachedChat, OwnedAccount};
 use crate::protocol::answers::erasure::Erasure;
-use crate::protocol::audit::log::AuditEvent;
+use crate::protocol::audit::log::{AuditEvent, Details};
 use crate::protocol::campaigns::caps::Budget;
 use crate::protocol::campaigns::respect::{List, Refusal};
 use crate::protocol::messages::record::SendRecord;
@@ -68,6 +68,7 @@ fn audit_event(owner: &str) -> Op {
         target: Some(format!("something of {owner}")),
         address: None,
         outcome: "ok".into(),
+        details: Some(Details::new(&format!("something about {owner}"))),
     })
 }
 

@@ -216,6 +216,7 @@ fn full_entry() -> Entry {
         target: Some("target".into()),
         address: Some("127.0.0.1".into()),
         outcome: "ok".into(),
+        details: None,
     };
     Entry::of(audit_event, 1, &ORIGIN, [9; 16])
 }

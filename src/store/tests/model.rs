@@ -137,7 +137,8 @@ impl Campaigns {
         match row.table {
             SharedTable::UseCount => {
                 let count: UseCount = serde_json::from_slice(&row.json).unwrap();
-                self.used.insert(count.telegram_id, count.used);
+                let used = self.used.entry(count.telegram_id).or_default();
+                *used = count.used.max(*used);
             }
             SharedTable::CampaignClock => {
                 let new: CampaignClock = serde_json::from_slice(&row.json).unwrap();

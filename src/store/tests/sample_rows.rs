@@ -261,7 +261,7 @@ pub(in crate::store) fn refusal(owner: &str) -> Refusal {
 }
 
 pub(in crate::store) fn use_count(telegram_id: i64, budget: Budget, minute: i32) -> UseCount {
-    UseCount { telegram_id, budget, minute, used: 4 }
+    UseCount { telegram_id, budget, minute, used: 4, given_back: 0 }
 }
 
 pub(in crate::store) fn actor(telegram_id: i64) -> ActorRecord {
@@ -271,6 +271,7 @@ pub(in crate::store) fn actor(telegram_id: i64) -> ActorRecord {
         rests_until: Some(UnixMillis(12)),
         floods: Default::default(),
         lookups: Default::default(),
+        contacts_wait: None,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::actors::tree::actor::{ActorProcessingErr, ActorRef, RpcReplyPort};
 use crate::actors::tree::calling::broken;
 use crate::failpoint;
 use crate::protocol::answers::refusal::{Code, FieldError, Refusal};
-use crate::protocol::audit::log::AuditEvent;
+use crate::protocol::audit::log::{AuditEvent, Details};
 use crate::protocol::campaigns::run;
 use crate::protocol::campaigns::target::TargetStatus;
 use crate::protocol::campaigns::task::{
@@ -81,7 +81,10 @@ impl CampaignState {
             }
             _ => None,
         };
-        let audit = self.audit(who, wanted.action());
+        let audit = match wanted {
+            Wanted::Start | Wanted::Resume => self.audit_basis(who, wanted.action(), &self.task),
+            Wanted::Pause | Wanted::Cancel => self.audit(who, wanted.action()),
+        };
         match self.try_follow(myself, order, vec![audit]).await {
             Ok(_) => Ok(self.task.clone()),
             Err(Unfollowed::NotNow(not_now)) => Err(not_allowed(not_now)),
@@ -260,12 +263,13 @@ impl CampaignState {
         }
         let mut run = self.run.clone();
         run.edited(&self.task, &task);
-        let all = &self.context.settings.caps;
-        let is_raised = task.settings.caps.is_some_and(|own| !own.is_within(all));
-        let raises = is_raised && task.settings.caps != self.task.settings.caps;
+        let raises = task.raised_caps.is_some() && task.raised_caps != self.task.raised_caps;
         let raised = raises.then(|| self.audit(who, "campaign.caps.raise"));
-        let audit = self.audit(who, "campaign.edit");
+        let audit = self.audit_basis(who, "campaign.edit", &task);
         let mut ops = vec![Op::update_row(&task), Op::put_row(&run), audit];
+        if task.is_basis_confirmed && !self.task.is_basis_confirmed {
+            ops.push(self.audit_basis(who, "campaign.basis.confirm", &task));
+        }
         let (before, after) = (self.task.settings.ignore_recontact, task.settings.ignore_recontact);
         ops.extend(raised);
         if before != after {
@@ -315,8 +319,17 @@ impl CampaignState {
     }
 
     pub(super) fn audit(&self, who: &Caller, action: &str) -> Op {
+        Op::Audit(self.audit_event(who, action))
+    }
+
+    /// With how the people of the task agreed.
+    fn audit_basis(&self, who: &Caller, action: &str, task: &Task) -> Op {
+        Op::Audit(self.audit_event(who, action).with(Details::new(&task.audience_basis)))
+    }
+
+    fn audit_event(&self, who: &Caller, action: &str) -> AuditEvent {
         let event = AuditEvent::by(who, &self.task.user, action, self.context.now());
-        Op::Audit(event.on(self.task.id))
+        event.on(self.task.id)
     }
 }
 

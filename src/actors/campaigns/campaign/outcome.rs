@@ -189,6 +189,8 @@ impl CampaignState {
     fn attempt_of(&self, target: &Target, action: Action, answer: Answer) -> Attempt {
         let known = self.knowing(target);
         let is_repeat = target.intent.as_deref().is_some_and(|intent| intent.is_repeat);
+        // What people write is not kept, and the beginning of a chat can be deleted: that they were the ones who wrote
+        // first is never certain.
         let wrote = false;
         Attempt {
             step: action.step,

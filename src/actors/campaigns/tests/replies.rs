@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::actors::accounts::context::PrivateMessages;
+use crate::actors::campaigns::context::Refused;
 use crate::actors::campaigns::replies::Replies;
-use crate::protocol::campaigns::respect::{List, Suppression};
+use crate::protocol::campaigns::respect::{KnownAs, List, Source, Suppression};
 use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::messages::message::{Author, Message};
 
@@ -89,6 +90,42 @@ async fn who_says_stop_is_on_the_list_before_the_update_state_moves() {
     assert_eq!(reasons[&2], (TargetStatus::Sent, None));
     assert_eq!(reasons[&3], (TargetStatus::Skipped, Some(Reason::HeldForReview)));
     assert_eq!(reasons[&4], (TargetStatus::Sent, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_refuses_less_is_held_all_the_same_when_they_answer_doubtfully() {
+    use crate::protocol::campaigns::respect::Covers::{Everything, Invitations};
+    let fixture = Fixture::new(1, 2).await;
+    let life = fixture.live().await;
+    let task = fixture.draft(&life, fixture.request(TaskType::SendMessages), 2).await;
+    life.order(task, Wanted::Start).await.unwrap();
+    until(&fixture, task, TaskStatus::Completed).await;
+    let refused =
+        |covers, is_doubtful| Refused { covers, group: None, source: Source::Privacy, is_doubtful };
+    for (person, refused) in [(1, refused(Invitations, false)), (2, refused(Everything, false))] {
+        let known = KnownAs::named(&Identifier::Id(person));
+        let ops = life.context.put_refusals(&ann(), &refused, &known);
+        fixture.ground.store.commit(ops).await.unwrap();
+    }
+    let by = fixture.reached_by(1);
+    for person in [1, 2, 1] {
+        assert!(says(&life, &fixture, by, person, "is this spam?").await);
+    }
+    let list = fixture.list().await;
+    let of = |person| {
+        let theirs = list.iter().filter(|entry| entry.identifier == Some(Identifier::Id(person)));
+        theirs.map(|entry| (entry.covers, entry.is_doubtful)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(1), [(Everything, true), (Invitations, false)], "once");
+    assert_eq!(of(2), [(Everything, false)], "what is clear stays");
+    let settings = Settings { ignore_recontact: true, ..Settings::default() };
+    let again = TaskRequest { settings, ..fixture.request(TaskType::SendMessages) };
+    let again = fixture.draft(&life, again, 2).await;
+    life.order(again, Wanted::Start).await.unwrap();
+    until(&fixture, again, TaskStatus::Completed).await;
+    let reasons = fixture.reasons(again).await;
+    assert_eq!(reasons[&1], (TargetStatus::Skipped, Some(Reason::HeldForReview)));
+    assert_eq!(reasons[&2], (TargetStatus::Skipped, Some(Reason::Suppressed)));
 }
 
 #[tokio::test(start_paused = true)]

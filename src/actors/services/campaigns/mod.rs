@@ -243,7 +243,8 @@ impl Campaigns {
         self.info(&who, task, run)
     }
 
-    fn info(&self, who: &Caller, task: Task, run: &TaskRun) -> CampaignInfo {
+    fn info(&self, who: &Caller, mut task: Task, run: &TaskRun) -> CampaignInfo {
+        task.settings.caps = task.shown_caps(&self.context.settings.caps);
         let view = self.context.status.campaign_view(&task.user, task.id);
         let statistics = view.as_ref().map_or(run.statistics, |view| view.statistics);
         let owner = owner_for(who, Some(&task.user));

@@ -10,6 +10,7 @@ use crate::actors::services::creations::gone;
 use crate::actors::services::scope_of;
 use crate::protocol::answers::campaign::CampaignInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
+use crate::protocol::audit::log::Details;
 use crate::protocol::campaigns::creation::{CreationKey, Made};
 use crate::protocol::campaigns::run::TaskRun;
 use crate::protocol::campaigns::task::{Priority, Task, TaskId, TaskRequest, TaskStatus};
@@ -136,12 +137,13 @@ impl Campaigns {
         let _busy = self.context.erasing.enter(&task.user)?;
         let audit =
             |action: &str| Op::Audit(self.shared.audit_event(who, &task.user, action, task.id));
-        let mut ops = vec![Op::put_row(task), Op::put_row(&TaskRun::new(task)), audit(action)];
+        let made = self.shared.audit_event(who, &task.user, action, task.id);
+        let made = Op::Audit(made.with(Details::new(&task.audience_basis)));
+        let mut ops = vec![Op::put_row(task), Op::put_row(&TaskRun::new(task)), made];
         if task.settings.ignore_recontact {
             ops.push(audit(ignore_recontact_action(true)));
         }
-        let all = &self.context.settings.caps;
-        if task.settings.caps.is_some_and(|own| !own.is_within(all)) {
+        if task.raised_caps.is_some() {
             ops.push(audit("campaign.caps.raise"));
         }
         ops.extend(noted);
@@ -171,6 +173,7 @@ impl Campaigns {
                     // What an admin has allowed for one task is not allowed for others.
                     let all = &self.context.settings.caps;
                     copy.settings.caps = copy.settings.caps.map(|own| own.lowered_to(all));
+                    copy.raised_caps = None;
                 }
                 let noted = creation.begins(Made::Task(copy.id));
                 self.keep_new(who, &copy, "campaign.duplicate", noted).await?;
@@ -290,7 +293,8 @@ impl Campaigns {
         if task.priority == priority {
             return Ok(());
         }
-        let request = TaskRequest { priority, ..task.request() };
+        let mut request = TaskRequest { priority, ..task.request() };
+        request.settings.caps = task.shown_caps(&self.context.settings.caps);
         let edit = Box::new(Edit { request, revision: Some(task.revision), confirms_basis: false });
         let who = who.clone();
         let message = |reply| CampaignMsg::Edit { edit, who, reply };

@@ -8,6 +8,7 @@ use crate::actors::services::{AuditQuery, Services};
 use crate::actors::tests::{Ground, soon, user};
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::answers::refusal::Code;
+use crate::protocol::audit::log::Entry;
 use crate::protocol::campaigns::caps::{OwnCap, OwnCaps};
 use crate::protocol::campaigns::creation::{CreationRecord, Made};
 use crate::protocol::campaigns::identity::{Hint, Identifier};
@@ -315,6 +316,48 @@ async fn a_priority_changes_nothing_else_also_where_an_admin_has_raised_caps() {
     assert_eq!(outcomes, [(id, Ok(()))]);
     let task = campaigns.get(&ann, id).await.unwrap().task;
     assert_eq!((task.priority, task.settings.caps), (Priority::Low, Some(caps)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_people_agreed_is_in_the_audit_log_until_the_user_is_erased() {
+    let fixture = Fixture::new().await;
+    let campaigns = fixture.services().campaigns;
+    let (ann, id) = (user("ann"), fixture.draft("one").await);
+    let edit = |audience_basis: &str| {
+        let request =
+            TaskRequest { audience_basis: audience_basis.into(), ..fixture.request("one") };
+        Edit { request, revision: None, confirms_basis: true }
+    };
+    campaigns.edit(&ann, id, edit("they came to our stand")).await.unwrap();
+    campaigns.add_targets(&ann, id, vec![person("@somebody")]).await.unwrap();
+    campaigns.order(&ann, id, Wanted::Start).await.unwrap();
+    campaigns.order(&ann, id, Wanted::Pause).await.unwrap();
+    let (copy, _) = campaigns.duplicate(&ann, id, None).await.unwrap();
+    campaigns.edit(&ann, copy.task.id, edit("they are members")).await.unwrap();
+    let told = |action: &'static str| {
+        let query = AuditQuery { action: Some(action.into()), ..AuditQuery::default() };
+        let audit = fixture.services().audit;
+        async move {
+            let entries = audit.list(&user("ann"), query).await.unwrap().items;
+            let text = |entry: Entry| entry.persons.details.map(|told| told.as_str().to_owned());
+            entries.into_iter().map(text).collect::<Vec<_>>()
+        }
+    };
+    let (stand, members) =
+        (Some("they came to our stand".to_owned()), Some("they are members".to_owned()));
+    assert_eq!(told("campaign.create").await, [Some("they asked for it".to_owned())]);
+    assert_eq!(told("campaign.edit").await, [members.clone(), stand.clone()]);
+    assert_eq!(told("campaign.start").await, [stand.clone()]);
+    assert_eq!(told("campaign.duplicate").await, [stand]);
+    assert_eq!(told("campaign.basis.confirm").await, [members]);
+    assert_eq!(told("campaign.pause").await, [None]);
+    let admin = Caller { role: Role::Admin, ..user("the-admin") };
+    fixture.services().user_data.erase(&admin, ann.user.clone()).await.unwrap();
+    let all = AuditQuery { page: PageQuery { cursor: None, limit: 100 }, ..AuditQuery::default() };
+    let entries = fixture.services().audit.list(&admin, all).await.unwrap().items;
+    let is_told = |entry: &Entry| entry.link.action == "campaign.create";
+    assert!(entries.iter().any(is_told));
+    assert!(entries.iter().all(|entry| entry.persons.details.is_none()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -203,6 +203,47 @@ async fn of_who_asked_to_be_erased_nothing_is_shown_and_the_refusal_stands() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_entry_of_who_asked_to_be_erased_keeps_a_name_or_is_exported() {
+    let fixture = Fixture::new().await;
+    let ann = user("ann");
+    let store = &fixture.ground.store;
+    let key = store.read(Reader::installation_key).await.unwrap().expect("it was drawn");
+    let entry = |number, is_doubtful| Suppression {
+        id: SuppressionId(uuid::Uuid::from_u128(number)),
+        key: SuppressionKey::of(key.expose(), &named("@first")),
+        list: List::User(ann.user.clone()),
+        covers: Covers::Everything,
+        group: None,
+        source: Source::StopReply,
+        is_doubtful,
+        since: crate::protocol::values::ids::UnixMillis(1),
+        identifier: Some(named("@first")),
+    };
+    // What they answered to campaigns: "is this spam?", and "stop".
+    for entry in [entry(1, true), entry(2, false)] {
+        store.commit(Op::refuse(&entry, key.expose()).into()).await.unwrap();
+    }
+    // One of a build that left those from before.
+    let older = Suppression { key: SuppressionKey([9; 32]), ..entry(3, true) };
+    store.commit(vec![Op::put_suppression(&older)]).await.unwrap();
+    let erased = NewSuppression { is_erased: true, ..everything("@first") };
+    fixture.lists().add(&ann, Own, erased, None).await.unwrap();
+    let (list, ids) = (List::User(ann.user.clone()), [1, 2].map(uuid::Uuid::from_u128));
+    let read = move |store: &Reader| store.suppressions(&list, None, 9);
+    let kept = store.read(read).await.unwrap();
+    let of_theirs = kept.iter().filter(|entry| ids.contains(&entry.id.0));
+    let of_theirs: Vec<_> = of_theirs.map(|entry| (entry.id.0, &entry.identifier)).collect();
+    assert_eq!(of_theirs, [(ids[1], &None)]);
+    let names = |archive: crate::actors::services::UserArchive| {
+        let told = archive.suppression.iter().map(|entry| format!("{:?}", entry.identifier));
+        told.collect::<Vec<_>>().join(",").into_bytes()
+    };
+    let user_data = fixture.root.services().user_data;
+    let archive = user_data.export(&ann, ann.user.clone(), Box::new(names)).await.unwrap();
+    assert_eq!(String::from_utf8(archive).unwrap(), "None");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_covers_less_is_an_entry_of_its_own_and_what_covers_all_answers_for_it() {
     let fixture = Fixture::new().await;
     let ann = user("ann");
@@ -268,8 +309,7 @@ async fn refusals_outlive_the_daemon_and_the_newest_entry_tells_of_one() {
         source: Source::StopReply,
         ..entry.clone()
     };
-    let ops = vec![Op::put_shared(&newer.refusal(&installation_key)), Op::put_suppression(&newer)];
-    fixture.ground.store.commit(ops).await.unwrap();
+    fixture.ground.store.commit(Op::refuse(&newer, &installation_key).into()).await.unwrap();
     let Fixture { ground, root, account } = fixture;
     ground.stop(root).await;
     let root = ground.tree().await;

@@ -454,6 +454,10 @@ pub(super) struct AuditEntry {
     pub address: Option<String>,
     /// How it ended: `ok`, or the code of the refusal; `begun` for a message before Telegram is called.
     pub outcome: String,
+    /// What was written about it: of a campaign that is made, changed or started its `audience_basis`, up to 500
+    /// characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<String>,
     /// The hash that links it to the entry before, hexadecimal SHA-256.
     pub hash: String,
 }

@@ -243,6 +243,7 @@ pub(super) fn audit_entry(entry: Entry) -> AuditEntry {
         target: persons.target,
         address: persons.address,
         outcome: link.outcome,
+        details: persons.details.map(|details| details.as_str().to_owned()),
         hash: hexadecimal(&link.hash),
     }
 }

@@ -1,7 +1,7 @@
 //! The audit log: linked over restarts, found by user, forgotten without a break, and never changed
 //! unnoticed.
 
-use crate::protocol::audit::log::AuditEvent;
+use crate::protocol::audit::log::{AuditEvent, Details};
 use crate::protocol::users::owner::UserId;
 
 use super::*;
@@ -19,6 +19,7 @@ fn audit_event(actor: &str, owner: &str, at: i64) -> Op {
         target: Some(format!("thing {at}")),
         address: Some("127.0.0.1".into()),
         outcome: "ok".into(),
+        details: (at % 2 == 0).then(|| Details::new(&format!("about {owner}"))),
     })
 }
 

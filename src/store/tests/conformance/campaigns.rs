@@ -4,7 +4,9 @@ use crate::protocol::campaigns::account::ActorRecord;
 use crate::protocol::campaigns::attempt::{ATTEMPTS_KEPT_MS, AttemptRecord};
 use crate::protocol::campaigns::block::{StatusPage, TargetBlock};
 use crate::protocol::campaigns::caps::{Budget, UseCount};
-use crate::protocol::campaigns::respect::{List, Refusal, SuppressionId};
+use crate::protocol::campaigns::respect::{
+    Covers, List, Refusal, Source, Suppression, SuppressionId,
+};
 use crate::protocol::campaigns::run::TaskRun;
 use crate::protocol::campaigns::target::TargetId;
 use crate::protocol::campaigns::task::{Task, TaskStatus};
@@ -290,6 +292,25 @@ async fn what_people_did_and_refused_is_found_by_person_and_by_key() {
 }
 
 #[tokio::test]
+async fn of_two_counts_that_overtake_each_other_no_use_is_lost() {
+    on_every_engine(|engine| async move {
+        let (store, outbox) = engine.open();
+        let count =
+            |used, given_back| UseCount { used, given_back, ..use_count(5, Budget::Message, 7) };
+        let put = |used, given_back| Op::put_shared(&count(used, given_back));
+        store.commit(vec![put(2, 0)]).await.unwrap();
+        store.commit(vec![put(1, 0)]).await.unwrap();
+        assert_eq!(store.use_counts(5).unwrap(), [count(2, 0)]);
+        store.commit(vec![put(3, 1), put(3, 0)]).await.unwrap();
+        store.close().await.unwrap();
+        drop(outbox);
+        let (store, _outbox) = engine.open();
+        assert_eq!(store.use_counts(5).unwrap(), [count(3, 1)]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn no_clock_that_is_set_forward_makes_a_shared_row_expire() {
     on_every_engine(|engine| async move {
         let (store, _outbox) = engine.open();
@@ -340,6 +361,75 @@ async fn the_clock_of_campaigns_never_goes_back_and_the_installations_key_is_dra
         drop(outbox);
         let (store, _outbox) = engine.open();
         assert_eq!(store.installation_key_or([3; 32]).await.unwrap(), first);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_entry_that_a_refusal_had_goes_with_the_commit_of_the_next() {
+    on_every_engine(|engine| async move {
+        let (store, outbox) = engine.open();
+        let key = [5; 32];
+        for list in [List::User(user("one")), List::Installation] {
+            let entry = |number| suppression(list.clone(), number);
+            let there = |store: &Store| {
+                let read = store.suppressions(&list, None, 9).unwrap();
+                read.iter().map(|entry| entry.id.0.as_u128()).collect::<Vec<_>>()
+            };
+            store.commit(Op::refuse(&entry(1), &key).into()).await.unwrap();
+            // Once more in one commit, and the same entry otherwise.
+            let both = [Op::refuse(&entry(2), &key), Op::refuse(&entry(3), &key)].concat();
+            store.commit(both).await.unwrap();
+            let erased = Suppression { identifier: None, ..entry(3) };
+            store.commit(Op::refuse(&erased, &key).into()).await.unwrap();
+            assert_eq!(there(&store), [3]);
+            // Another thing that is refused has an entry of its own.
+            let other = Suppression { covers: Covers::Messages, ..entry(4) };
+            store.commit(Op::refuse(&other, &key).into()).await.unwrap();
+            assert_eq!(there(&store), [4, 3]);
+            assert_eq!(store.suppression(&list, erased.id).unwrap(), Some(erased.clone()));
+            let refusals = store.refusals(erased.key).unwrap();
+            assert!(refusals.contains(&erased.refusal(&key)), "{refusals:?}");
+        }
+        store.close().await.unwrap();
+        drop(outbox);
+        let (store, _outbox) = engine.open();
+        assert_eq!(store.suppressions(&List::Installation, None, 9).unwrap().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refusal_that_was_renewed_is_not_lifted() {
+    on_every_engine(|engine| async move {
+        let (store, _outbox) = engine.open();
+        let key = [5; 32];
+        for list in [List::User(user("one")), List::Installation] {
+            let (first, renewed) = (suppression(list.clone(), 1), suppression(list.clone(), 2));
+            let lift = |entry: &Suppression| {
+                let (list, refusal) = (list.clone(), entry.refusal(&key));
+                Op::LiftRefusal { list, refusal }
+            };
+            store.commit(Op::refuse(&first, &key).into()).await.unwrap();
+            // The renewed one comes first, in a commit of its own or in the same.
+            store
+                .commit([&Op::refuse(&renewed, &key)[..], &[lift(&first)]].concat())
+                .await
+                .unwrap();
+            store.commit(vec![lift(&first)]).await.unwrap();
+            assert!(store.refusals(first.key).unwrap().contains(&renewed.refusal(&key)));
+            assert_eq!(store.suppressions(&list, None, 9).unwrap(), [renewed.clone()]);
+            // Nor one that only says something else now.
+            let erased =
+                Suppression { source: Source::Erased, identifier: None, ..renewed.clone() };
+            store.commit(Op::refuse(&erased, &key).into()).await.unwrap();
+            store.commit(vec![lift(&renewed)]).await.unwrap();
+            assert_eq!(store.suppressions(&list, None, 9).unwrap(), [erased.clone()]);
+            store.commit(vec![lift(&erased)]).await.unwrap();
+            let stands = erased.refusal(&key);
+            assert!(!store.refusals(first.key).unwrap().contains(&stands));
+            assert_eq!(store.suppressions(&list, None, 9).unwrap(), []);
+        }
     })
     .await;
 }

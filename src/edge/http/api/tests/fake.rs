@@ -28,7 +28,7 @@ use crate::protocol::answers::account::{AccountInfo, AccountTrouble};
 use crate::protocol::answers::login::LoginInfo;
 use crate::protocol::answers::monitor::MonitorInfo;
 use crate::protocol::answers::refusal::{Code, Refusal};
-use crate::protocol::audit::log::{ChainLink, Entry, Persons};
+use crate::protocol::audit::log::{ChainLink, Details, Entry, Persons};
 use crate::protocol::feed::event::FeedEntry;
 use crate::protocol::logins::delivery::{CodeDelivery, CodeVia, NextDelivery};
 use crate::protocol::logins::steps::LoginState;
@@ -498,6 +498,7 @@ impl AuditService for Audit {
             owner: "alice".to_owned(),
             target: None,
             address: None,
+            details: Some(Details::new("they asked for it")),
             salt: None,
         };
         Ok(page(who, Entry { link, persons }))
