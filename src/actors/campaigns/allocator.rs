@@ -17,7 +17,7 @@ use crate::protocol::campaigns::account::CampaignAccount;
 use crate::protocol::campaigns::caps::Caps;
 use crate::protocol::campaigns::choose::{Action, Binding, Choice, RunningTask, Turns, choose};
 use crate::protocol::campaigns::pace::Breaker;
-use crate::protocol::campaigns::quiet::{ContactTimes, Held};
+use crate::protocol::campaigns::quiet::Checked;
 use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::campaigns::target::{Step, TargetId};
 use crate::protocol::campaigns::task::{Priority, TaskId};
@@ -98,7 +98,6 @@ pub(in crate::actors) struct AllocatorState {
     user: UserId,
     tasks: BTreeMap<TaskId, Running>,
     turns: Turns,
-    utc: Zone,
     wake: Option<AbortOnDropHandle<Result<(), MessagingErr<AllocatorMsg>>>>,
 }
 
@@ -110,6 +109,8 @@ struct Running {
     acting: HashMap<TargetId, AccountId>,
     /// What held it when it had nothing to do last.
     bindings: BTreeSet<Binding>,
+    /// What was found of its contact times.
+    times: Option<Checked>,
 }
 
 impl Actor for Allocator {
@@ -129,7 +130,7 @@ impl Actor for Allocator {
             own.iter().for_each(|account| free(accounts, account.id));
         });
         let (tasks, turns, wake) = (BTreeMap::new(), Turns::default(), None);
-        Ok(AllocatorState { context, user, tasks, turns, utc: Zone::utc(), wake })
+        Ok(AllocatorState { context, user, tasks, turns, wake })
     }
 
     async fn handle(
@@ -149,6 +150,7 @@ impl Actor for Allocator {
             AllocatorMsg::Leave { task } => state.leave(task),
             AllocatorMsg::Look => {}
         }
+        state.look_at_times().await?;
         state.allocate(&myself);
         Ok(())
     }
@@ -179,14 +181,14 @@ impl AllocatorState {
         let mut queue = Waiting::default();
         waiting.into_iter().for_each(|waiting| queue.put(waiting, now));
         let (acting, bindings) = (HashMap::new(), BTreeSet::new());
-        let running = Running { campaign, standing, waiting: queue, acting, bindings };
+        let running = Running { campaign, standing, waiting: queue, acting, bindings, times: None };
         self.tasks.insert(task, running);
         Ok(())
     }
 
     fn stands(&mut self, task: TaskId, standing: TaskStanding) {
         if let Some(running) = self.tasks.get_mut(&task) {
-            running.standing = standing;
+            running.stands(standing);
         }
     }
 
@@ -199,7 +201,7 @@ impl AllocatorState {
     ) {
         let now = self.context.budgets.now(&self.context);
         let Some(running) = self.tasks.get_mut(&task) else { return };
-        running.standing = standing;
+        running.stands(standing);
         if let Some(account) = running.acting.remove(&target) {
             self.context.budgets.with(&self.context, |accounts, _| {
                 free(accounts, account);
@@ -260,6 +262,35 @@ impl AllocatorState {
         self.context.directory.get(&Scope::Only(self.user.clone()), id)
     }
 
+    /// Sees to it that it is known of each task whether people may be contacted now. A task that leaves no time for it
+    /// is told so.
+    async fn look_at_times(&mut self) -> Result<(), ActorProcessingErr> {
+        let wall = self.context.now();
+        let is_known = |running: &Running| running.times.is_some_and(|known| known.is_valid(wall));
+        let unknown = self.tasks.iter().filter(|(_, running)| !is_known(running));
+        let unknown: Vec<(TaskId, Arc<Settings>)> =
+            unknown.map(|(id, running)| (*id, Arc::clone(&running.standing.settings))).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let look = move || {
+            let utc = Zone::utc();
+            let of = |(id, settings): (TaskId, Arc<Settings>)| {
+                let times = settings.contact_times(None, &utc).check(wall);
+                (id, times, settings)
+            };
+            unknown.into_iter().map(of).collect::<Vec<_>>()
+        };
+        for (id, times, settings) in tokio::task::spawn_blocking(look).await? {
+            let Some(running) = self.tasks.get_mut(&id) else { continue };
+            running.times = Some(times);
+            if times.is_never() {
+                let _ = running.campaign.cast(CampaignMsg::NoContactTime { settings });
+            }
+        }
+        Ok(())
+    }
+
     /// Hands out as much as may be done now.
     fn allocate(&mut self, myself: &ActorRef<AllocatorMsg>) {
         self.wake = None;
@@ -269,7 +300,6 @@ impl AllocatorState {
         let standings = self.standings();
         self.note_gone(&standings);
         let (context, tasks, turns) = (&self.context, &mut self.tasks, &mut self.turns);
-        let (wall, utc) = (context.now(), &self.utc);
         let pause = context.budgets.with(context, |accounts, now| {
             for (id, standing) in standings {
                 let Some(account) = accounts.get_mut(&id) else { continue };
@@ -286,11 +316,9 @@ impl AllocatorState {
                 }
             }
             tasks.values_mut().for_each(|running| running.waiting.release(now));
-            let of = |(id, running): (&TaskId, &Running)| Some((*id, running.held(wall, utc)?));
-            let held: BTreeMap<TaskId, Held> = tasks.iter().filter_map(of).collect();
             loop {
                 let views: Vec<RunningTask<'_>> =
-                    tasks.iter().map(|(id, running)| running.view(*id, &held, now)).collect();
+                    tasks.iter().map(|(id, running)| running.view(*id, now)).collect();
                 match choose(&views, accounts, turns, now) {
                     Choice::Act(action) => {
                         turns.took(&action, &views);
@@ -342,18 +370,15 @@ fn free(accounts: &mut BTreeMap<AccountId, CampaignAccount>, account: AccountId)
 }
 
 impl Running {
-    /// What quiet hours and calendar say, where they are the same for all of it.
-    fn held(&self, wall: UnixMillis, utc: &Zone) -> Option<Held> {
-        let Settings { quiet_hours, calendar, zones, .. } = &*self.standing.settings;
-        ContactTimes::new(quiet_hours.as_ref(), calendar, None, zones, utc).held(wall)
+    /// How the task stands now.
+    fn stands(&mut self, standing: TaskStanding) {
+        if !Arc::ptr_eq(&self.standing.settings, &standing.settings) {
+            self.times = None;
+        }
+        self.standing = standing;
     }
 
-    fn view(
-        &self,
-        id: TaskId,
-        held: &BTreeMap<TaskId, Held>,
-        steady: UnixMillis,
-    ) -> RunningTask<'_> {
+    fn view(&self, id: TaskId, steady: UnixMillis) -> RunningTask<'_> {
         let TaskStanding { priority, goal, accounts, caps, has_link, parallel, breaker, .. } =
             &self.standing;
         RunningTask {
@@ -367,7 +392,7 @@ impl Running {
             in_flight: u32::try_from(self.acting.len()).unwrap_or(u32::MAX),
             parallel: *parallel,
             allowance: breaker.allows(steady),
-            held: held.get(&id).copied(),
+            held: self.times.and_then(|times| times.held),
         }
     }
 

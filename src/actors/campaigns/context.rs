@@ -14,6 +14,7 @@ use crate::protocol::campaigns::opt_out::Phrases;
 use crate::protocol::campaigns::respect::{
     Contacted, Covers, KnownAs, List, ListTag, Source, Suppression, SuppressionId, SuppressionKey,
 };
+use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::campaigns::target::Target;
 use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::telegram::chat::MarkedId;
@@ -273,6 +274,14 @@ impl CampaignsContext {
     /// Whose contacts count for the recontact window of a task of `user`.
     pub(super) fn recontact_list(&self, user: &UserId) -> ListTag {
         if self.settings.is_recontact_shared { ListTag::INSTALLATION } else { self.list_of(user) }
+    }
+
+    /// Whether the settings of a task leave no time in which people may be contacted.
+    pub(super) async fn has_no_contact_time(&self, settings: &Settings) -> bool {
+        let (settings, now) = (settings.clone(), self.now());
+        // Years of nights in many zones are some milliseconds.
+        let found = tokio::task::spawn_blocking(move || settings.leave_no_contact_time(now)).await;
+        found.unwrap_or(false)
     }
 
     /// Has `task` contact somebody; `None` while another does.

@@ -298,6 +298,9 @@ impl Looking<'_> {
         let Outlook { forecast, accounts } =
             outlook(context, (task, self.run), ahead, delay_ms, without).await?;
         let mut problems = self.problems(&rights, &accounts);
+        if context.has_no_contact_time(&task.settings).await {
+            problems.push(problem(ProblemCode::NoContactTime, Blocked::NoContactTime.to_string()));
+        }
         problems.extend(self.problems_of_people(&found, ahead, waiting));
         if forecast.ends_in_ms.is_none() && ready > 0 {
             let detail = "as things are it would not end: no account can act, or nobody may be contacted at any time";
@@ -409,7 +412,7 @@ impl Looking<'_> {
                 let detail = format!("{running} tasks run, as many as may at once");
                 problems.push(problem(ProblemCode::TooManyRunning, detail));
             }
-            Some(Blocked::NoAccounts) | None => {}
+            Some(Blocked::NoAccounts | Blocked::NoContactTime) | None => {}
         }
         let due = task.schedule.as_ref().filter(|_| task.status == TaskStatus::Scheduled);
         let due = due.map(|due| due.due(context.settings.max_late_ms, context.now()));

@@ -14,9 +14,7 @@ use crate::protocol::campaigns::account::CampaignAccount;
 use crate::protocol::campaigns::block::TargetBlock;
 use crate::protocol::campaigns::forecast::{Forecast, Question, forecast};
 use crate::protocol::campaigns::identity::Identifier;
-use crate::protocol::campaigns::quiet::ContactTimes;
 use crate::protocol::campaigns::run::TaskRun;
-use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::campaigns::target::{Step, Target, TargetStatus};
 use crate::protocol::campaigns::task::{Priority, Task, TaskId, TaskStatus};
 use crate::protocol::campaigns::text::Template;
@@ -199,8 +197,7 @@ pub(in crate::actors) async fn outlook(
     let wall = context.now().plus_ms(delay_ms);
     let counted = move || {
         let utc = Zone::utc();
-        let Settings { quiet_hours, calendar, zones, .. } = &settings;
-        let times = ContactTimes::new(quiet_hours.as_ref(), calendar, None, zones, &utc);
+        let times = settings.contact_times(None, &utc);
         let usable: Vec<&CampaignAccount> =
             accounts.values().filter(|own| !own.is_gone && !idle.contains(&own.id)).collect();
         let some = spread(&usable, FORECAST_ACCOUNTS_MAX);

@@ -139,6 +139,8 @@ pub enum ProblemCode {
     TooManyRunning,
     /// Its time has passed for long.
     TooLate,
+    /// Quiet hours, calendar and zones leave no time to contact people.
+    NoContactTime,
     /// It would not end.
     NeverEnds,
     /// Some are known by name only: who they are shows when they are looked up.

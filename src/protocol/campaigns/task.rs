@@ -660,6 +660,9 @@ pub enum Blocked {
     /// Too many at once.
     #[error("as many tasks are running as a user may have")]
     TooManyRunning,
+    /// Nobody may be contacted at any time.
+    #[error("quiet hours, calendar and zones leave no time to contact people")]
+    NoContactTime,
 }
 
 #[cfg(test)]

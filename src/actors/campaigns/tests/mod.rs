@@ -1,5 +1,6 @@
 //! Campaigns on a messenger and a store in memory and a paused clock. The messenger's books are the truth.
 
+mod contact_times;
 mod counting;
 mod messenger;
 mod outlook;
