@@ -297,7 +297,9 @@ impl Looking<'_> {
         let ahead = Ahead { ready, ..all };
         let Outlook { forecast, accounts } =
             outlook(context, (task, self.run), ahead, delay_ms, without).await?;
-        let mut problems = self.problems(&rights, &accounts);
+        let running = context.campaigns_running(&task.user).await;
+        let running = running.map_err(|error| broken(&error))?;
+        let mut problems = self.problems(running, &rights, &accounts);
         if context.has_no_contact_time(&task.settings).await {
             problems.push(problem(ProblemCode::NoContactTime, Blocked::NoContactTime.to_string()));
         }
@@ -396,11 +398,11 @@ impl Looking<'_> {
     /// What is in the way of the task and its accounts.
     fn problems(
         &self,
+        running: usize,
         rights: &Rights,
         accounts: &BTreeMap<AccountId, CampaignAccount>,
     ) -> Vec<Problem> {
         let (context, task) = (self.context, self.task);
-        let running = context.status.campaigns_running(&task.user);
         let blocked = task.blocked_by(running, context.settings.running_max as usize);
         let mut problems = Vec::new();
         match blocked {

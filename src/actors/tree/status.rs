@@ -388,14 +388,6 @@ impl Status {
         self.views().campaigns.get(&(user.clone(), task)).cloned()
     }
 
-    /// How many campaigns of a user run.
-    pub fn campaigns_running(&self, user: &UserId) -> usize {
-        let first = (user.clone(), TaskId(uuid::Uuid::nil()));
-        let views = self.views();
-        let own = views.campaigns.range(first..).take_while(|((owner, _), _)| owner == user);
-        own.filter(|(_, view)| view.status == TaskStatus::Running).count()
-    }
-
     /// How many campaigns are where.
     pub fn campaign_states(&self) -> BTreeMap<TaskStatus, usize> {
         let mut states = BTreeMap::new();

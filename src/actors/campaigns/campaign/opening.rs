@@ -123,7 +123,7 @@ impl CampaignState {
             Due::Now { late_ms } => {
                 let (user, context) = (self.task.user.clone(), Arc::clone(&self.context));
                 let _turn = context.user_locks.take(&user).await;
-                if let Err((blocked, why)) = self.may_run(false).await {
+                if let Some((blocked, why)) = self.blocked_by(false).await? {
                     if blocked == Blocked::NoContactTime {
                         let order = Order::Pause(PauseReason::NoContactTime);
                         return self.follow(myself, order, Vec::new()).await;

@@ -20,7 +20,7 @@ use crate::protocol::campaigns::task::{
 };
 use crate::protocol::feed::event::FeedEvent;
 use crate::protocol::users::owner::{Caller, Role};
-use crate::store::Op;
+use crate::store::{Op, StoreError};
 
 /// What a person wants of a campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +77,11 @@ impl CampaignState {
         let _turn = match order {
             Order::Start | Order::Schedule | Order::Resume => {
                 let turn = context.user_locks.take(&user).await;
-                let may_run = self.may_run(order == Order::Schedule).await;
-                may_run.map_err(|(_, refusal)| refusal)?;
+                let blocked = self.blocked_by(order == Order::Schedule).await;
+                let blocked = blocked.map_err(|error| broken(&error))?;
+                if let Some((_, refusal)) = blocked {
+                    return Err(refusal);
+                }
                 Some(turn)
             }
             _ => None,
@@ -95,9 +98,15 @@ impl CampaignState {
         self.task.is_for_later(self.context.settings.max_late_ms, self.context.now())
     }
 
-    /// What keeps it from running, also in words.
-    pub(super) async fn may_run(&self, is_for_later: bool) -> Result<(), (Blocked, Refusal)> {
-        let running = self.context.status.campaigns_running(&self.task.user);
+    /// What keeps it from running, also in words. Asked while the user's turn is held.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) async fn blocked_by(
+        &self,
+        is_for_later: bool,
+    ) -> Result<Option<(Blocked, Refusal)>, StoreError> {
+        let running = self.context.campaigns_running(&self.task.user).await?;
         let blocked = self.task.blocked_by(running, self.context.settings.running_max as usize);
         // What waits for its time has its turn then.
         let blocked = blocked.filter(|why| !is_for_later || *why != Blocked::TooManyRunning);
@@ -106,7 +115,7 @@ impl CampaignState {
             None if self.context.has_no_contact_time(&self.settings).await => {
                 Blocked::NoContactTime
             }
-            None => return Ok(()),
+            None => return Ok(None),
         };
         let detail = match blocked {
             Blocked::BasisNotConfirmed => {
@@ -127,7 +136,7 @@ impl CampaignState {
                     .to_owned()
             }
         };
-        Err((blocked, Refusal::new(Code::Conflict, detail)))
+        Ok(Some((blocked, Refusal::new(Code::Conflict, detail))))
     }
 
     /// Pauses it where `settings` leave no time for contacts, unless they have changed meanwhile.

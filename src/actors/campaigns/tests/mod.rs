@@ -3,6 +3,7 @@
 mod contact_times;
 mod counting;
 mod messenger;
+mod opening;
 mod outlook;
 mod people;
 mod refusing;
