@@ -462,11 +462,15 @@ impl Looking<'_> {
         if self.task.target_group_id.is_none() || self.task.task_type.goal() != Step::Invite {
             return problems;
         }
-        let mut moved: Option<MarkedId> = None;
+        let (mut moved, mut is_full): (Option<MarkedId>, bool) = (None, false);
         for id in accounts.iter().filter(|(_, account)| !account.is_gone).map(|(id, _)| id) {
             match rights.get(id) {
                 Some(Some(told)) => {
                     moved = moved.or(told.found.as_ref().and_then(|group| group.moved_to));
+                    if told.found.as_ref().is_some_and(|group| group.is_full) {
+                        is_full = true;
+                        continue;
+                    }
                     let code = told.code.as_deref().unwrap_or("no right to invite");
                     match may_invite(told) {
                         Some(true) => {}
@@ -489,6 +493,10 @@ impl Looking<'_> {
                     problems.push(of_account(ProblemCode::NotAsked, *id, detail));
                 }
             }
+        }
+        if is_full {
+            let detail = "the group is full, or takes no more additions: make room first";
+            problems.push(problem(ProblemCode::GroupFull, detail));
         }
         if let Some(MarkedId(moved)) = moved {
             let detail = format!("the group has become {moved}; the task follows it when it runs");

@@ -129,6 +129,8 @@ pub enum ProblemCode {
     NoRights,
     /// An account could not be asked about the group.
     NotAsked,
+    /// The group is full, or takes no more additions.
+    GroupFull,
     /// The group has moved.
     GroupMoved,
     /// Nobody would be contacted.
