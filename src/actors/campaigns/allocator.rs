@@ -15,7 +15,9 @@ use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, MessagingE
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::campaigns::account::CampaignAccount;
 use crate::protocol::campaigns::caps::Caps;
-use crate::protocol::campaigns::choose::{Action, Binding, Choice, RunningTask, Turns, choose};
+use crate::protocol::campaigns::choose::{
+    Action, Binding, Bindings, Choice, RunningTask, TaskHold, Turns, choose,
+};
 use crate::protocol::campaigns::pace::Breaker;
 use crate::protocol::campaigns::quiet::Checked;
 use crate::protocol::campaigns::settings::Settings;
@@ -28,6 +30,8 @@ use crate::protocol::values::ids::UnixMillis;
 
 /// It looks again after this at the latest: how accounts stand, and the wall clock, nobody tells it.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// What holds a task is told anew when its end is another by more than this, milliseconds.
+const HOLD_STEP_MS: u64 = 1_000;
 /// It looks again not sooner than this because of the time alone.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -107,8 +111,8 @@ struct Running {
     waiting: Waiting,
     /// Which account acts for whom.
     acting: HashMap<TargetId, AccountId>,
-    /// What held it when it had nothing to do last.
-    bindings: BTreeSet<Binding>,
+    /// What holds it while nothing is done for it, as it was told last.
+    hold: Option<TaskHold>,
     /// What was found of its contact times.
     times: Option<Checked>,
 }
@@ -180,8 +184,8 @@ impl AllocatorState {
         let now = self.context.budgets.now(&self.context);
         let mut queue = Waiting::default();
         waiting.into_iter().for_each(|waiting| queue.put(waiting, now));
-        let (acting, bindings) = (HashMap::new(), BTreeSet::new());
-        let running = Running { campaign, standing, waiting: queue, acting, bindings, times: None };
+        let (acting, hold, times) = (HashMap::new(), None, None);
+        let running = Running { campaign, standing, waiting: queue, acting, hold, times };
         self.tasks.insert(task, running);
         Ok(())
     }
@@ -300,7 +304,7 @@ impl AllocatorState {
         let standings = self.standings();
         self.note_gone(&standings);
         let (context, tasks, turns) = (&self.context, &mut self.tasks, &mut self.turns);
-        let pause = context.budgets.with(context, |accounts, now| {
+        let (pause, bindings, now) = context.budgets.with(context, |accounts, now| {
             for (id, standing) in standings {
                 let Some(account) = accounts.get_mut(&id) else { continue };
                 match standing {
@@ -331,20 +335,30 @@ impl AllocatorState {
                         }
                     }
                     Choice::Nothing { until, bindings } => {
-                        drop(views);
-                        for (task, running) in tasks.iter_mut() {
-                            let own = bindings.iter().filter(|(of, _)| of == task);
-                            running.bindings = own.map(|(_, binding)| *binding).collect();
-                        }
                         let left = until.map(|until| until.0.saturating_sub(now.0).max(0));
                         let left = left.map(|left| Duration::from_millis(left.unsigned_abs()));
-                        return left.map_or(LOOK_EVERY, |left| left.clamp(LOOK_PAUSE, LOOK_EVERY));
+                        let pause =
+                            left.map_or(LOOK_EVERY, |left| left.clamp(LOOK_PAUSE, LOOK_EVERY));
+                        return (pause, bindings, now);
                     }
                 }
             }
         });
+        self.tell_holds(&bindings, now);
         let timer = myself.send_after(pause, || AllocatorMsg::Look);
         self.wake = Some(AbortOnDropHandle::new(timer));
+    }
+
+    /// Has others see what holds the tasks for which nothing is done. `steady` is when that was found.
+    fn tell_holds(&mut self, bindings: &Bindings, steady: UnixMillis) {
+        let wall = self.context.now();
+        for (task, running) in &mut self.tasks {
+            let hold = running.hold(*task, bindings, (steady, wall));
+            if is_another(running.hold, hold) {
+                running.hold = hold;
+                self.context.status.campaign_held(&self.user, *task, hold);
+            }
+        }
     }
 
     /// How the accounts of all tasks stand; `None`: there is none any more.
@@ -369,7 +383,47 @@ fn free(accounts: &mut BTreeMap<AccountId, CampaignAccount>, account: AccountId)
     }
 }
 
+/// Whether what holds a task now is worth telling anew.
+fn is_another(told: Option<TaskHold>, now: Option<TaskHold>) -> bool {
+    match (told, now) {
+        (
+            Some(TaskHold { by, until: Some(then) }),
+            Some(TaskHold { by: now, until: Some(until) }),
+        ) => by != now || then.0.abs_diff(until.0) > HOLD_STEP_MS,
+        (told, now) => told != now,
+    }
+}
+
 impl Running {
+    /// What holds it, if nothing is done for it.
+    fn hold(
+        &self,
+        id: TaskId,
+        bindings: &Bindings,
+        (steady, wall): (UnixMillis, UnixMillis),
+    ) -> Option<TaskHold> {
+        if !self.acting.is_empty() {
+            return None;
+        }
+        if self.waiting.is_empty() {
+            return Some(TaskHold { by: Binding::Settling, until: None });
+        }
+        let own = bindings.iter().filter(|((of, _), _)| *of == id);
+        let holds = own.map(|((_, by), until)| {
+            let until = match by {
+                Binding::ContactTime(_) => self.opens_at(),
+                _ => until.map(|until| wall.plus_ms(until.0.saturating_sub(steady.0))),
+            };
+            TaskHold { by: *by, until }
+        });
+        TaskHold::first(holds)
+    }
+
+    /// When people may be contacted again.
+    fn opens_at(&self) -> Option<UnixMillis> {
+        self.times.and_then(|times| times.held).and_then(|held| held.until)
+    }
+
     /// How the task stands now.
     fn stands(&mut self, standing: TaskStanding) {
         if !Arc::ptr_eq(&self.standing.settings, &standing.settings) {

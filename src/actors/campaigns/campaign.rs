@@ -420,6 +420,7 @@ impl CampaignState {
             priority: self.task.priority,
             statistics: self.run.statistics,
             paused_because: self.task.paused_because,
+            held: None,
             error: None,
         };
         self.context.status.campaign(&self.task.user, self.task.id, view);

@@ -2,6 +2,7 @@
 
 mod contact_times;
 mod counting;
+mod holds;
 mod messenger;
 mod opening;
 mod outlook;

@@ -15,9 +15,10 @@ use crate::protocol::answers::campaign::{
     PreviewText,
 };
 use crate::protocol::answers::refusal::Refusal;
-use crate::protocol::campaigns::account::AccountStatus;
+use crate::protocol::campaigns::account::{AccountStatus, Hold};
 use crate::protocol::campaigns::attempt::AttemptRecord;
-use crate::protocol::campaigns::caps::{BUDGETS, Caps};
+use crate::protocol::campaigns::caps::{BUDGETS, Bound, Budget, Caps};
+use crate::protocol::campaigns::choose::{Binding, TaskHold};
 use crate::protocol::campaigns::creation::CreationKey;
 use crate::protocol::campaigns::identity::{Country, Identifier};
 use crate::protocol::campaigns::settings::Settings;
@@ -51,7 +52,9 @@ fn info(who: &Caller) -> CampaignInfo {
     let mut statistics = Statistics::default();
     statistics.add(TargetStatus::Pending);
     let owner = (who.role == Role::Admin).then(owner);
-    CampaignInfo { task, owner, statistics, error: None }
+    let by = Binding::Account(Hold::Cap(Bound::Day(Budget::Message)));
+    let held = Some(TaskHold { by, until: Some(T) });
+    CampaignInfo { task, owner, statistics, held, error: None }
 }
 
 fn target() -> Target {
@@ -314,6 +317,16 @@ async fn whatever_makes_something_takes_an_idempotency_key_and_says_when_it_was_
         assert_eq!(ask("a b").await.refusal(), refusal(422, "VALIDATION"), "{path}");
     }
     assert_eq!(asked, 6);
+}
+
+#[tokio::test]
+async fn what_holds_a_campaign_is_told_with_it_and_with_its_status() {
+    let server = Server::start().await;
+    for path in ["/api/v1/invite/tasks/{id}", "/api/v1/invite/tasks/{id}/status"] {
+        let told = server.ask(Request::to("GET", path).by(&alice())).await.json();
+        assert_eq!(told["held_by"], "day_cap", "{path}");
+        assert!(told["held_until"].as_str().is_some_and(|at| at.ends_with('Z')), "{path}: {told}");
+    }
 }
 
 #[tokio::test]
