@@ -23,7 +23,7 @@ use crate::protocol::campaigns::quiet::Checked;
 use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::campaigns::target::{Step, TargetId};
 use crate::protocol::campaigns::task::{Priority, TaskId};
-use crate::protocol::campaigns::waiting::{Waiting, WaitingTarget};
+use crate::protocol::campaigns::waiting::{Place, Waiting, WaitingTarget};
 use crate::protocol::campaigns::zone::Zone;
 use crate::protocol::users::owner::{AccountId, Scope, UserId};
 use crate::protocol::values::ids::UnixMillis;
@@ -113,8 +113,17 @@ struct Running {
     acting: HashMap<TargetId, AccountId>,
     /// What holds it while nothing is done for it, as it was told last.
     hold: Option<TaskHold>,
-    /// What was found of its contact times.
-    times: Option<Checked>,
+    /// What was found of contact times, where its people are.
+    times: BTreeMap<Place, Checked>,
+}
+
+/// A place of which it is to be found out whether people there may be contacted.
+struct Unlooked {
+    task: TaskId,
+    place: Place,
+    /// The time zone, where it is known.
+    zone: Option<Box<str>>,
+    settings: Arc<Settings>,
 }
 
 impl Actor for Allocator {
@@ -184,7 +193,7 @@ impl AllocatorState {
         let now = self.context.budgets.now(&self.context);
         let mut queue = Waiting::default();
         waiting.into_iter().for_each(|waiting| queue.put(waiting, now));
-        let (acting, hold, times) = (HashMap::new(), None, None);
+        let (acting, hold, times) = (HashMap::new(), None, BTreeMap::new());
         let running = Running { campaign, standing, waiting: queue, acting, hold, times };
         self.tasks.insert(task, running);
         Ok(())
@@ -266,29 +275,31 @@ impl AllocatorState {
         self.context.directory.get(&Scope::Only(self.user.clone()), id)
     }
 
-    /// Sees to it that it is known of each task whether people may be contacted now. A task that leaves no time for it
-    /// is told so.
+    /// Sees to it that it is known of all who wait whether they may be contacted now, where they are. A task that leaves
+    /// no time for it is told so.
     async fn look_at_times(&mut self) -> Result<(), ActorProcessingErr> {
         let wall = self.context.now();
-        let is_known = |running: &Running| running.times.is_some_and(|known| known.is_valid(wall));
-        let unknown = self.tasks.iter().filter(|(_, running)| !is_known(running));
-        let unknown: Vec<(TaskId, Arc<Settings>)> =
-            unknown.map(|(id, running)| (*id, Arc::clone(&running.standing.settings))).collect();
+        let unknown: Vec<Unlooked> =
+            self.tasks.iter().flat_map(|(id, running)| running.unlooked(*id, wall)).collect();
         if unknown.is_empty() {
             return Ok(());
         }
         let look = move || {
             let utc = Zone::utc();
-            let of = |(id, settings): (TaskId, Arc<Settings>)| {
-                let times = settings.contact_times(None, &utc).check(wall);
-                (id, times, settings)
+            let of = |unlooked: Unlooked| {
+                let zone = unlooked.zone.as_deref().and_then(|name| Zone::named(name).ok());
+                let times = unlooked.settings.contact_times(zone.as_ref(), &utc).check(wall);
+                (unlooked, times)
             };
             unknown.into_iter().map(of).collect::<Vec<_>>()
         };
-        for (id, times, settings) in tokio::task::spawn_blocking(look).await? {
-            let Some(running) = self.tasks.get_mut(&id) else { continue };
-            running.times = Some(times);
-            if times.is_never() {
+        for (Unlooked { task, place, settings, .. }, times) in
+            tokio::task::spawn_blocking(look).await?
+        {
+            let Some(running) = self.tasks.get_mut(&task) else { continue };
+            running.times.insert(place, times);
+            running.waiting.hold(place, times.held);
+            if times.is_never() && place == Place::default() {
                 let _ = running.campaign.cast(CampaignMsg::NoContactTime { settings });
             }
         }
@@ -411,7 +422,7 @@ impl Running {
         let own = bindings.iter().filter(|((of, _), _)| *of == id);
         let holds = own.map(|((_, by), until)| {
             let until = match by {
-                Binding::ContactTime(_) => self.opens_at(),
+                Binding::ContactTime(_) => self.waiting.held().and_then(|held| held.until),
                 _ => until.map(|until| wall.plus_ms(until.0.saturating_sub(steady.0))),
             };
             TaskHold { by: *by, until }
@@ -419,15 +430,24 @@ impl Running {
         TaskHold::first(holds)
     }
 
-    /// When people may be contacted again.
-    fn opens_at(&self) -> Option<UnixMillis> {
-        self.times.and_then(|times| times.held).and_then(|held| held.until)
+    /// Where people wait of whom it is not known whether they may be contacted at `wall`.
+    fn unlooked(&self, task: TaskId, wall: UnixMillis) -> Vec<Unlooked> {
+        let is_known =
+            |place: Place| self.times.get(&place).is_some_and(|times| times.is_valid(wall));
+        let unknown = self.waiting.places().filter(|(place, _)| !is_known(*place));
+        let unlooked = |(place, zone): (Place, Option<&str>)| Unlooked {
+            task,
+            place,
+            zone: zone.map(Into::into),
+            settings: Arc::clone(&self.standing.settings),
+        };
+        unknown.map(unlooked).collect()
     }
 
     /// How the task stands now.
     fn stands(&mut self, standing: TaskStanding) {
         if !Arc::ptr_eq(&self.standing.settings, &standing.settings) {
-            self.times = None;
+            self.times.clear();
         }
         self.standing = standing;
     }
@@ -446,7 +466,6 @@ impl Running {
             in_flight: u32::try_from(self.acting.len()).unwrap_or(u32::MAX),
             parallel: *parallel,
             allowance: breaker.allows(steady),
-            held: self.times.and_then(|times| times.held),
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::account::{CampaignAccount, Hold, Holding};
 use super::caps::{Bound, Caps};
 use super::pace::Allowance;
-use super::quiet::{Held, HeldBy};
+use super::quiet::HeldBy;
 use super::target::{Step, TargetId};
 use super::task::{Priority, TaskId};
 use super::waiting::{STEP_ORDER, Waiting};
@@ -24,7 +24,7 @@ pub struct RunningTask<'a> {
     pub id: TaskId,
     /// Who goes first.
     pub priority: Priority,
-    /// Its waiting targets.
+    /// Its waiting targets, which know where nobody is contacted now.
     pub waiting: &'a Waiting,
     /// What it comes to: an account that may not do that now looks nobody up for it either, since whoever is looked up
     /// waits for that account.
@@ -41,9 +41,6 @@ pub struct RunningTask<'a> {
     pub parallel: u32,
     /// What its breaker allows.
     pub allowance: Allowance,
-    /// What quiet hours and calendar say, where they are the same for all of it. People in zones of their own are
-    /// held one by one, by [`super::target::Target::not_before`].
-    pub held: Option<Held>,
 }
 
 /// What is done next.
@@ -220,11 +217,6 @@ fn action_for(
             return None;
         }
     };
-    if let Some(held) = task.held {
-        // Its end is on the wall clock, which may be set: whoever asks looks again at the wall.
-        reasons.note(task.id, Binding::ContactTime(held.by), None);
-        return None;
-    }
     if task.in_flight >= task.parallel {
         reasons.note(task.id, Binding::Parallel, None);
         return None;
@@ -234,7 +226,13 @@ fn action_for(
     }
     let mut own: Vec<&CampaignAccount> =
         task.accounts.iter().filter(|id| may_use(**id)).filter_map(|id| accounts.get(id)).collect();
-    let mut is_held = task.waiting.next_release().is_some() || task.waiting.is_empty();
+    let held = task.waiting.held();
+    if let Some(held) = held {
+        // Its end is on the wall clock, which may be set: whoever asks looks again at the wall.
+        reasons.note(task.id, Binding::ContactTime(held.by), None);
+    }
+    let is_later = task.waiting.next_release().is_some();
+    let mut is_held = is_later || held.is_some() || task.waiting.is_empty();
     // Who has rested longest goes first, so that work is shared.
     own.sort_by_key(|account| (account.usage.rests_until, account.id));
     for account in own {
@@ -281,7 +279,7 @@ impl Turns {
             let is_low = task.priority == Priority::Low && task.accounts.contains(&action.account);
             let has_work =
                 STEP_ORDER.iter().any(|step| task.waiting.first(action.account, *step).is_some());
-            is_low && has_work && task.held.is_none() && task.allowance == Allowance::All
+            is_low && has_work && task.allowance == Allowance::All
         };
         if tasks.iter().any(wants) {
             let since = self.since_low.entry(action.account).or_default();
@@ -302,8 +300,9 @@ mod tests {
     use super::*;
     use crate::protocol::campaigns::caps::{Bound, Budget, Cap, Usage};
     use crate::protocol::campaigns::identity::Identifier;
+    use crate::protocol::campaigns::quiet::Held;
     use crate::protocol::campaigns::target::Target;
-    use crate::protocol::campaigns::waiting::Reach;
+    use crate::protocol::campaigns::waiting::{Place, Reach};
 
     struct Fixture {
         accounts: BTreeMap<AccountId, CampaignAccount>,
@@ -360,7 +359,6 @@ mod tests {
                     in_flight: 0,
                     parallel: 10,
                     allowance: Allowance::All,
-                    held: None,
                 })
                 .collect();
             match choose(&tasks, &self.accounts, &self.turns, UnixMillis(self.now)) {
@@ -425,7 +423,6 @@ mod tests {
             in_flight: 0,
             parallel: 1,
             allowance: Allowance::All,
-            held: None,
         };
         let ask = |task| choose(&[task], &fixture.accounts, &fixture.turns, UnixMillis(1));
         let held = |binding, until: Option<i64>| {
@@ -437,10 +434,11 @@ mod tests {
         let open = Allowance::HeldUntil(UnixMillis(9));
         assert_eq!(ask(RunningTask { allowance: open, ..task }), held(Binding::Breaker, Some(9)));
         assert_eq!(ask(RunningTask { accounts: &[], ..task }), held(Binding::NoAccount, None));
-        let by = HeldBy::Calendar;
-        let night = Some(Held { by, until: Some(UnixMillis(7)) });
-        let expected = held(Binding::ContactTime(by), None);
-        assert_eq!(ask(RunningTask { held: night, ..task }), expected);
+        let night = Held { by: HeldBy::Calendar, until: Some(UnixMillis(7)) };
+        let mut asleep = waiting.clone();
+        asleep.hold(Place::default(), Some(night));
+        let expected = held(Binding::ContactTime(HeldBy::Calendar), None);
+        assert_eq!(ask(RunningTask { waiting: &asleep, ..task }), expected);
     }
 
     #[test]

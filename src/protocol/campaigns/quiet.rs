@@ -199,7 +199,8 @@ impl<'a> ContactTimes<'a> {
         Self { hours, calendar, zones }
     }
 
-    /// What holds at `now`, on the wall clock, and how long that stays so. Costs some milliseconds where many zones
+    /// What holds at `now`, on the wall clock, and how long that stays so: how it is known who may be contacted, for
+    /// whoever asks often. Costs some milliseconds where many zones
     /// leave little time in common: not for under a lock.
     pub fn check(&self, now: UnixMillis) -> Checked {
         let held = self.held(now);
@@ -212,6 +213,11 @@ impl<'a> ContactTimes<'a> {
             None => UnixMillis(now.0 - now.0.rem_euclid(MINUTE_MS) + MINUTE_MS),
         };
         Checked { at: now, until, held }
+    }
+
+    /// What holds an attempt at `now`, on the wall clock, without its end.
+    pub fn held_by(&self, now: UnixMillis) -> Option<HeldBy> {
+        self.first_hold(now).map(|(by, _)| by)
     }
 
     /// What holds an attempt at `now`, on the wall clock.

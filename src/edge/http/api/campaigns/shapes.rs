@@ -179,6 +179,9 @@ pub(super) struct TargetView {
     /// Phone number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phone: Option<String>,
+    /// The IANA time zone they are in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// Whatever else came with them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,

@@ -111,6 +111,7 @@ pub(super) fn target(target: Target) -> TargetView {
         last_name: text(details.last_name),
         username: text(details.username),
         phone: text(details.phone),
+        zone: text(details.zone),
         data: details.data.and_then(|data| serde_json::from_str(&data).ok()),
     }
 }
