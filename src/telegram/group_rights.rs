@@ -58,6 +58,11 @@ impl GroupRights {
         }
         (self.is_full == Some(true)).then_some(InviteObstacle::Full)
     }
+
+    /// Whether nothing but the want of room keeps the account from inviting.
+    pub fn lacks_room(&self) -> bool {
+        self.obstacle() == Some(InviteObstacle::Full)
+    }
 }
 
 /// Looks a group or channel up. Of one that the account is in, the number of members is asked for.

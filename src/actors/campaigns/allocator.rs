@@ -15,19 +15,23 @@ use crate::actors::tree::actor::{Actor, ActorProcessingErr, ActorRef, MessagingE
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::campaigns::account::CampaignAccount;
 use crate::protocol::campaigns::caps::Caps;
-use crate::protocol::campaigns::choose::{Action, Binding, Choice, RunningTask, Turns, choose};
+use crate::protocol::campaigns::choose::{
+    Action, Binding, Bindings, Choice, RunningTask, TaskHold, Turns, choose,
+};
 use crate::protocol::campaigns::pace::Breaker;
-use crate::protocol::campaigns::quiet::{ContactTimes, Held};
+use crate::protocol::campaigns::quiet::Checked;
 use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::campaigns::target::{Step, TargetId};
 use crate::protocol::campaigns::task::{Priority, TaskId};
-use crate::protocol::campaigns::waiting::{Waiting, WaitingTarget};
+use crate::protocol::campaigns::waiting::{Place, Waiting, WaitingTarget};
 use crate::protocol::campaigns::zone::Zone;
 use crate::protocol::users::owner::{AccountId, Scope, UserId};
 use crate::protocol::values::ids::UnixMillis;
 
 /// It looks again after this at the latest: how accounts stand, and the wall clock, nobody tells it.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// What holds a task is told anew when its end is another by more than this, milliseconds.
+const HOLD_STEP_MS: u64 = 1_000;
 /// It looks again not sooner than this because of the time alone.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -100,7 +104,6 @@ pub(in crate::actors) struct AllocatorState {
     user: UserId,
     tasks: BTreeMap<TaskId, Running>,
     turns: Turns,
-    utc: Zone,
     wake: Option<AbortOnDropHandle<Result<(), MessagingErr<AllocatorMsg>>>>,
 }
 
@@ -111,8 +114,19 @@ struct Running {
     waiting: Waiting,
     /// Which account acts for whom.
     acting: HashMap<TargetId, AccountId>,
-    /// What held it when it had nothing to do last.
-    bindings: BTreeSet<Binding>,
+    /// What holds it while nothing is done for it, as it was told last.
+    hold: Option<TaskHold>,
+    /// What was found of contact times, where its people are.
+    times: BTreeMap<Place, Checked>,
+}
+
+/// A place of which it is to be found out whether people there may be contacted.
+struct Unlooked {
+    task: TaskId,
+    place: Place,
+    /// The time zone, where it is known.
+    zone: Option<Box<str>>,
+    settings: Arc<Settings>,
 }
 
 impl Actor for Allocator {
@@ -132,7 +146,7 @@ impl Actor for Allocator {
             own.iter().for_each(|account| free(accounts, account.id));
         });
         let (tasks, turns, wake) = (BTreeMap::new(), Turns::default(), None);
-        Ok(AllocatorState { context, user, tasks, turns, utc: Zone::utc(), wake })
+        Ok(AllocatorState { context, user, tasks, turns, wake })
     }
 
     async fn handle(
@@ -152,6 +166,7 @@ impl Actor for Allocator {
             AllocatorMsg::Leave { task } => state.leave(task),
             AllocatorMsg::Look => {}
         }
+        state.look_at_times().await?;
         state.allocate(&myself);
         Ok(())
     }
@@ -181,15 +196,15 @@ impl AllocatorState {
         let now = self.context.budgets.now(&self.context);
         let mut queue = Waiting::default();
         waiting.into_iter().for_each(|waiting| queue.put(waiting, now));
-        let (acting, bindings) = (HashMap::new(), BTreeSet::new());
-        let running = Running { campaign, run, standing, waiting: queue, acting, bindings };
+        let (acting, hold, times) = (HashMap::new(), None, BTreeMap::new());
+        let running = Running { campaign, run, standing, waiting: queue, acting, hold, times };
         self.tasks.insert(task, running);
         Ok(())
     }
 
     fn stands(&mut self, task: TaskId, standing: TaskStanding) {
         if let Some(running) = self.tasks.get_mut(&task) {
-            running.standing = standing;
+            running.stands(standing);
         }
     }
 
@@ -202,7 +217,7 @@ impl AllocatorState {
     ) {
         let now = self.context.budgets.now(&self.context);
         let Some(running) = self.tasks.get_mut(&task) else { return };
-        running.standing = standing;
+        running.stands(standing);
         if let Some(account) = running.acting.remove(&target) {
             self.context.budgets.with(&self.context, |accounts, _| {
                 free(accounts, account);
@@ -263,6 +278,37 @@ impl AllocatorState {
         self.context.directory.get(&Scope::Only(self.user.clone()), id)
     }
 
+    /// Sees to it that it is known of all who wait whether they may be contacted now, where they are. A task that leaves
+    /// no time for it is told so.
+    async fn look_at_times(&mut self) -> Result<(), ActorProcessingErr> {
+        let wall = self.context.now();
+        let unknown: Vec<Unlooked> =
+            self.tasks.iter().flat_map(|(id, running)| running.unlooked(*id, wall)).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let look = move || {
+            let utc = Zone::utc();
+            let of = |unlooked: Unlooked| {
+                let zone = unlooked.zone.as_deref().and_then(|name| Zone::named(name).ok());
+                let times = unlooked.settings.contact_times(zone.as_ref(), &utc).check(wall);
+                (unlooked, times)
+            };
+            unknown.into_iter().map(of).collect::<Vec<_>>()
+        };
+        for (Unlooked { task, place, settings, .. }, times) in
+            tokio::task::spawn_blocking(look).await?
+        {
+            let Some(running) = self.tasks.get_mut(&task) else { continue };
+            running.times.insert(place, times);
+            running.waiting.hold(place, times.held);
+            if times.is_never() && place == Place::default() {
+                let _ = running.campaign.cast(CampaignMsg::NoContactTime { settings });
+            }
+        }
+        Ok(())
+    }
+
     /// Hands out as much as may be done now.
     fn allocate(&mut self, myself: &ActorRef<AllocatorMsg>) {
         self.wake = None;
@@ -272,8 +318,7 @@ impl AllocatorState {
         let standings = self.standings();
         self.note_gone(&standings);
         let (context, tasks, turns) = (&self.context, &mut self.tasks, &mut self.turns);
-        let (wall, utc) = (context.now(), &self.utc);
-        let pause = context.budgets.with(context, |accounts, now| {
+        let (pause, bindings, now) = context.budgets.with(context, |accounts, now| {
             for (id, standing) in standings {
                 let Some(account) = accounts.get_mut(&id) else { continue };
                 match standing {
@@ -289,11 +334,9 @@ impl AllocatorState {
                 }
             }
             tasks.values_mut().for_each(|running| running.waiting.release(now));
-            let of = |(id, running): (&TaskId, &Running)| Some((*id, running.held(wall, utc)?));
-            let held: BTreeMap<TaskId, Held> = tasks.iter().filter_map(of).collect();
             loop {
                 let views: Vec<RunningTask<'_>> =
-                    tasks.iter().map(|(id, running)| running.view(*id, &held, now)).collect();
+                    tasks.iter().map(|(id, running)| running.view(*id, now)).collect();
                 match choose(&views, accounts, turns, now) {
                     Choice::Act(action) => {
                         turns.took(&action, &views);
@@ -306,20 +349,30 @@ impl AllocatorState {
                         }
                     }
                     Choice::Nothing { until, bindings } => {
-                        drop(views);
-                        for (task, running) in tasks.iter_mut() {
-                            let own = bindings.iter().filter(|(of, _)| of == task);
-                            running.bindings = own.map(|(_, binding)| *binding).collect();
-                        }
                         let left = until.map(|until| until.0.saturating_sub(now.0).max(0));
                         let left = left.map(|left| Duration::from_millis(left.unsigned_abs()));
-                        return left.map_or(LOOK_EVERY, |left| left.clamp(LOOK_PAUSE, LOOK_EVERY));
+                        let pause =
+                            left.map_or(LOOK_EVERY, |left| left.clamp(LOOK_PAUSE, LOOK_EVERY));
+                        return (pause, bindings, now);
                     }
                 }
             }
         });
+        self.tell_holds(&bindings, now);
         let timer = myself.send_after(pause, || AllocatorMsg::Look);
         self.wake = Some(AbortOnDropHandle::new(timer));
+    }
+
+    /// Has others see what holds the tasks for which nothing is done. `steady` is when that was found.
+    fn tell_holds(&mut self, bindings: &Bindings, steady: UnixMillis) {
+        let wall = self.context.now();
+        for (task, running) in &mut self.tasks {
+            let hold = running.hold(*task, bindings, (steady, wall));
+            if is_another(running.hold, hold) {
+                running.hold = hold;
+                self.context.status.campaign_held(&self.user, *task, hold);
+            }
+        }
     }
 
     /// How the accounts of all tasks stand; `None`: there is none any more.
@@ -344,19 +397,65 @@ fn free(accounts: &mut BTreeMap<AccountId, CampaignAccount>, account: AccountId)
     }
 }
 
-impl Running {
-    /// What quiet hours and calendar say, where they are the same for all of it.
-    fn held(&self, wall: UnixMillis, utc: &Zone) -> Option<Held> {
-        let Settings { quiet_hours, calendar, zones, .. } = &*self.standing.settings;
-        ContactTimes::new(quiet_hours.as_ref(), calendar, None, zones, utc).held(wall)
+/// Whether what holds a task now is worth telling anew.
+fn is_another(told: Option<TaskHold>, now: Option<TaskHold>) -> bool {
+    match (told, now) {
+        (
+            Some(TaskHold { by, until: Some(then) }),
+            Some(TaskHold { by: now, until: Some(until) }),
+        ) => by != now || then.0.abs_diff(until.0) > HOLD_STEP_MS,
+        (told, now) => told != now,
     }
+}
 
-    fn view(
+impl Running {
+    /// What holds it, if nothing is done for it.
+    fn hold(
         &self,
         id: TaskId,
-        held: &BTreeMap<TaskId, Held>,
-        steady: UnixMillis,
-    ) -> RunningTask<'_> {
+        bindings: &Bindings,
+        (steady, wall): (UnixMillis, UnixMillis),
+    ) -> Option<TaskHold> {
+        if !self.acting.is_empty() {
+            return None;
+        }
+        if self.waiting.is_empty() {
+            return Some(TaskHold { by: Binding::Settling, until: None });
+        }
+        let own = bindings.iter().filter(|((of, _), _)| *of == id);
+        let holds = own.map(|((_, by), until)| {
+            let until = match by {
+                Binding::ContactTime(_) => self.waiting.held().and_then(|held| held.until),
+                _ => until.map(|until| wall.plus_ms(until.0.saturating_sub(steady.0))),
+            };
+            TaskHold { by: *by, until }
+        });
+        TaskHold::first(holds)
+    }
+
+    /// Where people wait of whom it is not known whether they may be contacted at `wall`.
+    fn unlooked(&self, task: TaskId, wall: UnixMillis) -> Vec<Unlooked> {
+        let is_known =
+            |place: Place| self.times.get(&place).is_some_and(|times| times.is_valid(wall));
+        let unknown = self.waiting.places().filter(|(place, _)| !is_known(*place));
+        let unlooked = |(place, zone): (Place, Option<&str>)| Unlooked {
+            task,
+            place,
+            zone: zone.map(Into::into),
+            settings: Arc::clone(&self.standing.settings),
+        };
+        unknown.map(unlooked).collect()
+    }
+
+    /// How the task stands now.
+    fn stands(&mut self, standing: TaskStanding) {
+        if !Arc::ptr_eq(&self.standing.settings, &standing.settings) {
+            self.times.clear();
+        }
+        self.standing = standing;
+    }
+
+    fn view(&self, id: TaskId, steady: UnixMillis) -> RunningTask<'_> {
         let TaskStanding { priority, goal, accounts, caps, has_link, parallel, breaker, .. } =
             &self.standing;
         RunningTask {
@@ -370,7 +469,6 @@ impl Running {
             in_flight: u32::try_from(self.acting.len()).unwrap_or(u32::MAX),
             parallel: *parallel,
             allowance: breaker.allows(steady),
-            held: held.get(&id).copied(),
         }
     }
 

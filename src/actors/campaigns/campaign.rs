@@ -115,6 +115,8 @@ pub(in crate::actors) enum CampaignMsg {
     AccountLeft { account: AccountId, targets: Vec<TargetId> },
     /// An account that was gone is there again.
     AccountReturned { account: AccountId },
+    /// These settings, if they still are its own, leave no time in which people may be contacted.
+    NoContactTime { settings: Arc<Settings> },
     /// Its time has come.
     Due { epoch: u64 },
     /// The daemon stops: nothing is begun any more; told when nothing is under way.
@@ -127,7 +129,7 @@ pub(in crate::actors) enum CampaignMsg {
 
 named!(
     CampaignMsg: Begin, Order, Edit, Delete, Add, Import, EditTarget, Bulk, Loaded, Reopen, Act, Prepared, Answered,
-    Settle, Settled, AccountLeft, AccountReturned, Due, Stop, Reenter, IdleOver,
+    Settle, Settled, AccountLeft, AccountReturned, NoContactTime, Due, Stop, Reenter, IdleOver,
 );
 
 /// An action under way.
@@ -295,6 +297,9 @@ impl Actor for Campaign {
                 state.account_left(&myself, account, targets).await?;
             }
             CampaignMsg::AccountReturned { account } => state.account_returned(account),
+            CampaignMsg::NoContactTime { settings } => {
+                state.no_contact_time(&myself, &settings).await?;
+            }
             CampaignMsg::Due { epoch } if epoch == state.number => state.due(&myself).await?,
             CampaignMsg::Stop(reply) => state.stop(reply),
             CampaignMsg::Reenter { allocator } => state.reenter(&myself, allocator),
@@ -430,6 +435,7 @@ impl CampaignState {
             priority: self.task.priority,
             statistics: self.run.statistics,
             paused_because: self.task.paused_because,
+            held: None,
             error: None,
         };
         self.context.status.campaign(&self.task.user, self.task.id, view);

@@ -14,11 +14,12 @@ use crate::protocol::campaigns::opt_out::Phrases;
 use crate::protocol::campaigns::respect::{
     Contacted, Covers, KnownAs, List, ListTag, Source, Suppression, SuppressionId, SuppressionKey,
 };
+use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::campaigns::target::Target;
-use crate::protocol::campaigns::task::TaskId;
+use crate::protocol::campaigns::task::{TaskId, TaskStatus};
 use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::users::owner::UserId;
-use crate::store::{ContactedRecord, InstallationKey, Op};
+use crate::store::{ContactedRecord, InstallationKey, Op, Reader, StoreError};
 
 /// Settings of campaigns.
 #[derive(Clone, Debug)]
@@ -273,6 +274,25 @@ impl CampaignsContext {
     /// Whose contacts count for the recontact window of a task of `user`.
     pub(super) fn recontact_list(&self, user: &UserId) -> ListTag {
         if self.settings.is_recontact_shared { ListTag::INSTALLATION } else { self.list_of(user) }
+    }
+
+    /// How many tasks of a user run, by what the store says: those count that have no actor yet, too. Holds still while
+    /// the user's turn is held.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) async fn campaigns_running(&self, user: &UserId) -> Result<usize, StoreError> {
+        let user = user.clone();
+        let statuses = self.store.read(move |store: &Reader| store.task_statuses(&user)).await?;
+        Ok(statuses.iter().filter(|(_, status)| *status == TaskStatus::Running).count())
+    }
+
+    /// Whether the settings of a task leave no time in which people may be contacted.
+    pub(super) async fn has_no_contact_time(&self, settings: &Settings) -> bool {
+        let (settings, now) = (settings.clone(), self.now());
+        // Years of nights in many zones are some milliseconds.
+        let found = tokio::task::spawn_blocking(move || settings.leave_no_contact_time(now)).await;
+        found.unwrap_or(false)
     }
 
     /// Has `task` contact somebody; `None` while another does.

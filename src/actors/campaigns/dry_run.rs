@@ -72,6 +72,8 @@ struct Found {
     people: HashMap<i64, TargetId>,
     /// The first who wait, with what they are called.
     first: Vec<(WaitingTarget, String)>,
+    /// The first of those who wait until it is day where they are.
+    asleep: Vec<(WaitingTarget, String)>,
     /// Those whose values may yet be found when they are looked up.
     perhaps_missing: u64,
     too_long: u64,
@@ -119,6 +121,8 @@ impl Looking<'_> {
             recontact_days: if is_ignored { 0 } else { context.settings.recontact_days },
             template: self.template.as_ref(),
             opt_out_line: task.settings.opt_out_line.as_deref(),
+            settings: &task.settings,
+            wall: context.now().plus_ms(self.start().1),
             steady: context.budgets.now(context),
         }
     }
@@ -221,8 +225,10 @@ impl Looking<'_> {
             contacted: contacted.as_ref(),
             is_another: same.is_some_and(|id| *id != target.id),
         };
-        match rules.verdict(&target, step, &seen) {
-            Verdict::Go(_) => {}
+        let verdict = rules.verdict(&target, step, &seen);
+        let is_asleep = matches!(verdict, Verdict::Later(_));
+        match verdict {
+            Verdict::Go(_) | Verdict::Later(_) => {}
             Verdict::Gone => return,
             Verdict::Skip(_, reason) => {
                 found.too_long += u64::from(reason == Reason::TextTooLong);
@@ -235,14 +241,15 @@ impl Looking<'_> {
             found.perhaps_missing += u64::from(matches!(text, Err(RenderError::Missing(_))));
         }
         found.ahead.count(&target, by.is_some());
-        if found.first.len() < FIRST_OF {
+        let first = if is_asleep { &mut found.asleep } else { &mut found.first };
+        if first.len() < FIRST_OF {
             let reach = match by {
                 Some(by) => Reach::KnownBy(by.clone().into()),
                 None => Reach::Anybody,
             };
             let name = target.identifier.to_string();
             let waiting = WaitingTarget::of(&target, reach, step);
-            found.first.extend(waiting.map(|waiting| (waiting, name)));
+            first.extend(waiting.map(|waiting| (waiting, name)));
         }
     }
 
@@ -296,14 +303,21 @@ impl Looking<'_> {
         run.out.extend(&without);
         let ahead = Ahead { ready, ..all };
         let Outlook { forecast, accounts } =
-            outlook(context, (task, self.run), ahead, delay_ms, without).await?;
-        let mut problems = self.problems(&rights, &accounts);
-        problems.extend(self.problems_of_people(&found, ahead, waiting));
+            outlook(context, (task, self.run), ahead.clone(), delay_ms, without).await?;
+        let running = context.campaigns_running(&task.user).await;
+        let running = running.map_err(|error| broken(&error))?;
+        let mut problems = self.problems(running, &rights, &accounts);
+        if context.has_no_contact_time(&task.settings).await {
+            problems.push(problem(ProblemCode::NoContactTime, Blocked::NoContactTime.to_string()));
+        }
+        problems.extend(self.problems_of_people(&found, &ahead, waiting));
         if forecast.ends_in_ms.is_none() && ready > 0 {
             let detail = "as things are it would not end: no account can act, or nobody may be contacted at any time";
             problems.push(problem(ProblemCode::NeverEnds, detail));
         }
-        let first = self.first(found.first, &accounts, &run);
+        // Whoever is awake comes first.
+        let first = if found.first.is_empty() { found.asleep } else { found.first };
+        let first = self.first(first, &accounts, &run);
         let slots: u64 = forecast.binding.iter().map(|(_, slots)| slots).sum();
         let percent = |slots_of: u64| u32::try_from(slots_of * 100 / slots.max(1)).unwrap_or(100);
         Ok(DryRun {
@@ -393,11 +407,11 @@ impl Looking<'_> {
     /// What is in the way of the task and its accounts.
     fn problems(
         &self,
+        running: usize,
         rights: &Rights,
         accounts: &BTreeMap<AccountId, CampaignAccount>,
     ) -> Vec<Problem> {
         let (context, task) = (self.context, self.task);
-        let running = context.status.campaigns_running(&task.user);
         let blocked = task.blocked_by(running, context.settings.running_max as usize);
         let mut problems = Vec::new();
         match blocked {
@@ -409,7 +423,7 @@ impl Looking<'_> {
                 let detail = format!("{running} tasks run, as many as may at once");
                 problems.push(problem(ProblemCode::TooManyRunning, detail));
             }
-            Some(Blocked::NoAccounts) | None => {}
+            Some(Blocked::NoAccounts | Blocked::NoContactTime) | None => {}
         }
         let due = task.schedule.as_ref().filter(|_| task.status == TaskStatus::Scheduled);
         let due = due.map(|due| due.due(context.settings.max_late_ms, context.now()));
@@ -457,11 +471,15 @@ impl Looking<'_> {
         if self.task.target_group_id.is_none() || self.task.task_type.goal() != Step::Invite {
             return problems;
         }
-        let mut moved: Option<MarkedId> = None;
+        let (mut moved, mut is_full): (Option<MarkedId>, bool) = (None, false);
         for id in accounts.iter().filter(|(_, account)| !account.is_gone).map(|(id, _)| id) {
             match rights.get(id) {
                 Some(Some(told)) => {
                     moved = moved.or(told.found.as_ref().and_then(|group| group.moved_to));
+                    if told.found.as_ref().is_some_and(|group| group.is_full) {
+                        is_full = true;
+                        continue;
+                    }
                     let code = told.code.as_deref().unwrap_or("no right to invite");
                     match may_invite(told) {
                         Some(true) => {}
@@ -485,6 +503,10 @@ impl Looking<'_> {
                 }
             }
         }
+        if is_full {
+            let detail = "the group is full, or takes no more additions: make room first";
+            problems.push(problem(ProblemCode::GroupFull, detail));
+        }
         if let Some(MarkedId(moved)) = moved {
             let detail = format!("the group has become {moved}; the task follows it when it runs");
             problems.push(problem(ProblemCode::GroupMoved, detail));
@@ -493,7 +515,7 @@ impl Looking<'_> {
     }
 
     /// What somebody should know of the people.
-    fn problems_of_people(&self, found: &Found, ahead: Ahead, waiting: u64) -> Vec<Problem> {
+    fn problems_of_people(&self, found: &Found, ahead: &Ahead, waiting: u64) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut note = |count: u64, code, detail: &str| {
             if count > 0 {

@@ -14,9 +14,7 @@ use crate::protocol::campaigns::account::CampaignAccount;
 use crate::protocol::campaigns::block::TargetBlock;
 use crate::protocol::campaigns::forecast::{Forecast, Question, forecast};
 use crate::protocol::campaigns::identity::Identifier;
-use crate::protocol::campaigns::quiet::ContactTimes;
 use crate::protocol::campaigns::run::TaskRun;
-use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::campaigns::target::{Step, Target, TargetStatus};
 use crate::protocol::campaigns::task::{Priority, Task, TaskId, TaskStatus};
 use crate::protocol::campaigns::text::Template;
@@ -36,7 +34,7 @@ const FORECAST_ACCOUNTS_MAX: usize = 128;
 const OTHERS_PER_LOW: u64 = 9;
 
 /// Who is left to be contacted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::actors) struct Ahead {
     /// All of them.
     pub(in crate::actors) ready: u64,
@@ -44,12 +42,17 @@ pub(in crate::actors) struct Ahead {
     pub(in crate::actors) names: u64,
     /// Those whose phone number has to be looked up first.
     pub(in crate::actors) phones: u64,
+    /// Those in zones of their own, by the names of these.
+    pub(in crate::actors) zones: BTreeMap<Box<str>, u64>,
 }
 
 impl Ahead {
     /// One more. `is_known`: some account can name them.
     pub(super) fn count(&mut self, target: &Target, is_known: bool) {
         self.ready += 1;
+        if let Some(zone) = target.zone() {
+            *self.zones.entry(zone.into()).or_default() += 1;
+        }
         match target.identifier {
             _ if is_known => {}
             Identifier::Phone(_) => self.phones += 1,
@@ -58,13 +61,18 @@ impl Ahead {
     }
 
     /// The same for `all` people, of whom these are some.
-    pub(super) fn carried_over(self, looked_at: u64, all: u64) -> Self {
+    pub(super) fn carried_over(&self, looked_at: u64, all: u64) -> Self {
         let over = |part: u64| carried_over(part, looked_at, all);
-        Self { ready: over(self.ready), names: over(self.names), phones: over(self.phones) }
+        Self {
+            ready: over(self.ready),
+            names: over(self.names),
+            phones: over(self.phones),
+            zones: self.zones.iter().map(|(zone, count)| (zone.clone(), over(*count))).collect(),
+        }
     }
 
     /// How those who are not known are looked up, mostly.
-    fn lookups(self) -> (Step, u64) {
+    fn lookups(&self) -> (Step, u64) {
         let step = if self.phones > self.names { Step::LookUpPhone } else { Step::Resolve };
         (step, self.names + self.phones)
     }
@@ -199,14 +207,21 @@ pub(in crate::actors) async fn outlook(
     let wall = context.now().plus_ms(delay_ms);
     let counted = move || {
         let utc = Zone::utc();
-        let Settings { quiet_hours, calendar, zones, .. } = &settings;
-        let times = ContactTimes::new(quiet_hours.as_ref(), calendar, None, zones, &utc);
+        let times = settings.contact_times(None, &utc);
+        let named = |(name, count): (&Box<str>, &u64)| Some((Zone::named(name).ok()?, *count));
+        let zones: Vec<(Zone, u64)> = ahead.zones.iter().filter_map(named).collect();
         let usable: Vec<&CampaignAccount> =
             accounts.values().filter(|own| !own.is_gone && !idle.contains(&own.id)).collect();
         let some = spread(&usable, FORECAST_ACCOUNTS_MAX);
         let part = |work: u64| carried_over(work, usable.len() as u64, some.len() as u64);
         let (step, lookups) = ahead.lookups();
         let all = ahead.ready.saturating_add(before);
+        // Work for others before it is taken to be where its own people are.
+        let there = |count: u64| part(carried_over(count, ahead.ready, all));
+        let elsewhere: Vec<_> = zones
+            .iter()
+            .map(|(zone, count)| (settings.contact_times(Some(zone), &utc), there(*count)))
+            .collect();
         let question = Question {
             ready: if usable.len() > some.len() { part(all).max(1) } else { all },
             lookups: (step, part(lookups)),
@@ -219,6 +234,7 @@ pub(in crate::actors) async fn outlook(
             trouble: &trouble,
             min_pause_seconds,
             times: &times,
+            elsewhere: &elsewhere,
             wall,
             steady: steady.plus_ms(delay_ms),
         };

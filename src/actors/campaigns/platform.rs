@@ -54,6 +54,8 @@ pub(in crate::actors) struct Person {
 pub(in crate::actors) struct Group {
     pub(in crate::actors) title: Option<String>,
     pub(in crate::actors) may_invite: bool,
+    /// The account might invite, and nobody can be added: the group is full, or takes no more additions.
+    pub(in crate::actors) is_full: bool,
     /// What it has become, where it has moved.
     pub(in crate::actors) moved_to: Option<MarkedId>,
     /// What it was before it moved, whichever was asked for.

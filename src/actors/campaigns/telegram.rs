@@ -295,6 +295,7 @@ impl Platform for TelegramPlatform {
                 moved_to: rights.upgraded_from.map(|_| rights.chat.peer.id),
                 formerly: rights.formerly,
                 may_invite: rights.obstacle().is_none(),
+                is_full: rights.lacks_room(),
                 title: Some(rights.chat.title),
             })),
             _ => None,

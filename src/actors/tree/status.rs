@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::explanation::{Situation, Why, explain, name_of};
 use crate::protocol::accounts::record::DeadSession;
+use crate::protocol::campaigns::choose::TaskHold;
 use crate::protocol::campaigns::target::Statistics;
 use crate::protocol::campaigns::task::{PauseReason, Priority, TaskId, TaskStatus};
 use crate::protocol::monitors::failover::MonitorState;
@@ -213,6 +214,8 @@ pub struct CampaignView {
     pub statistics: Statistics,
     /// Why it is paused, if it is.
     pub paused_because: Option<PauseReason>,
+    /// What holds it, if it runs and nothing is done for it.
+    pub held: Option<TaskHold>,
     /// Why its actor does not run, where it crashed too often.
     pub error: Option<String>,
 }
@@ -361,10 +364,24 @@ impl Status {
         self.changed(Subject::Monitor(key.clone()));
     }
 
-    /// A campaign's new view.
-    pub fn campaign(&self, user: &UserId, task: TaskId, view: CampaignView) {
-        self.views().campaigns.insert((user.clone(), task), view);
+    /// A campaign's new view. What holds it is known to others, and stays while it runs.
+    pub fn campaign(&self, user: &UserId, task: TaskId, mut view: CampaignView) {
+        let (mut views, key) = (self.views(), (user.clone(), task));
+        let is_running = |view: &&CampaignView| view.status == TaskStatus::Running;
+        let known = views.campaigns.get(&key).filter(is_running);
+        view.held = known.filter(|_| is_running(&&view)).and_then(|known| known.held);
+        views.campaigns.insert(key, view);
+        drop(views);
         self.changed(Subject::Campaign(user.clone(), task));
+    }
+
+    /// What holds a running campaign, or that nothing does. It is looked up, and no event.
+    pub fn campaign_held(&self, user: &UserId, task: TaskId, held: Option<TaskHold>) {
+        let mut views = self.views();
+        let view = views.campaigns.get_mut(&(user.clone(), task));
+        if let Some(view) = view.filter(|view| view.status == TaskStatus::Running) {
+            view.held = held;
+        }
     }
 
     /// A campaign's actor crashed too often.
@@ -372,6 +389,7 @@ impl Status {
         let mut views = self.views();
         if let Some(view) = views.campaigns.get_mut(&(user.clone(), task)) {
             view.error = Some(format!("its actor crashed too often: {cause}"));
+            view.held = None;
         }
         drop(views);
         self.changed(Subject::Campaign(user.clone(), task));
@@ -386,14 +404,6 @@ impl Status {
     /// What a campaign last said of itself; `None`: it has no actor.
     pub fn campaign_view(&self, user: &UserId, task: TaskId) -> Option<CampaignView> {
         self.views().campaigns.get(&(user.clone(), task)).cloned()
-    }
-
-    /// How many campaigns of a user run.
-    pub fn campaigns_running(&self, user: &UserId) -> usize {
-        let first = (user.clone(), TaskId(uuid::Uuid::nil()));
-        let views = self.views();
-        let own = views.campaigns.range(first..).take_while(|((owner, _), _)| owner == user);
-        own.filter(|(_, view)| view.status == TaskStatus::Running).count()
     }
 
     /// How many campaigns are where.

@@ -137,7 +137,7 @@ fn look(context: &LoginsContext, subject: &Subject) -> Option<(UserId, FeedEvent
         }
         Subject::Campaign(user, task) => {
             let view = context.status.campaign_view(user, *task)?;
-            let CampaignView { status, priority, statistics, paused_because, error } = view;
+            let CampaignView { status, priority, statistics, paused_because, error, .. } = view;
             let change =
                 CampaignChange { task: *task, status, priority, statistics, paused_because, error };
             Some((user.clone(), FeedEvent::Campaign(change)))
@@ -247,6 +247,7 @@ mod tests {
             priority: Priority::Normal,
             statistics: Statistics::default(),
             paused_because: None,
+            held: None,
             error: None,
         };
         for _ in 0..100 {

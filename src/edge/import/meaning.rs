@@ -17,6 +17,8 @@ pub(super) enum Meaning {
     FirstName,
     /// Last name.
     LastName,
+    /// The time zone they are in.
+    Zone,
     /// Anything else: kept in `data` under its header.
     Data,
 }
@@ -31,6 +33,7 @@ impl Meaning {
             Self::UserId => "user_id",
             Self::FirstName => "first_name",
             Self::LastName => "last_name",
+            Self::Zone => "zone",
             Self::Data => "data",
         }
     }
@@ -47,7 +50,7 @@ impl Meaning {
             Self::Username => Some(Hint::Username),
             Self::Phone => Some(Hint::Phone),
             Self::UserId => Some(Hint::Id),
-            Self::FirstName | Self::LastName | Self::Data => None,
+            Self::FirstName | Self::LastName | Self::Zone | Self::Data => None,
         }
     }
 
@@ -254,6 +257,23 @@ const HEADERS: &[(Meaning, &[&str])] = &[
             "фамилияклиента",
         ],
     ),
+    (
+        Meaning::Zone,
+        &[
+            "timezone",
+            "tz",
+            "timezonename",
+            "timezoneid",
+            "tzname",
+            "usertimezone",
+            "ianatimezone",
+            "часовойпояс",
+            "часоваязона",
+            "временнаязона",
+            "таймзона",
+            "таймзон",
+        ],
+    ),
 ];
 
 #[cfg(test)]
@@ -269,6 +289,10 @@ mod tests {
             ("Номер телефона", Meaning::Phone),
             ("Имя пользователя", Meaning::Username),
             ("USER-ID", Meaning::UserId),
+            ("Time Zone", Meaning::Zone),
+            ("time_zone", Meaning::Zone),
+            ("TZ", Meaning::Zone),
+            ("Часовой пояс", Meaning::Zone),
             ("", Meaning::Data),
             ("E-mail", Meaning::Data),
         ] {

@@ -63,6 +63,8 @@ pub struct Options<'o> {
     pub name_hint: Option<&'o str>,
     /// Where phone numbers without a country code are from.
     pub country: Option<Country>,
+    /// Whether people are taken whatever stands where their time zone would: nobody is contacted by it.
+    pub ignores_zones: bool,
     /// The bounds.
     pub limits: Limits,
 }
@@ -117,7 +119,7 @@ pub fn open<'r, R: Read + Seek + Send + 'r>(
     if options.name_hint.and_then(format_of_name).is_some_and(|named| named != summary.format) {
         summary.note(Note::OtherThanItsName(summary.format));
     }
-    Ok(Rows::new(records, options.country, limits, summary))
+    Ok(Rows::new(records, &options, summary))
 }
 
 /// What a name promises, where it promises something.
@@ -135,6 +137,7 @@ fn format_of_name(name: &str) -> Option<Format> {
 pub struct Rows<'r> {
     records: Box<dyn Records + 'r>,
     country: Option<Country>,
+    ignores_zones: bool,
     limits: Limits,
     summary: Summary,
     record: Record,
@@ -153,15 +156,12 @@ pub struct Rows<'r> {
 }
 
 impl<'r> Rows<'r> {
-    fn new(
-        records: Box<dyn Records + 'r>,
-        country: Option<Country>,
-        limits: Limits,
-        summary: Summary,
-    ) -> Self {
+    fn new(records: Box<dyn Records + 'r>, options: &Options<'_>, summary: Summary) -> Self {
+        let Options { country, ignores_zones, limits, .. } = *options;
         Self {
             records,
             country,
+            ignores_zones,
             limits,
             summary,
             record: Record::default(),
@@ -296,6 +296,7 @@ impl<'r> Rows<'r> {
             columns: &self.columns,
             limits: &self.limits,
             country: self.country,
+            ignores_zones: self.ignores_zones,
             summary: &mut self.summary,
         };
         let line = self.record.line;

@@ -9,6 +9,7 @@ use super::record::{Cell, Flaw, Kind, Record};
 use super::summary::Summary;
 use crate::protocol::campaigns::identity::{Country, Hint, Identifier};
 use crate::protocol::campaigns::target::Details;
+use crate::protocol::campaigns::zone::Zone;
 
 /// A person of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,7 @@ struct Found<'r> {
     people: [Option<Cell<'r>>; ORDER.len()],
     first_name: Option<Cell<'r>>,
     last_name: Option<Cell<'r>>,
+    zone: Option<Cell<'r>>,
 }
 
 impl<'r> Found<'r> {
@@ -63,6 +65,7 @@ impl<'r> Found<'r> {
             Meaning::UserId => Some(&mut self.people[3]),
             Meaning::FirstName => Some(&mut self.first_name),
             Meaning::LastName => Some(&mut self.last_name),
+            Meaning::Zone => Some(&mut self.zone),
             Meaning::Data => None,
         }
     }
@@ -73,6 +76,7 @@ pub(super) struct Reading<'a> {
     pub(super) columns: &'a Columns,
     pub(super) limits: &'a Limits,
     pub(super) country: Option<Country>,
+    pub(super) ignores_zones: bool,
     pub(super) summary: &'a mut Summary,
 }
 
@@ -122,8 +126,13 @@ impl Reading<'_> {
             });
             return self.rejected(&value, reason);
         };
+        // Whoever says where somebody is means that they are not contacted at night there.
+        let zone = match found.zone.filter(|_| !self.ignores_zones).map(zone_of).transpose() {
+            Ok(zone) => zone,
+            Err((value, reason)) => return self.rejected(&value, reason),
+        };
         self.summary.tally.other_identifier += u64::from(refused.is_some());
-        let details = self.details(found, &identifier, data);
+        let details = Details { zone, ..self.details(found, &identifier, data) };
         let user_id = found.people[3].and_then(|cell| self.identifier(cell, Hint::Id).ok());
         let user_id =
             user_id.and_then(|id| if let Identifier::Id(id) = id { Some(id) } else { None });
@@ -154,6 +163,7 @@ impl Reading<'_> {
             first_name: self.value(found.first_name),
             last_name: self.value(found.last_name),
             phone: phone.map(|known| known.to_string().into_boxed_str()),
+            zone: None,
             data: (!data.is_empty()).then(|| data.into_boxed_str()),
         }
     }
@@ -218,6 +228,16 @@ impl Reading<'_> {
             reason,
         }
     }
+}
+
+/// The IANA name of the time zone in a cell, or what stood there and why it is none.
+fn zone_of(cell: Cell) -> Result<Box<str>, (String, String)> {
+    let text = unwrapped(cell);
+    if let Kind::Flawed(flaw) = cell.kind {
+        return Err((text.into_owned(), flaw.reason().to_owned()));
+    }
+    let zone = Zone::named(&text).map(|zone| zone.name().into());
+    zone.map_err(|error| (text.into_owned(), error.to_string()))
 }
 
 /// What a cell says: a number without the spelling of programs, a text without the formula around it that keeps

@@ -378,7 +378,7 @@ fn people_of(
     let unreadable = |problem: FileProblem| ParsingProblem::Unreadable(problem.to_string());
     let mut limits = Limits::for_files_of(PAGE_BYTES_MAX as u64);
     limits.rejected = 100;
-    let options = Options { name_hint: None, country, limits };
+    let options = Options { country, limits, ..Options::default() };
     let mut rows = open(Cursor::new(page), options).map_err(unreadable)?;
     if !matches!(rows.summary().format, Format::Json | Format::JsonLines) {
         return Err(ParsingProblem::Unreadable("it is no JSON".to_owned()));

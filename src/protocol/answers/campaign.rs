@@ -2,6 +2,7 @@
 
 use crate::protocol::campaigns::account::AccountStatus;
 use crate::protocol::campaigns::caps::Budget;
+use crate::protocol::campaigns::choose::TaskHold;
 use crate::protocol::campaigns::target::{Statistics, Target, TargetId};
 use crate::protocol::campaigns::task::{PauseReason, Priority, Task, TaskId, TaskStatus};
 use crate::protocol::users::owner::{AccountId, UserId};
@@ -16,6 +17,8 @@ pub struct CampaignInfo {
     pub owner: Option<UserId>,
     /// How many targets have which status.
     pub statistics: Statistics,
+    /// What holds it, if it runs and nothing is done for it.
+    pub held: Option<TaskHold>,
     /// Why its actor does not run, where it crashed too often.
     pub error: Option<String>,
 }

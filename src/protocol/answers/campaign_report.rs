@@ -132,6 +132,8 @@ pub enum ProblemCode {
     NoRights,
     /// An account could not be asked about the group.
     NotAsked,
+    /// The group is full, or takes no more additions.
+    GroupFull,
     /// The group has moved.
     GroupMoved,
     /// Nobody would be contacted.
@@ -142,6 +144,8 @@ pub enum ProblemCode {
     TooManyRunning,
     /// Its time has passed for long.
     TooLate,
+    /// Quiet hours, calendar and zones leave no time to contact people.
+    NoContactTime,
     /// It would not end.
     NeverEnds,
     /// Some are known by name only: who they are shows when they are looked up.

@@ -341,6 +341,7 @@ mod tests {
             step: Step::LookUpPhone,
             is_repeat: false,
             attempts: 1,
+            can_be_looked_up: false,
             is_known_elsewhere: false,
             may_get_link: false,
         };

@@ -2,12 +2,12 @@
 //! low ones a tenth of the accounts' time. One action is chosen at a time, so that whoever has to give way does so
 //! before the next action. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::account::{CampaignAccount, Hold, Holding};
-use super::caps::Caps;
+use super::caps::{Bound, Caps};
 use super::pace::Allowance;
-use super::quiet::Held;
+use super::quiet::HeldBy;
 use super::target::{Step, TargetId};
 use super::task::{Priority, TaskId};
 use super::waiting::{STEP_ORDER, Waiting};
@@ -24,7 +24,7 @@ pub struct RunningTask<'a> {
     pub id: TaskId,
     /// Who goes first.
     pub priority: Priority,
-    /// Its waiting targets.
+    /// Its waiting targets, which know where nobody is contacted now.
     pub waiting: &'a Waiting,
     /// What it comes to: an account that may not do that now looks nobody up for it either, since whoever is looked up
     /// waits for that account.
@@ -41,9 +41,6 @@ pub struct RunningTask<'a> {
     pub parallel: u32,
     /// What its breaker allows.
     pub allowance: Allowance,
-    /// What quiet hours and calendar say, where they are the same for all of it. People in zones of their own are
-    /// held one by one, by [`super::target::Target::not_before`].
-    pub held: Option<Held>,
 }
 
 /// What is done next.
@@ -65,15 +62,68 @@ pub struct Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Binding {
     /// Quiet hours or the calendar.
-    ContactTime,
+    ContactTime(HeldBy),
     /// The breaker.
     Breaker,
     /// As many actions are under way as may be.
     Parallel,
     /// An account.
     Account(Hold),
+    /// None of its accounts may act for any of those who are left.
+    NoAccount,
+    /// All that is left is uncertain, and is being settled.
+    Settling,
     /// Nobody's moment has come.
     Later,
+}
+
+impl Binding {
+    /// As it is shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ContactTime(HeldBy::QuietHours) => "quiet_hours",
+            Self::ContactTime(HeldBy::Calendar) => "calendar",
+            Self::Breaker => "breaker",
+            Self::Parallel => "parallel",
+            Self::Account(hold) => match hold {
+                Hold::Gone => "account_gone",
+                Hold::Disconnected => "account_away",
+                Hold::OwnWork => "own_work",
+                Hold::Busy => "account_busy",
+                Hold::Limited => "account_limited",
+                Hold::FloodWait => "flood_wait",
+                Hold::PhoneLookups => "phone_lookups",
+                Hold::Cap(Bound::Pause) => "pause",
+                Hold::Cap(Bound::Hour(_)) => "hour_cap",
+                Hold::Cap(Bound::Day(_)) => "day_cap",
+            },
+            Self::NoAccount => "no_account",
+            Self::Settling => "settling",
+            Self::Later => "later",
+        }
+    }
+}
+
+/// What holds tasks, and until when, where time alone ends it.
+pub type Bindings = BTreeMap<(TaskId, Binding), Option<UnixMillis>>;
+
+/// What holds a running task in which nothing happens, as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskHold {
+    /// What.
+    pub by: Binding,
+    /// Until when, on the wall clock, if time alone ends it.
+    pub until: Option<UnixMillis>,
+}
+
+impl TaskHold {
+    /// Of all that holds a task, what ends first. That somebody waits for their moment is told only where nothing else
+    /// holds.
+    pub fn first(all: impl IntoIterator<Item = Self>) -> Option<Self> {
+        all.into_iter().min_by_key(|hold| {
+            (hold.by == Binding::Later, hold.until.is_none(), hold.until, hold.by)
+        })
+    }
 }
 
 /// The next action, or when to ask again and why.
@@ -85,8 +135,8 @@ pub enum Choice {
     Nothing {
         /// When time alone may have changed that.
         until: Option<UnixMillis>,
-        /// What holds which task.
-        bindings: BTreeSet<(TaskId, Binding)>,
+        /// What holds which task. Contact times end on the wall clock, which is not told here.
+        bindings: Bindings,
     },
 }
 
@@ -103,16 +153,21 @@ pub struct Turns {
 #[derive(Default)]
 struct Reasons {
     until: Option<UnixMillis>,
-    bindings: BTreeSet<(TaskId, Binding)>,
+    bindings: Bindings,
 }
 
 impl Reasons {
     fn note(&mut self, task: TaskId, binding: Binding, until: Option<UnixMillis>) {
-        self.bindings.insert((task, binding));
-        self.until = match (self.until, until) {
-            (Some(known), Some(other)) => Some(known.min(other)),
-            (known, other) => known.or(other),
-        };
+        let known = self.bindings.entry((task, binding)).or_default();
+        *known = earlier(*known, until);
+        self.until = earlier(self.until, until);
+    }
+}
+
+fn earlier(one: Option<UnixMillis>, other: Option<UnixMillis>) -> Option<UnixMillis> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -162,11 +217,6 @@ fn action_for(
             return None;
         }
     };
-    if task.held.is_some() {
-        // Its end is on the wall clock, which may be set: whoever asks looks again at the wall.
-        reasons.note(task.id, Binding::ContactTime, None);
-        return None;
-    }
     if task.in_flight >= task.parallel {
         reasons.note(task.id, Binding::Parallel, None);
         return None;
@@ -176,6 +226,13 @@ fn action_for(
     }
     let mut own: Vec<&CampaignAccount> =
         task.accounts.iter().filter(|id| may_use(**id)).filter_map(|id| accounts.get(id)).collect();
+    let held = task.waiting.held();
+    if let Some(held) = held {
+        // Its end is on the wall clock, which may be set: whoever asks looks again at the wall.
+        reasons.note(task.id, Binding::ContactTime(held.by), None);
+    }
+    let is_later = task.waiting.next_release().is_some();
+    let mut is_held = is_later || held.is_some() || task.waiting.is_empty();
     // Who has rested longest goes first, so that work is shared.
     own.sort_by_key(|account| (account.usage.rests_until, account.id));
     for account in own {
@@ -196,10 +253,14 @@ fn action_for(
                     });
                 }
                 Err(Holding { hold, until }) => {
+                    is_held = true;
                     reasons.note(task.id, Binding::Account(hold), until)
                 }
             }
         }
+    }
+    if !is_held {
+        reasons.note(task.id, Binding::NoAccount, None);
     }
     None
 }
@@ -218,7 +279,7 @@ impl Turns {
             let is_low = task.priority == Priority::Low && task.accounts.contains(&action.account);
             let has_work =
                 STEP_ORDER.iter().any(|step| task.waiting.first(action.account, *step).is_some());
-            is_low && has_work && task.held.is_none() && task.allowance == Allowance::All
+            is_low && has_work && task.allowance == Allowance::All
         };
         if tasks.iter().any(wants) {
             let since = self.since_low.entry(action.account).or_default();
@@ -239,8 +300,9 @@ mod tests {
     use super::*;
     use crate::protocol::campaigns::caps::{Bound, Budget, Cap, Usage};
     use crate::protocol::campaigns::identity::Identifier;
+    use crate::protocol::campaigns::quiet::Held;
     use crate::protocol::campaigns::target::Target;
-    use crate::protocol::campaigns::waiting::Reach;
+    use crate::protocol::campaigns::waiting::{Place, Reach};
 
     struct Fixture {
         accounts: BTreeMap<AccountId, CampaignAccount>,
@@ -297,7 +359,6 @@ mod tests {
                     in_flight: 0,
                     parallel: 10,
                     allowance: Allowance::All,
-                    held: None,
                 })
                 .collect();
             match choose(&tasks, &self.accounts, &self.turns, UnixMillis(self.now)) {
@@ -362,16 +423,34 @@ mod tests {
             in_flight: 0,
             parallel: 1,
             allowance: Allowance::All,
-            held: None,
         };
         let ask = |task| choose(&[task], &fixture.accounts, &fixture.turns, UnixMillis(1));
-        let held = |binding, until: Option<i64>| Choice::Nothing {
-            until: until.map(UnixMillis),
-            bindings: [(*id, binding)].into(),
+        let held = |binding, until: Option<i64>| {
+            let until = until.map(UnixMillis);
+            Choice::Nothing { until, bindings: [((*id, binding), until)].into() }
         };
         assert_eq!(ask(task), held(Binding::Account(Hold::Cap(Bound::Pause)), Some(15_000)));
         assert_eq!(ask(RunningTask { in_flight: 1, ..task }), held(Binding::Parallel, None));
         let open = Allowance::HeldUntil(UnixMillis(9));
         assert_eq!(ask(RunningTask { allowance: open, ..task }), held(Binding::Breaker, Some(9)));
+        assert_eq!(ask(RunningTask { accounts: &[], ..task }), held(Binding::NoAccount, None));
+        let night = Held { by: HeldBy::Calendar, until: Some(UnixMillis(7)) };
+        let mut asleep = waiting.clone();
+        asleep.hold(Place::default(), Some(night));
+        let expected = held(Binding::ContactTime(HeldBy::Calendar), None);
+        assert_eq!(ask(RunningTask { waiting: &asleep, ..task }), expected);
+    }
+
+    #[test]
+    fn what_is_told_to_hold_a_task_is_what_ends_first() {
+        let hold = |by, until: Option<i64>| TaskHold { by, until: until.map(UnixMillis) };
+        let cap = hold(Binding::Account(Hold::Cap(Bound::Day(Budget::Message))), Some(900));
+        let away = hold(Binding::Account(Hold::Disconnected), None);
+        let later = hold(Binding::Later, Some(30));
+        assert_eq!(TaskHold::first([later, away, cap]), Some(cap));
+        assert_eq!(TaskHold::first([later, away]), Some(away));
+        assert_eq!(TaskHold::first([later]), Some(later));
+        assert_eq!(TaskHold::first([]), None);
+        assert_eq!((cap.by.name(), away.by.name()), ("day_cap", "account_away"));
     }
 }

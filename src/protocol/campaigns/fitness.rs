@@ -2,10 +2,13 @@
 //! each action, and of the dry run. Pure; what is known of the person is given.
 
 use super::identity::{Country, Hint, Identifier};
+use super::quiet::HeldBy;
 use super::respect::{Contacted, KnownAs, ListTag, Refusal, recontact_until};
+use super::settings::Settings;
 use super::target::{Details, Reason, Step, Target, TargetStatus};
 use super::task::TaskId;
 use super::text::{RenderError, Rendered, Template};
+use super::zone::Zone;
 use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::values::ids::UnixMillis;
 
@@ -28,6 +31,10 @@ pub struct Rules<'a> {
     pub template: Option<&'a Template>,
     /// A line below the text that tells how to opt out.
     pub opt_out_line: Option<&'a str>,
+    /// When people may be contacted.
+    pub settings: &'a Settings,
+    /// Now, on the wall clock.
+    pub wall: UnixMillis,
     /// Now, on the steady timeline.
     pub steady: UnixMillis,
 }
@@ -48,6 +55,8 @@ pub struct Seen<'a> {
 pub enum Verdict {
     /// They are contacted, and written this.
     Go(Option<Rendered>),
+    /// They are, but not at this time where they are.
+    Later(HeldBy),
     /// They are not.
     Skip(TargetStatus, Reason),
     /// There is nothing to be done for them any more.
@@ -114,16 +123,26 @@ impl Rules<'_> {
         if seen.is_another {
             return skip(Reason::Duplicate);
         }
-        match step {
+        let text = match step {
             Step::Send => match self.text_for(target) {
-                Ok(text) => Verdict::Go(Some(text)),
+                Ok(text) => Some(text),
                 Err(RenderError::TooLong(_)) => {
-                    Verdict::Skip(TargetStatus::Failed, Reason::TextTooLong)
+                    return Verdict::Skip(TargetStatus::Failed, Reason::TextTooLong);
                 }
-                Err(RenderError::Missing(_) | RenderError::Empty) => skip(Reason::MissingValue),
+                Err(RenderError::Missing(_) | RenderError::Empty) => {
+                    return skip(Reason::MissingValue);
+                }
             },
-            _ => Verdict::Go(None),
-        }
+            _ => None,
+        };
+        // Whoever is looked up at night would be contacted at once when they are found.
+        self.held_by(target).map_or(Verdict::Go(text), Verdict::Later)
+    }
+
+    /// What keeps a person from being contacted at this time, where they are.
+    fn held_by(&self, target: &Target) -> Option<HeldBy> {
+        let person = target.zone().and_then(|name| Zone::named(name).ok());
+        self.settings.contact_times(person.as_ref(), &Zone::utc()).held_by(self.wall)
     }
 
     /// What somebody is written.
@@ -186,6 +205,8 @@ mod tests {
             recontact_days: 30,
             template: Some(&template),
             opt_out_line: None,
+            settings: &Settings::default(),
+            wall: UnixMillis(0),
             steady: UnixMillis(1_000_000),
         };
         let contacted = Contacted { task: TaskId(Uuid::from_u128(2)), at: UnixMillis(999_000) };
@@ -220,5 +241,46 @@ mod tests {
         assert_eq!(ask(Step::Resolve, &certain), skip(Reason::Suppressed));
         let sent = Target { status: TargetStatus::Sent, ..target.clone() };
         assert_eq!(rules.verdict(&sent, Step::Send, &Seen::default()), Verdict::Gone);
+    }
+
+    #[test]
+    fn a_person_is_contacted_by_the_clock_where_they_are() {
+        let hours = r#"{"quiet_hours":{"from":"22:00","to":"08:00","zone":"Europe/Berlin"}}"#;
+        let settings: Settings = serde_json::from_str(hours).unwrap();
+        let rules = |wall| Rules {
+            task: TaskId(Uuid::from_u128(1)),
+            goal: Step::Invite,
+            group: None,
+            former_group: None,
+            list: ListTag::INSTALLATION,
+            recontact_days: 30,
+            template: None,
+            opt_out_line: None,
+            settings: &settings,
+            wall,
+            steady: UnixMillis(0),
+        };
+        let of = |zone: Option<&str>| {
+            let details = Details { zone: zone.map(Into::into), ..Details::default() };
+            Target::new(TargetId(0), Identifier::Id(7), Some(details))
+        };
+        let (go, later) = (Verdict::Go(None), Verdict::Later(HeldBy::QuietHours));
+        // Noon in Berlin, night in Los Angeles, and the other way round.
+        let (noon, night) = (UnixMillis(1_795_258_800_000), UnixMillis(1_795_302_000_000));
+        for (zone, by_day, by_night) in [
+            (None, &go, &later),
+            (Some("America/Los_Angeles"), &later, &go),
+            (Some("Asia/Tokyo"), &go, &go),
+            // A name that there is no more is as good as none.
+            (Some("Mars/Olympus"), &go, &later),
+        ] {
+            let (target, seen) = (of(zone), Seen::default());
+            assert_eq!(&rules(noon).verdict(&target, Step::Invite, &seen), by_day, "{zone:?}");
+            assert_eq!(&rules(night).verdict(&target, Step::Resolve, &seen), by_night, "{zone:?}");
+        }
+        // Whoever is not contacted at all is told so at any time.
+        let twice = Seen { is_another: true, ..Seen::default() };
+        let skipped = Verdict::Skip(TargetStatus::Skipped, Reason::Duplicate);
+        assert_eq!(rules(night).verdict(&of(None), Step::Invite, &twice), skipped);
     }
 }

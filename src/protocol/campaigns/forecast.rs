@@ -45,8 +45,10 @@ pub struct Question<'a> {
     pub trouble: &'a Trouble,
     /// The task's least pause, seconds.
     pub min_pause_seconds: u32,
-    /// When people may be contacted.
+    /// When people may be contacted of whom it is not known where they are.
     pub times: &'a ContactTimes<'a>,
+    /// When those may be who are in zones of their own, and how many of the ready ones they are.
+    pub elsewhere: &'a [(ContactTimes<'a>, u64)],
     /// The wall clock.
     pub wall: UnixMillis,
     /// The steady timeline.
@@ -192,8 +194,56 @@ impl Lane {
     }
 }
 
+/// People in one place, on the way through the slots.
+struct PlaceAhead<'a> {
+    times: &'a ContactTimes<'a>,
+    left: u64,
+    /// Until when nobody there is contacted, as it was found last.
+    held_until: Option<UnixMillis>,
+    /// How much of the current slot is open for contacts there, milliseconds.
+    open: i64,
+}
+
+/// All of them.
+struct Places<'a>(Vec<PlaceAhead<'a>>);
+
+impl<'a> Places<'a> {
+    fn of(question: &Question<'a>) -> Self {
+        let place = |times, left| PlaceAhead { times, left, held_until: None, open: 0 };
+        let (mut places, mut rest) = (Vec::new(), question.ready);
+        for (times, people) in question.elsewhere {
+            let people = rest.min(*people);
+            rest -= people;
+            places.push(place(times, people));
+        }
+        places.push(place(question.times, rest));
+        places.retain(|place| place.left > 0);
+        Self(places)
+    }
+
+    /// Comes to a slot. Answers how much of it is open for contacts with anybody who is left, milliseconds.
+    fn enter(&mut self, wall: UnixMillis) -> i64 {
+        for place in self.0.iter_mut().filter(|place| place.left > 0) {
+            if place.held_until.is_none_or(|until| until <= wall) {
+                let held = place.times.held(wall);
+                place.held_until = held.map(|held| held.until.unwrap_or(UnixMillis(i64::MAX)));
+            }
+            place.open = open_part(place.held_until, wall);
+        }
+        let left = self.0.iter().filter(|place| place.left > 0);
+        left.map(|place| place.open).max().unwrap_or(0)
+    }
+
+    /// The next one who may be contacted in the current slot.
+    fn next(&mut self) -> Option<&mut PlaceAhead<'a>> {
+        self.0.iter_mut().find(|place| place.left > 0 && place.open > 0)
+    }
+}
+
 /// What is left to be done.
-struct Left {
+struct Left<'a> {
+    /// Where who is left is.
+    places: Places<'a>,
     acts: u64,
     lookups: u64,
     /// Those who may be acted on now: known from the start, or looked up.
@@ -204,7 +254,8 @@ struct Left {
 pub fn forecast(question: &Question<'_>) -> Forecast {
     let mut found = Forecast::default();
     let lookups = question.lookups.1.min(question.ready);
-    let mut left = Left { acts: question.ready, lookups, known: question.ready - lookups };
+    let (acts, known) = (question.ready, question.ready - lookups);
+    let mut left = Left { places: Places::of(question), acts, lookups, known };
     if left.acts == 0 {
         found.ends_in_ms = Some(0);
         return found;
@@ -214,18 +265,12 @@ pub fn forecast(question: &Question<'_>) -> Forecast {
     let mut limits: BTreeMap<Limit, u64> = BTreeMap::new();
     let mut done_by: Vec<u64> = vec![0; workers.len()];
     let mut done_at_week = (0, question.ready);
-    let mut held_until: Option<UnixMillis> = None;
     for slot in 0..SLOTS_MAX {
         let offset = i64::try_from(slot).unwrap_or(0) * SLOT_MS;
         if slot % SLOTS_PER_WEEK == 0 {
             done_at_week = (slot, left.acts);
         }
-        let wall = question.wall.plus_ms(offset);
-        if held_until.is_none_or(|until| until <= wall) {
-            let held = question.times.held(wall);
-            held_until = held.map(|held| held.until.unwrap_or(UnixMillis(i64::MAX)));
-        }
-        let open = open_part(held_until, wall);
+        let open = left.places.enter(question.wall.plus_ms(offset));
         workers.iter_mut().for_each(|worker| worker.enter(question, slot, open));
         let last =
             go_through(question, (&mut workers, &mut done_by), (offset, &mut speed), &mut left);
@@ -284,7 +329,7 @@ fn go_through(
     question: &Question<'_>,
     (workers, done_by): (&mut [Worker<'_>], &mut [u64]),
     (offset, speed): (i64, &mut Speed),
-    left: &mut Left,
+    left: &mut Left<'_>,
 ) -> Option<i64> {
     let slot = usize::try_from(offset / SLOT_MS).unwrap_or(0);
     let end = (offset + SLOT_MS) as f64;
@@ -298,7 +343,13 @@ fn go_through(
         if left.acts == 0 || worker.free_at >= end {
             continue;
         }
+        let Some(place) = left.places.next() else {
+            // Whoever is left is where nobody is contacted now.
+            worker.limit = Limit::ContactTime;
+            continue;
+        };
         if left.known > 0 && worker.room > 0 {
+            place.left -= 1;
             worker.room -= 1;
             worker.limit = if worker.room == 0 { worker.bound } else { Limit::Pause };
             worker.acts.note(slot, 1);
@@ -414,6 +465,7 @@ mod tests {
             trouble: &Trouble::default(),
             min_pause_seconds: 15,
             times: &times,
+            elsewhere: &[],
             wall: NOON,
             steady: NOON,
         };
@@ -470,9 +522,28 @@ mod tests {
         assert_eq!((hours(&paced(100)), hours(&paced(50))), (10, 20), "18.75 s a piece");
     }
 
+    #[test]
+    fn people_in_zones_of_their_own_are_expected_in_their_own_hours() {
+        let night = leaked(QuietHours {
+            from: Minute::parse("20:00").unwrap(),
+            to: Minute::parse("10:00").unwrap(),
+            zone: None,
+        });
+        let tokyo = leaked(Zone::named("Asia/Tokyo").unwrap());
+        let (calendar, utc) = (leaked(Calendar::default()), leaked(Zone::utc()));
+        // At noon in UTC it is nine in the evening in Tokyo, and ten in the morning thirteen hours later.
+        let ends = |people| {
+            let times = ContactTimes::new(Some(night), calendar, Some(tokyo), &[], utc);
+            let there = leaked([(times, people)]);
+            hours(&ask(&[account(1)], 10, Some(night), |question| question.elsewhere = there))
+        };
+        assert_eq!((ends(0), ends(10)), (1, 14));
+        assert_eq!(ends(5), 13, "who is awake is not kept waiting by who sleeps");
+    }
+
     /// For a test's closure, which hands out a reference.
-    fn leaked(caps: Caps) -> &'static Caps {
-        Box::leak(Box::new(caps))
+    fn leaked<T>(value: T) -> &'static T {
+        Box::leak(Box::new(value))
     }
 
     #[test]

@@ -15,6 +15,10 @@ pub const HOLIDAYS_MAX: usize = 400;
 /// How many ends of quiet times are looked at for the next moment at which nothing is quiet: more than two years
 /// of nights in a few zones.
 const STEPS_MAX: usize = 4_000;
+/// A minute, milliseconds.
+const MINUTE_MS: i64 = 60_000;
+/// What leaves no time at all is looked at again after this, milliseconds (a day).
+const NEVER_CHECK_MS: i64 = 24 * 60 * MINUTE_MS;
 
 /// A minute of the day, written `22:00`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -145,6 +149,29 @@ pub struct Held {
     pub until: Option<UnixMillis>,
 }
 
+/// What was found of contact times, and how long that stays so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// When it was found, on the wall clock.
+    pub at: UnixMillis,
+    /// Until when it stays so.
+    pub until: UnixMillis,
+    /// What holds.
+    pub held: Option<Held>,
+}
+
+impl Checked {
+    /// Whether it still tells what holds. A clock that was set back has it looked at anew.
+    pub fn is_valid(&self, now: UnixMillis) -> bool {
+        (self.at..self.until).contains(&now)
+    }
+
+    /// Whether nobody may be contacted in any time that is worth waiting for.
+    pub fn is_never(&self) -> bool {
+        self.held.is_some_and(|held| held.until.is_none())
+    }
+}
+
 /// When people may be contacted, over all zones that may be theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContactTimes<'a> {
@@ -170,6 +197,27 @@ impl<'a> ContactTimes<'a> {
             None => others.iter().collect(),
         };
         Self { hours, calendar, zones }
+    }
+
+    /// What holds at `now`, on the wall clock, and how long that stays so: how it is known who may be contacted, for
+    /// whoever asks often. Costs some milliseconds where many zones
+    /// leave little time in common: not for under a lock.
+    pub fn check(&self, now: UnixMillis) -> Checked {
+        let held = self.held(now);
+        let until = match held {
+            Some(Held { until, .. }) => until.unwrap_or_else(|| now.plus_ms(NEVER_CHECK_MS)),
+            None if self.hours.is_none() && *self.calendar == Calendar::default() => {
+                UnixMillis(i64::MAX)
+            }
+            // Hours and days begin with a minute, wherever it is.
+            None => UnixMillis(now.0 - now.0.rem_euclid(MINUTE_MS) + MINUTE_MS),
+        };
+        Checked { at: now, until, held }
+    }
+
+    /// What holds an attempt at `now`, on the wall clock, without its end.
+    pub fn held_by(&self, now: UnixMillis) -> Option<HeldBy> {
+        self.first_hold(now).map(|(by, _)| by)
     }
 
     /// What holds an attempt at `now`, on the wall clock.
@@ -204,7 +252,7 @@ impl<'a> ContactTimes<'a> {
 
 /// An end that is not in the past: where a clock is set back, its first showing may be.
 fn later(end: UnixMillis, now: UnixMillis) -> UnixMillis {
-    if end > now { end } else { now.plus_ms(60_000) }
+    if end > now { end } else { now.plus_ms(MINUTE_MS) }
 }
 
 #[cfg(test)]
@@ -231,6 +279,32 @@ mod tests {
         let times = ContactTimes::new(Some(hours), &calendar, person.as_ref(), &zones, &utc);
         let held = times.held(parse_rfc3339(now).unwrap())?;
         Some(held.until.map_or("never".into(), |until| iso8601(until.seconds())))
+    }
+
+    #[test]
+    fn what_was_found_is_kept_until_its_end_and_no_longer() {
+        let (calendar, utc) = (Calendar::default(), Zone::utc());
+        let check = |hours: Option<&QuietHours>, zones: &[Zone], at| {
+            let times = ContactTimes::new(hours, &calendar, None, zones, &utc);
+            times.check(parse_rfc3339(at).unwrap())
+        };
+        let is_valid = |checked: &Checked, at| checked.is_valid(parse_rfc3339(at).unwrap());
+        let night = hours("22:00", "08:00", None);
+        let held = check(Some(&night), &[], "2026-11-21T23:00:00Z");
+        assert!(held.held.is_some() && !held.is_never());
+        assert!(is_valid(&held, "2026-11-22T07:59:59Z"));
+        assert!(!is_valid(&held, "2026-11-22T08:00:00Z"), "it is over");
+        assert!(!is_valid(&held, "2026-11-21T22:59:59Z"), "the clock was set back");
+        let free = check(Some(&night), &[], "2026-11-21T21:58:30Z");
+        assert_eq!(free.held, None);
+        assert!(is_valid(&free, "2026-11-21T21:58:59Z"));
+        assert!(!is_valid(&free, "2026-11-21T21:59:00Z"), "hours begin with a minute");
+        let always = check(None, &[], "2026-11-21T21:58:30Z");
+        assert!(always.held.is_none() && is_valid(&always, "2036-11-21T21:59:00Z"));
+        let day = hours("20:00", "10:00", None);
+        let zones = ["UTC", "Asia/Tokyo", "America/Los_Angeles"];
+        let zones = zones.map(|zone| Zone::named(zone).unwrap());
+        assert!(check(Some(&day), &zones, "2026-11-21T12:00:00Z").is_never());
     }
 
     #[test]

@@ -68,8 +68,8 @@ impl Rehearsal<'_> {
                         continue;
                     }
                     let reach = Reach::KnownBy([action.account].into());
-                    let (id, step, not_before) = (action.target, self.goal, None);
-                    queue.put(WaitingTarget { id, reach, step, not_before }, now);
+                    let (id, step, not_before, zone) = (action.target, self.goal, None, None);
+                    queue.put(WaitingTarget { id, reach, step, not_before, zone }, now);
                 }
                 Choice::Nothing { until: Some(until), .. } if until > now => now = until,
                 Choice::Nothing { .. } => break,
@@ -90,7 +90,6 @@ impl Rehearsal<'_> {
             in_flight: 0,
             parallel: u32::MAX,
             allowance: Allowance::All,
-            held: None,
         }
     }
 }
@@ -119,8 +118,13 @@ mod tests {
             pause_ms: 15_000,
             steady: UnixMillis(0),
         };
-        let waits =
-            |id, reach, step| WaitingTarget { id: TargetId(id), reach, step, not_before: None };
+        let waits = |id, reach, step| WaitingTarget {
+            id: TargetId(id),
+            reach,
+            step,
+            not_before: None,
+            zone: None,
+        };
         let mut waiting = vec![waits(0, Reach::KnownBy([ids[1]].into()), Step::Send)];
         waiting.extend((1..8).map(|id| waits(id, Reach::Anybody, Step::Resolve)));
         let first = rehearsal.first(waiting.clone(), accounts.clone(), 6);

@@ -7,7 +7,7 @@ use super::links::SentLink;
 use super::pace::{Breaker, TaskPace, Trouble};
 use super::tally::Tally;
 use super::target::Statistics;
-use super::task::{NotNow, Order, Task, TaskId, TaskStatus, Transition};
+use super::task::{CompletionReason, NotNow, Order, Task, TaskId, TaskStatus, Transition};
 use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::users::owner::{AccountId, UserId};
 use crate::protocol::values::ids::UnixMillis;
@@ -36,6 +36,9 @@ pub struct TaskRun {
     /// Accounts that may not act in its group, since it was started or resumed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub out: Vec<AccountId>,
+    /// Nobody was left when it was started or resumed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub began_with_nobody: bool,
     /// What its group was before it moved, as far as an account was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former_group: Option<MarkedId>,
@@ -62,6 +65,7 @@ impl TaskRun {
             breaker: Breaker::default(),
             peer_floods: 0,
             out: Vec::new(),
+            began_with_nobody: false,
             former_group: None,
             links: Vec::new(),
             attempts: 0,
@@ -74,6 +78,7 @@ impl TaskRun {
     fn begin(&mut self, steady: UnixMillis) {
         self.peer_floods = 0;
         self.out.clear();
+        self.began_with_nobody = self.statistics.unfinished() == 0;
         self.breaker.resume(steady);
     }
 
@@ -116,12 +121,63 @@ pub fn order(
     steady: UnixMillis,
 ) -> Result<Transition, NotNow> {
     let transition = task.order(order, wall)?;
-    if transition == Transition::To(TaskStatus::Running) {
-        run.begin(steady);
+    match transition {
+        Transition::To(TaskStatus::Running) => run.begin(steady),
+        Transition::To(TaskStatus::Completed) if run.began_with_nobody => {
+            let is_empty = run.statistics.total() == 0;
+            let because = if is_empty {
+                CompletionReason::NoTargets
+            } else {
+                CompletionReason::NobodyPending
+            };
+            task.completed_because = Some(because);
+        }
+        Transition::To(_) | Transition::Already => {}
     }
     Ok(transition)
 }
 
 fn parallel_max(task: &Task) -> u32 {
     u32::try_from(task.account_ids.len()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::protocol::campaigns::caps::Caps;
+    use crate::protocol::campaigns::target::TargetStatus;
+    use crate::protocol::campaigns::task::{TaskRequest, TaskType};
+
+    #[test]
+    fn a_task_that_had_nobody_left_when_it_began_says_so_when_it_completes() {
+        let request = TaskRequest {
+            task_type: Some(TaskType::SendMessages),
+            title: "Meetup".into(),
+            message_template: Some("Hi".into()),
+            audience_basis: "signed up".into(),
+            ..TaskRequest::default()
+        };
+        let (at, user) = (UnixMillis(5), UserId::new("ann").unwrap());
+        let names = (TaskId(Uuid::nil()), user);
+        let draft = Task::new(names, request, (&Caps::default(), false), at).unwrap();
+        let completed = |listed: &[TargetStatus], ends: &[(TargetStatus, TargetStatus)]| {
+            let (mut task, mut run) = (draft.clone(), TaskRun::new(&draft));
+            listed.iter().for_each(|status| run.statistics.add(*status));
+            order((&mut task, &mut run), Order::Start, at, at).unwrap();
+            ends.iter().for_each(|(from, to)| run.statistics.moved(*from, *to));
+            order((&mut task, &mut run), Order::Done, at, at).unwrap();
+            let json = serde_json::to_string(&(&task, &run)).unwrap();
+            assert_eq!(
+                serde_json::from_str::<(Task, TaskRun)>(&json).unwrap(),
+                (task.clone(), run)
+            );
+            task.completed_because
+        };
+        let (pending, sent) = (TargetStatus::Pending, TargetStatus::Sent);
+        assert_eq!(completed(&[], &[]), Some(CompletionReason::NoTargets));
+        assert_eq!(completed(&[sent], &[]), Some(CompletionReason::NobodyPending));
+        assert_eq!(completed(&[sent, pending], &[(pending, sent)]), None);
+    }
 }

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::caps::{Caps, OwnCaps};
-use super::quiet::{Calendar, QuietHours};
+use super::quiet::{Calendar, ContactTimes, QuietHours};
 use super::zone::Zone;
+use crate::protocol::values::ids::UnixMillis;
 
 /// Longest pause between two actions that a task may ask for, seconds (a day).
 pub const PAUSE_SECONDS_MAX: u32 = 24 * 60 * 60;
@@ -100,6 +101,22 @@ impl Settings {
     /// The least pause that holds for the task, seconds; `installation` is that of all.
     pub fn pause_seconds(&self, installation: u32) -> u32 {
         self.min_pause_seconds.map_or(installation, |own| own.max(installation))
+    }
+
+    /// When people may be contacted who are in zone `person`; `None`: it is not known where they are.
+    pub fn contact_times<'a>(
+        &'a self,
+        person: Option<&'a Zone>,
+        utc: &'a Zone,
+    ) -> ContactTimes<'a> {
+        let Self { quiet_hours, calendar, zones, .. } = self;
+        ContactTimes::new(quiet_hours.as_ref(), calendar, person, zones, utc)
+    }
+
+    /// Whether they leave no time in which people may be contacted of whom it is not known where they are. Costs some
+    /// milliseconds.
+    pub fn leave_no_contact_time(&self, now: UnixMillis) -> bool {
+        self.contact_times(None, &Zone::utc()).check(now).is_never()
     }
 }
 

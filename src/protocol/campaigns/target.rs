@@ -257,6 +257,9 @@ pub struct Details {
     /// Phone number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone: Option<Box<str>>,
+    /// Where they are: the IANA name of a time zone that there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Box<str>>,
     /// Whatever else came with them: a JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Box<str>>,
@@ -275,6 +278,7 @@ impl Details {
             first_name: pick(self.first_name, others.first_name),
             last_name: pick(self.last_name, others.last_name),
             phone: pick(self.phone, others.phone),
+            zone: pick(self.zone, others.zone),
             data: pick(self.data, others.data),
         }
     }
@@ -463,12 +467,17 @@ impl Target {
     pub fn version(&self) -> u64 {
         let identifier = self.identifier.to_string();
         let details = self.details.as_deref().cloned().unwrap_or_default();
-        let Details { username, first_name, last_name, phone, data } = &details;
-        let known = [username, first_name, last_name, phone, data];
+        let Details { username, first_name, last_name, phone, zone, data } = &details;
+        let known = [username, first_name, last_name, phone, zone, data];
         let known = known.map(|part| part.as_deref().unwrap_or_default().as_bytes());
         let parts = [identifier.as_bytes(), self.status.name().as_bytes()].into_iter().chain(known);
         let Fingerprint(whole) = Fingerprint::of(parts);
         whole.first_chunk::<8>().map_or(0, |part| u64::from_be_bytes(*part))
+    }
+
+    /// The name of the time zone that the person is in, where it is known.
+    pub fn zone(&self) -> Option<&str> {
+        self.details.as_deref().and_then(|details| details.zone.as_deref())
     }
 
     /// The account that looked somebody up last who waits.

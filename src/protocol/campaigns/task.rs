@@ -153,6 +153,16 @@ pub enum PauseReason {
     NoContactTime,
 }
 
+/// Why a task was completed at once, as `completed_because` tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CompletionReason {
+    /// Nobody is in its list.
+    NoTargets,
+    /// All of its list had come to an end before it was started or resumed.
+    NobodyPending,
+}
+
 /// What happens to a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
@@ -356,6 +366,9 @@ pub struct Task {
     /// When it came to its end, whichever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<UnixMillis>,
+    /// Why it was completed at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_because: Option<CompletionReason>,
 }
 
 /// What somebody wants a task to be.
@@ -515,6 +528,7 @@ impl Task {
             created_at: now,
             started_at: None,
             completed_at: None,
+            completed_because: None,
         })
     }
 
@@ -624,6 +638,7 @@ impl Task {
             created_at: now,
             started_at: None,
             completed_at: None,
+            completed_because: None,
             ..self.clone()
         }
     }
@@ -669,6 +684,7 @@ impl Task {
             self.started_at.get_or_insert(wall);
         }
         self.completed_at = next.is_final().then_some(wall);
+        self.completed_because = None;
         self.status = next;
         self.revision += 1;
         Ok(transition)
@@ -687,6 +703,9 @@ pub enum Blocked {
     /// Too many at once.
     #[error("as many tasks are running as a user may have")]
     TooManyRunning,
+    /// Nobody may be contacted at any time.
+    #[error("quiet hours, calendar and zones leave no time to contact people")]
+    NoContactTime,
 }
 
 #[cfg(test)]

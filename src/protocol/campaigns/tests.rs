@@ -15,7 +15,7 @@ use super::answers::{
 use super::caps::{BUDGETS, Budget, Cap, CapClock, Caps, DAY_MS, HOUR_MS, Usage};
 use super::choose::{Action, Choice, RunningTask, Turns, choose};
 use super::identity::Identifier;
-use super::quiet::{ContactTimes, Minute, QuietHours};
+use super::quiet::{Minute, QuietHours};
 use super::respect::{Contacted, RECONTACT_DAYS, recontact_until};
 use super::run::TaskRun;
 use super::schedule::{Due, MAX_LATE_MS, Schedule};
@@ -23,7 +23,7 @@ use super::settings::Settings;
 use super::settle::{AccountState, Membership, Settling, by_membership, settle};
 use super::target::{Intent, Reason, Statistics, Step, Target, TargetId, TargetStatus};
 use super::task::{Order, PauseReason, Priority, Task, TaskId, TaskRequest, TaskStatus, TaskType};
-use super::waiting::{Reach, Waiting, next_step};
+use super::waiting::{Place, Reach, Waiting, next_step};
 use super::zone::Zone;
 use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::users::owner::{AccountId, UserId};
@@ -232,18 +232,12 @@ impl World {
         let mut views = Vec::new();
         for campaign in &mut self.campaigns {
             campaign.waiting.release(steady);
+            let times = campaign.task.settings.contact_times(None, &utc);
+            campaign.waiting.hold(Place::default(), times.held(UnixMillis(self.wall)));
         }
         for campaign in
             self.campaigns.iter().filter(|campaign| campaign.task.status == TaskStatus::Running)
         {
-            let settings = &campaign.task.settings;
-            let times = ContactTimes::new(
-                settings.quiet_hours.as_ref(),
-                &settings.calendar,
-                None,
-                &[],
-                &utc,
-            );
             views.push(RunningTask {
                 id: campaign.task.id,
                 priority: campaign.task.priority,
@@ -258,7 +252,6 @@ impl World {
                 .unwrap(),
                 parallel: campaign.run.pace.parallel(),
                 allowance: campaign.run.breaker.allows(steady),
-                held: times.held(UnixMillis(self.wall)),
             });
         }
         let Choice::Act(action) = choose(&views, &self.accounts, &self.turns, steady) else {

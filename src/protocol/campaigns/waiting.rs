@@ -1,10 +1,11 @@
 //! The waiting targets of one task, sorted by who may take them: what only one account may settle, whom which
 //! accounts know, and who has to be resolved first. In memory only; made anew from the store after a restart. Taking
-//! one costs a few steps of a tree, however many wait.
+//! one costs a few steps of a tree, however many wait. Who is in a place in which nobody is contacted now is passed over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::identity::Identifier;
+use super::quiet::Held;
 use super::target::{Step, Target, TargetId, TargetStatus};
 use super::task::TaskType;
 use crate::protocol::users::owner::AccountId;
@@ -32,6 +33,8 @@ pub struct WaitingTarget {
     pub step: Step,
     /// Not before this, on the steady timeline.
     pub not_before: Option<UnixMillis>,
+    /// The time zone they are in, where it is known.
+    pub zone: Option<Box<str>>,
 }
 
 impl WaitingTarget {
@@ -43,14 +46,20 @@ impl WaitingTarget {
             (TargetStatus::Uncertain, Some(account)) => Reach::Only(account),
             _ => return None,
         };
-        Some(Self { id: target.id, reach, step, not_before: target.not_before })
+        let zone = target.zone().map(Into::into);
+        Some(Self { id: target.id, reach, step, not_before: target.not_before, zone })
     }
 }
+
+/// Where somebody is who waits: a time zone by its number in the queue, or not known, which is the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(u16);
 
 #[derive(Clone, Debug)]
 struct Entry {
     reach: Reach,
     step: Step,
+    place: Place,
     /// Set while it waits for a moment.
     until: Option<UnixMillis>,
 }
@@ -60,8 +69,14 @@ struct Entry {
 pub struct Waiting {
     entries: BTreeMap<TargetId, Entry>,
     /// By account; `None`: any. In turn by step, so that known people go on while unknown ones wait.
-    ready: BTreeMap<(Option<AccountId>, Step), BTreeSet<TargetId>>,
+    ready: BTreeMap<(Option<AccountId>, Step), BTreeMap<Place, BTreeSet<TargetId>>>,
     later: BTreeSet<(UnixMillis, TargetId)>,
+    /// The time zones, by their numbers from 1.
+    zones: Vec<Box<str>>,
+    /// How many wait in which place.
+    counts: BTreeMap<Place, usize>,
+    /// Where nobody is contacted now.
+    held: BTreeMap<Place, Held>,
 }
 
 /// In what order an account takes steps: what is uncertain or known goes before what is dear to look up.
@@ -110,10 +125,12 @@ impl Waiting {
 
     /// Puts a target in, in the place of what was known of it.
     pub fn put(&mut self, waiting: WaitingTarget, now: UnixMillis) {
-        let WaitingTarget { id, reach, step, not_before } = waiting;
+        let WaitingTarget { id, reach, step, not_before, zone } = waiting;
         self.remove(id);
         let until = not_before.filter(|until| *until > now);
-        let entry = Entry { reach, step, until };
+        let place = zone.map_or(Place::default(), |zone| self.place_of(zone));
+        *self.counts.entry(place).or_default() += 1;
+        let entry = Entry { reach, step, place, until };
         match until {
             Some(until) => drop(self.later.insert((until, id))),
             None => self.make_ready(id, &entry),
@@ -124,15 +141,20 @@ impl Waiting {
     /// Takes a target out. Answers whether it was in.
     pub fn remove(&mut self, id: TargetId) -> bool {
         let Some(entry) = self.entries.remove(&id) else { return false };
+        if let Some(count) = self.counts.get_mut(&entry.place) {
+            *count -= 1;
+        }
         if let Some(until) = entry.until {
             self.later.remove(&(until, id));
         }
         for key in keys(&entry) {
-            if let Some(ids) = self.ready.get_mut(&key) {
+            let Some(places) = self.ready.get_mut(&key) else { continue };
+            if let Some(ids) = places.get_mut(&entry.place) {
                 ids.remove(&id);
-                if ids.is_empty() {
-                    self.ready.remove(&key);
-                }
+            }
+            places.retain(|_, ids| !ids.is_empty());
+            if places.is_empty() {
+                self.ready.remove(&key);
             }
         }
         true
@@ -156,10 +178,48 @@ impl Waiting {
         self.later.first().map(|(until, _)| *until)
     }
 
-    /// The first target that `account` may take with `step`.
+    /// The first target that `account` may take with `step`, of those who may be contacted now.
     pub fn first(&self, account: AccountId, step: Step) -> Option<TargetId> {
-        let of = |who| self.ready.get(&(who, step)).and_then(|ids| ids.first());
+        let of = |who| {
+            let places = self.ready.get(&(who, step))?.iter();
+            let open = places.filter(|(place, _)| !self.held.contains_key(place));
+            open.filter_map(|(_, ids)| ids.first()).min()
+        };
         of(Some(account)).or_else(|| of(None)).copied()
+    }
+
+    /// Where people are who wait: the names of their time zones, where they are known.
+    pub fn places(&self) -> impl Iterator<Item = (Place, Option<&str>)> {
+        let some = self.counts.iter().filter(|(_, count)| **count > 0);
+        some.map(|(place, _)| {
+            let zone = usize::from(place.0).checked_sub(1).and_then(|at| self.zones.get(at));
+            (*place, zone.map(|zone| &**zone))
+        })
+    }
+
+    /// Who is in a place is not contacted as long as something is `held`.
+    pub fn hold(&mut self, place: Place, held: Option<Held>) {
+        match held {
+            Some(held) => drop(self.held.insert(place, held)),
+            None => drop(self.held.remove(&place)),
+        }
+    }
+
+    /// What holds people who wait, where they are: what ends first.
+    pub fn held(&self) -> Option<Held> {
+        let held = self.places().filter_map(|(place, _)| self.held.get(&place));
+        held.min_by_key(|held| (held.until.is_none(), held.until)).copied()
+    }
+
+    /// The place of a zone, which gets a number if it has none.
+    fn place_of(&mut self, zone: Box<str>) -> Place {
+        let known = self.zones.iter().position(|known| *known == zone);
+        let at = known.unwrap_or_else(|| {
+            self.zones.push(zone);
+            self.zones.len() - 1
+        });
+        // There are some hundred names of zones.
+        Place(u16::try_from(at + 1).unwrap_or_default())
     }
 
     /// An account has left the task, or is gone. What it alone knew is for anybody to look up again, and answered
@@ -203,6 +263,7 @@ impl Waiting {
                 Some(until) => drop(self.later.insert((until, id))),
                 None => self.make_ready(id, &entry),
             }
+            *self.counts.entry(entry.place).or_default() += 1;
             self.entries.insert(id, entry);
         }
         lost
@@ -210,7 +271,7 @@ impl Waiting {
 
     fn make_ready(&mut self, id: TargetId, entry: &Entry) {
         for key in keys(entry) {
-            self.ready.entry(key).or_default().insert(id);
+            self.ready.entry(key).or_default().entry(entry.place).or_default().insert(id);
         }
     }
 }
@@ -231,6 +292,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::protocol::campaigns::quiet::HeldBy;
     use crate::protocol::campaigns::target::Intent;
 
     fn account(id: u128) -> AccountId {
@@ -298,6 +360,40 @@ mod tests {
             (waiting.first(account(1), Step::Resolve), waiting.next_release()),
             (Some(TargetId(1)), None)
         );
+    }
+
+    #[test]
+    fn who_may_not_be_contacted_where_they_are_keeps_nobody_else_waiting() {
+        let (mut waiting, now) = (Waiting::default(), UnixMillis(0));
+        let of = |id, zone: Option<&str>| WaitingTarget {
+            id: TargetId(id),
+            reach: Reach::Anybody,
+            step: Step::Resolve,
+            not_before: None,
+            zone: zone.map(Into::into),
+        };
+        let zones = [Some("Asia/Tokyo"), Some("Europe/Berlin"), None, Some("Asia/Tokyo")];
+        (1..).zip(zones).for_each(|(id, zone)| waiting.put(of(id, zone), now));
+        let places: Vec<_> =
+            waiting.places().map(|(at, zone)| (at, zone.map(str::to_owned))).collect();
+        let place =
+            |zone: Option<&str>| places.iter().find(|(_, of)| of.as_deref() == zone).unwrap().0;
+        assert_eq!(places.len(), 3, "each once");
+        let first = |waiting: &Waiting| waiting.first(account(1), Step::Resolve);
+        assert_eq!(first(&waiting), Some(TargetId(1)));
+        let night = |until| Some(Held { by: HeldBy::QuietHours, until: Some(UnixMillis(until)) });
+        waiting.hold(place(Some("Asia/Tokyo")), night(70));
+        assert_eq!(first(&waiting), Some(TargetId(2)));
+        waiting.hold(place(None), night(50));
+        waiting.hold(place(Some("Europe/Berlin")), night(60));
+        assert_eq!((first(&waiting), waiting.held()), (None, night(50)));
+        waiting.remove(TargetId(3));
+        assert_eq!(waiting.held(), night(60), "where nobody waits nothing is held");
+        waiting.hold(place(Some("Asia/Tokyo")), None);
+        assert_eq!(first(&waiting), Some(TargetId(1)));
+        assert_eq!(waiting.account_left(account(1), |_| None), []);
+        waiting.remove(TargetId(1));
+        assert_eq!(first(&waiting), Some(TargetId(4)));
     }
 
     proptest! {

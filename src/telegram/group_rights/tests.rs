@@ -23,6 +23,8 @@ fn what_keeps_an_account_from_inviting_is_named() {
     assert_eq!(group(true, true, None).obstacle(), None, "what is not known is no obstacle");
     assert_eq!(group(true, true, Some(false)).obstacle(), None);
     assert_eq!(group(true, true, Some(true)).obstacle(), Some(InviteObstacle::Full));
+    assert!(group(true, true, Some(true)).lacks_room());
+    assert!(!group(true, false, Some(true)).lacks_room() && !group(true, true, None).lacks_room());
     assert_eq!(group(true, false, Some(true)).obstacle(), Some(InviteObstacle::NoRight));
     assert_eq!(group(false, false, None).obstacle(), Some(InviteObstacle::NotMember));
 }

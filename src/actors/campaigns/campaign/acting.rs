@@ -195,6 +195,8 @@ impl CampaignState {
                 self.leave_to_a_person(myself, action).await
             }
             Verdict::Skip(status, reason) => self.end_target(myself, action, status, reason).await,
+            // The allocator finds the same, and passes them over until it is day where they are.
+            Verdict::Later(_) => self.put_back(action, HELD_MS),
             Verdict::Gone => self.drop_action(action, None),
             Verdict::Go(text) => self.intend(myself, action, looked, text).await,
         }
@@ -224,6 +226,8 @@ impl CampaignState {
             recontact_days: if self.settings.ignore_recontact { 0 } else { days },
             template: self.template.as_ref(),
             opt_out_line: self.settings.opt_out_line.as_deref(),
+            settings: &self.settings,
+            wall: self.context.now(),
             steady: self.steady(),
         };
         let known = target.person.and_then(|person| self.people.get(&person));

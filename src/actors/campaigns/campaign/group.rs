@@ -22,6 +22,8 @@ pub(super) enum Heeded {
     Learnt,
     /// The account is out of the task.
     Out,
+    /// Nobody can be added to the group, by no account.
+    Full,
     /// The group is another one now: the campaign begins anew there.
     Moved,
 }
@@ -47,6 +49,7 @@ impl CampaignState {
         let formerly = self.run.former_group;
         let is_out = match &told.found {
             Some(group) if self.has_moved(group) => return Heeded::Moved,
+            Some(group) if group.is_full => return Heeded::Full,
             Some(group) => {
                 self.run.former_group = group.formerly.or(formerly);
                 self.seen_group.insert(account);
@@ -100,6 +103,9 @@ impl CampaignState {
                 self.open(myself);
                 Ok(())
             }
+            Heeded::Full => {
+                self.follow(myself, Order::Pause(PauseReason::GroupFull), Vec::new()).await
+            }
             Heeded::Out => {
                 let left = AllocatorMsg::AccountLeft { task: self.task.id, account };
                 let _ = self.allocator.cast(left);
@@ -131,7 +137,7 @@ impl CampaignState {
             match self.heed_rights(account, &told) {
                 Heeded::Fine => {}
                 Heeded::Learnt | Heeded::Out => is_changed = true,
-                heeded @ Heeded::Moved => {
+                heeded @ (Heeded::Moved | Heeded::Full) => {
                     return self.go_where_the_group_is(myself, account, heeded).await;
                 }
             }

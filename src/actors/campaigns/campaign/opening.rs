@@ -17,7 +17,7 @@ use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::campaigns::block::TargetBlock;
 use crate::protocol::campaigns::schedule::Due;
 use crate::protocol::campaigns::target::{Reason, Step, Target, TargetId, TargetStatus};
-use crate::protocol::campaigns::task::{Order, TaskId, TaskStatus, TaskType};
+use crate::protocol::campaigns::task::{Blocked, Order, PauseReason, TaskId, TaskStatus, TaskType};
 use crate::protocol::campaigns::waiting::{Reach, WaitingTarget, next_step};
 use crate::protocol::telegram::chat::MarkedId;
 use crate::protocol::users::owner::{AccountId, Scope, UserId};
@@ -123,7 +123,11 @@ impl CampaignState {
             Due::Now { late_ms } => {
                 let (user, context) = (self.task.user.clone(), Arc::clone(&self.context));
                 let _turn = context.user_locks.take(&user).await;
-                if let Err(why) = self.may_run(false) {
+                if let Some((blocked, why)) = self.blocked_by(false).await? {
+                    if blocked == Blocked::NoContactTime {
+                        let order = Order::Pause(PauseReason::NoContactTime);
+                        return self.follow(myself, order, Vec::new()).await;
+                    }
                     // It has its turn when another one is done, and says how late it is then.
                     let why = why.detail;
                     tracing::debug!(campaign = %self.task.id, why, "a campaign that is due has to wait");

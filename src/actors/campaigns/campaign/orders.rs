@@ -13,13 +13,14 @@ use crate::failpoint;
 use crate::protocol::answers::refusal::{Code, FieldError, Refusal};
 use crate::protocol::audit::log::{AuditEvent, Details};
 use crate::protocol::campaigns::run;
+use crate::protocol::campaigns::settings::Settings;
 use crate::protocol::campaigns::target::TargetStatus;
 use crate::protocol::campaigns::task::{
     Blocked, NotNow, Order, PauseReason, RequestError, Task, TaskRequest, TaskStatus, Transition,
 };
 use crate::protocol::feed::event::FeedEvent;
 use crate::protocol::users::owner::{Caller, Role};
-use crate::store::Op;
+use crate::store::{Op, StoreError};
 
 /// What a person wants of a campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +77,11 @@ impl CampaignState {
         let _turn = match order {
             Order::Start | Order::Schedule | Order::Resume => {
                 let turn = context.user_locks.take(&user).await;
-                self.may_run(order == Order::Schedule)?;
+                let blocked = self.blocked_by(order == Order::Schedule).await;
+                let blocked = blocked.map_err(|error| broken(&error))?;
+                if let Some((_, refusal)) = blocked {
+                    return Err(refusal);
+                }
                 Some(turn)
             }
             _ => None,
@@ -96,13 +101,25 @@ impl CampaignState {
         self.task.is_for_later(self.context.settings.max_late_ms, self.context.now())
     }
 
-    /// What keeps it from running, in words.
-    pub(super) fn may_run(&self, is_for_later: bool) -> Result<(), Refusal> {
-        let running = self.context.status.campaigns_running(&self.task.user);
+    /// What keeps it from running, also in words. Asked while the user's turn is held.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) async fn blocked_by(
+        &self,
+        is_for_later: bool,
+    ) -> Result<Option<(Blocked, Refusal)>, StoreError> {
+        let running = self.context.campaigns_running(&self.task.user).await?;
         let blocked = self.task.blocked_by(running, self.context.settings.running_max as usize);
         // What waits for its time has its turn then.
         let blocked = blocked.filter(|why| !is_for_later || *why != Blocked::TooManyRunning);
-        let Some(blocked) = blocked else { return Ok(()) };
+        let blocked = match blocked {
+            Some(blocked) => blocked,
+            None if self.context.has_no_contact_time(&self.settings).await => {
+                Blocked::NoContactTime
+            }
+            None => return Ok(None),
+        };
         let detail = match blocked {
             Blocked::BasisNotConfirmed => {
                 "the task is a duplicate, and its audience_basis was given for other people: send it once more with PUT, \
@@ -116,8 +133,25 @@ impl CampaignState {
                 "{running} tasks of this user are running, as many as may (campaign.max_running_per_user): pause one, \
                  or wait until one is done"
             ),
+            Blocked::NoContactTime => {
+                "settings.quiet_hours, settings.calendar and settings.zones leave no time in which people may be \
+                 contacted: change them"
+                    .to_owned()
+            }
         };
-        Err(Refusal::new(Code::Conflict, detail))
+        Ok(Some((blocked, Refusal::new(Code::Conflict, detail))))
+    }
+
+    /// Pauses it where `settings` leave no time for contacts, unless they have changed meanwhile.
+    pub(super) async fn no_contact_time(
+        &mut self,
+        myself: &ActorRef<CampaignMsg>,
+        settings: &Arc<Settings>,
+    ) -> Result<(), ActorProcessingErr> {
+        if !self.is_running() || !Arc::ptr_eq(settings, &self.settings) {
+            return Ok(());
+        }
+        self.follow(myself, Order::Pause(PauseReason::NoContactTime), Vec::new()).await
     }
 
     /// An order that follows by itself. One that does not fit any more is passed over.

@@ -71,6 +71,8 @@ pub(super) struct World {
     pub(super) away: HashSet<AccountId>,
     /// Who may not invite to any group.
     pub(super) without_rights: HashSet<AccountId>,
+    /// Nobody can be added to any group.
+    pub(super) is_full: bool,
     /// The group has become another: to where, and from where.
     pub(super) moved: Option<(MarkedId, MarkedId)>,
     /// What is asked of the group comes to nothing, so often.
@@ -289,10 +291,13 @@ impl Platform for Messenger {
             self.world().deaf = left;
             return said(Answer::NoAnswer);
         }
-        let may_invite = !self.world().without_rights.contains(&by.account.id);
+        let has_right = !self.world().without_rights.contains(&by.account.id);
+        let is_full = has_right && self.world().is_full;
+        let may_invite = has_right && !is_full;
         let (moved_to, formerly) = self.world().moved.unzip();
         let moved_to = moved_to.filter(|to| *to != asked);
-        Told::done(Group { title: Some("group".into()), may_invite, moved_to, formerly })
+        let title = Some("group".into());
+        Told::done(Group { title, may_invite, is_full, moved_to, formerly })
     }
 
     async fn invite_link(&self, _: &Deputy, _: MarkedId) -> Told<String> {

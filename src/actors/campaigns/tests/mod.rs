@@ -1,7 +1,10 @@
 //! Campaigns on a messenger and a store in memory and a paused clock. The messenger's books are the truth.
 
+mod contact_times;
 mod counting;
+mod holds;
 mod messenger;
+mod opening;
 mod outlook;
 mod people;
 mod reaching;

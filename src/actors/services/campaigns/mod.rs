@@ -248,7 +248,9 @@ impl Campaigns {
         let view = self.context.status.campaign_view(&task.user, task.id);
         let statistics = view.as_ref().map_or(run.statistics, |view| view.statistics);
         let owner = owner_for(who, Some(&task.user));
-        CampaignInfo { task, owner, statistics, error: view.and_then(|view| view.error) }
+        let (held, error) = view.map_or((None, None), |view| (view.held, view.error));
+        let held = held.filter(|_| task.status == TaskStatus::Running);
+        CampaignInfo { task, owner, statistics, held, error }
     }
 
     /// Has the campaign do something.

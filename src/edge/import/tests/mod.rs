@@ -42,7 +42,8 @@ impl Read {
 }
 
 fn read_within(bytes: &[u8], name_hint: Option<&str>, limits: Limits) -> Result<Read, FileProblem> {
-    let options = Options { name_hint, country: Country::named("RU"), limits };
+    let options =
+        Options { name_hint, country: Country::named("RU"), ignores_zones: false, limits };
     let mut rows = open(Cursor::new(bytes), options)?;
     let (mut people, mut rejected) = (Vec::new(), Vec::new());
     for item in rows.by_ref() {

@@ -1,10 +1,12 @@
 //! CSV.
 
+use std::io::Cursor;
+
 use encoding_rs::WINDOWS_1251;
 use proptest::prelude::*;
 
 use super::{people, problem, read, read_within};
-use crate::edge::import::{FileProblem, Format, Limits, Note};
+use crate::edge::import::{FileProblem, Format, Item, Limits, Note, Options, open};
 
 #[test]
 fn headers_in_both_languages_any_order_and_any_spelling() {
@@ -25,6 +27,27 @@ fn headers_in_both_languages_any_order_and_any_spelling() {
             "{text}"
         );
         assert_eq!((read.rows.len(), read.rejected.len()), (1, 0), "{text}");
+    }
+}
+
+#[test]
+fn the_time_zone_of_a_person_is_read_and_one_that_there_is_not_rejects_its_row() {
+    for header in ["timezone", "Time zone", "time_zone", "TZ", "Часовой пояс", "Таймзона"]
+    {
+        let text = format!(
+            "Username;{header};Город\n@anna1;Europe/Moscow;Тверь\n@boris;europe/berlin;\n@clara;МСК+2;\n@diana;;\n"
+        );
+        let read = read(&text);
+        let zones = read.rows.iter().map(|row| (row.line, row.details.zone.as_deref()));
+        let expected = [(2, Some("Europe/Moscow")), (3, Some("Europe/Berlin")), (5, None)];
+        assert_eq!(zones.collect::<Vec<_>>(), expected, "{header}");
+        assert_eq!(read.refusals(), [(4, "МСК+2")]);
+        assert!(read.rejected[0].reason.contains("time zone"), "{:?}", read.rejected);
+        assert_eq!(read.columns(), [("username", "Username"), ("zone", header)]);
+        // Who is never to be contacted is not left out for it.
+        let options = Options { ignores_zones: true, ..Options::default() };
+        let rows = open(Cursor::new(text.as_bytes()), options).unwrap();
+        assert_eq!(rows.filter(|item| matches!(item, Ok(Item::Row(_)))).count(), 4);
     }
 }
 

@@ -208,6 +208,18 @@ pub(super) struct NewTargetForm {
     /// Phone number.
     #[schema(max_length = 256)]
     phone: Option<String>,
+    /// The IANA time zone they are in, in which quiet hours and calendar hold for them.
+    #[schema(max_length = 256, example = "Europe/Berlin")]
+    zone: Option<String>,
+    /// The same as `zone`.
+    #[schema(max_length = 256)]
+    timezone: Option<String>,
+    /// The same as `zone`.
+    #[schema(max_length = 256)]
+    time_zone: Option<String>,
+    /// The same as `zone`.
+    #[schema(max_length = 256)]
+    tz: Option<String>,
     /// Whatever else is kept with them: at most 4 KiB.
     data: Option<Value>,
 }
@@ -232,6 +244,18 @@ pub(super) struct PutTarget {
     /// Phone number.
     #[schema(max_length = 256)]
     phone: Option<String>,
+    /// The IANA time zone they are in, in which quiet hours and calendar hold for them.
+    #[schema(max_length = 256, example = "Europe/Berlin")]
+    zone: Option<String>,
+    /// The same as `zone`.
+    #[schema(max_length = 256)]
+    timezone: Option<String>,
+    /// The same as `zone`.
+    #[schema(max_length = 256)]
+    time_zone: Option<String>,
+    /// The same as `zone`.
+    #[schema(max_length = 256)]
+    tz: Option<String>,
     /// Whatever else is kept with them.
     data: Option<Value>,
 }

@@ -293,6 +293,20 @@ pub(super) fn data(value: Value) -> Result<Box<str>, Wrong> {
     is_fit.then_some(text).ok_or_else(|| format!("has more than {DATA_BYTES_MAX} bytes"))
 }
 
+/// Under which names the time zone of somebody is given.
+const ZONE_FIELDS: [&str; 4] = ["zone", "timezone", "time_zone", "tz"];
+
+/// The time zone that somebody is in, by its IANA name; an empty text: it is not known.
+pub(super) fn person_zone(value: Value) -> Result<Box<str>, Wrong> {
+    match value.as_str().map(str::trim) {
+        Some("") => Ok("".into()),
+        Some(name) => Zone::named(name)
+            .map(|zone| zone.name().into())
+            .map_err(|error| format!("is not known: {error}")),
+        None => Err("must be a text like Europe/Berlin".to_owned()),
+    }
+}
+
 /// What is known of somebody beside who they are.
 fn details(mut map: Map<String, Value>) -> Result<Option<Details>, Wrong> {
     let mut part = |name: &str, read: fn(Value) -> Result<Box<str>, Wrong>| {
@@ -304,10 +318,18 @@ fn details(mut map: Map<String, Value>) -> Result<Option<Details>, Wrong> {
         first_name: part("first_name", person_text)?,
         last_name: part("last_name", person_text)?,
         phone: part("phone", person_text)?,
+        zone: {
+            let mut zone = None;
+            for name in ZONE_FIELDS {
+                let given = part(name, person_zone)?;
+                zone = zone.or(given);
+            }
+            zone
+        },
         data: part("data", data)?,
     };
     if !map.is_empty() {
-        let known = "identifier, username, first_name, last_name, phone, data";
+        let known = "identifier, username, first_name, last_name, phone, zone, data";
         return Err(format!("it has a field that there is not; there are {known}"));
     }
     Ok((details != Details::default()).then_some(details))
@@ -344,6 +366,10 @@ fn details_of(fields: &mut Fields) -> Option<Details> {
         first_name: fields.optional("first_name", person_text),
         last_name: fields.optional("last_name", person_text),
         phone: fields.optional("phone", person_text),
+        zone: ZONE_FIELDS.iter().fold(None, |zone, name| {
+            let given = fields.optional(name, person_zone);
+            zone.or(given)
+        }),
         data: fields.optional("data", data),
     };
     (details != Details::default()).then_some(details)

@@ -475,6 +475,7 @@ impl JsonReport {
             task: head.task.clone(),
             owner: head.owner.clone(),
             statistics: head.counts.statistics,
+            held: None,
             error: None,
         };
         let mut whole = json!({

@@ -64,7 +64,21 @@ pub(super) struct Task {
     /// When it came to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Time>,
-    /// Why nothing is done although it runs.
+    /// Why it was completed at once: `no_targets` (nobody is in its list) or `nobody_pending` (all of them have come to
+    /// an end before).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completed_because: Option<String>,
+    /// What holds it, if it runs and nothing is done for it just now: `pause` (between two actions of an account),
+    /// `hour_cap`, `day_cap`, `quiet_hours`, `calendar`, `flood_wait`, `account_limited`, `account_away`,
+    /// `account_gone`, `account_busy`, `own_work`, `phone_lookups`, `no_account`, `breaker`, `parallel`, `settling` (all
+    /// that is left is uncertain) or `later`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "day_cap")]
+    pub held_by: Option<String>,
+    /// Until when, if time alone ends it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Time>,
+    /// Why nothing is done although it runs: it crashed too often.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -101,7 +115,17 @@ pub(super) struct TaskStatus {
     /// Why it is paused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused_because: Option<String>,
-    /// Why nothing is done although it runs.
+    /// Why it was completed at once: `no_targets` or `nobody_pending`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completed_because: Option<String>,
+    /// What holds it, if it runs and nothing is done for it just now: as of the campaign.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "day_cap")]
+    pub held_by: Option<String>,
+    /// Until when, if time alone ends it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Time>,
+    /// Why nothing is done although it runs: it crashed too often.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -155,6 +179,9 @@ pub(super) struct TargetView {
     /// Phone number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phone: Option<String>,
+    /// The IANA time zone they are in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// Whatever else came with them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,

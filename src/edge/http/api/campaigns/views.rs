@@ -12,10 +12,12 @@ use crate::protocol::answers::campaign::{
     Added, CampaignAccountInfo, CampaignInfo, Preview, PreviewText,
 };
 use crate::protocol::campaigns::attempt::AttemptRecord;
+use crate::protocol::campaigns::choose::TaskHold;
 use crate::protocol::campaigns::target::{STATUSES, Statistics, Target};
 
 pub(super) fn task(info: CampaignInfo) -> Task {
-    let CampaignInfo { task, owner, error, .. } = info;
+    let CampaignInfo { task, owner, held, error, .. } = info;
+    let (held_by, held_until) = held_of(held);
     let scheduled_at = task.schedule.as_ref().map(|schedule| Time(schedule.instant()));
     let zone = task.schedule.as_ref().map(|schedule| schedule.zone.name().to_owned());
     Task {
@@ -41,8 +43,17 @@ pub(super) fn task(info: CampaignInfo) -> Task {
         created_at: Time(task.created_at),
         started_at: task.started_at.map(Time),
         completed_at: task.completed_at.map(Time),
+        completed_because: task.completed_because.map(name_of),
+        held_by,
+        held_until,
         error,
     }
+}
+
+/// What holds a task, by name, and until when.
+fn held_of(held: Option<TaskHold>) -> (Option<String>, Option<Time>) {
+    let name = held.map(|held| held.by.name().to_owned());
+    (name, held.and_then(|held| held.until).map(Time))
 }
 
 pub(super) fn progress(statistics: &Statistics) -> Progress {
@@ -59,11 +70,15 @@ pub(super) fn progress(statistics: &Statistics) -> Progress {
 }
 
 pub(super) fn task_status(info: CampaignInfo, estimate_seconds: Option<u64>) -> TaskStatus {
+    let (held_by, held_until) = held_of(info.held);
     TaskStatus {
         status: name_of(info.task.status),
         progress: progress(&info.statistics),
         estimate_seconds,
         paused_because: info.task.paused_because.map(name_of),
+        completed_because: info.task.completed_because.map(name_of),
+        held_by,
+        held_until,
         error: info.error,
     }
 }
@@ -96,6 +111,7 @@ pub(super) fn target(target: Target) -> TargetView {
         last_name: text(details.last_name),
         username: text(details.username),
         phone: text(details.phone),
+        zone: text(details.zone),
         data: details.data.and_then(|data| serde_json::from_str(&data).ok()),
     }
 }

@@ -15,9 +15,10 @@ use crate::protocol::answers::campaign::{
     PreviewText,
 };
 use crate::protocol::answers::refusal::Refusal;
-use crate::protocol::campaigns::account::AccountStatus;
+use crate::protocol::campaigns::account::{AccountStatus, Hold};
 use crate::protocol::campaigns::attempt::AttemptRecord;
-use crate::protocol::campaigns::caps::{BUDGETS, Caps};
+use crate::protocol::campaigns::caps::{BUDGETS, Bound, Budget, Caps};
+use crate::protocol::campaigns::choose::{Binding, TaskHold};
 use crate::protocol::campaigns::creation::CreationKey;
 use crate::protocol::campaigns::identity::{Country, Identifier};
 use crate::protocol::campaigns::settings::Settings;
@@ -51,7 +52,9 @@ fn info(who: &Caller) -> CampaignInfo {
     let mut statistics = Statistics::default();
     statistics.add(TargetStatus::Pending);
     let owner = (who.role == Role::Admin).then(owner);
-    CampaignInfo { task, owner, statistics, error: None }
+    let by = Binding::Account(Hold::Cap(Bound::Day(Budget::Message)));
+    let held = Some(TaskHold { by, until: Some(T) });
+    CampaignInfo { task, owner, statistics, held, error: None }
 }
 
 fn target() -> Target {
@@ -314,6 +317,39 @@ async fn whatever_makes_something_takes_an_idempotency_key_and_says_when_it_was_
         assert_eq!(ask("a b").await.refusal(), refusal(422, "VALIDATION"), "{path}");
     }
     assert_eq!(asked, 6);
+}
+
+#[tokio::test]
+async fn the_time_zone_of_a_person_is_checked_whatever_its_field_is_called() {
+    let server = Server::start().await;
+    let add =
+        |path: &str, body: Value| server.ask(Request::to("POST", path).by(&alice()).json(&body));
+    let one = "/api/v1/invite/tasks/{id}/targets";
+    for field in ["zone", "timezone", "time_zone", "tz"] {
+        let made = add(one, json!({"identifier": "@durov", field: "europe/berlin"})).await;
+        assert_eq!((made.status, &made.json()["zone"]), (201, &json!("Europe/Berlin")), "{field}");
+        let wrong = add(one, json!({"identifier": "@durov", field: "Mars/Olympus"})).await;
+        assert_eq!(wrong.refusal(), refusal(422, "VALIDATION"));
+        assert_eq!(wrong.json()["errors"][0]["field"], field);
+    }
+    let some = json!({"targets": [
+        {"identifier": "@durov", "tz": "Asia/Tokyo"},
+        {"identifier": "@pavel", "tz": "+03:00"},
+    ]});
+    let told = add("/api/v1/invite/tasks/{id}/targets/bulk", some).await.json();
+    let rejected = told["rejected"].as_array().unwrap();
+    assert_eq!((rejected.len(), &rejected[0]["value"]), (1, &json!("@pavel")), "{told}");
+    assert!(rejected[0]["reason"].as_str().unwrap().contains("time zone"), "{told}");
+}
+
+#[tokio::test]
+async fn what_holds_a_campaign_is_told_with_it_and_with_its_status() {
+    let server = Server::start().await;
+    for path in ["/api/v1/invite/tasks/{id}", "/api/v1/invite/tasks/{id}/status"] {
+        let told = server.ask(Request::to("GET", path).by(&alice())).await.json();
+        assert_eq!(told["held_by"], "day_cap", "{path}");
+        assert!(told["held_until"].as_str().is_some_and(|at| at.ends_with('Z')), "{path}: {told}");
+    }
 }
 
 #[tokio::test]

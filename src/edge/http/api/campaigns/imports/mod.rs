@@ -285,7 +285,7 @@ async fn received(api: &Shared, request: Request) -> Result<Upload, Response> {
 
 fn source(api: &Shared, file: std::fs::File, name: Option<String>) -> Source {
     let limits = Limits::for_files_of(api.imports.file_bytes_max);
-    Source { file, name, country: api.services.imports.country(), limits }
+    Source { file, name, country: api.services.imports.country(), ignores_zones: false, limits }
 }
 
 async fn checked(

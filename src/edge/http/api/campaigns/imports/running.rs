@@ -52,6 +52,8 @@ pub(super) struct Source {
     pub(super) file: File,
     pub(super) name: Option<String>,
     pub(super) country: Option<Country>,
+    /// Nobody is contacted by it.
+    pub(super) ignores_zones: bool,
     pub(super) limits: Limits,
 }
 
@@ -109,7 +111,12 @@ impl Source {
         let mut file = &self.file;
         file.rewind()?;
         let name_hint = self.name.as_deref();
-        let options = Options { name_hint, country: self.country, limits: self.limits };
+        let options = Options {
+            name_hint,
+            country: self.country,
+            ignores_zones: self.ignores_zones,
+            limits: self.limits,
+        };
         let mut rows = open(BufReader::new(file), options)?;
         let mut rejected = Vec::new();
         loop {

@@ -45,7 +45,7 @@ pub(in crate::edge::http::api::campaigns) async fn suppress_file(
         let refusal = Refusal::field("task_id", "has no place here: the list is for all campaigns");
         return Err(refusal.into_response());
     }
-    let source = source(&api, file, name);
+    let source = Source { ignores_zones: true, ..source(&api, file, name) };
     let progress = Progress::default();
     let work = suppress(api, who, list, source, Arc::clone(&progress), permit);
     let told = match timeout_at(until, tasks::brief(work)).await {
