@@ -33,6 +33,12 @@ impl Fixture {
         self.ground.store.read(read).await.unwrap()
     }
 
+    /// All entries, those that no list shows included.
+    async fn entries(&self) -> Vec<Suppression> {
+        let list = List::User(ann());
+        self.ground.store.read(move |store| store.suppressions(&list, None, 100)).await.unwrap()
+    }
+
     fn reached_by(&self, person: i64) -> AccountId {
         let world = self.messenger.world();
         world.reached.iter().find(|reached| reached.person == person).unwrap().by
@@ -73,6 +79,7 @@ async fn who_says_stop_is_on_the_list_before_the_update_state_moves() {
     assert!(says(&life, &fixture, by, 3, "STOP").await);
     let list = fixture.list().await;
     assert!(list.iter().any(|entry| entry.identifier == id(3) && !entry.is_doubtful), "{list:?}");
+    assert_eq!(fixture.entries().await.len(), list.len(), "and nothing else is kept of them");
     assert!(says(&life, &fixture, by, 3, "start").await);
     assert!(says(&life, &fixture, by, 3, "is this spam?").await);
     // Who writes "start" is off it again.
