@@ -105,11 +105,19 @@ impl Daemon {
     /// # Errors
     /// What could not be opened or started, and why.
     pub async fn start(config: &Config) -> Result<(Self, Option<Outbox>)> {
+        Self::start_moved(config, false).await
+    }
+
+    /// The same on a store of which the operator says that it `has_moved`: it may run where it did not run last.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub async fn start_moved(config: &Config, has_moved: bool) -> Result<(Self, Option<Outbox>)> {
         let (clock, chance) = (Clock::system(), Chance::system());
         let files = Descriptors::of_process()?;
         let listener = door::listen(config)?;
         let server_key = server_key(config)?;
-        let (store, outbox) = open_store(config).await?;
+        let (store, outbox) = open_store(config, has_moved).await?;
         let signs = Signs::new(config, &store, &clock);
         let exposed = Arc::new(signs.metrics(&store));
         let secret = door::token_secret(config)?;
@@ -202,8 +210,9 @@ impl Daemon {
     }
 }
 
-async fn open_store(config: &Config) -> Result<(Store, Outbox)> {
+async fn open_store(config: &Config, has_moved: bool) -> Result<(Store, Outbox)> {
     let mut options = StoreOptions::new(&config.store.path);
+    options.has_moved = has_moved;
     let chosen = secrets::choose(config).context("failed to find the key of the store")?;
     chosen.tell();
     (options.key, options.previous_keys) = (chosen.key, chosen.previous);

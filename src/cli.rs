@@ -55,7 +55,7 @@ struct CommandLine {
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Run the daemon in the foreground until SIGTERM.
-    Run(ConfigArgs),
+    Run(RunArgs),
     /// Check the configuration and what it needs, and give advice.
     Check(ConfigArgs),
     /// Ask a running daemon whether it is alive.
@@ -92,6 +92,18 @@ pub enum KeysCommand {
     ///
     /// Exit status: 0 they were renewed, 1 they were not.
     Rotate(KeysArgs),
+}
+
+/// Flags of `run`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunArgs {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Say, once, that the store was moved or restored and runs nowhere else: without it a copy of a store is not
+    /// opened, because a second one ends every session of both.
+    #[arg(long)]
+    pub moved: bool,
 }
 
 /// Flags that choose and override the configuration.
@@ -321,6 +333,8 @@ mod tests {
         else {
             panic!("not understood");
         };
+        assert!(!args.moved);
+        let args = args.config;
         let sources = args.sources(args.file());
         assert_eq!(sources.file, ConfigFile::Required(PathBuf::from("a.toml")));
         let flags: Vec<_> = sources.flags.iter().map(|f| (f.key, f.value.as_str())).collect();

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use telewarden::cli::{self, AuditCommand, Command, ConfigArgs, KeysCommand};
+use telewarden::cli::{self, AuditCommand, Command, KeysCommand, RunArgs};
 use telewarden::{app, logging, secrets};
 
 fn main() -> ExitCode {
@@ -22,7 +22,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &ConfigArgs) -> ExitCode {
+fn run(args: &RunArgs) -> ExitCode {
+    let RunArgs { config: args, moved } = args;
     // Chosen once, for as long as it runs.
     let file = args.file();
     let config = match args.load_whole(file.clone()) {
@@ -36,7 +37,7 @@ fn run(args: &ConfigArgs) -> ExitCode {
     let again = args.clone();
     let reload =
         app::Reload::new(config, Arc::new(move || again.load_whole(file.clone())), logging);
-    match app::run(reload) {
+    match app::run(reload, *moved) {
         Ok(code) => code,
         Err(error) => {
             cli::fail(&format!("{error:#}"));

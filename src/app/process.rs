@@ -101,7 +101,7 @@ fn raise_open_files() {
     }
 }
 
-/// Runs the daemon until SIGTERM or SIGINT. A second signal ends the process at once; SIGHUP reads
+/// Runs the daemon until SIGTERM or SIGINT, on a store that `has_moved` if the operator says so. A second signal ends the process at once; SIGHUP reads
 /// the configuration again.
 ///
 /// Exit status: 0 after SIGTERM or SIGINT; 1 with an error, whatever it is (a store that cannot be
@@ -112,12 +112,12 @@ fn raise_open_files() {
 ///
 /// # Errors
 /// What could not be started, or what ended without which going on would be a lie.
-pub fn run(reload: Reload) -> Result<ExitCode> {
+pub fn run(reload: Reload, has_moved: bool) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("failed to start the runtime")?;
     let runs =
         Runs::begin(std::env::var_os(RUNTIME_DIRECTORY).as_deref(), Clock::system().steady().0)?;
-    let ended = runtime.block_on(serve(reload, &runs));
+    let ended = runtime.block_on(serve(reload, has_moved, &runs));
     note_end(&runs, ended.as_ref().err());
     runtime.shutdown_timeout(THREADS_MAX);
     ended
@@ -146,14 +146,14 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     if error.is::<CrashLoop>() { ExitCode::from(CRASH_LOOP) } else { ExitCode::FAILURE }
 }
 
-async fn serve(mut reload: Reload, runs: &Runs) -> Result<ExitCode> {
+async fn serve(mut reload: Reload, has_moved: bool, runs: &Runs) -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     // Listened for from the start: by default it would end the process.
     let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
     let manager = ServiceManager::start();
     let (daemon, outbox) = tokio::select! {
-        started = Daemon::start(reload.running()) => started?,
+        started = Daemon::start_moved(reload.running(), has_moved) => started?,
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };

@@ -69,8 +69,8 @@ pub use contract::{
     AttemptId, AttemptPage, AttemptQuery, AuditLogPage, AuditLogPosition, AuditLogQuery,
     AuditLogReport, CACHE_BYTES_DEFAULT, CampaignClock, CommitError, ContactedRecord,
     DatabaseFiles, DeadId, DeliveryId, DiskTrouble, EngineError, ExpiryNote, InstallationKey,
-    KeyOrigin, KeyStatus, Op, RESTARTS_KEPT, RemoteRoot, RootError, RotateError, Rotated, Row,
-    RowId, RowWrite, SharedRow, SharedTable, SharedWrite, Snapshot, StoreError, StoreOptions,
+    KeyOrigin, KeyStatus, Moved, Op, RESTARTS_KEPT, RemoteRoot, RootError, RotateError, Rotated,
+    Row, RowId, RowWrite, SharedRow, SharedTable, SharedWrite, Snapshot, StoreError, StoreOptions,
     StoreStats, Table,
 };
 pub use examine::{AuditLogExamined, Examined, examine, examine_audit_log};

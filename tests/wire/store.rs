@@ -2,6 +2,7 @@
 //! happened and what to do, `telewarden check` says the same and changes nothing, and once the cause
 //! is gone by hand, nothing that was promised is missing.
 
+mod copies;
 mod damage;
 mod disk;
 mod door;

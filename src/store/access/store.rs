@@ -24,7 +24,7 @@ use crate::store::journal::{
 };
 use crate::store::keys::{MasterKey, RootKey, RotationWorker};
 use crate::store::opening::{
-    Recovered, WitnessedPosition, directory, preflight, recover, was_used,
+    Recovered, WitnessedPosition, directory, identity, preflight, recover, was_used,
 };
 
 /// The writer's thread; it ends with the last handle.
@@ -72,6 +72,7 @@ impl Store {
         let lock = directory::lock(path)?;
         let database = disk::directory(path);
         let (key, used) = preflight::check(&options)?;
+        identity::confirm(path, options.has_moved)?;
         let copy = SafetyCopy::of(&database);
         let opened = disk::guarded(&database, || {
             let engine = DiskEngine::open(&database, options.cache_bytes)?;

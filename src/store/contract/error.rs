@@ -6,6 +6,23 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// How a store is not where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Moved {
+    /// Its files were copied, or brought back from a copy.
+    #[error("its files are a copy")]
+    Copied,
+    /// It lies on another machine.
+    #[error("it was used on another machine")]
+    OtherMachine,
+    /// It lies in another folder.
+    #[error("it was used under another path")]
+    OtherPath,
+    /// What was noted of it cannot be read.
+    #[error("the note of where it was used cannot be read")]
+    Unreadable,
+}
+
 /// Why the store could not be opened or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -45,6 +62,18 @@ pub enum StoreError {
     Busy {
         /// The store's directory.
         path: PathBuf,
+    },
+    /// The store is not where it was used last.
+    #[error(
+        "the store in {path} is not opened: {why}. A second copy that runs ends every session of both for good \
+         (AUTH_KEY_DUPLICATED). If the first one runs, or ever will again, leave this one alone. If this is the only \
+         one from now on, because it was moved or restored, say so once: telewarden run --moved"
+    )]
+    Copy {
+        /// The store's directory.
+        path: PathBuf,
+        /// How it is not where it was.
+        why: Moved,
     },
     /// The key file can be read by others.
     #[error(

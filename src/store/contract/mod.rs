@@ -14,7 +14,7 @@ mod snapshot;
 
 pub use audit_log::{AuditLogPage, AuditLogPosition, AuditLogQuery, AuditLogReport};
 pub use campaigns::{AttemptId, AttemptPage, AttemptQuery};
-pub use error::{CommitError, DatabaseFiles, DiskTrouble, EngineError, StoreError};
+pub use error::{CommitError, DatabaseFiles, DiskTrouble, EngineError, Moved, StoreError};
 pub use keys::{KeyStatus, RotateError, Rotated};
 pub use op::{Op, RESTARTS_KEPT};
 pub use options::{CACHE_BYTES_DEFAULT, KeyOrigin, RemoteRoot, RootError, StoreOptions};

@@ -22,6 +22,8 @@ pub struct StoreOptions {
     pub cache_bytes: u64,
     /// What records and entries are dated by.
     pub clock: Clock,
+    /// Whether the operator says that the store moved: it may be opened where it was not before.
+    pub has_moved: bool,
 }
 
 impl StoreOptions {
@@ -33,6 +35,7 @@ impl StoreOptions {
             previous_keys: vec![],
             cache_bytes: CACHE_BYTES_DEFAULT,
             clock: Clock::system(),
+            has_moved: false,
         }
     }
 }

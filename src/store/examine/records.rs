@@ -37,7 +37,7 @@ use crate::store::format::layout::{self, SEALED_KINDS, kind, record_name};
 use crate::store::journal::segment;
 use crate::store::keys::{Keys, RootKey};
 use crate::store::opening::{
-    Recovered, WitnessedPosition, directory, preflight, recover, was_used,
+    Recovered, WitnessedPosition, directory, identity, preflight, recover, was_used,
 };
 
 /// What examining a store found, when it found no fault.
@@ -77,6 +77,9 @@ pub fn examine(options: &StoreOptions) -> Result<Examined, StoreError> {
         Err(error) => return Err(StoreError::file("create", path)(error)),
     }
     let Some(taken) = CopiedStore::of(options)? else { return Ok(Examined::New) };
+    if let Some(why) = identity::look(path)? {
+        return Err(StoreError::Copy { path: path.clone(), why });
+    }
     let copy = match taken.copy {
         Ok(copy) => copy,
         Err(why) => return Ok(Examined::Closed(why)),

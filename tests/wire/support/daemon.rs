@@ -224,18 +224,24 @@ impl Daemon {
 
     /// Starts the process and waits for nothing.
     pub(crate) fn launch(&mut self) {
-        self.launch_with(None);
+        self.launch_with(&["run"], None);
+    }
+
+    /// The same on a store of which its operator says that it was moved.
+    pub(crate) fn launch_moved(&mut self) {
+        self.launch_with(&["run", "--moved"], None);
     }
 
     /// The same, to die when it reaches `point` for the `nth` time.
     pub(crate) fn launch_to_die_at(&mut self, point: &str, nth: u64) {
-        self.launch_with(Some(("TELEWARDEN_FAIL_POINT", format!("{point}@{nth}"))));
+        let variable = ("TELEWARDEN_FAIL_POINT", format!("{point}@{nth}"));
+        self.launch_with(&["run"], Some(variable));
     }
 
-    fn launch_with(&mut self, variable: Option<(&str, String)>) {
+    fn launch_with(&mut self, words: &[&str], variable: Option<(&str, String)>) {
         let log = self.home.path().join("log");
         let log = File::options().create(true).append(true).open(log).expect("a log");
-        let mut command = self.command_line(&["run"]);
+        let mut command = self.command_line(words);
         if let Some(limit) = self.open_files {
             let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
             let set = move || match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
