@@ -347,7 +347,7 @@ async fn how_people_agreed_is_in_the_audit_log_until_the_user_is_erased() {
         (Some("they came to our stand".to_owned()), Some("they are members".to_owned()));
     assert_eq!(told("campaign.create").await, [Some("they asked for it".to_owned())]);
     assert_eq!(told("campaign.edit").await, [members.clone(), stand.clone()]);
-    assert_eq!(told("campaign.start").await, [stand.clone()]);
+    assert_eq!(told("campaign.start").await, std::slice::from_ref(&stand));
     assert_eq!(told("campaign.duplicate").await, [stand]);
     assert_eq!(told("campaign.basis.confirm").await, [members]);
     assert_eq!(told("campaign.pause").await, [None]);
