@@ -26,7 +26,7 @@
 //! | `keys` | sealing, generations of keys, their rotation, key files | contract, format, engines |
 //! | `records` | what is added to a batch and read of one by subject: audit log, campaigns, erasure, expiry | contract, format, engines, keys |
 //! | `journal` | the queue, groups, segments of the outbox, checkpoints, the writer | contract, format, engines, integrity, keys, records |
-//! | `opening` | directory and lock, checks before the database is touched, recovery | all above |
+//! | `opening` | directory and lock, whether it lies where it did, checks before the database is touched, recovery | all above |
 //! | `access` | the handles: [`Store`], [`Reader`], [`Outbox`], [`Spooler`] | all above |
 //! | `examine` | looking at a store without changing it | all above but access |
 //!

@@ -208,8 +208,9 @@ pub(in crate::actors) async fn outlook(
     let counted = move || {
         let utc = Zone::utc();
         let times = settings.contact_times(None, &utc);
-        let named = |(name, count): (&Box<str>, &u64)| Some((Zone::named(name).ok()?, *count));
-        let zones: Vec<(Zone, u64)> = ahead.zones.iter().filter_map(named).collect();
+        let own = ahead.zones.iter();
+        let zones: Vec<(Zone, u64)> =
+            own.filter_map(|(name, count)| Some((Zone::named(name).ok()?, *count))).collect();
         let usable: Vec<&CampaignAccount> =
             accounts.values().filter(|own| !own.is_gone && !idle.contains(&own.id)).collect();
         let some = spread(&usable, FORECAST_ACCOUNTS_MAX);

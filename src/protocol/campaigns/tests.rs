@@ -206,7 +206,12 @@ impl World {
                 let found = if is_member { Membership::Member } else { Membership::Absent };
                 let (status, reason) = by_membership(found, attempts).unwrap();
                 if status == TargetStatus::Failed {
-                    self.change(at, id, TargetStatus::Pending, None);
+                    // They were certainly not reached. Nobody tries them again.
+                    let campaign = &mut self.campaigns[at];
+                    let target = campaign.targets.get_mut(&id).unwrap();
+                    let from = target.status;
+                    target.become_status(TargetStatus::Pending, None).unwrap();
+                    campaign.run.statistics.moved(from, TargetStatus::Pending);
                 }
                 self.change(at, id, status, reason);
             }

@@ -72,7 +72,7 @@ impl Store {
         let lock = directory::lock(path)?;
         let database = disk::directory(path);
         let (key, used) = preflight::check(&options)?;
-        identity::confirm(path, options.has_moved)?;
+        let confirmed = identity::confirm(path, options.has_moved)?;
         let copy = SafetyCopy::of(&database);
         let opened = disk::guarded(&database, || {
             let engine = DiskEngine::open(&database, options.cache_bytes)?;
@@ -88,6 +88,7 @@ impl Store {
                 Err(error) => return Err(copy.restore_after(error)),
             };
         recovered.keys.finish_key_file()?;
+        confirmed.note()?;
         copy.discard()?;
         let directory = LockedDirectory { path: path.as_path().into(), lock };
         Self::run(recovered, Some(directory), options.clock, Pacing::default())

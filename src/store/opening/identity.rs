@@ -48,78 +48,99 @@ struct Noted {
     place: Place,
 }
 
-/// Sees to it that the store in `folder` is opened where it was opened last, and counts the start. One that has never
-/// noted where it lies notes it now, and so does one of which the operator says that it `has_moved`. Answers how often
-/// it was opened, with this time. The store has to be locked.
+/// A store that may be opened where it lies.
+#[must_use = "a start that is not noted does not count"]
+pub(in crate::store) struct Confirmed {
+    folder: PathBuf,
+    machine_id: PathBuf,
+    starts: u64,
+    /// Where the next note goes.
+    slot: u64,
+}
+
+/// Sees to it that the store in `folder` is opened where it was opened last, unless its operator says that it
+/// `has_moved`. One that has never noted where it lies may be opened anywhere. Changes nothing; the store has to be
+/// locked.
 ///
 /// # Errors
-/// [`StoreError::Copy`] when it is not where it was; nothing has changed then. When the file cannot be read or written.
-pub(in crate::store) fn confirm(folder: &Path, has_moved: bool) -> Result<u64, StoreError> {
+/// [`StoreError::Copy`] when it is not where it was. When the file cannot be read.
+pub(in crate::store) fn confirm(folder: &Path, has_moved: bool) -> Result<Confirmed, StoreError> {
     confirm_on(folder, has_moved, Path::new(MACHINE_ID))
 }
 
-fn confirm_on(folder: &Path, has_moved: bool, machine_id: &Path) -> Result<u64, StoreError> {
-    let name = folder.join(NAME);
-    let (file, is_new) = match open(&name, false) {
-        Ok(file) => (file, false),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            (open(&name, true).map_err(StoreError::file("create", &name))?, true)
-        }
-        Err(error) => return Err(StoreError::file("open", &name)(error)),
-    };
-    let failed = |action| StoreError::file(action, &name);
-    let here = place(&file, folder, machine_id).map_err(failed("read"))?;
-    let (noted, slot) = read(&file).map_err(failed("read"))?;
-    let starts = match (&noted, is_new) {
-        (Some(noted), _) => noted.starts,
-        // It was made and not written when the process died.
-        (None, false) if is_blank(&file).map_err(failed("read"))? => 0,
-        (None, false) if !has_moved => return Err(copy(folder, Moved::Unreadable)),
-        (None, _) => 0,
-    };
-    let moved = noted.as_ref().and_then(|noted| moved(&noted.place, &here));
+fn confirm_on(folder: &Path, has_moved: bool, machine_id: &Path) -> Result<Confirmed, StoreError> {
+    let Noting { noted, slot, moved } = look_on(folder, machine_id)?;
     match moved {
-        Some(moved) if !has_moved => return Err(copy(folder, moved)),
-        Some(moved) => tracing::warn!(
-            path = %folder.display(), why = %moved,
+        Some(why) if !has_moved => return Err(StoreError::Copy { path: folder.into(), why }),
+        Some(why) => tracing::warn!(
+            path = %folder.display(), %why,
             "the store was opened elsewhere before; it is said that it moved, so it runs here from now on. Start it nowhere else: Telegram ends sessions that are used twice"
         ),
         None => {}
     }
-    let noted = Noted { starts: starts.saturating_add(1), place: here };
-    write(&file, &noted, slot).map_err(failed("write"))?;
-    if is_new {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("write"))?;
-    }
-    Ok(noted.starts)
+    let starts = noted.map_or(0, |noted| noted.starts);
+    Ok(Confirmed { folder: folder.into(), machine_id: machine_id.into(), starts, slot })
 }
 
-/// Whether [`confirm`] would refuse the store in `folder`; changes nothing. `None`: it would not.
+impl Confirmed {
+    /// It has opened: notes where it lies, and counts the start. Answers how often it was opened, with this time.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(in crate::store) fn note(self) -> Result<u64, StoreError> {
+        let Self { folder, machine_id, starts, slot } = self;
+        let name = folder.join(NAME);
+        let note = || {
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).read(true).write(true).mode(0o600);
+            let file = options.open(&name)?;
+            let place = place(&file, &folder, &machine_id)?;
+            let noted = Noted { starts: starts.saturating_add(1), place };
+            write(&file, &noted, slot)?;
+            // The file may be new.
+            File::open(&folder)?.sync_all()?;
+            Ok(noted.starts)
+        };
+        note().map_err(StoreError::file("write", &name))
+    }
+}
+
+/// Whether [`confirm`] would refuse the store in `folder`, and why; changes nothing.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub(in crate::store) fn look(folder: &Path) -> Result<Option<Moved>, StoreError> {
+    Ok(look_on(folder, Path::new(MACHINE_ID))?.moved)
+}
+
+/// What was found of a store's note.
+struct Noting {
+    noted: Option<Noted>,
+    /// The slot that is written next.
+    slot: u64,
+    moved: Option<Moved>,
+}
+
+fn look_on(folder: &Path, machine_id: &Path) -> Result<Noting, StoreError> {
     let name = folder.join(NAME);
     let file = match File::open(&name) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Ok(Noting { noted: None, slot: 0, moved: None });
+        }
         Err(error) => return Err(StoreError::file("open", &name)(error)),
     };
-    let failed = |action| StoreError::file(action, &name);
-    let here = place(&file, folder, Path::new(MACHINE_ID)).map_err(failed("read"))?;
-    match read(&file).map_err(failed("read"))?.0 {
-        Some(noted) => Ok(moved(&noted.place, &here)),
-        None if is_blank(&file).map_err(failed("read"))? => Ok(None),
-        None => Ok(Some(Moved::Unreadable)),
-    }
-}
-
-fn copy(folder: &Path, why: Moved) -> StoreError {
-    StoreError::Copy { path: folder.into(), why }
-}
-
-fn open(name: &Path, is_new: bool) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(is_new).mode(0o600).open(name)
+    let look = || {
+        let (noted, slot) = read(&file)?;
+        let moved = match &noted {
+            Some(noted) => moved(&noted.place, &place(&file, folder, machine_id)?),
+            // It was made and not written when the process died.
+            None if is_blank(&file)? => None,
+            None => Some(Moved::Unreadable),
+        };
+        Ok(Noting { noted, slot, moved })
+    };
+    look().map_err(StoreError::file("read", &name))
 }
 
 /// Where the store lies whose identity `file` is.
@@ -242,7 +263,7 @@ mod tests {
 
         fn open_or_move(&self, name: &str, has_moved: bool) -> Result<u64, Moved> {
             match confirm_on(&self.at(name), has_moved, &self.machine_id) {
-                Ok(starts) => Ok(starts),
+                Ok(confirmed) => Ok(confirmed.note().unwrap()),
                 Err(StoreError::Copy { path, why }) => {
                     assert_eq!(path, self.at(name));
                     Err(why)
@@ -262,6 +283,10 @@ mod tests {
         let text = String::from_utf8_lossy(&text);
         assert!(!text.contains("0123456789abcdef"), "the machine's id is not told");
         assert_eq!(look(&fixture.at("nowhere")).unwrap(), None);
+        // A start that comes to nothing changes nothing.
+        let before = fs::read(fixture.at("store").join(NAME)).unwrap();
+        drop(confirm_on(&fixture.at("store"), false, &fixture.machine_id).unwrap());
+        assert_eq!(fs::read(fixture.at("store").join(NAME)).unwrap(), before);
     }
 
     #[test]

@@ -176,6 +176,8 @@ fn copy(from: &Path, to: &Path) {
         let place = to.join(entry.file_name());
         match entry.file_type().unwrap().is_dir() {
             true => copy(&entry.path(), &place),
+            // It is the same store, after a power cut.
+            false if entry.file_name() == "identity" => {}
             false => drop(std::fs::copy(entry.path(), place).unwrap()),
         }
     }

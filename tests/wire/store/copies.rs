@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-
 use super::{end, talk};
-use crate::support::{Stage, eventually};
+use crate::support::Stage;
 
 /// A copy of the running store as an operator makes one, and the flags by which it is started.
 fn copy(stage: &Stage, name: &str) -> (PathBuf, Vec<String>) {
@@ -86,14 +85,7 @@ async fn a_store_that_was_moved_runs_once_its_operator_says_so() {
     stage.daemon.kill();
     stage.daemon.spawn().await;
     stage.daemon.wait_for_monitors("active", 1).await;
-    eventually("it is told that it moved", async || {
-        let lines = stage.daemon.log_lines();
-        let told = |line: &serde_json::Value| {
-            line["message"].as_str().is_some_and(|text| text.contains("it is said that it moved"))
-        };
-        (lines.iter().filter(|line| told(line)).count() == 1).then_some(())
-    })
-    .await;
+    assert_eq!(stage.daemon.log().matches("it is said that it moved").count(), 1);
     talk(&stage, &chat, 11..=15).await;
     stage.expect_all(&chat).await;
     stage.expect_clean_books().await;

@@ -316,7 +316,8 @@ impl CampaignState {
                 Some(self.passed_on(after, action).unwrap_or(waiting))
             }
             TargetVerdict::Uncertain => {
-                let pause = unclear_pause_ms(after.attempts.saturating_sub(1));
+                // Most were looked up before.
+                let pause = unclear_pause_ms(after.attempts.saturating_sub(2));
                 let not_before = Some(self.steady().plus_ms(pause));
                 Some(WaitingTarget { not_before, ..waiting })
             }

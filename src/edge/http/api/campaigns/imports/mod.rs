@@ -323,9 +323,6 @@ async fn answered(
         outcome
     };
     let answer = timeout_at(until, tasks::brief(told)).await;
-    if answer.is_ok() {
-        api.outcomes.forget(id);
-    }
     match answer {
         Ok(Ok(Ok(outcome))) => Json(imported(outcome)).into_response(),
         Ok(Ok(Err(refusal))) => refusal.into_response(),

@@ -1,5 +1,6 @@
-//! What came of imports, for whoever did not get the answer: it took too long, or the connection broke. In memory and
-//! bounded, so it is gone with the process; what was added is durable and told without it.
+//! What came of the newest imports, for whoever did not get the answer: it took too long, or the connection broke, which
+//! nobody here can be sure of. In memory and bounded, so it is gone with the process; what was added is durable and told
+//! without it.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use crate::protocol::users::owner::UserId;
 /// Imports of which it is kept, those of all users: more than there are under way at once.
 const KEPT_MAX: usize = 64;
 
-/// Imports whose answers nobody has been given yet.
+/// The newest imports.
 #[derive(Default)]
 pub(in crate::edge::http::api) struct Outcomes(Mutex<VecDeque<Kept>>);
 
@@ -58,11 +59,6 @@ impl Outcomes {
         }
     }
 
-    /// Whoever sent it has been told.
-    pub(super) fn forget(&self, id: ImportId) {
-        self.kept().retain(|one| one.id != id);
-    }
-
     /// Nothing is kept of this user any more; what is under way ends unheard.
     pub(in crate::edge::http::api) fn erase(&self, user: &UserId) {
         self.kept().retain(|one| one.user != *user);
@@ -82,6 +78,7 @@ impl Outcomes {
             (Some(stored), Some(told)) if stored.status == "unfinished" => Some(ImportView {
                 status: told.status,
                 broke_off_because: told.broke_off_because,
+                result: told.result,
                 ..stored
             }),
             (Some(stored), told) => {
@@ -119,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn an_import_is_told_of_until_its_sender_was() {
+    fn an_import_is_told_of_while_it_goes_on_and_afterwards() {
         let outcomes = Outcomes::default();
         let (mut one, two) = (record(1), record(2));
         outcomes.begin(&one);
@@ -137,10 +134,10 @@ mod tests {
         outcomes.end(one.id, &Ok(outcome(one.clone())));
         let told = outcomes.look_up(TASK, one.id, Some(one.clone())).unwrap();
         assert_eq!((told.status.as_str(), told.result.unwrap().accepted), ("finished", 3));
-        outcomes.forget(one.id);
-        let told = outcomes.look_up(TASK, one.id, Some(one.clone())).unwrap();
+        // After a restart there are the counts alone.
+        let told = Outcomes::default().look_up(TASK, one.id, Some(one.clone())).unwrap();
         assert_eq!((told.status.as_str(), told.result), ("finished", None));
-        assert_eq!(outcomes.look_up(TASK, one.id, None), None);
+        assert_eq!(Outcomes::default().look_up(TASK, one.id, None), None);
     }
 
     #[test]
