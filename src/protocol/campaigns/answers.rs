@@ -515,7 +515,7 @@ mod tests {
         run.breaker.probe();
         apply(&mut run, Answer::Accepted);
         assert_eq!(run.breaker.allows(later), Allowance::All);
-        let pace = run.pace.clone();
+        let pace = run.pace;
         apply(&mut run, Answer::NotBegun);
         assert_eq!(run.pace, pace, "nor does it make the task faster");
     }
