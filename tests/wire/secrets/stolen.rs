@@ -51,11 +51,12 @@ async fn a_store_without_its_key_opens_nothing_and_is_left_as_it_is() {
     let (code, said) = harness.daemon.check();
     assert!(code != Some(0) && said.contains("key"), "{said}");
 
-    // With its key it opens, and the account is there.
+    // With its key it opens, once it is said that the other one never runs again, and the account is there.
     for name in ["key", "jwt-secret"] {
         fs::copy(aside.join(name), state.join(name)).unwrap();
     }
-    harness.daemon.spawn().await;
+    harness.daemon.launch_moved();
+    harness.daemon.wait_until_ready().await;
     let look = Question::new("GET", &format!("/accounts/{id}"));
     harness.expect(look.by(&alice), 200).await;
     harness.until_state(&harness.holder(&alice), &id, "active").await;
