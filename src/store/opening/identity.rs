@@ -170,7 +170,13 @@ fn moved(noted: &Place, here: &Place) -> Option<Moved> {
     fn differ<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
         one.as_ref().zip(other.as_ref()).is_some_and(|(one, other)| one != other)
     }
-    if noted.inode != here.inode || differ(&noted.born_ns, &here.born_ns) {
+    // No copy is born when its original was. Where the file system does not know, its number has to do: there are some,
+    // mounted over a network or into a container, that give another one after a restart.
+    let is_copied = match (noted.born_ns, here.born_ns) {
+        (Some(noted), Some(here)) => noted != here,
+        _ => noted.inode != here.inode,
+    };
+    if is_copied {
         return Some(Moved::Copied);
     }
     if differ(&noted.machine, &here.machine) {
@@ -348,5 +354,21 @@ mod tests {
         // The process died before it wrote anything.
         file.set_len(0).unwrap();
         assert_eq!(fixture.open("store"), Ok(1));
+    }
+
+    #[test]
+    fn a_file_is_known_by_when_it_was_made_and_by_its_number_where_nobody_knows_that() {
+        let place = |inode, born_ns| Place {
+            inode,
+            born_ns,
+            machine: None,
+            path: PathBuf::from("/var/lib/telewarden"),
+        };
+        assert_eq!(moved(&place(1, Some(5)), &place(2, Some(5))), None, "numbers may change");
+        assert_eq!(moved(&place(1, Some(5)), &place(1, Some(6))), Some(Moved::Copied));
+        assert_eq!(moved(&place(1, None), &place(1, Some(6))), None);
+        for born in [None, Some(6)] {
+            assert_eq!(moved(&place(1, None), &place(2, born)), Some(Moved::Copied));
+        }
     }
 }
