@@ -167,9 +167,15 @@ impl Reports {
             if !self.context.platform.standing(&by.account).is_connected {
                 return None;
             }
-            let told = self.context.platform.link_uses(&by, group, &sent.link);
-            let uses = timeout(ASK_MAX, told).await.ok()?.found?;
-            Some(LinkUses::since(uses, sent))
+            let look = async {
+                // The one that there is: no link is kept.
+                let link = self.context.platform.invite_link(&by, group).await.found?;
+                if !sent.is(&link) {
+                    return None;
+                }
+                self.context.platform.link_uses(&by, group, &link).await.found
+            };
+            Some(LinkUses::since(timeout(ASK_MAX, look).await.ok()??, sent))
         };
         let answers = stream::iter(&run.links).map(ask).buffer_unordered(ASKED_AT_ONCE);
         let told: Vec<LinkUses> = answers.filter_map(ready).collect().await;

@@ -1,27 +1,37 @@
 //! Invite links that a task has sent to people who could not be added, and who came by them.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::users::owner::AccountId;
+use crate::protocol::values::fingerprint::Fingerprint;
 
 /// The link of one account, as the task sent it first. Each admin of a group has a link of their own
-/// (<https://core.telegram.org/api/invites>).
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// (<https://core.telegram.org/api/invites>). The link itself is not kept: whoever has it may join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SentLink {
     /// Whose it is.
     pub account: AccountId,
-    /// The link. Whoever has it may join.
-    pub link: Box<str>,
+    /// Tells it from another one.
+    fingerprint: u64,
     /// Who had come by it before.
     pub joined_before: u32,
 }
 
-impl fmt::Debug for SentLink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SentLink").field("account", &self.account).finish_non_exhaustive()
+impl SentLink {
+    /// `link` of `account` is sent for the first time.
+    pub fn of(account: AccountId, link: &str, joined_before: u32) -> Self {
+        Self { account, fingerprint: fingerprint(link), joined_before }
     }
+
+    /// Whether it is this one.
+    pub fn is(&self, link: &str) -> bool {
+        self.fingerprint == fingerprint(link)
+    }
+}
+
+fn fingerprint(link: &str) -> u64 {
+    let Fingerprint(whole) = Fingerprint::of([link.as_bytes()]);
+    whole.first_chunk::<8>().map_or(0, |part| u64::from_be_bytes(*part))
 }
 
 /// How many came by links.
@@ -57,17 +67,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_who_came_before_are_not_counted_and_no_link_is_printed() {
-        let sent = SentLink {
-            account: AccountId(Uuid::from_u128(1)),
-            link: "https://t.me/+secret".into(),
-            joined_before: 40,
-        };
+    fn those_who_came_before_are_not_counted_and_no_link_is_kept() {
+        let sent = SentLink::of(AccountId(Uuid::from_u128(1)), "https://t.me/+secret", 40);
+        assert!(sent.is("https://t.me/+secret") && !sent.is("https://t.me/+another"));
         let uses = |joined, waiting| LinkUses { joined, waiting };
         assert_eq!(LinkUses::since(uses(43, 2), &sent), uses(3, 2));
         // A link that was made anew counts from nought.
         assert_eq!(LinkUses::since(uses(1, 0), &sent), uses(0, 0));
         assert_eq!(uses(3, 2).and(uses(u32::MAX, 1)), uses(u32::MAX, 3));
-        assert!(!format!("{sent:?}").contains("secret"));
+        let kept = serde_json::to_string(&sent).unwrap();
+        assert!(!kept.contains("secret") && !format!("{sent:?}").contains("secret"));
+        assert_eq!(serde_json::from_str::<SentLink>(&kept).unwrap(), sent);
     }
 }

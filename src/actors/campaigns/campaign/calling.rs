@@ -133,7 +133,6 @@ impl Calling {
     /// Who had come by the account's link before the task sent it. A public name is no link whose uses are counted.
     async fn first_sent(&self, group: MarkedId, link: &str) -> Option<SentLink> {
         let uses = self.context.platform.link_uses(&self.by, group, link).await.found?;
-        let account = self.action.account;
-        Some(SentLink { account, link: link.into(), joined_before: uses.joined })
+        Some(SentLink::of(self.action.account, link, uses.joined))
     }
 }

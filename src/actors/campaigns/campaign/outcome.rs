@@ -103,7 +103,7 @@ impl CampaignState {
             }
         }
         if let Some(Found::Link(_, Some(sent))) = &found {
-            self.run.note_link(sent.clone());
+            self.run.note_link(*sent);
         }
         if answer == Answer::NotBegun {
             ops.extend(self.context.budgets.give_back(taken));

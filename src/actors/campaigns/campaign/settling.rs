@@ -102,6 +102,9 @@ impl CampaignState {
         }
         self.settled_to = uncertain.last().copied();
         if uncertain.is_empty() {
+            // Of those that a person has given up nothing is asked any more.
+            let book = &self.book;
+            self.unknown.retain(|id, _| book.status(*id) == Some(TargetStatus::Uncertain));
             let next = self.unknown.values().map(|(_, not_before)| *not_before).min();
             if let Some(next) = next {
                 let left = next.0.saturating_sub(steady.0).max(0).unsigned_abs();
