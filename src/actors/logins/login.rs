@@ -540,11 +540,8 @@ impl LoginActor {
         self.answer(Err(Refusal::new(Code::Conflict, detail)));
         self.by = self.asking.clone();
         self.doing = "login.abandon";
-        let _ = self
-            .context
-            .store
-            .submit(vec![Op::Audit(self.audit_event(self.doing, "ok"))], |_| {})
-            .await;
+        let told = vec![Op::Audit(self.audit_event(self.doing, "ok"))];
+        let _ = self.context.store.commit(told).await;
         let _ = reply.send(Ok((view, None)));
     }
 
@@ -583,10 +580,12 @@ impl LoginActor {
         let _ = self.fleet.cast(FleetMsg::Owned(OwnedMsg::Lent { key, lease }));
     }
 
-    /// A refused step is a line in the audit log, too: somebody may be trying codes or passwords.
+    /// A refused step is a line in the audit log, too, before anybody hears of it: somebody may be trying
+    /// codes or passwords.
     async fn answer_refusal(&mut self, refusal: Refusal) {
         let audit_event = self.audit_event(self.doing, refusal.code.name());
-        let _ = self.context.store.submit(vec![Op::Audit(audit_event)], |_| {}).await;
+        // A store in trouble ends the daemon; whoever waits is answered all the same.
+        let _ = self.context.store.commit(vec![Op::Audit(audit_event)]).await;
         self.answer(Err(refusal));
     }
 

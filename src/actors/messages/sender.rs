@@ -217,7 +217,7 @@ impl MessageSender {
         if let Err(refusal) = &mut outcome {
             let audit_event =
                 dispatch.audit_event(self.context.now(), random_id, refusal.code.name());
-            let noted = self.context.store.submit(vec![Op::Audit(audit_event)], |_| {}).await;
+            let noted = self.context.store.commit(vec![Op::Audit(audit_event)]).await;
             refusal.is_audited = noted.is_ok();
         }
         outcome?.map(|sent| (sent, false)).ok_or_else(sent_before)
