@@ -12,7 +12,8 @@ use crate::edge::http::{CONNECTIONS_MAX, Capacity, QUIET_MAX};
 use crate::telegram::Sockets;
 
 /// What the daemon itself may hold. Measured: 22 with a broker, at start as at rest; the rest is for Vault,
-/// names that are resolved, certificates that are read, and dials to a broker that went away.
+/// names that are resolved, certificates that are read, dials to a broker that went away, and files of imports and
+/// reports, of which there are 32 at once at the most.
 const OWN: u64 = 96;
 /// With less nobody would be served well: 105 connections of accounts beside a few of HTTP and webhooks.
 const LIMIT_MIN: u64 = 256;

@@ -115,6 +115,7 @@ impl Door {
                 spool: config.store.path.clone(),
                 file_bytes_max: http::IMPORT_BYTES_MAX,
                 parsing,
+                room: http::UploadRoom::default(),
             },
             metrics,
             stop: self.streams_stop.clone(),

@@ -324,12 +324,14 @@ fn restarts(status: &Status) -> Vec<RestartNote> {
         .collect()
 }
 
-/// The name of an actor as everybody may read it: whose it is, and logins' ids, are left out.
+/// The name of an actor as everybody may read it. Only kinds of which it is known that their names tell of nobody are
+/// shown with them; of others, and of what is a user's, the kind alone is.
 fn without_names(actor: String) -> String {
     let kind = actor.split('/').next().unwrap_or_default();
-    match actor.contains(" of ") || matches!(kind, "login" | "webhook") {
-        true => format!("{kind} of a user"),
-        false => actor,
+    let tells_nobody = matches!(kind, "account" | "bridge" | "helper" | "link" | "monitor" | "part");
+    match tells_nobody && !actor.contains(" of ") {
+        true => actor,
+        false => format!("{kind} of a user"),
     }
 }
 

@@ -20,7 +20,9 @@ use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::protocol::tree::restart::{PROCESS, RestartDecision, RestartHistory};
+use crate::protocol::tree::restart::{
+    PROCESS, PROCESS_SLOWLY, RestartDecision, RestartHistory, RestartPolicy,
+};
 use crate::protocol::values::ids::UnixMillis;
 
 /// The note's name in the folder.
@@ -35,13 +37,14 @@ const BYTES_MAX: u64 = 4096;
 /// Why the process does not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not started: it crashed {crashes} times within {} minutes, and each start connects every session \
+    "not started: it crashed {crashes} times within {minutes} minutes, and each start connects every session \
      anew. Look at what was logged before each end (journalctl -u telewarden); when it dies of a \
      command, the broker redelivers it first: take it out of the command queue. Then start it: \
-     systemctl start telewarden", PROCESS.window_ms / 60_000
+     systemctl start telewarden"
 )]
 pub(super) struct CrashLoop {
     crashes: u32,
+    minutes: i64,
 }
 
 /// The note of this run.
@@ -87,12 +90,10 @@ impl Runs {
             complain(&path, &error);
             String::new()
         });
-        let (crashes, verdict) = judge(&text, now);
-        if let Some(RestartDecision::Park { attempt } | RestartDecision::Escalate { attempt }) =
-            verdict
-        {
+        let (crashes, found) = judge(&text, now);
+        if let Some(found) = found {
             let _ = fs::remove_file(&path);
-            return Err(CrashLoop { crashes: attempt });
+            return Err(found);
         }
         let note = Note { path, file, crashes };
         note.write(true);
@@ -158,20 +159,30 @@ fn read(mut file: &File) -> io::Result<String> {
     Ok(text)
 }
 
-/// The crashes of which a run that begins `now` keeps a note, and what follows from them if the run
+/// The crashes of which a run that begins `now` keeps a note, and the loop that they are, if they are one and the run
 /// before it crashed.
-fn judge(text: &str, now: i64) -> (Vec<i64>, Option<RestartDecision>) {
-    let horizon = now.saturating_sub(PROCESS.window_ms);
+fn judge(text: &str, now: i64) -> (Vec<i64>, Option<CrashLoop>) {
+    let horizon = now.saturating_sub(PROCESS_SLOWLY.window_ms);
     let noted = text.lines().filter_map(|line| line.strip_prefix(CRASHED)?.parse().ok());
     let mut crashes: Vec<i64> = noted.filter(|at| (horizon..=now).contains(at)).collect();
     let is_crash = text.lines().any(|line| line == RUNNING);
     crashes.extend(is_crash.then_some(now));
     crashes.sort_unstable();
+    let found = [PROCESS, PROCESS_SLOWLY].iter().find_map(|policy| loop_of(&crashes, policy));
+    let spare = crashes.len().saturating_sub(PROCESS_SLOWLY.restarts_max as usize);
+    (crashes.split_off(spare), found.filter(|_| is_crash))
+}
+
+/// The loop that crashes are by a policy, if the last one of them makes it one.
+fn loop_of(crashes: &[i64], policy: &RestartPolicy) -> Option<CrashLoop> {
     let mut history = RestartHistory::default();
-    let verdicts = crashes.iter().map(|at| history.failed(&PROCESS, UnixMillis(*at), 0.0));
-    let last = verdicts.last().filter(|_| is_crash);
-    let spare = crashes.len().saturating_sub(PROCESS.restarts_max as usize);
-    (crashes.split_off(spare), last)
+    let last = crashes.iter().map(|at| history.failed(policy, UnixMillis(*at), 0.0)).last()?;
+    match last {
+        RestartDecision::Restart { .. } => None,
+        RestartDecision::Park { attempt } | RestartDecision::Escalate { attempt } => {
+            Some(CrashLoop { crashes: attempt, minutes: policy.window_ms / 60_000 })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -193,7 +204,7 @@ mod tests {
             drop(begin(folder.path(), crash * MINUTE).unwrap());
         }
         let parked = begin(folder.path(), 6 * MINUTE).err().unwrap();
-        assert_eq!(parked, CrashLoop { crashes: 6 });
+        assert_eq!(parked, CrashLoop { crashes: 6, minutes: 10 });
         let text = parked.to_string();
         assert!(text.contains("6 times within 10 minutes") && text.contains("systemctl start"));
         for crash in 0..6 {
@@ -208,13 +219,20 @@ mod tests {
         for start in 0..10_000 {
             begin(folder.path(), start * 15_000).unwrap().ended_in_order();
         }
-        // Five crashes in ten minutes, and outages between them.
+        // Four crashes in an hour, and outages between them.
         for start in 0..1_000 {
-            drop(begin(folder.path(), 200_000_000 + start * 2 * MINUTE + 1).unwrap());
-            begin(folder.path(), 200_000_000 + start * 2 * MINUTE + MINUTE)
+            drop(begin(folder.path(), 200_000_000 + start * 15 * MINUTE + 1).unwrap());
+            begin(folder.path(), 200_000_000 + start * 15 * MINUTE + MINUTE)
                 .unwrap()
                 .ended_in_order();
         }
+    }
+
+    #[test]
+    fn a_loop_whose_turns_take_minutes_ends_within_hours() {
+        let folder = tempfile::tempdir().unwrap();
+        let ended = (0..).find_map(|crash| begin(folder.path(), crash * 5 * MINUTE).err()).unwrap();
+        assert_eq!(ended, CrashLoop { crashes: 31, minutes: 360 });
     }
 
     #[test]
@@ -272,11 +290,11 @@ mod tests {
             text in "(crashed -?[0-9]{1,20}\n|running\n|\\PC{0,20}\n){0,40}",
             now in any::<i64>(),
         ) {
-            let (crashes, verdict) = judge(&text, now);
-            prop_assert!(crashes.len() <= PROCESS.restarts_max as usize);
+            let (crashes, found) = judge(&text, now);
+            prop_assert!(crashes.len() <= PROCESS_SLOWLY.restarts_max as usize);
             prop_assert!(crashes.iter().all(|at| *at <= now));
             let is_crash = text.lines().any(|line| line == RUNNING);
-            prop_assert_eq!(verdict.is_some(), is_crash);
+            prop_assert!(is_crash || found.is_none());
         }
     }
 }

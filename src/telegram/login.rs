@@ -379,6 +379,8 @@ async fn fresh_key(options: &LoginOptions, dc_id: i32) -> Result<Credentials, Lo
         let (code, detail) = ("SERVER_KEY_MISSING".into(), detail.into());
         return Err(LoginFailure::NoKey { code, detail });
     };
+    // A connection of its own, closed before the one that follows it.
+    let _socket = options.dial.sockets.take()?;
     let right = options.gate.begin(dc_id, None).await?;
     let made =
         exchange(address, dc_id, key, options.dial.clocks.here()).await.map_err(

@@ -178,7 +178,8 @@ impl Budgets {
         if account.record() == before { Vec::new() } else { writes(account, None, clock) }
     }
 
-    /// An account's own user has it write to somebody: it counts. Answers what is to be written in the same commit.
+    /// An account's own user has it write to somebody: it counts, and can be given back. Answers what is to be written
+    /// in the same commit, too; `None` for an account that is gone.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -186,13 +187,15 @@ impl Budgets {
         &self,
         context: &Context,
         account: &OwnedAccount,
-    ) -> Result<Vec<Op>, StoreError> {
+    ) -> Result<Option<(Taken, Vec<Op>)>, StoreError> {
         self.load(context, account).await?;
         let mut known = self.known();
-        let now = known.now(context);
-        let Some(account) = known.accounts.get_mut(&account.id) else { return Ok(Vec::new()) };
-        account.usage.note(Budget::Message, now);
-        Ok(account.usage.counts(Budget::Message, now).iter().map(Op::put_shared).collect())
+        let at = known.now(context);
+        let Some(account) = known.accounts.get_mut(&account.id) else { return Ok(None) };
+        let budget = Budget::Message;
+        account.usage.note(budget, at);
+        let counts = account.usage.counts(budget, at).iter().map(Op::put_shared).collect();
+        Ok(Some((Taken { account: account.id, budget, at }, counts)))
     }
 }
 

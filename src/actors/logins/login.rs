@@ -311,9 +311,8 @@ fn span(method: &LoginMethod, now: UnixMillis) -> (UnixMillis, UnixMillis) {
     match method {
         LoginMethod::Sms(_) | LoginMethod::Qr => (now, now.plus_ms(LOGIN_MAX_MS)),
         LoginMethod::Bot(_) | LoginMethod::Session { .. } => (now, now.plus_ms(PROMPT_MAX_MS)),
-        // Each life of the daemon has its own time for ending a session.
         LoginMethod::Interrupted(record) if record.is_leaving => {
-            (record.created_at, now.plus_ms(leaving::LEAVING_MAX_MS))
+            (record.created_at, leaving::left_by(record.created_at, now))
         }
         LoginMethod::Interrupted(record) => (record.created_at, record.expires_at),
     }

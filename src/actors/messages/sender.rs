@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use words::{crowded, doubtful, moved, other_request, paused, sent_before, unclear, unnoted};
 
 use crate::actors::accounts::asking::{Unmet, ask, busy};
+use crate::actors::accounts::budgets::Taken;
 use crate::actors::accounts::calls::Asker;
 use crate::actors::accounts::context::AccountsContext;
 use crate::actors::accounts::daily_limits::Unit;
@@ -82,6 +83,14 @@ pub(in crate::actors) struct MessageSender {
 struct Open {
     request: Fingerprint,
     outcome: watch::Receiver<Option<Answer>>,
+}
+
+/// What a message takes of what may be sent. A repetition takes nothing more.
+struct Counted {
+    /// Of the day.
+    unit: Option<Unit>,
+    /// Of what campaigns go by.
+    taken: Option<Taken>,
 }
 
 /// A message on its way.
@@ -249,7 +258,7 @@ impl MessageSender {
         let peer = peer.map_err(|refusal| if maybe_sent { doubtful(refusal) } else { refusal })?;
         let intent = dispatch
             .record(random_id, known.map_or_else(|| self.context.now(), |known| known.created_at));
-        let unit = self.intend(dispatch, random_id, intent.as_ref(), maybe_sent).await?;
+        let counted = self.intend(dispatch, random_id, intent.as_ref(), maybe_sent).await?;
         let message = SendMessage {
             peer,
             text: dispatch.message.text.expose().to_owned(),
@@ -262,7 +271,7 @@ impl MessageSender {
             Ok(sent) => sent,
             Err((refusal, is_certain)) => {
                 if is_certain {
-                    self.note_unsent(intent, unit).await;
+                    self.note_unsent(intent, counted).await;
                 }
                 return Err(refusal);
             }
@@ -277,15 +286,22 @@ impl MessageSender {
         Ok(sent)
     }
 
-    /// It was certainly not sent: a repetition need not fear that it was, and the day has one more to
-    /// send. Durable before the caller is told to repeat it; should the store fail, the repetition is told
+    /// It was certainly not sent: a repetition need not fear that it was, and the day and the account's budget have
+    /// one more to send. Durable before the caller is told to repeat it; should the store fail, the repetition is told
     /// that it is not known.
-    async fn note_unsent(&self, intent: Option<SendRecord>, unit: Option<Unit>) {
-        if let Some(intent) = intent {
-            let unsent = SendRecord { is_unsent: true, ..intent };
-            let _ = self.context.store.commit(vec![Op::put_row(&unsent)]).await;
+    async fn note_unsent(&self, intent: Option<SendRecord>, counted: Counted) {
+        let mut ops = self.give_back(counted);
+        ops.extend(intent.map(|intent| Op::put_row(&SendRecord { is_unsent: true, ..intent })));
+        if !ops.is_empty() {
+            let _ = self.context.store.commit(ops).await;
         }
+    }
+
+    /// Nothing was sent of what was counted. Answers what is to be written.
+    fn give_back(&self, counted: Counted) -> Vec<Op> {
+        let Counted { unit, taken } = counted;
         unit.iter().for_each(|unit| self.context.daily_limits.give_back(unit));
+        taken.map(|taken| self.context.budgets.give_back(taken)).unwrap_or_default()
     }
 
     /// Counts it, notes that it begins and, under a key, what Telegram will recognise it by: durable
@@ -296,24 +312,31 @@ impl MessageSender {
         random_id: i64,
         intent: Option<&SendRecord>,
         is_counted: bool,
-    ) -> Result<Option<Unit>, Refusal> {
+    ) -> Result<Counted, Refusal> {
         let taken = if is_counted { None } else { Some(self.count(&dispatch.account).await?) };
         let (unit, count) = taken.unzip();
         let noted = match unit {
             Some(_) => self.context.budgets.note_message(&self.context, &dispatch.account).await,
-            None => Ok(Vec::new()),
+            None => Ok(None),
         };
-        let noted = noted.map_err(|error| broken(&error))?;
+        let (taken, noted) = match noted {
+            Ok(noted) => noted.unzip(),
+            Err(error) => {
+                self.give_back(Counted { unit, taken: None });
+                return Err(broken(&error));
+            }
+        };
+        let counted = Counted { unit, taken };
         failpoint::reach("send.intent.before");
         let begun = Op::Audit(dispatch.audit_event(self.context.now(), random_id, BEGUN));
         let ops = [count, intent.map(Op::put_row), Some(begun)].into_iter().flatten();
-        let ops = ops.chain(noted).collect();
+        let ops = ops.chain(noted.into_iter().flatten()).collect();
         if let Err(error) = self.context.store.commit(ops).await {
-            unit.iter().for_each(|unit| self.context.daily_limits.give_back(unit));
+            self.give_back(counted);
             return Err(broken(&error));
         }
         failpoint::reach("send.intent.after");
-        Ok(unit)
+        Ok(counted)
     }
 
     /// Has `account` send a message of a campaign, whose intent is durable already: once, and whatever comes of it is

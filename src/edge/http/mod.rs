@@ -25,7 +25,7 @@ use crate::protocol::answers::refusal::Code;
 
 pub use api::{
     ApiOptions, ChangeLimit, IMPORT_BYTES_MAX, IN_HAND_MAX, ImportOptions, RequestLimits,
-    STREAMS_MAX, TokenError, TokenSecret, TokenSecretError, Tokens, openapi,
+    STREAMS_MAX, TokenError, TokenSecret, TokenSecretError, Tokens, UploadRoom, openapi,
 };
 pub use exposition::MetricsSource;
 pub use health::{

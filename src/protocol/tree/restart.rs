@@ -118,6 +118,14 @@ pub const PROCESS: RestartPolicy = RestartPolicy {
     then: GiveUp::Park,
 };
 
+/// The same for a loop whose turns are longer: a start takes its time, and what it dies of comes later.
+pub const PROCESS_SLOWLY: RestartPolicy = RestartPolicy {
+    backoff: Backoff { min_ms: 0, max_ms: 0 },
+    restarts_max: 30,
+    window_ms: 6 * 60 * MINUTE_MS,
+    then: GiveUp::Park,
+};
+
 /// When a failed child is started again, and when not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestartPolicy {

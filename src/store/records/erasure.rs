@@ -65,11 +65,13 @@ pub(in crate::store) fn delete_restarts(
     Ok(gone)
 }
 
-/// Whether a line of the restart ledger is about a monitor of `user`. No other line names a user.
+/// Whether a line of the restart ledger is about a monitor of `user`, or about what chooses who acts for their
+/// campaigns. No other line names a user.
 pub fn names_user(line: &RestartRecord, user: &UserId) -> bool {
-    let monitor = line.actor.strip_prefix(ChildKind::Monitor.name());
-    let key = monitor.and_then(|rest| rest.strip_prefix('/')).map(|key| ChatKey(key.to_owned()));
-    key.is_some_and(|key| key.parts().1 == Some(user.as_str()))
+    let named = |kind: ChildKind| line.actor.strip_prefix(kind.name())?.strip_prefix('/');
+    let monitor = named(ChildKind::Monitor).map(|key| ChatKey(key.to_owned()));
+    monitor.is_some_and(|key| key.parts().1 == Some(user.as_str()))
+        || named(ChildKind::Allocator) == Some(user.as_str())
 }
 
 /// Whether there is anything in `from..to`.

@@ -304,7 +304,7 @@ async fn a_session_that_the_bridge_has_too_stays_for_the_bridge() {
 }
 
 #[test]
-fn only_lines_about_monitors_of_a_user_name_that_user() {
+fn only_lines_about_what_is_a_users_name_that_user() {
     let line = |actor: &str| RestartRecord {
         actor: actor.into(),
         at: UnixMillis(0),
@@ -314,7 +314,8 @@ fn only_lines_about_monitors_of_a_user_name_that_user() {
     };
     assert!(names_user(&line("monitor/-1001 of ann"), &user("ann")));
     assert!(names_user(&line("monitor/@x of a of b"), &user("a of b")));
-    for other in ["monitor/@x of a of b", "monitor/-1001", "account/b", "login/x of b"] {
+    assert!(names_user(&line("allocator/ann@example.org"), &user("ann@example.org")));
+    for other in ["monitor/@x of a of b", "monitor/-1001", "account/b", "login/x of b", "allocator/bb"] {
         assert!(!names_user(&line(other), &user("b")), "{other}");
     }
 }

@@ -279,10 +279,12 @@ impl UpdatePump {
         }
     }
 
-    /// Whether the link works although a call over it failed.
+    /// Whether the link works although a call over it failed. What is refused in words of whatever kind is answered:
+    /// another link would hear the same. Only what concerns the session ends it.
     pub(super) fn outlives(&self, failure: &Failure, asked: Asked) -> bool {
-        let may_pass = matches!(failure, Failure::Transient { .. } | Failure::Unreadable { .. });
-        may_pass && self.is_alive_since(asked)
+        let is_of_the_session =
+            matches!(failure, Failure::Dead { .. } | Failure::Migrate { .. } | Failure::Removed);
+        !is_of_the_session && self.is_alive_since(asked)
     }
 
     /// The difference cannot be read, and would not be the next time: something in it is of a newer

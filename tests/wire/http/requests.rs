@@ -2,16 +2,17 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::client_async;
+use tokio_tungstenite::{WebSocketStream, client_async};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::support::{Harness, PATIENCE, TOKEN_SECRET, eventually};
@@ -132,15 +133,19 @@ async fn the_documents_come_compressed_to_who_asks_for_it_and_to_nobody_else() {
     assert_eq!(body[..2], [0x1f, 0x8b], "RFC 1952 section 2.3.1");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_close_of_an_event_socket_is_answered() {
-    let harness = Harness::open().await;
+async fn event_socket(harness: &Harness) -> WebSocketStream<TcpStream> {
     let address = format!("ws://{}/api/v1/events", harness.daemon.listen());
     let mut request = address.into_client_request().unwrap();
     let token = format!("Bearer {}", signed(&json!({"sub": "ann", "exp": 4e9})));
     request.headers_mut().insert("authorization", token.parse().unwrap());
     let stream = TcpStream::connect(harness.daemon.listen()).await.unwrap();
-    let (mut socket, _) = client_async(request, stream).await.unwrap();
+    client_async(request, stream).await.unwrap().0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_close_of_an_event_socket_is_answered() {
+    let harness = Harness::open().await;
+    let mut socket = event_socket(&harness).await;
     let frame = CloseFrame { code: CloseCode::Away, reason: "done".into() };
     socket.close(Some(frame)).await.unwrap();
     let answer = timeout(PATIENCE, socket.next()).await.unwrap();
@@ -148,6 +153,22 @@ async fn a_close_of_an_event_socket_is_answered() {
     assert_eq!(frame.code, CloseCode::Away);
     let rest = timeout(PATIENCE, socket.next()).await.unwrap();
     assert!(matches!(rest, None | Some(Err(Error::ConnectionClosed))), "{rest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_breaks_the_rules_of_an_event_socket_is_told_which() {
+    let harness = Harness::open().await;
+    for (sent, told) in [
+        (Message::Text("x".repeat(5_000).into()), CloseCode::Size),
+        (Message::Frame(Frame::message(vec![0xff, 0xfe], OpCode::Data(Data::Text), true)), CloseCode::Invalid),
+        (Message::Frame(Frame::message(vec![], OpCode::Data(Data::Reserved(3)), true)), CloseCode::Protocol),
+    ] {
+        let mut socket = event_socket(&harness).await;
+        socket.send(sent).await.unwrap();
+        let answer = timeout(PATIENCE, socket.next()).await.unwrap();
+        let Some(Ok(Message::Close(Some(frame)))) = answer else { panic!("no close: {answer:?}") };
+        assert_eq!(frame.code, told, "{frame:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -26,6 +26,8 @@ use crate::telegram::{KeepKey, LoginConnection};
 
 /// Pauses between looks.
 const LOOK_BACKOFF: Backoff = Backoff { min_ms: 500, max_ms: 30_000 };
+/// Pauses between tries at ending a session: nobody waits for it, and Telegram may be away for days.
+const LEAVE_BACKOFF: Backoff = Backoff { min_ms: 500, max_ms: 30 * 60 * 1_000 };
 /// Refusals in a row after which a picture is given up.
 const QR_FAILURES_MAX: u32 = 10;
 
@@ -184,7 +186,11 @@ impl LoginActor {
     /// Has [`LoginMsg::Again`] come after a pause that grows, and that Telegram may have named.
     pub(super) async fn try_later(&mut self, myself: &ActorRef<LoginMsg>, failure: &LoginFailure) {
         self.failures = self.failures.saturating_add(1);
-        let mut pause = LOOK_BACKOFF.delay_ms(self.failures, self.context.jitter());
+        let backoff = match self.stage {
+            Stage::Leaving => LEAVE_BACKOFF,
+            _ => LOOK_BACKOFF,
+        };
+        let mut pause = backoff.delay_ms(self.failures, self.context.jitter());
         if matches!(failure, LoginFailure::Wait { .. }) {
             // Should the store fail, the daemon ends before anything is tried again.
             let _ = self.keep_wait(failure).await;

@@ -18,8 +18,10 @@ use crate::protocol::telegram::failure::Failure;
 use crate::protocol::values::ids::UnixMillis;
 use crate::store::{Op, StoreError};
 
-/// For how long ending a session is tried, in each life of the daemon, milliseconds.
-pub(super) const LEAVING_MAX_MS: i64 = 60 * 60 * 1_000;
+/// For how long ending a session is tried, milliseconds: longer than any outage lasts.
+const LEAVING_MAX_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
+/// How long it is tried at least in each life of the daemon.
+const LEAVING_MIN_MS: i64 = 60 * 60 * 1_000;
 /// What it is called in the audit log.
 const LEAVE: &str = "login.leave";
 
@@ -55,9 +57,9 @@ impl LoginActor {
         self.link = None;
         self.tell(view);
         self.refuse_held();
-        self.expires_at = self.context.now().plus_ms(LEAVING_MAX_MS);
-        let limit = Duration::from_millis(LEAVING_MAX_MS.unsigned_abs());
-        myself.send_after(limit, || LoginMsg::Deadline);
+        let now = self.context.now();
+        self.expires_at = left_by(now, now);
+        myself.send_after(until(self.expires_at, now), || LoginMsg::Deadline);
         self.go_on_leaving(myself).await;
     }
 
@@ -128,8 +130,15 @@ impl LoginActor {
 
     /// The time for ending the session is over.
     pub(super) async fn leave_be(&mut self, myself: &ActorRef<LoginMsg>) {
+        let now = self.context.now();
         // The deadline of the login itself comes by, too.
-        if self.context.now().plus_ms(1_000) < self.expires_at {
+        if now.plus_ms(1_000) < self.expires_at {
+            return;
+        }
+        // It is tried once more after a wait that Telegram named.
+        if now < self.not_before {
+            self.expires_at = self.not_before.plus_ms(LEAVING_MIN_MS);
+            myself.send_after(until(self.expires_at, now), || LoginMsg::Deadline);
             return;
         }
         let (login, user) = (self.id, &self.who.user);
@@ -161,6 +170,15 @@ impl LoginActor {
         let _ = self.context.store.commit(ops).await;
         myself.stop(None);
     }
+}
+
+/// When ending the session of a login that was begun then is given up, for somebody who goes on with it now.
+pub(super) fn left_by(begun: UnixMillis, now: UnixMillis) -> UnixMillis {
+    begun.plus_ms(LEAVING_MAX_MS).max(now.plus_ms(LEAVING_MIN_MS))
+}
+
+fn until(at: UnixMillis, now: UnixMillis) -> Duration {
+    Duration::from_millis(u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0))
 }
 
 /// The disk did not answer: what is kept of the login is unknown, not gone.

@@ -197,6 +197,35 @@ async fn a_session_that_cannot_be_ended_yet_is_ended_later_also_by_the_next_life
     fixture.expect_nothing_left().await;
 }
 
+/// Telegram is away for a day, and then asks for a wait that is longer than any patience for steps of people.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_has_to_go_goes_after_a_long_outage_and_after_a_long_wait() {
+    let fixture = Fixture::new(false).await;
+    let login = fixture.by_sms().await.unwrap();
+    fixture.ground.telegram.next("login.sign_in", Answer::now(Then::DoneUnheard));
+    fixture.ground.telegram.always("login.log_out", Answer::now(Then::Silence));
+    let waiting = {
+        let (logins, ann) = (fixture.logins(), fixture.ann.clone());
+        tokio::spawn(async move { logins.code(&ann, login.id, secret(CODE)).await })
+    };
+    pass(1).await;
+    fixture.logins().abandon(&fixture.ann, login.id).await.unwrap();
+    drop(waiting);
+    pass(24 * 60 * 60).await;
+    assert_eq!(fixture.ground.telegram.sessions(), 1);
+    let tries = fixture.count("login.log_out");
+    assert!((40..=100).contains(&tries), "{tries} tries in a day");
+    let wait = LoginFailure::Wait { code: "FLOOD_WAIT".into(), seconds: 8 * 24 * 60 * 60 };
+    fixture.ground.telegram.always("login.log_out", Answer::now(Then::Refuse(wait)));
+    pass(60 * 60).await;
+    let waited = fixture.count("login.log_out");
+    pass(7 * 24 * 60 * 60).await;
+    assert_eq!(fixture.count("login.log_out"), waited, "nobody asks during the wait");
+    fixture.ground.telegram.always("login.log_out", Answer::now(Then::World));
+    pass(24 * 60 * 60).await;
+    fixture.expect_nothing_left().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_login_that_nobody_answers_holds_up_no_other() {
     let fixture = Fixture::new(false).await;

@@ -12,6 +12,7 @@ use crate::actors::services::MessageService;
 use crate::actors::tests::{Ground, pass, soon, user};
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::answers::refusal::{Code, Refusal};
+use crate::protocol::campaigns::caps::Budget;
 use crate::protocol::messages::outgoing::Outgoing;
 use crate::protocol::messages::record::SentMessage;
 use crate::protocol::telegram::failure::{Failure, WaitScope};
@@ -64,6 +65,14 @@ impl Fixture {
 
     async fn send(&self, text: &str, key: Option<&str>, seconds: u64) -> Told {
         self.begin(text, key, seconds).await.unwrap()
+    }
+
+    /// What campaigns that act by the account count as sent.
+    async fn counted_for_campaigns(&self) -> u32 {
+        let person = self.account.telegram_id;
+        let counts = self.ground.store.read(move |store| store.use_counts(person)).await.unwrap();
+        let messages = counts.iter().filter(|count| count.budget == Budget::Message);
+        messages.map(|count| count.used - count.given_back).sum()
     }
 
     /// The `random_id` of every try.
@@ -240,6 +249,7 @@ async fn the_daily_limit_counts_what_was_sent_or_may_have_been() {
     fixture.ground.telegram.next("send", Answer::now(Then::Fail(lost)));
     let refusal = fixture.send("not this one", None, 10).await.unwrap_err();
     assert_eq!(refusal.code, Code::ChatForbidden);
+    assert_eq!(fixture.counted_for_campaigns().await, 0);
     fixture.send("one", None, 10).await.unwrap();
     fixture.ground.telegram.next("send", Answer::now(Then::Silence));
     assert!(fixture.send("maybe", Some("maybe"), 3).await.is_err());
@@ -249,6 +259,7 @@ async fn the_daily_limit_counts_what_was_sent_or_may_have_been() {
     assert!(refusal.detail.contains("daily limit"), "{refusal:?}");
     fixture.send("maybe", Some("maybe"), 10).await.unwrap();
     assert_eq!(fixture.ground.telegram.sent(), 2);
+    assert_eq!(fixture.counted_for_campaigns().await, 2);
     // The next life has counted, too.
     let Fixture { ground, root, account } = fixture;
     ground.stop(root).await;

@@ -35,7 +35,7 @@ pub struct RequestLimits {
     /// Of one user, for sending messages.
     pub send: u32,
     /// Of one user, for changing anything else: how many there may be at once, and how many a minute
-    /// come back. Each is a line in the audit log, which is kept for ever.
+    /// come back. Each is a line in the audit log, which is kept for a year.
     pub change: ChangeLimit,
     /// Of one user, for everything else.
     pub other: u32,

@@ -49,7 +49,7 @@ use crate::actors::Services;
 use crate::clock::Clock;
 use crate::protocol::values::network::Network;
 
-pub use campaigns::{IMPORT_BYTES_MAX, ImportOptions};
+pub use campaigns::{IMPORT_BYTES_MAX, ImportOptions, UploadRoom};
 pub use claims::{Grant, TokenError};
 pub use limits::{ChangeLimit, RequestLimits};
 pub use secret::{TokenSecret, TokenSecretError};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
@@ -325,11 +325,33 @@ async fn converse(mut socket: WebSocket, mut follow: Follow) {
             }
             message = socket.recv() => match message {
                 Some(Ok(Message::Close(_))) => return close_together(&mut socket).await,
-                Some(Err(_)) | None => return,
+                Some(Err(error)) => return refuse(&mut socket, &error).await,
+                None => return,
                 Some(Ok(_)) => heard = instant(),
             },
         }
     }
+}
+
+/// Tells a client that did what it may not, so that it does not take it for a fault of the network and do it again
+/// (RFC 6455 section 7.4.1). Where the network failed there is nobody to tell.
+async fn refuse(socket: &mut WebSocket, error: &axum::Error) {
+    let Some((code, reason)) = fault_of_client(&error.to_string()) else { return };
+    let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+    if let Ok(Ok(())) = timeout(SEND_MAX, socket.send(close)).await {
+        close_together(socket).await;
+    }
+}
+
+/// What the library says of a client's fault, by how its words begin: it is not to be had in another form.
+fn fault_of_client(words: &str) -> Option<(u16, &'static str)> {
+    let known = [
+        ("Space limit exceeded", close_code::SIZE, "nothing of this size is taken here; only listen"),
+        ("UTF-8 encoding error", close_code::INVALID, "a text has to be UTF-8"),
+        ("WebSocket protocol error", close_code::PROTOCOL, "this is not the WebSocket protocol"),
+    ];
+    let known = known.into_iter().find(|(begin, ..)| words.starts_with(begin))?;
+    Some((known.1, known.2))
 }
 
 /// Ends the closing handshake (RFC 6455 section 5.5.1): reading on sends the Close that answers one, and

@@ -184,18 +184,21 @@ async fn a_difference_that_always_fails_costs_no_connection_and_no_message() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_state_that_is_never_told_costs_no_connection_and_no_message() {
-    let scene = Scene::set().await;
-    scene.strike(failing("updates.getState", "RPC_CALL_FAIL")).await;
-    let before = scene.calls("updates.getState").await;
-    // Nothing is said for a while, so that a sign of life is asked for.
-    scene.until_called("updates.getState", before).await;
-    scene.until_troubled("UPDATES_FAILING").await;
-    scene.say(6, 30).await;
-    scene.expect_all().await;
-    scene.expect_the_connection_kept().await;
-    scene.stage.sim.lift_faults().await;
-    scene.until_well().await;
-    scene.expect_a_good_end().await;
+    // Telegram's own trouble; an error that nobody knows; and one that says something of the account.
+    for error in ["RPC_CALL_FAIL", "UPDATES_STATE_UNHEARD_OF", "PEER_FLOOD"] {
+        let scene = Scene::set().await;
+        scene.strike(failing("updates.getState", error)).await;
+        let before = scene.calls("updates.getState").await;
+        // Nothing is said for a while, so that a sign of life is asked for.
+        scene.until_called("updates.getState", before).await;
+        scene.until_troubled("UPDATES_FAILING").await;
+        scene.say(6, 30).await;
+        scene.expect_all().await;
+        scene.expect_the_connection_kept().await;
+        scene.stage.sim.lift_faults().await;
+        scene.until_well().await;
+        scene.expect_a_good_end().await;
+    }
 }
 
 /// An account that is new does not know where its updates stand.

@@ -47,7 +47,7 @@ use crate::protocol::campaigns::task::TaskId;
 use crate::protocol::users::owner::Caller;
 
 pub(super) use imports::Outcomes;
-pub use imports::{IMPORT_BYTES_MAX, ImportOptions};
+pub use imports::{IMPORT_BYTES_MAX, ImportOptions, UploadRoom};
 
 /// People that one request may add.
 const ADDED_AT_ONCE_MAX: usize = 1_000;

@@ -92,6 +92,7 @@ impl Server {
                 spool: std::env::temp_dir(),
                 file_bytes_max: imports::FILE_MAX,
                 parsing: Some(imports::parsing_service().await),
+                room: UploadRoom::default(),
             },
             metrics: HttpMetrics::default(),
             stop: stop.clone(),

@@ -33,6 +33,7 @@ use self::shapes::{
     CheckFile, ImportFile, ImportList, ImportView, ImportedPeople, UndoneView, imported,
 };
 pub(super) use self::suppressing::suppress_file;
+pub use self::upload::UploadRoom;
 use self::upload::{Upload, receive};
 use super::parse;
 use crate::actors::ImportOrder;
@@ -67,6 +68,8 @@ pub struct ImportOptions {
     pub file_bytes_max: u64,
     /// The parsing service, if there is one.
     pub parsing: Option<ParsingClient>,
+    /// The room for files that are being sent.
+    pub room: UploadRoom,
 }
 
 impl ImportOptions {
@@ -280,6 +283,7 @@ async fn undo_import(
 }
 
 async fn received(api: &Shared, request: Request) -> Result<Upload, Response> {
+    let _place = api.imports.room.enter().map_err(IntoResponse::into_response)?;
     receive(request, &api.imports.spool, api.imports.file_bytes_max).await
 }
 

@@ -5,12 +5,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -44,6 +45,32 @@ pub(super) struct Upload {
     pub(super) file: File,
     /// What it is called.
     pub(super) name: Option<String>,
+}
+
+/// Files that are being sent at once: each is an open file and a thread that writes, beside its connection.
+const UPLOADS_AT_ONCE: usize = 16;
+
+/// The room for files that are being sent.
+#[derive(Clone, Debug)]
+pub struct UploadRoom(Arc<Semaphore>);
+
+impl Default for UploadRoom {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(UPLOADS_AT_ONCE)))
+    }
+}
+
+impl UploadRoom {
+    /// A place for one, until it goes.
+    ///
+    /// # Errors
+    /// When there is none left.
+    pub(super) fn enter(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        self.0.try_acquire().map_err(|_| {
+            let detail = format!("{UPLOADS_AT_ONCE} files are being sent already; try again soon");
+            Refusal::new(Code::Overloaded, detail).after(5)
+        })
+    }
 }
 
 /// Takes in a request of the parts `task_id` and `file`, in any order. The file has at most `max` bytes.
@@ -178,8 +205,14 @@ fn is_not_offered(error: &io::Error) -> bool {
 
 /// The file could not be written.
 fn unkept(error: &io::Error) -> Refusal {
+    let is_out_of_files = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
     match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+        _ if is_out_of_files => {
+            let detail = "too many files are open just now; nothing was added";
+            Refusal::new(Code::Overloaded, detail).after(10)
+        }
+        // A limit on the size of files is a disk without room, too (setrlimit(2), RLIMIT_FSIZE).
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
             let detail = "the disk has no room for the file; nothing was added";
             Refusal::new(Code::Overloaded, detail).after(60)
         }
@@ -241,6 +274,25 @@ mod tests {
         assert_eq!((known.nlink(), known.permissions().mode() & 0o777), (0, 0o600));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         assert!(nameless(&folder.path().join("nowhere")).is_err());
+    }
+
+    #[test]
+    fn what_the_system_has_no_room_for_comes_again_and_is_no_bug() {
+        for code in [libc::ENOSPC, libc::EDQUOT, libc::EFBIG, libc::EMFILE, libc::ENFILE] {
+            let refusal = unkept(&io::Error::from_raw_os_error(code));
+            assert_eq!(refusal.code, Code::Overloaded, "{code}");
+            assert!(refusal.retry_after.is_some(), "{code}");
+        }
+        assert_eq!(unkept(&io::Error::from_raw_os_error(libc::EIO)).code, Code::Internal);
+    }
+
+    #[test]
+    fn beyond_the_room_a_file_is_refused_until_one_has_come() {
+        let room = UploadRoom::default();
+        let mut held: Vec<_> = (0..UPLOADS_AT_ONCE).map(|_| room.enter().unwrap()).collect();
+        assert_eq!(room.enter().unwrap_err().code, Code::Overloaded);
+        drop(held.pop());
+        assert!(room.enter().is_ok());
     }
 
     #[tokio::test(start_paused = true)]
