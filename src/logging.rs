@@ -3,7 +3,7 @@
 //! The configured level is for the daemon's own events. What libraries say is capped below the
 //! levels at which they print message texts. What strangers wrote (titles, names, errors of servers)
 //! is escaped here, in both forms: nothing of it can end a line, forge another, command a terminal or
-//! hide ([`crate::protocol::printable`]). This module must never decide what is logged by
+//! hide ([`crate::protocol::values::printable`]). This module must never decide what is logged by
 //! others of our modules, and never fail a caller: a log line that cannot be written is lost.
 
 mod ecs;

@@ -198,7 +198,7 @@ fn rooms_import_only_what_the_table_allows() {
     let all = modules();
     for (module, text) in &all {
         let Some(own) = room(rooms.keys(), module) else {
-            assert!(module.len() < 2, "{} is in no room of the table", module.join("::"));
+            assert!(module.is_empty(), "{} is in no room of the table", module.join("::"));
             continue;
         };
         for path in paths(text) {
@@ -319,5 +319,45 @@ fn files_that_documents_name_are_there() {
             let is_there = root().join(&name).exists() || root().join("src").join(&name).exists();
             assert!(is_there, "{} names {name}, which is not there", document.display());
         }
+    }
+}
+
+/// Names of tests in a document: long ones in backticks, which nothing else has there.
+fn tests_named_in(document: &str) -> BTreeSet<String> {
+    let is_test = |name: &String| {
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let others = ["telewarden_", "telegram_", "invite_", "process_"];
+        name.chars().all(is_plain)
+            && name.matches('_').count() > 4
+            && !others.iter().any(|other| name.starts_with(other))
+    };
+    names(document).into_iter().filter(is_test).collect()
+}
+
+fn all_text_below(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() && !path.ends_with("target") {
+            all_text_below(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(&path).expect("a file"));
+        }
+    }
+}
+
+#[test]
+fn tests_that_documents_name_are_there() {
+    let mut text = String::new();
+    for folder in ["src", "tests", "vendor"] {
+        all_text_below(&root().join(folder), &mut text);
+    }
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let known: BTreeSet<&str> = text.split(|c| !is_word(c)).collect();
+    for document in ["reliability.md", "security.md", "internals.md"] {
+        let document = root().join("docs").join(document);
+        let named = tests_named_in(&fs::read_to_string(&document).expect("a document"));
+        let gone: Vec<&String> =
+            named.iter().filter(|name| !known.contains(name.as_str())).collect();
+        assert!(gone.is_empty(), "{} names tests that are not there: {gone:?}", document.display());
     }
 }

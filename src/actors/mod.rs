@@ -1,13 +1,5 @@
-//! The supervision tree, a room a subject, one actor a file. Actors perform; what to do is decided in `protocol`.
-//!
-//! ```text
-//! root ── bridge ── publisher, consumer
-//!      ├─ fleet ── account/<auth key> ── link
-//!      ├─ monitors ── monitor/<owner, chat>
-//!      ├─ logins ── login/<id>
-//!      ├─ webhooks ── dispatcher, endpoint/<id>
-//!      └─ jobs
-//! ```
+//! The supervision tree, a room a subject, one actor a file. Actors perform; what to do is decided in `protocol`. What
+//! the tree is made of is one table, `protocol/tree/table.rs`; `ARCHITECTURE.md` draws it.
 
 mod accounts;
 mod bridge;

@@ -180,7 +180,7 @@ pub(in crate::actors) struct AccountActor {
     /// Whether what the store kept is in there.
     peers_recalled: bool,
     queue: CallQueue,
-    cooldowns: FloodWaits,
+    flood_waits: FloodWaits,
     last_failure: Option<Failure>,
     /// Since when the link has not been stable.
     unstable_since: Option<Instant>,
@@ -308,7 +308,7 @@ impl AccountActor {
                 context.settings.limits.clone(),
                 context.metrics.depth("account"),
             ),
-            cooldowns: FloodWaits::new(record.cooldowns.clone()),
+            flood_waits: FloodWaits::new(record.flood_waits.clone()),
             peers: Arc::default(),
             peers_recalled: false,
             context,
@@ -479,7 +479,7 @@ impl AccountActor {
                     self.arm_linger(myself);
                 }
             }
-            Effect::Bury { code } => {
+            Effect::RecordDead { code } => {
                 let sessions = self.names.join(", ");
                 tracing::error!(
                     account = self.called(),
@@ -594,9 +594,9 @@ impl AccountActor {
     fn show(&self) {
         let at = self.context.now();
         let state = match self.machine.state() {
-            AccountState::Active if self.cooldowns.is_limited(at) => AccountState::Limited,
+            AccountState::Active if self.flood_waits.is_limited(at) => AccountState::Limited,
             AccountState::Active if self.record.frozen.is_some() => AccountState::Limited,
-            AccountState::Active if self.cooldowns.is_cooling(at) => AccountState::CoolingDown,
+            AccountState::Active if self.flood_waits.has_wait_of_class(at) => AccountState::CoolingDown,
             state => state,
         };
         let failure = match &self.record.fault {
@@ -617,7 +617,7 @@ impl AccountActor {
             is_crashed: false,
             retry_at: self.retry_at.filter(|_| self.live.is_none()),
             frozen_until: self.record.frozen.as_ref().map(|frozen| frozen.look_at),
-            cooldowns: self.cooldowns.current(at),
+            flood_waits: self.flood_waits.current(at),
             progress: self.live.as_ref().map(|live| live.watch.progress(at)),
             queued: self.queue.len(),
             reconnects: self.connects.saturating_sub(1),

@@ -206,14 +206,14 @@ impl Request {
 
     /// How long Telegram holds it back, and by what: its class, the method that it borrows, its chat, or
     /// all that the account begins; with Telegram's name for it.
-    fn held_by(&self, cooldowns: &FloodWaits, now: UnixMillis) -> Option<HeldBack> {
-        let chat = self.call.sends_into().and_then(|chat| cooldowns.holds_chat(chat, now));
-        let lent = lending_class(&self.call).and_then(|class| cooldowns.holds(class, now));
-        let class = cooldowns.holds(self.call.class(), now).max(lent);
+    fn held_by(&self, flood_waits: &FloodWaits, now: UnixMillis) -> Option<HeldBack> {
+        let chat = self.call.sends_into().and_then(|chat| flood_waits.holds_chat(chat, now));
+        let lent = lending_class(&self.call).and_then(|class| flood_waits.holds(class, now));
+        let class = flood_waits.holds(self.call.class(), now).max(lent);
         let until = class.max(chat)?;
         let (scope, code) = match chat > class {
             true => (WaitScope::Chat, "SLOWMODE_WAIT"),
-            false if cooldowns.limited_until(now) == Some(until) => {
+            false if flood_waits.limited_until(now) == Some(until) => {
                 (WaitScope::MethodClass, PEER_FLOOD)
             }
             false => (WaitScope::MethodClass, "FLOOD_WAIT"),
@@ -222,8 +222,8 @@ impl Request {
         Some(HeldBack { pause, scope, code })
     }
 
-    fn held_for(&self, cooldowns: &FloodWaits, now: UnixMillis) -> Option<Duration> {
-        self.held_by(cooldowns, now).map(|held| held.pause)
+    fn held_for(&self, flood_waits: &FloodWaits, now: UnixMillis) -> Option<Duration> {
+        self.held_by(flood_waits, now).map(|held| held.pause)
     }
 
     /// Telegram makes it wait, and whoever asked waits no longer: it certainly was not done, and is not
@@ -374,13 +374,13 @@ impl CallQueue {
         self.depth.set(self.waiting.len());
     }
 
-    /// Picks the first request that neither a cooldown nor its bucket holds back.
-    pub(in crate::actors) fn next(&mut self, cooldowns: &FloodWaits, now: UnixMillis) -> Next {
+    /// Picks the first request that neither a flood wait nor its bucket holds back.
+    pub(in crate::actors) fn next(&mut self, flood_waits: &FloodWaits, now: UnixMillis) -> Next {
         if self.under_way >= CONCURRENT_MAX {
             return Next::Idle;
         }
         self.drop_unwanted();
-        self.refuse_impatient(cooldowns, now);
+        self.refuse_impatient(flood_waits, now);
         self.follow_limits();
         let mut soonest: Option<Duration> = None;
         let mut held: Vec<MethodClass> = Vec::new();
@@ -390,7 +390,7 @@ impl CallQueue {
                 continue;
             }
             // What Telegram holds back only here does not hold others of its class back.
-            if let Some(pause) = self.waiting[index].held_for(cooldowns, now) {
+            if let Some(pause) = self.waiting[index].held_for(flood_waits, now) {
                 soonest = Some(soonest.map_or(pause, |known| known.min(pause)));
                 continue;
             }
@@ -415,10 +415,10 @@ impl CallQueue {
     }
 
     /// Answers those at once for whom Telegram's wait is too long.
-    fn refuse_impatient(&mut self, cooldowns: &FloodWaits, now: UnixMillis) {
+    fn refuse_impatient(&mut self, flood_waits: &FloodWaits, now: UnixMillis) {
         let left = |request: &Request| {
             let patience = request.patience?;
-            request.held_by(cooldowns, now).filter(|held| held.pause > patience)
+            request.held_by(flood_waits, now).filter(|held| held.pause > patience)
         };
         let mut index = 0;
         while let Some(request) = self.waiting.get(index) {

@@ -236,7 +236,7 @@ impl FleetState {
                 context.status.account(record.id, AccountView::ended(fault));
             }
             if let Some(me) = &record.me {
-                for FloodWait { scope, until } in record.cooldowns.clone() {
+                for FloodWait { scope, until } in record.flood_waits.clone() {
                     context.flood_waits.impose(me.user_id, scope, until, context.now());
                 }
             }
@@ -299,7 +299,7 @@ impl FleetState {
                 me: None,
                 fault: None,
                 frozen: known.and_then(|known| known.frozen),
-                cooldowns: Vec::new(),
+                flood_waits: Vec::new(),
                 created_at: self.context.now(),
             };
             let is_new = !self.members.contains_key(&account);
@@ -492,7 +492,7 @@ impl FleetState {
 
     async fn start(&mut self, myself: &ActorRef<FleetMsg>, account: AuthKeyId, retry: bool) {
         let Some(member) = self.members.get_mut(&account) else { return };
-        // What the account wrote in an earlier life: its identity, its fault, its cooldowns.
+        // What the account wrote in an earlier life: its identity, its fault, its flood waits.
         let mut record = member.latest.get();
         let retry = std::mem::take(&mut member.retry) || retry;
         if retry && record.fault.take().is_some() {

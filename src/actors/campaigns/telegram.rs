@@ -152,7 +152,7 @@ impl Platform for TelegramPlatform {
         );
         let now = self.context.now();
         let left = |wait: FloodWait| (wait.scope, wait.until.0.saturating_sub(now.0));
-        let waits = view.cooldowns.into_iter().map(left).filter(|(_, left)| *left > 0).collect();
+        let waits = view.flood_waits.into_iter().map(left).filter(|(_, left)| *left > 0).collect();
         let code = view.error.as_ref().map(|(code, _)| code.as_str());
         AccountStanding {
             is_connected: is_connected && !account.is_paused,

@@ -50,7 +50,7 @@ impl LoginFloodWaits {
     }
 }
 
-/// Whom a wait belongs to that is told to a login of `way`: a phone number, bot or session, whoever asks
+/// Whom a wait belongs to that is told to a login by `method`: a phone number, bot or session, whoever asks
 /// for it. Of a picture nothing is known but who wanted it. `None`: the login's record says.
 pub(in crate::actors) fn subject_of(method: &LoginMethod, user: &UserId) -> Option<Fingerprint> {
     Some(match method {

@@ -1,5 +1,6 @@
 //! Logins: each an actor with a connection and a deadline of its own, which hands the account over to the fleet once
-//! Telegram knows it. Steps of users come in; views and, at the end, an account go out.
+//! Telegram knows it. Owns what was begun until it is an account or over; never a session that was made elsewhere, and
+//! never an account. Steps of users come in; views and, at the end, an account go out.
 
 pub(super) mod context;
 pub(super) mod flood_waits;

@@ -47,10 +47,10 @@ impl LoginView {
 
 /// The login registry.
 #[derive(Debug, Default)]
-pub(in crate::actors) struct LoginRegistry(Mutex<Guests>);
+pub(in crate::actors) struct LoginRegistry(Mutex<State>);
 
 #[derive(Debug, Default)]
-struct Guests {
+struct State {
     logins: BTreeMap<(UserId, LoginId), LoginView>,
     /// For admins, who name a login without its owner.
     owners: HashMap<LoginId, UserId>,
@@ -59,18 +59,18 @@ struct Guests {
 }
 
 impl LoginRegistry {
-    fn guests(&self) -> MutexGuard<'_, Guests> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whose login `id` is and where it stands, if it exists in `scope`.
     pub(in crate::actors) fn get(&self, scope: &Scope, id: LoginId) -> Option<(UserId, LoginView)> {
-        let guests = self.guests();
+        let state = self.state();
         let owner = match scope {
             Scope::Only(user) => user.clone(),
-            Scope::Everybody => guests.owners.get(&id)?.clone(),
+            Scope::Everybody => state.owners.get(&id)?.clone(),
         };
-        let view = guests.logins.get(&(owner.clone(), id))?.clone();
+        let view = state.logins.get(&(owner.clone(), id))?.clone();
         Some((owner, view))
     }
 
@@ -82,40 +82,40 @@ impl LoginRegistry {
         view: LoginView,
         now: UnixMillis,
     ) {
-        let mut guests = self.guests();
-        let guests = &mut *guests;
-        guests.logins.retain(|_, known| known.expires_at.plus_ms(ENDED_SHOWN_MS) > now);
-        let logins = &guests.logins;
-        guests.owners.retain(|id, owner| logins.contains_key(&(owner.clone(), *id)));
-        guests.owners.insert(id, user.clone());
-        guests.logins.insert((user.clone(), id), view);
+        let mut state = self.state();
+        let state = &mut *state;
+        state.logins.retain(|_, known| known.expires_at.plus_ms(ENDED_SHOWN_MS) > now);
+        let logins = &state.logins;
+        state.owners.retain(|id, owner| logins.contains_key(&(owner.clone(), *id)));
+        state.owners.insert(id, user.clone());
+        state.logins.insert((user.clone(), id), view);
     }
 
     /// A login only has its session to end from here on.
     pub(in crate::actors) fn leaves(&self, id: LoginId) {
-        self.guests().leaving.insert(id);
+        self.state().leaving.insert(id);
     }
 
     /// Whether it only has its session to end.
     pub(in crate::actors) fn is_leaving(&self, id: LoginId) -> bool {
-        self.guests().leaving.contains(&id)
+        self.state().leaving.contains(&id)
     }
 
     /// A login's actor is gone.
     pub(in crate::actors) fn left(&self, id: LoginId) {
-        self.guests().leaving.remove(&id);
+        self.state().leaving.remove(&id);
     }
 
     /// The login was given up by its user.
     pub(in crate::actors) fn remove(&self, user: &UserId, id: LoginId) {
-        let mut guests = self.guests();
-        guests.owners.remove(&id);
-        guests.logins.remove(&(user.clone(), id));
+        let mut state = self.state();
+        state.owners.remove(&id);
+        state.logins.remove(&(user.clone(), id));
     }
 
     /// The login's actor crashed and is not started again.
     pub(in crate::actors) fn crashed(&self, user: &UserId, id: LoginId) {
-        if let Some(view) = self.guests().logins.get_mut(&(user.clone(), id)) {
+        if let Some(view) = self.state().logins.get_mut(&(user.clone(), id)) {
             let text = "something failed inside; the log says what. Begin the login anew";
             view.state = LoginState::Failed;
             view.error = Some(("INTERNAL".into(), text.into()));
@@ -124,8 +124,8 @@ impl LoginRegistry {
 
     /// Logins of `user` that are not over.
     pub(in crate::actors) fn open(&self, user: &UserId) -> Vec<LoginId> {
-        let guests = self.guests();
-        let own = guests.logins.iter().filter(|((owner, _), _)| owner == user);
+        let state = self.state();
+        let own = state.logins.iter().filter(|((owner, _), _)| owner == user);
         own.filter(|(_, view)| !view.state.is_over()).map(|((_, id), _)| *id).collect()
     }
 }

@@ -513,7 +513,7 @@ impl MessageSender {
     /// When the account may send again, seconds.
     fn next_token(&self, key: AuthKeyId, peer: PeerRecord) -> u64 {
         let at = self.context.now();
-        let waits = self.context.status.view(key).map(|view| view.cooldowns).unwrap_or_default();
+        let waits = self.context.status.view(key).map(|view| view.flood_waits).unwrap_or_default();
         let waits = crate::protocol::telegram::pacing::FloodWaits::new(waits);
         let held = waits.holds(MethodClass::Send, at).max(waits.holds_chat(peer.id, at));
         let per_minute = u64::from(self.context.settings.limits.borrow().send.per_minute.max(1));

@@ -251,7 +251,7 @@ impl Accounts {
             Some(view) => AccountStatus {
                 account,
                 since: view.since,
-                flood_waits: view.cooldowns,
+                flood_waits: view.flood_waits,
                 daily_limits,
                 queue_length: u32::try_from(view.queued).unwrap_or(u32::MAX),
                 reconnects: view.reconnects,

@@ -48,7 +48,7 @@ pub(in crate::actors) async fn pass(seconds: u64) {
 }
 
 /// What a tree stands on, which outlives it.
-pub(in crate::actors) struct Ground {
+pub(in crate::actors) struct TestEnvironment {
     pub(in crate::actors) telegram: FakeTelegram,
     pub(in crate::actors) store: Store,
     pub(in crate::actors) outbox: Outbox,
@@ -56,7 +56,7 @@ pub(in crate::actors) struct Ground {
     _time: AbortOnDropHandle<()>,
 }
 
-impl Ground {
+impl TestEnvironment {
     pub(in crate::actors) fn new() -> Self {
         let (store, outbox) = Store::in_memory().unwrap();
         Self::on(store, outbox)
@@ -196,8 +196,8 @@ pub(in crate::actors) fn name_of(account: AuthKeyId) -> SessionId {
 
 /// An account of which nothing is known yet.
 pub(in crate::actors) fn record(id: AuthKeyId) -> AccountRecord {
-    let (me, fault, cooldowns, frozen) = (None, None, Vec::new(), None);
-    AccountRecord { id, me, fault, cooldowns, frozen, created_at: now() }
+    let (me, fault, flood_waits, frozen) = (None, None, Vec::new(), None);
+    AccountRecord { id, me, fault, flood_waits, frozen, created_at: now() }
 }
 
 /// A user of the API.
@@ -232,16 +232,16 @@ impl FleetFixture {
         account: AuthKeyId,
         chat: MarkedId,
         retry: bool,
-    ) -> Ear {
-        let ear = Ear::new().await;
-        let (key, subscription) = (ear.key(chat), ear.subscription(chat));
+    ) -> TestListener {
+        let listener = TestListener::new().await;
+        let (key, subscription) = (listener.key(chat), listener.subscription(chat));
         self.fleet.cast(FleetMsg::Watch { account, key, subscription, retry }).unwrap();
-        ear
+        listener
     }
 
     /// Somebody listens no more.
-    pub(in crate::actors) fn unwatch(&self, account: AuthKeyId, chat: MarkedId, ear: &Ear) {
-        let (key, monitor) = (ear.key(chat), ear.actor.get_id());
+    pub(in crate::actors) fn unwatch(&self, account: AuthKeyId, chat: MarkedId, listener: &TestListener) {
+        let (key, monitor) = (listener.key(chat), listener.actor.get_id());
         self.fleet.cast(FleetMsg::Unwatch { account, key, monitor }).unwrap();
     }
 
@@ -272,7 +272,7 @@ pub(in crate::actors) enum Heard {
 }
 
 /// Listens, and does nothing else.
-pub(in crate::actors) struct Ear {
+pub(in crate::actors) struct TestListener {
     pub(in crate::actors) actor: ActorRef<ListenerMsg>,
     heard: Arc<Mutex<Vec<Heard>>>,
 }
@@ -312,7 +312,7 @@ impl Actor for Listening {
     }
 }
 
-impl Ear {
+impl TestListener {
     pub(in crate::actors) async fn new() -> Self {
         let heard = Arc::<Mutex<Vec<Heard>>>::default();
         let actor = spawn_alone(Listening, Arc::clone(&heard)).await;

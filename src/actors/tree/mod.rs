@@ -1,6 +1,6 @@
 //! What every actor stands on: the context that each is handed, children and their restarts, the ledger, the status
-//! that health reads, the numbers for metrics, and who holds what while a user is erased. Knows no subject: the
-//! rooms of subjects import this one, and it imports none of them.
+//! that health reads, the numbers for metrics, and who holds what while a user is erased. Imports no room of a subject,
+//! and never acts for one: what they say of themselves comes in, and goes out to whoever looks.
 
 pub(super) mod actor;
 pub(super) mod backlog;

@@ -57,7 +57,7 @@ pub struct AccountView {
     /// When it is looked again whether Telegram still has it frozen, if it has.
     pub frozen_until: Option<UnixMillis>,
     /// What Telegram makes wait.
-    pub cooldowns: Vec<FloodWait>,
+    pub flood_waits: Vec<FloodWait>,
     /// How its link was getting on when it was last looked at; `None` while there is no link.
     pub progress: Option<LinkProgress>,
     /// Requests that wait in its queue.
@@ -106,7 +106,7 @@ impl AccountView {
             is_crashed: false,
             retry_at: None,
             frozen_until: None,
-            cooldowns: Vec::new(),
+            flood_waits: Vec::new(),
             progress: None,
             queued: 0,
             reconnects: 0,
@@ -121,7 +121,7 @@ impl AccountView {
             failures: self.failures,
             is_crashed: self.is_crashed,
             retry_at: self.retry_at,
-            cooldowns: &self.cooldowns,
+            flood_waits: &self.flood_waits,
             progress: self.progress,
             frozen_until: self.frozen_until,
         };
@@ -160,7 +160,7 @@ impl MonitorView {
         account: Option<&'a AccountView>,
         now: UnixMillis,
     ) -> Option<&'a FloodWait> {
-        let waits = account.filter(|_| self.state == MonitorState::Opening)?.cooldowns.iter();
+        let waits = account.filter(|_| self.state == MonitorState::Opening)?.flood_waits.iter();
         let is_needed = |scope: &FloodWaitScope| {
             use MethodClass::{Read, Resolve};
             matches!(scope, FloodWaitScope::Account | FloodWaitScope::Class(Read | Resolve))
@@ -593,7 +593,7 @@ mod tests {
         };
         let error = ("PEER_FLOOD".to_owned(), "limited".to_owned());
         let account = |scope, ms| AccountView {
-            cooldowns: vec![FloodWait { scope, until: now.plus_ms(ms) }],
+            flood_waits: vec![FloodWait { scope, until: now.plus_ms(ms) }],
             ..AccountView::without_actor(AccountState::Limited, now, error.clone())
         };
         let told = |state, account| {

@@ -1,5 +1,6 @@
 //! The HTTP edge: routes, the server, and how refusals look. Handlers parse, ask, and map
-//! errors; they must never decide business rules or wait for another task.
+//! errors; they must never decide business rules or wait for another task. Requests come in, bounded before they are read;
+//! answers, streams and pages go out.
 
 pub mod api;
 mod connections;

@@ -102,7 +102,7 @@ pub enum Effect {
         permanence: Permanence,
     },
     /// Remember durably that the session is over.
-    Bury {
+    RecordDead {
         /// Telegram's error name.
         code: String,
     },
@@ -200,7 +200,7 @@ impl AccountMachine {
         if self.is_suspect { TRUSTED_AFTER_MS } else { STABLE_AFTER_MS }
     }
 
-    /// The state without regard to cooldowns.
+    /// The state without regard to flood waits.
     pub fn state(&self) -> AccountState {
         match self.link {
             LinkState::Up => AccountState::Active,
@@ -331,7 +331,7 @@ impl AccountMachine {
             let permanence = Permanence::Account;
             return vec![
                 Effect::HangUp,
-                Effect::Bury { code },
+                Effect::RecordDead { code },
                 Effect::TellDown { reason, permanence },
             ];
         }
@@ -404,7 +404,7 @@ mod tests {
         account.step(Input::Wanted, 0.0);
         let dead = Input::Lost(Failure::Dead { code: "SESSION_REVOKED".into() });
         let effects = account.step(dead, 0.0);
-        assert!(effects.contains(&Effect::Bury { code: "SESSION_REVOKED".into() }));
+        assert!(effects.contains(&Effect::RecordDead { code: "SESSION_REVOKED".into() }));
         for input in [Input::Wanted, Input::RetryDue, Input::Connected, Input::Resume] {
             assert!(!account.step(input, 0.0).contains(&Effect::Dial));
         }
@@ -525,7 +525,7 @@ mod tests {
                         Effect::HangUp => connections = 0,
                         Effect::TellUp => prop_assert_eq!(account.link(), &LinkState::Up),
                         Effect::RetryAfter { ms } => prop_assert!(ms >= 250),
-                        Effect::TellDown { .. } | Effect::Bury { .. } => {}
+                        Effect::TellDown { .. } | Effect::RecordDead { .. } => {}
                     }
                     prop_assert!(connections <= 1, "two connections for one key");
                 }

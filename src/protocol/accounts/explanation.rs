@@ -22,7 +22,7 @@ pub struct Situation<'a> {
     /// When it is dialled, or its actor started, again.
     pub retry_at: Option<UnixMillis>,
     /// What Telegram makes wait.
-    pub cooldowns: &'a [FloodWait],
+    pub flood_waits: &'a [FloodWait],
     /// How its link was getting on when it was last looked at.
     pub progress: Option<LinkProgress>,
     /// When it is looked again whether Telegram still has it frozen, if it has.
@@ -57,7 +57,7 @@ pub fn explain(situation: &Situation<'_>, now: UnixMillis) -> Why {
         failures,
         is_crashed,
         retry_at,
-        cooldowns,
+        flood_waits,
         progress,
         frozen_until,
     } = situation;
@@ -85,10 +85,10 @@ pub fn explain(situation: &Situation<'_>, now: UnixMillis) -> Why {
         what: "the next look whether telegram has lifted the freeze".into(),
         until,
     });
-    let waits = cooldowns
+    let waits = flood_waits
         .iter()
-        .filter(|cooldown| cooldown.until > now)
-        .map(|cooldown| Timer { what: name_of(&cooldown.scope), until: cooldown.until });
+        .filter(|wait| wait.until > now)
+        .map(|wait| Timer { what: name_of(&wait.scope), until: wait.until });
     Why {
         evidence,
         timers: dial.into_iter().chain(look).chain(waits).collect(),
@@ -153,7 +153,7 @@ mod tests {
         failures: 0,
         is_crashed: false,
         retry_at: None,
-        cooldowns: &[],
+        flood_waits: &[],
         progress: None,
         frozen_until: None,
     };
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn waits_are_told_until_they_are_over() {
         let scope = FloodWaitScope::Class(MethodClass::Join);
-        let cooldowns = [
+        let flood_waits = [
             FloodWait { scope, until: UnixMillis(9_000) },
             FloodWait { scope: FloodWaitScope::Account, until: UnixMillis(500) },
         ];
@@ -224,7 +224,7 @@ mod tests {
         });
         let state = AccountState::CoolingDown;
         let why = explain(
-            &Situation { state, cooldowns: &cooldowns, progress, ..CALM },
+            &Situation { state, flood_waits: &flood_waits, progress, ..CALM },
             UnixMillis(4_000),
         );
         assert_eq!(why.timers.len(), 1);

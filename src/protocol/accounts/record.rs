@@ -39,7 +39,8 @@ pub struct AccountRecord {
     /// Set when Telegram ended the session for good: it is never dialled again.
     pub fault: Option<DeadSession>,
     /// Waits that Telegram imposed, surviving restarts.
-    pub cooldowns: Vec<FloodWait>,
+    #[serde(rename = "cooldowns")]
+    pub flood_waits: Vec<FloodWait>,
     /// Set while Telegram has frozen the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<Frozen>,

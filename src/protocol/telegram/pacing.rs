@@ -11,8 +11,8 @@ pub const WAIT_MARGIN_MS: i64 = 1_000;
 /// Rest after `PEER_FLOOD`, milliseconds (24 h).
 pub const LIMITED_REST_MS: i64 = 24 * 60 * 60 * 1_000;
 
-/// Most cooldowns kept for one account: seven method classes, the account, and slow-mode chats.
-pub const COOLDOWNS_MAX: usize = 64;
+/// Most flood_waits kept for one account: seven method classes, the account, and slow-mode chats.
+pub const FLOOD_WAITS_MAX: usize = 64;
 
 /// Rate of one method class and account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,14 +87,14 @@ impl FloodWaits {
 
     /// Takes note of a wait.
     pub fn impose(&mut self, scope: FloodWaitScope, until: UnixMillis, now: UnixMillis) {
-        self.0.retain(|cooldown| cooldown.until > now);
-        match self.0.iter_mut().find(|cooldown| cooldown.scope == scope) {
+        self.0.retain(|wait| wait.until > now);
+        match self.0.iter_mut().find(|wait| wait.scope == scope) {
             Some(known) => known.until = known.until.max(until),
             None => self.0.push(FloodWait { scope, until }),
         }
-        if self.0.len() > COOLDOWNS_MAX {
+        if self.0.len() > FLOOD_WAITS_MAX {
             // The one that ends first is the least loss: at worst Telegram names it again.
-            let soonest = self.0.iter().enumerate().min_by_key(|(_, cooldown)| cooldown.until);
+            let soonest = self.0.iter().enumerate().min_by_key(|(_, wait)| wait.until);
             if let Some((index, _)) = soonest {
                 self.0.swap_remove(index);
             }
@@ -134,7 +134,7 @@ impl FloodWaits {
     }
 
     /// Whether some method class has to wait.
-    pub fn is_cooling(&self, now: UnixMillis) -> bool {
+    pub fn has_wait_of_class(&self, now: UnixMillis) -> bool {
         let class = |held: &FloodWait| matches!(held.scope, FloodWaitScope::Class(_));
         self.0.iter().any(|held| held.until > now && class(held))
     }
@@ -189,7 +189,7 @@ impl MethodClass {
     }
 }
 
-/// What a cooldown covers.
+/// What a flood wait covers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FloodWaitScope {
@@ -246,16 +246,16 @@ mod tests {
         fn a_wait_is_never_shortened_and_the_list_stays_bounded(
             waits in prop::collection::vec((0..200i64, 1..1_000i64), 1..300),
         ) {
-            let mut cooldowns = FloodWaits::default();
+            let mut flood_waits = FloodWaits::default();
             let scope = FloodWaitScope::Class(MethodClass::Send);
             let mut longest = 0;
             for (chat, until) in waits {
-                cooldowns.impose(FloodWaitScope::Chat(MarkedId(chat)), UnixMillis(5_000), UnixMillis(0));
-                cooldowns.impose(scope.clone(), UnixMillis(10_000 + until), UnixMillis(0));
+                flood_waits.impose(FloodWaitScope::Chat(MarkedId(chat)), UnixMillis(5_000), UnixMillis(0));
+                flood_waits.impose(scope.clone(), UnixMillis(10_000 + until), UnixMillis(0));
                 longest = longest.max(10_000 + until);
-                let held = cooldowns.holds(MethodClass::Send, UnixMillis(0));
+                let held = flood_waits.holds(MethodClass::Send, UnixMillis(0));
                 prop_assert_eq!(held, Some(UnixMillis(longest)));
-                prop_assert!(cooldowns.current(UnixMillis(0)).len() <= COOLDOWNS_MAX);
+                prop_assert!(flood_waits.current(UnixMillis(0)).len() <= FLOOD_WAITS_MAX);
             }
         }
     }

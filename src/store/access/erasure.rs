@@ -103,7 +103,7 @@ impl Store {
             let mut owned = Vec::new();
             for account in store.rows::<OwnedAccount>(&owner, None, None, usize::MAX)? {
                 let record = store.account(account.key)?;
-                let waits = record.map(|record| record.cooldowns).unwrap_or_default();
+                let waits = record.map(|record| record.flood_waits).unwrap_or_default();
                 owned.push((account, waits));
             }
             let sessions = store.all_json::<SessionRecord>(kind::SESSION)?;

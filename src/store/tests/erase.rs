@@ -124,7 +124,7 @@ fn everything_of(id: &str) -> Vec<Op> {
     hook.user = owner.clone();
     let put_cursor = Op::PutCursor { chat: monitor.key(), cursor: cursor(4) };
     let mut ops = vec![
-        Op::PutAccount(AccountRecord { cooldowns: waits(), ..account(key.0) }),
+        Op::PutAccount(AccountRecord { flood_waits: waits(), ..account(key.0) }),
         Op::PutCredentials(Credentials { account: key, dc_id: 2, auth_key }),
         Op::put_row(&owned),
         Op::put_row(&chat),

@@ -71,7 +71,7 @@ fn full_account() -> AccountRecord {
     let cooldown = |scope| FloodWait { scope, until: UnixMillis(1_700_000_000_000) };
     AccountRecord {
         fault: Some(DeadSession { code: "AUTH_KEY_UNREGISTERED".into(), since: UnixMillis(12) }),
-        cooldowns: vec![
+        flood_waits: vec![
             cooldown(FloodWaitScope::Class(MethodClass::Send)),
             cooldown(FloodWaitScope::Chat(MarkedId(-1_000_000_000_005))),
             cooldown(FloodWaitScope::Account),

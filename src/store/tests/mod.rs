@@ -111,7 +111,7 @@ pub(in crate::store) fn account(id: u64) -> AccountRecord {
         me: Some(me),
         fault: None,
         frozen: None,
-        cooldowns: vec![],
+        flood_waits: vec![],
         created_at: UnixMillis(3),
     }
 }

@@ -12,7 +12,7 @@ use crate::support::{Answer, Client, DaemonOptions, Harness, MORE_SENDS, PATIENC
 mod limits;
 
 /// A user with a connected account, and somebody to write to.
-struct Desk {
+struct SendScene {
     harness: Harness,
     user: Client,
     account: Account,
@@ -20,7 +20,7 @@ struct Desk {
     friend: Account,
 }
 
-impl Desk {
+impl SendScene {
     async fn set() -> Self {
         Self::set_with(MORE_SENDS).await
     }
@@ -96,117 +96,117 @@ impl Desk {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_requests_at_once_under_one_key_send_one_message_and_get_one_answer() {
-    let desk = Desk::set().await;
+    let scene = SendScene::set().await;
     let delay_ms = Some(300);
-    desk.fault(FaultSpec { delay_ms, times: Some(1), ..FaultSpec::default() }).await;
-    let requests = (0..20).map(|_| desk.send(Some("the-key"), "once"));
+    scene.fault(FaultSpec { delay_ms, times: Some(1), ..FaultSpec::default() }).await;
+    let requests = (0..20).map(|_| scene.send(Some("the-key"), "once"));
     let answers = futures_util::future::join_all(requests).await;
     let first = answers[0].body.clone();
     for answer in answers {
         assert_eq!(answer.expect(201), first);
     }
-    desk.expect_received(&["once"]).await;
-    let later = desk.send(Some("the-key"), "once").await;
+    scene.expect_received(&["once"]).await;
+    let later = scene.send(Some("the-key"), "once").await;
     assert_eq!(later.header("idempotency-replayed"), Some("true"));
     assert_eq!(later.expect(201), first);
-    assert_eq!(desk.calls().await, 1);
-    desk.harness.expect_clean_books().await;
+    assert_eq!(scene.calls().await, 1);
+    scene.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_stands_for_one_message_of_one_account_and_no_key_for_none() {
-    let desk = Desk::set().await;
-    desk.send(Some("the-key"), "one").await.expect(201);
-    desk.send(Some("the-key"), "another").await.expect_problem(409, "CONFLICT");
+    let scene = SendScene::set().await;
+    scene.send(Some("the-key"), "one").await.expect(201);
+    scene.send(Some("the-key"), "another").await.expect_problem(409, "CONFLICT");
     let to_me = json!({ "to": "me", "text": "one" });
-    desk.order(Some("the-key"), to_me).await.expect_problem(409, "CONFLICT");
-    desk.expect_received(&["one"]).await;
-    let other = desk.harness.person().await;
-    let other = desk.harness.connect(&desk.user, &other).await;
+    scene.order(Some("the-key"), to_me).await.expect_problem(409, "CONFLICT");
+    scene.expect_received(&["one"]).await;
+    let other = scene.harness.person().await;
+    let other = scene.harness.connect(&scene.user, &other).await;
     let message = json!({ "to": "@the_friend", "text": "of another" });
-    desk.harness.send(&desk.user, &other, Some("the-key"), &message).await.expect(201);
-    desk.expect_received(&["one", "of another"]).await;
-    let room = desk.supergroup(&[desk.account.user_id]).await;
+    scene.harness.send(&scene.user, &other, Some("the-key"), &message).await.expect(201);
+    scene.expect_received(&["one", "of another"]).await;
+    let room = scene.supergroup(&[scene.account.user_id]).await;
     for _ in 0..2 {
-        desk.send_to(&room.to_string(), None, "twice").await.expect(201);
+        scene.send_to(&room.to_string(), None, "twice").await.expect(201);
     }
-    assert_eq!(desk.harness.sim.messages(room).await.unwrap().len(), 2);
-    desk.harness.expect_clean_books().await;
+    assert_eq!(scene.harness.sim.messages(room).await.unwrap().len(), 2);
+    scene.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_breaks_during_a_send_sends_one_message() {
-    let desk = Desk::set().await;
+    let scene = SendScene::set().await;
     for (number, kind) in
         [FaultKind::LoseAnswer, FaultKind::Disconnect, FaultKind::Reset].into_iter().enumerate()
     {
         let (kind, delay_ms) = (Some(kind), Some(200));
-        desk.fault(FaultSpec { kind, delay_ms, times: Some(1), ..FaultSpec::default() }).await;
+        scene.fault(FaultSpec { kind, delay_ms, times: Some(1), ..FaultSpec::default() }).await;
         let patient = json!({ "to": "@the_friend", "text": number.to_string(), "timeout": 25 });
         let key = format!("key-{number}");
         let named = (number != 1).then_some(key.as_str());
-        desk.order(named, patient).await.expect(201);
+        scene.order(named, patient).await.expect(201);
     }
-    desk.expect_received(&["0", "1", "2"]).await;
-    desk.harness.expect_clean_books().await;
+    scene.expect_received(&["0", "1", "2"]).await;
+    scene.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_that_goes_away_neither_loses_nor_doubles_its_message() {
-    let desk = Desk::set().await;
+    let scene = SendScene::set().await;
     let delay_ms = Some(1_000);
-    desk.fault(FaultSpec { delay_ms, times: Some(1), ..FaultSpec::default() }).await;
+    scene.fault(FaultSpec { delay_ms, times: Some(1), ..FaultSpec::default() }).await;
     let message = json!({ "to": "@the_friend", "text": "farewell" });
-    let path = format!("/accounts/{}/messages", desk.id);
+    let path = format!("/accounts/{}/messages", scene.id);
     let named = [("Idempotency-Key", "the-key")];
-    let socket = desk.user.begin("POST", &path, &named, Some(&message)).await.unwrap();
-    eventually("the message is under way", async || (desk.calls().await == 1).then_some(())).await;
+    let socket = scene.user.begin("POST", &path, &named, Some(&message)).await.unwrap();
+    eventually("the message is under way", async || (scene.calls().await == 1).then_some(())).await;
     drop(socket);
-    eventually("it arrives", async || (desk.received().await.len() == 1).then_some(())).await;
-    let again = desk.order(Some("the-key"), message).await;
+    eventually("it arrives", async || (scene.received().await.len() == 1).then_some(())).await;
+    let again = scene.order(Some("the-key"), message).await;
     again.expect(201);
-    desk.expect_received(&["farewell"]).await;
-    assert_eq!(desk.calls().await, 1);
-    desk.harness.expect_clean_books().await;
+    scene.expect_received(&["farewell"]).await;
+    assert_eq!(scene.calls().await, 1);
+    scene.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_send_that_outlives_its_callers_patience_is_learnt_of_under_its_key() {
-    let desk = Desk::set().await;
+    let scene = SendScene::set().await;
     let delay_ms = Some(4_000);
-    desk.fault(FaultSpec { delay_ms, times: Some(1), ..FaultSpec::default() }).await;
+    scene.fault(FaultSpec { delay_ms, times: Some(1), ..FaultSpec::default() }).await;
     let brief = json!({ "to": "@the_friend", "text": "late", "timeout": 1 });
-    desk.order(Some("the-key"), brief.clone()).await.expect_problem(503, "TG_UNAVAILABLE");
+    scene.order(Some("the-key"), brief.clone()).await.expect_problem(503, "TG_UNAVAILABLE");
     let sent = eventually("its outcome is told", async || {
-        let answer = desk.order(Some("the-key"), brief.clone()).await;
+        let answer = scene.order(Some("the-key"), brief.clone()).await;
         (answer.status == 201).then_some(answer.body)
     });
     assert!(sent.await["message_id"].is_i64());
-    desk.expect_received(&["late"]).await;
-    assert_eq!(desk.calls().await, 1);
-    desk.harness.expect_clean_books().await;
+    scene.expect_received(&["late"]).await;
+    assert_eq!(scene.calls().await, 1);
+    scene.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revoked_session_is_an_error_that_connecting_anew_does_not_hide() {
-    let desk = Desk::set().await;
-    desk.harness.sim.revoke(desk.account.user_id, None).await.unwrap();
-    desk.send(None, "too late").await.expect_problem(409, "TG_SESSION_EXPIRED");
-    let status = desk.harness.until_state(&desk.user, &desk.id, "error").await;
+    let scene = SendScene::set().await;
+    scene.harness.sim.revoke(scene.account.user_id, None).await.unwrap();
+    scene.send(None, "too late").await.expect_problem(409, "TG_SESSION_EXPIRED");
+    let status = scene.harness.until_state(&scene.user, &scene.id, "error").await;
     assert_eq!(status["error"]["code"], "TG_SESSION_EXPIRED", "{status:#}");
-    desk.send(None, "too late").await.expect_problem(409, "TG_SESSION_EXPIRED");
-    let path = format!("/accounts/{}/reconnect", desk.id);
-    let answer = desk.user.ask("POST", &path, None).await;
+    scene.send(None, "too late").await.expect_problem(409, "TG_SESSION_EXPIRED");
+    let path = format!("/accounts/{}/reconnect", scene.id);
+    let answer = scene.user.ask("POST", &path, None).await;
     assert!([200, 409].contains(&answer.status), "{answer:?}");
-    let status = desk.harness.until_state(&desk.user, &desk.id, "error").await;
+    let status = scene.harness.until_state(&scene.user, &scene.id, "error").await;
     assert_eq!(status["error"]["code"], "TG_SESSION_EXPIRED", "{status:#}");
-    desk.send(None, "too late").await.expect_problem(409, "TG_SESSION_EXPIRED");
-    desk.expect_received(&[]).await;
+    scene.send(None, "too late").await.expect_problem(409, "TG_SESSION_EXPIRED");
+    scene.expect_received(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn markup_replies_and_silence_arrive() {
-    let desk = Desk::set().await;
+    let scene = SendScene::set().await;
     for (mode, end, text) in [
         ("markdown", ".", "**bold** and [a link](https://example.org/) and `code`."),
         (
@@ -216,8 +216,8 @@ async fn markup_replies_and_silence_arrive() {
         ),
     ] {
         let message = json!({ "to": "@the_friend", "text": text, "parse_mode": mode });
-        desk.order(None, message).await.expect(201);
-        let inbox = desk.harness.inbox(&desk.friend).await;
+        scene.order(None, message).await.expect(201);
+        let inbox = scene.harness.inbox(&scene.friend).await;
         let message = inbox.last().unwrap();
         assert_eq!(message.text, format!("bold and a link and code{end}"), "{mode}");
         let marked = |kind: &str| {
@@ -230,59 +230,59 @@ async fn markup_replies_and_silence_arrive() {
         assert_eq!(marked("code"), (20, 4, None));
         assert_eq!(message.entities.len(), 3);
     }
-    let first = desk.send(None, "<b>as it is</b>").await.expect(201);
+    let first = scene.send(None, "<b>as it is</b>").await.expect(201);
     let reply = json!({
         "to": "@the_friend", "text": "quietly", "reply_to": first["message_id"], "silent": true,
     });
-    desk.order(None, reply).await.expect(201);
-    let inbox = desk.harness.inbox(&desk.friend).await;
+    scene.order(None, reply).await.expect(201);
+    let inbox = scene.harness.inbox(&scene.friend).await;
     let [.., first, reply] = &inbox[..] else { panic!("{inbox:?}") };
     assert_eq!((first.text.as_str(), first.silent), ("<b>as it is</b>", false));
     assert_eq!((reply.silent, reply.reply_to), (true, Some(first.message_id)));
-    desk.harness.expect_clean_books().await;
+    scene.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recipient_is_a_name_a_link_an_id_or_oneself() {
-    let desk = Desk::set().await;
-    desk.send_to("@the_friend", None, "by name").await.expect(201);
-    desk.send_to("https://t.me/the_friend", None, "by link").await.expect(201);
-    desk.send_to(&desk.friend.user_id.to_string(), None, "by id").await.expect(201);
-    desk.expect_received(&["by name", "by link", "by id"]).await;
-    let accepted = desk.harness.sim.stats().await.sends_accepted;
-    desk.send_to("me", None, "to myself").await.expect(201);
-    assert_eq!(desk.harness.sim.stats().await.sends_accepted, accepted + 1);
-    assert_eq!(desk.received().await.len(), 3);
-    let room = desk.supergroup(&[desk.account.user_id]).await;
-    desk.send_to(&room.to_string(), None, "to all").await.expect(201);
+    let scene = SendScene::set().await;
+    scene.send_to("@the_friend", None, "by name").await.expect(201);
+    scene.send_to("https://t.me/the_friend", None, "by link").await.expect(201);
+    scene.send_to(&scene.friend.user_id.to_string(), None, "by id").await.expect(201);
+    scene.expect_received(&["by name", "by link", "by id"]).await;
+    let accepted = scene.harness.sim.stats().await.sends_accepted;
+    scene.send_to("me", None, "to myself").await.expect(201);
+    assert_eq!(scene.harness.sim.stats().await.sends_accepted, accepted + 1);
+    assert_eq!(scene.received().await.len(), 3);
+    let room = scene.supergroup(&[scene.account.user_id]).await;
+    scene.send_to(&room.to_string(), None, "to all").await.expect(201);
     let by_number = json!({ "to": room, "text": "by number" });
-    desk.order(None, by_number).await.expect(201);
-    let held = desk.harness.sim.messages(room).await.unwrap();
+    scene.order(None, by_number).await.expect(201);
+    let held = scene.harness.sim.messages(room).await.unwrap();
     let texts: Vec<_> = held.iter().map(|message| message.text.as_str()).collect();
     assert_eq!(texts, ["to all", "by number"]);
-    let nobody = desk.send_to("@nobody_is_called_this", None, "?").await;
+    let nobody = scene.send_to("@nobody_is_called_this", None, "?").await;
     assert!([403, 422].contains(&nobody.status), "{nobody:?}");
-    desk.harness.expect_clean_books().await;
+    scene.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_that_fails_holds_up_nobody_elses_message() {
-    let desk = Desk::set().await;
-    let other = desk.harness.person().await;
-    let other_id = desk.harness.connect(&desk.user, &other).await;
+    let scene = SendScene::set().await;
+    let other = scene.harness.person().await;
+    let other_id = scene.harness.connect(&scene.user, &other).await;
     let spec = FaultSpec {
-        user_id: Some(desk.account.user_id),
+        user_id: Some(scene.account.user_id),
         kind: Some(FaultKind::Mute),
         method: Some("*".into()),
         ..FaultSpec::default()
     };
-    desk.harness.sim.add_fault(spec).await.unwrap();
-    let stuck = desk.order(None, json!({ "to": "@the_friend", "text": "stuck", "timeout": 3 }));
+    scene.harness.sim.add_fault(spec).await.unwrap();
+    let stuck = scene.order(None, json!({ "to": "@the_friend", "text": "stuck", "timeout": 3 }));
     let brisk = async {
         let begun = Instant::now();
         for number in 0..10 {
             let message = json!({ "to": "@the_friend", "text": number.to_string() });
-            desk.harness.send(&desk.user, &other_id, None, &message).await.expect(201);
+            scene.harness.send(&scene.user, &other_id, None, &message).await.expect(201);
         }
         begun.elapsed()
     };
@@ -290,13 +290,13 @@ async fn an_account_that_fails_holds_up_nobody_elses_message() {
     assert_eq!(stuck.status, 503, "{stuck:?}");
     assert!(brisk < Duration::from_secs(3), "{brisk:?}");
     let expected: Vec<_> = (0..10).map(|number| number.to_string()).collect();
-    assert_eq!(desk.received().await, expected);
-    desk.harness.expect_clean_books().await;
+    assert_eq!(scene.received().await, expected);
+    scene.harness.expect_clean_books().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_repeated_under_their_keys_through_kills_at_random_instants_arrive_once() {
-    let mut desk = Desk::set().await;
+    let mut scene = SendScene::set().await;
     let (mut sent, mut kills) = (Vec::new(), 0);
     for number in 0..60 {
         let (key, text) = (format!("key-{number}"), number.to_string());
@@ -305,31 +305,31 @@ async fn messages_repeated_under_their_keys_through_kills_at_random_instants_arr
         let lifetime = Duration::from_millis(rand::random_range(0..60));
         let is_killed = number % 4 == 0;
         if is_killed {
-            let (user, path) = (desk.user.clone(), format!("/accounts/{}/messages", desk.id));
+            let (user, path) = (scene.user.clone(), format!("/accounts/{}/messages", scene.id));
             let (key, message) = (key.clone(), message.clone());
             let caller = tokio::spawn(async move {
                 let named = [("Idempotency-Key", key.as_str())];
                 user.try_send("POST", &path, &named, Some(&message)).await
             });
             tokio::time::sleep(lifetime).await;
-            desk.harness.kill().await;
+            scene.harness.kill().await;
             drop(caller.await);
-            desk.harness.daemon.spawn().await;
+            scene.harness.daemon.spawn().await;
             kills += 1;
         }
-        sent.push(desk.order(Some(&key), message).await.expect(201));
+        sent.push(scene.order(Some(&key), message).await.expect(201));
     }
     assert_eq!(kills, 15);
-    let inbox = desk.harness.inbox(&desk.friend).await;
+    let inbox = scene.harness.inbox(&scene.friend).await;
     let texts: Vec<_> = inbox.iter().map(|message| message.text.clone()).collect();
     assert_eq!(texts, (0..60).map(|number| number.to_string()).collect::<Vec<_>>());
     for (number, before) in sent.into_iter().enumerate() {
         let message = json!({ "to": "@the_friend", "text": number.to_string(), "timeout": 20 });
-        let again = desk.order(Some(&format!("key-{number}")), message).await;
+        let again = scene.order(Some(&format!("key-{number}")), message).await;
         assert_eq!(again.expect(201), before);
     }
-    assert_eq!(desk.received().await.len(), 60);
-    desk.harness.expect_clean_books().await;
+    assert_eq!(scene.received().await.len(), 60);
+    scene.harness.expect_clean_books().await;
 }
 
 /// Outcome and target of what the audit log has of messages, the oldest first.
@@ -380,29 +380,29 @@ async fn a_message_that_was_sent_as_the_daemon_died_is_in_the_audit_log() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_telegram_knows_and_does_not_name_is_asked_for_once() {
-    let mut desk = Desk::set().await;
-    desk.send(None, "twin").await.expect(201);
+    let mut scene = SendScene::set().await;
+    scene.send(None, "twin").await.expect(201);
     let kind = Some(FaultKind::LoseAnswer);
-    desk.fault(FaultSpec { kind, times: Some(1), ..FaultSpec::default() }).await;
-    let (user_id, kind) = (Some(desk.account.user_id), Some(FaultKind::RefuseDuplicates));
+    scene.fault(FaultSpec { kind, times: Some(1), ..FaultSpec::default() }).await;
+    let (user_id, kind) = (Some(scene.account.user_id), Some(FaultKind::RefuseDuplicates));
     let refusing = FaultSpec { user_id, kind, ..FaultSpec::default() };
-    desk.harness.sim.add_fault(refusing).await.unwrap();
+    scene.harness.sim.add_fault(refusing).await.unwrap();
     let message = json!({ "to": "@the_friend", "text": "twin", "timeout": 20 });
-    let first = desk.order(Some("the-key"), message.clone()).await;
+    let first = scene.order(Some("the-key"), message.clone()).await;
     let first = first.expect_problem(409, "CONFLICT");
     assert!(first.body["detail"].as_str().unwrap().contains("sent before"), "{first:?}");
-    desk.expect_received(&["twin", "twin"]).await;
-    let calls = desk.calls().await;
+    scene.expect_received(&["twin", "twin"]).await;
+    let calls = scene.calls().await;
     for _ in 0..2 {
-        let again = desk.order(Some("the-key"), message.clone()).await;
+        let again = scene.order(Some("the-key"), message.clone()).await;
         assert_eq!(again.expect_problem(409, "CONFLICT").body["detail"], first.body["detail"]);
-        desk.harness.kill().await;
-        desk.harness.daemon.spawn().await;
-        desk.harness.until_state(&desk.user, &desk.id, "active").await;
+        scene.harness.kill().await;
+        scene.harness.daemon.spawn().await;
+        scene.harness.until_state(&scene.user, &scene.id, "active").await;
     }
-    assert_eq!(desk.calls().await, calls, "telegram is not asked again");
+    assert_eq!(scene.calls().await, calls, "telegram is not asked again");
     let outcomes: Vec<_> =
-        audit_events(&desk.user).await.into_iter().map(|(told, _)| told).collect();
+        audit_events(&scene.user).await.into_iter().map(|(told, _)| told).collect();
     assert_eq!(outcomes, ["begun", "ok", "begun", "ok"], "it was sent");
-    assert_eq!(desk.status().await["caps"][0]["used"], 2);
+    assert_eq!(scene.status().await["caps"][0]["used"], 2);
 }

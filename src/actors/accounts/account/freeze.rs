@@ -201,8 +201,8 @@ mod tests {
     async fn dialling(frozen: Option<Frozen>) -> (AccountActor, ActorRef<AccountMsg>) {
         let (store, _outbox) = Store::in_memory().unwrap();
         let id = AuthKeyId::of(&AuthKey::new([3; AUTH_KEY_LEN]));
-        let (me, fault, cooldowns, created_at) = (None, None, Vec::new(), UnixMillis(1));
-        let record = AccountRecord { id, me, fault, cooldowns, frozen, created_at };
+        let (me, fault, flood_waits, created_at) = (None, None, Vec::new(), UnixMillis(1));
+        let record = AccountRecord { id, me, fault, flood_waits, frozen, created_at };
         let context = AccountsContext::for_tests(store);
         let fleet = spawn_alone(Fleet, FleetArgs::empty(&context)).await;
         let mut account = AccountActor::new(AccountArgs {

@@ -54,7 +54,7 @@ impl AccountActor {
         self.hear_of_waits();
         let Some(live) = &self.live else { return };
         loop {
-            match self.queue.next(&self.cooldowns, self.context.now()) {
+            match self.queue.next(&self.flood_waits, self.context.now()) {
                 Next::Run(request) => {
                     let (incarnation, store) = (self.incarnation, self.context.store.clone());
                     let work = Work {
@@ -172,7 +172,7 @@ impl AccountActor {
         let Some(me) = &self.record.me else { return };
         let at = self.context.now();
         for FloodWait { scope, until } in self.context.flood_waits.of(me.user_id, at) {
-            self.cooldowns.impose(scope, until, at);
+            self.flood_waits.impose(scope, until, at);
         }
     }
 
@@ -180,7 +180,7 @@ impl AccountActor {
     /// is, is known only now.
     pub(super) fn share_waits(&self) {
         let Some(me) = &self.record.me else { return };
-        for FloodWait { scope, until } in self.cooldowns.current(self.context.now()) {
+        for FloodWait { scope, until } in self.flood_waits.current(self.context.now()) {
             self.context.flood_waits.impose(me.user_id, scope, until, self.context.now());
         }
     }
@@ -189,7 +189,7 @@ impl AccountActor {
     pub(super) fn left_to_wait(&mut self, class: MethodClass) -> Duration {
         self.hear_of_waits();
         let at = self.context.now();
-        let left = self.cooldowns.holds(class, at).map_or(0, |until| until.0 - at.0);
+        let left = self.flood_waits.holds(class, at).map_or(0, |until| until.0 - at.0);
         Duration::from_millis(u64::try_from(left).unwrap_or(0))
     }
 
@@ -203,8 +203,8 @@ impl AccountActor {
         if let Some(me) = &self.record.me {
             self.context.flood_waits.impose(me.user_id, scope.clone(), until, self.context.now());
         }
-        self.cooldowns.impose(scope, until, self.context.now());
-        self.record.cooldowns = self.cooldowns.current(self.context.now());
+        self.flood_waits.impose(scope, until, self.context.now());
+        self.record.flood_waits = self.flood_waits.current(self.context.now());
         self.changed = true;
     }
 }
@@ -296,8 +296,8 @@ mod tests {
         async fn set(store: Store) -> Self {
             let auth_key = AuthKey::new([3; AUTH_KEY_LEN]);
             let id = AuthKeyId::of(&auth_key);
-            let (me, fault, cooldowns, created_at) = (None, None, Vec::new(), UnixMillis(1));
-            let record = AccountRecord { id, me, fault, cooldowns, frozen: None, created_at };
+            let (me, fault, flood_waits, created_at) = (None, None, Vec::new(), UnixMillis(1));
+            let record = AccountRecord { id, me, fault, flood_waits, frozen: None, created_at };
             let credentials = Credentials { account: id, dc_id: 2, auth_key };
             let ops = vec![Op::PutAccount(record.clone()), Op::PutCredentials(credentials)];
             store.commit(ops).await.unwrap();
@@ -371,7 +371,7 @@ mod tests {
             timeout(Duration::from_secs(30), answer).await.unwrap().unwrap().unwrap_err();
             let (after, _outbox, _) = disk.after_a_power_cut().open();
             let kept = after.account(stage.id).unwrap().unwrap();
-            let kept = kept.cooldowns.len() + usize::from(kept.frozen.is_some());
+            let kept = kept.flood_waits.len() + usize::from(kept.frozen.is_some());
             assert_eq!(kept, 1, "{failure}: it outlives a power cut");
             stage.close();
         }

@@ -211,7 +211,7 @@ impl FleetState {
                 waits.retain(|wait| wait.scope == FloodWaitScope::Class(MethodClass::Auth));
                 waits
             }
-            None => record.cooldowns,
+            None => record.flood_waits,
         };
         // A freeze is nobody else's to remember, either.
         let look_at = record.frozen.map(|frozen| frozen.look_at);

@@ -322,12 +322,12 @@ impl FleetState {
             created_at: known.as_ref().map_or(at, |known| known.created_at),
             updated_at: at,
         };
-        let cooldowns = self.context.flood_waits.of(me.user_id, at);
+        let flood_waits = self.context.flood_waits.of(me.user_id, at);
         let record = AccountRecord {
             id: key,
             me: Some(me),
             fault: None,
-            cooldowns,
+            flood_waits,
             // It is the account that is frozen, whatever session it logs in with.
             frozen: self.freeze_of(key).or_else(|| self.freeze_of(known.as_ref()?.key)),
             created_at: at,
@@ -660,7 +660,7 @@ mod tests {
             me: None,
             fault: None,
             frozen: None,
-            cooldowns: Vec::new(),
+            flood_waits: Vec::new(),
             created_at: now(),
         };
         let accounts = owned.iter().map(record).collect();
@@ -791,7 +791,7 @@ mod tests {
             me: None,
             fault: None,
             frozen: Some(frozen.clone()),
-            cooldowns: Vec::new(),
+            flood_waits: Vec::new(),
             created_at: now(),
         };
         let (accounts, owned) = (vec![record], vec![account.clone()]);
@@ -814,7 +814,7 @@ mod tests {
             assert_eq!((changed.account.id, changed.account.key), (account.id, key));
             let kept = store.account(key).unwrap().expect("it is kept");
             assert!(is_known(&kept), "{kept:?}");
-            assert_eq!(kept.cooldowns, []);
+            assert_eq!(kept.flood_waits, []);
             assert_eq!(context.flood_waits.of(account.telegram_id, now()), []);
         }
         // A command that brings the session, too, changes nothing of it.

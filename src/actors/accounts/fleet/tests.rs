@@ -177,12 +177,12 @@ async fn a_session_that_comes_again_as_it_is_forgotten_is_there_afterwards() {
 #[tokio::test]
 async fn what_a_crash_left_of_sessions_that_nothing_uses_is_forgotten_at_the_next_start() {
     let (store, _outbox) = Store::in_memory().unwrap();
-    let record = |day, me, cooldowns| AccountRecord {
+    let record = |day, me, flood_waits| AccountRecord {
         id: session(day).account,
         me,
         fault: None,
         frozen: None,
-        cooldowns,
+        flood_waits,
         created_at: now(),
     };
     let me = |user_id| Some(Me { user_id, is_bot: false, username: None, first_name: None });
@@ -232,13 +232,13 @@ async fn many_sessions_that_nothing_uses_are_forgotten_bit_by_bit() {
     let mut ops = Vec::new();
     for day in 0..300 {
         let SessionData { id, account, dc_id, auth_key, .. } = session(day);
-        let (me, fault, cooldowns, created_at) = (None, None, Vec::new(), now());
+        let (me, fault, flood_waits, created_at) = (None, None, Vec::new(), now());
         ops.push(Op::PutAccount(AccountRecord {
             id: account,
             me,
             fault,
             frozen: None,
-            cooldowns,
+            flood_waits,
             created_at,
         }));
         ops.push(Op::PutCredentials(Credentials { account, dc_id, auth_key }));
@@ -262,7 +262,7 @@ fn blank_record(day: u16) -> AccountRecord {
         me: None,
         fault: None,
         frozen: None,
-        cooldowns: Vec::new(),
+        flood_waits: Vec::new(),
         created_at: now(),
     }
 }
@@ -302,7 +302,7 @@ async fn a_session_that_has_to_be_remembered_has_one_timer() {
     let context = AccountsContext::for_tests(store);
     let until = now().plus_ms(600_000);
     let wait = FloodWait { scope: FloodWaitScope::Class(MethodClass::Auth), until };
-    let record = AccountRecord { cooldowns: vec![wait], ..blank_record(1) };
+    let record = AccountRecord { flood_waits: vec![wait], ..blank_record(1) };
     let mut fleet = state(&context, vec![record]);
     let myself = spawn_alone(Fleet, FleetArgs::empty(&context)).await;
     let member = session(1).member();

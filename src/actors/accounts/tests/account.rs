@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::actors::accounts::account::{Account, AccountArgs, AccountMsg, LatestRecord};
 use crate::actors::accounts::context::AccountsContext;
-use crate::actors::tests::{Ear, FleetFixture, Ground, Heard, pass, record, request, soon};
+use crate::actors::tests::{TestListener, FleetFixture, TestEnvironment, Heard, pass, record, request, soon};
 use crate::actors::tree::actor::ActorRef;
 use crate::actors::tree::actor::spawn_alone;
 use crate::protocol::accounts::connection::{AccountState, Standing};
@@ -40,32 +40,32 @@ fn revoked() -> Failure {
 
 /// An account's actor with nobody above it but a fleet that knows no account.
 struct Fixture {
-    ground: Ground,
+    environment: TestEnvironment,
     key: AuthKeyId,
     fleet: FleetFixture,
     account: ActorRef<AccountMsg>,
     /// Listens from the beginning, unless it is on demand.
-    ear: Ear,
+    listener: TestListener,
 }
 
 impl Fixture {
     async fn new(standing: Standing) -> Self {
-        Self::on(Ground::new(), standing, |_, _| {}).await
+        Self::on(TestEnvironment::new(), standing, |_, _| {}).await
     }
 
     /// An account that comes to life after `prepare`.
     async fn on(
-        ground: Ground,
+        environment: TestEnvironment,
         standing: Standing,
-        prepare: impl FnOnce(&Ground, &Credentials),
+        prepare: impl FnOnce(&TestEnvironment, &Credentials),
     ) -> Self {
-        let credentials = ground.telegram.person(1, 7);
-        ground.telegram.chat(room(), "room", None);
-        ground.bring(&credentials).await;
-        prepare(&ground, &credentials);
-        let (fleet, ear) = (Ground::new().fleet().await, Ear::new().await);
-        let account = spawn(&ground.accounts(), &fleet, standing, &ear).await;
-        Self { key: credentials.account, ground, fleet, account, ear }
+        let credentials = environment.telegram.person(1, 7);
+        environment.telegram.chat(room(), "room", None);
+        environment.bring(&credentials).await;
+        prepare(&environment, &credentials);
+        let (fleet, listener) = (TestEnvironment::new().fleet().await, TestListener::new().await);
+        let account = spawn(&environment.accounts(), &fleet, standing, &listener).await;
+        Self { key: credentials.account, environment, fleet, account, listener }
     }
 
     fn cast(&self, message: AccountMsg) {
@@ -78,24 +78,24 @@ impl Fixture {
         answer
     }
 
-    async fn watch(&self) -> Ear {
-        let ear = Ear::new().await;
-        let (key, subscription) = (ear.key(room()), ear.subscription(room()));
+    async fn watch(&self) -> TestListener {
+        let listener = TestListener::new().await;
+        let (key, subscription) = (listener.key(room()), listener.subscription(room()));
         self.cast(AccountMsg::Watch { key, subscription });
-        ear
+        listener
     }
 
-    fn unwatch(&self, ear: &Ear) {
-        let (key, monitor) = (ear.key(room()), ear.actor.get_id());
+    fn unwatch(&self, listener: &TestListener) {
+        let (key, monitor) = (listener.key(room()), listener.actor.get_id());
         self.cast(AccountMsg::Unwatch { key, monitor });
     }
 
     fn dials(&self) -> usize {
-        self.ground.telegram.count("dial")
+        self.environment.telegram.count("dial")
     }
 
     fn is_connected(&self) -> bool {
-        self.ground.telegram.is_connected(self.key)
+        self.environment.telegram.is_connected(self.key)
     }
 }
 
@@ -103,12 +103,12 @@ async fn spawn(
     context: &Arc<AccountsContext>,
     fleet: &FleetFixture,
     standing: Standing,
-    ear: &Ear,
+    listener: &TestListener,
 ) -> ActorRef<AccountMsg> {
     let key = context.store.load().unwrap().accounts[0].id;
     let mut subscriptions = HashMap::new();
     if standing != Standing::OnDemand {
-        subscriptions.insert(ear.key(room()), ear.subscription(room()));
+        subscriptions.insert(listener.key(room()), listener.subscription(room()));
     }
     let known = context.store.account(key).unwrap().unwrap_or_else(|| record(key));
     let args = AccountArgs {
@@ -150,27 +150,27 @@ impl From {
     /// An account there. Dials that are under way get no answer.
     async fn fixture(self) -> (Fixture, Arc<AccountsContext>) {
         let standing = if self == Self::Resting { Standing::OnDemand } else { Standing::Kept };
-        let ground = Ground::new();
-        let credentials = ground.telegram.person(1, 7);
-        ground.telegram.chat(room(), "room", None);
-        ground.bring(&credentials).await;
+        let environment = TestEnvironment::new();
+        let credentials = environment.telegram.person(1, 7);
+        environment.telegram.chat(room(), "room", None);
+        environment.bring(&credentials).await;
         if self == Self::Dialling {
-            ground.telegram.next("dial", Answer::now(Then::Silence));
+            environment.telegram.next("dial", Answer::now(Then::Silence));
         }
-        let (fleet, ear) = (Ground::new().fleet().await, Ear::new().await);
-        let context = ground.accounts();
-        let account = spawn(&context, &fleet, standing, &ear).await;
-        let fixture = Fixture { key: credentials.account, ground, fleet, account, ear };
+        let (fleet, listener) = (TestEnvironment::new().fleet().await, TestListener::new().await);
+        let context = environment.accounts();
+        let account = spawn(&context, &fleet, standing, &listener).await;
+        let fixture = Fixture { key: credentials.account, environment, fleet, account, listener };
         soon().await;
         match self {
             Self::Resting | Self::Dialling | Self::Active => {}
             Self::Waiting => {
-                fixture.ground.telegram.hang_up(fixture.key, reset());
+                fixture.environment.telegram.hang_up(fixture.key, reset());
                 sleep(Duration::from_millis(1)).await;
             }
             Self::DiallingAgain => {
-                fixture.ground.telegram.hang_up(fixture.key, reset());
-                fixture.ground.telegram.next("dial", Answer::now(Then::Silence));
+                fixture.environment.telegram.hang_up(fixture.key, reset());
+                fixture.environment.telegram.next("dial", Answer::now(Then::Silence));
                 sleep(Duration::from_millis(600)).await;
             }
             Self::Paused => {
@@ -178,11 +178,11 @@ impl From {
                 soon().await;
             }
             Self::Dead => {
-                fixture.ground.telegram.hang_up(fixture.key, revoked());
+                fixture.environment.telegram.hang_up(fixture.key, revoked());
                 soon().await;
             }
         }
-        fixture.ear.heard();
+        fixture.listener.heard();
         (fixture, context)
     }
 }
@@ -249,16 +249,16 @@ async fn whatever_happens_in_whatever_state_leads_where_it_should() {
             let Some((state, is_connected, dials)) = after(from, event) else { continue };
             let (fixture, context) = from.fixture().await;
             let before = fixture.dials();
-            let (mut ear, mut answer) = (None, None);
+            let (mut listener, mut answer) = (None, None);
             match event {
-                Event::Watch => ear = Some(fixture.watch().await),
+                Event::Watch => listener = Some(fixture.watch().await),
                 Event::Ask => answer = Some(fixture.ask(look_up())),
                 Event::Hold => fixture.cast(AccountMsg::Stand(Standing::Held)),
                 Event::Keep => fixture.cast(AccountMsg::Stand(Standing::Kept)),
                 Event::Redial => fixture.cast(AccountMsg::Redial),
                 Event::Retry => fixture.cast(AccountMsg::Retry),
-                Event::Lost => fixture.ground.telegram.hang_up(fixture.key, reset()),
-                Event::Ended => fixture.ground.telegram.hang_up(fixture.key, revoked()),
+                Event::Lost => fixture.environment.telegram.hang_up(fixture.key, reset()),
+                Event::Ended => fixture.environment.telegram.hang_up(fixture.key, revoked()),
             }
             soon().await;
             // One that nobody has needed yet has not said anything of itself.
@@ -266,9 +266,9 @@ async fn whatever_happens_in_whatever_state_leads_where_it_should() {
             let seen_state = view.map_or(AccountState::Connecting, |view| view.state);
             let seen = (seen_state, fixture.is_connected(), fixture.dials() - before);
             assert_eq!(seen, (state, is_connected, dials), "{from:?}, {event:?}");
-            assert_eq!(fixture.ground.telegram.doubled(), 0, "{from:?}, {event:?}");
-            if let Some(ear) = ear {
-                assert_eq!(ear.heard(), heard_at_once(from), "{from:?}");
+            assert_eq!(fixture.environment.telegram.doubled(), 0, "{from:?}, {event:?}");
+            if let Some(listener) = listener {
+                assert_eq!(listener.heard(), heard_at_once(from), "{from:?}");
             }
             if let Some(mut answer) = answer.take() {
                 assert_eq!(
@@ -327,17 +327,17 @@ async fn a_timer_of_a_connection_that_is_over_does_nothing() {
     fixture.cast(AccountMsg::Stand(Standing::Kept));
     soon().await;
     // Another one is under way, and ends beside a connection that somebody asked for meanwhile.
-    fixture.ground.telegram.hang_up(fixture.key, reset());
+    fixture.environment.telegram.hang_up(fixture.key, reset());
     sleep(Duration::from_millis(1)).await;
     fixture.cast(AccountMsg::Redial);
     pass(60).await;
     assert_eq!(fixture.dials(), dials + 2, "one by each who asked, and none by the timer");
     assert_eq!(context.status.view(fixture.key).unwrap().state, AccountState::Active);
-    assert_eq!(fixture.ground.telegram.connections(), 1);
+    assert_eq!(fixture.environment.telegram.connections(), 1);
     // That a connection held for long is nothing to the one after it.
-    fixture.ground.telegram.hang_up(fixture.key, reset());
+    fixture.environment.telegram.hang_up(fixture.key, reset());
     pass(19).await;
-    fixture.ground.telegram.hang_up(fixture.key, reset());
+    fixture.environment.telegram.hang_up(fixture.key, reset());
     pass(5).await;
     assert_eq!(context.status.view(fixture.key).unwrap().failures, 2, "neither of them was stable");
     pass(60).await;
@@ -349,11 +349,11 @@ async fn whoever_waits_hears_of_a_connection_that_ends_under_the_call() {
     let (fixture, _context) = From::Active.fixture().await;
     // As many as may be under way at once, and one that waits behind them.
     for _ in 0..4 {
-        fixture.ground.telegram.next("resolve", Answer::after(Duration::from_secs(9), Then::World));
+        fixture.environment.telegram.next("resolve", Answer::after(Duration::from_secs(9), Then::World));
     }
     let mut answers: Vec<_> = (0..5).map(|_| fixture.ask(look_up())).collect();
     soon().await;
-    assert_eq!(fixture.ground.telegram.count("resolve"), 4);
+    assert_eq!(fixture.environment.telegram.count("resolve"), 4);
     fixture.cast(AccountMsg::Redial);
     soon().await;
     let waiting = answers.pop().unwrap();
@@ -364,16 +364,16 @@ async fn whoever_waits_hears_of_a_connection_that_ends_under_the_call() {
     assert!(waiting.await.unwrap().is_ok(), "the new connection does it");
     // What the old ones were is not counted against the new one.
     for _ in 0..4 {
-        fixture.ground.telegram.next("resolve", Answer::after(Duration::from_secs(9), Then::World));
+        fixture.environment.telegram.next("resolve", Answer::after(Duration::from_secs(9), Then::World));
     }
     let answers: Vec<_> = (0..4).map(|_| fixture.ask(look_up())).collect();
     soon().await;
-    assert_eq!(fixture.ground.telegram.count("resolve"), 9);
+    assert_eq!(fixture.environment.telegram.count("resolve"), 9);
     for answer in answers {
         answer.await.unwrap().unwrap();
     }
     // Nor is the answer of an account that is held by then.
-    fixture.ground.telegram.next("resolve", Answer::after(Duration::from_secs(9), Then::World));
+    fixture.environment.telegram.next("resolve", Answer::after(Duration::from_secs(9), Then::World));
     let answer = fixture.ask(look_up());
     soon().await;
     fixture.cast(AccountMsg::Stand(Standing::Held));
@@ -382,68 +382,68 @@ async fn whoever_waits_hears_of_a_connection_that_ends_under_the_call() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dial_that_is_answered_after_it_was_given_up_is_not_used() {
-    let ground = Ground::new();
+    let environment = TestEnvironment::new();
     let late = Answer::after(Duration::from_secs(5), Then::World);
-    ground.telegram.next("dial", late);
-    let fixture = Fixture::on(ground, Standing::Kept, |_, _| {}).await;
+    environment.telegram.next("dial", late);
+    let fixture = Fixture::on(environment, Standing::Kept, |_, _| {}).await;
     soon().await;
     fixture.cast(AccountMsg::Stand(Standing::Held));
     pass(30).await;
     assert!(!fixture.is_connected());
     assert_eq!(fixture.dials(), 1);
-    assert_eq!(fixture.ear.heard(), [Heard::Lost(Failure::transient("the account is paused"))]);
+    assert_eq!(fixture.listener.heard(), [Heard::Lost(Failure::transient("the account is paused"))]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_key_is_dialled_again_only_once_its_sockets_are_closed() {
     let (fixture, context) = From::Active.fixture().await;
     for closing in [3, 25] {
-        fixture.ground.telegram.closing_takes(Duration::from_secs(closing));
-        fixture.ground.telegram.hang_up(fixture.key, reset());
+        fixture.environment.telegram.closing_takes(Duration::from_secs(closing));
+        fixture.environment.telegram.hang_up(fixture.key, reset());
         pass(2).await;
-        assert!(!fixture.ear.heard().contains(&Heard::Up), "{closing} s: the lease is held");
+        assert!(!fixture.listener.heard().contains(&Heard::Up), "{closing} s: the lease is held");
         pass(90).await;
-        assert_eq!(fixture.ground.telegram.doubled(), 0);
+        assert_eq!(fixture.environment.telegram.doubled(), 0);
         assert_eq!(context.status.view(fixture.key).unwrap().state, AccountState::Active);
-        fixture.ear.heard();
+        fixture.listener.heard();
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_short_loss_is_no_news_and_a_long_one_is_once_as_is_its_end() {
     let (fixture, _context) = From::Active.fixture().await;
-    fixture.ground.telegram.hang_up(fixture.key, reset());
+    fixture.environment.telegram.hang_up(fixture.key, reset());
     pass(5).await;
-    assert_eq!(fixture.ear.heard(), [Heard::Up], "only that it is there, so that the chat is read");
-    fixture.ground.telegram.always("dial", Answer::now(Then::Fail(reset())));
-    fixture.ground.telegram.hang_up(fixture.key, reset());
+    assert_eq!(fixture.listener.heard(), [Heard::Up], "only that it is there, so that the chat is read");
+    fixture.environment.telegram.always("dial", Answer::now(Then::Fail(reset())));
+    fixture.environment.telegram.hang_up(fixture.key, reset());
     pass(300).await;
-    assert_eq!(fixture.ear.heard(), [Heard::Lost(reset())], "once, however many dials fail");
-    let times = fixture.ground.telegram.times("dial");
+    assert_eq!(fixture.listener.heard(), [Heard::Lost(reset())], "once, however many dials fail");
+    let times = fixture.environment.telegram.times("dial");
     let pauses: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(pauses.last().unwrap() >= &Duration::from_secs(30), "{pauses:?}");
-    fixture.ground.telegram.always("dial", Answer::now(Then::World));
+    fixture.environment.telegram.always("dial", Answer::now(Then::World));
     pass(120).await;
-    assert_eq!(fixture.ear.heard(), [Heard::Up]);
+    assert_eq!(fixture.listener.heard(), [Heard::Up]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_nobody_needs_lingers_and_is_hung_up() {
     let fixture = Fixture::new(Standing::OnDemand).await;
-    let ear = fixture.watch().await;
+    let listener = fixture.watch().await;
     soon().await;
-    assert_eq!(ear.heard(), [Heard::Up]);
-    fixture.unwatch(&ear);
+    assert_eq!(listener.heard(), [Heard::Up]);
+    fixture.unwatch(&listener);
     pass(4).await;
     assert!(fixture.is_connected(), "a monitor may come back");
-    let ear = fixture.watch().await;
+    let listener = fixture.watch().await;
     pass(60).await;
-    assert_eq!((fixture.dials(), ear.heard()), (1, vec![Heard::Up]));
-    fixture.unwatch(&ear);
+    assert_eq!((fixture.dials(), listener.heard()), (1, vec![Heard::Up]));
+    fixture.unwatch(&listener);
     pass(6).await;
     assert!(!fixture.is_connected());
     // A call that is under way is somebody who needs it.
-    fixture.ground.telegram.next("resolve", Answer::after(Duration::from_secs(14), Then::World));
+    fixture.environment.telegram.next("resolve", Answer::after(Duration::from_secs(14), Then::World));
     let answer = fixture.ask(look_up());
     pass(10).await;
     assert!(fixture.is_connected());
@@ -454,32 +454,32 @@ async fn what_nobody_needs_lingers_and_is_hung_up() {
 
 #[tokio::test(start_paused = true)]
 async fn a_monitor_that_leaves_while_it_is_dialled_leaves_nothing_behind() {
-    let ground = Ground::new();
-    ground.telegram.next("dial", Answer::now(Then::Silence));
-    let fixture = Fixture::on(ground, Standing::OnDemand, |_, _| {}).await;
-    let ear = fixture.watch().await;
+    let environment = TestEnvironment::new();
+    environment.telegram.next("dial", Answer::now(Then::Silence));
+    let fixture = Fixture::on(environment, Standing::OnDemand, |_, _| {}).await;
+    let listener = fixture.watch().await;
     soon().await;
-    fixture.unwatch(&ear);
+    fixture.unwatch(&listener);
     pass(6).await;
     assert!(!fixture.is_connected());
     pass(60).await;
-    assert_eq!((fixture.dials(), ear.heard()), (1, Vec::new()));
+    assert_eq!((fixture.dials(), listener.heard()), (1, Vec::new()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_the_connection_cannot_get_is_told_while_it_lasts() {
     let (fixture, context) = From::Active.fixture().await;
-    fixture.ground.telegram.trouble(fixture.key, Some("telegram does not say what was missed"));
+    fixture.environment.telegram.trouble(fixture.key, Some("telegram does not say what was missed"));
     soon().await;
     let view = context.status.view(fixture.key).unwrap();
     assert_eq!(view.state, AccountState::Active);
     assert_eq!(view.error.unwrap().0, "UPDATES_FAILING");
-    fixture.ground.telegram.trouble(fixture.key, None);
+    fixture.environment.telegram.trouble(fixture.key, None);
     soon().await;
     assert_eq!(context.status.view(fixture.key).unwrap().error, None);
     // With the connection goes what was said of it.
-    fixture.ground.telegram.trouble(fixture.key, Some("telegram does not say what was missed"));
-    fixture.ground.telegram.hang_up(fixture.key, reset());
+    fixture.environment.telegram.trouble(fixture.key, Some("telegram does not say what was missed"));
+    fixture.environment.telegram.hang_up(fixture.key, reset());
     pass(5).await;
     assert_eq!(context.status.view(fixture.key).unwrap().error, None);
     fixture.fleet.stop().await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::actors::tests::{FleetFixture, Ground, Heard, message, pass, soon};
+use crate::actors::tests::{FleetFixture, TestEnvironment, Heard, message, pass, soon};
 use crate::failpoint;
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::record::Credentials;
@@ -22,7 +22,7 @@ fn look_up() -> Call {
 
 /// Two accounts, both listened through, of which the second is not to notice anything.
 struct Fixture {
-    ground: Ground,
+    environment: TestEnvironment,
     fixture: FleetFixture,
     ann: Credentials,
     bob: Credentials,
@@ -30,17 +30,17 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Self {
-        let ground = Ground::new();
-        let (ann, bob) = (ground.telegram.person(1, 7), ground.telegram.person(2, 8));
-        ground.telegram.chat(room(), "room", None);
-        ground.bring(&ann).await;
-        ground.bring(&bob).await;
-        let fixture = ground.fleet().await;
-        Self { ground, fixture, ann, bob }
+        let environment = TestEnvironment::new();
+        let (ann, bob) = (environment.telegram.person(1, 7), environment.telegram.person(2, 8));
+        environment.telegram.chat(room(), "room", None);
+        environment.bring(&ann).await;
+        environment.bring(&bob).await;
+        let fixture = environment.fleet().await;
+        Self { environment, fixture, ann, bob }
     }
 
     fn dials_of(&self, who: &Credentials) -> usize {
-        let dials = self.ground.telegram.who_asked("dial");
+        let dials = self.environment.telegram.who_asked("dial");
         dials.into_iter().filter(|key| *key == Some(who.account)).count()
     }
 
@@ -79,23 +79,23 @@ async fn a_panic_at_any_step_is_over_soon_and_nobody_else_notices() {
         Step::Delivering,
     ] {
         let fixture = Fixture::new().await;
-        let Fixture { ground, fixture: fleet, ann, bob } = &fixture;
+        let Fixture { environment, fixture: fleet, ann, bob } = &fixture;
         let sibling = fleet.watch(bob.account, room(), false).await;
         soon().await;
         match step {
             Step::Dialling => {
-                ground.telegram.next_of(ann.account, "dial", Answer::now(Then::Panic));
+                environment.telegram.next_of(ann.account, "dial", Answer::now(Then::Panic));
             }
             Step::Dialled => failpoint::trip("account.dialled", &ann.account, 1),
             _ => {}
         }
-        let ear = fleet.watch(ann.account, room(), false).await;
+        let listener = fleet.watch(ann.account, room(), false).await;
         soon().await;
         let mut answer = None;
         match step {
             Step::Dialling | Step::Dialled => {}
             Step::Calling => {
-                ground.telegram.next_of(ann.account, "resolve", Answer::now(Then::Panic));
+                environment.telegram.next_of(ann.account, "resolve", Answer::now(Then::Panic));
                 answer = Some(fleet.ask(ann.account, look_up()));
             }
             Step::Asked => {
@@ -106,10 +106,10 @@ async fn a_panic_at_any_step_is_over_soon_and_nobody_else_notices() {
                 failpoint::trip("account.called", &ann.account, 1);
                 answer = Some(fleet.ask(ann.account, look_up()));
             }
-            Step::Following => ground.telegram.panic_while_following(ann.account),
+            Step::Following => environment.telegram.panic_while_following(ann.account),
             Step::Delivering => {
                 failpoint::trip("account.delivers", &ann.account, 1);
-                ground.telegram.say(room(), message(1));
+                environment.telegram.say(room(), message(1));
             }
         }
         if let Some(answer) = answer {
@@ -119,7 +119,7 @@ async fn a_panic_at_any_step_is_over_soon_and_nobody_else_notices() {
         }
         pass(10).await;
         assert_eq!(fixture.state(), AccountState::Active, "{step:?}");
-        assert_eq!(ear.heard().last(), Some(&Heard::Up), "{step:?}");
+        assert_eq!(listener.heard().last(), Some(&Heard::Up), "{step:?}");
         let dials = if step == Step::Calling { 1 } else { 2 };
         assert_eq!(fixture.dials_of(ann), dials, "{step:?}");
         assert!(fleet.ask(ann.account, look_up()).await.unwrap().is_ok(), "{step:?}");
@@ -129,50 +129,50 @@ async fn a_panic_at_any_step_is_over_soon_and_nobody_else_notices() {
             vec![Heard::Up]
         };
         assert_eq!(sibling.heard(), expected, "{step:?}");
-        assert_eq!((fixture.dials_of(bob), ground.telegram.doubled()), (1, 0), "{step:?}");
+        assert_eq!((fixture.dials_of(bob), environment.telegram.doubled()), (1, 0), "{step:?}");
         // What becomes of a connection is told by the account's state; the ledger is for actors.
         let is_actor = matches!(step, Step::Dialled | Step::Asked | Step::Called);
-        assert_eq!(ground.ledger().await.len(), usize::from(is_actor), "{step:?}");
+        assert_eq!(environment.ledger().await.len(), usize::from(is_actor), "{step:?}");
     }
 }
 
 /// The library's own deadlines are not what ends it: they stand still with it.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_stands_still_is_dropped_and_dialled_again_and_nobody_else_notices() {
-    let ground = Ground::new();
-    let people = [ground.telegram.person(1, 7), ground.telegram.person(2, 8)];
+    let environment = TestEnvironment::new();
+    let people = [environment.telegram.person(1, 7), environment.telegram.person(2, 8)];
     let room = channel(5);
-    ground.telegram.chat(room, "room", None);
+    environment.telegram.chat(room, "room", None);
     for person in &people {
-        ground.bring(person).await;
+        environment.bring(person).await;
     }
-    let fixture = ground.fleet().await;
+    let fixture = environment.fleet().await;
     let [stalled, sound] = [&people[0], &people[1]];
-    let ear = fixture.watch(stalled.account, room, false).await;
+    let listener = fixture.watch(stalled.account, room, false).await;
     let other = fixture.watch(sound.account, channel(6), false).await;
     soon().await;
-    ear.heard();
+    listener.heard();
     other.heard();
-    ground.telegram.stall(stalled.account);
+    environment.telegram.stall(stalled.account);
     pass(30).await;
-    assert_eq!(ground.telegram.count("dial"), 2, "it is given time");
+    assert_eq!(environment.telegram.count("dial"), 2, "it is given time");
     pass(60).await;
-    assert_eq!(ground.telegram.who_asked("dial")[2..], [Some(stalled.account)]);
-    ground.telegram.say(room, message(1));
+    assert_eq!(environment.telegram.who_asked("dial")[2..], [Some(stalled.account)]);
+    environment.telegram.say(room, message(1));
     soon().await;
-    assert!(ear.heard().contains(&Heard::Said(vec![1])), "its chat goes on");
-    assert_eq!((other.heard(), ground.telegram.doubled()), (vec![], 0));
+    assert!(listener.heard().contains(&Heard::Said(vec![1])), "its chat goes on");
+    assert_eq!((other.heard(), environment.telegram.doubled()), (vec![], 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_account_that_crashes_again_and_again_is_parked_until_somebody_asks_for_it() {
     let fixture = Fixture::new().await;
-    let Fixture { ground, fixture: fleet, ann, bob } = &fixture;
+    let Fixture { environment, fixture: fleet, ann, bob } = &fixture;
     let sibling = fleet.watch(bob.account, room(), false).await;
     failpoint::trip("account.dialled", &ann.account, u32::MAX);
-    let ear = fleet.watch(ann.account, room(), false).await;
+    let listener = fleet.watch(ann.account, room(), false).await;
     pass(120).await;
-    let times: Vec<_> = ground.telegram.book().into_iter().collect();
+    let times: Vec<_> = environment.telegram.book().into_iter().collect();
     let dials: Vec<_> = times
         .iter()
         .filter(|asked| asked.method == "dial" && asked.key == Some(ann.account))
@@ -183,8 +183,8 @@ async fn an_account_that_crashes_again_and_again_is_parked_until_somebody_asks_f
     assert!(pauses.windows(2).all(|pair| pair[0] < pair[1]), "they grow: {pauses:?}");
     assert!(pauses[0] >= Duration::from_millis(250), "{pauses:?}");
     let parked = Failure::transient("the account keeps crashing and is parked");
-    assert_eq!(ear.heard(), [Heard::Lost(parked.clone())]);
-    assert_eq!(ground.ledger().await.len(), 6);
+    assert_eq!(listener.heard(), [Heard::Lost(parked.clone())]);
+    assert_eq!(environment.ledger().await.len(), 6);
     assert_eq!(fixture.state(), AccountState::Error);
     // Whoever asks is told so, and whoever listens.
     let told = fleet.ask(ann.account, look_up()).await.unwrap();
@@ -194,26 +194,26 @@ async fn an_account_that_crashes_again_and_again_is_parked_until_somebody_asks_f
     assert_eq!(late.heard(), [Heard::Lost(parked)]);
     assert!(fleet.ask(bob.account, look_up()).await.unwrap().is_ok());
     assert_eq!((sibling.heard(), fixture.dials_of(bob)), (vec![Heard::Up], 1));
-    assert_eq!(ground.telegram.connections(), 1, "what crashed left nothing open");
+    assert_eq!(environment.telegram.connections(), 1, "what crashed left nothing open");
     failpoint::trip("account.dialled", &ann.account, 0);
     let again = fleet.watch(ann.account, room(), true).await;
     soon().await;
-    assert_eq!((again.heard(), ear.heard()), (vec![Heard::Up], vec![Heard::Up]));
-    assert_eq!(ground.telegram.doubled(), 0);
+    assert_eq!((again.heard(), listener.heard()), (vec![Heard::Up], vec![Heard::Up]));
+    assert_eq!(environment.telegram.doubled(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_account_that_crashes_while_its_sockets_close_slowly_is_not_connected_twice() {
     let fixture = Fixture::new().await;
-    let Fixture { ground, fixture: fleet, ann, .. } = &fixture;
-    let ear = fleet.watch(ann.account, room(), false).await;
+    let Fixture { environment, fixture: fleet, ann, .. } = &fixture;
+    let listener = fleet.watch(ann.account, room(), false).await;
     soon().await;
-    ground.telegram.closing_takes(Duration::from_secs(5));
+    environment.telegram.closing_takes(Duration::from_secs(5));
     failpoint::trip("account", &7, 1);
     assert!(fleet.ask(ann.account, look_up()).await.unwrap().is_err());
     pass(3).await;
     assert_eq!(fixture.dials_of(ann), 1, "its next life waits for the sockets");
     pass(10).await;
-    assert_eq!((fixture.dials_of(ann), ground.telegram.doubled()), (2, 0));
-    assert_eq!(ear.heard(), [Heard::Up, Heard::Up]);
+    assert_eq!((fixture.dials_of(ann), environment.telegram.doubled()), (2, 0));
+    assert_eq!(listener.heard(), [Heard::Up, Heard::Up]);
 }

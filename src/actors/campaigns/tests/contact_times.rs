@@ -34,7 +34,7 @@ fn with(fixture: &Fixture, settings: Settings) -> TaskRequest {
 async fn rewritten(fixture: &Fixture, task: TaskId, change: impl FnOnce(&mut Task)) {
     let mut stored = fixture.task(task).await;
     change(&mut stored);
-    fixture.ground.store.commit(vec![Op::update_row(&stored)]).await.unwrap();
+    fixture.environment.store.commit(vec![Op::update_row(&stored)]).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +82,7 @@ async fn a_running_task_that_has_no_time_for_contacts_any_more_pauses_and_says_w
     }
     assert!(fixture.messenger.times().is_empty());
     let read = |store: &Reader| store.tasks_in(&[TaskStatus::Running, TaskStatus::Scheduled]);
-    assert!(fixture.ground.store.read(read).await.unwrap().is_empty());
+    assert!(fixture.environment.store.read(read).await.unwrap().is_empty());
 }
 
 /// Quiet for two hours from about now on, by the clock where somebody is.

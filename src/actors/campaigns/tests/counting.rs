@@ -101,13 +101,13 @@ async fn a_task_of_an_older_program_is_counted_anew() {
     life.kill();
     // As a row without counts was written.
     let read = move |store: &Reader| store.row::<TaskRun>(&ann(), task);
-    let run = fixture.ground.store.read(read).await.unwrap().unwrap();
+    let run = fixture.environment.store.read(read).await.unwrap().unwrap();
     let old = TaskRun { tally: Tally::default(), ..run.clone() };
     let text = serde_json::to_string(&old).unwrap();
     assert!(!text.contains("tally"), "an older program reads it, too: {text}");
     let old: TaskRun = serde_json::from_str(&text).unwrap();
-    fixture.ground.store.commit(vec![Op::put_row(&old)]).await.unwrap();
-    let anew = fixture.ground.store.read(move |store| with_tally(store, old)).await.unwrap();
+    fixture.environment.store.commit(vec![Op::put_row(&old)]).await.unwrap();
+    let anew = fixture.environment.store.read(move |store| with_tally(store, old)).await.unwrap();
     assert_eq!(anew.tally, Tally::of(&fixture.targets(task).await));
     let life = fixture.live().await;
     life.order(task, Wanted::Resume).await.unwrap();
@@ -138,7 +138,7 @@ async fn a_hole_of_a_whole_block_ends_no_count() {
         block.targets.iter().for_each(|target| run.statistics.add(target.status));
     }
     let ops = blocks.iter().map(Op::put_row).collect();
-    fixture.ground.store.commit(ops).await.unwrap();
-    let anew = fixture.ground.store.read(move |store| with_tally(store, run)).await.unwrap();
+    fixture.environment.store.commit(ops).await.unwrap();
+    let anew = fixture.environment.store.read(move |store| with_tally(store, run)).await.unwrap();
     assert_eq!(anew.tally.total(), 32);
 }

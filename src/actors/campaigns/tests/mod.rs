@@ -26,7 +26,7 @@ use super::campaign::{BulkAction, CampaignMsg, Edit, Wanted};
 use super::context::{CampaignSettings, CampaignsContext};
 use super::replies::Replies;
 use super::supervisor::{Campaigns, CampaignsArgs, CampaignsMsg};
-use crate::actors::tests::Ground;
+use crate::actors::tests::TestEnvironment;
 use crate::actors::tree::actor::{ActorRef, spawn_alone};
 use crate::clock::now;
 use crate::protocol::accounts::owned::OwnedAccount;
@@ -52,7 +52,7 @@ fn who() -> Caller {
 
 /// What outlives a crash: the store, and the messenger.
 struct Fixture {
-    ground: Ground,
+    environment: TestEnvironment,
     messenger: Messenger,
     accounts: Vec<OwnedAccount>,
     settings: CampaignSettings,
@@ -84,7 +84,7 @@ impl Fixture {
             updated_at: now(),
         };
         Self {
-            ground: Ground::new(),
+            environment: TestEnvironment::new(),
             messenger: Messenger::with_people(1..=people),
             accounts: (1..=accounts).map(account).collect(),
             settings: CampaignSettings::for_tests(),
@@ -93,11 +93,11 @@ impl Fixture {
 
     /// A life on what the store has.
     async fn live(&self) -> Life {
-        let accounts = self.ground.accounts();
+        let accounts = self.environment.accounts();
         for account in &self.accounts {
             accounts.directory.put(account.clone());
         }
-        let store = self.ground.store.clone();
+        let store = self.environment.store.clone();
         let key = store.installation_key_or([7; 32]).await.unwrap();
         let platform = Arc::new(self.messenger.clone());
         let context = CampaignsContext::new(accounts, self.settings.clone(), platform, key);
@@ -135,7 +135,7 @@ impl Fixture {
         let caps = (&self.settings.caps, false);
         let task = Task::new((id, ann()), request, caps, life.context.now()).unwrap();
         let ops = vec![Op::put_row(&task), Op::put_row(&TaskRun::new(&task))];
-        self.ground.store.commit(ops).await.unwrap();
+        self.environment.store.commit(ops).await.unwrap();
         let people = (1..=people).map(|number| NewTarget {
             identifier: named(&format!("@person{number}")),
             details: None,
@@ -160,17 +160,17 @@ impl Fixture {
 
     async fn task(&self, id: TaskId) -> Task {
         let read = move |store: &crate::store::Reader| store.row::<Task>(&ann(), id);
-        self.ground.store.read(read).await.unwrap().unwrap()
+        self.environment.store.read(read).await.unwrap().unwrap()
     }
 
     async fn run_now(&self, id: TaskId) -> TaskRun {
         let read = move |store: &crate::store::Reader| store.row::<TaskRun>(&ann(), id);
-        self.ground.store.read(read).await.unwrap().unwrap()
+        self.environment.store.read(read).await.unwrap().unwrap()
     }
 
     async fn targets(&self, id: TaskId) -> Vec<Target> {
         let read = move |store: &crate::store::Reader| store.target_blocks(&ann(), id, 0..1_000);
-        let blocks = self.ground.store.read(read).await.unwrap();
+        let blocks = self.environment.store.read(read).await.unwrap();
         blocks.into_iter().flat_map(|block| block.targets).collect()
     }
 

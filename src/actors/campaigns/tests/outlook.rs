@@ -16,7 +16,7 @@ use crate::store::Reader;
 
 async fn run_of(fixture: &Fixture, id: TaskId) -> TaskRun {
     let read = move |store: &Reader| store.row::<TaskRun>(&ann(), id);
-    fixture.ground.store.read(read).await.unwrap().unwrap()
+    fixture.environment.store.read(read).await.unwrap().unwrap()
 }
 
 async fn estimate(fixture: &Fixture, life: &Life, id: TaskId) -> Option<i64> {

@@ -187,7 +187,7 @@ async fn whoever_refuses_under_a_name_that_only_the_messenger_knows_is_not_conta
     };
     for name in [named("@second_name"), phone] {
         let refusals = life.context.put_refusals(&ann(), &refused, &KnownAs::named(&name));
-        fixture.ground.store.commit(refusals).await.unwrap();
+        fixture.environment.store.commit(refusals).await.unwrap();
     }
     let task = fixture.draft(&life, fixture.request(TaskType::SendMessages), 3).await;
     life.order(task, Wanted::Start).await.unwrap();

@@ -30,13 +30,13 @@ impl Fixture {
             }
             Ok(told)
         };
-        self.ground.store.read(read).await.unwrap()
+        self.environment.store.read(read).await.unwrap()
     }
 
     /// All entries, those that no list shows included.
     async fn entries(&self) -> Vec<Suppression> {
         let list = List::User(ann());
-        self.ground.store.read(move |store| store.suppressions(&list, None, 100)).await.unwrap()
+        self.environment.store.read(move |store| store.suppressions(&list, None, 100)).await.unwrap()
     }
 
     fn reached_by(&self, person: i64) -> AccountId {
@@ -112,7 +112,7 @@ async fn who_refuses_less_is_held_all_the_same_when_they_answer_doubtfully() {
     for (person, refused) in [(1, refused(Invitations, false)), (2, refused(Everything, false))] {
         let known = KnownAs::named(&Identifier::Id(person));
         let ops = life.context.put_refusals(&ann(), &refused, &known);
-        fixture.ground.store.commit(ops).await.unwrap();
+        fixture.environment.store.commit(ops).await.unwrap();
     }
     let by = fixture.reached_by(1);
     for person in [1, 2, 1] {

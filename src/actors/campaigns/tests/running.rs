@@ -438,7 +438,7 @@ async fn a_group_that_moves_while_people_are_invited_is_followed() {
     let refused = Refused { covers, group, source, is_doubtful };
     let known = KnownAs::named(&named("@person9"));
     let refusals = life.context.put_refusals(&ann(), &refused, &known);
-    fixture.ground.store.commit(refusals).await.unwrap();
+    fixture.environment.store.commit(refusals).await.unwrap();
     fixture.messenger.world().moved = Some((NEW, OLD));
     until(&fixture, task, TaskStatus::Completed).await;
     assert_eq!(fixture.task(task).await.target_group_id, Some(NEW));

@@ -29,7 +29,7 @@ async fn a_picture_is_shown_anew_after_a_restart() {
     fixture.restart().await;
     pass(2).await;
     assert!(fixture.get(login.id).await.link.is_some());
-    fixture.ground.telegram.scan(7);
+    fixture.environment.telegram.scan(7);
     pass(5).await;
     assert_eq!(fixture.get(login.id).await.state, LoginState::Active);
     fixture.expect_connected().await;
@@ -40,7 +40,7 @@ async fn a_picture_is_shown_anew_after_a_restart() {
 async fn who_was_let_in_as_the_daemon_ended_is_let_in_by_its_next_life() {
     let mut fixture = Fixture::new(false).await;
     let login = fixture.by_sms().await.unwrap();
-    fixture.ground.telegram.next("login.sign_in", Answer::now(Then::DoneUnheard));
+    fixture.environment.telegram.next("login.sign_in", Answer::now(Then::DoneUnheard));
     let (logins, ann) = (fixture.logins(), fixture.ann.clone());
     let waiting = tokio::spawn(async move { logins.code(&ann, login.id, secret(CODE)).await });
     soon().await;
@@ -68,7 +68,7 @@ async fn a_login_that_crashes_over_an_answer_finds_out_how_things_stand() {
 async fn a_library_that_panics_over_a_step_is_asked_once_more_how_things_stand() {
     let fixture = Fixture::new(false).await;
     let login = fixture.by_sms().await.unwrap();
-    fixture.ground.telegram.next("login.sign_in", Answer::now(Then::Panic));
+    fixture.environment.telegram.next("login.sign_in", Answer::now(Then::Panic));
     assert!(fixture.code(login.id, CODE).await.is_err());
     pass(60).await;
     assert_eq!(fixture.get(login.id).await.state, LoginState::CodeSent);
@@ -85,7 +85,7 @@ async fn a_login_that_keeps_crashing_is_given_up_and_leaves_no_session_behind() 
     pass(60).await;
     failpoint::trip("login", &"ann", 0);
     assert_eq!(fixture.get(login.id).await.state, LoginState::Failed);
-    assert_eq!(fixture.ground.ledger().await.len(), 3);
+    assert_eq!(fixture.environment.ledger().await.len(), 3);
     pass(600).await;
     fixture.expect_nothing_left().await;
 }

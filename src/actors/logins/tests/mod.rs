@@ -8,7 +8,7 @@ mod steps;
 
 use crate::actors::root::Root;
 use crate::actors::services::LoginService;
-use crate::actors::tests::{Ground, soon, user};
+use crate::actors::tests::{TestEnvironment, soon, user};
 use crate::protocol::answers::login::LoginInfo;
 use crate::protocol::answers::refusal::Refusal;
 use crate::protocol::users::owner::{Caller, LoginId};
@@ -18,7 +18,7 @@ const PHONE: &str = "+14155550132";
 
 /// A tree, and Ann, who has a phone.
 struct Fixture {
-    ground: Ground,
+    environment: TestEnvironment,
     root: Option<Root>,
     ann: Caller,
 }
@@ -29,10 +29,10 @@ fn secret(text: &str) -> SecretText {
 
 impl Fixture {
     async fn new(has_password: bool) -> Self {
-        let ground = Ground::new();
-        ground.telegram.phone(PHONE, 7, has_password);
-        let root = Some(ground.tree().await);
-        Self { ground, root, ann: user("ann") }
+        let environment = TestEnvironment::new();
+        environment.telegram.phone(PHONE, 7, has_password);
+        let root = Some(environment.tree().await);
+        Self { environment, root, ann: user("ann") }
     }
 
     fn logins(&self) -> std::sync::Arc<dyn LoginService> {
@@ -58,33 +58,33 @@ impl Fixture {
     /// The daemon is restarted.
     async fn restart(&mut self) {
         let root = self.root.take().unwrap();
-        self.ground.stop(root).await;
-        assert_eq!(self.ground.telegram.connections(), 0);
-        self.root = Some(self.ground.tree().await);
+        self.environment.stop(root).await;
+        assert_eq!(self.environment.telegram.connections(), 0);
+        self.root = Some(self.environment.tree().await);
         soon().await;
     }
 
     fn count(&self, method: &'static str) -> usize {
-        self.ground.telegram.count(method)
+        self.environment.telegram.count(method)
     }
 
     /// One account is connected, once, with the only session that there is.
     async fn expect_connected(&self) {
         soon().await;
-        let telegram = &self.ground.telegram;
+        let telegram = &self.environment.telegram;
         assert_eq!((telegram.sessions(), telegram.connections(), telegram.doubled()), (1, 1, 0));
-        self.ground.store.commit(Vec::new()).await.unwrap();
-        let kept = self.ground.store.load().unwrap();
+        self.environment.store.commit(Vec::new()).await.unwrap();
+        let kept = self.environment.store.load().unwrap();
         assert_eq!(kept.owned.len(), 1);
         assert_eq!(telegram.who_has(kept.owned[0].key), Some(kept.owned[0].telegram_id));
     }
 
     /// Nothing is left of it: no session at Telegram, no connection, no record here.
     async fn expect_nothing_left(&self) {
-        let telegram = &self.ground.telegram;
+        let telegram = &self.environment.telegram;
         assert_eq!((telegram.sessions(), telegram.connections(), telegram.doubled()), (0, 0, 0));
-        self.ground.store.commit(Vec::new()).await.unwrap();
-        let kept = self.ground.store.load().unwrap();
+        self.environment.store.commit(Vec::new()).await.unwrap();
+        let kept = self.environment.store.load().unwrap();
         assert!(kept.owned.is_empty() && kept.logins.is_empty(), "{:?}", kept.logins.len());
     }
 }

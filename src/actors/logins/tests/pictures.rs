@@ -16,7 +16,7 @@ async fn a_picture_that_is_scanned_leads_to_an_account() {
     pass(40).await;
     let renewed = fixture.get(login.id).await;
     assert_ne!(renewed.link, login.link, "it was renewed before it expired");
-    fixture.ground.telegram.scan(7);
+    fixture.environment.telegram.scan(7);
     pass(5).await;
     let done = fixture.get(login.id).await;
     assert_eq!(done.state, LoginState::Active);
@@ -28,7 +28,7 @@ async fn a_picture_that_is_good_for_half_a_minute_is_renewed_about_as_often() {
     let fixture = Fixture::new(false).await;
     fixture.logins().by_qr(&fixture.ann).await.unwrap();
     pass(590).await;
-    let times = fixture.ground.telegram.times("login.export_token");
+    let times = fixture.environment.telegram.times("login.export_token");
     let pauses: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(pauses.iter().all(|pause| *pause >= Duration::from_secs(20)), "{pauses:?}");
     assert!(times.len() >= 15, "{pauses:?}");
@@ -41,16 +41,16 @@ async fn renewals_have_a_floor() {
         let fixture = Fixture::new(false).await;
         let token = |number: u32| {
             let url = crate::protocol::values::secret::SecretText::new(format!("tg://{number}"));
-            let expires_at = fixture.ground.telegram.clock().now().seconds() - 3_600
+            let expires_at = fixture.environment.telegram.clock().now().seconds() - 3_600
                 + if says_scanned { 7_200 } else { 0 };
             Answer::now(Then::Lead(Step::Token(LoginToken { url, expires_at })))
         };
         (0..2_000)
-            .for_each(|number| fixture.ground.telegram.next("login.export_token", token(number)));
+            .for_each(|number| fixture.environment.telegram.next("login.export_token", token(number)));
         fixture.logins().by_qr(&fixture.ann).await.unwrap();
         for _ in 0..300 {
             if says_scanned {
-                fixture.ground.telegram.wake_scans();
+                fixture.environment.telegram.wake_scans();
             }
             pass(1).await;
         }
@@ -64,10 +64,10 @@ async fn a_picture_that_is_given_up_just_as_it_is_scanned_leaves_no_session_behi
     let fixture = Fixture::new(false).await;
     let login = fixture.logins().by_qr(&fixture.ann).await.unwrap();
     soon().await;
-    fixture.ground.telegram.next("login.export_token", Answer::now(Then::DoneUnheard));
-    fixture.ground.telegram.scan(7);
+    fixture.environment.telegram.next("login.export_token", Answer::now(Then::DoneUnheard));
+    fixture.environment.telegram.scan(7);
     pass(3).await;
-    assert_eq!(fixture.ground.telegram.sessions(), 1);
+    assert_eq!(fixture.environment.telegram.sessions(), 1);
     fixture.logins().abandon(&fixture.ann, login.id).await.unwrap();
     pass(30).await;
     fixture.expect_nothing_left().await;

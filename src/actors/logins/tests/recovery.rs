@@ -28,7 +28,7 @@ impl Fixture {
     /// A login of somebody with a password and a recovery mail that waits for the password.
     async fn at_password() -> (Self, LoginId) {
         let fixture = Self::new(true).await;
-        fixture.ground.telegram.recovery_mail(PHONE);
+        fixture.environment.telegram.recovery_mail(PHONE);
         let login = fixture.by_sms().await.unwrap();
         let asked = fixture.code(login.id, CODE).await.unwrap();
         assert_eq!((asked.state, asked.email_pattern), (LoginState::PasswordRequired, None));
@@ -37,9 +37,9 @@ impl Fixture {
 
     /// What the audit log has of logins, with how each ended, newest last.
     async fn audited(&self) -> Vec<(String, String)> {
-        self.ground.store.commit(Vec::new()).await.unwrap();
+        self.environment.store.commit(Vec::new()).await.unwrap();
         let query = AuditLogQuery { limit: 50, ..AuditLogQuery::default() };
-        let page = self.ground.store.audit_log(&query).unwrap();
+        let page = self.environment.store.audit_log(&query).unwrap();
         let lines = page.entries.into_iter().map(|entry| (entry.link.action, entry.link.outcome));
         let mut lines: Vec<_> = lines.filter(|(action, _)| action.starts_with("login.")).collect();
         lines.reverse();
@@ -97,7 +97,7 @@ async fn a_code_is_sent_once_more_after_a_restart_no_sooner_than_before() {
 async fn a_login_whose_code_went_out_once_more_unheard_goes_on() {
     let fixture = Fixture::new(false).await;
     let login = fixture.by_sms().await.unwrap();
-    fixture.ground.telegram.next("login.resend_code", Answer::now(Then::DoneUnheard));
+    fixture.environment.telegram.next("login.resend_code", Answer::now(Then::DoneUnheard));
     let refusal = fixture.resend(login.id).await.unwrap_err();
     assert_eq!(refusal.code, Code::TelegramUnavailable);
     assert_eq!(fixture.get(login.id).await.state, LoginState::CodeSent);
@@ -120,7 +120,7 @@ async fn what_is_not_asked_for_at_a_step_is_refused_and_does_no_harm() {
     assert_eq!(no_mail.code, Code::Conflict);
     assert!(no_mail.detail.contains("no recovery e-mail address"), "{no_mail}");
     assert_eq!(fixture.password(login.id, PASSWORD).await.unwrap().state, LoginState::Active);
-    assert!(fixture.ground.telegram.has_password(PHONE));
+    assert!(fixture.environment.telegram.has_password(PHONE));
     fixture.expect_connected().await;
 }
 
@@ -134,12 +134,12 @@ async fn a_code_by_mail_stands_for_the_password_and_takes_it_away() {
     assert_eq!(asked.email_pattern.as_deref(), Some(EMAIL_PATTERN));
     assert_eq!(asked.hint.as_deref(), Some("a horse"));
     assert_eq!(fixture.get(id).await, asked);
-    assert!(fixture.ground.telegram.has_password(PHONE), "asking takes nothing away");
+    assert!(fixture.environment.telegram.has_password(PHONE), "asking takes nothing away");
     let wrong = fixture.recover(id, "111111").await.unwrap_err();
     assert_eq!(wrong.code, Code::CodeInvalid);
     let done = fixture.recover(id, RECOVERY_CODE).await.unwrap();
     assert_eq!((done.state, done.email_pattern), (LoginState::Active, None));
-    assert!(!fixture.ground.telegram.has_password(PHONE));
+    assert!(!fixture.environment.telegram.has_password(PHONE));
     fixture.expect_connected().await;
     let told = lines(&[
         ("login.begin", "ok"),
@@ -160,7 +160,7 @@ async fn a_code_by_mail_that_has_expired_or_a_flood_leaves_the_login_where_it_wa
     let (mut fixture, id) = Fixture::at_password().await;
     fixture.forgot(id).await.unwrap();
     let refused = |failure| Answer::now(Then::Refuse(failure));
-    let telegram = fixture.ground.telegram.clone();
+    let telegram = fixture.environment.telegram.clone();
     telegram.next("login.recover_password", refused(LoginFailure::RecoveryExpired));
     let expired = fixture.recover(id, RECOVERY_CODE).await.unwrap_err();
     assert_eq!(expired.code, Code::CodeInvalid);
@@ -194,7 +194,7 @@ async fn a_login_that_is_restarted_while_a_code_is_in_the_mail_takes_it() {
 #[tokio::test(start_paused = true)]
 async fn a_login_that_never_heard_of_the_mail_waits_for_the_password_and_takes_its_code() {
     let (mut fixture, id) = Fixture::at_password().await;
-    fixture.ground.telegram.next("login.request_recovery", Answer::now(Then::DoneUnheard));
+    fixture.environment.telegram.next("login.request_recovery", Answer::now(Then::DoneUnheard));
     let (logins, ann) = (fixture.logins(), fixture.ann.clone());
     let waiting = tokio::spawn(async move { logins.request_recovery(&ann, id).await });
     soon().await;
@@ -209,12 +209,12 @@ async fn a_login_that_never_heard_of_the_mail_waits_for_the_password_and_takes_i
 #[tokio::test(start_paused = true)]
 async fn an_answer_about_recovery_that_is_lost_is_settled_and_nothing_is_handed_in_twice() {
     let (fixture, id) = Fixture::at_password().await;
-    fixture.ground.telegram.next("login.request_recovery", Answer::now(Then::DoneUnheard));
+    fixture.environment.telegram.next("login.request_recovery", Answer::now(Then::DoneUnheard));
     let refusal = fixture.forgot(id).await.unwrap_err();
     assert_eq!(refusal.code, Code::TelegramUnavailable);
     assert_eq!(fixture.get(id).await.state, LoginState::PasswordRequired);
     fixture.forgot(id).await.unwrap();
-    fixture.ground.telegram.next("login.recover_password", Answer::now(Then::DoneUnheard));
+    fixture.environment.telegram.next("login.recover_password", Answer::now(Then::DoneUnheard));
     assert_eq!(fixture.recover(id, RECOVERY_CODE).await.unwrap().state, LoginState::Active);
     assert_eq!(fixture.count("login.recover_password"), 1);
     fixture.expect_connected().await;
@@ -228,7 +228,7 @@ async fn a_login_that_is_abandoned_as_its_recovery_code_is_taken_leaves_no_sessi
     let (fixture, id) = Fixture::at_password().await;
     fixture.forgot(id).await.unwrap();
     let late = Answer::after(Duration::from_secs(1), Then::DoneUnheard);
-    fixture.ground.telegram.next("login.recover_password", late);
+    fixture.environment.telegram.next("login.recover_password", late);
     let (logins, ann) = (fixture.logins(), fixture.ann.clone());
     let waiting =
         tokio::spawn(async move { logins.recover(&ann, id, secret(RECOVERY_CODE)).await });

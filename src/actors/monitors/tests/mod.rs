@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::actors::monitors::commands::{CommandSink, Commands};
 use crate::actors::monitors::context::MonitorSettings;
 use crate::actors::root::Root;
-use crate::actors::tests::{Ground, SOON, name_of, soon};
+use crate::actors::tests::{TestEnvironment, SOON, name_of, soon};
 use crate::protocol::accounts::record::Credentials;
 use crate::protocol::bridge::command::{Command, Order, SessionData};
 use crate::protocol::telegram::chat::{ChatRef, ChatSpelling, MarkedId};
@@ -29,7 +29,7 @@ enum Event {
 
 /// A tree, and people who may listen in rooms.
 struct Fixture {
-    ground: Ground,
+    environment: TestEnvironment,
     people: Vec<Credentials>,
     root: Option<Root>,
 }
@@ -49,14 +49,14 @@ impl Fixture {
     }
 
     async fn with(people: u8, settings: MonitorSettings) -> Self {
-        let ground = Ground::new();
+        let environment = TestEnvironment::new();
         for number in [1, 2] {
-            ground.telegram.chat(room(number), "room", None);
+            environment.telegram.chat(room(number), "room", None);
         }
-        let person = |number| ground.telegram.person(number, 100 + i64::from(number));
+        let person = |number| environment.telegram.person(number, 100 + i64::from(number));
         let people = (1..=people).map(person).collect();
-        let root = Some(ground.tree_with(settings).await);
-        Self { ground, people, root }
+        let root = Some(environment.tree_with(settings).await);
+        Self { environment, people, root }
     }
 
     fn commands(&self) -> Commands {
@@ -90,18 +90,18 @@ impl Fixture {
     }
 
     /// The daemon is restarted.
-    async fn restart(&mut self, meanwhile: impl FnOnce(&Ground)) {
+    async fn restart(&mut self, meanwhile: impl FnOnce(&TestEnvironment)) {
         let root = self.root.take().unwrap();
-        self.ground.stop(root).await;
-        meanwhile(&self.ground);
-        self.root = Some(self.ground.tree().await);
+        self.environment.stop(root).await;
+        meanwhile(&self.environment);
+        self.root = Some(self.environment.tree().await);
     }
 
     /// What was published since this was asked last.
     async fn published(&mut self) -> Vec<Event> {
-        self.ground.store.commit(Vec::new()).await.unwrap();
+        self.environment.store.commit(Vec::new()).await.unwrap();
         let mut events = Vec::new();
-        while let Ok(entries) = timeout(SOON, self.ground.outbox.next(1_000)).await {
+        while let Ok(entries) = timeout(SOON, self.environment.outbox.next(1_000)).await {
             for (_, entry) in entries {
                 let body: Value = serde_json::from_slice(&entry.body).unwrap();
                 events.extend(self.event(&entry.kind, &body));
@@ -130,7 +130,7 @@ impl Fixture {
 
     /// How often the chat was asked for by a call of this name.
     fn count(&self, method: &'static str) -> usize {
-        self.ground.telegram.count(method)
+        self.environment.telegram.count(method)
     }
 }
 

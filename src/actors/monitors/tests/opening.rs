@@ -24,11 +24,11 @@ fn old(id: i32) -> Message {
 #[tokio::test(start_paused = true)]
 async fn a_chat_is_told_from_when_it_was_asked_for() {
     let mut fixture = Fixture::new(1).await;
-    (1..=3).for_each(|id| fixture.ground.telegram.say_unheard(room(1), old(id)));
+    (1..=3).for_each(|id| fixture.environment.telegram.say_unheard(room(1), old(id)));
     fixture.open(1, &[1]).await;
-    let asked: Vec<_> = fixture.ground.telegram.book().iter().map(|asked| asked.method).collect();
+    let asked: Vec<_> = fixture.environment.telegram.book().iter().map(|asked| asked.method).collect();
     assert_eq!(asked, ["dial", "resolve", "inspect", "learn_time", "newest_before", "history"]);
-    (4..=6).for_each(|id| fixture.ground.telegram.say(room(1), message(id)));
+    (4..=6).for_each(|id| fixture.environment.telegram.say(room(1), message(id)));
     assert_eq!(fixture.published().await, said(4..=6, 1));
 }
 
@@ -36,11 +36,11 @@ async fn a_chat_is_told_from_when_it_was_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn a_bot_tells_a_channel_from_where_its_updates_stand() {
     let mut fixture = Fixture::new(1).await;
-    fixture.people.push(fixture.ground.telegram.bot(2, 102));
+    fixture.people.push(fixture.environment.telegram.bot(2, 102));
     fixture.open(1, &[2]).await;
-    let asked: Vec<_> = fixture.ground.telegram.book().iter().map(|asked| asked.method).collect();
+    let asked: Vec<_> = fixture.environment.telegram.book().iter().map(|asked| asked.method).collect();
     assert_eq!(asked, ["dial", "resolve", "inspect", "learn_time", "position", "since"]);
-    (1..=3).for_each(|id| fixture.ground.telegram.say(room(1), message(id)));
+    (1..=3).for_each(|id| fixture.environment.telegram.say(room(1), message(id)));
     pass(5).await;
     assert_eq!(fixture.published().await, said(1..=3, 2));
 }
@@ -48,14 +48,14 @@ async fn a_bot_tells_a_channel_from_where_its_updates_stand() {
 #[tokio::test(start_paused = true)]
 async fn what_is_said_while_history_is_read_is_told_once_and_in_order() {
     let mut fixture = Fixture::new(1).await;
-    fixture.ground.telegram.next("history", Answer::after(Duration::from_secs(5), Then::World));
+    fixture.environment.telegram.next("history", Answer::after(Duration::from_secs(5), Then::World));
     fixture.open(1, &[1]).await;
-    fixture.ground.telegram.say_unheard(room(1), message(1));
-    fixture.ground.telegram.say(room(1), message(2));
-    fixture.ground.telegram.say(room(1), message(3));
+    fixture.environment.telegram.say_unheard(room(1), message(1));
+    fixture.environment.telegram.say(room(1), message(2));
+    fixture.environment.telegram.say(room(1), message(3));
     assert_eq!(fixture.published().await, []);
     pass(10).await;
-    fixture.ground.telegram.say(room(1), message(4));
+    fixture.environment.telegram.say(room(1), message(4));
     assert_eq!(fixture.published().await, said(1..=4, 1));
 }
 
@@ -63,12 +63,12 @@ async fn what_is_said_while_history_is_read_is_told_once_and_in_order() {
 async fn a_hole_before_a_live_message_is_filled_from_history_first() {
     let mut fixture = Fixture::new(1).await;
     fixture.open(1, &[1]).await;
-    fixture.ground.telegram.say(room(1), message(1));
+    fixture.environment.telegram.say(room(1), message(1));
     soon().await;
     let before = fixture.count("history");
-    (2..=4).for_each(|id| fixture.ground.telegram.say_unheard(room(1), message(id)));
-    fixture.ground.telegram.say(room(1), message(5));
-    fixture.ground.telegram.say(room(1), message(6));
+    (2..=4).for_each(|id| fixture.environment.telegram.say_unheard(room(1), message(id)));
+    fixture.environment.telegram.say(room(1), message(5));
+    fixture.environment.telegram.say(room(1), message(6));
     pass(5).await;
     assert_eq!(fixture.published().await, said(1..=6, 1));
     assert!(fixture.count("history") > before);
@@ -83,20 +83,20 @@ async fn whatever_hints_that_something_was_missed_has_history_read() {
     let scopes = [GapScope::Channel(room(1)), GapScope::Everything, GapScope::Anything];
     for gap in scopes {
         id += 1;
-        fixture.ground.telegram.say_unheard(room(1), message(id));
-        fixture.ground.telegram.push(key, Batch::missing(gap));
+        fixture.environment.telegram.say_unheard(room(1), message(id));
+        fixture.environment.telegram.push(key, Batch::missing(gap));
         // Beyond the looks that are free.
         pass(70).await;
         assert_eq!(fixture.published().await, said([id], 1), "{gap:?}");
     }
     let looks = fixture.count("history");
     for gap in [GapScope::Common, GapScope::Channel(room(2))] {
-        fixture.ground.telegram.push(key, Batch::missing(gap));
+        fixture.environment.telegram.push(key, Batch::missing(gap));
         pass(70).await;
     }
     assert_eq!(fixture.count("history"), looks, "that is not of this chat");
-    fixture.ground.telegram.say_unheard(room(1), message(9));
-    fixture.ground.telegram.push(key, Batch::about(room(1), None));
+    fixture.environment.telegram.say_unheard(room(1), message(9));
+    fixture.environment.telegram.push(key, Batch::about(room(1), None));
     pass(70).await;
     assert_eq!(fixture.published().await, said([9], 1));
 }
@@ -108,8 +108,8 @@ async fn hints_that_keep_coming_are_looked_into_ever_less_often() {
     let key = fixture.person(1).account;
     let before = fixture.count("inspect");
     for id in 1..=300 {
-        fixture.ground.telegram.say_unheard(room(1), message(id));
-        fixture.ground.telegram.push(key, Batch::missing(GapScope::Channel(room(1))));
+        fixture.environment.telegram.say_unheard(room(1), message(id));
+        fixture.environment.telegram.push(key, Batch::missing(GapScope::Channel(room(1))));
         sleep(Duration::from_millis(100)).await;
     }
     pass(60).await;
@@ -124,7 +124,7 @@ async fn a_message_that_comes_twice_is_told_once() {
     fixture.open(1, &[1]).await;
     for id in [1, 2, 1, 2, 3, 2] {
         let batch = Batch::of(vec![NewMessage::plain(room(1), message(id))]);
-        fixture.ground.telegram.push(fixture.person(1).account, batch);
+        fixture.environment.telegram.push(fixture.person(1).account, batch);
     }
     pass(5).await;
     assert_eq!(fixture.published().await, said(1..=3, 1));
@@ -136,11 +136,11 @@ async fn what_no_update_told_of_is_found_by_comparing_with_history() {
     let settings = MonitorSettings { check_every, ..MonitorSettings::for_tests() };
     let mut fixture = Fixture::with(1, settings).await;
     fixture.open(1, &[1]).await;
-    fixture.ground.telegram.say(room(1), message(1));
+    fixture.environment.telegram.say(room(1), message(1));
     soon().await;
     // What was said a moment ago may be on its way still.
     let missed = Message { date: message(2).date - 20, ..message(2) };
-    fixture.ground.telegram.say_unheard(room(1), missed);
+    fixture.environment.telegram.say_unheard(room(1), missed);
     pass(600).await;
     assert_eq!(fixture.published().await, said(1..=2, 1));
 }
@@ -149,18 +149,18 @@ async fn what_no_update_told_of_is_found_by_comparing_with_history() {
 async fn what_was_said_while_the_daemon_was_away_is_told_by_its_next_life() {
     let mut fixture = Fixture::new(1).await;
     fixture.open(1, &[1]).await;
-    fixture.ground.telegram.say(room(1), message(1));
+    fixture.environment.telegram.say(room(1), message(1));
     assert_eq!(fixture.published().await, said([1], 1));
     fixture
-        .restart(|ground| {
-            assert_eq!(ground.telegram.connections(), 0);
-            (2..=150).for_each(|id| ground.telegram.say_unheard(room(1), message(id)));
+        .restart(|environment| {
+            assert_eq!(environment.telegram.connections(), 0);
+            (2..=150).for_each(|id| environment.telegram.say_unheard(room(1), message(id)));
         })
         .await;
     pass(5).await;
-    fixture.ground.telegram.say(room(1), message(151));
+    fixture.environment.telegram.say(room(1), message(151));
     assert_eq!(fixture.published().await, said(2..=151, 1));
-    assert_eq!(fixture.ground.telegram.doubled(), 0);
+    assert_eq!(fixture.environment.telegram.doubled(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,19 +168,19 @@ async fn an_answer_that_comes_after_the_session_was_switched_is_of_no_interest()
     let mut fixture = Fixture::new(2).await;
     let key = fixture.person(1).account;
     let late = Answer::after(Duration::from_secs(12), Then::World);
-    fixture.ground.telegram.always_of(key, "history", late);
+    fixture.environment.telegram.always_of(key, "history", late);
     fixture.start(1, &[1]).await;
     pass(2).await;
     let (sessions, chat) = (vec![fixture.session(2)], chat(1));
     fixture.order(Command::SwitchSource { chat, sessions }).await;
     soon().await;
     soon().await;
-    fixture.ground.telegram.say(room(1), message(1));
+    fixture.environment.telegram.say(room(1), message(1));
     assert_eq!(fixture.published().await, said([1], 2));
     pass(30).await;
-    fixture.ground.telegram.say(room(1), message(2));
+    fixture.environment.telegram.say(room(1), message(2));
     assert_eq!(fixture.published().await, said([2], 2), "the first session's page changes nothing");
-    assert!(!fixture.ground.telegram.is_connected(key), "and nobody needs it any more");
+    assert!(!fixture.environment.telegram.is_connected(key), "and nobody needs it any more");
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,13 +188,13 @@ async fn a_monitor_that_crashes_over_a_message_tells_it_in_its_next_life() {
     let mut fixture = Fixture::new(1).await;
     fixture.open(1, &[1]).await;
     failpoint::trip("monitor", &chat(1).key(), 1);
-    fixture.ground.telegram.say(room(1), message(1));
-    fixture.ground.telegram.say(room(1), message(2));
+    fixture.environment.telegram.say(room(1), message(1));
+    fixture.environment.telegram.say(room(1), message(2));
     pass(5).await;
-    fixture.ground.telegram.say(room(1), message(3));
+    fixture.environment.telegram.say(room(1), message(3));
     assert_eq!(fixture.published().await, said(1..=3, 1));
-    assert_eq!(fixture.ground.ledger().await.len(), 1);
-    assert_eq!(fixture.ground.telegram.count("dial"), 1, "the account does not notice");
+    assert_eq!(fixture.environment.ledger().await.len(), 1);
+    assert_eq!(fixture.environment.telegram.count("dial"), 1, "the account does not notice");
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,14 +203,14 @@ async fn a_monitor_that_keeps_crashing_is_parked_until_a_command_and_its_sibling
     fixture.open(1, &[1]).await;
     fixture.open(2, &[1]).await;
     failpoint::trip("monitor", &chat(1).key(), u32::MAX);
-    fixture.ground.telegram.say(room(1), message(1));
+    fixture.environment.telegram.say(room(1), message(1));
     pass(300).await;
-    fixture.ground.telegram.say(room(2), message(7));
+    fixture.environment.telegram.say(room(2), message(7));
     assert_eq!(fixture.published().await, said([7], 1));
-    assert_eq!(fixture.ground.ledger().await.len(), 6);
+    assert_eq!(fixture.environment.ledger().await.len(), 6);
     failpoint::trip("monitor", &chat(1).key(), 0);
     pass(600).await;
-    fixture.ground.telegram.say(room(1), message(2));
+    fixture.environment.telegram.say(room(1), message(2));
     assert_eq!(fixture.published().await, [], "it is left alone");
     fixture.open(1, &[1]).await;
     pass(5).await;
@@ -222,28 +222,28 @@ async fn an_opening_whose_account_crashes_goes_on_over_its_next_life() {
     let mut fixture = Fixture::new(1).await;
     let key = fixture.person(1).account;
     for step in ["resolve", "inspect", "newest_before", "history"] {
-        fixture.ground.telegram.next(step, Answer::now(Then::Panic));
+        fixture.environment.telegram.next(step, Answer::now(Then::Panic));
     }
     // The library, and the actor, as it hears of it, twice.
     failpoint::trip("account.called", &key, 2);
     fixture.start(1, &[1]).await;
     pass(120).await;
-    fixture.ground.telegram.say(room(1), message(1));
+    fixture.environment.telegram.say(room(1), message(1));
     assert_eq!(fixture.published().await, said([1], 1));
-    assert_eq!(fixture.ground.telegram.doubled(), 0);
+    assert_eq!(fixture.environment.telegram.doubled(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_chat_that_is_stopped_while_it_is_opened_is_let_go() {
     let mut fixture = Fixture::new(1).await;
-    fixture.ground.telegram.always("history", Answer::now(Then::Silence));
+    fixture.environment.telegram.always("history", Answer::now(Then::Silence));
     fixture.start(1, &[1]).await;
     pass(3).await;
     fixture.order(Command::StopMonitoring { chat: chat(1) }).await;
     pass(60).await;
-    assert_eq!(fixture.ground.telegram.connections(), 0);
+    assert_eq!(fixture.environment.telegram.connections(), 0);
     assert_eq!(fixture.published().await, []);
-    assert!(fixture.ground.store.load().unwrap().monitors.is_empty());
+    assert!(fixture.environment.store.load().unwrap().monitors.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -251,14 +251,14 @@ async fn an_opening_that_is_not_answered_is_tried_again_and_then_by_another_sess
     let mut fixture = Fixture::new(2).await;
     let key = fixture.person(1).account;
     let broken = Failure::transient("telegram answers 500 INTERNAL");
-    fixture.ground.telegram.always_of(key, "history", Answer::now(Then::Fail(broken)));
+    fixture.environment.telegram.always_of(key, "history", Answer::now(Then::Fail(broken)));
     fixture.start(1, &[1, 2]).await;
     pass(120).await;
     let by = |key| {
-        fixture.ground.telegram.who_asked("history").iter().filter(|who| **who == Some(key)).count()
+        fixture.environment.telegram.who_asked("history").iter().filter(|who| **who == Some(key)).count()
     };
     assert_eq!(by(key), 4, "as often as it is tried");
-    fixture.ground.telegram.say(room(1), message(1));
+    fixture.environment.telegram.say(room(1), message(1));
     let published = fixture.published().await;
     assert_eq!(published.last(), Some(&super::Event::Said(1, 2)), "{published:?}");
 }
@@ -267,27 +267,27 @@ async fn an_opening_that_is_not_answered_is_tried_again_and_then_by_another_sess
 async fn a_group_that_became_a_supergroup_is_followed_and_told_to_its_end_first() {
     let mut fixture = Fixture::new(1).await;
     let (group, supergroup) = (MarkedId::group(42), room(42));
-    fixture.ground.telegram.chat(group, "team", None);
+    fixture.environment.telegram.chat(group, "team", None);
     let chat = ChatRef::parse(ChatSpelling::Number(group.0)).unwrap();
     let sessions = vec![fixture.session(1)];
     fixture.order(Command::StartMonitoring { chat, sessions }).await;
     pass(2).await;
-    fixture.ground.telegram.say(group, message(1));
+    fixture.environment.telegram.say(group, message(1));
     assert_eq!(fixture.published().await, said([1], 1));
     fixture
-        .restart(|ground| {
-            ground.telegram.say_unheard(group, message(2));
-            ground.telegram.upgrade(group, supergroup);
-            ground.telegram.say_unheard(supergroup, message(1));
+        .restart(|environment| {
+            environment.telegram.say_unheard(group, message(2));
+            environment.telegram.upgrade(group, supergroup);
+            environment.telegram.say_unheard(supergroup, message(1));
         })
         .await;
     pass(5).await;
     assert_eq!(fixture.published().await, said([2, 1], 1));
-    fixture.ground.telegram.say(supergroup, message(2));
+    fixture.environment.telegram.say(supergroup, message(2));
     assert_eq!(fixture.published().await, said([2], 1));
     // The next life begins there.
     let before = fixture.count("inspect");
-    fixture.restart(|ground| ground.telegram.say_unheard(supergroup, message(3))).await;
+    fixture.restart(|environment| environment.telegram.say_unheard(supergroup, message(3))).await;
     pass(5).await;
     assert_eq!(fixture.published().await, said([3], 1));
     assert_eq!(fixture.count("inspect"), before + 1);
@@ -298,16 +298,16 @@ async fn a_chat_is_joined_once_by_the_session_that_was_named_while_others_listen
     let mut fixture = Fixture::new(2).await;
     fixture.open(1, &[1]).await;
     let lost = Failure::transient("connection reset");
-    fixture.ground.telegram.next("join", Answer::now(Then::Fail(lost)));
+    fixture.environment.telegram.next("join", Answer::now(Then::Fail(lost)));
     let session = fixture.session(2);
     fixture.order(Command::JoinChat { chat: chat(2), session }).await;
     pass(1).await;
     fixture.restart(|_| ()).await;
     pass(60).await;
-    let by = fixture.ground.telegram.who_asked("join");
+    let by = fixture.environment.telegram.who_asked("join");
     assert_eq!(by, vec![Some(fixture.person(2).account); 2], "tried, and done after the restart");
     pass(600).await;
     assert_eq!(fixture.count("join"), 2, "done once");
-    fixture.ground.telegram.say(room(1), message(1));
+    fixture.environment.telegram.say(room(1), message(1));
     assert_eq!(fixture.published().await, said([1], 1));
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::*;
 use crate::actors::root::Root;
 use crate::actors::services::{AuditQuery, Services};
-use crate::actors::tests::{Ground, soon, user};
+use crate::actors::tests::{TestEnvironment, soon, user};
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::answers::refusal::Code;
 use crate::protocol::audit::log::Entry;
@@ -22,27 +22,27 @@ use crate::store::Op;
 
 /// A tree, and Ann, who has an account.
 struct Fixture {
-    ground: Ground,
+    environment: TestEnvironment,
     root: Root,
     account: OwnedAccount,
 }
 
 impl Fixture {
     async fn new() -> Self {
-        let ground = Ground::new();
-        let credentials = ground.telegram.person(1, 7);
-        let account = ground.own(&credentials, "ann").await;
-        let root = ground.tree().await;
+        let environment = TestEnvironment::new();
+        let credentials = environment.telegram.person(1, 7);
+        let account = environment.own(&credentials, "ann").await;
+        let root = environment.tree().await;
         soon().await;
-        Self { ground, root, account }
+        Self { environment, root, account }
     }
 
     /// The daemon ends and begins anew.
     async fn again(self) -> Self {
-        let Self { ground, root, account } = self;
-        ground.stop(root).await;
-        let root = ground.tree().await;
-        Self { ground, root, account }
+        let Self { environment, root, account } = self;
+        environment.stop(root).await;
+        let root = environment.tree().await;
+        Self { environment, root, account }
     }
 
     fn services(&self) -> Services {
@@ -149,7 +149,7 @@ async fn a_copy_is_made_once_and_one_that_was_cut_off_is_gone_on_with() {
     let half = fixture.draft("half").await;
     campaigns.add_targets(&ann, half, vec![person("@person0"), person("@person1")]).await.unwrap();
     let begun = CreationRecord { made: Some(Made::Task(half)), ..record };
-    fixture.ground.store.commit(vec![Op::put_row(&begun)]).await.unwrap();
+    fixture.environment.store.commit(vec![Op::put_row(&begun)]).await.unwrap();
     let (whole, is_replayed) = campaigns.duplicate(&ann, id, key("cut", "")).await.unwrap();
     assert_eq!((whole.task.id, whole.statistics.total(), is_replayed), (half, 40, false));
 }
@@ -410,7 +410,7 @@ async fn whoever_asks_while_the_daemon_stops_is_told_to_ask_again_and_nothing_ha
     let fixture = Fixture::new().await;
     let campaigns = fixture.services().campaigns;
     let (ann, id) = (user("ann"), fixture.draft("one").await);
-    let Fixture { ground, root, .. } = fixture;
+    let Fixture { environment, root, .. } = fixture;
     let asking = async {
         loop {
             let identifier = Identifier::Id(7);
@@ -420,7 +420,7 @@ async fn whoever_asks_while_the_daemon_stops_is_told_to_ask_again_and_nothing_ha
             }
         }
     };
-    let (_, refusal) = tokio::join!(ground.stop(root), asking);
+    let (_, refusal) = tokio::join!(environment.stop(root), asking);
     assert_eq!(refusal.code, Code::Overloaded, "{refusal:?}");
     assert!(refusal.retry_after.is_some(), "{refusal:?}");
 }

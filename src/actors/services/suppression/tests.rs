@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::actors::root::Root;
 use crate::actors::services::AuditQuery;
-use crate::actors::tests::{Ground, pass, soon, user};
+use crate::actors::tests::{TestEnvironment, pass, soon, user};
 use crate::actors::{NewTarget, Wanted};
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::campaigns::identity::Hint;
@@ -17,19 +17,19 @@ use crate::telegram::fake::Somebody;
 use SuppressionList::{Installation, Own};
 
 struct Fixture {
-    ground: Ground,
+    environment: TestEnvironment,
     root: Root,
     account: OwnedAccount,
 }
 
 impl Fixture {
     async fn new() -> Self {
-        let ground = Ground::new();
-        let credentials = ground.telegram.person(1, 7);
-        let account = ground.own(&credentials, "ann").await;
-        let root = ground.tree().await;
+        let environment = TestEnvironment::new();
+        let credentials = environment.telegram.person(1, 7);
+        let account = environment.own(&credentials, "ann").await;
+        let root = environment.tree().await;
         soon().await;
-        Self { ground, root, account }
+        Self { environment, root, account }
     }
 
     fn lists(&self) -> Arc<dyn SuppressionService> {
@@ -206,7 +206,7 @@ async fn of_who_asked_to_be_erased_nothing_is_shown_and_the_refusal_stands() {
 async fn no_entry_of_who_asked_to_be_erased_keeps_a_name_or_is_exported() {
     let fixture = Fixture::new().await;
     let ann = user("ann");
-    let store = &fixture.ground.store;
+    let store = &fixture.environment.store;
     let key = store.read(Reader::installation_key).await.unwrap().expect("it was drawn");
     let entry = |number, is_doubtful| Suppression {
         id: SuppressionId(uuid::Uuid::from_u128(number)),
@@ -297,7 +297,7 @@ async fn refusals_outlive_the_daemon_and_the_newest_entry_tells_of_one() {
     let (entry, _) = fixture.add(&ann, Own, "@first").await;
     // A campaign writes another entry of the same refusal, as it does without looking.
     let installation_key = *fixture
-        .ground
+        .environment
         .store
         .read(Reader::installation_key)
         .await
@@ -309,11 +309,11 @@ async fn refusals_outlive_the_daemon_and_the_newest_entry_tells_of_one() {
         source: Source::StopReply,
         ..entry.clone()
     };
-    fixture.ground.store.commit(Op::refuse(&newer, &installation_key).into()).await.unwrap();
-    let Fixture { ground, root, account } = fixture;
-    ground.stop(root).await;
-    let root = ground.tree().await;
-    let fixture = Fixture { ground, root, account };
+    fixture.environment.store.commit(Op::refuse(&newer, &installation_key).into()).await.unwrap();
+    let Fixture { environment, root, account } = fixture;
+    environment.stop(root).await;
+    let root = environment.tree().await;
+    let fixture = Fixture { environment, root, account };
     assert_eq!(fixture.entries(&ann, Own, None).await, std::slice::from_ref(&newer));
     assert_eq!(fixture.check(&ann, "@first").await[0].source, Source::StopReply);
     let old = fixture.lists().remove(&ann, Own, entry.id, "an old one".into()).await.unwrap_err();
@@ -331,19 +331,19 @@ async fn a_campaign_that_runs_passes_over_whoever_is_put_on_a_list() {
     let ann = user("ann");
     for (id, name) in [(101, "first"), (102, "second"), (103, "third"), (104, "fourth")] {
         let somebody = Somebody { username: Some(name.into()), ..Somebody::default() };
-        fixture.ground.telegram.somebody(id, somebody);
+        fixture.environment.telegram.somebody(id, somebody);
     }
     fixture.add(&ann, Own, "@first").await;
     fixture.add(&admin(), Installation, "@second").await;
     let task = fixture.run(&["@first", "@second", "@third", "@fourth"]).await;
     // One of the two is written to; the other waits for the pause between two actions, and is put on the list meanwhile.
     let mut waited = 0;
-    while fixture.ground.telegram.contacted().is_empty() {
+    while fixture.environment.telegram.contacted().is_empty() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         waited += 1;
         assert!(waited < 600, "nobody was written to: {:?}", fixture.outcomes(task).await);
     }
-    let reached = fixture.ground.telegram.contacted();
+    let reached = fixture.environment.telegram.contacted();
     assert_eq!(reached.len(), 1);
     let other = if reached[0].person == 103 { "@fourth" } else { "@third" };
     fixture.add(&ann, Own, other).await;
@@ -355,5 +355,5 @@ async fn a_campaign_that_runs_passes_over_whoever_is_put_on_a_list() {
         3,
         "{outcomes:?}"
     );
-    assert_eq!(fixture.ground.telegram.contacted().len(), 1);
+    assert_eq!(fixture.environment.telegram.contacted().len(), 1);
 }

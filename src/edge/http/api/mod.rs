@@ -1,5 +1,5 @@
 //! The API for users (`/api/v1`): parses, authorises, hands over to the core's services (`actors/services/`), and
-//! shows what they answer in the API's shapes. Never decides what is asked of it.
+//! shows what they answer in the API's shapes. Owns these shapes and the limits of users; never decides what is asked of it.
 
 mod accounts;
 mod admin;
