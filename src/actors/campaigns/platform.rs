@@ -93,6 +93,13 @@ impl<T> Told<T> {
 /// Gives back what was counted for a step, when certainly nothing was done.
 pub(in crate::actors) type GiveBack = Box<dyn FnOnce() + Send>;
 
+/// An account has spent what it may do in a day, whoever asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::actors) struct DayLimit {
+    /// When the next day begins.
+    pub(in crate::actors) seconds: u32,
+}
+
 /// What a messenger has of its own to count before a step. Gives it back when it is dropped unspent.
 pub(in crate::actors) struct Reserved {
     ops: Vec<Op>,
@@ -144,7 +151,7 @@ pub(in crate::actors) trait Platform: Send + Sync {
     ///
     /// # Errors
     /// What is told instead of acting.
-    async fn reserve(&self, by: &Deputy, step: Step) -> Result<Reserved, Answer>;
+    async fn reserve(&self, by: &Deputy, step: Step) -> Result<Reserved, DayLimit>;
 
     /// Looks somebody up.
     async fn find(&self, by: &Deputy, who: &Identifier) -> Told<Person>;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::platform::{AccountStanding, Deputy, Group, Person, Platform, Reserved, Told};
+use super::platform::{AccountStanding, DayLimit, Deputy, Group, Person, Platform, Reserved, Told};
 use crate::actors::accounts::asking::{Unmet, ask};
 use crate::actors::accounts::calls::Asker;
 use crate::actors::accounts::context::AccountsContext;
@@ -180,7 +180,7 @@ impl Platform for TelegramPlatform {
         self.context.store.read_within(PATIENCE, read).await
     }
 
-    async fn reserve(&self, by: &Deputy, step: Step) -> Result<Reserved, Answer> {
+    async fn reserve(&self, by: &Deputy, step: Step) -> Result<Reserved, DayLimit> {
         if !matches!(step, Step::Send | Step::SendLink) {
             return Ok(Reserved::nothing());
         }
@@ -192,7 +192,7 @@ impl Platform for TelegramPlatform {
             }
             Err(refusal) => {
                 let seconds = refusal.retry_after.unwrap_or(60).min(u64::from(u32::MAX));
-                Err(Answer::Wait { seconds: u32::try_from(seconds).unwrap_or(u32::MAX) })
+                Err(DayLimit { seconds: u32::try_from(seconds).unwrap_or(u32::MAX) })
             }
         }
     }

@@ -42,6 +42,8 @@ pub struct CampaignAccount {
     pub waits: FloodWaits,
     /// Until when it was last told here to leave contacts alone; it is among the waits as long as it holds.
     pub contacts_wait: Option<UnixMillis>,
+    /// Until when it has sent what it may in a day, whoever asks for it.
+    pub spent_until: Option<UnixMillis>,
     /// Whether it is connected and may call.
     pub is_connected: bool,
     /// Whether its session is dead, frozen or removed.
@@ -137,6 +139,7 @@ impl CampaignAccount {
             lookups: PhoneLookups::default(),
             waits: FloodWaits::default(),
             contacts_wait: None,
+            spent_until: None,
             is_connected: true,
             is_gone: false,
             has_own_work: false,
@@ -209,12 +212,15 @@ impl CampaignAccount {
         let limited = self.floods.limited_until(now);
         let wait = self.waits.holds(class_of(step), now);
         let lookups = self.lookups.rests_until(now).filter(|_| step == Step::LookUpPhone);
+        let sends = matches!(step, Step::Send | Step::SendLink);
+        let spent = self.spent_until.filter(|until| sends && *until > now);
         let holds = [
             (self.is_gone, Hold::Gone, None),
             (!self.is_connected, Hold::Disconnected, None),
             (limited.is_some(), Hold::Limited, limited),
             (wait.is_some(), Hold::FloodWait, wait),
             (lookups.is_some(), Hold::PhoneLookups, lookups),
+            (spent.is_some(), Hold::Cap(Bound::Day(Budget::Message)), spent),
             (self.has_own_work, Hold::OwnWork, None),
             (self.is_busy, Hold::Busy, None),
         ];
@@ -252,6 +258,10 @@ impl CampaignAccount {
                     self.contacts_wait = self.contacts_wait.max(Some(until));
                 }
             }
+            AccountVerdict::SpentDay { seconds } => {
+                let until = now.plus_ms(i64::from(seconds) * 1_000);
+                self.spent_until = self.spent_until.max(Some(until));
+            }
             AccountVerdict::Limited => drop(self.floods.note(now)),
             AccountVerdict::Blocked => self.is_gone = true,
             AccountVerdict::Slower => {
@@ -285,6 +295,17 @@ mod tests {
     fn account() -> CampaignAccount {
         let usage = Usage::none(1, UnixMillis(-1_000_000_000_000));
         CampaignAccount::fresh(AccountId(Uuid::from_u128(1)), usage)
+    }
+
+    #[test]
+    fn who_has_sent_what_it_may_in_a_day_does_everything_else_and_says_so() {
+        let (mut account, now) = (account(), UnixMillis(5_000));
+        account.apply(AccountVerdict::SpentDay { seconds: 60 }, Step::Send, now);
+        let held = account.may_call(Step::SendLink, now).unwrap_err();
+        assert_eq!(held.hold, Hold::Cap(Bound::Day(Budget::Message)));
+        assert_eq!(held.until, Some(now.plus_ms(60_000)));
+        assert_eq!(account.may_call(Step::Invite, now), Ok(()));
+        assert_eq!(account.may_call(Step::Send, now.plus_ms(60_000)), Ok(()));
     }
 
     #[test]

@@ -214,6 +214,11 @@ pub enum AccountVerdict {
         /// For how long.
         seconds: u32,
     },
+    /// It has sent what it may in a day, whoever asks for it.
+    SpentDay {
+        /// When the next day begins.
+        seconds: u32,
+    },
     /// Nothing for a day or longer.
     Limited,
     /// It is gone.

@@ -23,6 +23,7 @@ pub(crate) const FAST: &str = r#"
 [telegram.limits.send]
 per_minute = 6000
 burst = 1000
+per_day = 100000
 [telegram.limits.invite]
 per_minute = 6000
 burst = 1000

@@ -13,7 +13,7 @@ use super::{Acting, CampaignMsg, CampaignState};
 use crate::actors::accounts::budgets::Taking;
 use crate::actors::campaigns::allocator::AllocatorMsg;
 use crate::actors::campaigns::context::{CampaignsContext, Contacting};
-use crate::actors::campaigns::platform::{Deputy, Group, Reserved, Told};
+use crate::actors::campaigns::platform::{DayLimit, Deputy, Group, Reserved, Told};
 use crate::actors::tree::actor::{ActorProcessingErr, ActorRef};
 use crate::actors::tree::calling::broken;
 use crate::clock::instant;
@@ -71,8 +71,8 @@ enum Unfit {
     NoTarget,
     /// Another campaign is contacting them.
     Taken,
-    /// The messenger has its own limit, or something like it.
-    Told(Answer),
+    /// The account has sent what it may in a day.
+    DayLimit(DayLimit),
     /// The group could not be looked at.
     Unasked(Answer),
     Unreadable(StoreError),
@@ -147,8 +147,8 @@ impl CampaignState {
                 return self.put_back(action, 0);
             }
             Err(Unfit::Taken) => return self.put_back(action, LATER_MS),
-            Err(Unfit::Told(Answer::Wait { seconds })) => {
-                let verdict = AccountVerdict::Waits { seconds };
+            Err(Unfit::DayLimit(DayLimit { seconds })) => {
+                let verdict = AccountVerdict::SpentDay { seconds };
                 let ops = self.context.budgets.answered(
                     &self.context,
                     action.account,
@@ -162,7 +162,7 @@ impl CampaignState {
                 // The account has it noted already, for calls of that kind.
                 return self.put_back(action, (i64::from(seconds) * 1_000).max(LATER_MS));
             }
-            Err(Unfit::Told(answer) | Unfit::Unasked(answer)) => {
+            Err(Unfit::Unasked(answer)) => {
                 tracing::warn!(campaign = %self.task.id, account = %action.account, ?answer, "an account does not take a step of its campaign");
                 return self.put_back(action, LATER_MS);
             }
@@ -486,6 +486,6 @@ async fn look(
         Ok((refusals, contacted.map(|contacted| contacted.last)))
     };
     let (refusals, contacted) = context.store.read(read).await.map_err(Unfit::Unreadable)?;
-    let reserved = context.platform.reserve(&by, action.step).await.map_err(Unfit::Told)?;
+    let reserved = context.platform.reserve(&by, action.step).await.map_err(Unfit::DayLimit)?;
     Ok(Looked { by, keys, mark, refusals, contacted, contacting, reserved, rights })
 }

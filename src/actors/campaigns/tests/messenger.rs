@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
 use crate::actors::campaigns::platform::{
-    AccountStanding, Deputy, Group, Person, Platform, Reserved, Told,
+    AccountStanding, DayLimit, Deputy, Group, Person, Platform, Reserved, Told,
 };
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::campaigns::answers::Answer;
@@ -180,7 +180,7 @@ impl Platform for Messenger {
         Ok(people.into_iter().filter(is_known).collect())
     }
 
-    async fn reserve(&self, _: &Deputy, _: Step) -> Result<Reserved, Answer> {
+    async fn reserve(&self, _: &Deputy, _: Step) -> Result<Reserved, DayLimit> {
         Ok(Reserved::nothing())
     }
 
