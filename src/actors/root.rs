@@ -596,7 +596,14 @@ mod tests {
 
     fn account(number: u64) -> AccountRecord {
         let (id, created_at) = (AuthKeyId(number), now());
-        AccountRecord { id, me: None, fault: None, flood_waits: Vec::new(), frozen: None, created_at }
+        AccountRecord {
+            id,
+            me: None,
+            fault: None,
+            flood_waits: Vec::new(),
+            frozen: None,
+            created_at,
+        }
     }
 
     fn session() -> SessionData {

@@ -328,7 +328,8 @@ fn restarts(status: &Status) -> Vec<RestartNote> {
 /// shown with them; of others, and of what is a user's, the kind alone is.
 fn without_names(actor: String) -> String {
     let kind = actor.split('/').next().unwrap_or_default();
-    let tells_nobody = matches!(kind, "account" | "bridge" | "helper" | "link" | "monitor" | "part");
+    let tells_nobody =
+        matches!(kind, "account" | "bridge" | "helper" | "link" | "monitor" | "part");
     match tells_nobody && !actor.contains(" of ") {
         true => actor,
         false => format!("{kind} of a user"),

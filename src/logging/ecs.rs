@@ -76,7 +76,10 @@ where
 }
 
 /// One line, its end included. The schema wants the first three names in this order.
-#[expect(clippy::disallowed_methods, reason = "a log is dated by the machine, whatever a tree is told")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a log is dated by the machine, whatever a tree is told"
+)]
 fn line(metadata: &Metadata<'_>, fields: &Fields) -> Option<Vec<u8>> {
     let mut line = Vec::with_capacity(256);
     let mut json = serde_json::Serializer::with_formatter(&mut line, PrintableJson);

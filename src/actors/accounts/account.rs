@@ -596,7 +596,9 @@ impl AccountActor {
         let state = match self.machine.state() {
             AccountState::Active if self.flood_waits.is_limited(at) => AccountState::Limited,
             AccountState::Active if self.record.frozen.is_some() => AccountState::Limited,
-            AccountState::Active if self.flood_waits.has_wait_of_class(at) => AccountState::CoolingDown,
+            AccountState::Active if self.flood_waits.has_wait_of_class(at) => {
+                AccountState::CoolingDown
+            }
             state => state,
         };
         let failure = match &self.record.fault {

@@ -240,7 +240,12 @@ impl FleetFixture {
     }
 
     /// Somebody listens no more.
-    pub(in crate::actors) fn unwatch(&self, account: AuthKeyId, chat: MarkedId, listener: &TestListener) {
+    pub(in crate::actors) fn unwatch(
+        &self,
+        account: AuthKeyId,
+        chat: MarkedId,
+        listener: &TestListener,
+    ) {
         let (key, monitor) = (listener.key(chat), listener.actor.get_id());
         self.fleet.cast(FleetMsg::Unwatch { account, key, monitor }).unwrap();
     }

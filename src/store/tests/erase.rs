@@ -315,7 +315,9 @@ fn only_lines_about_what_is_a_users_name_that_user() {
     assert!(names_user(&line("monitor/-1001 of ann"), &user("ann")));
     assert!(names_user(&line("monitor/@x of a of b"), &user("a of b")));
     assert!(names_user(&line("allocator/ann@example.org"), &user("ann@example.org")));
-    for other in ["monitor/@x of a of b", "monitor/-1001", "account/b", "login/x of b", "allocator/bb"] {
+    for other in
+        ["monitor/@x of a of b", "monitor/-1001", "account/b", "login/x of b", "allocator/bb"]
+    {
         assert!(!names_user(&line(other), &user("b")), "{other}");
     }
 }

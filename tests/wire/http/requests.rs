@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::{WebSocketStream, client_async};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::support::{Harness, PATIENCE, TOKEN_SECRET, eventually};
 
@@ -160,8 +160,14 @@ async fn a_client_that_breaks_the_rules_of_an_event_socket_is_told_which() {
     let harness = Harness::open().await;
     for (sent, told) in [
         (Message::Text("x".repeat(5_000).into()), CloseCode::Size),
-        (Message::Frame(Frame::message(vec![0xff, 0xfe], OpCode::Data(Data::Text), true)), CloseCode::Invalid),
-        (Message::Frame(Frame::message(vec![], OpCode::Data(Data::Reserved(3)), true)), CloseCode::Protocol),
+        (
+            Message::Frame(Frame::message(vec![0xff, 0xfe], OpCode::Data(Data::Text), true)),
+            CloseCode::Invalid,
+        ),
+        (
+            Message::Frame(Frame::message(vec![], OpCode::Data(Data::Reserved(3)), true)),
+            CloseCode::Protocol,
+        ),
     ] {
         let mut socket = event_socket(&harness).await;
         socket.send(sent).await.unwrap();

@@ -10,7 +10,9 @@ use tokio::time::sleep;
 
 use crate::actors::accounts::account::{Account, AccountArgs, AccountMsg, LatestRecord};
 use crate::actors::accounts::context::AccountsContext;
-use crate::actors::tests::{TestListener, FleetFixture, TestEnvironment, Heard, pass, record, request, soon};
+use crate::actors::tests::{
+    FleetFixture, Heard, TestEnvironment, TestListener, pass, record, request, soon,
+};
 use crate::actors::tree::actor::ActorRef;
 use crate::actors::tree::actor::spawn_alone;
 use crate::protocol::accounts::connection::{AccountState, Standing};
@@ -349,7 +351,10 @@ async fn whoever_waits_hears_of_a_connection_that_ends_under_the_call() {
     let (fixture, _context) = From::Active.fixture().await;
     // As many as may be under way at once, and one that waits behind them.
     for _ in 0..4 {
-        fixture.environment.telegram.next("resolve", Answer::after(Duration::from_secs(9), Then::World));
+        fixture
+            .environment
+            .telegram
+            .next("resolve", Answer::after(Duration::from_secs(9), Then::World));
     }
     let mut answers: Vec<_> = (0..5).map(|_| fixture.ask(look_up())).collect();
     soon().await;
@@ -364,7 +369,10 @@ async fn whoever_waits_hears_of_a_connection_that_ends_under_the_call() {
     assert!(waiting.await.unwrap().is_ok(), "the new connection does it");
     // What the old ones were is not counted against the new one.
     for _ in 0..4 {
-        fixture.environment.telegram.next("resolve", Answer::after(Duration::from_secs(9), Then::World));
+        fixture
+            .environment
+            .telegram
+            .next("resolve", Answer::after(Duration::from_secs(9), Then::World));
     }
     let answers: Vec<_> = (0..4).map(|_| fixture.ask(look_up())).collect();
     soon().await;
@@ -373,7 +381,10 @@ async fn whoever_waits_hears_of_a_connection_that_ends_under_the_call() {
         answer.await.unwrap().unwrap();
     }
     // Nor is the answer of an account that is held by then.
-    fixture.environment.telegram.next("resolve", Answer::after(Duration::from_secs(9), Then::World));
+    fixture
+        .environment
+        .telegram
+        .next("resolve", Answer::after(Duration::from_secs(9), Then::World));
     let answer = fixture.ask(look_up());
     soon().await;
     fixture.cast(AccountMsg::Stand(Standing::Held));
@@ -391,7 +402,10 @@ async fn a_dial_that_is_answered_after_it_was_given_up_is_not_used() {
     pass(30).await;
     assert!(!fixture.is_connected());
     assert_eq!(fixture.dials(), 1);
-    assert_eq!(fixture.listener.heard(), [Heard::Lost(Failure::transient("the account is paused"))]);
+    assert_eq!(
+        fixture.listener.heard(),
+        [Heard::Lost(Failure::transient("the account is paused"))]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -414,7 +428,11 @@ async fn a_short_loss_is_no_news_and_a_long_one_is_once_as_is_its_end() {
     let (fixture, _context) = From::Active.fixture().await;
     fixture.environment.telegram.hang_up(fixture.key, reset());
     pass(5).await;
-    assert_eq!(fixture.listener.heard(), [Heard::Up], "only that it is there, so that the chat is read");
+    assert_eq!(
+        fixture.listener.heard(),
+        [Heard::Up],
+        "only that it is there, so that the chat is read"
+    );
     fixture.environment.telegram.always("dial", Answer::now(Then::Fail(reset())));
     fixture.environment.telegram.hang_up(fixture.key, reset());
     pass(300).await;
@@ -443,7 +461,10 @@ async fn what_nobody_needs_lingers_and_is_hung_up() {
     pass(6).await;
     assert!(!fixture.is_connected());
     // A call that is under way is somebody who needs it.
-    fixture.environment.telegram.next("resolve", Answer::after(Duration::from_secs(14), Then::World));
+    fixture
+        .environment
+        .telegram
+        .next("resolve", Answer::after(Duration::from_secs(14), Then::World));
     let answer = fixture.ask(look_up());
     pass(10).await;
     assert!(fixture.is_connected());
@@ -469,7 +490,10 @@ async fn a_monitor_that_leaves_while_it_is_dialled_leaves_nothing_behind() {
 #[tokio::test(start_paused = true)]
 async fn what_the_connection_cannot_get_is_told_while_it_lasts() {
     let (fixture, context) = From::Active.fixture().await;
-    fixture.environment.telegram.trouble(fixture.key, Some("telegram does not say what was missed"));
+    fixture
+        .environment
+        .telegram
+        .trouble(fixture.key, Some("telegram does not say what was missed"));
     soon().await;
     let view = context.status.view(fixture.key).unwrap();
     assert_eq!(view.state, AccountState::Active);
@@ -478,7 +502,10 @@ async fn what_the_connection_cannot_get_is_told_while_it_lasts() {
     soon().await;
     assert_eq!(context.status.view(fixture.key).unwrap().error, None);
     // With the connection goes what was said of it.
-    fixture.environment.telegram.trouble(fixture.key, Some("telegram does not say what was missed"));
+    fixture
+        .environment
+        .telegram
+        .trouble(fixture.key, Some("telegram does not say what was missed"));
     fixture.environment.telegram.hang_up(fixture.key, reset());
     pass(5).await;
     assert_eq!(context.status.view(fixture.key).unwrap().error, None);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::actors::tests::{FleetFixture, TestEnvironment, Heard, message, pass, soon};
+use crate::actors::tests::{FleetFixture, Heard, TestEnvironment, message, pass, soon};
 use crate::failpoint;
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::record::Credentials;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::actors::accounts::fleet::{Changed, FleetMsg, OwnedMsg, Wanted};
-use crate::actors::tests::{FleetFixture, TestEnvironment, Heard, message, pass, soon};
+use crate::actors::tests::{FleetFixture, Heard, TestEnvironment, message, pass, soon};
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::owned::OwnedAccount;
 use crate::protocol::answers::refusal::Refusal;
@@ -126,8 +126,9 @@ async fn an_account_that_is_removed_while_it_dials_leaves_nothing_behind() {
 async fn a_crowd_of_accounts_is_connected_each_once() {
     let environment = TestEnvironment::new();
     let mut ears = Vec::new();
-    let people: Vec<_> =
-        (1..=30).map(|number| environment.telegram.person(number, 100 + i64::from(number))).collect();
+    let people: Vec<_> = (1..=30)
+        .map(|number| environment.telegram.person(number, 100 + i64::from(number)))
+        .collect();
     environment.telegram.chat(room(1), "room", None);
     for person in &people {
         environment.bring(person).await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::actors::tests::{FleetFixture, TestEnvironment, Heard, pass, soon};
+use crate::actors::tests::{FleetFixture, Heard, TestEnvironment, pass, soon};
 use crate::protocol::accounts::connection::AccountState;
 use crate::protocol::accounts::record::Credentials;
 use crate::protocol::telegram::chat::{ChatTarget, MarkedId, PeerRecord};
@@ -50,8 +50,14 @@ async fn a_flood_wait_of_a_call_is_on_the_disk_and_kept_by_the_next_life() {
     assert!(answer.try_recv().is_err(), "it waits");
     assert_eq!(environment.telegram.count("resolve"), 1, "and is not called meanwhile");
     assert_eq!(state(&stage, &ann), AccountState::CoolingDown);
-    let scopes: Vec<_> =
-        environment.kept(ann.account).await.unwrap().flood_waits.into_iter().map(|it| it.scope).collect();
+    let scopes: Vec<_> = environment
+        .kept(ann.account)
+        .await
+        .unwrap()
+        .flood_waits
+        .into_iter()
+        .map(|it| it.scope)
+        .collect();
     assert_eq!(scopes, [FloodWaitScope::Class(MethodClass::Read)]);
     stage.stop().await;
     assert!(answer.await.unwrap().is_err(), "whoever waits is told that it stopped");
@@ -172,7 +178,10 @@ async fn an_account_that_is_limited_says_so_and_begins_nothing() {
     assert!(held.try_recv().is_err());
     assert_eq!(environment.telegram.count("join"), 1);
     assert!(stage.ask(ann.account, look_up()).await.unwrap().is_ok(), "reading goes on");
-    assert_eq!(environment.kept(ann.account).await.unwrap().flood_waits[0].scope, FloodWaitScope::Account);
+    assert_eq!(
+        environment.kept(ann.account).await.unwrap().flood_waits[0].scope,
+        FloodWaitScope::Account
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,7 +276,10 @@ async fn a_session_that_telegram_ended_is_not_dialled_again_by_any_life_until_it
     let listener = stage.watch(ann.account, room(), false).await;
     assert_eq!(stage.ask(ann.account, look_up()).await.unwrap(), Err(dead.clone()));
     pass(600).await;
-    assert_eq!((environment.telegram.count("dial"), listener.heard()), (1, vec![Heard::Lost(dead)]));
+    assert_eq!(
+        (environment.telegram.count("dial"), listener.heard()),
+        (1, vec![Heard::Lost(dead)])
+    );
     environment.telegram.person(1, 7);
     let listener = stage.watch(ann.account, room(), true).await;
     soon().await;

@@ -36,7 +36,11 @@ impl Fixture {
     /// All entries, those that no list shows included.
     async fn entries(&self) -> Vec<Suppression> {
         let list = List::User(ann());
-        self.environment.store.read(move |store| store.suppressions(&list, None, 100)).await.unwrap()
+        self.environment
+            .store
+            .read(move |store| store.suppressions(&list, None, 100))
+            .await
+            .unwrap()
     }
 
     fn reached_by(&self, person: i64) -> AccountId {

@@ -45,8 +45,9 @@ async fn renewals_have_a_floor() {
                 + if says_scanned { 7_200 } else { 0 };
             Answer::now(Then::Lead(Step::Token(LoginToken { url, expires_at })))
         };
-        (0..2_000)
-            .for_each(|number| fixture.environment.telegram.next("login.export_token", token(number)));
+        (0..2_000).for_each(|number| {
+            fixture.environment.telegram.next("login.export_token", token(number))
+        });
         fixture.logins().by_qr(&fixture.ann).await.unwrap();
         for _ in 0..300 {
             if says_scanned {

@@ -257,7 +257,10 @@ async fn a_session_that_is_pasted_leads_to_an_account_and_pasted_again_to_the_sa
     assert_eq!(first.account.id, again.account.id);
     soon().await;
     assert!(fixture.environment.telegram.is_connected(credentials.account));
-    assert_eq!((fixture.environment.telegram.connections(), fixture.environment.telegram.doubled()), (1, 0));
+    assert_eq!(
+        (fixture.environment.telegram.connections(), fixture.environment.telegram.doubled()),
+        (1, 0)
+    );
     // One that Telegram knows no more leads to none, and says so.
     let gone = fixture.environment.telegram.person_elsewhere(10);
     fixture.environment.telegram.forget(gone.account);

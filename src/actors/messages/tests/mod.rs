@@ -70,7 +70,8 @@ impl Fixture {
     /// What campaigns that act by the account count as sent.
     async fn counted_for_campaigns(&self) -> u32 {
         let person = self.account.telegram_id;
-        let counts = self.environment.store.read(move |store| store.use_counts(person)).await.unwrap();
+        let counts =
+            self.environment.store.read(move |store| store.use_counts(person)).await.unwrap();
         let messages = counts.iter().filter(|count| count.budget == Budget::Message);
         messages.map(|count| count.used - count.given_back).sum()
     }

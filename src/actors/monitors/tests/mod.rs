@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::actors::monitors::commands::{CommandSink, Commands};
 use crate::actors::monitors::context::MonitorSettings;
 use crate::actors::root::Root;
-use crate::actors::tests::{TestEnvironment, SOON, name_of, soon};
+use crate::actors::tests::{SOON, TestEnvironment, name_of, soon};
 use crate::protocol::accounts::record::Credentials;
 use crate::protocol::bridge::command::{Command, Order, SessionData};
 use crate::protocol::telegram::chat::{ChatRef, ChatSpelling, MarkedId};

@@ -26,7 +26,8 @@ async fn a_chat_is_told_from_when_it_was_asked_for() {
     let mut fixture = Fixture::new(1).await;
     (1..=3).for_each(|id| fixture.environment.telegram.say_unheard(room(1), old(id)));
     fixture.open(1, &[1]).await;
-    let asked: Vec<_> = fixture.environment.telegram.book().iter().map(|asked| asked.method).collect();
+    let asked: Vec<_> =
+        fixture.environment.telegram.book().iter().map(|asked| asked.method).collect();
     assert_eq!(asked, ["dial", "resolve", "inspect", "learn_time", "newest_before", "history"]);
     (4..=6).for_each(|id| fixture.environment.telegram.say(room(1), message(id)));
     assert_eq!(fixture.published().await, said(4..=6, 1));
@@ -38,7 +39,8 @@ async fn a_bot_tells_a_channel_from_where_its_updates_stand() {
     let mut fixture = Fixture::new(1).await;
     fixture.people.push(fixture.environment.telegram.bot(2, 102));
     fixture.open(1, &[2]).await;
-    let asked: Vec<_> = fixture.environment.telegram.book().iter().map(|asked| asked.method).collect();
+    let asked: Vec<_> =
+        fixture.environment.telegram.book().iter().map(|asked| asked.method).collect();
     assert_eq!(asked, ["dial", "resolve", "inspect", "learn_time", "position", "since"]);
     (1..=3).for_each(|id| fixture.environment.telegram.say(room(1), message(id)));
     pass(5).await;
@@ -48,7 +50,10 @@ async fn a_bot_tells_a_channel_from_where_its_updates_stand() {
 #[tokio::test(start_paused = true)]
 async fn what_is_said_while_history_is_read_is_told_once_and_in_order() {
     let mut fixture = Fixture::new(1).await;
-    fixture.environment.telegram.next("history", Answer::after(Duration::from_secs(5), Then::World));
+    fixture
+        .environment
+        .telegram
+        .next("history", Answer::after(Duration::from_secs(5), Then::World));
     fixture.open(1, &[1]).await;
     fixture.environment.telegram.say_unheard(room(1), message(1));
     fixture.environment.telegram.say(room(1), message(2));
@@ -255,7 +260,13 @@ async fn an_opening_that_is_not_answered_is_tried_again_and_then_by_another_sess
     fixture.start(1, &[1, 2]).await;
     pass(120).await;
     let by = |key| {
-        fixture.environment.telegram.who_asked("history").iter().filter(|who| **who == Some(key)).count()
+        fixture
+            .environment
+            .telegram
+            .who_asked("history")
+            .iter()
+            .filter(|who| **who == Some(key))
+            .count()
     };
     assert_eq!(by(key), 4, "as often as it is tried");
     fixture.environment.telegram.say(room(1), message(1));

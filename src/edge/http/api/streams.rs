@@ -346,7 +346,11 @@ async fn refuse(socket: &mut WebSocket, error: &axum::Error) {
 /// What the library says of a client's fault, by how its words begin: it is not to be had in another form.
 fn fault_of_client(words: &str) -> Option<(u16, &'static str)> {
     let known = [
-        ("Space limit exceeded", close_code::SIZE, "nothing of this size is taken here; only listen"),
+        (
+            "Space limit exceeded",
+            close_code::SIZE,
+            "nothing of this size is taken here; only listen",
+        ),
         ("UTF-8 encoding error", close_code::INVALID, "a text has to be UTF-8"),
         ("WebSocket protocol error", close_code::PROTOCOL, "this is not the WebSocket protocol"),
     ];

@@ -304,7 +304,11 @@ async fn a_burst_leaves_at_once_and_the_rest_at_the_accounts_rate() {
             assert!(answer.expect_problem(429, "RATE_LIMITED").retry_after() >= 1);
         }
     }
-    assert_eq!(scene.harness.calls_of("contacts.resolveUsername").await, 1, "they share one lookup");
+    assert_eq!(
+        scene.harness.calls_of("contacts.resolveUsername").await,
+        1,
+        "they share one lookup"
+    );
     // Three at once and one every two seconds of five.
     assert!((4..=6).contains(&sent.len()), "{sent:?} in {:?}", begun.elapsed());
     let mut received = scene.received().await;
@@ -314,7 +318,8 @@ async fn a_burst_leaves_at_once_and_the_rest_at_the_accounts_rate() {
     let used = &scene.status().await["caps"][0]["used"];
     assert_eq!(*used, json!(sent.len()), "what was not sent does not count");
     // Nor does it leave later.
-    scene.order(None, json!({ "to": "@the_friend", "text": "last", "timeout": 20 }))
+    scene
+        .order(None, json!({ "to": "@the_friend", "text": "last", "timeout": 20 }))
         .await
         .expect(201);
     assert_eq!(scene.received().await.len(), sent.len() + 1);
