@@ -198,7 +198,10 @@ fn rooms_import_only_what_the_table_allows() {
     let all = modules();
     for (module, text) in &all {
         let Some(own) = room(rooms.keys(), module) else {
-            assert!(module.is_empty(), "{} is in no room of the table", module.join("::"));
+            // The crate, and folders of rooms, hold nothing but rooms.
+            let name = module.join("::");
+            let is_above = rooms.keys().any(|room| room.starts_with(&format!("{name}::")));
+            assert!(module.is_empty() || is_above, "{name} is in no room of the table");
             continue;
         };
         for path in paths(text) {
